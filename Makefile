@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# make demo       three hosts, two tenants, real packets; stays up until make demo-down
+# make test       everything that must hold; needs root, sets up what it needs
+# make bench      figures, with their baselines in the same run
+# make generate   rebuilds the committed generated files (eBPF objects, stream, API description, CLI reference)
+
+SHELL := /bin/bash
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+GO_BUILD := CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)'
+
+# Debian packages by what they are for; each target installs what it lacks.
+RUN_PACKAGES := iproute2 iputils-ping
+GENERATE_PACKAGES := clang-14 llvm-14 libbpf-dev protobuf-compiler
+BENCH_PACKAGES := iperf3 ethtool
+
+.PHONY: build demo demo-down test bench generate generate-check run-packages generate-packages bench-packages clean
+
+build:
+	@echo "build: weft, weft-controller, weft-agent and the lab"
+	@mkdir -p bin
+	@$(GO_BUILD) -o bin/ ./cmd/... ./lab/cmd/...
+
+demo: run-packages build
+	@bin/weft-demo up
+
+demo-down: build
+	@bin/weft-demo down
+
+test: run-packages
+	go vet ./...
+	go test -timeout 20m ./...
+
+bench: run-packages bench-packages build
+	go test -run '^$$' -bench . -benchtime 1s ./vrouter/... ./control/...
+	bin/weft-bench
+
+generate: generate-packages
+	go generate ./...
+
+# Generated files are current when generating them again changes nothing.
+generate-check: generate
+	@git diff --exit-code --stat || { echo "generate-check: the files above are out of date; run make generate and commit"; exit 1; }
+
+run-packages:
+	@scripts/debian-packages $(RUN_PACKAGES)
+generate-packages:
+	@scripts/debian-packages $(GENERATE_PACKAGES)
+bench-packages:
+	@scripts/debian-packages $(BENCH_PACKAGES)
+
+clean:
+	rm -rf bin

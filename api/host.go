@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package api
+
+import "net/netip"
+
+// Host is a machine that runs weft-agent. It comes into being when the agent
+// joins with a token.
+type Host struct {
+	Header
+	Spec   HostSpec   `json:"spec"`
+	Status HostStatus `json:"status,omitzero"`
+}
+
+// HostSpec says how the host is reached in the underlay.
+type HostSpec struct {
+	// TunnelAddresses are the host's own addresses in the underlay at which it
+	// receives tunnel packets (VTEP), at most one per family.
+	TunnelAddresses []netip.Addr `json:"tunnelAddresses" doc:"Underlay addresses for tunnel packets, at most one IPv4 and one IPv6."`
+	// UnderlayMTU is the largest IP packet, in bytes, the underlay carries.
+	UnderlayMTU int `json:"underlayMTU,omitempty" doc:"Largest IP packet of the underlay, bytes."`
+}
+
+// HostStatus is what the agent and its controller report.
+type HostStatus struct {
+	Connected    bool        `json:"connected" doc:"Whether the agent holds a stream to a controller."`
+	AgentVersion string      `json:"agentVersion,omitempty"`
+	Kernel       string      `json:"kernel,omitempty"`
+	Ports        int         `json:"ports,omitempty" doc:"Ports attached on the host."`
+	Conditions   []Condition `json:"conditions,omitempty"`
+}
+
+func (h *Host) Refs() []FieldRef { return nil }
+
+func (h *Host) Claims() []Claim {
+	var claims []Claim
+	for _, a := range h.Spec.TunnelAddresses {
+		claims = append(claims, Claim{"tunnel-address/" + addrKey(a), "spec.tunnelAddresses", "tunnel address " + addrKey(a)})
+	}
+	return claims
+}
+
+func (h *Host) Guards() []string { return nil }
+
+func (h *Host) Validate() Problems {
+	var p Problems
+	var v4, v6 int
+	for _, a := range h.Spec.TunnelAddresses {
+		switch {
+		case !a.IsValid() || a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() || a.Zone() != "":
+			p.Addf("spec.tunnelAddresses", "%v is not an address of an interface", a)
+		case a.Unmap().Is4():
+			v4++
+		default:
+			v6++
+		}
+	}
+	if len(h.Spec.TunnelAddresses) == 0 || v4 > 1 || v6 > 1 {
+		p.Addf("spec.tunnelAddresses", "one address is required, at most one per family")
+	}
+	if m := h.Spec.UnderlayMTU; m != 0 && (m < 1280 || m > 65535) {
+		p.Addf("spec.underlayMTU", "%d is not between 1280 and 65535", m)
+	}
+	return p
+}
+
+func (h *Host) ValidateUpdate(Object) Problems { return nil }
+func (h *Host) StatusBody() any                { return &h.Status }

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package api
+
+import (
+	"encoding/json"
+	"fmt"
+)
+
+// The kinds.
+const (
+	KindDomain                  Kind = "domain"
+	KindProject                 Kind = "project"
+	KindOrchestrator            Kind = "orchestrator"
+	KindShare                   Kind = "share"
+	KindHost                    Kind = "host"
+	KindNetwork                 Kind = "network"
+	KindSubnet                  Kind = "subnet"
+	KindAddress                 Kind = "address"
+	KindPort                    Kind = "port"
+	KindBinding                 Kind = "binding"
+	KindNetworkPolicy           Kind = "network-policy"
+	KindNetworkPolicyAttachment Kind = "network-policy-attachment"
+)
+
+// Info describes a kind.
+type Info struct {
+	Kind   Kind
+	Plural string // path element of the REST API
+	Short  string // abbreviation the CLI accepts
+	Parent Kind   // "" for kinds at the root
+	Doc    string // one sentence
+	New    func() Object
+}
+
+// kinds is ordered so that a kind comes after everything it may refer to:
+// creating in this order and deleting in the reverse one always works.
+var kinds = []Info{
+	{KindOrchestrator, "orchestrators", "orch", "", "A system that writes intent: a Kubernetes cluster, an OpenStack cloud, a vCenter, or Weft's own administrators.", func() Object { return &Orchestrator{} }},
+	{KindDomain, "domains", "dom", "", "The root of names; each orchestrator has its own, so equal project names never meet.", func() Object { return &Domain{} }},
+	{KindProject, "projects", "proj", KindDomain, "A tenant.", func() Object { return &Project{} }},
+	{KindHost, "hosts", "ho", "", "A machine that runs weft-agent.", func() Object { return &Host{} }},
+	{KindNetwork, "networks", "net", KindProject, "A virtual network: one VRF, one VNI.", func() Object { return &Network{} }},
+	{KindSubnet, "subnets", "sub", KindNetwork, "A range of addresses of a network with its gateway.", func() Object { return &Subnet{} }},
+	{KindPort, "ports", "po", KindProject, "A point where a workload is attached to a network.", func() Object { return &Port{} }},
+	{KindAddress, "addresses", "addr", KindNetwork, "One IP address of a network, held by a port or reserved.", func() Object { return &Address{} }},
+	{KindBinding, "bindings", "bind", KindPort, "The placement of a port on a host.", func() Object { return &Binding{} }},
+	{KindNetworkPolicy, "network-policies", "np", KindProject, "Rules that join networks.", func() Object { return &NetworkPolicy{} }},
+	{KindNetworkPolicyAttachment, "network-policy-attachments", "npa", KindProject, "Puts a network under a network-policy.", func() Object { return &NetworkPolicyAttachment{} }},
+	{KindShare, "shares", "sh", KindProject, "Lets others refer to an object of this owner.", func() Object { return &Share{} }},
+}
+
+// Kinds returns every kind; one comes after all it may refer to.
+func Kinds() []Info { return kinds }
+
+// KindInfo returns the description of a kind.
+func KindInfo(k Kind) (Info, bool) {
+	for _, i := range kinds {
+		if i.Kind == k {
+			return i, true
+		}
+	}
+	return Info{}, false
+}
+
+// ParseKind finds a kind by its singular, plural or short name.
+func ParseKind(s string) (Info, bool) {
+	for _, i := range kinds {
+		if s == string(i.Kind) || s == i.Plural || s == i.Short {
+			return i, true
+		}
+	}
+	return Info{}, false
+}
+
+// New returns an empty object of a kind, or nil for an unknown kind.
+func New(k Kind) Object {
+	info, ok := KindInfo(k)
+	if !ok {
+		return nil
+	}
+	o := info.New()
+	o.Head().Kind = k
+	return o
+}
+
+// Decode reads one object from JSON. The kind is taken from the JSON. Fields
+// that the kind does not have are an error when strict is set.
+func Decode(data []byte, strict bool) (Object, error) {
+	var head struct {
+		Kind Kind `json:"kind"`
+	}
+	if err := json.Unmarshal(data, &head); err != nil {
+		return nil, Errorf(CodeInvalid, "read object: %v", err)
+	}
+	o := New(head.Kind)
+	if o == nil {
+		e := Errorf(CodeInvalid, "read object: %q is not a kind of object", head.Kind)
+		e.Field = "kind"
+		return nil, e
+	}
+	if err := decodeInto(data, o, strict); err != nil {
+		return nil, Errorf(CodeInvalid, "read %s: %v", head.Kind, err).About(head.Kind, "", "")
+	}
+	return o, nil
+}
+
+// Clone returns a deep copy.
+func Clone[T Object](o T) T {
+	data, err := json.Marshal(o)
+	if err != nil {
+		panic(fmt.Sprintf("api: encode %s %s: %v", o.Head().Kind, o.Head().Meta.UUID, err))
+	}
+	c := New(o.Head().Kind)
+	if err := json.Unmarshal(data, c); err != nil {
+		panic(fmt.Sprintf("api: decode own encoding of %s %s: %v", o.Head().Kind, o.Head().Meta.UUID, err))
+	}
+	return c.(T)
+}

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package api
+
+import (
+	"encoding/hex"
+	"fmt"
+	"net"
+	"strings"
+)
+
+// MAC is an Ethernet address in the form aa:bb:cc:dd:ee:ff, lower case.
+type MAC string
+
+// MACFromUUID derives the default address of a port: locally administered
+// (first byte 02), the rest from the last five bytes of its UUID.
+func MACFromUUID(uuid string) MAC {
+	tail := uuid[len(uuid)-10:]
+	raw, err := hex.DecodeString(tail)
+	if err != nil {
+		panic(fmt.Sprintf("api: derive MAC from %q: %v", uuid, err))
+	}
+	return MAC(net.HardwareAddr(append([]byte{0x02}, raw...)).String())
+}
+
+// Bytes returns the six bytes.
+func (m MAC) Bytes() ([6]byte, error) {
+	hw, err := net.ParseMAC(string(m))
+	if err != nil || len(hw) != 6 {
+		return [6]byte{}, fmt.Errorf("read MAC %q: want six bytes as aa:bb:cc:dd:ee:ff", string(m))
+	}
+	return [6]byte(hw), nil
+}
+
+// Port is a point where a workload is attached to a network.
+type Port struct {
+	Header
+	Spec   PortSpec   `json:"spec"`
+	Status PortStatus `json:"status,omitzero"`
+}
+
+// PortSpec says which network the port belongs to.
+type PortSpec struct {
+	Network Ref `json:"network" doc:"Network of the port; fixed."`
+	// MAC is derived from the UUID when absent.
+	MAC MAC `json:"mac,omitempty" doc:"Ethernet address; derived from the UUID when absent. Unique in the network."`
+}
+
+// PortState is how far a port has come.
+type PortState string
+
+// The states of a port.
+const (
+	PortUnbound PortState = "unbound" // no active binding
+	PortWaiting PortState = "waiting" // bound, no workload plugged yet
+	PortUp      PortState = "up"      // attached and programmed
+	PortFailed  PortState = "failed"  // the host could not attach it, see message
+)
+
+// PortStatus is what the port's host reports.
+type PortStatus struct {
+	State   PortState `json:"state,omitempty" doc:"unbound, waiting, up or failed."`
+	Host    string    `json:"host,omitempty" doc:"Name of the host that reported."`
+	Message string    `json:"message,omitempty" doc:"Why, where the state is failed."`
+}
+
+func (p *Port) Refs() []FieldRef {
+	return []FieldRef{{"spec.network", KindNetwork, &p.Spec.Network, VerbAttach}}
+}
+
+func (p *Port) Claims() []Claim {
+	return []Claim{{
+		Key:   "mac/" + p.Spec.Network.UUID + "/" + string(p.Spec.MAC),
+		Field: "spec.mac",
+		What:  "MAC " + string(p.Spec.MAC) + " in " + p.Spec.Network.String(),
+	}}
+}
+
+func (p *Port) Guards() []string { return nil }
+
+func (p *Port) Validate() Problems {
+	var problems Problems
+	required(&problems, "spec.network", p.Spec.Network)
+	if m := p.Spec.MAC; m != "" {
+		b, err := m.Bytes()
+		switch {
+		case err != nil:
+			problems.Addf("spec.mac", "%q is not six bytes as aa:bb:cc:dd:ee:ff", m)
+		case strings.ToLower(string(m)) != string(m) || len(m) != 17:
+			problems.Addf("spec.mac", "%q must be written in lower case with colons", m)
+		case b[0]&1 == 1 || b == [6]byte{}:
+			problems.Addf("spec.mac", "%q is a group or null address", m)
+		}
+	}
+	return problems
+}
+
+func (p *Port) ValidateUpdate(old Object) Problems {
+	var problems Problems
+	was := old.(*Port)
+	immutable(&problems, "spec.network", was.Spec.Network, p.Spec.Network)
+	immutable(&problems, "spec.mac", was.Spec.MAC, p.Spec.MAC)
+	return problems
+}
+
+func (p *Port) StatusBody() any { return &p.Status }
+
+// Binding places a port on a host. A port may have several, one of them active.
+type Binding struct {
+	Header
+	Spec   BindingSpec   `json:"spec"`
+	Status BindingStatus `json:"status,omitzero"`
+}
+
+// BindingSpec is one placement.
+type BindingSpec struct {
+	Host Ref `json:"host" doc:"The host; fixed."`
+	// Active is held by at most one binding of a port. The store revision of
+	// the write that set it is the mobility sequence: the newest wins.
+	Active bool `json:"active" doc:"Whether the workload is here; true for at most one binding of a port."`
+}
+
+// BindingStatus is what the host reports.
+type BindingStatus struct {
+	Conditions []Condition `json:"conditions,omitempty"`
+}
+
+func (b *Binding) Refs() []FieldRef {
+	return []FieldRef{{"spec.host", KindHost, &b.Spec.Host, ""}}
+}
+
+func (b *Binding) Claims() []Claim {
+	port := b.Meta.Parent
+	claims := []Claim{{"binding-host/" + port.UUID + "/" + b.Spec.Host.UUID, "spec.host", "the binding of port " + port.String() + " to host " + b.Spec.Host.String()}}
+	if b.Spec.Active {
+		claims = append(claims, Claim{"active-binding/" + port.UUID, "spec.active", "the active binding of port " + port.String()})
+	}
+	return claims
+}
+
+func (b *Binding) Guards() []string { return nil }
+
+func (b *Binding) Validate() Problems {
+	var p Problems
+	required(&p, "spec.host", b.Spec.Host)
+	return p
+}
+
+func (b *Binding) ValidateUpdate(old Object) Problems {
+	var p Problems
+	immutable(&p, "spec.host", old.(*Binding).Spec.Host, b.Spec.Host)
+	return p
+}
+
+func (b *Binding) StatusBody() any { return &b.Status }

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package api
+
+import "net/netip"
+
+// Route is one derived route of a network, as control computed it.
+type Route struct {
+	Network Ref          `json:"network" doc:"Network whose VRF holds the route."`
+	Prefix  netip.Prefix `json:"prefix" doc:"Destination."`
+	// NextHop says where packets go: "port <name> on <host>" or "gateway".
+	NextHop string `json:"nextHop" doc:"Where packets go, in words."`
+	Port    Ref    `json:"port,omitzero" doc:"Port the packets are for."`
+	Host    Ref    `json:"host,omitzero" doc:"Host of the port."`
+	MAC     MAC    `json:"mac,omitempty" doc:"Ethernet address of the destination."`
+	// Origin is the object that made the route; OriginNetwork where it was made.
+	OriginKind    Kind `json:"originKind" doc:"Kind of the object that made the route."`
+	Origin        Ref  `json:"origin" doc:"The object that made the route."`
+	OriginNetwork Ref  `json:"originNetwork" doc:"Network in which the route was made."`
+	// LeakedBy is the network-policy that brought the route here; none for a
+	// route of the network itself.
+	LeakedBy Ref `json:"leakedBy,omitzero" doc:"network-policy that leaked the route into this network."`
+}
+
+// Table is rows for people, of any table of any host or process.
+type Table struct {
+	Columns []string   `json:"columns"`
+	Rows    [][]string `json:"rows"`
+}
+
+// The tables every host can print; `weft get --host` and `weft drops` show them.
+const (
+	HostTableDrops         = "drops"
+	HostTableCounters      = "counters"
+	HostTablePorts         = "ports"
+	HostTableRoutes        = "routes"
+	HostTableNextHops      = "next-hops"
+	HostTableVNIs          = "vnis"
+	HostTablePortAddresses = "port-addresses"
+	HostTableDesired       = "desired"
+)
+
+// Stage is a level of the one-way flow of facts.
+type Stage string
+
+// The stages, in the order in which facts flow.
+const (
+	StageIntent  Stage = "intent"
+	StageDerived Stage = "derived"
+	StageDesired Stage = "desired"
+	StageKernel  Stage = "kernel"
+)
+
+// WhyRow is one row of the chain from an object's intent to the kernel.
+type WhyRow struct {
+	Stage  Stage  `json:"stage"`
+	Where  string `json:"where" doc:"Process or host that holds the row."`
+	What   string `json:"what" doc:"Kind and key of the row."`
+	Detail string `json:"detail,omitempty" doc:"The row itself, in words."`
+	Status string `json:"status" doc:"ok, pending, missing, or the error."`
+}
+
+// Event is one change in a watch.
+type Event struct {
+	// Type is put, delete or bookmark (nothing changed, but everything up to
+	// Revision has been sent).
+	Type     string `json:"type" enum:"put,delete,bookmark"`
+	Revision int64  `json:"revision"`
+	Kind     Kind   `json:"kind,omitempty"`
+	// Object is the object after a put and before a delete.
+	Object Object `json:"object,omitempty"`
+}
+
+// The types of watch events.
+const (
+	EventPut      = "put"
+	EventDelete   = "delete"
+	EventBookmark = "bookmark"
+)
+
+// Operation is one change of a transaction.
+type Operation struct {
+	// Op is create, update (replace the spec) or delete.
+	Op     string `json:"op" enum:"create,update,delete"`
+	Object Object `json:"object"`
+}
+
+// The operations of a transaction.
+const (
+	OpCreate = "create"
+	OpUpdate = "update"
+	OpDelete = "delete"
+)
