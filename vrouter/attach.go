@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vrouter
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+)
+
+// ErrNoTCX says that the kernel cannot attach the way this build does.
+var ErrNoTCX = errors.New("kernel lacks tcx links, which came with Linux 6.6")
+
+// hook is one way to attach. Its name starts the name of the pinned link.
+type hook struct {
+	name string
+	stub string
+}
+
+var (
+	portHook   = hook{name: "port", stub: "stub_port"}
+	tunnelHook = hook{name: "tunnel", stub: "stub_tunnel"}
+)
+
+// AttachPort makes everything a workload sends through its host-side
+// interface go through the vRouter. Until [Datapath.Activate] has run once, and
+// until the interface is in Ports, that drops it. It must be called in the network
+// namespace of the interface. Attaching again is success, and repairs a link
+// whose interface has gone and whose index was given to another.
+//
+// Errors: [ErrNoTCX].
+func (d *Datapath) AttachPort(ifindex int) error { return d.attach(portHook, ifindex) }
+
+// AttachTunnel does the same for what the vxlan device receives.
+func (d *Datapath) AttachTunnel(ifindex int) error { return d.attach(tunnelHook, ifindex) }
+
+func (d *Datapath) attach(h hook, ifindex int) error {
+	path := d.linkPath(h, ifindex)
+	if linkLives(path, ifindex) {
+		return nil
+	}
+	// Whatever is left under this index belongs to an interface that has
+	// gone, or to the other hook.
+	if err := d.Detach(ifindex); err != nil {
+		return err
+	}
+	l, err := link.AttachTCX(link.TCXOptions{
+		Interface: ifindex,
+		Program:   d.stubs.Programs[h.stub],
+		Attach:    ebpf.AttachTCXIngress,
+		Anchor:    link.Head(),
+	})
+	if errors.Is(err, ebpf.ErrNotSupported) {
+		return fmt.Errorf("attach %s to interface %d: %w", h.stub, ifindex, ErrNoTCX)
+	}
+	if err != nil {
+		return fmt.Errorf("attach %s to interface %d: %w", h.stub, ifindex, err)
+	}
+	defer l.Close()
+	if err := l.Pin(path); err != nil {
+		return fmt.Errorf("pin link of interface %d: %w", ifindex, err)
+	}
+	return nil
+}
+
+// Detach takes the vRouter off an interface, which then passes nothing to it:
+// what a workload sends goes to the host's own stack. Take the interface down
+// first if that matters. Absence is success.
+func (d *Datapath) Detach(ifindex int) error {
+	for _, h := range []hook{portHook, tunnelHook} {
+		if err := removeLink(d.linkPath(h, ifindex)); err != nil {
+			return fmt.Errorf("detach interface %d: %w", ifindex, err)
+		}
+	}
+	return nil
+}
+
+// removeLink detaches before it removes the pin: with the pin alone the kernel
+// detaches some time later.
+func removeLink(path string) error {
+	l, err := link.LoadPinnedLink(path, nil)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("open pinned link %s: %w", path, err)
+	}
+	defer l.Close()
+	// A link whose interface has gone is detached already.
+	if err := l.Detach(); err != nil && !errors.Is(err, unix.ENOLINK) && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("detach link %s: %w", path, err)
+	}
+	if err := os.Remove(path); err != nil {
+		return fmt.Errorf("remove pinned link: %w", err)
+	}
+	return nil
+}
+
+// Attached returns the index of every interface that a link is pinned for,
+// sorted, including those that have gone since: what is not wanted of them
+// should be detached.
+func (d *Datapath) Attached() ([]int, error) {
+	entries, err := os.ReadDir(filepath.Join(d.pinDir, linksName))
+	if err != nil {
+		return nil, fmt.Errorf("list links: %w", err)
+	}
+	var attached []int
+	for _, e := range entries {
+		_, number, _ := strings.Cut(e.Name(), "-")
+		ifindex, err := strconv.Atoi(number)
+		if err != nil {
+			return nil, fmt.Errorf("list links: %s is not ours", e.Name())
+		}
+		attached = append(attached, ifindex)
+	}
+	slices.Sort(attached)
+	return slices.Compact(attached), nil
+}
+
+func (d *Datapath) linkPath(h hook, ifindex int) string {
+	return filepath.Join(d.pinDir, linksName, fmt.Sprintf("%s-%d", h.name, ifindex))
+}
+
+// linkLives reports whether a pinned link still holds its interface. The
+// kernel sets the index of a link to 0 when the interface goes.
+func linkLives(path string, ifindex int) bool {
+	l, err := link.LoadPinnedLink(path, nil)
+	if err != nil {
+		return false
+	}
+	defer l.Close()
+	info, err := l.Info()
+	if err != nil || info.TCX() == nil {
+		return false
+	}
+	return int(info.TCX().Ifindex) == ifindex
+}

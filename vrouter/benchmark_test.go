@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vrouter
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+)
+
+// BenchmarkPacket reports the time the programs take for one frame, without
+// the interfaces around them. One frame repeats, so its table entries are hot.
+func BenchmarkPacket(b *testing.B) {
+	for _, routes := range []int{1_000, 100_000} {
+		for _, six := range []bool{false, true} {
+			for _, to := range []int{3, 4} {
+				what := map[int]string{3: "local", 4: "tunnel"}[to]
+				family := map[bool]string{false: "IPv4", true: "IPv6"}[six]
+				b.Run(fmt.Sprintf("from-port/%s/%s/%d-routes", what, family, routes), func(b *testing.B) {
+					d := benchmarkDatapath(b, routes, six)
+					frame := packetCase{ifindex: loopback, destination: GatewayMAC, source: 2, to: to, hops: 64}.frame(six)
+					benchmarkProgram(b, d.hooks[stubSlotSLOT_PORT], frame)
+				})
+			}
+		}
+	}
+}
+
+// BenchmarkDrop is the path of a flood: the frame is counted and dropped.
+func BenchmarkDrop(b *testing.B) {
+	d := benchmarkDatapath(b, 1000, false)
+	frame := packetCase{ifindex: loopback, destination: GatewayMAC, source: 9, to: 3, hops: 64}.frame(false)
+	benchmarkProgram(b, d.hooks[stubSlotSLOT_PORT], frame)
+}
+
+// BenchmarkFromTunnel runs the trace build, as a test run has no tunnel key;
+// what it writes down costs about as much as reading the key and counting.
+func BenchmarkFromTunnel(b *testing.B) {
+	for _, six := range []bool{false, true} {
+		b.Run(map[bool]string{false: "IPv4", true: "IPv6"}[six], func(b *testing.B) {
+			d := benchmarkDatapath(b, 100_000, six)
+			tracer, err := d.NewTracer()
+			check(b, err)
+			defer tracer.Close()
+			frame := packetCase{vni: 1001, destination: GatewayMAC, source: 4, to: 3, hops: 64}.frame(six)
+			key := &TunnelKey{VNI: 1001, Remote: netip.MustParseAddr("192.0.2.11")}
+			_, err = tracer.FromTunnel(testTunnelDevice, key, frame) // leaves the key in place
+			check(b, err)
+			benchmarkProgram(b, tracer.tunnel, frame)
+		})
+	}
+}
+
+// benchmarkDatapath is the tenants' world among many other routes.
+func benchmarkDatapath(b *testing.B, routes int, six bool) *Datapath {
+	b.Helper()
+	d := loadForTest(b, Sizes{Routes4: 1 << 17, Routes6: 1 << 17})
+	install(b, d, tenants())
+	for n := range routes {
+		a := netip.AddrFrom4([4]byte{10, byte(1 + n>>16), byte(n >> 8), byte(n)})
+		if six {
+			a = netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, 5, 13: byte(n >> 16), 14: byte(n >> 8), 15: byte(n)})
+		}
+		check(b, d.Routes.Put(RouteKey{1, host(a)}, Route{NextHop: 11}))
+	}
+	return d
+}
+
+func benchmarkProgram(b *testing.B, program *ebpf.Program, frame []byte) {
+	b.Helper()
+	var spent time.Duration
+	b.ResetTimer()
+	for left := b.N; left > 0; {
+		repeat := min(left, 1_000_000)
+		_, each, err := program.Benchmark(frame, repeat, nil)
+		check(b, err)
+		spent += each * time.Duration(repeat)
+		left -= repeat
+	}
+	b.ReportMetric(float64(spent.Nanoseconds())/float64(b.N), "ns/packet")
+}
+
+// BenchmarkRoutePut is how fast a table fills.
+func BenchmarkRoutePut(b *testing.B) {
+	d := loadForTest(b, Sizes{})
+	for n := range b.N {
+		n %= 1 << 20
+		a := netip.AddrFrom4([4]byte{10, byte(n >> 16), byte(n >> 8), byte(n)})
+		check(b, d.Routes.Put(RouteKey{1, host(a)}, Route{NextHop: 11}))
+	}
+}

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// Stage encap: to another host, through the vxlan device.
+#pragma once
+
+#include "lookup.h"
+
+static __always_inline int stage_encap(struct packet *p, const struct next_hop_value *next)
+{
+	struct config_value *c = configuration();
+	if (!c || !c->tunnel_ifindex)
+		return end(p, REASON_NO_TUNNEL_DEVICE);
+	__u32 ifindex = c->tunnel_ifindex;
+	struct tunnel_key key = { .vni = next->vni, .family = next->family, .remote = next->remote };
+	if (world_set_tunnel_key(p->skb, &key))
+		return end(p, REASON_TUNNEL_KEY_FAILED);
+	if (world_redirect(p->skb, ifindex) != TC_ACT_REDIRECT)
+		return end(p, REASON_TUNNEL_REDIRECT_FAILED);
+	world_count_sent(ifindex, p->skb->len);
+	world_verdict(VERDICT_TUNNELLED, REASON_NONE);
+	return TC_ACT_REDIRECT;
+}

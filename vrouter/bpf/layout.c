@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+// Not a hook: the object from which Go takes the layouts of all tables and the
+// words of all reasons. No program is in it.
+#include "tables.h"
+
+enum { REASON_TEXT_SIZE = 96 };
+
+struct reason_row {
+	enum stage stage;
+	enum verdict verdict;
+	__u8 text[REASON_TEXT_SIZE];
+};
+
+#define REASON_AS_ROW(name, stage, verdict, text) [REASON_##name] = { STAGE_##stage, VERDICT_##verdict, text },
+const struct reason_row reason_rows[REASON_COUNT] SEC(".rodata.reasons") = { REASONS(REASON_AS_ROW) };

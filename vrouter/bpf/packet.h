@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the stages know about the frame in hand, and how they hand it on.
+#pragma once
+
+#include "tables.h"
+
+// A stage returns NEXT, or the tc action that ends the run.
+enum { NEXT = -1 };
+
+#define RUN(stage)                                                                                                     \
+	do {                                                                                                               \
+		int action = (stage);                                                                                          \
+		if (action != NEXT)                                                                                            \
+			return action;                                                                                             \
+	} while (0)
+
+enum {
+	ETHERNET_SIZE = 14,
+	IPV4_SIZE = 20,
+	IPV6_SIZE = 40,
+	ICMP_SIZE = 8,
+	ETHERTYPE_OFFSET = 12,
+};
+
+enum {
+	ETHERTYPE_IPV4 = 0x0800,
+	ETHERTYPE_ARP = 0x0806,
+	ETHERTYPE_VLAN = 0x8100,
+	ETHERTYPE_IPV6 = 0x86dd,
+	ETHERTYPE_QINQ = 0x88a8,
+};
+
+enum {
+	PROTOCOL_ICMP = 1,
+	PROTOCOL_ICMPV6 = 58,
+};
+
+// From a fixed field of the Ethernet header on.
+struct ethernet {
+	struct mac destination;
+	struct mac source;
+	__be16 type;
+};
+
+// The body of an ARP message for IPv4 over Ethernet.
+struct arp {
+	__be16 hardware;
+	__be16 protocol;
+	__u8 hardware_size;
+	__u8 protocol_size;
+	__be16 operation;
+	struct mac sender_mac;
+	__be32 sender __attribute__((packed));
+	struct mac target_mac;
+	__be32 target __attribute__((packed));
+} __attribute__((packed));
+
+enum { ARP_REQUEST = 1, ARP_REPLY = 2 };
+
+struct packet {
+	struct __sk_buff *skb;
+	__u32 ifindex; // where it came from
+	__u32 vrf;
+	bool from_tunnel;
+	bool arp; // else IP of the family below
+	bool fragment;
+	bool icmp; // ICMP or ICMPv6 of the right family, not a fragment
+	__u8 icmp_type;
+	__u8 icmp_code;
+	__u8 ttl;
+	__u8 protocol;
+	enum family family;
+	__u32 l4; // offset of what follows the IP headers
+	__u32 end; // offset of the end of the IP packet
+	struct address source; // ARP: sender
+	struct address destination; // ARP: target
+	struct ethernet ethernet;
+	__u16 arp_operation;
+	struct mac arp_sender_mac;
+};
+
+static __always_inline bool mac_equal(const struct mac *a, const struct mac *b)
+{
+	__u8 difference = 0;
+#pragma unroll
+	for (int i = 0; i < 6; i++)
+		difference |= a->byte[i] ^ b->byte[i];
+	return !difference;
+}
+
+static __always_inline bool mac_broadcast(const struct mac *m)
+{
+	__u8 all = 0xff;
+#pragma unroll
+	for (int i = 0; i < 6; i++)
+		all &= m->byte[i];
+	return all == 0xff;
+}
+
+static __always_inline bool address_equal(const struct address *a, const struct address *b)
+{
+	return a->word[0] == b->word[0] && a->word[1] == b->word[1] && a->word[2] == b->word[2] && a->word[3] == b->word[3];
+}
+
+static __always_inline bool unspecified(const struct address *a)
+{
+	return !(a->word[0] | a->word[1] | a->word[2] | a->word[3]);
+}
+
+static __always_inline bool link_local6(const struct address *a)
+{
+	return (a->word[0] & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000);
+}
+
+static __always_inline bool multicast6(const struct address *a)
+{
+	return (a->word[0] & bpf_htonl(0xff000000)) == bpf_htonl(0xff000000);
+}

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+// Stage parse: Ethernet, IPv4, IPv6 with its extension headers, ARP.
+#pragma once
+
+#include "drop.h"
+
+enum { MAX_EXTENSION_HEADERS = 6 }; // more is an attack or a mistake; each costs a read
+
+enum {
+	EXTENSION_HOP_BY_HOP = 0,
+	EXTENSION_ROUTING = 43,
+	EXTENSION_FRAGMENT = 44,
+	EXTENSION_AH = 51,
+	EXTENSION_DESTINATION = 60,
+	EXTENSION_MOBILITY = 135,
+	EXTENSION_HIP = 139,
+	EXTENSION_SHIM6 = 140,
+};
+
+enum { EXTENSION_MIN_SIZE = 8 };
+
+struct ipv4 {
+	__u8 version_length;
+	__u8 tos;
+	__be16 total_length;
+	__be16 id;
+	__be16 fragment;
+	__u8 ttl;
+	__u8 protocol;
+	__be16 checksum;
+	__be32 source;
+	__be32 destination;
+};
+
+struct ipv6 {
+	__u8 version_class;
+	__u8 class_label;
+	__be16 label;
+	__be16 payload_length;
+	__u8 next_header;
+	__u8 hop_limit;
+	struct address source;
+	struct address destination;
+};
+
+static __always_inline bool is_extension(__u8 header)
+{
+	switch (header) {
+	case EXTENSION_HOP_BY_HOP:
+	case EXTENSION_ROUTING:
+	case EXTENSION_FRAGMENT:
+	case EXTENSION_AH:
+	case EXTENSION_DESTINATION:
+	case EXTENSION_MOBILITY:
+	case EXTENSION_HIP:
+	case EXTENSION_SHIM6:
+		return true;
+	}
+	return false;
+}
+
+static __always_inline int parse_icmp(struct packet *p)
+{
+	__u8 head[2];
+	if (p->fragment || p->protocol != (p->family == FAMILY_4 ? PROTOCOL_ICMP : PROTOCOL_ICMPV6))
+		return NEXT;
+	if (p->l4 + ICMP_SIZE > p->end || bpf_skb_load_bytes(p->skb, p->l4, head, sizeof(head)))
+		return end(p, REASON_MALFORMED);
+	p->icmp = true;
+	p->icmp_type = head[0];
+	p->icmp_code = head[1];
+	return NEXT;
+}
+
+static __always_inline int parse_ipv4(struct packet *p)
+{
+	struct ipv4 ip;
+	if (bpf_skb_load_bytes(p->skb, ETHERNET_SIZE, &ip, sizeof(ip)))
+		return end(p, REASON_MALFORMED);
+	__u32 header = (ip.version_length & 0x0f) * 4;
+	__u32 total = bpf_ntohs(ip.total_length);
+	if (ip.version_length >> 4 != 4 || header < IPV4_SIZE || total < header || ETHERNET_SIZE + total > p->skb->len)
+		return end(p, REASON_MALFORMED);
+	p->family = FAMILY_4;
+	p->protocol = ip.protocol;
+	p->ttl = ip.ttl;
+	p->fragment = ip.fragment & bpf_htons(0x3fff); // MF and offset
+	p->source.word[0] = ip.source;
+	p->destination.word[0] = ip.destination;
+	p->l4 = ETHERNET_SIZE + header;
+	p->end = ETHERNET_SIZE + total;
+	return parse_icmp(p);
+}
+
+// Walks the chain from next on; leaves protocol and l4 behind its last link.
+static __always_inline int parse_extensions(struct packet *p, __u8 next)
+{
+	__u32 offset = ETHERNET_SIZE + IPV6_SIZE;
+	for (int i = 0; i <= MAX_EXTENSION_HEADERS; i++) {
+		__u8 head[4];
+		if (!is_extension(next))
+			break;
+		if (i == MAX_EXTENSION_HEADERS)
+			return end(p, REASON_TOO_MANY_EXTENSION_HEADERS);
+		if (offset + EXTENSION_MIN_SIZE > p->end || bpf_skb_load_bytes(p->skb, offset, head, sizeof(head)))
+			return end(p, REASON_MALFORMED);
+		bool later = false;
+		if (next == EXTENSION_FRAGMENT) {
+			__u16 where = head[2] << 8 | head[3];
+			later = where >> 3;
+			p->fragment |= (where & 0xfff9) != 0; // offset and M
+			offset += EXTENSION_MIN_SIZE;
+		} else if (next == EXTENSION_AH) {
+			offset += (head[1] + 2) * 4;
+		} else {
+			offset += (head[1] + 1) * 8;
+		}
+		next = head[0];
+		if (offset > p->end)
+			return end(p, REASON_MALFORMED);
+		if (later)
+			break;
+	}
+	p->protocol = next;
+	p->l4 = offset;
+	return NEXT;
+}
+
+static __always_inline int parse_ipv6(struct packet *p)
+{
+	struct ipv6 ip;
+	if (bpf_skb_load_bytes(p->skb, ETHERNET_SIZE, &ip, sizeof(ip)))
+		return end(p, REASON_MALFORMED);
+	__u32 payload = bpf_ntohs(ip.payload_length);
+	if (ip.version_class >> 4 != 6 || ETHERNET_SIZE + IPV6_SIZE + payload > p->skb->len)
+		return end(p, REASON_MALFORMED);
+	p->family = FAMILY_6;
+	p->ttl = ip.hop_limit;
+	p->source = ip.source;
+	p->destination = ip.destination;
+	p->end = ETHERNET_SIZE + IPV6_SIZE + payload;
+	RUN(parse_extensions(p, ip.next_header));
+	return parse_icmp(p);
+}
+
+static __always_inline int parse_arp(struct packet *p)
+{
+	struct arp a;
+	if (bpf_skb_load_bytes(p->skb, ETHERNET_SIZE, &a, sizeof(a)))
+		return end(p, REASON_ARP_MALFORMED);
+	__u16 operation = bpf_ntohs(a.operation);
+	if (a.hardware != bpf_htons(1) || a.protocol != bpf_htons(ETHERTYPE_IPV4) || a.hardware_size != 6 ||
+	    a.protocol_size != 4 || (operation != ARP_REQUEST && operation != ARP_REPLY))
+		return end(p, REASON_ARP_MALFORMED);
+	p->arp = true;
+	p->family = FAMILY_4;
+	p->arp_operation = operation;
+	p->arp_sender_mac = a.sender_mac;
+	p->source.word[0] = a.sender;
+	p->destination.word[0] = a.target;
+	return NEXT;
+}
+
+static __always_inline int stage_parse(struct packet *p)
+{
+	if (bpf_skb_load_bytes(p->skb, 0, &p->ethernet, sizeof(p->ethernet)))
+		return end(p, REASON_MALFORMED);
+	if (p->skb->vlan_present)
+		return end(p, REASON_VLAN_TAGGED);
+	switch (bpf_ntohs(p->ethernet.type)) {
+	case ETHERTYPE_IPV4:
+		return parse_ipv4(p);
+	case ETHERTYPE_IPV6:
+		return parse_ipv6(p);
+	case ETHERTYPE_ARP:
+		return parse_arp(p);
+	case ETHERTYPE_VLAN:
+	case ETHERTYPE_QINQ:
+		return end(p, REASON_VLAN_TAGGED);
+	}
+	return end(p, REASON_UNKNOWN_PROTOCOL);
+}

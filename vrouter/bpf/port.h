@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+// Stage port: whose interface this is.
+#pragma once
+
+#include "drop.h"
+
+static __always_inline int stage_port(struct packet *p, struct port_value **port)
+{
+	*port = bpf_map_lookup_elem(&ports, &p->ifindex);
+	if (!*port)
+		return end(p, REASON_NO_PORT);
+	p->vrf = (*port)->vrf;
+	world_count_received(p->ifindex, p->skb->len);
+	return NEXT;
+}

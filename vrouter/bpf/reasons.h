@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// Why a frame ended here: the only list there is. It generates the enum
+// here, the verdict of each in drop.h, and in layout.c the table Go reads.
+#pragma once
+
+#include "kernel.h"
+
+enum verdict {
+	VERDICT_NONE, // not decided; never the end of a run
+	VERDICT_DROPPED,
+	VERDICT_CONSUMED,
+	VERDICT_ANSWERED,
+	VERDICT_DELIVERED,
+	VERDICT_TUNNELLED,
+};
+
+enum stage {
+	STAGE_NONE,
+	STAGE_PARSE,
+	STAGE_PORT,
+	STAGE_SPOOF,
+	STAGE_NEIGHBOUR,
+	STAGE_TUNNEL,
+	STAGE_ROUTE,
+	STAGE_DELIVER,
+	STAGE_ENCAP,
+};
+
+#define REASONS(X)                                                                                                     \
+	X(MALFORMED, PARSE, DROPPED, "frame shorter than its headers say, or a header contradicts itself")                 \
+	X(VLAN_TAGGED, PARSE, DROPPED, "frame carries a VLAN tag")                                                         \
+	X(UNKNOWN_PROTOCOL, PARSE, DROPPED, "ethertype is not IPv4, IPv6 or ARP")                                          \
+	X(TOO_MANY_EXTENSION_HEADERS, PARSE, DROPPED, "more than six IPv6 extension headers")                              \
+	X(ARP_MALFORMED, PARSE, DROPPED, "ARP is not a request or reply for IPv4 over Ethernet")                           \
+	X(NO_PORT, PORT, DROPPED, "interface is not a port")                                                               \
+	X(SPOOFED_MAC, SPOOF, DROPPED, "source MAC is not the port's")                                                     \
+	X(SPOOFED_ADDRESS, SPOOF, DROPPED, "source address is not one of the port's")                                      \
+	X(ARP_ANNOUNCEMENT, NEIGHBOUR, CONSUMED, "ARP reply or announcement; nothing learns from it")                      \
+	X(ARP_OWN_ADDRESS, NEIGHBOUR, CONSUMED, "ARP request for the port's own address")                                  \
+	X(ARP_PROBE_UNCLAIMED, NEIGHBOUR, CONSUMED, "ARP probe for an address nobody in the network has")                  \
+	X(ARP_UNKNOWN_TARGET, NEIGHBOUR, DROPPED, "ARP request for an address that is not in the network")                 \
+	X(ND_MALFORMED, NEIGHBOUR, DROPPED, "neighbour discovery message breaks RFC 4861")                                 \
+	X(ND_ADVERTISEMENT, NEIGHBOUR, CONSUMED, "neighbour advertisement; nothing learns from it")                        \
+	X(ND_OWN_ADDRESS, NEIGHBOUR, CONSUMED, "neighbour solicitation for the port's own address")                        \
+	X(ND_PROBE_UNCLAIMED, NEIGHBOUR, CONSUMED, "duplicate address probe for an address nobody in the network has")     \
+	X(ND_UNKNOWN_TARGET, NEIGHBOUR, DROPPED, "neighbour solicitation for an address that is not in the network")       \
+	X(ND_NOT_ALLOWED, NEIGHBOUR, DROPPED, "router advertisement or redirect from a workload")                          \
+	X(ROUTER_SOLICITATION, NEIGHBOUR, CONSUMED, "router solicitation; no advertisement is configured")                 \
+	X(MULTICAST_LISTENER, NEIGHBOUR, CONSUMED, "multicast listener message; nothing is flooded")                       \
+	X(GATEWAY_UNANSWERED, NEIGHBOUR, DROPPED, "to a gateway address, which answers only echo requests")                \
+	X(ANSWER_FAILED, NEIGHBOUR, DROPPED, "kernel refused to build or send the answer")                                 \
+	X(NO_TUNNEL_KEY, TUNNEL, DROPPED, "frame from the tunnel device has no tunnel metadata")                           \
+	X(UNKNOWN_VNI, TUNNEL, DROPPED, "VNI belongs to no VRF on this host")                                              \
+	X(NOT_CARRIED, TUNNEL, DROPPED, "ARP or neighbour discovery in a tunnel; it is answered at its source")            \
+	X(BROADCAST, ROUTE, DROPPED, "broadcast is not forwarded")                                                         \
+	X(MULTICAST, ROUTE, DROPPED, "multicast is not forwarded")                                                         \
+	X(NO_ROUTE, ROUTE, DROPPED, "no route to the destination in the VRF")                                              \
+	X(WRONG_DESTINATION_MAC, ROUTE, DROPPED, "destination MAC is neither the gateway's nor the route's")               \
+	X(UNRESOLVED_NEXT_HOP, ROUTE, DROPPED, "next hop of the route is not known yet")                                   \
+	X(DISCARD_ROUTE, ROUTE, DROPPED, "route says discard")                                                             \
+	X(GATEWAY_FROM_TUNNEL, ROUTE, DROPPED, "to a gateway address from another host, which answers for it itself")      \
+	X(TUNNEL_TO_TUNNEL, ROUTE, DROPPED, "from a tunnel to a tunnel; hosts do not transit")                             \
+	X(LINK_LOCAL, ROUTE, DROPPED, "link-local or unspecified IPv6 address is not forwarded")                           \
+	X(TTL_EXPIRED, ROUTE, DROPPED, "hop count is used up")                                                             \
+	X(REWRITE_FAILED, ROUTE, DROPPED, "kernel refused to make the frame writable")                                     \
+	X(PORT_GONE, DELIVER, DROPPED, "next hop is an interface that is not a port")                                      \
+	X(TOO_BIG, DELIVER, DROPPED, "packet is larger than the MTU of the port")                                          \
+	X(REDIRECT_FAILED, DELIVER, DROPPED, "kernel refused to redirect to the port")                                     \
+	X(NO_TUNNEL_DEVICE, ENCAP, DROPPED, "no tunnel device is configured")                                              \
+	X(TUNNEL_KEY_FAILED, ENCAP, DROPPED, "kernel refused the tunnel key")                                              \
+	X(TUNNEL_REDIRECT_FAILED, ENCAP, DROPPED, "kernel refused to redirect to the tunnel device")
+
+#define REASON_AS_ENUM(name, stage, verdict, text) REASON_##name,
+enum reason { REASON_NONE, REASONS(REASON_AS_ENUM) REASON_COUNT };

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the links hold, for ever: a jump to the program of the day. Replacing
+// that program is one slot write, at once for every interface. An empty slot
+// drops: an interface is never open before its program is there.
+#include "kernel.h"
+
+enum slot { SLOT_PORT, SLOT_TUNNEL, SLOT_COUNT };
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, SLOT_COUNT);
+	__type(key, enum slot);
+	__type(value, __u32);
+} programs SEC(".maps");
+
+SEC("tc")
+int stub_port(struct __sk_buff *skb)
+{
+	bpf_tail_call(skb, &programs, SLOT_PORT);
+	return TC_ACT_SHOT;
+}
+
+SEC("tc")
+int stub_tunnel(struct __sk_buff *skb)
+{
+	bpf_tail_call(skb, &programs, SLOT_TUNNEL);
+	return TC_ACT_SHOT;
+}
+
+const char licence[] SEC("license") = "Apache-2.0";

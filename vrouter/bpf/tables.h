@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+// Tables shared with user space. Go reads these layouts from BTF; max_entries
+// is only what a build without options gets, Load sets the real bounds.
+#pragma once
+
+#include "reasons.h"
+
+enum family { FAMILY_4 = 4, FAMILY_6 = 6 };
+
+// An IPv4 address is in the first word, the others are zero.
+struct address {
+	__be32 word[4];
+};
+
+struct mac {
+	__u8 byte[6];
+};
+
+enum port_flag { PORT_REDIRECT_PEER = 1 };
+
+struct port_value {
+	__u32 vrf;
+	__u32 port; // id of the control plane, carried for events and traces
+	__u32 mtu; // bytes after the Ethernet header, 0 = not checked
+	enum port_flag flags;
+	struct mac mac;
+	__u8 pad[2];
+};
+
+struct port_address_key {
+	__u32 ifindex;
+	enum family family;
+	struct address address;
+};
+
+struct route4_key {
+	__u32 prefix_length; // counts the 32 bits of the VRF too
+	__u32 vrf;
+	__be32 address;
+};
+
+struct route6_key {
+	__u32 prefix_length; // counts the 32 bits of the VRF too
+	__u32 vrf;
+	struct address address;
+};
+
+enum route_flag { ROUTE_ROUTED = 1 };
+
+struct route_value {
+	__u32 next_hop;
+	enum route_flag flags;
+	struct mac mac;
+	__u8 pad[2];
+};
+
+enum next_hop_kind {
+	NEXT_HOP_NONE,
+	NEXT_HOP_PORT,
+	NEXT_HOP_TUNNEL,
+	NEXT_HOP_GATEWAY,
+	NEXT_HOP_DISCARD,
+};
+
+struct next_hop_value {
+	enum next_hop_kind kind;
+	__u32 ifindex; // port
+	__u32 vni; // tunnel
+	enum family family; // tunnel, of remote
+	struct address remote; // tunnel
+};
+
+struct config_value {
+	__u32 tunnel_ifindex; // 0 = no tunnel device
+	struct mac gateway;
+	__u8 pad[2];
+};
+
+struct drop_key {
+	__u32 ifindex;
+	enum reason reason;
+};
+
+struct drop_value {
+	__u64 packets;
+	__u64 bytes;
+};
+
+struct counter_value {
+	__u64 rx_packets; // from the workload or the tunnel
+	__u64 rx_bytes;
+	__u64 tx_packets; // to it
+	__u64 tx_bytes;
+};
+
+#define TABLE(map_type, key_type, value_type)                                                                          \
+	__uint(type, map_type);                                                                                            \
+	__uint(max_entries, 1);                                                                                            \
+	__type(key, key_type);                                                                                             \
+	__type(value, value_type)
+
+struct {
+	TABLE(BPF_MAP_TYPE_HASH, __u32, struct port_value);
+} ports SEC(".maps");
+
+struct {
+	TABLE(BPF_MAP_TYPE_HASH, struct port_address_key, __u8);
+} port_addresses SEC(".maps");
+
+struct {
+	TABLE(BPF_MAP_TYPE_LPM_TRIE, struct route4_key, struct route_value);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+} routes4 SEC(".maps");
+
+struct {
+	TABLE(BPF_MAP_TYPE_LPM_TRIE, struct route6_key, struct route_value);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+} routes6 SEC(".maps");
+
+struct {
+	TABLE(BPF_MAP_TYPE_HASH, __u32, struct next_hop_value);
+} next_hops SEC(".maps");
+
+struct {
+	TABLE(BPF_MAP_TYPE_HASH, __u32, __u32);
+} vnis SEC(".maps");
+
+struct {
+	TABLE(BPF_MAP_TYPE_ARRAY, __u32, struct config_value);
+} config SEC(".maps");
+
+struct {
+	TABLE(BPF_MAP_TYPE_PERCPU_HASH, struct drop_key, struct drop_value);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+} drops SEC(".maps");
+
+struct {
+	TABLE(BPF_MAP_TYPE_PERCPU_HASH, __u32, struct counter_value);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+} counters SEC(".maps");

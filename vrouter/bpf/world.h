@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+// Everything with an effect beyond the frame itself, and everything a test run
+// cannot supply. The trace build records instead of acting and is told the
+// interface and the tunnel key; all other code is the same in both builds.
+#pragma once
+
+#include "packet.h"
+
+struct tunnel_key {
+	__u32 vni;
+	enum family family;
+	struct address remote;
+};
+
+#ifdef WEFT_TRACE
+
+struct trace_arguments {
+	__u32 ifindex;
+	__u32 has_tunnel_key;
+	struct tunnel_key tunnel_key;
+};
+
+struct trace_record {
+	enum verdict verdict;
+	enum reason reason;
+	__u32 redirect; // interface
+	__u32 peer; // 1 = into the peer's namespace
+	__u32 has_tunnel_key;
+	struct tunnel_key tunnel_key;
+};
+
+struct {
+	TABLE(BPF_MAP_TYPE_ARRAY, __u32, struct trace_arguments);
+} trace_in SEC(".maps");
+
+struct {
+	TABLE(BPF_MAP_TYPE_ARRAY, __u32, struct trace_record);
+} trace_out SEC(".maps");
+
+static __always_inline struct trace_record *record(void)
+{
+	__u32 zero = 0;
+	return bpf_map_lookup_elem(&trace_out, &zero);
+}
+
+static __always_inline __u32 world_ifindex(struct __sk_buff *skb)
+{
+	__u32 zero = 0;
+	struct trace_arguments *a = bpf_map_lookup_elem(&trace_in, &zero);
+	return a ? a->ifindex : 0;
+}
+
+static __always_inline bool world_tunnel_key(struct __sk_buff *skb, struct tunnel_key *key)
+{
+	__u32 zero = 0;
+	struct trace_arguments *a = bpf_map_lookup_elem(&trace_in, &zero);
+	if (!a || !a->has_tunnel_key)
+		return false;
+	*key = a->tunnel_key;
+	return true;
+}
+
+static __always_inline int world_set_tunnel_key(struct __sk_buff *skb, const struct tunnel_key *key)
+{
+	struct trace_record *r = record();
+	if (!r)
+		return -1;
+	r->has_tunnel_key = 1;
+	r->tunnel_key = *key;
+	return 0;
+}
+
+static __always_inline void world_verdict(enum verdict verdict, enum reason reason)
+{
+	struct trace_record *r = record();
+	if (!r)
+		return;
+	r->verdict = verdict;
+	r->reason = reason;
+}
+
+static __always_inline int world_redirect(struct __sk_buff *skb, __u32 ifindex)
+{
+	struct trace_record *r = record();
+	if (r)
+		r->redirect = ifindex;
+	return TC_ACT_REDIRECT;
+}
+
+static __always_inline int world_redirect_peer(struct __sk_buff *skb, __u32 ifindex)
+{
+	struct trace_record *r = record();
+	if (r)
+		r->peer = 1;
+	return world_redirect(skb, ifindex);
+}
+
+static __always_inline void world_count_received(__u32 ifindex, __u32 bytes)
+{
+}
+
+static __always_inline void world_count_sent(__u32 ifindex, __u32 bytes)
+{
+}
+
+static __noinline void world_count_drop(__u32 ifindex, enum reason reason, __u32 bytes)
+{
+}
+
+#else /* the product */
+
+static __always_inline __u32 world_ifindex(struct __sk_buff *skb)
+{
+	return skb->ifindex;
+}
+
+static __always_inline bool world_tunnel_key(struct __sk_buff *skb, struct tunnel_key *key)
+{
+	struct bpf_tunnel_key k = {};
+	// The kernel refuses to report a key of the other family than asked for.
+	if (!bpf_skb_get_tunnel_key(skb, &k, sizeof(k), 0)) {
+		key->family = FAMILY_4;
+		key->remote.word[0] = bpf_htonl(k.remote_ipv4);
+	} else if (!bpf_skb_get_tunnel_key(skb, &k, sizeof(k), BPF_F_TUNINFO_IPV6)) {
+		key->family = FAMILY_6;
+		__builtin_memcpy(&key->remote, k.remote_ipv6, sizeof(key->remote));
+	} else {
+		return false;
+	}
+	key->vni = k.tunnel_id;
+	return true;
+}
+
+enum { TUNNEL_TTL = 64 };
+
+static __always_inline int world_set_tunnel_key(struct __sk_buff *skb, const struct tunnel_key *key)
+{
+	struct bpf_tunnel_key k = { .tunnel_id = key->vni, .tunnel_ttl = TUNNEL_TTL };
+	// The outer UDP checksum stays on: receivers then aggregate.
+	if (key->family == FAMILY_4) {
+		k.remote_ipv4 = bpf_ntohl(key->remote.word[0]);
+		return bpf_skb_set_tunnel_key(skb, &k, sizeof(k), 0);
+	}
+	__builtin_memcpy(k.remote_ipv6, &key->remote, sizeof(k.remote_ipv6));
+	return bpf_skb_set_tunnel_key(skb, &k, sizeof(k), BPF_F_TUNINFO_IPV6);
+}
+
+static __always_inline void world_verdict(enum verdict verdict, enum reason reason)
+{
+}
+
+static __always_inline int world_redirect(struct __sk_buff *skb, __u32 ifindex)
+{
+	return bpf_redirect(ifindex, 0);
+}
+
+static __always_inline int world_redirect_peer(struct __sk_buff *skb, __u32 ifindex)
+{
+	// The frame was classified for the interface it came from, whose MAC it
+	// does not carry; the peer would take it for somebody else's. Newer
+	// kernels correct that themselves when they scrub the frame.
+	bpf_skb_change_type(skb, PACKET_HOST);
+	return bpf_redirect_peer(ifindex, 0);
+}
+
+// A counter that finds its table full is lost; the frame is not.
+static __always_inline struct counter_value *counter_of(__u32 ifindex)
+{
+	struct counter_value *c = bpf_map_lookup_elem(&counters, &ifindex);
+	if (c)
+		return c;
+	struct counter_value zero = {};
+	bpf_map_update_elem(&counters, &ifindex, &zero, BPF_NOEXIST);
+	return bpf_map_lookup_elem(&counters, &ifindex);
+}
+
+static __always_inline void world_count_received(__u32 ifindex, __u32 bytes)
+{
+	struct counter_value *c = counter_of(ifindex);
+	if (!c)
+		return;
+	c->rx_packets++;
+	c->rx_bytes += bytes;
+}
+
+static __always_inline void world_count_sent(__u32 ifindex, __u32 bytes)
+{
+	struct counter_value *c = counter_of(ifindex);
+	if (!c)
+		return;
+	c->tx_packets++;
+	c->tx_bytes += bytes;
+}
+
+static __noinline void world_count_drop(__u32 ifindex, enum reason reason, __u32 bytes)
+{
+	struct drop_key key = { .ifindex = ifindex, .reason = reason };
+	struct drop_value *d = bpf_map_lookup_elem(&drops, &key);
+	if (!d) {
+		struct drop_value zero = {};
+		bpf_map_update_elem(&drops, &key, &zero, BPF_NOEXIST);
+		d = bpf_map_lookup_elem(&drops, &key);
+	}
+	if (!d)
+		return;
+	d->packets++;
+	d->bytes += bytes;
+}
+
+#endif

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vrouter
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+)
+
+// The only place where the callers' types and the generated ones meet.
+
+// vrfBits is how much of a route's prefix is its VRF, always matched in full.
+const vrfBits = 32
+
+func addressToRaw(a netip.Addr) (layoutAddress, layoutFamily, error) {
+	var bytes [16]byte
+	var raw layoutAddress
+	family := layoutFamilyFAMILY_4
+	switch {
+	case a.Zone() != "" || a.Is4In6() || !a.IsValid():
+		return raw, 0, fmt.Errorf("address %v is not a plain IPv4 or IPv6 address", a)
+	case a.Is4():
+		b := a.As4()
+		copy(bytes[:], b[:])
+	default:
+		bytes = a.As16()
+		family = layoutFamilyFAMILY_6
+	}
+	for i := range raw.Word {
+		raw.Word[i] = binary.NativeEndian.Uint32(bytes[4*i:])
+	}
+	return raw, family, nil
+}
+
+func addressOf(raw layoutAddress, family layoutFamily) netip.Addr {
+	var bytes [16]byte
+	for i, w := range raw.Word {
+		binary.NativeEndian.PutUint32(bytes[4*i:], w)
+	}
+	switch family {
+	case layoutFamilyFAMILY_4:
+		return netip.AddrFrom4([4]byte(bytes[:4]))
+	case layoutFamilyFAMILY_6:
+		return netip.AddrFrom16(bytes)
+	}
+	return netip.Addr{}
+}
+
+func same32(v uint32) (uint32, error) { return v, nil }
+
+func identity[T any](v T) T { return v }
+
+var portCodec = codec[int, Port, uint32, layoutPortValue]{
+	key:   func(ifindex int) (uint32, error) { return uint32(ifindex), nil },
+	keyOf: func(raw uint32) int { return int(raw) },
+	value: func(p Port) (layoutPortValue, error) {
+		raw := layoutPortValue{Vrf: p.VRF, Port: p.ID, Mtu: uint32(p.MTU), Mac: layoutMac{Byte: p.MAC}}
+		if p.RedirectPeer {
+			raw.Flags |= layoutPortFlagPORT_REDIRECT_PEER
+		}
+		return raw, nil
+	},
+	valueOf: func(raw layoutPortValue) Port {
+		return Port{
+			VRF: raw.Vrf, ID: raw.Port, MTU: int(raw.Mtu), MAC: raw.Mac.Byte,
+			RedirectPeer: raw.Flags&layoutPortFlagPORT_REDIRECT_PEER != 0,
+		}
+	},
+}
+
+var portAddressCodec = codec[PortAddress, struct{}, layoutPortAddressKey, uint8]{
+	key: func(p PortAddress) (layoutPortAddressKey, error) {
+		address, family, err := addressToRaw(p.Address)
+		return layoutPortAddressKey{Ifindex: uint32(p.Ifindex), Family: family, Address: address}, err
+	},
+	keyOf: func(raw layoutPortAddressKey) PortAddress {
+		return PortAddress{Ifindex: int(raw.Ifindex), Address: addressOf(raw.Address, raw.Family)}
+	},
+	value:   func(struct{}) (uint8, error) { return 1, nil },
+	valueOf: func(uint8) struct{} { return struct{}{} },
+}
+
+func checkPrefix(p netip.Prefix) error {
+	if !p.IsValid() || p != p.Masked() {
+		return fmt.Errorf("prefix %v is not a masked prefix", p)
+	}
+	return nil
+}
+
+var route4Codec = codec[RouteKey, Route, layoutRoute4Key, layoutRouteValue]{
+	key: func(k RouteKey) (layoutRoute4Key, error) {
+		address, _, err := addressToRaw(k.Prefix.Addr())
+		if err == nil {
+			err = checkPrefix(k.Prefix)
+		}
+		return layoutRoute4Key{PrefixLength: vrfBits + uint32(k.Prefix.Bits()), Vrf: k.VRF, Address: address.Word[0]}, err
+	},
+	keyOf: func(raw layoutRoute4Key) RouteKey {
+		address := addressOf(layoutAddress{Word: [4]uint32{raw.Address}}, layoutFamilyFAMILY_4)
+		return RouteKey{VRF: raw.Vrf, Prefix: netip.PrefixFrom(address, int(raw.PrefixLength-vrfBits))}
+	},
+	value:   routeToRaw,
+	valueOf: routeOf,
+}
+
+var route6Codec = codec[RouteKey, Route, layoutRoute6Key, layoutRouteValue]{
+	key: func(k RouteKey) (layoutRoute6Key, error) {
+		address, _, err := addressToRaw(k.Prefix.Addr())
+		if err == nil {
+			err = checkPrefix(k.Prefix)
+		}
+		return layoutRoute6Key{PrefixLength: vrfBits + uint32(k.Prefix.Bits()), Vrf: k.VRF, Address: address}, err
+	},
+	keyOf: func(raw layoutRoute6Key) RouteKey {
+		address := addressOf(raw.Address, layoutFamilyFAMILY_6)
+		return RouteKey{VRF: raw.Vrf, Prefix: netip.PrefixFrom(address, int(raw.PrefixLength-vrfBits))}
+	},
+	value:   routeToRaw,
+	valueOf: routeOf,
+}
+
+func routeToRaw(r Route) (layoutRouteValue, error) {
+	raw := layoutRouteValue{NextHop: r.NextHop, Mac: layoutMac{Byte: r.MAC}}
+	if r.Routed {
+		raw.Flags |= layoutRouteFlagROUTE_ROUTED
+	}
+	return raw, nil
+}
+
+func routeOf(raw layoutRouteValue) Route {
+	return Route{NextHop: raw.NextHop, MAC: raw.Mac.Byte, Routed: raw.Flags&layoutRouteFlagROUTE_ROUTED != 0}
+}
+
+var nextHopCodec = codec[uint32, NextHop, uint32, layoutNextHopValue]{
+	key:   same32,
+	keyOf: identity[uint32],
+	value: func(n NextHop) (layoutNextHopValue, error) {
+		raw := layoutNextHopValue{Kind: layoutNextHopKind(n.Kind)}
+		var err error
+		switch n.Kind {
+		case NextHopPort:
+			raw.Ifindex = uint32(n.Ifindex)
+		case NextHopTunnel:
+			raw.Vni = n.VNI
+			raw.Remote, raw.Family, err = addressToRaw(n.Remote)
+		}
+		return raw, err
+	},
+	valueOf: func(raw layoutNextHopValue) NextHop {
+		return NextHop{
+			Kind: NextHopKind(raw.Kind), Ifindex: int(raw.Ifindex), VNI: raw.Vni,
+			Remote: addressOf(raw.Remote, raw.Family),
+		}
+	},
+}
+
+var vniCodec = codec[uint32, uint32, uint32, uint32]{
+	key: same32, keyOf: identity[uint32], value: same32, valueOf: identity[uint32],
+}
+
+var configCodec = codec[uint32, layoutConfigValue, uint32, layoutConfigValue]{
+	key:     same32,
+	keyOf:   identity[uint32],
+	value:   func(v layoutConfigValue) (layoutConfigValue, error) { return v, nil },
+	valueOf: identity[layoutConfigValue],
+}

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package vrouter is the packet path of a host: eBPF programs, the tables they
+// read, and what is needed to load, attach, replace and remove them.
+//
+// What happens to a frame is defined in doc/packet-path.md. The programs in
+// bpf/ implement it; [Oracle] implements it again in plain Go, and tests
+// compare the two. The generated files come from `go generate`.
+//
+// A caller does, in this order: [Load], fill the tables, [Datapath.Activate],
+// attach interfaces. Everything is pinned below one directory on a bpffs, so
+// that traffic flows while no process runs.
+package vrouter
+
+//go:generate go tool bpf2go -target bpfel -no-global-types -type reason -type verdict -type stage -type reason_row -type family -type mac -type address -type port_flag -type port_value -type port_address_key -type route4_key -type route6_key -type route_flag -type route_value -type next_hop_kind -type next_hop_value -type config_value -type drop_key -type drop_value -type counter_value layout bpf/layout.c -- -O2 -g -Wall -Werror
+//go:generate go tool bpf2go -target bpfel -no-global-types -type slot stub bpf/stub.c -- -O2 -g -Wall -Werror
+//go:generate go tool bpf2go -target bpfel -no-global-types port bpf/from_port.c -- -O2 -g -Wall -Werror
+//go:generate go tool bpf2go -target bpfel -no-global-types tunnel bpf/from_tunnel.c -- -O2 -g -Wall -Werror
+//go:generate go tool bpf2go -target bpfel -no-global-types -type trace_arguments -type trace_record tracePort bpf/from_port.c -- -O2 -g -Wall -Werror -DWEFT_TRACE
+//go:generate go tool bpf2go -target bpfel -no-global-types traceTunnel bpf/from_tunnel.c -- -O2 -g -Wall -Werror -DWEFT_TRACE

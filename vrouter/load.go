@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vrouter
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+)
+
+// ErrNotBPFFS says that a pin directory is not on a bpf file system. Mounting
+// one is the caller's business.
+var ErrNotBPFFS = errors.New("not on a bpf file system (mount -t bpf bpf <directory>)")
+
+// Sizes bounds the tables, in entries. A full table refuses further entries.
+// Changing a size changes the layout: see [Load].
+type Sizes struct {
+	Ports         uint32
+	PortAddresses uint32
+	Routes4       uint32
+	Routes6       uint32
+	NextHops      uint32
+	VNIs          uint32
+}
+
+// DefaultSizes are used for sizes that are zero. Hash tables are allocated in
+// full when created, about 3 MB together here; route tries grow as they fill.
+var DefaultSizes = Sizes{
+	Ports:         1024,    // the largest hosts run some 250 pods, each perhaps with several interfaces
+	PortAddresses: 8192,    // eight addresses a port
+	Routes4:       1 << 20, // every address of a large installation imported on one host; a trie entry costs memory only when used
+	Routes6:       1 << 20,
+	NextHops:      16384, // ports of this host, and (host, VNI) pairs it talks to
+	VNIs:          4096,  // networks with a port on this host
+}
+
+// Bounds of the tables nobody configures.
+const (
+	reasonsPerInterface = 8 // an interface that shows more kinds of trouble at once loses the count of some
+	tunnelDevices       = 1
+)
+
+func (s Sizes) withDefaults() Sizes {
+	or := func(size, otherwise uint32) uint32 {
+		if size == 0 {
+			return otherwise
+		}
+		return size
+	}
+	return Sizes{
+		Ports:         or(s.Ports, DefaultSizes.Ports),
+		PortAddresses: or(s.PortAddresses, DefaultSizes.PortAddresses),
+		Routes4:       or(s.Routes4, DefaultSizes.Routes4),
+		Routes6:       or(s.Routes6, DefaultSizes.Routes6),
+		NextHops:      or(s.NextHops, DefaultSizes.NextHops),
+		VNIs:          or(s.VNIs, DefaultSizes.VNIs),
+	}
+}
+
+// of returns the bound of each table by name.
+func (s Sizes) of() map[string]uint32 {
+	return map[string]uint32{
+		"ports":          s.Ports,
+		"port_addresses": s.PortAddresses,
+		"routes4":        s.Routes4,
+		"routes6":        s.Routes6,
+		"next_hops":      s.NextHops,
+		"vnis":           s.VNIs,
+		"config":         1,
+		"drops":          (s.Ports + tunnelDevices) * reasonsPerInterface,
+		"counters":       s.Ports + tunnelDevices,
+	}
+}
+
+// Options says where and how large. PinDir is a directory on a bpf file
+// system that belongs to one network namespace: interfaces are known by
+// index, and an index means something in one namespace only.
+type Options struct {
+	PinDir string
+	Sizes  Sizes
+}
+
+// Datapath is a loaded packet path. Its methods may be called from several
+// goroutines; each table has one writer by convention.
+type Datapath struct {
+	Ports         *Table[int, Port]             // by interface index
+	PortAddresses *Table[PortAddress, struct{}] // presence is the value
+	Routes        *Routes                       // by VRF and prefix
+	NextHops      *Table[uint32, NextHop]       // by id
+	VNIs          *Table[uint32, uint32]        // VRF by VNI
+	config        *Table[uint32, layoutConfigValue]
+
+	pinDir  string
+	mapsDir string
+	maps    map[string]*ebpf.Map
+	slots   *ebpf.Map
+	stubs   *ebpf.Collection
+	hooks   map[stubSlot]*ebpf.Program
+}
+
+// Load creates the pinned tables, or opens them with their contents if a
+// build with the same layout made them, and loads this build's programs.
+// Nothing changes for traffic before [Datapath.Activate]. Tables of another
+// layout (other fields, other reasons, other sizes) are left alone beside the
+// new ones until then, so the caller fills the new ones in between.
+//
+// Errors: [ErrNotBPFFS]; an [ebpf.VerifierError] inside if the kernel refuses
+// a program.
+func Load(options Options) (*Datapath, error) {
+	if err := preparePinDir(options.PinDir); err != nil {
+		return nil, err
+	}
+	d := &Datapath{pinDir: options.PinDir, maps: map[string]*ebpf.Map{}, hooks: map[stubSlot]*ebpf.Program{}}
+	if err := d.load(options.Sizes.withDefaults()); err != nil {
+		d.Close()
+		return nil, fmt.Errorf("load packet path at %s: %w", options.PinDir, err)
+	}
+	return d, nil
+}
+
+func (d *Datapath) load(sizes Sizes) error {
+	layout, err := sizedLayout(sizes)
+	if err != nil {
+		return err
+	}
+	d.mapsDir = filepath.Join(d.pinDir, mapsPrefix+layoutHash(layout))
+	if err := d.openTables(layout); err != nil {
+		return err
+	}
+	if err := d.openStubs(); err != nil {
+		return err
+	}
+	if err := d.loadHook(stubSlotSLOT_PORT, loadPort, "from_port"); err != nil {
+		return err
+	}
+	if err := d.loadHook(stubSlotSLOT_TUNNEL, loadTunnel, "from_tunnel"); err != nil {
+		return err
+	}
+	d.makeTables()
+	return d.initConfig()
+}
+
+const (
+	mapsPrefix   = "maps-"
+	linksName    = "links"
+	programsName = "programs"
+)
+
+func preparePinDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("create pin directory: %w", err)
+	}
+	var fs unix.Statfs_t
+	if err := unix.Statfs(dir, &fs); err != nil {
+		return fmt.Errorf("stat pin directory %s: %w", dir, err)
+	}
+	if uint32(fs.Type) != unix.BPF_FS_MAGIC {
+		return fmt.Errorf("use pin directory %s: %w", dir, ErrNotBPFFS)
+	}
+	if err := os.MkdirAll(filepath.Join(dir, linksName), 0o700); err != nil {
+		return fmt.Errorf("create directory of links: %w", err)
+	}
+	return nil
+}
+
+func (d *Datapath) openTables(layout *ebpf.CollectionSpec) error {
+	if err := os.MkdirAll(d.mapsDir, 0o700); err != nil {
+		return fmt.Errorf("create directory of tables: %w", err)
+	}
+	for name, spec := range layout.Maps {
+		spec.Pinning = ebpf.PinByName
+		m, err := ebpf.NewMapWithOptions(spec, ebpf.MapOptions{PinPath: d.mapsDir})
+		if err != nil {
+			return fmt.Errorf("open table %s: %w", name, err)
+		}
+		d.maps[name] = m
+	}
+	return nil
+}
+
+// openStubs loads the programs that links hold. Their slots are one pinned
+// array whose layout never changes.
+func (d *Datapath) openStubs() error {
+	spec, err := loadStub()
+	if err != nil {
+		return fmt.Errorf("read stub object: %w", err)
+	}
+	slots := spec.Maps[programsName]
+	slots.Pinning = ebpf.PinByName
+	d.slots, err = ebpf.NewMapWithOptions(slots, ebpf.MapOptions{PinPath: d.pinDir})
+	if err != nil {
+		return fmt.Errorf("open program slots: %w", err)
+	}
+	slots.Pinning = ebpf.PinNone
+	d.stubs, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
+		MapReplacements: map[string]*ebpf.Map{programsName: d.slots},
+	})
+	if err != nil {
+		return fmt.Errorf("load stubs: %w", err)
+	}
+	return nil
+}
+
+func (d *Datapath) loadHook(slot stubSlot, read func() (*ebpf.CollectionSpec, error), name string) error {
+	spec, err := read()
+	if err != nil {
+		return fmt.Errorf("read object of %s: %w", name, err)
+	}
+	program, err := loadProgram(spec, name, d.maps)
+	if err != nil {
+		return err
+	}
+	d.hooks[slot] = program
+	return nil
+}
+
+// loadProgram loads one program of an object over existing maps.
+func loadProgram(spec *ebpf.CollectionSpec, name string, maps map[string]*ebpf.Map) (*ebpf.Program, error) {
+	replace := map[string]*ebpf.Map{}
+	for n, s := range spec.Maps {
+		if m, ok := maps[n]; ok {
+			s.MaxEntries = m.MaxEntries()
+			replace[n] = m
+		}
+	}
+	c, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: replace})
+	if err != nil {
+		return nil, fmt.Errorf("load program %s: %w", name, err)
+	}
+	defer c.Close()
+	program := c.DetachProgram(name)
+	if program == nil {
+		return nil, fmt.Errorf("load program %s: object does not have it", name)
+	}
+	return program, nil
+}
+
+// Activate makes this build's programs the ones all attached interfaces run,
+// and then removes the tables of other layouts. It may be repeated.
+func (d *Datapath) Activate() error {
+	for slot, program := range d.hooks {
+		if err := d.slots.Put(slot, program); err != nil {
+			return fmt.Errorf("activate program slot %d: %w", slot, err)
+		}
+	}
+	entries, err := os.ReadDir(d.pinDir)
+	if err != nil {
+		return fmt.Errorf("list pin directory: %w", err)
+	}
+	for _, e := range entries {
+		path := filepath.Join(d.pinDir, e.Name())
+		if !strings.HasPrefix(e.Name(), mapsPrefix) || path == d.mapsDir {
+			continue
+		}
+		if err := os.RemoveAll(path); err != nil {
+			return fmt.Errorf("remove tables of another layout: %w", err)
+		}
+	}
+	return nil
+}
+
+// Close releases what this process holds. What is pinned, attached and active
+// stays and keeps forwarding.
+func (d *Datapath) Close() {
+	for _, m := range d.maps {
+		m.Close()
+	}
+	for _, p := range d.hooks {
+		p.Close()
+	}
+	if d.stubs != nil {
+		d.stubs.Close()
+	}
+	if d.slots != nil {
+		d.slots.Close()
+	}
+}
+
+// Remove detaches every interface and removes everything pinned below pinDir,
+// and pinDir itself if it is then empty and not a mount point. Absence is success.
+func Remove(pinDir string) error {
+	entries, err := os.ReadDir(pinDir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("list pin directory: %w", err)
+	}
+	links, err := os.ReadDir(filepath.Join(pinDir, linksName))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("list links: %w", err)
+	}
+	for _, l := range links {
+		if err := removeLink(filepath.Join(pinDir, linksName, l.Name())); err != nil {
+			return err
+		}
+	}
+	for _, e := range entries {
+		name := e.Name()
+		if name != linksName && name != programsName && !strings.HasPrefix(name, mapsPrefix) {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(pinDir, name)); err != nil {
+			return fmt.Errorf("remove pinned %s: %w", name, err)
+		}
+	}
+	err = os.Remove(pinDir)
+	if errors.Is(err, unix.EBUSY) || errors.Is(err, unix.ENOTEMPTY) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("remove pin directory: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vrouter
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestMain(m *testing.M) {
+	if os.Geteuid() != 0 {
+		fmt.Fprintln(os.Stderr, "the tests of vrouter load eBPF programs and make network namespaces: run them as root")
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+// mountBPFFS returns a directory on a bpf file system of the test's own.
+func mountBPFFS(t testing.TB) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := unix.Mount("bpf", dir, "bpf", 0, ""); err != nil {
+		t.Fatalf("mount bpf file system at %s: %v", dir, err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Errorf("unmount %s: %v", dir, err)
+		}
+	})
+	return dir
+}
+
+// smallSizes keeps the kernel from clearing megabytes for every test.
+var smallSizes = Sizes{Ports: 64, PortAddresses: 512, Routes4: 4096, Routes6: 4096, NextHops: 512, VNIs: 64}
+
+func loadForTest(t testing.TB, sizes Sizes) *Datapath {
+	t.Helper()
+	d, err := Load(Options{PinDir: filepath.Join(mountBPFFS(t), "weft"), Sizes: sizes})
+	if err != nil {
+		t.Fatalf("%+v", err)
+	}
+	t.Cleanup(d.Close)
+	return d
+}
+
+// seeded returns a source of randomness that WEFT_SEED repeats.
+func seeded(t testing.TB) *rand.Rand {
+	t.Helper()
+	seed := rand.Uint64()
+	if s := os.Getenv("WEFT_SEED"); s != "" {
+		var err error
+		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
+			t.Fatalf("read WEFT_SEED: %v", err)
+		}
+	}
+	t.Logf("WEFT_SEED=%d", seed)
+	return rand.New(rand.NewPCG(seed, 0))
+}
+
+// install makes the tables of a Datapath equal to those of an oracle.
+func install(t testing.TB, d *Datapath, o *Oracle) {
+	t.Helper()
+	check(t, replace(d.Ports, o.Ports))
+	check(t, replace(d.PortAddresses, o.PortAddresses))
+	check(t, replace(d.NextHops, o.NextHops))
+	check(t, replace(d.VNIs, o.VNIs))
+	have, err := d.Routes.All()
+	check(t, err)
+	for k := range have {
+		check(t, d.Routes.Delete(k))
+	}
+	for k, v := range o.Routes {
+		check(t, d.Routes.Put(k, v))
+	}
+	check(t, d.SetTunnelDevice(o.TunnelDevice))
+}
+
+func replace[K comparable, V any](table *Table[K, V], want map[K]V) error {
+	have, err := table.All()
+	if err != nil {
+		return err
+	}
+	for k := range have {
+		if err := table.Delete(k); err != nil {
+			return err
+		}
+	}
+	for k, v := range want {
+		if err := table.Put(k, v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func check(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatalf("%+v", err)
+	}
+}

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vrouter
+
+import (
+	"encoding/binary"
+	"net/netip"
+)
+
+// Oracle is the packet path once more, plain and slow, written from
+// doc/packet-path.md and not from the C. Tests compare the two.
+type Oracle struct {
+	Ports         map[int]Port
+	PortAddresses map[PortAddress]struct{}
+	Routes        map[RouteKey]Route
+	NextHops      map[uint32]NextHop
+	VNIs          map[uint32]uint32
+	TunnelDevice  int
+}
+
+// FromPort says what becomes of a frame that the workload behind an interface sends.
+func (o *Oracle) FromPort(ifindex int, frame []byte) Outcome {
+	f := parse(frame)
+	if f.refused != "" {
+		return dropped(frame, f.refused)
+	}
+	port, known := o.Ports[ifindex]
+	if !known {
+		return dropped(frame, "no-port")
+	}
+	if reason := o.spoofed(ifindex, port, f); reason != "" {
+		return dropped(frame, reason)
+	}
+	if outcome, done := o.neighbour(ifindex, port.VRF, f); done {
+		return outcome
+	}
+	return o.route(ifindex, port.VRF, false, f)
+}
+
+// FromTunnel says what becomes of a frame another host sent. A nil key is a
+// frame without tunnel metadata.
+func (o *Oracle) FromTunnel(ifindex int, key *TunnelKey, frame []byte) Outcome {
+	if key == nil {
+		return dropped(frame, "no-tunnel-key")
+	}
+	vrf, known := o.VNIs[key.VNI]
+	if !known {
+		return dropped(frame, "unknown-vni")
+	}
+	f := parse(frame)
+	if f.refused != "" {
+		return dropped(frame, f.refused)
+	}
+	if f.arp || f.isND() {
+		return dropped(frame, "not-carried")
+	}
+	return o.route(ifindex, vrf, true, f)
+}
+
+func dropped(frame []byte, reason string) Outcome {
+	return Outcome{Verdict: "dropped", Reason: reason, Frame: frame}
+}
+
+func consumed(frame []byte, reason string) Outcome {
+	return Outcome{Verdict: "consumed", Reason: reason, Frame: frame}
+}
+
+func (o *Oracle) owns(ifindex int, address netip.Addr) bool {
+	_, ok := o.PortAddresses[PortAddress{Ifindex: ifindex, Address: address}]
+	return ok
+}
+
+func (o *Oracle) spoofed(ifindex int, port Port, f parsed) string {
+	if f.ethSource != port.MAC || (f.arp && f.arpSenderMAC != port.MAC) {
+		return "spoofed-mac"
+	}
+	if o.owns(ifindex, f.source) {
+		return ""
+	}
+	none := f.source.IsUnspecified()
+	switch {
+	case f.arp && none:
+		return ""
+	case f.arp:
+	case f.source.Is4() && none && f.destination == broadcast4:
+		return ""
+	case f.source.Is6() && f.source.IsLinkLocalUnicast() && f.icmp:
+		return ""
+	case f.source.Is6() && none && (f.isND() || f.isMulticastListener()):
+		return ""
+	}
+	return "spoofed-address"
+}
+
+var broadcast4 = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+
+// lookup is longest prefix match by trying every length.
+func (o *Oracle) lookup(vrf uint32, address netip.Addr) (Route, bool) {
+	for bits := address.BitLen(); bits >= 0; bits-- {
+		prefix := netip.PrefixFrom(address, bits).Masked()
+		if route, ok := o.Routes[RouteKey{VRF: vrf, Prefix: prefix}]; ok {
+			return route, true
+		}
+	}
+	return Route{}, false
+}
+
+func (o *Oracle) route(ifindex int, vrf uint32, fromTunnel bool, f parsed) Outcome {
+	if f.ethDestination == (MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}) || f.destination == broadcast4 {
+		return dropped(f.frame, "broadcast")
+	}
+	if f.ethDestination[0]&1 != 0 || f.destination.IsMulticast() {
+		return dropped(f.frame, "multicast")
+	}
+	route, found := o.lookup(vrf, f.destination)
+	if !found {
+		return dropped(f.frame, "no-route")
+	}
+	toRoute := !route.Routed && f.ethDestination == route.MAC
+	if !fromTunnel && f.ethDestination != GatewayMAC && !toRoute {
+		return dropped(f.frame, "wrong-destination-mac")
+	}
+	next := o.NextHops[route.NextHop]
+	switch {
+	case next.Kind == NextHopDiscard:
+		return dropped(f.frame, "discard-route")
+	case next.Kind == NextHopGateway && fromTunnel:
+		return dropped(f.frame, "gateway-from-tunnel")
+	case next.Kind == NextHopGateway:
+		return echo(ifindex, f)
+	case next.Kind == NextHopTunnel && fromTunnel:
+		return dropped(f.frame, "tunnel-to-tunnel")
+	case next.Kind != NextHopPort && next.Kind != NextHopTunnel:
+		return dropped(f.frame, "unresolved-next-hop")
+	}
+	if f.source.Is6() && (f.source.IsLinkLocalUnicast() || f.destination.IsLinkLocalUnicast() || f.source.IsUnspecified()) {
+		return dropped(f.frame, "link-local")
+	}
+	if route.Routed && !fromTunnel && f.hops <= 1 {
+		return dropped(f.frame, "ttl-expired")
+	}
+	out := append([]byte(nil), f.frame...)
+	copy(out[0:6], route.MAC[:])
+	if route.Routed && !fromTunnel {
+		copy(out[6:12], GatewayMAC[:])
+		setHops(out, f.hops-1)
+	}
+	if next.Kind == NextHopPort {
+		return o.deliver(next, out)
+	}
+	return o.encap(next, out)
+}
+
+func (o *Oracle) deliver(next NextHop, out []byte) Outcome {
+	port, known := o.Ports[next.Ifindex]
+	if !known {
+		return dropped(out, "port-gone")
+	}
+	if port.MTU != 0 && len(out)-14 > port.MTU {
+		return dropped(out, "too-big")
+	}
+	return Outcome{Verdict: "delivered", Redirect: next.Ifindex, Peer: port.RedirectPeer, Frame: out}
+}
+
+func (o *Oracle) encap(next NextHop, out []byte) Outcome {
+	if o.TunnelDevice == 0 {
+		return dropped(out, "no-tunnel-device")
+	}
+	key := TunnelKey{VNI: next.VNI, Remote: next.Remote}
+	return Outcome{Verdict: "tunnelled", Redirect: o.TunnelDevice, Tunnel: &key, Frame: out}
+}
+
+// setHops writes TTL or hop limit; the IPv4 header checksum is adjusted as RFC
+// 1624 says, so that a wrong one stays wrong by as much.
+func setHops(frame []byte, hops byte) {
+	ip := frame[14:]
+	if ip[0]>>4 == 6 {
+		ip[7] = hops
+		return
+	}
+	before := binary.BigEndian.Uint16(ip[8:])
+	ip[8] = hops
+	adjust(ip[10:], before, binary.BigEndian.Uint16(ip[8:]))
+}
+
+// adjust changes a checksum for one 16-bit word that changed: HC' = ~(~HC + ~m + m').
+func adjust(checksum []byte, before, after uint16) {
+	sum := uint32(^binary.BigEndian.Uint16(checksum)) + uint32(^before) + uint32(after)
+	for sum>>16 != 0 {
+		sum = sum&0xffff + sum>>16
+	}
+	binary.BigEndian.PutUint16(checksum, ^uint16(sum))
+}

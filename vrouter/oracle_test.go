@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vrouter
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// Reasons only a failing kernel gives: see doc/packet-path.md, last section.
+var unreachable = map[string]bool{
+	"answer-failed": true, "rewrite-failed": true, "redirect-failed": true,
+	"tunnel-key-failed": true, "tunnel-redirect-failed": true,
+}
+
+// distribution counts outcomes and knows what share was sent on.
+type distribution struct {
+	counts map[string]int
+	total  int
+	sent   int
+}
+
+func (d *distribution) add(o Outcome) {
+	if d.counts == nil {
+		d.counts = map[string]int{}
+	}
+	d.total++
+	if o.Verdict == "delivered" || o.Verdict == "tunnelled" {
+		d.sent++
+	}
+	d.counts[strings.TrimSpace(o.Verdict+" "+o.Reason)]++
+}
+
+func (d *distribution) String() string {
+	var b strings.Builder
+	for _, what := range slices.Sorted(maps.Keys(d.counts)) {
+		fmt.Fprintf(&b, "%7d  %s\n", d.counts[what], what)
+	}
+	return b.String()
+}
+
+func (d *distribution) mustBeFair(t *testing.T) {
+	t.Helper()
+	reasons, err := Reasons()
+	check(t, err)
+	for _, r := range reasons {
+		if d.counts[r.Verdict+" "+r.Name] == 0 && !unreachable[r.Name] {
+			t.Errorf("no frame was %s for %s", r.Verdict, r.Name)
+		}
+	}
+	if d.sent*100 < d.total*30 {
+		t.Errorf("only %d of %d frames were sent on: the generator tests refusals and little else", d.sent, d.total)
+	}
+}
+
+func compare(t *testing.T, what string, in []byte, got, want Outcome) {
+	t.Helper()
+	if reflect.DeepEqual(got, want) {
+		return
+	}
+	t.Fatalf("%s\n in    %s\n got   %s\n want  %s", what, hex.EncodeToString(in), show(got), show(want))
+}
+
+func show(o Outcome) string {
+	return fmt.Sprintf("%s %s redirect=%d peer=%t tunnel=%v\n       %s",
+		o.Verdict, o.Reason, o.Redirect, o.Peer, o.Tunnel, hex.EncodeToString(o.Frame))
+}
+
+// runnable is what the kernel asks of a test run: a whole IP header.
+// TestFramesOnTheWire sends the shorter ones.
+func runnable(frame []byte) bool {
+	switch binary.BigEndian.Uint16(frame[12:]) {
+	case 0x0800:
+		return len(frame) >= 34
+	case 0x86dd:
+		return len(frame) >= 54
+	}
+	return true
+}
+
+// TestProgramsAgreeWithOracle runs the trace build on random frames in random worlds.
+func TestProgramsAgreeWithOracle(t *testing.T) {
+	const worlds, perWorld = 60, 500
+	r := seeded(t)
+	d := loadForTest(t, smallSizes)
+	tracer, err := d.NewTracer()
+	check(t, err)
+	defer tracer.Close()
+	var seen distribution
+	for world := range worlds {
+		g := newGenerator(r)
+		install(t, d, g.o)
+		for n := range perWorld {
+			ifindex := 1 + g.IntN(testPorts)
+			kind, frame := g.frame(ifindex)
+			if !runnable(frame) {
+				continue
+			}
+			what := fmt.Sprintf("world %d frame %d (%s) from port %d", world, n, kind, ifindex)
+			var got, want Outcome
+			if g.chance(30) {
+				key := &TunnelKey{VNI: 1000 + pick(g, uint32(1), 2, g.o.Ports[ifindex].VRF, g.o.Ports[ifindex].VRF, 3, 9), Remote: netip.MustParseAddr("192.0.2.1")}
+				if g.chance(2) {
+					key = nil
+				}
+				what = fmt.Sprintf("world %d frame %d (%s) from tunnel %v", world, n, kind, key)
+				got, err = tracer.FromTunnel(testTunnelDevice, key, frame)
+				want = g.o.FromTunnel(testTunnelDevice, key, frame)
+			} else {
+				if g.chance(2) {
+					ifindex = 77 // not a port
+				}
+				got, err = tracer.FromPort(ifindex, frame)
+				want = g.o.FromPort(ifindex, frame)
+			}
+			check(t, err)
+			compare(t, what, frame, got, want)
+			seen.add(got)
+		}
+	}
+	t.Logf("%d frames\n%s", seen.total, &seen)
+	seen.mustBeFair(t)
+}

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vrouter
+
+import (
+	"bytes"
+	"encoding/hex"
+	"maps"
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/cilium/ebpf"
+)
+
+// The kernel gives a test run the loopback interface, which is 1 everywhere.
+const loopback = 1
+
+// TestProductAgreesWithOracle runs the build that carries traffic: bytes, tc
+// action and the counts it leaves. Redirects in a test run go nowhere.
+func TestProductAgreesWithOracle(t *testing.T) {
+	const worlds, perWorld = 20, 200
+	r := seeded(t)
+	d := loadForTest(t, smallSizes)
+	counted := map[string]Drop{}
+	var received Counter
+	for range worlds {
+		g := newGenerator(r)
+		install(t, d, g.o)
+		for range perWorld {
+			kind, frame := g.frame(loopback)
+			if !runnable(frame) {
+				continue
+			}
+			want := g.o.FromPort(loopback, frame)
+			run := ebpf.RunOptions{Data: frame, DataOut: make([]byte, len(frame)+frameRoom)}
+			action, err := d.hooks[stubSlotSLOT_PORT].Run(&run)
+			check(t, err)
+			ended := want.Verdict == "dropped" || want.Verdict == "consumed"
+			if (action == 2) != ended || (action == 7) == ended || !bytes.Equal(run.DataOut, want.Frame) {
+				t.Fatalf("%s frame\n in   %s\n got  action %d\n      %s\n want %s",
+					kind, hex.EncodeToString(frame), action, hex.EncodeToString(run.DataOut), show(want))
+			}
+			if ended {
+				c := counted[want.Reason]
+				c.Packets++
+				c.Bytes += uint64(len(want.Frame))
+				counted[want.Reason] = c
+			}
+			if f := parse(frame); f.refused == "" {
+				received.RxPackets++
+				received.RxBytes += uint64(len(frame))
+			}
+		}
+	}
+	drops, err := d.Drops()
+	check(t, err)
+	got := map[string]Drop{}
+	for _, drop := range drops {
+		got[drop.Name] = Drop{Packets: drop.Packets, Bytes: drop.Bytes}
+	}
+	if !maps.Equal(got, counted) {
+		t.Errorf("counted\n %v\nwant\n %v", got, counted)
+	}
+	counters, err := d.Counters()
+	check(t, err)
+	if len(counters) == 0 || counters[0].RxPackets != received.RxPackets || counters[0].RxBytes != received.RxBytes {
+		t.Errorf("counters %+v, want %d frames, %d bytes received", counters, received.RxPackets, received.RxBytes)
+	}
+	check(t, d.Forget(loopback))
+	if drops, err = d.Drops(); err != nil || len(drops) != 0 {
+		t.Errorf("%d counts left of a forgotten interface (%v)", len(drops), err)
+	}
+}
+
+// TestTraceChangesNothing runs frames through the trace build and finds every
+// table as it was, counters included.
+func TestTraceChangesNothing(t *testing.T) {
+	g := newGenerator(seeded(t))
+	d := loadForTest(t, smallSizes)
+	install(t, d, g.o)
+	tracer, err := d.NewTracer()
+	check(t, err)
+	defer tracer.Close()
+	before := dump(t, d)
+	for range 2000 {
+		ifindex := 1 + g.IntN(testPorts)
+		if _, frame := g.frame(ifindex); runnable(frame) {
+			_, err = tracer.FromPort(ifindex, frame)
+			check(t, err)
+			_, err = tracer.FromTunnel(testTunnelDevice, &TunnelKey{VNI: 1001, Remote: poolAddress(false, 1)}, frame)
+			check(t, err)
+		}
+	}
+	if after := dump(t, d); !reflect.DeepEqual(before, after) {
+		t.Errorf("tables before\n%v\nafter\n%v", before, after)
+	}
+	counters, err := d.Counters()
+	check(t, err)
+	drops, err := d.Drops()
+	check(t, err)
+	if len(counters)+len(drops) != 0 {
+		t.Errorf("tracing counted %v, %v", counters, drops)
+	}
+}
+
+// dump returns the tables as an oracle holds them.
+func dump(t testing.TB, d *Datapath) *Oracle {
+	t.Helper()
+	var o Oracle
+	var errs [6]error
+	o.Ports, errs[0] = d.Ports.All()
+	o.PortAddresses, errs[1] = d.PortAddresses.All()
+	o.Routes, errs[2] = d.Routes.All()
+	o.NextHops, errs[3] = d.NextHops.All()
+	o.VNIs, errs[4] = d.VNIs.All()
+	o.TunnelDevice, errs[5] = d.TunnelDevice()
+	for _, err := range errs {
+		check(t, err)
+	}
+	return &o
+}
+
+// TestTablesReadBackWhatWasWritten also is the test of all conversions.
+func TestTablesReadBackWhatWasWritten(t *testing.T) {
+	r := seeded(t)
+	d := loadForTest(t, smallSizes)
+	for range 5 {
+		g := newGenerator(r)
+		install(t, d, g.o)
+		want := *g.o
+		if got := dump(t, d); !reflect.DeepEqual(*got, want) {
+			t.Fatalf("got\n%v\nwant\n%v", *got, want)
+		}
+	}
+}
+
+// TestReasonsAreDocumented: the page defines the packet path, so it has every
+// word, and each word has a meaning of its own.
+func TestReasonsAreDocumented(t *testing.T) {
+	page, err := os.ReadFile("../doc/packet-path.md")
+	check(t, err)
+	reasons, err := Reasons()
+	check(t, err)
+	texts := map[string]string{}
+	for _, r := range reasons {
+		if !strings.Contains(string(page), "*"+r.Name+"*") {
+			t.Errorf("doc/packet-path.md does not say when *%s* is given", r.Name)
+		}
+		if r.Stage == "" || r.Stage == "none" || (r.Verdict != "dropped" && r.Verdict != "consumed") || r.Text == "" {
+			t.Errorf("reason is incomplete: %+v", r)
+		}
+		if other, taken := texts[r.Text]; taken {
+			t.Errorf("reasons %s and %s have one text", r.Name, other)
+		}
+		texts[r.Text] = r.Name
+	}
+	if len(reasons) != int(layoutReasonREASON_COUNT)-1 {
+		t.Errorf("%d reasons, want %d", len(reasons), layoutReasonREASON_COUNT-1)
+	}
+}

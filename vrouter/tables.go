@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vrouter
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/cilium/ebpf"
+)
+
+// MAC is an Ethernet address, comparable.
+type MAC [6]byte
+
+// String writes the address in the usual form.
+func (m MAC) String() string {
+	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4], m[5])
+}
+
+// GatewayMAC is the MAC of every gateway on every host, the same everywhere so
+// that a workload that moves keeps its neighbour table.
+var GatewayMAC = MAC{0x00, 0x00, 0x5e, 0x00, 0x01, 0x00}
+
+// Port is a workload's interface, seen from the host.
+type Port struct {
+	VRF          uint32
+	ID           uint32 // the control plane's id
+	MAC          MAC    // the only one it may send from
+	MTU          int    // bytes after the Ethernet header; 0 = not checked
+	RedirectPeer bool   // a veth whose other end is in another namespace
+}
+
+// PortAddress is an address that the port may send from.
+type PortAddress struct {
+	Ifindex int
+	Address netip.Addr
+}
+
+// RouteKey names a route. The prefix must be masked.
+type RouteKey struct {
+	VRF    uint32
+	Prefix netip.Prefix
+}
+
+// Route says where a prefix is.
+type Route struct {
+	NextHop uint32 // id in NextHops
+	MAC     MAC    // who has the addresses, written as destination
+	Routed  bool   // leaked from another network: decrement the hop count, send from the gateway MAC
+}
+
+// NextHopKind is what a next hop is.
+type NextHopKind uint32
+
+// The kinds of next hop.
+const (
+	NextHopNone    = NextHopKind(layoutNextHopKindNEXT_HOP_NONE)    // not known yet; frames are dropped
+	NextHopPort    = NextHopKind(layoutNextHopKindNEXT_HOP_PORT)    // a port of this host
+	NextHopTunnel  = NextHopKind(layoutNextHopKindNEXT_HOP_TUNNEL)  // another host
+	NextHopGateway = NextHopKind(layoutNextHopKindNEXT_HOP_GATEWAY) // the vRouter itself
+	NextHopDiscard = NextHopKind(layoutNextHopKindNEXT_HOP_DISCARD) // drop, on purpose
+)
+
+// String returns the kind's word: none, port, tunnel, gateway, discard.
+func (k NextHopKind) String() string {
+	w, err := words()
+	if word, ok := w.nextHopKinds[uint32(k)]; ok && err == nil {
+		return word
+	}
+	return fmt.Sprintf("next-hop-kind-%d", uint32(k))
+}
+
+// NextHop is a value: only the fields of its kind are used.
+type NextHop struct {
+	Kind    NextHopKind
+	Ifindex int        // port
+	VNI     uint32     // tunnel
+	Remote  netip.Addr // tunnel, the other host's underlay address
+}
+
+// Table is one pinned table with the types a caller works with.
+type Table[K comparable, V any] struct {
+	name string
+	put  func(K, V) error
+	del  func(K) error
+	scan func(func(K, V)) error
+}
+
+// Put writes an entry, new or not. A reader sees the old value or the new one.
+func (t *Table[K, V]) Put(key K, value V) error {
+	if err := t.put(key, value); err != nil {
+		return fmt.Errorf("put %v into table %s: %w", key, t.name, err)
+	}
+	return nil
+}
+
+// Delete removes an entry; absence is success.
+func (t *Table[K, V]) Delete(key K) error {
+	if err := t.del(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return fmt.Errorf("delete %v from table %s: %w", key, t.name, err)
+	}
+	return nil
+}
+
+// All returns every entry. Entries written meanwhile may be missing.
+func (t *Table[K, V]) All() (map[K]V, error) {
+	all := map[K]V{}
+	if err := t.scan(func(k K, v V) { all[k] = v }); err != nil {
+		return nil, fmt.Errorf("list table %s: %w", t.name, err)
+	}
+	return all, nil
+}
+
+// codec translates between what a caller uses and what the programs read.
+type codec[K comparable, V, RawK, RawV any] struct {
+	key     func(K) (RawK, error)
+	value   func(V) (RawV, error)
+	keyOf   func(RawK) K
+	valueOf func(RawV) V
+}
+
+func newTable[K comparable, V, RawK, RawV any](name string, m *ebpf.Map, c codec[K, V, RawK, RawV]) *Table[K, V] {
+	return &Table[K, V]{
+		name: name,
+		put: func(k K, v V) error {
+			rawK, err := c.key(k)
+			if err != nil {
+				return err
+			}
+			rawV, err := c.value(v)
+			if err != nil {
+				return err
+			}
+			return m.Put(&rawK, &rawV)
+		},
+		del: func(k K) error {
+			rawK, err := c.key(k)
+			if err != nil {
+				return err
+			}
+			return m.Delete(&rawK)
+		},
+		scan: func(yield func(K, V)) error {
+			var rawK RawK
+			var rawV RawV
+			entries := m.Iterate()
+			for entries.Next(&rawK, &rawV) {
+				yield(c.keyOf(rawK), c.valueOf(rawV))
+			}
+			return entries.Err()
+		},
+	}
+}
+
+// Routes is one table to the caller and one trie for each family below.
+type Routes struct {
+	four, six *Table[RouteKey, Route]
+}
+
+func (r *Routes) of(key RouteKey) *Table[RouteKey, Route] {
+	if key.Prefix.Addr().Is4() {
+		return r.four
+	}
+	return r.six
+}
+
+// Put writes a route, new or not.
+func (r *Routes) Put(key RouteKey, route Route) error { return r.of(key).Put(key, route) }
+
+// Delete removes a route; absence is success.
+func (r *Routes) Delete(key RouteKey) error { return r.of(key).Delete(key) }
+
+// All returns the routes of all VRFs and both families.
+func (r *Routes) All() (map[RouteKey]Route, error) {
+	all, err := r.four.All()
+	if err != nil {
+		return nil, err
+	}
+	if err := r.six.scan(func(k RouteKey, v Route) { all[k] = v }); err != nil {
+		return nil, fmt.Errorf("list table %s: %w", r.six.name, err)
+	}
+	return all, nil
+}
+
+// makeTables gives the maps their types.
+func (d *Datapath) makeTables() {
+	d.Ports = newTable("ports", d.maps["ports"], portCodec)
+	d.PortAddresses = newTable("port_addresses", d.maps["port_addresses"], portAddressCodec)
+	d.Routes = &Routes{
+		four: newTable("routes4", d.maps["routes4"], route4Codec),
+		six:  newTable("routes6", d.maps["routes6"], route6Codec),
+	}
+	d.NextHops = newTable("next_hops", d.maps["next_hops"], nextHopCodec)
+	d.VNIs = newTable("vnis", d.maps["vnis"], vniCodec)
+	d.config = newTable("config", d.maps["config"], configCodec)
+}
+
+// SetTunnelDevice says which interface encapsulates; 0 means none, and frames
+// for other hosts are dropped and counted.
+func (d *Datapath) SetTunnelDevice(ifindex int) error {
+	return d.config.Put(0, layoutConfigValue{TunnelIfindex: uint32(ifindex), Gateway: layoutMac{Byte: GatewayMAC}})
+}
+
+// TunnelDevice returns what SetTunnelDevice was last told, in this process or
+// an earlier one.
+func (d *Datapath) TunnelDevice() (int, error) {
+	all, err := d.config.All()
+	if err != nil {
+		return 0, err
+	}
+	return int(all[0].TunnelIfindex), nil
+}
+
+// initConfig writes the gateway MAC of this build and keeps the tunnel device.
+func (d *Datapath) initConfig() error {
+	device, err := d.TunnelDevice()
+	if err != nil {
+		return err
+	}
+	return d.SetTunnelDevice(device)
+}

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vrouter
+
+import (
+	"fmt"
+	"net/netip"
+	"sync"
+
+	"github.com/cilium/ebpf"
+)
+
+// TunnelKey is what the tunnel carries beside the frame. Remote is the
+// other host's underlay address.
+type TunnelKey struct {
+	VNI    uint32
+	Remote netip.Addr
+}
+
+// Outcome is what became of one frame.
+type Outcome struct {
+	Verdict  string     // dropped, consumed, answered, delivered or tunnelled
+	Reason   string     // name of the reason if dropped or consumed, else empty
+	Redirect int        // interface it left through, 0 if none
+	Peer     bool       // left into the namespace of that interface's peer
+	Tunnel   *TunnelKey // set if tunnelled
+	Frame    []byte     // as it is in the end, changed or not
+}
+
+// Tracer runs the packet path on single frames over the live tables of a
+// Datapath, without any effect: the same C, compiled to record what it would do.
+type Tracer struct {
+	mu     sync.Mutex // arguments and record are one entry each
+	in     *ebpf.Map
+	out    *ebpf.Map
+	port   *ebpf.Program
+	tunnel *ebpf.Program
+}
+
+// frameRoom is how much longer a frame may become: an advertisement is longer
+// than the shortest solicitation.
+const frameRoom = 256
+
+// NewTracer loads the tracing programs.
+func (d *Datapath) NewTracer() (*Tracer, error) {
+	spec, err := loadTracePort()
+	if err != nil {
+		return nil, fmt.Errorf("read trace object: %w", err)
+	}
+	t := &Tracer{}
+	maps := map[string]*ebpf.Map{}
+	for name, m := range d.maps {
+		maps[name] = m
+	}
+	for name, m := range map[string]**ebpf.Map{"trace_in": &t.in, "trace_out": &t.out} {
+		if *m, err = ebpf.NewMap(spec.Maps[name]); err != nil {
+			t.Close()
+			return nil, fmt.Errorf("create map %s: %w", name, err)
+		}
+		maps[name] = *m
+	}
+	if t.port, err = loadProgram(spec, "from_port", maps); err != nil {
+		t.Close()
+		return nil, err
+	}
+	if spec, err = loadTraceTunnel(); err != nil {
+		t.Close()
+		return nil, fmt.Errorf("read trace object: %w", err)
+	}
+	if t.tunnel, err = loadProgram(spec, "from_tunnel", maps); err != nil {
+		t.Close()
+		return nil, err
+	}
+	return t, nil
+}
+
+// Close unloads the tracing programs.
+func (t *Tracer) Close() {
+	for _, m := range []*ebpf.Map{t.in, t.out} {
+		if m != nil {
+			m.Close()
+		}
+	}
+	for _, p := range []*ebpf.Program{t.port, t.tunnel} {
+		if p != nil {
+			p.Close()
+		}
+	}
+}
+
+// FromPort shows what would become of a frame that a workload sends. The kernel
+// refuses to try a frame that ends within its Ethernet or IP header.
+func (t *Tracer) FromPort(ifindex int, frame []byte) (Outcome, error) {
+	return t.run(t.port, tracePortTraceArguments{Ifindex: uint32(ifindex)}, frame)
+}
+
+// FromTunnel shows what would become of a frame that the vxlan device with
+// that index receives. A nil key is a frame without tunnel metadata.
+func (t *Tracer) FromTunnel(ifindex int, key *TunnelKey, frame []byte) (Outcome, error) {
+	arguments := tracePortTraceArguments{Ifindex: uint32(ifindex)}
+	if key != nil {
+		remote, family, err := addressToRaw(key.Remote)
+		if err != nil {
+			return Outcome{}, fmt.Errorf("trace frame from tunnel: %w", err)
+		}
+		arguments.HasTunnelKey = 1
+		arguments.TunnelKey.Vni = key.VNI
+		arguments.TunnelKey.Family = uint32(family)
+		arguments.TunnelKey.Remote.Word = remote.Word
+	}
+	return t.run(t.tunnel, arguments, frame)
+}
+
+func (t *Tracer) run(program *ebpf.Program, arguments tracePortTraceArguments, frame []byte) (Outcome, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var record tracePortTraceRecord
+	if err := t.in.Put(uint32(0), &arguments); err != nil {
+		return Outcome{}, fmt.Errorf("write trace arguments: %w", err)
+	}
+	if err := t.out.Put(uint32(0), &record); err != nil {
+		return Outcome{}, fmt.Errorf("clear trace record: %w", err)
+	}
+	options := ebpf.RunOptions{Data: frame, DataOut: make([]byte, len(frame)+frameRoom)}
+	if _, err := program.Run(&options); err != nil {
+		return Outcome{}, fmt.Errorf("run packet path on a frame of %d bytes: %w", len(frame), err)
+	}
+	if err := t.out.Lookup(uint32(0), &record); err != nil {
+		return Outcome{}, fmt.Errorf("read trace record: %w", err)
+	}
+	return outcomeOf(record, options.DataOut)
+}
+
+func outcomeOf(record tracePortTraceRecord, frame []byte) (Outcome, error) {
+	w, err := words()
+	if err != nil {
+		return Outcome{}, err
+	}
+	outcome := Outcome{
+		Verdict:  w.verdicts[record.Verdict],
+		Redirect: int(record.Redirect),
+		Peer:     record.Peer != 0,
+		Frame:    frame,
+	}
+	if record.Reason != 0 {
+		outcome.Reason = w.reasons[record.Reason].Name
+	}
+	if record.HasTunnelKey != 0 {
+		raw := layoutAddress{Word: record.TunnelKey.Remote.Word}
+		outcome.Tunnel = &TunnelKey{VNI: record.TunnelKey.Vni, Remote: addressOf(raw, layoutFamily(record.TunnelKey.Family))}
+	}
+	return outcome, nil
+}
