@@ -36,8 +36,8 @@ type Info struct {
 // kinds is ordered so that a kind comes after everything it may refer to:
 // creating in this order and deleting in the reverse one always works.
 var kinds = []Info{
-	{KindOrchestrator, "orchestrators", "orch", "", "A system that writes intent: a Kubernetes cluster, an OpenStack cloud, a vCenter, or Weft's own administrators.", func() Object { return &Orchestrator{} }},
 	{KindDomain, "domains", "dom", "", "The root of names; each orchestrator has its own, so equal project names never meet.", func() Object { return &Domain{} }},
+	{KindOrchestrator, "orchestrators", "orch", "", "A system that writes intent: a Kubernetes cluster, an OpenStack cloud, a vCenter, or Weft's own administrators.", func() Object { return &Orchestrator{} }},
 	{KindProject, "projects", "proj", KindDomain, "A tenant.", func() Object { return &Project{} }},
 	{KindHost, "hosts", "ho", "", "A machine that runs weft-agent.", func() Object { return &Host{} }},
 	{KindNetwork, "networks", "net", KindProject, "A virtual network: one VRF, one VNI.", func() Object { return &Network{} }},

@@ -123,7 +123,7 @@ func (r *Ref) UnmarshalJSON(data []byte) error {
 	}
 	type plain Ref // without this method
 	var p plain
-	if err := json.Unmarshal(data, &p); err != nil {
+	if err := decodeInto(data, &p, true); err != nil { // strict: a mistyped field would otherwise be no reference
 		return fmt.Errorf("read reference: want a UUID, a fully qualified name or an object with uuid or name: %w", err)
 	}
 	*r = Ref(p)

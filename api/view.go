@@ -2,7 +2,10 @@
 
 package api
 
-import "net/netip"
+import (
+	"encoding/json"
+	"net/netip"
+)
 
 // Route is one derived route of a network, as control computed it.
 type Route struct {
@@ -69,6 +72,29 @@ type Event struct {
 	Kind     Kind   `json:"kind,omitempty"`
 	// Object is the object after a put and before a delete.
 	Object Object `json:"object,omitempty"`
+}
+
+// UnmarshalJSON decodes the object to the Go type of its kind. Fields that the
+// reader does not know are ignored: the writer may be newer.
+func (e *Event) UnmarshalJSON(data []byte) error {
+	type plain Event // without this method
+	raw := struct {
+		*plain
+		Object json.RawMessage `json:"object"`
+	}{plain: (*plain)(e)}
+	if err := json.Unmarshal(data, &raw); err != nil {
+		return err
+	}
+	e.Object = nil
+	if len(raw.Object) == 0 || string(raw.Object) == "null" {
+		return nil
+	}
+	o, err := Decode(raw.Object, false)
+	if err != nil {
+		return err
+	}
+	e.Object = o
+	return nil
 }
 
 // The types of watch events.

@@ -531,7 +531,10 @@ func (x *EncodedRow) GetBody() []byte {
 	return nil
 }
 
-// Ack says that a delta is in the kernel, or which of its rows are not.
+// Ack says that the agent has worked through every delta up to sequence. errors
+// lists all rows of the host that are not in the kernel at this moment,
+// whichever delta brought them; when that changes without a new delta (a retry
+// succeeded), the agent repeats its last Ack with the new list.
 type Ack struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Sequence      uint64                 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`

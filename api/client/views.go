@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package client
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+
+	"github.com/weft-network/weft/api"
+)
+
+// RouteList is the routes of a network as derived at one revision.
+type RouteList struct {
+	Revision int64       `json:"revision"`
+	Items    []api.Route `json:"items"`
+}
+
+// Routes reads the routes of a network; with a host, those that host has.
+func (c *Client) Routes(ctx context.Context, network, host api.Ref) (RouteList, error) {
+	query := url.Values{}
+	if !host.IsZero() {
+		query.Set("host", refText(host))
+	}
+	list := RouteList{Items: []api.Route{}}
+	err := c.do(ctx, call{what: "routes of network " + network.String(), method: http.MethodGet, path: []string{"networks", refText(network), "routes"}, query: query}, &list)
+	return list, err
+}
+
+// HostTable reads a table of a host as it is now; see the api.HostTable names.
+func (c *Client) HostTable(ctx context.Context, host api.Ref, table string) (api.Table, error) {
+	var t api.Table
+	err := c.do(ctx, call{what: "get table " + table + " of host " + host.String(), method: http.MethodGet, path: []string{"hosts", refText(host), "tables", table}}, &t)
+	return t, err
+}
+
+// Why reads the chain of rows from an object's intent to the kernel.
+func (c *Client) Why(ctx context.Context, kind api.Kind, ref api.Ref) ([]api.WhyRow, error) {
+	var answer struct {
+		Rows []api.WhyRow `json:"rows"`
+	}
+	err := c.do(ctx, call{what: about("why", kind, ref), method: http.MethodGet, path: []string{"why", string(kind), refText(ref)}}, &answer)
+	return answer.Rows, err
+}
+
+// WhoAmI reads who the server takes us for.
+func (c *Client) WhoAmI(ctx context.Context) (api.Identity, error) {
+	var identity api.Identity
+	err := c.do(ctx, call{what: "whoami", method: http.MethodGet, path: []string{"whoami"}}, &identity)
+	return identity, err
+}
+
+// CreateToken makes a credential; its secret is in the answer, this once.
+func (c *Client) CreateToken(ctx context.Context, request api.TokenRequest) (api.Token, error) {
+	var token api.Token
+	err := c.do(ctx, call{what: "create token " + request.Name, method: http.MethodPost, path: []string{"tokens"}, body: request}, &token)
+	return token, err
+}
+
+// Tokens lists the tokens without their secrets.
+func (c *Client) Tokens(ctx context.Context) ([]api.Token, error) {
+	var answer struct {
+		Items []api.Token `json:"items"`
+	}
+	err := c.do(ctx, call{what: "list tokens", method: http.MethodGet, path: []string{"tokens"}}, &answer)
+	return answer.Items, err
+}
+
+// DeleteToken revokes a token.
+func (c *Client) DeleteToken(ctx context.Context, id string) error {
+	return c.do(ctx, call{what: "delete token " + id, method: http.MethodDelete, path: []string{"tokens", id}}, nil)
+}
+
+// Join makes a host known and has its key certified. The client needs a token
+// of role join.
+func (c *Client) Join(ctx context.Context, request api.JoinRequest) (api.JoinResponse, error) {
+	var response api.JoinResponse
+	err := c.do(ctx, call{what: "join host " + request.Name, method: http.MethodPost, path: []string{"hosts", "join"}, body: request}, &response)
+	return response, err
+}
