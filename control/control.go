@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package control runs the way from intent to the hosts: it follows the
+// objects, derives from them what each host must have, hands that to the hosts
+// and writes back what became of it. What it computes is pure and lives in the
+// packages below; this one owns the goroutines.
+package control
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/control/placement"
+	"github.com/weft-network/weft/control/routing"
+	"github.com/weft-network/weft/control/status"
+	"github.com/weft-network/weft/control/stream"
+	"github.com/weft-network/weft/control/views"
+)
+
+const (
+	// statusPause is how long changes are gathered before statuses are
+	// computed: a burst of reports makes one round.
+	statusPause = 50 * time.Millisecond
+	// statusRetry is how long after a failed write the next round comes.
+	statusRetry = 2 * time.Second
+	// connectGrace is how long hosts have after a start to connect before
+	// those that did not are reported as not connected.
+	connectGrace = 30 * time.Second
+)
+
+// Intent is where objects come from.
+type Intent interface {
+	// Follow delivers the present snapshot and then newer ones until ctx ends,
+	// when it closes the channel. It is driven by level: a reader that is slow
+	// gets the newest snapshot, not every one.
+	Follow(ctx context.Context) <-chan api.Snapshot
+}
+
+// StatusWriter is where statuses go.
+type StatusWriter interface {
+	PutStatus(ctx context.Context, kind api.Kind, uuid string, status any) error
+}
+
+// Options are what a service needs.
+type Options struct {
+	Intent Intent
+	Status StatusWriter
+	// Epoch of the store; it rises when the store is restored from a backup.
+	Epoch uint64
+	// Listeners for agents; the service closes them.
+	Listeners []net.Listener
+	// TLS has the controller's certificate and, as ClientCAs, the CA of the hosts'.
+	TLS *tls.Config
+	Log *slog.Logger
+}
+
+// Service is control at work.
+type Service struct {
+	options Options
+	hosts   *stream.Server
+	work    sync.WaitGroup
+	cancel  context.CancelFunc
+	newest  chan input // holds at most one: what statuses are computed from
+
+	done   chan struct{} // closed at the first failure
+	failed sync.Once
+	err    error // read after done is closed
+}
+
+// input is a snapshot and what was derived from it.
+type input struct {
+	snapshot api.Snapshot
+	plan     *placement.Plan
+}
+
+// New makes a service; Start starts it.
+func New(o Options) *Service {
+	return &Service{
+		options: o,
+		hosts:   stream.New(stream.Options{TLS: o.TLS, Epoch: o.Epoch, Log: o.Log}),
+		cancel:  func() {}, // until Start
+		newest:  make(chan input, 1),
+		done:    make(chan struct{}),
+	}
+}
+
+// Views answers questions about what the service computed and what hosts did with it.
+func (s *Service) Views() *views.Views { return views.New(s.hosts) }
+
+// Start starts the service's goroutines. It is called once; Stop ends them.
+func (s *Service) Start(ctx context.Context) {
+	ctx, s.cancel = context.WithCancel(ctx)
+	s.work.Go(func() { s.follow(ctx) })
+	s.work.Go(func() { s.writeStatuses(ctx) })
+	for _, l := range s.options.Listeners {
+		s.work.Go(func() {
+			if err := s.hosts.Serve(l); err != nil {
+				s.fail(err)
+			}
+		})
+	}
+}
+
+// Stop ends the service and returns when all its goroutines have. Hosts keep
+// what they have and connect again to whoever is there.
+func (s *Service) Stop() {
+	s.cancel()
+	s.hosts.Close()
+	s.work.Wait()
+}
+
+// Done is closed when the service cannot go on by itself; Err then says why.
+func (s *Service) Done() <-chan struct{} { return s.done }
+
+// Err is why the service cannot go on. It is valid once Done is closed.
+func (s *Service) Err() error { return s.err }
+
+func (s *Service) fail(err error) {
+	s.failed.Do(func() {
+		s.err = err
+		close(s.done)
+	})
+}
+
+// follow derives from every snapshot and gives the outcome to the hosts.
+func (s *Service) follow(ctx context.Context) {
+	var plan *placement.Plan
+	for snapshot := range s.options.Intent.Follow(ctx) {
+		began := time.Now()
+		plan = placement.New(s.options.Epoch, routing.Derive(snapshot), plan)
+		s.hosts.Publish(plan)
+		select {
+		case <-s.newest: // replace what was not looked at
+		default:
+		}
+		s.newest <- input{snapshot, plan}
+		s.options.Log.Debug("derived", "revision", plan.Version.Revision, "took", time.Since(began))
+	}
+	if ctx.Err() == nil {
+		s.fail(errors.New("follow objects: the source ended; start the controller again"))
+	}
+}
+
+// writeStatuses writes what changed for the objects' readers, a round at a time.
+func (s *Service) writeStatuses(ctx context.Context) {
+	writer := status.NewWriter(s.options.Status)
+	grace := time.NewTimer(connectGrace)
+	defer grace.Stop()
+	retry := time.NewTimer(0)
+	defer retry.Stop()
+	var in input
+	claimAll := false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case in = <-s.newest:
+		case <-s.hosts.Changed():
+		case <-retry.C:
+		case <-grace.C:
+			claimAll = true
+		}
+		if !pause(ctx, statusPause) {
+			return
+		}
+		select {
+		case in = <-s.newest:
+		default:
+		}
+		if in.plan == nil {
+			continue
+		}
+		now := time.Now()
+		changes := status.Changes(status.Input{
+			Snapshot: in.snapshot, Plan: in.plan, Hosts: s.hosts.Hosts(), ClaimAll: claimAll, Now: now,
+		})
+		if err := writer.Write(ctx, changes, now); err != nil && ctx.Err() == nil {
+			s.options.Log.Warn("statuses are not written, will try again", "error", fmt.Errorf("write %d statuses: %w", len(changes), err))
+			retry.Reset(statusRetry)
+		}
+	}
+}
+
+// pause waits, and tells whether ctx is still going on.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package placement_test
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/control/placement"
+	"github.com/weft-network/weft/control/routing"
+	"github.com/weft-network/weft/control/world"
+)
+
+var rewrite = flag.Bool("rewrite", false, "write the answers into testdata instead of comparing")
+
+func TestWorlds(t *testing.T) {
+	world.Transcripts(t, *rewrite, func(w *world.World, words []string) string {
+		if words[0] != "rows" {
+			t.Fatalf("%q is not a table", words)
+		}
+		plan := placement.New(1, routing.Derive(w), nil)
+		return placement.Print(plan.For(world.UUID(api.KindHost, words[1])))
+	})
+}
+
+// A plan made from an earlier one says the same as one made from nothing, after
+// any edits, and rows are keyed and hashed as the agent expects.
+func TestReuseNeverShows(t *testing.T) {
+	seed := rand.Uint64()
+	r := rand.New(rand.NewPCG(seed, 1))
+	w := world.New("host h1 192.0.2.1\nhost h2 192.0.2.2\nhost h3 192.0.2.3")
+	plan := placement.New(1, routing.Derive(w.Snapshot()), nil)
+	same := 0
+	for step := range 400 {
+		w.Do(world.RandomEdit(r))
+		snapshot := w.Snapshot()
+		earlier := plan
+		plan = placement.New(1, routing.Derive(snapshot), earlier)
+		fresh := placement.New(1, routing.Derive(snapshot), nil)
+		for _, h := range []string{"h1", "h2", "h3"} {
+			id := world.UUID(api.KindHost, h)
+			got, want := placement.Print(plan.For(id)), placement.Print(fresh.For(id))
+			if got != want {
+				t.Fatalf("seed %d step %d: %s has\n%s\nwant\n%s", seed, step, h, w.Names(got), w.Names(want))
+			}
+			if plan.Same(id, earlier) {
+				same++
+				if before := placement.Print(earlier.For(id)); got != before {
+					t.Fatalf("seed %d step %d: %s counts as the same, but has\n%s\nhad\n%s", seed, step, h, w.Names(got), w.Names(before))
+				}
+			}
+			checkRows(t, fmt.Sprintf("seed %d step %d host %s", seed, step, h), plan.For(id))
+		}
+	}
+	if same < 200 {
+		t.Errorf("seed %d: only %d of 1200 turns were found to change nothing", seed, same)
+	}
+}
+
+// checkRows checks what holds for the rows of any host: no key twice, hashes
+// of the bytes, and what is referred to comes before what refers to it.
+func checkRows(t *testing.T, where string, rows []placement.Row) {
+	t.Helper()
+	seen := map[string]bool{}
+	order := []string{"vrf", "tunnel-endpoint", "port", "route"}
+	last := 0
+	for _, r := range rows {
+		class, rest, _ := strings.Cut(r.Key, "/")
+		at := slices.Index(order, class)
+		if seen[r.Key] || r.Hash != xxhash.Sum64(r.Body) || at < last {
+			t.Fatalf("%s: row %s is double, wrongly hashed or out of order", where, r.Key)
+		}
+		seen[r.Key], last = true, at
+		text := placement.Describe(r.Body)
+		if class != "route" {
+			continue
+		}
+		vrf, _, _ := strings.Cut(rest, "/")
+		if !seen["vrf/"+vrf] {
+			t.Fatalf("%s: route %s without its VRF", where, r.Key)
+		}
+		words := strings.Fields(text)
+		if words[0] == "host" && !seen["tunnel-endpoint/"+words[1]] || words[0] == "port" && !seen["port/"+words[1]] {
+			t.Fatalf("%s: route %s refers to a row that is not there: %s", where, r.Key, text)
+		}
+	}
+}
+
+// Rows that read the same on several hosts are the same bytes in memory.
+func TestRowsAreShared(t *testing.T) {
+	w := world.New(`host h1 192.0.2.1
+host h2 192.0.2.2
+host h3 192.0.2.3
+network n 1
+port n a
+port n b
+port n c
+address n 10.0.0.1 a
+bind a h1
+bind b h2
+bind c h3`)
+	first := placement.New(1, routing.Derive(w), nil)
+	w.Do("network other 2")
+	second := placement.New(1, routing.Derive(w), first)
+	body := func(p *placement.Plan, host string) *byte {
+		for _, r := range p.For(world.UUID(api.KindHost, host)) {
+			if strings.HasPrefix(r.Key, "route/") {
+				return &r.Body[0]
+			}
+		}
+		t.Fatalf("%s has no route", host)
+		return nil
+	}
+	if body(first, "h2") != body(first, "h3") || body(first, "h2") != body(second, "h2") {
+		t.Error("the remote route was encoded more than once")
+	}
+	if body(first, "h1") == body(first, "h2") {
+		t.Error("the port's own host has the remote route")
+	}
+}
+
+func TestVersionsAreOrderedByEpochFirst(t *testing.T) {
+	old, restored := placement.Version{Epoch: 1, Revision: 900}, placement.Version{Epoch: 2, Revision: 5}
+	if !old.Before(restored) || restored.Before(old) || old.Before(old) {
+		t.Error("a restored store must come after all that was before it")
+	}
+}
+
+// A network made again under another VNI has other rows, even if all its
+// routes are leaked ones that did not change.
+func TestAnotherVNIIsNotReused(t *testing.T) {
+	w := world.New(`host h1 192.0.2.1
+host h2 192.0.2.2
+network n 1
+network m 2
+port n silent
+port m a
+address m 10.0.0.5 a
+bind silent h1
+bind a h2
+policy p any any
+attach p n
+attach p m`)
+	plan := placement.New(1, routing.Derive(w.Snapshot()), nil)
+	w.Do("network n 9")
+	plan = placement.New(1, routing.Derive(w.Snapshot()), plan)
+	text := placement.Print(plan.For(world.UUID(api.KindHost, "h1")))
+	if !strings.Contains(text, "route/9/10.0.0.5/32") || strings.Contains(text, "route/1/") {
+		t.Errorf("after the VNI changed from 1 to 9:\n%s", w.Names(text))
+	}
+}

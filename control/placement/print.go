@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package placement
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"text/tabwriter"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/weft-network/weft/api/hoststream"
+)
+
+// Print writes rows as text, one a line, from what their bytes say.
+func Print(rows []Row) string {
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 1, ' ', 0)
+	class := ""
+	for _, r := range rows {
+		if c, _, _ := strings.Cut(r.Key, "/"); c != class {
+			w.Flush() // columns line up within a kind of row
+			class = c
+		}
+		fmt.Fprintf(w, "%s\t%s\n", r.Key, Describe(r.Body))
+	}
+	w.Flush()
+	return b.String()
+}
+
+// Describe says in words what an encoded row says; its cells are separated by tabs.
+func Describe(body []byte) string {
+	var row hoststream.Row
+	if err := proto.Unmarshal(body, &row); err != nil {
+		return "unreadable: " + err.Error()
+	}
+	switch row := row.Body.(type) {
+	case *hoststream.Row_Vrf:
+		return fmt.Sprintf("%s\tvni %d", row.Vrf.NetworkName, row.Vrf.Vni)
+	case *hoststream.Row_TunnelEndpoint:
+		words := []string{row.TunnelEndpoint.HostName}
+		for _, a := range row.TunnelEndpoint.Addresses {
+			words = append(words, ipText(a))
+		}
+		return strings.Join(words, "\t")
+	case *hoststream.Row_Port:
+		return describePort(row.Port)
+	case *hoststream.Row_Route:
+		return describeRoute(row.Route)
+	}
+	return "empty"
+}
+
+func describePort(p *hoststream.Port) string {
+	words := []string{p.PortName, fmt.Sprintf("vrf %d", p.Vrf), net.HardwareAddr(p.Mac).String(), fmt.Sprintf("mtu %d", p.Mtu), fmt.Sprintf("binding revision %d", p.BindingRevision)}
+	for _, a := range p.Addresses {
+		address := fmt.Sprintf("%s/%d", ipText(a.Ip), a.PrefixLength)
+		if len(a.Gateway) > 0 {
+			address += " via " + ipText(a.Gateway)
+		}
+		words = append(words, address)
+	}
+	return strings.Join(words, "\t")
+}
+
+func describeRoute(r *hoststream.Route) string {
+	var words []string
+	switch hop := r.NextHop.(type) {
+	case *hoststream.Route_Port:
+		words = append(words, "port "+hop.Port)
+	case *hoststream.Route_Remote:
+		words = append(words, fmt.Sprintf("host %s vni %d", hop.Remote.Host, hop.Remote.Vni))
+	case *hoststream.Route_Gateway:
+		words = append(words, "gateway")
+	}
+	words = append(words, net.HardwareAddr(r.Mac).String(), "from "+r.Origin)
+	if r.Routed {
+		words = append(words, "routed, leaked by "+r.LeakedBy)
+	}
+	return strings.Join(words, "\t")
+}
+
+func ipText(raw []byte) string {
+	a, ok := netip.AddrFromSlice(raw)
+	if !ok {
+		return fmt.Sprintf("%x", raw)
+	}
+	return a.String()
+}

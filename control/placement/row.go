@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package placement
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+
+	"github.com/cespare/xxhash/v2"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/api/hoststream"
+	"github.com/weft-network/weft/control/routing"
+)
+
+// Row is one row as it is sent: hosts that need the same row share its bytes.
+type Row struct {
+	Key  string
+	Hash uint64 // of Body
+	Body []byte // an encoded hoststream.Row; never modified
+}
+
+// The keys of rows, as hoststream.proto defines them.
+func VRFKey(vrf uint32) string       { return "vrf/" + strconv.FormatUint(uint64(vrf), 10) }
+func EndpointKey(host string) string { return "tunnel-endpoint/" + host }
+func PortKey(port string) string     { return "port/" + port }
+func RouteKey(vrf uint32, prefix netip.Prefix) string {
+	return RouteKeyPrefix(vrf) + prefix.String()
+}
+
+// RouteKeyPrefix begins the keys of all routes of a VRF.
+func RouteKeyPrefix(vrf uint32) string {
+	return "route/" + strconv.FormatUint(uint64(vrf), 10) + "/"
+}
+
+// encode makes a row. Equal rows have equal bytes within one build; between
+// builds a difference only costs sending the row again.
+func encode(key string, body *hoststream.Row) Row {
+	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(body)
+	if err != nil {
+		panic(fmt.Sprintf("placement: encode row %s: %v", key, err))
+	}
+	return Row{Key: key, Hash: xxhash.Sum64(data), Body: data}
+}
+
+func vrfRow(n *routing.Network) Row {
+	return encode(VRFKey(n.VRF), &hoststream.Row{Body: &hoststream.Row_Vrf{Vrf: &hoststream.Vrf{
+		Vrf: n.VRF, Vni: n.VRF, Network: n.Ref.UUID, NetworkName: n.Ref.Name,
+	}}})
+}
+
+func endpointRow(h *routing.Host) Row {
+	endpoint := &hoststream.TunnelEndpoint{Host: h.Ref.UUID, HostName: h.Ref.Name}
+	for _, a := range h.TunnelAddresses {
+		endpoint.Addresses = append(endpoint.Addresses, a.AsSlice())
+	}
+	return encode(EndpointKey(h.Ref.UUID), &hoststream.Row{Body: &hoststream.Row_TunnelEndpoint{TunnelEndpoint: endpoint}})
+}
+
+func portRow(p *routing.Port) Row {
+	port := &hoststream.Port{
+		Port: p.Ref.UUID, PortName: p.Ref.Name, Vrf: p.Network.VRF, Mac: macBytes(p.MAC),
+		Mtu: uint32(p.Network.MTU), Binding: p.Binding.UUID, BindingRevision: p.BindingRevision,
+	}
+	for _, a := range p.Addresses {
+		port.Addresses = append(port.Addresses, &hoststream.PortAddress{
+			Ip: a.IP.AsSlice(), PrefixLength: uint32(a.PrefixLength), Gateway: a.Gateway.AsSlice(),
+		})
+	}
+	return encode(PortKey(p.Ref.UUID), &hoststream.Row{Body: &hoststream.Row_Port{Port: port}})
+}
+
+// routeRow encodes a route of a VRF, as the host of its port reads it (local)
+// or as all others do. A remote route carries the VNI of the destination's network.
+func routeRow(vrf uint32, r *routing.Route, local bool) Row {
+	route := &hoststream.Route{
+		Vrf: vrf, PrefixAddress: r.Prefix.Addr().AsSlice(), PrefixLength: uint32(r.Prefix.Bits()),
+		Routed: r.Leaked(), Origin: r.Origin.Name, LeakedBy: r.LeakedBy.Name,
+	}
+	switch {
+	case r.Gateway:
+		route.NextHop = &hoststream.Route_Gateway{Gateway: &hoststream.Gateway{}}
+	case local:
+		route.NextHop = &hoststream.Route_Port{Port: r.Port.UUID}
+		route.Mac = macBytes(r.MAC)
+	default:
+		route.NextHop = &hoststream.Route_Remote{Remote: &hoststream.Remote{Host: r.Host.UUID, Vni: r.OriginVRF}}
+		route.Mac = macBytes(r.MAC)
+	}
+	return encode(RouteKey(vrf, r.Prefix), &hoststream.Row{Body: &hoststream.Row_Route{Route: route}})
+}
+
+func macBytes(m api.MAC) []byte {
+	b, err := m.Bytes()
+	if err != nil {
+		panic(fmt.Sprintf("placement: a derived port has MAC %q: %v", m, err)) // Derive admits none
+	}
+	return b[:]
+}

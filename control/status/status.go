@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package status says what the system has to report about objects: it compares
+// what hosts acknowledged and reported with the statuses that are stored and
+// returns those that differ, so that only transitions are written.
+package status
+
+import (
+	"cmp"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/api/hoststream"
+	"github.com/weft-network/weft/control/placement"
+	"github.com/weft-network/weft/control/stream"
+)
+
+// Programmed is the condition that an object is at work on the hosts that need it.
+const Programmed = "Programmed"
+
+// The reasons of Programmed.
+const (
+	reasonAcknowledged = "acknowledged"     // holds
+	reasonPending      = "pending"          // not yet acknowledged
+	reasonRowError     = "row-error"        // a host cannot put a row into its kernel
+	reasonHostAway     = "host-away"        // the host is not connected
+	reasonInactive     = "inactive"         // the binding is not the active one
+	reasonNotJoined    = "nothing-to-join"  // no rule joins the network with another one
+	reasonUnplaced     = "no-host"          // no host needs it now
+	reasonMissing      = "missing-referent" // something it refers to is missing
+)
+
+// maxMessageBytes bounds what a host's words may take up in the store.
+const maxMessageBytes = 1024
+
+// Input is what a status follows from.
+type Input struct {
+	Snapshot api.Snapshot
+	Plan     *placement.Plan
+	Hosts    map[string]stream.HostState // by UUID
+	// ClaimAll is set once hosts had time to connect: from then on a host that
+	// never did is reported as not connected. Before, its status is let be.
+	ClaimAll bool
+	Now      time.Time
+}
+
+// Change is a status to be written.
+type Change struct {
+	Kind   api.Kind
+	UUID   string
+	Status any
+}
+
+// Changes returns the statuses that differ from those in the snapshot, in a
+// fixed order.
+func Changes(in Input) []Change {
+	c := collector{Input: in, reports: map[string]map[string]*hoststream.PortReport{}}
+	for uuid, h := range in.Hosts {
+		ports := make(map[string]*hoststream.PortReport, len(h.Report.GetPorts()))
+		for _, p := range h.Report.GetPorts() {
+			ports[p.Port] = p
+		}
+		c.reports[uuid] = ports
+	}
+	c.hosts()
+	c.ports()
+	c.bindings()
+	c.attachments()
+	return c.changes
+}
+
+type collector struct {
+	Input
+	reports map[string]map[string]*hoststream.PortReport // by host and port
+	changes []Change
+}
+
+// want notes a wanted status if it is not the stored one. Both are pointers to
+// the same type.
+func (c *collector) want(o api.Object, now any) {
+	if !reflect.DeepEqual(o.StatusBody(), now) {
+		c.changes = append(c.changes, Change{o.Head().Kind, o.Head().Meta.UUID, now})
+	}
+}
+
+func (c *collector) hosts() {
+	for _, h := range api.ListOf[*api.Host](c.Snapshot, api.KindHost) {
+		state, known := c.Hosts[h.Meta.UUID]
+		now := h.Status
+		switch {
+		case known && state.Connected:
+			now.Connected, now.AgentVersion, now.Kernel = true, state.AgentVersion, state.Kernel
+			if state.Report != nil {
+				now.Ports = countUp(state.Report)
+			}
+		case known || c.ClaimAll:
+			now.Connected = false
+		}
+		c.want(h, &now)
+	}
+}
+
+func countUp(r *hoststream.Report) int {
+	n := 0
+	for _, p := range r.Ports {
+		if api.PortState(p.State) == api.PortUp {
+			n++
+		}
+	}
+	return n
+}
+
+func (c *collector) ports() {
+	for _, p := range api.ListOf[*api.Port](c.Snapshot, api.KindPort) {
+		now := c.port(p)
+		c.want(p, &now)
+	}
+}
+
+// port says what is known of a port. What a host that went away last said is kept.
+func (c *collector) port(p *api.Port) api.PortStatus {
+	placed := c.Plan.Derived.Port(p.Meta.UUID)
+	if placed == nil {
+		return api.PortStatus{State: api.PortUnbound}
+	}
+	waiting := api.PortStatus{State: api.PortWaiting, Host: placed.Host.Name}
+	if r := c.reports[placed.Host.UUID][p.Meta.UUID]; r != nil {
+		switch state := api.PortState(r.State); state {
+		case api.PortUp, api.PortWaiting, api.PortFailed:
+			return api.PortStatus{State: state, Host: placed.Host.Name, Message: bounded(r.Message)}
+		}
+		return api.PortStatus{State: api.PortFailed, Host: placed.Host.Name, Message: bounded("the host reports the unknown state " + r.State)}
+	}
+	state := c.Hosts[placed.Host.UUID]
+	silent := !state.Connected || state.Report == nil || !state.InSync
+	if silent && p.Status.Host == placed.Host.Name && p.Status.State != api.PortUnbound {
+		return p.Status
+	}
+	return waiting
+}
+
+func bounded(s string) string { return strings.ToValidUTF8(s[:min(len(s), maxMessageBytes)], "") }
+
+func (c *collector) bindings() {
+	for _, b := range api.ListOf[*api.Binding](c.Snapshot, api.KindBinding) {
+		now := b.Status
+		now.Conditions = c.set(now.Conditions, c.binding(b))
+		c.want(b, &now)
+	}
+}
+
+// binding says whether a binding's port is programmed on its host. Once it is,
+// that holds until the binding is no longer active or the host reports an error.
+func (c *collector) binding(b *api.Binding) api.Condition {
+	placed := c.Plan.Derived.Port(b.Meta.Parent.UUID)
+	if placed == nil || placed.Binding.UUID != b.Meta.UUID {
+		return no(reasonInactive, "")
+	}
+	host := c.Hosts[b.Spec.Host.UUID]
+	old := find(b.Status.Conditions)
+	if !host.Connected {
+		if old != nil && old.Reason != reasonInactive {
+			return *old
+		}
+		return no(reasonHostAway, "host "+b.Spec.Host.String()+" is not connected")
+	}
+	if text := host.RowErrors[placement.PortKey(placed.Ref.UUID)]; text != "" {
+		return no(reasonRowError, text)
+	}
+	done := host.Settled.Epoch == c.Plan.Version.Epoch && host.Settled.Revision >= b.Meta.Revision
+	if done || old != nil && old.Status {
+		return api.Condition{Type: Programmed, Status: true, Reason: reasonAcknowledged}
+	}
+	return no(reasonPending, "")
+}
+
+func no(reason, message string) api.Condition {
+	return api.Condition{Type: Programmed, Reason: reason, Message: bounded(message)}
+}
+
+func find(conditions []api.Condition) *api.Condition {
+	for i := range conditions {
+		if conditions[i].Type == Programmed {
+			return &conditions[i]
+		}
+	}
+	return nil
+}
+
+// set returns conditions with one of them replaced; the time of the last
+// transition changes only with the fact or its reason.
+func (c *collector) set(conditions []api.Condition, now api.Condition) []api.Condition {
+	conditions = slices.Clone(conditions)
+	if old := find(conditions); old != nil {
+		now.Since = old.Since
+		if old.Status != now.Status || old.Reason != now.Reason {
+			now.Since = c.Now.UTC()
+		}
+		*old = now
+		return conditions
+	}
+	now.Since = c.Now.UTC()
+	conditions = append(conditions, now)
+	slices.SortFunc(conditions, func(a, b api.Condition) int { return cmp.Compare(a.Type, b.Type) })
+	return conditions
+}

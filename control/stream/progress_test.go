@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package stream
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/cespare/xxhash/v2"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/api/hoststream"
+	"github.com/weft-network/weft/control/placement"
+	"github.com/weft-network/weft/control/routing"
+	"github.com/weft-network/weft/control/world"
+)
+
+// row makes a row whose body is text; progress does not look inside.
+func row(key, text string) placement.Row {
+	return placement.Row{Key: key, Hash: xxhash.Sum64String(text), Body: []byte(text)}
+}
+
+// model is the host's end: what it has and the deltas it has not acknowledged.
+type model struct {
+	rows     map[string]string
+	received []uint64
+}
+
+func (m *model) hello() []*hoststream.RowHash {
+	var have []*hoststream.RowHash
+	for key, body := range m.rows {
+		have = append(have, &hoststream.RowHash{Key: key, Hash: xxhash.Sum64String(body)})
+	}
+	return have
+}
+
+func (m *model) apply(d *hoststream.Delta) {
+	for _, r := range d.Put {
+		m.rows[r.Key] = string(r.Body)
+	}
+	for _, key := range d.Delete {
+		delete(m.rows, key)
+	}
+	m.received = append(m.received, d.Sequence)
+}
+
+func printDelta(d *hoststream.Delta) string {
+	if d == nil {
+		return "nothing"
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d at %d.%d:", d.Sequence, d.Version.Epoch, d.Version.Revision)
+	for _, r := range d.Put {
+		fmt.Fprintf(&b, " put %s=%s", r.Key, r.Body)
+	}
+	for _, key := range d.Delete {
+		fmt.Fprintf(&b, " delete %s", key)
+	}
+	if d.InSync {
+		b.WriteString(" in sync")
+	}
+	return b.String()
+}
+
+// What is sent is the difference between what the host says it has and the rows.
+func TestDifference(t *testing.T) {
+	rows := []placement.Row{row("vrf/1", "v"), row("port/a", "A"), row("route/1/10.0.0.1/32", "r")}
+	for _, c := range []struct{ name, have, want string }{
+		{"nothing", "", "1 at 7.5: put vrf/1=v put port/a=A put route/1/10.0.0.1/32=r in sync"},
+		{"everything", "vrf/1=v port/a=A route/1/10.0.0.1/32=r", "1 at 7.5: in sync"},
+		{"stale", "vrf/1=v port/a=OLD", "1 at 7.5: put port/a=A put route/1/10.0.0.1/32=r in sync"},
+		{"foreign", "vrf/1=v port/a=A route/1/10.0.0.1/32=r vrf/9=x port/z=Z route/9/10.0.0.1/32=q tunnel-endpoint/h=e odd=o",
+			"1 at 7.5: delete odd delete route/9/10.0.0.1/32 delete port/z delete tunnel-endpoint/h delete vrf/9 in sync"},
+	} {
+		host := model{rows: map[string]string{}}
+		for _, pair := range strings.Fields(c.have) {
+			key, body, _ := strings.Cut(pair, "=")
+			host.rows[key] = body
+		}
+		p := newProgress("", host.hello())
+		p.retarget(placement.Version{Epoch: 7, Revision: 5}, rows)
+		if got := printDelta(p.next()); got != c.want {
+			t.Errorf("a host that has %s is sent\n%s\nwant\n%s", c.name, got, c.want)
+		}
+		if got := printDelta(p.next()); got != "nothing" {
+			t.Errorf("a host that has %s is then sent %s", c.name, got)
+		}
+	}
+}
+
+// Large differences go in several deltas; only the last says in sync, and
+// deletes come after all puts.
+func TestDeltasAreBounded(t *testing.T) {
+	var rows []placement.Row
+	for i := range 30 {
+		rows = append(rows, row(fmt.Sprintf("port/%02d", i), strings.Repeat("x", 100_000)))
+	}
+	host := model{rows: map[string]string{"port/old": "x"}}
+	p := newProgress("", host.hello())
+	p.retarget(placement.Version{Revision: 1}, rows)
+	deltas := 0
+	for {
+		d := p.next()
+		if d == nil {
+			break
+		}
+		deltas++
+		if size := proto.Size(d); size > maxDeltaBytes {
+			t.Errorf("delta %d has %d bytes, the bound is %d", d.Sequence, size, maxDeltaBytes)
+		}
+		if len(d.Delete) > 0 && !d.InSync || d.InSync != (deltas == 3) {
+			t.Errorf("delta %d: deletes %v, in sync %t", d.Sequence, d.Delete, d.InSync)
+		}
+		host.apply(d)
+	}
+	if deltas != 3 || len(host.rows) != 30 {
+		t.Errorf("%d deltas gave %d rows, want 3 and 30", deltas, len(host.rows))
+	}
+}
+
+// A host that does not acknowledge gets a bounded number of deltas; what it
+// missed meanwhile is one difference to the newest rows.
+func TestSlowHostGetsOneDifference(t *testing.T) {
+	p := newProgress("", nil)
+	sent := 0
+	for revision := int64(1); revision <= 1000; revision++ {
+		p.retarget(placement.Version{Revision: revision}, []placement.Row{row("port/a", fmt.Sprint(revision))})
+		for p.next() != nil {
+			sent++
+		}
+	}
+	if sent != maxUnacked {
+		t.Errorf("%d deltas were sent without an acknowledgement, want %d", sent, maxUnacked)
+	}
+	if err := p.ack(&hoststream.Ack{Sequence: maxUnacked}); err != nil {
+		t.Fatal(err)
+	}
+	if got := printDelta(p.next()); got != "5 at 0.1000: put port/a=1000 in sync" {
+		t.Errorf("after the acknowledgement: %s", got)
+	}
+	if got := printDelta(p.next()); got != "nothing" {
+		t.Errorf("then: %s", got)
+	}
+}
+
+// The state of a row follows its way: not sent, sent, acknowledged, changed.
+// The errors of the last acknowledgement are all there are.
+func TestRowStates(t *testing.T) {
+	p := newProgress("", nil)
+	a, b := row("port/a", "1"), row("port/b", "1")
+	check := func(when string, r placement.Row, want RowState) {
+		t.Helper()
+		if got := p.row(r); got != want {
+			t.Errorf("%s: %s is %+v, want %+v", when, r.Key, got, want)
+		}
+	}
+	settled := func(when string, revision int64) {
+		t.Helper()
+		if p.settled.Revision != revision {
+			t.Errorf("%s: settled at %d, want %d", when, p.settled.Revision, revision)
+		}
+	}
+	p.retarget(placement.Version{Revision: 3}, []placement.Row{a, b})
+	check("before", a, RowState{})
+	p.next()
+	check("sent", a, RowState{Sent: true})
+	settled("sent", 0)
+	p.ack(&hoststream.Ack{Sequence: 1, Errors: []*hoststream.RowError{{Key: "port/b", Error: "no room"}}})
+	check("acknowledged", a, RowState{Sent: true, Acked: true})
+	check("failed", b, RowState{Sent: true, Acked: true, Error: "no room"})
+	settled("acknowledged", 3)
+	p.ack(&hoststream.Ack{Sequence: 1})
+	check("retried", b, RowState{Sent: true, Acked: true})
+	a = row("port/a", "2")
+	p.retarget(placement.Version{Revision: 4}, []placement.Row{a, b})
+	check("changed", a, RowState{})
+	settled("changed", 3)
+	p.retarget(placement.Version{Revision: 5}, []placement.Row{row("port/a", "1"), b})
+	settled("changed back before it was sent", 5)
+	for revision, text := range []string{"3", "4"} {
+		a = row("port/a", text)
+		p.retarget(placement.Version{Revision: int64(6 + revision)}, []placement.Row{a, b})
+		p.next()
+	}
+	p.ack(&hoststream.Ack{Sequence: 2})
+	check("an earlier form acknowledged", a, RowState{Sent: true})
+	if err := p.ack(&hoststream.Ack{Sequence: 4}); err == nil {
+		t.Error("an acknowledgement of a delta that was never sent was taken")
+	}
+}
+
+// Whatever was edited in whatever order, with acknowledgements late and
+// sessions broken at any point, each host ends with exactly the rows that follow from the
+// final objects alone.
+func TestHistoryDoesNotShow(t *testing.T) {
+	seed := rand.Uint64()
+	r := rand.New(rand.NewPCG(seed, 1))
+	for round := range 20 {
+		w := world.New("host h1 192.0.2.1\nhost h2 192.0.2.2\nhost h3 192.0.2.3")
+		ids := []string{world.UUID(api.KindHost, "h1"), world.UUID(api.KindHost, "h2"), world.UUID(api.KindHost, "h3")}
+		hosts, sessions := map[string]*model{}, map[string]*progress{}
+		for _, id := range ids {
+			hosts[id], sessions[id] = &model{rows: map[string]string{}}, newProgress(id, nil)
+		}
+		var plan *placement.Plan
+		// turn sends what there is. With breaks the connection may be lost before
+		// any delta arrives; the host then begins again with what it has.
+		turn := func(id string, breaks bool) {
+			host, p := hosts[id], sessions[id]
+			p.aim(plan)
+			for d := p.next(); d != nil; d = p.next() {
+				if breaks && r.IntN(5) == 0 {
+					host.received = nil
+					sessions[id] = newProgress(id, host.hello())
+					return
+				}
+				host.apply(d)
+			}
+			if n := len(host.received); n > 0 && r.IntN(3) == 0 {
+				if err := p.ack(&hoststream.Ack{Sequence: host.received[r.IntN(n)]}); err != nil {
+					t.Fatalf("seed %d: %v", seed, err)
+				}
+			}
+		}
+		for range 100 {
+			w.Do(world.RandomEdit(r))
+			plan = placement.New(1, routing.Derive(w), plan)
+			turn(ids[r.IntN(3)], true)
+		}
+		want := placement.New(1, routing.Derive(w.Snapshot()), nil)
+		for _, id := range ids {
+			sessions[id].ack(&hoststream.Ack{Sequence: sessions[id].sequence})
+			turn(id, false)
+			full := map[string]string{}
+			for _, row := range want.For(id) {
+				full[row.Key] = string(row.Body)
+			}
+			if !maps.Equal(hosts[id].rows, full) {
+				t.Fatalf("seed %d round %d: %s has %d rows that differ from the %d that follow from the objects", seed, round, w.Names(id), len(hosts[id].rows), len(full))
+			}
+		}
+	}
+}

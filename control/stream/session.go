@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package stream
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/api/hoststream"
+)
+
+// session is one host's stream. Three goroutines share it: receive reads, send
+// writes, and gRPC's own waits for the end; when that returns, gRPC frees the
+// other two from whatever they wait for.
+type session struct {
+	server *Server
+	host   api.Ref
+	stream grpc.BidiStreamingServer[hoststream.HostMessage, hoststream.ControllerMessage]
+	hello  *hoststream.Hello
+	ctx    context.Context
+	end    context.CancelCauseFunc
+	first  chan *hoststream.Hello // delivers the first message
+	wake   chan struct{}          // holds at most one token: there may be something to send
+	tables *tables
+
+	mu       sync.Mutex // guards everything that follows
+	progress *progress
+	report   *hoststream.Report // never modified; nil before the first
+}
+
+func newSession(s *Server, host api.Ref, stream grpc.BidiStreamingServer[hoststream.HostMessage, hoststream.ControllerMessage]) *session {
+	n := &session{
+		server: s, host: host, stream: stream,
+		first: make(chan *hoststream.Hello, 1), wake: make(chan struct{}, 1), tables: newTables(),
+	}
+	n.ctx, n.end = context.WithCancelCause(stream.Context())
+	return n
+}
+
+// waitHello returns the host's first message.
+func (n *session) waitHello() (*hoststream.Hello, error) {
+	timer := time.NewTimer(helloTimeout)
+	defer timer.Stop()
+	select {
+	case hello := <-n.first:
+		return hello, nil
+	case <-n.ctx.Done():
+		return nil, n.cause()
+	case <-timer.C:
+		return nil, status.Errorf(codes.DeadlineExceeded, "host %s sent no hello within %v", n.host, helloTimeout)
+	}
+}
+
+// begin starts from what the host has.
+func (n *session) begin(hello *hoststream.Hello) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.hello = hello
+	n.progress = newProgress(n.host.UUID, hello.Have)
+}
+
+// wait returns why the session ended, when it has.
+func (n *session) wait() error {
+	<-n.ctx.Done()
+	n.tables.close()
+	return n.cause()
+}
+
+// cause is why the session ended.
+func (n *session) cause() error {
+	err := context.Cause(n.ctx)
+	if errors.Is(err, io.EOF) {
+		return nil // the agent closed its side
+	}
+	if _, ok := status.FromError(err); ok {
+		return err
+	}
+	return status.FromContextError(err).Err()
+}
+
+// poke makes send look for something to send.
+func (n *session) poke() {
+	select {
+	case n.wake <- struct{}{}:
+	default:
+	}
+}
+
+// send writes what there is to say until the session ends.
+func (n *session) send() {
+	for {
+		for {
+			d := n.nextDelta()
+			if d == nil {
+				break
+			}
+			if !n.write(&hoststream.ControllerMessage{Body: &hoststream.ControllerMessage_Delta{Delta: d}}) {
+				return
+			}
+		}
+		select {
+		case <-n.wake:
+		case q := <-n.tables.questions:
+			if !n.write(&hoststream.ControllerMessage{Body: &hoststream.ControllerMessage_TableRequest{TableRequest: q}}) {
+				return
+			}
+		case <-n.ctx.Done():
+			return
+		}
+	}
+}
+
+func (n *session) write(m *hoststream.ControllerMessage) bool {
+	if n.ctx.Err() != nil {
+		return false
+	}
+	if err := n.stream.Send(m); err != nil {
+		n.end(err)
+		return false
+	}
+	return true
+}
+
+// nextDelta returns the next delta towards the newest plan. While the host has
+// too many to acknowledge, plans pass by unseen.
+func (n *session) nextDelta() *hoststream.Delta {
+	plan := n.server.Plan()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.progress.room() {
+		return nil
+	}
+	if plan != n.progress.plan {
+		n.progress.aim(plan)
+		n.server.noteChange()
+	}
+	return n.progress.next()
+}
+
+// receive takes what the host says until the session ends.
+func (n *session) receive() {
+	greeted := false
+	for {
+		m, err := n.stream.Recv()
+		if err != nil {
+			n.end(err)
+			return
+		}
+		hello := m.GetHello()
+		if greeted == (hello != nil) {
+			n.end(status.Errorf(codes.InvalidArgument, "host %s: the first message of a stream, and no other, must be a hello", n.host))
+			return
+		}
+		if hello != nil {
+			greeted = true
+			n.first <- hello
+			continue
+		}
+		if err := n.take(m); err != nil {
+			n.end(err)
+			return
+		}
+	}
+}
+
+// take handles any message but the hello.
+func (n *session) take(m *hoststream.HostMessage) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch body := m.Body.(type) {
+	case *hoststream.HostMessage_Ack:
+		if n.progress == nil {
+			return status.Errorf(codes.InvalidArgument, "host %s acknowledges a delta before it was sent one", n.host)
+		}
+		if err := n.progress.ack(body.Ack); err != nil {
+			return status.Errorf(codes.InvalidArgument, "host %s: %v", n.host, err)
+		}
+		n.poke()
+		n.server.noteChange()
+	case *hoststream.HostMessage_Report:
+		n.report = body.Report
+		n.server.noteChange()
+	case *hoststream.HostMessage_TableReply:
+		n.tables.answer(body.TableReply)
+	}
+	return nil
+}

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package stream
+
+import (
+	"maps"
+
+	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/api/hoststream"
+	"github.com/weft-network/weft/control/placement"
+)
+
+// HostState is what is known of a host that is, or was, connected to this controller.
+type HostState struct {
+	Host         api.Ref
+	Connected    bool
+	AgentVersion string
+	Kernel       string
+	InSync       bool              // it was told once that it has everything
+	Settled      placement.Version // it acknowledged everything of this version
+	RowErrors    map[string]string // by key: rows that are not in its kernel
+	RowsSent     int               // rows put and deleted in this session
+	// Report is the host's last one, nil before the first. It is shared: read only.
+	Report *hoststream.Report
+}
+
+// Port returns what the host last reported of a port, or nil.
+func (h *HostState) Port(uuid string) *hoststream.PortReport {
+	for _, p := range h.Report.GetPorts() {
+		if p.Port == uuid {
+			return p
+		}
+	}
+	return nil
+}
+
+// RowState is how far one row has come on its way to one host.
+type RowState struct {
+	Sent  bool // the host has it, or it is on its way, in its present form
+	Acked bool // the host is done with it
+	Error string
+}
+
+// Hosts returns the state of every host known here, by UUID.
+func (s *Server) Hosts() map[string]HostState {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	states := maps.Clone(s.gone)
+	for uuid, n := range s.sessions {
+		states[uuid] = n.state()
+	}
+	return states
+}
+
+// Host returns the state of one host; the zero state if it is not known here.
+func (s *Server) Host(uuid string) HostState {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := s.sessions[uuid]; n != nil {
+		return n.state()
+	}
+	return s.gone[uuid]
+}
+
+// Rows returns how far rows have come on their way to a host.
+func (s *Server) Rows(host string, rows []placement.Row) []RowState {
+	s.mu.Lock()
+	n := s.sessions[host]
+	s.mu.Unlock()
+	states := make([]RowState, len(rows))
+	if n == nil {
+		return states
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for i, r := range rows {
+		states[i] = n.progress.row(r)
+	}
+	return states
+}
+
+// state reads the session. Callers may hold the server's lock; the session
+// never takes that one while it holds its own.
+func (n *session) state() HostState {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return HostState{
+		Host: n.host, Connected: true, AgentVersion: n.hello.AgentVersion, Kernel: n.hello.Kernel,
+		InSync: n.progress.inSync, Settled: n.progress.settled, RowErrors: maps.Clone(n.progress.errors),
+		RowsSent: n.progress.rowsSent, Report: n.report,
+	}
+}

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package views answers questions about what control computed and what became
+// of it: the routes of a network, a host's live tables, and why.
+package views
+
+import (
+	"context"
+
+	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/control/placement"
+	"github.com/weft-network/weft/control/stream"
+)
+
+// Hosts is what views need of the host streams; *stream.Server is one.
+type Hosts interface {
+	Plan() *placement.Plan
+	Host(uuid string) stream.HostState
+	Rows(host string, rows []placement.Row) []stream.RowState
+	Table(ctx context.Context, host, table string) (api.Table, error)
+}
+
+// Views answers from the newest plan and the sessions of this controller.
+type Views struct{ hosts Hosts }
+
+// New makes views.
+func New(h Hosts) *Views { return &Views{h} }
+
+func (v *Views) plan() (*placement.Plan, error) {
+	if p := v.hosts.Plan(); p != nil {
+		return p, nil
+	}
+	return nil, api.Errorf(api.CodeUnavailable, "read derived tables: this controller has not read the store yet; try again")
+}
+
+// Routes returns the routes of a network at a revision; with a host those that
+// this host holds, which are none unless it has a port of the network.
+func (v *Views) Routes(_ context.Context, network, host string) (int64, []api.Route, error) {
+	p, err := v.plan()
+	if err != nil {
+		return 0, nil, err
+	}
+	n := p.Derived.Network(network)
+	if n == nil {
+		return 0, nil, api.Errorf(api.CodeNotFound, "read routes: network %s has no VRF here (revision %d)", network, p.Version.Revision).About(api.KindNetwork, network, "")
+	}
+	if host != "" && p.Derived.Host(host) == nil {
+		return 0, nil, api.Errorf(api.CodeNotFound, "read routes: host %s does not exist (revision %d)", host, p.Version.Revision).About(api.KindHost, host, "")
+	}
+	routes := []api.Route{}
+	if host == "" || p.Holds(host, network) {
+		for i := range n.Routes {
+			routes = append(routes, n.Routes[i].View(n.Ref))
+		}
+	}
+	return p.Version.Revision, routes, nil
+}
+
+// HostTable returns a table of a host as it is now. The error has the code
+// unavailable if the host is not connected to this controller.
+func (v *Views) HostTable(ctx context.Context, host, table string) (api.Table, error) {
+	return v.hosts.Table(ctx, host, table)
+}

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package views_test
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"strings"
+	"testing"
+	"text/tabwriter"
+
+	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/control/placement"
+	"github.com/weft-network/weft/control/routing"
+	"github.com/weft-network/weft/control/stream"
+	"github.com/weft-network/weft/control/views"
+	"github.com/weft-network/weft/control/world"
+)
+
+var rewrite = flag.Bool("rewrite", false, "write the answers into testdata instead of comparing")
+
+// fleet is the hosts' end: every host but those named is connected, has
+// acknowledged all its rows and prints what it has as kernel tables.
+type fleet struct {
+	plan   *placement.Plan
+	away   map[string]bool   // by host UUID
+	lost   map[string]bool   // rows missing in kernels, by key
+	failed map[string]string // row errors, by key
+}
+
+func (f *fleet) Plan() *placement.Plan { return f.plan }
+
+func (f *fleet) Host(uuid string) stream.HostState {
+	return stream.HostState{Connected: !f.away[uuid], InSync: true, Settled: f.plan.Version}
+}
+
+func (f *fleet) Rows(host string, rows []placement.Row) []stream.RowState {
+	states := make([]stream.RowState, len(rows))
+	for i, r := range rows {
+		if !f.away[host] {
+			states[i] = stream.RowState{Sent: true, Acked: !f.lost[r.Key], Error: f.failed[r.Key]}
+		}
+	}
+	return states
+}
+
+func (f *fleet) Table(_ context.Context, host, table string) (api.Table, error) {
+	if f.away[host] {
+		return api.Table{}, api.Errorf(api.CodeUnavailable, "not connected")
+	}
+	t := api.Table{Columns: []string{"PORT", "NAME", "STATE"}}
+	if table == api.HostTableRoutes {
+		t.Columns = []string{"VRF", "PREFIX", "NEXT-HOP"}
+	}
+	for _, r := range f.plan.For(host) {
+		class, rest, _ := strings.Cut(r.Key, "/")
+		switch {
+		case f.lost[r.Key] || f.failed[r.Key] != "":
+		case class == "port" && table == api.HostTablePorts:
+			t.Rows = append(t.Rows, []string{rest, "x", "up"})
+		case class == "route" && table == api.HostTableRoutes:
+			vrf, prefix, _ := strings.Cut(rest, "/")
+			t.Rows = append(t.Rows, []string{vrf, prefix, "7"})
+		}
+	}
+	return t, nil
+}
+
+// TestWhy prints chains. The words are "why KIND NAME", then what is wrong:
+// away=HOST, lost=KEY, failed=KEY.
+func TestWhy(t *testing.T) {
+	world.Transcripts(t, *rewrite, func(w *world.World, words []string) string {
+		f := &fleet{placement.New(1, routing.Derive(w), nil), map[string]bool{}, map[string]bool{}, map[string]string{}}
+		for _, word := range words[3:] {
+			key, value, _ := strings.Cut(word, "=")
+			switch key {
+			case "away":
+				f.away[world.UUID(api.KindHost, value)] = true
+			case "lost":
+				f.lost[value] = true
+			case "failed":
+				f.failed[value] = "map full"
+			}
+		}
+		kind := api.Kind(words[1])
+		o := w.Get(kind, world.UUID(kind, words[2]))
+		if o == nil {
+			t.Fatalf("%q names no object", words)
+		}
+		rows, err := views.New(f).Why(t.Context(), w, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var b strings.Builder
+		out := tabwriter.NewWriter(&b, 0, 0, 1, ' ', 0)
+		for _, r := range rows {
+			fmt.Fprintf(out, "%s\t%s\t%s\t%s\t| %s\n", r.Stage, r.Where, w.Names(r.What), r.Status, w.Names(r.Detail))
+		}
+		out.Flush()
+		return b.String()
+	})
+}
+
+func TestRoutes(t *testing.T) {
+	w := world.New(`host h1 192.0.2.1
+host h2 192.0.2.2
+network blue 10
+network green 30
+port blue a
+port green g
+address blue 10.0.0.5 a
+address green 10.1.0.5 g
+bind a h1
+bind g h2
+policy p any any
+attach p blue
+attach p green`)
+	f := &fleet{plan: placement.New(1, routing.Derive(w), nil)}
+	v := views.New(f)
+	blue, h1, h2 := world.UUID(api.KindNetwork, "blue"), world.UUID(api.KindHost, "h1"), world.UUID(api.KindHost, "h2")
+	for _, c := range []struct{ name, host, want string }{
+		{"all", "", "10.0.0.5/32 port d:p:a on h1; 10.1.0.5/32 port d:p:g on h2 leaked by d:p:p; "},
+		{"a host of the network", h1, "10.0.0.5/32 port d:p:a on h1; 10.1.0.5/32 port d:p:g on h2 leaked by d:p:p; "},
+		{"a host of the joined network", h2, ""},
+	} {
+		revision, routes, err := v.Routes(t.Context(), blue, c.host)
+		got := ""
+		for _, r := range routes {
+			got += fmt.Sprintf("%v %s", r.Prefix, r.NextHop)
+			if !r.LeakedBy.IsZero() {
+				got += " leaked by " + r.LeakedBy.String()
+			}
+			got += "; "
+		}
+		if err != nil || revision != w.Revision() || got != c.want || routes == nil {
+			t.Errorf("%s: revision %d, %s, %v; want %s", c.name, revision, got, err, c.want)
+		}
+	}
+	code := func(network, host string) api.Code {
+		_, _, err := v.Routes(t.Context(), network, host)
+		var e *api.Error
+		if !errors.As(err, &e) {
+			t.Fatalf("want an api.Error, got %v", err)
+		}
+		return e.Code
+	}
+	if got := code("nothing", ""); got != api.CodeNotFound {
+		t.Errorf("no such network: %s", got)
+	}
+	if got := code(blue, "nothing"); got != api.CodeNotFound {
+		t.Errorf("no such host: %s", got)
+	}
+	f.plan = nil
+	if got := code(blue, ""); got != api.CodeUnavailable {
+		t.Errorf("before anything was derived: %s", got)
+	}
+}

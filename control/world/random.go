@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package world
+
+import (
+	"fmt"
+	"math/rand/v2"
+
+	"github.com/weft-network/weft/api"
+)
+
+// RandomEdit returns a line that changes a small world of hosts h1 to h3: it
+// adds, changes, moves or removes a host, network, subnet, port, address,
+// binding, policy or attachment. Names are few, so that edits meet.
+func RandomEdit(r *rand.Rand) string {
+	network := fmt.Sprintf("n%d", r.IntN(4))
+	port := fmt.Sprintf("p%d", r.IntN(8))
+	host := fmt.Sprintf("h%d", 1+r.IntN(3))
+	policy := fmt.Sprintf("pol%d", r.IntN(2))
+	ip := fmt.Sprintf("10.0.0.%d", 1+r.IntN(6))
+	if r.IntN(2) == 0 {
+		ip = fmt.Sprintf("2001:db8::%d", 1+r.IntN(6))
+	}
+	lines := []string{
+		"network " + network + " " + fmt.Sprint(1+int(network[1]-'0')),
+		"network " + network + " " + fmt.Sprint(11+int(network[1]-'0')) + " 1400",
+		"host " + host + " 192.0.2." + fmt.Sprint(r.IntN(3)*10+int(host[1]-'0')),
+		"port " + network + " silent" + network + "\nbind silent" + network + " " + host,
+		"subnet " + network + " 10.0.0.0/24",
+		"subnet " + network + " 2001:db8::/64",
+		"port " + network + " " + port,
+		"port n" + fmt.Sprint(int(port[1]-'0')%4) + " " + port,
+		"address " + network + " " + ip + " " + port,
+		"address n" + fmt.Sprint(int(port[1]-'0')%4) + " " + ip + " " + port,
+		"bind " + port + " " + host,
+		"bind " + port + " " + host,
+		"standby " + port + " " + host,
+		"policy " + policy + " any " + network,
+		"policy " + policy + " any any",
+		"attach " + policy + " " + network,
+		"attach " + policy + " " + network,
+		fmt.Sprintf("remove %s %s", api.KindNetwork, network),
+		fmt.Sprintf("remove %s %s", api.KindPort, port),
+		fmt.Sprintf("remove %s %s:%s", api.KindAddress, network, ip),
+		fmt.Sprintf("remove %s %s:%s", api.KindBinding, port, host),
+		fmt.Sprintf("remove %s %s-%s", api.KindNetworkPolicyAttachment, policy, network),
+	}
+	return lines[r.IntN(len(lines))]
+}
