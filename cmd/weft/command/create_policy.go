@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package command
+
+import (
+	"context"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weft-network/weft/api"
+)
+
+func newCreatePolicy(s *session) *cobra.Command {
+	var rules, networks []string
+	c := s.creation(creation{
+		kind: api.KindNetworkPolicy, args: "NAME --rule RULE [--attach NETWORK]...", short: "Make a network-policy, which joins networks",
+		long: `A rule is 'pass NETWORK <> NETWORK'; any stands for every network that is
+attached. Two networks are joined when both are attached and a rule names both.`,
+		example: "  weft create network-policy web-db --rule 'pass any <> any' --attach web --attach db",
+		build: func(_ context.Context, name string) ([]api.Operation, error) {
+			p, err := fresh[*api.NetworkPolicy](s, api.KindNetworkPolicy, name)
+			if err != nil {
+				return nil, err
+			}
+			if err := needed("rule", strings.Join(rules, ""), "'pass any <> any'"); err != nil {
+				return nil, err
+			}
+			for _, words := range rules {
+				rule, err := s.parseRule(words)
+				if err != nil {
+					return nil, err
+				}
+				p.Spec.Rules = append(p.Spec.Rules, rule)
+			}
+			objects := []api.Object{p}
+			for _, n := range networks {
+				ref, err := s.ref(api.KindNetwork, n)
+				if err != nil {
+					return nil, err
+				}
+				objects = append(objects, attachment(p.Meta.Parent.Name, api.Ref{Name: fullName(p)}, ref))
+			}
+			return creates(objects...), nil
+		},
+	})
+	c.Flags().StringArrayVar(&rules, "rule", nil, "`RULE`, 'pass NETWORK <> NETWORK'; may be repeated")
+	c.Flags().StringSliceVar(&networks, "attach", nil, "attach this `NETWORK`; may be repeated")
+	return c
+}
+
+// attachment makes the object that puts a network under a policy.
+func attachment(project string, policy, network api.Ref) *api.NetworkPolicyAttachment {
+	a := api.New(api.KindNetworkPolicyAttachment).(*api.NetworkPolicyAttachment)
+	a.Meta.Name = nameWithin(project, policy.String()) + "-" + nameWithin(project, network.String())
+	a.Meta.Parent = api.Ref{Name: project}
+	a.Spec.Policy, a.Spec.Network = policy, network
+	return a
+}
+
+func newCreateAttachment(s *session) *cobra.Command {
+	var policy, network string
+	c := s.creation(creation{
+		kind: api.KindNetworkPolicyAttachment, args: "[NAME] --policy POLICY --network NETWORK", short: "Put a network under a network-policy", optional: true,
+		long:    "\"weft attach POLICY NETWORK\" does the same.",
+		example: "  weft create network-policy-attachment --policy web-db --network web",
+		build: func(_ context.Context, name string) ([]api.Operation, error) {
+			if err := needed("policy", policy, "web-db"); err != nil {
+				return nil, err
+			}
+			if err := needed("network", network, "web"); err != nil {
+				return nil, err
+			}
+			a, err := s.attach(policy, network)
+			if err != nil || name == "" {
+				return creates(a), err
+			}
+			named, err := fresh[*api.NetworkPolicyAttachment](s, api.KindNetworkPolicyAttachment, name)
+			named.Spec = a.Spec
+			return creates(named), err
+		},
+	})
+	c.Flags().StringVar(&policy, "policy", "", "the `POLICY`")
+	c.Flags().StringVar(&network, "network", "", "the `NETWORK`")
+	return c
+}
+
+// attach makes the attachment of a network to a policy, both as written. It is
+// made in the project in use, which belongs to whoever makes it.
+func (s *session) attach(policy, network string) (*api.NetworkPolicyAttachment, error) {
+	p, err := s.ref(api.KindNetworkPolicy, policy)
+	if err != nil {
+		return nil, err
+	}
+	n, err := s.ref(api.KindNetwork, network)
+	if err != nil {
+		return nil, err
+	}
+	project := s.project
+	if s.flags.project == "" && p.Name != "" {
+		project = projectName(p.Name)
+	}
+	return attachment(project, p, n), nil
+}

@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package command
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/api/client"
+)
+
+// shownRelated bounds the rows of a related table: describe is to be read.
+const shownRelated = 30
+
+func newDescribe(s *session) *cobra.Command {
+	return &cobra.Command{
+		Use:               "describe KIND NAME...",
+		Short:             "Show everything about an object",
+		Long:              "Show everything about an object: what it should be, how it is, and the objects\nthat belong to it or refer to it. For programs use \"weft get -o yaml\".",
+		Example:           "  weft describe port web-1\n  weft describe network/web",
+		GroupID:           groupSee,
+		Args:              arguments(1, -1),
+		ValidArgsFunction: s.completeTargets,
+		RunE:              func(c *cobra.Command, args []string) error { return s.describe(c.Context(), args) },
+	}
+}
+
+func (s *session) describe(ctx context.Context, args []string) error {
+	c, err := s.connect()
+	if err != nil {
+		return err
+	}
+	targets, err := s.parseTargets(args)
+	if err != nil {
+		return err
+	}
+	if len(targets) == 0 {
+		return usagef("which %s? weft describe %s NAME", args[0], args[0])
+	}
+	for i, t := range targets {
+		o, err := c.Get(ctx, t.info.Kind, t.ref)
+		if err != nil {
+			return err
+		}
+		if i > 0 {
+			fmt.Fprintln(s.Out)
+		}
+		if err := s.describeObject(ctx, c, o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *session) describeObject(ctx context.Context, c *client.Client, o api.Object) error {
+	h := o.Head()
+	var raw map[string]any
+	data, err := json.Marshal(o)
+	if err == nil {
+		err = json.Unmarshal(data, &raw)
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(s.Out, s.printer.Title(string(h.Kind)+" "+h.Meta.FQName))
+	s.fields(metaFields(&h.Meta, s.Now()))
+	if p, ok := o.(*api.NetworkPolicy); ok {
+		raw["spec"] = rulesBySequence(p)
+	}
+	if spec := flatten("", raw["spec"]); len(spec) > 0 {
+		s.section("Spec")
+		s.fields(spec)
+	}
+	status, _ := raw["status"].(map[string]any)
+	conditions, _ := status["conditions"].([]any)
+	delete(status, "conditions")
+	if rows := flatten("", status); len(rows) > 0 {
+		s.section("Status")
+		s.fields(rows)
+	}
+	if len(conditions) > 0 {
+		s.section("Conditions")
+		if err := s.indented(conditionTable(conditions)); err != nil {
+			return err
+		}
+	}
+	return s.describeRelated(ctx, c, o)
+}
+
+// rulesBySequence shows the rules of a policy as people write them.
+func rulesBySequence(p *api.NetworkPolicy) map[string]any {
+	rules := map[string]any{}
+	for i, r := range p.Spec.Rules {
+		rules[fmt.Sprintf("rule %d", i+1)] = ruleText(projectName(p.Meta.FQName), r)
+	}
+	return rules
+}
+
+func (s *session) section(title string) { fmt.Fprintln(s.Out, s.printer.Title(title+":")) }
+
+// fields prints names and values in two columns.
+func (s *session) fields(rows [][2]string) {
+	width := 0
+	for _, r := range rows {
+		width = max(width, len(r[0])+1)
+	}
+	for _, r := range rows {
+		fmt.Fprintf(s.Out, "  %-*s %s\n", width, r[0]+":", s.printer.Word(oneLine(r[1])))
+	}
+}
+
+// metaFields are the fields of identity that are set.
+func metaFields(m *api.Meta, now time.Time) [][2]string {
+	foreign := ""
+	if m.Foreign != nil {
+		foreign = fmt.Sprintf("%s %s of %s", m.Foreign.Kind, m.Foreign.ID, m.Foreign.Orchestrator)
+	}
+	var rows [][2]string
+	for _, r := range [][2]string{
+		{"uuid", m.UUID},
+		{"owner", m.Owner},
+		{"display name", m.DisplayName},
+		{"description", m.Description},
+		{"labels", labelsText(m.Labels)},
+		{"foreign", foreign},
+		{"created", moment(m.CreatedAt, now)},
+		{"updated", moment(m.UpdatedAt, now)},
+		{"generation", fmt.Sprintf("%d, revision %d", m.Generation, m.Revision)},
+	} {
+		if r[1] != "" {
+			rows = append(rows, r)
+		}
+	}
+	return rows
+}
+
+// moment is a time with how long ago it was.
+func moment(t, now time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339) + " (" + age(now.Sub(t)) + " ago)"
+}
+
+// age is a duration in its largest unit that fits at least twice.
+func age(d time.Duration) string {
+	for _, u := range []struct {
+		of   time.Duration
+		name string
+	}{{24 * time.Hour, "d"}, {time.Hour, "h"}, {time.Minute, "m"}} {
+		if d >= 2*u.of {
+			return fmt.Sprintf("%d%s", d/u.of, u.name)
+		}
+	}
+	return fmt.Sprintf("%ds", max(0, d/time.Second))
+}
+
+// flatten makes rows of a decoded value: references by name, lists of words in
+// one row, everything else by its path.
+func flatten(path string, value any) [][2]string {
+	switch v := value.(type) {
+	case nil:
+		return nil
+	case map[string]any:
+		if name, ok := asRef(v); ok {
+			return [][2]string{{path, name}}
+		}
+		var rows [][2]string
+		for _, key := range slices.Sorted(maps.Keys(v)) {
+			rows = append(rows, flatten(strings.TrimPrefix(path+"."+key, "."), v[key])...)
+		}
+		return rows
+	case []any:
+		if words, ok := asWords(v); ok {
+			return [][2]string{{path, words}}
+		}
+		var rows [][2]string
+		for i, item := range v {
+			rows = append(rows, flatten(fmt.Sprintf("%s[%d]", path, i), item)...)
+		}
+		return rows
+	case bool:
+		return [][2]string{{path, yesNo(v)}}
+	case float64:
+		return [][2]string{{path, fmt.Sprintf("%.0f", v)}}
+	}
+	return [][2]string{{path, fmt.Sprint(value)}}
+}
+
+// asRef is the name of a value that is a reference.
+func asRef(v map[string]any) (string, bool) {
+	name, _ := v["name"].(string)
+	uuid, _ := v["uuid"].(string)
+	if uuid == "" || len(v) > 2 || len(v) == 2 && name == "" {
+		return "", false
+	}
+	return api.Ref{UUID: uuid, Name: name}.String(), true
+}
+
+// asWords joins a list that holds only words.
+func asWords(list []any) (string, bool) {
+	var words []string
+	for _, item := range list {
+		word, ok := item.(string)
+		if !ok {
+			return "", false
+		}
+		words = append(words, word)
+	}
+	return strings.Join(words, ", "), true
+}
+
+func conditionTable(conditions []any) api.Table {
+	t := api.Table{Columns: []string{"CONDITION", "HOLDS", "REASON", "SINCE", "MESSAGE"}}
+	for _, c := range conditions {
+		m, _ := c.(map[string]any)
+		holds, _ := m["status"].(bool)
+		t.Rows = append(t.Rows, []string{fieldText(m, "type"), yesNo(holds), fieldText(m, "reason"), fieldText(m, "since"), fieldText(m, "message")})
+	}
+	return t
+}
+
+// describedBy are the kinds that describe lists for a kind: those of its
+// objects that belong to the described one or refer to it.
+var describedBy = map[api.Kind][]api.Kind{
+	api.KindDomain:        {api.KindProject, api.KindOrchestrator},
+	api.KindProject:       {api.KindNetwork, api.KindPort, api.KindNetworkPolicy, api.KindShare},
+	api.KindHost:          {api.KindBinding},
+	api.KindNetwork:       {api.KindSubnet, api.KindPort, api.KindNetworkPolicyAttachment, api.KindShare},
+	api.KindSubnet:        {api.KindAddress},
+	api.KindPort:          {api.KindAddress, api.KindBinding},
+	api.KindNetworkPolicy: {api.KindNetworkPolicyAttachment, api.KindShare},
+}
+
+// describeRelated prints tables of the objects around one.
+func (s *session) describeRelated(ctx context.Context, c *client.Client, o api.Object) error {
+	for _, kind := range describedBy[o.Head().Kind] {
+		info, _ := api.KindInfo(kind)
+		var options client.ListOptions
+		if info.Parent == o.Head().Kind {
+			options.Parent = api.RefTo(o)
+		}
+		if p, ok := o.(*api.Port); ok && kind == api.KindAddress {
+			options.Parent = p.Spec.Network
+		}
+		answer, err := c.List(ctx, kind, options)
+		if err != nil {
+			return err
+		}
+		var around []api.Object
+		for _, other := range answer.Items {
+			if refersTo(other, o.Head().Meta.UUID) {
+				around = append(around, other)
+			}
+		}
+		if len(around) == 0 {
+			continue
+		}
+		if err := s.relatedTable(ctx, c, info, around); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// relatedTable prints objects around one, the first of many.
+func (s *session) relatedTable(ctx context.Context, c *client.Client, info api.Info, around []api.Object) error {
+	words := strings.ReplaceAll(info.Plural, "-", " ")
+	s.section(fmt.Sprintf("%s (%d)", strings.ToUpper(words[:1])+words[1:], len(around)))
+	v := newView(s.project)
+	if err := v.load(ctx, c, info.Kind, false, nil); err != nil {
+		return err
+	}
+	columns := tableColumns(info.Kind, false, !s.oneProject(around))
+	t := api.Table{Columns: titles(columns)}
+	for _, o := range around[:min(len(around), shownRelated)] {
+		t.Rows = append(t.Rows, v.cells(columns, o))
+	}
+	if err := s.indented(t); err != nil {
+		return err
+	}
+	if more := len(around) - shownRelated; more > 0 {
+		fmt.Fprintf(s.Out, "  and %d more: weft get %s\n", more, info.Plural)
+	}
+	return nil
+}
+
+// indented prints a table two columns to the right.
+func (s *session) indented(t api.Table) error {
+	p := s.printer
+	p.Indent = "  "
+	return p.Print(t)
+}
+
+// refersTo tells whether an object has another as its parent or refers to it.
+func refersTo(o api.Object, uuid string) bool {
+	if o.Head().Meta.Parent.UUID == uuid {
+		return true
+	}
+	return slices.ContainsFunc(o.Refs(), func(r api.FieldRef) bool { return r.Ref.UUID == uuid })
+}

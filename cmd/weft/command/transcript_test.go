@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package command_test
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/cmd/weft/command"
+)
+
+var update = flag.Bool("update", false, "rewrite the transcripts; commit only changes you can explain")
+
+// commandTimeout bounds one command of a transcript.
+const commandTimeout = 20 * time.Second
+
+// TestTranscripts runs the command lines of testdata/*.txt and compares what
+// they print. A transcript is what a person would see:
+//
+//	# a comment
+//	$ weft get networks            a command; then its output,
+//	2| error: …                    its standard error,
+//	exit 1                         and its exit code unless that is 0
+//	<<< web.yaml                   a file, up to >>>
+func TestTranscripts(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no transcripts: %v", err)
+	}
+	for _, name := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(name), ".txt"), func(t *testing.T) {
+			t.Parallel()
+			want, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f, config := startFake(t)
+			f.furnish(t)
+			got := replay(t, config, string(want))
+			switch {
+			case got == string(want):
+			case *update:
+				if err := os.WriteFile(name, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			default:
+				t.Errorf("%s differs (rewrite with -update):\n%s", name, firstDifference(string(want), got))
+			}
+		})
+	}
+}
+
+// furnish makes the world in which all transcripts begin: what the real store
+// begins with and two hosts, of which h2 does not answer.
+func (f *fakeServer) furnish(t *testing.T) {
+	t.Helper()
+	f.addHost(t, "h1", "192.0.2.1")
+	f.addHost(t, "h2", "2001:db8::2")
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, err := f.store.transact([]fakeOperation{
+		{api.OpCreate, []byte(`{"kind":"domain","meta":{"name":"default-domain"}}`)},
+		{api.OpCreate, []byte(`{"kind":"orchestrator","meta":{"name":"weft"},"spec":{"platform":"weft","domain":"default-domain"}}`)},
+		{api.OpCreate, []byte(`{"kind":"project","meta":{"name":"default-project","parent":"default-domain"}}`)},
+	}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.drops["h1"] = api.Table{
+		Columns: []string{"stage", "reason", "interface", "port", "packets", "bytes", "text"},
+		Rows: [][]string{
+			{"route", "NO_ROUTE", "veth1", "default-domain:default-project:web-1", "12", "1008", "no route to the destination"},
+			{"port", "SPOOFED", "veth1", "default-domain:default-project:web-1", "3", "252", "source address is not the port's"},
+			{"parse", "SHORT", "veth1", "", "0", "0", "packet is cut off"},
+		},
+	}
+	f.why = []api.WhyRow{
+		{Stage: api.StageIntent, Where: "store", What: "port web-1", Detail: "network web", Status: "ok"},
+		{Stage: api.StageDesired, Where: "controller", What: "port row for h1", Status: "ok"},
+		{Stage: api.StageKernel, Where: "h1", What: "port", Detail: "no workload plugged", Status: "pending"},
+		{Stage: api.StageKernel, Where: "h1", What: "route", Detail: "10.0.1.2/32", Status: "map is full"},
+	}
+	project := "default-domain:default-project:"
+	f.routes = []api.Route{
+		{Network: api.Ref{Name: project + "web"}, Prefix: netip.MustParsePrefix("2001:db8:1::2/128"), NextHop: "port " + project + "web-1 on h1", MAC: "02:00:00:00:00:01", OriginKind: api.KindAddress, Origin: api.Ref{Name: project + "web:web-1-v6"}, OriginNetwork: api.Ref{Name: project + "web"}, Host: api.Ref{Name: "h1"}},
+		{Network: api.Ref{Name: project + "web"}, Prefix: netip.MustParsePrefix("10.0.2.2/32"), NextHop: "port " + project + "db-1 on h2", MAC: "02:00:00:00:00:02", OriginKind: api.KindAddress, Origin: api.Ref{Name: project + "db:db-1-v4"}, OriginNetwork: api.Ref{Name: project + "db"}, LeakedBy: api.Ref{Name: project + "web-db"}, Host: api.Ref{Name: "h2"}},
+		{Network: api.Ref{Name: project + "web"}, Prefix: netip.MustParsePrefix("10.0.1.1/32"), NextHop: "gateway", OriginKind: api.KindSubnet, Origin: api.Ref{Name: project + "web:v4"}, OriginNetwork: api.Ref{Name: project + "web"}},
+	}
+}
+
+// replay runs the commands of a transcript and returns it with what they print now.
+func replay(t *testing.T, config, transcript string) string {
+	t.Helper()
+	folder := t.TempDir()
+	var b strings.Builder
+	lines := strings.Split(strings.TrimRight(transcript, "\n"), "\n")
+	for i := 0; i < len(lines); i++ {
+		line := lines[i]
+		switch {
+		case strings.HasPrefix(line, "<<< "):
+			var text strings.Builder
+			fmt.Fprintln(&b, line)
+			for i++; i < len(lines) && lines[i] != ">>>"; i++ {
+				fmt.Fprintln(&text, lines[i])
+			}
+			b.WriteString(text.String() + ">>>\n")
+			path := filepath.Join(folder, strings.TrimPrefix(line, "<<< "))
+			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, []byte(text.String()), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		case strings.HasPrefix(line, "$ weft"):
+			fmt.Fprintln(&b, line)
+			out := execute(t, config, folder, strings.TrimPrefix(line, "$ weft"))
+			b.WriteString(strings.ReplaceAll(strings.ReplaceAll(out, folder+"/", ""), config, "CONFIG"))
+			b.WriteString("\n")
+		case strings.HasPrefix(line, "#"):
+			fmt.Fprintln(&b, line)
+		}
+	}
+	return b.String()
+}
+
+// files are the arguments that name files of the transcript.
+var files = regexp.MustCompile(`^[\w./-]+\.ya?ml$|^\w+/$`)
+
+// address is the fake server's, which differs each time.
+var address = regexp.MustCompile(`127\.0\.0\.1:\d+`)
+
+// execute runs one command line; "<FILE" at its end is its standard input.
+func execute(t *testing.T, config, folder, line string) string {
+	t.Helper()
+	args := splitWords(line)
+	var in bytes.Buffer
+	if n := len(args); n > 0 && strings.HasPrefix(args[n-1], "<") {
+		data, err := os.ReadFile(filepath.Join(folder, args[n-1][1:]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		in.Write(data)
+		args = args[:n-1]
+	}
+	for i, a := range args {
+		if files.MatchString(a) {
+			args[i] = filepath.Join(folder, a)
+			if strings.HasSuffix(a, "/") {
+				args[i] += "/"
+			}
+		}
+	}
+	out, errOut, code := run(t, config, &in, args...)
+	text := out
+	for l := range strings.Lines(errOut) {
+		text += "2| " + l
+	}
+	if code != command.ExitOK {
+		text += fmt.Sprintf("exit %d\n", code)
+	}
+	return address.ReplaceAllString(text, "SERVER")
+}
+
+// run executes the program in this process.
+func run(t *testing.T, config string, in *bytes.Buffer, args ...string) (string, string, int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
+	defer cancel()
+	var out, errOut bytes.Buffer
+	w := command.World{In: in, Out: &out, Err: &errOut, ConfigFile: config, Version: "test", Now: func() time.Time { return fakeEpoch.Add(3 * time.Hour) }}
+	code := command.Run(ctx, w, args)
+	return out.String(), errOut.String(), code
+}
+
+// splitWords splits at spaces outside single quotes.
+func splitWords(line string) []string {
+	var words []string
+	for i, part := range strings.Split(line, "'") {
+		if i%2 == 1 {
+			words = append(words, part)
+			continue
+		}
+		words = append(words, strings.Fields(part)...)
+	}
+	return words
+}
+
+// firstDifference shows where two texts part.
+func firstDifference(want, got string) string {
+	w, g := strings.Split(want, "\n"), strings.Split(got, "\n")
+	for i := range w {
+		if i >= len(g) || w[i] != g[i] {
+			from := max(0, i-3)
+			return fmt.Sprintf("line %d\nwant:\n%s\ngot:\n%s", i+1,
+				strings.Join(w[from:min(len(w), i+12)], "\n"), strings.Join(g[min(from, len(g)):min(len(g), i+12)], "\n"))
+		}
+	}
+	return "got more:\n" + strings.Join(g[len(w):], "\n")
+}
