@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package server
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"reflect"
+	"strconv"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/weft-network/weft/api"
+)
+
+// request is one request whose sender is known and may use the operation.
+type request struct {
+	*http.Request
+	who  api.Identity
+	body []byte
+}
+
+// operation is one method of one path, for serving and for the description.
+type operation struct {
+	id      string
+	method  string
+	path    string
+	summary string
+	tag     string
+	roles   []api.Role
+	query   []parameter
+	body    *huma.Schema // nil: takes none
+	media   string       // of the body; JSON when empty
+	status  int          // of success
+	reply   *huma.Schema // nil: has none
+	// handle does the work and returns the reply's body.
+	handle func(context.Context, *request) (any, error)
+	// stream, in place of handle, writes the reply itself.
+	stream func(http.ResponseWriter, *request) error
+}
+
+// parameter is one of the query.
+type parameter struct {
+	name   string
+	doc    string
+	number bool
+	many   bool
+}
+
+// add serves an operation and describes it.
+func (s *Server) add(o operation) {
+	if o.status == 0 {
+		o.status = http.StatusOK
+	}
+	description := s.describe(o)
+	s.api.OpenAPI().AddOperation(description)
+	s.api.Adapter().Handle(description, func(ctx huma.Context) {
+		r, w := humago.Unwrap(ctx)
+		if err := s.serve(w, r, &o); err != nil {
+			s.writeError(w, err)
+		}
+	})
+}
+
+func (s *Server) serve(w http.ResponseWriter, r *http.Request, o *operation) error {
+	q := &request{Request: r}
+	if o.roles != nil {
+		who, err := s.authenticate(r)
+		if err != nil {
+			return err
+		}
+		if err := authorize(who, o.roles); err != nil {
+			if r.Method != http.MethodGet {
+				s.audit(who, o.id, "", r.URL.Path, 0, err)
+			}
+			return err
+		}
+		q.who = who
+	}
+	if err := checkQuery(r, o.query); err != nil {
+		return err
+	}
+	if o.body != nil {
+		var err error
+		if q.body, err = readBody(w, r); err != nil {
+			return err
+		}
+	}
+	if o.stream != nil {
+		return o.stream(w, q)
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
+	defer cancel()
+	body, err := o.handle(ctx, q)
+	if err != nil {
+		return err
+	}
+	if body == nil {
+		w.WriteHeader(o.status)
+		return nil
+	}
+	s.writeJSON(w, o.status, body)
+	return nil
+}
+
+// checkQuery refuses parameters an operation does not have: a mistyped filter
+// would otherwise select everything.
+func checkQuery(r *http.Request, known []parameter) error {
+	for name, values := range r.URL.Query() {
+		var p *parameter
+		for i := range known {
+			if known[i].name == name {
+				p = &known[i]
+			}
+		}
+		bad := func(reason string) error {
+			e := api.Errorf(api.CodeInvalid, "%s %s: query parameter %q %s", r.Method, r.URL.Path, name, reason)
+			e.Field = "query." + name
+			return e
+		}
+		if p == nil {
+			return bad("is not known")
+		}
+		if len(values) > 1 && !p.many {
+			return bad("is given more than once")
+		}
+		if n, err := strconv.ParseInt(values[0], 10, 64); p.number && (err != nil || n < 0) {
+			return bad("is not a whole number")
+		}
+	}
+	return nil
+}
+
+// number returns a numeric query parameter that was checked, 0 if absent.
+func (r *request) number(name string) int64 {
+	n, _ := strconv.ParseInt(r.URL.Query().Get(name), 10, 64)
+	return n
+}
+
+func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, bodyMax))
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
+		return nil, api.Errorf(api.CodeTooLarge, "%s %s: the body is larger than %d bytes: send less at once", r.Method, r.URL.Path, bodyMax)
+	case err != nil:
+		return nil, api.Errorf(api.CodeInvalid, "%s %s: read the body: %v", r.Method, r.URL.Path, err)
+	}
+	return data, nil
+}
+
+// decode reads a body strictly: what is not known is refused.
+func decode(data []byte, into any) error {
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	err := d.Decode(into)
+	if err == nil {
+		if _, err = d.Token(); errors.Is(err, io.EOF) {
+			return nil
+		}
+		err = errors.New("more than one JSON value")
+	}
+	if errors.Is(err, io.EOF) {
+		err = errors.New("it is empty")
+	}
+	return api.Errorf(api.CodeInvalid, "read the body: %v", err)
+}
+
+// decodeObject reads an object of a kind strictly. The kind may be left out
+// where the path says it.
+func decodeObject(data []byte, kind api.Kind) (api.Object, error) {
+	var fields map[string]json.RawMessage
+	if err := decode(data, &fields); err != nil {
+		return nil, err
+	}
+	if kind != "" && fields["kind"] == nil {
+		fields["kind"] = json.RawMessage(strconv.Quote(string(kind)))
+		var err error
+		if data, err = json.Marshal(fields); err != nil {
+			return nil, api.Errorf(api.CodeInvalid, "read the body: %v", err)
+		}
+	}
+	o, err := api.Decode(data, true)
+	if err != nil {
+		return nil, err
+	}
+	if kind != "" && o.Head().Kind != kind {
+		e := api.Errorf(api.CodeInvalid, "read the body: it is a %s, the path is for a %s", o.Head().Kind, kind)
+		e.Field = "kind"
+		return nil, e
+	}
+	return o, nil
+}
+
+// schemaOf returns the schema of a Go type.
+func (s *Server) schemaOf(v any) *huma.Schema {
+	return s.api.OpenAPI().Components.Schemas.Schema(reflect.TypeOf(v), true, "")
+}

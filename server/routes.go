@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package server
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/weft-network/weft/api"
+)
+
+type schemaT = huma.Schema
+
+// register makes every operation known. It is the list of what the API has.
+func (s *Server) register() {
+	registry := s.api.OpenAPI().Components.Schemas
+	for _, info := range api.Kinds() {
+		s.addKind(info)
+	}
+	s.add(operation{
+		id: "transact", method: http.MethodPost, path: "/v1/transactions", tag: "transactions", roles: writers,
+		summary: "Do several operations, all or none; references by name may point at objects created earlier in it",
+		body: object(map[string]*schemaT{
+			"operations": list(s.schemaOf(api.Operation{})),
+			"dryRun":     {Type: huma.TypeBoolean, Description: "Work everything out, write nothing."},
+		}, "operations"),
+		reply:  object(map[string]*schemaT{"revision": revisionSchema(), "objects": list(anyObject(registry))}, "revision", "objects"),
+		handle: s.transaction,
+	})
+	s.add(operation{
+		id: "watch", method: http.MethodGet, path: "/v1/watch", tag: "watch", roles: readers,
+		summary: "Follow changes, one JSON event a line",
+		query: []parameter{
+			{name: "kind", doc: "Kinds to watch; all when absent.", many: true},
+			{name: "revision", doc: "Everything after this revision. Absent: first a put for everything that exists, then a bookmark, then changes.", number: true},
+		},
+		reply: s.schemaOf(api.Event{}), stream: s.watch,
+	})
+	s.registerViews()
+	s.registerCredentials()
+	s.add(operation{
+		id: "openapi", method: http.MethodGet, path: "/v1/openapi.json", tag: "about", roles: anybody,
+		summary: "This description", reply: &schemaT{Type: huma.TypeObject},
+		handle: func(context.Context, *request) (any, error) { return s.api.OpenAPI(), nil },
+	})
+	s.add(operation{
+		id: "health", method: http.MethodGet, path: "/healthz", tag: "about", roles: anybody,
+		summary: "Whether this controller serves and its store answers", reply: &schemaT{Type: huma.TypeObject},
+		handle: s.health,
+	})
+}
+
+func (s *Server) registerViews() {
+	s.add(operation{
+		id: "network-routes", method: http.MethodGet, path: "/v1/networks/{ref}/routes", tag: "views", roles: readers,
+		summary: "Derived routes of a network",
+		query:   []parameter{{name: "host", doc: "Only those that this host has: UUID or name."}},
+		reply:   object(map[string]*schemaT{"revision": revisionSchema(), "items": list(s.schemaOf(api.Route{}))}, "revision", "items"),
+		handle:  s.networkRoutes,
+	})
+	s.add(operation{
+		id: "host-table", method: http.MethodGet, path: "/v1/hosts/{ref}/tables/{table}", tag: "views", roles: readers,
+		summary: "A table of a host, as it is now", reply: s.schemaOf(api.Table{}), handle: s.hostTable,
+	})
+	s.add(operation{
+		id: "why", method: http.MethodGet, path: "/v1/why/{kind}/{ref}", tag: "views", roles: readers,
+		summary: "The chain of rows from an object's intent to the kernel",
+		reply:   object(map[string]*schemaT{"rows": list(s.schemaOf(api.WhyRow{}))}, "rows"), handle: s.why,
+	})
+}
+
+func (s *Server) registerCredentials() {
+	token := s.schemaOf(api.Token{})
+	s.add(operation{
+		id: "create-token", method: http.MethodPost, path: "/v1/tokens", tag: "tokens", roles: admins, status: http.StatusCreated,
+		summary: "Make a token; its secret is shown this once", body: s.schemaOf(api.TokenRequest{}), reply: token, handle: s.createToken,
+	})
+	s.add(operation{
+		id: "list-tokens", method: http.MethodGet, path: "/v1/tokens", tag: "tokens", roles: admins,
+		summary: "List tokens, without secrets", reply: object(map[string]*schemaT{"items": list(token)}, "items"), handle: s.listTokens,
+	})
+	s.add(operation{
+		id: "delete-token", method: http.MethodDelete, path: "/v1/tokens/{id}", tag: "tokens", roles: admins, status: http.StatusNoContent,
+		summary: "Make a token void", handle: s.deleteToken,
+	})
+	s.add(operation{
+		id: "join-host", method: http.MethodPost, path: "/v1/hosts/join", tag: "hosts", roles: joiners,
+		summary: "Make a host known and certify its key", body: s.schemaOf(api.JoinRequest{}), reply: s.schemaOf(api.JoinResponse{}), handle: s.join,
+	})
+	s.add(operation{
+		id: "whoami", method: http.MethodGet, path: "/v1/whoami", tag: "about", roles: readers,
+		summary: "Who the server takes the sender for", reply: s.schemaOf(api.Identity{}),
+		handle: func(_ context.Context, r *request) (any, error) { return r.who, nil },
+	})
+}

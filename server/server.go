@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package server is the REST API in front of the store: it finds out who asks,
+// whether they may ask, decodes strictly, and turns every outcome into JSON;
+// each error of whatever layer leaves as an api.Error. It decides nothing about
+// objects; that is the store's.
+//
+// The operations of every kind are registered by one function over api.Kinds,
+// and the OpenAPI description is generated from the same registrations.
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/server/pki"
+	"github.com/weft-network/weft/store"
+)
+
+const (
+	// bodyMax is etcd's limit of a request: nothing larger could be stored.
+	bodyMax = 1<<20 + 1<<19
+	// headerTimeout and readTimeout end clients that send slowly on purpose.
+	headerTimeout = 10 * time.Second
+	readTimeout   = 30 * time.Second
+	// writeTimeout bounds a reply; the largest lists take seconds.
+	writeTimeout = 2 * time.Minute
+	idleTimeout  = 2 * time.Minute
+	// headerMax is far above any header of ours.
+	headerMax = 64 << 10
+	// requestTimeout bounds the work of a request; the store's commit has 20 s.
+	requestTimeout = 25 * time.Second
+	// watchesMax bounds how many watches are open: each is a goroutine.
+	watchesMax = 10_000
+	// watchLife ends a watch, so that its credentials are looked at again.
+	watchLife = time.Hour
+)
+
+// Views answers from what the controller has derived and what hosts report.
+type Views interface {
+	// Routes returns the routes of a network, all or those a host has, and the
+	// revision they were derived from.
+	Routes(ctx context.Context, networkUUID, hostUUID string) (int64, []api.Route, error)
+	// HostTable returns a table of a host as it is now.
+	HostTable(ctx context.Context, hostUUID, table string) (api.Table, error)
+	// Why returns the chain of rows from an object's intent to the kernel.
+	Why(ctx context.Context, s api.Snapshot, o api.Object) ([]api.WhyRow, error)
+}
+
+// Options are what a server needs.
+type Options struct {
+	Store *store.Store
+	Views Views
+	CA    *pki.CA
+	// Certificate is the server's own.
+	Certificate *pki.ServerCertificate
+	// Streams are the addresses of stream listeners that joining hosts are told.
+	Streams []string
+	// Log takes the audit and errors of our own.
+	Log *slog.Logger
+}
+
+// Server serves the REST API.
+type Server struct {
+	store   *store.Store
+	views   Views
+	ca      *pki.CA
+	streams []string
+	log     *slog.Logger
+	mux     *http.ServeMux
+	api     huma.API
+	http    *http.Server
+	watches chan struct{} // holds one element for each open watch
+	closing context.Context
+	close   context.CancelFunc
+}
+
+// New makes a server; Serve serves a listener.
+func New(o Options) *Server {
+	s := &Server{
+		store: o.Store, views: o.Views, ca: o.CA, streams: o.Streams, log: o.Log,
+		mux: http.NewServeMux(), watches: make(chan struct{}, watchesMax),
+	}
+	if s.log == nil {
+		s.log = slog.Default()
+	}
+	s.closing, s.close = context.WithCancel(context.Background())
+	s.api = humago.New(s.mux, description())
+	s.register()
+	s.http = &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
+		IdleTimeout: idleTimeout, MaxHeaderBytes: headerMax,
+		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // handshakes that strangers break off
+	}
+	if o.Certificate != nil && o.CA != nil {
+		s.http.TLSConfig = &tls.Config{
+			MinVersion:     tls.VersionTLS13,
+			GetCertificate: o.Certificate.Get,
+			ClientAuth:     tls.VerifyClientCertIfGiven,
+			ClientCAs:      o.CA.Pool(),
+		}
+	}
+	return s
+}
+
+// Serve answers requests of a listener with TLS until Close; it may be called
+// for several.
+func (s *Server) Serve(l net.Listener) error {
+	if err := s.http.ServeTLS(l, "", ""); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve the API on %v: %w", l.Addr(), err)
+	}
+	return nil
+}
+
+// Close ends watches and listeners, and waits for other requests until ctx ends.
+func (s *Server) Close(ctx context.Context) error {
+	s.close()
+	if err := s.http.Shutdown(ctx); err != nil {
+		s.http.Close()
+		return fmt.Errorf("end the API: %w", err)
+	}
+	return nil
+}
+
+// OpenAPI returns the description of the API as JSON.
+func (s *Server) OpenAPI() ([]byte, error) { return s.api.OpenAPI().MarshalJSON() }
+
+// ServeHTTP answers one request; unknown paths and methods get our errors too.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	defer func() {
+		if p := recover(); p != nil {
+			if p == http.ErrAbortHandler {
+				panic(p)
+			}
+			s.log.Error("server: a request panicked", "method", r.Method, "path", r.URL.Path, "panic", p)
+			s.writeError(w, api.Errorf(api.CodeInternal, "%s %s: a fault of ours; the controller's log has the details", r.Method, r.URL.Path))
+		}
+	}()
+	if _, pattern := s.mux.Handler(r); pattern == "" {
+		s.noRoute(w, r)
+		return
+	}
+	s.mux.ServeHTTP(w, r)
+}
+
+// noRoute answers for a path, or a method of a path, that does not exist.
+func (s *Server) noRoute(w http.ResponseWriter, r *http.Request) {
+	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
+		other := r.Clone(r.Context())
+		other.Method = method
+		if _, pattern := s.mux.Handler(other); pattern != "" {
+			w.Header().Add("Allow", method)
+		}
+	}
+	if allowed := w.Header().Values("Allow"); len(allowed) > 0 {
+		e := api.Errorf(api.CodeInvalid, "%s %s: the method is not one of %v", r.Method, r.URL.Path, allowed)
+		s.writeJSON(w, http.StatusMethodNotAllowed, e)
+		return
+	}
+	s.writeError(w, api.Errorf(api.CodeNotFound, "%s %s: there is no such path; GET /v1/openapi.json lists all", r.Method, r.URL.Path))
+}

@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/weft-network/weft/api"
+)
+
+const (
+	// MaxOperations is how many objects one transaction may write.
+	MaxOperations = 100
+	// commitAttempts is how often a transaction is worked out anew because
+	// others changed what it depends on. Each time somebody else made progress.
+	commitAttempts = 32
+	// commitTimeout bounds a commit with all its attempts.
+	commitTimeout = 20 * time.Second
+	// diagnosed is how many keys are looked up to explain why a commit was given up.
+	diagnosed = 64
+)
+
+// CommitOptions say how to commit.
+type CommitOptions struct {
+	// DryRun works everything out and writes nothing. Allocated values are
+	// examples of what would be given.
+	DryRun bool
+}
+
+// Result is what a transaction did.
+type Result struct {
+	// Revision is the store's revision of the write; of the state looked at,
+	// if nothing was written.
+	Revision int64
+	// Objects has one object for each operation: as it is now, or as it was
+	// before its deletion. They are shared and must not be modified.
+	Objects []api.Object
+}
+
+// Commit writes all the operations in one etcd transaction, or nothing.
+func (s *Store) Commit(ctx context.Context, by api.Identity, ops []api.Operation, options CommitOptions) (Result, error) {
+	if by.Role != api.RoleAdmin && by.Role != api.RoleMember {
+		return Result{}, api.Errorf(api.CodeForbidden, "write: %s has role %s, which may not write", by.Name, by.Role)
+	}
+	if len(ops) == 0 || len(ops) > MaxOperations {
+		return Result{}, api.Errorf(api.CodeTooLarge, "write: %d operations in a transaction, want 1 to %d", len(ops), MaxOperations)
+	}
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	// The tables here may be behind etcd. That is harmless for a commit, which
+	// compares; a refusal must not be based on it.
+	base, current := s.latest(), false
+	var last *plan
+	for attempt := 0; attempt < commitAttempts; {
+		if options.DryRun && !current {
+			var err error
+			if base, err = s.linearizable(ctx, 0); err != nil {
+				return Result{}, err
+			}
+			current = true
+		}
+		p, err := s.evaluate(base, by, ops, attempt > 0)
+		switch {
+		case (err != nil || p.empty()) && !current:
+			s.allocator.release(p.reserved)
+			if base, err = s.linearizable(ctx, 0); err != nil {
+				return Result{}, err
+			}
+			current = true
+			continue
+		case err != nil:
+			s.allocator.release(p.reserved)
+			return Result{}, err
+		case p.empty() || options.DryRun:
+			s.allocator.release(p.reserved)
+			return p.result(base.revision), nil
+		}
+		revision, committed, err := s.write(ctx, p)
+		if committed {
+			s.settleHere(ctx, revision)
+		}
+		s.allocator.release(p.reserved)
+		switch {
+		case err != nil:
+			return Result{}, err
+		case committed:
+			return p.result(revision), nil
+		}
+		if base, err = s.at(ctx, revision); err != nil {
+			return Result{}, err
+		}
+		current, last = true, p
+		attempt++
+	}
+	return Result{}, s.diagnose(ctx, last)
+}
+
+// settleHere waits until the tables have a commit, so that the writer sees it
+// in Latest and the next allocation knows of it. Failing that is no failure of
+// the write.
+func (s *Store) settleHere(ctx context.Context, revision int64) {
+	if _, err := s.at(ctx, revision); err != nil {
+		s.log.Warn("store: the tables are late", "revision", revision, "cause", err)
+	}
+}
+
+// result returns the objects of each operation after a commit at a revision.
+func (p *plan) result(revision int64) Result {
+	result := Result{Revision: revision}
+	for _, i := range p.objects {
+		d := p.deltas[i]
+		switch {
+		case d.now == nil && d.old != nil:
+			result.Objects = append(result.Objects, d.old.object)
+		case d.now == nil: // created and deleted in the same transaction
+			result.Objects = append(result.Objects, api.New(i.kind()))
+		case d.now == d.old:
+			result.Objects = append(result.Objects, d.now.object)
+		default:
+			o := api.Clone(d.now.object)
+			o.Head().Meta.Revision = revision
+			result.Objects = append(result.Objects, o)
+		}
+	}
+	return result
+}
+
+// operations returns what must hold in etcd and what is then done. Puts and
+// deletes of name, reference, claim and foreign keys are the difference
+// between what the objects held before and hold after.
+func (p *plan) operations() ([]clientv3.Cmp, []clientv3.Op, int) {
+	var ops []clientv3.Op
+	size := 0
+	put := func(key, value string) {
+		ops = append(ops, clientv3.OpPut(key, value))
+		size += len(key) + len(value)
+	}
+	compare := maps.Clone(p.compare)
+	before, after := p.heldBefore(), p.heldAfter()
+	for _, i := range p.order {
+		d := p.deltas[i]
+		key := i.objectKey()
+		switch {
+		case d.old == nil:
+			compare[key] = absent(key)
+		default:
+			compare[key] = unchanged(key, d.old.modRevision)
+		}
+		switch {
+		case d.now == nil && d.old != nil:
+			ops = append(ops, clientv3.OpDelete(key), clientv3.OpDelete(i.statusKey()))
+			for n, c := range nothingElseRefers(i, before) {
+				compare[fmt.Sprintf("%s#%d", i.refsPrefix(), n)] = c
+			}
+		case d.now != nil && d.now != d.old:
+			put(key, string(d.now.encode()))
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(after)) {
+		was, had := before[key]
+		if !had {
+			compare[key] = absent(key)
+		}
+		if !had || was != after[key] {
+			put(key, after[key])
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(before)) {
+		if _, keeps := after[key]; !keeps {
+			ops = append(ops, clientv3.OpDelete(key))
+			size += len(key)
+		}
+	}
+	for i := range p.exists {
+		if _, compared := compare[i.objectKey()]; !compared {
+			compare[i.objectKey()] = present(i.objectKey())
+		}
+	}
+	for g := range p.guards {
+		compare[prefixGuard+g] = notAfter(prefixGuard+g, p.base.revision)
+		put(prefixGuard+g, "")
+	}
+	return slices.Collect(maps.Values(compare)), ops, size
+}
+
+func (p *plan) heldBefore() map[string]string {
+	keys := map[string]string{}
+	for _, d := range p.deltas {
+		if d.old != nil {
+			for _, h := range heldKeys(d.old) {
+				keys[h.key] = h.value
+			}
+		}
+	}
+	return keys
+}
+
+func (p *plan) heldAfter() map[string]string {
+	keys := map[string]string{}
+	for _, d := range p.deltas {
+		if d.now != nil {
+			for _, h := range heldKeys(d.now) {
+				keys[h.key] = h.value
+			}
+		}
+	}
+	return keys
+}
+
+// nothingElseRefers compares that no reference to an object exists but those
+// that the transaction knows: the ranges between them are empty.
+func nothingElseRefers(i id, known map[string]string) []clientv3.Cmp {
+	from := i.refsPrefix()
+	end := clientv3.GetPrefixRangeEnd(from)
+	var keys []string
+	for key := range known {
+		if key >= from && key < end {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	var compare []clientv3.Cmp
+	for _, key := range keys {
+		if from < key {
+			compare = append(compare, emptyRange(from, key))
+		}
+		from = key + "\x00"
+	}
+	return append(compare, emptyRange(from, end))
+}
+
+// write commits a plan. It reports whether it was committed and at which
+// revision, or else up to which revision one must read to see why not.
+func (s *Store) write(ctx context.Context, p *plan) (revision int64, committed bool, err error) {
+	compare, ops, size := p.operations()
+	if n := max(len(compare), len(ops)) + 1; n > s.maxOps {
+		return 0, false, api.Errorf(api.CodeTooLarge, "write: it needs %d keys in one transaction, etcd is set to take %d (--max-txn-ops): write fewer objects at once, or raise the limit", n, s.maxOps)
+	}
+	if size > maxRequestBytes {
+		return 0, false, api.Errorf(api.CodeTooLarge, "write: it has %d bytes, etcd takes %d in one transaction: write fewer objects at once", size, maxRequestBytes)
+	}
+	lease, err := s.lease.get(ctx, s.client)
+	if err != nil {
+		return 0, false, err
+	}
+	writeKey := prefixWrite + uuid.NewString()
+	compare = append(compare, absent(writeKey))
+	ops = append(ops, clientv3.OpPut(writeKey, valueCommitted, clientv3.WithLease(lease)))
+	attempt, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	reply, err := s.client.Txn(attempt).If(compare...).Then(ops...).Commit()
+	if err == nil {
+		return reply.Header.Revision, reply.Succeeded, nil
+	}
+	if verdict, definite := s.refused(err); definite {
+		return 0, false, verdict
+	}
+	// Nobody knows whether it was committed. Ask, and never send it again blindly.
+	committed, revision, askErr := s.resolve(writeKey, lease)
+	switch {
+	case askErr != nil:
+		return 0, false, askErr
+	case committed:
+		return revision, true, nil
+	}
+	return 0, false, failed(err, "write: nothing was written")
+}
+
+// refused tells for an error of etcd whether it says that nothing was written.
+func (s *Store) refused(err error) (error, bool) {
+	switch {
+	case errors.Is(err, rpctypes.ErrLeaseNotFound):
+		s.lease.drop()
+		return api.Errorf(api.CodeUnavailable, "write: the lease of this controller ran out: try again"), true
+	case errors.Is(err, rpctypes.ErrTooManyOps), errors.Is(err, rpctypes.ErrRequestTooLarge):
+		return api.Errorf(api.CodeTooLarge, "write: etcd refuses its size (%v): write fewer objects at once", err), true
+	case errors.Is(err, rpctypes.ErrNoSpace):
+		return api.Errorf(api.CodeUnavailable, "write: etcd's database is full (%v): compact and defragment it, or raise its quota", err), true
+	case errors.Is(err, rpctypes.ErrDuplicateKey):
+		return api.Errorf(api.CodeInternal, "write: the same key twice in one transaction (%v)", err), true
+	}
+	return nil, false
+}
+
+// diagnose says which key stands in the way of a plan that was given up.
+func (s *Store) diagnose(ctx context.Context, p *plan) error {
+	before := p.heldBefore()
+	var keys []string
+	var ops []clientv3.Op
+	for _, key := range slices.Sorted(maps.Keys(p.heldAfter())) {
+		if _, had := before[key]; !had && len(keys) < min(diagnosed, s.maxOps) {
+			keys = append(keys, key)
+			ops = append(ops, clientv3.OpGet(key))
+		}
+	}
+	message := fmt.Sprintf("write: given up after %d attempts, others keep changing what it depends on: try again", commitAttempts)
+	if reply, err := s.client.Txn(ctx).Then(ops...).Commit(); err == nil {
+		for n, r := range reply.Responses {
+			if kvs := r.GetResponseRange().Kvs; len(kvs) > 0 {
+				message += fmt.Sprintf("; %s is held by %s", keys[n], kvs[0].Value)
+			}
+		}
+	}
+	return api.Errorf(api.CodeConflict, "%s", message)
+}

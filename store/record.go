@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package store
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+
+	"github.com/weft-network/weft/api"
+)
+
+// schemaVersion is the version of the stored form of objects. History:
+//
+//	1: first.
+const schemaVersion = 1
+
+// record is one object as the store holds it. Records and their objects are
+// immutable once made.
+type record struct {
+	id     id
+	object api.Object // with status and revision filled in
+	// shares maps a field that refers to another owner's object to the share
+	// that allows it; shareOwner needs no share.
+	shares map[string]string
+	// orchestrator is the UUID of the owner; empty for the administrators',
+	// which cannot be deleted.
+	orchestrator string
+	schema       int
+	modRevision  int64  // of the object key; 0 for a record not yet written
+	statusJSON   string // as stored, to see whether a new one differs
+}
+
+// target is one reference of a record.
+type target struct {
+	target id
+	field  string
+}
+
+// targets lists everything the record refers to.
+func (r *record) targets() []target {
+	m := &r.object.Head().Meta
+	var ts []target
+	if !m.Parent.IsZero() {
+		info, _ := api.KindInfo(r.id.kind())
+		ts = append(ts, target{idOf(info.Parent, m.Parent.UUID), fieldParent})
+	}
+	for _, f := range r.object.Refs() {
+		if !f.Ref.IsZero() {
+			ts = append(ts, target{idOf(f.Kind, f.Ref.UUID), f.Field})
+		}
+	}
+	if r.orchestrator != "" {
+		ts = append(ts, target{idOf(api.KindOrchestrator, r.orchestrator), fieldOwner})
+	}
+	for _, field := range slices.Sorted(maps.Keys(r.shares)) {
+		ts = append(ts, target{idOf(api.KindShare, r.shares[field]), shareField(field)})
+	}
+	return ts
+}
+
+// shareField is the field of the reference from an object to a share that one
+// of its own fields relies on.
+func shareField(field string) string { return "share:" + field }
+
+// stored is the JSON form of a record.
+type stored struct {
+	Schema       int               `json:"schema"`
+	Orchestrator string            `json:"orchestrator,omitempty"`
+	Shares       map[string]string `json:"shares,omitempty"`
+	Object       json.RawMessage   `json:"object"`
+}
+
+// encode returns the stored form: header and spec, neither status nor revision.
+func (r *record) encode() []byte {
+	body := mustJSON(withoutStatus(r.object))
+	return mustJSON(stored{Schema: schemaVersion, Orchestrator: r.orchestrator, Shares: r.shares, Object: body})
+}
+
+// decodeRecord reads the stored form of the object with the given identity.
+func decodeRecord(i id, data []byte, modRevision int64) (*record, error) {
+	var s stored
+	if err := json.Unmarshal(data, &s); err != nil {
+		return nil, fmt.Errorf("decode stored %s: %w", i, err)
+	}
+	o, err := api.Decode(s.Object, false) // not strict: a newer controller may have written it
+	if err != nil {
+		return nil, fmt.Errorf("decode stored %s: %w", i, err)
+	}
+	o.Head().Meta.Revision = modRevision
+	return &record{id: i, object: o, shares: s.Shares, orchestrator: s.Orchestrator, schema: s.Schema, modRevision: modRevision}, nil
+}
+
+// withStatus returns a copy of the record with another status.
+func (r *record) withStatus(statusJSON string) (*record, error) {
+	c := *r
+	c.object = api.Clone(r.object)
+	c.statusJSON = statusJSON
+	clearStatus(c.object)
+	if statusJSON != "" {
+		if err := json.Unmarshal([]byte(statusJSON), c.object.StatusBody()); err != nil {
+			return nil, fmt.Errorf("decode stored status of %s: %w", r.id, err)
+		}
+	}
+	return &c, nil
+}
+
+// withoutStatus returns a copy without what only the store adds.
+func withoutStatus(o api.Object) api.Object {
+	c := api.Clone(o)
+	clearStatus(c)
+	c.Head().Meta.Revision = 0
+	return c
+}
+
+func clearStatus(o api.Object) { reflect.ValueOf(o.StatusBody()).Elem().SetZero() }
+
+// mustJSON encodes one of our own types, which cannot fail.
+func mustJSON(v any) []byte {
+	data, err := json.Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("store: encode %T: %v", v, err))
+	}
+	return data
+}

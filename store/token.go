@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/weft-network/weft/api"
+)
+
+const (
+	// joinTokenTTL and tokenTTL are the lives of tokens whose maker says
+	// nothing: a join token is for one roll-out, others for a human memory.
+	joinTokenTTL = 24 * time.Hour
+	tokenTTL     = 365 * 24 * time.Hour
+	// tokenTTLMax keeps the expiry within what RFC 3339 can write.
+	tokenTTLMax = 100 * 365 * 24 * time.Hour
+	// tokensMax bounds how many tokens there are; every controller keeps all.
+	tokensMax = 100_000
+	// tokensSweep is how many expired tokens one creation removes.
+	tokensSweep = 100
+	secretBytes = 32
+)
+
+// token is a bearer token as stored: never the secret, only its hash. The
+// secret has 256 random bits, so a fast hash is enough.
+type token struct {
+	ID         string       `json:"id"`
+	Identity   api.Identity `json:"identity"`
+	ExpiresAt  time.Time    `json:"expiresAt"`
+	SecretHash string       `json:"secretHash"` // SHA-256 in hex
+	// Orchestrator is the UUID of the identity's orchestrator: another of the
+	// same name, made later, does not revive the token.
+	Orchestrator string `json:"orchestrator,omitempty"`
+}
+
+func decodeToken(data []byte) (*token, error) {
+	var t token
+	if err := json.Unmarshal(data, &t); err != nil {
+		return nil, fmt.Errorf("decode stored token: %w", err)
+	}
+	return &t, nil
+}
+
+func hashSecret(secret string) string {
+	sum := sha256.Sum256([]byte(secret))
+	return hex.EncodeToString(sum[:])
+}
+
+// CreateToken makes a token. Its Secret is returned this once and not kept.
+func (s *Store) CreateToken(ctx context.Context, by api.Identity, request api.TokenRequest) (api.Token, error) {
+	snapshot, err := s.linearizable(ctx, 0)
+	if err != nil {
+		return api.Token{}, err
+	}
+	identity, err := tokenIdentity(by, request, snapshot)
+	if err != nil {
+		return api.Token{}, err
+	}
+	ttl := time.Duration(min(request.TTLSeconds, int64(tokenTTLMax/time.Second))) * time.Second
+	switch {
+	case ttl == 0 && request.Role == api.RoleJoin:
+		ttl = joinTokenTTL
+	case ttl == 0:
+		ttl = tokenTTL
+	}
+	raw := make([]byte, secretBytes)
+	rand.Read(raw) // never fails, as crypto/rand says
+	secret := base64.RawURLEncoding.EncodeToString(raw)
+	t := token{ID: uuid.NewString(), Identity: identity, ExpiresAt: s.timestamp().Add(ttl), SecretHash: hashSecret(secret)}
+
+	var compare []clientv3.Cmp
+	if o := snapshot.named(api.KindOrchestrator, identity.Orchestrator); o != nil {
+		t.Orchestrator = o.id.uuid()
+		compare = append(compare, present(o.id.objectKey()))
+	}
+	ops := append([]clientv3.Op{clientv3.OpPut(prefixToken+t.ID, string(mustJSON(t)))}, s.expired(snapshot)...)
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	reply, err := s.client.Txn(ctx).If(compare...).Then(ops...).Commit()
+	if err != nil {
+		return api.Token{}, failed(err, "create token %q", request.Name)
+	}
+	if !reply.Succeeded {
+		return api.Token{}, api.Errorf(api.CodeConflict, "create token %q: orchestrator %s was deleted meanwhile", request.Name, identity.Orchestrator)
+	}
+	return api.Token{ID: t.ID, Identity: t.Identity, ExpiresAt: t.ExpiresAt, Secret: secret}, nil
+}
+
+// tokenIdentity checks a request and says whom its token will stand for.
+func tokenIdentity(by api.Identity, request api.TokenRequest, snapshot *Snapshot) (api.Identity, error) {
+	if err := mayHandleTokens(by, "create token"); err != nil {
+		return api.Identity{}, err
+	}
+	var p api.Problems
+	if request.Name == "" || len(request.Name) > api.MaxNameBytes {
+		p.Addf("name", "is required, at most %d bytes", api.MaxNameBytes)
+	}
+	if request.TTLSeconds < 0 {
+		p.Addf("ttlSeconds", "%d is negative", request.TTLSeconds)
+	}
+	identity := api.Identity{Name: request.Name, Role: request.Role, Orchestrator: request.Orchestrator}
+	switch request.Role {
+	case api.RoleAdmin, api.RoleMember, api.RoleReader:
+		if identity.Orchestrator == "" {
+			identity.Orchestrator = by.Orchestrator
+		}
+		if snapshot.named(api.KindOrchestrator, identity.Orchestrator) == nil {
+			p.Addf("orchestrator", "there is no orchestrator %q: create it first", identity.Orchestrator)
+		}
+	case api.RoleJoin:
+		if identity.Orchestrator != "" {
+			p.Addf("orchestrator", "a join token is bound to none")
+		}
+	default:
+		p.Addf("role", "%q is not one of admin, member, reader, join", request.Role)
+	}
+	if count := snapshot.tokens(); len(count) >= tokensMax {
+		p.Addf("name", "there are %d tokens already: delete some", len(count))
+	}
+	if len(p) > 0 {
+		return api.Identity{}, &api.Error{Code: api.CodeInvalid, Message: "create token: the request is wrong", Problems: p}
+	}
+	if by.Orchestrator != api.AdministratorsName && identity.Orchestrator != by.Orchestrator {
+		return api.Identity{}, api.Errorf(api.CodeForbidden, "create token %q: an administrator of %s makes tokens of %s only", request.Name, by.Orchestrator, by.Orchestrator)
+	}
+	return identity, nil
+}
+
+func mayHandleTokens(by api.Identity, verb string) error {
+	if by.Role != api.RoleAdmin {
+		return api.Errorf(api.CodeForbidden, "%s: %s has role %s, and only admin may do this", verb, by.Name, by.Role)
+	}
+	return nil
+}
+
+// expired lists deletions of tokens that nobody can use any more.
+func (s *Store) expired(snapshot *Snapshot) []clientv3.Op {
+	var ops []clientv3.Op
+	for _, t := range snapshot.tokens() {
+		if len(ops) < tokensSweep && !s.now().Before(t.ExpiresAt) {
+			ops = append(ops, clientv3.OpDelete(prefixToken+t.ID))
+		}
+	}
+	return ops
+}
+
+// tokens returns all tokens, ordered by id.
+func (s *Snapshot) tokens() []*token {
+	it, err := s.db.Txn(false).Get(tableToken, indexID)
+	if err != nil {
+		panic(fmt.Sprintf("store: read the tokens: %v", err))
+	}
+	var all []*token
+	for row := it.Next(); row != nil; row = it.Next() {
+		all = append(all, row.(*token))
+	}
+	return all
+}
+
+// ListTokens returns the tokens whose orchestrator the caller administers,
+// without their secrets.
+func (s *Store) ListTokens(ctx context.Context, by api.Identity) ([]api.Token, error) {
+	if err := mayHandleTokens(by, "list tokens"); err != nil {
+		return nil, err
+	}
+	snapshot, err := s.linearizable(ctx, 0)
+	if err != nil {
+		return nil, err
+	}
+	list := []api.Token{}
+	for _, t := range snapshot.tokens() {
+		if by.Orchestrator == api.AdministratorsName || by.Orchestrator == t.Identity.Orchestrator {
+			list = append(list, api.Token{ID: t.ID, Identity: t.Identity, ExpiresAt: t.ExpiresAt})
+		}
+	}
+	return list, nil
+}
+
+// DeleteToken makes a token void.
+func (s *Store) DeleteToken(ctx context.Context, by api.Identity, tokenID string) error {
+	if err := mayHandleTokens(by, "delete token"); err != nil {
+		return err
+	}
+	snapshot, err := s.linearizable(ctx, 0)
+	if err != nil {
+		return err
+	}
+	t := first[*token](snapshot.db, tableToken, indexID, tokenID)
+	if t == nil || by.Orchestrator != api.AdministratorsName && by.Orchestrator != t.Identity.Orchestrator {
+		return api.Errorf(api.CodeNotFound, "delete token %s: there is no such token", tokenID)
+	}
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	reply, err := s.client.Delete(ctx, prefixToken+tokenID)
+	if err != nil {
+		return failed(err, "delete token %s", tokenID)
+	}
+	// From here on this controller refuses it too.
+	_, err = s.at(ctx, reply.Header.Revision)
+	return err
+}
+
+// Authenticate returns whom a token stands for.
+func (s *Store) Authenticate(ctx context.Context, tokenID, secret string) (api.Identity, error) {
+	refused := api.Errorf(api.CodeUnauthenticated, "the token is unknown, expired or wrong: ask an administrator for a new one")
+	if !api.IsUUID(tokenID) {
+		return api.Identity{}, refused
+	}
+	snapshot := s.latest()
+	t := first[*token](snapshot.db, tableToken, indexID, tokenID)
+	if t == nil { // it may have been made a moment ago through another controller
+		var err error
+		if snapshot, err = s.linearizable(ctx, 0); err != nil {
+			return api.Identity{}, err
+		}
+		if t = first[*token](snapshot.db, tableToken, indexID, tokenID); t == nil {
+			return api.Identity{}, refused
+		}
+	}
+	// Hashes are compared in constant time, so timing tells nothing of them.
+	same := subtle.ConstantTimeCompare([]byte(hashSecret(secret)), []byte(t.SecretHash)) == 1
+	if !same || !s.now().Before(t.ExpiresAt) {
+		return api.Identity{}, refused
+	}
+	if t.Orchestrator != "" && snapshot.record(idOf(api.KindOrchestrator, t.Orchestrator)) == nil {
+		return api.Identity{}, refused
+	}
+	return t.Identity, nil
+}
+
+// timestamp is now as objects store it: UTC, in milliseconds.
+func (s *Store) timestamp() time.Time { return s.now().UTC().Truncate(time.Millisecond) }

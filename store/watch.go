@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package store
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/weft-network/weft/api"
+)
+
+const (
+	// bookmarkEvery is how often an idle watch says up to which revision it is.
+	bookmarkEvery = 10 * time.Second
+	// replaysMax is how many watches at once may read old revisions from etcd:
+	// each loads all objects as they were.
+	replaysMax = 4
+	// replayEventsMax bounds what one of them may collect; who is further
+	// behind is faster by listing again.
+	replayEventsMax = 200_000
+)
+
+// Watch delivers events of some kinds, in order. It is used by one goroutine.
+type Watch struct {
+	store    *Store
+	kinds    []api.Kind // none means all
+	revision int64      // everything up to here was delivered
+	pending  []api.Event
+}
+
+// Watch begins a watch after a revision: Next returns everything later. With
+// revision 0 it first returns a put for everything that exists and a bookmark.
+// A revision that etcd has compacted is refused with CodeGone: list, and watch
+// from the list's revision.
+func (s *Store) Watch(ctx context.Context, revision int64, kinds []api.Kind) (*Watch, error) {
+	for _, k := range kinds {
+		if _, ok := api.KindInfo(k); !ok {
+			return nil, api.Errorf(api.CodeInvalid, "watch: %q is not a kind of object", k)
+		}
+	}
+	w := &Watch{store: s, kinds: kinds, revision: revision}
+	snapshot, err := s.linearizable(ctx, 0)
+	switch {
+	case err != nil:
+		return nil, err
+	case revision == 0:
+		w.list(snapshot)
+	case revision > snapshot.revision:
+		return nil, api.Errorf(api.CodeInvalid, "watch: revision %d is in the future, the newest is %d", revision, snapshot.revision)
+	case revision < s.history.oldest():
+		if err := w.replay(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return w, nil
+}
+
+// list makes everything that exists pending.
+func (w *Watch) list(snapshot *Snapshot) {
+	for _, info := range api.Kinds() {
+		if !w.wants(info.Kind) {
+			continue
+		}
+		for _, o := range snapshot.List(info.Kind) {
+			w.pending = append(w.pending, api.Event{Type: api.EventPut, Revision: snapshot.revision, Kind: info.Kind, Object: o})
+		}
+	}
+	w.pending = append(w.pending, bookmark(snapshot.revision))
+	w.revision = snapshot.revision
+}
+
+// replay makes pending what happened between the watch's revision and what is
+// remembered, by repeating it on tables as they were.
+func (w *Watch) replay(ctx context.Context) error {
+	select {
+	case w.store.replays <- struct{}{}:
+		defer func() { <-w.store.replays }()
+	case <-ctx.Done():
+		return failed(ctx.Err(), "watch from revision %d: wait for other replays", w.revision)
+	}
+	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
+	defer cancel()
+	from, until := w.revision, w.store.history.oldest()
+	t, _, err := load(ctx, w.store.client, from)
+	if err == nil {
+		err = revisions(ctx, w.store.client, from, func(revision int64, changes []change) (bool, error) {
+			events, err := t.apply(revision, changes)
+			w.revision = revision
+			w.add(events, revision)
+			if len(w.pending) > replayEventsMax {
+				err = errCompacted
+			}
+			return revision < until, err
+		})
+	}
+	if errors.Is(err, errCompacted) {
+		return api.Errorf(api.CodeGone, "watch: revision %d was compacted: list again and watch from there", from)
+	}
+	if err != nil {
+		return failed(err, "watch from revision %d", from)
+	}
+	return nil
+}
+
+// Next returns the next events, waiting for them. While nothing happens it
+// returns a bookmark every 10 s. After several events of one revision comes a
+// bookmark too, so that whoever resumes at the last bookmark misses nothing.
+func (w *Watch) Next(ctx context.Context) ([]api.Event, error) {
+	timer := time.NewTimer(bookmarkEvery)
+	defer timer.Stop()
+	for {
+		if len(w.pending) > 0 {
+			events := w.pending
+			w.pending = nil
+			return events, nil
+		}
+		b, remembered, changed := w.store.history.after(w.revision)
+		switch {
+		case !remembered:
+			return nil, api.Errorf(api.CodeGone, "watch: the reader is too slow, what came after revision %d is no longer in memory: watch again from there", w.revision)
+		case b.revision > w.revision:
+			w.revision = b.revision
+			w.add(b.events, b.revision)
+			continue
+		}
+		select {
+		case <-changed:
+		case <-timer.C:
+			return []api.Event{bookmark(w.revision)}, nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-w.store.ctx.Done():
+			return nil, api.Errorf(api.CodeUnavailable, "watch: this controller is ending: watch again, at another")
+		}
+	}
+}
+
+// add makes the events that are asked for pending.
+func (w *Watch) add(events []api.Event, revision int64) {
+	n := 0
+	for _, e := range events {
+		if w.wants(e.Kind) {
+			w.pending = append(w.pending, e)
+			n++
+		}
+	}
+	if n > 1 {
+		w.pending = append(w.pending, bookmark(revision))
+	}
+}
+
+func (w *Watch) wants(k api.Kind) bool { return len(w.kinds) == 0 || slices.Contains(w.kinds, k) }
+
+func bookmark(revision int64) api.Event {
+	return api.Event{Type: api.EventBookmark, Revision: revision}
+}
