@@ -100,8 +100,10 @@ func newDrops(s *session) *cobra.Command {
 		Use:   "drops",
 		Short: "Show dropped packets by host, stage and reason",
 		Long: `Show how many packets each host dropped, at which stage and for which reason,
-as its agent counts them now. Hosts that do not answer are named on the standard
-error; the exit code is 0 unless none answers.`,
+as its agent counts them now. With --all also packets that ended at the vRouter
+because nothing more was needed (verdict consumed), such as multicast listener
+reports. Hosts that do not answer are named on the standard error; the exit code
+is 0 unless none answers.`,
 		Example: "  weft drops\n  weft drops --host h1 --all",
 		GroupID: groupSee,
 		Args:    noArguments,
@@ -110,7 +112,7 @@ error; the exit code is 0 unless none answers.`,
 		},
 	}
 	c.Flags().StringVar(&host, "host", "", "only this `HOST`")
-	c.Flags().BoolVar(&all, "all", false, "also counters that are zero")
+	c.Flags().BoolVar(&all, "all", false, "also what was consumed, and counters that are zero")
 	outputFlag(c, &output, formatJSON, formatYAML)
 	return c
 }
@@ -178,8 +180,12 @@ func askAll(ctx context.Context, c *client.Client, hosts []api.Ref, table string
 	return tables, failures
 }
 
+// verdictConsumed is the vRouter's word for a packet that ended there and was
+// not refused anything.
+const verdictConsumed = "consumed"
+
 // dropColumns are the columns of weft drops; all but the first are the agent's.
-var dropColumns = []string{"HOST", "STAGE", "REASON", "INTERFACE", "PORT", "PACKETS", "BYTES", "TEXT"}
+var dropColumns = []string{"HOST", "STAGE", "REASON", "VERDICT", "INTERFACE", "PORT", "PACKETS", "BYTES", "TEXT"}
 
 // dropRows brings an agent's table into our columns, by their names: an agent
 // may be of another version.
@@ -200,7 +206,8 @@ func dropRows(host string, t api.Table, all bool) [][]string {
 	}
 	var rows [][]string
 	for _, r := range t.Rows {
-		if packets := cell(r, "PACKETS"); !all && (packets == "" || packets == "0") {
+		packets, consumed := cell(r, "PACKETS"), cell(r, "VERDICT") == verdictConsumed
+		if !all && (consumed || packets == "" || packets == "0") {
 			continue
 		}
 		row := []string{host}

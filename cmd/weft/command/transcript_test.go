@@ -77,11 +77,12 @@ func (f *fakeServer) furnish(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.drops["h1"] = api.Table{
-		Columns: []string{"stage", "reason", "interface", "port", "packets", "bytes", "text"},
+		Columns: []string{"REASON", "STAGE", "VERDICT", "INTERFACE", "PORT", "PACKETS", "BYTES", "TEXT"},
 		Rows: [][]string{
-			{"route", "NO_ROUTE", "veth1", "default-domain:default-project:web-1", "12", "1008", "no route to the destination"},
-			{"port", "SPOOFED", "veth1", "default-domain:default-project:web-1", "3", "252", "source address is not the port's"},
-			{"parse", "SHORT", "veth1", "", "0", "0", "packet is cut off"},
+			{"no-route", "route", "dropped", "veth1", "default-domain:default-project:web-1", "12", "1008", "no route to the destination"},
+			{"spoofed-address", "spoof", "dropped", "veth1", "default-domain:default-project:web-1", "3", "252", "source address is not the port's"},
+			{"multicast-listener", "neighbour", "consumed", "veth1", "default-domain:default-project:web-1", "4", "440", "nothing is flooded"},
+			{"malformed", "parse", "dropped", "veth1", "", "0", "0", "packet is cut off"},
 		},
 	}
 	f.why = []api.WhyRow{

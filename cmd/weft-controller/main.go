@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command weft-controller is the control plane: intent in etcd, the API in
+// front of it, and the stream to the hosts.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// version is set by the build.
+var version = "unknown"
+
+// options are the command's flags, read once.
+type options struct {
+	dataDir         string
+	apiListen       []string
+	streamListen    []string
+	advertise       []string
+	streamAdvertise []string
+	logFormat       string
+	logLevel        string
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := command().ExecuteContext(ctx); err != nil {
+		fmt.Fprintf(os.Stderr, "weft-controller: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+func command() *cobra.Command {
+	var o options
+	c := &cobra.Command{
+		Use:   "weft-controller",
+		Short: "Weft's control plane: API, store and the stream to the hosts",
+		Long: `weft-controller keeps what orchestrators want in etcd (inside this process, in
+DATA-DIR), serves the API in front of it, works out what each host must have,
+and sends that to the agents.
+
+At its first start it makes a certificate authority, its own certificate and
+DATA-DIR/admin.yaml, with which "weft --config DATA-DIR/admin.yaml" speaks as
+administrator. It prints "ready" when it serves.`,
+		Version:       version,
+		Args:          cobra.NoArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			log, err := logger(o.logFormat, o.logLevel)
+			if err != nil {
+				return err
+			}
+			return run(cmd.Context(), o, log)
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&o.dataDir, "data-dir", "/var/lib/weft-controller", "directory of etcd, certificates and admin.yaml")
+	f.StringArrayVar(&o.apiListen, "api-listen", []string{"127.0.0.1:7443"}, "address of the API: host:port, or fd:N for an inherited socket (repeatable)")
+	f.StringArrayVar(&o.streamListen, "stream-listen", []string{"127.0.0.1:7444"}, "address of the stream to the agents (repeatable)")
+	f.StringArrayVar(&o.advertise, "advertise", nil, "name or IP address by which others reach this controller; goes into its certificate (repeatable)")
+	f.StringArrayVar(&o.streamAdvertise, "stream-advertise", nil, "host:port of the stream that joining hosts are told (repeatable; default: the --stream-listen addresses)")
+	f.StringVar(&o.logFormat, "log-format", "text", "text or json")
+	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
+	return c
+}
+
+func logger(format, level string) (*slog.Logger, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, fmt.Errorf("read --log-level: %w", err)
+	}
+	o := &slog.HandlerOptions{Level: l}
+	switch format {
+	case "text":
+		return slog.New(slog.NewTextHandler(os.Stderr, o)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(os.Stderr, o)), nil
+	}
+	return nil, fmt.Errorf("read --log-format: %q is not text or json", format)
+}

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/weft-network/weft/control"
+	"github.com/weft-network/weft/server"
+	"github.com/weft-network/weft/server/pki"
+	"github.com/weft-network/weft/store"
+	"github.com/weft-network/weft/store/embedded"
+)
+
+// stopTimeout bounds how long requests in flight may take at the end.
+const stopTimeout = 5 * time.Second
+
+// run is the controller from start to end, top to bottom.
+func run(ctx context.Context, o options, log *slog.Logger) error {
+	// Sockets first: a port that is taken is found before anything is made.
+	apiListeners, err := listenAll(o.apiListen)
+	if err != nil {
+		return fmt.Errorf("serve the API: %w", err)
+	}
+	defer closeAll(apiListeners)
+	streamListeners, err := listenAll(o.streamListen)
+	if err != nil {
+		return fmt.Errorf("serve the stream: %w", err)
+	}
+	defer closeAll(streamListeners)
+
+	ca, certificate, adminConfig, err := identify(o, apiListeners, streamListeners)
+	if err != nil {
+		return err
+	}
+	etcd, err := embedded.Start(ctx, o.dataDir)
+	if err != nil {
+		return err
+	}
+	defer etcd.Close()
+	objects, err := store.Open(ctx, etcd.Client(), store.Options{MaxTxnOps: embedded.MaxTxnOps, Log: log})
+	if err != nil {
+		return err
+	}
+	defer objects.Close()
+
+	controller := control.New(control.Options{
+		Intent:    objects,
+		Status:    objects,
+		Epoch:     objects.Epoch(),
+		Listeners: streamListeners,
+		TLS:       &tls.Config{GetCertificate: certificate.Get, ClientCAs: ca.Pool()},
+		Log:       log,
+	})
+	controller.Start(ctx)
+	defer controller.Stop()
+
+	rest := server.New(server.Options{
+		Store:       objects,
+		Views:       controller.Views(),
+		CA:          ca,
+		Certificate: certificate,
+		Streams:     streamAddresses(o, streamListeners),
+		Log:         log,
+	})
+	failed := make(chan error, len(apiListeners))
+	for _, l := range apiListeners {
+		go func() { failed <- rest.Serve(l) }() // ends with rest.Close
+	}
+	defer stop(rest, log)
+
+	log.Info("ready", "version", version, "api", addresses(apiListeners), "stream", addresses(streamListeners), "config", adminConfig)
+	if _, err := fmt.Fprintln(os.Stdout, "ready"); err != nil {
+		log.Warn("nobody reads standard output", "error", err)
+	}
+	select {
+	case <-ctx.Done():
+		log.Info("stopping")
+		return nil
+	case err := <-failed:
+		return err
+	case <-controller.Done():
+		return controller.Err()
+	case err := <-etcd.Failed():
+		return fmt.Errorf("etcd stopped: %w", err)
+	}
+}
+
+// identify reads or makes the certificate authority, the controller's own
+// certificate, and the client configuration of its administrators.
+func identify(o options, apiListeners, streamListeners []net.Listener) (*pki.CA, *pki.ServerCertificate, string, error) {
+	ca, err := pki.Open(filepath.Join(o.dataDir, "pki"), time.Now)
+	if err != nil {
+		return nil, nil, "", err
+	}
+	all := append(append([]net.Listener{}, apiListeners...), streamListeners...)
+	certificate, err := ca.ServerCertificate(certificateNames(o.advertise, all))
+	if err != nil {
+		return nil, nil, "", err
+	}
+	adminConfig := filepath.Join(o.dataDir, "admin.yaml")
+	err = ca.WriteAdminConfig(adminConfig, "https://"+reachable(apiListeners[0].Addr()))
+	return ca, certificate, adminConfig, err
+}
+
+// stop ends the API, letting requests in flight finish for a while.
+func stop(rest *server.Server, log *slog.Logger) {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	if err := rest.Close(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		log.Warn("the API did not end cleanly", "error", err)
+	}
+}
+
+func closeAll(ls []net.Listener) {
+	for _, l := range ls {
+		l.Close()
+	}
+}
+
+// certificateNames are all names under which the controller may be called.
+func certificateNames(advertised []string, listeners []net.Listener) []string {
+	names := append([]string{"localhost", "127.0.0.1", "::1"}, advertised...)
+	if host, err := os.Hostname(); err == nil {
+		names = append(names, host)
+	}
+	for _, l := range listeners {
+		if tcp, ok := l.Addr().(*net.TCPAddr); ok && !tcp.IP.IsUnspecified() {
+			names = append(names, tcp.IP.String())
+		}
+	}
+	return names
+}
+
+// reachable turns a listening address into one that a client on this machine
+// can call.
+func reachable(a net.Addr) string {
+	tcp, ok := a.(*net.TCPAddr)
+	if !ok || !tcp.IP.IsUnspecified() {
+		return a.String()
+	}
+	return net.JoinHostPort("localhost", fmt.Sprint(tcp.Port))
+}
+
+// streamAddresses are what joining hosts are told to connect to.
+func streamAddresses(o options, listeners []net.Listener) []string {
+	if len(o.streamAdvertise) > 0 {
+		return o.streamAdvertise
+	}
+	return addresses(listeners)
+}
+
+func addresses(ls []net.Listener) []string {
+	var all []string
+	for _, l := range ls {
+		all = append(all, reachable(l.Addr()))
+	}
+	return all
+}
