@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package datapath
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+
+	"github.com/weft-network/weft/agent/desired"
+	"github.com/weft-network/weft/vrouter"
+)
+
+// Bytes that the tunnel adds to an IP packet: outer IP, UDP (8), VXLAN (8) and
+// the inner Ethernet header (14).
+const (
+	Overhead4 = 20 + 8 + 8 + 14
+	Overhead6 = 40 + 8 + 8 + 14
+)
+
+// Underlay is what this host has for tunnels.
+type Underlay struct {
+	IPv4, IPv6 bool // families of its own tunnel addresses
+	MTU        int  // largest IP packet, bytes
+}
+
+// WorkloadMTU is the MTU of a workload's interface that asks for none: what
+// every tunnel this host may use can carry. A host with both families tunnels
+// over IPv6 to hosts that have nothing else, so it pays for the larger header.
+func (u Underlay) WorkloadMTU() int {
+	if u.IPv6 {
+		return u.MTU - Overhead6
+	}
+	return u.MTU - Overhead4
+}
+
+// remote chooses the address at which another host is reached: IPv4 if both
+// ends have it. The choice depends on nothing else, so it is stable.
+func (u Underlay) remote(e desired.Endpoint) (netip.Addr, bool) {
+	var four, six netip.Addr
+	for _, a := range e.Addresses {
+		if a.Is4() && !four.IsValid() {
+			four = a
+		}
+		if a.Is6() && !six.IsValid() {
+			six = a
+		}
+	}
+	switch {
+	case u.IPv4 && four.IsValid():
+		return four, true
+	case u.IPv6 && six.IsValid():
+		return six, true
+	}
+	return netip.Addr{}, false
+}
+
+// Attachment is the interface of a port on this host.
+type Attachment struct {
+	Ifindex      int
+	RedirectPeer bool // a veth whose other end is in another namespace
+}
+
+// Route is a route whose next hop is named by what it is.
+type Route struct {
+	NextHop vrouter.NextHop
+	MAC     vrouter.MAC
+	Routed  bool
+}
+
+// Tables are the contents that the vRouter's tables should have.
+type Tables struct {
+	VNIs          map[uint32]uint32
+	PortAddresses map[int][]netip.Addr // by interface, sorted
+	Ports         map[int]vrouter.Port
+	NextHops      map[vrouter.NextHop]struct{}
+	Routes        map[vrouter.RouteKey]Route
+	// Problems are desired rows that cannot be turned into table rows.
+	Problems map[string]string
+}
+
+// Compute returns the tables for these desired rows and interfaces. It depends
+// on nothing that happened before.
+func Compute(rows desired.Rows, attached map[string]Attachment, underlay Underlay) Tables {
+	t := Tables{
+		VNIs:          make(map[uint32]uint32, len(rows.VRFs)),
+		PortAddresses: make(map[int][]netip.Addr, len(attached)),
+		Ports:         make(map[int]vrouter.Port, len(attached)),
+		NextHops:      map[vrouter.NextHop]struct{}{},
+		Routes:        make(map[vrouter.RouteKey]Route, len(rows.Routes)),
+		Problems:      map[string]string{},
+	}
+	for key, why := range rows.Bad {
+		t.Problems[key] = why
+	}
+	for _, v := range rows.VRFs {
+		t.VNIs[v.VNI] = v.ID
+	}
+	for id, p := range rows.Ports {
+		if a, ok := attached[id]; ok {
+			t.addPort(p, a, underlay)
+		}
+	}
+	for key, r := range rows.Routes {
+		t.addRoute(key, r, rows, attached, underlay)
+	}
+	return t
+}
+
+func (t *Tables) addPort(p desired.Port, a Attachment, underlay Underlay) {
+	addresses := make([]netip.Addr, 0, len(p.Addresses))
+	for _, x := range p.Addresses {
+		addresses = append(addresses, x.Prefix.Addr())
+	}
+	slices.SortFunc(addresses, netip.Addr.Compare)
+	t.PortAddresses[a.Ifindex] = slices.Compact(addresses)
+	t.Ports[a.Ifindex] = vrouter.Port{
+		VRF:          p.VRF,
+		ID:           PortNumber(p.ID),
+		MAC:          p.MAC,
+		MTU:          PortMTU(p, underlay),
+		RedirectPeer: a.RedirectPeer,
+	}
+}
+
+// PortMTU is the MTU of a port's interface.
+func PortMTU(p desired.Port, underlay Underlay) int {
+	if p.MTU != 0 {
+		return p.MTU
+	}
+	return underlay.WorkloadMTU()
+}
+
+// PortNumber is the short form of a port's UUID that the kernel carries for
+// events. It is not a key: two ports may share one.
+func PortNumber(uuid string) uint32 {
+	if len(uuid) < 8 {
+		return 0
+	}
+	n, _ := strconv.ParseUint(uuid[len(uuid)-8:], 16, 32) // not hexadecimal: 0, which is only less telling
+	return uint32(n)
+}
+
+func (t *Tables) addRoute(key desired.RouteKey, r desired.Route, rows desired.Rows, attached map[string]Attachment, underlay Underlay) {
+	hop, problem := nextHop(r, rows, attached, underlay)
+	if problem != "" {
+		t.Problems[desired.RouteRow(key)] = problem
+	}
+	t.NextHops[hop] = struct{}{}
+	t.Routes[vrouter.RouteKey{VRF: key.VRF, Prefix: key.Prefix}] = Route{hop, r.MAC, r.Routed}
+}
+
+// nextHop says where a route leads. A place that is not known (yet) is a next
+// hop of its own kind: frames for it are dropped and counted as unresolved, and
+// do not follow a shorter prefix elsewhere.
+func nextHop(r desired.Route, rows desired.Rows, attached map[string]Attachment, underlay Underlay) (hop vrouter.NextHop, problem string) {
+	none := vrouter.NextHop{Kind: vrouter.NextHopNone}
+	switch {
+	case r.Gateway:
+		return vrouter.NextHop{Kind: vrouter.NextHopGateway}, ""
+	case r.Port != "":
+		a, plugged := attached[r.Port]
+		if _, bound := rows.Ports[r.Port]; !bound || !plugged {
+			return none, "" // waiting for the workload is not an error
+		}
+		return vrouter.NextHop{Kind: vrouter.NextHopPort, Ifindex: a.Ifindex}, ""
+	}
+	e, ok := rows.Endpoints[r.Host]
+	if !ok {
+		return none, fmt.Sprintf("tunnel endpoint of host %s is not known here", r.Host)
+	}
+	remote, ok := underlay.remote(e)
+	if !ok {
+		return none, fmt.Sprintf("host %s has no tunnel address of a family this host has: give both one", e.Name)
+	}
+	return vrouter.NextHop{Kind: vrouter.NextHopTunnel, VNI: r.VNI, Remote: remote}, ""
+}

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package datapath_test
+
+import (
+	"net/netip"
+	"reflect"
+	"testing"
+
+	"github.com/weft-network/weft/agent/datapath"
+	"github.com/weft-network/weft/agent/desired"
+	"github.com/weft-network/weft/vrouter"
+)
+
+var (
+	four, six = netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("2001:db8::2")
+	prefix    = netip.MustParsePrefix("10.0.0.5/32")
+	prefix6   = netip.MustParsePrefix("fd00::5/128")
+	mac       = [6]byte{2, 0, 0, 0, 0, 5}
+)
+
+// rowsOf is a world with one of everything; the other host has these addresses.
+func rowsOf(addresses ...netip.Addr) desired.Rows {
+	return desired.Rows{
+		VRFs:      map[uint32]desired.VRF{7: {ID: 7, VNI: 7}},
+		Endpoints: map[string]desired.Endpoint{"h2": {Host: "h2", Name: "far", Addresses: addresses}},
+		Ports: map[string]desired.Port{"p-00000001": {ID: "p-00000001", VRF: 7, MAC: mac, Addresses: []desired.Address{
+			{Prefix: netip.MustParsePrefix("fd00::9/64")}, {Prefix: netip.MustParsePrefix("10.0.0.9/24")},
+		}}},
+		Routes: map[desired.RouteKey]desired.Route{
+			{VRF: 7, Prefix: prefix}:                               {Host: "h2", VNI: 9, MAC: mac, Routed: true},
+			{VRF: 7, Prefix: netip.MustParsePrefix("10.0.0.1/32")}: {Gateway: true},
+			{VRF: 7, Prefix: prefix6}:                              {Port: "p-00000001", MAC: mac},
+		},
+		Bad: map[string]string{"route/x": "unreadable"},
+	}
+}
+
+func TestComputeWorld(t *testing.T) {
+	attached := map[string]datapath.Attachment{"p-00000001": {Ifindex: 4, RedirectPeer: true}, "not-bound": {Ifindex: 5}}
+	got := datapath.Compute(rowsOf(six, four), attached, datapath.Underlay{IPv4: true, MTU: 1500})
+	tunnel := vrouter.NextHop{Kind: vrouter.NextHopTunnel, VNI: 9, Remote: four}
+	gateway := vrouter.NextHop{Kind: vrouter.NextHopGateway}
+	local := vrouter.NextHop{Kind: vrouter.NextHopPort, Ifindex: 4}
+	want := datapath.Tables{
+		VNIs:          map[uint32]uint32{7: 7},
+		PortAddresses: map[int][]netip.Addr{4: {netip.MustParseAddr("10.0.0.9"), netip.MustParseAddr("fd00::9")}},
+		Ports:         map[int]vrouter.Port{4: {VRF: 7, ID: 1, MAC: mac, MTU: 1450, RedirectPeer: true}},
+		NextHops:      map[vrouter.NextHop]struct{}{tunnel: {}, gateway: {}, local: {}},
+		Routes: map[vrouter.RouteKey]datapath.Route{
+			{VRF: 7, Prefix: prefix}:                               {NextHop: tunnel, MAC: mac, Routed: true},
+			{VRF: 7, Prefix: netip.MustParsePrefix("10.0.0.1/32")}: {NextHop: gateway},
+			{VRF: 7, Prefix: prefix6}:                              {NextHop: local, MAC: mac},
+		},
+		Problems: map[string]string{"route/x": "unreadable"},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("tables\n%+v\nwant\n%+v", got, want)
+	}
+}
+
+// A tunnel takes the family that both ends have, IPv4 first; without one the
+// route is unresolved and says so. A port without interface is only unresolved.
+func TestComputeNextHop(t *testing.T) {
+	both := datapath.Underlay{IPv4: true, IPv6: true, MTU: 1500}
+	for _, w := range []struct {
+		name    string
+		remote  []netip.Addr
+		here    datapath.Underlay
+		want    netip.Addr
+		problem bool
+	}{
+		{"both have both", []netip.Addr{six, four}, both, four, false},
+		{"remote has IPv6", []netip.Addr{six}, both, six, false},
+		{"here is IPv6", []netip.Addr{four, six}, datapath.Underlay{IPv6: true, MTU: 1500}, six, false},
+		{"no common family", []netip.Addr{four}, datapath.Underlay{IPv6: true, MTU: 1500}, netip.Addr{}, true},
+	} {
+		got := datapath.Compute(rowsOf(w.remote...), nil, w.here)
+		hop := got.Routes[vrouter.RouteKey{VRF: 7, Prefix: prefix}].NextHop
+		_, problem := got.Problems[desired.RouteRow(desired.RouteKey{VRF: 7, Prefix: prefix})]
+		if hop.Remote != w.want || problem != w.problem || (hop.Kind == vrouter.NextHopNone) != w.problem {
+			t.Errorf("%s: next hop %+v, problem %v", w.name, hop, got.Problems)
+		}
+		local := got.Routes[vrouter.RouteKey{VRF: 7, Prefix: prefix6}].NextHop
+		if local.Kind != vrouter.NextHopNone || len(got.Ports) != 0 || got.Problems["route/7/fd00::5/128"] != "" {
+			t.Errorf("%s: route to a port without interface: %+v %v", w.name, local, got.Problems)
+		}
+	}
+}
+
+func TestWorkloadMTU(t *testing.T) {
+	for want, u := range map[int]datapath.Underlay{
+		1450: {IPv4: true, MTU: 1500}, 1430: {IPv4: true, IPv6: true, MTU: 1500}, 8930: {IPv6: true, MTU: 9000},
+	} {
+		if got := u.WorkloadMTU(); got != want {
+			t.Errorf("%+v: MTU %d, want %d", u, got, want)
+		}
+	}
+}

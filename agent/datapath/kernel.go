@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package datapath
+
+import (
+	"maps"
+	"math/rand/v2"
+
+	"github.com/weft-network/weft/reconcile"
+	"github.com/weft-network/weft/vrouter"
+)
+
+// Table is what is needed of one of the vRouter's tables.
+type Table[K comparable, V any] interface {
+	Put(K, V) error
+	Delete(K) error // absence is success
+	All() (map[K]V, error)
+}
+
+// Kernel is the vRouter's tables.
+type Kernel struct {
+	VNIs          Table[uint32, uint32]
+	PortAddresses Table[vrouter.PortAddress, struct{}]
+	Ports         Table[int, vrouter.Port]
+	NextHops      Table[uint32, vrouter.NextHop]
+	Routes        Table[vrouter.RouteKey, vrouter.Route]
+	// Forget drops the counts of an interface that is no longer a port.
+	Forget func(ifindex int) error
+}
+
+// KernelOf returns the tables of a loaded packet path.
+func KernelOf(d *vrouter.Datapath) Kernel {
+	return Kernel{
+		VNIs:          d.VNIs,
+		PortAddresses: d.PortAddresses,
+		Ports:         d.Ports,
+		NextHops:      d.NextHops,
+		Routes:        d.Routes,
+		Forget:        d.Forget,
+	}
+}
+
+// Memory is a Table in memory that fails like reconcile.Memory.
+type Memory[K comparable, V any] struct {
+	Rows   map[K]V
+	Faults *rand.Rand
+	// Check is called before each change, for tests of the order of changes.
+	Check func(key K, value V, deleted bool)
+}
+
+func (m *Memory[K, V]) fault() (before, after error) {
+	if m.Faults == nil || m.Faults.Float64() >= reconcile.FaultProbability {
+		return nil, nil
+	}
+	if m.Faults.IntN(2) == 0 {
+		return reconcile.ErrInjected, nil
+	}
+	return nil, reconcile.ErrInjected
+}
+
+// Put implements Table.
+func (m *Memory[K, V]) Put(key K, value V) error {
+	before, after := m.fault()
+	if before != nil {
+		return before
+	}
+	if m.Check != nil {
+		m.Check(key, value, false)
+	}
+	m.Rows[key] = value
+	return after
+}
+
+// Delete implements Table.
+func (m *Memory[K, V]) Delete(key K) error {
+	before, after := m.fault()
+	if before != nil {
+		return before
+	}
+	if m.Check != nil {
+		var none V
+		m.Check(key, none, true)
+	}
+	delete(m.Rows, key)
+	return after
+}
+
+// All implements Table.
+func (m *Memory[K, V]) All() (map[K]V, error) { return maps.Clone(m.Rows), nil }
+
+// MemoryKernel is the tables in memory.
+type MemoryKernel struct {
+	VNIs          *Memory[uint32, uint32]
+	PortAddresses *Memory[vrouter.PortAddress, struct{}]
+	Ports         *Memory[int, vrouter.Port]
+	NextHops      *Memory[uint32, vrouter.NextHop]
+	Routes        *Memory[vrouter.RouteKey, vrouter.Route]
+}
+
+// NewMemoryKernel returns empty tables; faults may be nil.
+func NewMemoryKernel(faults *rand.Rand) *MemoryKernel {
+	return &MemoryKernel{
+		VNIs:          &Memory[uint32, uint32]{Rows: map[uint32]uint32{}, Faults: faults},
+		PortAddresses: &Memory[vrouter.PortAddress, struct{}]{Rows: map[vrouter.PortAddress]struct{}{}, Faults: faults},
+		Ports:         &Memory[int, vrouter.Port]{Rows: map[int]vrouter.Port{}, Faults: faults},
+		NextHops:      &Memory[uint32, vrouter.NextHop]{Rows: map[uint32]vrouter.NextHop{}, Faults: faults},
+		Routes:        &Memory[vrouter.RouteKey, vrouter.Route]{Rows: map[vrouter.RouteKey]vrouter.Route{}, Faults: faults},
+	}
+}
+
+// Kernel returns the tables as the Programmer takes them.
+func (m *MemoryKernel) Kernel() Kernel {
+	return Kernel{m.VNIs, m.PortAddresses, m.Ports, m.NextHops, m.Routes, func(int) error { return nil }}
+}

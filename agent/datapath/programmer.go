@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package datapath
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/weft-network/weft/agent/desired"
+	"github.com/weft-network/weft/reconcile"
+	"github.com/weft-network/weft/vrouter"
+)
+
+// maxPasses bounds the passes over the tables in one round. Each pass does
+// something, and a chain of rows that wait for each other is five long; more
+// passes are only needed for more rows than a batch.
+const maxPasses = 64
+
+// Programmer keeps the vRouter's tables as computed. It belongs to one goroutine.
+type Programmer struct {
+	tables    Tables
+	vnis      *reconcile.Sync[uint32, uint32]
+	addresses *reconcile.Sync[int, []netip.Addr]
+	ports     *reconcile.Sync[int, vrouter.Port]
+	hops      *reconcile.Sync[vrouter.NextHop, struct{}]
+	routes    *reconcile.Sync[vrouter.RouteKey, Route]
+}
+
+// NewProgrammer returns a Programmer. Call Load before anything else.
+func NewProgrammer(k Kernel) *Programmer {
+	p := &Programmer{}
+	hopTarget := &nextHops{table: k.NextHops, ids: map[vrouter.NextHop][]uint32{}, words: map[uint32]vrouter.NextHop{}}
+	routeTarget := &routes{table: k.Routes, hops: hopTarget, uses: map[vrouter.RouteKey][]vrouter.NextHop{}, refs: map[vrouter.NextHop]int{}}
+	p.vnis = reconcile.New(plain[uint32, uint32]{k.VNIs}, reconcile.Options[uint32, uint32]{
+		Name: "vni", Compare: cmp.Compare[uint32], Equal: same[uint32],
+	})
+	p.addresses = reconcile.New(&addresses{table: k.PortAddresses, there: map[int]map[netip.Addr]bool{}}, reconcile.Options[int, []netip.Addr]{
+		Name: "addresses of interface", Compare: cmp.Compare[int], Equal: slices.Equal[[]netip.Addr],
+		Free: func(ifindex int) error {
+			return when(p.ports.MayHave(ifindex), "port on interface %d is not removed yet", ifindex)
+		},
+	})
+	p.ports = reconcile.New(ports{plain[int, vrouter.Port]{k.Ports}, k.Forget}, reconcile.Options[int, vrouter.Port]{
+		Name: "port on interface", Compare: cmp.Compare[int], Equal: same[vrouter.Port],
+		Ready: func(ifindex int, _ vrouter.Port) error {
+			st, wanted := p.addresses.Status(ifindex)
+			return when(!wanted || st.State != reconcile.Done, "addresses of interface %d are not programmed yet", ifindex)
+		},
+	})
+	p.hops = reconcile.New(hopTarget, reconcile.Options[vrouter.NextHop, struct{}]{
+		Name: "next hop", Compare: compareHops, Equal: same[struct{}],
+		Free: func(hop vrouter.NextHop) error {
+			return when(routeTarget.refs[hop] > 0, "%d routes still lead to next hop %+v", routeTarget.refs[hop], hop)
+		},
+	})
+	p.routes = reconcile.New(routeTarget, reconcile.Options[vrouter.RouteKey, Route]{
+		Name: "route", Compare: CompareRoutes, Equal: same[Route],
+		Ready: func(_ vrouter.RouteKey, r Route) error {
+			st, wanted := p.hops.Status(r.NextHop)
+			return when(!wanted || st.State != reconcile.Done, "next hop %+v is not programmed yet", r.NextHop)
+		},
+	})
+	return p
+}
+
+func same[V comparable](a, b V) bool { return a == b }
+
+// when returns an error if the condition holds.
+func when(condition bool, format string, args ...any) error {
+	if !condition {
+		return nil
+	}
+	return fmt.Errorf(format, args...)
+}
+
+func compareHops(a, b vrouter.NextHop) int {
+	return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Ifindex, b.Ifindex), cmp.Compare(a.VNI, b.VNI), a.Remote.Compare(b.Remote))
+}
+
+// CompareRoutes orders routes by VRF, family, address and length.
+func CompareRoutes(a, b vrouter.RouteKey) int {
+	return cmp.Or(cmp.Compare(a.VRF, b.VRF), a.Prefix.Addr().Compare(b.Prefix.Addr()), cmp.Compare(a.Prefix.Bits(), b.Prefix.Bits()))
+}
+
+// Load reads the kernel's tables, which an earlier run may have filled.
+func (p *Programmer) Load(ctx context.Context) error {
+	return errors.Join(
+		p.vnis.Load(ctx),
+		p.addresses.Load(ctx),
+		p.ports.Load(ctx),
+		p.hops.Load(ctx), // before routes, which are read as next hops
+		p.routes.Load(ctx),
+	)
+}
+
+// Want sets what the tables should have.
+func (p *Programmer) Want(t Tables) {
+	p.tables = t
+	p.vnis.Want(t.VNIs)
+	p.addresses.Want(t.PortAddresses)
+	p.ports.Want(t.Ports)
+	p.hops.Want(t.NextHops)
+	p.routes.Want(t.Routes)
+}
+
+// Sweep schedules the removal of everything that is in the tables and not
+// wanted. The tables are all ours; the caller vouches that what is wanted is
+// complete.
+func (p *Programmer) Sweep() {
+	p.vnis.Sweep()
+	p.addresses.Sweep()
+	p.ports.Sweep()
+	p.hops.Sweep()
+	p.routes.Sweep()
+}
+
+// Round does what is due and tells whether there is more that could be done at
+// once, because the context ended or there is very much.
+func (p *Programmer) Round(ctx context.Context, now time.Time) (more bool) {
+	for range maxPasses {
+		done := p.pass(ctx, now)
+		if ctx.Err() != nil {
+			return true
+		}
+		if done == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// pass goes over all tables once: first what frames will need, bottom up, then
+// what they no longer use, top down.
+func (p *Programmer) pass(ctx context.Context, now time.Time) (done int) {
+	done += p.vnis.Updates(ctx, now)
+	done += p.addresses.Updates(ctx, now)
+	done += p.ports.Updates(ctx, now)
+	done += p.hops.Updates(ctx, now)
+	done += p.routes.Updates(ctx, now)
+
+	done += p.routes.Deletes(ctx, now)
+	done += p.hops.Deletes(ctx, now)
+	done += p.ports.Deletes(ctx, now)
+	done += p.addresses.Deletes(ctx, now)
+	done += p.vnis.Deletes(ctx, now)
+	return done
+}
+
+// Settled tells whether the tables are as wanted.
+func (p *Programmer) Settled() bool {
+	return p.vnis.Settled() && p.addresses.Settled() && p.ports.Settled() && p.hops.Settled() && p.routes.Settled()
+}
+
+// NextAttempt returns when a failed row is due again; false if there is none.
+func (p *Programmer) NextAttempt() (time.Time, bool) {
+	var first time.Time
+	for _, next := range []func() (time.Time, bool){
+		p.vnis.NextAttempt, p.addresses.NextAttempt, p.ports.NextAttempt, p.hops.NextAttempt, p.routes.NextAttempt,
+	} {
+		if t, ok := next(); ok && (first.IsZero() || t.Before(first)) {
+			first = t
+		}
+	}
+	return first, !first.IsZero()
+}
+
+// explain turns a row's status into an error text; empty if it is done.
+func explain(st reconcile.Status, wanted bool) string {
+	switch {
+	case !wanted || st.State == reconcile.Done:
+		return ""
+	case st.Error != "":
+		return st.Error
+	}
+	return "not programmed yet"
+}
+
+// PortProblem says why a port's interface is not programmed; empty if it is.
+func (p *Programmer) PortProblem(a Attachment) string {
+	a1, ok1 := p.addresses.Status(a.Ifindex)
+	a2, ok2 := p.ports.Status(a.Ifindex)
+	if !ok2 {
+		return "not wanted"
+	}
+	return cmp.Or(explain(a1, ok1), explain(a2, ok2))
+}
+
+// InterfaceFree tells whether no table may refer to an interface any more.
+func (p *Programmer) InterfaceFree(ifindex int) bool {
+	return !p.ports.MayHave(ifindex) && !p.addresses.MayHave(ifindex) &&
+		!p.hops.MayHave(vrouter.NextHop{Kind: vrouter.NextHopPort, Ifindex: ifindex})
+}
+
+// Problems returns, by key, the desired rows that are not in the kernel and why.
+func (p *Programmer) Problems(rows desired.Rows, attached map[string]Attachment) map[string]string {
+	problems := map[string]string{}
+	for key, why := range p.tables.Problems {
+		problems[key] = why
+	}
+	if p.Settled() {
+		return problems
+	}
+	note := func(key, why string) {
+		if why != "" && problems[key] == "" {
+			problems[key] = why
+		}
+	}
+	for _, v := range rows.VRFs {
+		st, ok := p.vnis.Status(v.VNI)
+		note(desired.VRFRow(v.ID), explain(st, ok))
+	}
+	for id := range rows.Ports {
+		if a, ok := attached[id]; ok {
+			note(desired.PortRow(id), p.PortProblem(a))
+		}
+	}
+	for key := range rows.Routes {
+		st, ok := p.routes.Status(vrouter.RouteKey{VRF: key.VRF, Prefix: key.Prefix})
+		note(desired.RouteRow(key), explain(st, ok))
+	}
+	return problems
+}

@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package datapath
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/weft-network/weft/vrouter"
+)
+
+// plain is a table whose rows need no translation.
+type plain[K comparable, V any] struct{ table Table[K, V] }
+
+func (p plain[K, V]) Update(_ context.Context, key K, value V) error { return p.table.Put(key, value) }
+func (p plain[K, V]) Delete(_ context.Context, key K) error          { return p.table.Delete(key) }
+func (p plain[K, V]) Owned(context.Context) (map[K]V, error)         { return p.table.All() }
+
+// ports forgets the counts of an interface with its port, so that the next
+// port on an interface of that number starts from zero.
+type ports struct {
+	plain[int, vrouter.Port]
+	forget func(ifindex int) error
+}
+
+func (p ports) Delete(ctx context.Context, ifindex int) error {
+	return errors.Join(p.plain.Delete(ctx, ifindex), p.forget(ifindex))
+}
+
+// addresses treats all addresses of one interface as one row: the row is done
+// only when those that are not wanted are gone as well, and only then may the
+// port on that interface send.
+type addresses struct {
+	table Table[vrouter.PortAddress, struct{}]
+	there map[int]map[netip.Addr]bool // what may be in the kernel
+}
+
+func (a *addresses) Owned(context.Context) (map[int][]netip.Addr, error) {
+	all, err := a.table.All()
+	if err != nil {
+		return nil, err
+	}
+	a.there = map[int]map[netip.Addr]bool{}
+	rows := map[int][]netip.Addr{}
+	for k := range all {
+		a.note(k.Ifindex, k.Address)
+		rows[k.Ifindex] = append(rows[k.Ifindex], k.Address)
+	}
+	for _, list := range rows {
+		slices.SortFunc(list, netip.Addr.Compare)
+	}
+	return rows, nil
+}
+
+func (a *addresses) note(ifindex int, address netip.Addr) {
+	if a.there[ifindex] == nil {
+		a.there[ifindex] = map[netip.Addr]bool{}
+	}
+	a.there[ifindex][address] = true
+}
+
+func (a *addresses) Update(_ context.Context, ifindex int, want []netip.Addr) error {
+	var failed error
+	for _, x := range want {
+		a.note(ifindex, x)
+		failed = errors.Join(failed, a.table.Put(vrouter.PortAddress{Ifindex: ifindex, Address: x}, struct{}{}))
+	}
+	for x := range a.there[ifindex] {
+		if slices.Contains(want, x) {
+			continue
+		}
+		failed = errors.Join(failed, a.drop(ifindex, x))
+	}
+	return failed
+}
+
+func (a *addresses) drop(ifindex int, address netip.Addr) error {
+	err := a.table.Delete(vrouter.PortAddress{Ifindex: ifindex, Address: address})
+	if err == nil {
+		delete(a.there[ifindex], address)
+	}
+	return err
+}
+
+func (a *addresses) Delete(ctx context.Context, ifindex int) error {
+	err := a.Update(ctx, ifindex, nil)
+	if err == nil {
+		delete(a.there, ifindex)
+	}
+	return err
+}
+
+// nextHops gives each next hop an id. An id is not given again within a run:
+// a frame that is being forwarded may have read it from a route a moment ago,
+// and must not find another tenant's next hop under it.
+type nextHops struct {
+	table Table[uint32, vrouter.NextHop]
+	ids   map[vrouter.NextHop][]uint32 // more than one only if another agent left doubles
+	words map[uint32]vrouter.NextHop
+	last  uint32
+}
+
+// canonical keeps only the fields of the kind, so that equal means the same.
+func canonical(n vrouter.NextHop) vrouter.NextHop {
+	c := vrouter.NextHop{Kind: n.Kind}
+	switch n.Kind {
+	case vrouter.NextHopPort:
+		c.Ifindex = n.Ifindex
+	case vrouter.NextHopTunnel:
+		c.VNI, c.Remote = n.VNI, n.Remote
+	}
+	return c
+}
+
+func (n *nextHops) Owned(context.Context) (map[vrouter.NextHop]struct{}, error) {
+	all, err := n.table.All()
+	if err != nil {
+		return nil, err
+	}
+	n.ids, n.words, n.last = map[vrouter.NextHop][]uint32{}, map[uint32]vrouter.NextHop{}, 0
+	rows := map[vrouter.NextHop]struct{}{}
+	for id, hop := range all {
+		hop = canonical(hop)
+		n.ids[hop] = append(n.ids[hop], id)
+		n.words[id] = hop
+		n.last = max(n.last, id)
+		rows[hop] = struct{}{}
+	}
+	for _, ids := range n.ids {
+		slices.Sort(ids)
+	}
+	return rows, nil
+}
+
+func (n *nextHops) Update(_ context.Context, hop vrouter.NextHop, _ struct{}) error {
+	if len(n.ids[hop]) == 0 {
+		n.last = n.unused()
+		n.ids[hop] = []uint32{n.last}
+		n.words[n.last] = hop
+	}
+	return n.table.Put(n.ids[hop][0], hop)
+}
+
+// unused returns the id after the last one given, skipping, after a wrap
+// around, 0 and what is in use. The table holds far fewer than 2^32.
+func (n *nextHops) unused() uint32 {
+	for id := n.last + 1; ; id++ {
+		if _, used := n.words[id]; !used && id != 0 {
+			return id
+		}
+	}
+}
+
+func (n *nextHops) Delete(_ context.Context, hop vrouter.NextHop) error {
+	for _, id := range slices.Clone(n.ids[hop]) {
+		if err := n.table.Delete(id); err != nil {
+			return err
+		}
+		delete(n.words, id)
+		n.ids[hop] = n.ids[hop][1:]
+	}
+	delete(n.ids, hop)
+	return nil
+}
+
+// routes translates next hops to ids and knows which next hops the kernel's
+// routes may refer to.
+type routes struct {
+	table Table[vrouter.RouteKey, vrouter.Route]
+	hops  *nextHops
+	uses  map[vrouter.RouteKey][]vrouter.NextHop // two or more after a failed change
+	refs  map[vrouter.NextHop]int
+}
+
+// Owned must run after nextHops.Owned.
+func (r *routes) Owned(context.Context) (map[vrouter.RouteKey]Route, error) {
+	all, err := r.table.All()
+	if err != nil {
+		return nil, err
+	}
+	r.uses, r.refs = map[vrouter.RouteKey][]vrouter.NextHop{}, map[vrouter.NextHop]int{}
+	rows := make(map[vrouter.RouteKey]Route, len(all))
+	for k, v := range all {
+		hop, ok := r.hops.words[v.NextHop]
+		if !ok {
+			hop = vrouter.NextHop{Kind: unknownHop}
+		}
+		r.use(k, hop)
+		rows[k] = Route{hop, v.MAC, v.Routed}
+	}
+	return rows, nil
+}
+
+// unknownHop is the kind of a next hop that is read from a route and is not in
+// the table; it equals nothing that is wanted.
+const unknownHop = vrouter.NextHopKind(1 << 31)
+
+func (r *routes) use(key vrouter.RouteKey, hop vrouter.NextHop) {
+	if !slices.Contains(r.uses[key], hop) {
+		r.uses[key] = append(r.uses[key], hop)
+		r.refs[hop]++
+	}
+}
+
+// settle notes that the kernel's route now has only this next hop, or is gone.
+func (r *routes) settle(key vrouter.RouteKey, now ...vrouter.NextHop) {
+	for _, hop := range r.uses[key] {
+		if r.refs[hop]--; r.refs[hop] == 0 {
+			delete(r.refs, hop)
+		}
+	}
+	delete(r.uses, key)
+	for _, hop := range now {
+		r.use(key, hop)
+	}
+}
+
+func (r *routes) Update(_ context.Context, key vrouter.RouteKey, want Route) error {
+	ids := r.hops.ids[want.NextHop]
+	if len(ids) == 0 {
+		return fmt.Errorf("next hop %+v has no id", want.NextHop)
+	}
+	r.use(key, want.NextHop)
+	if err := r.table.Put(key, vrouter.Route{NextHop: ids[0], MAC: want.MAC, Routed: want.Routed}); err != nil {
+		return err
+	}
+	r.settle(key, want.NextHop)
+	return nil
+}
+
+func (r *routes) Delete(_ context.Context, key vrouter.RouteKey) error {
+	if err := r.table.Delete(key); err != nil {
+		return err
+	}
+	r.settle(key)
+	return nil
+}

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package desired
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/weft-network/weft/api/hoststream"
+	"google.golang.org/protobuf/proto"
+)
+
+// VRF is a network the host needs.
+type VRF struct {
+	ID, VNI uint32
+	Network string // UUID
+	Name    string // of the network, fully qualified
+}
+
+// Endpoint is a host that routes lead to.
+type Endpoint struct {
+	Host, Name string
+	Addresses  []netip.Addr
+}
+
+// Port is a port whose active binding is this host.
+type Port struct {
+	ID, Name  string
+	VRF       uint32
+	MAC       [6]byte
+	Addresses []Address
+	MTU       int // 0: the underlay's less the tunnel's cost
+	Binding   string
+}
+
+// Address is an address of a port with the gateway of its subnet.
+type Address struct {
+	Prefix  netip.Prefix // the address with the subnet's length
+	Gateway netip.Addr
+}
+
+// RouteKey names a route.
+type RouteKey struct {
+	VRF    uint32
+	Prefix netip.Prefix
+}
+
+// Route leads to a port of this host, to another host, or to the gateway:
+// exactly one of Port, Host and Gateway is set.
+type Route struct {
+	Port    string // UUID
+	Host    string // UUID
+	VNI     uint32 // with Host
+	Gateway bool
+	MAC     [6]byte
+	Routed  bool
+	Origin  string
+	Leaked  string
+}
+
+// Rows are the desired tables.
+type Rows struct {
+	VRFs      map[uint32]VRF
+	Endpoints map[string]Endpoint
+	Ports     map[string]Port
+	Routes    map[RouteKey]Route
+	// Bad are the keys of rows this build cannot read, with the reason.
+	Bad map[string]string
+}
+
+func newRows() Rows {
+	return Rows{
+		VRFs:      map[uint32]VRF{},
+		Endpoints: map[string]Endpoint{},
+		Ports:     map[string]Port{},
+		Routes:    map[RouteKey]Route{},
+		Bad:       map[string]string{},
+	}
+}
+
+// The keys of rows, as in hoststream.proto.
+
+// VRFRow is the key of a VRF's row.
+func VRFRow(vrf uint32) string { return fmt.Sprintf("vrf/%d", vrf) }
+
+// EndpointRow is the key of a tunnel endpoint's row.
+func EndpointRow(host string) string { return "tunnel-endpoint/" + host }
+
+// PortRow is the key of a port's row.
+func PortRow(port string) string { return "port/" + port }
+
+// RouteRow is the key of a route's row.
+func RouteRow(k RouteKey) string { return fmt.Sprintf("route/%d/%s", k.VRF, k.Prefix) }
+
+// put decodes a row. One that does not say what its key says is bad.
+func (r *Rows) put(key string, body []byte) {
+	r.remove(key)
+	var row hoststream.Row
+	if err := proto.Unmarshal(body, &row); err != nil {
+		r.Bad[key] = fmt.Sprintf("decode row: %v", err)
+		return
+	}
+	actual, err := r.insert(key, &row)
+	if err != nil {
+		r.Bad[key] = err.Error()
+	} else if actual != key {
+		r.Bad[key] = fmt.Sprintf("row says %s", actual)
+	}
+}
+
+// insert adds the row if it is good and has the expected key, which it returns.
+func (r *Rows) insert(key string, row *hoststream.Row) (string, error) {
+	switch b := row.Body.(type) {
+	case *hoststream.Row_Vrf:
+		v := b.Vrf
+		k := VRFRow(v.Vrf)
+		if k == key {
+			r.VRFs[v.Vrf] = VRF{ID: v.Vrf, VNI: v.Vni, Network: v.Network, Name: v.NetworkName}
+		}
+		return k, nil
+	case *hoststream.Row_TunnelEndpoint:
+		e, err := endpoint(b.TunnelEndpoint)
+		if err != nil {
+			return "", err
+		}
+		k := EndpointRow(e.Host)
+		if k == key {
+			r.Endpoints[e.Host] = e
+		}
+		return k, nil
+	case *hoststream.Row_Port:
+		p, err := port(b.Port)
+		if err != nil {
+			return "", err
+		}
+		k := PortRow(p.ID)
+		if k == key {
+			r.Ports[p.ID] = p
+		}
+		return k, nil
+	case *hoststream.Row_Route:
+		rk, v, err := route(b.Route)
+		if err != nil {
+			return "", err
+		}
+		k := RouteRow(rk)
+		if k == key {
+			r.Routes[rk] = v
+		}
+		return k, nil
+	}
+	return "", fmt.Errorf("row is of a kind this agent does not know: upgrade it")
+}
+
+// remove forgets a row by its key.
+func (r *Rows) remove(key string) {
+	delete(r.Bad, key)
+	var vrf uint32
+	var rest string
+	if n, _ := fmt.Sscanf(key, "vrf/%d", &vrf); n == 1 {
+		delete(r.VRFs, vrf)
+		return
+	}
+	if n, _ := fmt.Sscanf(key, "route/%d/%s", &vrf, &rest); n == 2 {
+		if p, err := netip.ParsePrefix(rest); err == nil {
+			delete(r.Routes, RouteKey{vrf, p})
+		}
+		return
+	}
+	if n, _ := fmt.Sscanf(key, "port/%s", &rest); n == 1 {
+		delete(r.Ports, rest)
+		return
+	}
+	if n, _ := fmt.Sscanf(key, "tunnel-endpoint/%s", &rest); n == 1 {
+		delete(r.Endpoints, rest)
+	}
+}
+
+func endpoint(m *hoststream.TunnelEndpoint) (Endpoint, error) {
+	e := Endpoint{Host: m.Host, Name: m.HostName}
+	for _, raw := range m.Addresses {
+		a, ok := netip.AddrFromSlice(raw)
+		if !ok {
+			return e, fmt.Errorf("tunnel endpoint %s: address of %d bytes", m.HostName, len(raw))
+		}
+		e.Addresses = append(e.Addresses, a.Unmap())
+	}
+	return e, nil
+}
+
+func mac(raw []byte) ([6]byte, error) {
+	if len(raw) != 6 {
+		return [6]byte{}, fmt.Errorf("MAC of %d bytes", len(raw))
+	}
+	return [6]byte(raw), nil
+}
+
+func port(m *hoststream.Port) (Port, error) {
+	p := Port{ID: m.Port, Name: m.PortName, VRF: m.Vrf, MTU: int(m.Mtu), Binding: m.Binding}
+	var err error
+	if p.MAC, err = mac(m.Mac); err != nil {
+		return p, fmt.Errorf("port %s: %w", m.PortName, err)
+	}
+	for _, a := range m.Addresses {
+		ip, ok := netip.AddrFromSlice(a.Ip)
+		if !ok || int(a.PrefixLength) > ip.BitLen() {
+			return p, fmt.Errorf("port %s: address of %d bytes with prefix length %d", m.PortName, len(a.Ip), a.PrefixLength)
+		}
+		gateway, _ := netip.AddrFromSlice(a.Gateway) // none is allowed
+		p.Addresses = append(p.Addresses, Address{netip.PrefixFrom(ip, int(a.PrefixLength)), gateway})
+	}
+	return p, nil
+}
+
+func route(m *hoststream.Route) (RouteKey, Route, error) {
+	address, ok := netip.AddrFromSlice(m.PrefixAddress)
+	prefix := netip.PrefixFrom(address, int(m.PrefixLength))
+	if !ok || !prefix.IsValid() || prefix != prefix.Masked() {
+		return RouteKey{}, Route{}, fmt.Errorf("route of VRF %d: %d bytes with prefix length %d are not a prefix", m.Vrf, len(m.PrefixAddress), m.PrefixLength)
+	}
+	key := RouteKey{m.Vrf, prefix}
+	r := Route{Routed: m.Routed, Origin: m.Origin, Leaked: m.LeakedBy}
+	switch n := m.NextHop.(type) {
+	case *hoststream.Route_Port:
+		r.Port = n.Port
+	case *hoststream.Route_Remote:
+		r.Host, r.VNI = n.Remote.Host, n.Remote.Vni
+	case *hoststream.Route_Gateway:
+		r.Gateway = true
+		return key, r, nil
+	default:
+		return key, r, fmt.Errorf("route %v of VRF %d: next hop is of a kind this agent does not know: upgrade it", prefix, m.Vrf)
+	}
+	var err error
+	if r.MAC, err = mac(m.Mac); err != nil {
+		return key, r, fmt.Errorf("route %v of VRF %d: %w", prefix, m.Vrf, err)
+	}
+	return key, r, nil
+}

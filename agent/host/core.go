@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package host
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/weft-network/weft/agent/datapath"
+	"github.com/weft-network/weft/agent/desired"
+	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/api/hoststream"
+)
+
+// maxRowErrors bounds the errors of one Ack, so that a full table does not
+// become a message as large as the table. What was left out is counted.
+const maxRowErrors = 1000
+
+// Plug is a port's interface on this host, or why there is none.
+type Plug struct {
+	Interface string
+	datapath.Attachment
+	Failure string // not empty: there is no interface
+}
+
+// Core is the state of a host. It has no goroutine, clock or lock.
+type Core struct {
+	want       *desired.Table
+	plugs      map[string]Plug
+	underlay   datapath.Underlay
+	programmer *datapath.Programmer
+	started    bool // the plugs of an earlier run are known
+	stale      bool // something changed since the tables were computed
+	swept      bool
+	busy       bool // rows are left that were not tried yet
+	// sequence of the last delta applied in the present stream; 0: none
+	sequence uint64
+}
+
+// NewCore returns the state that starts with these desired rows. The
+// programmer must be loaded.
+func NewCore(want *desired.Table, underlay datapath.Underlay, programmer *datapath.Programmer) *Core {
+	return &Core{want: want, plugs: map[string]Plug{}, underlay: underlay, programmer: programmer, stale: true}
+}
+
+// Open begins a stream: it returns the Hello. Sequences count anew.
+func (c *Core) Open(agentVersion, kernel string) *hoststream.Hello {
+	c.sequence = 0
+	v := c.want.Version()
+	return &hoststream.Hello{
+		Version:      &hoststream.Version{Epoch: v.Epoch, Revision: v.Revision},
+		Have:         c.want.Hashes(),
+		AgentVersion: agentVersion,
+		Kernel:       kernel,
+	}
+}
+
+// Apply takes a delta; desired.ErrOlder if it is of an older version.
+func (c *Core) Apply(d *hoststream.Delta) error {
+	if err := c.want.Apply(d); err != nil {
+		return err
+	}
+	c.sequence = d.Sequence
+	c.stale = true
+	return nil
+}
+
+// SetPlug says what is known of a port's interface.
+func (c *Core) SetPlug(port string, p Plug) {
+	if c.plugs[port] != p {
+		c.plugs[port] = p
+		c.stale = true
+	}
+}
+
+// DropPlug says that a port has no interface here.
+func (c *Core) DropPlug(port string) {
+	if _, ok := c.plugs[port]; ok {
+		delete(c.plugs, port)
+		c.stale = true
+	}
+}
+
+// attached returns the ports that have an interface.
+func (c *Core) attached() map[string]datapath.Attachment {
+	a := make(map[string]datapath.Attachment, len(c.plugs))
+	for port, p := range c.plugs {
+		if p.Failure == "" {
+			a[port] = p.Attachment
+		}
+	}
+	return a
+}
+
+// Start lets rounds begin. Before the plugs of an earlier run are known they
+// would take the routes to them away.
+func (c *Core) Start() { c.started = true }
+
+// Round brings the tables closer to what is wanted and tells whether more
+// could be done at once.
+func (c *Core) Round(ctx context.Context, now time.Time) (more bool) {
+	if !c.started {
+		return false
+	}
+	if c.stale {
+		c.programmer.Want(datapath.Compute(c.want.Rows, c.attached(), c.underlay))
+		c.stale = false
+	}
+	if c.want.InSync() && !c.swept {
+		// Once is enough: from here on every row in the kernel is one that this
+		// process put there or found wanted.
+		c.programmer.Sweep()
+		c.swept = true
+	}
+	c.busy = c.programmer.Round(ctx, now)
+	return c.busy
+}
+
+// Tried tells whether everything that is wanted has been tried: what is not in
+// the kernel now has a reason.
+func (c *Core) Tried() bool { return c.started && !c.stale && !c.busy }
+
+// NextAttempt returns when something that failed is due again.
+func (c *Core) NextAttempt() (time.Time, bool) { return c.programmer.NextAttempt() }
+
+// InSync tells whether a controller has delivered everything once.
+func (c *Core) InSync() bool { return c.want.InSync() }
+
+// Ack acknowledges the last delta of the stream with all rows that are not in
+// the kernel; nil before the first delta.
+func (c *Core) Ack() *hoststream.Ack {
+	if c.sequence == 0 {
+		return nil
+	}
+	v := c.want.Version()
+	ack := &hoststream.Ack{
+		Sequence: c.sequence,
+		Version:  &hoststream.Version{Epoch: v.Epoch, Revision: v.Revision},
+	}
+	problems := c.Problems()
+	for i, key := range slices.Sorted(maps.Keys(problems)) {
+		if i == maxRowErrors {
+			more := fmt.Sprintf("and %d more rows that are not in the kernel", len(problems)-maxRowErrors)
+			ack.Errors = append(ack.Errors, &hoststream.RowError{Key: key, Error: more})
+			break
+		}
+		ack.Errors = append(ack.Errors, &hoststream.RowError{Key: key, Error: problems[key]})
+	}
+	return ack
+}
+
+// Problems returns, by key, the desired rows that are not in the kernel.
+func (c *Core) Problems() map[string]string {
+	return c.programmer.Problems(c.want.Rows, c.attached())
+}
+
+// Report says how each port of this host is, ordered by UUID.
+func (c *Core) Report() *hoststream.Report {
+	r := &hoststream.Report{}
+	for _, id := range slices.Sorted(maps.Keys(c.want.Ports)) {
+		state, message := c.PortState(id)
+		r.Ports = append(r.Ports, &hoststream.PortReport{
+			Port: id, State: string(state), Message: message, Interface: c.plugs[id].Interface,
+		})
+	}
+	for _, id := range slices.Sorted(maps.Keys(c.plugs)) {
+		if _, bound := c.want.Ports[id]; !bound && c.want.InSync() {
+			r.Warnings = append(r.Warnings, fmt.Sprintf("port %s is plugged on interface %s but not bound to this host: its traffic is stopped", id, c.plugs[id].Interface))
+		}
+	}
+	return r
+}
+
+// PortState returns how far a port of this host has come and why not further.
+func (c *Core) PortState(id string) (api.PortState, string) {
+	p, plugged := c.plugs[id]
+	switch {
+	case !plugged:
+		return api.PortWaiting, ""
+	case p.Failure != "":
+		return api.PortFailed, p.Failure
+	}
+	if why := c.programmer.PortProblem(p.Attachment); why != "" {
+		return api.PortFailed, why
+	}
+	return api.PortUp, ""
+}
+
+// Port returns a port that is bound here, by UUID or fully qualified name.
+func (c *Core) Port(ref string) (desired.Port, bool) { return c.want.FindPort(ref) }
+
+// Reachable returns why traffic for a plugged port does not flow yet: its own
+// rows, or the local routes to it, are not in the kernel. Empty if it does.
+func (c *Core) Reachable(id string) string {
+	if state, why := c.PortState(id); state != api.PortUp {
+		return fmt.Sprintf("%s %s", state, why)
+	}
+	problems := c.Problems()
+	for key, r := range c.want.Routes {
+		if r.Port != id {
+			continue
+		}
+		if why := problems[desired.RouteRow(key)]; why != "" {
+			return why
+		}
+	}
+	return ""
+}
+
+// Free tells whether no table refers to an interface any more.
+func (c *Core) Free(ifindex int) bool { return !c.stale && c.programmer.InterfaceFree(ifindex) }
+
+// Underlay returns what this host has for tunnels.
+func (c *Core) Underlay() datapath.Underlay { return c.underlay }
+
+// Plugs returns the ports' interfaces.
+func (c *Core) Plugs() map[string]Plug { return maps.Clone(c.plugs) }
+
+// Rows returns the desired rows, which the caller must not change.
+func (c *Core) Rows() desired.Rows { return c.want.Rows }
+
+// Keys returns the keys of the desired rows, ordered.
+func (c *Core) Keys() []string { return c.want.Keys() }
+
+// Encode returns the desired rows as a file.
+func (c *Core) Encode() ([]byte, error) { return c.want.Encode() }

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package join makes a host known to the controllers once and keeps what it
+// got: a certified key, whom to trust, and where the streams are.
+package join
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/hex"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/weft-network/weft/api"
+)
+
+const (
+	// timeout bounds one request to join.
+	timeout = 10 * time.Second
+	// maxAnswer bounds the answer: two certificates and some names.
+	maxAnswer = 1 << 20
+)
+
+// Request says who joins where.
+type Request struct {
+	Name       string
+	Controller string // https://HOST:PORT
+	Token      string // weft1.<id>.<secret>.<hash of the CA>
+	Addresses  []netip.Addr
+	MTU        int
+}
+
+// Join makes a key, has it certified, and returns the identity to keep. The
+// key never leaves the host.
+func Join(ctx context.Context, r Request) (Identity, error) {
+	pin, err := pinOf(r.Token)
+	if err != nil {
+		return Identity{}, fmt.Errorf("join as host %s: %w", r.Name, err)
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return Identity{}, fmt.Errorf("make the host's key: %w", err)
+	}
+	keyPEM, csr, err := encode(key, r.Name)
+	if err != nil {
+		return Identity{}, fmt.Errorf("make the host's certificate request: %w", err)
+	}
+	answer, err := ask(ctx, r, pin, csr)
+	if err != nil {
+		return Identity{}, fmt.Errorf("join as host %s at %s: %w", r.Name, r.Controller, err)
+	}
+	if len(answer.Streams) == 0 {
+		return Identity{}, fmt.Errorf("join as host %s at %s: the controller names no stream address: check its --stream-advertise", r.Name, r.Controller)
+	}
+	ca, err := certificate([]byte(answer.CA))
+	if err != nil || !pin.matches(ca) {
+		return Identity{}, fmt.Errorf("join as host %s: the answer's CA is not the one the token names", r.Name)
+	}
+	id := Identity{Host: answer.Host, Streams: answer.Streams, key: keyPEM, certificate: []byte(answer.Certificate), ca: []byte(answer.CA)}
+	if _, err := id.TLS(); err != nil {
+		return Identity{}, fmt.Errorf("join as host %s: %w", r.Name, err)
+	}
+	return id, nil
+}
+
+func encode(key *ecdsa.PrivateKey, name string) (keyPEM []byte, csr string, err error) {
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, "", err
+	}
+	template := &x509.CertificateRequest{Subject: pkix.Name{CommonName: name}}
+	request, err := x509.CreateCertificateRequest(rand.Reader, template, key)
+	if err != nil {
+		return nil, "", err
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}),
+		string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: request})), nil
+}
+
+// pin is the SHA-256 of the CA's certificate, the last part of a token.
+type pin []byte
+
+func pinOf(token string) (pin, error) {
+	parts := strings.Split(strings.TrimSpace(token), ".")
+	if len(parts) != 4 || parts[0] != "weft1" {
+		return nil, errors.New("the token is not of the form weft1.<id>.<secret>.<hash>: make one with `weft token create --role join`")
+	}
+	sum, err := hex.DecodeString(parts[3])
+	if err != nil || len(sum) != sha256.Size {
+		return nil, errors.New("the last part of the token is not a SHA-256 hash: was it cut?")
+	}
+	return sum, nil
+}
+
+func (p pin) matches(c *x509.Certificate) bool {
+	sum := sha256.Sum256(c.Raw)
+	return subtle.ConstantTimeCompare(sum[:], p) == 1
+}
+
+// verify accepts a chain that ends in the pinned CA and is for this name or
+// address. (The connection's own ServerName is empty for an address.)
+func (p pin) verify(state tls.ConnectionState, name string) error {
+	roots, between := x509.NewCertPool(), x509.NewCertPool()
+	found := false
+	for _, c := range state.PeerCertificates {
+		if p.matches(c) {
+			roots.AddCert(c)
+			found = true
+		} else {
+			between.AddCert(c)
+		}
+	}
+	if !found {
+		return errors.New("the controller does not show the CA that the token names: is it the right controller, and does the token belong to it?")
+	}
+	_, err := state.PeerCertificates[0].Verify(x509.VerifyOptions{
+		Roots: roots, Intermediates: between, DNSName: name,
+	})
+	return err
+}
+
+func ask(ctx context.Context, r Request, p pin, csr string) (answer api.JoinResponse, err error) {
+	body, err := json.Marshal(api.JoinRequest{Name: r.Name, TunnelAddresses: r.Addresses, UnderlayMTU: r.MTU, CSR: csr})
+	if err != nil {
+		return answer, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	q, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimRight(r.Controller, "/")+"/v1/hosts/join", bytes.NewReader(body))
+	if err != nil {
+		return answer, err
+	}
+	if q.URL.Scheme != "https" {
+		return answer, errors.New("the controller's URL must begin with https://")
+	}
+	q.Header.Set("Content-Type", "application/json")
+	q.Header.Set("Authorization", "Bearer "+strings.TrimSpace(r.Token))
+	// The library's check is replaced by the pin's, which is stricter: exactly
+	// one CA, named by whoever gave us the token.
+	c := http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{
+		MinVersion: tls.VersionTLS13, InsecureSkipVerify: true,
+		VerifyConnection: func(state tls.ConnectionState) error { return p.verify(state, q.URL.Hostname()) },
+	}}}
+	reply, err := c.Do(q)
+	if err != nil {
+		return answer, err
+	}
+	defer reply.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(reply.Body, maxAnswer))
+	if err != nil {
+		return answer, err
+	}
+	if reply.StatusCode/100 != 2 {
+		e := &api.Error{}
+		if json.Unmarshal(data, e) == nil && e.Message != "" {
+			return answer, e
+		}
+		return answer, fmt.Errorf("status %s", reply.Status)
+	}
+	err = json.Unmarshal(data, &answer)
+	return answer, err
+}

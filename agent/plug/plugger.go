@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plug
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/weft-network/weft/agent/datapath"
+	"github.com/weft-network/weft/agent/desired"
+	"github.com/weft-network/weft/agent/host"
+	"github.com/weft-network/weft/agent/link"
+	"github.com/weft-network/weft/api"
+)
+
+// Links makes and removes interfaces; link.Driver is the real one.
+type Links interface {
+	Ensure(port string, place link.Place, s link.Settings) (link.Found, error)
+	Find(port string, place link.Place) (link.Found, error) // link.ErrGone if not there
+	Release(port string, place link.Place) error
+	Owned() (map[string]string, error)
+	RemoveOwned(name string) error
+}
+
+// Hooks is where the packet path is attached.
+type Hooks interface {
+	Attached() ([]int, error)
+	Detach(ifindex int) error
+}
+
+// Plugger connects workloads. Its methods may be called from several
+// goroutines; work on one port is done one at a time.
+type Plugger struct {
+	loop    *host.Loop
+	links   Links
+	hooks   Hooks
+	records Records
+	keep    map[int]bool // interfaces that are not ports' and keep their hook
+	log     *slog.Logger
+
+	mu sync.Mutex // guards what follows
+	// plugs is by port UUID; busy are those somebody works on.
+	plugs map[string]*Record
+	found map[string]int // interface index
+	busy  map[string]chan struct{}
+}
+
+// New returns a Plugger. keep are interfaces whose hook is not a port's.
+func New(loop *host.Loop, links Links, hooks Hooks, records Records, keep []int, log *slog.Logger) *Plugger {
+	p := &Plugger{
+		loop: loop, links: links, hooks: hooks, records: records, log: log, keep: map[int]bool{},
+		plugs: map[string]*Record{}, found: map[string]int{}, busy: map[string]chan struct{}{},
+	}
+	for _, i := range keep {
+		p.keep[i] = true
+	}
+	return p
+}
+
+// claim waits until nobody works on the port and returns what ends the claim.
+func (p *Plugger) claim(ctx context.Context, port string) (release func(), err error) {
+	for {
+		p.mu.Lock()
+		other, taken := p.busy[port]
+		if !taken {
+			mine := make(chan struct{})
+			p.busy[port] = mine
+			p.mu.Unlock()
+			return func() {
+				p.mu.Lock()
+				delete(p.busy, port)
+				p.mu.Unlock()
+				close(mine)
+			}, nil
+		}
+		p.mu.Unlock()
+		select {
+		case <-other:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+func (p *Plugger) record(port string) (Record, int, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	rec, ok := p.plugs[port]
+	if !ok {
+		return Record{}, 0, false
+	}
+	return *rec, p.found[port], true
+}
+
+func (p *Plugger) remember(rec Record) error {
+	if err := p.records.Save(rec); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.plugs[rec.Port] = &rec
+	return nil
+}
+
+func (p *Plugger) forget(port string) error {
+	if err := p.records.Remove(port); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.plugs, port)
+	delete(p.found, port)
+	return nil
+}
+
+// holder returns another port that has an existing interface.
+func (p *Plugger) holder(port, name string) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for other, rec := range p.plugs {
+		if other != port && name != "" && rec.Place.Interface == name {
+			return other
+		}
+	}
+	return ""
+}
+
+// Plug connects a workload to a port and returns when its traffic flows. It
+// waits for the port to be bound to this host. Doing it again is success.
+func (p *Plugger) Plug(ctx context.Context, r Request) (Answer, error) {
+	if err := r.normalize(); err != nil {
+		return Answer{}, err
+	}
+	wait := r.timeout()
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	var row desired.Port
+	var underlay datapath.Underlay
+	err := p.loop.Wait(ctx, func(c *host.Core) (ok bool) {
+		row, ok = c.Port(r.Port)
+		underlay = c.Underlay()
+		return ok
+	})
+	if errors.Is(err, context.DeadlineExceeded) {
+		return Answer{}, notBound(r.Port, wait)
+	}
+	if err != nil {
+		return Answer{}, failed("plug", r.Port, err)
+	}
+	release, err := p.claim(ctx, row.ID)
+	if err != nil {
+		return Answer{}, failed("plug", r.Port, err)
+	}
+	defer release()
+	settings := settingsOf(row, underlay)
+	f, err := p.connect(ctx, row, r.Place, settings)
+	if err != nil {
+		return Answer{}, failed("plug", r.Port, err)
+	}
+	if err := p.programmed(ctx, row.ID); err != nil {
+		return Answer{}, err
+	}
+	return answer(row, r.Place, f, settings), nil
+}
+
+// connect makes the interface and tells the host of it.
+func (p *Plugger) connect(ctx context.Context, row desired.Port, place link.Place, s link.Settings) (link.Found, error) {
+	if other := p.holder(row.ID, place.Interface); other != "" {
+		return link.Found{}, inUse(row.Name, place.Interface, other)
+	}
+	old, _, plugged := p.record(row.ID)
+	if plugged && old.Place != place && !old.adopted {
+		if err := p.disconnect(ctx, old); err != nil {
+			return link.Found{}, err
+		}
+	}
+	if err := p.remember(Record{Port: row.ID, Name: row.Name, Place: place}); err != nil {
+		return link.Found{}, err
+	}
+	f, err := p.links.Ensure(row.ID, place, s)
+	if err != nil {
+		// The record stays: the port is shown as failed, and unplug cleans up.
+		failure := host.Plug{Failure: err.Error()}
+		_ = p.loop.Do(ctx, func(c *host.Core) { c.SetPlug(row.ID, failure) }) // the first error matters
+		return link.Found{}, err
+	}
+	return f, p.announce(ctx, row.ID, f)
+}
+
+func (p *Plugger) announce(ctx context.Context, port string, f link.Found) error {
+	p.mu.Lock()
+	p.found[port] = f.Ifindex
+	p.mu.Unlock()
+	return p.loop.Do(ctx, func(c *host.Core) { c.SetPlug(port, plugOf(f)) })
+}
+
+func plugOf(f link.Found) host.Plug {
+	return host.Plug{
+		Interface:  f.Name,
+		Attachment: datapath.Attachment{Ifindex: f.Ifindex, RedirectPeer: f.RedirectPeer},
+	}
+}
+
+// programmed waits until the port's traffic flows.
+func (p *Plugger) programmed(ctx context.Context, port string) error {
+	why := "not tried yet"
+	err := p.loop.Wait(ctx, func(c *host.Core) bool {
+		if _, bound := c.Port(port); !bound {
+			why = "its binding to this host went away meanwhile"
+			return false
+		}
+		why = c.Reachable(port)
+		return why == ""
+	})
+	if errors.Is(err, context.DeadlineExceeded) {
+		return notProgrammed(port, why)
+	}
+	return err
+}
+
+func settingsOf(row desired.Port, underlay datapath.Underlay) link.Settings {
+	s := link.Settings{MAC: row.MAC, MTU: datapath.PortMTU(row, underlay)}
+	for _, a := range row.Addresses {
+		s.Addresses = append(s.Addresses, link.Address{Prefix: a.Prefix, Gateway: a.Gateway})
+	}
+	return s
+}
+
+// freeTimeout bounds the wait for the tables to let go of an interface before
+// it is removed. They retry without it; removing first only costs drops that
+// are counted.
+const freeTimeout = 5 * time.Second
+
+// disconnect stops a port's traffic and undoes its interface.
+func (p *Plugger) disconnect(ctx context.Context, rec Record) error {
+	_, ifindex, _ := p.record(rec.Port)
+	if err := p.loop.Do(ctx, func(c *host.Core) { c.DropPlug(rec.Port) }); err != nil {
+		return err
+	}
+	if ifindex != 0 {
+		limited, cancel := context.WithTimeout(ctx, freeTimeout)
+		defer cancel()
+		err := p.loop.Wait(limited, func(c *host.Core) bool { return c.Free(ifindex) })
+		if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+			return err
+		}
+	}
+	if err := p.links.Release(rec.Port, rec.Place); err != nil {
+		return err
+	}
+	if ifindex != 0 { // also when the interface has gone by itself
+		if err := p.hooks.Detach(ifindex); err != nil {
+			return err
+		}
+	}
+	return p.forget(rec.Port)
+}
+
+// unplugTimeout bounds one unplug, which waits for no controller.
+const unplugTimeout = 20 * time.Second
+
+// Unplug disconnects a port. One that is not plugged is success.
+func (p *Plugger) Unplug(ctx context.Context, ref string) error {
+	if ref == "" {
+		return api.Errorf(api.CodeInvalid, "unplug: port is required: give its UUID or fully qualified name")
+	}
+	ctx, cancel := context.WithTimeout(ctx, unplugTimeout)
+	defer cancel()
+	port, known := p.resolve(ref)
+	if !known {
+		return nil
+	}
+	release, err := p.claim(ctx, port)
+	if err != nil {
+		return failed("unplug", ref, err)
+	}
+	defer release()
+	rec, _, plugged := p.record(port)
+	if !plugged {
+		return nil
+	}
+	if err := p.disconnect(ctx, rec); err != nil {
+		return failed("unplug", ref, err)
+	}
+	return nil
+}
+
+// resolve finds a plugged port by UUID or name.
+func (p *Plugger) resolve(ref string) (string, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for port, rec := range p.plugs {
+		if port == ref || rec.Name == ref {
+			return port, true
+		}
+	}
+	return "", false
+}

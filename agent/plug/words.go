@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plug
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/weft-network/weft/agent/link"
+	"github.com/weft-network/weft/api"
+)
+
+// SocketName is the name of the socket in the run directory.
+const SocketName = "agent.sock"
+
+// Request asks to plug (or, with Port alone, to unplug) a port.
+type Request struct {
+	Port string `json:"port"` // UUID or fully qualified name
+	link.Place
+	// TimeoutSeconds bounds the wait for the port and its rows; 0 means DefaultTimeout.
+	TimeoutSeconds int `json:"timeoutSeconds,omitempty"`
+}
+
+// Bounds of the wait of one request.
+const (
+	// DefaultTimeout is longer than a reconnect to another controller.
+	DefaultTimeout = 30 * time.Second
+	// MaxTimeout keeps forgotten requests from piling up.
+	MaxTimeout = 5 * time.Minute
+)
+
+// DefaultIfname is the name of a workload's interface where none is given.
+const DefaultIfname = "eth0"
+
+// Answer describes a plugged port.
+type Answer struct {
+	Port      string   `json:"port"`
+	Name      string   `json:"name"`
+	Interface string   `json:"interface"` // on the host
+	Ifname    string   `json:"ifname,omitempty"`
+	MAC       string   `json:"mac"`
+	Addresses []string `json:"addresses"` // with the subnet's prefix length
+	Gateways  []string `json:"gateways,omitempty"`
+	MTU       int      `json:"mtu"`
+	VRF       uint32   `json:"vrf"`
+}
+
+// Listed is a port of this host, plugged or bound.
+type Listed struct {
+	Port      string   `json:"port"`
+	Name      string   `json:"name,omitempty"`
+	State     string   `json:"state"`
+	Message   string   `json:"message,omitempty"`
+	Interface string   `json:"interface,omitempty"`
+	Netns     string   `json:"netns,omitempty"`
+	VRF       uint32   `json:"vrf,omitempty"`
+	MAC       string   `json:"mac,omitempty"`
+	Addresses []string `json:"addresses,omitempty"`
+}
+
+// PortList is the answer to GET /v1/ports.
+type PortList struct {
+	Items []Listed `json:"items"`
+}
+
+// maxIfname is the longest name Linux gives an interface (IFNAMSIZ less its end).
+const maxIfname = 15
+
+// normalize fills in defaults and says what is wrong with a request to plug.
+func (r *Request) normalize() error {
+	switch {
+	case r.Port == "":
+		return api.Errorf(api.CodeInvalid, "plug: port is required: give its UUID or fully qualified name")
+	case (r.Netns == "") == (r.Interface == ""):
+		return api.Errorf(api.CodeInvalid, "plug port %s: give either a network namespace or an existing interface", r.Port)
+	case r.Interface != "" && r.Ifname != "":
+		return api.Errorf(api.CodeInvalid, "plug port %s: ifname is for network namespaces; an existing interface keeps its name", r.Port)
+	}
+	if r.Netns != "" && r.Ifname == "" {
+		r.Ifname = DefaultIfname
+	}
+	if len(r.Ifname) > maxIfname || len(r.Interface) > maxIfname {
+		return api.Errorf(api.CodeInvalid, "plug port %s: names of interfaces have at most %d bytes", r.Port, maxIfname)
+	}
+	return nil
+}
+
+func (r *Request) timeout() time.Duration {
+	if r.TimeoutSeconds <= 0 {
+		return DefaultTimeout
+	}
+	return min(time.Duration(r.TimeoutSeconds)*time.Second, MaxTimeout)
+}
+
+// notBound is the refusal of a port that is no business of this host.
+func notBound(ref string, waited time.Duration) error {
+	return api.Errorf(api.CodeNotFound, "plug port %s: it is not bound to this host (waited %v): create a binding of the port to this host, active, and see that the agent is connected", ref, waited).
+		About(api.KindPort, ref, "")
+}
+
+func notProgrammed(ref, why string) error {
+	return api.Errorf(api.CodeTimeout, "plug port %s: its rows are not in the kernel yet: %s", ref, why).About(api.KindPort, ref, "")
+}
+
+func inUse(ref, name, by string) error {
+	return api.Errorf(api.CodeConflict, "plug port %s: interface %s belongs to port %s: unplug that first", ref, name, by).About(api.KindPort, ref, "")
+}
+
+func failed(verb, ref string, err error) error {
+	return fmt.Errorf("%s port %s: %w", verb, ref, err)
+}

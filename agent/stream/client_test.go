@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package stream_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"log/slog"
+	"math/big"
+	"net"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+
+	"github.com/weft-network/weft/agent/datapath"
+	"github.com/weft-network/weft/agent/desired"
+	"github.com/weft-network/weft/agent/host"
+	"github.com/weft-network/weft/agent/stream"
+	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/api/hoststream"
+)
+
+// identity is one self-signed certificate that everybody here has and trusts.
+func identity(t *testing.T) *tls.Config {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parsed, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(parsed)
+	return &tls.Config{
+		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
+		RootCAs:      pool, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert,
+	}
+}
+
+// controller hands each stream to the test.
+type controller struct {
+	hoststream.UnimplementedHostStreamServer
+	streams chan session
+}
+
+// session is one stream seen from the controller; ending it ends the stream.
+type session struct {
+	hoststream.HostStream_SyncServer
+	end chan struct{}
+}
+
+func (c *controller) Sync(s hoststream.HostStream_SyncServer) error {
+	x := session{s, make(chan struct{})}
+	select {
+	case c.streams <- x:
+	case <-s.Context().Done():
+		return nil
+	}
+	select {
+	case <-x.end:
+		return errors.New("the test ends the stream")
+	case <-s.Context().Done():
+		return nil
+	}
+}
+
+func listen(t *testing.T, conf *tls.Config) (*controller, string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &controller{streams: make(chan session)}
+	s := grpc.NewServer(grpc.Creds(credentials.NewTLS(conf)))
+	hoststream.RegisterHostStreamServer(s, c)
+	go func() { _ = s.Serve(l) }() // ends with Stop
+	t.Cleanup(s.Stop)
+	return c, l.Addr().String()
+}
+
+// expect receives messages until one is what the test waits for.
+func expect[T any](t *testing.T, s session, what func(*hoststream.HostMessage) (T, bool)) T {
+	t.Helper()
+	for {
+		m, err := s.Recv()
+		if err != nil {
+			t.Fatalf("receive: %v", err)
+		}
+		if v, ok := what(m); ok {
+			return v
+		}
+	}
+}
+
+func hello(m *hoststream.HostMessage) (*hoststream.Hello, bool) {
+	return m.GetHello(), m.GetHello() != nil
+}
+func acked(m *hoststream.HostMessage) (*hoststream.Ack, bool) { return m.GetAck(), m.GetAck() != nil }
+func tabled(m *hoststream.HostMessage) (*hoststream.TableReply, bool) {
+	return m.GetTableReply(), m.GetTableReply() != nil
+}
+
+func send(t *testing.T, s session, sequence uint64, revision int64, keys ...string) {
+	t.Helper()
+	d := &hoststream.Delta{Version: &hoststream.Version{Epoch: 1, Revision: revision}, Sequence: sequence, InSync: true}
+	for _, k := range keys {
+		d.Put = append(d.Put, &hoststream.EncodedRow{Key: k})
+	}
+	if err := s.Send(&hoststream.ControllerMessage{Body: &hoststream.ControllerMessage_Delta{Delta: d}}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The agent says what it has, acknowledges each delta, answers questions,
+// leaves a controller that is behind, and tells the next what it kept.
+func TestConversation(t *testing.T) {
+	conf := identity(t)
+	a, addressA := listen(t, conf)
+	b, addressB := listen(t, conf)
+	p := datapath.NewProgrammer(datapath.NewMemoryKernel(nil).Kernel())
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	core := host.NewCore(desired.New(), datapath.Underlay{IPv4: true, MTU: 1500}, p)
+	core.Start()
+	loop := host.NewLoop(core, func([]byte) error { return nil }, log)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ended := make(chan struct{}, 2)
+	go func() { loop.Run(ctx); ended <- struct{}{} }()
+	c := stream.New(stream.Options{Addresses: []string{addressA, addressB}, TLS: conf, AgentVersion: "v1"}, loop,
+		func(_ context.Context, name string) (api.Table, error) {
+			if name != "drops" {
+				return api.Table{}, errors.New("no such table")
+			}
+			return api.Table{Columns: []string{"A"}, Rows: [][]string{{"1"}}}, nil
+		}, log)
+	go func() { c.Run(ctx); ended <- struct{}{} }()
+	defer func() { cancel(); <-ended; <-ended }()
+
+	next := func() session { // at whichever controller it comes to
+		t.Helper()
+		select {
+		case s := <-a.streams:
+			return s
+		case s := <-b.streams:
+			return s
+		case <-ctx.Done():
+			t.Fatal("no stream in time")
+			panic("unreachable")
+		}
+	}
+	s := next()
+	if h := expect(t, s, hello); len(h.Have) != 0 || h.Version.Revision != 0 || h.AgentVersion != "v1" {
+		t.Errorf("first hello: %v", h)
+	}
+	for sequence := range uint64(3) { // each delta has its acknowledgement, in order
+		send(t, s, sequence+1, 7, "vrf/1")
+	}
+	for sequence := range uint64(3) {
+		if x := expect(t, s, acked); x.Sequence != sequence+1 || x.Version.Revision != 7 || len(x.Errors) != 1 || x.Errors[0].Key != "vrf/1" {
+			t.Errorf("acknowledgement: %v", x)
+		}
+	}
+	for i, name := range []string{"drops", "nonsense"} {
+		q := &hoststream.TableRequest{Id: uint64(i), Table: name}
+		if err := s.Send(&hoststream.ControllerMessage{Body: &hoststream.ControllerMessage_TableRequest{TableRequest: q}}); err != nil {
+			t.Fatal(err)
+		}
+		if r := expect(t, s, tabled); r.Id != uint64(i) || (r.Error == "") != (name == "drops") || len(r.Rows) != 1-i {
+			t.Errorf("table %s: %v", name, r)
+		}
+	}
+	send(t, s, 4, 6, "vrf/2") // older: it must go elsewhere, and not take the row
+	s = next()
+	if h := expect(t, s, hello); len(h.Have) != 1 || h.Have[0].Key != "vrf/1" || h.Version.Revision != 7 {
+		t.Errorf("hello after an older delta: %v", h)
+	}
+	close(s.end)
+	s = next()
+	if h := expect(t, s, hello); len(h.Have) != 1 {
+		t.Errorf("hello after the end of a stream: %v", h)
+	}
+	send(t, s, 1, 7)
+	if x := expect(t, s, acked); x.Sequence != 1 {
+		t.Errorf("sequences of a new stream: %v", x)
+	}
+}

@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package tables prints the host's tables as they are in the kernel, for
+// people: `weft get --host`, `weft drops`, and the tests.
+package tables
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strconv"
+
+	"github.com/weft-network/weft/agent/datapath"
+	"github.com/weft-network/weft/agent/host"
+	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/vrouter"
+)
+
+// Statistics are the counts of the packet path.
+type Statistics interface {
+	Drops() ([]vrouter.Drop, error)
+	Counters() ([]vrouter.Counter, error)
+}
+
+// Reader reads tables.
+type Reader struct {
+	Kernel     datapath.Kernel
+	Statistics Statistics
+	Loop       *host.Loop
+	Names      func() (map[int]string, error) // of interfaces by index
+}
+
+// words are the names for the numbers of one table.
+type words struct {
+	names map[int]string
+	ports map[int]string // name of the port by interface; its UUID while it is bound nowhere
+}
+
+func (w words) name(ifindex int) string {
+	if n, ok := w.names[ifindex]; ok {
+		return n
+	}
+	return "#" + strconv.Itoa(ifindex)
+}
+
+func (w words) port(ifindex int) string {
+	if p, ok := w.ports[ifindex]; ok {
+		return p
+	}
+	return "-"
+}
+
+// Table returns a table by its name, one of the words api.HostTable….
+func (r Reader) Table(ctx context.Context, name string) (api.Table, error) {
+	print, known := map[string]func(context.Context, words) (api.Table, error){
+		api.HostTableDrops:         r.drops,
+		api.HostTableCounters:      r.counters,
+		api.HostTablePorts:         r.ports,
+		api.HostTableRoutes:        r.routes,
+		api.HostTableNextHops:      r.nextHops,
+		api.HostTableVNIs:          r.vnis,
+		api.HostTablePortAddresses: r.portAddresses,
+		api.HostTableDesired:       r.desired,
+	}[name]
+	if !known {
+		return api.Table{}, fmt.Errorf("print table %q: a host has no such table", name)
+	}
+	w := words{ports: map[int]string{}}
+	var err error
+	if w.names, err = r.Names(); err != nil {
+		return api.Table{}, err
+	}
+	err = r.Loop.Do(ctx, func(c *host.Core) {
+		bound := c.Rows().Ports
+		for id, p := range c.Plugs() {
+			if p.Failure != "" {
+				continue
+			}
+			w.ports[p.Ifindex] = id
+			if row, ok := bound[id]; ok {
+				w.ports[p.Ifindex] = row.Name
+			}
+		}
+	})
+	if err != nil {
+		return api.Table{}, err
+	}
+	return print(ctx, w)
+}
+
+func number[N int | uint32 | uint64](n N) string { return fmt.Sprint(n) }
+
+func yes(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+func (r Reader) drops(_ context.Context, w words) (api.Table, error) {
+	t := api.Table{Columns: []string{"REASON", "STAGE", "VERDICT", "INTERFACE", "PORT", "PACKETS", "BYTES", "TEXT"}}
+	all, err := r.Statistics.Drops()
+	for _, d := range all {
+		t.Rows = append(t.Rows, []string{d.Name, d.Stage, d.Verdict, w.name(d.Ifindex), w.port(d.Ifindex), number(d.Packets), number(d.Bytes), d.Text})
+	}
+	return t, err
+}
+
+func (r Reader) counters(_ context.Context, w words) (api.Table, error) {
+	t := api.Table{Columns: []string{"INTERFACE", "PORT", "RX-PACKETS", "RX-BYTES", "TX-PACKETS", "TX-BYTES"}}
+	all, err := r.Statistics.Counters()
+	for _, c := range all {
+		t.Rows = append(t.Rows, []string{w.name(c.Ifindex), w.port(c.Ifindex), number(c.RxPackets), number(c.RxBytes), number(c.TxPackets), number(c.TxBytes)})
+	}
+	return t, err
+}
+
+// ports lists plugged and bound ports. VRF and MAC are the kernel's where the
+// port is there.
+func (r Reader) ports(ctx context.Context, _ words) (api.Table, error) {
+	t := api.Table{Columns: []string{"PORT", "NAME", "VRF", "INTERFACE", "MAC", "STATE", "MESSAGE"}}
+	kernel, err := r.Kernel.Ports.All()
+	if err != nil {
+		return t, err
+	}
+	err = r.Loop.Do(ctx, func(c *host.Core) {
+		plugs, rows := c.Plugs(), c.Rows()
+		ids := map[string]bool{}
+		for id := range plugs {
+			ids[id] = true
+		}
+		for id := range rows.Ports {
+			ids[id] = true
+		}
+		for _, id := range slices.Sorted(maps.Keys(ids)) {
+			vrf, mac, name, device := "-", "-", "-", "-"
+			state, message := c.PortState(id)
+			if p, there := plugs[id]; there && p.Interface != "" {
+				device = p.Interface
+			}
+			if row, bound := rows.Ports[id]; bound {
+				name = row.Name
+			} else {
+				state, message = api.PortUnbound, ""
+			}
+			if p, there := kernel[plugs[id].Ifindex]; there && plugs[id].Ifindex != 0 {
+				vrf, mac = number(p.VRF), p.MAC.String()
+			}
+			t.Rows = append(t.Rows, []string{id, name, vrf, device, mac, string(state), message})
+		}
+	})
+	return t, err
+}
+
+// hop says a next hop in words.
+func hop(n vrouter.NextHop, w words) string {
+	switch n.Kind {
+	case vrouter.NextHopNone:
+		return "unresolved"
+	case vrouter.NextHopPort:
+		return "port " + w.name(n.Ifindex)
+	case vrouter.NextHopTunnel:
+		return fmt.Sprintf("tunnel %v vni %d", n.Remote, n.VNI)
+	case vrouter.NextHopGateway:
+		return "gateway"
+	case vrouter.NextHopDiscard:
+		return "discard"
+	}
+	return fmt.Sprintf("kind %d", n.Kind)
+}
+
+func (r Reader) routes(_ context.Context, w words) (api.Table, error) {
+	t := api.Table{Columns: []string{"VRF", "PREFIX", "NEXT-HOP", "ROUTED", "MAC"}}
+	hops, err := r.Kernel.NextHops.All()
+	if err != nil {
+		return t, err
+	}
+	all, err := r.Kernel.Routes.All()
+	keys := slices.SortedFunc(maps.Keys(all), datapath.CompareRoutes)
+	for _, k := range keys {
+		v := all[k]
+		to := fmt.Sprintf("missing next hop %d", v.NextHop)
+		if n, ok := hops[v.NextHop]; ok {
+			to = hop(n, w)
+		}
+		t.Rows = append(t.Rows, []string{number(k.VRF), k.Prefix.String(), to, yes(v.Routed), v.MAC.String()})
+	}
+	return t, err
+}
+
+func (r Reader) nextHops(_ context.Context, w words) (api.Table, error) {
+	t := api.Table{Columns: []string{"ID", "NEXT-HOP"}}
+	all, err := r.Kernel.NextHops.All()
+	for _, id := range slices.Sorted(maps.Keys(all)) {
+		t.Rows = append(t.Rows, []string{number(id), hop(all[id], w)})
+	}
+	return t, err
+}
+
+func (r Reader) vnis(context.Context, words) (api.Table, error) {
+	t := api.Table{Columns: []string{"VNI", "VRF"}}
+	all, err := r.Kernel.VNIs.All()
+	for _, vni := range slices.Sorted(maps.Keys(all)) {
+		t.Rows = append(t.Rows, []string{number(vni), number(all[vni])})
+	}
+	return t, err
+}
+
+func (r Reader) portAddresses(_ context.Context, w words) (api.Table, error) {
+	t := api.Table{Columns: []string{"INTERFACE", "PORT", "ADDRESS"}}
+	all, err := r.Kernel.PortAddresses.All()
+	keys := slices.SortedFunc(maps.Keys(all), func(a, b vrouter.PortAddress) int {
+		if a.Ifindex != b.Ifindex {
+			return a.Ifindex - b.Ifindex
+		}
+		return netip.Addr.Compare(a.Address, b.Address)
+	})
+	for _, k := range keys {
+		t.Rows = append(t.Rows, []string{w.name(k.Ifindex), w.port(k.Ifindex), k.Address.String()})
+	}
+	return t, err
+}
+
+// desired lists the rows that the controllers want, with what became of them.
+func (r Reader) desired(ctx context.Context, _ words) (api.Table, error) {
+	t := api.Table{Columns: []string{"ROW", "STATUS"}}
+	err := r.Loop.Do(ctx, func(c *host.Core) {
+		problems := c.Problems()
+		for _, key := range c.Keys() {
+			status := "done"
+			if why := problems[key]; why != "" {
+				status = why
+			}
+			t.Rows = append(t.Rows, []string{key, status})
+		}
+	})
+	return t, err
+}

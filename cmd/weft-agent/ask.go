@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weft-network/weft/agent/erase"
+	"github.com/weft-network/weft/agent/plug"
+)
+
+func plugCommand() *cobra.Command {
+	var runDir string
+	var r plug.Request
+	var timeout time.Duration
+	c := &cobra.Command{
+		Use:   "plug --port REF (--netns PATH [--ifname NAME] | --interface NAME)",
+		Short: "Connect a workload to a port; returns when its traffic flows",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			r.TimeoutSeconds = int((timeout + time.Second - 1) / time.Second)
+			answer, err := plug.NewClient(runDir).Plug(c.Context(), r)
+			if err != nil {
+				return err
+			}
+			out := json.NewEncoder(os.Stdout)
+			out.SetIndent("", "  ")
+			return out.Encode(answer)
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&runDir, "run-dir", defaultRun, "run directory of the agent")
+	f.StringVar(&r.Port, "port", "", "UUID or fully qualified name of the port")
+	f.StringVar(&r.Netns, "netns", "", "path of the workload's network namespace, where the interface is made")
+	f.StringVar(&r.Ifname, "ifname", "", "name of the interface in the namespace (default "+plug.DefaultIfname+")")
+	f.StringVar(&r.Interface, "interface", "", "existing interface of the host to attach instead")
+	f.DurationVar(&timeout, "timeout", plug.DefaultTimeout, "how long to wait for the port and its rows")
+	return c
+}
+
+func unplugCommand() *cobra.Command {
+	var runDir, port string
+	c := &cobra.Command{
+		Use:   "unplug --port REF",
+		Short: "Disconnect a workload; a port that is not plugged is success",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return plug.NewClient(runDir).Unplug(c.Context(), port)
+		},
+	}
+	c.Flags().StringVar(&runDir, "run-dir", defaultRun, "run directory of the agent")
+	c.Flags().StringVar(&port, "port", "", "UUID or fully qualified name of the port")
+	return c
+}
+
+func portsCommand() *cobra.Command {
+	var runDir string
+	c := &cobra.Command{
+		Use:   "ports",
+		Short: "List the ports of this host",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			list, err := plug.NewClient(runDir).Ports(c.Context())
+			if err != nil {
+				return err
+			}
+			w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+			fmt.Fprintln(w, "PORT\tNAME\tSTATE\tINTERFACE\tMESSAGE")
+			for _, p := range list.Items {
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", p.Port, p.Name, p.State, p.Interface, p.Message)
+			}
+			return w.Flush()
+		},
+	}
+	c.Flags().StringVar(&runDir, "run-dir", defaultRun, "run directory of the agent")
+	return c
+}
+
+func uninstallCommand() *cobra.Command {
+	var d erase.Directories
+	c := &cobra.Command{
+		Use:   "uninstall",
+		Short: "Remove everything weft made on this host; stop the agent first",
+		Args:  cobra.NoArgs,
+		RunE:  func(*cobra.Command, []string) error { return erase.Host(d) },
+	}
+	directoryFlags(c, &d)
+	return c
+}
+
+func directoryFlags(c *cobra.Command, d *erase.Directories) {
+	f := c.Flags()
+	f.StringVar(&d.State, "state-dir", defaultState, "directory for what outlives the agent")
+	f.StringVar(&d.Run, "run-dir", defaultRun, "directory of the socket "+plug.SocketName)
+	f.StringVar(&d.BPF, "bpf-dir", defaultBPF, "directory of pinned tables; a BPF file system is mounted there if it is not on one")
+}

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"runtime/debug"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"github.com/weft-network/weft/agent/datapath"
+	"github.com/weft-network/weft/agent/desired"
+	"github.com/weft-network/weft/agent/host"
+	"github.com/weft-network/weft/agent/join"
+	"github.com/weft-network/weft/agent/link"
+	"github.com/weft-network/weft/agent/plug"
+	"github.com/weft-network/weft/agent/state"
+	"github.com/weft-network/weft/agent/stream"
+	"github.com/weft-network/weft/agent/tables"
+	"github.com/weft-network/weft/vrouter"
+)
+
+// agent is what the running agent stands on.
+type agent struct {
+	flags    flags
+	dir      state.Dir
+	path     *vrouter.Datapath
+	links    *link.Driver
+	identity join.Identity
+	underlay datapath.Underlay
+	log      *slog.Logger
+}
+
+func underlayOf(addresses []netip.Addr, mtu int) datapath.Underlay {
+	u := datapath.Underlay{MTU: mtu}
+	for _, a := range addresses {
+		u.IPv4 = u.IPv4 || a.Is4()
+		u.IPv6 = u.IPv6 || a.Is6()
+	}
+	return u
+}
+
+// work fills the tables from what is known, switches the packet path over to
+// them, and then follows the controllers until the context ends.
+func (a agent) work(ctx context.Context) error {
+	tlsConfig, err := a.identity.TLS()
+	if err != nil {
+		return err
+	}
+	want, err := desired.Open(a.dir.Desired())
+	if errors.Is(err, desired.ErrDamaged) {
+		a.log.Error("starting without the desired rows of the last run", "error", err)
+		want = desired.New()
+	} else if err != nil {
+		return err
+	}
+	programmer := datapath.NewProgrammer(datapath.KernelOf(a.path))
+	if err := programmer.Load(ctx); err != nil {
+		return err
+	}
+	hooked, err := a.path.Attached()
+	if err != nil {
+		return err
+	}
+	// Without rows, what an earlier run left in the kernel is better than nothing.
+	blank := want.Len() == 0 && len(hooked) > 0
+	tunnel, err := a.links.EnsureTunnel(a.flags.tunnelPort)
+	if err != nil {
+		return err
+	}
+	if err := a.path.SetTunnelDevice(tunnel); err != nil {
+		return err
+	}
+	records, err := plug.OpenRecords(a.dir.Plugs())
+	if err != nil {
+		return err
+	}
+	loop := host.NewLoop(host.NewCore(want, a.underlay, programmer), func(data []byte) error { return desired.WriteFile(a.dir.Desired(), data) }, a.log)
+	plugger := plug.New(loop, a.links, a.path, records, []int{tunnel}, a.log)
+	reader := tables.Reader{Kernel: datapath.KernelOf(a.path), Statistics: a.path, Loop: loop, Names: a.links.Names}
+	client := stream.New(stream.Options{
+		Addresses: a.identity.Streams, TLS: tlsConfig, AgentVersion: version(), Kernel: kernel(),
+	}, loop, reader.Table, a.log)
+
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { loop.Run(ctx); return nil })
+	group.Go(func() error {
+		err := a.serve(ctx, tunnel, blank, loop, plugger, client)
+		if ctx.Err() != nil { // told to end: what was interrupted is no failure
+			return context.Canceled
+		}
+		return err
+	})
+	if err := group.Wait(); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// serve starts, in this order, what depends on the loop, and waits for its end.
+func (a agent) serve(ctx context.Context, tunnel int, blank bool, loop *host.Loop, plugger *plug.Plugger, client *stream.Client) error {
+	if err := plugger.Restore(ctx, time.Now()); err != nil {
+		a.log.Warn("some plugs of the last run are not well", "error", err)
+	}
+	if err := loop.Do(ctx, (*host.Core).Start); err != nil {
+		return err
+	}
+	if err := loop.Wait(ctx, (*host.Core).Tried); err != nil {
+		return err
+	}
+	if !blank {
+		if err := a.activate(tunnel); err != nil {
+			return err
+		}
+	}
+	synced, changed := make(chan struct{}), make(chan struct{}, 1)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { client.Run(ctx); return nil })
+	group.Go(func() error { return plugger.Serve(ctx, a.flags.Run, func() {}) })
+	group.Go(func() error { a.watch(ctx, changed); return nil })
+	group.Go(func() error { plugger.Upkeep(ctx, changed, synced); return nil })
+	group.Go(func() error {
+		err := loop.Wait(ctx, func(c *host.Core) bool { return c.InSync() && c.Tried() })
+		if err == nil && blank {
+			err = a.activate(tunnel)
+		}
+		if err != nil {
+			return err
+		}
+		close(synced)
+		fmt.Println("ready")
+		return nil
+	})
+	return group.Wait()
+}
+
+// activate switches to this build's programs and opens the tunnel.
+func (a agent) activate(tunnel int) error {
+	if err := a.path.Activate(); err != nil {
+		return err
+	}
+	if err := a.path.AttachTunnel(tunnel); err != nil {
+		return err
+	}
+	return a.links.StartTunnel(tunnel)
+}
+
+// watchPause is the wait before watching anew after the kernel's queue overflowed.
+const watchPause = time.Second
+
+// watch sets a flag whenever an interface was removed.
+func (a agent) watch(ctx context.Context, changed chan<- struct{}) {
+	flag := func() {
+		select {
+		case changed <- struct{}{}:
+		default: // set already
+		}
+	}
+	for ctx.Err() == nil {
+		if err := link.Watch(ctx, flag); err != nil {
+			a.log.Warn("events of interfaces were lost; looking at all", "error", err)
+			flag()
+			select {
+			case <-ctx.Done():
+			case <-time.After(watchPause):
+			}
+		}
+	}
+}
+
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return info.Main.Version
+	}
+	return "unknown"
+}
+
+func kernel() string {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return "unknown"
+	}
+	return unix.ByteSliceToString(u.Release[:])
+}
