@@ -22,7 +22,7 @@ build:
 	@$(GO_BUILD) -o bin/ ./cmd/... ./lab/cmd/...
 
 demo: run-packages build
-	@bin/weft-demo up
+	@bin/weft-demo up --down-command 'make demo-down'
 
 demo-down: build
 	@bin/weft-demo down
