@@ -13,12 +13,16 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// version is set by the build.
+var version = "unknown"
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	root := &cobra.Command{
 		Use:           "weft-agent",
 		Short:         "Connects the workloads of this host to Weft's networks",
+		Version:       version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}

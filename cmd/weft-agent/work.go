@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"runtime/debug"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -85,7 +84,7 @@ func (a agent) work(ctx context.Context) error {
 	plugger := plug.New(loop, a.links, a.path, records, []int{tunnel}, a.log)
 	reader := tables.Reader{Kernel: datapath.KernelOf(a.path), Statistics: a.path, Loop: loop, Names: a.links.Names}
 	client := stream.New(stream.Options{
-		Addresses: a.identity.Streams, TLS: tlsConfig, AgentVersion: version(), Kernel: kernel(),
+		Addresses: a.identity.Streams, TLS: tlsConfig, AgentVersion: version, Kernel: kernel(),
 	}, loop, reader.Table, a.log)
 
 	group, ctx := errgroup.WithContext(ctx)
@@ -172,13 +171,6 @@ func (a agent) watch(ctx context.Context, changed chan<- struct{}) {
 			}
 		}
 	}
-}
-
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok {
-		return info.Main.Version
-	}
-	return "unknown"
 }
 
 func kernel() string {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/safchain/ethtool"
 	"github.com/vishvananda/netlink"
@@ -158,6 +159,36 @@ func Bridge(name, link string, mtu int) error {
 	}
 	if err := h.LinkSetUp(br); err != nil {
 		return fmt.Errorf("set bridge %s in %s up: %w", link, name, err)
+	}
+	return nil
+}
+
+// upTimeout bounds WaitUp; the kernel tells of carriers about once a second.
+const upTimeout = 5 * time.Second
+
+// WaitUp waits until interfaces are operational. A bridge forwards to a port
+// only then, and the kernel may take a second to notice that a cable is in.
+func WaitUp(name string, links ...string) error {
+	h, err := Netlink(name)
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	until := time.Now().Add(upTimeout)
+	for _, link := range links {
+		for {
+			l, err := h.LinkByName(link)
+			if err != nil {
+				return fmt.Errorf("find %s in %s: %w", link, name, err)
+			}
+			if l.Attrs().OperState == netlink.OperUp {
+				break
+			}
+			if time.Now().After(until) {
+				return fmt.Errorf("wait for %s in %s: still %v after %v", link, name, l.Attrs().OperState, upTimeout)
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
 	}
 	return nil
 }

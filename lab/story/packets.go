@@ -196,7 +196,7 @@ func (s *Story) joined(ctx context.Context, p *probe.Running, to netip.Addr, bef
 	defer cancel()
 	first, err := p.WaitReply(ctx, func(r probe.Reply) bool { return true })
 	if err != nil {
-		return fmt.Errorf("after the policy: %w\n%s", err, s.tails())
+		return fmt.Errorf("after the policy: %w", err)
 	}
 	if first.At.Before(before) {
 		return fmt.Errorf("%v answered %v before the policy was applied", to, before.Sub(first.At))
@@ -226,17 +226,4 @@ func relative(d time.Duration) string {
 		return fmt.Sprintf("%d ms before it returned", -d.Milliseconds())
 	}
 	return fmt.Sprintf("%d ms after it returned", d.Milliseconds())
-}
-
-// tails are the ends of all logs.
-func (s *Story) tails() string {
-	processes, err := s.lab.Processes()
-	if err != nil {
-		return err.Error()
-	}
-	text := ""
-	for _, p := range processes {
-		text += s.lab.Tail(p.Name) + "\n"
-	}
-	return text
 }

@@ -6,6 +6,7 @@ package story
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -42,10 +43,26 @@ func (s *Story) Tell(ctx context.Context) error {
 		s.system, s.describe, s.plug, s.reach, s.apart, s.join, s.look, s.bounds,
 	} {
 		if err := chapter(ctx); err != nil {
-			return err
+			return s.withLogs(err)
 		}
 	}
 	return nil
+}
+
+// withLogs adds the ends of all logs to an error that shows none yet.
+func (s *Story) withLogs(err error) error {
+	if strings.Contains(err.Error(), topology.TailHeading) {
+		return err
+	}
+	processes, listErr := s.lab.Processes()
+	if listErr != nil {
+		return errors.Join(err, listErr)
+	}
+	var tails []string
+	for _, p := range processes {
+		tails = append(tails, s.lab.Tail(p.Name))
+	}
+	return fmt.Errorf("%w\n%s", err, strings.Join(tails, "\n"))
 }
 
 func (s *Story) style(code, text string) string {
@@ -75,7 +92,7 @@ func (s *Story) weft(ctx context.Context, lines int, args ...string) (string, er
 	fmt.Fprintln(s.out, s.style("2", "           $ weft "+quoted(args)))
 	out, err := s.lab.Weft(ctx, args...)
 	if err != nil {
-		return out, fmt.Errorf("%w\n%s", err, s.lab.Tail(topology.Controller))
+		return out, err
 	}
 	shown := strings.Split(strings.TrimRight(out, "\n"), "\n")
 	more := len(shown) - lines

@@ -107,6 +107,9 @@ func (l *Lab) LogFile(name, kind string) string {
 	return filepath.Join(l.Dir, "logs", name+"."+kind)
 }
 
+// TailHeading begins the line above the end of a log.
+const TailHeading = "--- end of"
+
 // Tail returns the end of a process's log with a heading.
 func (l *Lab) Tail(name string) string {
 	data, err := os.ReadFile(l.LogFile(name, "log"))
@@ -123,7 +126,7 @@ func (l *Lab) Tail(name string) string {
 	if len(lines) > tailLines {
 		lines = lines[len(lines)-tailLines:]
 	}
-	return fmt.Sprintf("--- end of %s\n%s", l.LogFile(name, "log"), strings.Join(lines, "\n"))
+	return fmt.Sprintf(TailHeading+" %s\n%s", l.LogFile(name, "log"), strings.Join(lines, "\n"))
 }
 
 // waitReady waits until a process printed the line "ready".

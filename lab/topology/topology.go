@@ -210,12 +210,14 @@ func (l *Lab) WireUnderlay() error {
 	if err := l.wire("controller", controllerIndex); err != nil {
 		return err
 	}
+	ports := []string{"controller"}
 	for n := 1; n <= l.Hosts; n++ {
 		if err := l.wire(HostName(n), firstHostIndex+n-1); err != nil {
 			return err
 		}
+		ports = append(ports, HostName(n))
 	}
-	return nil
+	return namespace.WaitUp(under, ports...)
 }
 
 func (l *Lab) wire(name string, index int) error {
