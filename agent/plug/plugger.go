@@ -163,6 +163,7 @@ func (p *Plugger) Plug(ctx context.Context, r Request) (Answer, error) {
 	if err := p.programmed(ctx, row.ID); err != nil {
 		return Answer{}, err
 	}
+	p.log.Info("plugged", "port", row.Name, "interface", f.Name)
 	return answer(row, r.Place, f, settings), nil
 }
 
@@ -285,6 +286,7 @@ func (p *Plugger) Unplug(ctx context.Context, ref string) error {
 	if err := p.disconnect(ctx, rec); err != nil {
 		return failed("unplug", ref, err)
 	}
+	p.log.Info("unplugged", "port", rec.Name)
 	return nil
 }
 

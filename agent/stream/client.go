@@ -113,7 +113,7 @@ func (c *Client) session(ctx context.Context, address string) error {
 		defer close(written)
 		cancel(w.run(ctx))
 	}()
-	err = c.receive(ctx, remote, w)
+	err = c.receive(ctx, address, remote, w)
 	cancel(err)
 	<-written
 	return context.Cause(ctx)
@@ -129,7 +129,8 @@ func reason(remote hoststream.HostStream_SyncClient, err error) error {
 
 // receive handles the controller's messages, one at a time: the next delta is
 // read when the one before is in the kernel, which is the flow control.
-func (c *Client) receive(ctx context.Context, remote hoststream.HostStream_SyncClient, w *writer) error {
+func (c *Client) receive(ctx context.Context, address string, remote hoststream.HostStream_SyncClient, w *writer) error {
+	synced := false
 	for {
 		m, err := remote.Recv()
 		if err != nil {
@@ -140,6 +141,10 @@ func (c *Client) receive(ctx context.Context, remote hoststream.HostStream_SyncC
 			ack, err := c.loop.Apply(ctx, b.Delta)
 			if err != nil {
 				return err
+			}
+			if b.Delta.InSync && !synced {
+				synced = true
+				c.log.Info("in sync with controller", "controller", address, "revision", b.Delta.GetVersion().GetRevision())
 			}
 			if err := w.acknowledge(ctx, ack); err != nil {
 				return err

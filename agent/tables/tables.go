@@ -185,7 +185,11 @@ func (r Reader) routes(_ context.Context, w words) (api.Table, error) {
 		if n, ok := hops[v.NextHop]; ok {
 			to = hop(n, w)
 		}
-		t.Rows = append(t.Rows, []string{number(k.VRF), k.Prefix.String(), to, yes(v.Routed), v.MAC.String()})
+		mac := "-" // of the vRouter's own addresses: it is the gateway's everywhere
+		if v.MAC != (vrouter.MAC{}) {
+			mac = v.MAC.String()
+		}
+		t.Rows = append(t.Rows, []string{number(k.VRF), k.Prefix.String(), to, yes(v.Routed), mac})
 	}
 	return t, err
 }

@@ -57,16 +57,22 @@ func runCommand() *cobra.Command {
 	return c
 }
 
-func logger(format string) *slog.Logger {
-	if format == "json" {
-		return slog.New(slog.NewJSONHandler(os.Stderr, nil))
+func logger(format string) (*slog.Logger, error) {
+	switch format {
+	case "json":
+		return slog.New(slog.NewJSONHandler(os.Stderr, nil)), nil
+	case "text":
+		return slog.New(slog.NewTextHandler(os.Stderr, nil)), nil
 	}
-	return slog.New(slog.NewTextHandler(os.Stderr, nil))
+	return nil, fmt.Errorf("read --log-format: %q is not text or json", format)
 }
 
 // run opens what the agent stands on, from the bottom up, and then works.
 func run(ctx context.Context, f flags) error {
-	log := logger(f.logFormat)
+	log, err := logger(f.logFormat)
+	if err != nil {
+		return err
+	}
 	given, err := addresses(f.tunnelAddresses)
 	if err != nil {
 		return err
@@ -139,6 +145,7 @@ func identify(ctx context.Context, f flags, dir state.Dir, underlay []netip.Addr
 	for {
 		identity, err = join.Join(ctx, join.Request{Name: f.name, Controller: f.controller, Token: token, Addresses: underlay, MTU: mtu})
 		if err == nil {
+			log.Info("joined", "host", f.name, "controller", f.controller, "streams", identity.Streams)
 			return identity, identity.Save(dir.Path())
 		}
 		var refused *api.Error
