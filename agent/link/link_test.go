@@ -11,6 +11,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/safchain/ethtool"
@@ -228,6 +229,44 @@ func TestPairRepairs(t *testing.T) {
 	})
 }
 
+// A second port in a namespace leaves the first one's default routes alone,
+// and has its own when the first is gone.
+func TestTwoPortsInOneNamespace(t *testing.T) {
+	inHost(t, func() {
+		d, _ := open(t)
+		path := workload(t, "a")
+		first, second := link.Place{Netns: path, Ifname: "eth0"}, link.Place{Netns: path, Ifname: "eth1"}
+		other := "00000000-0000-4000-8000-0123456789ac"
+		otherSettings := link.Settings{MAC: [6]byte{2, 0, 0, 0, 0, 2}, MTU: 1400, Addresses: []link.Address{
+			{Prefix: netip.MustParsePrefix("10.0.1.5/24"), Gateway: netip.MustParseAddr("10.0.1.1")},
+			{Prefix: netip.MustParsePrefix("fd00:1::5/64"), Gateway: netip.MustParseAddr("fd00:1::1")},
+		}}
+		must[link.Found](t)(d.Ensure(port, first, settings))
+		for range 2 {
+			must[link.Found](t)(d.Ensure(other, second, otherSettings))
+			must[link.Found](t)(d.Ensure(port, first, settings))
+		}
+		in := enter(t, path)
+		chosen := func() (all []string) {
+			for _, to := range []string{"198.51.100.1", "2001:db8::1"} {
+				for _, r := range must[[]netlink.Route](t)(in.RouteGet(net.ParseIP(to))) {
+					all = append(all, r.Gw.String())
+				}
+			}
+			return all
+		}
+		if got := chosen(); !slices.Equal(got, []string{"10.0.0.1", "fd00::1"}) {
+			t.Errorf("with both, the way out is %v, want the first port's", got)
+		}
+		if err := d.Release(port, first); err != nil {
+			t.Fatal(err)
+		}
+		if got := chosen(); !slices.Equal(got, []string{"10.0.1.1", "fd00:1::1"}) {
+			t.Errorf("with the second alone, the way out is %v", got)
+		}
+	})
+}
+
 // What others made is never taken, renamed or removed, whatever its name.
 func TestForeign(t *testing.T) {
 	inHost(t, func() {
@@ -260,10 +299,42 @@ func TestForeign(t *testing.T) {
 		if tap.Attrs().Flags&net.FlagUp != 0 || len(h.on) != 0 || tap.Attrs().Alias != "" {
 			t.Errorf("after release: %+v, hooks %v", tap.Attrs(), h.on)
 		}
-		for _, bad := range []string{"lo", "nothing"} {
-			if _, err := d.Ensure(port, link.Place{Interface: bad}, settings); err == nil {
-				t.Errorf("attached to %s", bad)
+	})
+}
+
+// What must not be a workload's is refused, and undoing the refused plug, of
+// which there is a record, leaves it as it was.
+func TestRefusedInterfaces(t *testing.T) {
+	inHost(t, func() {
+		d, h := open(t)
+		tunnel := must[int](t)(d.EnsureTunnel(4789))
+		attrs := netlink.NewLinkAttrs()
+		attrs.Name = "up0"
+		up := &netlink.Veth{LinkAttrs: attrs, PeerName: "up1"}
+		address := must[*netlink.Addr](t)(netlink.ParseAddr("192.0.2.7/24"))
+		lo := must[netlink.Link](t)(netlink.LinkByName("lo"))
+		if err := errors.Join(d.StartTunnel(tunnel), netlink.LinkSetUp(lo), netlink.LinkAdd(up), netlink.AddrAdd(up, address), netlink.LinkSetUp(up)); err != nil {
+			t.Fatal(err)
+		}
+		for name, words := range map[string]string{
+			"nothing": "gone", "lo": "loopback", link.TunnelName: "another purpose", "up0": "192.0.2.7",
+		} {
+			if _, err := d.Ensure(port, link.Place{Interface: name}, settings); err == nil || !strings.Contains(err.Error(), words) {
+				t.Errorf("attaching to %s: %v, want %q", name, err, words)
 			}
+		}
+		for _, name := range []string{"nothing", "lo", link.TunnelName} {
+			if err := d.Release(port, link.Place{Interface: name}); err != nil {
+				t.Error(err)
+			}
+		}
+		for _, name := range []string{"lo", link.TunnelName, "up0"} {
+			if l := must[netlink.Link](t)(netlink.LinkByName(name)); l.Attrs().Flags&net.FlagUp == 0 {
+				t.Errorf("%s is down", name)
+			}
+		}
+		if len(h.on) != 0 {
+			t.Errorf("hooks %v", h.on)
 		}
 	})
 }

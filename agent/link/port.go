@@ -49,6 +49,9 @@ var ErrGone = errors.New("interface is gone")
 // attached before it came up. Doing it again repairs and changes nothing else.
 func (d *Driver) Ensure(port string, place Place, s Settings) (Found, error) {
 	if place.Interface != "" {
+		if err := d.Usable(place); err != nil {
+			return Found{}, err
+		}
 		return d.take(place.Interface)
 	}
 	ns, err := netns.GetFromPath(place.Netns)
@@ -76,18 +79,9 @@ func (d *Driver) Ensure(port string, place Place, s Settings) (Found, error) {
 
 // take attaches to an interface that somebody else made.
 func (d *Driver) take(name string) (Found, error) {
-	l, err := find(d.nl, name)
+	l, err := d.takeable(name)
 	if err != nil {
 		return Found{}, err
-	}
-	if l == nil {
-		return Found{}, fmt.Errorf("find interface %s: %w", name, ErrGone)
-	}
-	if marked(l) {
-		return Found{}, fmt.Errorf("attach to interface %s: it was made by weft for another purpose", name)
-	}
-	if l.Attrs().Flags&net.FlagLoopback != 0 {
-		return Found{}, fmt.Errorf("attach to interface %s: it is the loopback interface", name)
 	}
 	if err := d.attach(l.Attrs().Index); err != nil {
 		return Found{}, err
@@ -96,6 +90,55 @@ func (d *Driver) take(name string) (Found, error) {
 		return Found{}, fmt.Errorf("bring interface %s up: %w", name, err)
 	}
 	return found(l), nil
+}
+
+// takeable finds an interface that may be a port's.
+func (d *Driver) takeable(name string) (netlink.Link, error) {
+	l, err := find(d.nl, name)
+	if err != nil {
+		return nil, err
+	}
+	if l == nil {
+		return nil, fmt.Errorf("find interface %s: %w", name, ErrGone)
+	}
+	if why := untakeable(l); why != "" {
+		return nil, fmt.Errorf("attach to interface %s: %s", name, why)
+	}
+	return l, nil
+}
+
+// untakeable says why an interface can never be a port's; empty if it can.
+func untakeable(l netlink.Link) string {
+	switch {
+	case marked(l):
+		return "it was made by weft for another purpose"
+	case l.Attrs().Flags&net.FlagLoopback != 0:
+		return "it is the loopback interface"
+	}
+	return ""
+}
+
+// Usable refuses an existing interface that must not become a port's, without
+// touching it. One with an address of the host would cut the host off.
+func (d *Driver) Usable(place Place) error {
+	name := place.Interface
+	if name == "" {
+		return nil
+	}
+	l, err := d.takeable(name)
+	if err != nil {
+		return err
+	}
+	addresses, err := d.nl.AddrList(l, netlink.FAMILY_ALL)
+	if err != nil {
+		return fmt.Errorf("list addresses of interface %s: %w", name, err)
+	}
+	for _, a := range addresses {
+		if a.IP.IsGlobalUnicast() {
+			return fmt.Errorf("attach to interface %s: the host itself has address %v on it", name, a.IP)
+		}
+	}
+	return nil
 }
 
 func found(l netlink.Link) Found {
@@ -233,6 +276,7 @@ func configure(inside *netlink.Handle, place Place, s Settings) error {
 }
 
 // defaultRoutes sets one default route a family, by the first gateway of it.
+// That of another interface, which was there before, stays and is preferred.
 func defaultRoutes(inside *netlink.Handle, l netlink.Link, s Settings, fail func(string, error) error) error {
 	done := map[bool]bool{}
 	for _, a := range s.Addresses {
@@ -241,16 +285,52 @@ func defaultRoutes(inside *netlink.Handle, l netlink.Link, s Settings, fail func
 			continue
 		}
 		done[six] = true
-		everything := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+		family, everything := netlink.FAMILY_V4, netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 		if six {
-			everything = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+			family, everything = netlink.FAMILY_V6, netip.PrefixFrom(netip.IPv6Unspecified(), 0)
 		}
-		route := &netlink.Route{LinkIndex: l.Attrs().Index, Dst: ipNet(everything), Gw: a.Gateway.AsSlice()}
+		metric, err := defaultMetric(inside, l, family)
+		if err != nil {
+			return fail("list routes", err)
+		}
+		route := &netlink.Route{LinkIndex: l.Attrs().Index, Dst: ipNet(everything), Gw: a.Gateway.AsSlice(), Priority: metric}
 		if err := inside.RouteReplace(route); err != nil {
 			return fail(fmt.Sprintf("set default route via %v", a.Gateway), err)
 		}
 	}
 	return nil
+}
+
+// userMetric6 is IP6_RT_PRIO_USER of net/ipv6/route.h, what IPv6 makes of no metric.
+const userMetric6 = 1024
+
+// defaultMetric returns the metric of l's default route, or the first from the
+// kernel's own on that no default route of another interface has.
+func defaultMetric(inside *netlink.Handle, l netlink.Link, family int) (int, error) {
+	routes, err := inside.RouteList(nil, family)
+	if err != nil {
+		return 0, err
+	}
+	taken := map[int]bool{}
+	for _, r := range routes {
+		if r.Dst != nil {
+			if bits, _ := r.Dst.Mask.Size(); bits > 0 {
+				continue
+			}
+		}
+		if r.LinkIndex == l.Attrs().Index {
+			return r.Priority, nil
+		}
+		taken[r.Priority] = true
+	}
+	metric := 0
+	if family == netlink.FAMILY_V6 {
+		metric = userMetric6
+	}
+	for taken[metric] {
+		metric++
+	}
+	return metric, nil
 }
 
 func ipNet(p netip.Prefix) *net.IPNet {
@@ -272,7 +352,7 @@ func (d *Driver) Release(port string, place Place) error {
 		return d.remove(l)
 	}
 	l, err := find(d.nl, place.Interface)
-	if l == nil || err != nil {
+	if l == nil || err != nil || untakeable(l) != "" { // what was refused was never taken
 		return err
 	}
 	if err := d.nl.LinkSetDown(l); err != nil && !absent(err) {
