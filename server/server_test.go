@@ -173,6 +173,9 @@ func TestViews(t *testing.T) {
 		t.Errorf("routes %+v, %v", routes, err)
 	}
 	table, err := w.admin.HostTable(t.Context(), joined.Host, api.HostTableDrops)
+	if _, err := w.admin.HostTable(t.Context(), joined.Host, api.HostTableRoutes); err == nil || err.Error() != "host h1 is not connected" {
+		t.Errorf("a host that is not connected: %v", err)
+	}
 	if err != nil || table.Rows[0][0] != joined.Host.UUID {
 		t.Errorf("table %+v, %v", table, err)
 	}

@@ -68,6 +68,9 @@ func (fakeViews) Routes(_ context.Context, network, host string) (int64, []api.R
 }
 
 func (fakeViews) HostTable(_ context.Context, host, table string) (api.Table, error) {
+	if table == api.HostTableRoutes {
+		return api.Table{}, api.Errorf(api.CodeUnavailable, "host %s is not connected", host)
+	}
 	if table != api.HostTableDrops {
 		return api.Table{}, errors.New("secret of ours")
 	}

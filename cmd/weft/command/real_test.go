@@ -88,7 +88,7 @@ func (r real) serve(t *testing.T, log *slog.Logger) {
 // addHosts makes the hosts of the fake, as if their agents had joined.
 func (r real) addHosts(t *testing.T) {
 	t.Helper()
-	hosts, err := r.fake.store.list(api.KindHost, api.Ref{})
+	hosts, err := r.fake.store.list(api.KindHost, api.Selection{})
 	if err != nil {
 		t.Fatal(err)
 	}
