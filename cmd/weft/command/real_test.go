@@ -143,7 +143,7 @@ func essence(transcript string) string {
 // TestRealServer replays transcripts against the real server: the fake that
 // the others run on does what the real one does.
 func TestRealServer(t *testing.T) {
-	for _, name := range []string{"create", "describe", "apply", "delete", "errors", "live"} {
+	for _, name := range []string{"create", "describe", "apply", "delete", "errors", "live", "see"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			want, err := os.ReadFile("testdata/" + name + ".txt")
