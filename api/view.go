@@ -70,8 +70,12 @@ type Event struct {
 	Type     string `json:"type" enum:"put,delete,bookmark"`
 	Revision int64  `json:"revision"`
 	Kind     Kind   `json:"kind,omitempty"`
-	// Object is the object after a put and before a delete.
+	// Object is the object after a put and before a delete. For who watches a
+	// selection, an object that leaves it is a delete, one that enters a put.
 	Object Object `json:"object,omitempty"`
+	// Was is the object before the change, nil if there was none. It is not
+	// sent; what selects events looks at both.
+	Was Object `json:"-"`
 }
 
 // UnmarshalJSON decodes the object to the Go type of its kind. Fields that the

@@ -40,9 +40,8 @@ func (s *Server) addKind(info api.Info) {
 
 	o := base
 	o.id, o.method, o.roles = "list-"+info.Plural, http.MethodGet, readers
-	o.summary = "List " + info.Plural + ", ordered by fully qualified name"
-	o.query = append([]parameter{paramParent}, reads...)
-	o.reply = object(map[string]*schemaT{"revision": revisionSchema(), "items": list(schema)}, "revision", "items")
+	o.summary = "List " + info.Plural + ", all or a selection, whole or by pages"
+	o.query, o.reply = listParameters(info), listSchema(schema)
 	o.handle = func(ctx context.Context, r *request) (any, error) { return s.list(ctx, r, info) }
 	s.add(o)
 
@@ -54,7 +53,7 @@ func (s *Server) addKind(info api.Info) {
 
 	o = one
 	o.id, o.method, o.roles = "get-"+string(info.Kind), http.MethodGet, readers
-	o.summary, o.query, o.reply = "Read one "+string(info.Kind), reads, schema
+	o.summary, o.query, o.reply = "Read one "+string(info.Kind), append([]parameter{paramFields}, reads...), schema
 	o.handle = func(ctx context.Context, r *request) (any, error) { return s.get(ctx, r, info.Kind) }
 	s.add(o)
 
@@ -79,12 +78,6 @@ func (s *Server) addKind(info api.Info) {
 	s.add(o)
 }
 
-// objects is the reply to a list.
-type objects struct {
-	Revision int64        `json:"revision"`
-	Items    []api.Object `json:"items"`
-}
-
 // snapshot returns the state a read asks for.
 func (s *Server) snapshot(ctx context.Context, r *request) (api.Snapshot, error) {
 	switch r.URL.Query().Get("consistency") {
@@ -99,32 +92,6 @@ func (s *Server) snapshot(ctx context.Context, r *request) (api.Snapshot, error)
 	return s.store.Snapshot(ctx, r.number("minRevision"))
 }
 
-func (s *Server) list(ctx context.Context, r *request, info api.Info) (any, error) {
-	snapshot, err := s.snapshot(ctx, r)
-	if err != nil {
-		return nil, err
-	}
-	reply := objects{Revision: snapshot.Revision(), Items: []api.Object{}}
-	text := r.URL.Query().Get("parent")
-	if text == "" {
-		reply.Items = append(reply.Items, snapshot.List(info.Kind)...)
-		return reply, nil
-	}
-	if info.Parent == "" {
-		return nil, api.Errorf(api.CodeInvalid, "list %s: they have no parent", info.Plural).About(info.Kind, "", "query.parent")
-	}
-	parent, err := find(snapshot, info.Parent, text)
-	if err != nil {
-		return nil, err
-	}
-	for _, o := range snapshot.List(info.Kind) {
-		if o.Head().Meta.Parent.UUID == parent.Head().Meta.UUID {
-			reply.Items = append(reply.Items, o)
-		}
-	}
-	return reply, nil
-}
-
 // find returns the object that a path or query names.
 func find(snapshot api.Snapshot, kind api.Kind, text string) (api.Object, error) {
 	if o := snapshot.Lookup(kind, api.ParseRef(text)); o != nil {
@@ -134,11 +101,19 @@ func find(snapshot api.Snapshot, kind api.Kind, text string) (api.Object, error)
 }
 
 func (s *Server) get(ctx context.Context, r *request, kind api.Kind) (any, error) {
+	show, err := projectionOf(kind, r.URL.Query())
+	if err != nil {
+		return nil, err
+	}
 	snapshot, err := s.snapshot(ctx, r)
 	if err != nil {
 		return nil, err
 	}
-	return find(snapshot, kind, r.PathValue("ref"))
+	o, err := find(snapshot, kind, r.PathValue("ref"))
+	if err != nil {
+		return nil, err
+	}
+	return show.object(o)
 }
 
 func (s *Server) create(ctx context.Context, r *request, info api.Info) (any, error) {

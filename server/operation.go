@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"reflect"
@@ -124,7 +125,11 @@ func checkQuery(r *http.Request, known []parameter) error {
 			return e
 		}
 		if p == nil {
-			return bad("is not known")
+			var names []string
+			for _, k := range known {
+				names = append(names, k.name)
+			}
+			return bad(fmt.Sprintf("is not known: want one of %v", names))
 		}
 		if len(values) > 1 && !p.many {
 			return bad("is given more than once")

@@ -31,11 +31,13 @@ func (s *Server) register() {
 	})
 	s.add(operation{
 		id: "watch", method: http.MethodGet, path: "/v1/watch", tag: "watch", roles: readers,
-		summary: "Follow changes, one JSON event a line",
-		query: []parameter{
+		summary: "Follow changes, one JSON event a line; an object that leaves the selection is a delete, one that enters it a put",
+		query: append([]parameter{
 			{name: "kind", doc: "Kinds to watch; all when absent.", many: true},
 			{name: "revision", doc: "Everything after this revision. Absent: first a put for everything that exists, then a bookmark, then changes.", number: true},
-		},
+			{name: "bookmarks", doc: "soon: a bookmark soon after every change of the store, for readers that wait for revisions. Default: one every 10 s."},
+			{name: paramFields.name, doc: paramFields.doc + " Every kind that is watched must have them."},
+		}, selectionParameters(api.Kinds())...),
 		reply: s.schemaOf(api.Event{}), stream: s.watch,
 	})
 	s.registerViews()

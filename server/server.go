@@ -81,8 +81,10 @@ type Server struct {
 	api     huma.API
 	http    *http.Server
 	watches chan struct{} // holds one element for each open watch
-	closing context.Context
-	close   context.CancelFunc
+	// listings are lists that are read page by page.
+	listings listings
+	closing  context.Context
+	close    context.CancelFunc
 }
 
 // New makes a server; Serve serves a listener.

@@ -128,7 +128,7 @@ func TestErrors(t *testing.T) {
 		{"GET", "/v1/networks?parnet=x", "", 400, api.CodeInvalid, `"parnet" is not known`},
 		{"GET", "/v1/networks?minRevision=x", "", 400, api.CodeInvalid, "not a whole number"},
 		{"GET", "/v1/networks?minRevision=999999", "", 504, api.CodeTimeout, "wait for revision 999999"},
-		{"GET", "/v1/domains?parent=x", "", 400, api.CodeInvalid, "no parent"},
+		{"GET", "/v1/domains?parent=x", "", 400, api.CodeInvalid, "\"parent\" is not known: want one of"},
 		{"POST", "/v1/networks/none", "", 405, api.CodeInvalid, "GET"},
 		{"PATCH", "/healthz", "", 405, api.CodeInvalid, "GET"},
 		{"POST", "/v1/networks", "", 400, api.CodeInvalid, "empty"},
@@ -173,6 +173,9 @@ func TestViews(t *testing.T) {
 		t.Errorf("routes %+v, %v", routes, err)
 	}
 	table, err := w.admin.HostTable(t.Context(), joined.Host, api.HostTableDrops)
+	if _, err := w.admin.HostTable(t.Context(), joined.Host, api.HostTableRoutes); err == nil || err.Error() != "host h1 is not connected" {
+		t.Errorf("a host that is not connected: %v", err)
+	}
 	if err != nil || table.Rows[0][0] != joined.Host.UUID {
 		t.Errorf("table %+v, %v", table, err)
 	}

@@ -4,6 +4,8 @@ package server
 
 import (
 	"context"
+	"errors"
+	"strings"
 
 	"github.com/weft-network/weft/api"
 )
@@ -43,7 +45,24 @@ func (s *Server) hostTable(ctx context.Context, r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.views.HostTable(ctx, host.Head().Meta.UUID, r.PathValue("table"))
+	m := &host.Head().Meta
+	table, err := s.views.HostTable(ctx, m.UUID, r.PathValue("table"))
+	var e *api.Error
+	if errors.As(err, &e) {
+		return nil, ofHost(e, r.PathValue("table"), m)
+	}
+	return table, err
+}
+
+// ofHost names the host in an error that a host's connection gave: that knows
+// only its UUID.
+func ofHost(e *api.Error, table string, host *api.Meta) *api.Error {
+	named := *e
+	named.Message = strings.ReplaceAll(named.Message, host.UUID, host.Name)
+	if !strings.Contains(named.Message, host.Name) {
+		named.Message = "get table " + table + " of host " + host.Name + ": " + named.Message
+	}
+	return named.About(api.KindHost, host.FQName, e.Field)
 }
 
 func (s *Server) why(ctx context.Context, r *request) (any, error) {

@@ -5,9 +5,11 @@ package server
 import (
 	"context"
 	"net/http"
+	"reflect"
 	"time"
 
 	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/store"
 )
 
 const (
@@ -28,15 +30,7 @@ func (s *Server) watch(w http.ResponseWriter, r *request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), watchLife)
 	defer cancel()
 	defer context.AfterFunc(s.closing, cancel)()
-	var kinds []api.Kind
-	for _, text := range r.URL.Query()["kind"] {
-		info, ok := api.ParseKind(text)
-		if !ok {
-			return api.Errorf(api.CodeInvalid, "watch: %q is not a kind of object", text).About("", "", "query.kind")
-		}
-		kinds = append(kinds, info.Kind)
-	}
-	watch, err := s.store.Watch(ctx, r.number("revision"), kinds)
+	watch, show, err := s.begin(ctx, r)
 	if err != nil {
 		return err
 	}
@@ -60,7 +54,7 @@ func (s *Server) watch(w http.ResponseWriter, r *request) error {
 			return nil
 		}
 		for _, e := range events {
-			if !s.sendLine(w, control, e) {
+			if !s.sendLine(w, control, show.event(e)) {
 				return nil
 			}
 		}
@@ -68,6 +62,69 @@ func (s *Server) watch(w http.ResponseWriter, r *request) error {
 			return nil
 		}
 	}
+}
+
+// begin reads what is to be watched and begins to. What the selection refers to
+// by name is looked up once, now.
+func (s *Server) begin(ctx context.Context, r *request) (*store.Watch, eventFields, error) {
+	query := r.URL.Query()
+	options := store.WatchOptions{Soon: query.Get("bookmarks") == "soon"}
+	if text := query.Get("bookmarks"); text != "" && text != "soon" {
+		return nil, nil, badQuery("bookmarks", "may be soon or absent")
+	}
+	var infos []api.Info
+	for _, text := range query["kind"] {
+		info, ok := api.ParseKind(text)
+		if !ok {
+			return nil, nil, api.Errorf(api.CodeInvalid, "watch: %q is not a kind of object", text).About("", "", "query.kind")
+		}
+		infos = append(infos, info)
+		options.Kinds = append(options.Kinds, info.Kind)
+	}
+	if len(infos) == 0 {
+		infos = api.Kinds()
+	}
+	show := eventFields{}
+	for _, info := range infos {
+		var err error
+		if show[info.Kind], err = projectionOf(info.Kind, query); err != nil {
+			return nil, nil, err
+		}
+	}
+	snapshot, err := s.store.Snapshot(ctx, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	selection, err := parseSelection(snapshot, infos, query)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !reflect.DeepEqual(selection, api.Selection{}) {
+		options.Selected = selection.Matches
+	}
+	watch, err := s.store.WatchSelected(ctx, r.number("revision"), options)
+	return watch, show, err
+}
+
+// eventFields are the fields that events show, by kind.
+type eventFields map[api.Kind]projection
+
+// event is what is sent of an event.
+func (f eventFields) event(e api.Event) any {
+	show := f[e.Kind]
+	if show == nil || e.Object == nil {
+		return e
+	}
+	object, err := show.object(e.Object)
+	if err != nil {
+		return e // it is whole, which is never wrong
+	}
+	return struct {
+		Type     string   `json:"type"`
+		Revision int64    `json:"revision"`
+		Kind     api.Kind `json:"kind"`
+		Object   any      `json:"object"`
+	}{e.Type, e.Revision, e.Kind, object}
 }
 
 // ended says why a watch goes no further.

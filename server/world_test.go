@@ -38,6 +38,8 @@ type world struct {
 	url   string
 	audit *lines
 	admin *client.Client
+	// server is the one behind url.
+	server *Server
 }
 
 // lines is what was logged.
@@ -66,6 +68,9 @@ func (fakeViews) Routes(_ context.Context, network, host string) (int64, []api.R
 }
 
 func (fakeViews) HostTable(_ context.Context, host, table string) (api.Table, error) {
+	if table == api.HostTableRoutes {
+		return api.Table{}, api.Errorf(api.CodeUnavailable, "host %s is not connected", host)
+	}
 	if table != api.HostTableDrops {
 		return api.Table{}, errors.New("secret of ours")
 	}
@@ -94,6 +99,7 @@ func newWorld(t *testing.T) *world {
 	certificate, err := w.ca.ServerCertificate([]string{"127.0.0.1", "::1", "localhost"})
 	check(t, err)
 	s := New(Options{Store: w.store, Views: fakeViews{}, CA: w.ca, Certificate: certificate, Streams: []string{"c:7444"}, Log: log})
+	w.server = s
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	check(t, err)
 	w.url = "https://" + l.Addr().String()

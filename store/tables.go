@@ -141,6 +141,17 @@ func (s *Snapshot) Children(kind api.Kind, parent string) []api.Object {
 	return objects
 }
 
+// Referrers returns the objects of a kind that refer to an object, by whatever
+// field, in no order.
+func (s *Snapshot) Referrers(kind api.Kind, target api.Kind, uuid string) []api.Object {
+	var objects []api.Object
+	s.each(indexTarget, refersTo(idOf(target, uuid), kind), func(r *record) bool {
+		objects = append(objects, r.object)
+		return true
+	})
+	return objects
+}
+
 func objectOf(r *record) api.Object {
 	if r == nil {
 		return nil
@@ -309,9 +320,9 @@ func eventsBetween(before, after *memdb.MemDB, ids []id, revision int64) []api.E
 		now := first[*record](after, tableObject, indexID, string(i))
 		switch {
 		case now != nil:
-			puts = append(puts, api.Event{Type: api.EventPut, Revision: revision, Kind: i.kind(), Object: now.object})
+			puts = append(puts, api.Event{Type: api.EventPut, Revision: revision, Kind: i.kind(), Object: now.object, Was: objectOf(old)})
 		case old != nil:
-			deletes = append(deletes, api.Event{Type: api.EventDelete, Revision: revision, Kind: i.kind(), Object: old.object})
+			deletes = append(deletes, api.Event{Type: api.EventDelete, Revision: revision, Kind: i.kind(), Object: old.object, Was: old.object})
 		}
 	}
 	return append(puts, deletes...)

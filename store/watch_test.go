@@ -94,6 +94,68 @@ func TestWatch(t *testing.T) {
 	}
 }
 
+// An object that leaves what a watch selects is a deletion, one that enters a
+// put; what is never selected costs nothing but bookmarks, soon if asked for.
+func TestWatchSelected(t *testing.T) {
+	w := newWorld(t)
+	mtu := func(n *api.Network, mtu int) *api.Network {
+		n.Spec.MTU = mtu
+		return n
+	}
+	large := WatchOptions{Kinds: []api.Kind{api.KindNetwork}, Selected: func(o api.Object) bool { return o.(*api.Network).Spec.MTU == 9000 }}
+	w.create(admin, network("small", project), mtu(network("big", project), 9000))
+	revision := w.Latest().Revision()
+	watch, err := w.WatchSelected(t.Context(), 0, large)
+	if err != nil {
+		t.Fatal(err)
+	}
+	is(t, until(t, watch, "bookmark"), "put network big, bookmark")
+	w.update(admin, mtu(network("small", project), 9000))
+	w.update(admin, mtu(network("big", project), 1500))
+	w.update(admin, mtu(network("big", project), 1400))
+	w.remove(admin, network("big", project))
+	w.remove(admin, network("small", project))
+	want := "put network small, delete network big, delete network small"
+	is(t, until(t, watch, "delete network small"), want)
+	// The same from memory, and from etcd by one who was not there.
+	for _, s := range []*Store{w.Store, w.open()} {
+		late, err := s.WatchSelected(t.Context(), revision, large)
+		if err != nil {
+			t.Fatal(err)
+		}
+		is(t, until(t, late, "delete network small"), want)
+	}
+	large.Soon = true
+	if watch, err = w.WatchSelected(t.Context(), w.Latest().Revision(), large); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		w.update(admin, mtu(w.create(admin, network("n", project)).(*api.Network), 1300))
+		w.remove(admin, network("n", project))
+		ctx, cancel := context.WithTimeout(t.Context(), bookmarkEvery/2)
+		for seen := int64(0); seen < w.Latest().Revision(); {
+			events, err := watch.Next(ctx)
+			if err != nil || len(events) != 1 || events[0].Type != api.EventBookmark {
+				t.Fatalf("got %v, %v; want a bookmark soon", events, err)
+			}
+			seen = events[0].Revision
+		}
+		cancel()
+	}
+}
+
+// What refers to an object is found by index, whichever field refers.
+func TestReferrers(t *testing.T) {
+	w := newWorld(t)
+	n := w.create(admin, network("n", project))
+	w.create(admin, network("m", project), port("p", project, named("default-domain:default-project:n")), port("q", project, named("default-domain:default-project:m")))
+	uuid := n.Head().Meta.UUID
+	found := w.latest().Referrers(api.KindPort, api.KindNetwork, uuid)
+	if len(found) != 1 || found[0].Head().Meta.Name != "p" || len(w.latest().Referrers(api.KindSubnet, api.KindNetwork, uuid)) != 0 {
+		t.Errorf("ports of n: %v", found)
+	}
+}
+
 // A reader that is slower than the memory is long is told so.
 func TestWatchTooSlow(t *testing.T) {
 	h := newHistory(&Snapshot{revision: 1})

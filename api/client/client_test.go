@@ -78,6 +78,15 @@ func objectRequests(ctx context.Context) []request {
 		{"list", `{"revision":9,"items":[` + networkJSON + `]}`, func(c *client.Client) (any, error) {
 			return client.ListOf[*api.Network](ctx, c, client.ListOptions{Parent: api.ParseRef("d:p")})
 		}, "GET", "/v1/networks?parent=d%3Ap", "", `"revision":9`},
+		{"list a selection", `{"revision":9,"continue":"x.1","remaining":4,"items":[` + networkJSON + `]}`, func(c *client.Client) (any, error) {
+			return client.ListOf[*api.Network](ctx, c, client.ListOptions{
+				Labels: []string{"a=b", "!c"}, Name: "n*", Owner: "blue", References: map[string]api.Ref{"spec.x": uuid},
+				Fields: []string{"meta.name", "spec.vni"}, Sort: "-name", Limit: 1, Continue: "w.0", MinRevision: 3, Stale: true,
+			})
+		}, "GET", "/v1/networks?consistency=stale&continue=w.0&fields=meta.name%2Cspec.vni&label=a%3Db&label=%21c&limit=1&minRevision=3&name=n%2A&owner=blue&sort=-name&spec.x=" + uuid.UUID, "", `"continue":"x.1","remaining":4`},
+		{"count", `{"revision":9,"items":[],"count":7}`, func(c *client.Client) (any, error) {
+			return c.Count(ctx, api.KindNetwork, client.ListOptions{Owner: "blue"})
+		}, "GET", "/v1/networks?count=true&owner=blue", "", "7"},
 		{"list of none", `{"revision":9,"items":null}`, func(c *client.Client) (any, error) {
 			return c.List(ctx, api.KindPort, client.ListOptions{})
 		}, "GET", "/v1/ports", "", `{"revision":9,"items":[]}`},

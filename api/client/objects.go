@@ -5,9 +5,11 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"iter"
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"github.com/weft-network/weft/api"
 )
@@ -16,11 +18,73 @@ import (
 type List[T api.Object] struct {
 	Revision int64 `json:"revision"`
 	Items    []T   `json:"items"`
+	// Continue fetches the next page, Remaining is what comes after this one.
+	Continue  string `json:"continue,omitempty"`
+	Remaining int    `json:"remaining,omitempty"`
 }
 
-// ListOptions selects what is listed.
+// Selection says which objects of a kind are meant; all conditions hold.
+type Selection struct {
+	Parent     api.Ref            // only children of this object
+	Labels     []string           // conditions, as api.ParseLabelRequirement reads them
+	Name       string             // own or full name, or its beginning and '*'
+	Owner      string             // name of an orchestrator
+	References map[string]api.Ref // field, e.g. spec.network, and what it refers to
+}
+
+// ListOptions selects what is listed, and how.
 type ListOptions struct {
-	Parent api.Ref // only children of this object
+	Parent     api.Ref            // only children of this object
+	Labels     []string           // conditions, as api.ParseLabelRequirement reads them
+	Name       string             // own or full name, or its beginning and '*'
+	Owner      string             // name of an orchestrator
+	References map[string]api.Ref // field, e.g. spec.network, and what it refers to
+	Fields     []string           // only these, with kind, UUID and full name; the rest of the objects stays empty
+	Sort       string             // name (when empty), createdAt, and either with '-' before it
+	Limit      int                // objects a page; 0 means all at once
+	Continue   string             // of the page before
+	// MinRevision waits until the server has this revision. Stale takes what
+	// the server has at hand, which may be behind.
+	MinRevision int64
+	Stale       bool
+}
+
+// query adds the conditions to a query.
+func (s Selection) query(q url.Values) {
+	set := func(name, value string) {
+		if value != "" {
+			q.Set(name, value)
+		}
+	}
+	set("parent", refText(s.Parent))
+	set("name", s.Name)
+	set("owner", s.Owner)
+	for _, l := range s.Labels {
+		q.Add("label", l)
+	}
+	for field, ref := range s.References {
+		set(field, refText(ref))
+	}
+}
+
+// query is the query of a list.
+func (o ListOptions) query() url.Values {
+	q := url.Values{}
+	Selection{o.Parent, o.Labels, o.Name, o.Owner, o.References}.query(q)
+	set := func(name, value string) {
+		if value != "" && value != "0" {
+			q.Set(name, value)
+		}
+	}
+	set("fields", strings.Join(o.Fields, ","))
+	set("sort", o.Sort)
+	set("limit", strconv.Itoa(o.Limit))
+	set("continue", o.Continue)
+	set("minRevision", strconv.FormatInt(o.MinRevision, 10))
+	if o.Stale {
+		q.Set("consistency", "stale")
+	}
+	return q
 }
 
 // Result is what a transaction made: one object per operation, in order.
@@ -40,7 +104,7 @@ func ListOf[T api.Object](ctx context.Context, c *Client, options ListOptions) (
 	if err != nil {
 		return List[T]{}, err
 	}
-	list := List[T]{Revision: all.Revision, Items: make([]T, len(all.Items))}
+	list := List[T]{Revision: all.Revision, Items: make([]T, len(all.Items)), Continue: all.Continue, Remaining: all.Remaining}
 	for i, o := range all.Items {
 		list.Items[i] = o.(T)
 	}
@@ -73,27 +137,71 @@ func (c *Client) Get(ctx context.Context, kind api.Kind, ref api.Ref) (api.Objec
 	return c.object(ctx, call{what: about("get", kind, ref), method: http.MethodGet, path: path})
 }
 
-// List reads the objects of a kind, ordered by fully qualified name.
+// List reads objects of a kind, ordered by fully qualified name unless the
+// options say otherwise. With a limit it reads one page; see Pages.
 func (c *Client) List(ctx context.Context, kind api.Kind, options ListOptions) (List[api.Object], error) {
 	list := List[api.Object]{Items: []api.Object{}}
 	path, err := kindPath("list", kind)
 	if err != nil {
 		return list, err
 	}
-	query := url.Values{}
-	if !options.Parent.IsZero() {
-		query.Set("parent", refText(options.Parent))
-	}
 	var raw struct {
-		Revision int64             `json:"revision"`
-		Items    []json.RawMessage `json:"items"`
+		Revision  int64             `json:"revision"`
+		Items     []json.RawMessage `json:"items"`
+		Continue  string            `json:"continue"`
+		Remaining int               `json:"remaining"`
 	}
-	if err := c.do(ctx, call{what: "list " + path[0], method: http.MethodGet, path: path, query: query}, &raw); err != nil {
+	if err := c.do(ctx, call{what: "list " + path[0], method: http.MethodGet, path: path, query: options.query()}, &raw); err != nil {
 		return list, err
 	}
-	list.Revision = raw.Revision
+	list.Revision, list.Continue, list.Remaining = raw.Revision, raw.Continue, raw.Remaining
 	list.Items, err = decodeAll(raw.Items)
 	return list, err
+}
+
+// defaultPage is small enough to be answered at once, and large enough that
+// the way there and back does not count.
+const defaultPage = 1000
+
+// Pages yields the objects of a list one by one, reading page after page, all
+// of one revision. An error is the last; with api.CodeGone the server no longer
+// has the revision, and the caller begins again.
+func (c *Client) Pages(ctx context.Context, kind api.Kind, options ListOptions) iter.Seq2[api.Object, error] {
+	return func(yield func(api.Object, error) bool) {
+		if options.Limit == 0 {
+			options.Limit = defaultPage
+		}
+		for {
+			page, err := c.List(ctx, kind, options)
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			for _, o := range page.Items {
+				if !yield(o, nil) {
+					return
+				}
+			}
+			if options.Continue = page.Continue; page.Continue == "" {
+				return
+			}
+		}
+	}
+}
+
+// Count tells how many objects of a kind there are, without reading them.
+func (c *Client) Count(ctx context.Context, kind api.Kind, options ListOptions) (int, error) {
+	path, err := kindPath("count", kind)
+	if err != nil {
+		return 0, err
+	}
+	query := options.query()
+	query.Set("count", "true")
+	var raw struct {
+		Count int `json:"count"`
+	}
+	err = c.do(ctx, call{what: "count " + path[0], method: http.MethodGet, path: path, query: query}, &raw)
+	return raw.Count, err
 }
 
 // Create makes an object and returns it as stored.

@@ -30,6 +30,12 @@ const (
 // WatchOptions selects what is watched from when.
 type WatchOptions struct {
 	Kinds []api.Kind // all when empty
+	// Select picks objects. One that it no longer picks after a change comes as
+	// a delete, as it was before.
+	Select Selection
+	// Soon asks for a bookmark soon after every change of the store: for
+	// readers that wait until they have seen a revision.
+	Soon bool
 	// Revision is the last one the caller has seen. Zero begins with a put for
 	// everything that exists, then a bookmark, then changes.
 	Revision int64
@@ -90,6 +96,10 @@ func (w *watch) stream(ctx context.Context, yield func(api.Event, error) bool) e
 	query := url.Values{}
 	for _, k := range w.options.Kinds {
 		query.Add("kind", string(k))
+	}
+	w.options.Select.query(query)
+	if w.options.Soon {
+		query.Set("bookmarks", "soon")
 	}
 	if w.complete != 0 {
 		query.Set("revision", strconv.FormatInt(w.complete, 10))

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"os/signal"
@@ -31,6 +32,7 @@ func main() {
 		ConfigFile: os.Getenv("WEFT_CONFIG"),
 		HomeConfig: homeConfig(),
 		Version:    version,
+		Editor:     cmp.Or(os.Getenv("VISUAL"), os.Getenv("EDITOR")),
 		Now:        time.Now,
 	}
 	code := command.Run(ctx, world, os.Args[1:])

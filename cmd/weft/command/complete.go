@@ -14,6 +14,9 @@ import (
 	"github.com/weft-network/weft/api/client"
 )
 
+// namesMax is how many names are offered; who wants more types more.
+const namesMax = 1000
+
 // completeTimeout is how long a person who pressed Tab waits.
 const completeTimeout = 2 * time.Second
 
@@ -64,7 +67,7 @@ func (s *session) completeNames(c *cobra.Command, kind api.Kind, given []string)
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	answer, err := conn.List(ctx, kind, client.ListOptions{})
+	answer, err := conn.List(ctx, kind, client.ListOptions{Fields: []string{"meta.fqName"}, Limit: namesMax})
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}

@@ -3,10 +3,7 @@
 package command
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"strings"
 
 	"github.com/weft-network/weft/api/client"
@@ -28,32 +25,18 @@ func (s *session) connect() (*client.Client, error) {
 	return c, nil
 }
 
-// load reads the configuration file: the one of --config, else the one the
-// environment names, else the user's own.
+// load reads the context in use, or that of --context, and what flags change.
 func (s *session) load() error {
 	if s.loaded != "" {
 		return nil
 	}
-	name := s.HomeConfig
-	if s.ConfigFile != "" {
-		name = s.ConfigFile
-	}
-	if s.flags.config != "" {
-		name = s.flags.config
-	}
-	data, err := os.ReadFile(name)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return failure{
-			what: fmt.Sprintf("no client configuration: %s does not exist", name),
-			hint: "name one with --config or $WEFT_CONFIG; a controller writes its administrators' to admin.yaml in its data directory",
-		}
-	case err != nil:
-		return failure{what: fmt.Sprintf("read client configuration: %v", err)}
-	}
-	config, err := client.ParseConfig(data)
+	name, contexts, err := s.readContexts(false)
 	if err != nil {
-		return failure{what: fmt.Sprintf("%s: %v", name, err), hint: "want YAML with server, ca, certificate and key, or server and token"}
+		return err
+	}
+	config, err := contexts.Use(s.flags.context)
+	if err != nil {
+		return failure{what: fmt.Sprintf("%s: %v", name, err), hint: "weft config get-contexts lists them, use-context picks one"}
 	}
 	if s.flags.server != "" {
 		config.Server = s.flags.server

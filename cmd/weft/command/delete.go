@@ -132,26 +132,21 @@ func (s *session) deleteTargets(o deleteOptions, args []string) ([]target, error
 // belonging are the objects that are made with an object and go with it.
 func belonging(ctx context.Context, c *client.Client, o api.Object) ([]api.Object, error) {
 	var found []api.Object
-	self := api.RefTo(o)
-	list := func(kind api.Kind, parent api.Ref, keep func(api.Object) bool) error {
-		answer, err := c.List(ctx, kind, client.ListOptions{Parent: parent})
-		for _, child := range answer.Items {
-			if keep(child) {
-				found = append(found, child)
-			}
-		}
+	list := func(kind api.Kind, field string) error {
+		answer, err := c.List(ctx, kind, referring(field, o))
+		found = append(found, answer.Items...)
 		return err
 	}
-	all := func(api.Object) bool { return true }
-	switch o := o.(type) {
+	switch o.(type) {
 	case *api.Port:
-		if err := list(api.KindBinding, self, all); err != nil {
+		if err := list(api.KindBinding, fieldParent); err != nil {
 			return nil, err
 		}
-		err := list(api.KindAddress, o.Spec.Network, func(a api.Object) bool { return a.(*api.Address).Spec.Port.UUID == self.UUID })
+		err := list(api.KindAddress, "spec.port")
 		return found, err
 	case *api.Network:
-		return found, list(api.KindSubnet, self, all)
+		err := list(api.KindSubnet, fieldParent)
+		return found, err
 	}
 	return nil, nil
 }

@@ -21,19 +21,22 @@ import (
 const shownRelated = 30
 
 func newDescribe(s *session) *cobra.Command {
-	return &cobra.Command{
+	var output string
+	c := &cobra.Command{
 		Use:               "describe KIND NAME...",
 		Short:             "Show everything about an object",
-		Long:              "Show everything about an object: what it should be, how it is, and the objects\nthat belong to it or refer to it. For programs use \"weft get -o yaml\".",
+		Long:              "Show everything about an object: what it should be, how it is, and the objects\nthat belong to it or refer to it. With -o json or\nyaml: the object, and those around it under related.",
 		Example:           "  weft describe port web-1\n  weft describe network/web",
 		GroupID:           groupSee,
 		Args:              arguments(1, -1),
 		ValidArgsFunction: s.completeTargets,
-		RunE:              func(c *cobra.Command, args []string) error { return s.describe(c.Context(), args) },
+		RunE:              func(c *cobra.Command, args []string) error { return s.describe(c.Context(), args, output) },
 	}
+	outputFlag(c, &output, formatJSON, formatYAML)
+	return c
 }
 
-func (s *session) describe(ctx context.Context, args []string) error {
+func (s *session) describe(ctx context.Context, args []string, output string) error {
 	c, err := s.connect()
 	if err != nil {
 		return err
@@ -45,10 +48,19 @@ func (s *session) describe(ctx context.Context, args []string) error {
 	if len(targets) == 0 {
 		return usagef("which %s? weft describe %s NAME", args[0], args[0])
 	}
+	var all []description
 	for i, t := range targets {
 		o, err := c.Get(ctx, t.info.Kind, t.ref)
 		if err != nil {
 			return err
+		}
+		if output != formatTable {
+			d, err := describedObject(ctx, c, o)
+			if err != nil {
+				return err
+			}
+			all = append(all, d)
+			continue
 		}
 		if i > 0 {
 			fmt.Fprintln(s.Out)
@@ -57,7 +69,12 @@ func (s *session) describe(ctx context.Context, args []string) error {
 			return err
 		}
 	}
-	return nil
+	var value any = map[string]any{"items": all}
+	if len(all) == 1 {
+		value = all[0]
+	}
+	_, err = s.encode(output, value)
+	return err
 }
 
 func (s *session) describeObject(ctx context.Context, c *client.Client, o api.Object) error {
@@ -240,35 +257,76 @@ var describedBy = map[api.Kind][]api.Kind{
 	api.KindNetworkPolicy: {api.KindNetworkPolicyAttachment, api.KindShare},
 }
 
+// around are the objects of a kind that belong to an object or refer to it, in
+// the order of their names.
+func around(ctx context.Context, c *client.Client, kind api.Kind, o api.Object) ([]api.Object, error) {
+	info, _ := api.KindInfo(kind)
+	var asked []client.ListOptions
+	if info.Parent == o.Head().Kind {
+		asked = append(asked, referring(fieldParent, o))
+	}
+	for _, f := range api.ReferenceFields(kind) {
+		if f.Kind == o.Head().Kind || f.Kind == "" {
+			asked = append(asked, client.ListOptions{References: map[string]api.Ref{f.Field: {UUID: o.Head().Meta.UUID}}})
+		}
+	}
+	found := map[string]api.Object{}
+	for _, options := range asked {
+		answer, err := c.List(ctx, kind, options)
+		if err != nil {
+			return nil, err
+		}
+		for _, other := range answer.Items {
+			found[other.Head().Meta.UUID] = other
+		}
+	}
+	return byName(slices.Collect(maps.Values(found))), nil
+}
+
+// byName orders objects by their full names.
+func byName(objects []api.Object) []api.Object {
+	slices.SortFunc(objects, func(a, b api.Object) int {
+		return strings.Compare(a.Head().Meta.FQName, b.Head().Meta.FQName)
+	})
+	return objects
+}
+
 // describeRelated prints tables of the objects around one.
 func (s *session) describeRelated(ctx context.Context, c *client.Client, o api.Object) error {
 	for _, kind := range describedBy[o.Head().Kind] {
-		info, _ := api.KindInfo(kind)
-		var options client.ListOptions
-		if info.Parent == o.Head().Kind {
-			options.Parent = api.RefTo(o)
-		}
-		if p, ok := o.(*api.Port); ok && kind == api.KindAddress {
-			options.Parent = p.Spec.Network
-		}
-		answer, err := c.List(ctx, kind, options)
+		others, err := around(ctx, c, kind, o)
 		if err != nil {
 			return err
 		}
-		var around []api.Object
-		for _, other := range answer.Items {
-			if refersTo(other, o.Head().Meta.UUID) {
-				around = append(around, other)
-			}
-		}
-		if len(around) == 0 {
+		if len(others) == 0 {
 			continue
 		}
-		if err := s.relatedTable(ctx, c, info, around); err != nil {
+		info, _ := api.KindInfo(kind)
+		if err := s.relatedTable(ctx, c, info, others); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// description is an object and what is around it, for programs.
+type description struct {
+	Object  api.Object              `json:"object"`
+	Related map[string][]api.Object `json:"related,omitempty"` // by plural
+}
+
+func describedObject(ctx context.Context, c *client.Client, o api.Object) (description, error) {
+	d := description{Object: o, Related: map[string][]api.Object{}}
+	for _, kind := range describedBy[o.Head().Kind] {
+		others, err := around(ctx, c, kind, o)
+		if err != nil {
+			return d, err
+		}
+		if info, _ := api.KindInfo(kind); len(others) > 0 {
+			d.Related[info.Plural] = others
+		}
+	}
+	return d, nil
 }
 
 // relatedTable prints objects around one, the first of many.
@@ -276,7 +334,7 @@ func (s *session) relatedTable(ctx context.Context, c *client.Client, info api.I
 	words := strings.ReplaceAll(info.Plural, "-", " ")
 	s.section(fmt.Sprintf("%s (%d)", strings.ToUpper(words[:1])+words[1:], len(around)))
 	v := newView(s.project)
-	if err := v.load(ctx, c, info.Kind, false, nil); err != nil {
+	if err := v.load(ctx, c, info.Kind, false, around[:min(len(around), shownRelated)]); err != nil {
 		return err
 	}
 	columns := tableColumns(info.Kind, false, !s.oneProject(around))
@@ -298,12 +356,4 @@ func (s *session) indented(t api.Table) error {
 	p := s.printer
 	p.Indent = "  "
 	return p.Print(t)
-}
-
-// refersTo tells whether an object has another as its parent or refers to it.
-func refersTo(o api.Object, uuid string) bool {
-	if o.Head().Meta.Parent.UUID == uuid {
-		return true
-	}
-	return slices.ContainsFunc(o.Refs(), func(r api.FieldRef) bool { return r.Ref.UUID == uuid })
 }

@@ -75,6 +75,9 @@ func (s *session) complain(what, hint string) {
 // oneLine keeps errors to one line: text of others may hold anything.
 func oneLine(text string) string { return table.Clean(strings.TrimSpace(text)) }
 
+// oneLineKept is oneLine for text whose indentation matters.
+func oneLineKept(text string) string { return table.Clean(text) }
+
 // describeError is the server's words and, where they leave it out, the object.
 func describeError(err error, e *api.Error) string {
 	text := err.Error()

@@ -42,17 +42,14 @@ func (f *fakeStore) find(kind api.Kind, ref api.Ref) api.Object {
 	return nil
 }
 
-func (f *fakeStore) list(kind api.Kind, parent api.Ref) ([]api.Object, error) {
+func (f *fakeStore) list(kind api.Kind, s api.Selection) ([]api.Object, error) {
 	items := []api.Object{}
-	var above api.Object
-	if !parent.IsZero() {
-		info, _ := api.KindInfo(kind)
-		if above = f.find(info.Parent, parent); above == nil {
-			return nil, missing("list", info.Parent, parent)
-		}
+	info, _ := api.KindInfo(kind)
+	if !s.Parent.IsZero() && f.find(info.Parent, s.Parent) == nil {
+		return nil, missing("list", info.Parent, s.Parent)
 	}
 	for _, o := range f.objects {
-		if o.Head().Kind == kind && (above == nil || o.Head().Meta.Parent.UUID == above.Head().Meta.UUID) {
+		if o.Head().Kind == kind && s.Matches(o) {
 			items = append(items, o)
 		}
 	}

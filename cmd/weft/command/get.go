@@ -57,7 +57,7 @@ func newGet(s *session) *cobra.Command {
 	}
 	f := c.Flags()
 	f.BoolVarP(&o.all, "all", "A", false, "objects of all projects")
-	f.StringSliceVarP(&o.labels, "label", "l", nil, "only objects with this label: `KEY=VALUE`, KEY!=VALUE or KEY; may be repeated")
+	f.StringArrayVarP(&o.labels, "label", "l", nil, "only objects whose labels meet `CONDITION`: KEY=VALUE, KEY!=VALUE, KEY, !KEY, KEY in (A,B), KEY notin (A,B); may be repeated")
 	f.BoolVarP(&o.watch, "watch", "w", false, "stay, and print changes as they happen")
 	f.StringVar(&o.host, "host", "", "read the table from the agent of this `HOST`")
 	outputFlag(c, &o.output, formatJSON, formatYAML, formatWide, formatName)
@@ -101,20 +101,19 @@ func (s *session) get(ctx context.Context, o getOptions, args []string) error {
 
 // getList prints the objects of a kind.
 func (s *session) getList(ctx context.Context, c *client.Client, o getOptions, info api.Info, selector selector) error {
-	options := client.ListOptions{}
-	if !o.all && info.Parent == api.KindProject {
+	options := client.ListOptions{Labels: selector.words()}
+	switch {
+	case o.all || !inProject(info.Kind):
+	case info.Parent == api.KindProject:
 		options.Parent = api.Ref{Name: s.project}
+	default: // further down: what begins with the project's name
+		options.Name = s.project + ":*"
 	}
 	answer, err := c.List(ctx, info.Kind, options)
 	if err != nil {
 		return err
 	}
-	shown := list{Revision: answer.Revision, Items: []api.Object{}}
-	for _, object := range answer.Items {
-		if s.inScope(o.all, object) && selector.matches(object.Head().Meta.Labels) {
-			shown.Items = append(shown.Items, object)
-		}
-	}
+	shown := list{Revision: answer.Revision, Items: answer.Items}
 	if done, err := s.encode(o.output, shown); done {
 		return err
 	}
@@ -126,7 +125,7 @@ func (s *session) getList(ctx context.Context, c *client.Client, o getOptions, i
 		return nil
 	}
 	v := newView(s.project)
-	if err := v.load(ctx, c, info.Kind, o.output == formatWide, nil); err != nil {
+	if err := v.load(ctx, c, info.Kind, o.output == formatWide, shown.Items); err != nil {
 		return err
 	}
 	return s.printObjects(v, info.Kind, o.output == formatWide, o.all, shown.Items)
@@ -188,11 +187,7 @@ func (s *session) getNamed(ctx context.Context, c *client.Client, o getOptions, 
 // printSome prints objects of one kind, of which not all are listed.
 func (s *session) printSome(ctx context.Context, c *client.Client, o getOptions, kind api.Kind, objects []api.Object, space bool) error {
 	v, wide := newView(s.project), o.output == formatWide
-	var only api.Object
-	if len(objects) == 1 {
-		only = objects[0]
-	}
-	if err := v.load(ctx, c, kind, wide, only); err != nil {
+	if err := v.load(ctx, c, kind, wide, objects); err != nil {
 		return err
 	}
 	if space {
@@ -225,11 +220,11 @@ func (s *session) printObjects(v *view, kind api.Kind, wide, all bool, objects [
 func (s *session) getCounts(ctx context.Context, c *client.Client, o getOptions) error {
 	t := api.Table{Columns: []string{"KIND", "SHORT", "COUNT", "MEANING"}}
 	for _, info := range api.Kinds() {
-		answer, err := c.List(ctx, info.Kind, client.ListOptions{})
+		count, err := c.Count(ctx, info.Kind, client.ListOptions{})
 		if err != nil {
 			return err
 		}
-		t.Rows = append(t.Rows, []string{info.Plural, info.Short, fmt.Sprint(len(answer.Items)), info.Doc})
+		t.Rows = append(t.Rows, []string{info.Plural, info.Short, fmt.Sprint(count), info.Doc})
 	}
 	return s.printTable(o.output, t)
 }

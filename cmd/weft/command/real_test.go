@@ -88,7 +88,7 @@ func (r real) serve(t *testing.T, log *slog.Logger) {
 // addHosts makes the hosts of the fake, as if their agents had joined.
 func (r real) addHosts(t *testing.T) {
 	t.Helper()
-	hosts, err := r.fake.store.list(api.KindHost, api.Ref{})
+	hosts, err := r.fake.store.list(api.KindHost, api.Selection{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +143,7 @@ func essence(transcript string) string {
 // TestRealServer replays transcripts against the real server: the fake that
 // the others run on does what the real one does.
 func TestRealServer(t *testing.T) {
-	for _, name := range []string{"create", "describe", "apply", "delete", "errors", "live"} {
+	for _, name := range []string{"create", "describe", "apply", "delete", "errors", "live", "see"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			want, err := os.ReadFile("testdata/" + name + ".txt")

@@ -32,6 +32,7 @@ type World struct {
 	ConfigFile string // from the environment, "" when unset
 	HomeConfig string // where the user's own configuration would be
 	Version    string
+	Editor     string // command that edits a file, "" for the default
 	Now        func() time.Time
 }
 
@@ -56,6 +57,7 @@ type session struct {
 	printer table.Printer
 	flags   struct {
 		config  string
+		context string
 		server  string
 		project string
 	}
@@ -94,6 +96,7 @@ func newRoot(s *session) *cobra.Command {
 	}
 	f := root.PersistentFlags()
 	f.StringVar(&s.flags.config, "config", "", "client configuration `FILE` (default $WEFT_CONFIG, then ~/.config/weft/config.yaml)")
+	f.StringVar(&s.flags.context, "context", "", "`CONTEXT` of the configuration to use, in place of the current one")
 	f.StringVar(&s.flags.server, "server", "", "`URL` of the API, in place of the configuration's")
 	f.StringVarP(&s.flags.project, "project", "p", "", "`DOMAIN:PROJECT` in which names are looked up (default the configuration's, then "+DefaultProject+")")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usagef("%v", err) })
@@ -103,9 +106,9 @@ func newRoot(s *session) *cobra.Command {
 		&cobra.Group{ID: groupRest, Title: "Access and the rest:"},
 	)
 	root.AddCommand(
-		newGet(s), newDescribe(s), newWhy(s), newDrops(s), newRoutes(s),
-		newCreate(s), newApply(s), newDelete(s), newAttach(s), newDetach(s),
-		newToken(s), newWhoAmI(s), newVersion(s), newReference(s),
+		newGet(s), newDescribe(s), newWhy(s), newDrops(s), newRoutes(s), newTree(s), newHosts(s), newEvents(s),
+		newCreate(s), newApply(s), newDiff(s), newEdit(s), newDelete(s), newAttach(s), newDetach(s),
+		newConfig(s), newToken(s), newWhoAmI(s), newVersion(s), newReference(s),
 	)
 	root.SetHelpCommandGroupID(groupRest)
 	root.SetCompletionCommandGroupID(groupRest)

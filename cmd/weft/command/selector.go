@@ -2,40 +2,53 @@
 
 package command
 
-import "strings"
+import "github.com/weft-network/weft/api"
 
 // selector is conditions on labels; all must hold.
-type selector []requirement
+type selector []api.LabelRequirement
 
-type requirement struct {
-	key, value string
-	anyValue   bool
-	not        bool
-}
-
-// parseSelector reads KEY=VALUE, KEY!=VALUE and KEY.
+// parseSelector reads conditions, several in a word separated by commas.
 func parseSelector(words []string) (selector, error) {
 	var s selector
 	for _, w := range words {
-		key, value, found := strings.Cut(w, "=")
-		r := requirement{key: key, value: value, anyValue: !found}
-		if found && strings.HasSuffix(key, "!") {
-			r.key, r.not = strings.TrimSuffix(key, "!"), true
+		for _, text := range splitConditions(w) {
+			r, err := api.ParseLabelRequirement(text)
+			if err != nil {
+				return nil, usagef("-l: %v", err)
+			}
+			s = append(s, r)
 		}
-		if r.key == "" {
-			return nil, usagef("-l %q: want KEY=VALUE, KEY!=VALUE or KEY", w)
-		}
-		s = append(s, r)
 	}
 	return s, nil
 }
 
-func (s selector) matches(labels map[string]string) bool {
-	for _, r := range s {
-		value, has := labels[r.key]
-		if holds := has && (r.anyValue || value == r.value); holds == r.not {
-			return false
+// splitConditions cuts at the commas that are not within parentheses.
+func splitConditions(word string) []string {
+	var parts []string
+	depth, start := 0, 0
+	for i, c := range word {
+		switch {
+		case c == '(':
+			depth++
+		case c == ')':
+			depth--
+		case c == ',' && depth == 0:
+			parts = append(parts, word[start:i])
+			start = i + 1
 		}
 	}
-	return true
+	return append(parts, word[start:])
+}
+
+func (s selector) matches(labels map[string]string) bool {
+	return api.Selection{Labels: s}.Matches(&api.Domain{Header: api.Header{Meta: api.Meta{Labels: labels}}})
+}
+
+// words are the conditions as the server takes them.
+func (s selector) words() []string {
+	var words []string
+	for _, r := range s {
+		words = append(words, r.String())
+	}
+	return words
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -116,8 +117,33 @@ func (f *fakeServer) list(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	items, err := f.store.list(info.Kind, api.ParseRef(r.URL.Query().Get("parent")))
+	selection, err := fakeSelection(r.URL.Query())
+	if err != nil {
+		return nil, err
+	}
+	items, err := f.store.list(info.Kind, selection)
+	if err == nil && r.URL.Query().Has("count") {
+		return map[string]any{"revision": f.store.revision, "items": []any{}, "count": len(items)}, nil
+	}
 	return map[string]any{"revision": f.store.revision, "items": items}, err
+}
+
+// fakeSelection reads what a list or a watch is about.
+func fakeSelection(query url.Values) (api.Selection, error) {
+	s := api.Selection{Parent: api.ParseRef(query.Get("parent")), Name: query.Get("name"), Owner: query.Get("owner"), References: map[string]api.Ref{}}
+	for _, text := range query["label"] {
+		r, err := api.ParseLabelRequirement(text)
+		if err != nil {
+			return s, err
+		}
+		s.Labels = append(s.Labels, r)
+	}
+	for field, values := range query {
+		if strings.HasPrefix(field, "spec.") {
+			s.References[field] = api.ParseRef(values[0])
+		}
+	}
+	return s, nil
 }
 
 func (f *fakeServer) get(r *http.Request) (any, error) {
@@ -186,10 +212,15 @@ func (f *fakeServer) watch(w http.ResponseWriter, r *http.Request) {
 	for _, k := range r.URL.Query()["kind"] {
 		wanted[api.Kind(k)] = true
 	}
+	selection, err := fakeSelection(r.URL.Query())
+	if err != nil {
+		respond(w, nil, err)
+		return
+	}
 	out := json.NewEncoder(w)
 	f.mu.Lock()
 	for _, info := range api.Kinds() {
-		objects, _ := f.store.list(info.Kind, api.Ref{})
+		objects, _ := f.store.list(info.Kind, selection)
 		for _, o := range objects {
 			if wanted[info.Kind] {
 				out.Encode(api.Event{Type: api.EventPut, Revision: f.store.revision, Kind: info.Kind, Object: o})
@@ -208,7 +239,7 @@ func (f *fakeServer) watch(w http.ResponseWriter, r *http.Request) {
 		}
 		f.mu.Lock()
 		for _, e := range f.store.log[seen:] {
-			if wanted[e.Kind] {
+			if wanted[e.Kind] && selection.Matches(e.Object) { // none of these tests leaves a selection
 				out.Encode(e)
 			}
 		}

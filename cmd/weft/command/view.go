@@ -78,20 +78,28 @@ func besideOf[T api.Object](v *view, o api.Object) []T {
 	return found
 }
 
-// load lists the other kinds that the columns of a kind tell of. For a single
-// object it lists only what can be beside it.
-func (v *view) load(ctx context.Context, c *client.Client, kind api.Kind, wide bool, only api.Object) error {
+// askEach is up to how many rows are asked for one by one: more is slower than
+// one list of everything that may be beside them.
+const askEach = 8
+
+// load lists the other kinds that the columns of a kind tell of, for some rows.
+func (v *view) load(ctx context.Context, c *client.Client, kind api.Kind, wide bool, rows []api.Object) error {
 	for _, r := range relatedKinds(kind, wide) {
-		var options client.ListOptions
-		if only != nil && r.parent != nil {
-			options.Parent = r.parent(only)
+		asked := []client.ListOptions{{}}
+		if len(rows) <= askEach {
+			asked = nil
+			for _, o := range rows {
+				asked = append(asked, referring(r.field, o))
+			}
 		}
-		list, err := c.List(ctx, r.kind, options)
-		if err != nil {
-			return err
-		}
-		for _, o := range list.Items {
-			v.put(o)
+		for _, options := range asked {
+			list, err := c.List(ctx, r.kind, options)
+			if err != nil {
+				return err
+			}
+			for _, o := range list.Items {
+				v.put(o)
+			}
 		}
 	}
 	return nil
@@ -99,25 +107,31 @@ func (v *view) load(ctx context.Context, c *client.Client, kind api.Kind, wide b
 
 // related is a kind whose objects are told of in another kind's rows.
 type related struct {
-	kind   api.Kind
-	wide   bool                       // only in wide tables
-	parent func(o api.Object) api.Ref // parent of those beside o, if there is one
+	kind  api.Kind
+	field string // by which they refer to the row's object
+	wide  bool   // only in wide tables
 }
 
-func self(o api.Object) api.Ref { return api.RefTo(o) }
+// fieldParent is the reference that every kind below the root has.
+const fieldParent = "meta.parent"
+
+// referring selects what refers to an object by a field.
+func referring(field string, o api.Object) client.ListOptions {
+	if field == fieldParent {
+		return client.ListOptions{Parent: api.RefTo(o)}
+	}
+	return client.ListOptions{References: map[string]api.Ref{field: api.RefTo(o)}}
+}
 
 // relatedTo lists them by the kind of the rows.
 var relatedTo = map[api.Kind][]related{
-	api.KindPort: {
-		{kind: api.KindAddress, parent: func(o api.Object) api.Ref { return o.(*api.Port).Spec.Network }},
-		{kind: api.KindBinding, parent: self},
-	},
+	api.KindPort: {{kind: api.KindAddress, field: "spec.port"}, {kind: api.KindBinding, field: fieldParent}},
 	api.KindNetwork: {
-		{kind: api.KindSubnet, parent: self},
-		{kind: api.KindPort, wide: true},
-		{kind: api.KindNetworkPolicyAttachment, wide: true},
+		{kind: api.KindSubnet, field: fieldParent},
+		{kind: api.KindPort, field: "spec.network", wide: true},
+		{kind: api.KindNetworkPolicyAttachment, field: "spec.network", wide: true},
 	},
-	api.KindNetworkPolicy: {{kind: api.KindNetworkPolicyAttachment}},
+	api.KindNetworkPolicy: {{kind: api.KindNetworkPolicyAttachment, field: "spec.policy"}},
 }
 
 // relatedKinds are those a table needs.

@@ -57,6 +57,12 @@ func (s *session) getWatch(ctx context.Context, c *client.Client, o getOptions, 
 			options.Kinds = append(options.Kinds, r.kind)
 		}
 	}
+	if len(options.Kinds) == 1 { // what is beside others need not meet their conditions
+		options.Select.Labels = labels.words()
+		if len(targets) == 0 && !o.all && inProject(info.Kind) {
+			options.Select.Name = s.project + ":*"
+		}
+	}
 	options.Interrupted = func(err error) { fmt.Fprintf(s.Err, "%s; connecting again\n", oneLine(err.Error())) }
 	for event, err := range c.Watch(ctx, options) {
 		if err != nil {
