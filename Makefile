@@ -2,6 +2,7 @@
 #
 # make demo       three hosts, two tenants, real packets; stays up until make demo-down
 # make test       everything that must hold; needs root, sets up what it needs
+# make test-long  the test that breaks etcd and controllers at random, for longer
 # make bench      figures, with their baselines in the same run
 # make generate   rebuilds the committed generated files (eBPF objects, stream, API description, CLI reference)
 
@@ -14,7 +15,7 @@ RUN_PACKAGES := iproute2 iputils-ping
 GENERATE_PACKAGES := clang-14 llvm-14 libbpf-dev protobuf-compiler
 BENCH_PACKAGES := iperf3 ethtool
 
-.PHONY: build demo demo-down test bench generate generate-check run-packages generate-packages bench-packages clean
+.PHONY: build demo demo-down test test-long bench generate generate-check run-packages generate-packages bench-packages clean
 
 build:
 	@echo "build: weft, weft-controller, weft-agent and the lab"
@@ -30,6 +31,11 @@ demo-down: build
 test: run-packages
 	go vet ./...
 	go test -timeout 20m ./...
+
+# How long test-long breaks things: make test-long CHAOS=1h
+CHAOS ?= 10m
+test-long: run-packages
+	go test -timeout 24h -v -run 'TestChaos$$' ./store -chaos $(CHAOS)
 
 bench: run-packages bench-packages build
 	go test -run '^$$' -bench . -benchtime 1s ./vrouter/... ./control/...

@@ -77,7 +77,7 @@ func eachFile(t *testing.T, visit func(name string)) {
 		if d.IsDir() && (name == "bin" || name == ".git" || d.Name() == "node_modules") {
 			return filepath.SkipDir
 		}
-		if !d.IsDir() {
+		if !d.IsDir() && name != ".git" { // in a worktree a file
 			visit(filepath.ToSlash(name))
 		}
 		return nil

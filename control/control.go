@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/weft-network/weft/api"
@@ -48,10 +49,34 @@ type StatusWriter interface {
 	PutStatus(ctx context.Context, kind api.Kind, uuid string, status any) error
 }
 
+// Peers is how the controllers of one Weft work together.
+type Peers interface {
+	// Lead takes part until ctx ends. Whenever this controller is the one to
+	// write statuses it calls work, with a context that ends with that and a
+	// writer that does too.
+	Lead(ctx context.Context, work func(ctx context.Context, to StatusWriter))
+	// Generation counts the sessions under which entries are written, and is 0
+	// while there is none. Entries of earlier ones are lost.
+	Generation() int64
+	// Claim writes an entry, Update does unless another controller has claimed
+	// it since, Drop removes it if it is ours.
+	Claim(ctx context.Context, key string, value []byte) error
+	Update(ctx context.Context, key string, value []byte) (ours bool, err error)
+	Drop(ctx context.Context, key string) error
+	// Others is what other controllers tell, by key, and Changed says when to
+	// look again, to one reader.
+	Others() map[string][]byte
+	Changed() <-chan struct{}
+	// Name is how people call this controller.
+	Name() string
+}
+
 // Options are what a service needs.
 type Options struct {
 	Intent Intent
 	Status StatusWriter
+	// Peers are the other controllers; nil when there cannot be any.
+	Peers Peers
 	// Epoch of the store; it rises when the store is restored from a backup.
 	Epoch uint64
 	// Listeners for agents; the service closes them.
@@ -67,7 +92,9 @@ type Service struct {
 	hosts   *stream.Server
 	work    sync.WaitGroup
 	cancel  context.CancelFunc
-	newest  chan input // holds at most one: what statuses are computed from
+	newest  atomic.Pointer[input] // what statuses are computed from; nil at first
+	due     chan struct{}         // holds at most one token: statuses may have changed
+	news    chan struct{}         // holds at most one token: peers may have to be told
 
 	done   chan struct{} // closed at the first failure
 	failed sync.Once
@@ -86,19 +113,26 @@ func New(o Options) *Service {
 		options: o,
 		hosts:   stream.New(stream.Options{TLS: o.TLS, Epoch: o.Epoch, Log: o.Log}),
 		cancel:  func() {}, // until Start
-		newest:  make(chan input, 1),
+		due:     make(chan struct{}, 1),
+		news:    make(chan struct{}, 1),
 		done:    make(chan struct{}),
 	}
 }
 
 // Views answers questions about what the service computed and what hosts did with it.
-func (s *Service) Views() *views.Views { return views.New(s.hosts) }
+func (s *Service) Views() *views.Views { return views.New(&everywhere{Server: s.hosts, service: s}) }
 
 // Start starts the service's goroutines. It is called once; Stop ends them.
 func (s *Service) Start(ctx context.Context) {
 	ctx, s.cancel = context.WithCancel(ctx)
 	s.work.Go(func() { s.follow(ctx) })
-	s.work.Go(func() { s.writeStatuses(ctx) })
+	s.work.Go(func() { s.notice(ctx) })
+	if s.options.Peers == nil {
+		s.work.Go(func() { s.writeStatuses(ctx, s.options.Status) })
+	} else {
+		s.work.Go(func() { s.options.Peers.Lead(ctx, s.writeStatuses) })
+		s.work.Go(func() { s.tell(ctx) })
+	}
 	for _, l := range s.options.Listeners {
 		s.work.Go(func() {
 			if err := s.hosts.Serve(l); err != nil {
@@ -136,11 +170,9 @@ func (s *Service) follow(ctx context.Context) {
 		began := time.Now()
 		plan = placement.New(s.options.Epoch, routing.Derive(snapshot), plan)
 		s.hosts.Publish(plan)
-		select {
-		case <-s.newest: // replace what was not looked at
-		default:
-		}
-		s.newest <- input{snapshot, plan}
+		s.newest.Store(&input{snapshot, plan})
+		poke(s.due)
+		poke(s.news)
 		s.options.Log.Debug("derived", "revision", plan.Version.Revision, "took", time.Since(began))
 	}
 	if ctx.Err() == nil {
@@ -148,21 +180,46 @@ func (s *Service) follow(ctx context.Context) {
 	}
 }
 
-// writeStatuses writes what changed for the objects' readers, a round at a time.
-func (s *Service) writeStatuses(ctx context.Context) {
-	writer := status.NewWriter(s.options.Status)
+// notice passes on that something about hosts has changed, here or elsewhere.
+func (s *Service) notice(ctx context.Context) {
+	var elsewhere <-chan struct{}
+	if s.options.Peers != nil {
+		elsewhere = s.options.Peers.Changed()
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.hosts.Changed():
+		case <-elsewhere:
+		}
+		poke(s.due)
+		poke(s.news)
+	}
+}
+
+// poke puts a token where none is.
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// writeStatuses writes what changed for the objects' readers, a round at a
+// time, until ctx ends.
+func (s *Service) writeStatuses(ctx context.Context, to StatusWriter) {
+	writer := status.NewWriter(to)
 	grace := time.NewTimer(connectGrace)
 	defer grace.Stop()
 	retry := time.NewTimer(0)
 	defer retry.Stop()
-	var in input
 	claimAll := false
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case in = <-s.newest:
-		case <-s.hosts.Changed():
+		case <-s.due:
 		case <-retry.C:
 		case <-grace.C:
 			claimAll = true
@@ -170,16 +227,13 @@ func (s *Service) writeStatuses(ctx context.Context) {
 		if !pause(ctx, statusPause) {
 			return
 		}
-		select {
-		case in = <-s.newest:
-		default:
-		}
-		if in.plan == nil {
+		in := s.newest.Load()
+		if in == nil {
 			continue
 		}
 		now := time.Now()
 		changes := status.Changes(status.Input{
-			Snapshot: in.snapshot, Plan: in.plan, Hosts: s.hosts.Hosts(), ClaimAll: claimAll, Now: now,
+			Snapshot: in.snapshot, Plan: in.plan, Hosts: s.hostStates(), ClaimAll: claimAll, Now: now,
 		})
 		if err := writer.Write(ctx, changes, now); err != nil && ctx.Err() == nil {
 			s.options.Log.Warn("statuses are not written, will try again", "error", fmt.Errorf("write %d statuses: %w", len(changes), err))

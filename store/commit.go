@@ -144,6 +144,7 @@ func (p *plan) operations() ([]clientv3.Cmp, []clientv3.Op, int) {
 		ops = append(ops, clientv3.OpPut(key, value))
 		size += len(key) + len(value)
 	}
+	deletes := false
 	compare := maps.Clone(p.compare)
 	before, after := p.heldBefore(), p.heldAfter()
 	for _, i := range p.order {
@@ -158,6 +159,7 @@ func (p *plan) operations() ([]clientv3.Cmp, []clientv3.Op, int) {
 		switch {
 		case d.now == nil && d.old != nil:
 			ops = append(ops, clientv3.OpDelete(key), clientv3.OpDelete(i.statusKey()))
+			deletes = true
 			for n, c := range nothingElseRefers(i, before) {
 				compare[fmt.Sprintf("%s#%d", i.refsPrefix(), n)] = c
 			}
@@ -188,6 +190,9 @@ func (p *plan) operations() ([]clientv3.Cmp, []clientv3.Op, int) {
 	for g := range p.guards {
 		compare[prefixGuard+g] = notAfter(prefixGuard+g, p.base.revision)
 		put(prefixGuard+g, "")
+	}
+	if deletes {
+		put(keyDeleted, "")
 	}
 	return slices.Collect(maps.Values(compare)), ops, size
 }

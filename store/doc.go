@@ -18,6 +18,10 @@
 //	token/<id>                              a bearer token: identity, expiry, hash of the secret
 //	write/<id>                              a committed (or fenced) write, under a lease
 //	meta/epoch                              rises when the store is restored from a backup
+//	meta/deleted                            put by every transaction that deletes an object: its revision is that of the last one
+//	meta/authority                          hash of the certificate authority all controllers have
+//	peer/<topic>/<id>                       what one controller tells the others, under its lease (package peers)
+//	leader/<work>/<lease>                   candidates for work that one controller does; the oldest leads (package peers)
 //
 // The name, ref, claim and foreign keys of an object are a function of its
 // record (heldKeys). A transaction computes the keys held before and after by

@@ -34,7 +34,7 @@ func load(ctx context.Context, client *clientv3.Client, revision int64) (*tables
 	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
 	defer cancel()
 	var changes []change
-	for _, prefix := range []string{prefixObject, prefixStatus, prefixToken, keyEpoch} {
+	for _, prefix := range []string{prefixObject, prefixStatus, prefixToken, prefixMeta} {
 		page, at, err := loadRange(ctx, client, prefix, revision)
 		if err != nil {
 			return nil, 0, fmt.Errorf("load %s from etcd: %w", prefix, err)

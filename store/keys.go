@@ -19,7 +19,16 @@ const (
 	prefixGuard   = "guard/"
 	prefixToken   = "token/"
 	prefixWrite   = "write/"
-	keyEpoch      = "meta/epoch"
+	prefixMeta    = "meta/"
+	keyEpoch      = prefixMeta + "epoch"
+	keyAuthority  = prefixMeta + "authority"
+	keyDeleted    = prefixMeta + "deleted"
+)
+
+// Keys that package peers writes, under a lease of the controller that did.
+const (
+	PrefixPeer   = "peer/"
+	PrefixLeader = "leader/"
 )
 
 // Fields of references that no kind lists itself.

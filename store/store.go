@@ -141,7 +141,10 @@ func (s *Store) at(ctx context.Context, revision int64) (*Snapshot, error) {
 func (s *Store) publish(snapshot *Snapshot, events []api.Event) { s.history.add(snapshot, events) }
 
 // Follow returns a channel that always has the newest state the reader has not
-// seen yet; states in between are left out. It closes when ctx or the store ends.
+// seen yet; states in between are left out, and so are revisions that changed
+// no object and no status. A state's revision is that of its last change: equal
+// states have equal revisions, whichever controller reads them. The channel
+// closes when ctx or the store ends.
 func (s *Store) Follow(ctx context.Context) <-chan api.Snapshot {
 	out := make(chan api.Snapshot)
 	s.wait.Go(func() {
@@ -150,12 +153,12 @@ func (s *Store) Follow(ctx context.Context) <-chan api.Snapshot {
 		for {
 			snapshot, changed := s.history.latest()
 			var send chan api.Snapshot
-			if snapshot.revision > seen {
+			if snapshot.changed > seen {
 				send = out
 			}
 			select {
-			case send <- snapshot:
-				seen = snapshot.revision
+			case send <- snapshot.asChanged():
+				seen = snapshot.changed
 			case <-changed:
 			case <-ctx.Done():
 				return

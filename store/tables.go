@@ -101,12 +101,23 @@ func schema() *memdb.DBSchema {
 // Snapshot is every object at one revision. It implements api.Snapshot.
 type Snapshot struct {
 	revision int64
-	epoch    uint64
-	db       *memdb.MemDB // a snapshot of its own: nobody writes it
+	// changed is the last revision that changed an object or a status; what is
+	// here is the state of both. Other keys have revisions too.
+	changed int64
+	epoch   uint64
+	db      *memdb.MemDB // a snapshot of its own: nobody writes it
 }
 
 // Revision is the store's revision of which this is the state.
 func (s *Snapshot) Revision() int64 { return s.revision }
+
+// asChanged returns the same state under the revision that made it, which is
+// the same at every controller.
+func (s *Snapshot) asChanged() *Snapshot {
+	c := *s
+	c.revision = s.changed
+	return &c
+}
 
 // Get returns the object or nil.
 func (s *Snapshot) Get(kind api.Kind, uuid string) api.Object {
@@ -202,8 +213,9 @@ type change struct {
 
 // tables is the writing side of the twin. Only the follower has one.
 type tables struct {
-	db    *memdb.MemDB
-	epoch uint64
+	db      *memdb.MemDB
+	epoch   uint64
+	changed int64 // see Snapshot
 }
 
 func newTables() *tables {
@@ -216,7 +228,7 @@ func newTables() *tables {
 
 // snapshot returns the state as of a revision that is wholly applied.
 func (t *tables) snapshot(revision int64) *Snapshot {
-	return &Snapshot{revision: revision, epoch: t.epoch, db: t.db.Snapshot()}
+	return &Snapshot{revision: revision, changed: t.changed, epoch: t.epoch, db: t.db.Snapshot()}
 }
 
 // apply takes the changes of one revision and returns the events they are,
@@ -253,6 +265,11 @@ func (t *tables) apply(revision int64, changes []change) ([]api.Event, error) {
 	}
 	txn.Commit()
 	t.epoch = epoch
+	for _, c := range changes {
+		if c.key == keyDeleted || strings.HasPrefix(c.key, prefixObject) || strings.HasPrefix(c.key, prefixStatus) {
+			t.changed = max(t.changed, c.mod)
+		}
+	}
 	return eventsBetween(before, t.db, order, revision), nil
 }
 

@@ -253,7 +253,7 @@ func checkKeys(t *testing.T, client *clientv3.Client) {
 			if keys[prefixObject+rest] == "" {
 				t.Errorf("raw keys: %s is the status of no object", key)
 			}
-		case prefixObject, prefixGuard, prefixToken, prefixWrite, "meta/":
+		case prefixObject, prefixGuard, prefixToken, prefixWrite, PrefixPeer, PrefixLeader, "meta/":
 		default:
 			t.Errorf("raw keys: unknown key %s", key)
 		}

@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"net"
+	"syscall"
 	"testing"
 )
 
@@ -18,8 +19,14 @@ func TestListenTakesOverAnInheritedSocket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// listen takes the descriptor over and closes it, so file must not.
-	ls, err := listenAll([]string{fmt.Sprintf("fd:%d", file.Fd())})
+	// listen takes the descriptor over and closes it. file, and the collector
+	// for it, must not close the same number again, which may be another's by then.
+	handed, err := syscall.Dup(int(file.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file.Close()
+	ls, err := listenAll([]string{fmt.Sprintf("fd:%d", handed)})
 	if err != nil {
 		t.Fatal(err)
 	}

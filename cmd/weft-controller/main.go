@@ -10,9 +10,12 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/weft-network/weft/store/external"
 )
 
 // version is set by the build.
@@ -21,6 +24,8 @@ var version = "unknown"
 // options are the command's flags, read once.
 type options struct {
 	dataDir         string
+	pkiDir          string
+	etcd            external.Config
 	apiListen       []string
 	streamListen    []string
 	advertise       []string
@@ -43,9 +48,13 @@ func command() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "weft-controller",
 		Short: "Weft's control plane: API, store and the stream to the hosts",
-		Long: `weft-controller keeps what orchestrators want in etcd (inside this process, in
-DATA-DIR), serves the API in front of it, works out what each host must have,
-and sends that to the agents.
+		Long: `weft-controller keeps what orchestrators want in etcd, serves the API in front
+of it, works out what each host must have, and sends that to the agents.
+
+By default etcd runs inside this process, in DATA-DIR. With --etcd-endpoints it
+is a cluster of its own, and several controllers may use it: all of them serve,
+one of them writes statuses. They need the same certificate authority: start
+the first, and copy its pki directory to the others before they start.
 
 At its first start it makes a certificate authority, its own certificate and
 DATA-DIR/admin.yaml, with which "weft --config DATA-DIR/admin.yaml" speaks as
@@ -55,6 +64,9 @@ administrator. It prints "ready" when it serves.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.pkiDir == "" {
+				o.pkiDir = filepath.Join(o.dataDir, "pki")
+			}
 			log, err := logger(o.logFormat, o.logLevel)
 			if err != nil {
 				return err
@@ -64,6 +76,11 @@ administrator. It prints "ready" when it serves.`,
 	}
 	f := c.Flags()
 	f.StringVar(&o.dataDir, "data-dir", "/var/lib/weft-controller", "directory of etcd, certificates and admin.yaml")
+	f.StringVar(&o.pkiDir, "pki-dir", "", "directory of the certificate authority; several controllers need copies of one (default DATA-DIR/pki)")
+	f.StringSliceVar(&o.etcd.Endpoints, "etcd-endpoints", nil, "client URLs of an etcd cluster that belongs to Weft alone; without, etcd runs in this process")
+	f.StringVar(&o.etcd.CA, "etcd-ca", "", "file with the certificate authority of the etcd cluster, in PEM")
+	f.StringVar(&o.etcd.Certificate, "etcd-cert", "", "file with this controller's client certificate for etcd, in PEM")
+	f.StringVar(&o.etcd.Key, "etcd-key", "", "file with the key of --etcd-cert, in PEM")
 	f.StringArrayVar(&o.apiListen, "api-listen", []string{"127.0.0.1:7443"}, "address of the API: host:port, or fd:N for an inherited socket (repeatable)")
 	f.StringArrayVar(&o.streamListen, "stream-listen", []string{"127.0.0.1:7444"}, "address of the stream to the agents (repeatable)")
 	f.StringArrayVar(&o.advertise, "advertise", nil, "name or IP address by which others reach this controller; goes into its certificate (repeatable)")

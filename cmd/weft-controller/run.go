@@ -17,7 +17,6 @@ import (
 	"github.com/weft-network/weft/server"
 	"github.com/weft-network/weft/server/pki"
 	"github.com/weft-network/weft/store"
-	"github.com/weft-network/weft/store/embedded"
 )
 
 // stopTimeout bounds how long requests in flight may take at the end.
@@ -37,16 +36,16 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 	}
 	defer closeAll(streamListeners)
 
-	ca, certificate, adminConfig, err := identify(o, apiListeners, streamListeners)
+	db, err := openDatabase(ctx, o, log)
 	if err != nil {
 		return err
 	}
-	etcd, err := embedded.Start(ctx, o.dataDir)
+	defer db.close()
+	ca, certificate, adminConfig, err := identify(ctx, o, db, apiListeners, streamListeners)
 	if err != nil {
 		return err
 	}
-	defer etcd.Close()
-	objects, err := store.Open(ctx, etcd.Client(), store.Options{MaxTxnOps: embedded.MaxTxnOps, Log: log})
+	objects, err := store.Open(ctx, db.client, store.Options{MaxTxnOps: db.maxTxnOps, Log: log})
 	if err != nil {
 		return err
 	}
@@ -55,6 +54,7 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 	controller := control.New(control.Options{
 		Intent:    objects,
 		Status:    objects,
+		Peers:     db.peers(objects, addresses(apiListeners), log),
 		Epoch:     objects.Epoch(),
 		Listeners: streamListeners,
 		TLS:       &tls.Config{GetCertificate: certificate.Get, ClientCAs: ca.Pool()},
@@ -89,15 +89,18 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 		return err
 	case <-controller.Done():
 		return controller.Err()
-	case err := <-etcd.Failed():
+	case err := <-db.failed:
 		return fmt.Errorf("etcd stopped: %w", err)
 	}
 }
 
 // identify reads or makes the certificate authority, the controller's own
 // certificate, and the client configuration of its administrators.
-func identify(o options, apiListeners, streamListeners []net.Listener) (*pki.CA, *pki.ServerCertificate, string, error) {
-	ca, err := pki.Open(filepath.Join(o.dataDir, "pki"), time.Now)
+func identify(ctx context.Context, o options, db *database, apiListeners, streamListeners []net.Listener) (*pki.CA, *pki.ServerCertificate, string, error) {
+	if err := os.MkdirAll(o.dataDir, 0o700); err != nil {
+		return nil, nil, "", fmt.Errorf("make the data directory: %w", err)
+	}
+	ca, err := authority(ctx, o.pkiDir, db)
 	if err != nil {
 		return nil, nil, "", err
 	}

@@ -73,6 +73,7 @@ type Server struct {
 	sessions map[string]*session
 	gone     map[string]HostState // last state of hosts that are not connected
 	closing  bool
+	streams  uint64 // counts sessions
 }
 
 // New makes a server that has nothing to say until Publish.
@@ -255,6 +256,8 @@ func (s *Server) register(n *session) error {
 		s.options.Log.Info("host opened a new stream, ending the old one", "host", n.host)
 		old.end(status.Errorf(codes.Aborted, "host %s opened a newer stream", n.host))
 	}
+	s.streams++
+	n.number = s.streams
 	s.sessions[n.host.UUID] = n
 	delete(s.gone, n.host.UUID)
 	s.options.Log.Info("host connected", "host", n.host, "agent", n.hello.AgentVersion, "rows", len(n.hello.Have))
@@ -275,4 +278,14 @@ func (s *Server) unregister(n *session) {
 	s.gone[n.host.UUID] = state
 	s.options.Log.Info("host disconnected", "host", n.host, "cause", n.cause())
 	s.noteChange()
+}
+
+// Yield ends a session, given by its number, because the host has a newer
+// stream at another controller.
+func (s *Server) Yield(host string, number uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := s.sessions[host]; n != nil && n.number == number {
+		n.end(status.Errorf(codes.Aborted, "host %s opened a newer stream at another controller", n.host))
+	}
 }

@@ -30,6 +30,7 @@ type session struct {
 	first  chan *hoststream.Hello // delivers the first message
 	wake   chan struct{}          // holds at most one token: there may be something to send
 	tables *tables
+	number uint64 // set when it is registered
 
 	mu       sync.Mutex // guards everything that follows
 	progress *progress

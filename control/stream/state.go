@@ -14,6 +14,7 @@ import (
 type HostState struct {
 	Host         api.Ref
 	Connected    bool
+	Session      uint64 // numbers the streams of this controller
 	AgentVersion string
 	Kernel       string
 	InSync       bool              // it was told once that it has everything
@@ -85,7 +86,7 @@ func (n *session) state() HostState {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return HostState{
-		Host: n.host, Connected: true, AgentVersion: n.hello.AgentVersion, Kernel: n.hello.Kernel,
+		Host: n.host, Connected: true, Session: n.number, AgentVersion: n.hello.AgentVersion, Kernel: n.hello.Kernel,
 		InSync: n.progress.inSync, Settled: n.progress.settled, RowErrors: maps.Clone(n.progress.errors),
 		RowsSent: n.progress.rowsSent, Report: n.report,
 	}

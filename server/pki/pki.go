@@ -74,6 +74,12 @@ func Open(dir string, now func() time.Time) (*CA, error) {
 	return ca, nil
 }
 
+// Has tells whether a directory holds an authority, whole or not.
+func Has(dir string) bool {
+	_, err := os.Lstat(filepath.Join(dir, fileCA))
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
 func (ca *CA) create(path string) error {
 	key, err := newKey()
 	if err != nil {
