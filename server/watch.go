@@ -36,7 +36,7 @@ func (s *Server) watch(w http.ResponseWriter, r *request) error {
 		}
 		kinds = append(kinds, info.Kind)
 	}
-	watch, err := s.store.Watch(ctx, r.number("revision"), kinds)
+	watch, err := s.store.Watch(ctx, r.who, r.number("revision"), kinds)
 	if err != nil {
 		return err
 	}
@@ -57,6 +57,10 @@ func (s *Server) watch(w http.ResponseWriter, r *request) error {
 			if r.Context().Err() == nil {
 				s.sendLine(w, control, s.ended(ctx, err))
 			}
+			return nil
+		}
+		if _, err := s.authenticate(r.Request); err != nil {
+			s.sendLine(w, control, s.problem(err)) // revoked or expired meanwhile
 			return nil
 		}
 		for _, e := range events {

@@ -43,7 +43,7 @@ func until(t *testing.T, w *Watch, text string) []string {
 
 func (w *world) watch(revision int64, kinds ...api.Kind) *Watch {
 	w.t.Helper()
-	watch, err := w.Watch(w.t.Context(), revision, kinds)
+	watch, err := w.Watch(w.t.Context(), admin, revision, kinds)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -86,10 +86,10 @@ func TestWatch(t *testing.T) {
 		t.Fatal(err)
 	}
 	var e *api.Error
-	if _, err := w.open().Watch(t.Context(), revision, nil); !errors.As(err, &e) || e.Code != api.CodeGone {
+	if _, err := w.open().Watch(t.Context(), admin, revision, nil); !errors.As(err, &e) || e.Code != api.CodeGone {
 		t.Errorf("a watch from a compacted revision: %v, want gone", err)
 	}
-	if _, err := w.Watch(t.Context(), w.Latest().Revision()+1000, nil); !errors.As(err, &e) || e.Code != api.CodeInvalid {
+	if _, err := w.Watch(t.Context(), admin, w.Latest().Revision()+1000, nil); !errors.As(err, &e) || e.Code != api.CodeInvalid {
 		t.Errorf("a watch from the future: %v, want invalid", err)
 	}
 }
@@ -97,10 +97,10 @@ func TestWatch(t *testing.T) {
 // A reader that is slower than the memory is long is told so.
 func TestWatchTooSlow(t *testing.T) {
 	h := newHistory(&Snapshot{revision: 1})
-	w := &Watch{store: &Store{history: h}, revision: 1}
+	w := &Watch{sight: &sight{everything: true}, store: &Store{history: h}, revision: 1}
 	events := make([]api.Event, historyEvents/2+1)
 	for r := int64(2); r < 5; r++ {
-		h.add(&Snapshot{revision: r}, events)
+		h.add(&Snapshot{revision: r}, events, nil)
 	}
 	var e *api.Error
 	if _, err := w.Next(t.Context()); !errors.As(err, &e) || e.Code != api.CodeGone {
@@ -127,7 +127,7 @@ func TestReload(t *testing.T) {
 	w.create(admin, network("n3", project))
 
 	behind := &Store{client: w.client, log: w.log, allocator: newAllocator(), history: newHistory(t1.snapshot(revision)), ctx: t.Context()}
-	watch := &Watch{store: behind, revision: revision}
+	watch := &Watch{sight: &sight{everything: true}, store: behind, revision: revision}
 	if _, err := w.client.Compact(t.Context(), w.Latest().Revision()); err != nil {
 		t.Fatal(err)
 	}
