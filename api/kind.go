@@ -5,6 +5,7 @@ package api
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 )
 
 // The kinds.
@@ -116,4 +117,24 @@ func Clone[T Object](o T) T {
 		panic(fmt.Sprintf("api: decode own encoding of %s %s: %v", o.Head().Kind, o.Head().Meta.UUID, err))
 	}
 	return c.(T)
+}
+
+// ContainersOf returns the fully qualified names of the domain and the project
+// that an object is or lies in, as its kind and its own name tell; "" where it
+// lies in none.
+func ContainersOf(kind Kind, fqName string) (domain, project string) {
+	inProject := false
+	for kind != KindDomain {
+		inProject = inProject || kind == KindProject
+		info, ok := KindInfo(kind)
+		if !ok || info.Parent == "" {
+			return "", ""
+		}
+		kind = info.Parent
+	}
+	parts := strings.SplitN(fqName, ":", 3)
+	if inProject && len(parts) >= 2 {
+		project = JoinName(parts[0], parts[1])
+	}
+	return parts[0], project
 }

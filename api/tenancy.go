@@ -2,6 +2,8 @@
 
 package api
 
+import "time"
+
 // Domain is the root of fully qualified names.
 type Domain struct {
 	Header
@@ -78,8 +80,14 @@ type OrchestratorSpec struct {
 	Domain Ref `json:"domain,omitzero" doc:"Domain of the orchestrator's projects."`
 }
 
-// OrchestratorStatus reports nothing yet but conditions.
+// ConditionSilent of an orchestrator holds when nobody used its credentials
+// for longer than the controllers are set to wait. It changes nothing else: no
+// object is ever deleted because its owner is silent.
+const ConditionSilent = "Silent"
+
+// OrchestratorStatus says when the orchestrator was last heard of.
 type OrchestratorStatus struct {
+	LastSeen   time.Time   `json:"lastSeen,omitzero" doc:"Time of a recent request with its credentials, RFC 3339, UTC; kept to about a minute."`
 	Conditions []Condition `json:"conditions,omitempty"`
 }
 

@@ -61,6 +61,7 @@ func (s *Server) join(ctx context.Context, r *request) (any, error) {
 	}
 	host, err := s.joined(ctx, r.who, wanted)
 	if err != nil {
+		s.audit(r.who, "join", api.KindHost, wanted.Name, 0, err)
 		return nil, err
 	}
 	certificate, err := s.ca.CertifyHost(csr, host.Meta.Name, host.Meta.UUID)
@@ -74,8 +75,13 @@ func (s *Server) join(ctx context.Context, r *request) (any, error) {
 }
 
 // joined creates or updates the host's object. A join token allows just this,
-// on behalf of the administrators, who own all hosts.
+// on behalf of the administrators, who own all hosts. A token for any host
+// makes new ones only: whoever may join again under a name that exists is that
+// host from then on, so it takes a token that was made for that host.
 func (s *Server) joined(ctx context.Context, who api.Identity, wanted api.JoinRequest) (*api.Host, error) {
+	if who.Host != "" && who.Host != wanted.Name {
+		return nil, api.Errorf(api.CodeForbidden, "join: this token is for host %s, not for %s", who.Host, wanted.Name).About(api.KindHost, wanted.Name, "name")
+	}
 	by := api.Identity{Name: who.Name, Orchestrator: api.AdministratorsName, Role: api.RoleAdmin}
 	for attempt := 1; ; attempt++ {
 		snapshot, err := s.store.Snapshot(ctx, 0)
@@ -85,6 +91,9 @@ func (s *Server) joined(ctx context.Context, who api.Identity, wanted api.JoinRe
 		op := api.Operation{Op: api.OpCreate}
 		host := &api.Host{Header: api.Header{Kind: api.KindHost, Meta: api.Meta{Name: wanted.Name}}}
 		if old := snapshot.Lookup(api.KindHost, api.Ref{Name: wanted.Name}); old != nil {
+			if who.Host == "" {
+				return nil, api.Errorf(api.CodeForbidden, "join: host %s exists; joining again would take its place: ask an administrator for a token for it (weft token create NAME --role join --host %s), or to delete the host", wanted.Name, wanted.Name).About(api.KindHost, wanted.Name, "name")
+			}
 			op.Op, host = api.OpUpdate, api.Clone(old.(*api.Host))
 		}
 		host.Spec.TunnelAddresses, host.Spec.UnderlayMTU = wanted.TunnelAddresses, wanted.UnderlayMTU

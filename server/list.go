@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"net/url"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -117,7 +118,7 @@ func (s *Server) resume(r *request, token string, query url.Values) (*listing, i
 		return nil, 0, badQuery(paramContinue.name, "is not a token of a page")
 	}
 	n, ok := s.listings.resume(id, time.Now())
-	if !ok || n.who != r.who {
+	if !ok || !reflect.DeepEqual(n.who, r.who) {
 		return nil, 0, api.Errorf(api.CodeGone, "list: the pages of this list are no longer here: begin again without continue").About("", "", "query."+paramContinue.name)
 	}
 	if n.query != samePages(r, query) || from > len(n.items) {

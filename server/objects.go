@@ -83,13 +83,23 @@ func (s *Server) snapshot(ctx context.Context, r *request) (api.Snapshot, error)
 	switch r.URL.Query().Get("consistency") {
 	case "stale":
 		if latest := s.store.Latest(); latest.Revision() >= r.number("minRevision") {
-			return latest, nil
+			return store.Seen(latest, r.who), nil
 		}
 	case "":
 	default:
 		return nil, api.Errorf(api.CodeInvalid, "read: consistency may be stale or absent")
 	}
-	return s.store.Snapshot(ctx, r.number("minRevision"))
+	return s.seen(ctx, r, r.number("minRevision"))
+}
+
+// seen returns the newest state as the sender may see it. It is the only way
+// to a state for what is done on somebody's behalf.
+func (s *Server) seen(ctx context.Context, r *request, minRevision int64) (api.Snapshot, error) {
+	snapshot, err := s.store.Snapshot(ctx, minRevision)
+	if err != nil {
+		return nil, err
+	}
+	return store.Seen(snapshot, r.who), nil
 }
 
 // find returns the object that a path or query names.
@@ -137,7 +147,7 @@ func (s *Server) update(ctx context.Context, r *request, kind api.Kind) (any, er
 
 // aim makes the object of a body the one that the path names.
 func (s *Server) aim(ctx context.Context, r *request, o api.Object) error {
-	snapshot, err := s.store.Snapshot(ctx, 0)
+	snapshot, err := s.seen(ctx, r, 0)
 	if err != nil {
 		return err
 	}
@@ -180,7 +190,7 @@ func (s *Server) patch(ctx context.Context, r *request, kind api.Kind) (any, err
 // patched applies the patch to the newest state. The result carries that
 // state's revision as precondition, unless the patch brings its own.
 func (s *Server) patched(ctx context.Context, r *request, kind api.Kind) (api.Object, error) {
-	snapshot, err := s.store.Snapshot(ctx, 0)
+	snapshot, err := s.seen(ctx, r, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -258,7 +258,7 @@ func TestMembersWriteAsTheirOrchestrator(t *testing.T) {
 	}
 	hasCode(t, "an administrator deletes it", w.admin.Delete(ctx, api.KindDomain, api.RefTo(d), 0), api.CodeForbidden)
 	_, err = client.Create(ctx, member, network("n"))
-	hasCode(t, "a member writes into another's project", err, api.CodeForbidden)
+	hasCode(t, "a member writes into a project it may not see", err, api.CodeInvalid)
 }
 
 func TestJoin(t *testing.T) {
@@ -266,8 +266,16 @@ func TestJoin(t *testing.T) {
 	join, _ := w.with(api.TokenRequest{Name: "rollout", Role: api.RoleJoin})
 	first, err := join.Join(t.Context(), joinRequest(t, "h1", "192.0.2.1"))
 	check(t, err)
-	again, err := join.Join(t.Context(), joinRequest(t, "h1", "192.0.2.7"))
+	_, err = join.Join(t.Context(), joinRequest(t, "h1", "192.0.2.7"))
+	hasCode(t, "a token for any host joins as one that exists", err, api.CodeForbidden)
+	if !w.audit.has("op=join kind=host object=h1") {
+		t.Error("the refused take-over is not in the audit")
+	}
+	mine, _ := w.with(api.TokenRequest{Name: "h1 again", Role: api.RoleJoin, Host: "h1"})
+	again, err := mine.Join(t.Context(), joinRequest(t, "h1", "192.0.2.7"))
 	check(t, err)
+	_, err = mine.Join(t.Context(), joinRequest(t, "h2", "192.0.2.8"))
+	hasCode(t, "a token for h1 joins as h2", err, api.CodeForbidden)
 	h, err := client.Get[*api.Host](t.Context(), w.admin, api.Ref{Name: "h1"})
 	if err != nil || first.Host.UUID != again.Host.UUID || h.Meta.UUID != first.Host.UUID || h.Spec.TunnelAddresses[0].String() != "192.0.2.7" || h.Meta.Owner != "weft" {
 		t.Errorf("joined %+v and %+v as %+v, %v", first.Host, again.Host, h, err)

@@ -53,6 +53,10 @@ func (s *Server) watch(w http.ResponseWriter, r *request) error {
 			}
 			return nil
 		}
+		if _, err := s.authenticate(r.Request); err != nil {
+			s.sendLine(w, control, s.problem(err)) // revoked or expired meanwhile
+			return nil
+		}
 		for _, e := range events {
 			if !s.sendLine(w, control, show.event(e)) {
 				return nil
@@ -91,7 +95,7 @@ func (s *Server) begin(ctx context.Context, r *request) (*store.Watch, eventFiel
 			return nil, nil, err
 		}
 	}
-	snapshot, err := s.store.Snapshot(ctx, 0)
+	snapshot, err := s.seen(ctx, r, 0)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -102,7 +106,7 @@ func (s *Server) begin(ctx context.Context, r *request) (*store.Watch, eventFiel
 	if !reflect.DeepEqual(selection, api.Selection{}) {
 		options.Selected = selection.Matches
 	}
-	watch, err := s.store.WatchSelected(ctx, r.number("revision"), options)
+	watch, err := s.store.WatchSelected(ctx, r.who, r.number("revision"), options)
 	return watch, show, err
 }
 

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"time"
 
 	"github.com/google/uuid"
@@ -25,6 +26,7 @@ type plan struct {
 	*view
 	by        api.Identity
 	writer    *record // the orchestrator that writes
+	sight     *sight  // what the writer may see
 	now       time.Time
 	random    bool // allocate at random: somebody else was faster before
 	allocator *allocator
@@ -43,6 +45,7 @@ func (s *Store) evaluate(base *Snapshot, by api.Identity, ops []api.Operation, r
 		view: newView(base), by: by, now: s.timestamp(), random: random, allocator: s.allocator,
 		exists: map[id]bool{}, compare: map[string]clientv3.Cmp{}, guards: map[string]bool{},
 	}
+	p.sight = base.sightOf(by)
 	if p.writer = base.named(api.KindOrchestrator, by.Orchestrator); p.writer == nil {
 		return p, api.Errorf(api.CodeForbidden, "write: there is no orchestrator %q to write as", by.Orchestrator)
 	}
@@ -116,11 +119,11 @@ func (p *plan) create(o api.Object) (id, error) {
 		r.orchestrator = p.writer.id.uuid()
 		p.exists[p.writer.id] = true
 	}
-	if err := p.settle(r, nil, fail); err != nil {
+	if err := p.settle(r, nil, false, fail); err != nil {
 		return "", err
 	}
 	if p.record(r.id) != nil {
-		return "", fail.conflict("meta.uuid", "its UUID %s is taken by %s", m.UUID, nameOf(p.record(r.id)))
+		return "", fail.conflict("meta.uuid", "its UUID %s is taken by %s", m.UUID, p.nameOf(p.record(r.id)))
 	}
 	if d := p.deltas[r.id]; d != nil && d.old != nil {
 		return "", fail.conflict("meta.uuid", "the same transaction deletes an object with this UUID: use two transactions")
@@ -136,7 +139,8 @@ func (p *plan) update(o api.Object) (id, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := p.mayWrite(old, h.Meta.Revision, fail); err != nil {
+	edited, err := p.mayWrite(api.OpUpdate, old, h.Meta.Revision, fail)
+	if err != nil {
 		return "", err
 	}
 	was, m := &old.object.Head().Meta, &h.Meta
@@ -155,7 +159,10 @@ func (p *plan) update(o api.Object) (id, error) {
 	}
 	inherit(old.object, o)
 	r := &record{id: old.id, object: o, orchestrator: old.orchestrator}
-	if err := p.settle(r, old, fail); err != nil {
+	if edited && !reflect.DeepEqual(m.Foreign, was.Foreign) {
+		return "", fail.forbidden("meta.foreign", "it belongs to orchestrator %s; a share lets %s edit the object, not its identity there", was.Owner, p.by.Orchestrator)
+	}
+	if err := p.settle(r, old, edited, fail); err != nil {
 		return "", err
 	}
 	m.UpdatedAt = was.UpdatedAt
@@ -183,7 +190,7 @@ func (p *plan) remove(o api.Object) (id, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := p.mayWrite(old, h.Meta.Revision, fail); err != nil {
+	if _, err := p.mayWrite(api.OpDelete, old, h.Meta.Revision, fail); err != nil {
 		return "", err
 	}
 	if old.id.kind() == api.KindOrchestrator && old.object.Head().Meta.Name == api.AdministratorsName {
@@ -213,8 +220,8 @@ func (p *plan) locate(h *api.Header, fail failure) (*record, error) {
 		return nil, fail.invalid("meta.uuid", "say which: give meta.uuid, meta.fqName, or meta.name and meta.parent")
 	}
 	r := p.lookup(h.Kind, ref)
-	if r == nil {
-		return nil, fail.missing("there is no such %s", h.Kind)
+	if r == nil || !p.sees(r) {
+		return nil, fail.missing("there is no such %s%s", h.Kind, p.sight.caveat())
 	}
 	return r, nil
 }
@@ -233,27 +240,9 @@ func (p *plan) nameOfParent(kind api.Kind, parent api.Ref) string {
 	return parent.UUID
 }
 
-// mayWrite checks that the writer owns the object and has seen its newest state.
-func (p *plan) mayWrite(old *record, revision int64, fail failure) error {
-	m := &old.object.Head().Meta
-	if m.Owner != p.by.Orchestrator {
-		return fail.forbidden("meta.owner", "it belongs to orchestrator %s, which alone may change it; these credentials write as %s", m.Owner, p.by.Orchestrator)
-	}
-	if (old.id.kind() == api.KindOrchestrator || old.id.kind() == api.KindHost) && !administrator(p.by) {
-		return fail.forbidden("meta.kind", "only Weft's administrators change a %s", old.id.kind())
-	}
-	if revision != 0 && revision != old.modRevision {
-		return fail.with(api.CodePrecondition, "meta.revision", "it is at revision %d, not %d: somebody changed it; read it again", old.modRevision, revision)
-	}
-	if old.schema > schemaVersion {
-		return fail.with(api.CodeUnavailable, "", "a newer controller (schema %d, this one knows %d) wrote it: write through that one, or upgrade this", old.schema, schemaVersion)
-	}
-	return nil
-}
-
 // settle completes and checks an object that is created (old is nil) or
 // updated: defaults, its own rules, references, shares, other objects' rules.
-func (p *plan) settle(r, old *record, fail failure) error {
+func (p *plan) settle(r, old *record, edited bool, fail failure) error {
 	o, h := r.object, r.object.Head()
 	problems := api.ValidateHeader(h)
 	if f := h.Meta.Foreign; f != nil && f.Orchestrator != h.Meta.Owner {
@@ -266,9 +255,14 @@ func (p *plan) settle(r, old *record, fail failure) error {
 	if len(problems) > 0 {
 		return fail.problems(problems)
 	}
-	targets, err := p.resolve(o, fail)
+	denied, err := p.resolve(r, old, edited, fail)
 	if err != nil {
 		return err
+	}
+	if !edited {
+		if err := p.inScope(r, fail); err != nil {
+			return err
+		}
 	}
 	if old != nil {
 		problems := append(api.ValidateHeaderUpdate(old.object.Head(), h), o.ValidateUpdate(old.object)...)
@@ -276,8 +270,8 @@ func (p *plan) settle(r, old *record, fail failure) error {
 			return fail.problems(problems)
 		}
 	}
-	if r.shares, err = p.allowances(r, old, targets, fail); err != nil {
-		return err
+	if denied != nil {
+		return denied
 	}
 	if err := p.rules(r, old, fail); err != nil {
 		return err
@@ -291,38 +285,50 @@ func (p *plan) settle(r, old *record, fail failure) error {
 }
 
 // resolve completes every reference with UUID and name, and the object's own
-// fully qualified name. Targets that are not the transaction's must exist.
-func (p *plan) resolve(o api.Object, fail failure) (map[string]*record, error) {
-	h := o.Head()
+// fully qualified name, and finds the shares that allow them. Targets that are
+// not the transaction's must exist. A target that may not be seen is as one
+// that does not exist; one that may only be seen is a denial, which is told
+// when nothing else is wrong.
+func (p *plan) resolve(r, old *record, edited bool, fail failure) (denied, err error) {
+	h := r.object.Head()
 	info, _ := api.KindInfo(h.Kind)
-	targets := map[string]*record{}
 	var problems api.Problems
-	refs := o.Refs()
+	refs := r.object.Refs()
 	if info.Parent != "" {
-		refs = append([]api.FieldRef{{Field: fieldParent, Kind: info.Parent, Ref: &h.Meta.Parent}}, refs...)
+		refs = append([]api.FieldRef{{Field: fieldParent, Kind: info.Parent, Ref: &h.Meta.Parent, Verb: api.VerbAttach}}, refs...)
 	}
+	r.shares = map[string]string{}
 	for _, f := range refs {
 		if f.Ref.IsZero() {
 			continue
 		}
 		t := p.lookup(f.Kind, *f.Ref)
-		if t == nil {
-			problems.Addf(f.Field, "there is no %s %s", f.Kind, *f.Ref)
+		why := errUnseen
+		share := ""
+		if t != nil {
+			share, why = p.refersTo(r, old, f, t, edited, fail)
+		}
+		switch {
+		case why == errUnseen:
+			problems.Addf(f.Field, "there is no %s %s%s", f.Kind, *f.Ref, p.sight.caveat())
 			continue
+		case why != nil && denied == nil:
+			denied = why
+		case share != "":
+			r.shares[f.Field] = share
 		}
 		found := api.RefTo(t.object)
 		if f.Ref.Name != "" && f.Ref.Name != found.Name {
 			problems.Addf(f.Field, "%s %s is named %s, not %s", f.Kind, f.Ref.UUID, found.Name, f.Ref.Name)
 		}
 		*f.Ref = found
-		targets[f.Field] = t
 		p.exists[t.id] = true
 	}
 	if len(problems) > 0 {
 		return nil, fail.problems(problems)
 	}
 	h.Meta.FQName = api.JoinName(h.Meta.Parent.Name, h.Meta.Name)
-	return targets, nil
+	return denied, nil
 }
 
 // finish checks what depends on the transaction as a whole.
@@ -348,7 +354,7 @@ func (p *plan) unreferred(r *record) error {
 	m := &r.object.Head().Meta
 	e := api.Errorf(api.CodeConflict, "delete %s: others still refer to it: delete them first", nameOf(r)).About(r.id.kind(), m.FQName, "")
 	for _, other := range by {
-		e.Referrers = append(e.Referrers, nameOf(other))
+		e.Referrers = append(e.Referrers, p.user(other))
 	}
 	return e
 }
@@ -374,7 +380,7 @@ func (p *plan) unclaimed() error {
 				}
 			}
 			if other != nil && other.id != i {
-				return fail.conflict(k.field, "%s is held by %s", k.what, nameOf(other))
+				return fail.conflict(k.field, "%s is held by %s", k.what, p.nameOf(other))
 			}
 			holders[k.key] = r
 		}
@@ -404,5 +410,5 @@ func (p *plan) empty() bool {
 }
 
 func administrator(by api.Identity) bool {
-	return by.Orchestrator == api.AdministratorsName && by.Role == api.RoleAdmin
+	return by.Orchestrator == api.AdministratorsName && by.Role == api.RoleAdmin && by.Scope == nil
 }

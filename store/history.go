@@ -16,6 +16,7 @@ const historyEvents = 16384
 type batch struct {
 	revision int64
 	events   []api.Event
+	sights   []sighting // who sees the events, in their order, and what changes for whom besides
 }
 
 // history is the newest snapshot and the events that led to it.
@@ -35,12 +36,12 @@ func newHistory(s *Snapshot) *history {
 }
 
 // add makes a snapshot the newest and remembers the events that led to it.
-func (h *history) add(s *Snapshot, events []api.Event) {
+func (h *history) add(s *Snapshot, events []api.Event, sights []sighting) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.newest = s
-	if len(events) > 0 {
-		h.batches = append(h.batches, batch{s.revision, events})
+	if len(events)+len(sights) > 0 {
+		h.batches = append(h.batches, batch{s.revision, events, sights})
 		h.events += len(events)
 	}
 	for h.events > historyEvents && len(h.batches) > 1 {

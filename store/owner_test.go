@@ -14,14 +14,15 @@ func TestOwnership(t *testing.T) {
 	w.orchestrators()
 	w.create(blue, network("n", projectOf(blue)))
 
-	// Nobody but the owner, administrators included.
-	for _, by := range []api.Identity{green, admin} {
-		w.refused(api.CodeForbidden, "belongs to orchestrator blue", by, api.OpDelete, network("n", projectOf(blue)))
-		wider := network("n", projectOf(blue))
-		wider.Spec.MTU = 9000
-		w.refused(api.CodeForbidden, "belongs to orchestrator blue", by, api.OpUpdate, wider)
-		w.refused(api.CodeForbidden, "no share lets", by, api.OpCreate, network("m", projectOf(blue)))
-	}
+	// Nobody but the owner: administrators neither, and for others it is not there.
+	wider := network("n", projectOf(blue))
+	wider.Spec.MTU = 9000
+	w.refused(api.CodeForbidden, "belongs to orchestrator blue", admin, api.OpDelete, network("n", projectOf(blue)))
+	w.refused(api.CodeForbidden, "belongs to orchestrator blue", admin, api.OpUpdate, wider)
+	w.refused(api.CodeForbidden, "no share lets", admin, api.OpCreate, network("m", projectOf(blue)))
+	w.refused(api.CodeNotFound, "no such network", green, api.OpDelete, network("n", projectOf(blue)))
+	w.refused(api.CodeNotFound, "no such network", green, api.OpUpdate, wider)
+	w.refused(api.CodeInvalid, "there is no project", green, api.OpCreate, network("m", projectOf(blue)))
 	w.refused(api.CodeForbidden, "belongs to orchestrator weft", blue, api.OpDelete, domain("blue"))
 
 	for _, role := range []api.Role{api.RoleReader, api.RoleHost, api.RoleJoin, ""} {
@@ -54,9 +55,13 @@ func TestShares(t *testing.T) {
 	net := named("blue-own:p:n")
 	w.create(blue, network("n", projectOf(blue)))
 	use := port("p", projectOf(green), net)
+	onward := share("s", projectOf(green), api.KindNetwork, net, api.GranteeAll, api.Ref{}, api.VerbAttach)
+	w.refused(api.CodeInvalid, "there is no network", green, api.OpCreate, use)
+	w.refused(api.CodeInvalid, "there is no network", green, api.OpCreate, onward)
+	see := share("see", projectOf(blue), api.KindNetwork, net, api.GranteeAll, api.Ref{}, api.VerbSee)
+	w.create(blue, see)
 	w.refused(api.CodeForbidden, "no share lets green use it with verb attach", green, api.OpCreate, use)
-	w.refused(api.CodeForbidden, "alone may share it", green, api.OpCreate,
-		share("s", projectOf(green), api.KindNetwork, net, api.GranteeAll, api.Ref{}, api.VerbAttach))
+	w.refused(api.CodeForbidden, "alone may share it", green, api.OpCreate, onward)
 
 	for _, c := range []struct {
 		name    string
@@ -84,7 +89,7 @@ func TestShares(t *testing.T) {
 		w.create(green, use)
 		// In use it stays, whole.
 		e := w.refused(api.CodeConflict, "still refer", blue, api.OpDelete, s)
-		if len(e.Referrers) != 1 || e.Referrers[0] != "port green-own:p:p" {
+		if len(e.Referrers) != 1 || e.Referrers[0] != "a port of orchestrator green" {
 			t.Errorf("%s: referrers %q", c.name, e.Referrers)
 		}
 		less := share("s", projectOf(blue), api.KindNetwork, net, c.kind, c.grantee, api.VerbJoin)
@@ -103,11 +108,12 @@ func TestShareOfParent(t *testing.T) {
 	w := newWorld(t)
 	w.orchestrators()
 	sub := &api.Project{Header: head(api.KindProject, "guest", named("blue-own"))}
-	w.refused(api.CodeForbidden, "verb attach", green, api.OpCreate, sub)
+	w.refused(api.CodeInvalid, "there is no domain", green, api.OpCreate, sub)
 	w.create(blue, share("s", projectOf(blue), api.KindDomain, named("blue-own"), api.KindOrchestrator, named("green"), api.VerbAttach))
 	w.create(green, sub)
 	w.create(green, network("n", named("blue-own:guest"))) // green's own from here on
-	w.refused(api.CodeForbidden, "belongs to orchestrator green", blue, api.OpDelete, sub)
+	w.refused(api.CodeForbidden, "belongs to orchestrator green", admin, api.OpDelete, sub)
+	w.refused(api.CodeNotFound, "no such project", blue, api.OpDelete, sub)
 }
 
 func TestTokens(t *testing.T) {

@@ -85,6 +85,29 @@ func TestPairsThatExcludeEachOther(t *testing.T) {
 	w.exclude("the only subnet", 0, [2]write{{blue, api.OpCreate, subnet("y", "10.9.0.0/24", net)}, {blue, api.OpCreate, address("x", net, "")}})
 }
 
+// Who edits through a share, or makes a project in its own domain, may do so
+// before that right goes, and not after.
+func TestEditAgainstItsEnd(t *testing.T) {
+	w := newWorld(t)
+	w.orchestrators()
+	w.create(blue, network("n", projectOf(blue)), network("m", projectOf(blue)))
+	n, m := network("n", projectOf(blue)), network("m", projectOf(blue))
+	n.Spec.MTU, m.Spec.MTU = 1400, 1400
+	left := &api.Orchestrator{Header: head(api.KindOrchestrator, "green", api.Ref{}),
+		Spec: api.OrchestratorSpec{Platform: api.PlatformKubernetes, Domain: named("blue")}}
+	edits := []api.Verb{api.VerbEdit}
+	editable := share("e", projectOf(blue), api.KindNetwork, named("blue-own:p:n"), api.KindOrchestrator, named("green"), edits...)
+	toGreens := share("ed", projectOf(blue), api.KindNetwork, named("blue-own:p:m"), api.KindDomain, named("green"), edits...)
+	w.create(blue, editable, toGreens)
+	w.exclude("revocation of edit and an edit", 0, [2]write{{blue, api.OpDelete, editable}, {green, api.OpUpdate, n}})
+	w.exclude("loss of edit and an edit", 0, [2]write{
+		{blue, api.OpUpdate, share("e", projectOf(blue), api.KindNetwork, named("blue-own:p:n"), api.KindOrchestrator, named("green"), api.VerbSee)},
+		{green, api.OpUpdate, n}})
+	w.exclude("leaving a domain and an edit by it", 0, [2]write{{admin, api.OpUpdate, left}, {green, api.OpUpdate, m}})
+	w.exclude("leaving a domain and a project in it", 0, [2]write{{admin, api.OpUpdate, left},
+		{green, api.OpCreate, &api.Project{Header: head(api.KindProject, "in-green", named("green"))}}})
+}
+
 // exclude commits the first of two writes; the second must not commit then.
 // Afterwards the first is undone.
 func (w *world) exclude(name string, order int, pair [2]write) {

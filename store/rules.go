@@ -161,91 +161,6 @@ func (p *plan) allocate(from pool, fail failure, field, exhausted string) (netip
 	return v, nil
 }
 
-// allowances returns for each field that refers to another owner's object the
-// share that allows it. A field that is as it was keeps its share, which
-// cannot have been revoked since.
-func (p *plan) allowances(r, old *record, targets map[string]*record, fail failure) (map[string]string, error) {
-	o := r.object
-	refs := o.Refs()
-	if !o.Head().Meta.Parent.IsZero() {
-		info, _ := api.KindInfo(r.id.kind())
-		refs = append(refs, api.FieldRef{Field: fieldParent, Kind: info.Parent, Ref: &o.Head().Meta.Parent, Verb: api.VerbAttach})
-	}
-	var shares map[string]string
-	for _, f := range refs {
-		t := targets[f.Field]
-		if t == nil || f.Verb == "" || t.object.Head().Meta.Owner == o.Head().Meta.Owner {
-			continue
-		}
-		share := keptShare(old, f, t)
-		if share == "" {
-			var err error
-			if share, err = p.shareFor(r, f, t, fail); err != nil {
-				return nil, err
-			}
-		}
-		if shares == nil {
-			shares = map[string]string{}
-		}
-		shares[f.Field] = share
-	}
-	return shares, nil
-}
-
-func keptShare(old *record, f api.FieldRef, t *record) string {
-	if old == nil || old.shares[f.Field] == "" {
-		return ""
-	}
-	for _, was := range old.targets() {
-		if was.field == f.Field && was.target == t.id {
-			return old.shares[f.Field]
-		}
-	}
-	return ""
-}
-
-// shareFor finds a share that lets the writer refer to another owner's object.
-func (p *plan) shareFor(r *record, f api.FieldRef, t *record, fail failure) (string, error) {
-	owner := t.object.Head().Meta.Owner
-	if r.id.kind() == api.KindShare && f.Field == "spec.target" {
-		return "", fail.forbidden(f.Field, "%s belongs to orchestrator %s, which alone may share it", nameOf(t), owner)
-	}
-	var found *record
-	p.base.each(indexTarget, refersTo(t.id, api.KindShare), func(s *record) bool {
-		share := s.object.(*api.Share)
-		if idOf(share.Spec.TargetKind, share.Spec.Target.UUID) == t.id && share.Allows(f.Verb) && p.granted(share, r) {
-			found = s
-		}
-		return found == nil
-	})
-	if found == nil {
-		return "", fail.forbidden(f.Field, "%s belongs to orchestrator %s and no share lets %s use it with verb %s: ask its owner for one", nameOf(t), owner, p.by.Orchestrator, f.Verb)
-	}
-	// A share that is revoked or cut at the same moment makes the commit fail.
-	p.compare[found.id.objectKey()] = unchanged(found.id.objectKey(), found.modRevision)
-	return found.id.uuid(), nil
-}
-
-// granted tells whether a share is for the writer of a record.
-func (p *plan) granted(s *api.Share, r *record) bool {
-	switch grantee := s.Spec.Grantee.UUID; s.Spec.GranteeKind {
-	case api.GranteeAll:
-		return true
-	case api.KindOrchestrator:
-		return grantee == p.writer.id.uuid()
-	case api.KindProject:
-		return grantee == p.ancestor(api.KindProject, r.id.kind(), &r.object.Head().Meta)
-	case api.KindDomain:
-		key := p.writer.id.objectKey()
-		if grantee != p.writer.object.(*api.Orchestrator).Spec.Domain.UUID {
-			return false
-		}
-		p.compare[key] = unchanged(key, p.writer.modRevision)
-		return true
-	}
-	return false
-}
-
 // shareKeepsVerbs refuses to take a verb from a share that somebody needs. A
 // reference made at the same moment compares the share, and the other way
 // round the update compares that no reference is newer than what it looked at.
@@ -258,8 +173,8 @@ func (p *plan) shareKeepsVerbs(old, now *api.Share, fail failure) error {
 	for _, user := range p.referrers(self, referrersNamed) {
 		for _, verb := range neededFrom(user, now.Meta.UUID) {
 			if !now.Allows(verb) {
-				e := fail.conflict("spec.verbs", "%s relies on its verb %s: delete that first", nameOf(user), verb)
-				e.Referrers = []string{nameOf(user)}
+				e := fail.conflict("spec.verbs", "%s relies on its verb %s: delete that first", p.user(user), verb)
+				e.Referrers = []string{p.user(user)}
 				return e
 			}
 		}

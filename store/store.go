@@ -138,7 +138,9 @@ func (s *Store) at(ctx context.Context, revision int64) (*Snapshot, error) {
 }
 
 // publish makes a snapshot the newest. Only the follower calls it.
-func (s *Store) publish(snapshot *Snapshot, events []api.Event) { s.history.add(snapshot, events) }
+func (s *Store) publish(snapshot *Snapshot, events []api.Event) {
+	s.history.add(snapshot, events, sightings(s.latest(), snapshot, events))
+}
 
 // Follow returns a channel that always has the newest state the reader has not
 // seen yet; states in between are left out, and so are revisions that changed

@@ -22,6 +22,7 @@ const (
 	indexParent = "parent" // object: kind and the parent's UUID
 	indexTarget = "target" // object: everything it refers to, with the referrer's kind; prefix query by target
 	indexClaim  = "claim"  // object: everything it holds exclusively
+	indexAbove  = "above"  // object: kind and name of what must be seen because of it
 )
 
 // keyIndex is an index over strings that a function takes from a row.
@@ -81,6 +82,7 @@ func schema() *memdb.DBSchema {
 				}
 				return keys
 			}}},
+			indexAbove: {Name: indexAbove, AllowMissing: true, Indexer: keyIndex[*record]{showsAbove}},
 			indexClaim: {Name: indexClaim, AllowMissing: true, Indexer: keyIndex[*record]{func(r *record) []string {
 				var keys []string
 				for _, h := range heldKeys(r) {

@@ -81,6 +81,9 @@ func (s *Store) CreateToken(ctx context.Context, by api.Identity, request api.To
 	t := token{ID: uuid.NewString(), Identity: identity, ExpiresAt: s.timestamp().Add(ttl), SecretHash: hashSecret(secret)}
 
 	var compare []clientv3.Cmp
+	for _, i := range scopeTargets(identity.Scope) {
+		compare = append(compare, present(i.objectKey()))
+	}
 	if o := snapshot.named(api.KindOrchestrator, identity.Orchestrator); o != nil {
 		t.Orchestrator = o.id.uuid()
 		compare = append(compare, present(o.id.objectKey()))
@@ -93,7 +96,7 @@ func (s *Store) CreateToken(ctx context.Context, by api.Identity, request api.To
 		return api.Token{}, failed(err, "create token %q", request.Name)
 	}
 	if !reply.Succeeded {
-		return api.Token{}, api.Errorf(api.CodeConflict, "create token %q: orchestrator %s was deleted meanwhile", request.Name, identity.Orchestrator)
+		return api.Token{}, api.Errorf(api.CodeConflict, "create token %q: what it is for was deleted meanwhile", request.Name)
 	}
 	return api.Token{ID: t.ID, Identity: t.Identity, ExpiresAt: t.ExpiresAt, Secret: secret}, nil
 }
@@ -119,10 +122,18 @@ func tokenIdentity(by api.Identity, request api.TokenRequest, snapshot *Snapshot
 		if snapshot.named(api.KindOrchestrator, identity.Orchestrator) == nil {
 			p.Addf("orchestrator", "there is no orchestrator %q: create it first", identity.Orchestrator)
 		}
-	case api.RoleJoin:
-		if identity.Orchestrator != "" {
-			p.Addf("orchestrator", "a join token is bound to none")
+		if request.Host != "" {
+			p.Addf("host", "is for role join only")
 		}
+		identity.Scope = resolveScope(Seen(snapshot, by), request.Scope, &p)
+	case api.RoleJoin:
+		if identity.Orchestrator != "" || request.Scope != nil {
+			p.Addf("orchestrator", "a join token is bound to none, and to no project")
+		}
+		if len(request.Host) > api.MaxNameBytes {
+			p.Addf("host", "may be %d bytes long", api.MaxNameBytes)
+		}
+		identity.Host = request.Host
 	default:
 		p.Addf("role", "%q is not one of admin, member, reader, join", request.Role)
 	}
@@ -132,10 +143,88 @@ func tokenIdentity(by api.Identity, request api.TokenRequest, snapshot *Snapshot
 	if len(p) > 0 {
 		return api.Identity{}, &api.Error{Code: api.CodeInvalid, Message: "create token: the request is wrong", Problems: p}
 	}
-	if by.Orchestrator != api.AdministratorsName && identity.Orchestrator != by.Orchestrator {
+	if identity.Orchestrator != by.Orchestrator && (by.Orchestrator != api.AdministratorsName || by.Scope != nil) {
 		return api.Identity{}, api.Errorf(api.CodeForbidden, "create token %q: an administrator of %s makes tokens of %s only", request.Name, by.Orchestrator, by.Orchestrator)
 	}
+	if !snapshot.covers(by.Scope, identity) {
+		return api.Identity{}, api.Errorf(api.CodeForbidden, "create token %q: these credentials are for %s and make tokens for that, or a part of it, only: name it as the scope", request.Name, by.Scope)
+	}
 	return identity, nil
+}
+
+// scopeMax bounds the projects of one token; who needs more needs a domain.
+const scopeMax = 64
+
+// resolveScope completes the references of a scope with what the caller sees.
+func resolveScope(s api.Snapshot, wanted *api.Scope, p *api.Problems) *api.Scope {
+	if wanted == nil {
+		return nil
+	}
+	if n := len(wanted.Projects); n > scopeMax || n == 0 && wanted.Domain.IsZero() {
+		p.Addf("scope", "want a domain, or 1 to %d projects", scopeMax)
+	}
+	scope := &api.Scope{}
+	if !wanted.Domain.IsZero() {
+		scope.Domain = resolveRef(s, api.KindDomain, wanted.Domain, "scope.domain", p)
+	}
+	for i, ref := range wanted.Projects {
+		scope.Projects = append(scope.Projects, resolveRef(s, api.KindProject, ref, fmt.Sprintf("scope.projects[%d]", i), p))
+	}
+	return scope
+}
+
+func resolveRef(s api.Snapshot, kind api.Kind, ref api.Ref, field string, p *api.Problems) api.Ref {
+	o := s.Lookup(kind, ref)
+	if o == nil {
+		p.Addf(field, "there is no %s %s", kind, ref)
+		return ref
+	}
+	return api.RefTo(o)
+}
+
+// scopeTargets lists what a scope names.
+func scopeTargets(s *api.Scope) []id {
+	var targets []id
+	if s == nil {
+		return nil
+	}
+	if !s.Domain.IsZero() {
+		targets = append(targets, idOf(api.KindDomain, s.Domain.UUID))
+	}
+	for _, p := range s.Projects {
+		targets = append(targets, idOf(api.KindProject, p.UUID))
+	}
+	return targets
+}
+
+// covers tells whether a token is for no more than a scope is.
+func (s *Snapshot) covers(scope *api.Scope, token api.Identity) bool {
+	if scope == nil {
+		return true
+	}
+	if token.Scope == nil {
+		return false
+	}
+	allowed := map[id]bool{}
+	for _, i := range scopeTargets(scope) {
+		allowed[i] = true
+	}
+	for _, i := range scopeTargets(token.Scope) {
+		r := s.record(i)
+		inDomain := r != nil && i.kind() == api.KindProject && allowed[idOf(api.KindDomain, r.object.Head().Meta.Parent.UUID)]
+		if !allowed[i] && !inDomain {
+			return false
+		}
+	}
+	return true
+}
+
+// mayManage tells whether a token is the caller's to list and to delete.
+func (s *Snapshot) mayManage(by api.Identity, t *token) bool {
+	if by.Orchestrator != t.Identity.Orchestrator && (by.Orchestrator != api.AdministratorsName || by.Scope != nil) {
+		return false
+	}
+	return s.covers(by.Scope, t.Identity)
 }
 
 func mayHandleTokens(by api.Identity, verb string) error {
@@ -181,7 +270,7 @@ func (s *Store) ListTokens(ctx context.Context, by api.Identity) ([]api.Token, e
 	}
 	list := []api.Token{}
 	for _, t := range snapshot.tokens() {
-		if by.Orchestrator == api.AdministratorsName || by.Orchestrator == t.Identity.Orchestrator {
+		if snapshot.mayManage(by, t) {
 			list = append(list, api.Token{ID: t.ID, Identity: t.Identity, ExpiresAt: t.ExpiresAt})
 		}
 	}
@@ -198,7 +287,7 @@ func (s *Store) DeleteToken(ctx context.Context, by api.Identity, tokenID string
 		return err
 	}
 	t := first[*token](snapshot.db, tableToken, indexID, tokenID)
-	if t == nil || by.Orchestrator != api.AdministratorsName && by.Orchestrator != t.Identity.Orchestrator {
+	if t == nil || !snapshot.mayManage(by, t) {
 		return api.Errorf(api.CodeNotFound, "delete token %s: there is no such token", tokenID)
 	}
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)

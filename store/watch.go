@@ -29,9 +29,11 @@ const (
 type Watch struct {
 	store    *Store
 	options  WatchOptions
-	revision int64 // everything up to here was delivered
-	told     int64 // revision of the last bookmark
+	sight    *sight // what the watcher may see
+	revision int64  // everything up to here was delivered
+	told     int64  // revision of the last bookmark
 	pending  []api.Event
+	ended    error // told when nothing is pending any more
 }
 
 // WatchOptions says what is watched.
@@ -46,15 +48,16 @@ type WatchOptions struct {
 }
 
 // Watch begins a watch of kinds after a revision; see WatchSelected.
-func (s *Store) Watch(ctx context.Context, revision int64, kinds []api.Kind) (*Watch, error) {
-	return s.WatchSelected(ctx, revision, WatchOptions{Kinds: kinds})
+func (s *Store) Watch(ctx context.Context, by api.Identity, revision int64, kinds []api.Kind) (*Watch, error) {
+	return s.WatchSelected(ctx, by, revision, WatchOptions{Kinds: kinds})
 }
 
 // WatchSelected begins a watch after a revision: Next returns everything later. With
 // revision 0 it first returns a put for everything that exists and a bookmark.
 // A revision that etcd has compacted is refused with CodeGone: list, and watch
-// from the list's revision.
-func (s *Store) WatchSelected(ctx context.Context, revision int64, options WatchOptions) (*Watch, error) {
+// from the list's revision. Whose credentials are by sees what they may see: an
+// object that enters or leaves that is a put or a deletion.
+func (s *Store) WatchSelected(ctx context.Context, by api.Identity, revision int64, options WatchOptions) (*Watch, error) {
 	for _, k := range options.Kinds {
 		if _, ok := api.KindInfo(k); !ok {
 			return nil, api.Errorf(api.CodeInvalid, "watch: %q is not a kind of object", k)
@@ -62,9 +65,11 @@ func (s *Store) WatchSelected(ctx context.Context, revision int64, options Watch
 	}
 	w := &Watch{store: s, options: options, revision: revision, told: revision}
 	snapshot, err := s.linearizable(ctx, 0)
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, err
+	}
+	w.sight = snapshot.sightOf(by)
+	switch {
 	case revision == 0:
 		w.list(snapshot)
 	case revision > snapshot.revision:
@@ -79,11 +84,12 @@ func (s *Store) WatchSelected(ctx context.Context, revision int64, options Watch
 
 // list makes everything that exists pending.
 func (w *Watch) list(snapshot *Snapshot) {
+	visible := seen{snapshot, w.sight}
 	for _, info := range api.Kinds() {
 		if !w.wants(info.Kind) {
 			continue
 		}
-		for _, o := range snapshot.List(info.Kind) {
+		for _, o := range visible.List(info.Kind) {
 			if w.options.Selected != nil && !w.options.Selected(o) {
 				continue
 			}
@@ -109,9 +115,10 @@ func (w *Watch) replay(ctx context.Context) error {
 	t, _, err := load(ctx, w.store.client, from)
 	if err == nil {
 		err = revisions(ctx, w.store.client, from, func(revision int64, changes []change) (bool, error) {
+			before := t.snapshot(revision - 1)
 			events, err := t.apply(revision, changes)
 			w.revision = revision
-			w.add(events)
+			w.add(batch{revision, events, sightings(before, t.snapshot(revision), events)})
 			if len(w.pending) > replayEventsMax {
 				err = errCompacted
 			}
@@ -140,13 +147,16 @@ func (w *Watch) Next(ctx context.Context) ([]api.Event, error) {
 			w.pending = nil
 			return events, nil
 		}
+		if w.ended != nil {
+			return nil, w.ended
+		}
 		b, remembered, changed := w.store.history.after(w.revision)
 		switch {
 		case !remembered:
 			return nil, api.Errorf(api.CodeGone, "watch: the reader is too slow, what came after revision %d is no longer in memory: watch again from there", w.revision)
 		case b.revision > w.revision:
 			w.revision = b.revision
-			w.add(b.events)
+			w.add(b)
 			continue
 		}
 		if w.options.Soon && w.revision > w.told && !hurried {
@@ -165,18 +175,45 @@ func (w *Watch) Next(ctx context.Context) ([]api.Event, error) {
 	}
 }
 
-// add makes the events that are asked for pending.
-func (w *Watch) add(events []api.Event) {
+// add makes the events that may be seen, and are asked for, pending.
+func (w *Watch) add(b batch) {
 	n := 0
-	for _, e := range events {
+	for _, e := range w.visible(b) {
 		if e, ok := w.selected(e); ok {
 			w.pending = append(w.pending, e)
 			n++
 		}
 	}
-	if n > 1 {
+	if n > 1 && w.ended == nil {
 		w.pending = append(w.pending, w.bookmark())
 	}
+}
+
+// visible returns the events of a batch for what the watcher may see,
+// deletions last. After a change of what the rights rest on it ends the watch.
+func (w *Watch) visible(b batch) []api.Event {
+	if w.sight.everything {
+		return b.events
+	}
+	if w.ended != nil {
+		return nil
+	}
+	var puts, deletes []api.Event
+	for i := range b.sights {
+		g := &b.sights[i]
+		if g.ends(w.sight) {
+			w.ended = api.Errorf(api.CodeGone, "watch: at revision %d the rights of these credentials changed: list again and watch from there", b.revision)
+			return nil
+		}
+		e, ok := g.event(w.sight, b.revision)
+		switch {
+		case ok && e.Type == api.EventDelete:
+			deletes = append(deletes, e)
+		case ok:
+			puts = append(puts, e)
+		}
+	}
+	return append(puts, deletes...)
 }
 
 // selected returns the event as it is for this watch, if it is for it at all.

@@ -43,7 +43,7 @@ func until(t *testing.T, w *Watch, text string) []string {
 
 func (w *world) watch(revision int64, kinds ...api.Kind) *Watch {
 	w.t.Helper()
-	watch, err := w.Watch(w.t.Context(), revision, kinds)
+	watch, err := w.Watch(w.t.Context(), admin, revision, kinds)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -86,10 +86,10 @@ func TestWatch(t *testing.T) {
 		t.Fatal(err)
 	}
 	var e *api.Error
-	if _, err := w.open().Watch(t.Context(), revision, nil); !errors.As(err, &e) || e.Code != api.CodeGone {
+	if _, err := w.open().Watch(t.Context(), admin, revision, nil); !errors.As(err, &e) || e.Code != api.CodeGone {
 		t.Errorf("a watch from a compacted revision: %v, want gone", err)
 	}
-	if _, err := w.Watch(t.Context(), w.Latest().Revision()+1000, nil); !errors.As(err, &e) || e.Code != api.CodeInvalid {
+	if _, err := w.Watch(t.Context(), admin, w.Latest().Revision()+1000, nil); !errors.As(err, &e) || e.Code != api.CodeInvalid {
 		t.Errorf("a watch from the future: %v, want invalid", err)
 	}
 }
@@ -105,7 +105,7 @@ func TestWatchSelected(t *testing.T) {
 	large := WatchOptions{Kinds: []api.Kind{api.KindNetwork}, Selected: func(o api.Object) bool { return o.(*api.Network).Spec.MTU == 9000 }}
 	w.create(admin, network("small", project), mtu(network("big", project), 9000))
 	revision := w.Latest().Revision()
-	watch, err := w.WatchSelected(t.Context(), 0, large)
+	watch, err := w.WatchSelected(t.Context(), admin, 0, large)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,14 +119,14 @@ func TestWatchSelected(t *testing.T) {
 	is(t, until(t, watch, "delete network small"), want)
 	// The same from memory, and from etcd by one who was not there.
 	for _, s := range []*Store{w.Store, w.open()} {
-		late, err := s.WatchSelected(t.Context(), revision, large)
+		late, err := s.WatchSelected(t.Context(), admin, revision, large)
 		if err != nil {
 			t.Fatal(err)
 		}
 		is(t, until(t, late, "delete network small"), want)
 	}
 	large.Soon = true
-	if watch, err = w.WatchSelected(t.Context(), w.Latest().Revision(), large); err != nil {
+	if watch, err = w.WatchSelected(t.Context(), admin, w.Latest().Revision(), large); err != nil {
 		t.Fatal(err)
 	}
 	for range 3 {
@@ -159,10 +159,10 @@ func TestReferrers(t *testing.T) {
 // A reader that is slower than the memory is long is told so.
 func TestWatchTooSlow(t *testing.T) {
 	h := newHistory(&Snapshot{revision: 1})
-	w := &Watch{store: &Store{history: h}, revision: 1}
+	w := &Watch{sight: &sight{everything: true}, store: &Store{history: h}, revision: 1}
 	events := make([]api.Event, historyEvents/2+1)
 	for r := int64(2); r < 5; r++ {
-		h.add(&Snapshot{revision: r}, events)
+		h.add(&Snapshot{revision: r}, events, nil)
 	}
 	var e *api.Error
 	if _, err := w.Next(t.Context()); !errors.As(err, &e) || e.Code != api.CodeGone {
@@ -189,7 +189,7 @@ func TestReload(t *testing.T) {
 	w.create(admin, network("n3", project))
 
 	behind := &Store{client: w.client, log: w.log, allocator: newAllocator(), history: newHistory(t1.snapshot(revision)), ctx: t.Context()}
-	watch := &Watch{store: behind, revision: revision}
+	watch := &Watch{sight: &sight{everything: true}, store: behind, revision: revision}
 	if _, err := w.client.Compact(t.Context(), w.Latest().Revision()); err != nil {
 		t.Fatal(err)
 	}

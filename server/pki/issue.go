@@ -66,8 +66,12 @@ func Identity(cert *x509.Certificate) (api.Identity, bool) {
 	return api.Identity{}, false
 }
 
-// IssueClient makes a key and a client certificate, both in PEM.
+// IssueClient makes a key and a client certificate, both in PEM. Certificates
+// cannot say a scope: narrowed credentials are tokens.
 func (ca *CA) IssueClient(who api.Identity) (certificate, key []byte, err error) {
+	if who.Scope != nil {
+		return nil, nil, fmt.Errorf("certify %s: a certificate cannot be narrowed to %s: make a token", who.Name, who.Scope)
+	}
 	private, err := newKey()
 	if err != nil {
 		return nil, nil, fmt.Errorf("make key of %s: %w", who.Name, err)
