@@ -4,6 +4,7 @@ package api
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 )
 
@@ -68,16 +69,54 @@ type Subnet struct {
 	Status SubnetStatus `json:"status,omitzero"`
 }
 
-// SubnetSpec is fixed at creation.
+// AllocateFrom is the end of a subnet at which allocation begins.
+type AllocateFrom string
+
+// The ends.
+const (
+	FromBottom AllocateFrom = "bottom"
+	FromTop    AllocateFrom = "top"
+)
+
+const (
+	// MaxRanges bounds the pools, and the reserved ranges, of a subnet.
+	// Allocation looks at each of them.
+	MaxRanges = 64
+	// DefaultQuarantineSeconds is how long a freed address rests. It covers
+	// what others usually still know of its former holder: names resolved
+	// (30 s is a common TTL in clusters), endpoints and open connections.
+	DefaultQuarantineSeconds = 30
+	// MaxQuarantineSeconds is a week; who needs longer keeps the address.
+	MaxQuarantineSeconds = 7 * 24 * 3600
+)
+
+// SubnetSpec is what may be said about a subnet. Range and gateway are fixed;
+// what concerns allocation may change, and leaves alone what was given out.
 type SubnetSpec struct {
 	CIDR netip.Prefix `json:"cidr" doc:"The range, e.g. 10.0.1.0/24 or 2001:db8::/64; without host bits."`
 	// Gateway is the address the vRouter answers for. It defaults to the first
 	// address of the range.
 	Gateway netip.Addr `json:"gateway,omitzero" doc:"Address of the gateway; defaults to the first of the range."`
+	// Pools are where addresses are allocated; none means the whole range.
+	Pools []AddressRange `json:"pools,omitempty" doc:"Ranges to allocate from, e.g. 10.0.1.10-10.0.1.99; the whole subnet when absent. An ip that is asked for may lie outside."`
+	// Reserved are never allocated, but given to who asks for one by ip.
+	Reserved []AddressRange `json:"reserved,omitempty" doc:"Ranges that are never allocated; an ip in them is given to who asks for it."`
+	// AllocateFrom defaults to bottom.
+	AllocateFrom AllocateFrom `json:"allocateFrom,omitempty" enum:"bottom,top" doc:"Whether the lowest or the highest free address is allocated; bottom when absent."`
+	// QuarantineSeconds is how long a freed address rests.
+	QuarantineSeconds *int `json:"quarantineSeconds,omitempty" doc:"How long a freed address rests before it is given out again, 0 to 604800; 30 when absent. Its former owner may have it back at once by ip."`
 }
 
-// SubnetStatus is what the system reports of a subnet.
+// SubnetStatus is what the system reports of a subnet. Counts are of
+// addresses, written some seconds late, and at most 9007199254740991.
 type SubnetStatus struct {
+	// Assignable is the size of the pools without what is reserved, the
+	// gateway, and the network and broadcast address.
+	Assignable uint64      `json:"assignable" doc:"Addresses that allocation has in all: the pools without what is reserved and the gateway."`
+	Used       uint64      `json:"used" doc:"Addresses given out, also those outside the pools."`
+	Reserved   uint64      `json:"reserved" doc:"Size of the reserved ranges."`
+	Resting    uint64      `json:"resting" doc:"Addresses freed and in quarantine."`
+	Free       uint64      `json:"free" doc:"Addresses that allocation can give out now."`
 	Conditions []Condition `json:"conditions,omitempty"`
 }
 
@@ -86,6 +125,45 @@ func (s *Subnet) Default() {
 	if !s.Spec.Gateway.IsValid() && s.Spec.CIDR.IsValid() {
 		s.Spec.Gateway = s.Spec.CIDR.Masked().Addr().Next()
 	}
+	if s.Spec.AllocateFrom == "" {
+		s.Spec.AllocateFrom = FromBottom
+	}
+	if s.Spec.QuarantineSeconds == nil {
+		seconds := DefaultQuarantineSeconds
+		s.Spec.QuarantineSeconds = &seconds
+	}
+}
+
+// Quarantine is how many seconds a freed address rests.
+func (s *Subnet) Quarantine() int {
+	if s.Spec.QuarantineSeconds == nil {
+		return DefaultQuarantineSeconds
+	}
+	return *s.Spec.QuarantineSeconds
+}
+
+// AddressSpace is the UUID of the space in which the subnet's addresses are unique.
+func (s *Subnet) AddressSpace() string { return s.Meta.Parent.UUID }
+
+// Allocatable returns the ranges that allocation may take from, ascending and
+// disjoint: the pools less what is reserved, the gateway, and the addresses
+// that cannot be assigned.
+func (s *Subnet) Allocatable() []AddressRange {
+	c := s.Spec.CIDR
+	whole := AddressRange{c.Masked().Addr(), LastAddr(c)}
+	ranges := slices.Clone(s.Spec.Pools)
+	if len(ranges) == 0 {
+		ranges = []AddressRange{whole}
+	}
+	slices.SortFunc(ranges, func(a, b AddressRange) int { return a.First.Compare(b.First) })
+	cuts := append([]AddressRange{{whole.First, whole.First}, {s.Spec.Gateway, s.Spec.Gateway}}, s.Spec.Reserved...)
+	if whole.Last.Is4() {
+		cuts = append(cuts, AddressRange{whole.Last, whole.Last})
+	}
+	for _, cut := range cuts {
+		ranges = withoutRange(ranges, cut)
+	}
+	return ranges
 }
 
 func (s *Subnet) Refs() []FieldRef { return nil }
@@ -119,6 +197,14 @@ func (s *Subnet) Validate() Problems {
 	}
 	if g := s.Spec.Gateway; g.IsValid() && (!c.Contains(g) || g.Zone() != "" || !Assignable(c, g)) {
 		p.Addf("spec.gateway", "%v is not an assignable address of %v", g, c)
+	}
+	validateRanges(&p, "spec.pools", c, s.Spec.Pools)
+	validateRanges(&p, "spec.reserved", c, s.Spec.Reserved)
+	if f := s.Spec.AllocateFrom; f != "" && f != FromBottom && f != FromTop {
+		p.Addf("spec.allocateFrom", "%q is neither %s nor %s", f, FromBottom, FromTop)
+	}
+	if q := s.Quarantine(); q < 0 || q > MaxQuarantineSeconds {
+		p.Addf("spec.quarantineSeconds", "%d is not between 0 and %d (a week)", q, MaxQuarantineSeconds)
 	}
 	return p
 }

@@ -5,6 +5,7 @@ package api
 import (
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 )
@@ -160,6 +161,9 @@ type Snapshot interface {
 	Lookup(kind Kind, ref Ref) Object
 	// List returns the objects of a kind, ordered by fully qualified name.
 	List(kind Kind) []Object
+	// Resting returns the addresses of an address space that were freed and
+	// are in quarantine, in no order.
+	Resting(space string) []netip.Addr
 }
 
 // ListOf returns the objects of T's kind with their Go type.

@@ -34,6 +34,8 @@ type plan struct {
 	compare  map[string]clientv3.Cmp // further comparisons, by what they are about
 	guards   map[string]bool         // guards to compare and touch
 	reserved []string                // claims reserved with the allocator
+	rests    []*rest                 // of addresses the transaction frees
+	wakes    map[string]*rest        // rests the transaction ends, by claim key
 }
 
 // evaluate works out a transaction. It reads only base and changes nothing but
@@ -41,7 +43,7 @@ type plan struct {
 func (s *Store) evaluate(base *Snapshot, by api.Identity, ops []api.Operation, random bool) (*plan, error) {
 	p := &plan{
 		view: newView(base), by: by, now: s.timestamp(), random: random, allocator: s.allocator,
-		exists: map[id]bool{}, compare: map[string]clientv3.Cmp{}, guards: map[string]bool{},
+		exists: map[id]bool{}, compare: map[string]clientv3.Cmp{}, guards: map[string]bool{}, wakes: map[string]*rest{},
 	}
 	if p.writer = base.named(api.KindOrchestrator, by.Orchestrator); p.writer == nil {
 		return p, api.Errorf(api.CodeForbidden, "write: there is no orchestrator %q to write as", by.Orchestrator)
@@ -336,7 +338,11 @@ func (p *plan) finish() error {
 			return err
 		}
 	}
-	return p.unclaimed()
+	if err := p.unclaimed(); err != nil {
+		return err
+	}
+	p.restFreed()
+	return nil
 }
 
 // unreferred refuses to delete what others still refer to.
@@ -375,6 +381,9 @@ func (p *plan) unclaimed() error {
 			}
 			if other != nil && other.id != i {
 				return fail.conflict(k.field, "%s is held by %s", k.what, nameOf(other))
+			}
+			if err := p.wake(r, k, fail); err != nil {
+				return err
 			}
 			holders[k.key] = r
 		}

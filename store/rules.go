@@ -3,6 +3,7 @@
 package store
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -108,17 +109,38 @@ func (p *plan) address(o *api.Address, fail failure) error {
 	}
 	switch ip := o.Spec.IP; {
 	case !ip.IsValid():
-		v, err := p.allocate(subnetPool(subnet), fail, "spec.ip", "no address is free in "+subnet.Spec.CIDR.String()+" of subnet "+subnet.Meta.FQName)
-		if err != nil {
-			return err
-		}
-		o.Spec.IP = v
+		return p.allocateAddress(o, subnet, fail)
 	case !subnet.Spec.CIDR.Contains(ip):
 		return fail.invalid("spec.ip", "%v is not in %v of subnet %s", ip, subnet.Spec.CIDR, subnet.Meta.FQName)
 	case !api.Assignable(subnet.Spec.CIDR, ip):
 		return fail.invalid("spec.ip", "%v is the network or broadcast address of %v and cannot be given out", ip, subnet.Spec.CIDR)
 	}
 	return nil
+}
+
+// allocateAddress takes an address from the pools of a subnet. They must be
+// the subnet's pools at commit, too.
+func (p *plan) allocateAddress(o *api.Address, subnet *api.Subnet, fail failure) error {
+	v, err := p.allocate(subnetPool(subnet), fail, "spec.ip", "no address is free in "+poolsOf(subnet)+" of subnet "+subnet.Meta.FQName)
+	if err != nil {
+		return err
+	}
+	o.Spec.IP = v
+	if r := p.base.record(idOf(api.KindSubnet, subnet.Meta.UUID)); r != nil {
+		p.compare[r.id.objectKey()] = unchanged(r.id.objectKey(), r.modRevision)
+	}
+	return nil
+}
+
+// poolsOf says in words where addresses of a subnet are allocated.
+func poolsOf(s *api.Subnet) string {
+	switch len(s.Spec.Pools) {
+	case 0:
+		return s.Spec.CIDR.String()
+	case 1:
+		return "the pool " + s.Spec.Pools[0].String()
+	}
+	return fmt.Sprintf("the %d pools", len(s.Spec.Pools))
 }
 
 // subnetOf returns the address's subnet; where the address does not say, it

@@ -81,10 +81,11 @@ func (v *view) children(kind api.Kind, parent string) []api.Object {
 	return objects
 }
 
-// taken tells whether a claim is held, before or within the transaction.
+// taken tells whether a claim is held, before or within the transaction, or is
+// of an address that rests.
 func (v *view) taken(claim string) bool {
 	_, within := v.claims[claim]
-	return within || v.base.holder(prefixClaim+claim) != nil
+	return within || v.base.holder(prefixClaim+claim) != nil || v.base.resting(prefixClaim+claim) != nil
 }
 
 // referrers returns up to limit objects that refer to one.

@@ -186,7 +186,7 @@ func allKeys(t *testing.T, client *clientv3.Client) map[string]string {
 func keyCount(t *testing.T, client *clientv3.Client) int {
 	n := 0
 	for k := range allKeys(t, client) {
-		if !strings.HasPrefix(k, prefixWrite) {
+		if !strings.HasPrefix(k, prefixWrite) && !strings.HasPrefix(k, prefixRest) { // these end by their lease
 			n++
 		}
 	}
@@ -196,7 +196,7 @@ func keyCount(t *testing.T, client *clientv3.Client) int {
 // checkKeys checks every key of etcd: each name, reference, claim and foreign
 // key belongs to a living object and each living object has all of its own;
 // what is referred to exists; and, from the objects alone, no address, MAC,
-// VNI or active binding is given twice.
+// VNI or active binding is given twice; and no address rests that is held.
 func checkKeys(t *testing.T, client *clientv3.Client) {
 	t.Helper()
 	keys := allKeys(t, client)
@@ -252,6 +252,10 @@ func checkKeys(t *testing.T, client *clientv3.Client) {
 		case prefixStatus:
 			if keys[prefixObject+rest] == "" {
 				t.Errorf("raw keys: %s is the status of no object", key)
+			}
+		case prefixRest:
+			if held, ok := keys[prefixClaim+claimsAddress+rest]; ok {
+				t.Errorf("raw keys: %s rests and is held by %s", key, held)
 			}
 		case prefixObject, prefixGuard, prefixToken, prefixWrite, "meta/":
 		default:
