@@ -30,6 +30,10 @@ const (
 	statusPause = 50 * time.Millisecond
 	// statusRetry is how long after a failed write the next round comes.
 	statusRetry = 2 * time.Second
+	// usagePause is how often, at most, the addresses of subnets are counted
+	// and what changed is written: one write a subnet, however many addresses
+	// came and went.
+	usagePause = 5 * time.Second
 	// connectGrace is how long hosts have after a start to connect before
 	// those that did not are reported as not connected.
 	connectGrace = 30 * time.Second
@@ -155,8 +159,10 @@ func (s *Service) writeStatuses(ctx context.Context) {
 	defer grace.Stop()
 	retry := time.NewTimer(0)
 	defer retry.Stop()
+	usage := time.NewTicker(usagePause)
+	defer usage.Stop()
 	var in input
-	claimAll := false
+	claimAll, count, counted := false, false, int64(0)
 	for {
 		select {
 		case <-ctx.Done():
@@ -166,6 +172,11 @@ func (s *Service) writeStatuses(ctx context.Context) {
 		case <-retry.C:
 		case <-grace.C:
 			claimAll = true
+		case <-usage.C:
+			count = in.snapshot != nil && in.snapshot.Revision() > counted
+			if !count {
+				continue
+			}
 		}
 		if !pause(ctx, statusPause) {
 			return
@@ -179,11 +190,15 @@ func (s *Service) writeStatuses(ctx context.Context) {
 		}
 		now := time.Now()
 		changes := status.Changes(status.Input{
-			Snapshot: in.snapshot, Plan: in.plan, Hosts: s.hosts.Hosts(), ClaimAll: claimAll, Now: now,
+			Snapshot: in.snapshot, Plan: in.plan, Hosts: s.hosts.Hosts(), ClaimAll: claimAll, Usage: count, Now: now,
 		})
+		if count {
+			count, counted = false, in.snapshot.Revision()
+		}
 		if err := writer.Write(ctx, changes, now); err != nil && ctx.Err() == nil {
 			s.options.Log.Warn("statuses are not written, will try again", "error", fmt.Errorf("write %d statuses: %w", len(changes), err))
 			retry.Reset(statusRetry)
+			counted = 0
 		}
 	}
 }

@@ -94,6 +94,11 @@ func (w *World) apply(f []string) {
 		if len(f) > 3 {
 			a.Spec.Port = Ref(api.KindPort, f[3])
 		}
+		for _, s := range api.ListOf[*api.Subnet](w, api.KindSubnet) {
+			if s.Meta.Parent == a.Meta.Parent && s.Spec.CIDR.Contains(a.Spec.IP) {
+				a.Spec.Subnet = api.RefTo(s)
+			}
+		}
 		w.Put(a, api.KindAddress, f[1]+":"+f[2])
 	case "bind", "standby":
 		b := &api.Binding{}
