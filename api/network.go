@@ -23,6 +23,8 @@ type Network struct {
 type NetworkSpec struct {
 	// VNI is allocated when 0, and fixed from then on.
 	VNI uint32 `json:"vni,omitempty" doc:"VXLAN network identifier, 1 to 16777215; allocated when absent, then fixed."`
+	// IPAM is the address space that the network shares with others.
+	IPAM Ref `json:"ipam,omitzero" doc:"Address space that the network shares with others; fixed. Without one it has its own."`
 	// MTU of the workloads' interfaces in bytes; 0 means the underlay's less
 	// the cost of the tunnel.
 	MTU int `json:"mtu,omitempty" doc:"MTU of workload interfaces, bytes; 0 means the underlay's less the tunnel's cost."`
@@ -33,7 +35,9 @@ type NetworkStatus struct {
 	Conditions []Condition `json:"conditions,omitempty"`
 }
 
-func (n *Network) Refs() []FieldRef { return nil }
+func (n *Network) Refs() []FieldRef {
+	return []FieldRef{{"spec.ipam", KindIPAM, &n.Spec.IPAM, VerbAttach}}
+}
 
 func (n *Network) Claims() []Claim {
 	vni := strconv.FormatUint(uint64(n.Spec.VNI), 10)
@@ -56,6 +60,7 @@ func (n *Network) Validate() Problems {
 func (n *Network) ValidateUpdate(old Object) Problems {
 	var p Problems
 	immutable(&p, "spec.vni", old.(*Network).Spec.VNI, n.Spec.VNI)
+	immutable(&p, "spec.ipam", old.(*Network).Spec.IPAM, n.Spec.IPAM)
 	return p
 }
 
@@ -105,6 +110,8 @@ type SubnetSpec struct {
 	AllocateFrom AllocateFrom `json:"allocateFrom,omitempty" enum:"bottom,top" doc:"Whether the lowest or the highest free address is allocated; bottom when absent."`
 	// QuarantineSeconds is how long a freed address rests.
 	QuarantineSeconds *int `json:"quarantineSeconds,omitempty" doc:"How long a freed address rests before it is given out again, 0 to 604800; 30 when absent. Its former owner may have it back at once by ip."`
+	// SharedSpace is the UUID of the network's ipam, if it has one.
+	SharedSpace string `json:"sharedSpace,omitempty" doc:"UUID of the network's ipam, if it has one. Read-only." readOnly:"true"`
 }
 
 // SubnetStatus is what the system reports of a subnet. Counts are of
@@ -143,7 +150,7 @@ func (s *Subnet) Quarantine() int {
 }
 
 // AddressSpace is the UUID of the space in which the subnet's addresses are unique.
-func (s *Subnet) AddressSpace() string { return s.Meta.Parent.UUID }
+func (s *Subnet) AddressSpace() string { return spaceOf(s.Meta.Parent, s.Spec.SharedSpace) }
 
 // Allocatable returns the ranges that allocation may take from, ascending and
 // disjoint: the pools less what is reserved, the gateway, and the addresses
@@ -168,12 +175,23 @@ func (s *Subnet) Allocatable() []AddressRange {
 
 func (s *Subnet) Refs() []FieldRef { return nil }
 
-// Claims holds the gateway as an address of the network.
+// Claims holds the gateway as an address of the network. In a shared address
+// space other networks may have the same one; there the store keeps addresses
+// and gateways apart by a rule.
 func (s *Subnet) Claims() []Claim {
+	if s.Spec.SharedSpace != "" {
+		return nil
+	}
 	return []Claim{addressClaim(s.Meta.Parent, s.Spec.Gateway, "spec.gateway")}
 }
 
-func (s *Subnet) Guards() []string { return []string{"subnets/" + s.Meta.Parent.UUID} }
+func (s *Subnet) Guards() []string {
+	guards := []string{"subnets/" + s.Meta.Parent.UUID}
+	if s.Spec.SharedSpace != "" {
+		guards = append(guards, "subnets/"+s.Spec.SharedSpace)
+	}
+	return guards
+}
 
 func (s *Subnet) Validate() Problems {
 	var p Problems
@@ -253,6 +271,8 @@ type AddressSpec struct {
 	// IP is allocated from the subnet when absent, and fixed from then on.
 	IP   netip.Addr `json:"ip,omitzero" doc:"The address; allocated when absent, then fixed."`
 	Port Ref        `json:"port,omitzero" doc:"Port that answers for the address; none means reserved."`
+	// SharedSpace is the UUID of the network's ipam, if it has one.
+	SharedSpace string `json:"sharedSpace,omitempty" doc:"UUID of the network's ipam, if it has one. Read-only." readOnly:"true"`
 }
 
 // AddressStatus is what the system reports of an address.
@@ -267,9 +287,16 @@ func (a *Address) Refs() []FieldRef {
 	}
 }
 
-// Claims holds the address in its address space, which is the network.
+// AddressSpace is the UUID of the space in which the address is unique.
+func (a *Address) AddressSpace() string { return spaceOf(a.Meta.Parent, a.Spec.SharedSpace) }
+
+// Claims holds the address in its address space.
 func (a *Address) Claims() []Claim {
-	return []Claim{addressClaim(a.Meta.Parent, a.Spec.IP, "spec.ip")}
+	space := a.Meta.Parent
+	if a.Spec.SharedSpace != "" {
+		space = Ref{UUID: a.Spec.SharedSpace, Name: "ipam " + a.Spec.SharedSpace}
+	}
+	return []Claim{addressClaim(space, a.Spec.IP, "spec.ip")}
 }
 
 func (a *Address) Guards() []string { return nil }

@@ -291,3 +291,43 @@ func (w *world) checkAllocator() {
 		w.t.Errorf("the allocator takes as not free %v, etcd has %v", got, want)
 	}
 }
+
+// Two networks share an ipam and the range in it: no address comes twice, the
+// gateway is the same in both and nobody's, and freed ones rest for both. A
+// third network of its own has the same addresses again.
+func TestNetworksThatShareAnAddressSpace(t *testing.T) {
+	w := newWorld(t)
+	ipam := named("default-domain:default-project:pods")
+	in := func(name string) (*api.Network, api.Ref) {
+		n := network(name, project)
+		n.Spec.IPAM = ipam
+		return n, named("default-domain:default-project:" + name)
+	}
+	a, refA := in("a")
+	b, refB := in("b")
+	w.create(admin, &api.IPAM{Header: head(api.KindIPAM, "pods", project)},
+		a, b, subnet("s", "10.32.0.0/12", refA), subnet("s", "10.32.0.0/12", refB))
+	alone := named("default-domain:default-project:alone")
+	w.create(admin, network("alone", project), subnet("s", "10.32.0.0/12", alone))
+	w.gives(admin, refA, "10.32.0.2", "10.32.0.3")
+	w.gives(admin, refB, "10.32.0.4")
+	w.gives(admin, alone, "10.32.0.2")
+	w.refused(api.CodeConflict, "is held by address", admin, api.OpCreate, address("x", refB, "10.32.0.2"))
+	w.refused(api.CodeConflict, "is the gateway of subnet", admin, api.OpCreate, address("x", refB, "10.32.0.1"))
+	w.remove(admin, address("given-10.32.0.3", refA, ""))
+	w.gives(admin, refB, "10.32.0.5")
+	w.checkAllocator()
+
+	other := subnet("t", "10.40.0.0/16", refB)
+	w.refused(api.CodeConflict, "overlaps", admin, api.OpCreate, other)
+	c, refC := in("c")
+	gateway := subnet("s", "10.32.0.0/12", refC)
+	gateway.Spec.Gateway = ranges("10.32.0.9")[0].First
+	w.refused(api.CodeConflict, "same ipam", admin, api.OpCreate, c, gateway)
+	w.refused(api.CodeConflict, "same ipam", admin, api.OpCreate, c, subnet("s", "10.33.0.0/16", refC))
+	w.create(admin, c, subnet("s", "10.32.0.0/12", refC), subnet("t", "10.60.0.0/16", refC))
+	moved := network("alone", project)
+	moved.Spec.IPAM = ipam
+	w.refused(api.CodeInvalid, "spec.ipam", admin, api.OpUpdate, moved)
+	w.refused(api.CodeConflict, "others still refer", admin, api.OpDelete, &api.IPAM{Header: head(api.KindIPAM, "pods", project)})
+}

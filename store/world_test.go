@@ -202,6 +202,8 @@ func checkKeys(t *testing.T, client *clientv3.Client) {
 	keys := allKeys(t, client)
 	want := map[string]string{}
 	given := map[string]id{}
+	gateways := map[string]netip.Addr{} // by subnet
+	var addresses []*api.Address
 	give := func(what string, i id) {
 		if other, ok := given[what]; ok {
 			t.Errorf("raw keys: %s is given to %s and %s", what, other, i)
@@ -227,15 +229,28 @@ func checkKeys(t *testing.T, client *clientv3.Client) {
 		case *api.Network:
 			give("vni "+vniValue(o.Spec.VNI).String(), r.id)
 		case *api.Subnet:
-			give("address "+m.Parent.UUID+o.Spec.Gateway.String(), r.id)
+			if o.Spec.SharedSpace == "" {
+				give("address "+m.Parent.UUID+o.Spec.Gateway.String(), r.id)
+			}
+			gateways[m.UUID] = o.Spec.Gateway
 		case *api.Address:
-			give("address "+m.Parent.UUID+o.Spec.IP.String(), r.id)
+			space := m.Parent.UUID
+			if o.Spec.SharedSpace != "" {
+				space = o.Spec.SharedSpace
+			}
+			give("address "+space+o.Spec.IP.String(), r.id)
+			addresses = append(addresses, o)
 		case *api.Port:
 			give("mac "+o.Spec.Network.UUID+string(o.Spec.MAC), r.id)
 		case *api.Binding:
 			if o.Spec.Active {
 				give("active "+m.Parent.UUID, r.id)
 			}
+		}
+	}
+	for _, a := range addresses {
+		if gateways[a.Spec.Subnet.UUID] == a.Spec.IP {
+			t.Errorf("raw keys: address %s is the gateway %v of its subnet", a.Meta.FQName, a.Spec.IP)
 		}
 	}
 	for key, value := range keys {

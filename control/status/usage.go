@@ -3,6 +3,7 @@
 package status
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -11,28 +12,36 @@ import (
 
 // usage counts the addresses of every subnet.
 func (c *collector) usage() {
-	given := map[string][]netip.Addr{} // by subnet
+	used := map[string]uint64{}        // by subnet
+	given := map[string][]netip.Addr{} // by address space
 	for _, a := range api.ListOf[*api.Address](c.Snapshot, api.KindAddress) {
-		given[a.Spec.Subnet.UUID] = append(given[a.Spec.Subnet.UUID], a.Spec.IP)
+		used[a.Spec.Subnet.UUID]++
+		given[a.AddressSpace()] = append(given[a.AddressSpace()], a.Spec.IP)
 	}
 	resting := map[string][]netip.Addr{} // by address space
+	// Networks that share a range mean the same by it: it is counted once.
+	counted := map[string]api.SubnetStatus{}
 	for _, s := range api.ListOf[*api.Subnet](c.Snapshot, api.KindSubnet) {
 		space := s.AddressSpace()
 		if _, ok := resting[space]; !ok {
 			resting[space] = c.Snapshot.Resting(space)
 		}
-		now := usageOf(s, given[s.Meta.UUID], resting[space])
+		key := fmt.Sprint(space, s.Spec.CIDR, s.Spec.Pools, s.Spec.Reserved)
+		if _, ok := counted[key]; !ok {
+			counted[key] = count(s, given[space], resting[space])
+		}
+		now := counted[key]
+		now.Used, now.Conditions = used[s.Meta.UUID], s.Status.Conditions
 		c.want(s, &now)
 	}
 }
 
-func usageOf(s *api.Subnet, given, resting []netip.Addr) api.SubnetStatus {
-	now := s.Status
+// count counts all but the addresses given out in the subnet itself, from
+// those of its address space.
+func count(s *api.Subnet, given, resting []netip.Addr) (now api.SubnetStatus) {
 	allocatable := s.Allocatable()
 	now.Assignable = api.CountAll(allocatable)
 	now.Reserved = api.CountAll(s.Spec.Reserved)
-	now.Used = uint64(len(given))
-	now.Resting = 0
 	var gone uint64 // of what is assignable
 	for _, ip := range given {
 		if within(allocatable, ip) {

@@ -35,4 +35,16 @@ subnet n:2001:db8::/64: 9007199254740991 assignable, 1 used, 0 reserved, 0 resti
 	pools(&subnet.Spec.Reserved, "10.0.0.9-10.0.0.10")
 	s.want("pools: the resting one is reserved now, and one that is given out lies outside",
 		"subnet n:10.0.0.0/24: 17 assignable, 2 used, 2 reserved, 1 resting, 16 free")
+
+	// Networks that share an address space share what is free.
+	s = newSystem(t, "network a 1\nsubnet a 10.0.0.0/24\nnetwork b 2\nsubnet b 10.0.0.0/24\naddress a 10.0.0.7\naddress b 10.0.0.8\naddress b 10.0.0.9")
+	s.usage = true
+	for _, o := range s.List(api.KindSubnet) {
+		o.(*api.Subnet).Spec.SharedSpace = "ipam"
+	}
+	for _, o := range s.List(api.KindAddress) {
+		o.(*api.Address).Spec.SharedSpace = "ipam"
+	}
+	s.want("a shared space", `subnet a:10.0.0.0/24: 253 assignable, 1 used, 0 reserved, 0 resting, 250 free
+subnet b:10.0.0.0/24: 253 assignable, 2 used, 0 reserved, 0 resting, 250 free`)
 }

@@ -62,12 +62,14 @@ var columnsOf = map[api.Kind][]column{
 		col("KERNEL", func(_ *view, o *api.Host) string { return o.Status.Kernel }),
 		extra("UNDERLAY-MTU", func(_ *view, o *api.Host) string { return number(o.Spec.UnderlayMTU) }),
 	},
+	api.KindIPAM: {describing},
 	api.KindNetwork: {
 		col("VNI", func(_ *view, o *api.Network) string { return number(int(o.Spec.VNI)) }),
 		col("MTU", func(_ *view, o *api.Network) string { return number(o.Spec.MTU) }),
 		col("SUBNETS", networkSubnets),
 		extra("PORTS", func(v *view, o *api.Network) string { return strconv.Itoa(len(besideOf[*api.Port](v, o))) }),
 		extra("POLICIES", networkPolicies),
+		extra("IPAM", func(_ *view, o *api.Network) string { return refCell(o, o.Spec.IPAM) }),
 	},
 	api.KindSubnet: {
 		col("NETWORK", func(_ *view, o *api.Subnet) string { return refCell(o, o.Meta.Parent) }),

@@ -3,12 +3,25 @@
 package command
 
 import (
+	"context"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/weft-network/weft/api"
 )
+
+func newCreateIPAM(s *session) *cobra.Command {
+	return s.creation(creation{
+		kind: api.KindIPAM, args: "NAME", short: "Make an address space that several networks share",
+		long:    "No address is given out twice in all the networks that are made with --ipam NAME.\nTheir subnets are the same range with the same gateway, or do not overlap.",
+		example: "  weft create ipam pods\n  weft create network blue --ipam pods --subnet 10.32.0.0/12",
+		build: func(_ context.Context, name string) ([]api.Operation, error) {
+			i, err := fresh[*api.IPAM](s, api.KindIPAM, name)
+			return creates(i), err
+		},
+	})
+}
 
 // noQuarantine is the value of --quarantine when it is not given.
 const noQuarantine = -time.Second

@@ -15,6 +15,7 @@ func newCreateNetwork(s *session) *cobra.Command {
 	var vni uint32
 	var mtu int
 	var ranges []string
+	var ipam string
 	c := s.creation(creation{
 		kind: api.KindNetwork, args: "NAME [--subnet RANGE]...", short: "Make a network with its subnets",
 		long: "The subnets are named v4 and v6 by their family (v4-2 for the second), and\ntheir gateway is the first address.",
@@ -26,6 +27,11 @@ func newCreateNetwork(s *session) *cobra.Command {
 				return nil, err
 			}
 			n.Spec.VNI, n.Spec.MTU = vni, mtu
+			if ipam != "" {
+				if n.Spec.IPAM, err = s.ref(api.KindIPAM, ipam); err != nil {
+					return nil, err
+				}
+			}
 			objects := []api.Object{n}
 			count := map[string]int{}
 			for _, r := range ranges {
@@ -39,6 +45,7 @@ func newCreateNetwork(s *session) *cobra.Command {
 		},
 	})
 	c.Flags().StringSliceVar(&ranges, "subnet", nil, "`RANGE` of addresses, e.g. 10.0.1.0/24; may be repeated")
+	c.Flags().StringVar(&ipam, "ipam", "", "`IPAM` whose address space it shares")
 	c.Flags().Uint32Var(&vni, "vni", 0, "VXLAN network `ID`; allocated when absent")
 	c.Flags().IntVar(&mtu, "mtu", 0, "MTU of workloads, `BYTES`; the underlay's less the tunnel's cost when absent")
 	return c
