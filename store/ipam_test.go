@@ -4,6 +4,7 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -330,4 +331,53 @@ func TestNetworksThatShareAnAddressSpace(t *testing.T) {
 	moved.Spec.IPAM = ipam
 	w.refused(api.CodeInvalid, "spec.ipam", admin, api.OpUpdate, moved)
 	w.refused(api.CodeConflict, "others still refer", admin, api.OpDelete, &api.IPAM{Header: head(api.KindIPAM, "pods", project)})
+}
+
+func TestPairsThatExcludeEachOtherInAnIPAM(t *testing.T) {
+	w := newWorld(t)
+	w.orchestrators()
+	ipam := named("blue-own:p:ipam")
+	w.create(blue, &api.IPAM{Header: head(api.KindIPAM, "ipam", projectOf(blue))})
+	for _, name := range []string{"a", "b"} {
+		n := network(name, projectOf(blue))
+		n.Spec.IPAM = ipam
+		w.create(blue, n, subnet("s", "10.99.0.0/16", named("blue-own:p:"+name)))
+	}
+	a, b := named("blue-own:p:a"), named("blue-own:p:b")
+	for _, c := range []struct {
+		name string
+		a, b write
+	}{
+		{"two ranges that overlap", write{blue, api.OpCreate, subnet("x", "10.8.0.0/16", a)}, write{blue, api.OpCreate, subnet("x", "10.8.1.0/24", b)}},
+		{"one address twice", write{blue, api.OpCreate, address("x", a, "10.99.0.9")}, write{blue, api.OpCreate, address("x", b, "10.99.0.9")}},
+	} {
+		for order, pair := range [][2]write{{c.a, c.b}, {c.b, c.a}} {
+			w.exclude(c.name, order, pair)
+		}
+	}
+}
+
+// A port has addresses of several subnets and families, and several of one.
+func TestPortWithManyAddresses(t *testing.T) {
+	w := newWorld(t)
+	w.create(admin, network("n", project), port("p", project, netN),
+		subnet("a", "10.0.0.0/24", netN), subnet("b", "10.1.0.0/24", netN), subnet("c", "2001:db8::/64", netN))
+	var objects []api.Object
+	for n, of := range []string{"a", "b", "c", "a", "c"} {
+		o := address(fmt.Sprintf("p-%d", n), netN, "")
+		o.Spec.Subnet, o.Spec.Port = named(netN.Name+":"+of), named("default-domain:default-project:p")
+		objects = append(objects, o)
+	}
+	objects[3].(*api.Address).Spec.IP = ranges("10.0.0.77")[0].First
+	made, err := w.commit(admin, api.OpCreate, objects...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ips []string
+	for _, o := range made {
+		ips = append(ips, o.(*api.Address).Spec.IP.String())
+	}
+	if want := []string{"10.0.0.2", "10.1.0.2", "2001:db8::2", "10.0.0.77", "2001:db8::3"}; !slices.Equal(ips, want) {
+		t.Errorf("addresses %v, want %v", ips, want)
+	}
 }

@@ -32,13 +32,6 @@ func TestPairsThatExcludeEachOther(t *testing.T) {
 	red := api.Identity{Name: "red", Orchestrator: "red", Role: api.RoleMember}
 	redItself := &api.Orchestrator{Header: head(api.KindOrchestrator, "red", api.Ref{}), Spec: api.OrchestratorSpec{Platform: api.PlatformKubernetes}}
 	w.create(admin, redItself, host("h1", "192.0.2.1"), host("h2", "192.0.2.2"))
-	shared := network("shared", projectOf(blue))
-	shared.Spec.IPAM = named("blue-own:p:ipam")
-	shared2 := network("shared2", projectOf(blue))
-	shared2.Spec.IPAM = shared.Spec.IPAM
-	w.create(blue, &api.IPAM{Header: head(api.KindIPAM, "ipam", projectOf(blue))}, shared, shared2)
-	sharedRef, shared2Ref := named("blue-own:p:shared"), named("blue-own:p:shared2")
-	w.create(blue, subnet("s", "10.99.0.0/16", sharedRef), subnet("s", "10.99.0.0/16", shared2Ref))
 	w.create(blue, network("n", projectOf(blue)), network("m", projectOf(blue)), subnet("s", "10.0.0.0/24", net), port("p1", projectOf(blue), net), all, toDomain)
 
 	mtu := func(n int) api.Object {
@@ -73,8 +66,6 @@ func TestPairsThatExcludeEachOther(t *testing.T) {
 		{"one address twice", write{blue, api.OpCreate, address("x", net, "10.0.0.9")}, write{blue, api.OpCreate, address("y", net, "10.0.0.9")}},
 		{"two active bindings", write{blue, api.OpCreate, binding("x", p1, named("h1"), true)}, write{blue, api.OpCreate, binding("y", p1, named("h2"), true)}},
 		{"two ranges that overlap", write{blue, api.OpCreate, subnet("x", "10.8.0.0/16", net)}, write{blue, api.OpCreate, subnet("y", "10.8.1.0/24", net)}},
-		{"two ranges that overlap in an ipam", write{blue, api.OpCreate, subnet("x", "10.8.0.0/16", sharedRef)}, write{blue, api.OpCreate, subnet("x", "10.8.1.0/24", shared2Ref)}},
-		{"one address twice in an ipam", write{blue, api.OpCreate, address("x", sharedRef, "10.99.0.9")}, write{blue, api.OpCreate, address("x", shared2Ref, "10.99.0.9")}},
 		{"two updates", write{blue, api.OpUpdate, mtu(1400)}, write{blue, api.OpUpdate, mtu(1500)}},
 		{"an update and a deletion", write{blue, api.OpUpdate, share("s", projectOf(blue), api.KindNetwork, net, api.GranteeAll, api.Ref{}, api.VerbSee)}, write{blue, api.OpDelete, all}},
 		{"a reference and its target's deletion", write{blue, api.OpCreate, binding("x", p1, named("h1"), false)}, write{admin, api.OpDelete, host("h1", "192.0.2.1")}},

@@ -201,15 +201,7 @@ func checkKeys(t *testing.T, client *clientv3.Client) {
 	t.Helper()
 	keys := allKeys(t, client)
 	want := map[string]string{}
-	given := map[string]id{}
-	gateways := map[string]netip.Addr{} // by subnet
-	var addresses []*api.Address
-	give := func(what string, i id) {
-		if other, ok := given[what]; ok {
-			t.Errorf("raw keys: %s is given to %s and %s", what, other, i)
-		}
-		given[what] = i
-	}
+	var records []*record
 	for key, value := range keys {
 		name, ok := strings.CutPrefix(key, prefixObject)
 		if !ok {
@@ -223,6 +215,52 @@ func checkKeys(t *testing.T, client *clientv3.Client) {
 		for _, h := range heldKeys(r) {
 			want[h.key] = h.value
 		}
+		records = append(records, r)
+	}
+	checkGiven(t, records)
+	for key, value := range keys {
+		prefix, rest, _ := strings.Cut(key, "/")
+		switch prefix + "/" {
+		case prefixName, prefixRef, prefixClaim, prefixForeign:
+			if was, ok := want[key]; !ok || was != value {
+				t.Errorf("raw keys: %s = %q belongs to no object", key, value)
+			}
+			delete(want, key)
+			if parts := strings.Split(rest, "/"); prefix == "ref" && keys[prefixObject+parts[0]+"/"+parts[1]] == "" {
+				t.Errorf("raw keys: %s refers to an object that does not exist", key)
+			}
+		case prefixStatus:
+			if keys[prefixObject+rest] == "" {
+				t.Errorf("raw keys: %s is the status of no object", key)
+			}
+		case prefixRest:
+			if held, ok := keys[prefixClaim+claimsAddress+rest]; ok {
+				t.Errorf("raw keys: %s rests and is held by %s", key, held)
+			}
+		case prefixObject, prefixGuard, prefixToken, prefixWrite, "meta/":
+		default:
+			t.Errorf("raw keys: unknown key %s", key)
+		}
+	}
+	for key := range want {
+		t.Errorf("raw keys: %s is missing", key)
+	}
+}
+
+// checkGiven checks from the objects alone that nothing is given twice, and no
+// address that is its subnet's gateway.
+func checkGiven(t *testing.T, records []*record) {
+	t.Helper()
+	given := map[string]id{}
+	give := func(what string, i id) {
+		if other, ok := given[what]; ok {
+			t.Errorf("raw keys: %s is given to %s and %s", what, other, i)
+		}
+		given[what] = i
+	}
+	gateways := map[string]netip.Addr{} // by subnet
+	var addresses []*api.Address
+	for _, r := range records {
 		m := r.object.Head().Meta
 		give("name "+string(r.id.kind())+" "+m.FQName, r.id)
 		switch o := r.object.(type) {
@@ -252,32 +290,5 @@ func checkKeys(t *testing.T, client *clientv3.Client) {
 		if gateways[a.Spec.Subnet.UUID] == a.Spec.IP {
 			t.Errorf("raw keys: address %s is the gateway %v of its subnet", a.Meta.FQName, a.Spec.IP)
 		}
-	}
-	for key, value := range keys {
-		prefix, rest, _ := strings.Cut(key, "/")
-		switch prefix + "/" {
-		case prefixName, prefixRef, prefixClaim, prefixForeign:
-			if was, ok := want[key]; !ok || was != value {
-				t.Errorf("raw keys: %s = %q belongs to no object", key, value)
-			}
-			delete(want, key)
-			if parts := strings.Split(rest, "/"); prefix == "ref" && keys[prefixObject+parts[0]+"/"+parts[1]] == "" {
-				t.Errorf("raw keys: %s refers to an object that does not exist", key)
-			}
-		case prefixStatus:
-			if keys[prefixObject+rest] == "" {
-				t.Errorf("raw keys: %s is the status of no object", key)
-			}
-		case prefixRest:
-			if held, ok := keys[prefixClaim+claimsAddress+rest]; ok {
-				t.Errorf("raw keys: %s rests and is held by %s", key, held)
-			}
-		case prefixObject, prefixGuard, prefixToken, prefixWrite, "meta/":
-		default:
-			t.Errorf("raw keys: unknown key %s", key)
-		}
-	}
-	for key := range want {
-		t.Errorf("raw keys: %s is missing", key)
 	}
 }
