@@ -15,6 +15,7 @@ const (
 	KindOrchestrator            Kind = "orchestrator"
 	KindShare                   Kind = "share"
 	KindHost                    Kind = "host"
+	KindIPAM                    Kind = "ipam"
 	KindNetwork                 Kind = "network"
 	KindSubnet                  Kind = "subnet"
 	KindAddress                 Kind = "address"
@@ -41,6 +42,7 @@ var kinds = []Info{
 	{KindOrchestrator, "orchestrators", "orch", "", "A system that writes intent: a Kubernetes cluster, an OpenStack cloud, a vCenter, or Weft's own administrators.", func() Object { return &Orchestrator{} }},
 	{KindProject, "projects", "proj", KindDomain, "A tenant.", func() Object { return &Project{} }},
 	{KindHost, "hosts", "ho", "", "A machine that runs weft-agent.", func() Object { return &Host{} }},
+	{KindIPAM, "ipams", "ipam", KindProject, "An address space that several networks share.", func() Object { return &IPAM{} }},
 	{KindNetwork, "networks", "net", KindProject, "A virtual network: one VRF, one VNI.", func() Object { return &Network{} }},
 	{KindSubnet, "subnets", "sub", KindNetwork, "A range of addresses of a network with its gateway.", func() Object { return &Subnet{} }},
 	{KindPort, "ports", "po", KindProject, "A point where a workload is attached to a network.", func() Object { return &Port{} }},

@@ -4,6 +4,7 @@ package api
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 )
 
@@ -22,6 +23,8 @@ type Network struct {
 type NetworkSpec struct {
 	// VNI is allocated when 0, and fixed from then on.
 	VNI uint32 `json:"vni,omitempty" doc:"VXLAN network identifier, 1 to 16777215; allocated when absent, then fixed."`
+	// IPAM is the address space that the network shares with others.
+	IPAM Ref `json:"ipam,omitzero" doc:"Address space that the network shares with others; fixed. Without one it has its own."`
 	// MTU of the workloads' interfaces in bytes; 0 means the underlay's less
 	// the cost of the tunnel.
 	MTU int `json:"mtu,omitempty" doc:"MTU of workload interfaces, bytes; 0 means the underlay's less the tunnel's cost."`
@@ -32,7 +35,9 @@ type NetworkStatus struct {
 	Conditions []Condition `json:"conditions,omitempty"`
 }
 
-func (n *Network) Refs() []FieldRef { return nil }
+func (n *Network) Refs() []FieldRef {
+	return []FieldRef{{"spec.ipam", KindIPAM, &n.Spec.IPAM, VerbAttach}}
+}
 
 func (n *Network) Claims() []Claim {
 	vni := strconv.FormatUint(uint64(n.Spec.VNI), 10)
@@ -55,6 +60,7 @@ func (n *Network) Validate() Problems {
 func (n *Network) ValidateUpdate(old Object) Problems {
 	var p Problems
 	immutable(&p, "spec.vni", old.(*Network).Spec.VNI, n.Spec.VNI)
+	immutable(&p, "spec.ipam", old.(*Network).Spec.IPAM, n.Spec.IPAM)
 	return p
 }
 
@@ -68,16 +74,56 @@ type Subnet struct {
 	Status SubnetStatus `json:"status,omitzero"`
 }
 
-// SubnetSpec is fixed at creation.
+// AllocateFrom is the end of a subnet at which allocation begins.
+type AllocateFrom string
+
+// The ends.
+const (
+	FromBottom AllocateFrom = "bottom"
+	FromTop    AllocateFrom = "top"
+)
+
+const (
+	// MaxRanges bounds the pools, and the reserved ranges, of a subnet.
+	// Allocation looks at each of them.
+	MaxRanges = 64
+	// DefaultQuarantineSeconds is how long a freed address rests. It covers
+	// what others usually still know of its former holder: names resolved
+	// (30 s is a common TTL in clusters), endpoints and open connections.
+	DefaultQuarantineSeconds = 30
+	// MaxQuarantineSeconds is a week; who needs longer keeps the address.
+	MaxQuarantineSeconds = 7 * 24 * 3600
+)
+
+// SubnetSpec is what may be said about a subnet. Range and gateway are fixed;
+// what concerns allocation may change, and leaves alone what was given out.
 type SubnetSpec struct {
 	CIDR netip.Prefix `json:"cidr" doc:"The range, e.g. 10.0.1.0/24 or 2001:db8::/64; without host bits."`
 	// Gateway is the address the vRouter answers for. It defaults to the first
 	// address of the range.
 	Gateway netip.Addr `json:"gateway,omitzero" doc:"Address of the gateway; defaults to the first of the range."`
+	// Pools are where addresses are allocated; none means the whole range.
+	Pools []AddressRange `json:"pools,omitempty" doc:"Ranges to allocate from, e.g. 10.0.1.10-10.0.1.99; the whole subnet when absent. An ip that is asked for may lie outside."`
+	// Reserved are never allocated, but given to who asks for one by ip.
+	Reserved []AddressRange `json:"reserved,omitempty" doc:"Ranges that are never allocated; an ip in them is given to who asks for it."`
+	// AllocateFrom defaults to bottom.
+	AllocateFrom AllocateFrom `json:"allocateFrom,omitempty" enum:"bottom,top" doc:"Whether the lowest or the highest free address is allocated; bottom when absent."`
+	// QuarantineSeconds is how long a freed address rests.
+	QuarantineSeconds *int `json:"quarantineSeconds,omitempty" doc:"How long a freed address rests before it is given out again, 0 to 604800; 30 when absent. Its former owner may have it back at once by ip."`
+	// SharedSpace is the UUID of the network's ipam, if it has one.
+	SharedSpace string `json:"sharedSpace,omitempty" doc:"UUID of the network's ipam, if it has one. Read-only." readOnly:"true"`
 }
 
-// SubnetStatus is what the system reports of a subnet.
+// SubnetStatus is what the system reports of a subnet. Counts are of
+// addresses, written some seconds late, and at most 9007199254740991.
 type SubnetStatus struct {
+	// Assignable is the size of the pools without what is reserved, the
+	// gateway, and the network and broadcast address.
+	Assignable uint64      `json:"assignable" doc:"Addresses that allocation has in all: the pools without what is reserved and the gateway."`
+	Used       uint64      `json:"used" doc:"Addresses given out, also those outside the pools."`
+	Reserved   uint64      `json:"reserved" doc:"Size of the reserved ranges."`
+	Resting    uint64      `json:"resting" doc:"Addresses freed and in quarantine."`
+	Free       uint64      `json:"free" doc:"Addresses that allocation can give out now."`
 	Conditions []Condition `json:"conditions,omitempty"`
 }
 
@@ -86,16 +132,66 @@ func (s *Subnet) Default() {
 	if !s.Spec.Gateway.IsValid() && s.Spec.CIDR.IsValid() {
 		s.Spec.Gateway = s.Spec.CIDR.Masked().Addr().Next()
 	}
+	if s.Spec.AllocateFrom == "" {
+		s.Spec.AllocateFrom = FromBottom
+	}
+	if s.Spec.QuarantineSeconds == nil {
+		seconds := DefaultQuarantineSeconds
+		s.Spec.QuarantineSeconds = &seconds
+	}
+}
+
+// Quarantine is how many seconds a freed address rests.
+func (s *Subnet) Quarantine() int {
+	if s.Spec.QuarantineSeconds == nil {
+		return DefaultQuarantineSeconds
+	}
+	return *s.Spec.QuarantineSeconds
+}
+
+// AddressSpace is the UUID of the space in which the subnet's addresses are unique.
+func (s *Subnet) AddressSpace() string { return spaceOf(s.Meta.Parent, s.Spec.SharedSpace) }
+
+// Allocatable returns the ranges that allocation may take from, ascending and
+// disjoint: the pools less what is reserved, the gateway, and the addresses
+// that cannot be assigned.
+func (s *Subnet) Allocatable() []AddressRange {
+	c := s.Spec.CIDR
+	whole := AddressRange{c.Masked().Addr(), LastAddr(c)}
+	ranges := slices.Clone(s.Spec.Pools)
+	if len(ranges) == 0 {
+		ranges = []AddressRange{whole}
+	}
+	slices.SortFunc(ranges, func(a, b AddressRange) int { return a.First.Compare(b.First) })
+	cuts := append([]AddressRange{{whole.First, whole.First}, {s.Spec.Gateway, s.Spec.Gateway}}, s.Spec.Reserved...)
+	if whole.Last.Is4() {
+		cuts = append(cuts, AddressRange{whole.Last, whole.Last})
+	}
+	for _, cut := range cuts {
+		ranges = withoutRange(ranges, cut)
+	}
+	return ranges
 }
 
 func (s *Subnet) Refs() []FieldRef { return nil }
 
-// Claims holds the gateway as an address of the network.
+// Claims holds the gateway as an address of the network. In a shared address
+// space other networks may have the same one; there the store keeps addresses
+// and gateways apart by a rule.
 func (s *Subnet) Claims() []Claim {
+	if s.Spec.SharedSpace != "" {
+		return nil
+	}
 	return []Claim{addressClaim(s.Meta.Parent, s.Spec.Gateway, "spec.gateway")}
 }
 
-func (s *Subnet) Guards() []string { return []string{"subnets/" + s.Meta.Parent.UUID} }
+func (s *Subnet) Guards() []string {
+	guards := []string{"subnets/" + s.Meta.Parent.UUID}
+	if s.Spec.SharedSpace != "" {
+		guards = append(guards, "subnets/"+s.Spec.SharedSpace)
+	}
+	return guards
+}
 
 func (s *Subnet) Validate() Problems {
 	var p Problems
@@ -119,6 +215,14 @@ func (s *Subnet) Validate() Problems {
 	}
 	if g := s.Spec.Gateway; g.IsValid() && (!c.Contains(g) || g.Zone() != "" || !Assignable(c, g)) {
 		p.Addf("spec.gateway", "%v is not an assignable address of %v", g, c)
+	}
+	validateRanges(&p, "spec.pools", c, s.Spec.Pools)
+	validateRanges(&p, "spec.reserved", c, s.Spec.Reserved)
+	if f := s.Spec.AllocateFrom; f != "" && f != FromBottom && f != FromTop {
+		p.Addf("spec.allocateFrom", "%q is neither %s nor %s", f, FromBottom, FromTop)
+	}
+	if q := s.Quarantine(); q < 0 || q > MaxQuarantineSeconds {
+		p.Addf("spec.quarantineSeconds", "%d is not between 0 and %d (a week)", q, MaxQuarantineSeconds)
 	}
 	return p
 }
@@ -167,6 +271,8 @@ type AddressSpec struct {
 	// IP is allocated from the subnet when absent, and fixed from then on.
 	IP   netip.Addr `json:"ip,omitzero" doc:"The address; allocated when absent, then fixed."`
 	Port Ref        `json:"port,omitzero" doc:"Port that answers for the address; none means reserved."`
+	// SharedSpace is the UUID of the network's ipam, if it has one.
+	SharedSpace string `json:"sharedSpace,omitempty" doc:"UUID of the network's ipam, if it has one. Read-only." readOnly:"true"`
 }
 
 // AddressStatus is what the system reports of an address.
@@ -181,9 +287,16 @@ func (a *Address) Refs() []FieldRef {
 	}
 }
 
-// Claims holds the address in its address space, which is the network.
+// AddressSpace is the UUID of the space in which the address is unique.
+func (a *Address) AddressSpace() string { return spaceOf(a.Meta.Parent, a.Spec.SharedSpace) }
+
+// Claims holds the address in its address space.
 func (a *Address) Claims() []Claim {
-	return []Claim{addressClaim(a.Meta.Parent, a.Spec.IP, "spec.ip")}
+	space := a.Meta.Parent
+	if a.Spec.SharedSpace != "" {
+		space = Ref{UUID: a.Spec.SharedSpace, Name: "ipam " + a.Spec.SharedSpace}
+	}
+	return []Claim{addressClaim(space, a.Spec.IP, "spec.ip")}
 }
 
 func (a *Address) Guards() []string { return nil }

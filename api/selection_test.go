@@ -57,7 +57,7 @@ func TestSelection(t *testing.T) {
 // Every kind says which of its fields refer to what, however deep in a list.
 func TestReferenceFields(t *testing.T) {
 	for kind, want := range map[Kind][]ReferenceField{
-		KindNetwork:       nil,
+		KindNetwork:       {{"spec.ipam", KindIPAM}},
 		KindPort:          {{"spec.network", KindNetwork}},
 		KindNetworkPolicy: {{"spec.rules.source", KindNetwork}, {"spec.rules.destination", KindNetwork}},
 		KindShare:         {{"spec.target", ""}, {"spec.grantee", ""}},

@@ -31,6 +31,10 @@ const (
 	statusPause = 50 * time.Millisecond
 	// statusRetry is how long after a failed write the next round comes.
 	statusRetry = 2 * time.Second
+	// usagePause is how often, at most, the addresses of subnets are counted
+	// and what changed is written: one write a subnet, however many addresses
+	// came and went.
+	usagePause = 5 * time.Second
 	// connectGrace is how long hosts have after a start to connect before
 	// those that did not are reported as not connected.
 	connectGrace = 30 * time.Second
@@ -214,7 +218,9 @@ func (s *Service) writeStatuses(ctx context.Context, to StatusWriter) {
 	defer grace.Stop()
 	retry := time.NewTimer(0)
 	defer retry.Stop()
-	claimAll := false
+	usage := time.NewTicker(usagePause)
+	defer usage.Stop()
+	claimAll, count, counted := false, false, int64(0)
 	for {
 		select {
 		case <-ctx.Done():
@@ -223,6 +229,12 @@ func (s *Service) writeStatuses(ctx context.Context, to StatusWriter) {
 		case <-retry.C:
 		case <-grace.C:
 			claimAll = true
+		case <-usage.C:
+			newest := s.newest.Load()
+			count = newest != nil && newest.snapshot.Revision() > counted
+			if !count {
+				continue
+			}
 		}
 		if !pause(ctx, statusPause) {
 			return
@@ -233,11 +245,15 @@ func (s *Service) writeStatuses(ctx context.Context, to StatusWriter) {
 		}
 		now := time.Now()
 		changes := status.Changes(status.Input{
-			Snapshot: in.snapshot, Plan: in.plan, Hosts: s.hostStates(), ClaimAll: claimAll, Now: now,
+			Snapshot: in.snapshot, Plan: in.plan, Hosts: s.hostStates(), ClaimAll: claimAll, Usage: count, Now: now,
 		})
+		if count {
+			count, counted = false, in.snapshot.Revision()
+		}
 		if err := writer.Write(ctx, changes, now); err != nil && ctx.Err() == nil {
 			s.options.Log.Warn("statuses are not written, will try again", "error", fmt.Errorf("write %d statuses: %w", len(changes), err))
 			retry.Reset(statusRetry)
+			counted = 0
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/big"
 	"net"
@@ -278,6 +279,30 @@ func TestStatusesAreRetried(t *testing.T) {
 		<-timer.C
 		if _, h := m.status("a", "h1"); h.Connected {
 			t.Error("after a minute the host that never came still counts as connected")
+		}
+	})
+}
+
+// Addresses that come and go make one write a subnet in a while, not one each.
+func TestUsageIsWrittenNowAndThen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory("network n 1\nsubnet n 10.0.0.0/24")
+		s := control.New(control.Options{Intent: m, Status: m, TLS: &tls.Config{}, Log: slog.New(slog.DiscardHandler)})
+		s.Start(t.Context())
+		defer s.Stop()
+		for n := range 200 {
+			m.do(fmt.Sprintf("address n 10.0.0.%d", n+2))
+			<-time.After(10 * time.Millisecond)
+		}
+		<-time.After(time.Minute)
+		used := m.world.Get(api.KindSubnet, world.UUID(api.KindSubnet, "n:10.0.0.0/24")).(*api.Subnet).Status.Used
+		if used != 200 || m.writes != 1 {
+			t.Errorf("%d used after %d writes, want 200 after 1", used, m.writes)
+		}
+		m.do("remove address n:10.0.0.7")
+		<-time.After(time.Minute)
+		if m.writes != 2 {
+			t.Errorf("%d writes, want 2", m.writes)
 		}
 	})
 }

@@ -18,81 +18,87 @@ import (
 const spread = 64
 
 // allocator hands out values that are claimed exclusively (addresses, VNIs).
-// Whether a value is free is decided by its claim key in etcd alone; the
-// allocator only makes it unlikely that two writers ask for the same.
+// Whether a value is free is decided by its keys in etcd alone; the allocator
+// knows where free ones are, whatever the size of a pool and however full, and
+// makes it unlikely that two writers ask for the same.
 type allocator struct {
 	// mu guards everything that follows.
 	mu sync.Mutex
 	// reserved are the claims of commits in flight in this process.
 	reserved map[string]bool
-	// hints are, by pool, a value below which nothing is free.
-	hints map[string]hint
-	// changed is the newest revision that gave a claim back. What an older
-	// snapshot holds may be free by now, so it says nothing about hints.
-	changed int64
-}
-
-// hint says that all values of a pool below next were taken when last seen.
-// claims is the prefix of the pool's claims.
-type hint struct {
-	claims string
-	next   netip.Addr
+	// unfree has, by the prefix of their claims, the values that are claimed
+	// or resting. It is a function of the keys below claim/ and rest/.
+	unfree map[string]*runs
 }
 
 func newAllocator() *allocator {
-	return &allocator{reserved: map[string]bool{}, hints: map[string]hint{}}
+	return &allocator{reserved: map[string]bool{}, unfree: map[string]*runs{}}
 }
 
-// pool is a range of values to allocate from. VNIs are written as IPv4
-// addresses here, since both are numbers that can be counted up.
+// pool is where to allocate from. VNIs are written as IPv4 addresses here,
+// since both are numbers that can be counted up.
 type pool struct {
-	name   string // identifies the pool
-	claims string // prefix of its claims
-	first  netip.Addr
-	// usable tells whether a value may be given out; within reports the end.
-	usable func(netip.Addr) bool
-	within func(netip.Addr) bool
-	key    func(netip.Addr) string // the claim's key, without prefixClaim
+	claims string             // prefix of its claims
+	ranges []api.AddressRange // ascending and disjoint
+	down   bool               // begin with the highest value
+	text   func(netip.Addr) string
 }
 
-// take returns a value of the pool that is free in a transaction's view, and
-// reserves it until released: the lowest, or with random one of the lowest
-// spread.
-func (a *allocator) take(p pool, in *view, random bool) (netip.Addr, string, bool) {
+// take returns a free value of the pool and reserves it until released: the
+// first, or with random one of the first spread.
+func (a *allocator) take(p pool, taken func(claim string) bool, random bool) (netip.Addr, string, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	start := p.first
-	if h, ok := a.hints[p.name]; ok && p.within(h.next) {
-		start = h.next
-	}
 	want := 1
 	if random {
 		want = spread
 	}
 	var free []netip.Addr
-	// Nothing but what etcd holds was skipped so far. What this transaction or
-	// another one in flight takes is free again if they do not commit.
-	lowest := in.base.revision >= a.changed
-	for v := start; v.IsValid() && p.within(v) && len(free) < want; v = v.Next() {
-		key := p.key(v)
-		switch {
-		case !p.usable(v) || in.held(key):
-		case in.claimed(key) || a.reserved[key]:
-			lowest = false
-		default:
-			if lowest {
-				a.hints[p.name] = hint{p.claims, v}
-				lowest = false
-			}
-			free = append(free, v)
+	for n := range p.ranges {
+		r := p.ranges[n]
+		if p.down {
+			r = p.ranges[len(p.ranges)-1-n]
+		}
+		if free = a.collect(free, want, p, r, taken); len(free) == want {
+			break
 		}
 	}
 	if len(free) == 0 {
 		return netip.Addr{}, "", false
 	}
 	v := free[rand.IntN(len(free))]
-	a.reserved[p.key(v)] = true
-	return v, p.key(v), true
+	key := p.claims + p.text(v)
+	a.reserved[key] = true
+	return v, key, true
+}
+
+// collect adds free values of a range until there are as many as wanted. It
+// passes over whole runs of values that are not free; one by one it passes
+// only those that commits in flight and the transaction itself hold.
+func (a *allocator) collect(free []netip.Addr, want int, p pool, r api.AddressRange, taken func(string) bool) []netip.Addr {
+	unfree := a.unfree[p.claims]
+	if unfree == nil {
+		unfree = newRuns()
+	}
+	v := r.First
+	if p.down {
+		v = r.Last
+	}
+	for len(free) < want {
+		v = unfree.free(v, p.down)
+		if !v.IsValid() || !r.Contains(v) {
+			break
+		}
+		if key := p.claims + p.text(v); !a.reserved[key] && !taken(key) {
+			free = append(free, v)
+		}
+		if p.down {
+			v = v.Prev()
+		} else {
+			v = v.Next()
+		}
+	}
+	return free
 }
 
 // release gives up reservations: the claim is committed and in the tables, or
@@ -105,61 +111,75 @@ func (a *allocator) release(keys []string) {
 	}
 }
 
-// freed lowers the hints of all pools a claim may belong to, which a revision
-// gave back.
-func (a *allocator) freed(claim string, revision int64) {
+// learn takes the changes of one revision, before its snapshot is published. A value whose claim ends and which
+// rests from then on is in both lists: deletions come first.
+func (a *allocator) learn(changes []change) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.changed = max(a.changed, revision)
-	for name, h := range a.hints {
-		text, ok := strings.CutPrefix(claim, h.claims)
-		if !ok {
-			continue
-		}
-		if v, ok := parseValue(text); ok && v.Less(h.next) && v.Is4() == h.next.Is4() {
-			h.next = v
-			a.hints[name] = h
-		}
-	}
+	a.note(changes)
 }
 
-// forget drops all hints, after changes up to a revision were missed.
-func (a *allocator) forget(revision int64) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.changed = max(a.changed, revision)
-	clear(a.hints)
-}
-
-// released tells the allocator which claims a revision has deleted, and which
-// subnets are gone and need no hint any more.
-func (s *Store) released(changes []change, events []api.Event) {
+func (a *allocator) note(changes []change) {
 	for _, c := range changes {
-		if claim, ok := strings.CutPrefix(c.key, prefixClaim); ok && c.deleted {
-			s.allocator.freed(claim, c.mod)
+		if claims, v, ok := parseHeld(c.key); ok && c.deleted && a.unfree[claims] != nil {
+			a.unfree[claims].remove(v)
+			if a.unfree[claims].empty() {
+				delete(a.unfree, claims)
+			}
 		}
 	}
-	for _, e := range events {
-		if e.Type == api.EventDelete && e.Kind == api.KindSubnet {
-			s.allocator.drop(e.Object.Head().Meta.UUID)
+	for _, c := range changes {
+		if claims, v, ok := parseHeld(c.key); ok && !c.deleted {
+			if a.unfree[claims] == nil {
+				a.unfree[claims] = newRuns()
+			}
+			a.unfree[claims].add(v)
 		}
 	}
 }
 
-func (a *allocator) drop(pool string) {
+// relearn begins anew with all that is held.
+func (a *allocator) relearn(all []change) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	delete(a.hints, pool)
+	clear(a.unfree)
+	a.note(all)
 }
+
+// parseHeld reads which value of which pool a key holds: the claim of an
+// address or VNI, or the rest of an address.
+func parseHeld(key string) (claims string, v netip.Addr, ok bool) {
+	claim, found := strings.CutPrefix(key, prefixClaim)
+	if rest, resting := strings.CutPrefix(key, prefixRest); resting {
+		claim, found = claimsAddress+rest, true
+	}
+	text, isVNI := strings.CutPrefix(claim, claimsVNI)
+	switch {
+	case !found:
+	case isVNI:
+		if n, err := strconv.ParseUint(text, 10, 32); err == nil {
+			return claimsVNI, vniValue(uint32(n)), true
+		}
+	case strings.HasPrefix(claim, claimsAddress):
+		end := strings.LastIndexByte(claim, '/') + 1
+		v, err := netip.ParseAddr(claim[end:])
+		return claim[:end], v, err == nil
+	}
+	return "", netip.Addr{}, false
+}
+
+// The prefixes of the claims that are allocated.
+const (
+	claimsVNI     = "vni/"
+	claimsAddress = "address/"
+)
 
 // vniPool is all VNIs.
 func vniPool() pool {
-	end := vniValue(api.MaxVNI)
 	return pool{
-		name: "vni", claims: "vni/", first: vniValue(1),
-		usable: func(netip.Addr) bool { return true },
-		within: func(v netip.Addr) bool { return v.Compare(end) <= 0 },
-		key:    func(v netip.Addr) string { return "vni/" + strconv.Itoa(int(vniOf(v))) },
+		claims: claimsVNI,
+		ranges: []api.AddressRange{{First: vniValue(1), Last: vniValue(api.MaxVNI)}},
+		text:   func(v netip.Addr) string { return strconv.Itoa(int(vniOf(v))) },
 	}
 }
 
@@ -172,22 +192,12 @@ func vniOf(v netip.Addr) uint32 {
 	return uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
 }
 
-// subnetPool is the assignable addresses of a subnet.
+// subnetPool is what may be allocated of a subnet.
 func subnetPool(s *api.Subnet) pool {
-	claims := api.AddressClaimPrefix(s.Meta.Parent.UUID)
 	return pool{
-		name: s.Meta.UUID, claims: claims, first: s.Spec.CIDR.Masked().Addr(),
-		usable: func(v netip.Addr) bool { return api.Assignable(s.Spec.CIDR, v) },
-		within: s.Spec.CIDR.Contains,
-		key:    func(v netip.Addr) string { return claims + v.String() },
+		claims: api.AddressClaimPrefix(s.AddressSpace()),
+		ranges: s.Allocatable(),
+		down:   s.Spec.AllocateFrom == api.FromTop,
+		text:   netip.Addr.String,
 	}
-}
-
-// parseValue reads a claim's value: an address, or a VNI.
-func parseValue(text string) (netip.Addr, bool) {
-	if n, err := strconv.ParseUint(text, 10, 32); err == nil {
-		return vniValue(uint32(n)), true
-	}
-	v, err := netip.ParseAddr(text)
-	return v, err == nil
 }

@@ -171,6 +171,7 @@ func (p *plan) operations() ([]clientv3.Cmp, []clientv3.Op, int) {
 		was, had := before[key]
 		if !had {
 			compare[key] = absent(key)
+			ops = append(ops, p.restOver(key, compare)...)
 		}
 		if !had || was != after[key] {
 			put(key, after[key])
@@ -247,7 +248,7 @@ func nothingElseRefers(i id, known map[string]string) []clientv3.Cmp {
 // revision, or else up to which revision one must read to see why not.
 func (s *Store) write(ctx context.Context, p *plan) (revision int64, committed bool, err error) {
 	compare, ops, size := p.operations()
-	if n := max(len(compare), len(ops)) + 1; n > s.maxOps {
+	if n := max(len(compare), len(ops)+len(p.rests)) + 1; n > s.maxOps {
 		return 0, false, api.Errorf(api.CodeTooLarge, "write: it needs %d keys in one transaction, etcd is set to take %d (--max-txn-ops): write fewer objects at once, or raise the limit", n, s.maxOps)
 	}
 	if size > maxRequestBytes {
@@ -255,6 +256,9 @@ func (s *Store) write(ctx context.Context, p *plan) (revision int64, committed b
 	}
 	lease, err := s.lease.get(ctx, s.client)
 	if err != nil {
+		return 0, false, err
+	}
+	if ops, err = s.putRests(ctx, p.rests, ops); err != nil {
 		return 0, false, err
 	}
 	writeKey := prefixWrite + uuid.NewString()
@@ -285,6 +289,7 @@ func (s *Store) refused(err error) (error, bool) {
 	switch {
 	case errors.Is(err, rpctypes.ErrLeaseNotFound):
 		s.lease.drop()
+		s.rests.drop()
 		return api.Errorf(api.CodeUnavailable, "write: the lease of this controller ran out: try again"), true
 	case errors.Is(err, rpctypes.ErrTooManyOps), errors.Is(err, rpctypes.ErrRequestTooLarge):
 		return api.Errorf(api.CodeTooLarge, "write: etcd refuses its size (%v): write fewer objects at once", err), true

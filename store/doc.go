@@ -14,6 +14,7 @@
 //	                                        one reference; parent, owner and relied-on shares are references too
 //	claim/<claim key>                       the object that holds the claim (address, MAC, VNI, …)
 //	foreign/<owner>/<kind>/<id>             the object that has this identity in its orchestrator
+//	rest/<address space>/<ip>               an address that was freed and is in quarantine, under a lease
 //	guard/<guard>                           touched by every write that changes a guarded set
 //	token/<id>                              a bearer token: identity, expiry, hash of the secret
 //	write/<id>                              a committed (or fenced) write, under a lease

@@ -36,6 +36,8 @@ type plan struct {
 	compare  map[string]clientv3.Cmp // further comparisons, by what they are about
 	guards   map[string]bool         // guards to compare and touch
 	reserved []string                // claims reserved with the allocator
+	rests    []*rest                 // of addresses the transaction frees
+	wakes    map[string]*rest        // rests the transaction ends, by claim key
 }
 
 // evaluate works out a transaction. It reads only base and changes nothing but
@@ -43,7 +45,7 @@ type plan struct {
 func (s *Store) evaluate(base *Snapshot, by api.Identity, ops []api.Operation, random bool) (*plan, error) {
 	p := &plan{
 		view: newView(base), by: by, now: s.timestamp(), random: random, allocator: s.allocator,
-		exists: map[id]bool{}, compare: map[string]clientv3.Cmp{}, guards: map[string]bool{},
+		exists: map[id]bool{}, compare: map[string]clientv3.Cmp{}, guards: map[string]bool{}, wakes: map[string]*rest{},
 	}
 	p.sight = base.sightOf(by)
 	if p.writer = base.named(api.KindOrchestrator, by.Orchestrator); p.writer == nil {
@@ -342,7 +344,11 @@ func (p *plan) finish() error {
 			return err
 		}
 	}
-	return p.unclaimed()
+	if err := p.unclaimed(); err != nil {
+		return err
+	}
+	p.restFreed()
+	return nil
 }
 
 // unreferred refuses to delete what others still refer to.
@@ -381,6 +387,9 @@ func (p *plan) unclaimed() error {
 			}
 			if other != nil && other.id != i {
 				return fail.conflict(k.field, "%s is held by %s", k.what, p.nameOf(other))
+			}
+			if err := p.wake(r, k, fail); err != nil {
+				return err
 			}
 			holders[k.key] = r
 		}

@@ -34,7 +34,7 @@ func load(ctx context.Context, client *clientv3.Client, revision int64) (*tables
 	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
 	defer cancel()
 	var changes []change
-	for _, prefix := range []string{prefixObject, prefixStatus, prefixToken, prefixMeta} {
+	for _, prefix := range []string{prefixObject, prefixStatus, prefixToken, prefixRest, prefixMeta} {
 		page, at, err := loadRange(ctx, client, prefix, revision)
 		if err != nil {
 			return nil, 0, fmt.Errorf("load %s from etcd: %w", prefix, err)
@@ -47,6 +47,22 @@ func load(ctx context.Context, client *clientv3.Client, revision int64) (*tables
 		return nil, 0, fmt.Errorf("load the tables: %w", err)
 	}
 	return t, revision, nil
+}
+
+// learnAll tells the allocator everything that is held at a revision.
+func (s *Store) learnAll(ctx context.Context, revision int64) error {
+	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
+	defer cancel()
+	var all []change
+	for _, prefix := range []string{prefixClaim + claimsAddress, prefixClaim + claimsVNI, prefixRest} {
+		page, _, err := loadRange(ctx, s.client, prefix, revision)
+		if err != nil {
+			return fmt.Errorf("load %s from etcd: %w", prefix, err)
+		}
+		all = append(all, page...)
+	}
+	s.allocator.relearn(all)
+	return nil
 }
 
 func loadRange(ctx context.Context, client *clientv3.Client, prefix string, revision int64) ([]change, int64, error) {
@@ -119,7 +135,7 @@ func (s *Store) follow(ctx context.Context, t *tables, revision int64) {
 				return false, err
 			}
 			revision, pause = rev, reloadPause
-			s.released(changes, events)
+			s.allocator.learn(changes)
 			s.publish(t.snapshot(rev), events)
 			return true, nil
 		})
@@ -143,8 +159,11 @@ func (s *Store) reload(ctx context.Context, old *tables, revision int64) (*table
 		s.log.Warn("store: reading everything from etcd failed, serving what is known", "revision", revision, "cause", err)
 		return old, revision
 	}
+	if err := s.learnAll(ctx, at); err != nil {
+		s.log.Warn("store: reading all claims from etcd failed, serving what is known", "revision", revision, "cause", err)
+		return old, revision
+	}
 	events := difference(old.snapshot(revision), now.snapshot(at))
-	s.allocator.forget(at)
 	s.publish(now.snapshot(at), events)
 	return now, at
 }

@@ -17,6 +17,7 @@ const (
 	prefixClaim   = "claim/"
 	prefixForeign = "foreign/"
 	prefixGuard   = "guard/"
+	prefixRest    = "rest/"
 	prefixToken   = "token/"
 	prefixWrite   = "write/"
 	prefixMeta    = "meta/"

@@ -22,7 +22,7 @@ func TestAllocateAtOnce(t *testing.T) {
 	w := newWorld(t)
 	stores := []*Store{w.Store, w.open()}
 	net := named("default-domain:default-project:n")
-	w.create(admin, network("n", project), subnet("s", "10.0.0.0/24", net))
+	w.create(admin, network("n", project), quarantine(subnet("s", "10.0.0.0/24", net), 0))
 	const writers, each = 16, 15 // 240 of 253
 	var wait sync.WaitGroup
 	failures := make(chan error, writers*each)
@@ -96,7 +96,7 @@ func TestAllocateAfterWhatWasNotCommitted(t *testing.T) {
 func TestAllocateFromOldState(t *testing.T) {
 	w := newWorld(t)
 	net := named("default-domain:default-project:n")
-	w.create(admin, network("n", project), subnet("s", "10.0.0.0/29", net))
+	w.create(admin, network("n", project), quarantine(subnet("s", "10.0.0.0/29", net), 0))
 	w.create(admin, address("a", net, ""), address("b", net, ""))
 	old := w.latest()
 	w.remove(admin, address("a", net, ""))

@@ -3,6 +3,7 @@
 package store
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -30,6 +31,9 @@ func inherit(old, now api.Object) {
 	case *api.Network:
 		if now.Spec.VNI == 0 {
 			now.Spec.VNI = old.(*api.Network).Spec.VNI
+		}
+		if now.Spec.IPAM.IsZero() {
+			now.Spec.IPAM = old.(*api.Network).Spec.IPAM
 		}
 	case *api.Subnet:
 		if !now.Spec.Gateway.IsValid() {
@@ -82,6 +86,12 @@ func (p *plan) network(o *api.Network, fail failure) error {
 // subnet refuses ranges that overlap with another of the network. The guard
 // "subnets/<network>" keeps two such from committing at the same time.
 func (p *plan) subnet(o *api.Subnet, fail failure) error {
+	network := p.record(idOf(api.KindNetwork, o.Meta.Parent.UUID)).object.(*api.Network)
+	if o.Spec.SharedSpace = network.Spec.IPAM.UUID; o.Spec.SharedSpace != "" {
+		if err := p.sharedRange(o, network.Spec.IPAM, fail); err != nil {
+			return err
+		}
+	}
 	for _, other := range p.children(api.KindSubnet, o.Meta.Parent.UUID) {
 		s := other.(*api.Subnet)
 		if s.Meta.UUID != o.Meta.UUID && s.Spec.CIDR.Overlaps(o.Spec.CIDR) {
@@ -91,11 +101,46 @@ func (p *plan) subnet(o *api.Subnet, fail failure) error {
 	return nil
 }
 
+// sharedRange refuses a range that overlaps with one of another network in the
+// same ipam, unless it is the same range with the same gateway. The guard
+// "subnets/<ipam>" keeps two from committing at the same time.
+func (p *plan) sharedRange(o *api.Subnet, ipam api.Ref, fail failure) error {
+	for _, n := range p.networksIn(ipam.UUID) {
+		if n == o.Meta.Parent.UUID {
+			continue
+		}
+		for _, other := range p.children(api.KindSubnet, n) {
+			s := other.(*api.Subnet)
+			if s.Spec.CIDR.Overlaps(o.Spec.CIDR) && (s.Spec.CIDR != o.Spec.CIDR || s.Spec.Gateway != o.Spec.Gateway) {
+				return fail.conflict("spec.cidr", "%v with gateway %v overlaps with %v, gateway %v, of subnet %s in the same ipam %s: take the same range and gateway, or another range",
+					o.Spec.CIDR, o.Spec.Gateway, s.Spec.CIDR, s.Spec.Gateway, s.Meta.FQName, ipam)
+			}
+		}
+	}
+	return nil
+}
+
+// networksIn lists the UUIDs of the networks that share an address space.
+func (p *plan) networksIn(ipam string) []string {
+	var found []string
+	p.base.each(indexTarget, refersTo(idOf(api.KindIPAM, ipam), api.KindNetwork), func(r *record) bool {
+		found = append(found, r.id.uuid())
+		return true
+	})
+	for _, i := range p.order {
+		if d := p.deltas[i]; i.kind() == api.KindNetwork && d.old == nil && d.now != nil && d.now.object.(*api.Network).Spec.IPAM.UUID == ipam {
+			found = append(found, i.uuid())
+		}
+	}
+	return found
+}
+
 func (p *plan) address(o *api.Address, fail failure) error {
 	subnet, err := p.subnetOf(o, fail)
 	if err != nil {
 		return err
 	}
+	o.Spec.SharedSpace = subnet.Spec.SharedSpace
 	network := o.Meta.Parent
 	if subnet.Meta.Parent.UUID != network.UUID {
 		return fail.invalid("spec.subnet", "subnet %s is of network %s, the address of %s", subnet.Meta.FQName, subnet.Meta.Parent, network)
@@ -108,17 +153,40 @@ func (p *plan) address(o *api.Address, fail failure) error {
 	}
 	switch ip := o.Spec.IP; {
 	case !ip.IsValid():
-		v, err := p.allocate(subnetPool(subnet), fail, "spec.ip", "no address is free in "+subnet.Spec.CIDR.String()+" of subnet "+subnet.Meta.FQName)
-		if err != nil {
-			return err
-		}
-		o.Spec.IP = v
+		return p.allocateAddress(o, subnet, fail)
 	case !subnet.Spec.CIDR.Contains(ip):
 		return fail.invalid("spec.ip", "%v is not in %v of subnet %s", ip, subnet.Spec.CIDR, subnet.Meta.FQName)
+	case o.Spec.SharedSpace != "" && ip == subnet.Spec.Gateway:
+		return fail.conflict("spec.ip", "%v is the gateway of subnet %s", ip, subnet.Meta.FQName)
 	case !api.Assignable(subnet.Spec.CIDR, ip):
 		return fail.invalid("spec.ip", "%v is the network or broadcast address of %v and cannot be given out", ip, subnet.Spec.CIDR)
 	}
 	return nil
+}
+
+// allocateAddress takes an address from the pools of a subnet. They must be
+// the subnet's pools at commit, too.
+func (p *plan) allocateAddress(o *api.Address, subnet *api.Subnet, fail failure) error {
+	v, err := p.allocate(subnetPool(subnet), fail, "spec.ip", "no address is free in "+poolsOf(subnet)+" of subnet "+subnet.Meta.FQName)
+	if err != nil {
+		return err
+	}
+	o.Spec.IP = v
+	if r := p.base.record(idOf(api.KindSubnet, subnet.Meta.UUID)); r != nil {
+		p.compare[r.id.objectKey()] = unchanged(r.id.objectKey(), r.modRevision)
+	}
+	return nil
+}
+
+// poolsOf says in words where addresses of a subnet are allocated.
+func poolsOf(s *api.Subnet) string {
+	switch len(s.Spec.Pools) {
+	case 0:
+		return s.Spec.CIDR.String()
+	case 1:
+		return "the pool " + s.Spec.Pools[0].String()
+	}
+	return fmt.Sprintf("the %d pools", len(s.Spec.Pools))
 }
 
 // subnetOf returns the address's subnet; where the address does not say, it
@@ -153,7 +221,7 @@ func (p *plan) subnetOf(o *api.Address, fail failure) (*api.Subnet, error) {
 }
 
 func (p *plan) allocate(from pool, fail failure, field, exhausted string) (netip.Addr, error) {
-	v, key, ok := p.allocator.take(from, p.view, p.random)
+	v, key, ok := p.allocator.take(from, p.taken, p.random)
 	if !ok {
 		return netip.Addr{}, fail.with(api.CodeExhausted, field, "%s", exhausted)
 	}

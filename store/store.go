@@ -47,6 +47,7 @@ type Store struct {
 	allocator *allocator
 	quorum    quorum
 	lease     writeLease
+	rests     restLeases
 	replays   chan struct{} // holds one element for each replay that runs
 
 	// Goroutines of the store: the follower, one for each Follow, and one that
@@ -74,6 +75,9 @@ func Open(ctx context.Context, client *clientv3.Client, options Options) (*Store
 	}
 	t, revision, err := load(ctx, client, 0)
 	if err != nil {
+		return nil, fmt.Errorf("open the store: %w", err)
+	}
+	if err := s.learnAll(ctx, revision); err != nil {
 		return nil, fmt.Errorf("open the store: %w", err)
 	}
 	s.history = newHistory(t.snapshot(revision))

@@ -16,6 +16,7 @@ import (
 const (
 	tableObject = "object"
 	tableToken  = "token"
+	tableRest   = "rest"
 
 	indexID     = "id"     // object: kind/uuid
 	indexName   = "name"   // object: kind and fully qualified name; prefix query by kind
@@ -96,6 +97,10 @@ func schema() *memdb.DBSchema {
 		tableToken: {Name: tableToken, Indexes: map[string]*memdb.IndexSchema{
 			indexID: {Name: indexID, Unique: true, Indexer: oneKeyIndex[*token]{keyIndex[*token]{
 				func(t *token) []string { return []string{t.ID} }}}},
+		}},
+		tableRest: {Name: tableRest, Indexes: map[string]*memdb.IndexSchema{
+			indexID: {Name: indexID, Unique: true, Indexer: oneKeyIndex[*rest]{keyIndex[*rest]{
+				func(r *rest) []string { return []string{r.key} }}}},
 		}},
 	}}
 }
@@ -261,7 +266,7 @@ func (t *tables) apply(revision int64, changes []change) ([]api.Event, error) {
 	}
 	epoch := t.epoch
 	for _, c := range changes {
-		if err := applyRest(txn, c, &epoch); err != nil {
+		if err := applyOther(txn, c, &epoch); err != nil {
 			return nil, err
 		}
 	}
@@ -306,7 +311,10 @@ func applyObject(txn *memdb.Txn, prefix string, i id, c change) error {
 	return txn.Insert(tableObject, now)
 }
 
-func applyRest(txn *memdb.Txn, c change, epoch *uint64) error {
+func applyOther(txn *memdb.Txn, c change, epoch *uint64) error {
+	if strings.HasPrefix(c.key, prefixRest) {
+		return applyRest(txn, c)
+	}
 	if c.key == keyEpoch && !c.deleted {
 		n, err := strconv.ParseUint(string(c.value), 10, 64)
 		if err != nil {

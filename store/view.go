@@ -81,13 +81,11 @@ func (v *view) children(kind api.Kind, parent string) []api.Object {
 	return objects
 }
 
-// held tells whether a claim is held before the transaction.
-func (v *view) held(claim string) bool { return v.base.holder(prefixClaim+claim) != nil }
-
-// claimed tells whether the transaction claims it.
-func (v *view) claimed(claim string) bool {
+// taken tells whether a claim is held, before or within the transaction, or is
+// of an address that rests.
+func (v *view) taken(claim string) bool {
 	_, within := v.claims[claim]
-	return within
+	return within || v.base.holder(prefixClaim+claim) != nil || v.base.resting(prefixClaim+claim) != nil
 }
 
 // referrers returns up to limit objects that refer to one.

@@ -186,7 +186,7 @@ func allKeys(t *testing.T, client *clientv3.Client) map[string]string {
 func keyCount(t *testing.T, client *clientv3.Client) int {
 	n := 0
 	for k := range allKeys(t, client) {
-		if !strings.HasPrefix(k, prefixWrite) {
+		if !strings.HasPrefix(k, prefixWrite) && !strings.HasPrefix(k, prefixRest) { // these end by their lease
 			n++
 		}
 	}
@@ -196,18 +196,12 @@ func keyCount(t *testing.T, client *clientv3.Client) int {
 // checkKeys checks every key of etcd: each name, reference, claim and foreign
 // key belongs to a living object and each living object has all of its own;
 // what is referred to exists; and, from the objects alone, no address, MAC,
-// VNI or active binding is given twice.
+// VNI or active binding is given twice; and no address rests that is held.
 func checkKeys(t *testing.T, client *clientv3.Client) {
 	t.Helper()
 	keys := allKeys(t, client)
 	want := map[string]string{}
-	given := map[string]id{}
-	give := func(what string, i id) {
-		if other, ok := given[what]; ok {
-			t.Errorf("raw keys: %s is given to %s and %s", what, other, i)
-		}
-		given[what] = i
-	}
+	var records []*record
 	for key, value := range keys {
 		name, ok := strings.CutPrefix(key, prefixObject)
 		if !ok {
@@ -221,23 +215,9 @@ func checkKeys(t *testing.T, client *clientv3.Client) {
 		for _, h := range heldKeys(r) {
 			want[h.key] = h.value
 		}
-		m := r.object.Head().Meta
-		give("name "+string(r.id.kind())+" "+m.FQName, r.id)
-		switch o := r.object.(type) {
-		case *api.Network:
-			give("vni "+vniValue(o.Spec.VNI).String(), r.id)
-		case *api.Subnet:
-			give("address "+m.Parent.UUID+o.Spec.Gateway.String(), r.id)
-		case *api.Address:
-			give("address "+m.Parent.UUID+o.Spec.IP.String(), r.id)
-		case *api.Port:
-			give("mac "+o.Spec.Network.UUID+string(o.Spec.MAC), r.id)
-		case *api.Binding:
-			if o.Spec.Active {
-				give("active "+m.Parent.UUID, r.id)
-			}
-		}
+		records = append(records, r)
 	}
+	checkGiven(t, records)
 	for key, value := range keys {
 		prefix, rest, _ := strings.Cut(key, "/")
 		switch prefix + "/" {
@@ -253,6 +233,10 @@ func checkKeys(t *testing.T, client *clientv3.Client) {
 			if keys[prefixObject+rest] == "" {
 				t.Errorf("raw keys: %s is the status of no object", key)
 			}
+		case prefixRest:
+			if held, ok := keys[prefixClaim+claimsAddress+rest]; ok {
+				t.Errorf("raw keys: %s rests and is held by %s", key, held)
+			}
 		case prefixObject, prefixGuard, prefixToken, prefixWrite, PrefixPeer, PrefixLeader, "meta/":
 		default:
 			t.Errorf("raw keys: unknown key %s", key)
@@ -260,5 +244,51 @@ func checkKeys(t *testing.T, client *clientv3.Client) {
 	}
 	for key := range want {
 		t.Errorf("raw keys: %s is missing", key)
+	}
+}
+
+// checkGiven checks from the objects alone that nothing is given twice, and no
+// address that is its subnet's gateway.
+func checkGiven(t *testing.T, records []*record) {
+	t.Helper()
+	given := map[string]id{}
+	give := func(what string, i id) {
+		if other, ok := given[what]; ok {
+			t.Errorf("raw keys: %s is given to %s and %s", what, other, i)
+		}
+		given[what] = i
+	}
+	gateways := map[string]netip.Addr{} // by subnet
+	var addresses []*api.Address
+	for _, r := range records {
+		m := r.object.Head().Meta
+		give("name "+string(r.id.kind())+" "+m.FQName, r.id)
+		switch o := r.object.(type) {
+		case *api.Network:
+			give("vni "+vniValue(o.Spec.VNI).String(), r.id)
+		case *api.Subnet:
+			if o.Spec.SharedSpace == "" {
+				give("address "+m.Parent.UUID+o.Spec.Gateway.String(), r.id)
+			}
+			gateways[m.UUID] = o.Spec.Gateway
+		case *api.Address:
+			space := m.Parent.UUID
+			if o.Spec.SharedSpace != "" {
+				space = o.Spec.SharedSpace
+			}
+			give("address "+space+o.Spec.IP.String(), r.id)
+			addresses = append(addresses, o)
+		case *api.Port:
+			give("mac "+o.Spec.Network.UUID+string(o.Spec.MAC), r.id)
+		case *api.Binding:
+			if o.Spec.Active {
+				give("active "+m.Parent.UUID, r.id)
+			}
+		}
+	}
+	for _, a := range addresses {
+		if gateways[a.Spec.Subnet.UUID] == a.Spec.IP {
+			t.Errorf("raw keys: address %s is the gateway %v of its subnet", a.Meta.FQName, a.Spec.IP)
+		}
 	}
 }

@@ -44,7 +44,11 @@ type Input struct {
 	// ClaimAll is set once hosts had time to connect: from then on a host that
 	// never did is reported as not connected. Before, its status is let be.
 	ClaimAll bool
-	Now      time.Time
+	// Usage is set when the addresses of subnets are to be counted too: that
+	// looks at all addresses, and counts change with each of them, so it is
+	// done now and then for many changes at once.
+	Usage bool
+	Now   time.Time
 }
 
 // Change is a status to be written.
@@ -69,6 +73,9 @@ func Changes(in Input) []Change {
 	c.ports()
 	c.bindings()
 	c.attachments()
+	if in.Usage {
+		c.usage()
+	}
 	return c.changes
 }
 

@@ -33,16 +33,17 @@ type system struct {
 	*world.World
 	hosts map[string]stream.HostState
 	grace bool
+	usage bool
 	now   time.Time
 }
 
 func newSystem(t *testing.T, text string) *system {
-	return &system{t, world.New(text), map[string]stream.HostState{}, false, start}
+	return &system{t, world.New(text), map[string]stream.HostState{}, false, false, start}
 }
 
 func (s *system) changes() []status.Change {
 	return status.Changes(status.Input{
-		Snapshot: s.Snapshot(), Plan: placement.New(1, routing.Derive(s), nil), Hosts: s.hosts, ClaimAll: s.grace, Now: s.now,
+		Snapshot: s.Snapshot(), Plan: placement.New(1, routing.Derive(s), nil), Hosts: s.hosts, ClaimAll: s.grace, Usage: s.usage, Now: s.now,
 	})
 }
 
@@ -80,6 +81,8 @@ func words(body any) string {
 		return fmt.Sprintf("connected %t, %s on %s, %d ports", b.Connected, b.AgentVersion, b.Kernel, b.Ports)
 	case *api.PortStatus:
 		return strings.TrimSpace(fmt.Sprintf("%s %s %s", b.State, b.Host, b.Message))
+	case *api.SubnetStatus:
+		return fmt.Sprintf("%d assignable, %d used, %d reserved, %d resting, %d free", b.Assignable, b.Used, b.Reserved, b.Resting, b.Free)
 	case *api.BindingStatus:
 		conditions = b.Conditions
 	case *api.NetworkPolicyAttachmentStatus:

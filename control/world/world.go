@@ -8,6 +8,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -24,6 +25,7 @@ import (
 type World struct {
 	revision int64
 	objects  map[api.Kind]map[string]api.Object
+	resting  map[string][]netip.Addr // by address space
 }
 
 // New reads lines such as
@@ -41,7 +43,7 @@ type World struct {
 //
 // Lines that are empty or begin with # are ignored.
 func New(text string) *World {
-	w := &World{objects: map[api.Kind]map[string]api.Object{}}
+	w := &World{objects: map[api.Kind]map[string]api.Object{}, resting: map[string][]netip.Addr{}}
 	w.Do(text)
 	return w
 }
@@ -91,6 +93,11 @@ func (w *World) apply(f []string) {
 		a.Spec.IP = netip.MustParseAddr(f[2])
 		if len(f) > 3 {
 			a.Spec.Port = Ref(api.KindPort, f[3])
+		}
+		for _, s := range api.ListOf[*api.Subnet](w, api.KindSubnet) {
+			if s.Meta.Parent == a.Meta.Parent && s.Spec.CIDR.Contains(a.Spec.IP) {
+				a.Spec.Subnet = api.RefTo(s)
+			}
 		}
 		w.Put(a, api.KindAddress, f[1]+":"+f[2])
 	case "bind", "standby":
@@ -173,7 +180,7 @@ func (w *World) Remove(kind api.Kind, name string) { delete(w.objects[kind], UUI
 
 // Snapshot copies the world as it is.
 func (w *World) Snapshot() api.Snapshot {
-	c := &World{revision: w.revision, objects: map[api.Kind]map[string]api.Object{}}
+	c := &World{revision: w.revision, objects: map[api.Kind]map[string]api.Object{}, resting: maps.Clone(w.resting)}
 	for kind, objects := range w.objects {
 		c.objects[kind] = map[string]api.Object{}
 		for id, o := range objects {
@@ -185,6 +192,15 @@ func (w *World) Snapshot() api.Snapshot {
 
 // Revision implements api.Snapshot.
 func (w *World) Revision() int64 { return w.revision }
+
+// Resting returns the addresses that Rest laid to rest.
+func (w *World) Resting(space string) []netip.Addr { return w.resting[space] }
+
+// Rest says that an address of a network rests.
+func (w *World) Rest(network, ip string) {
+	id := UUID(api.KindNetwork, network)
+	w.resting[id] = append(w.resting[id], netip.MustParseAddr(ip))
+}
 
 // Get implements api.Snapshot.
 func (w *World) Get(kind api.Kind, id string) api.Object {

@@ -62,17 +62,25 @@ var columnsOf = map[api.Kind][]column{
 		col("KERNEL", func(_ *view, o *api.Host) string { return o.Status.Kernel }),
 		extra("UNDERLAY-MTU", func(_ *view, o *api.Host) string { return number(o.Spec.UnderlayMTU) }),
 	},
+	api.KindIPAM: {describing},
 	api.KindNetwork: {
 		col("VNI", func(_ *view, o *api.Network) string { return number(int(o.Spec.VNI)) }),
 		col("MTU", func(_ *view, o *api.Network) string { return number(o.Spec.MTU) }),
 		col("SUBNETS", networkSubnets),
 		extra("PORTS", func(v *view, o *api.Network) string { return strconv.Itoa(len(besideOf[*api.Port](v, o))) }),
 		extra("POLICIES", networkPolicies),
+		extra("IPAM", func(_ *view, o *api.Network) string { return refCell(o, o.Spec.IPAM) }),
 	},
 	api.KindSubnet: {
 		col("NETWORK", func(_ *view, o *api.Subnet) string { return refCell(o, o.Meta.Parent) }),
 		col("CIDR", func(_ *view, o *api.Subnet) string { return text(o.Spec.CIDR) }),
 		col("GATEWAY", func(_ *view, o *api.Subnet) string { return text(o.Spec.Gateway) }),
+		col("USED", func(_ *view, o *api.Subnet) string { return subnetCount(o, o.Status.Used) }),
+		col("FREE", func(_ *view, o *api.Subnet) string { return subnetCount(o, o.Status.Free) }),
+		extra("POOLS", func(_ *view, o *api.Subnet) string { return joinWords(o.Spec.Pools) }),
+		extra("RESERVED", func(_ *view, o *api.Subnet) string { return joinWords(o.Spec.Reserved) }),
+		extra("FROM", func(_ *view, o *api.Subnet) string { return string(o.Spec.AllocateFrom) }),
+		extra("RESTING", func(_ *view, o *api.Subnet) string { return subnetCount(o, o.Status.Resting) }),
 	},
 	api.KindPort: {
 		col("NETWORK", func(_ *view, o *api.Port) string { return refCell(o, o.Spec.Network) }),
@@ -170,6 +178,21 @@ func networkSubnets(v *view, o *api.Network) string {
 	}
 	slices.SortFunc(ranges, netip.Prefix.Compare)
 	return joinWords(ranges)
+}
+
+// shownCount is the largest count that is shown as a number: beyond it nobody
+// is waiting for the last address.
+const shownCount = 1e12
+
+// subnetCount is a count of a subnet's addresses; none before the first count.
+func subnetCount(o *api.Subnet, n uint64) string {
+	switch {
+	case o.Status.Assignable == 0 && o.Status.Used == 0 && o.Status.Reserved == 0:
+		return ""
+	case n > shownCount:
+		return "many"
+	}
+	return strconv.FormatUint(n, 10)
 }
 
 func networkPolicies(v *view, o *api.Network) string {

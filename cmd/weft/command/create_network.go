@@ -15,6 +15,7 @@ func newCreateNetwork(s *session) *cobra.Command {
 	var vni uint32
 	var mtu int
 	var ranges []string
+	var ipam string
 	c := s.creation(creation{
 		kind: api.KindNetwork, args: "NAME [--subnet RANGE]...", short: "Make a network with its subnets",
 		long: "The subnets are named v4 and v6 by their family (v4-2 for the second), and\ntheir gateway is the first address.",
@@ -26,6 +27,11 @@ func newCreateNetwork(s *session) *cobra.Command {
 				return nil, err
 			}
 			n.Spec.VNI, n.Spec.MTU = vni, mtu
+			if ipam != "" {
+				if n.Spec.IPAM, err = s.ref(api.KindIPAM, ipam); err != nil {
+					return nil, err
+				}
+			}
 			objects := []api.Object{n}
 			count := map[string]int{}
 			for _, r := range ranges {
@@ -39,6 +45,7 @@ func newCreateNetwork(s *session) *cobra.Command {
 		},
 	})
 	c.Flags().StringSliceVar(&ranges, "subnet", nil, "`RANGE` of addresses, e.g. 10.0.1.0/24; may be repeated")
+	c.Flags().StringVar(&ipam, "ipam", "", "`IPAM` whose address space it shares")
 	c.Flags().Uint32Var(&vni, "vni", 0, "VXLAN network `ID`; allocated when absent")
 	c.Flags().IntVar(&mtu, "mtu", 0, "MTU of workloads, `BYTES`; the underlay's less the tunnel's cost when absent")
 	return c
@@ -67,10 +74,13 @@ func subnetOf(n *api.Network, words string, count map[string]int) (*api.Subnet, 
 
 func newCreateSubnet(s *session) *cobra.Command {
 	var network, cidr, gateway string
+	var f allocationFlags
 	c := s.creation(creation{
 		kind: api.KindSubnet, args: "NETWORK:NAME --cidr RANGE", short: "Add a subnet to a network",
-		long:    "The network may also be given by --network.",
-		example: "  weft create subnet web:v4-2 --cidr 10.0.2.0/24 --gateway 10.0.2.254",
+		long: "The network may also be given by --network. Addresses are allocated from the\npools and never from what is reserved; an address that is asked for by IP may\nbe any of the subnet.",
+		example: `  weft create subnet web:v4-2 --cidr 10.0.2.0/24 --gateway 10.0.2.254
+  weft create subnet web:v4-3 --cidr 10.0.3.0/24 --pool 10.0.3.10-10.0.3.99 --reserve 10.0.3.50
+  weft create subnet pods:v4 --cidr 10.32.0.0/12 --from top --quarantine 2m`,
 		build: func(_ context.Context, name string) ([]api.Operation, error) {
 			subnet, err := freshIn[*api.Subnet](s, api.KindSubnet, name, network)
 			if err != nil {
@@ -89,9 +99,10 @@ func newCreateSubnet(s *session) *cobra.Command {
 				}
 				subnet.Spec.Gateway = g[0]
 			}
-			return creates(subnet), nil
+			return creates(subnet), f.apply(subnet)
 		},
 	})
+	f.define(c)
 	c.Flags().StringVar(&network, "network", "", "`NETWORK` of the subnet")
 	c.Flags().StringVar(&cidr, "cidr", "", "`RANGE` of addresses")
 	c.Flags().StringVar(&gateway, "gateway", "", "`IP` the vRouter answers for; the first of the range when absent")

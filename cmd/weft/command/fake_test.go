@@ -23,6 +23,7 @@ type fakeStore struct {
 	made     int
 	log      []api.Event
 	changed  chan struct{} // closed and replaced with each change
+	counts   bool          // a controller is there that counts the addresses of subnets
 }
 
 var fakeEpoch = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -94,11 +95,36 @@ func (f *fakeStore) transact(operations []fakeOperation, dryRun bool) ([]api.Obj
 		undo()
 		return results, nil
 	}
+	if f.counts {
+		f.count()
+	}
 	f.revision++
 	f.log = append(f.log, events...)
 	close(f.changed)
 	f.changed = make(chan struct{})
 	return results, nil
+}
+
+// count writes the counts of subnets, as the controller does after a while.
+func (f *fakeStore) count() {
+	for uuid, o := range f.objects {
+		s, ok := o.(*api.Subnet)
+		if !ok {
+			continue
+		}
+		s = api.Clone(s)
+		all := api.CountAll(s.Allocatable())
+		s.Status = api.SubnetStatus{Assignable: all, Reserved: api.CountAll(s.Spec.Reserved), Free: all}
+		for _, other := range f.objects {
+			if a, ok := other.(*api.Address); ok && a.Spec.Subnet.UUID == uuid {
+				s.Status.Used++
+				if slices.ContainsFunc(s.Allocatable(), func(r api.AddressRange) bool { return r.Contains(a.Spec.IP) }) {
+					s.Status.Free--
+				}
+			}
+		}
+		f.objects[uuid] = s
+	}
 }
 
 func (f *fakeStore) operate(op string, o api.Object) (api.Object, error) {
@@ -233,10 +259,21 @@ func (f *fakeStore) allocateAddress(a *api.Address) error {
 	if s == nil {
 		return api.Errorf(api.CodeInvalid, "create address %s: name a subnet", a.Meta.FQName).About(api.KindAddress, a.Meta.FQName, "spec.subnet")
 	}
-	for ip := s.Spec.CIDR.Addr().Next(); s.Spec.CIDR.Contains(ip); ip = ip.Next() {
-		if taken[ip] == "" {
-			a.Spec.IP = ip
-			return nil
+	ranges, next := s.Allocatable(), netip.Addr.Next
+	if s.Spec.AllocateFrom == api.FromTop {
+		next = netip.Addr.Prev
+		slices.Reverse(ranges)
+	}
+	for _, r := range ranges {
+		ip := r.First
+		if s.Spec.AllocateFrom == api.FromTop {
+			ip = r.Last
+		}
+		for ; r.Contains(ip); ip = next(ip) {
+			if taken[ip] == "" {
+				a.Spec.IP = ip
+				return nil
+			}
 		}
 	}
 	return api.Errorf(api.CodeExhausted, "create address %s: subnet %s has no address left", a.Meta.FQName, s.Meta.FQName)
