@@ -16,6 +16,7 @@ const (
 	KindShare                   Kind = "share"
 	KindHost                    Kind = "host"
 	KindIPAM                    Kind = "ipam"
+	KindSubnetPool              Kind = "subnet-pool"
 	KindNetwork                 Kind = "network"
 	KindSubnet                  Kind = "subnet"
 	KindAddress                 Kind = "address"
@@ -43,6 +44,7 @@ var kinds = []Info{
 	{KindProject, "projects", "proj", KindDomain, "A tenant.", func() Object { return &Project{} }},
 	{KindHost, "hosts", "ho", "", "A machine that runs weft-agent.", func() Object { return &Host{} }},
 	{KindIPAM, "ipams", "ipam", KindProject, "An address space that several networks share.", func() Object { return &IPAM{} }},
+	{KindSubnetPool, "subnet-pools", "sp", KindProject, "Where subnets get ranges that do not overlap.", func() Object { return &SubnetPool{} }},
 	{KindNetwork, "networks", "net", KindProject, "A virtual network: one VRF, one VNI.", func() Object { return &Network{} }},
 	{KindSubnet, "subnets", "sub", KindNetwork, "A range of addresses of a network with its gateway.", func() Object { return &Subnet{} }},
 	{KindPort, "ports", "po", KindProject, "A point where a workload is attached to a network.", func() Object { return &Port{} }},

@@ -98,7 +98,10 @@ const (
 // SubnetSpec is what may be said about a subnet. Range and gateway are fixed;
 // what concerns allocation may change, and leaves alone what was given out.
 type SubnetSpec struct {
-	CIDR netip.Prefix `json:"cidr" doc:"The range, e.g. 10.0.1.0/24 or 2001:db8::/64; without host bits."`
+	CIDR netip.Prefix `json:"cidr,omitzero" doc:"The range, e.g. 10.0.1.0/24 or 2001:db8::/64; without host bits. Allocated from the subnet-pool when absent."`
+	// SubnetPool is where the range comes from.
+	SubnetPool   Ref `json:"subnetPool,omitzero" doc:"Subnet-pool that the range is from; fixed."`
+	PrefixLength int `json:"prefixLength,omitempty" doc:"Prefix length of the range to allocate; the pool's when absent. Fixed."`
 	// Gateway is the address the vRouter answers for. It defaults to the first
 	// address of the range.
 	Gateway netip.Addr `json:"gateway,omitzero" doc:"Address of the gateway; defaults to the first of the range."`
@@ -173,7 +176,9 @@ func (s *Subnet) Allocatable() []AddressRange {
 	return ranges
 }
 
-func (s *Subnet) Refs() []FieldRef { return nil }
+func (s *Subnet) Refs() []FieldRef {
+	return []FieldRef{{"spec.subnetPool", KindSubnetPool, &s.Spec.SubnetPool, VerbAttach}}
+}
 
 // Claims holds the gateway as an address of the network. In a shared address
 // space other networks may have the same one; there the store keeps addresses
@@ -190,13 +195,21 @@ func (s *Subnet) Guards() []string {
 	if s.Spec.SharedSpace != "" {
 		guards = append(guards, "subnets/"+s.Spec.SharedSpace)
 	}
+	if !s.Spec.SubnetPool.IsZero() {
+		guards = append(guards, "subnet-pool/"+s.Spec.SubnetPool.UUID)
+	}
 	return guards
 }
 
 func (s *Subnet) Validate() Problems {
 	var p Problems
 	c := s.Spec.CIDR
+	if s.Spec.PrefixLength != 0 && (s.Spec.SubnetPool.IsZero() || c.IsValid() && c.Bits() != s.Spec.PrefixLength) {
+		p.Addf("spec.prefixLength", "is of a range to be allocated from a subnet-pool, and this is %v", c)
+	}
 	switch {
+	case !c.IsValid() && !s.Spec.SubnetPool.IsZero() && s.unranged():
+		return p // it gets one
 	case !c.IsValid():
 		p.Addf("spec.cidr", "is required, e.g. 10.0.1.0/24")
 		return p
@@ -227,11 +240,18 @@ func (s *Subnet) Validate() Problems {
 	return p
 }
 
+// unranged tells whether nothing in the spec asks for a range that is known.
+func (s *Subnet) unranged() bool {
+	return !s.Spec.Gateway.IsValid() && len(s.Spec.Pools) == 0 && len(s.Spec.Reserved) == 0
+}
+
 func (s *Subnet) ValidateUpdate(old Object) Problems {
 	var p Problems
 	was := old.(*Subnet)
 	immutable(&p, "spec.cidr", was.Spec.CIDR, s.Spec.CIDR)
 	immutable(&p, "spec.gateway", was.Spec.Gateway, s.Spec.Gateway)
+	immutable(&p, "spec.subnetPool", was.Spec.SubnetPool, s.Spec.SubnetPool)
+	immutable(&p, "spec.prefixLength", was.Spec.PrefixLength, s.Spec.PrefixLength)
 	return p
 }
 

@@ -5,8 +5,10 @@ package store
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -344,11 +346,21 @@ func TestPairsThatExcludeEachOtherInAnIPAM(t *testing.T) {
 		w.create(blue, n, subnet("s", "10.99.0.0/16", named("blue-own:p:"+name)))
 	}
 	a, b := named("blue-own:p:a"), named("blue-own:p:b")
+	pool := &api.SubnetPool{Header: head(api.KindSubnetPool, "pool", projectOf(blue))}
+	pool.Spec.Prefixes = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+	alone := named("blue-own:p:alone")
+	w.create(blue, pool, network("alone", projectOf(blue)))
+	pooled := func(cidr string, net api.Ref) api.Object {
+		s := subnet("x", cidr, net)
+		s.Spec.SubnetPool = named("blue-own:p:pool")
+		return s
+	}
 	for _, c := range []struct {
 		name string
 		a, b write
 	}{
 		{"two ranges that overlap", write{blue, api.OpCreate, subnet("x", "10.8.0.0/16", a)}, write{blue, api.OpCreate, subnet("x", "10.8.1.0/24", b)}},
+		{"two ranges of a pool that overlap", write{blue, api.OpCreate, pooled("10.8.0.0/16", a)}, write{blue, api.OpCreate, pooled("10.8.1.0/24", alone)}},
 		{"one address twice", write{blue, api.OpCreate, address("x", a, "10.99.0.9")}, write{blue, api.OpCreate, address("x", b, "10.99.0.9")}},
 	} {
 		for order, pair := range [][2]write{{c.a, c.b}, {c.b, c.a}} {
@@ -379,5 +391,81 @@ func TestPortWithManyAddresses(t *testing.T) {
 	}
 	if want := []string{"10.0.0.2", "10.1.0.2", "2001:db8::2", "10.0.0.77", "2001:db8::3"}; !slices.Equal(ips, want) {
 		t.Errorf("addresses %v, want %v", ips, want)
+	}
+}
+
+func subnetFrom(name, pool string, bits int, parent api.Ref) *api.Subnet {
+	return &api.Subnet{Header: head(api.KindSubnet, name, parent), Spec: api.SubnetSpec{SubnetPool: named("default-domain:default-project:" + pool), PrefixLength: bits}}
+}
+
+// Subnets of a pool get ranges of the length they ask for, also of several
+// networks; none overlap, and what is freed is used again.
+func TestSubnetsFromAPool(t *testing.T) {
+	w := newWorld(t)
+	pool := &api.SubnetPool{Header: head(api.KindSubnetPool, "pool", project)}
+	pool.Spec.Prefixes = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/23"), netip.MustParsePrefix("10.9.0.0/24")}
+	other := named("default-domain:default-project:m")
+	w.create(admin, pool, network("n", project), network("m", project))
+	gives := func(name string, net api.Ref, bits int, want string) {
+		t.Helper()
+		s := w.create(admin, subnetFrom(name, "pool", bits, net)).(*api.Subnet)
+		if s.Spec.CIDR.String() != want || s.Spec.Gateway != s.Spec.CIDR.Addr().Next() {
+			t.Errorf("got %v, gateway %v, want %s", s.Spec.CIDR, s.Spec.Gateway, want)
+		}
+	}
+	gives("a", netN, 26, "10.0.0.0/26")
+	gives("b", other, 0, "10.0.1.0/24")
+	gives("c", other, 25, "10.0.0.128/25")
+	gives("d", netN, 27, "10.0.0.64/27")
+	gives("e", other, 25, "10.9.0.0/25")
+	w.refused(api.CodeExhausted, "no free range of prefix length 24", admin, api.OpCreate, subnetFrom("x", "pool", 0, other))
+	asked := subnetFrom("f", "pool", 0, netN)
+	asked.Spec.CIDR = netip.MustParsePrefix("10.9.0.64/26")
+	w.refused(api.CodeConflict, "overlaps with 10.9.0.0/25", admin, api.OpCreate, asked)
+	asked.Spec.CIDR = netip.MustParsePrefix("10.77.0.0/26")
+	w.refused(api.CodeInvalid, "is not in subnet-pool", admin, api.OpCreate, asked)
+	asked.Spec.CIDR = netip.MustParsePrefix("10.9.0.128/26")
+	w.create(admin, asked)
+	w.remove(admin, subnetFrom("b", "pool", 0, other))
+	gives("g", netN, 25, "10.0.1.0/25")
+	w.update(admin, subnetFrom("a", "pool", 0, netN)) // as it is
+	w.refused(api.CodeConflict, "others still refer", admin, api.OpDelete, pool)
+	pool.Spec.Prefixes = pool.Spec.Prefixes[:1]
+	w.refused(api.CodeInvalid, "may not be taken", admin, api.OpUpdate, pool)
+	pool.Spec.Prefixes = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/12")}
+	w.update(admin, pool)
+	gives("h", other, 0, "10.0.2.0/24")
+}
+
+func TestSubnetsFromAPoolAtOnce(t *testing.T) {
+	w := newWorld(t)
+	pool := &api.SubnetPool{Header: head(api.KindSubnetPool, "pool", project)}
+	pool.Spec.Prefixes = []netip.Prefix{netip.MustParsePrefix("2001:db8::/48")}
+	w.create(admin, pool)
+	stores := []*Store{w.Store, w.open()}
+	var wait sync.WaitGroup
+	for n := range 8 {
+		net := fmt.Sprintf("n%d", n)
+		w.create(admin, network(net, project))
+		wait.Go(func() {
+			for i := range 4 {
+				o := subnetFrom(fmt.Sprint(i), "pool", 0, named("default-domain:default-project:"+net))
+				if _, err := stores[n%2].Commit(t.Context(), admin, []api.Operation{{Op: api.OpCreate, Object: o}}, CommitOptions{}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wait.Wait()
+	now, err := w.Snapshot(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[netip.Prefix]bool{}
+	for _, s := range api.ListOf[*api.Subnet](now, api.KindSubnet) {
+		seen[s.Spec.CIDR] = true
+	}
+	if len(seen) != 32 {
+		t.Errorf("%d different ranges, want 32", len(seen))
 	}
 }

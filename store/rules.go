@@ -36,8 +36,18 @@ func inherit(old, now api.Object) {
 			now.Spec.IPAM = old.(*api.Network).Spec.IPAM
 		}
 	case *api.Subnet:
+		was := old.(*api.Subnet)
+		if !now.Spec.CIDR.IsValid() {
+			now.Spec.CIDR = was.Spec.CIDR
+		}
 		if !now.Spec.Gateway.IsValid() {
-			now.Spec.Gateway = old.(*api.Subnet).Spec.Gateway
+			now.Spec.Gateway = was.Spec.Gateway
+		}
+		if now.Spec.SubnetPool.IsZero() {
+			now.Spec.SubnetPool = was.Spec.SubnetPool
+		}
+		if now.Spec.PrefixLength == 0 {
+			now.Spec.PrefixLength = was.Spec.PrefixLength
 		}
 	case *api.Port:
 		if now.Spec.MAC == "" {
@@ -60,6 +70,9 @@ func (p *plan) rules(r, old *record, fail failure) error {
 	case *api.Network:
 		return p.network(o, fail)
 	case *api.Subnet:
+		if err := p.fromPool(o, old, fail); err != nil {
+			return err
+		}
 		return p.subnet(o, fail)
 	case *api.Address:
 		return p.address(o, fail)

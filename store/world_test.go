@@ -258,7 +258,8 @@ func checkGiven(t *testing.T, records []*record) {
 		}
 		given[what] = i
 	}
-	gateways := map[string]netip.Addr{} // by subnet
+	gateways := map[string]netip.Addr{}   // by subnet
+	pooled := map[string][]netip.Prefix{} // by subnet-pool
 	var addresses []*api.Address
 	for _, r := range records {
 		m := r.object.Head().Meta
@@ -271,6 +272,14 @@ func checkGiven(t *testing.T, records []*record) {
 				give("address "+m.Parent.UUID+o.Spec.Gateway.String(), r.id)
 			}
 			gateways[m.UUID] = o.Spec.Gateway
+			for _, other := range pooled[o.Spec.SubnetPool.UUID] {
+				if other.Overlaps(o.Spec.CIDR) {
+					t.Errorf("raw keys: %v of %s overlaps with %v of the same subnet-pool", o.Spec.CIDR, m.FQName, other)
+				}
+			}
+			if pool := o.Spec.SubnetPool.UUID; pool != "" {
+				pooled[pool] = append(pooled[pool], o.Spec.CIDR)
+			}
 		case *api.Address:
 			space := m.Parent.UUID
 			if o.Spec.SharedSpace != "" {

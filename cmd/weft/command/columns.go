@@ -63,6 +63,10 @@ var columnsOf = map[api.Kind][]column{
 		extra("UNDERLAY-MTU", func(_ *view, o *api.Host) string { return number(o.Spec.UnderlayMTU) }),
 	},
 	api.KindIPAM: {describing},
+	api.KindSubnetPool: {
+		col("PREFIXES", func(_ *view, o *api.SubnetPool) string { return joinWords(o.Spec.Prefixes) }),
+		col("LENGTH", func(_ *view, o *api.SubnetPool) string { return number(o.Length(0)) }),
+	},
 	api.KindNetwork: {
 		col("VNI", func(_ *view, o *api.Network) string { return number(int(o.Spec.VNI)) }),
 		col("MTU", func(_ *view, o *api.Network) string { return number(o.Spec.MTU) }),
@@ -79,6 +83,7 @@ var columnsOf = map[api.Kind][]column{
 		col("FREE", func(_ *view, o *api.Subnet) string { return subnetCount(o, o.Status.Free) }),
 		extra("POOLS", func(_ *view, o *api.Subnet) string { return joinWords(o.Spec.Pools) }),
 		extra("RESERVED", func(_ *view, o *api.Subnet) string { return joinWords(o.Spec.Reserved) }),
+		extra("SUBNET-POOL", func(_ *view, o *api.Subnet) string { return refCell(o, o.Spec.SubnetPool) }),
 		extra("FROM", func(_ *view, o *api.Subnet) string { return string(o.Spec.AllocateFrom) }),
 		extra("RESTING", func(_ *view, o *api.Subnet) string { return subnetCount(o, o.Status.Resting) }),
 	},

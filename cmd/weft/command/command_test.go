@@ -169,7 +169,7 @@ func TestCompletion(t *testing.T) {
 	must(t, config, "", "create", "network", "db")
 	must(t, config, "", "create", "network-policy", "np", "--rule", "pass any <> any")
 	for _, c := range []struct{ args, want string }{
-		{"get ", "domains orchestrators projects hosts ipams networks subnets ports addresses bindings network-policies network-policy-attachments shares"},
+		{"get ", "domains orchestrators projects hosts ipams subnet-pools networks subnets ports addresses bindings network-policies network-policy-attachments shares"},
 		{"get network ", "db web"},
 		{"delete networks web ", "db"},
 		{"routes ", "db web"},

@@ -42,7 +42,7 @@ func newCreate(s *session) *cobra.Command {
 	}
 	c.AddCommand(
 		newCreateDomain(s), newCreateProject(s), newCreateOrchestrator(s), newCreateHost(s),
-		newCreateIPAM(s), newCreateNetwork(s), newCreateSubnet(s), newCreatePort(s), newCreateAddress(s), newCreateBinding(s),
+		newCreateIPAM(s), newCreateSubnetPool(s), newCreateNetwork(s), newCreateSubnet(s), newCreatePort(s), newCreateAddress(s), newCreateBinding(s),
 		newCreatePolicy(s), newCreateAttachment(s), newCreateShare(s),
 	)
 	return c

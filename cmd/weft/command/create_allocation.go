@@ -23,6 +23,34 @@ func newCreateIPAM(s *session) *cobra.Command {
 	})
 }
 
+func newCreateSubnetPool(s *session) *cobra.Command {
+	var prefixes []string
+	var length int
+	c := s.creation(creation{
+		kind: api.KindSubnetPool, args: "NAME --prefix RANGE...", short: "Make a pool of ranges for subnets",
+		long:    "Subnets made with --subnet-pool NAME get ranges that do not overlap.",
+		example: "  weft create subnet-pool office --prefix 10.128.0.0/9 --length 24",
+		build: func(_ context.Context, name string) ([]api.Operation, error) {
+			p, err := fresh[*api.SubnetPool](s, api.KindSubnetPool, name)
+			if err != nil {
+				return nil, err
+			}
+			p.Spec.PrefixLength = length
+			for _, words := range prefixes {
+				prefix, err := parsePrefix("prefix", words)
+				if err != nil {
+					return nil, err
+				}
+				p.Spec.Prefixes = append(p.Spec.Prefixes, prefix)
+			}
+			return creates(p), nil
+		},
+	})
+	c.Flags().StringSliceVar(&prefixes, "prefix", nil, "`RANGE` that subnets get theirs from; may be repeated")
+	c.Flags().IntVar(&length, "length", 0, "prefix `LENGTH` of a subnet that does not say; 24, or 64 in IPv6, when absent")
+	return c
+}
+
 // noQuarantine is the value of --quarantine when it is not given.
 const noQuarantine = -time.Second
 

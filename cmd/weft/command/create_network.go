@@ -73,24 +73,32 @@ func subnetOf(n *api.Network, words string, count map[string]int) (*api.Subnet, 
 }
 
 func newCreateSubnet(s *session) *cobra.Command {
-	var network, cidr, gateway string
+	var network, cidr, gateway, pool string
+	var length int
 	var f allocationFlags
 	c := s.creation(creation{
-		kind: api.KindSubnet, args: "NETWORK:NAME --cidr RANGE", short: "Add a subnet to a network",
+		kind: api.KindSubnet, args: "NETWORK:NAME --cidr RANGE|--subnet-pool POOL", short: "Add a subnet to a network",
 		long: "The network may also be given by --network. Addresses are allocated from the\npools and never from what is reserved; an address that is asked for by IP may\nbe any of the subnet.",
 		example: `  weft create subnet web:v4-2 --cidr 10.0.2.0/24 --gateway 10.0.2.254
   weft create subnet web:v4-3 --cidr 10.0.3.0/24 --pool 10.0.3.10-10.0.3.99 --reserve 10.0.3.50
+  weft create subnet web:v4-4 --subnet-pool office --length 26
   weft create subnet pods:v4 --cidr 10.32.0.0/12 --from top --quarantine 2m`,
 		build: func(_ context.Context, name string) ([]api.Operation, error) {
 			subnet, err := freshIn[*api.Subnet](s, api.KindSubnet, name, network)
 			if err != nil {
 				return nil, err
 			}
-			if err := needed("cidr", cidr, "10.0.2.0/24"); err != nil {
+			if subnet.Spec.PrefixLength = length; pool != "" {
+				if subnet.Spec.SubnetPool, err = s.ref(api.KindSubnetPool, pool); err != nil {
+					return nil, err
+				}
+			} else if err := needed("cidr", cidr, "10.0.2.0/24"); err != nil {
 				return nil, err
 			}
-			if subnet.Spec.CIDR, err = parsePrefix("cidr", cidr); err != nil {
-				return nil, err
+			if cidr != "" {
+				if subnet.Spec.CIDR, err = parsePrefix("cidr", cidr); err != nil {
+					return nil, err
+				}
 			}
 			if gateway != "" {
 				g, err := parseAddresses("gateway", []string{gateway})
@@ -104,7 +112,9 @@ func newCreateSubnet(s *session) *cobra.Command {
 	})
 	f.define(c)
 	c.Flags().StringVar(&network, "network", "", "`NETWORK` of the subnet")
-	c.Flags().StringVar(&cidr, "cidr", "", "`RANGE` of addresses")
+	c.Flags().StringVar(&cidr, "cidr", "", "`RANGE` of addresses; allocated with --subnet-pool when absent")
+	c.Flags().StringVar(&pool, "subnet-pool", "", "`SUBNET-POOL` that the range is from")
+	c.Flags().IntVar(&length, "length", 0, "prefix `LENGTH` of the range to allocate; the subnet-pool's when absent")
 	c.Flags().StringVar(&gateway, "gateway", "", "`IP` the vRouter answers for; the first of the range when absent")
 	return c
 }

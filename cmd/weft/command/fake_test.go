@@ -210,6 +210,9 @@ func (f *fakeStore) allocate(o api.Object) error {
 			}
 		}
 	case *api.Subnet:
+		if pool, ok := f.find(api.KindSubnetPool, o.Spec.SubnetPool).(*api.SubnetPool); ok && !o.Spec.CIDR.IsValid() {
+			o.Spec.CIDR = netip.PrefixFrom(pool.Spec.Prefixes[0].Addr(), pool.Length(o.Spec.PrefixLength)) // enough for one
+		}
 		o.Default()
 	case *api.Port:
 		if o.Spec.MAC == "" {
