@@ -27,6 +27,9 @@ type allocator struct {
 	reserved map[string]bool
 	// hints are, by pool, a value below which nothing is free.
 	hints map[string]hint
+	// changed is the newest revision that gave a claim back. What an older
+	// snapshot holds may be free by now, so it says nothing about hints.
+	changed int64
 }
 
 // hint says that all values of a pool below next were taken when last seen.
@@ -52,9 +55,10 @@ type pool struct {
 	key    func(netip.Addr) string // the claim's key, without prefixClaim
 }
 
-// take returns a free value of the pool and reserves it until released: the
-// lowest, or with random one of the lowest spread.
-func (a *allocator) take(p pool, taken func(claim string) bool, random bool) (netip.Addr, string, bool) {
+// take returns a value of the pool that is free in a transaction's view, and
+// reserves it until released: the lowest, or with random one of the lowest
+// spread.
+func (a *allocator) take(p pool, in *view, random bool) (netip.Addr, string, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	start := p.first
@@ -66,12 +70,14 @@ func (a *allocator) take(p pool, taken func(claim string) bool, random bool) (ne
 		want = spread
 	}
 	var free []netip.Addr
-	lowest := true // nothing skipped so far
+	// Nothing but what etcd holds was skipped so far. What this transaction or
+	// another one in flight takes is free again if they do not commit.
+	lowest := in.base.revision >= a.changed
 	for v := start; v.IsValid() && p.within(v) && len(free) < want; v = v.Next() {
 		key := p.key(v)
 		switch {
-		case !p.usable(v) || taken(key):
-		case a.reserved[key]:
+		case !p.usable(v) || in.held(key):
+		case in.claimed(key) || a.reserved[key]:
 			lowest = false
 		default:
 			if lowest {
@@ -99,10 +105,12 @@ func (a *allocator) release(keys []string) {
 	}
 }
 
-// freed lowers the hints of all pools a claim may belong to.
-func (a *allocator) freed(claim string) {
+// freed lowers the hints of all pools a claim may belong to, which a revision
+// gave back.
+func (a *allocator) freed(claim string, revision int64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.changed = max(a.changed, revision)
 	for name, h := range a.hints {
 		text, ok := strings.CutPrefix(claim, h.claims)
 		if !ok {
@@ -115,10 +123,11 @@ func (a *allocator) freed(claim string) {
 	}
 }
 
-// forget drops all hints, after changes were missed.
-func (a *allocator) forget() {
+// forget drops all hints, after changes up to a revision were missed.
+func (a *allocator) forget(revision int64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.changed = max(a.changed, revision)
 	clear(a.hints)
 }
 
@@ -127,7 +136,7 @@ func (a *allocator) forget() {
 func (s *Store) released(changes []change, events []api.Event) {
 	for _, c := range changes {
 		if claim, ok := strings.CutPrefix(c.key, prefixClaim); ok && c.deleted {
-			s.allocator.freed(claim)
+			s.allocator.freed(claim, c.mod)
 		}
 	}
 	for _, e := range events {

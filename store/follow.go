@@ -144,7 +144,7 @@ func (s *Store) reload(ctx context.Context, old *tables, revision int64) (*table
 		return old, revision
 	}
 	events := difference(old.snapshot(revision), now.snapshot(at))
-	s.allocator.forget()
+	s.allocator.forget(at)
 	s.publish(now.snapshot(at), events)
 	return now, at
 }

@@ -68,6 +68,48 @@ func TestAllocateAtOnce(t *testing.T) {
 	}
 }
 
+// What is worked out and not committed takes no address away: a dry run, and
+// a transaction that is refused after it allocated.
+func TestAllocateAfterWhatWasNotCommitted(t *testing.T) {
+	w := newWorld(t)
+	net := named("default-domain:default-project:n")
+	w.create(admin, network("n", project), subnet("s", "10.0.0.0/29", net))
+	three := []api.Operation{
+		{Op: api.OpCreate, Object: address("a", net, "")},
+		{Op: api.OpCreate, Object: address("b", net, "")},
+		{Op: api.OpCreate, Object: address("c", net, "")},
+	}
+	if _, err := w.Commit(t.Context(), admin, three, CommitOptions{DryRun: true}); err != nil {
+		t.Fatal(err)
+	}
+	w.refused(api.CodeInvalid, "in none of", admin, api.OpCreate, address("a", net, ""), address("b", net, ""), address("c", net, "11.0.0.1"))
+	for i := range 5 { // .1 is the gateway's
+		ip := w.create(admin, address(fmt.Sprintf("a-%d", i), net, "")).(*api.Address).Spec.IP
+		if want := fmt.Sprintf("10.0.0.%d", i+2); ip.String() != want {
+			t.Errorf("address %d is %v, want %v", i, ip, want)
+		}
+	}
+}
+
+// A writer that still looks at a state in which an address was taken does not
+// hide from others that it was given back.
+func TestAllocateFromOldState(t *testing.T) {
+	w := newWorld(t)
+	net := named("default-domain:default-project:n")
+	w.create(admin, network("n", project), subnet("s", "10.0.0.0/29", net))
+	w.create(admin, address("a", net, ""), address("b", net, ""))
+	old := w.latest()
+	w.remove(admin, address("a", net, ""))
+	late, err := w.evaluate(old, admin, []api.Operation{{Op: api.OpCreate, Object: address("c", net, "")}}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.allocator.release(late.reserved)
+	if ip := w.create(admin, address("d", net, "")).(*api.Address).Spec.IP; ip.String() != "10.0.0.2" {
+		t.Errorf("got %v, want 10.0.0.2 which was given back", ip)
+	}
+}
+
 // Random writers at two controllers create, refer to, share, move and delete
 // the same few objects. Whatever commits, checkKeys must find all keys right.
 func TestRaces(t *testing.T) {

@@ -153,7 +153,7 @@ func (p *plan) subnetOf(o *api.Address, fail failure) (*api.Subnet, error) {
 }
 
 func (p *plan) allocate(from pool, fail failure, field, exhausted string) (netip.Addr, error) {
-	v, key, ok := p.allocator.take(from, p.taken, p.random)
+	v, key, ok := p.allocator.take(from, p.view, p.random)
 	if !ok {
 		return netip.Addr{}, fail.with(api.CodeExhausted, field, "%s", exhausted)
 	}

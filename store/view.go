@@ -81,10 +81,13 @@ func (v *view) children(kind api.Kind, parent string) []api.Object {
 	return objects
 }
 
-// taken tells whether a claim is held, before or within the transaction.
-func (v *view) taken(claim string) bool {
+// held tells whether a claim is held before the transaction.
+func (v *view) held(claim string) bool { return v.base.holder(prefixClaim+claim) != nil }
+
+// claimed tells whether the transaction claims it.
+func (v *view) claimed(claim string) bool {
 	_, within := v.claims[claim]
-	return within || v.base.holder(prefixClaim+claim) != nil
+	return within
 }
 
 // referrers returns up to limit objects that refer to one.
