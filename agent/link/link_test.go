@@ -228,6 +228,44 @@ func TestPairRepairs(t *testing.T) {
 	})
 }
 
+// A second port in a namespace leaves the first one's default routes alone,
+// and has its own when the first is gone.
+func TestTwoPortsInOneNamespace(t *testing.T) {
+	inHost(t, func() {
+		d, _ := open(t)
+		path := workload(t, "a")
+		first, second := link.Place{Netns: path, Ifname: "eth0"}, link.Place{Netns: path, Ifname: "eth1"}
+		other := "00000000-0000-4000-8000-0123456789ac"
+		otherSettings := link.Settings{MAC: [6]byte{2, 0, 0, 0, 0, 2}, MTU: 1400, Addresses: []link.Address{
+			{Prefix: netip.MustParsePrefix("10.0.1.5/24"), Gateway: netip.MustParseAddr("10.0.1.1")},
+			{Prefix: netip.MustParsePrefix("fd00:1::5/64"), Gateway: netip.MustParseAddr("fd00:1::1")},
+		}}
+		must[link.Found](t)(d.Ensure(port, first, settings))
+		for range 2 {
+			must[link.Found](t)(d.Ensure(other, second, otherSettings))
+			must[link.Found](t)(d.Ensure(port, first, settings))
+		}
+		in := enter(t, path)
+		chosen := func() (all []string) {
+			for _, to := range []string{"198.51.100.1", "2001:db8::1"} {
+				for _, r := range must[[]netlink.Route](t)(in.RouteGet(net.ParseIP(to))) {
+					all = append(all, r.Gw.String())
+				}
+			}
+			return all
+		}
+		if got := chosen(); !slices.Equal(got, []string{"10.0.0.1", "fd00::1"}) {
+			t.Errorf("with both, the way out is %v, want the first port's", got)
+		}
+		if err := d.Release(port, first); err != nil {
+			t.Fatal(err)
+		}
+		if got := chosen(); !slices.Equal(got, []string{"10.0.1.1", "fd00:1::1"}) {
+			t.Errorf("with the second alone, the way out is %v", got)
+		}
+	})
+}
+
 // What others made is never taken, renamed or removed, whatever its name.
 func TestForeign(t *testing.T) {
 	inHost(t, func() {

@@ -233,6 +233,7 @@ func configure(inside *netlink.Handle, place Place, s Settings) error {
 }
 
 // defaultRoutes sets one default route a family, by the first gateway of it.
+// That of another interface, which was there before, stays and is preferred.
 func defaultRoutes(inside *netlink.Handle, l netlink.Link, s Settings, fail func(string, error) error) error {
 	done := map[bool]bool{}
 	for _, a := range s.Addresses {
@@ -241,16 +242,52 @@ func defaultRoutes(inside *netlink.Handle, l netlink.Link, s Settings, fail func
 			continue
 		}
 		done[six] = true
-		everything := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+		family, everything := netlink.FAMILY_V4, netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 		if six {
-			everything = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+			family, everything = netlink.FAMILY_V6, netip.PrefixFrom(netip.IPv6Unspecified(), 0)
 		}
-		route := &netlink.Route{LinkIndex: l.Attrs().Index, Dst: ipNet(everything), Gw: a.Gateway.AsSlice()}
+		metric, err := defaultMetric(inside, l, family)
+		if err != nil {
+			return fail("list routes", err)
+		}
+		route := &netlink.Route{LinkIndex: l.Attrs().Index, Dst: ipNet(everything), Gw: a.Gateway.AsSlice(), Priority: metric}
 		if err := inside.RouteReplace(route); err != nil {
 			return fail(fmt.Sprintf("set default route via %v", a.Gateway), err)
 		}
 	}
 	return nil
+}
+
+// userMetric6 is IP6_RT_PRIO_USER of net/ipv6/route.h, what IPv6 makes of no metric.
+const userMetric6 = 1024
+
+// defaultMetric returns the metric of l's default route, or the first from the
+// kernel's own on that no default route of another interface has.
+func defaultMetric(inside *netlink.Handle, l netlink.Link, family int) (int, error) {
+	routes, err := inside.RouteList(nil, family)
+	if err != nil {
+		return 0, err
+	}
+	taken := map[int]bool{}
+	for _, r := range routes {
+		if r.Dst != nil {
+			if bits, _ := r.Dst.Mask.Size(); bits > 0 {
+				continue
+			}
+		}
+		if r.LinkIndex == l.Attrs().Index {
+			return r.Priority, nil
+		}
+		taken[r.Priority] = true
+	}
+	metric := 0
+	if family == netlink.FAMILY_V6 {
+		metric = userMetric6
+	}
+	for taken[metric] {
+		metric++
+	}
+	return metric, nil
 }
 
 func ipNet(p netip.Prefix) *net.IPNet {
