@@ -11,6 +11,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/safchain/ethtool"
@@ -298,10 +299,42 @@ func TestForeign(t *testing.T) {
 		if tap.Attrs().Flags&net.FlagUp != 0 || len(h.on) != 0 || tap.Attrs().Alias != "" {
 			t.Errorf("after release: %+v, hooks %v", tap.Attrs(), h.on)
 		}
-		for _, bad := range []string{"lo", "nothing"} {
-			if _, err := d.Ensure(port, link.Place{Interface: bad}, settings); err == nil {
-				t.Errorf("attached to %s", bad)
+	})
+}
+
+// What must not be a workload's is refused, and undoing the refused plug, of
+// which there is a record, leaves it as it was.
+func TestRefusedInterfaces(t *testing.T) {
+	inHost(t, func() {
+		d, h := open(t)
+		tunnel := must[int](t)(d.EnsureTunnel(4789))
+		attrs := netlink.NewLinkAttrs()
+		attrs.Name = "up0"
+		up := &netlink.Veth{LinkAttrs: attrs, PeerName: "up1"}
+		address := must[*netlink.Addr](t)(netlink.ParseAddr("192.0.2.7/24"))
+		lo := must[netlink.Link](t)(netlink.LinkByName("lo"))
+		if err := errors.Join(d.StartTunnel(tunnel), netlink.LinkSetUp(lo), netlink.LinkAdd(up), netlink.AddrAdd(up, address), netlink.LinkSetUp(up)); err != nil {
+			t.Fatal(err)
+		}
+		for name, words := range map[string]string{
+			"nothing": "gone", "lo": "loopback", link.TunnelName: "another purpose", "up0": "192.0.2.7",
+		} {
+			if _, err := d.Ensure(port, link.Place{Interface: name}, settings); err == nil || !strings.Contains(err.Error(), words) {
+				t.Errorf("attaching to %s: %v, want %q", name, err, words)
 			}
+		}
+		for _, name := range []string{"nothing", "lo", link.TunnelName} {
+			if err := d.Release(port, link.Place{Interface: name}); err != nil {
+				t.Error(err)
+			}
+		}
+		for _, name := range []string{"lo", link.TunnelName, "up0"} {
+			if l := must[netlink.Link](t)(netlink.LinkByName(name)); l.Attrs().Flags&net.FlagUp == 0 {
+				t.Errorf("%s is down", name)
+			}
+		}
+		if len(h.on) != 0 {
+			t.Errorf("hooks %v", h.on)
 		}
 	})
 }

@@ -49,6 +49,9 @@ var ErrGone = errors.New("interface is gone")
 // attached before it came up. Doing it again repairs and changes nothing else.
 func (d *Driver) Ensure(port string, place Place, s Settings) (Found, error) {
 	if place.Interface != "" {
+		if err := d.Usable(place); err != nil {
+			return Found{}, err
+		}
 		return d.take(place.Interface)
 	}
 	ns, err := netns.GetFromPath(place.Netns)
@@ -76,18 +79,9 @@ func (d *Driver) Ensure(port string, place Place, s Settings) (Found, error) {
 
 // take attaches to an interface that somebody else made.
 func (d *Driver) take(name string) (Found, error) {
-	l, err := find(d.nl, name)
+	l, err := d.takeable(name)
 	if err != nil {
 		return Found{}, err
-	}
-	if l == nil {
-		return Found{}, fmt.Errorf("find interface %s: %w", name, ErrGone)
-	}
-	if marked(l) {
-		return Found{}, fmt.Errorf("attach to interface %s: it was made by weft for another purpose", name)
-	}
-	if l.Attrs().Flags&net.FlagLoopback != 0 {
-		return Found{}, fmt.Errorf("attach to interface %s: it is the loopback interface", name)
 	}
 	if err := d.attach(l.Attrs().Index); err != nil {
 		return Found{}, err
@@ -96,6 +90,55 @@ func (d *Driver) take(name string) (Found, error) {
 		return Found{}, fmt.Errorf("bring interface %s up: %w", name, err)
 	}
 	return found(l), nil
+}
+
+// takeable finds an interface that may be a port's.
+func (d *Driver) takeable(name string) (netlink.Link, error) {
+	l, err := find(d.nl, name)
+	if err != nil {
+		return nil, err
+	}
+	if l == nil {
+		return nil, fmt.Errorf("find interface %s: %w", name, ErrGone)
+	}
+	if why := untakeable(l); why != "" {
+		return nil, fmt.Errorf("attach to interface %s: %s", name, why)
+	}
+	return l, nil
+}
+
+// untakeable says why an interface can never be a port's; empty if it can.
+func untakeable(l netlink.Link) string {
+	switch {
+	case marked(l):
+		return "it was made by weft for another purpose"
+	case l.Attrs().Flags&net.FlagLoopback != 0:
+		return "it is the loopback interface"
+	}
+	return ""
+}
+
+// Usable refuses an existing interface that must not become a port's, without
+// touching it. One with an address of the host would cut the host off.
+func (d *Driver) Usable(place Place) error {
+	name := place.Interface
+	if name == "" {
+		return nil
+	}
+	l, err := d.takeable(name)
+	if err != nil {
+		return err
+	}
+	addresses, err := d.nl.AddrList(l, netlink.FAMILY_ALL)
+	if err != nil {
+		return fmt.Errorf("list addresses of interface %s: %w", name, err)
+	}
+	for _, a := range addresses {
+		if a.IP.IsGlobalUnicast() {
+			return fmt.Errorf("attach to interface %s: the host itself has address %v on it", name, a.IP)
+		}
+	}
+	return nil
 }
 
 func found(l netlink.Link) Found {
@@ -309,7 +352,7 @@ func (d *Driver) Release(port string, place Place) error {
 		return d.remove(l)
 	}
 	l, err := find(d.nl, place.Interface)
-	if l == nil || err != nil {
+	if l == nil || err != nil || untakeable(l) != "" { // what was refused was never taken
 		return err
 	}
 	if err := d.nl.LinkSetDown(l); err != nil && !absent(err) {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 
 // Links makes and removes interfaces; link.Driver is the real one.
 type Links interface {
+	Usable(place link.Place) error // refuses what must not become a port's
 	Ensure(port string, place link.Place, s link.Settings) (link.Found, error)
 	Find(port string, place link.Place) (link.Found, error) // link.ErrGone if not there
 	Release(port string, place link.Place) error
@@ -172,6 +174,11 @@ func (p *Plugger) connect(ctx context.Context, row desired.Port, place link.Plac
 	if other := p.holder(row.ID, place.Interface); other != "" {
 		return link.Found{}, inUse(row.Name, place.Interface, other)
 	}
+	// Before there is a record: undoing a refused plug must not take down an
+	// interface that was never taken, and a plug that works stays.
+	if err := p.links.Usable(place); err != nil {
+		return link.Found{}, err
+	}
 	old, _, plugged := p.record(row.ID)
 	if plugged && old.Place != place && !old.adopted {
 		if err := p.disconnect(ctx, old); err != nil {
@@ -263,17 +270,23 @@ func (p *Plugger) disconnect(ctx context.Context, rec Record) error {
 // unplugTimeout bounds one unplug, which waits for no controller.
 const unplugTimeout = 20 * time.Second
 
-// Unplug disconnects a port. One that is not plugged is success.
+// Unplug disconnects a port, and by name every port that has or had the name:
+// one may have been deleted and made again while it was plugged. One that is
+// not plugged is success.
 func (p *Plugger) Unplug(ctx context.Context, ref string) error {
 	if ref == "" {
 		return api.Errorf(api.CodeInvalid, "unplug: port is required: give its UUID or fully qualified name")
 	}
 	ctx, cancel := context.WithTimeout(ctx, unplugTimeout)
 	defer cancel()
-	port, known := p.resolve(ref)
-	if !known {
-		return nil
+	var bad error
+	for _, port := range p.resolve(ref) {
+		bad = errors.Join(bad, p.unplug(ctx, ref, port))
 	}
+	return bad
+}
+
+func (p *Plugger) unplug(ctx context.Context, ref, port string) error {
 	release, err := p.claim(ctx, port)
 	if err != nil {
 		return failed("unplug", ref, err)
@@ -290,14 +303,15 @@ func (p *Plugger) Unplug(ctx context.Context, ref string) error {
 	return nil
 }
 
-// resolve finds a plugged port by UUID or name.
-func (p *Plugger) resolve(ref string) (string, bool) {
+// resolve finds the plugged ports of a UUID or name.
+func (p *Plugger) resolve(ref string) (ports []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for port, rec := range p.plugs {
 		if port == ref || rec.Name == ref {
-			return port, true
+			ports = append(ports, port)
 		}
 	}
-	return "", false
+	slices.Sort(ports)
+	return ports
 }
