@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"net"
+	"syscall"
 	"testing"
 )
 
@@ -18,8 +19,12 @@ func TestListenTakesOverAnInheritedSocket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// listen takes the descriptor over and closes it, so file must not.
-	ls, err := listenAll([]string{fmt.Sprintf("fd:%d", file.Fd())})
+	defer file.Close()
+	fd, err := syscall.Dup(int(file.Fd())) // listen takes it over and closes it
+	if err != nil {
+		t.Fatal(err)
+	}
+	ls, err := listenAll([]string{fmt.Sprintf("fd:%d", fd)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -37,15 +37,16 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 	}
 	defer closeAll(streamListeners)
 
-	ca, certificate, adminConfig, err := identify(o, apiListeners, streamListeners)
-	if err != nil {
-		return err
-	}
+	// Then etcd, which locks the directory: from here on it is ours to write.
 	etcd, err := embedded.Start(ctx, o.dataDir)
 	if err != nil {
 		return err
 	}
 	defer etcd.Close()
+	ca, certificate, adminConfig, err := identify(o, apiListeners, streamListeners)
+	if err != nil {
+		return err
+	}
 	objects, err := store.Open(ctx, etcd.Client(), store.Options{MaxTxnOps: embedded.MaxTxnOps, Log: log})
 	if err != nil {
 		return err
