@@ -37,6 +37,7 @@ type links struct {
 	half   map[string]bool // half-made interfaces by name
 	hooks  map[int]bool
 	fail   error
+	refuse error
 }
 
 func newLinks() *links {
@@ -56,6 +57,12 @@ func (l *links) Ensure(port string, place link.Place, _ link.Settings) (link.Fou
 	}
 	l.hooks[l.ports[port].Ifindex] = true
 	return l.ports[port], nil
+}
+
+func (l *links) Usable(link.Place) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.refuse
 }
 
 func (l *links) Find(port string, _ link.Place) (link.Found, error) {
@@ -246,6 +253,53 @@ func TestPlugUnplugRestart(t *testing.T) {
 	}
 }
 
+// A port that was deleted and made again while it was plugged has left a plug
+// of the same name: unplugging the name ends both.
+func TestUnplugByNameEndsAllOfIt(t *testing.T) {
+	l, dir := newLinks(), t.TempDir()
+	records, err := plug.OpenRecords(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []int{1, 9} {
+		if err := records.Save(plug.Record{Port: portID(n), Name: "d:p:1", Place: inNetns(fmt.Sprint(n))}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := l.Ensure(portID(n), inNetns(fmt.Sprint(n)), link.Settings{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w := start(t, l, datapath.NewMemoryKernel(nil), dir, 1)
+	if err := w.Unplug(t.Context(), "d:p:1"); err != nil {
+		t.Fatal(err)
+	}
+	if files, _ := os.ReadDir(dir); len(l.ports)+len(l.hooks)+len(files) != 0 {
+		t.Errorf("left after unplug: %v %v %v", l.ports, l.hooks, files)
+	}
+}
+
+// An interface that must not become a port's leaves no record, by which it
+// would be taken down later, and does not end the plug that works.
+func TestPlugRefusesInterface(t *testing.T) {
+	dir := t.TempDir()
+	w := start(t, newLinks(), datapath.NewMemoryKernel(nil), dir, 1, 2)
+	if _, err := w.Plug(t.Context(), plug.Request{Port: portID(1), Place: inNetns("a")}); err != nil {
+		t.Fatal(err)
+	}
+	w.links.refuse = errors.New("it is the loopback interface")
+	for _, n := range []int{1, 2} {
+		_, err := w.Plug(t.Context(), plug.Request{Port: portID(n), Place: link.Place{Interface: "lo"}})
+		if err == nil || !strings.Contains(err.Error(), "loopback") {
+			t.Errorf("plugged port %d into the loopback interface: %v", n, err)
+		}
+	}
+	w.expect(1, "up", 1)
+	w.expect(2, "waiting", 1)
+	if files, _ := os.ReadDir(dir); len(files) != 1 {
+		t.Errorf("records: %v, want one", files)
+	}
+}
+
 func TestPlugRefuses(t *testing.T) {
 	w := start(t, newLinks(), datapath.NewMemoryKernel(nil), t.TempDir(), 1, 2)
 	if _, err := w.Plug(t.Context(), plug.Request{Port: portID(2), Place: link.Place{Interface: "tap0"}}); err != nil {
@@ -260,6 +314,8 @@ func TestPlugRefuses(t *testing.T) {
 		{plug.Request{Port: portID(1)}, api.CodeInvalid, "either a network namespace or an existing interface"},
 		{plug.Request{Port: portID(1), Place: link.Place{Netns: "/n", Interface: "tap0"}}, api.CodeInvalid, "either"},
 		{plug.Request{Port: portID(1), Place: link.Place{Netns: "/n", Ifname: "a-much-too-long-name"}}, api.CodeInvalid, "15 bytes"},
+		{plug.Request{Port: portID(1), Place: link.Place{Netns: "/n", Ifname: "a/b"}}, api.CodeInvalid, `"a/b" cannot be the name`},
+		{plug.Request{Port: portID(1), Place: link.Place{Netns: "n"}}, api.CodeInvalid, "/run/netns/n"},
 		{plug.Request{Port: "d:p:9", Place: inNetns("a"), TimeoutSeconds: 1}, api.CodeNotFound, "not bound to this host"},
 		{plug.Request{Port: portID(1), Place: link.Place{Interface: "tap0"}}, api.CodeConflict, portID(2)},
 	} {

@@ -4,6 +4,8 @@ package plug
 
 import (
 	"fmt"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/weft-network/weft/agent/link"
@@ -82,8 +84,17 @@ func (r *Request) normalize() error {
 	if len(r.Ifname) > maxIfname || len(r.Interface) > maxIfname {
 		return api.Errorf(api.CodeInvalid, "plug port %s: names of interfaces have at most %d bytes", r.Port, maxIfname)
 	}
+	if r.Netns != "" && !filepath.IsAbs(r.Netns) { // the agent's working directory is not the caller's
+		return api.Errorf(api.CodeInvalid, "plug port %s: network namespace %s: give its path from / on, such as /run/netns/%s", r.Port, r.Netns, r.Netns)
+	}
+	if r.Ifname == "." || r.Ifname == ".." || strings.ContainsAny(r.Ifname, forbiddenInIfname) {
+		return api.Errorf(api.CodeInvalid, "plug port %s: %q cannot be the name of an interface", r.Port, r.Ifname)
+	}
 	return nil
 }
+
+// forbiddenInIfname is what Linux refuses in the name of an interface.
+const forbiddenInIfname = "/: \t\n\v\f\r\x00"
 
 func (r *Request) timeout() time.Duration {
 	if r.TimeoutSeconds <= 0 {
