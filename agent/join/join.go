@@ -46,7 +46,8 @@ type Request struct {
 }
 
 // Join makes a key, has it certified, and returns the identity to keep. The
-// key never leaves the host.
+// key never leaves the host. An error that asking again cannot help is an
+// *api.Error.
 func Join(ctx context.Context, r Request) (Identity, error) {
 	pin, err := pinOf(r.Token)
 	if err != nil {
@@ -98,11 +99,11 @@ type pin []byte
 func pinOf(token string) (pin, error) {
 	parts := strings.Split(strings.TrimSpace(token), ".")
 	if len(parts) != 4 || parts[0] != "weft1" {
-		return nil, errors.New("the token is not of the form weft1.<id>.<secret>.<hash>: make one with `weft token create --role join`")
+		return nil, api.Errorf(api.CodeInvalid, "the token is not of the form weft1.<id>.<secret>.<hash>: make one with `weft token create --role join`")
 	}
 	sum, err := hex.DecodeString(parts[3])
 	if err != nil || len(sum) != sha256.Size {
-		return nil, errors.New("the last part of the token is not a SHA-256 hash: was it cut?")
+		return nil, api.Errorf(api.CodeInvalid, "the last part of the token is not a SHA-256 hash: was it cut?")
 	}
 	return sum, nil
 }
@@ -146,7 +147,7 @@ func ask(ctx context.Context, r Request, p pin, csr string) (answer api.JoinResp
 		return answer, err
 	}
 	if q.URL.Scheme != "https" {
-		return answer, errors.New("the controller's URL must begin with https://")
+		return answer, api.Errorf(api.CodeInvalid, "the controller's URL must begin with https://")
 	}
 	q.Header.Set("Content-Type", "application/json")
 	q.Header.Set("Authorization", "Bearer "+strings.TrimSpace(r.Token))

@@ -162,3 +162,18 @@ func TestJoinRefuses(t *testing.T) {
 		}
 	}
 }
+
+// What asking again cannot help is said so, and an agent then ends.
+func TestJoinSaysWhatIsHopeless(t *testing.T) {
+	ca := newAuthority(t)
+	for name, r := range map[string]join.Request{
+		"a cut token": {Name: "h1", Controller: "https://x", Token: ca.token()[:40]},
+		"no token":    {Name: "h1", Controller: "https://x", Token: "secret"},
+		"plain HTTP":  {Name: "h1", Controller: "http://127.0.0.1:1", Token: ca.token()},
+	} {
+		var refused *api.Error
+		if _, err := join.Join(t.Context(), r); !errors.As(err, &refused) || refused.Code != api.CodeInvalid {
+			t.Errorf("%s: %v, want an api.Error of code %s", name, err, api.CodeInvalid)
+		}
+	}
+}
