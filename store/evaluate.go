@@ -104,7 +104,7 @@ func (p *plan) create(o api.Object) (id, error) {
 	}
 	fail := failing("create", h.Kind, firstOf(m.Name, m.UUID))
 	if (h.Kind == api.KindOrchestrator || h.Kind == api.KindHost) && !administrator(p.by) {
-		return "", fail.forbidden("meta.kind", "only Weft's administrators make a %s", h.Kind)
+		return "", fail.forbidden("meta.kind", "only Weft's administrators make %ss", h.Kind)
 	}
 	m.Owner, m.Generation, m.Revision = p.by.Orchestrator, 1, 0
 	m.CreatedAt, m.UpdatedAt = p.now, p.now
@@ -240,7 +240,7 @@ func (p *plan) mayWrite(old *record, revision int64, fail failure) error {
 		return fail.forbidden("meta.owner", "it belongs to orchestrator %s, which alone may change it; these credentials write as %s", m.Owner, p.by.Orchestrator)
 	}
 	if (old.id.kind() == api.KindOrchestrator || old.id.kind() == api.KindHost) && !administrator(p.by) {
-		return fail.forbidden("meta.kind", "only Weft's administrators change a %s", old.id.kind())
+		return fail.forbidden("meta.kind", "only Weft's administrators change %ss", old.id.kind())
 	}
 	if revision != 0 && revision != old.modRevision {
 		return fail.with(api.CodePrecondition, "meta.revision", "it is at revision %d, not %d: somebody changed it; read it again", old.modRevision, revision)
