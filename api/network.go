@@ -176,7 +176,7 @@ type AddressStatus struct {
 
 func (a *Address) Refs() []FieldRef {
 	return []FieldRef{
-		{"spec.subnet", KindSubnet, &a.Spec.Subnet, VerbAttach},
+		{"spec.subnet", KindSubnet, &a.Spec.Subnet, ""}, // of the parent network, whose share covers it
 		{"spec.port", KindPort, &a.Spec.Port, VerbEdit},
 	}
 }

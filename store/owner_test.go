@@ -48,6 +48,28 @@ func TestOwnership(t *testing.T) {
 }
 
 // Each kind of grantee lets exactly its own refer, and only with the verb.
+// A share of a network lets others have addresses of its subnets, also of those
+// that come later, whether they name the subnet or not.
+func TestShareOfNetworkCoversSubnets(t *testing.T) {
+	w := newWorld(t)
+	w.orchestrators()
+	net := named("blue-own:p:n")
+	w.create(blue, network("n", projectOf(blue)))
+	s := share("s", projectOf(blue), api.KindNetwork, net, api.KindOrchestrator, named("green"), api.VerbAttach)
+	w.create(blue, s)
+	w.create(blue, subnet("s", "10.0.0.0/24", net))
+	w.create(green, port("p", projectOf(green), net))
+	for _, which := range []api.Ref{{}, named(net.Name + ":s")} {
+		a := address("a", net, "")
+		a.Spec.Port, a.Spec.Subnet = named("green-own:p:p"), which
+		w.create(green, a)
+		a.Meta.DisplayName = "changed"
+		w.update(green, a)
+		w.refused(api.CodeConflict, "still refer", blue, api.OpDelete, s)
+		w.remove(green, a)
+	}
+}
+
 func TestShares(t *testing.T) {
 	w := newWorld(t)
 	w.orchestrators()
