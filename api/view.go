@@ -43,6 +43,14 @@ const (
 	HostTableDesired       = "desired"
 )
 
+// HostTables are the names of these tables.
+func HostTables() []string {
+	return []string{
+		HostTableDrops, HostTableCounters, HostTablePorts, HostTableRoutes,
+		HostTableNextHops, HostTableVNIs, HostTablePortAddresses, HostTableDesired,
+	}
+}
+
 // Stage is a level of the one-way flow of facts.
 type Stage string
 

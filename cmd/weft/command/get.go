@@ -5,6 +5,7 @@ package command
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -239,6 +240,9 @@ func (s *session) getHostTable(ctx context.Context, c *client.Client, o getOptio
 	host, err := s.ref(api.KindHost, o.host)
 	if err != nil {
 		return err
+	}
+	if !slices.Contains(api.HostTables(), name) {
+		return usagef("%q is not a table of a host: want one of %s", name, strings.Join(api.HostTables(), ", "))
 	}
 	t, err := c.HostTable(ctx, host, name)
 	if err != nil {

@@ -3,6 +3,7 @@
 package command
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/weft-network/weft/api"
@@ -13,6 +14,9 @@ func parseKind(word string) (api.Info, error) {
 	info, ok := api.ParseKind(strings.ToLower(word))
 	if ok {
 		return info, nil
+	}
+	if slices.Contains(api.HostTables(), word) {
+		return info, usagef("%q is a table of a host, not a kind: weft get %s --host HOST", word, word)
 	}
 	var known []string
 	for _, k := range api.Kinds() {
