@@ -41,7 +41,7 @@ func (p *plan) mayWrite(op string, old *record, revision int64, fail failure) (e
 		return false, err
 	}
 	if (old.id.kind() == api.KindOrchestrator || old.id.kind() == api.KindHost) && !administrator(p.by) {
-		return false, fail.forbidden("meta.kind", "only Weft's administrators change a %s", old.id.kind())
+		return false, fail.forbidden("meta.kind", "only Weft's administrators change %ss", old.id.kind())
 	}
 	if revision != 0 && revision != old.modRevision {
 		return false, fail.with(api.CodePrecondition, "meta.revision", "it is at revision %d, not %d: somebody changed it; read it again", old.modRevision, revision)
