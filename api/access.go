@@ -103,6 +103,12 @@ type Owned struct {
 	// Blockers are objects of others that refer to its objects, or to the
 	// orchestrator itself.
 	Blockers []string `json:"blockers,omitempty" doc:"Some of the objects of other owners that refer to its objects."`
+	Retired  bool     `json:"retired,omitempty" doc:"The orchestrator itself was deleted."`
+}
+
+// Retirement confirms that all an orchestrator owns shall be deleted.
+type Retirement struct {
+	Confirm string `json:"confirm" doc:"The orchestrator's name once more."`
 }
 
 // OwnedKind counts the objects of one kind.

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"reflect"
 	"strconv"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -82,6 +83,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, o *operation) err
 			return err
 		}
 		q.who = who
+		s.presence.note(who, time.Now())
 	}
 	if err := checkQuery(r, o.query); err != nil {
 		return err

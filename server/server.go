@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -66,6 +67,9 @@ type Options struct {
 	Certificate *pki.ServerCertificate
 	// Streams are the addresses of stream listeners that joining hosts are told.
 	Streams []string
+	// SilentAfter is how long an orchestrator may be silent before its condition
+	// says so; 0 means ten minutes. Nothing else follows from silence.
+	SilentAfter time.Duration
 	// Log takes the audit and errors of our own.
 	Log *slog.Logger
 }
@@ -85,6 +89,13 @@ type Server struct {
 	listings listings
 	closing  context.Context
 	close    context.CancelFunc
+
+	silentAfter time.Duration
+	presence    presence
+	// The goroutine that writes presence begins with the first Serve and ends
+	// with Close, which waits for it.
+	started sync.Once
+	wait    sync.WaitGroup
 }
 
 // New makes a server; Serve serves a listener.
@@ -95,6 +106,9 @@ func New(o Options) *Server {
 	}
 	if s.log == nil {
 		s.log = slog.Default()
+	}
+	if s.silentAfter = o.SilentAfter; s.silentAfter == 0 {
+		s.silentAfter = defaultSilentAfter
 	}
 	s.closing, s.close = context.WithCancel(context.Background())
 	s.api = humago.New(s.mux, description())
@@ -119,6 +133,7 @@ func New(o Options) *Server {
 // Serve answers requests of a listener with TLS until Close; it may be called
 // for several.
 func (s *Server) Serve(l net.Listener) error {
+	s.started.Do(func() { s.wait.Go(s.watchPresence) })
 	if err := s.http.ServeTLS(l, "", ""); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve the API on %v: %w", l.Addr(), err)
 	}
@@ -128,6 +143,8 @@ func (s *Server) Serve(l net.Listener) error {
 // Close ends watches and listeners, and waits for other requests until ctx ends.
 func (s *Server) Close(ctx context.Context) error {
 	s.close()
+	s.started.Do(func() {}) // nothing begins after this
+	s.wait.Wait()
 	if err := s.http.Shutdown(ctx); err != nil {
 		s.http.Close()
 		return fmt.Errorf("end the API: %w", err)

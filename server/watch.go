@@ -57,6 +57,7 @@ func (s *Server) watch(w http.ResponseWriter, r *request) error {
 			s.sendLine(w, control, s.problem(err)) // revoked or expired meanwhile
 			return nil
 		}
+		s.presence.note(r.who, time.Now())
 		for _, e := range events {
 			if !s.sendLine(w, control, show.event(e)) {
 				return nil

@@ -5,6 +5,7 @@ package store
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"os"
 	"slices"
 	"strconv"
@@ -314,6 +315,9 @@ func (a *adversaries) invented(by api.Identity, list []api.Object) api.Object {
 		x := address(name, a.pick(list, api.KindNetwork), fmt.Sprintf("10.0.%d.%d", r.IntN(2), 9+r.IntN(2)))
 		if r.IntN(2) == 0 {
 			x.Spec.Port = a.pick(list, api.KindPort)
+			if p := a.Latest().Lookup(api.KindPort, x.Spec.Port); p != nil {
+				x.Meta.Parent, x.Spec.IP = p.(*api.Port).Spec.Network, netip.Addr{}
+			}
 		}
 		o = x
 	case 5:

@@ -304,26 +304,24 @@ func (p *plan) resolve(r, old *record, edited bool, fail failure) (denied, err e
 		if f.Ref.IsZero() {
 			continue
 		}
-		t := p.lookup(f.Kind, *f.Ref)
-		why := errUnseen
-		share := ""
+		t, given := p.lookup(f.Kind, *f.Ref), *f.Ref
+		why, share := errUnseen, ""
 		if t != nil {
+			*f.Ref = api.RefTo(t.object) // complete, for what depends on the parent
 			share, why = p.refersTo(r, old, f, t, edited, fail)
 		}
 		switch {
 		case why == errUnseen:
-			problems.Addf(f.Field, "there is no %s %s%s", f.Kind, *f.Ref, p.sight.caveat())
+			problems.Addf(f.Field, "there is no %s %s%s", f.Kind, given, p.sight.caveat())
 			continue
 		case why != nil && denied == nil:
 			denied = why
 		case share != "":
 			r.shares[f.Field] = share
 		}
-		found := api.RefTo(t.object)
-		if f.Ref.Name != "" && f.Ref.Name != found.Name {
-			problems.Addf(f.Field, "%s %s is named %s, not %s", f.Kind, f.Ref.UUID, found.Name, f.Ref.Name)
+		if given.Name != "" && given.Name != f.Ref.Name {
+			problems.Addf(f.Field, "%s %s is named %s, not %s", f.Kind, given.UUID, f.Ref.Name, given.Name)
 		}
-		*f.Ref = found
 		p.exists[t.id] = true
 	}
 	if len(problems) > 0 {

@@ -138,6 +138,21 @@ func TestShareOfParent(t *testing.T) {
 	w.refused(api.CodeNotFound, "no such project", blue, api.OpDelete, sub)
 }
 
+// A share for a project is for its owner: who would be in the project only by
+// what is shared with it is not.
+func TestShareForItsOwnProject(t *testing.T) {
+	w := newWorld(t)
+	w.orchestrators()
+	net, p := named("blue-own:p:n"), named("blue-own:p:x")
+	w.create(admin, host("h1", "192.0.2.1"))
+	w.create(blue, network("n", projectOf(blue)), port("x", projectOf(blue), net),
+		share("sn", projectOf(blue), api.KindNetwork, net, api.KindProject, projectOf(blue), api.VerbAttach),
+		share("sp", projectOf(blue), api.KindPort, p, api.KindProject, projectOf(blue), api.VerbAttach))
+	w.refused(api.CodeInvalid, "there is no port", green, api.OpCreate, binding("b", p, named("h1"), true))
+	w.refused(api.CodeInvalid, "there is no network", green, api.OpCreate, subnet("s", "10.0.0.0/24", net))
+	w.create(blue, subnet("s", "10.0.0.0/24", net), binding("b", p, named("h1"), true))
+}
+
 func TestTokens(t *testing.T) {
 	w := newWorld(t)
 	w.orchestrators()

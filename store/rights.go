@@ -33,12 +33,14 @@ func (p *plan) user(r *record) string {
 // newest state. It reports whether that is because of a share of verb edit.
 func (p *plan) mayWrite(op string, old *record, revision int64, fail failure) (edited bool, err error) {
 	m := &old.object.Head().Meta
+	outside := p.inScope(old, fail)
 	if m.Owner != p.by.Orchestrator {
+		outside = fail.forbidden("meta.owner", "it belongs to orchestrator %s, which alone may %s it; these credentials write as %s", m.Owner, op, p.by.Orchestrator)
+	}
+	if outside != nil {
 		if edited = op == api.OpUpdate && p.mayEdit(old); !edited {
-			return false, fail.forbidden("meta.owner", "it belongs to orchestrator %s, which alone may %s it; these credentials write as %s", m.Owner, op, p.by.Orchestrator)
+			return false, outside
 		}
-	} else if err := p.inScope(old, fail); err != nil {
-		return false, err
 	}
 	if (old.id.kind() == api.KindOrchestrator || old.id.kind() == api.KindHost) && !administrator(p.by) {
 		return false, fail.forbidden("meta.kind", "only Weft's administrators change %ss", old.id.kind())

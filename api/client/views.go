@@ -78,3 +78,30 @@ func (c *Client) Join(ctx context.Context, request api.JoinRequest) (api.JoinRes
 	err := c.do(ctx, call{what: "join host " + request.Name, method: http.MethodPost, path: []string{"hosts", "join"}, body: request}, &response)
 	return response, err
 }
+
+// Announce says which system this client's orchestrator is, once after each
+// start of an adapter. The first identity is bound to the orchestrator; where
+// another one is, the answer is a conflict and the adapter must not go on.
+func (c *Client) Announce(ctx context.Context, orchestrator api.Ref, identity string) (*api.Orchestrator, error) {
+	var o api.Orchestrator
+	err := c.do(ctx, call{what: "announce orchestrator " + orchestrator.String(), method: http.MethodPost,
+		path: []string{"orchestrators", refText(orchestrator), "announce"}, body: api.Announcement{Identity: identity}}, &o)
+	return &o, err
+}
+
+// Owned counts what an orchestrator owns.
+func (c *Client) Owned(ctx context.Context, orchestrator api.Ref) (api.Owned, error) {
+	var owned api.Owned
+	err := c.do(ctx, call{what: "count what orchestrator " + orchestrator.String() + " owns", method: http.MethodGet,
+		path: []string{"orchestrators", refText(orchestrator), "owned"}}, &owned)
+	return owned, err
+}
+
+// Retire deletes some of what an orchestrator owns and returns what is left; it
+// is called again until Retired is set. name confirms it.
+func (c *Client) Retire(ctx context.Context, name string) (api.Owned, error) {
+	var owned api.Owned
+	err := c.do(ctx, call{what: "retire orchestrator " + name, method: http.MethodPost,
+		path: []string{"orchestrators", name, "retire"}, body: api.Retirement{Confirm: name}}, &owned)
+	return owned, err
+}

@@ -3,6 +3,7 @@
 package command_test
 
 import (
+	"bytes"
 	"context"
 	"log/slog"
 	"net"
@@ -187,5 +188,44 @@ func TestRealToken(t *testing.T) {
 	must(t, r.config, "", "token", "delete", id)
 	if _, errOut, code := run(t, config, nil, "whoami"); code != 1 || !strings.Contains(errOut, "check token or certificate") {
 		t.Errorf("revoked: exit %d, %s", code, errOut)
+	}
+}
+
+// TestRealOrchestrator: one joins, works with the configuration that was
+// printed, and is retired after what it owns was listed.
+func TestRealOrchestrator(t *testing.T) {
+	r := startReal(t)
+	config := filepath.Join(t.TempDir(), "cloud.yaml")
+	text := must(t, r.config, "", "orchestrator", "join", "cloud-1", "--platform", "openstack", "--identity", "c1")
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	must(t, config, "", "create", "project", "cloud-1:web")
+	must(t, config, "", "create", "network", "cloud-1:web:n")
+	must(t, r.config, "", "orchestrator", "join", "k8s-1", "--platform", "kubernetes")
+	list := must(t, r.config, "", "orchestrator", "list")
+	for _, want := range []string{`cloud-1 +openstack +c1 +cloud-1 +\S+ +2 `, `k8s-1 +kubernetes +- +default-domain +\S+ +0 `} {
+		if !regexp.MustCompile(want).MatchString(list) {
+			t.Errorf("the list has no line %q:\n%s", want, list)
+		}
+	}
+	tenant := filepath.Join(t.TempDir(), "tenant.yaml")
+	text = must(t, r.config, "", "token", "create", "web", "--role", "member", "--orchestrator", "cloud-1", "--scope", "project/cloud-1:web", "-o", "config")
+	if err := os.WriteFile(tenant, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	must(t, tenant, "", "create", "network", "cloud-1:web:m")
+	if tokens := must(t, r.config, "", "token", "list"); !strings.Contains(tokens, "project cloud-1:web") {
+		t.Errorf("the tokens do not say what they are for:\n%s", tokens)
+	}
+	if _, errOut, code := run(t, r.config, bytes.NewBufferString("no\n"), "orchestrator", "retire", "cloud-1"); code != 1 || !strings.Contains(errOut, "nothing was deleted") {
+		t.Errorf("retired without being confirmed: exit %d, %s", code, errOut)
+	}
+	out := must(t, r.config, "cloud-1\n", "orchestrator", "retire", "cloud-1")
+	if !strings.Contains(out, "owns 3 objects") || !strings.Contains(out, "orchestrator/cloud-1 deleted") {
+		t.Errorf("retired:\n%s", out)
+	}
+	if left := must(t, r.config, "", "get", "domains", "-o", "name"); strings.Contains(left, "cloud-1") {
+		t.Errorf("its domain is left: %s", left)
 	}
 }
