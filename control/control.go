@@ -16,6 +16,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/control/placement"
 	"github.com/weft-network/weft/control/routing"
@@ -93,6 +95,9 @@ func New(o Options) *Service {
 
 // Views answers questions about what the service computed and what hosts did with it.
 func (s *Service) Views() *views.Views { return views.New(s.hosts) }
+
+// Metrics are what a process that runs the service exports of it.
+func (s *Service) Metrics() []prometheus.Collector { return s.hosts.Metrics() }
 
 // Start starts the service's goroutines. It is called once; Stop ends them.
 func (s *Service) Start(ctx context.Context) {

@@ -66,6 +66,8 @@ type Options struct {
 	Certificate *pki.ServerCertificate
 	// Streams are the addresses of stream listeners that joining hosts are told.
 	Streams []string
+	// Metrics, if set, answers GET /metrics for the whole process.
+	Metrics http.Handler
 	// Log takes the audit and errors of our own.
 	Log *slog.Logger
 }
@@ -83,6 +85,7 @@ type Server struct {
 	watches chan struct{} // holds one element for each open watch
 	// listings are lists that are read page by page.
 	listings listings
+	metrics  metrics
 	closing  context.Context
 	close    context.CancelFunc
 }
@@ -91,7 +94,7 @@ type Server struct {
 func New(o Options) *Server {
 	s := &Server{
 		store: o.Store, views: o.Views, ca: o.CA, streams: o.Streams, log: o.Log,
-		mux: http.NewServeMux(), watches: make(chan struct{}, watchesMax),
+		mux: http.NewServeMux(), watches: make(chan struct{}, watchesMax), metrics: newMetrics(),
 	}
 	if s.log == nil {
 		s.log = slog.Default()
@@ -99,6 +102,7 @@ func New(o Options) *Server {
 	s.closing, s.close = context.WithCancel(context.Background())
 	s.api = humago.New(s.mux, description())
 	s.register()
+	s.registerMetrics(o.Metrics)
 	s.http = &http.Server{
 		Handler:           s,
 		ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,

@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"net"
+	"syscall"
 	"testing"
 )
 
@@ -18,8 +19,14 @@ func TestListenTakesOverAnInheritedSocket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// listen takes the descriptor over and closes it, so file must not.
-	ls, err := listenAll([]string{fmt.Sprintf("fd:%d", file.Fd())})
+	defer file.Close()
+	// listen takes the descriptor over and closes it, so it gets one of its
+	// own: file would close its number once more, when it may be another's.
+	fd, err := syscall.Dup(int(file.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ls, err := listenAll([]string{fmt.Sprintf("fd:%d", fd)})
 	if err != nil {
 		t.Fatal(err)
 	}

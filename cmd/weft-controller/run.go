@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/weft-network/weft/control"
 	"github.com/weft-network/weft/server"
 	"github.com/weft-network/weft/server/pki"
@@ -63,7 +65,9 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 	controller.Start(ctx)
 	defer controller.Stop()
 
+	exported := prometheus.NewRegistry()
 	rest := server.New(server.Options{
+		Metrics:     metricsHandler(exported),
 		Store:       objects,
 		Views:       controller.Views(),
 		CA:          ca,
@@ -71,6 +75,12 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 		Streams:     streamAddresses(o, streamListeners),
 		Log:         log,
 	})
+	export(exported, objects.Metrics(), controller.Metrics(), rest.Metrics())
+	stopMetrics, err := serveMetrics(o.metricsListen, exported, log)
+	if err != nil {
+		return err
+	}
+	defer stopMetrics()
 	failed := make(chan error, len(apiListeners))
 	for _, l := range apiListeners {
 		go func() { failed <- rest.Serve(l) }() // ends with rest.Close
