@@ -21,6 +21,8 @@ const codeDone = "done"
 type metrics struct {
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
+	// unaudited counts writes that are missing in the audit.
+	unaudited prometheus.Counter
 }
 
 func newMetrics() metrics {
@@ -30,13 +32,15 @@ func newMetrics() metrics {
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "weft_api_request_seconds", Help: "Time to answer a request, by operation; of a watch, how long it was open.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 2, 15)}, []string{"operation"}), // 1 ms to 16 s
+		unaudited: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "weft_api_unaudited_total", Help: "Attempts to write that could not be noted in the audit."}),
 	}
 }
 
 // Metrics are what a process that has a server exports of it.
 func (s *Server) Metrics() []prometheus.Collector {
 	return []prometheus.Collector{
-		s.metrics.requests, s.metrics.seconds,
+		s.metrics.requests, s.metrics.seconds, s.metrics.unaudited,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "weft_api_watches", Help: "Open watches."}, func() float64 { return float64(len(s.watches)) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "weft_api_listings", Help: "Lists that are being read page by page."}, func() float64 { return float64(s.listings.count()) }),
 	}

@@ -42,6 +42,7 @@ func (s *Server) register() {
 	})
 	s.registerViews()
 	s.registerCredentials()
+	s.registerAudit()
 	s.add(operation{
 		id: "openapi", method: http.MethodGet, path: "/v1/openapi.json", tag: "about", roles: anybody,
 		summary: "This description", reply: &schemaT{Type: huma.TypeObject},

@@ -66,6 +66,8 @@ type Options struct {
 	Certificate *pki.ServerCertificate
 	// Streams are the addresses of stream listeners that joining hosts are told.
 	Streams []string
+	// Audit, if set, keeps what GET /v1/audit answers from.
+	Audit Audit
 	// Metrics, if set, answers GET /metrics for the whole process.
 	Metrics http.Handler
 	// Log takes the audit and errors of our own.
@@ -86,8 +88,10 @@ type Server struct {
 	// listings are lists that are read page by page.
 	listings listings
 	metrics  metrics
-	closing  context.Context
-	close    context.CancelFunc
+	// kept takes the audit; nil where it is only logged.
+	kept    Audit
+	closing context.Context
+	close   context.CancelFunc
 }
 
 // New makes a server; Serve serves a listener.
@@ -101,6 +105,7 @@ func New(o Options) *Server {
 	}
 	s.closing, s.close = context.WithCancel(context.Background())
 	s.api = humago.New(s.mux, description())
+	s.kept = o.Audit
 	s.register()
 	s.registerMetrics(o.Metrics)
 	s.http = &http.Server{

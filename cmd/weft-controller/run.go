@@ -17,6 +17,7 @@ import (
 
 	"github.com/weft-network/weft/control"
 	"github.com/weft-network/weft/server"
+	"github.com/weft-network/weft/server/audit"
 	"github.com/weft-network/weft/server/pki"
 	"github.com/weft-network/weft/store"
 	"github.com/weft-network/weft/store/embedded"
@@ -65,9 +66,15 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 	controller.Start(ctx)
 	defer controller.Stop()
 
+	kept, err := audit.Open(filepath.Join(o.dataDir, "audit"))
+	if err != nil {
+		return err
+	}
+	defer closeAudit(kept, log)
 	exported := prometheus.NewRegistry()
 	rest := server.New(server.Options{
 		Metrics:     metricsHandler(exported),
+		Audit:       kept,
 		Store:       objects,
 		Views:       controller.Views(),
 		CA:          ca,
@@ -127,6 +134,12 @@ func stop(rest *server.Server, log *slog.Logger) {
 	defer cancel()
 	if err := rest.Close(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		log.Warn("the API did not end cleanly", "error", err)
+	}
+}
+
+func closeAudit(kept *audit.Log, log *slog.Logger) {
+	if err := kept.Close(); err != nil {
+		log.Warn("the audit did not end cleanly", "error", err)
 	}
 }
 
