@@ -19,14 +19,14 @@ func TestListenTakesOverAnInheritedSocket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer file.Close()
-	// listen takes the descriptor over and closes it, so it gets one of its
-	// own: file would close its number once more, when it may be another's.
-	fd, err := syscall.Dup(int(file.Fd()))
+	// listen takes the descriptor over and closes it. file, and the collector
+	// for it, must not close the same number again, which may be another's by then.
+	handed, err := syscall.Dup(int(file.Fd()))
 	if err != nil {
 		t.Fatal(err)
 	}
-	ls, err := listenAll([]string{fmt.Sprintf("fd:%d", fd)})
+	file.Close()
+	ls, err := listenAll([]string{fmt.Sprintf("fd:%d", handed)})
 	if err != nil {
 		t.Fatal(err)
 	}
