@@ -9,12 +9,15 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/weft-network/weft/server/audit"
 )
 
 const (
@@ -24,6 +27,43 @@ const (
 	// counts all objects.
 	metricsAtOnce = 4
 )
+
+// account is how the controller accounts for what it does: the audit and the
+// metrics.
+type account struct {
+	audit    *audit.Log
+	registry *prometheus.Registry
+	log      *slog.Logger
+	stop     func()
+}
+
+func openAccount(dataDir string, log *slog.Logger) (*account, error) {
+	kept, err := audit.Open(filepath.Join(dataDir, "audit"))
+	if err != nil {
+		return nil, err
+	}
+	return &account{audit: kept, registry: prometheus.NewRegistry(), log: log, stop: func() {}}, nil
+}
+
+func (a *account) handler() http.Handler { return metricsHandler(a.registry) }
+
+// export makes the metrics of the parts readable, also at an address without
+// credentials if there is one.
+func (a *account) export(address string, parts ...[]prometheus.Collector) error {
+	export(a.registry, parts...)
+	stop, err := serveMetrics(address, a.registry, a.log)
+	if err == nil {
+		a.stop = stop
+	}
+	return err
+}
+
+func (a *account) close() {
+	a.stop()
+	if err := a.audit.Close(); err != nil {
+		a.log.Warn("the audit did not end cleanly", "error", err)
+	}
+}
 
 // export makes the metrics of the process's parts readable, with those of the
 // Go runtime and of the process.
