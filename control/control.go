@@ -17,6 +17,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/control/placement"
 	"github.com/weft-network/weft/control/routing"
@@ -125,6 +127,9 @@ func New(o Options) *Service {
 
 // Views answers questions about what the service computed and what hosts did with it.
 func (s *Service) Views() *views.Views { return views.New(&everywhere{Server: s.hosts, service: s}) }
+
+// Metrics are what a process that runs the service exports of it.
+func (s *Service) Metrics() []prometheus.Collector { return s.hosts.Metrics() }
 
 // Start starts the service's goroutines. It is called once; Stop ends them.
 func (s *Service) Start(ctx context.Context) {

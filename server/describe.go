@@ -3,6 +3,7 @@
 package server
 
 import (
+	"cmp"
 	"net/http"
 	"net/netip"
 	"reflect"
@@ -169,7 +170,7 @@ func (s *Server) describe(o operation) *huma.Operation {
 	if o.reply != nil {
 		kind := ""
 		if o.stream != nil {
-			kind = mediaEvents
+			kind = cmp.Or(o.replies, mediaEvents)
 		}
 		success.Content = media(kind, o.reply)
 	}

@@ -245,20 +245,12 @@ func (s *Server) commit(ctx context.Context, who api.Identity, ops []api.Operati
 		if err == nil {
 			h = result.Objects[i].Head()
 		}
-		s.audit(who, op.Op, h.Kind, described(h), result.Revision, err)
+		s.auditEntry(api.AuditEntry{
+			Who: who.Name, Orchestrator: who.Orchestrator, Role: who.Role,
+			Op: op.Op, Kind: h.Kind, Object: described(h), UUID: h.Meta.UUID, Revision: result.Revision,
+		}, err)
 	}
 	return result, err
-}
-
-// audit logs who did what to which object, and how it ended.
-func (s *Server) audit(who api.Identity, op string, kind api.Kind, object string, revision int64, err error) {
-	outcome, cause := "done", ""
-	if err != nil {
-		e := s.problem(err)
-		outcome, cause = string(e.Code), e.Error()
-	}
-	s.log.Info("audit", "who", who.Name, "orchestrator", who.Orchestrator, "role", who.Role,
-		"op", op, "kind", kind, "object", object, "revision", revision, "outcome", outcome, "cause", cause)
 }
 
 func described(h *api.Header) string {

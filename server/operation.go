@@ -40,6 +40,7 @@ type operation struct {
 	media   string       // of the body; JSON when empty
 	status  int          // of success
 	reply   *huma.Schema // nil: has none
+	replies string       // media of the reply of a stream; events when empty
 	// handle does the work and returns the reply's body.
 	handle func(context.Context, *request) (any, error)
 	// stream, in place of handle, writes the reply itself.
@@ -63,9 +64,13 @@ func (s *Server) add(o operation) {
 	s.api.OpenAPI().AddOperation(description)
 	s.api.Adapter().Handle(description, func(ctx huma.Context) {
 		r, w := humago.Unwrap(ctx)
+		begun, code := time.Now(), codeDone
 		if err := s.serve(w, r, &o); err != nil {
-			s.writeError(w, err)
+			e := s.problem(err)
+			code = string(e.Code)
+			s.writeError(w, e)
 		}
+		s.metrics.observe(o.id, code, begun)
 	})
 }
 

@@ -43,6 +43,7 @@ func (s *Server) register() {
 	s.registerViews()
 	s.registerCredentials()
 	s.registerOrchestrators()
+	s.registerAudit()
 	s.add(operation{
 		id: "openapi", method: http.MethodGet, path: "/v1/openapi.json", tag: "about", roles: anybody,
 		summary: "This description", reply: &schemaT{Type: huma.TypeObject},

@@ -70,6 +70,10 @@ type Options struct {
 	// SilentAfter is how long an orchestrator may be silent before its condition
 	// says so; 0 means ten minutes. Nothing else follows from silence.
 	SilentAfter time.Duration
+	// Audit, if set, keeps what GET /v1/audit answers from.
+	Audit Audit
+	// Metrics, if set, answers GET /metrics for the whole process.
+	Metrics http.Handler
 	// Log takes the audit and errors of our own.
 	Log *slog.Logger
 }
@@ -87,8 +91,11 @@ type Server struct {
 	watches chan struct{} // holds one element for each open watch
 	// listings are lists that are read page by page.
 	listings listings
-	closing  context.Context
-	close    context.CancelFunc
+	metrics  metrics
+	// kept takes the audit; nil where it is only logged.
+	kept    Audit
+	closing context.Context
+	close   context.CancelFunc
 
 	silentAfter time.Duration
 	presence    presence
@@ -102,7 +109,7 @@ type Server struct {
 func New(o Options) *Server {
 	s := &Server{
 		store: o.Store, views: o.Views, ca: o.CA, streams: o.Streams, log: o.Log,
-		mux: http.NewServeMux(), watches: make(chan struct{}, watchesMax),
+		mux: http.NewServeMux(), watches: make(chan struct{}, watchesMax), metrics: newMetrics(),
 	}
 	if s.log == nil {
 		s.log = slog.Default()
@@ -112,7 +119,9 @@ func New(o Options) *Server {
 	}
 	s.closing, s.close = context.WithCancel(context.Background())
 	s.api = humago.New(s.mux, description())
+	s.kept = o.Audit
 	s.register()
+	s.registerMetrics(o.Metrics)
 	s.http = &http.Server{
 		Handler:           s,
 		ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,

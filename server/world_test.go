@@ -18,6 +18,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -25,6 +26,7 @@ import (
 
 	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/api/client"
+	"github.com/weft-network/weft/server/audit"
 	"github.com/weft-network/weft/server/pki"
 	"github.com/weft-network/weft/store"
 	"github.com/weft-network/weft/store/embedded"
@@ -98,7 +100,10 @@ func newWorld(t *testing.T) *world {
 	check(t, err)
 	certificate, err := w.ca.ServerCertificate([]string{"127.0.0.1", "::1", "localhost"})
 	check(t, err)
-	s := New(Options{Store: w.store, Views: fakeViews{}, CA: w.ca, Certificate: certificate, Streams: []string{"c:7444"}, Log: log})
+	kept, err := audit.Open(filepath.Join(t.TempDir(), "audit"))
+	check(t, err)
+	t.Cleanup(func() { check(t, kept.Close()) })
+	s := New(Options{Audit: kept, Store: w.store, Views: fakeViews{}, CA: w.ca, Certificate: certificate, Streams: []string{"c:7444"}, Log: log})
 	w.server = s
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	check(t, err)

@@ -46,8 +46,8 @@ type Result struct {
 	Objects []api.Object
 }
 
-// Commit writes all the operations in one etcd transaction, or nothing.
-func (s *Store) Commit(ctx context.Context, by api.Identity, ops []api.Operation, options CommitOptions) (Result, error) {
+// commitAll is Commit, which also counts.
+func (s *Store) commitAll(ctx context.Context, by api.Identity, ops []api.Operation, options CommitOptions) (Result, error) {
 	if by.Role != api.RoleAdmin && by.Role != api.RoleMember {
 		return Result{}, api.Errorf(api.CodeForbidden, "write: %s has role %s, which may not write", by.Name, by.Role)
 	}
@@ -100,6 +100,7 @@ func (s *Store) Commit(ctx context.Context, by api.Identity, ops []api.Operation
 		}
 		current, last = true, p
 		attempt++
+		s.metrics.conflicts.Inc()
 	}
 	return Result{}, s.diagnose(ctx, last)
 }

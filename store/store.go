@@ -48,6 +48,7 @@ type Store struct {
 	quorum    quorum
 	lease     writeLease
 	rests     restLeases
+	metrics   *metrics
 	replays   chan struct{} // holds one element for each replay that runs
 
 	// Goroutines of the store: the follower, one for each Follow, and one that
@@ -60,7 +61,7 @@ type Store struct {
 // Open loads everything from etcd, writes the first objects if there are none,
 // and follows etcd until Close. The client stays the caller's.
 func Open(ctx context.Context, client *clientv3.Client, options Options) (*Store, error) {
-	s := &Store{client: client, maxOps: options.MaxTxnOps, log: options.Log, now: options.Now, allocator: newAllocator(), replays: make(chan struct{}, replaysMax)}
+	s := &Store{client: client, maxOps: options.MaxTxnOps, log: options.Log, now: options.Now, allocator: newAllocator(), metrics: newMetrics(), replays: make(chan struct{}, replaysMax)}
 	if s.maxOps == 0 {
 		s.maxOps = defaultMaxTxnOps
 	}
@@ -226,6 +227,7 @@ func (q *quorum) run(s *Store) {
 		cancel()
 		if r.err = err; err == nil {
 			r.revision = reply.Header.Revision
+			s.metrics.etcd.Store(r.revision)
 		}
 		close(r.done)
 	}

@@ -6,6 +6,8 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"strconv"
+	"time"
 
 	"github.com/weft-network/weft/api"
 )
@@ -41,6 +43,30 @@ func (c *Client) Why(ctx context.Context, kind api.Kind, ref api.Ref) ([]api.Why
 	}
 	err := c.do(ctx, call{what: about("why", kind, ref), method: http.MethodGet, path: []string{"why", string(kind), refText(ref)}}, &answer)
 	return answer.Rows, err
+}
+
+// Audit reads who tried to change what at the controller that answers, the
+// newest q.Limit entries (0: 1000), the oldest of them first.
+func (c *Client) Audit(ctx context.Context, q api.AuditQuery) ([]api.AuditEntry, error) {
+	query := url.Values{}
+	for name, value := range map[string]string{"object": q.Object, "who": q.Who, "kind": string(q.Kind), "outcome": q.Outcome} {
+		if value != "" {
+			query.Set(name, value)
+		}
+	}
+	for name, t := range map[string]time.Time{"since": q.Since, "until": q.Until} {
+		if !t.IsZero() {
+			query.Set(name, t.UTC().Format(time.RFC3339Nano))
+		}
+	}
+	if q.Limit != 0 {
+		query.Set("limit", strconv.Itoa(q.Limit))
+	}
+	var answer struct {
+		Items []api.AuditEntry `json:"items"`
+	}
+	err := c.do(ctx, call{what: "read the audit", method: http.MethodGet, path: []string{"audit"}, query: query}, &answer)
+	return answer.Items, err
 }
 
 // WhoAmI reads who the server takes us for.

@@ -30,6 +30,7 @@ type options struct {
 	streamListen    []string
 	advertise       []string
 	streamAdvertise []string
+	metricsListen   string
 	logFormat       string
 	logLevel        string
 }
@@ -85,6 +86,7 @@ administrator. It prints "ready" when it serves.`,
 	f.StringArrayVar(&o.streamListen, "stream-listen", []string{"127.0.0.1:7444"}, "address of the stream to the agents (repeatable)")
 	f.StringArrayVar(&o.advertise, "advertise", nil, "name or IP address by which others reach this controller; goes into its certificate (repeatable)")
 	f.StringArrayVar(&o.streamAdvertise, "stream-advertise", nil, "host:port of the stream that joining hosts are told (repeatable; default: the --stream-listen addresses)")
+	f.StringVar(&o.metricsListen, "metrics-listen", "", "loopback address, host:port, at which Prometheus may read metrics without credentials; empty: only at /metrics of the API, with credentials")
 	f.StringVar(&o.logFormat, "log-format", "text", "text or json")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	return c

@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/weft-network/weft/control"
@@ -25,16 +26,11 @@ const stopTimeout = 5 * time.Second
 // run is the controller from start to end, top to bottom.
 func run(ctx context.Context, o options, log *slog.Logger) error {
 	// Sockets first: a port that is taken is found before anything is made.
-	apiListeners, err := listenAll(o.apiListen)
+	apiListeners, streamListeners, err := openSockets(o)
 	if err != nil {
-		return fmt.Errorf("serve the API: %w", err)
+		return err
 	}
-	defer closeAll(apiListeners)
-	streamListeners, err := listenAll(o.streamListen)
-	if err != nil {
-		return fmt.Errorf("serve the stream: %w", err)
-	}
-	defer closeAll(streamListeners)
+	defer closeAll(slices.Concat(apiListeners, streamListeners))
 
 	db, err := openDatabase(ctx, o, log)
 	if err != nil {
@@ -63,7 +59,14 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 	controller.Start(ctx)
 	defer controller.Stop()
 
+	account, err := openAccount(o.dataDir, log)
+	if err != nil {
+		return err
+	}
+	defer account.close()
 	rest := server.New(server.Options{
+		Metrics:     account.handler(),
+		Audit:       account.audit,
 		Store:       objects,
 		Views:       controller.Views(),
 		CA:          ca,
@@ -71,16 +74,14 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 		Streams:     streamAddresses(o, streamListeners),
 		Log:         log,
 	})
-	failed := make(chan error, len(apiListeners))
-	for _, l := range apiListeners {
-		go func() { failed <- rest.Serve(l) }() // ends with rest.Close
+	if err := account.export(o.metricsListen, objects.Metrics(), controller.Metrics(), rest.Metrics()); err != nil {
+		return err
 	}
+	failed := serveAll(rest, apiListeners)
 	defer stop(rest, log)
 
 	log.Info("ready", "version", version, "api", addresses(apiListeners), "stream", addresses(streamListeners), "config", adminConfig)
-	if _, err := fmt.Fprintln(os.Stdout, "ready"); err != nil {
-		log.Warn("nobody reads standard output", "error", err)
-	}
+	tellReady(log)
 	select {
 	case <-ctx.Done():
 		log.Info("stopping")
@@ -121,6 +122,34 @@ func stop(rest *server.Server, log *slog.Logger) {
 	if err := rest.Close(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		log.Warn("the API did not end cleanly", "error", err)
 	}
+}
+
+// openSockets listens at all addresses of the flags.
+func openSockets(o options) (apiListeners, streamListeners []net.Listener, err error) {
+	if apiListeners, err = listenAll(o.apiListen); err != nil {
+		return nil, nil, fmt.Errorf("serve the API: %w", err)
+	}
+	if streamListeners, err = listenAll(o.streamListen); err != nil {
+		closeAll(apiListeners)
+		return nil, nil, fmt.Errorf("serve the stream: %w", err)
+	}
+	return apiListeners, streamListeners, nil
+}
+
+// tellReady tells whoever started the controller that it serves.
+func tellReady(log *slog.Logger) {
+	if _, err := fmt.Fprintln(os.Stdout, "ready"); err != nil {
+		log.Warn("nobody reads standard output", "error", err)
+	}
+}
+
+// serveAll serves the API on all listeners until it is closed.
+func serveAll(rest *server.Server, listeners []net.Listener) <-chan error {
+	failed := make(chan error, len(listeners))
+	for _, l := range listeners {
+		go func() { failed <- rest.Serve(l) }() // ends with rest.Close
+	}
+	return failed
 }
 
 func closeAll(ls []net.Listener) {

@@ -66,6 +66,7 @@ type Server struct {
 	grpc    *grpc.Server
 	work    sync.WaitGroup // goroutines of sessions
 	changed chan struct{}  // holds at most one token
+	metrics metrics
 
 	mu       sync.Mutex // guards everything that follows
 	plan     *placement.Plan
@@ -82,7 +83,7 @@ func New(o Options) *Server {
 		o.Patience = defaultPatience
 	}
 	s := &Server{
-		options: o, changed: make(chan struct{}, 1), next: make(chan struct{}),
+		options: o, metrics: newMetrics(), changed: make(chan struct{}, 1), next: make(chan struct{}),
 		sessions: map[string]*session{}, gone: map[string]HostState{},
 	}
 	config := o.TLS.Clone()

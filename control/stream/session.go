@@ -106,6 +106,8 @@ func (n *session) send() {
 			if !n.write(&hoststream.ControllerMessage{Body: &hoststream.ControllerMessage_Delta{Delta: d}}) {
 				return
 			}
+			n.server.metrics.deltas.Inc()
+			n.server.metrics.rows.Add(float64(len(d.Put) + len(d.Delete)))
 		}
 		select {
 		case <-n.wake:
@@ -184,6 +186,7 @@ func (n *session) take(m *hoststream.HostMessage) error {
 		if err := n.progress.ack(body.Ack); err != nil {
 			return status.Errorf(codes.InvalidArgument, "host %s: %v", n.host, err)
 		}
+		n.server.metrics.acks.Inc()
 		n.poke()
 		n.server.noteChange()
 	case *hoststream.HostMessage_Report:

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -105,6 +106,26 @@ in sync
 	if got := keys(w, a.delta()); got != want || len(a.rows) != 0 {
 		t.Errorf("the last port leaving sends\n%s\nwant\n%s", got, want)
 	}
+	c.until("counted", func() bool {
+		m := values(t, c.Server)
+		return m["weft_stream_deltas_total"] == 3 && m["weft_stream_acks_total"] == 1 && m["weft_stream_sessions"] == 1 &&
+			m["weft_stream_hosts_behind"] == 1 && m["weft_stream_rows_total"] > 6 && m["weft_control_revision"] == float64(c.Plan().Version.Revision)
+	})
+}
+
+// values are the metrics of a server by name.
+func values(t *testing.T, s *stream.Server) map[string]float64 {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(s.Metrics()...)
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := map[string]float64{}
+	for _, f := range families {
+		m[f.GetName()] = f.GetMetric()[0].GetCounter().GetValue() + f.GetMetric()[0].GetGauge().GetValue()
+	}
+	return m
 }
 
 // A controller that was started again, and an agent that connects again, agree

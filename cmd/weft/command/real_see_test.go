@@ -144,3 +144,32 @@ func TestEvents(t *testing.T) {
 		t.Errorf("the last one:\n%s", out)
 	}
 }
+
+// TestAudit: who did what, and what was refused.
+func TestAudit(t *testing.T) {
+	config := startReal(t).config
+	must(t, config, "", "create", "network", "web")
+	run(t, config, &bytes.Buffer{}, "create", "network", "web")
+	must(t, config, "", "create", "network", "db")
+	var rows []string
+	for l := range strings.Lines(must(t, config, "", "audit", "network", "web")) {
+		rows = append(rows, strings.Join(strings.Fields(l)[1:5], " "))
+	}
+	const web = "network/default-domain:default-project:web"
+	if got := strings.Join(rows, "|"); got != "WHO CHANGE OBJECT OUTCOME|admin create "+web+" done|admin create "+web+" conflict" {
+		t.Error(got)
+	}
+	for _, c := range []struct {
+		args  string
+		lines int // with the header
+	}{
+		{"--kind networks", 4}, {"network w*", 3}, {"--outcome conflict -o wide", 2}, {"--who nobody", 1}, {"--who weft --limit 1", 2}, {"--until 2020-01-01T00:00:00Z", 1},
+	} {
+		if out := must(t, config, "", append([]string{"audit"}, strings.Fields(c.args)...)...); strings.Count(out, "\n") != c.lines {
+			t.Errorf("audit %s:\n%s", c.args, out)
+		}
+	}
+	if _, errs, code := run(t, config, nil, "audit", "--since", "yesterday"); code != command.ExitUsage || !strings.Contains(errs, "how long ago") {
+		t.Errorf("exit %d, %s", code, errs)
+	}
+}

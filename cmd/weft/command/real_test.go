@@ -19,6 +19,7 @@ import (
 	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/api/client"
 	"github.com/weft-network/weft/server"
+	"github.com/weft-network/weft/server/audit"
 	"github.com/weft-network/weft/server/pki"
 	"github.com/weft-network/weft/store"
 	"github.com/weft-network/weft/store/embedded"
@@ -68,7 +69,16 @@ func (r real) serve(t *testing.T, log *slog.Logger) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := server.New(server.Options{Store: r.store, Views: r, CA: ca, Certificate: certificate, Log: log})
+	kept, err := audit.Open(filepath.Join(t.TempDir(), "audit"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := kept.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	s := server.New(server.Options{Audit: kept, Store: r.store, Views: r, CA: ca, Certificate: certificate, Log: log})
 	ended := make(chan error, 1)
 	go func() { ended <- s.Serve(listener) }()
 	t.Cleanup(func() {
