@@ -167,11 +167,7 @@ func (s *Server) describe(o operation) *huma.Operation {
 	}
 	success := &huma.Response{Description: http.StatusText(o.status)}
 	if o.reply != nil {
-		kind := ""
-		if o.stream != nil {
-			kind = mediaEvents
-		}
-		success.Content = media(kind, o.reply)
+		success.Content = media(o.sends, o.reply)
 	}
 	d.Responses[strconv.Itoa(o.status)] = success
 	if o.roles != nil {

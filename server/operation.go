@@ -40,8 +40,9 @@ type operation struct {
 	reply   *huma.Schema // nil: has none
 	// handle does the work and returns the reply's body.
 	handle func(context.Context, *request) (any, error)
-	// stream, in place of handle, writes the reply itself.
+	// stream, in place of handle, writes the reply itself, of media type sends.
 	stream func(http.ResponseWriter, *request) error
+	sends  string
 }
 
 // parameter is one of the query.

@@ -36,7 +36,12 @@ func (s *Server) register() {
 			{name: "kind", doc: "Kinds to watch; all when absent.", many: true},
 			{name: "revision", doc: "Everything after this revision. Absent: first a put for everything that exists, then a bookmark, then changes.", number: true},
 		},
-		reply: s.schemaOf(api.Event{}), stream: s.watch,
+		reply: s.schemaOf(api.Event{}), stream: s.watch, sends: mediaEvents,
+	})
+	s.add(operation{
+		id: "backup", method: http.MethodGet, path: "/v1/backup", tag: "store", roles: admins,
+		summary: "Everything the store holds, for weft-controller restore: a line of JSON, a snapshot of etcd, a SHA-256",
+		reply:   &schemaT{Type: huma.TypeString, Format: "binary"}, stream: s.backup, sends: mediaBackup,
 	})
 	s.registerViews()
 	s.registerCredentials()

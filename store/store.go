@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"sync"
 	"time"
@@ -31,6 +32,9 @@ type Options struct {
 	// MaxTxnOps is etcd's --max-txn-ops; 0 means etcd's default of 128. The
 	// embedded one allows more (embedded.MaxTxnOps).
 	MaxTxnOps int
+	// Snapshot reads a snapshot of etcd; nil means by the client. The client of
+	// the embedded one cannot.
+	Snapshot func(context.Context) (io.ReadCloser, error)
 	// Log is where the store reports; nil means slog's default.
 	Log *slog.Logger
 	// Now is the clock of createdAt, updatedAt and expiry; nil means time.Now.
@@ -41,6 +45,7 @@ type Options struct {
 type Store struct {
 	client    *clientv3.Client
 	maxOps    int
+	copy      func(context.Context) (io.ReadCloser, error) // reads a snapshot of etcd
 	log       *slog.Logger
 	now       func() time.Time
 	history   *history
@@ -59,9 +64,12 @@ type Store struct {
 // Open loads everything from etcd, writes the first objects if there are none,
 // and follows etcd until Close. The client stays the caller's.
 func Open(ctx context.Context, client *clientv3.Client, options Options) (*Store, error) {
-	s := &Store{client: client, maxOps: options.MaxTxnOps, log: options.Log, now: options.Now, allocator: newAllocator(), replays: make(chan struct{}, replaysMax)}
+	s := &Store{client: client, maxOps: options.MaxTxnOps, copy: options.Snapshot, log: options.Log, now: options.Now, allocator: newAllocator(), replays: make(chan struct{}, replaysMax)}
 	if s.maxOps == 0 {
 		s.maxOps = defaultMaxTxnOps
+	}
+	if s.copy == nil {
+		s.copy = client.Snapshot
 	}
 	if s.log == nil {
 		s.log = slog.Default()

@@ -4,6 +4,7 @@ package client
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"net/url"
 
@@ -77,4 +78,20 @@ func (c *Client) Join(ctx context.Context, request api.JoinRequest) (api.JoinRes
 	var response api.JoinResponse
 	err := c.do(ctx, call{what: "join host " + request.Name, method: http.MethodPost, path: []string{"hosts", "join"}, body: request}, &response)
 	return response, err
+}
+
+// Backup writes a backup of everything the store holds, and checks it. What was
+// written is worth nothing if there is an error. It takes as long as it takes.
+func (c *Client) Backup(ctx context.Context, to io.Writer) (api.BackupHeader, error) {
+	q := call{what: "backup", method: http.MethodGet, path: []string{"backup"}}
+	response, err := c.send(ctx, q)
+	if err != nil {
+		return api.BackupHeader{}, err
+	}
+	defer response.Body.Close()
+	h, err := api.ReadBackup(response.Body, to, io.Discard)
+	if err != nil {
+		return h, api.Errorf(api.CodeUnavailable, "backup from %s: %v", c.base.Host, err)
+	}
+	return h, nil
 }

@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"time"
 
@@ -25,8 +26,9 @@ const leaderWork = "status"
 type database struct {
 	client    *clientv3.Client
 	maxTxnOps int
-	shared    bool         // other controllers may use it too
-	failed    <-chan error // nil if it cannot fail for good
+	snapshot  func(context.Context) (io.ReadCloser, error) // nil: the client can
+	shared    bool                                         // other controllers may use it too
+	failed    <-chan error                                 // nil if it cannot fail for good
 	close     func()
 }
 
@@ -45,7 +47,7 @@ func openDatabase(ctx context.Context, o options, log *slog.Logger) (*database, 
 	if err != nil {
 		return nil, err
 	}
-	return &database{client: etcd.Client(), maxTxnOps: embedded.MaxTxnOps, failed: etcd.Failed(), close: etcd.Close}, nil
+	return &database{client: etcd.Client(), maxTxnOps: embedded.MaxTxnOps, snapshot: etcd.Snapshot, failed: etcd.Failed(), close: etcd.Close}, nil
 }
 
 // authority reads the certificate authority of a directory, or makes it if this

@@ -45,7 +45,7 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	objects, err := store.Open(ctx, db.client, store.Options{MaxTxnOps: db.maxTxnOps, Log: log})
+	objects, err := store.Open(ctx, db.client, store.Options{MaxTxnOps: db.maxTxnOps, Snapshot: db.snapshot, Log: log})
 	if err != nil {
 		return err
 	}

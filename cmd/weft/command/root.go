@@ -105,7 +105,7 @@ func newRoot(s *session) *cobra.Command {
 	root.AddCommand(
 		newGet(s), newDescribe(s), newWhy(s), newDrops(s), newRoutes(s),
 		newCreate(s), newApply(s), newDelete(s), newAttach(s), newDetach(s),
-		newToken(s), newWhoAmI(s), newVersion(s), newReference(s),
+		newToken(s), newBackup(s), newWhoAmI(s), newVersion(s), newReference(s),
 	)
 	root.SetHelpCommandGroupID(groupRest)
 	root.SetCompletionCommandGroupID(groupRest)
