@@ -43,6 +43,10 @@ func (s *Server) register() {
 		summary: "Everything the store holds, for weft-controller restore: a line of JSON, a snapshot of etcd, a SHA-256",
 		reply:   &schemaT{Type: huma.TypeString, Format: "binary"}, stream: s.backup, sends: mediaBackup,
 	})
+	s.add(operation{
+		id: "store-state", method: http.MethodGet, path: "/v1/store", tag: "store", roles: admins,
+		summary: "How etcd is: members, sizes, quota", reply: s.schemaOf(api.StoreState{}), handle: s.storeState,
+	})
 	s.registerViews()
 	s.registerCredentials()
 	s.add(operation{

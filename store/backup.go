@@ -35,7 +35,11 @@ func (s *Store) Backup(ctx context.Context, to io.Writer) error {
 	if err := s.membersHave(ctx, snapshot.revision); err != nil {
 		return err
 	}
-	body, err := s.copy(ctx)
+	read := s.client.Snapshot
+	if s.local != nil {
+		read = s.local.Snapshot
+	}
+	body, err := read(ctx)
 	if err != nil {
 		return failed(err, "back up: ask etcd for a snapshot")
 	}

@@ -25,15 +25,11 @@ const stopTimeout = 5 * time.Second
 // run is the controller from start to end, top to bottom.
 func run(ctx context.Context, o options, log *slog.Logger) error {
 	// Sockets first: a port that is taken is found before anything is made.
-	apiListeners, err := listenAll(o.apiListen)
+	apiListeners, streamListeners, err := listenBoth(o)
 	if err != nil {
-		return fmt.Errorf("serve the API: %w", err)
+		return err
 	}
 	defer closeAll(apiListeners)
-	streamListeners, err := listenAll(o.streamListen)
-	if err != nil {
-		return fmt.Errorf("serve the stream: %w", err)
-	}
 	defer closeAll(streamListeners)
 
 	db, err := openDatabase(ctx, o, log)
@@ -45,11 +41,12 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	objects, err := store.Open(ctx, db.client, store.Options{MaxTxnOps: db.maxTxnOps, Snapshot: db.snapshot, Log: log})
+	objects, err := store.Open(ctx, db.client, store.Options{MaxTxnOps: db.maxTxnOps, Local: db.local, Log: log})
 	if err != nil {
 		return err
 	}
 	defer objects.Close()
+	defer db.upkeep(ctx, objects)()
 
 	controller := control.New(control.Options{
 		Intent:    objects,
@@ -92,6 +89,18 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 	case err := <-db.failed:
 		return fmt.Errorf("etcd stopped: %w", err)
 	}
+}
+
+// listenBoth opens the sockets of the API and of the stream.
+func listenBoth(o options) (api, stream []net.Listener, err error) {
+	if api, err = listenAll(o.apiListen); err != nil {
+		return nil, nil, fmt.Errorf("serve the API: %w", err)
+	}
+	if stream, err = listenAll(o.streamListen); err != nil {
+		closeAll(api)
+		return nil, nil, fmt.Errorf("serve the stream: %w", err)
+	}
+	return api, stream, nil
 }
 
 // identify reads or makes the certificate authority, the controller's own
