@@ -4,11 +4,11 @@ package store
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -40,7 +40,7 @@ func (w *world) fill(stays bool) {
 	for n := 0; ; n++ {
 		key := prefixWrite + "fill"
 		if stays {
-			key += fmt.Sprint(n)
+			key += uuid.NewString()
 		}
 		_, err := w.client.Put(w.t.Context(), key, strings.Repeat("x", 1<<20), clientv3.WithLease(lease.ID))
 		if errors.Is(err, rpctypes.ErrNoSpace) {
@@ -84,8 +84,12 @@ func TestFullEtcdRecovers(t *testing.T) {
 // again at once.
 func TestFullEtcdStaysFull(t *testing.T) {
 	w := newSmallWorld(t, 16<<20)
-	w.fill(true)
-	if err := w.keepUp(t.Context(), &[]mark{}, time.Now()); err == nil || !strings.Contains(err.Error(), "raise its quota") {
+	var err error
+	for n := 0; n < 20 && err == nil; n++ { // the first times the database has pages that are free
+		w.fill(true)
+		err = w.keepUp(t.Context(), &[]mark{}, time.Now())
+	}
+	if err == nil || !strings.Contains(err.Error(), "raise its quota") {
 		t.Errorf("making room where none is: %v", err)
 	}
 	if state, err := w.State(t.Context()); err != nil || !state.Full {
