@@ -51,6 +51,27 @@ func HostTables() []string {
 	}
 }
 
+// StoreState is how etcd is.
+type StoreState struct {
+	Revision  int64         `json:"revision"`
+	Epoch     uint64        `json:"epoch" doc:"Rises when the store is restored from a backup."`
+	MaxTxnOps int           `json:"maxTxnOps" doc:"How many operations one transaction may have."`
+	Full      bool          `json:"full" doc:"Nothing can be written until there is room."`
+	Members   []StoreMember `json:"members"`
+}
+
+// StoreMember is one member of etcd.
+type StoreMember struct {
+	Endpoint   string `json:"endpoint,omitempty" doc:"Where it is; absent for the one in the controller itself."`
+	Version    string `json:"version,omitempty"`
+	Leader     bool   `json:"leader"`
+	Full       bool   `json:"full"`
+	SizeBytes  int64  `json:"sizeBytes" doc:"What the database takes on disk."`
+	InUseBytes int64  `json:"inUseBytes" doc:"What of it holds something; the rest is given back by defragmentation."`
+	QuotaBytes int64  `json:"quotaBytes" doc:"At this size etcd takes no more writes."`
+	Error      string `json:"error,omitempty" doc:"What the member reports, or why it does not."`
+}
+
 // Stage is a level of the one-way flow of facts.
 type Stage string
 

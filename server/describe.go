@@ -3,7 +3,6 @@
 package server
 
 import (
-	"cmp"
 	"net/http"
 	"net/netip"
 	"reflect"
@@ -168,11 +167,7 @@ func (s *Server) describe(o operation) *huma.Operation {
 	}
 	success := &huma.Response{Description: http.StatusText(o.status)}
 	if o.reply != nil {
-		kind := ""
-		if o.stream != nil {
-			kind = cmp.Or(o.replies, mediaEvents)
-		}
-		success.Content = media(kind, o.reply)
+		success.Content = media(o.sends, o.reply)
 	}
 	d.Responses[strconv.Itoa(o.status)] = success
 	if o.roles != nil {

@@ -63,7 +63,7 @@ func (l *listings) count() int {
 func (s *Server) registerMetrics(handler http.Handler) {
 	s.add(operation{
 		id: "metrics", method: http.MethodGet, path: "/metrics", tag: "about", roles: readers,
-		summary: "Metrics of this controller in Prometheus' text form", reply: &schemaT{Type: "string"}, replies: mediaMetrics,
+		summary: "Metrics of this controller in Prometheus' text form", reply: &schemaT{Type: "string"}, sends: mediaMetrics,
 		stream: func(w http.ResponseWriter, r *request) error {
 			if handler == nil {
 				return api.Errorf(api.CodeNotFound, "metrics: this process has none")

@@ -40,11 +40,11 @@ type operation struct {
 	media   string       // of the body; JSON when empty
 	status  int          // of success
 	reply   *huma.Schema // nil: has none
-	replies string       // media of the reply of a stream; events when empty
 	// handle does the work and returns the reply's body.
 	handle func(context.Context, *request) (any, error)
-	// stream, in place of handle, writes the reply itself.
+	// stream, in place of handle, writes the reply itself, of media type sends.
 	stream func(http.ResponseWriter, *request) error
+	sends  string
 }
 
 // parameter is one of the query.

@@ -38,7 +38,16 @@ func (s *Server) register() {
 			{name: "bookmarks", doc: "soon: a bookmark soon after every change of the store, for readers that wait for revisions. Default: one every 10 s."},
 			{name: paramFields.name, doc: paramFields.doc + " Every kind that is watched must have them."},
 		}, selectionParameters(api.Kinds())...),
-		reply: s.schemaOf(api.Event{}), stream: s.watch,
+		reply: s.schemaOf(api.Event{}), stream: s.watch, sends: mediaEvents,
+	})
+	s.add(operation{
+		id: "backup", method: http.MethodGet, path: "/v1/backup", tag: "store", roles: admins,
+		summary: "Everything the store holds, for weft-controller restore: a line of JSON, a snapshot of etcd, a SHA-256",
+		reply:   &schemaT{Type: huma.TypeString, Format: "binary"}, stream: s.backup, sends: mediaBackup,
+	})
+	s.add(operation{
+		id: "store-state", method: http.MethodGet, path: "/v1/store", tag: "store", roles: admins,
+		summary: "How etcd is: members, sizes, quota", reply: s.schemaOf(api.StoreState{}), handle: s.storeState,
 	})
 	s.registerViews()
 	s.registerCredentials()

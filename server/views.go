@@ -92,9 +92,17 @@ func (s *Server) why(ctx context.Context, r *request) (any, error) {
 }
 
 func (s *Server) health(ctx context.Context, _ *request) (any, error) {
-	snapshot, err := s.store.Snapshot(ctx, 0)
+	state, err := s.store.State(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return map[string]any{"status": "ok", "revision": snapshot.Revision()}, nil
+	status := "ok"
+	if state.Full {
+		status = "full" // reads and agents are served all the same
+	}
+	return map[string]any{"status": status, "revision": state.Revision}, nil
+}
+
+func (s *Server) storeState(ctx context.Context, _ *request) (any, error) {
+	return s.store.State(ctx)
 }

@@ -295,7 +295,7 @@ func (s *Store) refused(err error) (error, bool) {
 	case errors.Is(err, rpctypes.ErrTooManyOps), errors.Is(err, rpctypes.ErrRequestTooLarge):
 		return api.Errorf(api.CodeTooLarge, "write: etcd refuses its size (%v): write fewer objects at once", err), true
 	case errors.Is(err, rpctypes.ErrNoSpace):
-		return api.Errorf(api.CodeUnavailable, "write: etcd's database is full (%v): compact and defragment it, or raise its quota", err), true
+		return api.Errorf(api.CodeUnavailable, "write: %s", textFull), true
 	case errors.Is(err, rpctypes.ErrDuplicateKey):
 		return api.Errorf(api.CodeInternal, "write: the same key twice in one transaction (%v)", err), true
 	}

@@ -6,10 +6,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"sync"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/weft-network/weft/api"
@@ -31,16 +33,28 @@ type Options struct {
 	// MaxTxnOps is etcd's --max-txn-ops; 0 means etcd's default of 128. The
 	// embedded one allows more (embedded.MaxTxnOps).
 	MaxTxnOps int
+	// Local is etcd itself if it runs in this process.
+	Local Local
 	// Log is where the store reports; nil means slog's default.
 	Log *slog.Logger
 	// Now is the clock of createdAt, updatedAt and expiry; nil means time.Now.
 	Now func() time.Time
 }
 
+// Local is what an etcd in this process does itself, because the client made for
+// it cannot.
+type Local interface {
+	// Snapshot reads a snapshot of the whole database.
+	Snapshot(ctx context.Context) (io.ReadCloser, error)
+	// Defragment gives space back that nothing is in.
+	Defragment() error
+}
+
 // Store is the intent of one Weft, in etcd and in memory.
 type Store struct {
 	client    *clientv3.Client
 	maxOps    int
+	local     Local // nil: by the client
 	log       *slog.Logger
 	now       func() time.Time
 	history   *history
@@ -61,7 +75,7 @@ type Store struct {
 // Open loads everything from etcd, writes the first objects if there are none,
 // and follows etcd until Close. The client stays the caller's.
 func Open(ctx context.Context, client *clientv3.Client, options Options) (*Store, error) {
-	s := &Store{client: client, maxOps: options.MaxTxnOps, log: options.Log, now: options.Now, allocator: newAllocator(), metrics: newMetrics(), replays: make(chan struct{}, replaysMax)}
+	s := &Store{client: client, maxOps: options.MaxTxnOps, local: options.Local, log: options.Log, now: options.Now, allocator: newAllocator(), metrics: newMetrics(), replays: make(chan struct{}, replaysMax)}
 	if s.maxOps == 0 {
 		s.maxOps = defaultMaxTxnOps
 	}
@@ -233,11 +247,17 @@ func (q *quorum) run(s *Store) {
 	}
 }
 
+// textFull says what a full etcd means, and what to do if it stays so.
+const textFull = "etcd is full and takes no writes; the controller makes room if it can: try again in a minute, else raise etcd's quota (GET /v1/store shows sizes)"
+
 // failed turns an error of etcd into one of the API.
 func failed(err error, format string, args ...any) error {
 	var known *api.Error
 	if errors.As(err, &known) {
 		return err
+	}
+	if errors.Is(err, rpctypes.ErrNoSpace) {
+		return api.Errorf(api.CodeUnavailable, "%s: %s", fmt.Sprintf(format, args...), textFull)
 	}
 	code := api.CodeUnavailable
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {

@@ -108,8 +108,8 @@ func schema() *memdb.DBSchema {
 // Snapshot is every object at one revision. It implements api.Snapshot.
 type Snapshot struct {
 	revision int64
-	// changed is the last revision that changed an object or a status; what is
-	// here is the state of both. Other keys have revisions too.
+	// changed is the last revision that changed an object, a status or the epoch;
+	// other keys have revisions too.
 	changed int64
 	epoch   uint64
 	db      *memdb.MemDB // a snapshot of its own: nobody writes it
@@ -273,7 +273,7 @@ func (t *tables) apply(revision int64, changes []change) ([]api.Event, error) {
 	txn.Commit()
 	t.epoch = epoch
 	for _, c := range changes {
-		if c.key == keyDeleted || strings.HasPrefix(c.key, prefixObject) || strings.HasPrefix(c.key, prefixStatus) {
+		if c.key == keyDeleted || c.key == keyEpoch || strings.HasPrefix(c.key, prefixObject) || strings.HasPrefix(c.key, prefixStatus) {
 			t.changed = max(t.changed, c.mod)
 		}
 	}

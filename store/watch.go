@@ -153,7 +153,7 @@ func (w *Watch) Next(ctx context.Context) ([]api.Event, error) {
 		b, remembered, changed := w.store.history.after(w.revision)
 		switch {
 		case !remembered:
-			return nil, api.Errorf(api.CodeGone, "watch: the reader is too slow, what came after revision %d is no longer in memory: watch again from there", w.revision)
+			return nil, api.Errorf(api.CodeUnavailable, "watch: the reader is too slow, what came after revision %d is no longer in memory: watch again from there", w.revision)
 		case b.revision > w.revision:
 			w.revision = b.revision
 			w.add(b)

@@ -49,7 +49,7 @@ func newWorld(t *testing.T) *world {
 // open opens one more store on the world's etcd.
 func (w *world) open() *Store {
 	w.t.Helper()
-	s, err := Open(w.t.Context(), w.client, Options{MaxTxnOps: embedded.MaxTxnOps, Log: slog.New(slog.DiscardHandler)})
+	s, err := Open(w.t.Context(), w.client, Options{MaxTxnOps: embedded.MaxTxnOps, Local: w.etcd, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ package client
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -130,4 +131,20 @@ func (c *Client) Retire(ctx context.Context, name string) (api.Owned, error) {
 	err := c.do(ctx, call{what: "retire orchestrator " + name, method: http.MethodPost,
 		path: []string{"orchestrators", name, "retire"}, body: api.Retirement{Confirm: name}}, &owned)
 	return owned, err
+}
+
+// Backup writes a backup of everything the store holds, and checks it. What was
+// written is worth nothing if there is an error. It takes as long as it takes.
+func (c *Client) Backup(ctx context.Context, to io.Writer) (api.BackupHeader, error) {
+	q := call{what: "backup", method: http.MethodGet, path: []string{"backup"}}
+	response, err := c.send(ctx, q)
+	if err != nil {
+		return api.BackupHeader{}, err
+	}
+	defer response.Body.Close()
+	h, err := api.ReadBackup(response.Body, to, io.Discard)
+	if err != nil {
+		return h, api.Errorf(api.CodeUnavailable, "backup from %s: %v", c.base.Host, err)
+	}
+	return h, nil
 }

@@ -123,7 +123,7 @@ func (w *watch) stream(ctx context.Context, yield func(api.Event, error) bool) e
 		if e.Type != api.EventPut && e.Type != api.EventDelete && e.Type != api.EventBookmark {
 			var failure api.Error
 			if json.Unmarshal(lines.Bytes(), &failure) == nil && failure.Code != "" {
-				return ended(&failure)
+				return &failure
 			}
 			continue // a type of event that is newer than this client
 		}
@@ -137,16 +137,6 @@ func (w *watch) stream(ctx context.Context, yield func(api.Event, error) bool) e
 		return w.client.transportError(ctx, q, err)
 	}
 	return api.Errorf(api.CodeUnavailable, "watch: %s closed the connection", w.client.base.Host)
-}
-
-// ended is the error of a stream that its server ended and said why. A reader
-// that was too slow for what the server remembers may well resume: only the
-// answer to that can say that the revision is gone.
-func ended(e *api.Error) *api.Error {
-	if e.Code == api.CodeGone {
-		e.Code = api.CodeUnavailable
-	}
-	return e
 }
 
 // passed notes how far the watch has come. One transaction makes several

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -25,6 +26,7 @@ const leaderWork = "status"
 type database struct {
 	client    *clientv3.Client
 	maxTxnOps int
+	local     store.Local
 	shared    bool         // other controllers may use it too
 	failed    <-chan error // nil if it cannot fail for good
 	close     func()
@@ -45,7 +47,7 @@ func openDatabase(ctx context.Context, o options, log *slog.Logger) (*database, 
 	if err != nil {
 		return nil, err
 	}
-	return &database{client: etcd.Client(), maxTxnOps: embedded.MaxTxnOps, failed: etcd.Failed(), close: etcd.Close}, nil
+	return &database{client: etcd.Client(), maxTxnOps: embedded.MaxTxnOps, local: etcd, failed: etcd.Failed(), close: etcd.Close}, nil
 }
 
 // authority reads the certificate authority of a directory, or makes it if this
@@ -71,9 +73,25 @@ type colleagues struct {
 	objects *store.Store
 }
 
-// Lead calls work whenever this controller is the one to write statuses.
+// Lead calls work whenever this controller is the one to write statuses; it
+// then also looks after etcd.
 func (c colleagues) Lead(ctx context.Context, work func(context.Context, control.StatusWriter)) {
-	c.Peers.Lead(ctx, func(ctx context.Context, term store.Term) { work(ctx, c.objects.During(term)) })
+	c.Peers.Lead(ctx, func(ctx context.Context, term store.Term) {
+		var wait sync.WaitGroup
+		wait.Go(func() { c.objects.Upkeep(ctx) })
+		work(ctx, c.objects.During(term))
+		wait.Wait()
+	})
+}
+
+// upkeep looks after etcd if there is only this controller.
+func (d *database) upkeep(ctx context.Context, objects *store.Store) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var wait sync.WaitGroup
+	if !d.shared {
+		wait.Go(func() { objects.Upkeep(ctx) })
+	}
+	return func() { cancel(); wait.Wait() }
 }
 
 // peers is this controller's part among several; none where there is only one.

@@ -21,6 +21,9 @@ import (
 // version is set by the build.
 var version = "unknown"
 
+// defaultDataDir is where a packaged controller keeps its data.
+const defaultDataDir = "/var/lib/weft-controller"
+
 // options are the command's flags, read once.
 type options struct {
 	dataDir         string
@@ -75,8 +78,9 @@ administrator. It prints "ready" when it serves.`,
 			return run(cmd.Context(), o, log)
 		},
 	}
+	c.AddCommand(restoreCommand())
 	f := c.Flags()
-	f.StringVar(&o.dataDir, "data-dir", "/var/lib/weft-controller", "directory of etcd, certificates and admin.yaml")
+	f.StringVar(&o.dataDir, "data-dir", defaultDataDir, "directory of etcd, certificates and admin.yaml")
 	f.StringVar(&o.pkiDir, "pki-dir", "", "directory of the certificate authority; several controllers need copies of one (default DATA-DIR/pki)")
 	f.StringSliceVar(&o.etcd.Endpoints, "etcd-endpoints", nil, "client URLs of an etcd cluster that belongs to Weft alone; without, etcd runs in this process")
 	f.StringVar(&o.etcd.CA, "etcd-ca", "", "file with the certificate authority of the etcd cluster, in PEM")

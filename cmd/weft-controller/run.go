@@ -41,11 +41,12 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	objects, err := store.Open(ctx, db.client, store.Options{MaxTxnOps: db.maxTxnOps, Log: log})
+	objects, err := store.Open(ctx, db.client, store.Options{MaxTxnOps: db.maxTxnOps, Local: db.local, Log: log})
 	if err != nil {
 		return err
 	}
 	defer objects.Close()
+	defer db.upkeep(ctx, objects)()
 
 	controller := control.New(control.Options{
 		Intent:    objects,

@@ -50,6 +50,11 @@ type Server struct {
 // Start runs etcd in the folder etcd of a directory, which is made if need be,
 // and returns when it can take writes.
 func Start(ctx context.Context, dir string) (*Server, error) {
+	return StartWithQuota(ctx, dir, quotaBytes)
+}
+
+// StartWithQuota is Start with another largest size of the database.
+func StartWithQuota(ctx context.Context, dir string, quota int64) (*Server, error) {
 	dir = filepath.Join(dir, "etcd")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("start etcd: make its directory: %w", err)
@@ -61,7 +66,9 @@ func Start(ctx context.Context, dir string) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start etcd in %s: %w", dir, err)
 	}
-	e, err := embed.StartEtcd(config(dir))
+	c := config(dir)
+	c.QuotaBackendBytes = quota
+	e, err := embed.StartEtcd(c)
 	if err != nil {
 		held.Close()
 		return nil, fmt.Errorf("start etcd in %s: %w", dir, err)

@@ -41,7 +41,7 @@ func startReal(t *testing.T) real {
 	}
 	t.Cleanup(etcd.Close)
 	log := slog.New(slog.DiscardHandler)
-	s, err := store.Open(t.Context(), etcd.Client(), store.Options{MaxTxnOps: embedded.MaxTxnOps, Log: log})
+	s, err := store.Open(t.Context(), etcd.Client(), store.Options{MaxTxnOps: embedded.MaxTxnOps, Local: etcd, Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
