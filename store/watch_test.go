@@ -165,8 +165,8 @@ func TestWatchTooSlow(t *testing.T) {
 		h.add(&Snapshot{revision: r}, events, nil)
 	}
 	var e *api.Error
-	if _, err := w.Next(t.Context()); !errors.As(err, &e) || e.Code != api.CodeGone {
-		t.Errorf("got %v, want gone", err)
+	if _, err := w.Next(t.Context()); !errors.As(err, &e) || e.Code != api.CodeUnavailable {
+		t.Errorf("got %v, want unavailable", err)
 	}
 	if b, ok, _ := h.after(3); !ok || b.revision != 4 || len(b.events) != len(events) {
 		t.Errorf("after 3 comes %d with %d events, %v", b.revision, len(b.events), ok)

@@ -55,7 +55,7 @@ func (s *script) serve(w http.ResponseWriter, r *http.Request) {
 func event(word string) string {
 	kind := strings.TrimRight(word, "0123456789abc")
 	if kind == "slow" {
-		return `{"code":"gone","message":"watch: the reader is too slow"}`
+		return `{"code":"unavailable","message":"watch: the reader is too slow"}`
 	}
 	rest := strings.TrimPrefix(word, kind)
 	revision := strings.TrimRight(rest, "abc")

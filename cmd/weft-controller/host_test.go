@@ -30,7 +30,7 @@ type hostEnd struct {
 // join makes a host known to a controller.
 func join(t *testing.T, admin *client.Client, name string) *hostEnd {
 	t.Helper()
-	token, err := admin.CreateToken(t.Context(), api.TokenRequest{Name: name, Role: api.RoleJoin})
+	token, err := admin.CreateToken(t.Context(), api.TokenRequest{Name: name, Role: api.RoleJoin, Host: name})
 	check(t, err)
 	c, err := client.New(client.Config{Server: admin.Server(), Token: token.Secret})
 	check(t, err)

@@ -83,6 +83,11 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 
 	log.Info("ready", "version", version, "api", addresses(apiListeners), "stream", addresses(streamListeners), "config", adminConfig)
 	tellReady(log)
+	return wait(ctx, failed, controller, db, log)
+}
+
+// wait returns when the controller is told to stop, or cannot go on.
+func wait(ctx context.Context, failed <-chan error, controller *control.Service, db *database, log *slog.Logger) error {
 	select {
 	case <-ctx.Done():
 		log.Info("stopping")
