@@ -103,7 +103,7 @@ func (p *plan) create(o api.Object) (id, error) {
 		m.Name = m.UUID
 	}
 	fail := failing("create", h.Kind, firstOf(m.Name, m.UUID))
-	if (h.Kind == api.KindOrchestrator || h.Kind == api.KindHost) && !administrator(p.by) {
+	if administered(h.Kind) && !administrator(p.by) {
 		return "", fail.forbidden("meta.kind", "only Weft's administrators make a %s", h.Kind)
 	}
 	m.Owner, m.Generation, m.Revision = p.by.Orchestrator, 1, 0
@@ -239,7 +239,7 @@ func (p *plan) mayWrite(old *record, revision int64, fail failure) error {
 	if m.Owner != p.by.Orchestrator {
 		return fail.forbidden("meta.owner", "it belongs to orchestrator %s, which alone may change it; these credentials write as %s", m.Owner, p.by.Orchestrator)
 	}
-	if (old.id.kind() == api.KindOrchestrator || old.id.kind() == api.KindHost) && !administrator(p.by) {
+	if administered(old.id.kind()) && !administrator(p.by) {
 		return fail.forbidden("meta.kind", "only Weft's administrators change a %s", old.id.kind())
 	}
 	if revision != 0 && revision != old.modRevision {
@@ -269,6 +269,10 @@ func (p *plan) settle(r, old *record, fail failure) error {
 	targets, err := p.resolve(o, fail)
 	if err != nil {
 		return err
+	}
+	// Once more, now that two names of one object are seen to be the same.
+	if problems := o.Validate(); len(problems) > 0 {
+		return fail.problems(problems)
 	}
 	if old != nil {
 		problems := append(api.ValidateHeaderUpdate(old.object.Head(), h), o.ValidateUpdate(old.object)...)
