@@ -98,9 +98,9 @@ func refValue(r api.Ref) any {
 // resolveLike gives references that point at the same object as one of the
 // current object's the same form: the server keeps UUID and name.
 func resolveLike(o, current api.Object) {
-	known := map[string]api.Ref{}
+	known := map[string]api.Ref{} // by kind too: a network and a security-group may have one name
 	for _, r := range current.Refs() {
-		known[r.Ref.UUID], known[r.Ref.Name] = *r.Ref, *r.Ref
+		known[string(r.Kind)+"/"+r.Ref.UUID], known[string(r.Kind)+"/"+r.Ref.Name] = *r.Ref, *r.Ref
 	}
 	for _, r := range o.Refs() {
 		if r.Ref.IsZero() {
@@ -110,7 +110,7 @@ func resolveLike(o, current api.Object) {
 		if key == "" {
 			key = r.Ref.Name
 		}
-		if full, ok := known[key]; ok {
+		if full, ok := known[string(r.Kind)+"/"+key]; ok {
 			*r.Ref = full
 		}
 	}
