@@ -172,6 +172,32 @@ func TestRelationsAcrossOwnersNeedShares(t *testing.T) {
 	w.refused(api.CodeForbidden, "only Weft's administrators", blue, api.OpCreate, object(t, api.KindSwitch, "x", "", "role: leaf"))
 }
 
+// A document is found by what its owner indexed it by, and kept as it is.
+func TestForeignDocumentsAreFound(t *testing.T) {
+	w := newWorld(t)
+	w.orchestrators()
+	share := share("s", projectOf(blue), api.KindNetwork, named("blue-own:p:n"), api.GranteeAll, api.Ref{}, api.VerbSee)
+	w.create(blue, network("n", projectOf(blue)), share)
+	d := w.create(green, documentAbout(t, "blue-own:p:n"))
+	s := w.Latest().(*Snapshot)
+	if got := s.Documents("green", "a", "b"); len(got) != 1 || string(got[0].Spec.Body) != `{"any":[1,2]}` {
+		t.Errorf("documents of green with a=b: %v", got)
+	}
+	if len(s.Documents("blue", "a", "b")) != 0 || len(s.Documents("green", "a", "c")) != 0 {
+		t.Error("a document of another owner or entry was found")
+	}
+	if o := s.Foreign("green", "thing", "7"); o == nil || o.Head().Meta.UUID != d.Head().Meta.UUID || s.Foreign("blue", "thing", "7") != nil {
+		t.Errorf("green's thing 7 is %v", o)
+	}
+	changed := documentAbout(t, "blue-own:p:n").(*api.ForeignDocument)
+	changed.Spec.Index = map[string]string{"a": "c"}
+	w.update(green, changed)
+	if s := w.Latest().(*Snapshot); len(s.Documents("green", "a", "b")) != 0 || len(s.Documents("green", "a", "c")) != 1 {
+		t.Error("the index did not follow")
+	}
+	w.refused(api.CodeForbidden, "belongs to orchestrator green", blue, api.OpUpdate, changed)
+}
+
 func documentAbout(t *testing.T, network string) api.Object {
 	d := object(t, api.KindForeignDocument, "x", "green-own:p", "targetKind: network, target: '"+network+"', index: {a: b}, body: {any: [1, 2]}")
 	d.Head().Meta.Foreign = &api.Foreign{Kind: "thing", ID: "7"}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -109,6 +110,21 @@ func eachRef(v reflect.Value, path string, visit func(*api.Ref, string)) {
 		}
 		for i := range v.NumField() {
 			eachRef(v.Field(i), fieldPath(path, v.Type().Field(i)), visit)
+		}
+	}
+}
+
+// What a field's words say is fixed, the kind refuses to change.
+func TestFixedFieldsAreFixed(t *testing.T) {
+	says := regexp.MustCompile(`(?i)\bfixed\b`)
+	for _, info := range api.Kinds() {
+		spec, _ := reflect.TypeOf(info.New()).Elem().FieldByName("Spec")
+		fixed := fixedFields(info)
+		for _, r := range fieldRows(spec.Type, "spec", nil) {
+			field := "spec." + strings.Trim(r[0], "`")
+			if says.MatchString(r[3]) && !fixed[field] && !fixed[field+".type"] {
+				t.Errorf("%s: %s may change, and its words are: %s", info.Kind, field, r[3])
+			}
 		}
 	}
 }
