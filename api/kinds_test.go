@@ -7,18 +7,32 @@ import (
 	"testing"
 )
 
-// spec is an object as text.
+// specOf is an object as text.
 func specOf(kind Kind, spec string) string {
 	return `{"kind":"` + string(kind) + `","meta":{"foreign":{"kind":"k","id":"1"}},"spec":` + spec + `}`
 }
 
-func TestWhatOneObjectOfTheFurtherKindsCanBreak(t *testing.T) {
-	const ok = ""
+// specCase is a spec and the fields at fault in it.
+type specCase struct {
+	kind         Kind
+	spec, fields string
+}
+
+const ok = ""
+
+func checkSpecs(t *testing.T, cases []specCase) {
+	t.Helper()
+	for _, c := range cases {
+		text := specOf(c.kind, c.spec)
+		if got := strings.Join(problemsOf(t, text), " "); got != c.fields {
+			t.Errorf("%.200s: problems in %q, want %q", text, got, c.fields)
+		}
+	}
+}
+
+func TestWhatOneObjectOfPolicyAndRoutingCanBreak(t *testing.T) {
 	long := strings.Repeat("x", 256)
-	for _, c := range []struct {
-		kind         Kind
-		spec, fields string
-	}{
+	checkSpecs(t, []specCase{
 		{KindTag, `{"type":"tier","value":"web"}`, ok},
 		{KindTag, `{}`, "spec.type"},
 		{KindTag, `{"type":"a=b","value":"` + long + `"}`, "spec.value spec.type"},
@@ -58,6 +72,11 @@ func TestWhatOneObjectOfTheFurtherKindsCanBreak(t *testing.T) {
 		{KindRouterInterface, `{}`, "spec.router spec.subnet"},
 		{KindBGPPeer, `{"from":"port","port":"a:b:c","peerAS":65001,"localAS":65000}`, ok},
 		{KindBGPPeer, `{"from":"controllers","hosts":["h"],"port":"a:b:c","peerAS":65001,"localAS":65000,"families":["ipx"],"holdTimeSeconds":2}`, "spec.families[0] spec.holdTimeSeconds spec.port spec.hosts spec.address"},
+	})
+}
+
+func TestWhatOneObjectOfServicesAndFabricCanBreak(t *testing.T) {
+	checkSpecs(t, []specCase{
 		{KindFloatingIPPool, `{"network":"a:b:c"}`, ok},
 		{KindFloatingIP, `{}`, "spec.pool spec.address"},
 		{KindFloatingIPAssociation, `{"floatingIP":"a:b:c","port":"a:b:d","mode":"alias"}`, ok},
@@ -97,12 +116,7 @@ func TestWhatOneObjectOfTheFurtherKindsCanBreak(t *testing.T) {
 		{KindForeignDocument, `{"body":{"a":[1,{"b":null}]},"index":{"k":"v"}}`, ok},
 		{KindForeignDocument, `{"targetKind":"share","body":[1]}`, "spec.body spec.target spec.targetKind"},
 		{KindForeignDocument, `{"body":{"a":"` + strings.Repeat("x", MaxDocumentBytes) + `"}}`, "spec.body"},
-	} {
-		text := specOf(c.kind, c.spec)
-		if got := strings.Join(problemsOf(t, text), " "); got != c.fields {
-			t.Errorf("%.200s: problems in %q, want %q", text, got, c.fields)
-		}
-	}
+	})
 }
 
 func TestFurtherFieldsOfPortsAndNetworks(t *testing.T) {
