@@ -24,8 +24,8 @@ type HostSpec struct {
 // HostStatus is what the agent and its controller report.
 type HostStatus struct {
 	Connected    bool        `json:"connected" doc:"Whether the agent holds a stream to a controller."`
-	AgentVersion string      `json:"agentVersion,omitempty"`
-	Kernel       string      `json:"kernel,omitempty"`
+	AgentVersion string      `json:"agentVersion,omitempty" doc:"Version of weft-agent."`
+	Kernel       string      `json:"kernel,omitempty" doc:"Version of the kernel."`
 	Ports        int         `json:"ports,omitempty" doc:"Ports attached on the host."`
 	Conditions   []Condition `json:"conditions,omitempty"`
 }

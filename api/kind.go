@@ -5,6 +5,7 @@ package api
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -26,7 +27,7 @@ const (
 	KindNetworkPolicyAttachment Kind = "network-policy-attachment"
 )
 
-// Info describes a kind.
+// Info describes a kind; see also Effect.
 type Info struct {
 	Kind   Kind
 	Plural string // path element of the REST API
@@ -38,11 +39,20 @@ type Info struct {
 
 // kinds is ordered so that a kind comes after everything it may refer to:
 // creating in this order and deleting in the reverse one always works.
-var kinds = []Info{
+var kinds = slices.Concat(
+	rootKinds, machineKinds, securityKinds, qosKinds, healthCheckKinds, routeKinds,
+	networkKinds, firewallKinds, loadBalancerKinds, floatingKinds, routerKinds, fabricKinds,
+	trafficKinds, policyKinds, tagBindingKinds, documentKinds, shareKinds,
+)
+
+var rootKinds = []Info{
 	{KindDomain, "domains", "dom", "", "The root of names; each orchestrator has its own, so equal project names never meet.", func() Object { return &Domain{} }},
 	{KindOrchestrator, "orchestrators", "orch", "", "A system that writes intent: a Kubernetes cluster, an OpenStack cloud, a vCenter, or Weft's own administrators.", func() Object { return &Orchestrator{} }},
 	{KindProject, "projects", "proj", KindDomain, "A tenant.", func() Object { return &Project{} }},
 	{KindHost, "hosts", "ho", "", "A machine that runs weft-agent.", func() Object { return &Host{} }},
+}
+
+var networkKinds = []Info{
 	{KindIPAM, "ipams", "ipam", KindProject, "An address space that several networks share.", func() Object { return &IPAM{} }},
 	{KindSubnetPool, "subnet-pools", "sp", KindProject, "Where subnets get ranges that do not overlap.", func() Object { return &SubnetPool{} }},
 	{KindNetwork, "networks", "net", KindProject, "A virtual network: one VRF, one VNI.", func() Object { return &Network{} }},
@@ -50,8 +60,14 @@ var kinds = []Info{
 	{KindPort, "ports", "po", KindProject, "A point where a workload is attached to a network.", func() Object { return &Port{} }},
 	{KindAddress, "addresses", "addr", KindNetwork, "One IP address of a network, held by a port or reserved.", func() Object { return &Address{} }},
 	{KindBinding, "bindings", "bind", KindPort, "The placement of a port on a host.", func() Object { return &Binding{} }},
+}
+
+var policyKinds = []Info{
 	{KindNetworkPolicy, "network-policies", "np", KindProject, "Rules that join networks.", func() Object { return &NetworkPolicy{} }},
 	{KindNetworkPolicyAttachment, "network-policy-attachments", "npa", KindProject, "Puts a network under a network-policy.", func() Object { return &NetworkPolicyAttachment{} }},
+}
+
+var shareKinds = []Info{
 	{KindShare, "shares", "sh", KindProject, "Lets others refer to an object of this owner.", func() Object { return &Share{} }},
 }
 

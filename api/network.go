@@ -28,6 +28,7 @@ type NetworkSpec struct {
 	// MTU of the workloads' interfaces in bytes; 0 means the underlay's less
 	// the cost of the tunnel.
 	MTU int `json:"mtu,omitempty" doc:"MTU of workload interfaces, bytes; 0 means the underlay's less the tunnel's cost."`
+	NetworkFeatures
 }
 
 // NetworkStatus is what the system reports of a network.
@@ -36,12 +37,12 @@ type NetworkStatus struct {
 }
 
 func (n *Network) Refs() []FieldRef {
-	return []FieldRef{{"spec.ipam", KindIPAM, &n.Spec.IPAM, VerbAttach}}
+	return append([]FieldRef{{"spec.ipam", KindIPAM, &n.Spec.IPAM, VerbAttach}}, n.Spec.NetworkFeatures.refs()...)
 }
 
 func (n *Network) Claims() []Claim {
 	vni := strconv.FormatUint(uint64(n.Spec.VNI), 10)
-	return []Claim{{"vni/" + vni, "spec.vni", "VNI " + vni}}
+	return append(n.Spec.NetworkFeatures.claims(), Claim{"vni/" + vni, "spec.vni", "VNI " + vni})
 }
 
 func (n *Network) Guards() []string { return nil }
@@ -54,6 +55,7 @@ func (n *Network) Validate() Problems {
 	if m := n.Spec.MTU; m != 0 && (m < 1280 || m > 65535) {
 		p.Addf("spec.mtu", "%d is not between 1280 (IPv6's minimum, RFC 8200) and 65535", m)
 	}
+	n.Spec.NetworkFeatures.check(&p)
 	return p
 }
 

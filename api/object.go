@@ -43,6 +43,20 @@ type Header struct {
 // Head returns the header itself.
 func (h *Header) Head() *Header { return h }
 
+// What most kinds have none of. A kind that has some says so itself.
+
+// Refs is none.
+func (h *Header) Refs() []FieldRef { return nil }
+
+// Claims is none.
+func (h *Header) Claims() []Claim { return nil }
+
+// Guards is none.
+func (h *Header) Guards() []string { return nil }
+
+// ValidateUpdate lets every field change.
+func (h *Header) ValidateUpdate(Object) Problems { return nil }
+
 // Meta is the identity of an object and what the store keeps about it.
 type Meta struct {
 	// UUID is the identity. The client may choose it at creation (take-over,
@@ -79,6 +93,9 @@ type Foreign struct {
 	Orchestrator string `json:"orchestrator" doc:"Name of the orchestrator the identity belongs to: the owner."`
 	Kind         string `json:"kind" doc:"The orchestrator's word for the kind of object."`
 	ID           string `json:"id" doc:"The orchestrator's identifier."`
+	// Document is what only the orchestrator understands of the object. Nothing
+	// else reads it, and it lives and goes with the object.
+	Document Document `json:"document,omitempty" doc:"A JSON object that only the orchestrator understands; at most 65536 bytes."`
 }
 
 // Ref points at another object. On input it may be written as a string, either

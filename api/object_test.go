@@ -30,31 +30,6 @@ func TestReferencesAreReadFromTextAndObjects(t *testing.T) {
 	}
 }
 
-func TestKindsComeAfterAllTheyReferTo(t *testing.T) {
-	seen := map[Kind]bool{}
-	for _, info := range Kinds() {
-		seen[info.Kind] = true
-		if info.Parent != "" && !seen[info.Parent] {
-			t.Errorf("%s comes before its parent %s", info.Kind, info.Parent)
-		}
-		if info.Kind == KindShare {
-			continue // may refer to any kind, and comes last
-		}
-		o := New(info.Kind)
-		if p, ok := o.(*NetworkPolicy); ok {
-			p.Spec.Rules = []NetworkPolicyRule{{}}
-		}
-		for _, r := range o.Refs() {
-			if !seen[r.Kind] {
-				t.Errorf("%s comes before %s, which %s refers to", info.Kind, r.Kind, r.Field)
-			}
-		}
-	}
-	if last := Kinds()[len(Kinds())-1].Kind; last != KindShare {
-		t.Errorf("last kind is %s, want share", last)
-	}
-}
-
 func TestEveryKindSurvivesItsEncoding(t *testing.T) {
 	for _, info := range Kinds() {
 		o := New(info.Kind)

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net"
-	"strings"
 )
 
 // MAC is an Ethernet address in the form aa:bb:cc:dd:ee:ff, lower case.
@@ -44,6 +43,7 @@ type PortSpec struct {
 	Network Ref `json:"network" doc:"Network of the port; fixed."`
 	// MAC is derived from the UUID when absent.
 	MAC MAC `json:"mac,omitempty" doc:"Ethernet address; derived from the UUID when absent. Unique in the network."`
+	PortFeatures
 }
 
 // PortState is how far a port has come.
@@ -65,7 +65,7 @@ type PortStatus struct {
 }
 
 func (p *Port) Refs() []FieldRef {
-	return []FieldRef{{"spec.network", KindNetwork, &p.Spec.Network, VerbAttach}}
+	return append(p.Spec.PortFeatures.refs(), FieldRef{"spec.network", KindNetwork, &p.Spec.Network, VerbAttach})
 }
 
 func (p *Port) Claims() []Claim {
@@ -79,19 +79,8 @@ func (p *Port) Claims() []Claim {
 func (p *Port) Guards() []string { return nil }
 
 func (p *Port) Validate() Problems {
-	var problems Problems
-	required(&problems, "spec.network", p.Spec.Network)
-	if m := p.Spec.MAC; m != "" {
-		b, err := m.Bytes()
-		switch {
-		case err != nil:
-			problems.Addf("spec.mac", "%q is not six bytes as aa:bb:cc:dd:ee:ff", m)
-		case strings.ToLower(string(m)) != string(m) || len(m) != 17:
-			problems.Addf("spec.mac", "%q must be written in lower case with colons", m)
-		case b[0]&1 == 1 || b == [6]byte{}:
-			problems.Addf("spec.mac", "%q is a group or null address", m)
-		}
-	}
+	problems := checkFields(p.Spec)
+	p.Spec.PortFeatures.check(&problems)
 	return problems
 }
 

@@ -144,6 +144,11 @@ func ValidateHeader(h *Header) Problems {
 	if f := m.Foreign; f != nil && (f.Kind == "" || f.ID == "" || len(f.Kind)+len(f.ID) > MaxNameBytes || strings.Contains(f.Kind, "/")) {
 		p.Addf("meta.foreign", "kind (without '/') and id are required, together at most %d bytes", MaxNameBytes)
 	}
+	if f := m.Foreign; f != nil && f.Document != nil {
+		if reason := f.Document.problem(); reason != "" {
+			p.Addf("meta.foreign.document", "%s", reason)
+		}
+	}
 	return p
 }
 

@@ -57,10 +57,9 @@ func TestSelection(t *testing.T) {
 // Every kind says which of its fields refer to what, however deep in a list.
 func TestReferenceFields(t *testing.T) {
 	for kind, want := range map[Kind][]ReferenceField{
-		KindNetwork:       {{"spec.ipam", KindIPAM}},
-		KindPort:          {{"spec.network", KindNetwork}},
-		KindNetworkPolicy: {{"spec.rules.source", KindNetwork}, {"spec.rules.destination", KindNetwork}},
-		KindShare:         {{"spec.target", ""}, {"spec.grantee", ""}},
+		KindRouterInterface: {{"spec.router", KindRouter}, {"spec.subnet", KindSubnet}, {"spec.address", KindAddress}},
+		KindNetworkPolicy:   {{"spec.rules.source", KindNetwork}, {"spec.rules.destination", KindNetwork}},
+		KindShare:           {{"spec.target", ""}, {"spec.grantee", ""}},
 	} {
 		if got := ReferenceFields(kind); !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: %v, want %v", kind, got, want)

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"regexp"
 	"strconv"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -28,6 +29,7 @@ func description() huma.Config {
 	registry := huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)
 	registry.RegisterTypeAlias(reflect.TypeFor[api.Ref](), reflect.TypeFor[reference]())
 	registry.RegisterTypeAlias(reflect.TypeFor[netip.Prefix](), reflect.TypeFor[prefix]())
+	registry.RegisterTypeAlias(reflect.TypeFor[api.Document](), reflect.TypeFor[document]())
 	registry.RegisterTypeAlias(reflect.TypeFor[api.Event](), reflect.TypeFor[event]())
 	registry.RegisterTypeAlias(reflect.TypeFor[api.Operation](), reflect.TypeFor[operationBody]())
 	return huma.Config{OpenAPI: &huma.OpenAPI{
@@ -69,6 +71,14 @@ type prefix struct{}
 // Schema says how ranges are written.
 func (prefix) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{Type: huma.TypeString, Description: "Range of addresses, e.g. 10.0.1.0/24 or 2001:db8::/64."}
+}
+
+// document describes api.Document.
+type document struct{}
+
+// Schema says that anything may be in it.
+func (document) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true, Description: "A JSON object that Weft stores and does not read."}
 }
 
 // event describes api.Event, whose object is of any kind.
@@ -127,9 +137,24 @@ func kindSchema(r huma.Registry, info api.Info) *huma.Schema {
 	ref := r.Schema(reflect.TypeOf(info.New()), true, "")
 	full := r.SchemaFromRef(ref.Ref)
 	full.Description = info.Doc
+	if effect := info.Effect(); effect != "" {
+		full.Description += " " + strings.ToUpper(effect[:1]) + effect[1:] + "."
+	}
+	spec, _ := reflect.TypeOf(info.New()).Elem().FieldByName("Spec")
+	describeStoredOnly(r.SchemaFromRef(r.Schema(spec.Type, true, "").Ref), info)
 	full.Required = []string{"meta"}
 	full.Properties["kind"] = &huma.Schema{Type: huma.TypeString, Enum: []any{string(info.Kind)}, Description: "Kind of the object; may be left out where the path says it."}
 	return ref
+}
+
+// describeStoredOnly says of fields without effect that they have none.
+func describeStoredOnly(spec *huma.Schema, info api.Info) {
+	const words = " Stored only: nothing follows from it yet."
+	for _, name := range api.StoredOnlyFields(info) {
+		if field := spec.Properties[name]; field != nil && !strings.HasSuffix(field.Description, words) {
+			field.Description += words
+		}
+	}
 }
 
 var pathParameter = regexp.MustCompile(`\{([a-z]+)\}`)

@@ -108,7 +108,7 @@ func (p *plan) create(o api.Object) (id, error) {
 		m.Name = m.UUID
 	}
 	fail := failing("create", h.Kind, firstOf(m.Name, m.UUID))
-	if (h.Kind == api.KindOrchestrator || h.Kind == api.KindHost) && !administrator(p.by) {
+	if administered(h.Kind) && !administrator(p.by) {
 		return "", fail.forbidden("meta.kind", "only Weft's administrators make a %s", h.Kind)
 	}
 	m.Owner, m.Generation, m.Revision = p.by.Orchestrator, 1, 0
@@ -265,6 +265,10 @@ func (p *plan) settle(r, old *record, edited bool, fail failure) error {
 		if err := p.inScope(r, fail); err != nil {
 			return err
 		}
+	}
+	// Once more, now that two names of one object are seen to be the same.
+	if problems := o.Validate(); len(problems) > 0 {
+		return fail.problems(problems)
 	}
 	if old != nil {
 		problems := append(api.ValidateHeaderUpdate(old.object.Head(), h), o.ValidateUpdate(old.object)...)

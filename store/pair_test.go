@@ -108,6 +108,60 @@ func TestEditAgainstItsEnd(t *testing.T) {
 		{green, api.OpCreate, &api.Project{Header: head(api.KindProject, "in-green", named("green"))}}})
 }
 
+// The same, for kinds that relate other objects to each other.
+func TestPairsOfRelationsThatExcludeEachOther(t *testing.T) {
+	w := newWorld(t)
+	w.plant()
+	const P = inProject
+	make := func(o api.Object) write { return write{admin, api.OpCreate, o} }
+	change := func(o api.Object) write { return write{admin, api.OpUpdate, o} }
+	toPort := func(name, ip, port string) api.Object {
+		a := address(name, named(P+"n"), ip)
+		if port != "" {
+			a.Spec.Port = named(P + port)
+		}
+		return a
+	}
+	w.create(admin, w.mine(api.KindFloatingIP, "f", "pool: '"+P+"pool', address: '"+P+"n:free2'"))
+	fip := w.mine(api.KindFloatingIP, "x", "pool: '"+P+"pool', address: '"+P+"n:free'")
+	association := w.mine(api.KindFloatingIPAssociation, "x", "floatingIP: '"+P+"f', port: '"+P+"p', address: '"+P+"n:held'")
+	forwarding := func(name, ports string) api.Object {
+		return object(t, api.KindPortForwarding, name, P+"f", "protocol: tcp, external: "+ports+", internal: {from: 22}, port: '"+P+"p'")
+	}
+	sub := func(name, vlan, port string) api.Object {
+		return object(t, api.KindSubPort, name, P+"t", "vlan: "+vlan+", port: '"+P+port+"'")
+	}
+	tag := func(name, tag string) api.Object {
+		return w.mine(api.KindTagBinding, name, "tag: '"+P+tag+"', targetKind: port, target: '"+P+"p'")
+	}
+	under := func(name, subnet string) api.Object {
+		return w.mine(api.KindRouterInterface, name, "router: '"+P+"r', subnet: '"+P+subnet+"'")
+	}
+	for _, c := range []struct {
+		name string
+		a, b write
+	}{
+		{"subnets of a router that overlap", make(under("x", "n:s")), make(under("y", "m:over"))},
+		{"two uses of an address", make(fip), make(w.mine(api.KindLoadBalancer, "y", "addresses: ['"+P+"n:free']"))},
+		{"a use of an address and a port for it", make(fip), change(toPort("free", "10.0.0.5", "q"))},
+		{"an association and its address going to another port", make(association), change(toPort("held", "10.0.0.7", "q"))},
+		{"an association and a port-forwarding", make(association), make(forwarding("y", "{from: 20}"))},
+		{"two associations of one floating-ip", make(association), make(w.mine(api.KindFloatingIPAssociation, "y", "floatingIP: '"+P+"f', port: '"+P+"q'"))},
+		{"port-forwardings that overlap", make(forwarding("x", "{from: 20, to: 30}")), make(forwarding("y", "{from: 30, to: 31}"))},
+		{"two tags of a type of which there is one", make(tag("x", "web")), make(tag("y", "db"))},
+		{"one port in two places of trunks", make(sub("x", "7", "q")), make(w.mine(api.KindTrunk, "y", "port: '"+P+"q'"))},
+		{"one VLAN twice", make(sub("x", "7", "q")), make(sub("y", "7", "z"))},
+		{"two quotas of a kind", make(w.mine(api.KindQuota, "x", "of: port")), make(w.mine(api.KindQuota, "y", "of: port"))},
+	} {
+		for order, pair := range [][2]write{{c.a, c.b}, {c.b, c.a}} {
+			w.exclude(c.name, order, pair)
+		}
+	}
+	// Whoever begins to use a group after it changed uses it as it is then.
+	w.exclude("a port and the statefulness of its group", 0, [2]write{
+		make(w.mine(api.KindPort, "x", "network: '"+P+"n', securityGroups: ['"+P+"g']")), change(w.mine(api.KindSecurityGroup, "g", "stateless: true"))})
+}
+
 // exclude commits the first of two writes; the second must not commit then.
 // Afterwards the first is undone.
 func (w *world) exclude(name string, order int, pair [2]write) {

@@ -42,7 +42,7 @@ func (p *plan) mayWrite(op string, old *record, revision int64, fail failure) (e
 			return false, outside
 		}
 	}
-	if (old.id.kind() == api.KindOrchestrator || old.id.kind() == api.KindHost) && !administrator(p.by) {
+	if administered(old.id.kind()) && !administrator(p.by) {
 		return false, fail.forbidden("meta.kind", "only Weft's administrators change %ss", old.id.kind())
 	}
 	if revision != 0 && revision != old.modRevision {

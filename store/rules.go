@@ -75,13 +75,21 @@ func (p *plan) rules(r, old *record, fail failure) error {
 		}
 		return p.subnet(o, fail)
 	case *api.Address:
+		if err := p.keepsPort(o, old, fail); err != nil {
+			return err
+		}
 		return p.address(o, fail)
 	case *api.Share:
 		if old != nil {
 			return p.shareKeepsVerbs(old.object.(*api.Share), o, fail)
 		}
 	}
-	return nil
+	return p.relations(r, old, fail)
+}
+
+// administered are the kinds that only Weft's administrators write.
+func administered(kind api.Kind) bool {
+	return kind == api.KindOrchestrator || kind == api.KindHost || kind == api.KindSwitch
 }
 
 func (p *plan) network(o *api.Network, fail failure) error {

@@ -24,6 +24,7 @@ const (
 	indexTarget = "target" // object: everything it refers to, with the referrer's kind; prefix query by target
 	indexClaim  = "claim"  // object: everything it holds exclusively
 	indexAbove  = "above"  // object: kind and name of what must be seen because of it
+	indexEntry  = "entry"  // object: what a foreign document is found by
 )
 
 // keyIndex is an index over strings that a function takes from a row.
@@ -93,6 +94,7 @@ func schema() *memdb.DBSchema {
 				}
 				return keys
 			}}},
+			indexEntry: {Name: indexEntry, AllowMissing: true, Indexer: keyIndex[*record]{documentEntries}},
 		}},
 		tableToken: {Name: tableToken, Indexes: map[string]*memdb.IndexSchema{
 			indexID: {Name: indexID, Unique: true, Indexer: oneKeyIndex[*token]{keyIndex[*token]{
@@ -168,6 +170,38 @@ func (s *Snapshot) Referrers(kind api.Kind, target api.Kind, uuid string) []api.
 		return true
 	})
 	return objects
+}
+
+// Foreign returns the object that has an identity in its owner, or nil.
+func (s *Snapshot) Foreign(owner, kind, foreignID string) api.Object {
+	return objectOf(s.holder(foreignKey(owner, &api.Foreign{Kind: kind, ID: foreignID})))
+}
+
+// Documents returns the foreign documents of an owner whose index has an entry,
+// in no order.
+func (s *Snapshot) Documents(owner, key, value string) []*api.ForeignDocument {
+	var found []*api.ForeignDocument
+	s.each(indexEntry, documentEntry(owner, key, value), func(r *record) bool {
+		found = append(found, r.object.(*api.ForeignDocument))
+		return true
+	})
+	return found
+}
+
+// documentEntry is one entry of a document's index. The parts have no control
+// characters.
+func documentEntry(owner, key, value string) string { return owner + "\x01" + key + "\x01" + value }
+
+func documentEntries(r *record) []string {
+	d, ok := r.object.(*api.ForeignDocument)
+	if !ok {
+		return nil
+	}
+	var entries []string
+	for key, value := range d.Spec.Index {
+		entries = append(entries, documentEntry(d.Meta.Owner, key, value))
+	}
+	return entries
 }
 
 func objectOf(r *record) api.Object {

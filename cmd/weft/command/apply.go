@@ -161,6 +161,7 @@ func (s *session) perform(ctx context.Context, c *client.Client, steps []step, d
 			}
 		}
 		after := objectsAfter(batch, made.Objects)
+		s.sayStoredOnly(operations)
 		if err := done(batch, after); err != nil {
 			return nil, err
 		}

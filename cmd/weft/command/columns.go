@@ -138,7 +138,7 @@ func tableColumns(kind api.Kind, wide, all bool) []column {
 			return projectName(o.Head().Meta.FQName)
 		}})
 	}
-	for _, c := range append(slices.Clone(columnsOf[kind]), identity...) {
+	for _, c := range append(kindColumns(kind), identity...) {
 		if wide || !c.wide {
 			columns = append(columns, c)
 		}

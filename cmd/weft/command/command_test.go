@@ -169,7 +169,7 @@ func TestCompletion(t *testing.T) {
 	must(t, config, "", "create", "network", "db")
 	must(t, config, "", "create", "network-policy", "np", "--rule", "pass any <> any")
 	for _, c := range []struct{ args, want string }{
-		{"get ", "domains orchestrators projects hosts ipams subnet-pools networks subnets ports addresses bindings network-policies network-policy-attachments shares"},
+		{"get ", strings.Join(plurals(), " ")},
 		{"get network ", "db web"},
 		{"delete networks web ", "db"},
 		{"routes ", "db web"},
@@ -216,6 +216,14 @@ func TestUnknownToken(t *testing.T) {
 	if want := "error: GET /v1/whoami: the token is not known\n  check token or certificate in " + wrong + "\n"; code != 1 || errOut != want {
 		t.Errorf("exit %d, want %q, got %q", code, want, errOut)
 	}
+}
+
+func plurals() []string {
+	var all []string
+	for _, info := range api.Kinds() {
+		all = append(all, info.Plural)
+	}
+	return all
 }
 
 // TestReferenceIsCurrent: doc/cli.md is what the program says of itself.

@@ -27,24 +27,37 @@ subnets, a port with its addresses and its binding. All of it is made in one
 transaction, or none of it.
 
 Printed is what was made, with everything that was allocated (VNI, addresses,
-MAC). For whole files of objects see "weft apply".`
+MAC).
+
+Kinds that have no command of their own are made by their fields:
+  weft create tag tier-web --set type=tier --set value=web
+What fields a kind has is in doc/reference. With -f objects are made as files
+say; one that is there already is a refusal, see "weft apply" for the other.`
 
 func newCreate(s *session) *cobra.Command {
+	var files []string
+	var dryRun bool
 	c := &cobra.Command{
-		Use:     "create KIND NAME",
+		Use:     "create KIND NAME | -f FILE...",
 		Short:   "Make an object and what belongs to it",
 		Long:    createLong,
 		GroupID: groupChange,
 		Args:    noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
-			return usagef("weft create wants a kind: weft create network NAME")
+			if len(files) == 0 {
+				return usagef("weft create wants a kind: weft create network NAME")
+			}
+			return s.createFiles(c.Context(), files, dryRun)
 		},
 	}
+	filesFlag(c, &files)
+	c.Flags().BoolVar(&dryRun, "dry-run", false, "check and show, but change nothing")
 	c.AddCommand(
 		newCreateDomain(s), newCreateProject(s), newCreateOrchestrator(s), newCreateHost(s),
 		newCreateIPAM(s), newCreateSubnetPool(s), newCreateNetwork(s), newCreateSubnet(s), newCreatePort(s), newCreateAddress(s), newCreateBinding(s),
 		newCreatePolicy(s), newCreateAttachment(s), newCreateShare(s),
 	)
+	s.addByFields(c)
 	return c
 }
 
@@ -112,6 +125,7 @@ func (s *session) create(ctx context.Context, o createOptions, n creation, name 
 	if err != nil {
 		return err
 	}
+	s.sayStoredOnly(operations)
 	if done, err := s.encode(o.output, list{made.Revision, made.Objects}); done {
 		return err
 	}

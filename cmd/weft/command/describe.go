@@ -88,7 +88,7 @@ func (s *session) describeObject(ctx context.Context, c *client.Client, o api.Ob
 		return err
 	}
 	fmt.Fprintln(s.Out, s.printer.Title(string(h.Kind)+" "+h.Meta.FQName))
-	s.fields(metaFields(&h.Meta, s.Now()))
+	s.fields(append(metaFields(&h.Meta, s.Now()), effectFields(o)...))
 	if p, ok := o.(*api.NetworkPolicy); ok {
 		raw["spec"] = rulesBySequence(p)
 	}
@@ -257,6 +257,22 @@ var describedBy = map[api.Kind][]api.Kind{
 	api.KindSubnet:        {api.KindAddress},
 	api.KindPort:          {api.KindAddress, api.KindBinding},
 	api.KindNetworkPolicy: {api.KindNetworkPolicyAttachment, api.KindShare},
+
+	api.KindVirtualMachine: {api.KindPort, api.KindVirtualMachine, api.KindTagBinding},
+	api.KindTag:            {api.KindTagBinding, api.KindFirewallRule},
+	api.KindSecurityGroup:  {api.KindSecurityGroupRule, api.KindPort},
+	api.KindFirewallRule:   {api.KindFirewallPolicy},
+	api.KindFirewallPolicy: {api.KindApplicationPolicySet},
+	api.KindRouter:         {api.KindRouterInterface},
+	api.KindFloatingIPPool: {api.KindFloatingIP},
+	api.KindFloatingIP:     {api.KindFloatingIPAssociation, api.KindPortForwarding},
+	api.KindLoadBalancer:   {api.KindListener, api.KindPool, api.KindFloatingIPAssociation},
+	api.KindListener:       {api.KindListenerRule},
+	api.KindPool:           {api.KindMember, api.KindHealthMonitor},
+	api.KindTrunk:          {api.KindSubPort},
+	api.KindSwitch:         {api.KindSwitchPort},
+	api.KindSwitchPort:     {api.KindSwitchPortAttachment},
+	api.KindRouteTarget:    {api.KindNetwork},
 }
 
 // around are the objects of a kind that belong to an object or refer to it, in

@@ -219,13 +219,13 @@ func (s *session) printObjects(v *view, kind api.Kind, wide, all bool, objects [
 
 // getCounts prints the kinds.
 func (s *session) getCounts(ctx context.Context, c *client.Client, o getOptions) error {
-	t := api.Table{Columns: []string{"KIND", "SHORT", "COUNT", "MEANING"}}
+	t := api.Table{Columns: []string{"KIND", "SHORT", "COUNT", "EFFECT", "MEANING"}}
 	for _, info := range api.Kinds() {
 		count, err := c.Count(ctx, info.Kind, client.ListOptions{})
 		if err != nil {
 			return err
 		}
-		t.Rows = append(t.Rows, []string{info.Plural, info.Short, fmt.Sprint(count), info.Doc})
+		t.Rows = append(t.Rows, []string{info.Plural, info.Short, fmt.Sprint(count), effectWord(info), info.Doc})
 	}
 	return s.printTable(o.output, t)
 }

@@ -49,11 +49,14 @@ func (s *session) merged(d document, current api.Object) (api.Object, bool, erro
 func patchOf(d document) map[string]any {
 	patch := map[string]any{}
 	if spec, ok := d.raw["spec"].(map[string]any); ok {
-		spec = maps.Clone(spec)
+		spec = deepCopy(spec)
 		for _, r := range d.object.Refs() {
-			field, ok := strings.CutPrefix(r.Field, "spec.")
-			if _, given := spec[field].(map[string]any); ok && given {
-				spec[field] = refValue(*r.Ref)
+			within, path := spec, strings.Split(strings.TrimPrefix(r.Field, "spec."), ".")
+			for ; within != nil && len(path) > 1; path = path[1:] {
+				within, _ = within[path[0]].(map[string]any) // none for a list, which is replaced as a whole
+			}
+			if _, given := within[path[0]].(map[string]any); given {
+				within[path[0]] = refValue(*r.Ref)
 			}
 		}
 		patch["spec"] = spec
@@ -70,6 +73,17 @@ func patchOf(d document) map[string]any {
 	return patch
 }
 
+// deepCopy copies the maps of a decoded object.
+func deepCopy(from map[string]any) map[string]any {
+	to := maps.Clone(from)
+	for key, value := range to {
+		if inner, ok := value.(map[string]any); ok {
+			to[key] = deepCopy(inner)
+		}
+	}
+	return to
+}
+
 // refValue is a reference as one text, null when it is unset.
 func refValue(r api.Ref) any {
 	switch {
@@ -84,9 +98,9 @@ func refValue(r api.Ref) any {
 // resolveLike gives references that point at the same object as one of the
 // current object's the same form: the server keeps UUID and name.
 func resolveLike(o, current api.Object) {
-	known := map[string]api.Ref{}
+	known := map[string]api.Ref{} // by kind too: a network and a security-group may have one name
 	for _, r := range current.Refs() {
-		known[r.Ref.UUID], known[r.Ref.Name] = *r.Ref, *r.Ref
+		known[string(r.Kind)+"/"+r.Ref.UUID], known[string(r.Kind)+"/"+r.Ref.Name] = *r.Ref, *r.Ref
 	}
 	for _, r := range o.Refs() {
 		if r.Ref.IsZero() {
@@ -96,7 +110,7 @@ func resolveLike(o, current api.Object) {
 		if key == "" {
 			key = r.Ref.Name
 		}
-		if full, ok := known[key]; ok {
+		if full, ok := known[string(r.Kind)+"/"+key]; ok {
 			*r.Ref = full
 		}
 	}

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package api
+
+import (
+	"net/netip"
+	"strconv"
+)
+
+// PortFeatures is what a port may have beside its place in a network.
+type PortFeatures struct {
+	AdminState      AdminState    `json:"adminState,omitempty" enum:"up,down" default:"up" effect:"none" doc:"down: nothing passes the port."`
+	VirtualMachine  Ref           `json:"virtualMachine,omitzero" effect:"none" doc:"The workload that the port belongs to."`
+	PortSecurity    string        `json:"portSecurity,omitempty" enum:"on,off" effect:"none" doc:"off: any source address, and no security-groups; the network's when absent."`
+	SecurityGroups  []Ref         `json:"securityGroups,omitempty" effect:"none" doc:"What the port may receive and send; what one of them allows is allowed."`
+	AllowedPairs    []AllowedPair `json:"allowedAddressPairs,omitempty" effect:"none" doc:"Further source addresses that the workload may use."`
+	DNSName         string        `json:"dnsName,omitempty" effect:"none" doc:"Name of the workload in the network's DNS."`
+	DNSDomain       string        `json:"dnsDomain,omitempty" effect:"none" doc:"Domain of the name; the network's when absent."`
+	DHCPOptions     []DHCPOption  `json:"dhcpOptions,omitempty" effect:"none" doc:"Further options that DHCP gives the workload."`
+	NamedPorts      []NamedPort   `json:"namedPorts,omitempty" effect:"none" doc:"Transport ports of the workload by name, for rules that say portName."`
+	QoSPolicy       Ref           `json:"qosPolicy,omitzero" effect:"none" doc:"Limits of the port; the network's when absent."`
+	RouteTables     []Ref         `json:"routeTables,omitempty" effect:"none" doc:"Routes that lead to the port (interface routes)."`
+	HealthChecks    []Ref         `json:"healthChecks,omitempty" effect:"none" doc:"How the workload is tried."`
+	MACLearning     *MACLearning  `json:"macLearning,omitempty" effect:"none" doc:"Ethernet addresses behind the port are learned; not when absent."`
+	ConnectionLimit int           `json:"connectionLimit,omitempty" minimum:"1" effect:"none" doc:"Most connections at a time; no limit of its own when absent."`
+	FatFlows        []FatFlow     `json:"fatFlows,omitempty" effect:"none" doc:"Conversations that count as one connection."`
+}
+
+// AllowedPair is a source address that a workload may use beside its own.
+type AllowedPair struct {
+	Range netip.Prefix `json:"range" hostBits:"true" doc:"Addresses; host bits are kept as written and not matched."`
+	MAC   MAC          `json:"mac,omitempty" doc:"Ethernet address that goes with them; the port's when absent."`
+	Mode  string       `json:"mode,omitempty" enum:"active-standby,active-active" default:"active-standby" doc:"When several ports have the pair: the newest speaker gets all, or they share."`
+}
+
+// DHCPOption is one option of DHCP.
+type DHCPOption struct {
+	Option string `json:"option" doc:"Name or number of the option."`
+	Value  string `json:"value,omitempty" maxLength:"1024" doc:"Its value."`
+	Family Family `json:"family,omitempty" enum:"IPv4,IPv6" default:"IPv4" doc:"DHCPv4 or DHCPv6."`
+}
+
+// NamedPort gives a transport port a name.
+type NamedPort struct {
+	Name     string   `json:"name" doc:"The name, unique with the protocol."`
+	Protocol Protocol `json:"protocol" doc:"A protocol that has ports."`
+	Port     int      `json:"port" minimum:"1" maximum:"65535" doc:"Transport port."`
+}
+
+// MACLearning is about workloads that are bridges.
+type MACLearning struct {
+	Limit int `json:"limit,omitempty" minimum:"1" maximum:"8192" default:"64" doc:"Most addresses behind the port."`
+}
+
+// FatFlow is conversations that count as one.
+type FatFlow struct {
+	Match  Match  `json:"match,omitzero" doc:"Which packets."`
+	Ignore string `json:"ignore,omitempty" enum:"source,destination" doc:"Address that makes no difference; both make one when absent."`
+	Bits   *int   `json:"prefixLength,omitempty" minimum:"0" maximum:"128" doc:"Addresses of one range of this length count as one."`
+}
+
+func (f *PortFeatures) refs() []FieldRef {
+	refs := []FieldRef{
+		{"spec.virtualMachine", KindVirtualMachine, &f.VirtualMachine, VerbAttach},
+		{"spec.qosPolicy", KindQoSPolicy, &f.QoSPolicy, VerbAttach},
+	}
+	refs = append(refs, refList("spec.securityGroups", KindSecurityGroup, f.SecurityGroups, VerbAttach)...)
+	refs = append(refs, refList("spec.routeTables", KindRouteTable, f.RouteTables, VerbAttach)...)
+	return append(refs, refList("spec.healthChecks", KindHealthCheck, f.HealthChecks, VerbSee)...)
+}
+
+func (f *PortFeatures) check(p *Problems) {
+	distinct(p, "spec.securityGroups", f.SecurityGroups)
+	distinct(p, "spec.routeTables", f.RouteTables)
+	distinct(p, "spec.healthChecks", f.HealthChecks)
+	if f.PortSecurity == "off" && len(f.SecurityGroups)+len(f.AllowedPairs) > 0 {
+		p.Addf("spec.portSecurity", "off excludes securityGroups and allowedAddressPairs")
+	}
+	pairs := map[AllowedPair]bool{}
+	for i, a := range f.AllowedPairs {
+		a.Mode, a.Range = "", a.Range.Masked()
+		if pairs[a] {
+			p.Addf(entry("spec.allowedAddressPairs", i), "is written twice")
+		}
+		pairs[a] = true
+	}
+	names := map[string]bool{}
+	for i, n := range f.NamedPorts {
+		at := entry("spec.namedPorts", i)
+		if n.Protocol != "" && !n.Protocol.HasPorts() {
+			p.Addf(at+".protocol", "%s has no ports", string(n.Protocol))
+		}
+		if key := n.Protocol.Key() + n.Name; names[key] {
+			p.Addf(at+".name", "%s is the name of another port of %s", n.Name, string(n.Protocol))
+		} else {
+			names[key] = true
+		}
+	}
+	for i := range f.FatFlows {
+		f.FatFlows[i].Match.check(p, entry("spec.fatFlows", i)+".match")
+	}
+}
+
+// NetworkFeatures is what a network may have beside its identity.
+type NetworkFeatures struct {
+	AdminState    AdminState `json:"adminState,omitempty" enum:"up,down" default:"up" effect:"none" doc:"down: nothing passes the network."`
+	External      bool       `json:"external,omitempty" effect:"none" doc:"Whether routers may have their gateway here."`
+	PortSecurity  string     `json:"portSecurity,omitempty" enum:"on,off" default:"on" effect:"none" doc:"What ports have that say nothing."`
+	DNSDomain     string     `json:"dnsDomain,omitempty" effect:"none" doc:"Domain of the names of ports."`
+	ImportTargets []Ref      `json:"importTargets,omitempty" effect:"none" doc:"route-targets whose routes the network takes."`
+	ExportTargets []Ref      `json:"exportTargets,omitempty" effect:"none" doc:"route-targets that the network's routes carry."`
+	RouteTables   []Ref      `json:"routeTables,omitempty" effect:"none" doc:"Static routes of the network."`
+	QoSPolicy     Ref        `json:"qosPolicy,omitzero" effect:"none" doc:"Limits of ports that name no policy."`
+	Segments      []Segment  `json:"segments,omitempty" effect:"none" doc:"Places of the physical network that carry this one without tunnel."`
+	Forwarding    string     `json:"forwarding,omitempty" enum:"l2-l3,l2,l3" default:"l2-l3" effect:"none" doc:"l2-l3: frames inside, packets beyond; l2: frames only; l3: packets only."`
+	ReverseCheck  string     `json:"reversePathCheck,omitempty" enum:"on,off" default:"on" effect:"none" doc:"on: packets whose source is not routed to where they come from are dropped."`
+	Flooding      bool       `json:"flooding,omitempty" effect:"none" doc:"Whether broadcast and unknown unicast leave the host."`
+	Encapsulation []string   `json:"encapsulation,omitempty" enum:"vxlan,mplsudp,mplsgre,none" effect:"none" doc:"Ways to travel between hosts, the best first; vxlan when absent."`
+	ECMPFields    []string   `json:"ecmpFields,omitempty" enum:"source,destination,protocol,source-port,destination-port" effect:"none" doc:"What equal paths are chosen by; all five when absent."`
+}
+
+// Segment is a place in the physical network.
+type Segment struct {
+	ID              string `json:"id,omitempty" doc:"Identity of the segment in its orchestrator."`
+	Type            string `json:"type" enum:"vlan,flat" doc:"vlan: tagged; flat: untagged."`
+	PhysicalNetwork string `json:"physicalNetwork" doc:"Name of the physical network, as hosts know their uplinks by."`
+	VLAN            int    `json:"vlan,omitempty" minimum:"1" maximum:"4094" doc:"For vlan: the tag. Unique in the physical network."`
+}
+
+func (f *NetworkFeatures) refs() []FieldRef {
+	refs := []FieldRef{{"spec.qosPolicy", KindQoSPolicy, &f.QoSPolicy, VerbAttach}}
+	refs = append(refs, refList("spec.importTargets", KindRouteTarget, f.ImportTargets, VerbRoute)...)
+	refs = append(refs, refList("spec.exportTargets", KindRouteTarget, f.ExportTargets, VerbRoute)...)
+	return append(refs, refList("spec.routeTables", KindRouteTable, f.RouteTables, VerbAttach)...)
+}
+
+// claims holds the places in the physical network.
+func (f *NetworkFeatures) claims() []Claim {
+	var claims []Claim
+	for i, s := range f.Segments {
+		place := "untagged"
+		if s.VLAN != 0 {
+			place = strconv.Itoa(s.VLAN)
+		}
+		claims = append(claims, Claim{"segment/" + s.PhysicalNetwork + "/" + place, entry("spec.segments", i), "VLAN " + place + " of physical network " + s.PhysicalNetwork})
+	}
+	return claims
+}
+
+func (f *NetworkFeatures) check(p *Problems) {
+	*p = append(*p, checkFields(*f)...)
+	distinct(p, "spec.importTargets", f.ImportTargets)
+	distinct(p, "spec.exportTargets", f.ExportTargets)
+	distinct(p, "spec.routeTables", f.RouteTables)
+	for i, s := range f.Segments {
+		if (s.Type == "vlan") != (s.VLAN != 0) {
+			p.Addf(entry("spec.segments", i)+".vlan", "is for type vlan, and required there")
+		}
+	}
+}

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package api
+
+import "strings"
+
+// ListenerRule sends some requests of a listener elsewhere.
+type ListenerRule struct {
+	Header
+	Spec   ListenerRuleSpec `json:"spec"`
+	Status Reported         `json:"status,omitzero"`
+}
+
+// ListenerRuleSpec says which requests, and where to.
+type ListenerRuleSpec struct {
+	Position     int            `json:"position,omitempty" minimum:"0" maximum:"65535" doc:"Order among the listener's rules, lowest first; of equals the older first."`
+	Requests     []RequestMatch `json:"requests,omitempty" doc:"Conditions that must all hold; every request when absent."`
+	Action       string         `json:"action" enum:"pool,redirect,reject" doc:"pool: to another pool; redirect: tell the client to go elsewhere; reject: refuse."`
+	Pool         Ref            `json:"pool,omitzero" doc:"For pool: a pool of the same load-balancer."`
+	URL          string         `json:"url,omitempty" maxLength:"2048" doc:"For redirect: where to."`
+	Prefix       string         `json:"prefix,omitempty" maxLength:"2048" doc:"For redirect, in place of url: what stands before the request's path."`
+	RedirectCode int            `json:"redirectCode,omitempty" minimum:"301" maximum:"308" default:"302" doc:"For redirect: HTTP status."`
+	AdminState   AdminState     `json:"adminState,omitempty" enum:"up,down" default:"up" doc:"down: the rule is passed over."`
+}
+
+// RequestMatch is one condition on a request. Its id is the identity an
+// orchestrator gave it.
+type RequestMatch struct {
+	ID      string `json:"id,omitempty" doc:"Identity of the condition in its orchestrator."`
+	What    string `json:"what" enum:"host,path,file-type,header,cookie,client-certificate,client-verify,client-name" doc:"Part of the request."`
+	Key     string `json:"key,omitempty" doc:"Name of the header, cookie or part of the client's name."`
+	Compare string `json:"compare" enum:"equals,starts-with,ends-with,contains,regex,path-prefix" doc:"How it is compared; path-prefix compares whole elements."`
+	Value   string `json:"value" maxLength:"2048" doc:"What it is compared with."`
+	Invert  bool   `json:"invert,omitempty" doc:"Whether the condition must not hold."`
+}
+
+func (l *ListenerRule) Refs() []FieldRef {
+	return []FieldRef{{"spec.pool", KindPool, &l.Spec.Pool, VerbAttach}}
+}
+
+func (l *ListenerRule) Validate() Problems {
+	p := checkFields(l.Spec)
+	if (l.Spec.Action == "pool") != !l.Spec.Pool.IsZero() {
+		p.Addf("spec.pool", "is for action pool, and required there")
+	}
+	if redirect := l.Spec.URL != "" || l.Spec.Prefix != ""; (l.Spec.Action == "redirect") != redirect {
+		p.Addf("spec.url", "url or prefix is for action redirect, and required there")
+	}
+	atMostOne(&p, "spec.url", "url and prefix", l.Spec.URL != "", l.Spec.Prefix != "")
+	for i, r := range l.Spec.Requests {
+		if keyed := r.What == "header" || r.What == "cookie" || r.What == "client-name"; keyed != (r.Key != "") {
+			p.Addf(entry("spec.requests", i)+".key", "is for header, cookie and client-name, and required there")
+		}
+	}
+	return p
+}
+
+func (l *ListenerRule) StatusBody() any { return &l.Status }
+
+// The kind of checks that are not of a pool.
+const KindHealthCheck Kind = "health-check"
+
+var healthCheckKinds = []Info{
+	{KindHealthCheck, "health-checks", "hc", KindProject, "How the workloads of ports, or a BGP peer, are tried.", func() Object { return &HealthCheck{} }},
+}
+
+// Probe is how something is tried.
+type Probe struct {
+	Type     string    `json:"type" enum:"ping,tcp,udp,sctp,tls,http,https,bfd" doc:"What is tried."`
+	Interval int       `json:"intervalMilliseconds,omitempty" minimum:"50" maximum:"3600000" default:"5000" doc:"Between two tries, ms."`
+	Timeout  int       `json:"timeoutMilliseconds,omitempty" minimum:"10" maximum:"3600000" default:"2000" doc:"Until a try has failed, ms."`
+	Rise     int       `json:"rise,omitempty" minimum:"1" maximum:"100" default:"2" doc:"Good tries until it is up."`
+	Fall     int       `json:"fall,omitempty" minimum:"1" maximum:"100" default:"3" doc:"Failed tries until it is down."`
+	Port     int       `json:"port,omitempty" minimum:"1" maximum:"65535" doc:"Transport port; a member's own when absent."`
+	HTTP     *HTTPTest `json:"http,omitempty" doc:"For http and https."`
+}
+
+// HTTPTest is a request and the answer that is good.
+type HTTPTest struct {
+	Method  string `json:"method,omitempty" enum:"GET,HEAD,POST,PUT,DELETE,OPTIONS,PATCH,CONNECT,TRACE" default:"GET" doc:"Method of the request."`
+	Path    string `json:"path,omitempty" maxLength:"2048" default:"/" doc:"Path of the request."`
+	Host    string `json:"host,omitempty" doc:"Host header of the request."`
+	Version string `json:"version,omitempty" enum:"1.0,1.1" default:"1.0" doc:"Version of HTTP."`
+	Codes   string `json:"codes,omitempty" default:"200" doc:"Good statuses: 200, 200,202 or 200-204."`
+}
+
+func (o *Probe) check(p *Problems) {
+	http := o.Type == "http" || o.Type == "https"
+	switch {
+	case o.HTTP != nil && !http:
+		p.Addf("spec.probe.http", "is for http and https")
+	case o.HTTP != nil && o.HTTP.Path != "" && !strings.HasPrefix(o.HTTP.Path, "/"):
+		p.Addf("spec.probe.http.path", "%q does not begin with /", o.HTTP.Path)
+	}
+	if o.Interval != 0 && o.Timeout > o.Interval {
+		p.Addf("spec.probe.timeoutMilliseconds", "%d is longer than the interval %d", o.Timeout, o.Interval)
+	}
+}
+
+// HealthMonitor tries the members of a pool; a pool has one at most.
+type HealthMonitor struct {
+	Header
+	Spec   HealthMonitorSpec `json:"spec"`
+	Status Reported          `json:"status,omitzero"`
+}
+
+// HealthMonitorSpec is a probe.
+type HealthMonitorSpec struct {
+	Probe      Probe      `json:"probe" doc:"How members are tried; the type is fixed."`
+	AdminState AdminState `json:"adminState,omitempty" enum:"up,down" default:"up" doc:"down: members count as good."`
+}
+
+// Claims holds being the pool's monitor.
+func (h *HealthMonitor) Claims() []Claim {
+	return []Claim{{"health-monitor/" + h.Meta.Parent.UUID, "meta.parent", "the health-monitor of " + h.Meta.Parent.String()}}
+}
+
+func (h *HealthMonitor) Validate() Problems {
+	p := checkFields(h.Spec)
+	h.Spec.Probe.check(&p)
+	return p
+}
+
+func (h *HealthMonitor) ValidateUpdate(old Object) Problems {
+	var p Problems
+	immutable(&p, "spec.probe.type", old.(*HealthMonitor).Spec.Probe.Type, h.Spec.Probe.Type)
+	return p
+}
+
+func (h *HealthMonitor) StatusBody() any { return &h.Status }
+
+// HealthCheck tries workloads of the ports that name it, from their own host.
+type HealthCheck struct {
+	Header
+	Spec   HealthCheckSpec `json:"spec"`
+	Status Reported        `json:"status,omitzero"`
+}
+
+// HealthCheckSpec is a probe and what follows when it fails.
+type HealthCheckSpec struct {
+	Probe   Probe  `json:"probe" doc:"How the workload is tried."`
+	Scope   string `json:"scope,omitempty" enum:"local,end-to-end,segment" default:"local" doc:"local: from the workload's host; end-to-end: through it, to target; segment: between the two ports of a service."`
+	Target  string `json:"target,omitempty" doc:"For end-to-end: address or URL that is tried through the workload."`
+	OnFault string `json:"onFault,omitempty" enum:"report,withdraw" default:"report" doc:"report: in the status only; withdraw: also take back the routes of the port."`
+}
+
+func (h *HealthCheck) Validate() Problems {
+	p := checkFields(h.Spec)
+	h.Spec.Probe.check(&p)
+	if (h.Spec.Scope == "end-to-end") != (h.Spec.Target != "") {
+		p.Addf("spec.target", "is for scope end-to-end, and required there")
+	}
+	return p
+}
+
+func (h *HealthCheck) StatusBody() any { return &h.Status }

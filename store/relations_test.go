@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package store
+
+import (
+	"testing"
+
+	"sigs.k8s.io/yaml"
+
+	"github.com/weft-network/weft/api"
+)
+
+const inProject = "default-domain:default-project:"
+
+// object reads an object whose spec is written in YAML.
+func object(t *testing.T, kind api.Kind, name, parent, spec string) api.Object {
+	t.Helper()
+	text := "kind: " + string(kind) + "\nmeta: {name: '" + name + "'"
+	if parent != "" {
+		text += ", parent: '" + parent + "'"
+	}
+	data, err := yaml.YAMLToJSON([]byte(text + "}\nspec: {" + spec + "}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := api.Decode(data, true)
+	if err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	return o
+}
+
+// mine makes an object in the default project; the spec may say P: for it.
+func (w *world) mine(kind api.Kind, name, spec string) api.Object {
+	return object(w.t, kind, name, inProject[:len(inProject)-1], spec)
+}
+
+// plant makes what the tests of relations are about.
+func (w *world) plant() {
+	w.t.Helper()
+	const n, m = inProject + "n", inProject + "m"
+	w.create(admin,
+		network("n", project), network("m", project),
+		subnet("s", "10.0.0.0/24", named(n)), subnet("over", "10.0.0.0/16", named(m)), subnet("beside", "10.7.0.0/16", named(n)),
+		port("p", project, named(n)), port("q", project, named(n)), port("z", project, named(n)),
+		address("free", named(n), "10.0.0.5"), address("free2", named(n), "10.0.0.6"), address("other", named(m), "10.0.0.5"),
+		w.mine(api.KindRouter, "r", ""), w.mine(api.KindSecurityGroup, "g", ""),
+		w.mine(api.KindTag, "web", "type: tier, value: web"), w.mine(api.KindTag, "db", "type: tier, value: db"), w.mine(api.KindTag, "red", "type: label, value: red"),
+		w.mine(api.KindFloatingIPPool, "pool", "network: '"+n+"', subnets: ['"+n+":s']"),
+		w.mine(api.KindLoadBalancer, "lb", ""), w.mine(api.KindLoadBalancer, "lb2", ""),
+		object(w.t, api.KindPool, "a", inProject+"lb", "protocol: TCP"),
+		w.mine(api.KindTrunk, "t", "port: '"+inProject+"p'"),
+	)
+	held := address("held", named(n), "10.0.0.7")
+	held.Spec.Port = named(inProject + "p")
+	w.create(admin, held)
+}
+
+func TestRelationsThatAreRefused(t *testing.T) {
+	w := newWorld(t)
+	w.plant()
+	const P = inProject
+	w.create(admin,
+		w.mine(api.KindRouterInterface, "i", "router: '"+P+"r', subnet: '"+P+"n:s'"),
+		w.mine(api.KindTagBinding, "web", "tag: '"+P+"web', targetKind: port, target: '"+P+"p'"),
+		w.mine(api.KindFloatingIP, "f", "pool: '"+P+"pool', address: '"+P+"n:free'"),
+		object(t, api.KindPortForwarding, "ssh", P+"f", "protocol: tcp, external: {from: 20, to: 30}, internal: {from: 22}, port: '"+P+"p', address: '"+P+"n:held'"),
+		object(t, api.KindSecurityGroupRule, "https", P+"g", "direction: ingress, family: IPv4, match: {protocol: tcp, ports: {from: 443}}, remoteRange: 10.0.0.9/8"),
+		object(t, api.KindListener, "l", P+"lb", "protocol: HTTP, port: 80"),
+		object(t, api.KindSubPort, "sub", P+"t", "vlan: 7, port: '"+P+"q'"),
+	)
+	moved := address("held", named(P+"n"), "10.0.0.7")
+	moved.Spec.Port = named(P + "q")
+	taken := address("free", named(P+"n"), "10.0.0.5")
+	taken.Spec.Port = named(P + "q")
+	for _, c := range []struct {
+		code   api.Code
+		text   string
+		op     string
+		object api.Object
+	}{
+		{api.CodeConflict, "overlaps with 10.0.0.0/24 of subnet", api.OpCreate, w.mine(api.KindRouterInterface, "x", "router: '"+P+"r', subnet: '"+P+"m:over'")},
+		{api.CodeConflict, "is held by router-interface", api.OpCreate, w.mine(api.KindRouterInterface, "x", "router: '"+P+"r', subnet: '"+P+"n:s'")},
+		{api.CodeConflict, "is held by port", api.OpCreate, w.mine(api.KindRouterInterface, "x", "router: '"+P+"r', subnet: '"+P+"n:beside', address: '"+P+"n:held'")},
+		{api.CodeInvalid, "is of subnet", api.OpCreate, w.mine(api.KindRouterInterface, "x", "router: '"+P+"r', subnet: '"+P+"n:beside', address: '"+P+"n:free2'")},
+		{api.CodeInvalid, "is not of network", api.OpCreate, w.mine(api.KindRouter, "x", "gateway: {network: '"+P+"m', addresses: ['"+P+"n:free2']}")},
+		{api.CodeConflict, "the use of address", api.OpCreate, w.mine(api.KindLoadBalancer, "x", "addresses: ['"+P+"n:free']")},
+		{api.CodeConflict, "is held by port", api.OpCreate, w.mine(api.KindLoadBalancer, "x", "addresses: ['"+P+"n:held']")},
+		{api.CodeInvalid, "several networks", api.OpCreate, w.mine(api.KindLoadBalancer, "x", "addresses: ['"+P+"n:free2', '"+P+"m:other']")},
+		{api.CodeConflict, "the tier tag of", api.OpCreate, w.mine(api.KindTagBinding, "x", "tag: '"+P+"db', targetKind: port, target: '"+P+"p'")},
+		{api.CodeConflict, "tag tier=web", api.OpCreate, w.mine(api.KindTag, "x", "type: tier, value: web")},
+		{api.CodeInvalid, "not one that pool", api.OpCreate, w.mine(api.KindFloatingIP, "x", "pool: '"+P+"pool', address: '"+P+"m:other'")},
+		{api.CodeInvalid, "is not of network", api.OpCreate, w.mine(api.KindFloatingIPPool, "x", "network: '"+P+"m', subnets: ['"+P+"n:s']")},
+		{api.CodeConflict, "used by transport port", api.OpCreate, w.mine(api.KindFloatingIPAssociation, "x", "floatingIP: '"+P+"f', port: '"+P+"p'")},
+		{api.CodeConflict, "overlap with 20-30", api.OpCreate, object(t, api.KindPortForwarding, "x", P+"f", "protocol: '6', external: {from: 30}, internal: {from: 22}, port: '"+P+"p'")},
+		{api.CodeInvalid, "is not an address of port", api.OpCreate, object(t, api.KindPortForwarding, "x", P+"f", "protocol: tcp, external: {from: 40}, internal: {from: 22}, port: '"+P+"q', address: '"+P+"n:held'")},
+		{api.CodeConflict, "cannot change while port-forwarding", api.OpUpdate, moved},
+		{api.CodeConflict, "cannot change while floating-ip", api.OpUpdate, taken},
+		{api.CodeConflict, "a rule that says the same", api.OpCreate, object(t, api.KindSecurityGroupRule, "x", P+"g", "direction: ingress, family: IPv4, match: {protocol: '6', ports: {from: 443, to: 443}}, remoteRange: 10.1.2.3/8")},
+		{api.CodeConflict, "TCP port 80", api.OpCreate, object(t, api.KindListener, "x", P+"lb", "protocol: TCP, port: 80")},
+		{api.CodeInvalid, "is of load-balancer", api.OpCreate, object(t, api.KindListener, "x", P+"lb2", "protocol: TCP, port: 80, pool: '"+P+"lb:a'")},
+		{api.CodeConflict, "in a trunk", api.OpCreate, object(t, api.KindSubPort, "x", P+"t", "vlan: 8, port: '"+P+"p'")},
+		{api.CodeConflict, "VLAN 7", api.OpCreate, object(t, api.KindSubPort, "x", P+"t", "vlan: 7, port: '"+P+"z'")},
+		{api.CodeInvalid, "is named twice", api.OpCreate, w.mine(api.KindPort, "x", "network: '"+P+"n', securityGroups: ['"+P+"g', '"+w.Latest().Lookup(api.KindSecurityGroup, named(P+"g")).Head().Meta.UUID+"']")},
+	} {
+		w.refused(c.code, c.text, admin, c.op, c.object)
+	}
+	w.create(admin, w.mine(api.KindTagBinding, "red", "tag: '"+P+"red', targetKind: port, target: '"+P+"p'"))
+	w.create(admin, w.mine(api.KindRouterInterface, "beside", "router: '"+P+"r', subnet: '"+P+"n:beside'"))
+	if b := w.Latest().Lookup(api.KindTagBinding, named(P+"web")).(*api.TagBinding); b.Spec.TagType != api.TagTier {
+		t.Errorf("the type of the bound tag is %q", b.Spec.TagType)
+	}
+}
+
+// A floating-ip moves, and an address becomes free and is used, in one
+// transaction each.
+func TestRelationsMoveInOneTransaction(t *testing.T) {
+	w := newWorld(t)
+	w.plant()
+	const P = inProject
+	w.create(admin,
+		w.mine(api.KindFloatingIP, "f", "pool: '"+P+"pool', address: '"+P+"n:free'"),
+		w.mine(api.KindFloatingIPAssociation, "a", "floatingIP: '"+P+"f', port: '"+P+"p', address: '"+P+"n:held'"))
+	_, err := w.Commit(t.Context(), admin, []api.Operation{
+		{Op: api.OpDelete, Object: w.mine(api.KindFloatingIPAssociation, "a", "")},
+		{Op: api.OpUpdate, Object: address("held", named(P+"n"), "10.0.0.7")},
+		{Op: api.OpCreate, Object: w.mine(api.KindFloatingIPAssociation, "b", "floatingIP: '"+P+"f', port: '"+P+"q'")},
+		{Op: api.OpUpdate, Object: w.mine(api.KindLoadBalancer, "lb", "addresses: ['"+P+"n:held']")},
+	}, CommitOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	grouped := w.mine(api.KindPort, "g", "network: '"+P+"n', securityGroups: ['"+P+"g']")
+	w.create(admin, grouped)
+	w.refused(api.CodeConflict, "cannot change while port", admin, api.OpUpdate, w.mine(api.KindSecurityGroup, "g", "stateless: true"))
+	w.remove(admin, grouped)
+	w.update(admin, w.mine(api.KindSecurityGroup, "g", "stateless: true"))
+}
+
+// Relations between objects of two owners need a share with the verb.
+func TestRelationsAcrossOwnersNeedShares(t *testing.T) {
+	w := newWorld(t)
+	w.orchestrators()
+	net, sub := named("blue-own:p:n"), named("blue-own:p:n:s")
+	w.create(blue, network("n", projectOf(blue)), subnet("s", "10.0.0.0/24", net), port("p", projectOf(blue), net),
+		object(t, api.KindSecurityGroup, "g", "blue-own:p", ""), object(t, api.KindRouteTarget, "rt", "blue-own:p", "target: '64512:1'"),
+		object(t, api.KindTag, "web", "blue-own:p", "type: tier, value: web"), object(t, api.KindTrunk, "t", "blue-own:p", "port: 'blue-own:p:p'"))
+	w.create(green, network("n", projectOf(green)), port("p", projectOf(green), named("green-own:p:n")), object(t, api.KindRouter, "r", "green-own:p", ""))
+	for _, c := range []struct {
+		verb   api.Verb
+		kind   api.Kind
+		target string
+		object api.Object
+	}{
+		{api.VerbRoute, api.KindSubnet, sub.Name, object(t, api.KindRouterInterface, "x", "green-own:p", "router: 'green-own:p:r', subnet: '"+sub.Name+"'")},
+		{api.VerbRoute, api.KindRouteTarget, "blue-own:p:rt", object(t, api.KindNetwork, "x", "green-own:p", "importTargets: ['blue-own:p:rt']")},
+		{api.VerbAttach, api.KindSecurityGroup, "blue-own:p:g", object(t, api.KindPort, "x", "green-own:p", "network: 'green-own:p:n', securityGroups: ['blue-own:p:g']")},
+		{api.VerbSee, api.KindTag, "blue-own:p:web", object(t, api.KindFirewallRule, "x", "green-own:p", "action: pass, source: {tags: ['blue-own:p:web']}")},
+		{api.VerbAttach, api.KindTrunk, "blue-own:p:t", object(t, api.KindSubPort, "x", "blue-own:p:t", "vlan: 5, port: 'green-own:p:p'")},
+		{api.VerbEdit, api.KindPort, "blue-own:p:p", object(t, api.KindMirror, "x", "green-own:p", "ports: ['blue-own:p:p'], to: {address: 192.0.2.9}")},
+		{api.VerbSee, api.KindNetwork, net.Name, documentAbout(t, net.Name)},
+	} {
+		w.refused(api.CodeInvalid, "not shared with these credentials", green, api.OpCreate, c.object)
+		if c.verb != api.VerbSee {
+			seen := share("seen", projectOf(blue), c.kind, named(c.target), api.GranteeAll, api.Ref{}, api.VerbSee)
+			w.create(blue, seen)
+			w.refused(api.CodeForbidden, "with verb "+string(c.verb), green, api.OpCreate, c.object)
+			w.remove(blue, seen)
+		}
+		s := share("s", projectOf(blue), c.kind, named(c.target), api.GranteeAll, api.Ref{}, c.verb)
+		w.create(blue, s)
+		w.create(green, c.object)
+		w.refused(api.CodeConflict, "still refer to it", blue, api.OpDelete, s)
+		w.remove(green, c.object)
+		w.remove(blue, s)
+	}
+	w.refused(api.CodeForbidden, "only Weft's administrators", blue, api.OpCreate, object(t, api.KindApplicationPolicySet, "x", "blue-own:p", "scope: global"))
+	w.refused(api.CodeForbidden, "only Weft's administrators", blue, api.OpCreate, object(t, api.KindSwitch, "x", "", "role: leaf"))
+}
+
+// A document is found by what its owner indexed it by, and kept as it is.
+func TestForeignDocumentsAreFound(t *testing.T) {
+	w := newWorld(t)
+	w.orchestrators()
+	share := share("s", projectOf(blue), api.KindNetwork, named("blue-own:p:n"), api.GranteeAll, api.Ref{}, api.VerbSee)
+	w.create(blue, network("n", projectOf(blue)), share)
+	d := w.create(green, documentAbout(t, "blue-own:p:n"))
+	s := w.Latest().(*Snapshot)
+	if got := s.Documents("green", "a", "b"); len(got) != 1 || string(got[0].Spec.Body) != `{"any":[1,2]}` {
+		t.Errorf("documents of green with a=b: %v", got)
+	}
+	if len(s.Documents("blue", "a", "b")) != 0 || len(s.Documents("green", "a", "c")) != 0 {
+		t.Error("a document of another owner or entry was found")
+	}
+	if o := s.Foreign("green", "thing", "7"); o == nil || o.Head().Meta.UUID != d.Head().Meta.UUID || s.Foreign("blue", "thing", "7") != nil {
+		t.Errorf("green's thing 7 is %v", o)
+	}
+	changed := documentAbout(t, "blue-own:p:n").(*api.ForeignDocument)
+	changed.Spec.Index = map[string]string{"a": "c"}
+	w.update(green, changed)
+	if s := w.Latest().(*Snapshot); len(s.Documents("green", "a", "b")) != 0 || len(s.Documents("green", "a", "c")) != 1 {
+		t.Error("the index did not follow")
+	}
+	w.refused(api.CodeNotFound, "not shared with these credentials", blue, api.OpUpdate, changed)
+}
+
+func documentAbout(t *testing.T, network string) api.Object {
+	d := object(t, api.KindForeignDocument, "x", "green-own:p", "targetKind: network, target: '"+network+"', index: {a: b}, body: {any: [1, 2]}")
+	d.Head().Meta.Foreign = &api.Foreign{Kind: "thing", ID: "7"}
+	return d
+}
