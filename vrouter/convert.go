@@ -4,6 +4,7 @@ package vrouter
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
 )
@@ -155,13 +156,67 @@ var nextHopCodec = codec[uint32, NextHop, uint32, layoutNextHopValue]{
 	},
 }
 
-var vniCodec = codec[uint32, uint32, uint32, uint32]{
-	key: same32, keyOf: identity[uint32], value: same32, valueOf: identity[uint32],
+var vniCodec = codec[uint32, VNI, uint32, layoutVniValue]{
+	key:   same32,
+	keyOf: identity[uint32],
+	value: func(v VNI) (layoutVniValue, error) {
+		raw := layoutVniValue{Vrf: v.VRF}
+		if v.CheckSources {
+			raw.Flags |= layoutVniFlagVNI_CHECK_SOURCES
+		}
+		return raw, nil
+	},
+	valueOf: func(raw layoutVniValue) VNI {
+		return VNI{VRF: raw.Vrf, CheckSources: raw.Flags&layoutVniFlagVNI_CHECK_SOURCES != 0}
+	},
 }
 
-var configCodec = codec[uint32, layoutConfigValue, uint32, layoutConfigValue]{
-	key:     same32,
-	keyOf:   identity[uint32],
-	value:   func(v layoutConfigValue) (layoutConfigValue, error) { return v, nil },
-	valueOf: identity[layoutConfigValue],
+var tunnelSourceCodec = codec[TunnelSource, struct{}, layoutTunnelSourceKey, uint8]{
+	key: func(s TunnelSource) (layoutTunnelSourceKey, error) {
+		address, family, err := addressToRaw(s.Address)
+		return layoutTunnelSourceKey{Vni: s.VNI, Family: family, Address: address}, err
+	},
+	keyOf: func(raw layoutTunnelSourceKey) TunnelSource {
+		return TunnelSource{VNI: raw.Vni, Address: addressOf(raw.Address, raw.Family)}
+	},
+	value:   func(struct{}) (uint8, error) { return 1, nil },
+	valueOf: func(uint8) struct{} { return struct{}{} },
+}
+
+var configCodec = codec[uint32, Config, uint32, layoutConfigValue]{
+	key:   same32,
+	keyOf: identity[uint32],
+	value: func(c Config) (layoutConfigValue, error) {
+		raw := layoutConfigValue{TunnelIfindex: uint32(c.TunnelDevice), Gateway: layoutMac{Byte: GatewayMAC}}
+		var err4, err6 error
+		raw.Local4, err4 = localToRaw(c.Local4, layoutFamilyFAMILY_4)
+		raw.Local6, err6 = localToRaw(c.Local6, layoutFamilyFAMILY_6)
+		return raw, errors.Join(err4, err6)
+	},
+	valueOf: func(raw layoutConfigValue) Config {
+		return Config{
+			TunnelDevice: int(raw.TunnelIfindex),
+			Local4:       localOf(raw.Local4, layoutFamilyFAMILY_4),
+			Local6:       localOf(raw.Local6, layoutFamilyFAMILY_6),
+		}
+	},
+}
+
+// localToRaw converts an address that may be absent, which is all zeros below.
+func localToRaw(a netip.Addr, family layoutFamily) (layoutAddress, error) {
+	if !a.IsValid() {
+		return layoutAddress{}, nil
+	}
+	raw, got, err := addressToRaw(a)
+	if err == nil && got != family {
+		err = fmt.Errorf("address %v is not of family IPv%d", a, family)
+	}
+	return raw, err
+}
+
+func localOf(raw layoutAddress, family layoutFamily) netip.Addr {
+	if raw == (layoutAddress{}) {
+		return netip.Addr{}
+	}
+	return addressOf(raw, family)
 }

@@ -43,10 +43,16 @@ func newGenerator(r *rand.Rand) *generator {
 	g := &generator{Rand: r, gateway: map[uint32][]netip.Addr{}}
 	g.o = &Oracle{
 		Ports: map[int]Port{}, PortAddresses: map[PortAddress]struct{}{}, Routes: map[RouteKey]Route{},
-		NextHops: map[uint32]NextHop{}, VNIs: map[uint32]uint32{},
+		NextHops: map[uint32]NextHop{}, VNIs: map[uint32]VNI{}, TunnelSources: map[TunnelSource]struct{}{},
 	}
 	if !g.chance(10) {
-		g.o.TunnelDevice = testTunnelDevice
+		g.o.Config.TunnelDevice = testTunnelDevice
+	}
+	if g.chance(70) {
+		g.o.Config.Local4 = netip.MustParseAddr("192.0.2.250")
+	}
+	if g.chance(70) {
+		g.o.Config.Local6 = netip.MustParseAddr("2001:db8:100::250")
 	}
 	for ifindex := 1; ifindex <= testPorts; ifindex++ {
 		g.o.Ports[ifindex] = Port{
@@ -55,13 +61,46 @@ func newGenerator(r *rand.Rand) *generator {
 		}
 	}
 	for vrf := uint32(1); vrf <= 3; vrf++ { // 3 has no port, only routes
-		g.o.VNIs[1000+vrf] = vrf
+		g.o.VNIs[1000+vrf] = VNI{VRF: vrf, CheckSources: g.chance(75)}
+		g.sources(1000 + vrf)
 		g.network(vrf)
 	}
 	for vrf := uint32(1); vrf <= 3; vrf++ {
 		g.leak(vrf, vrf%3+1)
 	}
 	return g
+}
+
+// testSources are underlay addresses of other hosts; the last may never send.
+var testSources = []netip.Addr{
+	netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8:100::1"), netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("192.0.2.3"),
+}
+
+// sources lets some hosts send into a VNI.
+func (g *generator) sources(vni uint32) {
+	for _, a := range testSources[:len(testSources)-1] {
+		if g.chance(80) {
+			g.o.TunnelSources[TunnelSource{vni, a}] = struct{}{}
+		}
+	}
+}
+
+// tunnelKey is what a frame comes with: most often of a VNI that is known
+// from a host that may send.
+func (g *generator) tunnelKey(ifindex int) *TunnelKey {
+	if g.chance(2) {
+		return nil
+	}
+	own := g.o.Ports[ifindex].VRF
+	key := &TunnelKey{VNI: 1000 + pick(g, uint32(1), 2, own, own, 3, 9), Remote: testSources[g.IntN(len(testSources))]}
+	if g.chance(60) {
+		key.Remote = testSources[0]
+	}
+	if g.chance(3) { // the bytes of an IPv4 source, as an IPv6 address
+		four := testSources[0].As4()
+		key.Remote = netip.AddrFrom16([16]byte{four[0], four[1], four[2], four[3]})
+	}
+	return key
 }
 
 func (g *generator) nextHop(n NextHop) uint32 {

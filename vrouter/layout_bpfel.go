@@ -21,6 +21,8 @@ type layoutAddress struct {
 type layoutConfigValue struct {
 	_             structs.HostLayout
 	TunnelIfindex uint32
+	Local4        layoutAddress
+	Local6        layoutAddress
 	Gateway       layoutMac
 	Pad           [2]uint8
 }
@@ -127,25 +129,26 @@ const (
 	layoutReasonREASON_ANSWER_FAILED              layoutReason = 22
 	layoutReasonREASON_NO_TUNNEL_KEY              layoutReason = 23
 	layoutReasonREASON_UNKNOWN_VNI                layoutReason = 24
-	layoutReasonREASON_NOT_CARRIED                layoutReason = 25
-	layoutReasonREASON_BROADCAST                  layoutReason = 26
-	layoutReasonREASON_MULTICAST                  layoutReason = 27
-	layoutReasonREASON_NO_ROUTE                   layoutReason = 28
-	layoutReasonREASON_WRONG_DESTINATION_MAC      layoutReason = 29
-	layoutReasonREASON_UNRESOLVED_NEXT_HOP        layoutReason = 30
-	layoutReasonREASON_DISCARD_ROUTE              layoutReason = 31
-	layoutReasonREASON_GATEWAY_FROM_TUNNEL        layoutReason = 32
-	layoutReasonREASON_TUNNEL_TO_TUNNEL           layoutReason = 33
-	layoutReasonREASON_LINK_LOCAL                 layoutReason = 34
-	layoutReasonREASON_TTL_EXPIRED                layoutReason = 35
-	layoutReasonREASON_REWRITE_FAILED             layoutReason = 36
-	layoutReasonREASON_PORT_GONE                  layoutReason = 37
-	layoutReasonREASON_TOO_BIG                    layoutReason = 38
-	layoutReasonREASON_REDIRECT_FAILED            layoutReason = 39
-	layoutReasonREASON_NO_TUNNEL_DEVICE           layoutReason = 40
-	layoutReasonREASON_TUNNEL_KEY_FAILED          layoutReason = 41
-	layoutReasonREASON_TUNNEL_REDIRECT_FAILED     layoutReason = 42
-	layoutReasonREASON_COUNT                      layoutReason = 43
+	layoutReasonREASON_UNKNOWN_TUNNEL_SOURCE      layoutReason = 25
+	layoutReasonREASON_NOT_CARRIED                layoutReason = 26
+	layoutReasonREASON_BROADCAST                  layoutReason = 27
+	layoutReasonREASON_MULTICAST                  layoutReason = 28
+	layoutReasonREASON_NO_ROUTE                   layoutReason = 29
+	layoutReasonREASON_WRONG_DESTINATION_MAC      layoutReason = 30
+	layoutReasonREASON_UNRESOLVED_NEXT_HOP        layoutReason = 31
+	layoutReasonREASON_DISCARD_ROUTE              layoutReason = 32
+	layoutReasonREASON_GATEWAY_FROM_TUNNEL        layoutReason = 33
+	layoutReasonREASON_TUNNEL_TO_TUNNEL           layoutReason = 34
+	layoutReasonREASON_LINK_LOCAL                 layoutReason = 35
+	layoutReasonREASON_TTL_EXPIRED                layoutReason = 36
+	layoutReasonREASON_REWRITE_FAILED             layoutReason = 37
+	layoutReasonREASON_PORT_GONE                  layoutReason = 38
+	layoutReasonREASON_TOO_BIG                    layoutReason = 39
+	layoutReasonREASON_REDIRECT_FAILED            layoutReason = 40
+	layoutReasonREASON_NO_TUNNEL_DEVICE           layoutReason = 41
+	layoutReasonREASON_TUNNEL_KEY_FAILED          layoutReason = 42
+	layoutReasonREASON_TUNNEL_REDIRECT_FAILED     layoutReason = 43
+	layoutReasonREASON_COUNT                      layoutReason = 44
 )
 
 type layoutReasonRow struct {
@@ -197,6 +200,13 @@ const (
 	layoutStageSTAGE_ENCAP     layoutStage = 8
 )
 
+type layoutTunnelSourceKey struct {
+	_       structs.HostLayout
+	Vni     uint32
+	Family  layoutFamily
+	Address layoutAddress
+}
+
 type layoutVerdict uint32
 
 const (
@@ -207,6 +217,18 @@ const (
 	layoutVerdictVERDICT_DELIVERED layoutVerdict = 4
 	layoutVerdictVERDICT_TUNNELLED layoutVerdict = 5
 )
+
+type layoutVniFlag uint32
+
+const (
+	layoutVniFlagVNI_CHECK_SOURCES layoutVniFlag = 1
+)
+
+type layoutVniValue struct {
+	_     structs.HostLayout
+	Vrf   uint32
+	Flags layoutVniFlag
+}
 
 // Names of all BPF objects in the ELF.
 //
@@ -220,6 +242,7 @@ const (
 	layoutMapPorts         = "ports"
 	layoutMapRoutes4       = "routes4"
 	layoutMapRoutes6       = "routes6"
+	layoutMapTunnelSources = "tunnel_sources"
 	layoutMapVnis          = "vnis"
 	layoutVarReasonRows    = "reason_rows"
 )
@@ -280,6 +303,7 @@ type layoutMapSpecs struct {
 	Ports         *ebpf.MapSpec `ebpf:"ports"`
 	Routes4       *ebpf.MapSpec `ebpf:"routes4"`
 	Routes6       *ebpf.MapSpec `ebpf:"routes6"`
+	TunnelSources *ebpf.MapSpec `ebpf:"tunnel_sources"`
 	Vnis          *ebpf.MapSpec `ebpf:"vnis"`
 }
 
@@ -318,6 +342,7 @@ type layoutMaps struct {
 	Ports         *ebpf.Map `ebpf:"ports"`
 	Routes4       *ebpf.Map `ebpf:"routes4"`
 	Routes6       *ebpf.Map `ebpf:"routes6"`
+	TunnelSources *ebpf.Map `ebpf:"tunnel_sources"`
 	Vnis          *ebpf.Map `ebpf:"vnis"`
 }
 
@@ -331,6 +356,7 @@ func (m *layoutMaps) Close() error {
 		m.Ports,
 		m.Routes4,
 		m.Routes6,
+		m.TunnelSources,
 		m.Vnis,
 	)
 }

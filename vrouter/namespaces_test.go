@@ -115,10 +115,22 @@ func newHost(t testing.TB, suffix string, n byte) *testHost {
 	vxlan := &netlink.Vxlan{LinkAttrs: netlink.LinkAttrs{Name: "weftvx"}, FlowBased: true, Port: 4789}
 	check(t, h.handle.LinkAdd(vxlan))
 	h.tunnel = h.up(t, "weftvx").Attrs().Index
-	check(t, h.d.SetTunnelDevice(h.tunnel))
+	check(t, h.d.SetConfig(h.config()))
 	check(t, h.do(func() error { return h.d.AttachTunnel(h.tunnel) }))
 	check(t, h.d.Activate())
 	return h
+}
+
+func (h *testHost) config() Config {
+	return Config{TunnelDevice: h.tunnel, Local4: h.underlay[0], Local6: h.underlay[1]}
+}
+
+// admit lets another host send into a VNI, from all its addresses.
+func (h *testHost) admit(t testing.TB, vni uint32, other *testHost) {
+	t.Helper()
+	for _, a := range other.underlay {
+		check(t, h.d.TunnelSources.Put(TunnelSource{vni, a}, struct{}{}))
+	}
 }
 
 func (h *testHost) nextHop(t testing.TB, n NextHop) uint32 {
@@ -160,7 +172,7 @@ func newWorkload(t testing.TB, h *testHost, name string, vrf uint32, n byte) *wo
 		check(t, w.handle.RouteAdd(&netlink.Route{LinkIndex: l.Attrs().Index, Gw: gateway.AsSlice()}))
 	}
 	check(t, h.d.Ports.Put(w.ifindex, Port{VRF: vrf, MAC: w.mac, MTU: workloadMTU, RedirectPeer: true}))
-	check(t, h.d.VNIs.Put(vrf, vrf))
+	check(t, h.d.VNIs.Put(vrf, VNI{VRF: vrf, CheckSources: true}))
 	for i, address := range w.addresses {
 		check(t, h.d.PortAddresses.Put(PortAddress{w.ifindex, address}, struct{}{}))
 		hop := h.nextHop(t, NextHop{Kind: NextHopPort, Ifindex: w.ifindex})
@@ -176,6 +188,7 @@ func (w *workload) advertise(t testing.TB, to *testHost, vrf uint32, underlay in
 	t.Helper()
 	next := NextHop{Kind: NextHopPort, Ifindex: w.ifindex}
 	if to != w.host {
+		w.host.admit(t, w.vrf, to) // whoever has the route may use it
 		next = NextHop{Kind: NextHopTunnel, VNI: w.vrf, Remote: w.host.underlay[underlay]}
 	}
 	hop := to.nextHop(t, next)

@@ -14,8 +14,9 @@ type Oracle struct {
 	PortAddresses map[PortAddress]struct{}
 	Routes        map[RouteKey]Route
 	NextHops      map[uint32]NextHop
-	VNIs          map[uint32]uint32
-	TunnelDevice  int
+	VNIs          map[uint32]VNI
+	TunnelSources map[TunnelSource]struct{}
+	Config        Config
 }
 
 // FromPort says what becomes of a frame that the workload behind an interface sends.
@@ -43,9 +44,12 @@ func (o *Oracle) FromTunnel(ifindex int, key *TunnelKey, frame []byte) Outcome {
 	if key == nil {
 		return dropped(frame, "no-tunnel-key")
 	}
-	vrf, known := o.VNIs[key.VNI]
+	vni, known := o.VNIs[key.VNI]
 	if !known {
 		return dropped(frame, "unknown-vni")
+	}
+	if _, may := o.TunnelSources[TunnelSource{key.VNI, key.Remote}]; vni.CheckSources && !may {
+		return dropped(frame, "unknown-tunnel-source")
 	}
 	f := parse(frame)
 	if f.refused != "" {
@@ -54,7 +58,7 @@ func (o *Oracle) FromTunnel(ifindex int, key *TunnelKey, frame []byte) Outcome {
 	if f.arp || f.isND() {
 		return dropped(frame, "not-carried")
 	}
-	return o.route(ifindex, vrf, true, f)
+	return o.route(ifindex, vni.VRF, true, f)
 }
 
 func dropped(frame []byte, reason string) Outcome {
@@ -163,11 +167,14 @@ func (o *Oracle) deliver(next NextHop, out []byte) Outcome {
 }
 
 func (o *Oracle) encap(next NextHop, out []byte) Outcome {
-	if o.TunnelDevice == 0 {
+	if o.Config.TunnelDevice == 0 {
 		return dropped(out, "no-tunnel-device")
 	}
-	key := TunnelKey{VNI: next.VNI, Remote: next.Remote}
-	return Outcome{Verdict: "tunnelled", Redirect: o.TunnelDevice, Tunnel: &key, Frame: out}
+	key := TunnelKey{VNI: next.VNI, Remote: next.Remote, Local: o.Config.Local4}
+	if next.Remote.Is6() {
+		key.Local = o.Config.Local6
+	}
+	return Outcome{Verdict: "tunnelled", Redirect: o.Config.TunnelDevice, Tunnel: &key, Frame: out}
 }
 
 // setHops writes TTL or hop limit; the IPv4 header checksum is adjusted as RFC

@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"maps"
-	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
@@ -106,10 +105,7 @@ func TestProgramsAgreeWithOracle(t *testing.T) {
 			what := fmt.Sprintf("world %d frame %d (%s) from port %d", world, n, kind, ifindex)
 			var got, want Outcome
 			if g.chance(30) {
-				key := &TunnelKey{VNI: 1000 + pick(g, uint32(1), 2, g.o.Ports[ifindex].VRF, g.o.Ports[ifindex].VRF, 3, 9), Remote: netip.MustParseAddr("192.0.2.1")}
-				if g.chance(2) {
-					key = nil
-				}
+				key := g.tunnelKey(ifindex)
 				what = fmt.Sprintf("world %d frame %d (%s) from tunnel %v", world, n, kind, key)
 				got, err = tracer.FromTunnel(testTunnelDevice, key, frame)
 				want = g.o.FromTunnel(testTunnelDevice, key, frame)

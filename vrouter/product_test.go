@@ -109,13 +109,14 @@ func TestTraceChangesNothing(t *testing.T) {
 func dump(t testing.TB, d *Datapath) *Oracle {
 	t.Helper()
 	var o Oracle
-	var errs [6]error
+	var errs [7]error
 	o.Ports, errs[0] = d.Ports.All()
 	o.PortAddresses, errs[1] = d.PortAddresses.All()
 	o.Routes, errs[2] = d.Routes.All()
 	o.NextHops, errs[3] = d.NextHops.All()
 	o.VNIs, errs[4] = d.VNIs.All()
-	o.TunnelDevice, errs[5] = d.TunnelDevice()
+	o.TunnelSources, errs[5] = d.TunnelSources.All()
+	o.Config, errs[6] = d.Config()
 	for _, err := range errs {
 		check(t, err)
 	}

@@ -50,6 +50,18 @@ type Route struct {
 	Routed  bool   // leaked from another network: decrement the hop count, send from the gateway MAC
 }
 
+// VNI is a network as other hosts name it in the tunnel.
+type VNI struct {
+	VRF          uint32
+	CheckSources bool // only hosts in TunnelSources may send
+}
+
+// TunnelSource is another host's underlay address, and a VNI that it may send.
+type TunnelSource struct {
+	VNI     uint32
+	Address netip.Addr
+}
+
 // NextHopKind is what a next hop is.
 type NextHopKind uint32
 
@@ -193,30 +205,38 @@ func (d *Datapath) makeTables() {
 	}
 	d.NextHops = newTable("next_hops", d.maps["next_hops"], nextHopCodec)
 	d.VNIs = newTable("vnis", d.maps["vnis"], vniCodec)
+	d.TunnelSources = newTable("tunnel_sources", d.maps["tunnel_sources"], tunnelSourceCodec)
 	d.config = newTable("config", d.maps["config"], configCodec)
 }
 
-// SetTunnelDevice says which interface encapsulates; 0 means none, and frames
-// for other hosts are dropped and counted.
-func (d *Datapath) SetTunnelDevice(ifindex int) error {
-	return d.config.Put(0, layoutConfigValue{TunnelIfindex: uint32(ifindex), Gateway: layoutMac{Byte: GatewayMAC}})
+// Config is what the programs know beside the tables.
+type Config struct {
+	// TunnelDevice is the interface that encapsulates; 0 means none, and frames
+	// for other hosts are dropped and counted.
+	TunnelDevice int
+	// Local4 and Local6 are this host's own tunnel addresses, from which frames
+	// are sent. For one that is invalid the kernel chooses the source.
+	Local4, Local6 netip.Addr
 }
 
-// TunnelDevice returns what SetTunnelDevice was last told, in this process or
-// an earlier one.
-func (d *Datapath) TunnelDevice() (int, error) {
+// SetConfig replaces the configuration.
+func (d *Datapath) SetConfig(c Config) error { return d.config.Put(configKey, c) }
+
+// Config returns what SetConfig was last told, in this process or an earlier
+// one with the same layout.
+func (d *Datapath) Config() (Config, error) {
 	all, err := d.config.All()
-	if err != nil {
-		return 0, err
-	}
-	return int(all[0].TunnelIfindex), nil
+	return all[configKey], err
 }
 
-// initConfig writes the gateway MAC of this build and keeps the tunnel device.
+// configKey is the only one.
+const configKey = 0
+
+// initConfig writes what this build decides (the gateway MAC) and keeps the rest.
 func (d *Datapath) initConfig() error {
-	device, err := d.TunnelDevice()
+	c, err := d.Config()
 	if err != nil {
 		return err
 	}
-	return d.SetTunnelDevice(device)
+	return d.SetConfig(c)
 }

@@ -25,6 +25,10 @@ type tracePortTraceArguments struct {
 			_    structs.HostLayout
 			Word [4]uint32
 		}
+		Local struct {
+			_    structs.HostLayout
+			Word [4]uint32
+		}
 	}
 }
 
@@ -40,6 +44,10 @@ type tracePortTraceRecord struct {
 		Vni    uint32
 		Family uint32
 		Remote struct {
+			_    structs.HostLayout
+			Word [4]uint32
+		}
+		Local struct {
 			_    structs.HostLayout
 			Word [4]uint32
 		}
@@ -60,6 +68,7 @@ const (
 	tracePortMapRoutes6       = "routes6"
 	tracePortMapTraceIn       = "trace_in"
 	tracePortMapTraceOut      = "trace_out"
+	tracePortMapTunnelSources = "tunnel_sources"
 	tracePortMapVnis          = "vnis"
 	tracePortProgFromPort     = "from_port"
 )
@@ -123,6 +132,7 @@ type tracePortMapSpecs struct {
 	Routes6       *ebpf.MapSpec `ebpf:"routes6"`
 	TraceIn       *ebpf.MapSpec `ebpf:"trace_in"`
 	TraceOut      *ebpf.MapSpec `ebpf:"trace_out"`
+	TunnelSources *ebpf.MapSpec `ebpf:"tunnel_sources"`
 	Vnis          *ebpf.MapSpec `ebpf:"vnis"`
 }
 
@@ -162,6 +172,7 @@ type tracePortMaps struct {
 	Routes6       *ebpf.Map `ebpf:"routes6"`
 	TraceIn       *ebpf.Map `ebpf:"trace_in"`
 	TraceOut      *ebpf.Map `ebpf:"trace_out"`
+	TunnelSources *ebpf.Map `ebpf:"tunnel_sources"`
 	Vnis          *ebpf.Map `ebpf:"vnis"`
 }
 
@@ -177,6 +188,7 @@ func (m *tracePortMaps) Close() error {
 		m.Routes6,
 		m.TraceIn,
 		m.TraceOut,
+		m.TunnelSources,
 		m.Vnis,
 	)
 }

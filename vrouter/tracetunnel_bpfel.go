@@ -26,6 +26,7 @@ const (
 	traceTunnelMapRoutes6       = "routes6"
 	traceTunnelMapTraceIn       = "trace_in"
 	traceTunnelMapTraceOut      = "trace_out"
+	traceTunnelMapTunnelSources = "tunnel_sources"
 	traceTunnelMapVnis          = "vnis"
 	traceTunnelProgFromTunnel   = "from_tunnel"
 )
@@ -89,6 +90,7 @@ type traceTunnelMapSpecs struct {
 	Routes6       *ebpf.MapSpec `ebpf:"routes6"`
 	TraceIn       *ebpf.MapSpec `ebpf:"trace_in"`
 	TraceOut      *ebpf.MapSpec `ebpf:"trace_out"`
+	TunnelSources *ebpf.MapSpec `ebpf:"tunnel_sources"`
 	Vnis          *ebpf.MapSpec `ebpf:"vnis"`
 }
 
@@ -128,6 +130,7 @@ type traceTunnelMaps struct {
 	Routes6       *ebpf.Map `ebpf:"routes6"`
 	TraceIn       *ebpf.Map `ebpf:"trace_in"`
 	TraceOut      *ebpf.Map `ebpf:"trace_out"`
+	TunnelSources *ebpf.Map `ebpf:"tunnel_sources"`
 	Vnis          *ebpf.Map `ebpf:"vnis"`
 }
 
@@ -143,6 +146,7 @@ func (m *traceTunnelMaps) Close() error {
 		m.Routes6,
 		m.TraceIn,
 		m.TraceOut,
+		m.TunnelSources,
 		m.Vnis,
 	)
 }

@@ -24,6 +24,7 @@ const (
 	tunnelMapPorts         = "ports"
 	tunnelMapRoutes4       = "routes4"
 	tunnelMapRoutes6       = "routes6"
+	tunnelMapTunnelSources = "tunnel_sources"
 	tunnelMapVnis          = "vnis"
 	tunnelProgFromTunnel   = "from_tunnel"
 )
@@ -85,6 +86,7 @@ type tunnelMapSpecs struct {
 	Ports         *ebpf.MapSpec `ebpf:"ports"`
 	Routes4       *ebpf.MapSpec `ebpf:"routes4"`
 	Routes6       *ebpf.MapSpec `ebpf:"routes6"`
+	TunnelSources *ebpf.MapSpec `ebpf:"tunnel_sources"`
 	Vnis          *ebpf.MapSpec `ebpf:"vnis"`
 }
 
@@ -122,6 +124,7 @@ type tunnelMaps struct {
 	Ports         *ebpf.Map `ebpf:"ports"`
 	Routes4       *ebpf.Map `ebpf:"routes4"`
 	Routes6       *ebpf.Map `ebpf:"routes6"`
+	TunnelSources *ebpf.Map `ebpf:"tunnel_sources"`
 	Vnis          *ebpf.Map `ebpf:"vnis"`
 }
 
@@ -135,6 +138,7 @@ func (m *tunnelMaps) Close() error {
 		m.Ports,
 		m.Routes4,
 		m.Routes6,
+		m.TunnelSources,
 		m.Vnis,
 	)
 }

@@ -21,18 +21,23 @@ const (
 
 // Underlay is what this host has for tunnels.
 type Underlay struct {
-	IPv4, IPv6 bool // families of its own tunnel addresses
-	MTU        int  // largest IP packet, bytes
+	IPv4, IPv6 netip.Addr // its own tunnel addresses; invalid if it has none of the family
+	MTU        int        // largest IP packet, bytes
 }
 
 // WorkloadMTU is the MTU of a workload's interface that asks for none: what
 // every tunnel this host may use can carry. A host with both families tunnels
 // over IPv6 to hosts that have nothing else, so it pays for the larger header.
 func (u Underlay) WorkloadMTU() int {
-	if u.IPv6 {
+	if u.IPv6.IsValid() {
 		return u.MTU - Overhead6
 	}
 	return u.MTU - Overhead4
+}
+
+// Config is what the packet path must know of the underlay.
+func (u Underlay) Config(tunnelDevice int) vrouter.Config {
+	return vrouter.Config{TunnelDevice: tunnelDevice, Local4: u.IPv4, Local6: u.IPv6}
 }
 
 // remote chooses the address at which another host is reached: IPv4 if both
@@ -48,9 +53,9 @@ func (u Underlay) remote(e desired.Endpoint) (netip.Addr, bool) {
 		}
 	}
 	switch {
-	case u.IPv4 && four.IsValid():
+	case u.IPv4.IsValid() && four.IsValid():
 		return four, true
-	case u.IPv6 && six.IsValid():
+	case u.IPv6.IsValid() && six.IsValid():
 		return six, true
 	}
 	return netip.Addr{}, false
@@ -71,7 +76,10 @@ type Route struct {
 
 // Tables are the contents that the vRouter's tables should have.
 type Tables struct {
-	VNIs          map[uint32]uint32
+	// TunnelSources are the addresses that may send into each VNI, sorted. A VNI
+	// that checks them has a row here even if nobody may.
+	TunnelSources map[uint32][]netip.Addr
+	VNIs          map[uint32]vrouter.VNI
 	PortAddresses map[int][]netip.Addr // by interface, sorted
 	Ports         map[int]vrouter.Port
 	NextHops      map[vrouter.NextHop]struct{}
@@ -84,7 +92,8 @@ type Tables struct {
 // on nothing that happened before.
 func Compute(rows desired.Rows, attached map[string]Attachment, underlay Underlay) Tables {
 	t := Tables{
-		VNIs:          make(map[uint32]uint32, len(rows.VRFs)),
+		TunnelSources: make(map[uint32][]netip.Addr, len(rows.VRFs)),
+		VNIs:          make(map[uint32]vrouter.VNI, len(rows.VRFs)),
 		PortAddresses: make(map[int][]netip.Addr, len(attached)),
 		Ports:         make(map[int]vrouter.Port, len(attached)),
 		NextHops:      map[vrouter.NextHop]struct{}{},
@@ -95,8 +104,9 @@ func Compute(rows desired.Rows, attached map[string]Attachment, underlay Underla
 		t.Problems[key] = why
 	}
 	for _, v := range rows.VRFs {
-		t.VNIs[v.VNI] = v.ID
+		t.VNIs[v.VNI] = vrouter.VNI{VRF: v.ID, CheckSources: v.SourcesListed}
 	}
+	t.addSources(rows)
 	for id, p := range rows.Ports {
 		if a, ok := attached[id]; ok {
 			t.addPort(p, a, underlay)
@@ -106,6 +116,26 @@ func Compute(rows desired.Rows, attached map[string]Attachment, underlay Underla
 		t.addRoute(key, r, rows, attached, underlay)
 	}
 	return t
+}
+
+func (t *Tables) addSources(rows desired.Rows) {
+	for _, v := range rows.VRFs {
+		if v.SourcesListed {
+			t.TunnelSources[v.VNI] = nil
+		}
+	}
+	for key := range rows.Sources {
+		e, ok := rows.Endpoints[key.Host]
+		if !ok {
+			t.Problems[desired.SourceRow(key)] = fmt.Sprintf("tunnel endpoint of host %s is not known here", key.Host)
+			continue
+		}
+		t.TunnelSources[key.VNI] = append(t.TunnelSources[key.VNI], e.Addresses...)
+	}
+	for vni, addresses := range t.TunnelSources {
+		slices.SortFunc(addresses, netip.Addr.Compare)
+		t.TunnelSources[vni] = slices.Compact(addresses)
+	}
 }
 
 func (t *Tables) addPort(p desired.Port, a Attachment, underlay Underlay) {

@@ -204,10 +204,22 @@ func (r Reader) nextHops(_ context.Context, w words) (api.Table, error) {
 }
 
 func (r Reader) vnis(context.Context, words) (api.Table, error) {
-	t := api.Table{Columns: []string{"VNI", "VRF"}}
+	t := api.Table{Columns: []string{"VNI", "VRF", "SOURCES"}}
+	sources, err := r.Kernel.TunnelSources.All()
+	if err != nil {
+		return t, err
+	}
+	count := map[uint32]int{}
+	for s := range sources {
+		count[s.VNI]++
+	}
 	all, err := r.Kernel.VNIs.All()
 	for _, vni := range slices.Sorted(maps.Keys(all)) {
-		t.Rows = append(t.Rows, []string{number(vni), number(all[vni])})
+		may := "any"
+		if all[vni].CheckSources {
+			may = number(count[vni])
+		}
+		t.Rows = append(t.Rows, []string{number(vni), number(all[vni].VRF), may})
 	}
 	return t, err
 }

@@ -38,7 +38,13 @@ func Describe(body []byte) string {
 	}
 	switch row := row.Body.(type) {
 	case *hoststream.Row_Vrf:
-		return fmt.Sprintf("%s\tvni %d", row.Vrf.NetworkName, row.Vrf.Vni)
+		words := fmt.Sprintf("%s\tvni %d", row.Vrf.NetworkName, row.Vrf.Vni)
+		if row.Vrf.SourcesListed {
+			words += "\tsources listed"
+		}
+		return words
+	case *hoststream.Row_TunnelSource:
+		return fmt.Sprintf("host %s may send\tvni %d", row.TunnelSource.Host, row.TunnelSource.Vni)
 	case *hoststream.Row_TunnelEndpoint:
 		words := []string{row.TunnelEndpoint.HostName}
 		for _, a := range row.TunnelEndpoint.Addresses {

@@ -34,6 +34,7 @@ func Derive(s api.Snapshot) *Derived {
 	d.addPorts(s)
 	d.addAddresses(s)
 	d.addImports(s)
+	d.addSenders(s)
 	for _, n := range d.Networks {
 		d.leak(n)
 	}

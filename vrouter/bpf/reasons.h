@@ -51,6 +51,7 @@ enum stage {
 	X(ANSWER_FAILED, NEIGHBOUR, DROPPED, "kernel refused to build or send the answer")                                 \
 	X(NO_TUNNEL_KEY, TUNNEL, DROPPED, "frame from the tunnel device has no tunnel metadata")                           \
 	X(UNKNOWN_VNI, TUNNEL, DROPPED, "VNI belongs to no VRF on this host")                                              \
+	X(UNKNOWN_TUNNEL_SOURCE, TUNNEL, DROPPED, "underlay address it came from belongs to no host of this VNI")             \
 	X(NOT_CARRIED, TUNNEL, DROPPED, "ARP or neighbour discovery in a tunnel; it is answered at its source")            \
 	X(BROADCAST, ROUTE, DROPPED, "broadcast is not forwarded")                                                         \
 	X(MULTICAST, ROUTE, DROPPED, "multicast is not forwarded")                                                         \

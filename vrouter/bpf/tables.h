@@ -70,8 +70,23 @@ struct next_hop_value {
 	struct address remote; // tunnel
 };
 
+enum vni_flag { VNI_CHECK_SOURCES = 1 };
+
+struct vni_value {
+	__u32 vrf;
+	enum vni_flag flags;
+};
+
+struct tunnel_source_key {
+	__u32 vni;
+	enum family family;
+	struct address address;
+};
+
 struct config_value {
 	__u32 tunnel_ifindex; // 0 = no tunnel device
+	struct address local4; // outer source, zero = the kernel chooses
+	struct address local6;
 	struct mac gateway;
 	__u8 pad[2];
 };
@@ -122,8 +137,13 @@ struct {
 } next_hops SEC(".maps");
 
 struct {
-	TABLE(BPF_MAP_TYPE_HASH, __u32, __u32);
+	TABLE(BPF_MAP_TYPE_HASH, __u32, struct vni_value);
 } vnis SEC(".maps");
+
+struct {
+	TABLE(BPF_MAP_TYPE_HASH, struct tunnel_source_key, __u8);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+} tunnel_sources SEC(".maps");
 
 struct {
 	TABLE(BPF_MAP_TYPE_ARRAY, __u32, struct config_value);

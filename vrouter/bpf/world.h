@@ -10,6 +10,7 @@ struct tunnel_key {
 	__u32 vni;
 	enum family family;
 	struct address remote;
+	struct address local; // of a frame to be sent; zero = the kernel chooses
 };
 
 #ifdef WEFT_TRACE
@@ -139,9 +140,11 @@ static __always_inline int world_set_tunnel_key(struct __sk_buff *skb, const str
 	// The outer UDP checksum stays on: receivers then aggregate.
 	if (key->family == FAMILY_4) {
 		k.remote_ipv4 = bpf_ntohl(key->remote.word[0]);
+		k.local_ipv4 = bpf_ntohl(key->local.word[0]);
 		return bpf_skb_set_tunnel_key(skb, &k, sizeof(k), 0);
 	}
 	__builtin_memcpy(k.remote_ipv6, &key->remote, sizeof(k.remote_ipv6));
+	__builtin_memcpy(k.local_ipv6, &key->local, sizeof(k.local_ipv6));
 	return bpf_skb_set_tunnel_key(skb, &k, sizeof(k), BPF_F_TUNINFO_IPV6);
 }
 
