@@ -50,6 +50,7 @@ func TestSpine(t *testing.T) {
 			{"a policy joins networks under a running ping", testPolicy},
 			{"why names every stage", testWhy},
 			{"spoofed packets are dropped and counted", testSpoofed},
+			{"frames of hosts outside a network are dropped and counted", testSources},
 			{"an agent's crash loses nothing", testAgentCrash},
 			{"a controller's absence loses nothing", testControllerRestart},
 			{"a port moves to another host", testMove},
