@@ -23,6 +23,8 @@ type layoutConfigValue struct {
 	TunnelIfindex uint32
 	Local4        layoutAddress
 	Local6        layoutAddress
+	ErrorBurst    uint32
+	ErrorInterval uint64
 	Gateway       layoutMac
 	Pad           [2]uint8
 }
@@ -74,6 +76,7 @@ type layoutNextHopValue struct {
 	Kind    layoutNextHopKind
 	Ifindex uint32
 	Vni     uint32
+	Mtu     uint32
 	Family  layoutFamily
 	Remote  layoutAddress
 }
@@ -92,13 +95,15 @@ const (
 )
 
 type layoutPortValue struct {
-	_     structs.HostLayout
-	Vrf   uint32
-	Port  uint32
-	Mtu   uint32
-	Flags layoutPortFlag
-	Mac   layoutMac
-	Pad   [2]uint8
+	_        structs.HostLayout
+	Vrf      uint32
+	Port     uint32
+	Mtu      uint32
+	Flags    layoutPortFlag
+	Mac      layoutMac
+	Pad      [2]uint8
+	Gateway4 layoutAddress
+	Gateway6 layoutAddress
 }
 
 type layoutReason uint32
@@ -141,14 +146,16 @@ const (
 	layoutReasonREASON_TUNNEL_TO_TUNNEL           layoutReason = 34
 	layoutReasonREASON_LINK_LOCAL                 layoutReason = 35
 	layoutReasonREASON_TTL_EXPIRED                layoutReason = 36
-	layoutReasonREASON_REWRITE_FAILED             layoutReason = 37
-	layoutReasonREASON_PORT_GONE                  layoutReason = 38
-	layoutReasonREASON_TOO_BIG                    layoutReason = 39
-	layoutReasonREASON_REDIRECT_FAILED            layoutReason = 40
-	layoutReasonREASON_NO_TUNNEL_DEVICE           layoutReason = 41
-	layoutReasonREASON_TUNNEL_KEY_FAILED          layoutReason = 42
-	layoutReasonREASON_TUNNEL_REDIRECT_FAILED     layoutReason = 43
-	layoutReasonREASON_COUNT                      layoutReason = 44
+	layoutReasonREASON_TOO_BIG                    layoutReason = 37
+	layoutReasonREASON_REWRITE_FAILED             layoutReason = 38
+	layoutReasonREASON_ERROR_LIMITED              layoutReason = 39
+	layoutReasonREASON_ERROR_FAILED               layoutReason = 40
+	layoutReasonREASON_PORT_GONE                  layoutReason = 41
+	layoutReasonREASON_REDIRECT_FAILED            layoutReason = 42
+	layoutReasonREASON_NO_TUNNEL_DEVICE           layoutReason = 43
+	layoutReasonREASON_TUNNEL_KEY_FAILED          layoutReason = 44
+	layoutReasonREASON_TUNNEL_REDIRECT_FAILED     layoutReason = 45
+	layoutReasonREASON_COUNT                      layoutReason = 46
 )
 
 type layoutReasonRow struct {
@@ -181,6 +188,7 @@ const (
 type layoutRouteValue struct {
 	_       structs.HostLayout
 	NextHop uint32
+	Mtu     uint32
 	Flags   layoutRouteFlag
 	Mac     layoutMac
 	Pad     [2]uint8
@@ -196,8 +204,9 @@ const (
 	layoutStageSTAGE_NEIGHBOUR layoutStage = 4
 	layoutStageSTAGE_TUNNEL    layoutStage = 5
 	layoutStageSTAGE_ROUTE     layoutStage = 6
-	layoutStageSTAGE_DELIVER   layoutStage = 7
-	layoutStageSTAGE_ENCAP     layoutStage = 8
+	layoutStageSTAGE_ERROR     layoutStage = 7
+	layoutStageSTAGE_DELIVER   layoutStage = 8
+	layoutStageSTAGE_ENCAP     layoutStage = 9
 )
 
 type layoutTunnelSourceKey struct {
@@ -237,6 +246,7 @@ const (
 	layoutMapConfig        = "config"
 	layoutMapCounters      = "counters"
 	layoutMapDrops         = "drops"
+	layoutMapErrorTimes    = "error_times"
 	layoutMapNextHops      = "next_hops"
 	layoutMapPortAddresses = "port_addresses"
 	layoutMapPorts         = "ports"
@@ -298,6 +308,7 @@ type layoutMapSpecs struct {
 	Config        *ebpf.MapSpec `ebpf:"config"`
 	Counters      *ebpf.MapSpec `ebpf:"counters"`
 	Drops         *ebpf.MapSpec `ebpf:"drops"`
+	ErrorTimes    *ebpf.MapSpec `ebpf:"error_times"`
 	NextHops      *ebpf.MapSpec `ebpf:"next_hops"`
 	PortAddresses *ebpf.MapSpec `ebpf:"port_addresses"`
 	Ports         *ebpf.MapSpec `ebpf:"ports"`
@@ -337,6 +348,7 @@ type layoutMaps struct {
 	Config        *ebpf.Map `ebpf:"config"`
 	Counters      *ebpf.Map `ebpf:"counters"`
 	Drops         *ebpf.Map `ebpf:"drops"`
+	ErrorTimes    *ebpf.Map `ebpf:"error_times"`
 	NextHops      *ebpf.Map `ebpf:"next_hops"`
 	PortAddresses *ebpf.Map `ebpf:"port_addresses"`
 	Ports         *ebpf.Map `ebpf:"ports"`
@@ -351,6 +363,7 @@ func (m *layoutMaps) Close() error {
 		m.Config,
 		m.Counters,
 		m.Drops,
+		m.ErrorTimes,
 		m.NextHops,
 		m.PortAddresses,
 		m.Ports,

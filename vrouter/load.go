@@ -76,6 +76,7 @@ func (s Sizes) of() map[string]uint32 {
 		"vnis":           s.VNIs,
 		"tunnel_sources": s.TunnelSources,
 		"config":         1,
+		"error_times":    s.Ports,
 		"drops":          (s.Ports + tunnelDevices) * reasonsPerInterface,
 		"counters":       s.Ports + tunnelDevices,
 	}
@@ -99,6 +100,7 @@ type Datapath struct {
 	VNIs          *Table[uint32, VNI]
 	TunnelSources *Table[TunnelSource, struct{}] // presence is the value
 	config        *Table[uint32, Config]
+	errorTimes    *Table[int, uint64] // nanoseconds of the monotonic clock, by interface
 
 	pinDir  string
 	mapsDir string

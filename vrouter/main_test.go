@@ -4,6 +4,7 @@ package vrouter
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -80,7 +81,15 @@ func install(t testing.TB, d *Datapath, o *Oracle) {
 		check(t, d.Routes.Put(k, v))
 	}
 	check(t, d.SetConfig(o.Config))
+	times := map[int]uint64{}
+	for ifindex := range o.Exhausted {
+		times[ifindex] = never
+	}
+	check(t, replace(d.errorTimes, times))
 }
+
+// never is the time of a port that may send no more errors.
+const never = math.MaxUint64
 
 func replace[K comparable, V any](table *Table[K, V], want map[K]V) error {
 	have, err := table.All()

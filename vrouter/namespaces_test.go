@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -122,7 +123,7 @@ func newHost(t testing.TB, suffix string, n byte) *testHost {
 }
 
 func (h *testHost) config() Config {
-	return Config{TunnelDevice: h.tunnel, Local4: h.underlay[0], Local6: h.underlay[1]}
+	return Config{TunnelDevice: h.tunnel, Local4: h.underlay[0], Local6: h.underlay[1], ErrorInterval: time.Millisecond, ErrorBurst: 100}
 }
 
 // admit lets another host send into a VNI, from all its addresses.
@@ -171,7 +172,7 @@ func newWorkload(t testing.TB, h *testHost, name string, vrf uint32, n byte) *wo
 	for _, gateway := range w.gateways {
 		check(t, w.handle.RouteAdd(&netlink.Route{LinkIndex: l.Attrs().Index, Gw: gateway.AsSlice()}))
 	}
-	check(t, h.d.Ports.Put(w.ifindex, Port{VRF: vrf, MAC: w.mac, MTU: workloadMTU, RedirectPeer: true}))
+	check(t, h.d.Ports.Put(w.ifindex, w.port()))
 	check(t, h.d.VNIs.Put(vrf, VNI{VRF: vrf, CheckSources: true}))
 	for i, address := range w.addresses {
 		check(t, h.d.PortAddresses.Put(PortAddress{w.ifindex, address}, struct{}{}))
@@ -181,6 +182,10 @@ func newWorkload(t testing.TB, h *testHost, name string, vrf uint32, n byte) *wo
 		check(t, h.d.Routes.Put(RouteKey{vrf, host(w.gateways[i])}, Route{NextHop: hop}))
 	}
 	return w
+}
+
+func (w *workload) port() Port {
+	return Port{VRF: w.vrf, MAC: w.mac, MTU: workloadMTU, RedirectPeer: true, Gateway4: w.gateways[0], Gateway6: w.gateways[1]}
 }
 
 // advertise tells another host, or another VRF, where a workload is.

@@ -17,6 +17,7 @@ type Oracle struct {
 	VNIs          map[uint32]VNI
 	TunnelSources map[TunnelSource]struct{}
 	Config        Config
+	Exhausted     map[int]bool // interfaces that may send no ICMP error now; the others are not limited
 }
 
 // FromPort says what becomes of a frame that the workload behind an interface sends.
@@ -141,7 +142,10 @@ func (o *Oracle) route(ifindex int, vrf uint32, fromTunnel bool, f parsed) Outco
 		return dropped(f.frame, "link-local")
 	}
 	if route.Routed && !fromTunnel && f.hops <= 1 {
-		return dropped(f.frame, "ttl-expired")
+		return o.refusal(ifindex, fromTunnel, f, "ttl-expired", 0)
+	}
+	if limit := o.limit(next, route); limit != 0 && len(f.frame)-14 > limit {
+		return o.refusal(ifindex, fromTunnel, f, "too-big", limit)
 	}
 	out := append([]byte(nil), f.frame...)
 	copy(out[0:6], route.MAC[:])
@@ -159,9 +163,6 @@ func (o *Oracle) deliver(next NextHop, out []byte) Outcome {
 	port, known := o.Ports[next.Ifindex]
 	if !known {
 		return dropped(out, "port-gone")
-	}
-	if port.MTU != 0 && len(out)-14 > port.MTU {
-		return dropped(out, "too-big")
 	}
 	return Outcome{Verdict: "delivered", Redirect: next.Ifindex, Peer: port.RedirectPeer, Frame: out}
 }

@@ -15,7 +15,7 @@ import (
 
 // Reasons only a failing kernel gives: see doc/packet-path.md, last section.
 var unreachable = map[string]bool{
-	"answer-failed": true, "rewrite-failed": true, "redirect-failed": true,
+	"answer-failed": true, "error-failed": true, "rewrite-failed": true, "redirect-failed": true,
 	"tunnel-key-failed": true, "tunnel-redirect-failed": true,
 }
 
@@ -52,6 +52,9 @@ func (d *distribution) mustBeFair(t *testing.T) {
 	for _, r := range reasons {
 		if d.counts[r.Verdict+" "+r.Name] == 0 && !unreachable[r.Name] {
 			t.Errorf("no frame was %s for %s", r.Verdict, r.Name)
+		}
+		if (r.Name == "ttl-expired" || r.Name == "too-big") && d.counts["answered "+r.Name] == 0 {
+			t.Errorf("no frame was answered for %s", r.Name)
 		}
 	}
 	if d.sent*100 < d.total*30 {

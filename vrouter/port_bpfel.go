@@ -19,6 +19,7 @@ const (
 	portMapConfig        = "config"
 	portMapCounters      = "counters"
 	portMapDrops         = "drops"
+	portMapErrorTimes    = "error_times"
 	portMapNextHops      = "next_hops"
 	portMapPortAddresses = "port_addresses"
 	portMapPorts         = "ports"
@@ -81,6 +82,7 @@ type portMapSpecs struct {
 	Config        *ebpf.MapSpec `ebpf:"config"`
 	Counters      *ebpf.MapSpec `ebpf:"counters"`
 	Drops         *ebpf.MapSpec `ebpf:"drops"`
+	ErrorTimes    *ebpf.MapSpec `ebpf:"error_times"`
 	NextHops      *ebpf.MapSpec `ebpf:"next_hops"`
 	PortAddresses *ebpf.MapSpec `ebpf:"port_addresses"`
 	Ports         *ebpf.MapSpec `ebpf:"ports"`
@@ -119,6 +121,7 @@ type portMaps struct {
 	Config        *ebpf.Map `ebpf:"config"`
 	Counters      *ebpf.Map `ebpf:"counters"`
 	Drops         *ebpf.Map `ebpf:"drops"`
+	ErrorTimes    *ebpf.Map `ebpf:"error_times"`
 	NextHops      *ebpf.Map `ebpf:"next_hops"`
 	PortAddresses *ebpf.Map `ebpf:"port_addresses"`
 	Ports         *ebpf.Map `ebpf:"ports"`
@@ -133,6 +136,7 @@ func (m *portMaps) Close() error {
 		m.Config,
 		m.Counters,
 		m.Drops,
+		m.ErrorTimes,
 		m.NextHops,
 		m.PortAddresses,
 		m.Ports,

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/cilium/ebpf"
 )
@@ -29,6 +30,8 @@ type Port struct {
 	MAC          MAC    // the only one it may send from
 	MTU          int    // bytes after the Ethernet header; 0 = not checked
 	RedirectPeer bool   // a veth whose other end is in another namespace
+	// Gateway4 and Gateway6 send the port's ICMP errors; invalid: nobody does.
+	Gateway4, Gateway6 netip.Addr
 }
 
 // PortAddress is an address that the port may send from.
@@ -48,6 +51,7 @@ type Route struct {
 	NextHop uint32 // id in NextHops
 	MAC     MAC    // who has the addresses, written as destination
 	Routed  bool   // leaked from another network: decrement the hop count, send from the gateway MAC
+	MTU     int    // of the destination's network; 0 = not known, ignored for a port of this host
 }
 
 // VNI is a network as other hosts name it in the tunnel.
@@ -89,6 +93,7 @@ type NextHop struct {
 	Ifindex int        // port
 	VNI     uint32     // tunnel
 	Remote  netip.Addr // tunnel, the other host's underlay address
+	MTU     int        // tunnel, the largest packet that fits; 0 = not checked
 }
 
 // Table is one pinned table with the types a caller works with.
@@ -207,6 +212,7 @@ func (d *Datapath) makeTables() {
 	d.VNIs = newTable("vnis", d.maps["vnis"], vniCodec)
 	d.TunnelSources = newTable("tunnel_sources", d.maps["tunnel_sources"], tunnelSourceCodec)
 	d.config = newTable("config", d.maps["config"], configCodec)
+	d.errorTimes = newTable("error_times", d.maps["error_times"], errorTimeCodec)
 }
 
 // Config is what the programs know beside the tables.
@@ -217,6 +223,10 @@ type Config struct {
 	// Local4 and Local6 are this host's own tunnel addresses, from which frames
 	// are sent. For one that is invalid the kernel chooses the source.
 	Local4, Local6 netip.Addr
+	// ErrorInterval is the time between the ICMP errors of one port, after
+	// ErrorBurst of them at once; 0 does not limit them.
+	ErrorInterval time.Duration
+	ErrorBurst    int
 }
 
 // SetConfig replaces the configuration.

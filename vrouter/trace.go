@@ -150,7 +150,7 @@ func outcomeOf(record tracePortTraceRecord, frame []byte) (Outcome, error) {
 	if record.HasTunnelKey != 0 {
 		remote, local := layoutAddress{Word: record.TunnelKey.Remote.Word}, layoutAddress{Word: record.TunnelKey.Local.Word}
 		family := layoutFamily(record.TunnelKey.Family)
-		outcome.Tunnel = &TunnelKey{VNI: record.TunnelKey.Vni, Remote: addressOf(remote, family), Local: localOf(local, family)}
+		outcome.Tunnel = &TunnelKey{VNI: record.TunnelKey.Vni, Remote: addressOf(remote, family), Local: optionalOf(local, family)}
 	}
 	return outcome, nil
 }

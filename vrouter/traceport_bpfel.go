@@ -61,6 +61,7 @@ const (
 	tracePortMapConfig        = "config"
 	tracePortMapCounters      = "counters"
 	tracePortMapDrops         = "drops"
+	tracePortMapErrorTimes    = "error_times"
 	tracePortMapNextHops      = "next_hops"
 	tracePortMapPortAddresses = "port_addresses"
 	tracePortMapPorts         = "ports"
@@ -125,6 +126,7 @@ type tracePortMapSpecs struct {
 	Config        *ebpf.MapSpec `ebpf:"config"`
 	Counters      *ebpf.MapSpec `ebpf:"counters"`
 	Drops         *ebpf.MapSpec `ebpf:"drops"`
+	ErrorTimes    *ebpf.MapSpec `ebpf:"error_times"`
 	NextHops      *ebpf.MapSpec `ebpf:"next_hops"`
 	PortAddresses *ebpf.MapSpec `ebpf:"port_addresses"`
 	Ports         *ebpf.MapSpec `ebpf:"ports"`
@@ -165,6 +167,7 @@ type tracePortMaps struct {
 	Config        *ebpf.Map `ebpf:"config"`
 	Counters      *ebpf.Map `ebpf:"counters"`
 	Drops         *ebpf.Map `ebpf:"drops"`
+	ErrorTimes    *ebpf.Map `ebpf:"error_times"`
 	NextHops      *ebpf.Map `ebpf:"next_hops"`
 	PortAddresses *ebpf.Map `ebpf:"port_addresses"`
 	Ports         *ebpf.Map `ebpf:"ports"`
@@ -181,6 +184,7 @@ func (m *tracePortMaps) Close() error {
 		m.Config,
 		m.Counters,
 		m.Drops,
+		m.ErrorTimes,
 		m.NextHops,
 		m.PortAddresses,
 		m.Ports,

@@ -19,6 +19,7 @@ const (
 	traceTunnelMapConfig        = "config"
 	traceTunnelMapCounters      = "counters"
 	traceTunnelMapDrops         = "drops"
+	traceTunnelMapErrorTimes    = "error_times"
 	traceTunnelMapNextHops      = "next_hops"
 	traceTunnelMapPortAddresses = "port_addresses"
 	traceTunnelMapPorts         = "ports"
@@ -83,6 +84,7 @@ type traceTunnelMapSpecs struct {
 	Config        *ebpf.MapSpec `ebpf:"config"`
 	Counters      *ebpf.MapSpec `ebpf:"counters"`
 	Drops         *ebpf.MapSpec `ebpf:"drops"`
+	ErrorTimes    *ebpf.MapSpec `ebpf:"error_times"`
 	NextHops      *ebpf.MapSpec `ebpf:"next_hops"`
 	PortAddresses *ebpf.MapSpec `ebpf:"port_addresses"`
 	Ports         *ebpf.MapSpec `ebpf:"ports"`
@@ -123,6 +125,7 @@ type traceTunnelMaps struct {
 	Config        *ebpf.Map `ebpf:"config"`
 	Counters      *ebpf.Map `ebpf:"counters"`
 	Drops         *ebpf.Map `ebpf:"drops"`
+	ErrorTimes    *ebpf.Map `ebpf:"error_times"`
 	NextHops      *ebpf.Map `ebpf:"next_hops"`
 	PortAddresses *ebpf.Map `ebpf:"port_addresses"`
 	Ports         *ebpf.Map `ebpf:"ports"`
@@ -139,6 +142,7 @@ func (m *traceTunnelMaps) Close() error {
 		m.Config,
 		m.Counters,
 		m.Drops,
+		m.ErrorTimes,
 		m.NextHops,
 		m.PortAddresses,
 		m.Ports,

@@ -19,6 +19,7 @@ const (
 	tunnelMapConfig        = "config"
 	tunnelMapCounters      = "counters"
 	tunnelMapDrops         = "drops"
+	tunnelMapErrorTimes    = "error_times"
 	tunnelMapNextHops      = "next_hops"
 	tunnelMapPortAddresses = "port_addresses"
 	tunnelMapPorts         = "ports"
@@ -81,6 +82,7 @@ type tunnelMapSpecs struct {
 	Config        *ebpf.MapSpec `ebpf:"config"`
 	Counters      *ebpf.MapSpec `ebpf:"counters"`
 	Drops         *ebpf.MapSpec `ebpf:"drops"`
+	ErrorTimes    *ebpf.MapSpec `ebpf:"error_times"`
 	NextHops      *ebpf.MapSpec `ebpf:"next_hops"`
 	PortAddresses *ebpf.MapSpec `ebpf:"port_addresses"`
 	Ports         *ebpf.MapSpec `ebpf:"ports"`
@@ -119,6 +121,7 @@ type tunnelMaps struct {
 	Config        *ebpf.Map `ebpf:"config"`
 	Counters      *ebpf.Map `ebpf:"counters"`
 	Drops         *ebpf.Map `ebpf:"drops"`
+	ErrorTimes    *ebpf.Map `ebpf:"error_times"`
 	NextHops      *ebpf.Map `ebpf:"next_hops"`
 	PortAddresses *ebpf.Map `ebpf:"port_addresses"`
 	Ports         *ebpf.Map `ebpf:"ports"`
@@ -133,6 +136,7 @@ func (m *tunnelMaps) Close() error {
 		m.Config,
 		m.Counters,
 		m.Drops,
+		m.ErrorTimes,
 		m.NextHops,
 		m.PortAddresses,
 		m.Ports,

@@ -35,7 +35,7 @@ func tenants() *Oracle {
 	}
 	for ifindex := 1; ifindex <= 4; ifindex++ {
 		vrf := uint32(1 + (ifindex-1)/2)
-		o.Ports[ifindex] = Port{VRF: vrf, MAC: portMAC(ifindex), MTU: 1500, RedirectPeer: true}
+		o.Ports[ifindex] = Port{VRF: vrf, MAC: portMAC(ifindex), MTU: 1500, RedirectPeer: true, Gateway4: poolAddress(false, 1), Gateway6: poolAddress(true, 1)}
 		for _, six := range []bool{false, true} {
 			a := poolAddress(six, 2+(ifindex-1)%2)
 			o.PortAddresses[PortAddress{ifindex, a}] = struct{}{}
@@ -92,7 +92,9 @@ var packetCases = []packetCase{
 		verdict: "tunnelled", redirect: testTunnelDevice, remote: "192.0.2.13", remoteVNI: 1003, hopsOut: 63,
 		macOut: MAC{2, 3, 0, 0, 0, 1}, sourceOut: GatewayMAC},
 	{what: "routed, hop count used up", ifindex: 1, destination: GatewayMAC, source: 2, to: 100, hops: 1,
-		verdict: "dropped", reason: "ttl-expired"},
+		verdict: "answered", reason: "ttl-expired", redirect: 1},
+	{what: "routed from the tunnel, hop count used up at the source", vni: 1001, destination: GatewayMAC, source: 100, to: 3, hops: 1,
+		verdict: "delivered", redirect: 2, hopsOut: 1, macOut: portMAC(2), sourceOut: MAC{2, 8}},
 	{what: "routed, not by way of the gateway", ifindex: 1, destination: MAC{2, 3, 0, 0, 0, 1}, source: 2, to: 100, hops: 64,
 		verdict: "dropped", reason: "wrong-destination-mac"},
 	{what: "joined network, other tenant", ifindex: 3, destination: GatewayMAC, source: 2, to: 100, hops: 64,

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/weft-network/weft/agent/desired"
 	"github.com/weft-network/weft/vrouter"
@@ -17,6 +18,15 @@ import (
 const (
 	Overhead4 = 20 + 8 + 8 + 14
 	Overhead6 = 40 + 8 + 8 + 14
+)
+
+// A port gets this many ICMP errors at once and then one each interval: enough
+// for a traceroute of many probes at a time, and for every connection of a
+// busy workload to learn a new path MTU within a second; a loop of packets
+// that are refused costs little.
+const (
+	errorBurst    = 100
+	errorInterval = 10 * time.Millisecond
 )
 
 // Underlay is what this host has for tunnels.
@@ -37,7 +47,18 @@ func (u Underlay) WorkloadMTU() int {
 
 // Config is what the packet path must know of the underlay.
 func (u Underlay) Config(tunnelDevice int) vrouter.Config {
-	return vrouter.Config{TunnelDevice: tunnelDevice, Local4: u.IPv4, Local6: u.IPv6}
+	return vrouter.Config{
+		TunnelDevice: tunnelDevice, Local4: u.IPv4, Local6: u.IPv6,
+		ErrorInterval: errorInterval, ErrorBurst: errorBurst,
+	}
+}
+
+// tunnelMTU is the largest packet that fits a tunnel to this address.
+func (u Underlay) tunnelMTU(remote netip.Addr) int {
+	if remote.Is6() {
+		return u.MTU - Overhead6
+	}
+	return u.MTU - Overhead4
 }
 
 // remote chooses the address at which another host is reached: IPv4 if both
@@ -72,6 +93,7 @@ type Route struct {
 	NextHop vrouter.NextHop
 	MAC     vrouter.MAC
 	Routed  bool
+	MTU     int
 }
 
 // Tables are the contents that the vRouter's tables should have.
@@ -145,13 +167,30 @@ func (t *Tables) addPort(p desired.Port, a Attachment, underlay Underlay) {
 	}
 	slices.SortFunc(addresses, netip.Addr.Compare)
 	t.PortAddresses[a.Ifindex] = slices.Compact(addresses)
+	four, six := gateways(p)
 	t.Ports[a.Ifindex] = vrouter.Port{
 		VRF:          p.VRF,
 		ID:           PortNumber(p.ID),
 		MAC:          p.MAC,
 		MTU:          PortMTU(p, underlay),
 		RedirectPeer: a.RedirectPeer,
+		Gateway4:     four,
+		Gateway6:     six,
 	}
+}
+
+// gateways are the first ones of each family, which is where the workload's
+// default routes lead: the router that its packets meet.
+func gateways(p desired.Port) (four, six netip.Addr) {
+	for _, a := range p.Addresses {
+		switch g := a.Gateway; {
+		case g.Is4() && !four.IsValid():
+			four = g
+		case g.Is6() && !six.IsValid():
+			six = g
+		}
+	}
+	return four, six
 }
 
 // PortMTU is the MTU of a port's interface.
@@ -178,7 +217,7 @@ func (t *Tables) addRoute(key desired.RouteKey, r desired.Route, rows desired.Ro
 		t.Problems[desired.RouteRow(key)] = problem
 	}
 	t.NextHops[hop] = struct{}{}
-	t.Routes[vrouter.RouteKey{VRF: key.VRF, Prefix: key.Prefix}] = Route{hop, r.MAC, r.Routed}
+	t.Routes[vrouter.RouteKey{VRF: key.VRF, Prefix: key.Prefix}] = Route{hop, r.MAC, r.Routed, r.MTU}
 }
 
 // nextHop says where a route leads. A place that is not known (yet) is a next
@@ -204,5 +243,5 @@ func nextHop(r desired.Route, rows desired.Rows, attached map[string]Attachment,
 	if !ok {
 		return none, fmt.Sprintf("host %s has no tunnel address of a family this host has: give both one", e.Name)
 	}
-	return vrouter.NextHop{Kind: vrouter.NextHopTunnel, VNI: r.VNI, Remote: remote}, ""
+	return vrouter.NextHop{Kind: vrouter.NextHopTunnel, VNI: r.VNI, Remote: remote, MTU: underlay.tunnelMTU(remote)}, ""
 }

@@ -14,6 +14,7 @@ import (
 
 var (
 	here4, here6 = netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")
+	gateway4     = netip.MustParseAddr("10.0.0.1")
 	four, six    = netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("2001:db8::2")
 	prefix       = netip.MustParsePrefix("10.0.0.5/32")
 	prefix6      = netip.MustParsePrefix("fd00::5/128")
@@ -27,10 +28,11 @@ func rowsOf(addresses ...netip.Addr) desired.Rows {
 		Sources:   map[desired.SourceKey]struct{}{{VNI: 7, Host: "h2"}: {}, {VNI: 7, Host: "unknown"}: {}},
 		Endpoints: map[string]desired.Endpoint{"h2": {Host: "h2", Name: "far", Addresses: addresses}},
 		Ports: map[string]desired.Port{"p-00000001": {ID: "p-00000001", VRF: 7, MAC: mac, Addresses: []desired.Address{
-			{Prefix: netip.MustParsePrefix("fd00::9/64")}, {Prefix: netip.MustParsePrefix("10.0.0.9/24")},
+			{Prefix: netip.MustParsePrefix("fd00::9/64")}, {Prefix: netip.MustParsePrefix("10.0.0.9/24"), Gateway: gateway4},
+			{Prefix: netip.MustParsePrefix("10.9.0.9/24"), Gateway: netip.MustParseAddr("10.9.0.1")},
 		}}},
 		Routes: map[desired.RouteKey]desired.Route{
-			{VRF: 7, Prefix: prefix}:                               {Host: "h2", VNI: 9, MAC: mac, Routed: true},
+			{VRF: 7, Prefix: prefix}:                               {Host: "h2", VNI: 9, MAC: mac, Routed: true, MTU: 1400},
 			{VRF: 7, Prefix: netip.MustParsePrefix("10.0.0.1/32")}: {Gateway: true},
 			{VRF: 7, Prefix: prefix6}:                              {Port: "p-00000001", MAC: mac},
 		},
@@ -41,17 +43,17 @@ func rowsOf(addresses ...netip.Addr) desired.Rows {
 func TestComputeWorld(t *testing.T) {
 	attached := map[string]datapath.Attachment{"p-00000001": {Ifindex: 4, RedirectPeer: true}, "not-bound": {Ifindex: 5}}
 	got := datapath.Compute(rowsOf(six, four), attached, datapath.Underlay{IPv4: here4, MTU: 1500})
-	tunnel := vrouter.NextHop{Kind: vrouter.NextHopTunnel, VNI: 9, Remote: four}
+	tunnel := vrouter.NextHop{Kind: vrouter.NextHopTunnel, VNI: 9, Remote: four, MTU: 1450}
 	gateway := vrouter.NextHop{Kind: vrouter.NextHopGateway}
 	local := vrouter.NextHop{Kind: vrouter.NextHopPort, Ifindex: 4}
 	want := datapath.Tables{
 		TunnelSources: map[uint32][]netip.Addr{7: {four, six}, 9: nil}, // all addresses of the host
 		VNIs:          map[uint32]vrouter.VNI{7: {VRF: 7, CheckSources: true}, 8: {VRF: 8}, 9: {VRF: 9, CheckSources: true}},
-		PortAddresses: map[int][]netip.Addr{4: {netip.MustParseAddr("10.0.0.9"), netip.MustParseAddr("fd00::9")}},
-		Ports:         map[int]vrouter.Port{4: {VRF: 7, ID: 1, MAC: mac, MTU: 1450, RedirectPeer: true}},
+		PortAddresses: map[int][]netip.Addr{4: {netip.MustParseAddr("10.0.0.9"), netip.MustParseAddr("10.9.0.9"), netip.MustParseAddr("fd00::9")}},
+		Ports:         map[int]vrouter.Port{4: {VRF: 7, ID: 1, MAC: mac, MTU: 1450, RedirectPeer: true, Gateway4: gateway4}},
 		NextHops:      map[vrouter.NextHop]struct{}{tunnel: {}, gateway: {}, local: {}},
 		Routes: map[vrouter.RouteKey]datapath.Route{
-			{VRF: 7, Prefix: prefix}:                               {NextHop: tunnel, MAC: mac, Routed: true},
+			{VRF: 7, Prefix: prefix}:                               {NextHop: tunnel, MAC: mac, Routed: true, MTU: 1400},
 			{VRF: 7, Prefix: netip.MustParsePrefix("10.0.0.1/32")}: {NextHop: gateway},
 			{VRF: 7, Prefix: prefix6}:                              {NextHop: local, MAC: mac},
 		},

@@ -101,7 +101,7 @@ func when(condition bool, format string, args ...any) error {
 }
 
 func compareHops(a, b vrouter.NextHop) int {
-	return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Ifindex, b.Ifindex), cmp.Compare(a.VNI, b.VNI), a.Remote.Compare(b.Remote))
+	return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Ifindex, b.Ifindex), cmp.Compare(a.VNI, b.VNI), a.Remote.Compare(b.Remote), cmp.Compare(a.MTU, b.MTU))
 }
 
 // CompareRoutes orders routes by VRF, family, address and length.

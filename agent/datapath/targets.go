@@ -140,7 +140,7 @@ func canonical(n vrouter.NextHop) vrouter.NextHop {
 	case vrouter.NextHopPort:
 		c.Ifindex = n.Ifindex
 	case vrouter.NextHopTunnel:
-		c.VNI, c.Remote = n.VNI, n.Remote
+		c.VNI, c.Remote, c.MTU = n.VNI, n.Remote, n.MTU
 	}
 	return c
 }
@@ -219,7 +219,7 @@ func (r *routes) Owned(context.Context) (map[vrouter.RouteKey]Route, error) {
 			hop = vrouter.NextHop{Kind: unknownHop}
 		}
 		r.use(k, hop)
-		rows[k] = Route{hop, v.MAC, v.Routed}
+		rows[k] = Route{hop, v.MAC, v.Routed, v.MTU}
 	}
 	return rows, nil
 }
@@ -254,7 +254,7 @@ func (r *routes) Update(_ context.Context, key vrouter.RouteKey, want Route) err
 		return fmt.Errorf("next hop %+v has no id", want.NextHop)
 	}
 	r.use(key, want.NextHop)
-	if err := r.table.Put(key, vrouter.Route{NextHop: ids[0], MAC: want.MAC, Routed: want.Routed}); err != nil {
+	if err := r.table.Put(key, vrouter.Route{NextHop: ids[0], MAC: want.MAC, Routed: want.Routed, MTU: want.MTU}); err != nil {
 		return err
 	}
 	r.settle(key, want.NextHop)

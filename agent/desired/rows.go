@@ -59,6 +59,7 @@ type Route struct {
 	Port    string // UUID
 	Host    string // UUID
 	VNI     uint32 // with Host
+	MTU     int    // with Host: of the destination's network; 0: not said
 	Gateway bool
 	MAC     [6]byte
 	Routed  bool
@@ -248,7 +249,7 @@ func route(m *hoststream.Route) (RouteKey, Route, error) {
 	case *hoststream.Route_Port:
 		r.Port = n.Port
 	case *hoststream.Route_Remote:
-		r.Host, r.VNI = n.Remote.Host, n.Remote.Vni
+		r.Host, r.VNI, r.MTU = n.Remote.Host, n.Remote.Vni, int(m.Mtu)
 	case *hoststream.Route_Gateway:
 		r.Gateway = true
 		return key, r, nil

@@ -73,6 +73,7 @@ func randomRows(r *rand.Rand) map[string]*hoststream.Row {
 			m.NextHop = &hoststream.Route_Port{Port: portID(r.IntN(ports))}
 		case 1:
 			m.NextHop = &hoststream.Route_Remote{Remote: &hoststream.Remote{Host: hostID(r.IntN(hosts)), Vni: m.Vrf}}
+			m.Mtu = uint32(r.IntN(2) * 1400)
 		case 2:
 			m.NextHop = &hoststream.Route_Gateway{Gateway: &hoststream.Gateway{}}
 		}
@@ -124,7 +125,7 @@ func show(m *datapath.MemoryKernel) string {
 		lines = append(lines, fmt.Sprintf("next hop %+v", v))
 	}
 	for k, v := range m.Routes.Rows {
-		lines = append(lines, fmt.Sprintf("route %v: %+v %v %v", k, m.NextHops.Rows[v.NextHop], v.MAC, v.Routed))
+		lines = append(lines, fmt.Sprintf("route %v: %+v %v %v %d", k, m.NextHops.Rows[v.NextHop], v.MAC, v.Routed, v.MTU))
 	}
 	slices.Sort(lines)
 	return strings.Join(lines, "\n")

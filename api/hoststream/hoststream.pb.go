@@ -1147,11 +1147,14 @@ type Route struct {
 	//	*Route_Port
 	//	*Route_Remote
 	//	*Route_Gateway
-	NextHop       isRoute_NextHop `protobuf_oneof:"next_hop"`
-	Mac           []byte          `protobuf:"bytes,7,opt,name=mac,proto3" json:"mac,omitempty"`                            // destination's Ethernet address, 6 bytes; empty for a gateway
-	Routed        bool            `protobuf:"varint,8,opt,name=routed,proto3" json:"routed,omitempty"`                     // leaked from another network: a router's hop
-	Origin        string          `protobuf:"bytes,9,opt,name=origin,proto3" json:"origin,omitempty"`                      // fully qualified name of the object that made the route
-	LeakedBy      string          `protobuf:"bytes,10,opt,name=leaked_by,json=leakedBy,proto3" json:"leaked_by,omitempty"` // fully qualified name of the network-policy that leaked it
+	NextHop  isRoute_NextHop `protobuf_oneof:"next_hop"`
+	Mac      []byte          `protobuf:"bytes,7,opt,name=mac,proto3" json:"mac,omitempty"`                            // destination's Ethernet address, 6 bytes; empty for a gateway
+	Routed   bool            `protobuf:"varint,8,opt,name=routed,proto3" json:"routed,omitempty"`                     // leaked from another network: a router's hop
+	Origin   string          `protobuf:"bytes,9,opt,name=origin,proto3" json:"origin,omitempty"`                      // fully qualified name of the object that made the route
+	LeakedBy string          `protobuf:"bytes,10,opt,name=leaked_by,json=leakedBy,proto3" json:"leaked_by,omitempty"` // fully qualified name of the network-policy that leaked it
+	// With remote: bytes that the destination's network takes; 0: what its
+	// host's underlay leaves, which is taken to be what this host's does.
+	Mtu           uint32 `protobuf:"varint,11,opt,name=mtu,proto3" json:"mtu,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1267,6 +1270,13 @@ func (x *Route) GetLeakedBy() string {
 		return x.LeakedBy
 	}
 	return ""
+}
+
+func (x *Route) GetMtu() uint32 {
+	if x != nil {
+		return x.Mtu
+	}
+	return 0
 }
 
 type isRoute_NextHop interface {
@@ -1744,7 +1754,7 @@ const file_hoststream_proto_rawDesc = "" +
 	"\vPortAddress\x12\x0e\n" +
 	"\x02ip\x18\x01 \x01(\fR\x02ip\x12#\n" +
 	"\rprefix_length\x18\x02 \x01(\rR\fprefixLength\x12\x18\n" +
-	"\agateway\x18\x03 \x01(\fR\agateway\"\xd5\x02\n" +
+	"\agateway\x18\x03 \x01(\fR\agateway\"\xe7\x02\n" +
 	"\x05Route\x12\x10\n" +
 	"\x03vrf\x18\x01 \x01(\rR\x03vrf\x12%\n" +
 	"\x0eprefix_address\x18\x02 \x01(\fR\rprefixAddress\x12#\n" +
@@ -1756,7 +1766,8 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x06routed\x18\b \x01(\bR\x06routed\x12\x16\n" +
 	"\x06origin\x18\t \x01(\tR\x06origin\x12\x1b\n" +
 	"\tleaked_by\x18\n" +
-	" \x01(\tR\bleakedByB\n" +
+	" \x01(\tR\bleakedBy\x12\x10\n" +
+	"\x03mtu\x18\v \x01(\rR\x03mtuB\n" +
 	"\n" +
 	"\bnext_hop\".\n" +
 	"\x06Remote\x12\x12\n" +

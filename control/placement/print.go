@@ -82,6 +82,9 @@ func describeRoute(r *hoststream.Route) string {
 		words = append(words, "gateway")
 	}
 	words = append(words, net.HardwareAddr(r.Mac).String(), "from "+r.Origin)
+	if r.Mtu != 0 {
+		words = append(words, fmt.Sprintf("mtu %d", r.Mtu))
+	}
 	if r.Routed {
 		words = append(words, "routed, leaked by "+r.LeakedBy)
 	}

@@ -96,7 +96,7 @@ func routeRow(vrf uint32, r *routing.Route, local bool) Row {
 		route.Mac = macBytes(r.MAC)
 	default:
 		route.NextHop = &hoststream.Route_Remote{Remote: &hoststream.Remote{Host: r.Host.UUID, Vni: r.OriginVRF}}
-		route.Mac = macBytes(r.MAC)
+		route.Mac, route.Mtu = macBytes(r.MAC), uint32(r.MTU)
 	}
 	return encode(RouteKey(vrf, r.Prefix), &hoststream.Row{Body: &hoststream.Row_Route{Route: route}})
 }

@@ -83,6 +83,7 @@ type Route struct {
 	Port    api.Ref
 	Host    api.Ref // of the port's active binding
 	MAC     api.MAC
+	MTU     int // of the network the port is in; 0: follows from the underlay
 	// Origin is the object that made the route, OriginNetwork where it was
 	// made, OriginVRF that network's VRF.
 	OriginKind    api.Kind

@@ -211,6 +211,7 @@ func testPolicy(t *testing.T, s *system) {
 		s.wantAnswers(t, redWeb1, redWeb3.Addresses()[i], ttlInside)
 		s.wantSilence(t, blueWeb1, blueDB1.Addresses()[i])
 	}
+	testPath(t, s)
 	s.weft(t, "delete", string(api.KindNetworkPolicyAttachment), tenants.Attachment(tenants.Red, tenants.DB))
 	for i, p := range pings {
 		a := redDB1.Addresses()[i]

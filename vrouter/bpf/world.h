@@ -96,6 +96,11 @@ static __always_inline int world_redirect_peer(struct __sk_buff *skb, __u32 ifin
 	return world_redirect(skb, ifindex);
 }
 
+static __always_inline bool world_use_error(__u32 ifindex, __u64 until)
+{
+	return true;
+}
+
 static __always_inline void world_count_received(__u32 ifindex, __u32 bytes)
 {
 }
@@ -164,6 +169,11 @@ static __always_inline int world_redirect_peer(struct __sk_buff *skb, __u32 ifin
 	// kernels correct that themselves when they scrub the frame.
 	bpf_skb_change_type(skb, PACKET_HOST);
 	return bpf_redirect_peer(ifindex, 0);
+}
+
+static __always_inline bool world_use_error(__u32 ifindex, __u64 until)
+{
+	return !bpf_map_update_elem(&error_times, &ifindex, &until, BPF_ANY);
 }
 
 // A counter that finds its table full is lost; the frame is not.
