@@ -7,7 +7,7 @@
 static __always_inline int stage_deliver(struct packet *p, const struct next_hop_value *next)
 {
 	__u32 ifindex = next->ifindex;
-	struct port_value *to = bpf_map_lookup_elem(&ports, &ifindex);
+	struct port_value *to = p->to;
 	if (!to)
 		return end(p, REASON_PORT_GONE);
 	int action = to->flags & PORT_REDIRECT_PEER ? world_redirect_peer(p->skb, ifindex) : world_redirect(p->skb, ifindex);

@@ -81,6 +81,7 @@ struct packet {
 	struct address destination; // ARP: target
 	struct ethernet ethernet;
 	struct port_value *from; // null from a tunnel
+	struct port_value *to; // null to a tunnel, or if the next hop is no port
 	__u16 arp_operation;
 	struct mac arp_sender_mac;
 };
