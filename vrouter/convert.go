@@ -4,8 +4,10 @@ package vrouter
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
+	"time"
 )
 
 // The only place where the callers' types and the generated ones meet.
@@ -59,12 +61,16 @@ var portCodec = codec[int, Port, uint32, layoutPortValue]{
 		if p.RedirectPeer {
 			raw.Flags |= layoutPortFlagPORT_REDIRECT_PEER
 		}
-		return raw, nil
+		var err4, err6 error
+		raw.Gateway4, err4 = optionalToRaw(p.Gateway4, layoutFamilyFAMILY_4)
+		raw.Gateway6, err6 = optionalToRaw(p.Gateway6, layoutFamilyFAMILY_6)
+		return raw, errors.Join(err4, err6)
 	},
 	valueOf: func(raw layoutPortValue) Port {
 		return Port{
 			VRF: raw.Vrf, ID: raw.Port, MTU: int(raw.Mtu), MAC: raw.Mac.Byte,
 			RedirectPeer: raw.Flags&layoutPortFlagPORT_REDIRECT_PEER != 0,
+			Gateway4:     optionalOf(raw.Gateway4, layoutFamilyFAMILY_4), Gateway6: optionalOf(raw.Gateway6, layoutFamilyFAMILY_6),
 		}
 	},
 }
@@ -121,7 +127,7 @@ var route6Codec = codec[RouteKey, Route, layoutRoute6Key, layoutRouteValue]{
 }
 
 func routeToRaw(r Route) (layoutRouteValue, error) {
-	raw := layoutRouteValue{NextHop: r.NextHop, Mac: layoutMac{Byte: r.MAC}}
+	raw := layoutRouteValue{NextHop: r.NextHop, Mtu: uint32(r.MTU), Mac: layoutMac{Byte: r.MAC}}
 	if r.Routed {
 		raw.Flags |= layoutRouteFlagROUTE_ROUTED
 	}
@@ -129,7 +135,7 @@ func routeToRaw(r Route) (layoutRouteValue, error) {
 }
 
 func routeOf(raw layoutRouteValue) Route {
-	return Route{NextHop: raw.NextHop, MAC: raw.Mac.Byte, Routed: raw.Flags&layoutRouteFlagROUTE_ROUTED != 0}
+	return Route{NextHop: raw.NextHop, MTU: int(raw.Mtu), MAC: raw.Mac.Byte, Routed: raw.Flags&layoutRouteFlagROUTE_ROUTED != 0}
 }
 
 var nextHopCodec = codec[uint32, NextHop, uint32, layoutNextHopValue]{
@@ -142,7 +148,7 @@ var nextHopCodec = codec[uint32, NextHop, uint32, layoutNextHopValue]{
 		case NextHopPort:
 			raw.Ifindex = uint32(n.Ifindex)
 		case NextHopTunnel:
-			raw.Vni = n.VNI
+			raw.Vni, raw.Mtu = n.VNI, uint32(n.MTU)
 			raw.Remote, raw.Family, err = addressToRaw(n.Remote)
 		}
 		return raw, err
@@ -150,18 +156,82 @@ var nextHopCodec = codec[uint32, NextHop, uint32, layoutNextHopValue]{
 	valueOf: func(raw layoutNextHopValue) NextHop {
 		return NextHop{
 			Kind: NextHopKind(raw.Kind), Ifindex: int(raw.Ifindex), VNI: raw.Vni,
-			Remote: addressOf(raw.Remote, raw.Family),
+			Remote: addressOf(raw.Remote, raw.Family), MTU: int(raw.Mtu),
 		}
 	},
 }
 
-var vniCodec = codec[uint32, uint32, uint32, uint32]{
-	key: same32, keyOf: identity[uint32], value: same32, valueOf: identity[uint32],
+var vniCodec = codec[uint32, VNI, uint32, layoutVniValue]{
+	key:   same32,
+	keyOf: identity[uint32],
+	value: func(v VNI) (layoutVniValue, error) {
+		raw := layoutVniValue{Vrf: v.VRF}
+		if v.CheckSources {
+			raw.Flags |= layoutVniFlagVNI_CHECK_SOURCES
+		}
+		return raw, nil
+	},
+	valueOf: func(raw layoutVniValue) VNI {
+		return VNI{VRF: raw.Vrf, CheckSources: raw.Flags&layoutVniFlagVNI_CHECK_SOURCES != 0}
+	},
 }
 
-var configCodec = codec[uint32, layoutConfigValue, uint32, layoutConfigValue]{
-	key:     same32,
-	keyOf:   identity[uint32],
-	value:   func(v layoutConfigValue) (layoutConfigValue, error) { return v, nil },
-	valueOf: identity[layoutConfigValue],
+var tunnelSourceCodec = codec[TunnelSource, struct{}, layoutTunnelSourceKey, uint8]{
+	key: func(s TunnelSource) (layoutTunnelSourceKey, error) {
+		address, family, err := addressToRaw(s.Address)
+		return layoutTunnelSourceKey{Vni: s.VNI, Family: family, Address: address}, err
+	},
+	keyOf: func(raw layoutTunnelSourceKey) TunnelSource {
+		return TunnelSource{VNI: raw.Vni, Address: addressOf(raw.Address, raw.Family)}
+	},
+	value:   func(struct{}) (uint8, error) { return 1, nil },
+	valueOf: func(uint8) struct{} { return struct{}{} },
+}
+
+var configCodec = codec[uint32, Config, uint32, layoutConfigValue]{
+	key:   same32,
+	keyOf: identity[uint32],
+	value: func(c Config) (layoutConfigValue, error) {
+		raw := layoutConfigValue{
+			TunnelIfindex: uint32(c.TunnelDevice), Gateway: layoutMac{Byte: GatewayMAC},
+			ErrorInterval: uint64(c.ErrorInterval), ErrorBurst: uint32(c.ErrorBurst),
+		}
+		var err4, err6 error
+		raw.Local4, err4 = optionalToRaw(c.Local4, layoutFamilyFAMILY_4)
+		raw.Local6, err6 = optionalToRaw(c.Local6, layoutFamilyFAMILY_6)
+		return raw, errors.Join(err4, err6)
+	},
+	valueOf: func(raw layoutConfigValue) Config {
+		return Config{
+			TunnelDevice: int(raw.TunnelIfindex), ErrorInterval: time.Duration(raw.ErrorInterval), ErrorBurst: int(raw.ErrorBurst),
+			Local4: optionalOf(raw.Local4, layoutFamilyFAMILY_4),
+			Local6: optionalOf(raw.Local6, layoutFamilyFAMILY_6),
+		}
+	},
+}
+
+// optionalToRaw converts an address that may be absent, which is all zeros below.
+func optionalToRaw(a netip.Addr, family layoutFamily) (layoutAddress, error) {
+	if !a.IsValid() {
+		return layoutAddress{}, nil
+	}
+	raw, got, err := addressToRaw(a)
+	if err == nil && got != family {
+		err = fmt.Errorf("address %v is not of family IPv%d", a, family)
+	}
+	return raw, err
+}
+
+func optionalOf(raw layoutAddress, family layoutFamily) netip.Addr {
+	if raw == (layoutAddress{}) {
+		return netip.Addr{}
+	}
+	return addressOf(raw, family)
+}
+
+var errorTimeCodec = codec[int, uint64, uint32, uint64]{
+	key:     func(ifindex int) (uint32, error) { return uint32(ifindex), nil },
+	keyOf:   func(raw uint32) int { return int(raw) },
+	value:   func(v uint64) (uint64, error) { return v, nil },
+	valueOf: identity[uint64],
 }

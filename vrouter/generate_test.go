@@ -43,25 +43,74 @@ func newGenerator(r *rand.Rand) *generator {
 	g := &generator{Rand: r, gateway: map[uint32][]netip.Addr{}}
 	g.o = &Oracle{
 		Ports: map[int]Port{}, PortAddresses: map[PortAddress]struct{}{}, Routes: map[RouteKey]Route{},
-		NextHops: map[uint32]NextHop{}, VNIs: map[uint32]uint32{},
+		NextHops: map[uint32]NextHop{}, VNIs: map[uint32]VNI{}, TunnelSources: map[TunnelSource]struct{}{}, Exhausted: map[int]bool{},
 	}
 	if !g.chance(10) {
-		g.o.TunnelDevice = testTunnelDevice
+		g.o.Config.TunnelDevice = testTunnelDevice
+	}
+	if g.chance(70) {
+		g.o.Config.Local4 = netip.MustParseAddr("192.0.2.250")
+	}
+	if g.chance(70) {
+		g.o.Config.Local6 = netip.MustParseAddr("2001:db8:100::250")
 	}
 	for ifindex := 1; ifindex <= testPorts; ifindex++ {
-		g.o.Ports[ifindex] = Port{
+		port := Port{
 			VRF: uint32(1 + g.IntN(2)), ID: g.Uint32(), MAC: portMAC(ifindex),
 			MTU: pick(g, 0, 0, 0, 1500, 1500, 120), RedirectPeer: g.chance(50),
 		}
+		if g.chance(80) {
+			port.Gateway4 = poolAddress(false, 1)
+		}
+		if g.chance(80) {
+			port.Gateway6 = poolAddress(true, 1)
+		}
+		if g.chance(20) {
+			g.o.Exhausted[ifindex] = true
+		}
+		g.o.Ports[ifindex] = port
 	}
 	for vrf := uint32(1); vrf <= 3; vrf++ { // 3 has no port, only routes
-		g.o.VNIs[1000+vrf] = vrf
+		g.o.VNIs[1000+vrf] = VNI{VRF: vrf, CheckSources: g.chance(75)}
+		g.sources(1000 + vrf)
 		g.network(vrf)
 	}
 	for vrf := uint32(1); vrf <= 3; vrf++ {
 		g.leak(vrf, vrf%3+1)
 	}
 	return g
+}
+
+// testSources are underlay addresses of other hosts; the last may never send.
+var testSources = []netip.Addr{
+	netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8:100::1"), netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("192.0.2.3"),
+}
+
+// sources lets some hosts send into a VNI.
+func (g *generator) sources(vni uint32) {
+	for _, a := range testSources[:len(testSources)-1] {
+		if g.chance(90) {
+			g.o.TunnelSources[TunnelSource{vni, a}] = struct{}{}
+		}
+	}
+}
+
+// tunnelKey is what a frame comes with: most often of a VNI that is known
+// from a host that may send.
+func (g *generator) tunnelKey(ifindex int) *TunnelKey {
+	if g.chance(2) {
+		return nil
+	}
+	own := g.o.Ports[ifindex].VRF
+	key := &TunnelKey{VNI: 1000 + pick(g, uint32(1), 2, own, own, 3, 9), Remote: testSources[g.IntN(len(testSources))]}
+	if g.chance(80) {
+		key.Remote = testSources[0]
+	}
+	if g.chance(3) { // the bytes of an IPv4 source, as an IPv6 address
+		four := testSources[0].As4()
+		key.Remote = netip.AddrFrom16([16]byte{four[0], four[1], four[2], four[3]})
+	}
+	return key
 }
 
 func (g *generator) nextHop(n NextHop) uint32 {
@@ -103,7 +152,7 @@ func (g *generator) placeAddress(vrf uint32, a netip.Addr) {
 		return
 	}
 	if g.chance(70) {
-		g.o.Routes[key] = Route{NextHop: g.somewhere(vrf), MAC: MAC{2, 1, 0, 0, byte(vrf), byte(g.IntN(256))}}
+		g.o.Routes[key] = Route{NextHop: g.somewhere(vrf), MAC: MAC{2, 1, 0, 0, byte(vrf), byte(g.IntN(256))}, MTU: g.mtu()}
 	}
 }
 
@@ -125,8 +174,11 @@ func (g *generator) somewhere(vrf uint32) uint32 {
 	if g.chance(50) {
 		remote = netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, 1, 15: byte(g.IntN(256))})
 	}
-	return g.nextHop(NextHop{Kind: NextHopTunnel, VNI: 1000 + vrf, Remote: remote})
+	return g.nextHop(NextHop{Kind: NextHopTunnel, VNI: 1000 + vrf, Remote: remote, MTU: g.mtu()})
 }
+
+// mtu is none, one that no frame here exceeds, or one that some do.
+func (g *generator) mtu() int { return pick(g, 0, 0, 0, 0, 1400, 1400, 1400, 1400, 1400, 100, 160) }
 
 // leak brings routes of one VRF into another, under addresses of their own
 // and sometimes as a default.
@@ -134,7 +186,7 @@ func (g *generator) leak(into, from uint32) {
 	for _, six := range []bool{false, true} {
 		for n := range 16 {
 			a := poolAddress(six, 100+n)
-			route := Route{NextHop: g.somewhere(from), MAC: MAC{2, 2, 0, 0, byte(from), byte(n)}, Routed: true}
+			route := Route{NextHop: g.somewhere(from), MAC: MAC{2, 2, 0, 0, byte(from), byte(n)}, Routed: true, MTU: g.mtu()}
 			if ifindex := 1 + g.IntN(testPorts); g.o.Ports[ifindex].VRF == from {
 				route = Route{NextHop: g.nextHop(NextHop{Kind: NextHopPort, Ifindex: ifindex}), MAC: portMAC(ifindex), Routed: true}
 			}
@@ -307,9 +359,9 @@ func (g *generator) echo(ifindex int, six bool) []byte {
 	code := pick(g, byte(0), 0, 0, 0, 1)
 	frame := g.ip(ifindex, six, map[bool]byte{false: 1, true: 58}[six], func(from, to netip.Addr) []byte {
 		if six {
-			return icmp6(from, to, pick(g, byte(128), 128, 129), code, id)
+			return icmp6(from, to, pick(g, byte(128), 128, 128, 129, 127, 3), code, id)
 		}
-		return icmp4(pick(g, byte(8), 8, 0), code, id)
+		return icmp4(pick(g, byte(8), 8, 8, 8, 8, 0, 3, 4, 5, 11, 12, 13), code, id)
 	})
 	if g.chance(60) { // to the gateway
 		to := poolAddress(six, 1).AsSlice()

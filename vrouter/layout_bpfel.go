@@ -21,6 +21,10 @@ type layoutAddress struct {
 type layoutConfigValue struct {
 	_             structs.HostLayout
 	TunnelIfindex uint32
+	Local4        layoutAddress
+	Local6        layoutAddress
+	ErrorBurst    uint32
+	ErrorInterval uint64
 	Gateway       layoutMac
 	Pad           [2]uint8
 }
@@ -72,6 +76,7 @@ type layoutNextHopValue struct {
 	Kind    layoutNextHopKind
 	Ifindex uint32
 	Vni     uint32
+	Mtu     uint32
 	Family  layoutFamily
 	Remote  layoutAddress
 }
@@ -90,13 +95,15 @@ const (
 )
 
 type layoutPortValue struct {
-	_     structs.HostLayout
-	Vrf   uint32
-	Port  uint32
-	Mtu   uint32
-	Flags layoutPortFlag
-	Mac   layoutMac
-	Pad   [2]uint8
+	_        structs.HostLayout
+	Vrf      uint32
+	Port     uint32
+	Mtu      uint32
+	Flags    layoutPortFlag
+	Mac      layoutMac
+	Pad      [2]uint8
+	Gateway4 layoutAddress
+	Gateway6 layoutAddress
 }
 
 type layoutReason uint32
@@ -127,25 +134,28 @@ const (
 	layoutReasonREASON_ANSWER_FAILED              layoutReason = 22
 	layoutReasonREASON_NO_TUNNEL_KEY              layoutReason = 23
 	layoutReasonREASON_UNKNOWN_VNI                layoutReason = 24
-	layoutReasonREASON_NOT_CARRIED                layoutReason = 25
-	layoutReasonREASON_BROADCAST                  layoutReason = 26
-	layoutReasonREASON_MULTICAST                  layoutReason = 27
-	layoutReasonREASON_NO_ROUTE                   layoutReason = 28
-	layoutReasonREASON_WRONG_DESTINATION_MAC      layoutReason = 29
-	layoutReasonREASON_UNRESOLVED_NEXT_HOP        layoutReason = 30
-	layoutReasonREASON_DISCARD_ROUTE              layoutReason = 31
-	layoutReasonREASON_GATEWAY_FROM_TUNNEL        layoutReason = 32
-	layoutReasonREASON_TUNNEL_TO_TUNNEL           layoutReason = 33
-	layoutReasonREASON_LINK_LOCAL                 layoutReason = 34
-	layoutReasonREASON_TTL_EXPIRED                layoutReason = 35
-	layoutReasonREASON_REWRITE_FAILED             layoutReason = 36
-	layoutReasonREASON_PORT_GONE                  layoutReason = 37
-	layoutReasonREASON_TOO_BIG                    layoutReason = 38
-	layoutReasonREASON_REDIRECT_FAILED            layoutReason = 39
-	layoutReasonREASON_NO_TUNNEL_DEVICE           layoutReason = 40
-	layoutReasonREASON_TUNNEL_KEY_FAILED          layoutReason = 41
-	layoutReasonREASON_TUNNEL_REDIRECT_FAILED     layoutReason = 42
-	layoutReasonREASON_COUNT                      layoutReason = 43
+	layoutReasonREASON_UNKNOWN_TUNNEL_SOURCE      layoutReason = 25
+	layoutReasonREASON_NOT_CARRIED                layoutReason = 26
+	layoutReasonREASON_BROADCAST                  layoutReason = 27
+	layoutReasonREASON_MULTICAST                  layoutReason = 28
+	layoutReasonREASON_NO_ROUTE                   layoutReason = 29
+	layoutReasonREASON_WRONG_DESTINATION_MAC      layoutReason = 30
+	layoutReasonREASON_UNRESOLVED_NEXT_HOP        layoutReason = 31
+	layoutReasonREASON_DISCARD_ROUTE              layoutReason = 32
+	layoutReasonREASON_GATEWAY_FROM_TUNNEL        layoutReason = 33
+	layoutReasonREASON_TUNNEL_TO_TUNNEL           layoutReason = 34
+	layoutReasonREASON_LINK_LOCAL                 layoutReason = 35
+	layoutReasonREASON_TTL_EXPIRED                layoutReason = 36
+	layoutReasonREASON_TOO_BIG                    layoutReason = 37
+	layoutReasonREASON_REWRITE_FAILED             layoutReason = 38
+	layoutReasonREASON_ERROR_LIMITED              layoutReason = 39
+	layoutReasonREASON_ERROR_FAILED               layoutReason = 40
+	layoutReasonREASON_PORT_GONE                  layoutReason = 41
+	layoutReasonREASON_REDIRECT_FAILED            layoutReason = 42
+	layoutReasonREASON_NO_TUNNEL_DEVICE           layoutReason = 43
+	layoutReasonREASON_TUNNEL_KEY_FAILED          layoutReason = 44
+	layoutReasonREASON_TUNNEL_REDIRECT_FAILED     layoutReason = 45
+	layoutReasonREASON_COUNT                      layoutReason = 46
 )
 
 type layoutReasonRow struct {
@@ -178,6 +188,7 @@ const (
 type layoutRouteValue struct {
 	_       structs.HostLayout
 	NextHop uint32
+	Mtu     uint32
 	Flags   layoutRouteFlag
 	Mac     layoutMac
 	Pad     [2]uint8
@@ -193,9 +204,17 @@ const (
 	layoutStageSTAGE_NEIGHBOUR layoutStage = 4
 	layoutStageSTAGE_TUNNEL    layoutStage = 5
 	layoutStageSTAGE_ROUTE     layoutStage = 6
-	layoutStageSTAGE_DELIVER   layoutStage = 7
-	layoutStageSTAGE_ENCAP     layoutStage = 8
+	layoutStageSTAGE_ERROR     layoutStage = 7
+	layoutStageSTAGE_DELIVER   layoutStage = 8
+	layoutStageSTAGE_ENCAP     layoutStage = 9
 )
+
+type layoutTunnelSourceKey struct {
+	_       structs.HostLayout
+	Vni     uint32
+	Family  layoutFamily
+	Address layoutAddress
+}
 
 type layoutVerdict uint32
 
@@ -208,6 +227,18 @@ const (
 	layoutVerdictVERDICT_TUNNELLED layoutVerdict = 5
 )
 
+type layoutVniFlag uint32
+
+const (
+	layoutVniFlagVNI_CHECK_SOURCES layoutVniFlag = 1
+)
+
+type layoutVniValue struct {
+	_     structs.HostLayout
+	Vrf   uint32
+	Flags layoutVniFlag
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
@@ -215,11 +246,13 @@ const (
 	layoutMapConfig        = "config"
 	layoutMapCounters      = "counters"
 	layoutMapDrops         = "drops"
+	layoutMapErrorTimes    = "error_times"
 	layoutMapNextHops      = "next_hops"
 	layoutMapPortAddresses = "port_addresses"
 	layoutMapPorts         = "ports"
 	layoutMapRoutes4       = "routes4"
 	layoutMapRoutes6       = "routes6"
+	layoutMapTunnelSources = "tunnel_sources"
 	layoutMapVnis          = "vnis"
 	layoutVarReasonRows    = "reason_rows"
 )
@@ -275,11 +308,13 @@ type layoutMapSpecs struct {
 	Config        *ebpf.MapSpec `ebpf:"config"`
 	Counters      *ebpf.MapSpec `ebpf:"counters"`
 	Drops         *ebpf.MapSpec `ebpf:"drops"`
+	ErrorTimes    *ebpf.MapSpec `ebpf:"error_times"`
 	NextHops      *ebpf.MapSpec `ebpf:"next_hops"`
 	PortAddresses *ebpf.MapSpec `ebpf:"port_addresses"`
 	Ports         *ebpf.MapSpec `ebpf:"ports"`
 	Routes4       *ebpf.MapSpec `ebpf:"routes4"`
 	Routes6       *ebpf.MapSpec `ebpf:"routes6"`
+	TunnelSources *ebpf.MapSpec `ebpf:"tunnel_sources"`
 	Vnis          *ebpf.MapSpec `ebpf:"vnis"`
 }
 
@@ -313,11 +348,13 @@ type layoutMaps struct {
 	Config        *ebpf.Map `ebpf:"config"`
 	Counters      *ebpf.Map `ebpf:"counters"`
 	Drops         *ebpf.Map `ebpf:"drops"`
+	ErrorTimes    *ebpf.Map `ebpf:"error_times"`
 	NextHops      *ebpf.Map `ebpf:"next_hops"`
 	PortAddresses *ebpf.Map `ebpf:"port_addresses"`
 	Ports         *ebpf.Map `ebpf:"ports"`
 	Routes4       *ebpf.Map `ebpf:"routes4"`
 	Routes6       *ebpf.Map `ebpf:"routes6"`
+	TunnelSources *ebpf.Map `ebpf:"tunnel_sources"`
 	Vnis          *ebpf.Map `ebpf:"vnis"`
 }
 
@@ -326,11 +363,13 @@ func (m *layoutMaps) Close() error {
 		m.Config,
 		m.Counters,
 		m.Drops,
+		m.ErrorTimes,
 		m.NextHops,
 		m.PortAddresses,
 		m.Ports,
 		m.Routes4,
 		m.Routes6,
+		m.TunnelSources,
 		m.Vnis,
 	)
 }

@@ -26,17 +26,19 @@ type Sizes struct {
 	Routes6       uint32
 	NextHops      uint32
 	VNIs          uint32
+	TunnelSources uint32
 }
 
 // DefaultSizes are used for sizes that are zero. Hash tables are allocated in
-// full when created, about 3 MB together here; route tries grow as they fill.
+// full when created, about 3 MB together here; route tries and tunnel sources grow as they fill.
 var DefaultSizes = Sizes{
 	Ports:         1024,    // the largest hosts run some 250 pods, each perhaps with several interfaces
 	PortAddresses: 8192,    // eight addresses a port
 	Routes4:       1 << 20, // every address of a large installation imported on one host; a trie entry costs memory only when used
 	Routes6:       1 << 20,
-	NextHops:      16384, // ports of this host, and (host, VNI) pairs it talks to
-	VNIs:          4096,  // networks with a port on this host
+	NextHops:      16384,   // ports of this host, and (host, VNI) pairs it talks to
+	VNIs:          4096,    // networks with a port on this host
+	TunnelSources: 1 << 18, // 64 other hosts, each with two addresses, in 2048 networks; costs memory only when used
 }
 
 // Bounds of the tables nobody configures.
@@ -59,6 +61,7 @@ func (s Sizes) withDefaults() Sizes {
 		Routes6:       or(s.Routes6, DefaultSizes.Routes6),
 		NextHops:      or(s.NextHops, DefaultSizes.NextHops),
 		VNIs:          or(s.VNIs, DefaultSizes.VNIs),
+		TunnelSources: or(s.TunnelSources, DefaultSizes.TunnelSources),
 	}
 }
 
@@ -71,7 +74,9 @@ func (s Sizes) of() map[string]uint32 {
 		"routes6":        s.Routes6,
 		"next_hops":      s.NextHops,
 		"vnis":           s.VNIs,
+		"tunnel_sources": s.TunnelSources,
 		"config":         1,
+		"error_times":    s.Ports,
 		"drops":          (s.Ports + tunnelDevices) * reasonsPerInterface,
 		"counters":       s.Ports + tunnelDevices,
 	}
@@ -92,8 +97,10 @@ type Datapath struct {
 	PortAddresses *Table[PortAddress, struct{}] // presence is the value
 	Routes        *Routes                       // by VRF and prefix
 	NextHops      *Table[uint32, NextHop]       // by id
-	VNIs          *Table[uint32, uint32]        // VRF by VNI
-	config        *Table[uint32, layoutConfigValue]
+	VNIs          *Table[uint32, VNI]
+	TunnelSources *Table[TunnelSource, struct{}] // presence is the value
+	config        *Table[uint32, Config]
+	errorTimes    *Table[int, uint64] // nanoseconds of the monotonic clock, by interface
 
 	pinDir  string
 	mapsDir string

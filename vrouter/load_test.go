@@ -60,12 +60,13 @@ func TestNextHopKindsHaveWords(t *testing.T) {
 func TestTablesRefuseNonsense(t *testing.T) {
 	d := loadForTest(t, smallSizes)
 	for what, err := range map[string]error{
-		"unmasked prefix":      d.Routes.Put(RouteKey{1, netip.MustParsePrefix("10.0.0.1/24")}, Route{}),
-		"no prefix":            d.Routes.Put(RouteKey{}, Route{}),
-		"address with a zone":  d.PortAddresses.Put(PortAddress{1, netip.MustParseAddr("fe80::1%eth0")}, struct{}{}),
-		"IPv4 in IPv6":         d.PortAddresses.Put(PortAddress{1, netip.MustParseAddr("::ffff:10.0.0.1")}, struct{}{}),
-		"tunnel to nowhere":    d.NextHops.Put(1, NextHop{Kind: NextHopTunnel}),
-		"no address to delete": d.PortAddresses.Delete(PortAddress{}),
+		"unmasked prefix":           d.Routes.Put(RouteKey{1, netip.MustParsePrefix("10.0.0.1/24")}, Route{}),
+		"no prefix":                 d.Routes.Put(RouteKey{}, Route{}),
+		"address with a zone":       d.PortAddresses.Put(PortAddress{1, netip.MustParseAddr("fe80::1%eth0")}, struct{}{}),
+		"IPv4 in IPv6":              d.PortAddresses.Put(PortAddress{1, netip.MustParseAddr("::ffff:10.0.0.1")}, struct{}{}),
+		"local of the other family": d.SetConfig(Config{Local4: netip.MustParseAddr("2001:db8::1")}),
+		"tunnel to nowhere":         d.NextHops.Put(1, NextHop{Kind: NextHopTunnel}),
+		"no address to delete":      d.PortAddresses.Delete(PortAddress{}),
 	} {
 		if err == nil {
 			t.Errorf("%s was accepted", what)
@@ -81,7 +82,7 @@ func TestFullTableRefuses(t *testing.T) {
 	d := loadForTest(t, sizes)
 	var err error
 	for vni := uint32(0); vni < 5; vni++ {
-		err = errors.Join(err, d.VNIs.Put(vni, 1))
+		err = errors.Join(err, d.VNIs.Put(vni, VNI{VRF: 1}))
 	}
 	if err == nil || !strings.Contains(err.Error(), "put 4 into table vnis") {
 		t.Errorf("a full table gave %v", err)

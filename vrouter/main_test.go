@@ -4,6 +4,7 @@ package vrouter
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -37,7 +38,7 @@ func mountBPFFS(t testing.TB) string {
 }
 
 // smallSizes keeps the kernel from clearing megabytes for every test.
-var smallSizes = Sizes{Ports: 64, PortAddresses: 512, Routes4: 4096, Routes6: 4096, NextHops: 512, VNIs: 64}
+var smallSizes = Sizes{Ports: 64, PortAddresses: 512, Routes4: 4096, Routes6: 4096, NextHops: 512, VNIs: 64, TunnelSources: 256}
 
 func loadForTest(t testing.TB, sizes Sizes) *Datapath {
 	t.Helper()
@@ -70,6 +71,7 @@ func install(t testing.TB, d *Datapath, o *Oracle) {
 	check(t, replace(d.PortAddresses, o.PortAddresses))
 	check(t, replace(d.NextHops, o.NextHops))
 	check(t, replace(d.VNIs, o.VNIs))
+	check(t, replace(d.TunnelSources, o.TunnelSources))
 	have, err := d.Routes.All()
 	check(t, err)
 	for k := range have {
@@ -78,8 +80,16 @@ func install(t testing.TB, d *Datapath, o *Oracle) {
 	for k, v := range o.Routes {
 		check(t, d.Routes.Put(k, v))
 	}
-	check(t, d.SetTunnelDevice(o.TunnelDevice))
+	check(t, d.SetConfig(o.Config))
+	times := map[int]uint64{}
+	for ifindex := range o.Exhausted {
+		times[ifindex] = never
+	}
+	check(t, replace(d.errorTimes, times))
 }
+
+// never is the time of a port that may send no more errors.
+const never = math.MaxUint64
 
 func replace[K comparable, V any](table *Table[K, V], want map[K]V) error {
 	have, err := table.All()

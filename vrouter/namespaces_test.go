@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -115,10 +116,22 @@ func newHost(t testing.TB, suffix string, n byte) *testHost {
 	vxlan := &netlink.Vxlan{LinkAttrs: netlink.LinkAttrs{Name: "weftvx"}, FlowBased: true, Port: 4789}
 	check(t, h.handle.LinkAdd(vxlan))
 	h.tunnel = h.up(t, "weftvx").Attrs().Index
-	check(t, h.d.SetTunnelDevice(h.tunnel))
+	check(t, h.d.SetConfig(h.config()))
 	check(t, h.do(func() error { return h.d.AttachTunnel(h.tunnel) }))
 	check(t, h.d.Activate())
 	return h
+}
+
+func (h *testHost) config() Config {
+	return Config{TunnelDevice: h.tunnel, Local4: h.underlay[0], Local6: h.underlay[1], ErrorInterval: time.Millisecond, ErrorBurst: 100}
+}
+
+// admit lets another host send into a VNI, from all its addresses.
+func (h *testHost) admit(t testing.TB, vni uint32, other *testHost) {
+	t.Helper()
+	for _, a := range other.underlay {
+		check(t, h.d.TunnelSources.Put(TunnelSource{vni, a}, struct{}{}))
+	}
 }
 
 func (h *testHost) nextHop(t testing.TB, n NextHop) uint32 {
@@ -159,8 +172,8 @@ func newWorkload(t testing.TB, h *testHost, name string, vrf uint32, n byte) *wo
 	for _, gateway := range w.gateways {
 		check(t, w.handle.RouteAdd(&netlink.Route{LinkIndex: l.Attrs().Index, Gw: gateway.AsSlice()}))
 	}
-	check(t, h.d.Ports.Put(w.ifindex, Port{VRF: vrf, MAC: w.mac, MTU: workloadMTU, RedirectPeer: true}))
-	check(t, h.d.VNIs.Put(vrf, vrf))
+	check(t, h.d.Ports.Put(w.ifindex, w.port()))
+	check(t, h.d.VNIs.Put(vrf, VNI{VRF: vrf, CheckSources: true}))
 	for i, address := range w.addresses {
 		check(t, h.d.PortAddresses.Put(PortAddress{w.ifindex, address}, struct{}{}))
 		hop := h.nextHop(t, NextHop{Kind: NextHopPort, Ifindex: w.ifindex})
@@ -171,11 +184,16 @@ func newWorkload(t testing.TB, h *testHost, name string, vrf uint32, n byte) *wo
 	return w
 }
 
+func (w *workload) port() Port {
+	return Port{VRF: w.vrf, MAC: w.mac, MTU: workloadMTU, RedirectPeer: true, Gateway4: w.gateways[0], Gateway6: w.gateways[1]}
+}
+
 // advertise tells another host, or another VRF, where a workload is.
 func (w *workload) advertise(t testing.TB, to *testHost, vrf uint32, underlay int) {
 	t.Helper()
 	next := NextHop{Kind: NextHopPort, Ifindex: w.ifindex}
 	if to != w.host {
+		w.host.admit(t, w.vrf, to) // whoever has the route may use it
 		next = NextHop{Kind: NextHopTunnel, VNI: w.vrf, Remote: w.host.underlay[underlay]}
 	}
 	hop := to.nextHop(t, next)

@@ -14,8 +14,10 @@ type Oracle struct {
 	PortAddresses map[PortAddress]struct{}
 	Routes        map[RouteKey]Route
 	NextHops      map[uint32]NextHop
-	VNIs          map[uint32]uint32
-	TunnelDevice  int
+	VNIs          map[uint32]VNI
+	TunnelSources map[TunnelSource]struct{}
+	Config        Config
+	Exhausted     map[int]bool // interfaces that may send no ICMP error now; the others are not limited
 }
 
 // FromPort says what becomes of a frame that the workload behind an interface sends.
@@ -43,9 +45,12 @@ func (o *Oracle) FromTunnel(ifindex int, key *TunnelKey, frame []byte) Outcome {
 	if key == nil {
 		return dropped(frame, "no-tunnel-key")
 	}
-	vrf, known := o.VNIs[key.VNI]
+	vni, known := o.VNIs[key.VNI]
 	if !known {
 		return dropped(frame, "unknown-vni")
+	}
+	if _, may := o.TunnelSources[TunnelSource{key.VNI, key.Remote}]; vni.CheckSources && !may {
+		return dropped(frame, "unknown-tunnel-source")
 	}
 	f := parse(frame)
 	if f.refused != "" {
@@ -54,7 +59,7 @@ func (o *Oracle) FromTunnel(ifindex int, key *TunnelKey, frame []byte) Outcome {
 	if f.arp || f.isND() {
 		return dropped(frame, "not-carried")
 	}
-	return o.route(ifindex, vrf, true, f)
+	return o.route(ifindex, vni.VRF, true, f)
 }
 
 func dropped(frame []byte, reason string) Outcome {
@@ -137,7 +142,10 @@ func (o *Oracle) route(ifindex int, vrf uint32, fromTunnel bool, f parsed) Outco
 		return dropped(f.frame, "link-local")
 	}
 	if route.Routed && !fromTunnel && f.hops <= 1 {
-		return dropped(f.frame, "ttl-expired")
+		return o.refusal(ifindex, fromTunnel, f, "ttl-expired", 0)
+	}
+	if limit := o.limit(next, route); limit != 0 && len(f.frame)-14 > limit {
+		return o.refusal(ifindex, fromTunnel, f, "too-big", limit)
 	}
 	out := append([]byte(nil), f.frame...)
 	copy(out[0:6], route.MAC[:])
@@ -156,18 +164,18 @@ func (o *Oracle) deliver(next NextHop, out []byte) Outcome {
 	if !known {
 		return dropped(out, "port-gone")
 	}
-	if port.MTU != 0 && len(out)-14 > port.MTU {
-		return dropped(out, "too-big")
-	}
 	return Outcome{Verdict: "delivered", Redirect: next.Ifindex, Peer: port.RedirectPeer, Frame: out}
 }
 
 func (o *Oracle) encap(next NextHop, out []byte) Outcome {
-	if o.TunnelDevice == 0 {
+	if o.Config.TunnelDevice == 0 {
 		return dropped(out, "no-tunnel-device")
 	}
-	key := TunnelKey{VNI: next.VNI, Remote: next.Remote}
-	return Outcome{Verdict: "tunnelled", Redirect: o.TunnelDevice, Tunnel: &key, Frame: out}
+	key := TunnelKey{VNI: next.VNI, Remote: next.Remote, Local: o.Config.Local4}
+	if next.Remote.Is6() {
+		key.Local = o.Config.Local6
+	}
+	return Outcome{Verdict: "tunnelled", Redirect: o.Config.TunnelDevice, Tunnel: &key, Frame: out}
 }
 
 // setHops writes TTL or hop limit; the IPv4 header checksum is adjusted as RFC

@@ -21,6 +21,7 @@ type parsed struct {
 	hops           byte
 	protocol       byte
 	fragment       bool
+	later          bool   // a fragment with an offset
 	icmp           bool   // of the right family and not a fragment
 	l4             int    // offset in frame
 	payload        []byte // from l4 to the end of the IP packet
@@ -99,6 +100,7 @@ func (f *parsed) parse4(ip []byte) {
 	moreFragments := ip[6]&0x20 != 0
 	offset := binary.BigEndian.Uint16(ip[6:]) & 0x1fff
 	f.fragment = moreFragments || offset != 0
+	f.later = offset != 0
 	f.l4 = 14 + header
 	f.payload = ip[header:total]
 	f.parseICMP(1)
@@ -156,6 +158,7 @@ func (f *parsed) skipExtensions() {
 			word := binary.BigEndian.Uint16(f.payload[2:])
 			offset = int(word >> 3)
 			f.fragment = f.fragment || offset != 0 || word&1 != 0
+			f.later = f.later || offset != 0
 		}
 		f.protocol = f.payload[0]
 		f.payload = f.payload[size:]

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/cilium/ebpf"
 )
@@ -29,6 +30,8 @@ type Port struct {
 	MAC          MAC    // the only one it may send from
 	MTU          int    // bytes after the Ethernet header; 0 = not checked
 	RedirectPeer bool   // a veth whose other end is in another namespace
+	// Gateway4 and Gateway6 send the port's ICMP errors; invalid: nobody does.
+	Gateway4, Gateway6 netip.Addr
 }
 
 // PortAddress is an address that the port may send from.
@@ -48,6 +51,19 @@ type Route struct {
 	NextHop uint32 // id in NextHops
 	MAC     MAC    // who has the addresses, written as destination
 	Routed  bool   // leaked from another network: decrement the hop count, send from the gateway MAC
+	MTU     int    // of the destination's network; 0 = not known, ignored for a port of this host
+}
+
+// VNI is a network as other hosts name it in the tunnel.
+type VNI struct {
+	VRF          uint32
+	CheckSources bool // only hosts in TunnelSources may send
+}
+
+// TunnelSource is another host's underlay address, and a VNI that it may send.
+type TunnelSource struct {
+	VNI     uint32
+	Address netip.Addr
 }
 
 // NextHopKind is what a next hop is.
@@ -77,6 +93,7 @@ type NextHop struct {
 	Ifindex int        // port
 	VNI     uint32     // tunnel
 	Remote  netip.Addr // tunnel, the other host's underlay address
+	MTU     int        // tunnel, the largest packet that fits; 0 = not checked
 }
 
 // Table is one pinned table with the types a caller works with.
@@ -193,30 +210,43 @@ func (d *Datapath) makeTables() {
 	}
 	d.NextHops = newTable("next_hops", d.maps["next_hops"], nextHopCodec)
 	d.VNIs = newTable("vnis", d.maps["vnis"], vniCodec)
+	d.TunnelSources = newTable("tunnel_sources", d.maps["tunnel_sources"], tunnelSourceCodec)
 	d.config = newTable("config", d.maps["config"], configCodec)
+	d.errorTimes = newTable("error_times", d.maps["error_times"], errorTimeCodec)
 }
 
-// SetTunnelDevice says which interface encapsulates; 0 means none, and frames
-// for other hosts are dropped and counted.
-func (d *Datapath) SetTunnelDevice(ifindex int) error {
-	return d.config.Put(0, layoutConfigValue{TunnelIfindex: uint32(ifindex), Gateway: layoutMac{Byte: GatewayMAC}})
+// Config is what the programs know beside the tables.
+type Config struct {
+	// TunnelDevice is the interface that encapsulates; 0 means none, and frames
+	// for other hosts are dropped and counted.
+	TunnelDevice int
+	// Local4 and Local6 are this host's own tunnel addresses, from which frames
+	// are sent. For one that is invalid the kernel chooses the source.
+	Local4, Local6 netip.Addr
+	// ErrorInterval is the time between the ICMP errors of one port, after
+	// ErrorBurst of them at once; 0 does not limit them.
+	ErrorInterval time.Duration
+	ErrorBurst    int
 }
 
-// TunnelDevice returns what SetTunnelDevice was last told, in this process or
-// an earlier one.
-func (d *Datapath) TunnelDevice() (int, error) {
+// SetConfig replaces the configuration.
+func (d *Datapath) SetConfig(c Config) error { return d.config.Put(configKey, c) }
+
+// Config returns what SetConfig was last told, in this process or an earlier
+// one with the same layout.
+func (d *Datapath) Config() (Config, error) {
 	all, err := d.config.All()
-	if err != nil {
-		return 0, err
-	}
-	return int(all[0].TunnelIfindex), nil
+	return all[configKey], err
 }
 
-// initConfig writes the gateway MAC of this build and keeps the tunnel device.
+// configKey is the only one.
+const configKey = 0
+
+// initConfig writes what this build decides (the gateway MAC) and keeps the rest.
 func (d *Datapath) initConfig() error {
-	device, err := d.TunnelDevice()
+	c, err := d.Config()
 	if err != nil {
 		return err
 	}
-	return d.SetTunnelDevice(device)
+	return d.SetConfig(c)
 }

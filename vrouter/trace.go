@@ -10,11 +10,13 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-// TunnelKey is what the tunnel carries beside the frame. Remote is the
-// other host's underlay address.
+// TunnelKey is what the tunnel carries beside the frame. Remote is the other
+// host's underlay address. Local is the one that a frame is sent from, invalid
+// if the kernel chooses; it says nothing of a frame that came in.
 type TunnelKey struct {
 	VNI    uint32
 	Remote netip.Addr
+	Local  netip.Addr
 }
 
 // Outcome is what became of one frame.
@@ -146,8 +148,9 @@ func outcomeOf(record tracePortTraceRecord, frame []byte) (Outcome, error) {
 		outcome.Reason = w.reasons[record.Reason].Name
 	}
 	if record.HasTunnelKey != 0 {
-		raw := layoutAddress{Word: record.TunnelKey.Remote.Word}
-		outcome.Tunnel = &TunnelKey{VNI: record.TunnelKey.Vni, Remote: addressOf(raw, layoutFamily(record.TunnelKey.Family))}
+		remote, local := layoutAddress{Word: record.TunnelKey.Remote.Word}, layoutAddress{Word: record.TunnelKey.Local.Word}
+		family := layoutFamily(record.TunnelKey.Family)
+		outcome.Tunnel = &TunnelKey{VNI: record.TunnelKey.Vni, Remote: addressOf(remote, family), Local: optionalOf(local, family)}
 	}
 	return outcome, nil
 }

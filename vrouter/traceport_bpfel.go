@@ -25,6 +25,10 @@ type tracePortTraceArguments struct {
 			_    structs.HostLayout
 			Word [4]uint32
 		}
+		Local struct {
+			_    structs.HostLayout
+			Word [4]uint32
+		}
 	}
 }
 
@@ -43,6 +47,10 @@ type tracePortTraceRecord struct {
 			_    structs.HostLayout
 			Word [4]uint32
 		}
+		Local struct {
+			_    structs.HostLayout
+			Word [4]uint32
+		}
 	}
 }
 
@@ -53,6 +61,7 @@ const (
 	tracePortMapConfig        = "config"
 	tracePortMapCounters      = "counters"
 	tracePortMapDrops         = "drops"
+	tracePortMapErrorTimes    = "error_times"
 	tracePortMapNextHops      = "next_hops"
 	tracePortMapPortAddresses = "port_addresses"
 	tracePortMapPorts         = "ports"
@@ -60,6 +69,7 @@ const (
 	tracePortMapRoutes6       = "routes6"
 	tracePortMapTraceIn       = "trace_in"
 	tracePortMapTraceOut      = "trace_out"
+	tracePortMapTunnelSources = "tunnel_sources"
 	tracePortMapVnis          = "vnis"
 	tracePortProgFromPort     = "from_port"
 )
@@ -116,6 +126,7 @@ type tracePortMapSpecs struct {
 	Config        *ebpf.MapSpec `ebpf:"config"`
 	Counters      *ebpf.MapSpec `ebpf:"counters"`
 	Drops         *ebpf.MapSpec `ebpf:"drops"`
+	ErrorTimes    *ebpf.MapSpec `ebpf:"error_times"`
 	NextHops      *ebpf.MapSpec `ebpf:"next_hops"`
 	PortAddresses *ebpf.MapSpec `ebpf:"port_addresses"`
 	Ports         *ebpf.MapSpec `ebpf:"ports"`
@@ -123,6 +134,7 @@ type tracePortMapSpecs struct {
 	Routes6       *ebpf.MapSpec `ebpf:"routes6"`
 	TraceIn       *ebpf.MapSpec `ebpf:"trace_in"`
 	TraceOut      *ebpf.MapSpec `ebpf:"trace_out"`
+	TunnelSources *ebpf.MapSpec `ebpf:"tunnel_sources"`
 	Vnis          *ebpf.MapSpec `ebpf:"vnis"`
 }
 
@@ -155,6 +167,7 @@ type tracePortMaps struct {
 	Config        *ebpf.Map `ebpf:"config"`
 	Counters      *ebpf.Map `ebpf:"counters"`
 	Drops         *ebpf.Map `ebpf:"drops"`
+	ErrorTimes    *ebpf.Map `ebpf:"error_times"`
 	NextHops      *ebpf.Map `ebpf:"next_hops"`
 	PortAddresses *ebpf.Map `ebpf:"port_addresses"`
 	Ports         *ebpf.Map `ebpf:"ports"`
@@ -162,6 +175,7 @@ type tracePortMaps struct {
 	Routes6       *ebpf.Map `ebpf:"routes6"`
 	TraceIn       *ebpf.Map `ebpf:"trace_in"`
 	TraceOut      *ebpf.Map `ebpf:"trace_out"`
+	TunnelSources *ebpf.Map `ebpf:"tunnel_sources"`
 	Vnis          *ebpf.Map `ebpf:"vnis"`
 }
 
@@ -170,6 +184,7 @@ func (m *tracePortMaps) Close() error {
 		m.Config,
 		m.Counters,
 		m.Drops,
+		m.ErrorTimes,
 		m.NextHops,
 		m.PortAddresses,
 		m.Ports,
@@ -177,6 +192,7 @@ func (m *tracePortMaps) Close() error {
 		m.Routes6,
 		m.TraceIn,
 		m.TraceOut,
+		m.TunnelSources,
 		m.Vnis,
 	)
 }

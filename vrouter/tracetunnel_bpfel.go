@@ -19,6 +19,7 @@ const (
 	traceTunnelMapConfig        = "config"
 	traceTunnelMapCounters      = "counters"
 	traceTunnelMapDrops         = "drops"
+	traceTunnelMapErrorTimes    = "error_times"
 	traceTunnelMapNextHops      = "next_hops"
 	traceTunnelMapPortAddresses = "port_addresses"
 	traceTunnelMapPorts         = "ports"
@@ -26,6 +27,7 @@ const (
 	traceTunnelMapRoutes6       = "routes6"
 	traceTunnelMapTraceIn       = "trace_in"
 	traceTunnelMapTraceOut      = "trace_out"
+	traceTunnelMapTunnelSources = "tunnel_sources"
 	traceTunnelMapVnis          = "vnis"
 	traceTunnelProgFromTunnel   = "from_tunnel"
 )
@@ -82,6 +84,7 @@ type traceTunnelMapSpecs struct {
 	Config        *ebpf.MapSpec `ebpf:"config"`
 	Counters      *ebpf.MapSpec `ebpf:"counters"`
 	Drops         *ebpf.MapSpec `ebpf:"drops"`
+	ErrorTimes    *ebpf.MapSpec `ebpf:"error_times"`
 	NextHops      *ebpf.MapSpec `ebpf:"next_hops"`
 	PortAddresses *ebpf.MapSpec `ebpf:"port_addresses"`
 	Ports         *ebpf.MapSpec `ebpf:"ports"`
@@ -89,6 +92,7 @@ type traceTunnelMapSpecs struct {
 	Routes6       *ebpf.MapSpec `ebpf:"routes6"`
 	TraceIn       *ebpf.MapSpec `ebpf:"trace_in"`
 	TraceOut      *ebpf.MapSpec `ebpf:"trace_out"`
+	TunnelSources *ebpf.MapSpec `ebpf:"tunnel_sources"`
 	Vnis          *ebpf.MapSpec `ebpf:"vnis"`
 }
 
@@ -121,6 +125,7 @@ type traceTunnelMaps struct {
 	Config        *ebpf.Map `ebpf:"config"`
 	Counters      *ebpf.Map `ebpf:"counters"`
 	Drops         *ebpf.Map `ebpf:"drops"`
+	ErrorTimes    *ebpf.Map `ebpf:"error_times"`
 	NextHops      *ebpf.Map `ebpf:"next_hops"`
 	PortAddresses *ebpf.Map `ebpf:"port_addresses"`
 	Ports         *ebpf.Map `ebpf:"ports"`
@@ -128,6 +133,7 @@ type traceTunnelMaps struct {
 	Routes6       *ebpf.Map `ebpf:"routes6"`
 	TraceIn       *ebpf.Map `ebpf:"trace_in"`
 	TraceOut      *ebpf.Map `ebpf:"trace_out"`
+	TunnelSources *ebpf.Map `ebpf:"tunnel_sources"`
 	Vnis          *ebpf.Map `ebpf:"vnis"`
 }
 
@@ -136,6 +142,7 @@ func (m *traceTunnelMaps) Close() error {
 		m.Config,
 		m.Counters,
 		m.Drops,
+		m.ErrorTimes,
 		m.NextHops,
 		m.PortAddresses,
 		m.Ports,
@@ -143,6 +150,7 @@ func (m *traceTunnelMaps) Close() error {
 		m.Routes6,
 		m.TraceIn,
 		m.TraceOut,
+		m.TunnelSources,
 		m.Vnis,
 	)
 }

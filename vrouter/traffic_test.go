@@ -16,6 +16,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/vishvananda/netlink"
 )
 
 // ping sends count requests and returns what ping printed.
@@ -176,6 +178,7 @@ func TestTrafficBetweenHosts(t *testing.T) {
 		}
 	})
 	t.Run("fragments", s.fragments)
+	t.Run("tunnel sources", s.tunnelSources)
 	t.Run("plain redirect", s.plainRedirect)
 	t.Run("counters", func(t *testing.T) {
 		counters, err := s.a.d.Counters()
@@ -186,6 +189,36 @@ func TestTrafficBetweenHosts(t *testing.T) {
 			}
 		}
 	})
+}
+
+// tunnelSources takes a host the right to send, and gives it back; then it
+// gives a host another address, which nobody knows and which must not matter.
+func (s *site) tunnelSources(t *testing.T) {
+	for i, pair := range [][2]*workload{{s.a1, s.b1}, {s.c1, s.d1}} {
+		from, to := pair[0], pair[1]
+		right := TunnelSource{from.vrf, s.a.underlay[i]} // the networks use one family each
+		check(t, s.b.d.TunnelSources.Delete(right))
+		before := dropsOf(t, s.b.d, s.b.tunnel, "unknown-tunnel-source")
+		from.mustNotReach(t, to.addresses[0])
+		if got := dropsOf(t, s.b.d, s.b.tunnel, "unknown-tunnel-source"); got != before+2 {
+			t.Errorf("%d frames from %v counted, want 2", got-before, right.Address)
+		}
+		check(t, s.b.d.TunnelSources.Put(right, struct{}{}))
+		from.mustReach(t, to.addresses[0])
+	}
+	// The kernel prefers a source on the route to the remote.
+	stray := netip.MustParseAddr("192.0.2.200")
+	s.a.up(t, "underlay", stray.String()+"/32")
+	to := &net.IPNet{IP: s.b.underlay[0].AsSlice(), Mask: net.CIDRMask(32, 32)}
+	l, err := s.a.handle.LinkByName("underlay")
+	check(t, err)
+	check(t, s.a.handle.RouteAdd(&netlink.Route{LinkIndex: l.Attrs().Index, Dst: to, Src: stray.AsSlice()}))
+	s.a1.mustReach(t, s.b1.addresses[0])
+	config := s.a.config()
+	config.Local4 = netip.Addr{}
+	check(t, s.a.d.SetConfig(config))
+	s.a1.mustNotReach(t, s.b1.addresses[0]) // and this is why the source is set
+	check(t, s.a.d.SetConfig(s.a.config()))
 }
 
 // fragments sends what does not fit a packet.
@@ -258,7 +291,7 @@ func (h *testHost) restart(t testing.TB, otherLayout bool) {
 	check(t, err)
 	if otherLayout {
 		refill(t, h.d, old)
-		check(t, h.d.SetTunnelDevice(h.tunnel))
+		check(t, h.d.SetConfig(h.config()))
 	}
 	ports, err := h.d.Ports.All()
 	check(t, err)
@@ -294,6 +327,9 @@ func refill(t testing.TB, d, old *Datapath) {
 	vnis, err := old.VNIs.All()
 	check(t, err)
 	check(t, replace(d.VNIs, vnis))
+	sources, err := old.TunnelSources.All()
+	check(t, err)
+	check(t, replace(d.TunnelSources, sources))
 	routes, err := old.Routes.All()
 	check(t, err)
 	for k, v := range routes {

@@ -3,6 +3,7 @@
 package vrouter
 
 import (
+	"cmp"
 	"net/netip"
 	"testing"
 )
@@ -25,12 +26,16 @@ func tenants() *Oracle {
 			12: {Kind: NextHopTunnel, VNI: 1002, Remote: netip.MustParseAddr("2001:db8:1::12")},
 			13: {Kind: NextHopTunnel, VNI: 1003, Remote: netip.MustParseAddr("192.0.2.13")},
 		},
-		VNIs:         map[uint32]uint32{1001: 1, 1002: 2},
-		TunnelDevice: testTunnelDevice,
+		VNIs: map[uint32]VNI{1001: {VRF: 1, CheckSources: true}, 1002: {VRF: 2, CheckSources: true}, 1003: {VRF: 1}},
+		TunnelSources: map[TunnelSource]struct{}{
+			{1001, netip.MustParseAddr("192.0.2.11")}: {}, {1002, netip.MustParseAddr("192.0.2.11")}: {},
+			{1001, netip.MustParseAddr("2001:db8:1::11")}: {}, {1002, netip.MustParseAddr("192.0.2.12")}: {},
+		},
+		Config: Config{TunnelDevice: testTunnelDevice, Local4: netip.MustParseAddr("192.0.2.10")},
 	}
 	for ifindex := 1; ifindex <= 4; ifindex++ {
 		vrf := uint32(1 + (ifindex-1)/2)
-		o.Ports[ifindex] = Port{VRF: vrf, MAC: portMAC(ifindex), MTU: 1500, RedirectPeer: true}
+		o.Ports[ifindex] = Port{VRF: vrf, MAC: portMAC(ifindex), MTU: 1500, RedirectPeer: true, Gateway4: poolAddress(false, 1), Gateway6: poolAddress(true, 1)}
 		for _, six := range []bool{false, true} {
 			a := poolAddress(six, 2+(ifindex-1)%2)
 			o.PortAddresses[PortAddress{ifindex, a}] = struct{}{}
@@ -53,6 +58,7 @@ type packetCase struct {
 	what        string
 	ifindex     int    // the port it comes from
 	vni         uint32 // or the VNI it comes with
+	from        string // and the underlay address; that of a host that may send if empty
 	destination MAC
 	source      int
 	to          int
@@ -86,7 +92,9 @@ var packetCases = []packetCase{
 		verdict: "tunnelled", redirect: testTunnelDevice, remote: "192.0.2.13", remoteVNI: 1003, hopsOut: 63,
 		macOut: MAC{2, 3, 0, 0, 0, 1}, sourceOut: GatewayMAC},
 	{what: "routed, hop count used up", ifindex: 1, destination: GatewayMAC, source: 2, to: 100, hops: 1,
-		verdict: "dropped", reason: "ttl-expired"},
+		verdict: "answered", reason: "ttl-expired", redirect: 1},
+	{what: "routed from the tunnel, hop count used up at the source", vni: 1001, destination: GatewayMAC, source: 100, to: 3, hops: 1,
+		verdict: "delivered", redirect: 2, hopsOut: 1, macOut: portMAC(2), sourceOut: MAC{2, 8}},
 	{what: "routed, not by way of the gateway", ifindex: 1, destination: MAC{2, 3, 0, 0, 0, 1}, source: 2, to: 100, hops: 64,
 		verdict: "dropped", reason: "wrong-destination-mac"},
 	{what: "joined network, other tenant", ifindex: 3, destination: GatewayMAC, source: 2, to: 100, hops: 64,
@@ -103,6 +111,16 @@ var packetCases = []packetCase{
 		verdict: "delivered", redirect: 2, hopsOut: 63, macOut: portMAC(2), sourceOut: MAC{2, 8}},
 	{what: "from the tunnel, other tenant", vni: 1002, destination: portMAC(2), source: 4, to: 3, hops: 63,
 		verdict: "delivered", redirect: 4, hopsOut: 63, macOut: portMAC(4), sourceOut: MAC{2, 8}},
+	{what: "from the other address of a host that may send", vni: 1001, from: "2001:db8:1::11", destination: portMAC(2), source: 4, to: 3, hops: 63,
+		verdict: "delivered", redirect: 2, hopsOut: 63, macOut: portMAC(2), sourceOut: MAC{2, 8}},
+	{what: "from nobody", vni: 1001, from: "192.0.2.99", destination: portMAC(2), source: 4, to: 3, hops: 63,
+		verdict: "dropped", reason: "unknown-tunnel-source"},
+	{what: "from a host of another network", vni: 1001, from: "192.0.2.12", destination: portMAC(2), source: 4, to: 3, hops: 63,
+		verdict: "dropped", reason: "unknown-tunnel-source"},
+	{what: "from an IPv6 address that begins like a host's IPv4 address", vni: 1001, from: "c000:20b::", destination: portMAC(2), source: 4, to: 3, hops: 63,
+		verdict: "dropped", reason: "unknown-tunnel-source"},
+	{what: "from nobody, VNI without sources", vni: 1003, from: "192.0.2.99", destination: portMAC(2), source: 4, to: 3, hops: 63,
+		verdict: "delivered", redirect: 2, hopsOut: 63, macOut: portMAC(2), sourceOut: MAC{2, 8}},
 	{what: "unknown VNI", vni: 7, destination: portMAC(2), source: 4, to: 3, hops: 63,
 		verdict: "dropped", reason: "unknown-vni"},
 	{what: "from the tunnel back into it", vni: 1001, destination: portMAC(2), source: 2, to: 4, hops: 63,
@@ -128,8 +146,14 @@ func (c packetCase) check(t *testing.T, six bool, got Outcome) {
 	if got.Verdict != c.verdict || got.Reason != c.reason || got.Redirect != c.redirect {
 		t.Fatalf("got %s, want %s %s redirect=%d", show(got), c.verdict, c.reason, c.redirect)
 	}
-	if got.Tunnel != nil && *got.Tunnel != (TunnelKey{VNI: c.remoteVNI, Remote: netip.MustParseAddr(c.remote)}) {
-		t.Errorf("tunnel %v, want VNI %d to %s", got.Tunnel, c.remoteVNI, c.remote)
+	if got.Tunnel != nil {
+		want := TunnelKey{VNI: c.remoteVNI, Remote: netip.MustParseAddr(c.remote)}
+		if want.Remote.Is4() {
+			want.Local = tenants().Config.Local4
+		}
+		if *got.Tunnel != want {
+			t.Errorf("tunnel %v, want %v", *got.Tunnel, want)
+		}
 	}
 	if c.reason != "" {
 		return
@@ -158,7 +182,7 @@ func TestTenants(t *testing.T) {
 				var err error
 				frame := c.frame(six)
 				if c.vni != 0 {
-					key := &TunnelKey{VNI: c.vni, Remote: netip.MustParseAddr("192.0.2.11")}
+					key := &TunnelKey{VNI: c.vni, Remote: netip.MustParseAddr(cmp.Or(c.from, "192.0.2.11"))}
 					got, err = tracer.FromTunnel(testTunnelDevice, key, frame)
 					want = o.FromTunnel(testTunnelDevice, key, frame)
 				} else {

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/weft-network/weft/agent/desired"
 	"github.com/weft-network/weft/vrouter"
@@ -19,17 +20,42 @@ const (
 	Overhead6 = 40 + 8 + 8 + 14
 )
 
+// A port gets this many ICMP errors at once and then one each interval: enough
+// for a traceroute of many probes at a time, and for every connection of a
+// busy workload to learn a new path MTU within a second; a loop of packets
+// that are refused costs little.
+const (
+	errorBurst    = 100
+	errorInterval = 10 * time.Millisecond
+)
+
 // Underlay is what this host has for tunnels.
 type Underlay struct {
-	IPv4, IPv6 bool // families of its own tunnel addresses
-	MTU        int  // largest IP packet, bytes
+	IPv4, IPv6 netip.Addr // its own tunnel addresses; invalid if it has none of the family
+	MTU        int        // largest IP packet, bytes
 }
 
 // WorkloadMTU is the MTU of a workload's interface that asks for none: what
 // every tunnel this host may use can carry. A host with both families tunnels
 // over IPv6 to hosts that have nothing else, so it pays for the larger header.
 func (u Underlay) WorkloadMTU() int {
-	if u.IPv6 {
+	if u.IPv6.IsValid() {
+		return u.MTU - Overhead6
+	}
+	return u.MTU - Overhead4
+}
+
+// Config is what the packet path must know of the underlay.
+func (u Underlay) Config(tunnelDevice int) vrouter.Config {
+	return vrouter.Config{
+		TunnelDevice: tunnelDevice, Local4: u.IPv4, Local6: u.IPv6,
+		ErrorInterval: errorInterval, ErrorBurst: errorBurst,
+	}
+}
+
+// tunnelMTU is the largest packet that fits a tunnel to this address.
+func (u Underlay) tunnelMTU(remote netip.Addr) int {
+	if remote.Is6() {
 		return u.MTU - Overhead6
 	}
 	return u.MTU - Overhead4
@@ -48,9 +74,9 @@ func (u Underlay) remote(e desired.Endpoint) (netip.Addr, bool) {
 		}
 	}
 	switch {
-	case u.IPv4 && four.IsValid():
+	case u.IPv4.IsValid() && four.IsValid():
 		return four, true
-	case u.IPv6 && six.IsValid():
+	case u.IPv6.IsValid() && six.IsValid():
 		return six, true
 	}
 	return netip.Addr{}, false
@@ -67,11 +93,15 @@ type Route struct {
 	NextHop vrouter.NextHop
 	MAC     vrouter.MAC
 	Routed  bool
+	MTU     int
 }
 
 // Tables are the contents that the vRouter's tables should have.
 type Tables struct {
-	VNIs          map[uint32]uint32
+	// TunnelSources are the addresses that may send into each VNI, sorted. A VNI
+	// that checks them has a row here even if nobody may.
+	TunnelSources map[uint32][]netip.Addr
+	VNIs          map[uint32]vrouter.VNI
 	PortAddresses map[int][]netip.Addr // by interface, sorted
 	Ports         map[int]vrouter.Port
 	NextHops      map[vrouter.NextHop]struct{}
@@ -84,7 +114,8 @@ type Tables struct {
 // on nothing that happened before.
 func Compute(rows desired.Rows, attached map[string]Attachment, underlay Underlay) Tables {
 	t := Tables{
-		VNIs:          make(map[uint32]uint32, len(rows.VRFs)),
+		TunnelSources: make(map[uint32][]netip.Addr, len(rows.VRFs)),
+		VNIs:          make(map[uint32]vrouter.VNI, len(rows.VRFs)),
 		PortAddresses: make(map[int][]netip.Addr, len(attached)),
 		Ports:         make(map[int]vrouter.Port, len(attached)),
 		NextHops:      map[vrouter.NextHop]struct{}{},
@@ -95,8 +126,9 @@ func Compute(rows desired.Rows, attached map[string]Attachment, underlay Underla
 		t.Problems[key] = why
 	}
 	for _, v := range rows.VRFs {
-		t.VNIs[v.VNI] = v.ID
+		t.VNIs[v.VNI] = vrouter.VNI{VRF: v.ID, CheckSources: v.SourcesListed}
 	}
+	t.addSources(rows)
 	for id, p := range rows.Ports {
 		if a, ok := attached[id]; ok {
 			t.addPort(p, a, underlay)
@@ -108,6 +140,26 @@ func Compute(rows desired.Rows, attached map[string]Attachment, underlay Underla
 	return t
 }
 
+func (t *Tables) addSources(rows desired.Rows) {
+	for _, v := range rows.VRFs {
+		if v.SourcesListed {
+			t.TunnelSources[v.VNI] = nil
+		}
+	}
+	for key := range rows.Sources {
+		e, ok := rows.Endpoints[key.Host]
+		if !ok {
+			t.Problems[desired.SourceRow(key)] = fmt.Sprintf("tunnel endpoint of host %s is not known here", key.Host)
+			continue
+		}
+		t.TunnelSources[key.VNI] = append(t.TunnelSources[key.VNI], e.Addresses...)
+	}
+	for vni, addresses := range t.TunnelSources {
+		slices.SortFunc(addresses, netip.Addr.Compare)
+		t.TunnelSources[vni] = slices.Compact(addresses)
+	}
+}
+
 func (t *Tables) addPort(p desired.Port, a Attachment, underlay Underlay) {
 	addresses := make([]netip.Addr, 0, len(p.Addresses))
 	for _, x := range p.Addresses {
@@ -115,13 +167,30 @@ func (t *Tables) addPort(p desired.Port, a Attachment, underlay Underlay) {
 	}
 	slices.SortFunc(addresses, netip.Addr.Compare)
 	t.PortAddresses[a.Ifindex] = slices.Compact(addresses)
+	four, six := gateways(p)
 	t.Ports[a.Ifindex] = vrouter.Port{
 		VRF:          p.VRF,
 		ID:           PortNumber(p.ID),
 		MAC:          p.MAC,
 		MTU:          PortMTU(p, underlay),
 		RedirectPeer: a.RedirectPeer,
+		Gateway4:     four,
+		Gateway6:     six,
 	}
+}
+
+// gateways are the first ones of each family, which is where the workload's
+// default routes lead: the router that its packets meet.
+func gateways(p desired.Port) (four, six netip.Addr) {
+	for _, a := range p.Addresses {
+		switch g := a.Gateway; {
+		case g.Is4() && !four.IsValid():
+			four = g
+		case g.Is6() && !six.IsValid():
+			six = g
+		}
+	}
+	return four, six
 }
 
 // PortMTU is the MTU of a port's interface.
@@ -148,7 +217,7 @@ func (t *Tables) addRoute(key desired.RouteKey, r desired.Route, rows desired.Ro
 		t.Problems[desired.RouteRow(key)] = problem
 	}
 	t.NextHops[hop] = struct{}{}
-	t.Routes[vrouter.RouteKey{VRF: key.VRF, Prefix: key.Prefix}] = Route{hop, r.MAC, r.Routed}
+	t.Routes[vrouter.RouteKey{VRF: key.VRF, Prefix: key.Prefix}] = Route{hop, r.MAC, r.Routed, r.MTU}
 }
 
 // nextHop says where a route leads. A place that is not known (yet) is a next
@@ -174,5 +243,5 @@ func nextHop(r desired.Route, rows desired.Rows, attached map[string]Attachment,
 	if !ok {
 		return none, fmt.Sprintf("host %s has no tunnel address of a family this host has: give both one", e.Name)
 	}
-	return vrouter.NextHop{Kind: vrouter.NextHopTunnel, VNI: r.VNI, Remote: remote}, ""
+	return vrouter.NextHop{Kind: vrouter.NextHopTunnel, VNI: r.VNI, Remote: remote, MTU: underlay.tunnelMTU(remote)}, ""
 }

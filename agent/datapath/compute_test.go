@@ -13,22 +13,26 @@ import (
 )
 
 var (
-	four, six = netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("2001:db8::2")
-	prefix    = netip.MustParsePrefix("10.0.0.5/32")
-	prefix6   = netip.MustParsePrefix("fd00::5/128")
-	mac       = [6]byte{2, 0, 0, 0, 0, 5}
+	here4, here6 = netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")
+	gateway4     = netip.MustParseAddr("10.0.0.1")
+	four, six    = netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("2001:db8::2")
+	prefix       = netip.MustParsePrefix("10.0.0.5/32")
+	prefix6      = netip.MustParsePrefix("fd00::5/128")
+	mac          = [6]byte{2, 0, 0, 0, 0, 5}
 )
 
 // rowsOf is a world with one of everything; the other host has these addresses.
 func rowsOf(addresses ...netip.Addr) desired.Rows {
 	return desired.Rows{
-		VRFs:      map[uint32]desired.VRF{7: {ID: 7, VNI: 7}},
+		VRFs:      map[uint32]desired.VRF{7: {ID: 7, VNI: 7, SourcesListed: true}, 8: {ID: 8, VNI: 8}, 9: {ID: 9, VNI: 9, SourcesListed: true}},
+		Sources:   map[desired.SourceKey]struct{}{{VNI: 7, Host: "h2"}: {}, {VNI: 7, Host: "unknown"}: {}},
 		Endpoints: map[string]desired.Endpoint{"h2": {Host: "h2", Name: "far", Addresses: addresses}},
 		Ports: map[string]desired.Port{"p-00000001": {ID: "p-00000001", VRF: 7, MAC: mac, Addresses: []desired.Address{
-			{Prefix: netip.MustParsePrefix("fd00::9/64")}, {Prefix: netip.MustParsePrefix("10.0.0.9/24")},
+			{Prefix: netip.MustParsePrefix("fd00::9/64")}, {Prefix: netip.MustParsePrefix("10.0.0.9/24"), Gateway: gateway4},
+			{Prefix: netip.MustParsePrefix("10.9.0.9/24"), Gateway: netip.MustParseAddr("10.9.0.1")},
 		}}},
 		Routes: map[desired.RouteKey]desired.Route{
-			{VRF: 7, Prefix: prefix}:                               {Host: "h2", VNI: 9, MAC: mac, Routed: true},
+			{VRF: 7, Prefix: prefix}:                               {Host: "h2", VNI: 9, MAC: mac, Routed: true, MTU: 1400},
 			{VRF: 7, Prefix: netip.MustParsePrefix("10.0.0.1/32")}: {Gateway: true},
 			{VRF: 7, Prefix: prefix6}:                              {Port: "p-00000001", MAC: mac},
 		},
@@ -38,21 +42,24 @@ func rowsOf(addresses ...netip.Addr) desired.Rows {
 
 func TestComputeWorld(t *testing.T) {
 	attached := map[string]datapath.Attachment{"p-00000001": {Ifindex: 4, RedirectPeer: true}, "not-bound": {Ifindex: 5}}
-	got := datapath.Compute(rowsOf(six, four), attached, datapath.Underlay{IPv4: true, MTU: 1500})
-	tunnel := vrouter.NextHop{Kind: vrouter.NextHopTunnel, VNI: 9, Remote: four}
+	got := datapath.Compute(rowsOf(six, four), attached, datapath.Underlay{IPv4: here4, MTU: 1500})
+	tunnel := vrouter.NextHop{Kind: vrouter.NextHopTunnel, VNI: 9, Remote: four, MTU: 1450}
 	gateway := vrouter.NextHop{Kind: vrouter.NextHopGateway}
 	local := vrouter.NextHop{Kind: vrouter.NextHopPort, Ifindex: 4}
 	want := datapath.Tables{
-		VNIs:          map[uint32]uint32{7: 7},
-		PortAddresses: map[int][]netip.Addr{4: {netip.MustParseAddr("10.0.0.9"), netip.MustParseAddr("fd00::9")}},
-		Ports:         map[int]vrouter.Port{4: {VRF: 7, ID: 1, MAC: mac, MTU: 1450, RedirectPeer: true}},
+		TunnelSources: map[uint32][]netip.Addr{7: {four, six}, 9: nil}, // all addresses of the host
+		VNIs:          map[uint32]vrouter.VNI{7: {VRF: 7, CheckSources: true}, 8: {VRF: 8}, 9: {VRF: 9, CheckSources: true}},
+		PortAddresses: map[int][]netip.Addr{4: {netip.MustParseAddr("10.0.0.9"), netip.MustParseAddr("10.9.0.9"), netip.MustParseAddr("fd00::9")}},
+		Ports:         map[int]vrouter.Port{4: {VRF: 7, ID: 1, MAC: mac, MTU: 1450, RedirectPeer: true, Gateway4: gateway4}},
 		NextHops:      map[vrouter.NextHop]struct{}{tunnel: {}, gateway: {}, local: {}},
 		Routes: map[vrouter.RouteKey]datapath.Route{
-			{VRF: 7, Prefix: prefix}:                               {NextHop: tunnel, MAC: mac, Routed: true},
+			{VRF: 7, Prefix: prefix}:                               {NextHop: tunnel, MAC: mac, Routed: true, MTU: 1400},
 			{VRF: 7, Prefix: netip.MustParsePrefix("10.0.0.1/32")}: {NextHop: gateway},
 			{VRF: 7, Prefix: prefix6}:                              {NextHop: local, MAC: mac},
 		},
-		Problems: map[string]string{"route/x": "unreadable"},
+		Problems: map[string]string{
+			"route/x": "unreadable", "tunnel-source/7/unknown": "tunnel endpoint of host unknown is not known here",
+		},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("tables\n%+v\nwant\n%+v", got, want)
@@ -62,7 +69,7 @@ func TestComputeWorld(t *testing.T) {
 // A tunnel takes the family that both ends have, IPv4 first; without one the
 // route is unresolved and says so. A port without interface is only unresolved.
 func TestComputeNextHop(t *testing.T) {
-	both := datapath.Underlay{IPv4: true, IPv6: true, MTU: 1500}
+	both := datapath.Underlay{IPv4: here4, IPv6: here6, MTU: 1500}
 	for _, w := range []struct {
 		name    string
 		remote  []netip.Addr
@@ -72,8 +79,8 @@ func TestComputeNextHop(t *testing.T) {
 	}{
 		{"both have both", []netip.Addr{six, four}, both, four, false},
 		{"remote has IPv6", []netip.Addr{six}, both, six, false},
-		{"here is IPv6", []netip.Addr{four, six}, datapath.Underlay{IPv6: true, MTU: 1500}, six, false},
-		{"no common family", []netip.Addr{four}, datapath.Underlay{IPv6: true, MTU: 1500}, netip.Addr{}, true},
+		{"here is IPv6", []netip.Addr{four, six}, datapath.Underlay{IPv6: here6, MTU: 1500}, six, false},
+		{"no common family", []netip.Addr{four}, datapath.Underlay{IPv6: here6, MTU: 1500}, netip.Addr{}, true},
 	} {
 		got := datapath.Compute(rowsOf(w.remote...), nil, w.here)
 		hop := got.Routes[vrouter.RouteKey{VRF: 7, Prefix: prefix}].NextHop
@@ -90,7 +97,7 @@ func TestComputeNextHop(t *testing.T) {
 
 func TestWorkloadMTU(t *testing.T) {
 	for want, u := range map[int]datapath.Underlay{
-		1450: {IPv4: true, MTU: 1500}, 1430: {IPv4: true, IPv6: true, MTU: 1500}, 8930: {IPv6: true, MTU: 9000},
+		1450: {IPv4: here4, MTU: 1500}, 1430: {IPv4: here4, IPv6: here6, MTU: 1500}, 8930: {IPv6: here6, MTU: 9000},
 	} {
 		if got := u.WorkloadMTU(); got != want {
 			t.Errorf("%+v: MTU %d, want %d", u, got, want)

@@ -19,7 +19,8 @@ type Table[K comparable, V any] interface {
 
 // Kernel is the vRouter's tables.
 type Kernel struct {
-	VNIs          Table[uint32, uint32]
+	TunnelSources Table[vrouter.TunnelSource, struct{}]
+	VNIs          Table[uint32, vrouter.VNI]
 	PortAddresses Table[vrouter.PortAddress, struct{}]
 	Ports         Table[int, vrouter.Port]
 	NextHops      Table[uint32, vrouter.NextHop]
@@ -31,6 +32,7 @@ type Kernel struct {
 // KernelOf returns the tables of a loaded packet path.
 func KernelOf(d *vrouter.Datapath) Kernel {
 	return Kernel{
+		TunnelSources: d.TunnelSources,
 		VNIs:          d.VNIs,
 		PortAddresses: d.PortAddresses,
 		Ports:         d.Ports,
@@ -90,7 +92,8 @@ func (m *Memory[K, V]) All() (map[K]V, error) { return maps.Clone(m.Rows), nil }
 
 // MemoryKernel is the tables in memory.
 type MemoryKernel struct {
-	VNIs          *Memory[uint32, uint32]
+	TunnelSources *Memory[vrouter.TunnelSource, struct{}]
+	VNIs          *Memory[uint32, vrouter.VNI]
 	PortAddresses *Memory[vrouter.PortAddress, struct{}]
 	Ports         *Memory[int, vrouter.Port]
 	NextHops      *Memory[uint32, vrouter.NextHop]
@@ -100,7 +103,8 @@ type MemoryKernel struct {
 // NewMemoryKernel returns empty tables; faults may be nil.
 func NewMemoryKernel(faults *rand.Rand) *MemoryKernel {
 	return &MemoryKernel{
-		VNIs:          &Memory[uint32, uint32]{Rows: map[uint32]uint32{}, Faults: faults},
+		TunnelSources: &Memory[vrouter.TunnelSource, struct{}]{Rows: map[vrouter.TunnelSource]struct{}{}, Faults: faults},
+		VNIs:          &Memory[uint32, vrouter.VNI]{Rows: map[uint32]vrouter.VNI{}, Faults: faults},
 		PortAddresses: &Memory[vrouter.PortAddress, struct{}]{Rows: map[vrouter.PortAddress]struct{}{}, Faults: faults},
 		Ports:         &Memory[int, vrouter.Port]{Rows: map[int]vrouter.Port{}, Faults: faults},
 		NextHops:      &Memory[uint32, vrouter.NextHop]{Rows: map[uint32]vrouter.NextHop{}, Faults: faults},
@@ -110,5 +114,5 @@ func NewMemoryKernel(faults *rand.Rand) *MemoryKernel {
 
 // Kernel returns the tables as the Programmer takes them.
 func (m *MemoryKernel) Kernel() Kernel {
-	return Kernel{m.VNIs, m.PortAddresses, m.Ports, m.NextHops, m.Routes, func(int) error { return nil }}
+	return Kernel{m.TunnelSources, m.VNIs, m.PortAddresses, m.Ports, m.NextHops, m.Routes, func(int) error { return nil }}
 }

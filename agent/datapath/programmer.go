@@ -17,14 +17,15 @@ import (
 )
 
 // maxPasses bounds the passes over the tables in one round. Each pass does
-// something, and a chain of rows that wait for each other is five long; more
+// something, and a chain of rows that wait for each other is six long; more
 // passes are only needed for more rows than a batch.
 const maxPasses = 64
 
 // Programmer keeps the vRouter's tables as computed. It belongs to one goroutine.
 type Programmer struct {
 	tables    Tables
-	vnis      *reconcile.Sync[uint32, uint32]
+	sources   *reconcile.Sync[uint32, []netip.Addr]
+	vnis      *reconcile.Sync[uint32, vrouter.VNI]
 	addresses *reconcile.Sync[int, []netip.Addr]
 	ports     *reconcile.Sync[int, vrouter.Port]
 	hops      *reconcile.Sync[vrouter.NextHop, struct{}]
@@ -36,10 +37,16 @@ func NewProgrammer(k Kernel) *Programmer {
 	p := &Programmer{}
 	hopTarget := &nextHops{table: k.NextHops, ids: map[vrouter.NextHop][]uint32{}, words: map[uint32]vrouter.NextHop{}}
 	routeTarget := &routes{table: k.Routes, hops: hopTarget, uses: map[vrouter.RouteKey][]vrouter.NextHop{}, refs: map[vrouter.NextHop]int{}}
-	p.vnis = reconcile.New(plain[uint32, uint32]{k.VNIs}, reconcile.Options[uint32, uint32]{
-		Name: "vni", Compare: cmp.Compare[uint32], Equal: same[uint32],
+	p.sources = reconcile.New(tunnelSources(k.TunnelSources), reconcile.Options[uint32, []netip.Addr]{
+		Name: "tunnel sources of VNI", Compare: cmp.Compare[uint32], Equal: slices.Equal[[]netip.Addr],
+		Free: func(vni uint32) error {
+			return when(p.mayCheck(vni), "VNI %d still checks its tunnel sources", vni)
+		},
 	})
-	p.addresses = reconcile.New(&addresses{table: k.PortAddresses, there: map[int]map[netip.Addr]bool{}}, reconcile.Options[int, []netip.Addr]{
+	p.vnis = reconcile.New(plain[uint32, vrouter.VNI]{k.VNIs}, reconcile.Options[uint32, vrouter.VNI]{
+		Name: "vni", Compare: cmp.Compare[uint32], Equal: same[vrouter.VNI], Ready: p.sourcesReady,
+	})
+	p.addresses = reconcile.New(portAddresses(k.PortAddresses), reconcile.Options[int, []netip.Addr]{
 		Name: "addresses of interface", Compare: cmp.Compare[int], Equal: slices.Equal[[]netip.Addr],
 		Free: func(ifindex int) error {
 			return when(p.ports.MayHave(ifindex), "port on interface %d is not removed yet", ifindex)
@@ -68,6 +75,21 @@ func NewProgrammer(k Kernel) *Programmer {
 	return p
 }
 
+// mayCheck tells whether the kernel may be checking the sources of a VNI.
+func (p *Programmer) mayCheck(vni uint32) bool {
+	v, known := p.vnis.Applied(vni)
+	return p.vnis.MayHave(vni) && (!known || v.CheckSources)
+}
+
+// sourcesReady lets a VNI check its sources when all of them are in the
+// kernel: what it carried before must not stop. A VNI that carries nothing yet
+// does not wait for sources that the table refuses; the others may send.
+func (p *Programmer) sourcesReady(vni uint32, v vrouter.VNI) error {
+	st, wanted := p.sources.Status(vni)
+	waits := !wanted || st.State == reconcile.Pending || st.State == reconcile.Failed && p.vnis.MayHave(vni)
+	return when(v.CheckSources && waits, "tunnel sources of VNI %d are not programmed yet", vni)
+}
+
 func same[V comparable](a, b V) bool { return a == b }
 
 // when returns an error if the condition holds.
@@ -79,7 +101,7 @@ func when(condition bool, format string, args ...any) error {
 }
 
 func compareHops(a, b vrouter.NextHop) int {
-	return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Ifindex, b.Ifindex), cmp.Compare(a.VNI, b.VNI), a.Remote.Compare(b.Remote))
+	return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Ifindex, b.Ifindex), cmp.Compare(a.VNI, b.VNI), a.Remote.Compare(b.Remote), cmp.Compare(a.MTU, b.MTU))
 }
 
 // CompareRoutes orders routes by VRF, family, address and length.
@@ -90,6 +112,7 @@ func CompareRoutes(a, b vrouter.RouteKey) int {
 // Load reads the kernel's tables, which an earlier run may have filled.
 func (p *Programmer) Load(ctx context.Context) error {
 	return errors.Join(
+		p.sources.Load(ctx),
 		p.vnis.Load(ctx),
 		p.addresses.Load(ctx),
 		p.ports.Load(ctx),
@@ -101,6 +124,7 @@ func (p *Programmer) Load(ctx context.Context) error {
 // Want sets what the tables should have.
 func (p *Programmer) Want(t Tables) {
 	p.tables = t
+	p.sources.Want(t.TunnelSources)
 	p.vnis.Want(t.VNIs)
 	p.addresses.Want(t.PortAddresses)
 	p.ports.Want(t.Ports)
@@ -112,6 +136,7 @@ func (p *Programmer) Want(t Tables) {
 // wanted. The tables are all ours; the caller vouches that what is wanted is
 // complete.
 func (p *Programmer) Sweep() {
+	p.sources.Sweep()
 	p.vnis.Sweep()
 	p.addresses.Sweep()
 	p.ports.Sweep()
@@ -137,6 +162,7 @@ func (p *Programmer) Round(ctx context.Context, now time.Time) (more bool) {
 // pass goes over all tables once: first what frames will need, bottom up, then
 // what they no longer use, top down.
 func (p *Programmer) pass(ctx context.Context, now time.Time) (done int) {
+	done += p.sources.Updates(ctx, now)
 	done += p.vnis.Updates(ctx, now)
 	done += p.addresses.Updates(ctx, now)
 	done += p.ports.Updates(ctx, now)
@@ -148,19 +174,20 @@ func (p *Programmer) pass(ctx context.Context, now time.Time) (done int) {
 	done += p.ports.Deletes(ctx, now)
 	done += p.addresses.Deletes(ctx, now)
 	done += p.vnis.Deletes(ctx, now)
+	done += p.sources.Deletes(ctx, now)
 	return done
 }
 
 // Settled tells whether the tables are as wanted.
 func (p *Programmer) Settled() bool {
-	return p.vnis.Settled() && p.addresses.Settled() && p.ports.Settled() && p.hops.Settled() && p.routes.Settled()
+	return p.sources.Settled() && p.vnis.Settled() && p.addresses.Settled() && p.ports.Settled() && p.hops.Settled() && p.routes.Settled()
 }
 
 // NextAttempt returns when a failed row is due again; false if there is none.
 func (p *Programmer) NextAttempt() (time.Time, bool) {
 	var first time.Time
 	for _, next := range []func() (time.Time, bool){
-		p.vnis.NextAttempt, p.addresses.NextAttempt, p.ports.NextAttempt, p.hops.NextAttempt, p.routes.NextAttempt,
+		p.sources.NextAttempt, p.vnis.NextAttempt, p.addresses.NextAttempt, p.ports.NextAttempt, p.hops.NextAttempt, p.routes.NextAttempt,
 	} {
 		if t, ok := next(); ok && (first.IsZero() || t.Before(first)) {
 			first = t
@@ -209,6 +236,10 @@ func (p *Programmer) Problems(rows desired.Rows, attached map[string]Attachment)
 		if why != "" && problems[key] == "" {
 			problems[key] = why
 		}
+	}
+	for key := range rows.Sources {
+		st, ok := p.sources.Status(key.VNI)
+		note(desired.SourceRow(key), explain(st, ok))
 	}
 	for _, v := range rows.VRFs {
 		st, ok := p.vnis.Status(v.VNI)

@@ -30,24 +30,27 @@ func (p ports) Delete(ctx context.Context, ifindex int) error {
 	return errors.Join(p.plain.Delete(ctx, ifindex), p.forget(ifindex))
 }
 
-// addresses treats all addresses of one interface as one row: the row is done
-// only when those that are not wanted are gone as well, and only then may the
-// port on that interface send.
-type addresses struct {
-	table Table[vrouter.PortAddress, struct{}]
-	there map[int]map[netip.Addr]bool // what may be in the kernel
+// addressSets treats all addresses under one number (an interface, a VNI) as
+// one row: the row is done only when those that are not wanted are gone as
+// well. What another row waits for, is then all of them or none too many.
+type addressSets[N int | uint32, K comparable] struct {
+	table Table[K, struct{}]
+	key   func(N, netip.Addr) K
+	keyOf func(K) (N, netip.Addr)
+	there map[N]map[netip.Addr]bool // what may be in the kernel; true: is
 }
 
-func (a *addresses) Owned(context.Context) (map[int][]netip.Addr, error) {
+func (a *addressSets[N, K]) Owned(context.Context) (map[N][]netip.Addr, error) {
 	all, err := a.table.All()
 	if err != nil {
 		return nil, err
 	}
-	a.there = map[int]map[netip.Addr]bool{}
-	rows := map[int][]netip.Addr{}
+	a.there = map[N]map[netip.Addr]bool{}
+	rows := map[N][]netip.Addr{}
 	for k := range all {
-		a.note(k.Ifindex, k.Address)
-		rows[k.Ifindex] = append(rows[k.Ifindex], k.Address)
+		n, address := a.keyOf(k)
+		a.note(n, address, true)
+		rows[n] = append(rows[n], address)
 	}
 	for _, list := range rows {
 		slices.SortFunc(list, netip.Addr.Compare)
@@ -55,42 +58,69 @@ func (a *addresses) Owned(context.Context) (map[int][]netip.Addr, error) {
 	return rows, nil
 }
 
-func (a *addresses) note(ifindex int, address netip.Addr) {
-	if a.there[ifindex] == nil {
-		a.there[ifindex] = map[netip.Addr]bool{}
+func (a *addressSets[N, K]) note(n N, address netip.Addr, sure bool) {
+	if a.there[n] == nil {
+		a.there[n] = map[netip.Addr]bool{}
 	}
-	a.there[ifindex][address] = true
+	a.there[n][address] = sure
 }
 
-func (a *addresses) Update(_ context.Context, ifindex int, want []netip.Addr) error {
+func (a *addressSets[N, K]) Update(_ context.Context, n N, want []netip.Addr) error {
 	var failed error
 	for _, x := range want {
-		a.note(ifindex, x)
-		failed = errors.Join(failed, a.table.Put(vrouter.PortAddress{Ifindex: ifindex, Address: x}, struct{}{}))
-	}
-	for x := range a.there[ifindex] {
-		if slices.Contains(want, x) {
+		if a.there[n][x] {
 			continue
 		}
-		failed = errors.Join(failed, a.drop(ifindex, x))
+		a.note(n, x, false)
+		if err := a.table.Put(a.key(n, x), struct{}{}); err != nil {
+			failed = errors.Join(failed, err)
+			continue
+		}
+		a.note(n, x, true)
+	}
+	for x := range a.there[n] {
+		if _, wanted := slices.BinarySearchFunc(want, x, netip.Addr.Compare); !wanted {
+			failed = errors.Join(failed, a.drop(n, x))
+		}
 	}
 	return failed
 }
 
-func (a *addresses) drop(ifindex int, address netip.Addr) error {
-	err := a.table.Delete(vrouter.PortAddress{Ifindex: ifindex, Address: address})
+func (a *addressSets[N, K]) drop(n N, address netip.Addr) error {
+	a.note(n, address, false)
+	err := a.table.Delete(a.key(n, address))
 	if err == nil {
-		delete(a.there[ifindex], address)
+		delete(a.there[n], address)
 	}
 	return err
 }
 
-func (a *addresses) Delete(ctx context.Context, ifindex int) error {
-	err := a.Update(ctx, ifindex, nil)
+func (a *addressSets[N, K]) Delete(ctx context.Context, n N) error {
+	err := a.Update(ctx, n, nil)
 	if err == nil {
-		delete(a.there, ifindex)
+		delete(a.there, n)
 	}
 	return err
+}
+
+func portAddresses(table Table[vrouter.PortAddress, struct{}]) *addressSets[int, vrouter.PortAddress] {
+	return &addressSets[int, vrouter.PortAddress]{
+		table: table,
+		key: func(ifindex int, a netip.Addr) vrouter.PortAddress {
+			return vrouter.PortAddress{Ifindex: ifindex, Address: a}
+		},
+		keyOf: func(k vrouter.PortAddress) (int, netip.Addr) { return k.Ifindex, k.Address },
+		there: map[int]map[netip.Addr]bool{},
+	}
+}
+
+func tunnelSources(table Table[vrouter.TunnelSource, struct{}]) *addressSets[uint32, vrouter.TunnelSource] {
+	return &addressSets[uint32, vrouter.TunnelSource]{
+		table: table,
+		key:   func(vni uint32, a netip.Addr) vrouter.TunnelSource { return vrouter.TunnelSource{VNI: vni, Address: a} },
+		keyOf: func(k vrouter.TunnelSource) (uint32, netip.Addr) { return k.VNI, k.Address },
+		there: map[uint32]map[netip.Addr]bool{},
+	}
 }
 
 // nextHops gives each next hop an id. An id is not given again within a run:
@@ -110,7 +140,7 @@ func canonical(n vrouter.NextHop) vrouter.NextHop {
 	case vrouter.NextHopPort:
 		c.Ifindex = n.Ifindex
 	case vrouter.NextHopTunnel:
-		c.VNI, c.Remote = n.VNI, n.Remote
+		c.VNI, c.Remote, c.MTU = n.VNI, n.Remote, n.MTU
 	}
 	return c
 }
@@ -189,7 +219,7 @@ func (r *routes) Owned(context.Context) (map[vrouter.RouteKey]Route, error) {
 			hop = vrouter.NextHop{Kind: unknownHop}
 		}
 		r.use(k, hop)
-		rows[k] = Route{hop, v.MAC, v.Routed}
+		rows[k] = Route{hop, v.MAC, v.Routed, v.MTU}
 	}
 	return rows, nil
 }
@@ -224,7 +254,7 @@ func (r *routes) Update(_ context.Context, key vrouter.RouteKey, want Route) err
 		return fmt.Errorf("next hop %+v has no id", want.NextHop)
 	}
 	r.use(key, want.NextHop)
-	if err := r.table.Put(key, vrouter.Route{NextHop: ids[0], MAC: want.MAC, Routed: want.Routed}); err != nil {
+	if err := r.table.Put(key, vrouter.Route{NextHop: ids[0], MAC: want.MAC, Routed: want.Routed, MTU: want.MTU}); err != nil {
 		return err
 	}
 	r.settle(key, want.NextHop)

@@ -31,13 +31,15 @@ func world(t *testing.T) *hoststream.Delta {
 	return &hoststream.Delta{
 		Version: &hoststream.Version{Epoch: 2, Revision: 7}, Sequence: 1, InSync: true,
 		Put: []*hoststream.EncodedRow{
-			row(t, "vrf/5", &hoststream.Row{Body: &hoststream.Row_Vrf{Vrf: &hoststream.Vrf{Vrf: 5, Vni: 5}}}),
+			row(t, "vrf/5", &hoststream.Row{Body: &hoststream.Row_Vrf{Vrf: &hoststream.Vrf{Vrf: 5, Vni: 5, SourcesListed: true}}}),
 			row(t, "tunnel-endpoint/h", &hoststream.Row{Body: &hoststream.Row_TunnelEndpoint{TunnelEndpoint: &hoststream.TunnelEndpoint{Host: "h", Addresses: [][]byte{{192, 0, 2, 1}, six}}}}),
+			row(t, "tunnel-source/5/h", &hoststream.Row{Body: &hoststream.Row_TunnelSource{TunnelSource: &hoststream.TunnelSource{Vni: 5, Host: "h"}}}),
 			row(t, "port/p", &hoststream.Row{Body: &hoststream.Row_Port{Port: &hoststream.Port{Port: "p", PortName: "d:p:p", Vrf: 5, Mac: make([]byte, 6), Addresses: []*hoststream.PortAddress{{Ip: six, PrefixLength: 64}}}}}),
 			row(t, "route/5/fd00::1/128", &hoststream.Row{Body: &hoststream.Row_Route{Route: &hoststream.Route{Vrf: 5, PrefixAddress: six, PrefixLength: 128, Mac: make([]byte, 6), NextHop: &hoststream.Route_Port{Port: "p"}}}}),
 			row(t, "route/5/10.0.0.1/32", &hoststream.Row{Body: &hoststream.Row_Route{Route: &hoststream.Route{Vrf: 5, PrefixAddress: []byte{10, 0, 0, 1}, PrefixLength: 32, NextHop: &hoststream.Route_Gateway{}}}}),
 			// What this build cannot read is kept for its hash and reported:
 			row(t, "later/1", &hoststream.Row{}),
+			row(t, "tunnel-source/6/h", &hoststream.Row{Body: &hoststream.Row_TunnelSource{TunnelSource: &hoststream.TunnelSource{Vni: 5, Host: "h"}}}),
 			row(t, "vrf/6", &hoststream.Row{Body: &hoststream.Row_Vrf{Vrf: &hoststream.Vrf{Vrf: 7}}}),
 			row(t, "route/5/10.0.0.2/24", &hoststream.Row{Body: &hoststream.Row_Route{Route: &hoststream.Route{Vrf: 5, PrefixAddress: []byte{10, 0, 0, 2}, PrefixLength: 24}}}),
 			row(t, "port/q", &hoststream.Row{Body: &hoststream.Row_Port{Port: &hoststream.Port{Port: "q", Mac: []byte{1}}}}),
@@ -51,14 +53,14 @@ func TestApply(t *testing.T) {
 	if err := table.Apply(d); err != nil {
 		t.Fatal(err)
 	}
-	if len(table.VRFs) != 1 || len(table.Endpoints["h"].Addresses) != 2 || len(table.Ports) != 1 || len(table.Routes) != 2 || len(table.Bad) != 5 || !table.InSync() {
+	if len(table.VRFs) != 1 || len(table.Endpoints["h"].Addresses) != 2 || len(table.Ports) != 1 || len(table.Routes) != 2 || len(table.Bad) != 6 || len(table.Sources) != 1 || !table.VRFs[5].SourcesListed || !table.InSync() {
 		t.Errorf("rows: %+v", table.Rows)
 	}
 	if p, ok := table.FindPort("d:p:p"); !ok || p.ID != "p" {
 		t.Errorf("port by name: %+v", p)
 	}
 	hashes := table.Hashes()
-	if len(hashes) != len(d.Put) || hashes[0].Key != "later/1" || hashes[0].Hash != xxhash.Sum64(d.Put[5].Body) {
+	if len(hashes) != len(d.Put) || hashes[0].Key != "later/1" || hashes[0].Hash != xxhash.Sum64(d.Put[6].Body) {
 		t.Errorf("hashes: %v", hashes)
 	}
 	all := &hoststream.Delta{Version: d.Version}

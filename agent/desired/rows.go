@@ -15,6 +15,14 @@ type VRF struct {
 	ID, VNI uint32
 	Network string // UUID
 	Name    string // of the network, fully qualified
+	// SourcesListed: only hosts in Rows.Sources may send into the VNI.
+	SourcesListed bool
+}
+
+// SourceKey names a host that may send into a VNI.
+type SourceKey struct {
+	VNI  uint32
+	Host string // UUID
 }
 
 // Endpoint is a host that routes lead to.
@@ -51,6 +59,7 @@ type Route struct {
 	Port    string // UUID
 	Host    string // UUID
 	VNI     uint32 // with Host
+	MTU     int    // with Host: of the destination's network; 0: not said
 	Gateway bool
 	MAC     [6]byte
 	Routed  bool
@@ -62,6 +71,7 @@ type Route struct {
 type Rows struct {
 	VRFs      map[uint32]VRF
 	Endpoints map[string]Endpoint
+	Sources   map[SourceKey]struct{}
 	Ports     map[string]Port
 	Routes    map[RouteKey]Route
 	// Bad are the keys of rows this build cannot read, with the reason.
@@ -72,6 +82,7 @@ func newRows() Rows {
 	return Rows{
 		VRFs:      map[uint32]VRF{},
 		Endpoints: map[string]Endpoint{},
+		Sources:   map[SourceKey]struct{}{},
 		Ports:     map[string]Port{},
 		Routes:    map[RouteKey]Route{},
 		Bad:       map[string]string{},
@@ -85,6 +96,9 @@ func VRFRow(vrf uint32) string { return fmt.Sprintf("vrf/%d", vrf) }
 
 // EndpointRow is the key of a tunnel endpoint's row.
 func EndpointRow(host string) string { return "tunnel-endpoint/" + host }
+
+// SourceRow is the key of a tunnel source's row.
+func SourceRow(k SourceKey) string { return fmt.Sprintf("tunnel-source/%d/%s", k.VNI, k.Host) }
 
 // PortRow is the key of a port's row.
 func PortRow(port string) string { return "port/" + port }
@@ -115,7 +129,7 @@ func (r *Rows) insert(key string, row *hoststream.Row) (string, error) {
 		v := b.Vrf
 		k := VRFRow(v.Vrf)
 		if k == key {
-			r.VRFs[v.Vrf] = VRF{ID: v.Vrf, VNI: v.Vni, Network: v.Network, Name: v.NetworkName}
+			r.VRFs[v.Vrf] = VRF{ID: v.Vrf, VNI: v.Vni, Network: v.Network, Name: v.NetworkName, SourcesListed: v.SourcesListed}
 		}
 		return k, nil
 	case *hoststream.Row_TunnelEndpoint:
@@ -126,6 +140,13 @@ func (r *Rows) insert(key string, row *hoststream.Row) (string, error) {
 		k := EndpointRow(e.Host)
 		if k == key {
 			r.Endpoints[e.Host] = e
+		}
+		return k, nil
+	case *hoststream.Row_TunnelSource:
+		s := SourceKey{VNI: b.TunnelSource.Vni, Host: b.TunnelSource.Host}
+		k := SourceRow(s)
+		if k == key {
+			r.Sources[s] = struct{}{}
 		}
 		return k, nil
 	case *hoststream.Row_Port:
@@ -165,6 +186,10 @@ func (r *Rows) remove(key string) {
 		if p, err := netip.ParsePrefix(rest); err == nil {
 			delete(r.Routes, RouteKey{vrf, p})
 		}
+		return
+	}
+	if n, _ := fmt.Sscanf(key, "tunnel-source/%d/%s", &vrf, &rest); n == 2 {
+		delete(r.Sources, SourceKey{vrf, rest})
 		return
 	}
 	if n, _ := fmt.Sscanf(key, "port/%s", &rest); n == 1 {
@@ -224,7 +249,7 @@ func route(m *hoststream.Route) (RouteKey, Route, error) {
 	case *hoststream.Route_Port:
 		r.Port = n.Port
 	case *hoststream.Route_Remote:
-		r.Host, r.VNI = n.Remote.Host, n.Remote.Vni
+		r.Host, r.VNI, r.MTU = n.Remote.Host, n.Remote.Vni, int(m.Mtu)
 	case *hoststream.Route_Gateway:
 		r.Gateway = true
 		return key, r, nil

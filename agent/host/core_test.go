@@ -44,7 +44,7 @@ func randomRows(r *rand.Rand) map[string]*hoststream.Row {
 	rows := map[string]*hoststream.Row{}
 	for v := range vrfs {
 		if r.IntN(3) > 0 {
-			rows[desired.VRFRow(uint32(v+1))] = &hoststream.Row{Body: &hoststream.Row_Vrf{Vrf: &hoststream.Vrf{Vrf: uint32(v + 1), Vni: uint32(v + 1)}}}
+			rows[desired.VRFRow(uint32(v+1))] = &hoststream.Row{Body: &hoststream.Row_Vrf{Vrf: &hoststream.Vrf{Vrf: uint32(v + 1), Vni: uint32(v + 1), SourcesListed: r.IntN(3) > 0}}}
 		}
 	}
 	for h := range hosts {
@@ -53,6 +53,10 @@ func randomRows(r *rand.Rand) map[string]*hoststream.Row {
 				Host: hostID(h), Addresses: [][]byte{{192, 0, 2, byte(10*h + r.IntN(2))}},
 			}}}
 		}
+	}
+	for range r.IntN(6) {
+		key := desired.SourceKey{VNI: uint32(1 + r.IntN(vrfs)), Host: hostID(r.IntN(hosts))}
+		rows[desired.SourceRow(key)] = &hoststream.Row{Body: &hoststream.Row_TunnelSource{TunnelSource: &hoststream.TunnelSource{Vni: key.VNI, Host: key.Host}}}
 	}
 	for p := range ports {
 		if r.IntN(3) > 0 {
@@ -69,6 +73,7 @@ func randomRows(r *rand.Rand) map[string]*hoststream.Row {
 			m.NextHop = &hoststream.Route_Port{Port: portID(r.IntN(ports))}
 		case 1:
 			m.NextHop = &hoststream.Route_Remote{Remote: &hoststream.Remote{Host: hostID(r.IntN(hosts)), Vni: m.Vrf}}
+			m.Mtu = uint32(r.IntN(2) * 1400)
 		case 2:
 			m.NextHop = &hoststream.Route_Gateway{Gateway: &hoststream.Gateway{}}
 		}
@@ -101,7 +106,10 @@ func delta(has map[string]string, rows map[string]*hoststream.Row, revision int6
 func show(m *datapath.MemoryKernel) string {
 	var lines []string
 	for k, v := range m.VNIs.Rows {
-		lines = append(lines, fmt.Sprintf("vni %d: %d", k, v))
+		lines = append(lines, fmt.Sprintf("vni %d: %+v", k, v))
+	}
+	for k := range m.TunnelSources.Rows {
+		lines = append(lines, fmt.Sprintf("source %d %v", k.VNI, k.Address))
 	}
 	for k := range m.PortAddresses.Rows {
 		lines = append(lines, fmt.Sprintf("address %d %v", k.Ifindex, k.Address))
@@ -117,7 +125,7 @@ func show(m *datapath.MemoryKernel) string {
 		lines = append(lines, fmt.Sprintf("next hop %+v", v))
 	}
 	for k, v := range m.Routes.Rows {
-		lines = append(lines, fmt.Sprintf("route %v: %+v %v %v", k, m.NextHops.Rows[v.NextHop], v.MAC, v.Routed))
+		lines = append(lines, fmt.Sprintf("route %v: %+v %v %v %d", k, m.NextHops.Rows[v.NextHop], v.MAC, v.Routed, v.MTU))
 	}
 	slices.Sort(lines)
 	return strings.Join(lines, "\n")
@@ -159,7 +167,7 @@ func guard(t *testing.T, m *datapath.MemoryKernel, ids map[uint32]vrouter.NextHo
 	m.PortAddresses.Check = func(a vrouter.PortAddress, _ struct{}, deleted bool) {}
 }
 
-var underlay = datapath.Underlay{IPv4: true, MTU: 1500}
+var underlay = datapath.Underlay{IPv4: netip.MustParseAddr("192.0.2.1"), MTU: 1500}
 
 // boot is an agent that starts over what is in the kernel and in the file.
 func boot(t *testing.T, m *datapath.MemoryKernel, want *desired.Table, plugs map[string]host.Plug) *host.Core {
@@ -280,7 +288,7 @@ func row(id string, address byte) *hoststream.Row {
 // first full sync nothing is removed that was not removed by name.
 func TestNothingGoesTooEarly(t *testing.T) {
 	m := datapath.NewMemoryKernel(nil)
-	m.VNIs.Rows[5] = 5
+	m.VNIs.Rows[5] = vrouter.VNI{VRF: 5}
 	m.Ports.Rows[3] = vrouter.Port{VRF: 5}
 	p := datapath.NewProgrammer(m.Kernel())
 	if err := p.Load(t.Context()); err != nil {
@@ -372,5 +380,78 @@ func TestAckAndReport(t *testing.T) {
 	state(api.PortWaiting)
 	if !c.Free(4) || len(m.Ports.Rows)+len(m.PortAddresses.Rows) != 0 {
 		t.Errorf("left after unplug:\n%s", show(m))
+	}
+}
+
+// sourceRows is one network with a number of hosts that may send; listed is
+// what the VRF's row of a newer controller says.
+func sourceRows(senders int, listed bool) map[string]*hoststream.Row {
+	rows := map[string]*hoststream.Row{
+		"vrf/1": {Body: &hoststream.Row_Vrf{Vrf: &hoststream.Vrf{Vrf: 1, Vni: 1, SourcesListed: listed}}},
+	}
+	for n := range senders {
+		address := [][]byte{{192, 0, byte(n >> 8), byte(n)}}
+		rows[desired.EndpointRow(hostID(n))] = &hoststream.Row{Body: &hoststream.Row_TunnelEndpoint{TunnelEndpoint: &hoststream.TunnelEndpoint{Host: hostID(n), Addresses: address}}}
+		if listed {
+			key := desired.SourceKey{VNI: 1, Host: hostID(n)}
+			rows[desired.SourceRow(key)] = &hoststream.Row{Body: &hoststream.Row_TunnelSource{TunnelSource: &hoststream.TunnelSource{Vni: 1, Host: key.Host}}}
+		}
+	}
+	return rows
+}
+
+// From an older controller to a newer one and back, with a failing table and
+// restarts: at no moment does the kernel refuse a host that may send.
+func TestSourcesPrecedeTheirCheck(t *testing.T) {
+	const senders = 12
+	r := seeded(t)
+	for range 30 {
+		m := datapath.NewMemoryKernel(r)
+		complete := func() {
+			if m.VNIs.Rows[1].CheckSources && len(m.TunnelSources.Rows) != senders {
+				t.Fatalf("VNI is checked with %d of %d sources", len(m.TunnelSources.Rows), senders)
+			}
+		}
+		m.VNIs.Rows[1] = vrouter.VNI{VRF: 1} // as an agent before the upgrade left it
+		want, has, now := desired.New(), map[string]string{}, time.Unix(0, 0)
+		c := boot(t, m, want, nil)
+		for revision := range int64(6) {
+			if err := c.Apply(delta(has, sourceRows(senders, revision%2 == 1), 1+revision, true)); err != nil {
+				t.Fatal(err)
+			}
+			for range r.IntN(20) {
+				c.Round(t.Context(), now)
+				complete()
+				now = now.Add(time.Duration(r.IntN(500)) * time.Millisecond)
+			}
+			if r.IntN(2) == 0 {
+				c = boot(t, m, reopen(t, c, filepath.Join(t.TempDir(), "desired")), nil)
+			}
+			settle(t, c, &now)
+			complete()
+			if got := m.VNIs.Rows[1].CheckSources; got != (revision%2 == 1) {
+				t.Fatalf("checked is %t after revision %d", got, revision)
+			}
+		}
+	}
+}
+
+// A sender that comes or goes is one change of the table; the others are not
+// touched.
+func TestSendersAreOneRowEach(t *testing.T) {
+	m := datapath.NewMemoryKernel(nil)
+	c := boot(t, m, desired.New(), nil)
+	has, now := map[string]string{}, time.Unix(0, 0)
+	for revision, senders := range []int{30, 31, 30} {
+		changes := 0
+		m.TunnelSources.Check = func(vrouter.TunnelSource, struct{}, bool) { changes++ }
+		d := delta(has, sourceRows(senders, true), int64(revision+1), true)
+		if err := c.Apply(d); err != nil {
+			t.Fatal(err)
+		}
+		settle(t, c, &now)
+		if rows := len(d.Put) + len(d.Delete); revision > 0 && (changes != 1 || rows != 2) {
+			t.Errorf("from %d senders: %d changes of the table and %d rows, want 1 and 2", senders, changes, rows)
+		}
 	}
 }

@@ -172,7 +172,7 @@ func hop(n vrouter.NextHop, w words) string {
 }
 
 func (r Reader) routes(_ context.Context, w words) (api.Table, error) {
-	t := api.Table{Columns: []string{"VRF", "PREFIX", "NEXT-HOP", "ROUTED", "MAC"}}
+	t := api.Table{Columns: []string{"VRF", "PREFIX", "NEXT-HOP", "ROUTED", "MAC", "MTU"}}
 	hops, err := r.Kernel.NextHops.All()
 	if err != nil {
 		return t, err
@@ -189,9 +189,20 @@ func (r Reader) routes(_ context.Context, w words) (api.Table, error) {
 		if v.MAC != (vrouter.MAC{}) {
 			mac = v.MAC.String()
 		}
-		t.Rows = append(t.Rows, []string{number(k.VRF), k.Prefix.String(), to, yes(v.Routed), mac})
+		t.Rows = append(t.Rows, []string{number(k.VRF), k.Prefix.String(), to, yes(v.Routed), mac, mtu(v, hops[v.NextHop])})
 	}
 	return t, err
+}
+
+// mtu is the largest packet that a route to another host takes.
+func mtu(r vrouter.Route, n vrouter.NextHop) string {
+	switch {
+	case n.Kind != vrouter.NextHopTunnel || r.MTU == 0 && n.MTU == 0:
+		return "-"
+	case r.MTU == 0 || n.MTU != 0 && n.MTU < r.MTU:
+		return number(n.MTU)
+	}
+	return number(r.MTU)
 }
 
 func (r Reader) nextHops(_ context.Context, w words) (api.Table, error) {
@@ -204,10 +215,22 @@ func (r Reader) nextHops(_ context.Context, w words) (api.Table, error) {
 }
 
 func (r Reader) vnis(context.Context, words) (api.Table, error) {
-	t := api.Table{Columns: []string{"VNI", "VRF"}}
+	t := api.Table{Columns: []string{"VNI", "VRF", "SOURCES"}}
+	sources, err := r.Kernel.TunnelSources.All()
+	if err != nil {
+		return t, err
+	}
+	count := map[uint32]int{}
+	for s := range sources {
+		count[s.VNI]++
+	}
 	all, err := r.Kernel.VNIs.All()
 	for _, vni := range slices.Sorted(maps.Keys(all)) {
-		t.Rows = append(t.Rows, []string{number(vni), number(all[vni])})
+		may := "any"
+		if all[vni].CheckSources {
+			may = number(count[vni])
+		}
+		t.Rows = append(t.Rows, []string{number(vni), number(all[vni].VRF), may})
 	}
 	return t, err
 }

@@ -649,7 +649,8 @@ func (x *RowError) GetError() string {
 
 // Row is one row of a host's desired tables. Keys:
 //
-//	vrf/<vrf>   tunnel-endpoint/<host uuid>   port/<port uuid>   route/<vrf>/<prefix>
+//	tunnel-endpoint/<host uuid>   tunnel-source/<vni>/<host uuid>   vrf/<vrf>
+//	port/<port uuid>   route/<vrf>/<prefix>
 type Row struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Body:
@@ -658,6 +659,7 @@ type Row struct {
 	//	*Row_TunnelEndpoint
 	//	*Row_Port
 	//	*Row_Route
+	//	*Row_TunnelSource
 	Body          isRow_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -736,6 +738,15 @@ func (x *Row) GetRoute() *Route {
 	return nil
 }
 
+func (x *Row) GetTunnelSource() *TunnelSource {
+	if x != nil {
+		if x, ok := x.Body.(*Row_TunnelSource); ok {
+			return x.TunnelSource
+		}
+	}
+	return nil
+}
+
 type isRow_Body interface {
 	isRow_Body()
 }
@@ -756,6 +767,10 @@ type Row_Route struct {
 	Route *Route `protobuf:"bytes,4,opt,name=route,proto3,oneof"`
 }
 
+type Row_TunnelSource struct {
+	TunnelSource *TunnelSource `protobuf:"bytes,5,opt,name=tunnel_source,json=tunnelSource,proto3,oneof"`
+}
+
 func (*Row_Vrf) isRow_Body() {}
 
 func (*Row_TunnelEndpoint) isRow_Body() {}
@@ -764,13 +779,18 @@ func (*Row_Port) isRow_Body() {}
 
 func (*Row_Route) isRow_Body() {}
 
+func (*Row_TunnelSource) isRow_Body() {}
+
 // Vrf is a network the host needs.
 type Vrf struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Vrf           uint32                 `protobuf:"varint,1,opt,name=vrf,proto3" json:"vrf,omitempty"` // id of the VRF: the network's VNI
-	Vni           uint32                 `protobuf:"varint,2,opt,name=vni,proto3" json:"vni,omitempty"`
-	Network       string                 `protobuf:"bytes,3,opt,name=network,proto3" json:"network,omitempty"`                            // UUID
-	NetworkName   string                 `protobuf:"bytes,4,opt,name=network_name,json=networkName,proto3" json:"network_name,omitempty"` // fully qualified
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Vrf         uint32                 `protobuf:"varint,1,opt,name=vrf,proto3" json:"vrf,omitempty"` // id of the VRF: the network's VNI
+	Vni         uint32                 `protobuf:"varint,2,opt,name=vni,proto3" json:"vni,omitempty"`
+	Network     string                 `protobuf:"bytes,3,opt,name=network,proto3" json:"network,omitempty"`                            // UUID
+	NetworkName string                 `protobuf:"bytes,4,opt,name=network_name,json=networkName,proto3" json:"network_name,omitempty"` // fully qualified
+	// The VNI's TunnelSources are all that may send into it. They are put before
+	// this row. Without it (an older controller) anybody may send.
+	SourcesListed bool `protobuf:"varint,5,opt,name=sources_listed,json=sourcesListed,proto3" json:"sources_listed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -833,7 +853,14 @@ func (x *Vrf) GetNetworkName() string {
 	return ""
 }
 
-// TunnelEndpoint is a host that some route leads to.
+func (x *Vrf) GetSourcesListed() bool {
+	if x != nil {
+		return x.SourcesListed
+	}
+	return false
+}
+
+// TunnelEndpoint is a host that some route leads to, or that may send here.
 type TunnelEndpoint struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Host          string                 `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"` // UUID
@@ -894,6 +921,60 @@ func (x *TunnelEndpoint) GetAddresses() [][]byte {
 	return nil
 }
 
+// TunnelSource says that a host may send into a VNI, from any of its tunnel
+// addresses.
+type TunnelSource struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Vni           uint32                 `protobuf:"varint,1,opt,name=vni,proto3" json:"vni,omitempty"`
+	Host          string                 `protobuf:"bytes,2,opt,name=host,proto3" json:"host,omitempty"` // UUID: key of its TunnelEndpoint
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TunnelSource) Reset() {
+	*x = TunnelSource{}
+	mi := &file_hoststream_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TunnelSource) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TunnelSource) ProtoMessage() {}
+
+func (x *TunnelSource) ProtoReflect() protoreflect.Message {
+	mi := &file_hoststream_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TunnelSource.ProtoReflect.Descriptor instead.
+func (*TunnelSource) Descriptor() ([]byte, []int) {
+	return file_hoststream_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *TunnelSource) GetVni() uint32 {
+	if x != nil {
+		return x.Vni
+	}
+	return 0
+}
+
+func (x *TunnelSource) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
 // Port is a port whose active binding is this host.
 type Port struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
@@ -911,7 +992,7 @@ type Port struct {
 
 func (x *Port) Reset() {
 	*x = Port{}
-	mi := &file_hoststream_proto_msgTypes[12]
+	mi := &file_hoststream_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -923,7 +1004,7 @@ func (x *Port) String() string {
 func (*Port) ProtoMessage() {}
 
 func (x *Port) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[12]
+	mi := &file_hoststream_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -936,7 +1017,7 @@ func (x *Port) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Port.ProtoReflect.Descriptor instead.
 func (*Port) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{12}
+	return file_hoststream_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Port) GetPort() string {
@@ -1006,7 +1087,7 @@ type PortAddress struct {
 
 func (x *PortAddress) Reset() {
 	*x = PortAddress{}
-	mi := &file_hoststream_proto_msgTypes[13]
+	mi := &file_hoststream_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1018,7 +1099,7 @@ func (x *PortAddress) String() string {
 func (*PortAddress) ProtoMessage() {}
 
 func (x *PortAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[13]
+	mi := &file_hoststream_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1031,7 +1112,7 @@ func (x *PortAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortAddress.ProtoReflect.Descriptor instead.
 func (*PortAddress) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{13}
+	return file_hoststream_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PortAddress) GetIp() []byte {
@@ -1066,18 +1147,21 @@ type Route struct {
 	//	*Route_Port
 	//	*Route_Remote
 	//	*Route_Gateway
-	NextHop       isRoute_NextHop `protobuf_oneof:"next_hop"`
-	Mac           []byte          `protobuf:"bytes,7,opt,name=mac,proto3" json:"mac,omitempty"`                            // destination's Ethernet address, 6 bytes; empty for a gateway
-	Routed        bool            `protobuf:"varint,8,opt,name=routed,proto3" json:"routed,omitempty"`                     // leaked from another network: a router's hop
-	Origin        string          `protobuf:"bytes,9,opt,name=origin,proto3" json:"origin,omitempty"`                      // fully qualified name of the object that made the route
-	LeakedBy      string          `protobuf:"bytes,10,opt,name=leaked_by,json=leakedBy,proto3" json:"leaked_by,omitempty"` // fully qualified name of the network-policy that leaked it
+	NextHop  isRoute_NextHop `protobuf_oneof:"next_hop"`
+	Mac      []byte          `protobuf:"bytes,7,opt,name=mac,proto3" json:"mac,omitempty"`                            // destination's Ethernet address, 6 bytes; empty for a gateway
+	Routed   bool            `protobuf:"varint,8,opt,name=routed,proto3" json:"routed,omitempty"`                     // leaked from another network: a router's hop
+	Origin   string          `protobuf:"bytes,9,opt,name=origin,proto3" json:"origin,omitempty"`                      // fully qualified name of the object that made the route
+	LeakedBy string          `protobuf:"bytes,10,opt,name=leaked_by,json=leakedBy,proto3" json:"leaked_by,omitempty"` // fully qualified name of the network-policy that leaked it
+	// With remote: bytes that the destination's network takes; 0: what its
+	// host's underlay leaves, which is taken to be what this host's does.
+	Mtu           uint32 `protobuf:"varint,11,opt,name=mtu,proto3" json:"mtu,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_hoststream_proto_msgTypes[14]
+	mi := &file_hoststream_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1089,7 +1173,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[14]
+	mi := &file_hoststream_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1102,7 +1186,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{14}
+	return file_hoststream_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Route) GetVrf() uint32 {
@@ -1188,6 +1272,13 @@ func (x *Route) GetLeakedBy() string {
 	return ""
 }
 
+func (x *Route) GetMtu() uint32 {
+	if x != nil {
+		return x.Mtu
+	}
+	return 0
+}
+
 type isRoute_NextHop interface {
 	isRoute_NextHop()
 }
@@ -1221,7 +1312,7 @@ type Remote struct {
 
 func (x *Remote) Reset() {
 	*x = Remote{}
-	mi := &file_hoststream_proto_msgTypes[15]
+	mi := &file_hoststream_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1233,7 +1324,7 @@ func (x *Remote) String() string {
 func (*Remote) ProtoMessage() {}
 
 func (x *Remote) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[15]
+	mi := &file_hoststream_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1246,7 +1337,7 @@ func (x *Remote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Remote.ProtoReflect.Descriptor instead.
 func (*Remote) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{15}
+	return file_hoststream_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Remote) GetHost() string {
@@ -1272,7 +1363,7 @@ type Gateway struct {
 
 func (x *Gateway) Reset() {
 	*x = Gateway{}
-	mi := &file_hoststream_proto_msgTypes[16]
+	mi := &file_hoststream_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1284,7 +1375,7 @@ func (x *Gateway) String() string {
 func (*Gateway) ProtoMessage() {}
 
 func (x *Gateway) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[16]
+	mi := &file_hoststream_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1297,7 +1388,7 @@ func (x *Gateway) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gateway.ProtoReflect.Descriptor instead.
 func (*Gateway) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{16}
+	return file_hoststream_proto_rawDescGZIP(), []int{17}
 }
 
 // Report is what the host knows and the controller does not. It is sent whole
@@ -1312,7 +1403,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_hoststream_proto_msgTypes[17]
+	mi := &file_hoststream_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1324,7 +1415,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[17]
+	mi := &file_hoststream_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1337,7 +1428,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{17}
+	return file_hoststream_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Report) GetPorts() []*PortReport {
@@ -1366,7 +1457,7 @@ type PortReport struct {
 
 func (x *PortReport) Reset() {
 	*x = PortReport{}
-	mi := &file_hoststream_proto_msgTypes[18]
+	mi := &file_hoststream_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1378,7 +1469,7 @@ func (x *PortReport) String() string {
 func (*PortReport) ProtoMessage() {}
 
 func (x *PortReport) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[18]
+	mi := &file_hoststream_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1391,7 +1482,7 @@ func (x *PortReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortReport.ProtoReflect.Descriptor instead.
 func (*PortReport) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{18}
+	return file_hoststream_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *PortReport) GetPort() string {
@@ -1433,7 +1524,7 @@ type TableRequest struct {
 
 func (x *TableRequest) Reset() {
 	*x = TableRequest{}
-	mi := &file_hoststream_proto_msgTypes[19]
+	mi := &file_hoststream_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1445,7 +1536,7 @@ func (x *TableRequest) String() string {
 func (*TableRequest) ProtoMessage() {}
 
 func (x *TableRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[19]
+	mi := &file_hoststream_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1458,7 +1549,7 @@ func (x *TableRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRequest.ProtoReflect.Descriptor instead.
 func (*TableRequest) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{19}
+	return file_hoststream_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *TableRequest) GetId() uint64 {
@@ -1487,7 +1578,7 @@ type TableReply struct {
 
 func (x *TableReply) Reset() {
 	*x = TableReply{}
-	mi := &file_hoststream_proto_msgTypes[20]
+	mi := &file_hoststream_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1499,7 +1590,7 @@ func (x *TableReply) String() string {
 func (*TableReply) ProtoMessage() {}
 
 func (x *TableReply) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[20]
+	mi := &file_hoststream_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1512,7 +1603,7 @@ func (x *TableReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableReply.ProtoReflect.Descriptor instead.
 func (*TableReply) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{20}
+	return file_hoststream_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *TableReply) GetId() uint64 {
@@ -1552,7 +1643,7 @@ type TableRow struct {
 
 func (x *TableRow) Reset() {
 	*x = TableRow{}
-	mi := &file_hoststream_proto_msgTypes[21]
+	mi := &file_hoststream_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1564,7 +1655,7 @@ func (x *TableRow) String() string {
 func (*TableRow) ProtoMessage() {}
 
 func (x *TableRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[21]
+	mi := &file_hoststream_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1577,7 +1668,7 @@ func (x *TableRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRow.ProtoReflect.Descriptor instead.
 func (*TableRow) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{21}
+	return file_hoststream_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *TableRow) GetCells() []string {
@@ -1630,22 +1721,27 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x06errors\x18\x03 \x03(\v2\x1c.weft.hoststream.v1.RowErrorR\x06errors\"2\n" +
 	"\bRowError\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05error\x18\x02 \x01(\tR\x05error\"\xec\x01\n" +
+	"\x05error\x18\x02 \x01(\tR\x05error\"\xb5\x02\n" +
 	"\x03Row\x12+\n" +
 	"\x03vrf\x18\x01 \x01(\v2\x17.weft.hoststream.v1.VrfH\x00R\x03vrf\x12M\n" +
 	"\x0ftunnel_endpoint\x18\x02 \x01(\v2\".weft.hoststream.v1.TunnelEndpointH\x00R\x0etunnelEndpoint\x12.\n" +
 	"\x04port\x18\x03 \x01(\v2\x18.weft.hoststream.v1.PortH\x00R\x04port\x121\n" +
-	"\x05route\x18\x04 \x01(\v2\x19.weft.hoststream.v1.RouteH\x00R\x05routeB\x06\n" +
-	"\x04body\"f\n" +
+	"\x05route\x18\x04 \x01(\v2\x19.weft.hoststream.v1.RouteH\x00R\x05route\x12G\n" +
+	"\rtunnel_source\x18\x05 \x01(\v2 .weft.hoststream.v1.TunnelSourceH\x00R\ftunnelSourceB\x06\n" +
+	"\x04body\"\x8d\x01\n" +
 	"\x03Vrf\x12\x10\n" +
 	"\x03vrf\x18\x01 \x01(\rR\x03vrf\x12\x10\n" +
 	"\x03vni\x18\x02 \x01(\rR\x03vni\x12\x18\n" +
 	"\anetwork\x18\x03 \x01(\tR\anetwork\x12!\n" +
-	"\fnetwork_name\x18\x04 \x01(\tR\vnetworkName\"_\n" +
+	"\fnetwork_name\x18\x04 \x01(\tR\vnetworkName\x12%\n" +
+	"\x0esources_listed\x18\x05 \x01(\bR\rsourcesListed\"_\n" +
 	"\x0eTunnelEndpoint\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x1b\n" +
 	"\thost_name\x18\x02 \x01(\tR\bhostName\x12\x1c\n" +
-	"\taddresses\x18\x03 \x03(\fR\taddresses\"\xf1\x01\n" +
+	"\taddresses\x18\x03 \x03(\fR\taddresses\"4\n" +
+	"\fTunnelSource\x12\x10\n" +
+	"\x03vni\x18\x01 \x01(\rR\x03vni\x12\x12\n" +
+	"\x04host\x18\x02 \x01(\tR\x04host\"\xf1\x01\n" +
 	"\x04Port\x12\x12\n" +
 	"\x04port\x18\x01 \x01(\tR\x04port\x12\x1b\n" +
 	"\tport_name\x18\x02 \x01(\tR\bportName\x12\x10\n" +
@@ -1658,7 +1754,7 @@ const file_hoststream_proto_rawDesc = "" +
 	"\vPortAddress\x12\x0e\n" +
 	"\x02ip\x18\x01 \x01(\fR\x02ip\x12#\n" +
 	"\rprefix_length\x18\x02 \x01(\rR\fprefixLength\x12\x18\n" +
-	"\agateway\x18\x03 \x01(\fR\agateway\"\xd5\x02\n" +
+	"\agateway\x18\x03 \x01(\fR\agateway\"\xe7\x02\n" +
 	"\x05Route\x12\x10\n" +
 	"\x03vrf\x18\x01 \x01(\rR\x03vrf\x12%\n" +
 	"\x0eprefix_address\x18\x02 \x01(\fR\rprefixAddress\x12#\n" +
@@ -1670,7 +1766,8 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x06routed\x18\b \x01(\bR\x06routed\x12\x16\n" +
 	"\x06origin\x18\t \x01(\tR\x06origin\x12\x1b\n" +
 	"\tleaked_by\x18\n" +
-	" \x01(\tR\bleakedByB\n" +
+	" \x01(\tR\bleakedBy\x12\x10\n" +
+	"\x03mtu\x18\v \x01(\rR\x03mtuB\n" +
 	"\n" +
 	"\bnext_hop\".\n" +
 	"\x06Remote\x12\x12\n" +
@@ -1713,7 +1810,7 @@ func file_hoststream_proto_rawDescGZIP() []byte {
 	return file_hoststream_proto_rawDescData
 }
 
-var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_hoststream_proto_goTypes = []any{
 	(*HostMessage)(nil),       // 0: weft.hoststream.v1.HostMessage
 	(*ControllerMessage)(nil), // 1: weft.hoststream.v1.ControllerMessage
@@ -1727,24 +1824,25 @@ var file_hoststream_proto_goTypes = []any{
 	(*Row)(nil),               // 9: weft.hoststream.v1.Row
 	(*Vrf)(nil),               // 10: weft.hoststream.v1.Vrf
 	(*TunnelEndpoint)(nil),    // 11: weft.hoststream.v1.TunnelEndpoint
-	(*Port)(nil),              // 12: weft.hoststream.v1.Port
-	(*PortAddress)(nil),       // 13: weft.hoststream.v1.PortAddress
-	(*Route)(nil),             // 14: weft.hoststream.v1.Route
-	(*Remote)(nil),            // 15: weft.hoststream.v1.Remote
-	(*Gateway)(nil),           // 16: weft.hoststream.v1.Gateway
-	(*Report)(nil),            // 17: weft.hoststream.v1.Report
-	(*PortReport)(nil),        // 18: weft.hoststream.v1.PortReport
-	(*TableRequest)(nil),      // 19: weft.hoststream.v1.TableRequest
-	(*TableReply)(nil),        // 20: weft.hoststream.v1.TableReply
-	(*TableRow)(nil),          // 21: weft.hoststream.v1.TableRow
+	(*TunnelSource)(nil),      // 12: weft.hoststream.v1.TunnelSource
+	(*Port)(nil),              // 13: weft.hoststream.v1.Port
+	(*PortAddress)(nil),       // 14: weft.hoststream.v1.PortAddress
+	(*Route)(nil),             // 15: weft.hoststream.v1.Route
+	(*Remote)(nil),            // 16: weft.hoststream.v1.Remote
+	(*Gateway)(nil),           // 17: weft.hoststream.v1.Gateway
+	(*Report)(nil),            // 18: weft.hoststream.v1.Report
+	(*PortReport)(nil),        // 19: weft.hoststream.v1.PortReport
+	(*TableRequest)(nil),      // 20: weft.hoststream.v1.TableRequest
+	(*TableReply)(nil),        // 21: weft.hoststream.v1.TableReply
+	(*TableRow)(nil),          // 22: weft.hoststream.v1.TableRow
 }
 var file_hoststream_proto_depIdxs = []int32{
 	3,  // 0: weft.hoststream.v1.HostMessage.hello:type_name -> weft.hoststream.v1.Hello
 	7,  // 1: weft.hoststream.v1.HostMessage.ack:type_name -> weft.hoststream.v1.Ack
-	17, // 2: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
-	20, // 3: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
+	18, // 2: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
+	21, // 3: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
 	5,  // 4: weft.hoststream.v1.ControllerMessage.delta:type_name -> weft.hoststream.v1.Delta
-	19, // 5: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
+	20, // 5: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
 	2,  // 6: weft.hoststream.v1.Hello.version:type_name -> weft.hoststream.v1.Version
 	4,  // 7: weft.hoststream.v1.Hello.have:type_name -> weft.hoststream.v1.RowHash
 	2,  // 8: weft.hoststream.v1.Delta.version:type_name -> weft.hoststream.v1.Version
@@ -1753,20 +1851,21 @@ var file_hoststream_proto_depIdxs = []int32{
 	8,  // 11: weft.hoststream.v1.Ack.errors:type_name -> weft.hoststream.v1.RowError
 	10, // 12: weft.hoststream.v1.Row.vrf:type_name -> weft.hoststream.v1.Vrf
 	11, // 13: weft.hoststream.v1.Row.tunnel_endpoint:type_name -> weft.hoststream.v1.TunnelEndpoint
-	12, // 14: weft.hoststream.v1.Row.port:type_name -> weft.hoststream.v1.Port
-	14, // 15: weft.hoststream.v1.Row.route:type_name -> weft.hoststream.v1.Route
-	13, // 16: weft.hoststream.v1.Port.addresses:type_name -> weft.hoststream.v1.PortAddress
-	15, // 17: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
-	16, // 18: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
-	18, // 19: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
-	21, // 20: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
-	0,  // 21: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
-	1,  // 22: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
-	22, // [22:23] is the sub-list for method output_type
-	21, // [21:22] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	13, // 14: weft.hoststream.v1.Row.port:type_name -> weft.hoststream.v1.Port
+	15, // 15: weft.hoststream.v1.Row.route:type_name -> weft.hoststream.v1.Route
+	12, // 16: weft.hoststream.v1.Row.tunnel_source:type_name -> weft.hoststream.v1.TunnelSource
+	14, // 17: weft.hoststream.v1.Port.addresses:type_name -> weft.hoststream.v1.PortAddress
+	16, // 18: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
+	17, // 19: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
+	19, // 20: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
+	22, // 21: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
+	0,  // 22: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
+	1,  // 23: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
+	23, // [23:24] is the sub-list for method output_type
+	22, // [22:23] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_hoststream_proto_init() }
@@ -1789,8 +1888,9 @@ func file_hoststream_proto_init() {
 		(*Row_TunnelEndpoint)(nil),
 		(*Row_Port)(nil),
 		(*Row_Route)(nil),
+		(*Row_TunnelSource)(nil),
 	}
-	file_hoststream_proto_msgTypes[14].OneofWrappers = []any{
+	file_hoststream_proto_msgTypes[15].OneofWrappers = []any{
 		(*Route_Port)(nil),
 		(*Route_Remote)(nil),
 		(*Route_Gateway)(nil),
@@ -1801,7 +1901,7 @@ func file_hoststream_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hoststream_proto_rawDesc), len(file_hoststream_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   22,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

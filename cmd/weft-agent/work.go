@@ -39,8 +39,12 @@ type agent struct {
 func underlayOf(addresses []netip.Addr, mtu int) datapath.Underlay {
 	u := datapath.Underlay{MTU: mtu}
 	for _, a := range addresses {
-		u.IPv4 = u.IPv4 || a.Is4()
-		u.IPv6 = u.IPv6 || a.Is6()
+		switch { // the first of each family
+		case a.Is4() && !u.IPv4.IsValid():
+			u.IPv4 = a
+		case a.Is6() && !u.IPv6.IsValid():
+			u.IPv6 = a
+		}
 	}
 	return u
 }
@@ -73,7 +77,7 @@ func (a agent) work(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := a.path.SetTunnelDevice(tunnel); err != nil {
+	if err := a.path.SetConfig(a.underlay.Config(tunnel)); err != nil {
 		return err
 	}
 	records, err := plug.OpenRecords(a.dir.Plugs())

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
+	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/control/routing"
 )
 
@@ -30,9 +31,10 @@ type Plan struct {
 	Version Version
 	Derived *routing.Derived
 
-	vrfs      map[string]Row     // by network
-	endpoints map[string]Row     // by host
-	routes    map[string]*shared // by network
+	vrfs      map[string]Row      // by network
+	endpoints map[string]Row      // by host
+	routes    map[string]*shared  // by network
+	sources   map[string]*senders // by network
 
 	endpointsHash uint64 // of all endpoints
 }
@@ -44,8 +46,14 @@ type shared struct {
 	rows   []Row
 }
 
-// New plans for all hosts. Networks whose routes are those of an earlier plan
-// keep that plan's encoded rows; earlier may be nil and never changes the
+// senders are the hosts that may send into a network: rows[i] says source[i].
+type senders struct {
+	source []api.Ref
+	rows   []Row
+}
+
+// New plans for all hosts. Networks whose routes or senders are those of an
+// earlier plan keep that plan's encoded rows; earlier may be nil and never changes the
 // outcome.
 func New(epoch uint64, d *routing.Derived, earlier *Plan) *Plan {
 	p := &Plan{
@@ -54,6 +62,7 @@ func New(epoch uint64, d *routing.Derived, earlier *Plan) *Plan {
 		vrfs:      make(map[string]Row, len(d.Networks)),
 		endpoints: make(map[string]Row, len(d.Hosts)),
 		routes:    make(map[string]*shared, len(d.Networks)),
+		sources:   make(map[string]*senders, len(d.Networks)),
 	}
 	all := xxhash.New()
 	for _, h := range d.Hosts {
@@ -64,35 +73,70 @@ func New(epoch uint64, d *routing.Derived, earlier *Plan) *Plan {
 	p.endpointsHash = all.Sum64()
 	for _, n := range d.Networks {
 		p.vrfs[n.Ref.UUID] = vrfRow(n)
-		if earlier != nil {
-			old, known := earlier.routes[n.Ref.UUID]
-			if known && earlier.Derived.Network(n.Ref.UUID).VRF == n.VRF && slices.Equal(old.source, n.Routes) {
-				p.routes[n.Ref.UUID] = old
-				continue
-			}
-		}
-		s := &shared{source: n.Routes, rows: make([]Row, len(n.Routes))}
-		for i := range n.Routes {
-			s.rows[i] = routeRow(n.VRF, &n.Routes[i], false)
-		}
-		p.routes[n.Ref.UUID] = s
+		p.addRoutes(n, earlier)
+		p.addSources(n, earlier)
 	}
 	return p
 }
 
-// For returns what one host needs, things before what refers to them: the VRFs
-// of its own ports, the endpoints that routes lead to, its ports, and the
-// routes of its VRFs. A host that does not exist needs nothing.
+// sameVRF tells that an earlier plan has a network under the same VNI.
+func (p *Plan) sameVRF(n *routing.Network) bool {
+	if p == nil {
+		return false
+	}
+	old := p.Derived.Network(n.Ref.UUID)
+	return old != nil && old.VRF == n.VRF
+}
+
+func (p *Plan) addRoutes(n *routing.Network, earlier *Plan) {
+	if earlier.sameVRF(n) {
+		if old := earlier.routes[n.Ref.UUID]; slices.Equal(old.source, n.Routes) {
+			p.routes[n.Ref.UUID] = old
+			return
+		}
+	}
+	s := &shared{source: n.Routes, rows: make([]Row, len(n.Routes))}
+	for i := range n.Routes {
+		s.rows[i] = routeRow(n.VRF, &n.Routes[i], false)
+	}
+	p.routes[n.Ref.UUID] = s
+}
+
+func (p *Plan) addSources(n *routing.Network, earlier *Plan) {
+	if earlier.sameVRF(n) {
+		if old := earlier.sources[n.Ref.UUID]; slices.Equal(old.source, n.Senders) {
+			p.sources[n.Ref.UUID] = old
+			return
+		}
+	}
+	s := &senders{source: n.Senders, rows: make([]Row, len(n.Senders))}
+	for i, host := range n.Senders {
+		s.rows[i] = sourceRow(n.VRF, host)
+	}
+	p.sources[n.Ref.UUID] = s
+}
+
+// For returns what one host needs, things before what refers to them: the
+// endpoints that routes lead to or that may send here, which of them may send
+// into which network, the VRFs of its own ports (after the senders, which they
+// make matter), its ports, and the routes of its VRFs. A host that does not
+// exist needs nothing.
 func (p *Plan) For(host string) []Row {
 	h := p.Derived.Host(host)
 	if h == nil {
 		return nil
 	}
 	networks := p.Networks(host)
-	var rows, routes []Row
+	var rows, sources, vrfs, routes []Row
 	endpoints := map[string]bool{}
 	for _, n := range networks {
-		rows = append(rows, p.vrfs[n.Ref.UUID])
+		vrfs = append(vrfs, p.vrfs[n.Ref.UUID])
+		for i, sender := range p.sources[n.Ref.UUID].source {
+			if sender.UUID != host {
+				endpoints[sender.UUID] = true
+				sources = append(sources, p.sources[n.Ref.UUID].rows[i])
+			}
+		}
 		s := p.routes[n.Ref.UUID]
 		for i := range s.source {
 			switch r := &s.source[i]; {
@@ -111,6 +155,7 @@ func (p *Plan) For(host string) []Row {
 			rows = append(rows, p.endpoints[other.Ref.UUID])
 		}
 	}
+	rows = append(append(rows, sources...), vrfs...)
 	for _, port := range h.Ports {
 		rows = append(rows, portRow(port))
 	}
@@ -146,7 +191,7 @@ func (p *Plan) Same(host string, earlier *Plan) bool {
 	}
 	return !slices.ContainsFunc(p.Networks(host), func(n *routing.Network) bool {
 		id := n.Ref.UUID
-		return p.routes[id] != earlier.routes[id] || p.vrfs[id].Hash != earlier.vrfs[id].Hash
+		return p.routes[id] != earlier.routes[id] || p.sources[id] != earlier.sources[id] || p.vrfs[id].Hash != earlier.vrfs[id].Hash
 	})
 }
 

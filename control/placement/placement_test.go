@@ -69,7 +69,7 @@ func TestReuseNeverShows(t *testing.T) {
 func checkRows(t *testing.T, where string, rows []placement.Row) {
 	t.Helper()
 	seen := map[string]bool{}
-	order := []string{"vrf", "tunnel-endpoint", "port", "route"}
+	order := []string{"tunnel-endpoint", "tunnel-source", "vrf", "port", "route"}
 	last := 0
 	for _, r := range rows {
 		class, rest, _ := strings.Cut(r.Key, "/")
@@ -79,6 +79,9 @@ func checkRows(t *testing.T, where string, rows []placement.Row) {
 		}
 		seen[r.Key], last = true, at
 		text := placement.Describe(r.Body)
+		if _, sender, _ := strings.Cut(rest, "/"); class == "tunnel-source" && !seen["tunnel-endpoint/"+sender] {
+			t.Fatalf("%s: %s without the host's addresses", where, r.Key)
+		}
 		if class != "route" {
 			continue
 		}

@@ -38,7 +38,13 @@ func Describe(body []byte) string {
 	}
 	switch row := row.Body.(type) {
 	case *hoststream.Row_Vrf:
-		return fmt.Sprintf("%s\tvni %d", row.Vrf.NetworkName, row.Vrf.Vni)
+		words := fmt.Sprintf("%s\tvni %d", row.Vrf.NetworkName, row.Vrf.Vni)
+		if row.Vrf.SourcesListed {
+			words += "\tsources listed"
+		}
+		return words
+	case *hoststream.Row_TunnelSource:
+		return fmt.Sprintf("host %s may send\tvni %d", row.TunnelSource.Host, row.TunnelSource.Vni)
 	case *hoststream.Row_TunnelEndpoint:
 		words := []string{row.TunnelEndpoint.HostName}
 		for _, a := range row.TunnelEndpoint.Addresses {
@@ -76,6 +82,9 @@ func describeRoute(r *hoststream.Route) string {
 		words = append(words, "gateway")
 	}
 	words = append(words, net.HardwareAddr(r.Mac).String(), "from "+r.Origin)
+	if r.Mtu != 0 {
+		words = append(words, fmt.Sprintf("mtu %d", r.Mtu))
+	}
 	if r.Routed {
 		words = append(words, "routed, leaked by "+r.LeakedBy)
 	}

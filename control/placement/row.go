@@ -25,7 +25,10 @@ type Row struct {
 // The keys of rows, as hoststream.proto defines them.
 func VRFKey(vrf uint32) string       { return "vrf/" + strconv.FormatUint(uint64(vrf), 10) }
 func EndpointKey(host string) string { return "tunnel-endpoint/" + host }
-func PortKey(port string) string     { return "port/" + port }
+func SourceKey(vni uint32, host string) string {
+	return "tunnel-source/" + strconv.FormatUint(uint64(vni), 10) + "/" + host
+}
+func PortKey(port string) string { return "port/" + port }
 func RouteKey(vrf uint32, prefix netip.Prefix) string {
 	return RouteKeyPrefix(vrf) + prefix.String()
 }
@@ -47,7 +50,7 @@ func encode(key string, body *hoststream.Row) Row {
 
 func vrfRow(n *routing.Network) Row {
 	return encode(VRFKey(n.VRF), &hoststream.Row{Body: &hoststream.Row_Vrf{Vrf: &hoststream.Vrf{
-		Vrf: n.VRF, Vni: n.VRF, Network: n.Ref.UUID, NetworkName: n.Ref.Name,
+		Vrf: n.VRF, Vni: n.VRF, Network: n.Ref.UUID, NetworkName: n.Ref.Name, SourcesListed: true,
 	}}})
 }
 
@@ -57,6 +60,12 @@ func endpointRow(h *routing.Host) Row {
 		endpoint.Addresses = append(endpoint.Addresses, a.AsSlice())
 	}
 	return encode(EndpointKey(h.Ref.UUID), &hoststream.Row{Body: &hoststream.Row_TunnelEndpoint{TunnelEndpoint: endpoint}})
+}
+
+func sourceRow(vni uint32, host api.Ref) Row {
+	return encode(SourceKey(vni, host.UUID), &hoststream.Row{Body: &hoststream.Row_TunnelSource{TunnelSource: &hoststream.TunnelSource{
+		Vni: vni, Host: host.UUID,
+	}}})
 }
 
 func portRow(p *routing.Port) Row {
@@ -87,7 +96,7 @@ func routeRow(vrf uint32, r *routing.Route, local bool) Row {
 		route.Mac = macBytes(r.MAC)
 	default:
 		route.NextHop = &hoststream.Route_Remote{Remote: &hoststream.Remote{Host: r.Host.UUID, Vni: r.OriginVRF}}
-		route.Mac = macBytes(r.MAC)
+		route.Mac, route.Mtu = macBytes(r.MAC), uint32(r.MTU)
 	}
 	return encode(RouteKey(vrf, r.Prefix), &hoststream.Row{Body: &hoststream.Row_Route{Route: route}})
 }

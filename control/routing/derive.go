@@ -34,6 +34,7 @@ func Derive(s api.Snapshot) *Derived {
 	d.addPorts(s)
 	d.addAddresses(s)
 	d.addImports(s)
+	d.addSenders(s)
 	for _, n := range d.Networks {
 		d.leak(n)
 	}
@@ -130,7 +131,7 @@ func (d *Derived) addAddresses(s api.Snapshot) {
 		}
 		port.Addresses = append(port.Addresses, address)
 		port.Network.Own = append(port.Network.Own, Route{
-			Prefix: hostPrefix(ip), Port: port.Ref, Host: port.Host, MAC: port.MAC, OriginKind: api.KindAddress,
+			Prefix: hostPrefix(ip), Port: port.Ref, Host: port.Host, MAC: port.MAC, MTU: port.Network.MTU, OriginKind: api.KindAddress,
 			Origin: address.Ref, OriginNetwork: port.Network.Ref, OriginVRF: port.Network.VRF,
 		})
 	}

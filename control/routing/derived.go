@@ -51,6 +51,10 @@ type Network struct {
 	// Imports are the networks whose routes are leaked into this one, in the
 	// order in which they win against each other.
 	Imports []Import
+	// Senders are the hosts whose workloads may send into this network: those
+	// with a binding, active or not, of a port in it or in a network that imports
+	// it. By fully qualified name.
+	Senders []api.Ref
 	// Routes is the VRF: own and leaked routes by prefix, one for each prefix.
 	Routes []Route
 	// ConflictCount counts conflicts, also those that Derived.Conflicts has no
@@ -79,6 +83,7 @@ type Route struct {
 	Port    api.Ref
 	Host    api.Ref // of the port's active binding
 	MAC     api.MAC
+	MTU     int // of the network the port is in; 0: follows from the underlay
 	// Origin is the object that made the route, OriginNetwork where it was
 	// made, OriginVRF that network's VRF.
 	OriginKind    api.Kind

@@ -74,7 +74,7 @@ func TestDifference(t *testing.T) {
 		{"everything", "vrf/1=v port/a=A route/1/10.0.0.1/32=r", "1 at 7.5: in sync"},
 		{"stale", "vrf/1=v port/a=OLD", "1 at 7.5: put port/a=A put route/1/10.0.0.1/32=r in sync"},
 		{"foreign", "vrf/1=v port/a=A route/1/10.0.0.1/32=r vrf/9=x port/z=Z route/9/10.0.0.1/32=q tunnel-endpoint/h=e odd=o",
-			"1 at 7.5: delete odd delete route/9/10.0.0.1/32 delete port/z delete tunnel-endpoint/h delete vrf/9 in sync"},
+			"1 at 7.5: delete odd delete route/9/10.0.0.1/32 delete port/z delete vrf/9 delete tunnel-endpoint/h in sync"},
 	} {
 		host := model{rows: map[string]string{}}
 		for _, pair := range strings.Fields(c.have) {

@@ -52,8 +52,9 @@ func keys(w *world.World, d *hoststream.Delta) string {
 	return w.Names(b.String())
 }
 
-const all = `put vrf/10
-put tunnel-endpoint/<h2>
+const all = `put tunnel-endpoint/<h2>
+put tunnel-source/10/<h2>
+put vrf/10
 put port/<a>
 put route/10/10.0.0.1/32
 put route/10/10.0.0.5/32
@@ -99,8 +100,9 @@ func TestHelloIsAnsweredByTheDifference(t *testing.T) {
 delete route/10/10.0.0.5/32
 delete route/10/10.0.0.7/32
 delete port/<a>
-delete tunnel-endpoint/<h2>
 delete vrf/10
+delete tunnel-source/10/<h2>
+delete tunnel-endpoint/<h2>
 in sync
 `
 	if got := keys(w, a.delta()); got != want || len(a.rows) != 0 {
@@ -215,7 +217,7 @@ func TestSlowAgentCoalesces(t *testing.T) {
 	}
 	a.ack()
 	deltas := 1
-	for len(a.rows) < 206 || a.last.Version.Revision < w.Revision() {
+	for len(a.rows) < 207 || a.last.Version.Revision < w.Revision() {
 		a.delta()
 		deltas++
 		if a.last.Sequence >= 4 {
@@ -228,7 +230,7 @@ func TestSlowAgentCoalesces(t *testing.T) {
 	// The other host was not held up.
 	b := c.dial(ca.host("h2"))
 	b.hello(nil)
-	if d := b.delta(); !d.InSync || len(d.Put) != 406 {
+	if d := b.delta(); !d.InSync || len(d.Put) != 407 {
 		t.Errorf("the other host is sent %d rows, in sync %t", len(d.Put), d.InSync)
 	}
 }

@@ -146,10 +146,15 @@ func wantResumed(t *testing.T, s *system, from int) {
 }
 
 // testMove moves red's web-2 from h1 to h3: bindings in one transaction, then
-// the workload is plugged there and answers from the same addresses.
+// the workload is plugged there and answers from the same addresses. What runs
+// beside it in the same network loses nothing while a host joins it.
 func testMove(t *testing.T, s *system) {
 	const from, to = 1, 3
-	var pings []*probe.Running
+	var pings, beside []*probe.Running
+	for _, a := range redWeb3.Addresses() {
+		beside = append(beside, s.begin(t, redWeb1, a)) // h1 to h2
+	}
+	waitMore(t, 1, beside...)
 	for _, a := range redWeb2.Addresses() {
 		pings = append(pings, s.begin(t, redWeb3, a))
 	}
@@ -166,6 +171,9 @@ func testMove(t *testing.T, s *system) {
 		if _, err := p.Stop(); err != nil {
 			t.Fatal(err)
 		}
+	}
+	for _, p := range beside {
+		wantNoLoss(t, p, "another port of the network moved to a host that was not in it")
 	}
 	for i, a := range redWeb2.Addresses() {
 		s.wantAnswers(t, redWeb1, a, ttlInside)

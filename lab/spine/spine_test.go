@@ -50,6 +50,7 @@ func TestSpine(t *testing.T) {
 			{"a policy joins networks under a running ping", testPolicy},
 			{"why names every stage", testWhy},
 			{"spoofed packets are dropped and counted", testSpoofed},
+			{"frames of hosts outside a network are dropped and counted", testSources},
 			{"an agent's crash loses nothing", testAgentCrash},
 			{"a controller's absence loses nothing", testControllerRestart},
 			{"a port moves to another host", testMove},
@@ -210,6 +211,7 @@ func testPolicy(t *testing.T, s *system) {
 		s.wantAnswers(t, redWeb1, redWeb3.Addresses()[i], ttlInside)
 		s.wantSilence(t, blueWeb1, blueDB1.Addresses()[i])
 	}
+	testPath(t, s)
 	s.weft(t, "delete", string(api.KindNetworkPolicyAttachment), tenants.Attachment(tenants.Red, tenants.DB))
 	for i, p := range pings {
 		a := redDB1.Addresses()[i]

@@ -7,12 +7,9 @@
 static __always_inline int stage_deliver(struct packet *p, const struct next_hop_value *next)
 {
 	__u32 ifindex = next->ifindex;
-	struct port_value *to = bpf_map_lookup_elem(&ports, &ifindex);
+	struct port_value *to = p->to;
 	if (!to)
 		return end(p, REASON_PORT_GONE);
-	// An offloaded frame is cut to the sender's MTU before anybody sees it.
-	if (to->mtu && !p->skb->gso_size && p->skb->len - ETHERNET_SIZE > to->mtu)
-		return end(p, REASON_TOO_BIG);
 	int action = to->flags & PORT_REDIRECT_PEER ? world_redirect_peer(p->skb, ifindex) : world_redirect(p->skb, ifindex);
 	if (action != TC_ACT_REDIRECT)
 		return end(p, REASON_REDIRECT_FAILED);

@@ -11,6 +11,7 @@ static __always_inline int stage_encap(struct packet *p, const struct next_hop_v
 		return end(p, REASON_NO_TUNNEL_DEVICE);
 	__u32 ifindex = c->tunnel_ifindex;
 	struct tunnel_key key = { .vni = next->vni, .family = next->family, .remote = next->remote };
+	key.local = key.family == FAMILY_4 ? c->local4 : c->local6;
 	if (world_set_tunnel_key(p->skb, &key))
 		return end(p, REASON_TUNNEL_KEY_FAILED);
 	if (world_redirect(p->skb, ifindex) != TC_ACT_REDIRECT)

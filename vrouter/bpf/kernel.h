@@ -32,7 +32,7 @@ enum {
 	BPF_MAP_TYPE_LPM_TRIE = 11,
 };
 
-enum { BPF_NOEXIST = 1 };
+enum { BPF_ANY = 0, BPF_NOEXIST = 1 };
 enum { BPF_F_NO_PREALLOC = 1 };
 enum { BPF_F_RECOMPUTE_CSUM = 1 };
 enum { BPF_F_TUNINFO_IPV6 = 1 };

@@ -31,6 +31,10 @@ enum {
 };
 
 enum {
+	IPV4_DONT_FRAGMENT = 0x4000,
+};
+
+enum {
 	PROTOCOL_ICMP = 1,
 	PROTOCOL_ICMPV6 = 58,
 };
@@ -64,6 +68,7 @@ struct packet {
 	bool from_tunnel;
 	bool arp; // else IP of the family below
 	bool fragment;
+	bool later; // a fragment with an offset
 	bool icmp; // ICMP or ICMPv6 of the right family, not a fragment
 	__u8 icmp_type;
 	__u8 icmp_code;
@@ -75,6 +80,8 @@ struct packet {
 	struct address source; // ARP: sender
 	struct address destination; // ARP: target
 	struct ethernet ethernet;
+	struct port_value *from; // null from a tunnel
+	struct port_value *to; // null to a tunnel, or if the next hop is no port
 	__u16 arp_operation;
 	struct mac arp_sender_mac;
 };

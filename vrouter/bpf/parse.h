@@ -85,6 +85,7 @@ static __always_inline int parse_ipv4(struct packet *p)
 	p->protocol = ip.protocol;
 	p->ttl = ip.ttl;
 	p->fragment = ip.fragment & bpf_htons(0x3fff); // MF and offset
+	p->later = ip.fragment & bpf_htons(0x1fff);
 	p->source.word[0] = ip.source;
 	p->destination.word[0] = ip.destination;
 	p->l4 = ETHERNET_SIZE + header;
@@ -108,6 +109,7 @@ static __always_inline int parse_extensions(struct packet *p, __u8 next)
 		if (next == EXTENSION_FRAGMENT) {
 			__u16 where = head[2] << 8 | head[3];
 			later = where >> 3;
+			p->later |= later;
 			p->fragment |= (where & 0xfff9) != 0; // offset and M
 			offset += EXTENSION_MIN_SIZE;
 		} else if (next == EXTENSION_AH) {

@@ -22,6 +22,7 @@ enum stage {
 	STAGE_NEIGHBOUR,
 	STAGE_TUNNEL,
 	STAGE_ROUTE,
+	STAGE_ERROR,
 	STAGE_DELIVER,
 	STAGE_ENCAP,
 };
@@ -51,6 +52,7 @@ enum stage {
 	X(ANSWER_FAILED, NEIGHBOUR, DROPPED, "kernel refused to build or send the answer")                                 \
 	X(NO_TUNNEL_KEY, TUNNEL, DROPPED, "frame from the tunnel device has no tunnel metadata")                           \
 	X(UNKNOWN_VNI, TUNNEL, DROPPED, "VNI belongs to no VRF on this host")                                              \
+	X(UNKNOWN_TUNNEL_SOURCE, TUNNEL, DROPPED, "underlay address it came from belongs to no host of this VNI")             \
 	X(NOT_CARRIED, TUNNEL, DROPPED, "ARP or neighbour discovery in a tunnel; it is answered at its source")            \
 	X(BROADCAST, ROUTE, DROPPED, "broadcast is not forwarded")                                                         \
 	X(MULTICAST, ROUTE, DROPPED, "multicast is not forwarded")                                                         \
@@ -62,9 +64,11 @@ enum stage {
 	X(TUNNEL_TO_TUNNEL, ROUTE, DROPPED, "from a tunnel to a tunnel; hosts do not transit")                             \
 	X(LINK_LOCAL, ROUTE, DROPPED, "link-local or unspecified IPv6 address is not forwarded")                           \
 	X(TTL_EXPIRED, ROUTE, DROPPED, "hop count is used up")                                                             \
+	X(TOO_BIG, ROUTE, DROPPED, "packet is larger than the MTU of where it goes")                                       \
 	X(REWRITE_FAILED, ROUTE, DROPPED, "kernel refused to make the frame writable")                                     \
+	X(ERROR_LIMITED, ERROR, DROPPED, "ICMP error was due, and its port has had its share of them for now")             \
+	X(ERROR_FAILED, ERROR, DROPPED, "kernel refused to build or send the ICMP error")                                  \
 	X(PORT_GONE, DELIVER, DROPPED, "next hop is an interface that is not a port")                                      \
-	X(TOO_BIG, DELIVER, DROPPED, "packet is larger than the MTU of the port")                                          \
 	X(REDIRECT_FAILED, DELIVER, DROPPED, "kernel refused to redirect to the port")                                     \
 	X(NO_TUNNEL_DEVICE, ENCAP, DROPPED, "no tunnel device is configured")                                              \
 	X(TUNNEL_KEY_FAILED, ENCAP, DROPPED, "kernel refused the tunnel key")                                              \

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "echo.h"
+#include "error.h"
 #include "lookup.h"
 
 static __always_inline int refuse_groups(struct packet *p)
@@ -36,13 +37,40 @@ static __always_inline int refuse_local(struct packet *p)
 	return NEXT;
 }
 
+// Whether this is the router's hop of the packet.
+static __always_inline bool hop(const struct packet *p, const struct route_value *route)
+{
+	return !p->from_tunnel && route->flags & ROUTE_ROUTED;
+}
+
+// The largest packet that can go there, 0 for any.
+static __always_inline __u32 limit_of(const struct packet *p, const struct route_value *route,
+				      const struct next_hop_value *next)
+{
+	if (next->kind == NEXT_HOP_PORT)
+		return p->to ? p->to->mtu : 0;
+	if (!next->mtu || (route->mtu && route->mtu < next->mtu))
+		return route->mtu;
+	return next->mtu;
+}
+
+static __always_inline int refuse_unfit(struct packet *p, const struct route_value *route,
+					  const struct next_hop_value *next)
+{
+	if (hop(p, route) && p->ttl <= 1)
+		return end_with_error(p, REASON_TTL_EXPIRED, 0);
+	// An offloaded frame is cut before anybody sees it.
+	__u32 limit = limit_of(p, route, next);
+	if (limit && !p->skb->gso_size && p->skb->len - ETHERNET_SIZE > limit)
+		return end_with_error(p, REASON_TOO_BIG, limit);
+	return NEXT;
+}
+
 static __always_inline int rewrite(struct packet *p, const struct route_value *route)
 {
 	struct config_value *c = configuration();
 	struct mac source = p->ethernet.source;
-	if (!p->from_tunnel && route->flags & ROUTE_ROUTED) {
-		if (p->ttl <= 1)
-			return end(p, REASON_TTL_EXPIRED);
+	if (hop(p, route)) {
 		if (!c || set_hop_count(p, p->ttl - 1))
 			return end(p, REASON_REWRITE_FAILED);
 		source = c->gateway;
@@ -52,7 +80,7 @@ static __always_inline int rewrite(struct packet *p, const struct route_value *r
 	return NEXT;
 }
 
-// Leaves a next hop of kind port or tunnel.
+// Leaves a next hop of kind port or tunnel, and the port if there is one.
 static __always_inline int stage_route(struct packet *p, struct next_hop_value **next)
 {
 	RUN(refuse_groups(p));
@@ -81,5 +109,10 @@ static __always_inline int stage_route(struct packet *p, struct next_hop_value *
 		return end(p, REASON_UNRESOLVED_NEXT_HOP);
 	}
 	RUN(refuse_local(p));
+	if ((*next)->kind == NEXT_HOP_PORT) {
+		__u32 ifindex = (*next)->ifindex;
+		p->to = bpf_map_lookup_elem(&ports, &ifindex);
+	}
+	RUN(refuse_unfit(p, route, *next));
 	return rewrite(p, route);
 }

@@ -25,6 +25,8 @@ struct port_value {
 	enum port_flag flags;
 	struct mac mac;
 	__u8 pad[2];
+	struct address gateway4; // sends the port's ICMP errors, zero = nobody
+	struct address gateway6;
 };
 
 struct port_address_key {
@@ -49,6 +51,7 @@ enum route_flag { ROUTE_ROUTED = 1 };
 
 struct route_value {
 	__u32 next_hop;
+	__u32 mtu; // of the destination's network, 0 = not known
 	enum route_flag flags;
 	struct mac mac;
 	__u8 pad[2];
@@ -66,12 +69,30 @@ struct next_hop_value {
 	enum next_hop_kind kind;
 	__u32 ifindex; // port
 	__u32 vni; // tunnel
+	__u32 mtu; // tunnel, largest packet, 0 = not checked
 	enum family family; // tunnel, of remote
 	struct address remote; // tunnel
 };
 
+enum vni_flag { VNI_CHECK_SOURCES = 1 };
+
+struct vni_value {
+	__u32 vrf;
+	enum vni_flag flags;
+};
+
+struct tunnel_source_key {
+	__u32 vni;
+	enum family family;
+	struct address address;
+};
+
 struct config_value {
 	__u32 tunnel_ifindex; // 0 = no tunnel device
+	struct address local4; // outer source, zero = the kernel chooses
+	struct address local6;
+	__u32 error_burst;
+	__u64 error_interval; // nanoseconds, 0 = no limit
 	struct mac gateway;
 	__u8 pad[2];
 };
@@ -122,12 +143,24 @@ struct {
 } next_hops SEC(".maps");
 
 struct {
-	TABLE(BPF_MAP_TYPE_HASH, __u32, __u32);
+	TABLE(BPF_MAP_TYPE_HASH, __u32, struct vni_value);
 } vnis SEC(".maps");
+
+struct {
+	TABLE(BPF_MAP_TYPE_HASH, struct tunnel_source_key, __u8);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+} tunnel_sources SEC(".maps");
 
 struct {
 	TABLE(BPF_MAP_TYPE_ARRAY, __u32, struct config_value);
 } config SEC(".maps");
+
+// Nanoseconds of bpf_ktime_get_ns. Concurrent errors of one port may overwrite
+// each other, which lets a few more out.
+struct {
+	TABLE(BPF_MAP_TYPE_HASH, __u32, __u64);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+} error_times SEC(".maps");
 
 struct {
 	TABLE(BPF_MAP_TYPE_PERCPU_HASH, struct drop_key, struct drop_value);

@@ -4,15 +4,23 @@
 
 #include "spoof.h"
 
+static __always_inline bool may_send(const struct tunnel_key *from)
+{
+	struct tunnel_source_key key = { .vni = from->vni, .family = from->family, .address = from->remote };
+	return bpf_map_lookup_elem(&tunnel_sources, &key);
+}
+
 static __always_inline int stage_tunnel(struct packet *p)
 {
 	struct tunnel_key key = {};
 	if (!world_tunnel_key(p->skb, &key))
 		return end(p, REASON_NO_TUNNEL_KEY);
-	__u32 *vrf = bpf_map_lookup_elem(&vnis, &key.vni);
-	if (!vrf)
+	struct vni_value *vni = bpf_map_lookup_elem(&vnis, &key.vni);
+	if (!vni)
 		return end(p, REASON_UNKNOWN_VNI);
-	p->vrf = *vrf;
+	if (vni->flags & VNI_CHECK_SOURCES && !may_send(&key))
+		return end(p, REASON_UNKNOWN_TUNNEL_SOURCE);
+	p->vrf = vni->vrf;
 	world_count_received(p->ifindex, p->skb->len);
 	return NEXT;
 }

@@ -10,6 +10,7 @@ struct tunnel_key {
 	__u32 vni;
 	enum family family;
 	struct address remote;
+	struct address local; // of a frame to be sent; zero = the kernel chooses
 };
 
 #ifdef WEFT_TRACE
@@ -95,6 +96,11 @@ static __always_inline int world_redirect_peer(struct __sk_buff *skb, __u32 ifin
 	return world_redirect(skb, ifindex);
 }
 
+static __always_inline bool world_use_error(__u32 ifindex, __u64 until)
+{
+	return true;
+}
+
 static __always_inline void world_count_received(__u32 ifindex, __u32 bytes)
 {
 }
@@ -139,9 +145,11 @@ static __always_inline int world_set_tunnel_key(struct __sk_buff *skb, const str
 	// The outer UDP checksum stays on: receivers then aggregate.
 	if (key->family == FAMILY_4) {
 		k.remote_ipv4 = bpf_ntohl(key->remote.word[0]);
+		k.local_ipv4 = bpf_ntohl(key->local.word[0]);
 		return bpf_skb_set_tunnel_key(skb, &k, sizeof(k), 0);
 	}
 	__builtin_memcpy(k.remote_ipv6, &key->remote, sizeof(k.remote_ipv6));
+	__builtin_memcpy(k.local_ipv6, &key->local, sizeof(k.local_ipv6));
 	return bpf_skb_set_tunnel_key(skb, &k, sizeof(k), BPF_F_TUNINFO_IPV6);
 }
 
@@ -161,6 +169,11 @@ static __always_inline int world_redirect_peer(struct __sk_buff *skb, __u32 ifin
 	// kernels correct that themselves when they scrub the frame.
 	bpf_skb_change_type(skb, PACKET_HOST);
 	return bpf_redirect_peer(ifindex, 0);
+}
+
+static __always_inline bool world_use_error(__u32 ifindex, __u64 until)
+{
+	return !bpf_map_update_elem(&error_times, &ifindex, &until, BPF_ANY);
 }
 
 // A counter that finds its table full is lost; the frame is not.

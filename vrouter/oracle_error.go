@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vrouter
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"slices"
+)
+
+// refusal ends a packet that cannot go on: with an ICMP error to its sender if
+// there may be one. limit is that of a packet too big, else 0.
+func (o *Oracle) refusal(ifindex int, fromTunnel bool, f parsed, reason string, limit int) Outcome {
+	gateway := o.Ports[ifindex].Gateway4
+	if f.source.Is6() {
+		gateway = o.Ports[ifindex].Gateway6
+	}
+	if fromTunnel || f.later || f.isErrorOrUnknown() || !gateway.IsValid() {
+		return dropped(f.frame, reason)
+	}
+	if o.Exhausted[ifindex] {
+		return dropped(f.frame, "error-limited")
+	}
+	return Outcome{Verdict: "answered", Reason: reason, Redirect: ifindex, Frame: icmpError(f, gateway, reason, limit)}
+}
+
+// isErrorOrUnknown tells of an ICMP message about which there is no error.
+func (f parsed) isErrorOrUnknown() bool {
+	switch {
+	case f.source.Is4() && f.protocol == 1:
+		return f.fragment || slices.Contains([]byte{3, 4, 5, 11, 12}, f.payload[0])
+	case f.source.Is6() && f.protocol == 58:
+		return f.fragment || f.payload[0] < 128
+	}
+	return false
+}
+
+const longestQuote = 128
+
+func icmpError(f parsed, gateway netip.Addr, reason string, limit int) []byte {
+	quote := f.frame[14 : f.l4+len(f.payload)]
+	quote = quote[:min(len(quote), longestQuote)]
+	out := append(append([]byte(nil), f.ethSource[:]...), GatewayMAC[:]...)
+	icmp := binary.BigEndian.AppendUint32(make([]byte, 4), uint32(limit))
+	icmp = append(icmp, quote...)
+	if f.source.Is6() {
+		icmp[0] = map[string]byte{"ttl-expired": 3, "too-big": 2}[reason]
+		binary.BigEndian.PutUint16(icmp[2:], checksum6(gateway, f.source, 58, icmp))
+		out = append(out, 0x86, 0xdd, 0x60, 0, 0, 0)
+		out = append(binary.BigEndian.AppendUint16(out, uint16(len(icmp))), 58, 64)
+		out = append(append(out, gateway.AsSlice()...), f.source.AsSlice()...)
+		return append(out, icmp...)
+	}
+	icmp[0], icmp[1] = 11, 0
+	if reason == "too-big" {
+		icmp[0], icmp[1] = 3, 4
+	}
+	binary.BigEndian.PutUint16(icmp[2:], checksum(icmp))
+	ip := []byte{0x45, 0xc0, 0, 0, 0, 0, 0x40, 0, 64, 1, 0, 0}
+	binary.BigEndian.PutUint16(ip[2:], uint16(20+len(icmp)))
+	ip = append(append(ip, gateway.AsSlice()...), f.source.AsSlice()...)
+	binary.BigEndian.PutUint16(ip[10:], checksum(ip))
+	return append(append(append(out, 8, 0), ip...), icmp...)
+}
+
+// limit is the largest packet that a next hop takes, 0 for any.
+func (o *Oracle) limit(next NextHop, route Route) int {
+	if next.Kind == NextHopPort {
+		return o.Ports[next.Ifindex].MTU
+	}
+	if next.MTU == 0 || route.MTU != 0 && route.MTU < next.MTU {
+		return route.MTU
+	}
+	return next.MTU
+}
