@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/weft-network/weft/api"
@@ -285,11 +286,14 @@ func testOwners(t *testing.T, s *system) {
 }
 
 // wantRefused expects a refusal for lack of rights; an object one may not see
-// is not found.
+// is not found, and a reference to it is invalid, as if it did not exist.
 func wantRefused(t *testing.T, what string, err error) {
 	t.Helper()
 	var e *api.Error
-	if !errors.As(err, &e) || e.Code != api.CodeForbidden && e.Code != api.CodeNotFound {
+	unseen := func() bool {
+		return e.Code == api.CodeInvalid && strings.Contains(e.Error(), "not shared with these credentials")
+	}
+	if !errors.As(err, &e) || e.Code != api.CodeForbidden && e.Code != api.CodeNotFound && !unseen() {
 		t.Errorf("cluster-2 tries to %s: %v, want a refusal", what, err)
 	}
 }
