@@ -15,7 +15,7 @@ RUN_PACKAGES := iproute2 iputils-ping iputils-tracepath traceroute
 GENERATE_PACKAGES := clang-14 llvm-14 libbpf-dev protobuf-compiler
 BENCH_PACKAGES := iperf3 ethtool
 
-.PHONY: build demo demo-down test test-long bench generate generate-check run-packages generate-packages bench-packages clean
+.PHONY: build demo demo-down test test-long bench bench-try generate generate-check run-packages generate-packages bench-packages clean
 
 build:
 	@echo "build: weft, weft-controller, weft-agent and the lab"
@@ -40,6 +40,10 @@ test-long: run-packages
 bench: run-packages bench-packages build
 	go test -run '^$$' -bench . -benchtime 1s ./vrouter/... ./control/...
 	bin/weft-bench
+
+# One short round, to see that the benchmark still runs; its figures say nothing.
+bench-try: run-packages bench-packages build
+	bin/weft-bench --seconds 1 --rounds 1 --run try
 
 generate: generate-packages
 	go generate ./...
