@@ -48,9 +48,10 @@ bench-try: run-packages bench-packages build
 generate: generate-packages
 	go generate ./...
 
-# Generated files are current when generating them again changes nothing.
+# Generated files are current when generating them again changes nothing and
+# makes nothing that is not committed.
 generate-check: generate
-	@git diff --exit-code --stat || { echo "generate-check: the files above are out of date; run make generate and commit"; exit 1; }
+	@git diff --exit-code --stat && test -z "$$(git status --porcelain -- doc vrouter api)" || { git status --short -- doc vrouter api; echo "generate-check: the files above are out of date; run make generate and commit"; exit 1; }
 
 run-packages:
 	@scripts/debian-packages $(RUN_PACKAGES)
