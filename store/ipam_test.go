@@ -156,9 +156,37 @@ func TestFreedAddressesRest(t *testing.T) {
 	w.checkAllocator()
 	w.refused(api.CodeExhausted, "no address is free", blue, api.OpCreate, address("c", net, ""))
 	w.refused(api.CodeConflict, "rests", green, api.OpCreate, address("c", net, "10.0.0.2"))
+	e := w.refused(api.CodeConflict, "freed at", green, api.OpCreate, address("c", net, "10.0.0.2"))
+	if strings.Contains(e.Message, "blue ") || !strings.Contains(e.Message, "another orchestrator") {
+		t.Errorf("an orchestrator that may not be seen is named: %s", e.Message)
+	}
 	w.create(blue, address("c", net, "10.0.0.2"))
 	w.endRests()
 	w.gives(green, net, "10.0.0.3")
+}
+
+// Who follows the objects hears of it when an address ceases to rest, though no
+// object changes; otherwise nobody would count it as free.
+func TestFollowersHearOfTheEndOfRests(t *testing.T) {
+	w := newWorld(t)
+	w.create(admin, network("n", project), subnet("s", "10.0.0.0/24", netN), address("a", netN, ""))
+	w.remove(admin, address("a", netN, ""))
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	follow := w.Follow(ctx)
+	resting := func() (int, int64) {
+		s := <-follow
+		if s == nil {
+			t.Fatal("no further state came")
+		}
+		return len(s.(*Snapshot).Resting(s.Lookup(api.KindNetwork, netN).Head().Meta.UUID)), s.Revision()
+	}
+	before, at := resting()
+	w.endRests()
+	after, then := resting()
+	if before != 1 || after != 0 || at != then {
+		t.Errorf("%d rest at revision %d and %d at %d, want 1 and 0 at the same", before, at, after, then)
+	}
 }
 
 // Nothing rests that moves within a transaction, or whose subnet wants no

@@ -86,11 +86,19 @@ func (p *plan) wake(r *record, k held, fail failure) error {
 		return nil
 	}
 	if owner := r.object.Head().Meta.Owner; owner != sleeper.Owner {
-		return fail.conflict(k.field, "%s was freed at %s by orchestrator %s and rests (quarantineSeconds of its subnet): take another one, or wait",
-			k.what, sleeper.FreedAt.Format(time.RFC3339), sleeper.Owner)
+		return fail.conflict(k.field, "%s was freed at %s by %s and rests (quarantineSeconds of its subnet): take another one, or wait",
+			k.what, sleeper.FreedAt.Format(time.RFC3339), p.formerOwner(sleeper))
 	}
 	p.wakes[k.key] = sleeper
 	return nil
+}
+
+// formerOwner names the orchestrator that freed an address, if it may be seen.
+func (p *plan) formerOwner(r *rest) string {
+	if o := p.base.named(api.KindOrchestrator, r.Owner); o != nil && p.sees(o) {
+		return "orchestrator " + r.Owner
+	}
+	return "another orchestrator"
 }
 
 // restOver compares, for a claim that is new, that its address does not rest,
