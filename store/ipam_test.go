@@ -363,6 +363,40 @@ func TestNetworksThatShareAnAddressSpace(t *testing.T) {
 	w.refused(api.CodeConflict, "others still refer", admin, api.OpDelete, &api.IPAM{Header: head(api.KindIPAM, "pods", project)})
 }
 
+// Where networks share an address space, an address rests also when its own
+// subnet goes with it: another network would give it out at once.
+func TestSharedAddressesRestWithoutTheirSubnet(t *testing.T) {
+	w := newWorld(t)
+	w.create(admin, &api.IPAM{Header: head(api.KindIPAM, "ipam", project)})
+	a, b := named(inProject+"a"), named(inProject+"b")
+	for _, net := range []api.Ref{a, b} {
+		n := network(api.BaseName(net.Name), project)
+		n.Spec.IPAM = named(inProject + "ipam")
+		w.create(admin, n, subnet("s", "10.0.0.0/24", net))
+	}
+	w.create(admin, address("x", a, "10.0.0.2"))
+	w.remove(admin, address("x", a, ""), subnet("s", "10.0.0.0/24", a))
+	w.gives(admin, b, "10.0.0.3")
+}
+
+// A commit that is given up names no holder that the writer may not see.
+func TestDiagnosisNamesOnlyWhatIsSeen(t *testing.T) {
+	w := newWorld(t)
+	w.orchestrators()
+	n := network("n", projectOf(green))
+	n.Spec.VNI = 77
+	p, err := w.evaluate(w.latest(), green, []api.Operation{{Op: api.OpCreate, Object: n}}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	taken := network("secret", projectOf(blue))
+	taken.Spec.VNI = 77
+	uuid := w.create(blue, taken).Head().Meta.UUID
+	if text := w.diagnose(t.Context(), p).Error(); !strings.Contains(text, "vni/77 is held") || strings.Contains(text, "secret") || strings.Contains(text, uuid) {
+		t.Error(text)
+	}
+}
+
 func TestPairsThatExcludeEachOtherInAnIPAM(t *testing.T) {
 	w := newWorld(t)
 	w.orchestrators()

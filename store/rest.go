@@ -118,7 +118,8 @@ func (p *plan) restOver(claimKey string, compare map[string]clientv3.Cmp) []clie
 }
 
 // restFreed lays to rest the addresses that the transaction frees. Those whose
-// subnet goes with them have nowhere to come back in.
+// subnet goes with them have nowhere to come back in, unless other networks
+// share the address space.
 func (p *plan) restFreed() {
 	var after map[string]string
 	for _, i := range p.order {
@@ -127,7 +128,11 @@ func (p *plan) restFreed() {
 			continue
 		}
 		a := d.old.object.(*api.Address)
-		subnet := p.record(idOf(api.KindSubnet, a.Spec.Subnet.UUID))
+		of := idOf(api.KindSubnet, a.Spec.Subnet.UUID)
+		subnet := p.record(of)
+		if subnet == nil && a.Spec.SharedSpace != "" {
+			subnet = p.base.record(of)
+		}
 		if subnet == nil || subnet.object.(*api.Subnet).Quarantine() == 0 {
 			continue
 		}
