@@ -46,7 +46,8 @@ const (
 type Intent interface {
 	// Follow delivers the present snapshot and then newer ones until ctx ends,
 	// when it closes the channel. It is driven by level: a reader that is slow
-	// gets the newest snapshot, not every one.
+	// gets the newest snapshot, not every one. One of the same revision as that
+	// before has the same objects; only which addresses rest is another matter.
 	Follow(ctx context.Context) <-chan api.Snapshot
 }
 
@@ -176,6 +177,10 @@ func (s *Service) fail(err error) {
 func (s *Service) follow(ctx context.Context) {
 	var plan *placement.Plan
 	for snapshot := range s.options.Intent.Follow(ctx) {
+		if in := s.newest.Load(); in != nil && in.snapshot.Revision() == snapshot.Revision() {
+			s.newest.Store(&input{snapshot, in.plan}) // nothing else follows from it
+			continue
+		}
 		began := time.Now()
 		plan = placement.New(s.options.Epoch, routing.Derive(snapshot), plan)
 		s.hosts.Publish(plan)
@@ -225,7 +230,8 @@ func (s *Service) writeStatuses(ctx context.Context, to StatusWriter) {
 	defer retry.Stop()
 	usage := time.NewTicker(usagePause)
 	defer usage.Stop()
-	claimAll, count, counted := false, false, int64(0)
+	claimAll, count := false, false
+	var counted api.Snapshot // nil: to be counted again
 	for {
 		select {
 		case <-ctx.Done():
@@ -236,7 +242,7 @@ func (s *Service) writeStatuses(ctx context.Context, to StatusWriter) {
 			claimAll = true
 		case <-usage.C:
 			newest := s.newest.Load()
-			count = newest != nil && newest.snapshot.Revision() > counted
+			count = newest != nil && newest.snapshot != counted
 			if !count {
 				continue
 			}
@@ -253,12 +259,12 @@ func (s *Service) writeStatuses(ctx context.Context, to StatusWriter) {
 			Snapshot: in.snapshot, Plan: in.plan, Hosts: s.hostStates(), ClaimAll: claimAll, Usage: count, Now: now,
 		})
 		if count {
-			count, counted = false, in.snapshot.Revision()
+			count, counted = false, in.snapshot
 		}
 		if err := writer.Write(ctx, changes, now); err != nil && ctx.Err() == nil {
 			s.options.Log.Warn("statuses are not written, will try again", "error", fmt.Errorf("write %d statuses: %w", len(changes), err))
 			retry.Reset(statusRetry)
-			counted = 0
+			counted = nil
 		}
 	}
 }

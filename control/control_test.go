@@ -37,6 +37,7 @@ type memory struct {
 	mu      sync.Mutex // guards everything that follows
 	world   *world.World
 	changed chan struct{}
+	rests   int  // how often what rests changed
 	down    bool // statuses cannot be written
 	writes  int
 }
@@ -59,18 +60,18 @@ func (m *memory) Follow(ctx context.Context) <-chan api.Snapshot {
 	out := make(chan api.Snapshot)
 	go func() {
 		defer close(out)
-		seen := int64(-1)
+		seen, rested := int64(-1), 0
 		for {
 			m.mu.Lock()
-			snapshot, changed := m.world.Snapshot(), m.changed
+			snapshot, changed, rests := m.world.Snapshot(), m.changed, m.rests
 			m.mu.Unlock()
 			var send chan api.Snapshot
-			if snapshot.Revision() > seen {
+			if snapshot.Revision() > seen || rests > rested {
 				send = out
 			}
 			select {
 			case send <- snapshot:
-				seen = snapshot.Revision()
+				seen, rested = snapshot.Revision(), rests
 			case <-changed:
 			case <-ctx.Done():
 				return
@@ -303,6 +304,12 @@ func TestUsageIsWrittenNowAndThen(t *testing.T) {
 		<-time.After(time.Minute)
 		if m.writes != 2 {
 			t.Errorf("%d writes, want 2", m.writes)
+		}
+		// No object changes when a rest begins or ends.
+		m.edit(func() { m.world.Rest("n", "10.0.0.7"); m.rests++ })
+		<-time.After(time.Minute)
+		if n := m.world.Get(api.KindSubnet, world.UUID(api.KindSubnet, "n:10.0.0.0/24")).(*api.Subnet).Status.Resting; n != 1 {
+			t.Errorf("%d rest, want 1", n)
 		}
 	})
 }

@@ -51,6 +51,14 @@ func (s *Server) bearer(r *http.Request, text string) (api.Identity, error) {
 	return s.store.Authenticate(r.Context(), parts[1], parts[2])
 }
 
+// onlyWeft refuses what shows the whole of Weft to all but its own credentials.
+func onlyWeft(who api.Identity, what string) error {
+	if who.Orchestrator == api.AdministratorsName && who.Scope == nil {
+		return nil
+	}
+	return api.Errorf(api.CodeForbidden, "%s: it shows what belongs to others too, so only Weft's own credentials may", what)
+}
+
 // tokenVersion begins every token, so that people and scanners recognise one.
 const tokenVersion = "weft1"
 

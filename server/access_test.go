@@ -4,8 +4,11 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"net/netip"
 	"os"
 	"strings"
@@ -65,6 +68,12 @@ var trials = map[string]func(*trial) error{
 		_, err := c.who.HostTable(c.ctx, api.Ref{Name: "h1"}, api.HostTableDrops)
 		return err
 	},
+	"ask why a host is as it is": func(c *trial) error {
+		_, err := c.who.Why(c.ctx, api.KindHost, api.Ref{Name: "h1"})
+		return err
+	},
+	"ask the audit":      func(c *trial) error { _, err := c.who.Audit(c.ctx, api.AuditQuery{}); return err },
+	"back up everything": func(c *trial) error { _, err := c.who.Backup(c.ctx, io.Discard); return err },
 	"make an orchestrator": func(c *trial) error {
 		_, err := client.Create(c.ctx, c.who, orchestrator("o-"+c.unique, ""))
 		return err
@@ -302,4 +311,15 @@ func accessTable(t *testing.T) ([]string, [][]string) {
 		t.Fatal("doc/access.md has no table that begins with | what |")
 	}
 	return head, rows
+}
+
+// What is of all tenants is not for the administrators of one.
+func TestOnlyWeftSeesAll(t *testing.T) {
+	w := newWorld(t)
+	w.tenants()
+	_, token := w.with(api.TokenRequest{Name: "x", Role: api.RoleAdmin, Orchestrator: "blue"})
+	for _, path := range []string{"/v1/store", "/metrics"} {
+		status, body := w.send(&tls.Config{RootCAs: w.ca.Pool()}, "Bearer "+token.Secret, http.MethodGet, path, "")
+		isError(t, path, status, body, 403, api.CodeForbidden, "only Weft's own")
+	}
 }

@@ -65,6 +65,9 @@ func (s *Server) registerAudit() {
 }
 
 func (s *Server) findAudit(_ context.Context, r *request) (any, error) {
+	if err := onlyWeft(r.who, "audit"); err != nil {
+		return nil, err
+	}
 	if s.kept == nil {
 		return nil, api.Errorf(api.CodeUnavailable, "audit: this controller keeps none")
 	}

@@ -17,6 +17,10 @@ const (
 // backup sends everything the store holds. What breaks off in the middle has no
 // checksum at its end.
 func (s *Server) backup(w http.ResponseWriter, r *request) error {
+	if err := onlyWeft(r.who, "back up"); err != nil {
+		s.audit(r.who, "backup", "", "store", 0, err)
+		return err
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), backupLife)
 	defer cancel()
 	defer context.AfterFunc(s.closing, cancel)()

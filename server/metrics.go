@@ -58,13 +58,16 @@ func (l *listings) count() int {
 	return len(l.all)
 }
 
-// registerMetrics serves the metrics of the whole process to whoever may read,
+// registerMetrics serves the metrics of the whole process to Weft's own,
 // where the process has set them.
 func (s *Server) registerMetrics(handler http.Handler) {
 	s.add(operation{
 		id: "metrics", method: http.MethodGet, path: "/metrics", tag: "about", roles: readers,
 		summary: "Metrics of this controller in Prometheus' text form", reply: &schemaT{Type: "string"}, sends: mediaMetrics,
 		stream: func(w http.ResponseWriter, r *request) error {
+			if err := onlyWeft(r.who, "metrics"); err != nil {
+				return err
+			}
 			if handler == nil {
 				return api.Errorf(api.CodeNotFound, "metrics: this process has none")
 			}

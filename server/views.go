@@ -39,8 +39,8 @@ func (s *Server) networkRoutes(ctx context.Context, r *request) (any, error) {
 // hostTable prints what a host has of all tenants, so only who sees all of them
 // may look.
 func (s *Server) hostTable(ctx context.Context, r *request) (any, error) {
-	if r.who.Orchestrator != api.AdministratorsName || r.who.Scope != nil {
-		return nil, api.Errorf(api.CodeForbidden, "get table %s of host %s: it shows what belongs to others too, so only Weft's own credentials may", r.PathValue("table"), r.PathValue("ref"))
+	if err := onlyWeft(r.who, "get table "+r.PathValue("table")+" of host "+r.PathValue("ref")); err != nil {
+		return nil, err
 	}
 	snapshot, err := s.seen(ctx, r, 0)
 	if err != nil {
@@ -75,6 +75,11 @@ func (s *Server) why(ctx context.Context, r *request) (any, error) {
 	if !ok {
 		return nil, api.Errorf(api.CodeNotFound, "why: %q is not a kind of object", r.PathValue("kind"))
 	}
+	if info.Kind == api.KindHost { // all that is on it, as its tables
+		if err := onlyWeft(r.who, "why host "+r.PathValue("ref")); err != nil {
+			return nil, err
+		}
+	}
 	snapshot, err := s.seen(ctx, r, 0)
 	if err != nil {
 		return nil, err
@@ -103,6 +108,9 @@ func (s *Server) health(ctx context.Context, _ *request) (any, error) {
 	return map[string]any{"status": status, "revision": state.Revision}, nil
 }
 
-func (s *Server) storeState(ctx context.Context, _ *request) (any, error) {
+func (s *Server) storeState(ctx context.Context, r *request) (any, error) {
+	if err := onlyWeft(r.who, "get the store's state"); err != nil {
+		return nil, err
+	}
 	return s.store.State(ctx)
 }

@@ -93,7 +93,7 @@ func newWorld(t *testing.T) *world {
 	t.Cleanup(etcd.Close)
 	w := &world{t: t, audit: &lines{}}
 	log := slog.New(slog.NewTextHandler(w.audit, nil))
-	w.store, err = store.Open(t.Context(), etcd.Client(), store.Options{MaxTxnOps: embedded.MaxTxnOps, Log: log})
+	w.store, err = store.Open(t.Context(), etcd.Client(), store.Options{MaxTxnOps: embedded.MaxTxnOps, Local: etcd, Log: log})
 	check(t, err)
 	t.Cleanup(w.store.Close)
 	w.ca, err = pki.Open(t.TempDir(), time.Now)

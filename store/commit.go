@@ -317,7 +317,12 @@ func (s *Store) diagnose(ctx context.Context, p *plan) error {
 	if reply, err := s.client.Txn(ctx).Then(ops...).Commit(); err == nil {
 		for n, r := range reply.Responses {
 			if kvs := r.GetResponseRange().Kvs; len(kvs) > 0 {
-				message += fmt.Sprintf("; %s is held by %s", keys[n], kvs[0].Value)
+				now := s.latest()
+				if holder := now.record(id(kvs[0].Value)); holder != nil && p.sight.sees(now, holder) {
+					message += fmt.Sprintf("; %s is held by %s", keys[n], nameOf(holder))
+				} else {
+					message += fmt.Sprintf("; %s is held", keys[n])
+				}
 			}
 		}
 	}

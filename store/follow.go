@@ -46,6 +46,7 @@ func load(ctx context.Context, client *clientv3.Client, revision int64) (*tables
 	if _, err := t.apply(revision, changes); err != nil {
 		return nil, 0, fmt.Errorf("load the tables: %w", err)
 	}
+	t.rested = revision
 	return t, revision, nil
 }
 

@@ -156,6 +156,10 @@ func TestFreedAddressesRest(t *testing.T) {
 	w.checkAllocator()
 	w.refused(api.CodeExhausted, "no address is free", blue, api.OpCreate, address("c", net, ""))
 	w.refused(api.CodeConflict, "rests", green, api.OpCreate, address("c", net, "10.0.0.2"))
+	e := w.refused(api.CodeConflict, "freed at", green, api.OpCreate, address("c", net, "10.0.0.2"))
+	if strings.Contains(e.Message, "blue ") || !strings.Contains(e.Message, "another orchestrator") {
+		t.Errorf("an orchestrator that may not be seen is named: %s", e.Message)
+	}
 	w.create(blue, address("c", net, "10.0.0.2"))
 	w.endRests()
 	w.gives(green, net, "10.0.0.3")

@@ -51,6 +51,11 @@ func referent[T api.Object](p *plan, kind api.Kind, ref api.Ref) T {
 	return p.record(idOf(kind, ref.UUID)).object.(T)
 }
 
+// recordOf returns the record of an object that is there.
+func (p *plan) recordOf(o api.Object) *record {
+	return p.record(idOf(o.Head().Kind, o.Head().Meta.UUID))
+}
+
 // referring returns the objects of a kind that refer to one, with the changes
 // of the transaction.
 func (p *plan) referring(kind api.Kind, to id) []api.Object {
@@ -74,8 +79,9 @@ func (p *plan) referring(kind api.Kind, to id) []api.Object {
 func (p *plan) unused(i id, by []api.Kind, field string, fail failure) error {
 	for _, kind := range by {
 		for _, user := range p.referring(kind, i) {
-			e := fail.conflict(field, "cannot change while %s %s uses it", kind, user.Head().Meta.FQName)
-			e.Referrers = []string{string(kind) + " " + user.Head().Meta.FQName}
+			name := p.user(p.recordOf(user))
+			e := fail.conflict(field, "cannot change while %s uses it", name)
+			e.Referrers = []string{name}
 			return e
 		}
 		from := i.refsPrefix() + string(kind) + "/"
@@ -144,7 +150,7 @@ func (p *plan) routerInterface(o *api.RouterInterface, fail failure) error {
 		}
 		s := referent[*api.Subnet](p, api.KindSubnet, i.Spec.Subnet)
 		if s.Spec.CIDR.Overlaps(subnet.Spec.CIDR) {
-			return fail.conflict("spec.subnet", "%v overlaps with %v of subnet %s, which is under the router by %s", subnet.Spec.CIDR, s.Spec.CIDR, s.Meta.FQName, i.Meta.FQName)
+			return fail.conflict("spec.subnet", "%v overlaps with %v of %s, which is under the router by %s", subnet.Spec.CIDR, s.Spec.CIDR, p.user(p.recordOf(s)), p.user(p.recordOf(i)))
 		}
 	}
 	if o.Spec.Address.IsZero() {
@@ -182,19 +188,19 @@ func (p *plan) floatingIP(o *api.FloatingIP, old *record, fail failure) error {
 // "floating-ip-uses/<floating-ip>" keeps one of each from committing at once.
 func (p *plan) floatingIPAssociation(o *api.FloatingIPAssociation, fail failure) error {
 	for _, f := range p.children(api.KindPortForwarding, o.Spec.FloatingIP.UUID) {
-		return fail.conflict("spec.floatingIP", "%s has port-forwarding %s: it is used by transport port", o.Spec.FloatingIP, f.Head().Meta.FQName)
+		return fail.conflict("spec.floatingIP", "%s has %s: it is used by transport port", o.Spec.FloatingIP, p.user(p.recordOf(f)))
 	}
 	return p.ofPort(o.Spec.Address, o.Spec.Port, fail)
 }
 
 func (p *plan) portForwarding(o *api.PortForwarding, fail failure) error {
 	for _, a := range p.referring(api.KindFloatingIPAssociation, idOf(api.KindFloatingIP, o.Meta.Parent.UUID)) {
-		return fail.conflict("meta.parent", "%s has association %s: it is used as a whole", o.Meta.Parent, a.Head().Meta.FQName)
+		return fail.conflict("meta.parent", "%s has %s: it is used as a whole", o.Meta.Parent, p.user(p.recordOf(a)))
 	}
 	for _, other := range p.children(api.KindPortForwarding, o.Meta.Parent.UUID) {
 		f := other.(*api.PortForwarding)
 		if f.Meta.UUID != o.Meta.UUID && f.Spec.Protocol.Key() == o.Spec.Protocol.Key() && f.Spec.External.Overlaps(o.Spec.External) {
-			return fail.conflict("spec.external", "ports %v overlap with %v of %s", o.Spec.External, f.Spec.External, f.Meta.FQName)
+			return fail.conflict("spec.external", "ports %v overlap with %v of %s", o.Spec.External, f.Spec.External, p.user(p.recordOf(f)))
 		}
 	}
 	return p.ofPort(o.Spec.Address, o.Spec.Port, fail)

@@ -3,6 +3,7 @@
 package store
 
 import (
+	"strings"
 	"testing"
 
 	"sigs.k8s.io/yaml"
@@ -54,6 +55,33 @@ func (w *world) plant() {
 	held := address("held", named(n), "10.0.0.7")
 	held.Spec.Port = named(inProject + "p")
 	w.create(admin, held)
+}
+
+// What stands in the way is somebody else's and is not named.
+func TestRelationsDoNotNameWhatIsNotSeen(t *testing.T) {
+	w := newWorld(t)
+	w.orchestrators()
+	const B, G = "blue-own:p", "green-own:p"
+	w.create(blue,
+		object(t, api.KindIPAM, "i", B, ""), object(t, api.KindNetwork, "secret", B, "ipam: '"+B+":i'"), subnet("s", "10.0.0.0/24", named(B+":secret")),
+		object(t, api.KindNetwork, "open", B, ""), subnet("s", "10.1.0.0/24", named(B+":open")), object(t, api.KindRouter, "r", B, ""),
+		object(t, api.KindNetwork, "other", B, ""), subnet("s", "10.2.0.0/24", named(B+":other")),
+		object(t, api.KindRouterInterface, "secret", B, "router: '"+B+":r', subnet: '"+B+":other:s'"),
+	)
+	for _, kind := range []api.Kind{api.KindIPAM, api.KindRouter} {
+		name := map[api.Kind]string{api.KindIPAM: B + ":i", api.KindRouter: B + ":r"}[kind]
+		w.create(blue, share("share-"+string(kind), named(B), kind, named(name), api.GranteeAll, api.Ref{}, api.VerbAttach, api.VerbRoute))
+	}
+	w.create(green, object(t, api.KindNetwork, "n", G, "ipam: '"+B+":i'"), object(t, api.KindNetwork, "m", G, ""), subnet("s", "10.2.0.0/16", named(G+":m")))
+	for _, o := range []api.Object{
+		subnet("s", "10.0.0.0/16", named(G+":n")),
+		object(t, api.KindRouterInterface, "i", G, "router: '"+B+":r', subnet: '"+G+":m:s'"),
+	} {
+		e := w.refused(api.CodeConflict, "of orchestrator blue", green, api.OpCreate, o)
+		if strings.Contains(e.Message, "secret") || strings.Contains(e.Message, "other:s") {
+			t.Errorf("what may not be seen is named: %s", e.Message)
+		}
+	}
 }
 
 func TestRelationsThatAreRefused(t *testing.T) {

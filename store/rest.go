@@ -86,11 +86,19 @@ func (p *plan) wake(r *record, k held, fail failure) error {
 		return nil
 	}
 	if owner := r.object.Head().Meta.Owner; owner != sleeper.Owner {
-		return fail.conflict(k.field, "%s was freed at %s by orchestrator %s and rests (quarantineSeconds of its subnet): take another one, or wait",
-			k.what, sleeper.FreedAt.Format(time.RFC3339), sleeper.Owner)
+		return fail.conflict(k.field, "%s was freed at %s by %s and rests (quarantineSeconds of its subnet): take another one, or wait",
+			k.what, sleeper.FreedAt.Format(time.RFC3339), p.formerOwner(sleeper))
 	}
 	p.wakes[k.key] = sleeper
 	return nil
+}
+
+// formerOwner names the orchestrator that freed an address, if it may be seen.
+func (p *plan) formerOwner(r *rest) string {
+	if o := p.base.named(api.KindOrchestrator, r.Owner); o != nil && p.sees(o) {
+		return "orchestrator " + r.Owner
+	}
+	return "another orchestrator"
 }
 
 // restOver compares, for a claim that is new, that its address does not rest,
@@ -110,7 +118,8 @@ func (p *plan) restOver(claimKey string, compare map[string]clientv3.Cmp) []clie
 }
 
 // restFreed lays to rest the addresses that the transaction frees. Those whose
-// subnet goes with them have nowhere to come back in.
+// subnet goes with them have nowhere to come back in, unless other networks
+// share the address space.
 func (p *plan) restFreed() {
 	var after map[string]string
 	for _, i := range p.order {
@@ -119,7 +128,11 @@ func (p *plan) restFreed() {
 			continue
 		}
 		a := d.old.object.(*api.Address)
-		subnet := p.record(idOf(api.KindSubnet, a.Spec.Subnet.UUID))
+		of := idOf(api.KindSubnet, a.Spec.Subnet.UUID)
+		subnet := p.record(of)
+		if subnet == nil && a.Spec.SharedSpace != "" {
+			subnet = p.base.record(of)
+		}
 		if subnet == nil || subnet.object.(*api.Subnet).Quarantine() == 0 {
 			continue
 		}

@@ -133,8 +133,8 @@ func (p *plan) sharedRange(o *api.Subnet, ipam api.Ref, fail failure) error {
 		for _, other := range p.children(api.KindSubnet, n) {
 			s := other.(*api.Subnet)
 			if s.Spec.CIDR.Overlaps(o.Spec.CIDR) && (s.Spec.CIDR != o.Spec.CIDR || s.Spec.Gateway != o.Spec.Gateway) {
-				return fail.conflict("spec.cidr", "%v with gateway %v overlaps with %v, gateway %v, of subnet %s in the same ipam %s: take the same range and gateway, or another range",
-					o.Spec.CIDR, o.Spec.Gateway, s.Spec.CIDR, s.Spec.Gateway, s.Meta.FQName, ipam)
+				return fail.conflict("spec.cidr", "%v with gateway %v overlaps with %v, gateway %v, of %s in the same ipam %s: take the same range and gateway, or another range",
+					o.Spec.CIDR, o.Spec.Gateway, s.Spec.CIDR, s.Spec.Gateway, p.user(p.recordOf(s)), ipam)
 			}
 		}
 	}

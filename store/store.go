@@ -164,22 +164,23 @@ func (s *Store) publish(snapshot *Snapshot, events []api.Event) {
 // Follow returns a channel that always has the newest state the reader has not
 // seen yet; states in between are left out, and so are revisions that changed
 // no object and no status. A state's revision is that of its last change: equal
-// states have equal revisions, whichever controller reads them. The channel
-// closes when ctx or the store ends.
+// states have equal revisions, whichever controller reads them. Only when
+// addresses cease to rest a state comes under the revision of the one before.
+// The channel closes when ctx or the store ends.
 func (s *Store) Follow(ctx context.Context) <-chan api.Snapshot {
 	out := make(chan api.Snapshot)
 	s.wait.Go(func() {
 		defer close(out)
-		seen := int64(-1)
+		seen, rested := int64(-1), int64(-1)
 		for {
 			snapshot, changed := s.history.latest()
 			var send chan api.Snapshot
-			if snapshot.changed > seen {
+			if snapshot.changed > seen || snapshot.rested > rested {
 				send = out
 			}
 			select {
 			case send <- snapshot.asChanged():
-				seen = snapshot.changed
+				seen, rested = snapshot.changed, snapshot.rested
 			case <-changed:
 			case <-ctx.Done():
 				return

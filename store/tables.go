@@ -113,8 +113,11 @@ type Snapshot struct {
 	// changed is the last revision that changed an object, a status or the epoch;
 	// other keys have revisions too.
 	changed int64
-	epoch   uint64
-	db      *memdb.MemDB // a snapshot of its own: nobody writes it
+	// rested is the last revision that changed which addresses rest, or at which
+	// this controller read everything.
+	rested int64
+	epoch  uint64
+	db     *memdb.MemDB // a snapshot of its own: nobody writes it
 }
 
 // Revision is the store's revision of which this is the state.
@@ -257,6 +260,7 @@ type tables struct {
 	db      *memdb.MemDB
 	epoch   uint64
 	changed int64 // see Snapshot
+	rested  int64
 }
 
 func newTables() *tables {
@@ -269,7 +273,7 @@ func newTables() *tables {
 
 // snapshot returns the state as of a revision that is wholly applied.
 func (t *tables) snapshot(revision int64) *Snapshot {
-	return &Snapshot{revision: revision, changed: t.changed, epoch: t.epoch, db: t.db.Snapshot()}
+	return &Snapshot{revision: revision, changed: t.changed, rested: t.rested, epoch: t.epoch, db: t.db.Snapshot()}
 }
 
 // apply takes the changes of one revision and returns the events they are,
@@ -309,6 +313,9 @@ func (t *tables) apply(revision int64, changes []change) ([]api.Event, error) {
 	for _, c := range changes {
 		if c.key == keyDeleted || c.key == keyEpoch || strings.HasPrefix(c.key, prefixObject) || strings.HasPrefix(c.key, prefixStatus) {
 			t.changed = max(t.changed, c.mod)
+		}
+		if strings.HasPrefix(c.key, prefixRest) {
+			t.rested = revision
 		}
 	}
 	return eventsBetween(before, t.db, order, revision), nil

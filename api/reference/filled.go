@@ -54,6 +54,7 @@ func (f *filler) fill(v reflect.Value, path string, tag reflect.StructTag) {
 	case api.AddressRange:
 		a := f.address(path)
 		v.Set(reflect.ValueOf(api.AddressRange{First: a, Last: a}))
+		return
 	case netip.Prefix:
 		a := f.address(path)
 		v.Set(reflect.ValueOf(netip.PrefixFrom(a, a.BitLen())))

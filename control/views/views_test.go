@@ -103,6 +103,50 @@ func TestWhy(t *testing.T) {
 	})
 }
 
+// narrow is a world of which some networks may not be seen.
+type narrow struct {
+	*world.World
+	hidden string // UUID of a network
+}
+
+func (n narrow) Get(kind api.Kind, uuid string) api.Object {
+	if uuid == n.hidden {
+		return nil
+	}
+	return n.World.Get(kind, uuid)
+}
+
+// Routes that were leaked into somebody else's network do not show there.
+func TestWhyShowsNoForeignNetwork(t *testing.T) {
+	w := world.New(`host h1 192.0.2.1
+network blue 10
+network green 30
+subnet blue 10.0.0.0/24
+subnet green 10.0.0.0/24
+port blue a
+port green g
+address blue 10.0.0.5 a
+address green 10.0.0.5 g
+bind a h1
+bind g h1
+policy p any any
+attach p blue
+attach p green`)
+	f := &fleet{plan: placement.New(1, routing.Derive(w), nil)}
+	for kind, name := range map[api.Kind]string{api.KindPort: "a", api.KindAddress: "blue:10.0.0.5", api.KindSubnet: "blue:10.0.0.0/24", api.KindNetworkPolicy: "p"} {
+		o := w.Get(kind, world.UUID(kind, name))
+		rows, err := views.New(f).Why(t.Context(), narrow{w, world.UUID(api.KindNetwork, "green")}, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range rows {
+			if r.Stage != api.StageIntent && strings.Contains(r.What, "in d:p:green") || strings.Contains(r.What, "/30/") {
+				t.Errorf("why %s %s shows %+v", kind, name, r)
+			}
+		}
+	}
+}
+
 func TestRoutes(t *testing.T) {
 	w := world.New(`host h1 192.0.2.1
 host h2 192.0.2.2

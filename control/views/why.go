@@ -149,6 +149,9 @@ func (c *chain) referent(kind api.Kind, ref api.Ref) api.Object {
 func (c *chain) pickRoutes(what string, match func(*routing.Network, *routing.Route) bool) {
 	var found []vrfRoute
 	for _, n := range c.plan.Derived.Networks {
+		if !c.shows(n.Ref) {
+			continue
+		}
 		for i := range n.Routes {
 			if match(n, &n.Routes[i]) {
 				found = append(found, vrfRoute{n, &n.Routes[i]})
@@ -170,6 +173,11 @@ func (c *chain) pickRoutes(what string, match func(*routing.Network, *routing.Ro
 			c.add(api.StageDerived, whereControl, fmt.Sprintf("%s %v in %s", what, f.route.Prefix, f.network.Ref), detail, statusOK)
 		}
 	}
+}
+
+// shows tells whether the asker may see a network, and so what is derived of it.
+func (c *chain) shows(network api.Ref) bool {
+	return c.snapshot.Get(api.KindNetwork, network.UUID) != nil
 }
 
 // pickNetwork selects a network's VRF and adds it as derived.
@@ -200,7 +208,7 @@ func (c *chain) conflicts(match func(*routing.Conflict) bool) {
 	shown := 0
 	for i := range c.plan.Derived.Conflicts {
 		conflict := &c.plan.Derived.Conflicts[i]
-		if match(conflict) && shown < maxShown {
+		if match(conflict) && shown < maxShown && c.shows(conflict.Network) {
 			shown++
 			c.add(api.StageDerived, whereControl, "conflict in "+conflict.Network.String(), conflict.String(), string(conflict.Reason))
 		}
