@@ -129,6 +129,9 @@ func (c *Core) NextAttempt() (time.Time, bool) { return c.programmer.NextAttempt
 // InSync tells whether a controller has delivered everything once.
 func (c *Core) InSync() bool { return c.want.InSync() }
 
+// Version returns what the desired rows are of; zero for nothing.
+func (c *Core) Version() desired.Version { return c.want.Version() }
+
 // Ack acknowledges the last delta of the stream with all rows that are not in
 // the kernel; nil before the first delta.
 func (c *Core) Ack() *hoststream.Ack {

@@ -27,6 +27,7 @@ import (
 type flags struct {
 	erase.Directories
 	name, controller, token, tokenFile, logFormat string
+	metricsListen                                 string
 	streams                                       []string
 	tunnelAddresses                               []string
 	tunnelPort                                    int
@@ -53,6 +54,7 @@ func runCommand() *cobra.Command {
 	s.StringSliceVar(&f.streams, "stream", nil, "host:port of a controller's stream listener, instead of those learned when joining; repeatable")
 	s.StringSliceVar(&f.tunnelAddresses, "tunnel-address", nil, "own underlay address for tunnels, at most one a family; repeatable (default: that of the default route's interface)")
 	s.IntVar(&f.tunnelPort, "tunnel-port", vxlanPort, "UDP port of the tunnels, the same on all hosts")
+	s.StringVar(&f.metricsListen, "metrics-listen", "", "loopback address for /metrics, /livez and /readyz without credentials (default: none)")
 	s.StringVar(&f.logFormat, "log-format", "text", "text or json")
 	return c
 }

@@ -91,10 +91,17 @@ func (a agent) work(ctx context.Context) error {
 		Addresses: a.identity.Streams, TLS: tlsConfig, AgentVersion: version, Kernel: kernel(),
 	}, loop, reader.Table, a.log)
 
+	health := &health{loop: loop}
+	stop, err := observe(a.flags.metricsListen, a.path, loop, health, a.log)
+	if err != nil {
+		return err
+	}
+	defer stop()
+
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { loop.Run(ctx); return nil })
 	group.Go(func() error {
-		err := a.serve(ctx, tunnel, blank, loop, plugger, client)
+		err := a.serve(ctx, tunnel, blank, loop, plugger, client, health)
 		if ctx.Err() != nil { // told to end: what was interrupted is no failure
 			return context.Canceled
 		}
@@ -107,7 +114,7 @@ func (a agent) work(ctx context.Context) error {
 }
 
 // serve starts, in this order, what depends on the loop, and waits for its end.
-func (a agent) serve(ctx context.Context, tunnel int, blank bool, loop *host.Loop, plugger *plug.Plugger, client *stream.Client) error {
+func (a agent) serve(ctx context.Context, tunnel int, blank bool, loop *host.Loop, plugger *plug.Plugger, client *stream.Client, health *health) error {
 	if err := plugger.Restore(ctx, time.Now()); err != nil {
 		a.log.Warn("some plugs of the last run are not well", "error", err)
 	}
@@ -137,6 +144,7 @@ func (a agent) serve(ctx context.Context, tunnel int, blank bool, loop *host.Loo
 			return err
 		}
 		close(synced)
+		health.ready.Store(true)
 		fmt.Println("ready")
 		return nil
 	})

@@ -6,12 +6,10 @@ import (
 	"context"
 	"crypto/tls"
 	"flag"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -21,6 +19,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/cmd/exposition"
+	"github.com/weft-network/weft/cmd/exposition/documented"
 	"github.com/weft-network/weft/control"
 	"github.com/weft-network/weft/server"
 	"github.com/weft-network/weft/store"
@@ -58,68 +58,27 @@ func exported(t *testing.T) (*prometheus.Registry, []prometheus.Collector) {
 	t.Cleanup(hosts.Stop)
 	registry := prometheus.NewRegistry()
 	parts := slices.Concat(objects.Metrics(), hosts.Metrics(), rest.Metrics())
-	export(registry, parts)
+	exposition.Export(registry, version, parts)
 	return registry, parts
 }
 
 // TestMetricsAreDocumented: doc/metrics.md lists exactly what is exported.
 func TestMetricsAreDocumented(t *testing.T) {
 	registry, parts := exported(t)
-	families, err := registry.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var rows []string
-	for _, f := range families {
-		if !strings.HasPrefix(f.GetName(), "weft_") {
-			continue // the runtime's and the process's own
-		}
-		var labels []string
-		for _, l := range f.GetMetric()[0].GetLabel() {
-			labels = append(labels, "`"+l.GetName()+"`")
-		}
-		rows = append(rows, fmt.Sprintf("| `%s` | %s | %s | %s |", f.GetName(), strings.ToLower(f.GetType().String()), strings.Join(labels, ", "), f.GetHelp()))
-	}
-	described := map[string]bool{"weft_build_info": true}
-	for _, p := range parts {
-		descs := make(chan *prometheus.Desc, 16)
-		p.Describe(descs)
-		close(descs)
-		for d := range descs {
-			described[regexp.MustCompile(`fqName: "(\w+)"`).FindStringSubmatch(d.String())[1]] = true
-		}
-	}
-	if len(rows) != len(described) {
-		t.Errorf("%d metrics have a value here, %d are exported: make the others have one", len(rows), len(described))
-	}
-	text, err := os.ReadFile(metricsDoc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	head, _, _ := strings.Cut(string(text), "| `weft_")
-	want := head + strings.Join(rows, "\n") + "\n"
-	switch {
-	case want == string(text):
-	case *update:
-		if err := os.WriteFile(metricsDoc, []byte(want), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	default:
-		t.Errorf("%s is not what is exported (rewrite its table with -update); want\n%s", metricsDoc, strings.Join(rows, "\n"))
-	}
+	documented.Compare(t, metricsDoc, "weft-controller", registry, parts, *update)
 }
 
 // What happened can be read, on a loopback address and nowhere else.
 func TestMetricsAreServed(t *testing.T) {
 	registry, _ := exported(t)
 	for _, address := range []string{":0", "0.0.0.0:0", "[::]:0"} {
-		if stop, err := serveMetrics(address, registry, slog.New(slog.DiscardHandler)); err == nil {
+		if stop, err := exposition.Serve(address, exposition.Metrics(registry), slog.New(slog.DiscardHandler)); err == nil {
 			stop()
 			t.Errorf("metrics are served on %s", address)
 		}
 	}
 	var log strings.Builder
-	stop, err := serveMetrics("127.0.0.1:0", registry, slog.New(slog.NewTextHandler(&log, nil)))
+	stop, err := exposition.Serve("127.0.0.1:0", exposition.Metrics(registry), slog.New(slog.NewTextHandler(&log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
