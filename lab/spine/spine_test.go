@@ -246,6 +246,12 @@ func testWhy(t *testing.T, s *system) {
 		}
 	}
 	s.weft(t, "why", "port", redWeb1.Port())
+	out := s.weft(t, "port", redWeb1.Port())
+	for _, part := range []string{"up on " + redWeb1.HostName(), "port-addresses of h1", "counters of h1", redWeb1.Addresses()[1].String()} {
+		if !strings.Contains(out, part) {
+			t.Errorf("weft port does not show %q:\n%s", part, out)
+		}
+	}
 }
 
 // testSpoofed sends from addresses that are in the subnet and not the port's.
@@ -270,8 +276,13 @@ func testSpoofed(t *testing.T, s *system) {
 			t.Fatal(err)
 		}
 	}
-	if out := s.weft(t, "drops"); !strings.Contains(out, reason) {
-		t.Errorf("weft drops does not show %s:\n%s", reason, out)
+	for _, arguments := range [][]string{{"drops"}, {"drops", "--port", redWeb1.Port()}} {
+		if out := s.weft(t, arguments...); !strings.Contains(out, reason) {
+			t.Errorf("weft %v does not show %s:\n%s", arguments, reason, out)
+		}
+	}
+	if out := s.weft(t, "drops", "--port", redWeb3.Port()); strings.Contains(out, reason) {
+		t.Errorf("weft drops shows another port's:\n%s", out)
 	}
 }
 
