@@ -16,8 +16,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrNoTCX says that the kernel cannot attach the way this build does.
-var ErrNoTCX = errors.New("kernel lacks tcx links, which came with Linux 6.6")
+// Attachment is how programs are attached to interfaces.
+type Attachment string
+
+// The ways to attach.
+const (
+	// AttachAuto takes tcx where the kernel has it (Linux 6.6), else clsact.
+	AttachAuto   Attachment = "auto"
+	AttachTCX    Attachment = "tcx"
+	AttachClsact Attachment = "clsact"
+)
+
+// ParseAttachment reads one of these words.
+func ParseAttachment(text string) (Attachment, error) {
+	a := Attachment(text)
+	if slices.Contains([]Attachment{AttachAuto, AttachTCX, AttachClsact}, a) {
+		return a, nil
+	}
+	return "", fmt.Errorf("attachment %q: want auto, tcx or clsact", text)
+}
+
+// ErrNoTCX says that the kernel cannot attach in the way that was asked for.
+var ErrNoTCX = errors.New("kernel lacks tcx links, which came with Linux 6.6; clsact works on older ones")
 
 // hook is one way to attach. Its name starts the name of the pinned link.
 type hook struct {
@@ -36,13 +56,25 @@ var (
 // namespace of the interface. Attaching again is success, and repairs a link
 // whose interface has gone and whose index was given to another.
 //
-// Errors: [ErrNoTCX].
+// Errors: [ErrNoTCX] if tcx and nothing else was asked for.
 func (d *Datapath) AttachPort(ifindex int) error { return d.attach(portHook, ifindex) }
 
 // AttachTunnel does the same for what the vxlan device receives.
 func (d *Datapath) AttachTunnel(ifindex int) error { return d.attach(tunnelHook, ifindex) }
 
 func (d *Datapath) attach(h hook, ifindex int) error {
+	if d.attachment == AttachClsact {
+		return d.attachFilter(h, ifindex)
+	}
+	err := d.attachLink(h, ifindex)
+	if d.attachment == AttachAuto && errors.Is(err, ErrNoTCX) {
+		d.attachment = AttachClsact
+		return d.attachFilter(h, ifindex)
+	}
+	return err
+}
+
+func (d *Datapath) attachLink(h hook, ifindex int) error {
 	path := d.linkPath(h, ifindex)
 	if linkLives(path, ifindex) {
 		return nil
@@ -73,10 +105,14 @@ func (d *Datapath) attach(h hook, ifindex int) error {
 
 // Detach takes the vRouter off an interface, which then passes nothing to it:
 // what a workload sends goes to the host's own stack. Take the interface down
-// first if that matters. Absence is success.
+// first if that matters. Absence is success. Like attaching it must be called
+// in the network namespace of the interface.
 func (d *Datapath) Detach(ifindex int) error {
 	for _, h := range []hook{portHook, tunnelHook} {
 		if err := removeLink(d.linkPath(h, ifindex)); err != nil {
+			return fmt.Errorf("detach interface %d: %w", ifindex, err)
+		}
+		if err := removeFilter(d.linkPath(h.filter(), ifindex), d.linkPath(h.clsact(), ifindex), ifindex); err != nil {
 			return fmt.Errorf("detach interface %d: %w", ifindex, err)
 		}
 	}
@@ -142,4 +178,21 @@ func linkLives(path string, ifindex int) bool {
 		return false
 	}
 	return int(info.TCX().Ifindex) == ifindex
+}
+
+// removeHook takes away what a pin in a directory tells of.
+func removeHook(dir, name string) error {
+	h, number, _ := strings.Cut(name, "-")
+	base, isFilter := strings.CutSuffix(h, filterSuffix)
+	switch {
+	case strings.HasSuffix(h, clsactSuffix):
+		return nil // goes with its filter
+	case !isFilter:
+		return removeLink(filepath.Join(dir, name))
+	}
+	ifindex, err := strconv.Atoi(number)
+	if err != nil {
+		return fmt.Errorf("remove %s: it is not ours", name)
+	}
+	return removeFilter(filepath.Join(dir, name), filepath.Join(dir, base+clsactSuffix+"-"+number), ifindex)
 }

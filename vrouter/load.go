@@ -3,6 +3,7 @@
 package vrouter
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -86,8 +87,9 @@ func (s Sizes) of() map[string]uint32 {
 // system that belongs to one network namespace: interfaces are known by
 // index, and an index means something in one namespace only.
 type Options struct {
-	PinDir string
-	Sizes  Sizes
+	PinDir     string
+	Sizes      Sizes
+	Attachment Attachment // empty: AttachAuto
 }
 
 // Datapath is a loaded packet path. Its methods may be called from several
@@ -101,6 +103,8 @@ type Datapath struct {
 	TunnelSources *Table[TunnelSource, struct{}] // presence is the value
 	config        *Table[uint32, Config]
 	errorTimes    *Table[int, uint64] // nanoseconds of the monotonic clock, by interface
+
+	attachment Attachment
 
 	pinDir  string
 	mapsDir string
@@ -116,16 +120,16 @@ type Datapath struct {
 // layout (other fields, other reasons, other sizes) are left alone beside the
 // new ones until then, so the caller fills the new ones in between.
 //
-// Errors: [ErrNotBPFFS]; an [ebpf.VerifierError] inside if the kernel refuses
+// Errors: [ErrNotBPFFS]; [ErrKernelLacks] with what is missing; an [ebpf.VerifierError] inside if the kernel refuses
 // a program.
 func Load(options Options) (*Datapath, error) {
 	if err := preparePinDir(options.PinDir); err != nil {
 		return nil, err
 	}
-	d := &Datapath{pinDir: options.PinDir, maps: map[string]*ebpf.Map{}, hooks: map[stubSlot]*ebpf.Program{}}
+	d := &Datapath{attachment: cmp.Or(options.Attachment, AttachAuto), pinDir: options.PinDir, maps: map[string]*ebpf.Map{}, hooks: map[stubSlot]*ebpf.Program{}}
 	if err := d.load(options.Sizes.withDefaults()); err != nil {
 		d.Close()
-		return nil, fmt.Errorf("load packet path at %s: %w", options.PinDir, err)
+		return nil, fmt.Errorf("load packet path at %s: %w", options.PinDir, explain(err))
 	}
 	return d, nil
 }
@@ -288,7 +292,7 @@ func (d *Datapath) Close() {
 	}
 }
 
-// Remove detaches every interface and removes everything pinned below pinDir,
+// Remove, called in the network namespace of the interfaces, detaches every interface and removes everything pinned below pinDir,
 // and pinDir itself if it is then empty and not a mount point. Absence is success.
 func Remove(pinDir string) error {
 	entries, err := os.ReadDir(pinDir)
@@ -303,7 +307,7 @@ func Remove(pinDir string) error {
 		return fmt.Errorf("list links: %w", err)
 	}
 	for _, l := range links {
-		if err := removeLink(filepath.Join(pinDir, linksName, l.Name())); err != nil {
+		if err := removeHook(filepath.Join(pinDir, linksName), l.Name()); err != nil {
 			return err
 		}
 	}

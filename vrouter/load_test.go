@@ -103,11 +103,20 @@ func TestLayoutHashFollowsMeaning(t *testing.T) {
 	}
 }
 
-// programsOn returns how many tcx programs an interface has.
-func (n *namespace) programsOn(t testing.TB, ifindex int) int {
+// programsOn returns how many tcx programs an interface has, or filters.
+func (h *testHost) programsOn(t testing.TB, ifindex int) int {
 	t.Helper()
 	var count int
-	check(t, n.do(func() error {
+	check(t, h.do(func() error {
+		if h.attachment == AttachClsact {
+			l, err := netlink.LinkByIndex(ifindex)
+			if err != nil {
+				return err
+			}
+			filters, err := netlink.FilterList(l, netlink.HANDLE_MIN_INGRESS)
+			count = len(filters)
+			return err
+		}
 		q, err := link.QueryPrograms(link.QueryOptions{Target: ifindex, Attach: ebpf.AttachTCXIngress})
 		if err == nil {
 			count = len(q.Programs)
@@ -127,7 +136,12 @@ func (h *testHost) mustBeAttached(t testing.TB, want ...int) {
 }
 
 func TestAttach(t *testing.T) {
-	h := newHost(t, "A", 1)
+	for _, a := range []Attachment{AttachAuto, AttachClsact} {
+		t.Run(string(a), func(t *testing.T) { testAttach(t, newHostBy(t, "A", 1, a)) })
+	}
+}
+
+func testAttach(t *testing.T, h *testHost) {
 	w := newNamespace(t, "w")
 	ifindex := addVeth(t, h.namespace, "port", w, "eth0", portMAC(1), 1500)
 	attach := func(f func(int) error) {
@@ -155,8 +169,8 @@ func TestAttach(t *testing.T) {
 	}
 	attach(h.d.AttachPort)
 
-	check(t, h.d.Detach(ifindex))
-	check(t, h.d.Detach(ifindex))
+	check(t, h.do(func() error { return h.d.Detach(ifindex) }))
+	check(t, h.do(func() error { return h.d.Detach(ifindex) }))
 	h.mustBeAttached(t, h.tunnel)
 	if n := h.programsOn(t, ifindex); n != 0 {
 		t.Errorf("%d programs after detaching", n)
@@ -166,14 +180,58 @@ func TestAttach(t *testing.T) {
 		t.Errorf("attaching to an interface that is not there gave %v", err)
 	}
 
-	check(t, Remove(h.pinDir))
-	check(t, Remove(h.pinDir))
+	check(t, h.do(func() error { return Remove(h.pinDir) }))
+	check(t, h.do(func() error { return Remove(h.pinDir) }))
 	if n := h.programsOn(t, ifindex); n != 0 {
 		t.Errorf("%d programs after removal", n)
 	}
 	if _, err := os.Stat(h.pinDir); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("removal left the pin directory (%v)", err)
 	}
+}
+
+// TestOthersFiltersStay: a queueing discipline and filters that somebody else
+// put on an interface stay as they are, and what we put there goes.
+func TestOthersFiltersStay(t *testing.T) {
+	h := newHostBy(t, "A", 1, AttachClsact)
+	w := newNamespace(t, "w")
+	ifindex := addVeth(t, h.namespace, "port", w, "eth0", portMAC(1), 1500)
+	clsacts := func() (n int) {
+		l, err := h.handle.LinkByIndex(ifindex)
+		check(t, err)
+		all, err := h.handle.QdiscList(l)
+		check(t, err)
+		for _, q := range all {
+			if q.Type() == "clsact" {
+				n++
+			}
+		}
+		return n
+	}
+	other := &netlink.BpfFilter{
+		FilterAttrs: netlink.FilterAttrs{LinkIndex: ifindex, Parent: netlink.HANDLE_MIN_INGRESS, Handle: 1, Priority: 7, Protocol: unix.ETH_P_ALL},
+		Fd:          h.d.stubs.Programs[portHook.stub].FD(), Name: "theirs", DirectAction: true,
+	}
+	attach := func() { t.Helper(); check(t, h.do(func() error { return h.d.AttachPort(ifindex) })) }
+	detach := func() { t.Helper(); check(t, h.do(func() error { return h.d.Detach(ifindex) })) }
+	attach()
+	detach()
+	if n := clsacts(); n != 0 {
+		t.Errorf("%d clsact left that were ours", n)
+	}
+	attach()
+	check(t, h.handle.FilterAdd(other))
+	detach() // ours, but used by another now
+	if n := h.programsOn(t, ifindex); n != 1 || clsacts() != 1 {
+		t.Errorf("%d filters and %d clsact left, want the other's one and what holds it", n, clsacts())
+	}
+	attach() // theirs now
+	detach()
+	check(t, h.handle.FilterDel(other))
+	if n := h.programsOn(t, ifindex); n != 0 || clsacts() != 1 {
+		t.Errorf("%d filters and %d clsact left, want none and theirs", n, clsacts())
+	}
+	h.mustBeAttached(t, h.tunnel)
 }
 
 // TestEmptySlotDrops: between attaching and activating nothing passes.

@@ -94,6 +94,7 @@ func addVeth(t testing.TB, from *namespace, name string, to *namespace, peer str
 
 // testHost is a namespace that acts as a host with a vRouter.
 type testHost struct {
+	attachment Attachment
 	*namespace
 	pinDir   string
 	sizes    Sizes
@@ -105,12 +106,18 @@ type testHost struct {
 
 func newHost(t testing.TB, suffix string, n byte) *testHost {
 	t.Helper()
-	h := &testHost{namespace: newNamespace(t, suffix), sizes: smallSizes}
+	return newHostBy(t, suffix, n, AttachAuto)
+}
+
+// newHostBy returns a host whose programs are attached in a given way.
+func newHostBy(t testing.TB, suffix string, n byte, attachment Attachment) *testHost {
+	t.Helper()
+	h := &testHost{namespace: newNamespace(t, suffix), sizes: smallSizes, attachment: attachment}
 	h.pinDir = filepath.Join(mountBPFFS(t), "weft")
 	h.underlay[0] = netip.AddrFrom4([4]byte{192, 0, 2, n})
 	h.underlay[1] = netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, 0xff, 15: n})
 	var err error
-	h.d, err = Load(Options{PinDir: h.pinDir, Sizes: h.sizes})
+	h.d, err = Load(Options{PinDir: h.pinDir, Sizes: h.sizes, Attachment: attachment})
 	check(t, err)
 	t.Cleanup(func() { h.d.Close() })
 	vxlan := &netlink.Vxlan{LinkAttrs: netlink.LinkAttrs{Name: "weftvx"}, FlowBased: true, Port: 4789}
@@ -211,7 +218,13 @@ type site struct {
 
 func newSite(t testing.TB) *site {
 	t.Helper()
-	s := &site{a: newHost(t, "A", 1), b: newHost(t, "B", 2)}
+	return newSiteBy(t, AttachAuto)
+}
+
+// newSiteBy returns a site whose first host's programs are attached in a given way.
+func newSiteBy(t testing.TB, attachment Attachment) *site {
+	t.Helper()
+	s := &site{a: newHostBy(t, "A", 1, attachment), b: newHost(t, "B", 2)}
 	addVeth(t, s.a.namespace, "underlay", s.b.namespace, "underlay", MAC{2, 0xff, 0, 0, 0, 2}, 1500)
 	for _, h := range []*testHost{s.a, s.b} {
 		h.up(t, "underlay", h.underlay[0].String()+"/24", h.underlay[1].String()+"/64")

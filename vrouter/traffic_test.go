@@ -129,8 +129,14 @@ func (s *site) print(t testing.TB) {
 	}
 }
 
+// TestTrafficBetweenHosts: also when one host attaches otherwise than the other.
 func TestTrafficBetweenHosts(t *testing.T) {
-	s := newSite(t)
+	for _, a := range []Attachment{AttachAuto, AttachClsact} {
+		t.Run(string(a), func(t *testing.T) { testTraffic(t, newSiteBy(t, a)) })
+	}
+}
+
+func testTraffic(t *testing.T, s *site) {
 	t.Cleanup(func() {
 		if t.Failed() {
 			s.print(t)
@@ -246,7 +252,12 @@ func (s *site) plainRedirect(t *testing.T) {
 // TestRestartLosesNothing loads again under traffic: as a restarted agent
 // does, and as one with another layout.
 func TestRestartLosesNothing(t *testing.T) {
-	s := newSite(t)
+	for _, a := range []Attachment{AttachAuto, AttachClsact} {
+		t.Run(string(a), func(t *testing.T) { testRestarts(t, newSiteBy(t, a)) })
+	}
+}
+
+func testRestarts(t *testing.T, s *site) {
 	s.a1.mustReach(t, s.b1.addresses[0])
 	at := s.b1.serve(t, s.b1.addresses[0])
 	type result struct {
@@ -287,7 +298,7 @@ func (h *testHost) restart(t testing.TB, otherLayout bool) {
 		h.sizes.VNIs++
 	}
 	var err error
-	h.d, err = Load(Options{PinDir: h.pinDir, Sizes: h.sizes})
+	h.d, err = Load(Options{PinDir: h.pinDir, Sizes: h.sizes, Attachment: h.attachment})
 	check(t, err)
 	if otherLayout {
 		refill(t, h.d, old)

@@ -17,6 +17,7 @@ func TestFlags(t *testing.T) {
 	}{
 		{[]string{"--version"}, "weft-agent version " + version, false},
 		{[]string{"run", "--log-format", "xml"}, `"xml" is not text or json`, true},
+		{[]string{"run", "--attachment", "xdp"}, `attachment "xdp"`, true},
 		{[]string{"run", "--tunnel-address", "h1"}, "read --tunnel-address", true},
 	} {
 		out, err := exec.Command(bin, c.arguments...).CombinedOutput()

@@ -27,7 +27,7 @@ import (
 type flags struct {
 	erase.Directories
 	name, controller, token, tokenFile, logFormat string
-	metricsListen                                 string
+	metricsListen, attachment                     string
 	streams                                       []string
 	tunnelAddresses                               []string
 	tunnelPort                                    int
@@ -55,6 +55,7 @@ func runCommand() *cobra.Command {
 	s.StringSliceVar(&f.tunnelAddresses, "tunnel-address", nil, "own underlay address for tunnels, at most one a family; repeatable (default: that of the default route's interface)")
 	s.IntVar(&f.tunnelPort, "tunnel-port", vxlanPort, "UDP port of the tunnels, the same on all hosts")
 	s.StringVar(&f.metricsListen, "metrics-listen", "", "loopback address for /metrics, /livez and /readyz without credentials (default: none)")
+	s.StringVar(&f.attachment, "attachment", string(vrouter.AttachAuto), "how programs are attached to interfaces: auto, tcx (Linux 6.6 and newer) or clsact")
 	s.StringVar(&f.logFormat, "log-format", "text", "text or json")
 	return c
 }
@@ -79,6 +80,10 @@ func run(ctx context.Context, f flags) error {
 	if err != nil {
 		return err
 	}
+	attachment, err := vrouter.ParseAttachment(f.attachment)
+	if err != nil {
+		return err
+	}
 	dir, err := state.Open(f.State)
 	if err != nil {
 		return err
@@ -87,7 +92,7 @@ func run(ctx context.Context, f flags) error {
 	if err := bpffs.Ensure(f.BPF); err != nil {
 		return err
 	}
-	path, err := vrouter.Load(vrouter.Options{PinDir: f.BPF})
+	path, err := vrouter.Load(vrouter.Options{PinDir: f.BPF, Attachment: attachment})
 	if err != nil {
 		return err
 	}
