@@ -3,6 +3,7 @@
 # make demo       three hosts, two tenants, real packets; stays up until make demo-down
 # make test       everything that must hold; needs root, sets up what it needs
 # make test-long  the test that breaks etcd and controllers at random, for longer
+# make test-kernel the packet path and the agent on Debian 12's own kernel (6.1), in a QEMU guest
 # make bench      figures, with their baselines in the same run
 # make generate   rebuilds the committed generated files (eBPF objects, stream, API description, CLI reference)
 
@@ -14,8 +15,9 @@ GO_BUILD := CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION
 RUN_PACKAGES := iproute2 iputils-ping iputils-tracepath traceroute
 GENERATE_PACKAGES := clang-14 llvm-14 libbpf-dev protobuf-compiler
 BENCH_PACKAGES := iperf3 ethtool
+GUEST_PACKAGES := qemu-system-x86 busybox-static
 
-.PHONY: build demo demo-down test test-long bench bench-try generate generate-check run-packages generate-packages bench-packages clean
+.PHONY: build demo demo-down test test-long test-kernel bench bench-try generate generate-check run-packages generate-packages bench-packages clean
 
 build:
 	@echo "build: weft, weft-controller, weft-agent and the lab"
@@ -36,6 +38,12 @@ test: run-packages
 CHAOS ?= 10m
 test-long: run-packages
 	go test -timeout 24h -v -run 'TestChaos$$' ./store -chaos $(CHAOS)
+
+# The oldest kernel we support, emulated: slow, so by hand.
+test-kernel: run-packages
+	@scripts/debian-packages $(GUEST_PACKAGES)
+	CGO_ENABLED=0 go test -c -o bin/guest/ ./vrouter ./cmd/weft-agent
+	go run ./lab/cmd/weft-guest bin/guest/vrouter.test bin/guest/weft-agent.test
 
 bench: run-packages bench-packages build
 	go test -run '^$$' -bench . -benchtime 1s ./vrouter/... ./control/...

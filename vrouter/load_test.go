@@ -108,7 +108,7 @@ func (h *testHost) programsOn(t testing.TB, ifindex int) int {
 	t.Helper()
 	var count int
 	check(t, h.do(func() error {
-		if h.attachment == AttachClsact {
+		if h.d.attachment == AttachClsact { // asked for, or what auto came to
 			l, err := netlink.LinkByIndex(ifindex)
 			if err != nil {
 				return err

@@ -41,7 +41,7 @@ func newNamespace(t testing.TB, suffix string) *namespace {
 		}
 	})
 	check(t, netns.Set(before))
-	n.handle, err = netlink.NewHandleAt(n.ns)
+	n.handle, err = netlink.NewHandleAt(n.ns, unix.NETLINK_ROUTE)
 	check(t, err)
 	t.Cleanup(n.handle.Close)
 	return n

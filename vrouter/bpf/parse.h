@@ -97,6 +97,7 @@ static __always_inline int parse_ipv4(struct packet *p)
 static __always_inline int parse_extensions(struct packet *p, __u8 next)
 {
 	__u32 offset = ETHERNET_SIZE + IPV6_SIZE;
+#pragma unroll // kernels before 6.10 refuse a loop that is entered by falling into it
 	for (int i = 0; i <= MAX_EXTENSION_HEADERS; i++) {
 		__u8 head[4];
 		if (!is_extension(next))
