@@ -986,8 +986,12 @@ type Port struct {
 	Mtu             uint32                 `protobuf:"varint,6,opt,name=mtu,proto3" json:"mtu,omitempty"`                                                // bytes; 0: underlay's MTU less the tunnel's cost
 	Binding         string                 `protobuf:"bytes,7,opt,name=binding,proto3" json:"binding,omitempty"`                                         // UUID of the active binding
 	BindingRevision int64                  `protobuf:"varint,8,opt,name=binding_revision,json=bindingRevision,proto3" json:"binding_revision,omitempty"` // mobility sequence with the delta's epoch
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Prefixes that static routes lead to the port. The workload may send from
+	// an address in one of them if the longest route of the VRF to that address
+	// leads to this port, or did so but for an equally good next hop.
+	Sources       []*Prefix `protobuf:"bytes,9,rep,name=sources,proto3" json:"sources,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Port) Reset() {
@@ -1076,6 +1080,65 @@ func (x *Port) GetBindingRevision() int64 {
 	return 0
 }
 
+func (x *Port) GetSources() []*Prefix {
+	if x != nil {
+		return x.Sources
+	}
+	return nil
+}
+
+type Prefix struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Address       []byte                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"` // 4 or 16 bytes, without host bits
+	Length        uint32                 `protobuf:"varint,2,opt,name=length,proto3" json:"length,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Prefix) Reset() {
+	*x = Prefix{}
+	mi := &file_hoststream_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Prefix) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Prefix) ProtoMessage() {}
+
+func (x *Prefix) ProtoReflect() protoreflect.Message {
+	mi := &file_hoststream_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Prefix.ProtoReflect.Descriptor instead.
+func (*Prefix) Descriptor() ([]byte, []int) {
+	return file_hoststream_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Prefix) GetAddress() []byte {
+	if x != nil {
+		return x.Address
+	}
+	return nil
+}
+
+func (x *Prefix) GetLength() uint32 {
+	if x != nil {
+		return x.Length
+	}
+	return 0
+}
+
 type PortAddress struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Ip            []byte                 `protobuf:"bytes,1,opt,name=ip,proto3" json:"ip,omitempty"`                                          // 4 or 16 bytes
@@ -1087,7 +1150,7 @@ type PortAddress struct {
 
 func (x *PortAddress) Reset() {
 	*x = PortAddress{}
-	mi := &file_hoststream_proto_msgTypes[14]
+	mi := &file_hoststream_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1099,7 +1162,7 @@ func (x *PortAddress) String() string {
 func (*PortAddress) ProtoMessage() {}
 
 func (x *PortAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[14]
+	mi := &file_hoststream_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1112,7 +1175,7 @@ func (x *PortAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortAddress.ProtoReflect.Descriptor instead.
 func (*PortAddress) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{14}
+	return file_hoststream_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PortAddress) GetIp() []byte {
@@ -1147,11 +1210,12 @@ type Route struct {
 	//	*Route_Port
 	//	*Route_Remote
 	//	*Route_Gateway
+	//	*Route_Discard
 	NextHop  isRoute_NextHop `protobuf_oneof:"next_hop"`
-	Mac      []byte          `protobuf:"bytes,7,opt,name=mac,proto3" json:"mac,omitempty"`                            // destination's Ethernet address, 6 bytes; empty for a gateway
-	Routed   bool            `protobuf:"varint,8,opt,name=routed,proto3" json:"routed,omitempty"`                     // leaked from another network: a router's hop
+	Mac      []byte          `protobuf:"bytes,7,opt,name=mac,proto3" json:"mac,omitempty"`                            // destination's Ethernet address, 6 bytes; empty for gateway and discard
+	Routed   bool            `protobuf:"varint,8,opt,name=routed,proto3" json:"routed,omitempty"`                     // a router's hop: leaked from another network, or beyond the network's subnets
 	Origin   string          `protobuf:"bytes,9,opt,name=origin,proto3" json:"origin,omitempty"`                      // fully qualified name of the object that made the route
-	LeakedBy string          `protobuf:"bytes,10,opt,name=leaked_by,json=leakedBy,proto3" json:"leaked_by,omitempty"` // fully qualified name of the network-policy that leaked it
+	LeakedBy string          `protobuf:"bytes,10,opt,name=leaked_by,json=leakedBy,proto3" json:"leaked_by,omitempty"` // fully qualified name of the network-policy or route-target that leaked it
 	// With remote: bytes that the destination's network takes; 0: what its
 	// host's underlay leaves, which is taken to be what this host's does.
 	Mtu           uint32 `protobuf:"varint,11,opt,name=mtu,proto3" json:"mtu,omitempty"`
@@ -1161,7 +1225,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_hoststream_proto_msgTypes[15]
+	mi := &file_hoststream_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1173,7 +1237,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[15]
+	mi := &file_hoststream_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1186,7 +1250,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{15}
+	return file_hoststream_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Route) GetVrf() uint32 {
@@ -1244,6 +1308,15 @@ func (x *Route) GetGateway() *Gateway {
 	return nil
 }
 
+func (x *Route) GetDiscard() *Discard {
+	if x != nil {
+		if x, ok := x.NextHop.(*Route_Discard); ok {
+			return x.Discard
+		}
+	}
+	return nil
+}
+
 func (x *Route) GetMac() []byte {
 	if x != nil {
 		return x.Mac
@@ -1295,11 +1368,17 @@ type Route_Gateway struct {
 	Gateway *Gateway `protobuf:"bytes,6,opt,name=gateway,proto3,oneof"`
 }
 
+type Route_Discard struct {
+	Discard *Discard `protobuf:"bytes,12,opt,name=discard,proto3,oneof"`
+}
+
 func (*Route_Port) isRoute_NextHop() {}
 
 func (*Route_Remote) isRoute_NextHop() {}
 
 func (*Route_Gateway) isRoute_NextHop() {}
+
+func (*Route_Discard) isRoute_NextHop() {}
 
 // Remote leads through a tunnel to another host.
 type Remote struct {
@@ -1312,7 +1391,7 @@ type Remote struct {
 
 func (x *Remote) Reset() {
 	*x = Remote{}
-	mi := &file_hoststream_proto_msgTypes[16]
+	mi := &file_hoststream_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1324,7 +1403,7 @@ func (x *Remote) String() string {
 func (*Remote) ProtoMessage() {}
 
 func (x *Remote) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[16]
+	mi := &file_hoststream_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1337,7 +1416,7 @@ func (x *Remote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Remote.ProtoReflect.Descriptor instead.
 func (*Remote) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{16}
+	return file_hoststream_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Remote) GetHost() string {
@@ -1363,7 +1442,7 @@ type Gateway struct {
 
 func (x *Gateway) Reset() {
 	*x = Gateway{}
-	mi := &file_hoststream_proto_msgTypes[17]
+	mi := &file_hoststream_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1375,7 +1454,7 @@ func (x *Gateway) String() string {
 func (*Gateway) ProtoMessage() {}
 
 func (x *Gateway) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[17]
+	mi := &file_hoststream_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1388,7 +1467,44 @@ func (x *Gateway) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gateway.ProtoReflect.Descriptor instead.
 func (*Gateway) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{17}
+	return file_hoststream_proto_rawDescGZIP(), []int{18}
+}
+
+// Discard drops on purpose.
+type Discard struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Discard) Reset() {
+	*x = Discard{}
+	mi := &file_hoststream_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Discard) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Discard) ProtoMessage() {}
+
+func (x *Discard) ProtoReflect() protoreflect.Message {
+	mi := &file_hoststream_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Discard.ProtoReflect.Descriptor instead.
+func (*Discard) Descriptor() ([]byte, []int) {
+	return file_hoststream_proto_rawDescGZIP(), []int{19}
 }
 
 // Report is what the host knows and the controller does not. It is sent whole
@@ -1403,7 +1519,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_hoststream_proto_msgTypes[18]
+	mi := &file_hoststream_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1415,7 +1531,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[18]
+	mi := &file_hoststream_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1428,7 +1544,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{18}
+	return file_hoststream_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Report) GetPorts() []*PortReport {
@@ -1457,7 +1573,7 @@ type PortReport struct {
 
 func (x *PortReport) Reset() {
 	*x = PortReport{}
-	mi := &file_hoststream_proto_msgTypes[19]
+	mi := &file_hoststream_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1469,7 +1585,7 @@ func (x *PortReport) String() string {
 func (*PortReport) ProtoMessage() {}
 
 func (x *PortReport) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[19]
+	mi := &file_hoststream_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1482,7 +1598,7 @@ func (x *PortReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortReport.ProtoReflect.Descriptor instead.
 func (*PortReport) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{19}
+	return file_hoststream_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *PortReport) GetPort() string {
@@ -1524,7 +1640,7 @@ type TableRequest struct {
 
 func (x *TableRequest) Reset() {
 	*x = TableRequest{}
-	mi := &file_hoststream_proto_msgTypes[20]
+	mi := &file_hoststream_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1536,7 +1652,7 @@ func (x *TableRequest) String() string {
 func (*TableRequest) ProtoMessage() {}
 
 func (x *TableRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[20]
+	mi := &file_hoststream_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1549,7 +1665,7 @@ func (x *TableRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRequest.ProtoReflect.Descriptor instead.
 func (*TableRequest) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{20}
+	return file_hoststream_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *TableRequest) GetId() uint64 {
@@ -1578,7 +1694,7 @@ type TableReply struct {
 
 func (x *TableReply) Reset() {
 	*x = TableReply{}
-	mi := &file_hoststream_proto_msgTypes[21]
+	mi := &file_hoststream_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1590,7 +1706,7 @@ func (x *TableReply) String() string {
 func (*TableReply) ProtoMessage() {}
 
 func (x *TableReply) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[21]
+	mi := &file_hoststream_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1603,7 +1719,7 @@ func (x *TableReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableReply.ProtoReflect.Descriptor instead.
 func (*TableReply) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{21}
+	return file_hoststream_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *TableReply) GetId() uint64 {
@@ -1643,7 +1759,7 @@ type TableRow struct {
 
 func (x *TableRow) Reset() {
 	*x = TableRow{}
-	mi := &file_hoststream_proto_msgTypes[22]
+	mi := &file_hoststream_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1655,7 +1771,7 @@ func (x *TableRow) String() string {
 func (*TableRow) ProtoMessage() {}
 
 func (x *TableRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[22]
+	mi := &file_hoststream_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1668,7 +1784,7 @@ func (x *TableRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRow.ProtoReflect.Descriptor instead.
 func (*TableRow) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{22}
+	return file_hoststream_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *TableRow) GetCells() []string {
@@ -1741,7 +1857,7 @@ const file_hoststream_proto_rawDesc = "" +
 	"\taddresses\x18\x03 \x03(\fR\taddresses\"4\n" +
 	"\fTunnelSource\x12\x10\n" +
 	"\x03vni\x18\x01 \x01(\rR\x03vni\x12\x12\n" +
-	"\x04host\x18\x02 \x01(\tR\x04host\"\xf1\x01\n" +
+	"\x04host\x18\x02 \x01(\tR\x04host\"\xa7\x02\n" +
 	"\x04Port\x12\x12\n" +
 	"\x04port\x18\x01 \x01(\tR\x04port\x12\x1b\n" +
 	"\tport_name\x18\x02 \x01(\tR\bportName\x12\x10\n" +
@@ -1750,18 +1866,23 @@ const file_hoststream_proto_rawDesc = "" +
 	"\taddresses\x18\x05 \x03(\v2\x1f.weft.hoststream.v1.PortAddressR\taddresses\x12\x10\n" +
 	"\x03mtu\x18\x06 \x01(\rR\x03mtu\x12\x18\n" +
 	"\abinding\x18\a \x01(\tR\abinding\x12)\n" +
-	"\x10binding_revision\x18\b \x01(\x03R\x0fbindingRevision\"\\\n" +
+	"\x10binding_revision\x18\b \x01(\x03R\x0fbindingRevision\x124\n" +
+	"\asources\x18\t \x03(\v2\x1a.weft.hoststream.v1.PrefixR\asources\":\n" +
+	"\x06Prefix\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\fR\aaddress\x12\x16\n" +
+	"\x06length\x18\x02 \x01(\rR\x06length\"\\\n" +
 	"\vPortAddress\x12\x0e\n" +
 	"\x02ip\x18\x01 \x01(\fR\x02ip\x12#\n" +
 	"\rprefix_length\x18\x02 \x01(\rR\fprefixLength\x12\x18\n" +
-	"\agateway\x18\x03 \x01(\fR\agateway\"\xe7\x02\n" +
+	"\agateway\x18\x03 \x01(\fR\agateway\"\xa0\x03\n" +
 	"\x05Route\x12\x10\n" +
 	"\x03vrf\x18\x01 \x01(\rR\x03vrf\x12%\n" +
 	"\x0eprefix_address\x18\x02 \x01(\fR\rprefixAddress\x12#\n" +
 	"\rprefix_length\x18\x03 \x01(\rR\fprefixLength\x12\x14\n" +
 	"\x04port\x18\x04 \x01(\tH\x00R\x04port\x124\n" +
 	"\x06remote\x18\x05 \x01(\v2\x1a.weft.hoststream.v1.RemoteH\x00R\x06remote\x127\n" +
-	"\agateway\x18\x06 \x01(\v2\x1b.weft.hoststream.v1.GatewayH\x00R\agateway\x12\x10\n" +
+	"\agateway\x18\x06 \x01(\v2\x1b.weft.hoststream.v1.GatewayH\x00R\agateway\x127\n" +
+	"\adiscard\x18\f \x01(\v2\x1b.weft.hoststream.v1.DiscardH\x00R\adiscard\x12\x10\n" +
 	"\x03mac\x18\a \x01(\fR\x03mac\x12\x16\n" +
 	"\x06routed\x18\b \x01(\bR\x06routed\x12\x16\n" +
 	"\x06origin\x18\t \x01(\tR\x06origin\x12\x1b\n" +
@@ -1773,7 +1894,8 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x06Remote\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x10\n" +
 	"\x03vni\x18\x02 \x01(\rR\x03vni\"\t\n" +
-	"\aGateway\"Z\n" +
+	"\aGateway\"\t\n" +
+	"\aDiscard\"Z\n" +
 	"\x06Report\x124\n" +
 	"\x05ports\x18\x01 \x03(\v2\x1e.weft.hoststream.v1.PortReportR\x05ports\x12\x1a\n" +
 	"\bwarnings\x18\x02 \x03(\tR\bwarnings\"n\n" +
@@ -1810,7 +1932,7 @@ func file_hoststream_proto_rawDescGZIP() []byte {
 	return file_hoststream_proto_rawDescData
 }
 
-var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_hoststream_proto_goTypes = []any{
 	(*HostMessage)(nil),       // 0: weft.hoststream.v1.HostMessage
 	(*ControllerMessage)(nil), // 1: weft.hoststream.v1.ControllerMessage
@@ -1826,23 +1948,25 @@ var file_hoststream_proto_goTypes = []any{
 	(*TunnelEndpoint)(nil),    // 11: weft.hoststream.v1.TunnelEndpoint
 	(*TunnelSource)(nil),      // 12: weft.hoststream.v1.TunnelSource
 	(*Port)(nil),              // 13: weft.hoststream.v1.Port
-	(*PortAddress)(nil),       // 14: weft.hoststream.v1.PortAddress
-	(*Route)(nil),             // 15: weft.hoststream.v1.Route
-	(*Remote)(nil),            // 16: weft.hoststream.v1.Remote
-	(*Gateway)(nil),           // 17: weft.hoststream.v1.Gateway
-	(*Report)(nil),            // 18: weft.hoststream.v1.Report
-	(*PortReport)(nil),        // 19: weft.hoststream.v1.PortReport
-	(*TableRequest)(nil),      // 20: weft.hoststream.v1.TableRequest
-	(*TableReply)(nil),        // 21: weft.hoststream.v1.TableReply
-	(*TableRow)(nil),          // 22: weft.hoststream.v1.TableRow
+	(*Prefix)(nil),            // 14: weft.hoststream.v1.Prefix
+	(*PortAddress)(nil),       // 15: weft.hoststream.v1.PortAddress
+	(*Route)(nil),             // 16: weft.hoststream.v1.Route
+	(*Remote)(nil),            // 17: weft.hoststream.v1.Remote
+	(*Gateway)(nil),           // 18: weft.hoststream.v1.Gateway
+	(*Discard)(nil),           // 19: weft.hoststream.v1.Discard
+	(*Report)(nil),            // 20: weft.hoststream.v1.Report
+	(*PortReport)(nil),        // 21: weft.hoststream.v1.PortReport
+	(*TableRequest)(nil),      // 22: weft.hoststream.v1.TableRequest
+	(*TableReply)(nil),        // 23: weft.hoststream.v1.TableReply
+	(*TableRow)(nil),          // 24: weft.hoststream.v1.TableRow
 }
 var file_hoststream_proto_depIdxs = []int32{
 	3,  // 0: weft.hoststream.v1.HostMessage.hello:type_name -> weft.hoststream.v1.Hello
 	7,  // 1: weft.hoststream.v1.HostMessage.ack:type_name -> weft.hoststream.v1.Ack
-	18, // 2: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
-	21, // 3: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
+	20, // 2: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
+	23, // 3: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
 	5,  // 4: weft.hoststream.v1.ControllerMessage.delta:type_name -> weft.hoststream.v1.Delta
-	20, // 5: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
+	22, // 5: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
 	2,  // 6: weft.hoststream.v1.Hello.version:type_name -> weft.hoststream.v1.Version
 	4,  // 7: weft.hoststream.v1.Hello.have:type_name -> weft.hoststream.v1.RowHash
 	2,  // 8: weft.hoststream.v1.Delta.version:type_name -> weft.hoststream.v1.Version
@@ -1852,20 +1976,22 @@ var file_hoststream_proto_depIdxs = []int32{
 	10, // 12: weft.hoststream.v1.Row.vrf:type_name -> weft.hoststream.v1.Vrf
 	11, // 13: weft.hoststream.v1.Row.tunnel_endpoint:type_name -> weft.hoststream.v1.TunnelEndpoint
 	13, // 14: weft.hoststream.v1.Row.port:type_name -> weft.hoststream.v1.Port
-	15, // 15: weft.hoststream.v1.Row.route:type_name -> weft.hoststream.v1.Route
+	16, // 15: weft.hoststream.v1.Row.route:type_name -> weft.hoststream.v1.Route
 	12, // 16: weft.hoststream.v1.Row.tunnel_source:type_name -> weft.hoststream.v1.TunnelSource
-	14, // 17: weft.hoststream.v1.Port.addresses:type_name -> weft.hoststream.v1.PortAddress
-	16, // 18: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
-	17, // 19: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
-	19, // 20: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
-	22, // 21: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
-	0,  // 22: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
-	1,  // 23: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
-	23, // [23:24] is the sub-list for method output_type
-	22, // [22:23] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	15, // 17: weft.hoststream.v1.Port.addresses:type_name -> weft.hoststream.v1.PortAddress
+	14, // 18: weft.hoststream.v1.Port.sources:type_name -> weft.hoststream.v1.Prefix
+	17, // 19: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
+	18, // 20: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
+	19, // 21: weft.hoststream.v1.Route.discard:type_name -> weft.hoststream.v1.Discard
+	21, // 22: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
+	24, // 23: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
+	0,  // 24: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
+	1,  // 25: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
+	25, // [25:26] is the sub-list for method output_type
+	24, // [24:25] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_hoststream_proto_init() }
@@ -1890,10 +2016,11 @@ func file_hoststream_proto_init() {
 		(*Row_Route)(nil),
 		(*Row_TunnelSource)(nil),
 	}
-	file_hoststream_proto_msgTypes[15].OneofWrappers = []any{
+	file_hoststream_proto_msgTypes[16].OneofWrappers = []any{
 		(*Route_Port)(nil),
 		(*Route_Remote)(nil),
 		(*Route_Gateway)(nil),
+		(*Route_Discard)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1901,7 +2028,7 @@ func file_hoststream_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hoststream_proto_rawDesc), len(file_hoststream_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   23,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -140,7 +140,7 @@ func (p *Plan) For(host string) []Row {
 		s := p.routes[n.Ref.UUID]
 		for i := range s.source {
 			switch r := &s.source[i]; {
-			case r.Gateway:
+			case r.Gateway, r.Discard:
 				routes = append(routes, s.rows[i])
 			case r.Host.UUID == host:
 				routes = append(routes, routeRow(n.VRF, r, true))
@@ -198,7 +198,7 @@ func (p *Plan) Same(host string, earlier *Plan) bool {
 // samePort tells that two derived ports make the same row.
 func samePort(a, b *routing.Port) bool {
 	return a.Ref == b.Ref && a.Network.Ref == b.Network.Ref && a.Network.VRF == b.Network.VRF && a.Network.MTU == b.Network.MTU &&
-		a.MAC == b.MAC && a.Binding == b.Binding && a.BindingRevision == b.BindingRevision && slices.Equal(a.Addresses, b.Addresses)
+		a.MAC == b.MAC && a.Binding == b.Binding && a.BindingRevision == b.BindingRevision && slices.Equal(a.Addresses, b.Addresses) && slices.Equal(a.Sources, b.Sources)
 }
 
 // Holds tells whether a host needs the VRF of a network.

@@ -19,7 +19,9 @@ const maxConflicts = 100
 // References that lead nowhere have a defined outcome: an address whose port
 // is missing, unbound, on a missing host or in another network makes no route;
 // a port whose network is missing is no port; an attachment whose network or
-// policy is missing joins nothing. Of two networks with one VNI the first by
+// policy is missing joins nothing; a route-target or route-table that is
+// missing does nothing; a static route whose next hop is no bound port of the
+// network makes no route and is listed as unresolved. Of two networks with one VNI the first by
 // name has it and the other has no VRF (the store admits no such pair; were
 // there one, tenants must not meet).
 func Derive(s api.Snapshot) *Derived {
@@ -33,6 +35,7 @@ func Derive(s api.Snapshot) *Derived {
 	d.addNetworks(s)
 	d.addPorts(s)
 	d.addAddresses(s)
+	d.addTables(s)
 	d.addImports(s)
 	d.addSenders(s)
 	for _, n := range d.Networks {
@@ -61,7 +64,10 @@ func (d *Derived) addNetworks(s api.Snapshot) {
 			continue
 		}
 		taken[n.Spec.VNI] = true
-		network := &Network{Ref: api.RefTo(n), VRF: n.Spec.VNI, MTU: n.Spec.MTU}
+		network := &Network{
+			Ref: api.RefTo(n), VRF: n.Spec.VNI, MTU: n.Spec.MTU,
+			tables: n.Spec.RouteTables, imports: n.Spec.ImportTargets, exports: n.Spec.ExportTargets,
+		}
 		d.Networks = append(d.Networks, network)
 		d.networks[network.Ref.UUID] = network
 	}
@@ -103,6 +109,7 @@ func (d *Derived) addPorts(s api.Snapshot) {
 		port := &Port{
 			Ref: api.RefTo(p), Network: network, MAC: p.Spec.MAC, Host: host.Ref,
 			Binding: api.RefTo(binding), BindingRevision: binding.Meta.Revision,
+			tables: p.Spec.RouteTables,
 		}
 		d.Ports = append(d.Ports, port)
 		d.ports[port.Ref.UUID] = port
@@ -143,6 +150,21 @@ func (d *Derived) addAddresses(s api.Snapshot) {
 		// (which the store's claims rule out) the gateway or the first by name wins.
 		slices.SortStableFunc(n.Own, compareRoutes)
 		n.Own = slices.CompactFunc(n.Own, func(a, b Route) bool { return a.Prefix == b.Prefix })
+	}
+}
+
+// addTables adds the routes of route-tables, a network at a time.
+func (d *Derived) addTables(s api.Snapshot) {
+	ports := map[*Network][]*Port{} // of networks that have tables
+	for _, p := range d.Ports {
+		if len(p.tables) > 0 || len(p.Network.tables) > 0 {
+			ports[p.Network] = append(ports[p.Network], p)
+		}
+	}
+	for _, n := range d.Networks {
+		if len(n.tables) > 0 || len(ports[n]) > 0 {
+			n.addStatic(s, ports[n])
+		}
 	}
 }
 

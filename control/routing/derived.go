@@ -46,8 +46,16 @@ type Network struct {
 	VRF     uint32 // id of the VRF: the network's VNI
 	MTU     int    // 0: follows from the underlay
 	Subnets []Subnet
-	// Own are the routes made in this network, the only ones it lends out.
+	// Own are the routes made in this network, one for each prefix. They and
+	// OwnEqual are the only ones it lends out.
 	Own []Route
+	// OwnEqual are further next hops of the prefixes in Own that are as good as
+	// the one there. By prefix, then as they were chosen.
+	OwnEqual []Route
+	// Unresolved are static routes that lead nowhere, by prefix.
+	Unresolved []Unresolved
+	// UnresolvedCount counts them, also those that Unresolved has no room for.
+	UnresolvedCount int
 	// Imports are the networks whose routes are leaked into this one, in the
 	// order in which they win against each other.
 	Imports []Import
@@ -57,9 +65,17 @@ type Network struct {
 	Senders []api.Ref
 	// Routes is the VRF: own and leaked routes by prefix, one for each prefix.
 	Routes []Route
+	// Equal are further next hops of the prefixes in Routes. The data path uses
+	// the one in Routes.
+	Equal []Route
 	// ConflictCount counts conflicts, also those that Derived.Conflicts has no
 	// room for.
 	ConflictCount int
+
+	tables           []api.Ref // route-tables of the network
+	imports, exports []api.Ref // route-targets
+	unresolved       []Unresolved
+	lost             []Conflict // between its own routes
 }
 
 // Subnet is a range of a network.
@@ -69,10 +85,13 @@ type Subnet struct {
 	Gateway netip.Addr
 }
 
-// Import says that a policy joined this network with another.
+// Import says that this network takes the routes of another.
 type Import struct {
 	Network api.Ref
-	Policy  api.Ref
+	// By is the network-policy that joins the two, or the route-target that one
+	// exports to and the other imports from. Kind says which.
+	Kind api.Kind
+	By   api.Ref
 }
 
 // Route is one route of a VRF. It is comparable.
@@ -80,19 +99,42 @@ type Route struct {
 	Prefix netip.Prefix
 	// Gateway marks an address that the vRouter answers for; it has no port.
 	Gateway bool
-	Port    api.Ref
-	Host    api.Ref // of the port's active binding
-	MAC     api.MAC
-	MTU     int // of the network the port is in; 0: follows from the underlay
+	// Discard marks a prefix whose packets are dropped on purpose; it has no port.
+	Discard bool
+	// Via is the next hop that a network's static route names, an address of Port.
+	Via  netip.Addr
+	Port api.Ref
+	Host api.Ref // of the port's active binding
+	MAC  api.MAC
+	MTU  int // of the network the port is in; 0: follows from the underlay
 	// Origin is the object that made the route, OriginNetwork where it was
 	// made, OriginVRF that network's VRF.
 	OriginKind    api.Kind
 	Origin        api.Ref
 	OriginNetwork api.Ref
 	OriginVRF     uint32
-	// LeakedBy is the network-policy that brought the route here, zero for a
-	// route of the network itself.
+	// Routed says that packets take a router's hop: the route was leaked, or it
+	// is a static one that leads beyond the network's subnets.
+	Routed bool
+	// LeakedBy is the network-policy or route-target that brought the route
+	// here, zero for a route of the network itself; LeakKind says which.
+	LeakKind api.Kind
 	LeakedBy api.Ref
+}
+
+// The local preferences (RFC 4271, section 5.1.5) that routes have towards
+// others: what a workload that runs here answers for, and what somebody wrote down.
+const (
+	PreferenceBound  = 200
+	PreferenceStatic = 100
+)
+
+// Preference is the route's local preference.
+func (r *Route) Preference() int {
+	if r.Discard || r.Via.IsValid() {
+		return PreferenceStatic
+	}
+	return PreferenceBound
 }
 
 // Leaked tells whether the route was made in another network.
@@ -107,6 +149,11 @@ type Port struct {
 	Binding         api.Ref
 	BindingRevision int64
 	Addresses       []PortAddress // by address
+	// Sources are the prefixes of static routes that lead to the port; the
+	// workload may send from addresses in them. Sorted.
+	Sources []netip.Prefix
+
+	tables []api.Ref // route-tables of the port
 }
 
 // PortAddress is an address a port answers for.
@@ -143,7 +190,7 @@ type Conflict struct {
 
 // Claimant is one side of a conflict.
 type Claimant struct {
-	Origin  api.Ref // object that made the route, or the subnet
-	Network api.Ref // in which it was made
-	Policy  api.Ref // that leaked it; zero for an own route
+	Origin   api.Ref // object that made the route, or the subnet
+	Network  api.Ref // in which it was made
+	LeakedBy api.Ref // network-policy or route-target; zero for an own route
 }
