@@ -3,7 +3,6 @@
 package server
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -166,28 +165,11 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	return data, nil
 }
 
-// decode reads a body strictly: what is not known is refused.
-func decode(data []byte, into any) error {
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.DisallowUnknownFields()
-	err := d.Decode(into)
-	if err == nil {
-		if _, err = d.Token(); errors.Is(err, io.EOF) {
-			return nil
-		}
-		err = errors.New("more than one JSON value")
-	}
-	if errors.Is(err, io.EOF) {
-		err = errors.New("it is empty")
-	}
-	return api.Errorf(api.CodeInvalid, "read the body: %v", err)
-}
-
 // decodeObject reads an object of a kind strictly. The kind may be left out
 // where the path says it.
 func decodeObject(data []byte, kind api.Kind) (api.Object, error) {
 	var fields map[string]json.RawMessage
-	if err := decode(data, &fields); err != nil {
+	if err := api.DecodeStrictly(data, &fields); err != nil {
 		return nil, err
 	}
 	if kind != "" && fields["kind"] == nil {

@@ -7,7 +7,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/weft-network/weft/api"
 )
@@ -58,7 +60,38 @@ func (s *Server) writeError(w http.ResponseWriter, err error) {
 	if e.Code == api.CodeUnauthenticated {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="weft"`)
 	}
-	s.writeJSON(w, statusOf(e.Code), e)
+	s.writeJSON(w, statusOf(e.Code), bounded(e))
+}
+
+const (
+	// messageMax bounds the texts of an error, which may quote what was sent.
+	messageMax = 4096
+	// problemsMax bounds how many problems of one object are told.
+	problemsMax = 100
+)
+
+// bounded is an error whose texts are not as long as the request that they quote.
+func bounded(e *api.Error) *api.Error {
+	short := *e
+	for _, text := range []*string{&short.Message, &short.Object, &short.Field} {
+		*text = shortened(*text)
+	}
+	short.Problems = nil
+	for i, p := range e.Problems {
+		if i == problemsMax {
+			short.Problems = append(short.Problems, api.Problem{Field: p.Field, Reason: fmt.Sprintf("this and %d more are wrong", len(e.Problems)-i-1)})
+			break
+		}
+		short.Problems = append(short.Problems, api.Problem{Field: shortened(p.Field), Reason: shortened(p.Reason)})
+	}
+	return &short
+}
+
+func shortened(text string) string {
+	if len(text) <= messageMax {
+		return text
+	}
+	return strings.ToValidUTF8(text[:messageMax], "") + "…"
 }
 
 func (s *Server) writeJSON(w http.ResponseWriter, status int, body any) {

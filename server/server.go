@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"path"
 	"sync"
 	"time"
 
@@ -175,6 +176,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			s.writeError(w, api.Errorf(api.CodeInternal, "%s %s: a fault of ours; the controller's log has the details", r.Method, r.URL.Path))
 		}
 	}()
+	if p := r.URL.EscapedPath(); p != path.Clean(p) { // the mux would redirect, in HTML
+		s.writeError(w, noPath(r))
+		return
+	}
 	if _, pattern := s.mux.Handler(r); pattern == "" {
 		s.noRoute(w, r)
 		return
@@ -193,8 +198,12 @@ func (s *Server) noRoute(w http.ResponseWriter, r *http.Request) {
 	}
 	if allowed := w.Header().Values("Allow"); len(allowed) > 0 {
 		e := api.Errorf(api.CodeInvalid, "%s %s: the method is not one of %v", r.Method, r.URL.Path, allowed)
-		s.writeJSON(w, http.StatusMethodNotAllowed, e)
+		s.writeJSON(w, http.StatusMethodNotAllowed, bounded(e))
 		return
 	}
-	s.writeError(w, api.Errorf(api.CodeNotFound, "%s %s: there is no such path; GET /v1/openapi.json lists all", r.Method, r.URL.Path))
+	s.writeError(w, noPath(r))
+}
+
+func noPath(r *http.Request) error {
+	return api.Errorf(api.CodeNotFound, "%s %s: there is no such path; GET /v1/openapi.json lists all", r.Method, r.URL.Path)
 }
