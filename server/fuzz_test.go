@@ -60,7 +60,7 @@ type actor struct {
 }
 
 func newArena(t testing.TB) *arena {
-	w := newWorldWith(t, quietViews{})
+	w := newWorldWith(t, quietViews{}, nil)
 	a := &arena{world: w, csr: csr(t), actors: map[string]*actor{}, done: map[string]int{}, refused: map[string]int{}, codes: map[api.Code]int{}}
 	data, err := w.server.OpenAPI()
 	check(t, err)

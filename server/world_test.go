@@ -97,9 +97,9 @@ func (fakeViews) Why(_ context.Context, s api.Snapshot, o api.Object) ([]api.Why
 	return []api.WhyRow{{Stage: api.StageIntent, What: o.Head().Meta.FQName}}, nil
 }
 
-func newWorld(t testing.TB) *world { return newWorldWith(t, fakeViews{}) }
+func newWorld(t testing.TB) *world { return newWorldWith(t, fakeViews{}, nil) }
 
-func newWorldWith(t testing.TB, views Views) *world {
+func newWorldWith(t testing.TB, views Views, tune func(*Server)) *world {
 	t.Helper()
 	etcd, err := embedded.Start(t.Context(), t.TempDir())
 	check(t, err)
@@ -118,6 +118,9 @@ func newWorldWith(t testing.TB, views Views) *world {
 	t.Cleanup(func() { check(t, kept.Close()) })
 	s := New(Options{Audit: kept, Store: w.store, Views: views, CA: w.ca, Certificate: certificate, Streams: []string{"c:7444"}, Log: log})
 	w.server = s
+	if tune != nil {
+		tune(s)
+	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	check(t, err)
 	w.url = "https://" + l.Addr().String()
