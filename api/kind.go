@@ -4,6 +4,7 @@ package api
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -113,7 +114,11 @@ func Decode(data []byte, strict bool) (Object, error) {
 		Kind Kind `json:"kind"`
 	}
 	if err := json.Unmarshal(data, &head); err != nil {
-		return nil, Errorf(CodeInvalid, "read object: %v", err)
+		var typed *json.UnmarshalTypeError
+		if errors.As(err, &typed) && typed.Field == "kind" {
+			err = &misfit{"kind", "is not a text"}
+		}
+		return nil, asInvalid("read object", err)
 	}
 	o := New(head.Kind)
 	if o == nil {
@@ -122,7 +127,8 @@ func Decode(data []byte, strict bool) (Object, error) {
 		return nil, e
 	}
 	if err := decodeInto(data, o, strict); err != nil {
-		return nil, Errorf(CodeInvalid, "read %s: %v", head.Kind, err).About(head.Kind, "", "")
+		e := asInvalid("read "+string(head.Kind), err).(*Error)
+		return nil, e.About(head.Kind, "", e.Field)
 	}
 	return o, nil
 }

@@ -28,7 +28,7 @@ func (s *Server) backup(w http.ResponseWriter, r *request) error {
 	if err := control.SetReadDeadline(time.Time{}); err != nil {
 		return err
 	}
-	out := &pieces{w: w, control: control}
+	out := &pieces{w: w, control: control, timeout: s.limits.piece}
 	err := s.store.Backup(ctx, out)
 	s.audit(r.who, "backup", "", "store", 0, err)
 	if err != nil && out.begun {
@@ -41,6 +41,7 @@ func (s *Server) backup(w http.ResponseWriter, r *request) error {
 type pieces struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
+	timeout time.Duration
 	begun   bool
 }
 
@@ -50,7 +51,7 @@ func (p *pieces) Write(data []byte) (int, error) {
 		p.w.Header().Set("Content-Type", mediaBackup)
 		p.w.Header().Set("Cache-Control", "no-store")
 	}
-	if err := p.control.SetWriteDeadline(time.Now().Add(eventTimeout)); err != nil {
+	if err := p.control.SetWriteDeadline(time.Now().Add(p.timeout)); err != nil {
 		return 0, err
 	}
 	return p.w.Write(data)

@@ -17,7 +17,7 @@ const joinAttempts = 8
 
 func (s *Server) createToken(ctx context.Context, r *request) (any, error) {
 	var wanted api.TokenRequest
-	if err := decode(r.body, &wanted); err != nil {
+	if err := api.DecodeStrictly(r.body, &wanted); err != nil {
 		return nil, err
 	}
 	token, err := s.store.CreateToken(ctx, r.who, wanted)
@@ -49,7 +49,7 @@ func (s *Server) deleteToken(ctx context.Context, r *request) (any, error) {
 // its key.
 func (s *Server) join(ctx context.Context, r *request) (any, error) {
 	var wanted api.JoinRequest
-	if err := decode(r.body, &wanted); err != nil {
+	if err := api.DecodeStrictly(r.body, &wanted); err != nil {
 		return nil, err
 	}
 	if wanted.Name == "" {

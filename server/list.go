@@ -79,6 +79,9 @@ func (s *Server) list(ctx context.Context, r *request, info api.Info) (any, erro
 		s.listings.begin(n, time.Now())
 	}
 	page, next := n.page(from, limit)
+	if err := s.hold(ctx, r, len(page)<<10); err != nil {
+		return nil, err
+	}
 	reply.Continue, reply.Remaining = next, len(n.items)-from-len(page)
 	reply.Items, err = show.objects(page)
 	return reply, err

@@ -23,6 +23,8 @@ type metrics struct {
 	seconds  *prometheus.HistogramVec
 	// unaudited counts writes that are missing in the audit.
 	unaudited prometheus.Counter
+	// cut counts readers that were given up.
+	cut prometheus.Counter
 }
 
 func newMetrics() metrics {
@@ -34,14 +36,18 @@ func newMetrics() metrics {
 			Buckets: prometheus.ExponentialBuckets(0.001, 2, 15)}, []string{"operation"}), // 1 ms to 16 s
 		unaudited: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "weft_api_unaudited_total", Help: "Attempts to write that could not be noted in the audit."}),
+		cut: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "weft_api_cut_total", Help: "Replies and watches that were broken off because their readers did not take them."}),
 	}
 }
 
 // Metrics are what a process that has a server exports of it.
 func (s *Server) Metrics() []prometheus.Collector {
 	return []prometheus.Collector{
-		s.metrics.requests, s.metrics.seconds, s.metrics.unaudited,
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "weft_api_watches", Help: "Open watches."}, func() float64 { return float64(len(s.watches)) }),
+		s.metrics.requests, s.metrics.seconds, s.metrics.unaudited, s.metrics.cut,
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "weft_api_watches", Help: "Open watches."}, func() float64 { return float64(s.limits.watches.taken()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "weft_api_connections", Help: "Open connections."}, func() float64 { return float64(s.limits.connections.taken()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "weft_api_held_mebibytes", Help: "Room that is taken for bodies and lists of requests in work, MiB."}, func() float64 { return float64(s.limits.memory.taken()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "weft_api_listings", Help: "Lists that are being read page by page."}, func() float64 { return float64(s.listings.count()) }),
 	}
 }

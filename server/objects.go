@@ -3,9 +3,11 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 
 	jsonpatch "github.com/evanphx/json-patch/v5"
@@ -87,7 +89,7 @@ func (s *Server) snapshot(ctx context.Context, r *request) (api.Snapshot, error)
 		}
 	case "":
 	default:
-		return nil, api.Errorf(api.CodeInvalid, "read: consistency may be stale or absent")
+		return nil, badQuery(paramConsistency.name, "may be stale or absent")
 	}
 	return s.seen(ctx, r, r.number("minRevision"))
 }
@@ -165,13 +167,9 @@ func (s *Server) aim(ctx context.Context, r *request, o api.Object) error {
 }
 
 func (s *Server) patch(ctx context.Context, r *request, kind api.Kind) (any, error) {
-	var given struct {
-		Meta struct {
-			Revision int64 `json:"revision"`
-		} `json:"meta"`
-	}
-	if err := json.Unmarshal(r.body, &given); err != nil {
-		return nil, api.Errorf(api.CodeInvalid, "read the patch: %v", err)
+	revision, err := patchRevision(r.body)
+	if err != nil {
+		return nil, err
 	}
 	for attempt := 1; ; attempt++ {
 		o, err := s.patched(ctx, r, kind)
@@ -180,11 +178,28 @@ func (s *Server) patch(ctx context.Context, r *request, kind api.Kind) (any, err
 		}
 		reply, err := s.commitOne(ctx, r, api.OpUpdate, o)
 		var e *api.Error
-		if errors.As(err, &e) && e.Code == api.CodePrecondition && given.Meta.Revision == 0 && attempt < patchAttempts {
+		if errors.As(err, &e) && e.Code == api.CodePrecondition && revision == 0 && attempt < patchAttempts {
 			continue // somebody else was faster; the patch still applies
 		}
 		return reply, err
 	}
+}
+
+// patchRevision checks what every patch must be and returns the revision that it
+// brings as precondition, 0 if none.
+func patchRevision(patch []byte) (int64, error) {
+	var fields map[string]json.RawMessage
+	err := api.DecodeStrictly(patch, &fields)
+	if err != nil { // also what RFC 7396 calls a patch that leaves nothing: null
+		return 0, err
+	}
+	var meta struct {
+		Revision int64 `json:"revision"`
+	}
+	if json.Unmarshal(fields["meta"], &meta) != nil {
+		return 0, nil // what is wrong with it is told of the patched object
+	}
+	return meta.Revision, nil
 }
 
 // patched applies the patch to the newest state. The result carries that
@@ -272,15 +287,20 @@ func (s *Server) transaction(ctx context.Context, r *request) (any, error) {
 		} `json:"operations"`
 		DryRun bool `json:"dryRun"`
 	}
-	if err := decode(r.body, &body); err != nil {
+	if err := api.DecodeStrictly(r.body, &body); err != nil {
 		return nil, err
 	}
 	if n := len(body.Operations); n == 0 || n > store.MaxOperations {
 		return nil, api.Errorf(api.CodeInvalid, "transaction: %d operations, want 1 to %d", n, store.MaxOperations).About("", "", "operations")
 	}
 	var ops []api.Operation
-	for _, op := range body.Operations {
+	for n, op := range body.Operations {
 		o, err := decodeObject(op.Object, "")
+		var e *api.Error
+		if errors.As(err, &e) {
+			e.Message = fmt.Sprintf("operation %d of %d: %s", n+1, len(body.Operations), e.Message)
+			e.Field = cmp.Or(e.Field, fmt.Sprintf("operations[%d].object", n))
+		}
 		if err != nil {
 			return nil, err
 		}

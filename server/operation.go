@@ -3,13 +3,13 @@
 package server
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"reflect"
 	"strconv"
 	"time"
@@ -25,6 +25,17 @@ type request struct {
 	*http.Request
 	who  api.Identity
 	body []byte
+	// leave gives back what the request holds of the server's memory.
+	leave []func()
+}
+
+// hold takes memory for something that the request keeps until it is answered.
+func (s *Server) hold(ctx context.Context, r *request, bytes int) error {
+	leave, err := s.limits.memory.enter(ctx, holderOf(r.who), 1+bytes>>20)
+	if err == nil {
+		r.leave = append(r.leave, leave)
+	}
+	return err
 }
 
 // operation is one method of one path, for serving and for the description.
@@ -76,6 +87,11 @@ func (s *Server) add(o operation) {
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, o *operation) error {
 	q := &request{Request: r}
+	defer func() {
+		for _, leave := range q.leave {
+			leave()
+		}
+	}()
 	if o.roles != nil {
 		who, err := s.authenticate(r)
 		if err != nil {
@@ -95,7 +111,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, o *operation) err
 	}
 	if o.body != nil {
 		var err error
-		if q.body, err = readBody(w, r); err != nil {
+		if q.body, err = s.readBody(w, q); err != nil {
 			return err
 		}
 	}
@@ -112,7 +128,11 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, o *operation) err
 		w.WriteHeader(o.status)
 		return nil
 	}
-	s.writeJSON(w, o.status, body)
+	data, err := encode(body)
+	if err != nil {
+		return fmt.Errorf("encode a reply: %w", err)
+	}
+	s.cut(q, s.writeJSON(w, o.status, data))
 	return nil
 }
 
@@ -154,40 +174,37 @@ func (r *request) number(name string) int64 {
 	return n
 }
 
-func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+// readBody reads a body, once there is room for it. One that says itself that it
+// is too large is not read at all.
+func (s *Server) readBody(w http.ResponseWriter, r *request) ([]byte, error) {
+	tooLarge := api.Errorf(api.CodeTooLarge, "%s %s: the body is larger than %d bytes: send less at once", r.Method, r.URL.Path, bodyMax)
+	if r.ContentLength > bodyMax {
+		if r.ProtoMajor == 1 {
+			w.Header().Set("Connection", "close") // rather than read the rest
+		}
+		return nil, tooLarge
+	}
+	if err := s.hold(r.Context(), r, bodyMax); err != nil {
+		return nil, err
+	}
 	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, bodyMax))
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):
-		return nil, api.Errorf(api.CodeTooLarge, "%s %s: the body is larger than %d bytes: send less at once", r.Method, r.URL.Path, bodyMax)
+		return nil, tooLarge
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, api.Errorf(api.CodeTimeout, "%s %s: the body did not come in %v", r.Method, r.URL.Path, s.http.ReadTimeout)
 	case err != nil:
 		return nil, api.Errorf(api.CodeInvalid, "%s %s: read the body: %v", r.Method, r.URL.Path, err)
 	}
 	return data, nil
 }
 
-// decode reads a body strictly: what is not known is refused.
-func decode(data []byte, into any) error {
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.DisallowUnknownFields()
-	err := d.Decode(into)
-	if err == nil {
-		if _, err = d.Token(); errors.Is(err, io.EOF) {
-			return nil
-		}
-		err = errors.New("more than one JSON value")
-	}
-	if errors.Is(err, io.EOF) {
-		err = errors.New("it is empty")
-	}
-	return api.Errorf(api.CodeInvalid, "read the body: %v", err)
-}
-
 // decodeObject reads an object of a kind strictly. The kind may be left out
 // where the path says it.
 func decodeObject(data []byte, kind api.Kind) (api.Object, error) {
 	var fields map[string]json.RawMessage
-	if err := decode(data, &fields); err != nil {
+	if err := api.DecodeStrictly(data, &fields); err != nil {
 		return nil, err
 	}
 	if kind != "" && fields["kind"] == nil {

@@ -33,7 +33,7 @@ func (s *Server) registerOrchestrators() {
 // refuses another system under the same name.
 func (s *Server) announce(ctx context.Context, r *request) (any, error) {
 	var said api.Announcement
-	if err := decode(r.body, &said); err != nil {
+	if err := api.DecodeStrictly(r.body, &said); err != nil {
 		return nil, err
 	}
 	about := func(code api.Code, format string, args ...any) error {
@@ -123,7 +123,7 @@ func counted(h store.Holdings) api.Owned {
 // repeats it, from wherever, goes on where it stopped.
 func (s *Server) retire(ctx context.Context, r *request) (any, error) {
 	var wanted api.Retirement
-	if err := decode(r.body, &wanted); err != nil {
+	if err := api.DecodeStrictly(r.body, &wanted); err != nil {
 		return nil, err
 	}
 	if r.who.Orchestrator != api.AdministratorsName || r.who.Scope != nil {

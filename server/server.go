@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"path"
 	"sync"
 	"time"
 
@@ -41,11 +42,37 @@ const (
 	headerMax = 64 << 10
 	// requestTimeout bounds the work of a request; the store's commit has 20 s.
 	requestTimeout = 25 * time.Second
-	// watchesMax bounds how many watches are open: each is a goroutine.
-	watchesMax = 10_000
 	// watchLife ends a watch, so that its credentials are looked at again.
 	watchLife = time.Hour
+	// streamsMax bounds the requests of one HTTP/2 connection at a time.
+	streamsMax = 128
+	// pingAfter and pingTimeout find peers that are gone without a word.
+	pingAfter   = 30 * time.Second
+	pingTimeout = 15 * time.Second
 )
+
+// limits bound what clients can make the server hold.
+type limits struct {
+	// memory is for bodies and replies, in MiB; a list counts a KiB an object.
+	memory *gate
+	// watches are goroutines and the events that wait for their readers.
+	watches *gate
+	// connections cost some 50 KiB each, also idle ones.
+	connections *gate
+	// piece ends a reply or a watch whose reader does not take a piece of it in
+	// that time, whole one whose reader does not take all that is ready.
+	piece, whole time.Duration
+}
+
+func defaultLimits() limits {
+	return limits{
+		memory:      newGate("MiB of bodies and replies", 512, 128, 5*time.Second),
+		watches:     newGate("watches", 10_000, 2_500, 0),
+		connections: newGate("connections", 8192, 2048, 0),
+		piece:       30 * time.Second,
+		whole:       writeTimeout,
+	}
+}
 
 // Views answers from what the controller has derived and what hosts report.
 type Views interface {
@@ -88,7 +115,7 @@ type Server struct {
 	mux     *http.ServeMux
 	api     huma.API
 	http    *http.Server
-	watches chan struct{} // holds one element for each open watch
+	limits  limits
 	// listings are lists that are read page by page.
 	listings listings
 	metrics  metrics
@@ -109,7 +136,7 @@ type Server struct {
 func New(o Options) *Server {
 	s := &Server{
 		store: o.Store, views: o.Views, ca: o.CA, streams: o.Streams, log: o.Log,
-		mux: http.NewServeMux(), watches: make(chan struct{}, watchesMax), metrics: newMetrics(),
+		mux: http.NewServeMux(), limits: defaultLimits(), metrics: newMetrics(),
 	}
 	if s.log == nil {
 		s.log = slog.Default()
@@ -126,6 +153,9 @@ func New(o Options) *Server {
 		Handler:           s,
 		ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
 		IdleTimeout: idleTimeout, MaxHeaderBytes: headerMax,
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: streamsMax, SendPingTimeout: pingAfter, PingTimeout: pingTimeout,
+		},
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // handshakes that strangers break off
 	}
 	if o.Certificate != nil && o.CA != nil {
@@ -143,7 +173,7 @@ func New(o Options) *Server {
 // for several.
 func (s *Server) Serve(l net.Listener) error {
 	s.started.Do(func() { s.wait.Go(s.watchPresence) })
-	if err := s.http.ServeTLS(l, "", ""); !errors.Is(err, http.ErrServerClosed) {
+	if err := s.http.ServeTLS(boundedListener{l, s.limits.connections}, "", ""); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve the API on %v: %w", l.Addr(), err)
 	}
 	return nil
@@ -175,6 +205,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			s.writeError(w, api.Errorf(api.CodeInternal, "%s %s: a fault of ours; the controller's log has the details", r.Method, r.URL.Path))
 		}
 	}()
+	if p := r.URL.EscapedPath(); p != path.Clean(p) { // the mux would redirect, in HTML
+		s.writeError(w, noPath(r))
+		return
+	}
 	if _, pattern := s.mux.Handler(r); pattern == "" {
 		s.noRoute(w, r)
 		return
@@ -193,8 +227,12 @@ func (s *Server) noRoute(w http.ResponseWriter, r *http.Request) {
 	}
 	if allowed := w.Header().Values("Allow"); len(allowed) > 0 {
 		e := api.Errorf(api.CodeInvalid, "%s %s: the method is not one of %v", r.Method, r.URL.Path, allowed)
-		s.writeJSON(w, http.StatusMethodNotAllowed, e)
+		s.writeProblem(w, http.StatusMethodNotAllowed, e)
 		return
 	}
-	s.writeError(w, api.Errorf(api.CodeNotFound, "%s %s: there is no such path; GET /v1/openapi.json lists all", r.Method, r.URL.Path))
+	s.writeError(w, noPath(r))
+}
+
+func noPath(r *http.Request) error {
+	return api.Errorf(api.CodeNotFound, "%s %s: there is no such path; GET /v1/openapi.json lists all", r.Method, r.URL.Path)
 }

@@ -4,6 +4,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"reflect"
 	"time"
@@ -12,21 +13,16 @@ import (
 	"github.com/weft-network/weft/store"
 )
 
-const (
-	mediaEvents = "application/x-ndjson"
-	// eventTimeout ends a watch whose reader does not take what is sent.
-	eventTimeout = 30 * time.Second
-)
+const mediaEvents = "application/x-ndjson"
 
 // watch sends events, a line each, until the client goes. An error after the
 // first event is a last line of its own, with code and message.
 func (s *Server) watch(w http.ResponseWriter, r *request) error {
-	select {
-	case s.watches <- struct{}{}:
-		defer func() { <-s.watches }()
-	default:
-		return api.Errorf(api.CodeUnavailable, "watch: %d watches are open, which is the limit: try another controller", watchesMax)
+	leave, err := s.limits.watches.enter(r.Context(), holderOf(r.who), 1)
+	if err != nil {
+		return err
 	}
+	defer leave()
 	ctx, cancel := context.WithTimeout(r.Context(), watchLife)
 	defer cancel()
 	defer context.AfterFunc(s.closing, cancel)()
@@ -49,23 +45,44 @@ func (s *Server) watch(w http.ResponseWriter, r *request) error {
 		events, err := watch.Next(ctx)
 		if err != nil {
 			if r.Context().Err() == nil {
-				s.sendLine(w, control, s.ended(ctx, err))
+				_ = s.sendLine(w, control, s.ended(ctx, err)) // it ends anyway
 			}
 			return nil
 		}
 		if _, err := s.authenticate(r.Request); err != nil {
-			s.sendLine(w, control, s.problem(err)) // revoked or expired meanwhile
+			_ = s.sendLine(w, control, s.problem(err)) // revoked or expired meanwhile
 			return nil
 		}
 		s.presence.note(r.who, time.Now())
-		for _, e := range events {
-			if !s.sendLine(w, control, show.event(e)) {
-				return nil
-			}
-		}
-		if control.Flush() != nil {
+		if !s.sendEvents(w, r, control, show, events) {
 			return nil
 		}
+	}
+}
+
+// sendEvents sends what is ready, unless the reader takes it too slowly: until
+// then all of it is held in memory.
+func (s *Server) sendEvents(w http.ResponseWriter, r *request, control *http.ResponseController, show eventFields, events []api.Event) bool {
+	begun := time.Now()
+	for n, e := range events {
+		if time.Since(begun) > s.limits.whole {
+			_ = s.sendLine(w, control, api.Errorf(api.CodeUnavailable, "watch: the reader is too slow, it took %d of %d events in %v: watch again from revision %d", n, len(events), s.limits.whole, e.Revision-1))
+			s.cut(r, errSlowReader)
+			return false
+		}
+		if err := s.sendLine(w, control, show.event(e)); err != nil {
+			s.cut(r, err)
+			return false
+		}
+	}
+	return control.Flush() == nil
+}
+
+// cut tells of a reader that was given up; one that went by itself is no news.
+func (s *Server) cut(r *request, err error) {
+	if errors.Is(err, errSlowReader) {
+		s.metrics.cut.Inc()
+		s.log.Info("server: a reply was broken off", "cause", err, "path", r.URL.Path, "who", r.who.Name, "orchestrator", r.who.Orchestrator, "address", r.RemoteAddr)
 	}
 }
 
@@ -140,15 +157,11 @@ func (s *Server) ended(ctx context.Context, err error) *api.Error {
 	return s.problem(err)
 }
 
-func (s *Server) sendLine(w http.ResponseWriter, control *http.ResponseController, body any) bool {
+func (s *Server) sendLine(w http.ResponseWriter, control *http.ResponseController, body any) error {
 	data, err := encode(body)
 	if err != nil {
 		s.log.Error("server: encode an event", "cause", err)
-		return false
+		return err
 	}
-	if err := control.SetWriteDeadline(time.Now().Add(eventTimeout)); err != nil {
-		return false
-	}
-	_, err = w.Write(data)
-	return err == nil
+	return push(w, control, data, time.Now().Add(s.limits.piece))
 }

@@ -24,6 +24,8 @@ import (
 	"testing"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/api/client"
 	"github.com/weft-network/weft/server/audit"
@@ -34,7 +36,7 @@ import (
 
 // world is the API on a real etcd over real TLS.
 type world struct {
-	t     *testing.T
+	t     testing.TB
 	store *store.Store
 	ca    *pki.CA
 	url   string
@@ -42,6 +44,7 @@ type world struct {
 	admin *client.Client
 	// server is the one behind url.
 	server *Server
+	etcd   *clientv3.Client
 }
 
 // lines is what was logged.
@@ -54,6 +57,14 @@ func (l *lines) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.text.Write(p)
+}
+
+// take returns what was logged since the last time.
+func (l *lines) take() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	defer l.text.Reset()
+	return l.text.String()
 }
 
 func (l *lines) has(text string) bool {
@@ -86,12 +97,14 @@ func (fakeViews) Why(_ context.Context, s api.Snapshot, o api.Object) ([]api.Why
 	return []api.WhyRow{{Stage: api.StageIntent, What: o.Head().Meta.FQName}}, nil
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world { return newWorldWith(t, fakeViews{}, nil) }
+
+func newWorldWith(t testing.TB, views Views, tune func(*Server)) *world {
 	t.Helper()
 	etcd, err := embedded.Start(t.Context(), t.TempDir())
 	check(t, err)
 	t.Cleanup(etcd.Close)
-	w := &world{t: t, audit: &lines{}}
+	w := &world{t: t, audit: &lines{}, etcd: etcd.Client()}
 	log := slog.New(slog.NewTextHandler(w.audit, nil))
 	w.store, err = store.Open(t.Context(), etcd.Client(), store.Options{MaxTxnOps: embedded.MaxTxnOps, Local: etcd, Log: log})
 	check(t, err)
@@ -103,8 +116,11 @@ func newWorld(t *testing.T) *world {
 	kept, err := audit.Open(filepath.Join(t.TempDir(), "audit"))
 	check(t, err)
 	t.Cleanup(func() { check(t, kept.Close()) })
-	s := New(Options{Audit: kept, Store: w.store, Views: fakeViews{}, CA: w.ca, Certificate: certificate, Streams: []string{"c:7444"}, Log: log})
+	s := New(Options{Audit: kept, Store: w.store, Views: views, CA: w.ca, Certificate: certificate, Streams: []string{"c:7444"}, Log: log})
 	w.server = s
+	if tune != nil {
+		tune(s)
+	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	check(t, err)
 	w.url = "https://" + l.Addr().String()
@@ -121,7 +137,7 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-func check(t *testing.T, err error) {
+func check(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -204,7 +220,7 @@ func network(name string) *api.Network {
 	return &api.Network{Header: api.Header{Kind: api.KindNetwork, Meta: api.Meta{Name: name, Parent: api.Ref{Name: "default-domain:default-project"}}}}
 }
 
-func csr(t *testing.T) string {
+func csr(t testing.TB) string {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	check(t, err)
@@ -213,6 +229,6 @@ func csr(t *testing.T) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}))
 }
 
-func joinRequest(t *testing.T, name, ip string) api.JoinRequest {
+func joinRequest(t testing.TB, name, ip string) api.JoinRequest {
 	return api.JoinRequest{Name: name, TunnelAddresses: []netip.Addr{netip.MustParseAddr(ip)}, CSR: csr(t)}
 }

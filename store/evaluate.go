@@ -88,7 +88,7 @@ func (p *plan) operate(op api.Operation) (id, error) {
 	case api.OpDelete:
 		return p.remove(op.Object)
 	}
-	return "", api.Errorf(api.CodeInvalid, "%q is not an operation: create, update or delete", op.Op)
+	return "", api.Errorf(api.CodeInvalid, "%q is not an operation: create, update or delete", op.Op).About(kind, "", "op")
 }
 
 // fresh returns a copy that may be changed, without the caller's idea of status.

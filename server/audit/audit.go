@@ -33,8 +33,10 @@ const (
 	filesMax = 8
 	// lineMax bounds an entry; longer causes are cut.
 	lineMax = 64 << 10
-	// causeMax is how much of an error is kept.
+	// causeMax is how much of an error is kept, textMax of anything else: senders
+	// choose the names of what they try to change.
 	causeMax = 2048
+	textMax  = 1024
 
 	current = "audit.jsonl"
 )
@@ -108,7 +110,11 @@ func (l *Log) Close() error {
 // Add appends an entry.
 func (l *Log) Add(e api.AuditEntry) error {
 	e.Time = e.Time.UTC()
-	e.Cause = strings.ToValidUTF8(e.Cause[:min(len(e.Cause), causeMax)], "")
+	e.Cause = cut(e.Cause, causeMax)
+	for _, text := range []*string{&e.Who, &e.Orchestrator, &e.Op, &e.Object, &e.UUID, &e.Outcome} {
+		*text = cut(*text, textMax)
+	}
+	e.Kind = api.Kind(cut(string(e.Kind), textMax))
 	line, err := json.Marshal(e)
 	if err != nil {
 		return fmt.Errorf("write the audit: %w", err)
@@ -127,6 +133,11 @@ func (l *Log) Add(e api.AuditEntry) error {
 		return fmt.Errorf("write the audit: %w", err)
 	}
 	return nil
+}
+
+// cut shortens a text to a number of bytes.
+func cut(text string, bytes int) string {
+	return strings.ToValidUTF8(text[:min(len(text), bytes)], "")
 }
 
 // rotate begins a new file and gives up the oldest.
@@ -198,12 +209,17 @@ func (l *Log) readers() ([]*os.File, error) {
 // file begins before the time that is asked for. Lines that are no entries are
 // passed over: the machine may have ended within one.
 func search(r io.Reader, q api.AuditQuery) (found []api.AuditEntry, older bool, err error) {
-	lines := bufio.NewScanner(r)
-	lines.Buffer(nil, lineMax)
-	first := true
-	for lines.Scan() {
+	lines := bufio.NewReaderSize(r, lineMax)
+	for first := true; ; {
+		line, err := nextLine(lines)
+		if errors.Is(err, io.EOF) {
+			return found, older, nil
+		}
+		if err != nil {
+			return nil, false, fmt.Errorf("read the audit: %w", err)
+		}
 		var e api.AuditEntry
-		if json.Unmarshal(bytes.TrimSpace(lines.Bytes()), &e) != nil {
+		if json.Unmarshal(line, &e) != nil {
 			continue
 		}
 		if first {
@@ -216,8 +232,21 @@ func search(r io.Reader, q api.AuditQuery) (found []api.AuditEntry, older bool, 
 			found = slices.Clone(found[len(found)-q.Limit:])
 		}
 	}
-	if err := lines.Err(); err != nil {
-		return nil, false, fmt.Errorf("read the audit: %w", err)
+}
+
+// nextLine reads a line; one that is longer than any entry is empty.
+func nextLine(r *bufio.Reader) ([]byte, error) {
+	line, err := r.ReadSlice('\n')
+	long := false
+	for errors.Is(err, bufio.ErrBufferFull) {
+		long = true
+		_, err = r.ReadSlice('\n')
 	}
-	return found, older, nil
+	if long {
+		return nil, err
+	}
+	if errors.Is(err, io.EOF) && len(line) > 0 {
+		err = nil
+	}
+	return bytes.TrimSpace(line), err
 }

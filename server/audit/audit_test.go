@@ -114,3 +114,23 @@ func TestLogAtOnce(t *testing.T) {
 		t.Errorf("%d entries, want 200", n)
 	}
 }
+
+// Senders choose names. However long one is, what was tried is kept and the
+// rest can be read, also where a longer line stands already.
+func TestLogOfLongNames(t *testing.T) {
+	dir := t.TempDir()
+	check(t, os.WriteFile(filepath.Join(dir, current), []byte(strings.Repeat("x", 3*lineMax)+"\n"), 0o600))
+	l, err := open(dir, 1<<20, 2)
+	check(t, err)
+	defer func() { check(t, l.Close()) }()
+	for n, long := range []string{strings.Repeat("\x01", 2*lineMax), strings.Repeat("é", lineMax)} {
+		e := entry(n)
+		e.Who, e.Orchestrator, e.Op, e.Object, e.UUID, e.Outcome, e.Cause, e.Kind = long, long, long, long, long, long, long, api.Kind(long)
+		check(t, l.Add(e))
+	}
+	check(t, l.Add(entry(2)))
+	found, err := l.Find(api.AuditQuery{Limit: 10})
+	if err != nil || len(found) != 3 || !strings.HasPrefix(found[1].Object, "éé") {
+		t.Errorf("%d entries, %v; want 3, the second with the beginning of its name", len(found), err)
+	}
+}

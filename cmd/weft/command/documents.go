@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -184,14 +183,10 @@ func (s *session) documentOf(where string, raw map[string]any) (document, error)
 	return d, nil
 }
 
-// wrongType is how encoding/json says that a value is of the wrong type.
-var wrongType = regexp.MustCompile(`json: cannot unmarshal (\w+) into Go (?:struct field |value)(?:[A-Z]\w*\.)*([\w.]*) of type \S+`)
-
-// decodeWords puts an error of decoding into the words of the file. YAML reads
+// decodeWords adds to an error of decoding what is known of the file: YAML reads
 // an unquoted y, no, 1.20 or 0x1f as something other than text.
 func decodeWords(err error) string {
-	text := wrongType.ReplaceAllString(err.Error(), "$2 cannot be a $1 (text that looks like one needs quotes)")
-	return strings.ReplaceAll(text, "json: unknown field", "there is no field")
+	return strings.Replace(err.Error(), "is not a text", "is not a text (text that looks like something else needs quotes)", 1)
 }
 
 // forgetReadOnly clears what only the system writes, so that what was printed
