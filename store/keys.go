@@ -24,6 +24,7 @@ const (
 	keyEpoch      = prefixMeta + "epoch"
 	keyAuthority  = prefixMeta + "authority"
 	keyDeleted    = prefixMeta + "deleted"
+	keySchema     = prefixMeta + "schema"
 )
 
 // Keys that package peers writes, under a lease of the controller that did.

@@ -83,11 +83,11 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 
 	log.Info("ready", "version", version, "api", addresses(apiListeners), "stream", addresses(streamListeners), "config", adminConfig)
 	tellReady(log)
-	return wait(ctx, failed, controller, db, log)
+	return wait(ctx, failed, controller, db, objects, log)
 }
 
 // wait returns when the controller is told to stop, or cannot go on.
-func wait(ctx context.Context, failed <-chan error, controller *control.Service, db *database, log *slog.Logger) error {
+func wait(ctx context.Context, failed <-chan error, controller *control.Service, db *database, objects *store.Store, log *slog.Logger) error {
 	select {
 	case <-ctx.Done():
 		log.Info("stopping")
@@ -96,6 +96,8 @@ func wait(ctx context.Context, failed <-chan error, controller *control.Service,
 		return err
 	case <-controller.Done():
 		return controller.Err()
+	case err := <-objects.Failed():
+		return err
 	case err := <-db.failed:
 		return fmt.Errorf("etcd stopped: %w", err)
 	}
