@@ -118,11 +118,6 @@ func TestUnknownFieldsOutliveAWrite(t *testing.T) {
 	p.Spec.Services = []api.Match{p.Spec.Services[2], p.Spec.Services[0]}
 	w.update(admin, p)
 	expect("one rule gone, two turned round", 2)
-	w.update(admin, get()) // nothing to do, and no new revision for it
-	if r := get().Meta.Revision; r != w.Latest().Get(i.kind(), i.uuid()).Head().Meta.Revision {
-		t.Errorf("a write that changes nothing made revision %d", r)
-	}
-
 	p = get()
 	p.Spec.Services[0].Protocol = "tcp"
 	w.refused(api.CodeUnavailable, "newer controller", admin, api.OpUpdate, p)
