@@ -71,6 +71,24 @@ func (s *Store) membersHave(ctx context.Context, revision int64) error {
 	return nil
 }
 
+// StoredEpoch returns the epoch of the store in an etcd, or 0 if there is none.
+func StoredEpoch(ctx context.Context, client *clientv3.Client) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	reply, err := client.Get(ctx, keyEpoch)
+	if err != nil {
+		return 0, failed(err, "read the epoch")
+	}
+	if len(reply.Kvs) == 0 {
+		return 0, nil
+	}
+	epoch, err := strconv.ParseUint(string(reply.Kvs[0].Value), 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("read the epoch: read %s: %w", keyEpoch, err)
+	}
+	return epoch, nil
+}
+
 // RaiseEpoch makes the epoch of a restored store greater than it was in the
 // backup, and than a given one, and returns it.
 func RaiseEpoch(ctx context.Context, client *clientv3.Client, above uint64) (uint64, error) {

@@ -4,6 +4,7 @@ package store
 
 import (
 	"context"
+	"strconv"
 
 	"github.com/google/uuid"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -22,7 +23,7 @@ const (
 func (s *Store) bootstrap(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	ops := []clientv3.Op{clientv3.OpPut(keyEpoch, "1")}
+	ops := []clientv3.Op{clientv3.OpPut(keyEpoch, "1"), clientv3.OpPut(keySchema, strconv.Itoa(schemaVersion))}
 	for _, r := range s.firstRecords() {
 		ops = append(ops, clientv3.OpPut(r.id.objectKey(), string(r.encode())))
 		for _, h := range heldKeys(r) {

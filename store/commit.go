@@ -196,6 +196,7 @@ func (p *plan) operations() ([]clientv3.Cmp, []clientv3.Op, int) {
 	if deletes {
 		put(keyDeleted, "")
 	}
+	compare[keySchema] = notAfter(keySchema, p.base.revision)
 	return slices.Collect(maps.Values(compare)), ops, size
 }
 
@@ -312,6 +313,9 @@ func (s *Store) diagnose(ctx context.Context, p *plan) error {
 			keys = append(keys, key)
 			ops = append(ops, clientv3.OpGet(key))
 		}
+	}
+	if err := s.unknownReferrer(ctx, p); err != nil {
+		return err
 	}
 	message := fmt.Sprintf("write: given up after %d attempts, others keep changing what it depends on: try again", commitAttempts)
 	if reply, err := s.client.Txn(ctx).Then(ops...).Commit(); err == nil {

@@ -47,6 +47,9 @@ func (s *Store) evaluate(base *Snapshot, by api.Identity, ops []api.Operation, r
 		view: newView(base), by: by, now: s.timestamp(), random: random, allocator: s.allocator,
 		exists: map[id]bool{}, compare: map[string]clientv3.Cmp{}, guards: map[string]bool{}, wakes: map[string]*rest{},
 	}
+	if err := base.outdated(); err != nil {
+		return p, err
+	}
 	p.sight = base.sightOf(by)
 	if p.writer = base.named(api.KindOrchestrator, by.Orchestrator); p.writer == nil {
 		return p, api.Errorf(api.CodeForbidden, "write: there is no orchestrator %q to write as", by.Orchestrator)
@@ -160,7 +163,7 @@ func (p *plan) update(o api.Object) (id, error) {
 		m.Foreign.Orchestrator = m.Owner
 	}
 	inherit(old.object, o)
-	r := &record{id: old.id, object: o, orchestrator: old.orchestrator}
+	r := &record{id: old.id, object: o, orchestrator: old.orchestrator, unknown: old.unknown}
 	if edited && !reflect.DeepEqual(m.Foreign, was.Foreign) {
 		return "", fail.forbidden("meta.foreign", "it belongs to orchestrator %s; a share lets %s edit the object, not its identity there", was.Owner, p.by.Orchestrator)
 	}
@@ -168,6 +171,9 @@ func (p *plan) update(o api.Object) (id, error) {
 		return "", err
 	}
 	m.UpdatedAt = was.UpdatedAt
+	if _, err := r.encodeWhole(); err != nil {
+		return "", fail.newer("%v", err)
+	}
 	if bytes.Equal(r.encode(), old.encode()) {
 		p.set(old.id, old)
 		return old.id, nil
@@ -316,6 +322,9 @@ func (p *plan) resolve(r, old *record, edited bool, fail failure) (denied, err e
 		if t != nil {
 			*f.Ref = api.RefTo(t.object) // complete, for what depends on the parent
 			share, why = p.refersTo(r, old, f, t, edited, fail)
+			if err := understood(t); err != nil && why == nil && !old.refersAlready(f.Field, t) {
+				return nil, fail.newer("%s: %v", f.Field, err)
+			}
 		}
 		switch {
 		case why == errUnseen:

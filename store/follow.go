@@ -137,12 +137,15 @@ func (s *Store) follow(ctx context.Context, t *tables, revision int64) {
 			}
 			revision, pause = rev, reloadPause
 			s.allocator.learn(changes)
+			s.behind.Store(nil)
 			s.publish(t.snapshot(rev), events)
 			return true, nil
 		})
 		if ctx.Err() != nil {
 			return
 		}
+		cause := fmt.Sprint(err)
+		s.behind.Store(&cause)
 		s.log.Warn("store: the watch of etcd broke, reading everything again", "revision", revision, "cause", err, "pause", pause)
 		if !pauseFor(ctx, pause) {
 			return
@@ -157,6 +160,8 @@ func (s *Store) follow(ctx context.Context, t *tables, revision int64) {
 func (s *Store) reload(ctx context.Context, old *tables, revision int64) (*tables, int64) {
 	now, at, err := load(ctx, s.client, 0)
 	if err != nil {
+		cause := fmt.Sprint(err)
+		s.behind.Store(&cause)
 		s.log.Warn("store: reading everything from etcd failed, serving what is known", "revision", revision, "cause", err)
 		return old, revision
 	}
@@ -165,6 +170,7 @@ func (s *Store) reload(ctx context.Context, old *tables, revision int64) (*table
 		return old, revision
 	}
 	events := difference(old.snapshot(revision), now.snapshot(at))
+	s.behind.Store(nil)
 	s.publish(now.snapshot(at), events)
 	return now, at
 }

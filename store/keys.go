@@ -25,6 +25,7 @@ const (
 	keyAuthority  = prefixMeta + "authority"
 	keyDeleted    = prefixMeta + "deleted"
 	keyDefaults   = prefixMeta + "default-networks"
+	keySchema     = prefixMeta + "schema"
 )
 
 // Keys that package peers writes, under a lease of the controller that did.

@@ -3,6 +3,7 @@
 package store
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -12,7 +13,11 @@ import (
 	"github.com/weft-network/weft/api"
 )
 
-// schemaVersion is the version of the stored form of objects. History:
+// schemaVersion is the newest version of the stored form of objects that this
+// controller understands. A record carries the oldest version whose controllers
+// may write it: fields that are mere data, which older ones keep, do not raise
+// it; fields that hold keys, or change what rules mean, do for the objects that
+// have them. doc/upgrade.md has the whole. History:
 //
 //	1: first.
 const schemaVersion = 1
@@ -31,6 +36,8 @@ type record struct {
 	schema       int
 	modRevision  int64  // of the object key; 0 for a record not yet written
 	statusJSON   string // as stored, to see whether a new one differs
+	// unknown is what a newer controller wrote that this one does not know.
+	unknown *remains
 }
 
 // target is one reference of a record.
@@ -73,8 +80,22 @@ type stored struct {
 	Object       json.RawMessage   `json:"object"`
 }
 
-// encode returns the stored form: header and spec, neither status nor revision.
+// encode returns the stored form: header and spec, neither status nor revision,
+// and what newer controllers know beside.
 func (r *record) encode() []byte {
+	data, err := r.encodeWhole()
+	if err != nil { // update has refused that
+		panic(fmt.Sprintf("store: encode %s: %v", r.id, err))
+	}
+	return data
+}
+
+func (r *record) encodeWhole() ([]byte, error) {
+	whole, err := r.unknown.into(r.encodeKnown(), "object")
+	return []byte(whole), err
+}
+
+func (r *record) encodeKnown() json.RawMessage {
 	body := mustJSON(withoutStatus(r.object))
 	return mustJSON(stored{Schema: schemaVersion, Orchestrator: r.orchestrator, Shares: r.shares, Object: body})
 }
@@ -82,15 +103,36 @@ func (r *record) encode() []byte {
 // decodeRecord reads the stored form of the object with the given identity.
 func decodeRecord(i id, data []byte, modRevision int64) (*record, error) {
 	var s stored
-	if err := json.Unmarshal(data, &s); err != nil {
-		return nil, fmt.Errorf("decode stored %s: %w", i, err)
-	}
-	o, err := api.Decode(s.Object, false) // not strict: a newer controller may have written it
+	strict, err := decodeStored(data, &s)
 	if err != nil {
 		return nil, fmt.Errorf("decode stored %s: %w", i, err)
 	}
-	o.Head().Meta.Revision = modRevision
-	return &record{id: i, object: o, shares: s.Shares, orchestrator: s.Orchestrator, schema: s.Schema, modRevision: modRevision}, nil
+	r := &record{id: i, shares: s.Shares, orchestrator: s.Orchestrator, schema: s.Schema}
+	o, err := api.Decode(s.Object, true)
+	if err != nil { // a newer controller may have written it
+		strict = false
+		if o, err = api.Decode(s.Object, false); err != nil {
+			return nil, fmt.Errorf("decode stored %s (schema %d, this controller knows %d): %w", i, s.Schema, schemaVersion, err)
+		}
+	}
+	r.object = o
+	if !strict {
+		r.unknown = unknownIn(data, r.encodeKnown())
+	}
+	o.Head().Meta.Revision, r.modRevision = modRevision, modRevision
+	return r, nil
+}
+
+// decodeStored tells whether there is nothing in the stored form that this
+// version does not know, as is nearly always so; the object is not looked at.
+func decodeStored(data []byte, s *stored) (strict bool, err error) {
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(s); err == nil {
+		return true, nil
+	}
+	*s = stored{}
+	return false, json.Unmarshal(data, s)
 }
 
 // withStatus returns a copy of the record with another status.

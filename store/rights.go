@@ -48,8 +48,8 @@ func (p *plan) mayWrite(op string, old *record, revision int64, fail failure) (e
 	if revision != 0 && revision != old.modRevision {
 		return false, fail.with(api.CodePrecondition, "meta.revision", "it is at revision %d, not %d: somebody changed it; read it again", old.modRevision, revision)
 	}
-	if old.schema > schemaVersion {
-		return false, fail.with(api.CodeUnavailable, "", "a newer controller (schema %d, this one knows %d) wrote it: write through that one, or upgrade this", old.schema, schemaVersion)
+	if err := understood(old); err != nil {
+		return false, fail.newer("%v", err)
 	}
 	return edited, nil
 }
@@ -140,15 +140,10 @@ func (p *plan) refersTo(r, old *record, f api.FieldRef, t *record, edited bool, 
 // keptShare returns the share of a field that is as it was, which cannot have
 // been revoked since, and whether it is as it was.
 func keptShare(old *record, f api.FieldRef, t *record) (string, bool) {
-	if old == nil {
+	if !old.refersAlready(f.Field, t) {
 		return "", false
 	}
-	for _, was := range old.targets() {
-		if was.field == f.Field && was.target == t.id {
-			return old.shares[f.Field], true
-		}
-	}
-	return "", false
+	return old.shares[f.Field], true
 }
 
 // errUnseen says that a target does not exist for the writer.

@@ -204,6 +204,9 @@ func (s *Snapshot) shareTags(target id, visit func(string) bool) bool {
 func (s *Snapshot) sharesOn(target id, visit func(*record, *api.Share) bool) {
 	s.each(indexTarget, refersTo(target, api.KindShare), func(r *record) bool {
 		share := r.object.(*api.Share)
+		if understood(r) != nil {
+			return true // what it grants, and when, is not known here: nothing
+		}
 		return idOf(share.Spec.TargetKind, share.Spec.Target.UUID) != target || visit(r, share)
 	})
 }

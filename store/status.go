@@ -42,9 +42,15 @@ func (w *TermWriter) PutStatus(ctx context.Context, kind api.Kind, uuid string, 
 
 func (s *Store) putStatus(ctx context.Context, kind api.Kind, uuid string, body any, term *Term) error {
 	i := idOf(kind, uuid)
+	base := s.latest()
+	if err := base.outdated(); err != nil {
+		return err
+	}
 	text := string(mustJSON(body))
-	if r := s.latest().record(i); r != nil && r.statusJSON == text {
-		return nil
+	if r := base.record(i); r != nil {
+		if text = r.keepStatus(text); r.statusJSON == text {
+			return nil
+		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()

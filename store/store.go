@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -66,7 +67,9 @@ type Store struct {
 	lease     writeLease
 	rests     restLeases
 	metrics   *metrics
-	replays   chan struct{} // holds one element for each replay that runs
+	replays   chan struct{}          // holds one element for each replay that runs
+	failed    chan error             // has the one error with which the store cannot go on
+	behind    atomic.Pointer[string] // why the tables do not follow etcd; nil while they do
 
 	// Goroutines of the store: the follower, one for each Follow, and one that
 	// asks etcd for its revision. They end when ctx does; Close waits for them.
@@ -78,7 +81,7 @@ type Store struct {
 // Open loads everything from etcd, writes the first objects if there are none,
 // and follows etcd until Close. The client stays the caller's.
 func Open(ctx context.Context, client *clientv3.Client, options Options) (*Store, error) {
-	s := &Store{client: client, maxOps: options.MaxTxnOps, local: options.Local, log: options.Log, now: options.Now, allocator: newAllocator(), metrics: newMetrics(), replays: make(chan struct{}, replaysMax)}
+	s := &Store{client: client, maxOps: options.MaxTxnOps, local: options.Local, log: options.Log, now: options.Now, allocator: newAllocator(), metrics: newMetrics(), replays: make(chan struct{}, replaysMax), failed: make(chan error, 1)}
 	if s.maxOps == 0 {
 		s.maxOps = defaultMaxTxnOps
 	}
@@ -93,6 +96,9 @@ func Open(ctx context.Context, client *clientv3.Client, options Options) (*Store
 	}
 	t, revision, err := load(ctx, client, 0)
 	if err != nil {
+		return nil, fmt.Errorf("open the store: %w", err)
+	}
+	if err := t.snapshot(revision).outdated(); err != nil {
 		return nil, fmt.Errorf("open the store: %w", err)
 	}
 	if err := s.learnAll(ctx, revision); err != nil {
@@ -114,6 +120,10 @@ func (s *Store) Close() {
 	s.cancel()
 	s.wait.Wait()
 }
+
+// Failed delivers an error if this controller is too old for the store: others
+// have raised what it takes to take part. Until the process ends, it reads.
+func (s *Store) Failed() <-chan error { return s.failed }
 
 // Epoch orders revisions across restores from a backup: the pair (epoch,
 // revision) only ever grows.
@@ -159,13 +169,28 @@ func (s *Store) at(ctx context.Context, revision int64) (*Snapshot, error) {
 		case <-s.ctx.Done():
 			return nil, api.Errorf(api.CodeUnavailable, "wait for revision %d: the store is closed", revision)
 		case <-ctx.Done():
-			return nil, api.Errorf(api.CodeTimeout, "wait for revision %d: this controller has only %d of etcd so far; try again, or ask another controller", revision, snapshot.revision)
+			return nil, api.Errorf(api.CodeTimeout, "wait for revision %d: this controller has only %d of etcd so far%s; try again, or ask another controller", revision, snapshot.revision, s.whyBehind())
 		}
 	}
 }
 
+// whyBehind says in brackets what keeps the tables from following etcd, if that
+// is known.
+func (s *Store) whyBehind() string {
+	if cause := s.behind.Load(); cause != nil {
+		return " (" + *cause + ")"
+	}
+	return ""
+}
+
 // publish makes a snapshot the newest. Only the follower calls it.
 func (s *Store) publish(snapshot *Snapshot, events []api.Event) {
+	if err := snapshot.outdated(); err != nil {
+		select {
+		case s.failed <- err:
+		default: // said already
+		}
+	}
 	s.history.add(snapshot, events, sightings(s.latest(), snapshot, events))
 }
 

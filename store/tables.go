@@ -117,6 +117,7 @@ type Snapshot struct {
 	// this controller read everything.
 	rested int64
 	epoch  uint64
+	floor  int          // the lowest schema whose controllers may take part
 	db     *memdb.MemDB // a snapshot of its own: nobody writes it
 }
 
@@ -259,6 +260,7 @@ type change struct {
 type tables struct {
 	db      *memdb.MemDB
 	epoch   uint64
+	floor   int
 	changed int64 // see Snapshot
 	rested  int64
 }
@@ -273,7 +275,7 @@ func newTables() *tables {
 
 // snapshot returns the state as of a revision that is wholly applied.
 func (t *tables) snapshot(revision int64) *Snapshot {
-	return &Snapshot{revision: revision, changed: t.changed, rested: t.rested, epoch: t.epoch, db: t.db.Snapshot()}
+	return &Snapshot{revision: revision, changed: t.changed, rested: t.rested, epoch: t.epoch, floor: t.floor, db: t.db.Snapshot()}
 }
 
 // apply takes the changes of one revision and returns the events they are,
@@ -302,14 +304,17 @@ func (t *tables) apply(revision int64, changes []change) ([]api.Event, error) {
 			}
 		}
 	}
-	epoch := t.epoch
+	meta := *t
 	for _, c := range changes {
-		if err := applyOther(txn, c, &epoch); err != nil {
+		if err := meta.applyMeta(c); err != nil {
+			return nil, err
+		}
+		if err := applyOther(txn, c); err != nil {
 			return nil, err
 		}
 	}
 	txn.Commit()
-	t.epoch = epoch
+	t.epoch, t.floor = meta.epoch, meta.floor
 	for _, c := range changes {
 		if c.key == keyDeleted || c.key == keyEpoch || strings.HasPrefix(c.key, prefixObject) || strings.HasPrefix(c.key, prefixStatus) {
 			t.changed = max(t.changed, c.mod)
@@ -352,16 +357,25 @@ func applyObject(txn *memdb.Txn, prefix string, i id, c change) error {
 	return txn.Insert(tableObject, now)
 }
 
-func applyOther(txn *memdb.Txn, c change, epoch *uint64) error {
-	if strings.HasPrefix(c.key, prefixRest) {
-		return applyRest(txn, c)
-	}
-	if c.key == keyEpoch && !c.deleted {
-		n, err := strconv.ParseUint(string(c.value), 10, 64)
-		if err != nil {
+// applyMeta reads the numbers that are about the store as a whole.
+func (t *tables) applyMeta(c change) (err error) {
+	switch {
+	case c.deleted:
+	case c.key == keyEpoch:
+		if t.epoch, err = strconv.ParseUint(string(c.value), 10, 64); err != nil {
 			return fmt.Errorf("read %s: %w", keyEpoch, err)
 		}
-		*epoch = n
+	case c.key == keySchema:
+		if t.floor, err = strconv.Atoi(string(c.value)); err != nil {
+			return fmt.Errorf("read %s: %w", keySchema, err)
+		}
+	}
+	return nil
+}
+
+func applyOther(txn *memdb.Txn, c change) error {
+	if strings.HasPrefix(c.key, prefixRest) {
+		return applyRest(txn, c)
 	}
 	name, ok := strings.CutPrefix(c.key, prefixToken)
 	if !ok {

@@ -17,10 +17,12 @@ import (
 	"github.com/weft-network/weft/server/pki"
 	"github.com/weft-network/weft/store"
 	"github.com/weft-network/weft/store/embedded"
+	"github.com/weft-network/weft/store/external"
 )
 
 func restoreCommand() *cobra.Command {
 	var from, dataDir, pkiDir string
+	var memberTexts []string
 	c := &cobra.Command{
 		Use:   "restore --from FILE",
 		Short: "Make a data directory from a backup",
@@ -30,24 +32,37 @@ certificate authority would be unknown to all hosts and clients.
 
 The restored store has a higher epoch, so that hosts take what it says, and
 revisions above all that were ever given out. What was written after the backup
-is gone. Stop the old controller before the new one starts.`,
+is gone. Stop the old controller before the new one starts.
+
+With --etcd-member, once for each, it makes the data directories of a new etcd
+cluster instead, DATA-DIR/etcd-NAME each, which take the place of the old
+members' own. It writes into no etcd that runs: revisions would begin anew there.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if pkiDir == "" {
 				pkiDir = filepath.Join(dataDir, "pki")
 			}
-			return restore(cmd.Context(), cmd.OutOrStdout(), from, dataDir, pkiDir)
+			var members []external.Member
+			for _, text := range memberTexts {
+				m, err := external.ParseMember(text)
+				if err != nil {
+					return err
+				}
+				members = append(members, m)
+			}
+			return restore(cmd.Context(), cmd.OutOrStdout(), from, dataDir, pkiDir, members)
 		},
 	}
 	c.Flags().StringVar(&from, "from", "", "the backup")
 	c.Flags().StringVar(&dataDir, "data-dir", defaultDataDir, "directory to make")
 	c.Flags().StringVar(&pkiDir, "pki-dir", "", "directory of the certificate authority (default DATA-DIR/pki)")
+	c.Flags().StringArrayVar(&memberTexts, "etcd-member", nil, "NAME=URL of a member of a new external etcd cluster, and where other members reach it (repeatable)")
 	return c
 }
 
 // restore does all its work in a directory beside the final one, and gives that
 // its name when it is complete.
-func restore(ctx context.Context, out io.Writer, from, dataDir, pkiDir string) (err error) {
+func restore(ctx context.Context, out io.Writer, from, dataDir, pkiDir string, members []external.Member) (err error) {
 	fail := func(err error) error { return fmt.Errorf("restore %s to %s: %w", from, dataDir, err) }
 	if from == "" {
 		return errors.New("restore: --from FILE is required")
@@ -70,6 +85,13 @@ func restore(ctx context.Context, out io.Writer, from, dataDir, pkiDir string) (
 	}
 	if err := embedded.Restore(work, snapshot); err != nil {
 		return fail(err)
+	}
+	if len(members) > 0 {
+		epoch, err := restoreMembers(ctx, work, dataDir, h.Epoch, members)
+		if err != nil {
+			return fail(err)
+		}
+		return tellMembers(out, dataDir, h, epoch, members)
 	}
 	epoch, err := raise(ctx, work, h.Epoch)
 	if err != nil {

@@ -42,7 +42,7 @@ func copyPKI(t *testing.T, from string) string {
 }
 
 func restoreTo(t *testing.T, file, dir string) error {
-	return restore(t.Context(), io.Discard, file, dir, filepath.Join(dir, "pki"))
+	return restore(t.Context(), io.Discard, file, dir, filepath.Join(dir, "pki"), nil)
 }
 
 // What was there at the backup is there after a restore to an empty directory,

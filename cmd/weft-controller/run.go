@@ -41,7 +41,7 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	objects, err := store.Open(ctx, db.client, store.Options{DefaultNetworks: true, MaxTxnOps: db.maxTxnOps, Local: db.local, Log: log})
+	objects, err := openStore(ctx, o, db, log)
 	if err != nil {
 		return err
 	}
@@ -83,11 +83,32 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 
 	log.Info("ready", "version", version, "api", addresses(apiListeners), "stream", addresses(streamListeners), "config", adminConfig)
 	tellReady(log)
-	return wait(ctx, failed, controller, db, log)
+	return wait(ctx, failed, controller, db, objects, log)
+}
+
+// openStore opens the store, unless it is older than the one that was served
+// from this data directory.
+func openStore(ctx context.Context, o options, db *database, log *slog.Logger) (*store.Store, error) {
+	epoch, err := store.StoredEpoch(ctx, db.client)
+	if err != nil {
+		return nil, err
+	}
+	if err := sameStore(o.dataDir, epoch); err != nil {
+		return nil, err
+	}
+	objects, err := store.Open(ctx, db.client, store.Options{DefaultNetworks: true, MaxTxnOps: db.maxTxnOps, Local: db.local, Log: log})
+	if err != nil {
+		return nil, err
+	}
+	if err := remember(o.dataDir, objects.Epoch()); err != nil {
+		objects.Close()
+		return nil, err
+	}
+	return objects, nil
 }
 
 // wait returns when the controller is told to stop, or cannot go on.
-func wait(ctx context.Context, failed <-chan error, controller *control.Service, db *database, log *slog.Logger) error {
+func wait(ctx context.Context, failed <-chan error, controller *control.Service, db *database, objects *store.Store, log *slog.Logger) error {
 	select {
 	case <-ctx.Done():
 		log.Info("stopping")
@@ -96,6 +117,8 @@ func wait(ctx context.Context, failed <-chan error, controller *control.Service,
 		return err
 	case <-controller.Done():
 		return controller.Err()
+	case err := <-objects.Failed():
+		return err
 	case err := <-db.failed:
 		return fmt.Errorf("etcd stopped: %w", err)
 	}
