@@ -24,6 +24,8 @@ type HostSpec struct {
 // HostStatus is what the agent and its controller report.
 type HostStatus struct {
 	Connected    bool        `json:"connected" doc:"Whether the agent holds a stream to a controller."`
+	Controller   string      `json:"controller,omitempty" doc:"Controller that holds the stream, or held the last one."`
+	Warm         string      `json:"warmController,omitempty" doc:"Controller to which the agent holds another stream in reserve; it takes over when the first is lost."`
 	AgentVersion string      `json:"agentVersion,omitempty" doc:"Version of weft-agent."`
 	Kernel       string      `json:"kernel,omitempty" doc:"Version of the kernel."`
 	Ports        int         `json:"ports,omitempty" doc:"Ports attached on the host."`

@@ -84,6 +84,14 @@ type Options struct {
 	Status StatusWriter
 	// Peers are the other controllers; nil when there cannot be any.
 	Peers Peers
+	// Name is how this controller is called where there are no peers.
+	Name string
+	// Streams and API are where hosts and other controllers reach this one,
+	// each host:port.
+	Streams, API []string
+	// Ask asks another controller, at its API's addresses, for a table of a host
+	// whose stream it holds; it must not pass the question on. nil: cannot.
+	Ask func(ctx context.Context, addresses []string, host, table string) (api.Table, error)
 	// Epoch of the store; it rises when the store is restored from a backup.
 	Epoch uint64
 	// Listeners for agents; the service closes them.
@@ -116,14 +124,16 @@ type input struct {
 
 // New makes a service; Start starts it.
 func New(o Options) *Service {
-	return &Service{
+	s := &Service{
 		options: o,
-		hosts:   stream.New(stream.Options{TLS: o.TLS, Epoch: o.Epoch, Log: o.Log}),
+		hosts:   stream.New(stream.Options{TLS: o.TLS, Epoch: o.Epoch, Log: o.Log, Name: o.name()}),
 		cancel:  func() {}, // until Start
 		due:     make(chan struct{}, 1),
 		news:    make(chan struct{}, 1),
 		done:    make(chan struct{}),
 	}
+	s.introduce()
+	return s
 }
 
 // Views answers questions about what the service computed and what hosts did with it.
@@ -206,6 +216,7 @@ func (s *Service) notice(ctx context.Context) {
 			return
 		case <-s.hosts.Changed():
 		case <-elsewhere:
+			s.introduce()
 		}
 		poke(s.due)
 		poke(s.news)
@@ -230,6 +241,9 @@ func (s *Service) writeStatuses(ctx context.Context, to StatusWriter) {
 	defer retry.Stop()
 	usage := time.NewTicker(usagePause)
 	defer usage.Stop()
+	moved := time.NewTimer(0)
+	defer moved.Stop()
+	moving := movers{}
 	claimAll, count := false, false
 	var counted api.Snapshot // nil: to be counted again
 	for {
@@ -238,6 +252,7 @@ func (s *Service) writeStatuses(ctx context.Context, to StatusWriter) {
 			return
 		case <-s.due:
 		case <-retry.C:
+		case <-moved.C:
 		case <-grace.C:
 			claimAll = true
 		case <-usage.C:
@@ -255,8 +270,12 @@ func (s *Service) writeStatuses(ctx context.Context, to StatusWriter) {
 			continue
 		}
 		now := time.Now()
+		states := s.hostStates()
+		if again := moving.hold(states, now); again > 0 {
+			moved.Reset(again)
+		}
 		changes := status.Changes(status.Input{
-			Snapshot: in.snapshot, Plan: in.plan, Hosts: s.hostStates(), ClaimAll: claimAll, Usage: count, Now: now,
+			Snapshot: in.snapshot, Plan: in.plan, Hosts: states, ClaimAll: claimAll, Usage: count, Now: now,
 		})
 		if count {
 			count, counted = false, in.snapshot

@@ -18,6 +18,7 @@ import (
 	"net"
 	"net/url"
 	"reflect"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -40,6 +41,7 @@ type memory struct {
 	rests   int  // how often what rests changed
 	down    bool // statuses cannot be written
 	writes  int
+	at      map[string][]string // where each host was said to have its stream; - where not connected
 }
 
 func newMemory(text string) *memory {
@@ -97,10 +99,34 @@ func (m *memory) PutStatus(_ context.Context, kind api.Kind, uuid string, body a
 		data, _ := json.Marshal(body)
 		reflect.ValueOf(o.StatusBody()).Elem().SetZero()
 		if err = json.Unmarshal(data, o.StatusBody()); err == nil {
+			if h, ok := o.(*api.Host); ok {
+				m.place(h)
+			}
 			m.world.Do("network status-revision 999") // a status is a revision of the store
 		}
 	})
 	return err
+}
+
+// place notes where a host is said to have its stream.
+func (m *memory) place(h *api.Host) {
+	where := "-"
+	if h.Status.Connected {
+		where = h.Status.Controller
+	}
+	if m.at == nil {
+		m.at = map[string][]string{}
+	}
+	if was := m.at[h.Meta.Name]; len(was) == 0 || was[len(was)-1] != where {
+		m.at[h.Meta.Name] = append(was, where)
+	}
+}
+
+// connects returns where a host was said to have its stream, in order.
+func (m *memory) connects(host string) []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.at[host])
 }
 
 // status reads one port's and one host's status.
@@ -207,6 +233,22 @@ func (a agent) receive() *hoststream.Delta {
 	d := m.GetDelta()
 	a.send(&hoststream.HostMessage{Body: &hoststream.HostMessage_Ack{Ack: &hoststream.Ack{Sequence: d.Sequence, Version: d.Version}}})
 	return d
+}
+
+// next returns the next message that is no delta; those are acknowledged.
+func (a agent) next() *hoststream.ControllerMessage {
+	for {
+		m, err := a.stream.Recv()
+		if err != nil {
+			a.t.Error(err)
+			return nil
+		}
+		d := m.GetDelta()
+		if d == nil {
+			return m
+		}
+		a.send(&hoststream.HostMessage{Body: &hoststream.HostMessage_Ack{Ack: &hoststream.Ack{Sequence: d.Sequence, Version: d.Version}}})
+	}
 }
 
 // From an object to an agent's row and back to the object's status, over the

@@ -59,7 +59,7 @@ type reached struct {
 // tell keeps the entries of this controller's hosts what they should be, until
 // ctx ends.
 func (s *Service) tell(ctx context.Context) {
-	t := &teller{peers: s.options.Peers, hosts: s.hosts}
+	t := &teller{peers: s.options.Peers, hosts: s.hosts, listens: listens{s.options.Streams, s.options.API}}
 	retry := time.NewTimer(tellRetry)
 	defer retry.Stop()
 	for {
@@ -84,6 +84,7 @@ func (s *Service) tell(ctx context.Context) {
 type teller struct {
 	peers      Peers
 	hosts      *stream.Server
+	listens    listens
 	generation int64
 	hostsTold  map[string]hostTold // by UUID
 	reached    reached
@@ -102,6 +103,9 @@ func (t *teller) round(ctx context.Context) error {
 		return nil // a token comes with the next session
 	}
 	if generation != t.generation {
+		if err := t.peers.Claim(ctx, keyAddress+t.peers.Name(), mustJSON(t.listens)); err != nil {
+			return err
+		}
 		t.generation, t.hostsTold, t.reached.All, t.claimed = generation, map[string]hostTold{}, placement.Version{}, false
 	}
 	plan := t.hosts.Plan()
@@ -212,6 +216,10 @@ func mustJSON(v any) []byte {
 // hostStates is what is known of every host, wherever its stream is.
 func (s *Service) hostStates() map[string]stream.HostState {
 	states := s.hosts.Hosts()
+	for uuid, h := range states {
+		h.Controller = s.options.name()
+		states[uuid] = h
+	}
 	for uuid, e := range s.elsewhere() {
 		states[uuid] = e.state
 	}
@@ -264,7 +272,7 @@ func decodeTold(uuid string, text []byte, progress map[string]reached) (away, er
 		return away{}, fmt.Errorf("decode what is told of host %s: %w", uuid, err)
 	}
 	h := stream.HostState{
-		Host: d.Host, Connected: true, AgentVersion: d.AgentVersion, Kernel: d.Kernel, InSync: d.InSync, RowErrors: d.RowErrors,
+		Host: d.Host, Connected: true, Controller: d.Controller, AgentVersion: d.AgentVersion, Kernel: d.Kernel, InSync: d.InSync, RowErrors: d.RowErrors,
 	}
 	if len(d.Report) > 0 {
 		h.Report = &hoststream.Report{}
@@ -313,10 +321,10 @@ func (e *everywhere) Rows(host string, rows []placement.Row) []stream.RowState {
 	return states
 }
 
-// Table asks a host of this controller for a table.
+// Table asks a host for a table, through the controller that holds its stream.
 func (e *everywhere) Table(ctx context.Context, host, table string) (api.Table, error) {
 	if h, ok := e.service.elsewhere()[host]; ok {
-		return api.Table{}, api.Errorf(api.CodeUnavailable, "read table %s: host %s has its stream at controller %s: ask that one", table, h.state.Host, h.controller).About(api.KindHost, host, "")
+		return e.service.forward(ctx, h, host, table)
 	}
 	return e.Server.Table(ctx, host, table)
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -110,15 +111,22 @@ func TestStatusesOfHostsAtAnotherController(t *testing.T) {
 	serverTLS, clientTLS := certificates(t, "h1")
 	shared := &board{entries: map[string]boardEntry{}, status: m}
 	var services []*control.Service
-	var addresses []string
-	for _, name := range []string{"leader", "other"} {
+	var addresses, asked []string
+	names := []string{"leader", "other"}
+	for _, name := range names {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
 		s := control.New(control.Options{
 			Intent: m, Epoch: 1, Listeners: []net.Listener{l}, TLS: serverTLS, Log: slog.New(slog.DiscardHandler),
-			Peers: shared.join(name, name == "leader"),
+			Peers: shared.join(name, name == "leader"), Streams: []string{l.Addr().String()}, API: []string{name},
+			Ask: func(ctx context.Context, at []string, host, table string) (api.Table, error) {
+				if asked = append(asked, at...); len(asked) > 10 {
+					return api.Table{}, errors.New("controllers ask each other without end")
+				}
+				return services[slices.Index(names, at[0])].Views().HostTable(ctx, host, table, true)
+			},
 		})
 		services, addresses = append(services, s), append(addresses, l.Addr().String())
 	}
@@ -138,13 +146,30 @@ func TestStatusesOfHostsAtAnotherController(t *testing.T) {
 		return p.State == api.PortUp && h.Connected && h.Ports == 1 && h.AgentVersion == "v1"
 	})
 	m.until(t, "programmed", func() bool { return m.programmed("a:h1") })
+	answer := func() {
+		q := at.next().GetTableRequest()
+		at.send(&hoststream.HostMessage{Body: &hoststream.HostMessage_TableReply{TableReply: &hoststream.TableReply{
+			Id: q.GetId(), Columns: []string{q.GetTable()},
+		}}})
+	}
+	go answer()
+	table, err := services[0].Views().HostTable(t.Context(), world.UUID(api.KindHost, "h1"), api.HostTableDrops, false)
+	if err != nil || len(table.Columns) != 1 || table.Columns[0] != api.HostTableDrops || !slices.Equal(asked, []string{"other"}) {
+		t.Errorf("a table of a host at another controller: %v %v, asked %v", table, err, asked)
+	}
+	// Who was asked by another controller asks nobody.
 	var e *api.Error
-	_, err := services[0].Views().HostTable(t.Context(), world.UUID(api.KindHost, "h1"), api.HostTableDrops)
-	if !errors.As(err, &e) || e.Code != api.CodeUnavailable || !strings.Contains(e.Message, "at controller other") {
-		t.Errorf("a table of a host at another controller: %v", err)
+	_, err = services[0].Views().HostTable(t.Context(), world.UUID(api.KindHost, "h1"), api.HostTableDrops, true)
+	if !errors.As(err, &e) || e.Code != api.CodeUnavailable || !strings.Contains(e.Message, "at controller other") || len(asked) != 1 {
+		t.Errorf("a table that is only to be read here: %v, asked %v", err, asked)
 	}
 
-	moved := dial(t, addresses[0], clientTLS)
+	hostMoves(t, m, at, dial(t, addresses[0], clientTLS))
+}
+
+// hostMoves has a host go from the stream it has to another one.
+func hostMoves(t *testing.T, m *memory, at, moved agent) {
+	t.Helper()
 	moved.receive()
 	ended := make(chan error, 1)
 	go func() {
@@ -167,6 +192,47 @@ func TestStatusesOfHostsAtAnotherController(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.until(t, "disconnected", func() bool { _, h := m.status("a", "h1"); return !h.Connected })
+	// It never counted as lost while it moved.
+	if got := m.connects("h1"); !slices.Equal(got, []string{"other", "leader", "-"}) {
+		t.Errorf("the host was said to be at %v", got)
+	}
+}
+
+// A host that moves has its controller told, and hosts are told of all that are alive.
+func TestControllersAreIntroduced(t *testing.T) {
+	m := newMemory("host h1 192.0.2.1")
+	serverTLS, clientTLS := certificates(t, "h1")
+	shared := &board{entries: map[string]boardEntry{}, status: m}
+	var addresses []string
+	for _, name := range []string{"a", "b"} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		addresses = append(addresses, l.Addr().String())
+		s := control.New(control.Options{
+			Intent: m, Epoch: 1, Listeners: []net.Listener{l}, TLS: serverTLS, Log: slog.New(slog.DiscardHandler),
+			Peers: shared.join(name, name == "a"), Streams: []string{"stream of " + name},
+		})
+		s.Start(t.Context())
+		defer s.Stop()
+	}
+	at := dial(t, addresses[0], clientTLS)
+	at.receive()
+	known := map[string]string{}
+	for id := uint64(1); len(known) < 2; id++ {
+		at.send(&hoststream.HostMessage{Body: &hoststream.HostMessage_Ping{Ping: &hoststream.Ping{Id: id}}})
+		pong := at.next().GetPong()
+		if pong.GetId() != id || pong.GetController() != "a" || pong.GetVersion().GetEpoch() != 1 {
+			t.Fatalf("pong: %v", pong)
+		}
+		for _, c := range pong.Controllers {
+			known[c.Name] = strings.Join(c.Streams, " ")
+		}
+	}
+	if known["a"] != "stream of a" || known["b"] != "stream of b" {
+		t.Errorf("the host is told of %v", known)
+	}
 }
 
 // programmed tells whether a binding's condition holds.

@@ -75,7 +75,9 @@ func (s *Server) registerViews() {
 	})
 	s.add(operation{
 		id: "host-table", method: http.MethodGet, path: "/v1/hosts/{ref}/tables/{table}", tag: "views", roles: readers,
-		summary: "A table of a host, as it is now", reply: s.schemaOf(api.Table{}), handle: s.hostTable,
+		summary: "A table of a host, as it is now; through the controller that holds its stream",
+		query:   []parameter{{name: "local", doc: "true: only if this controller holds the host's stream; one that passes the question on says so."}},
+		reply:   s.schemaOf(api.Table{}), handle: s.hostTable,
 	})
 	s.add(operation{
 		id: "why", method: http.MethodGet, path: "/v1/why/{kind}/{ref}", tag: "views", roles: readers,

@@ -79,8 +79,9 @@ type Views interface {
 	// Routes returns the routes of a network, all or those a host has, and the
 	// revision they were derived from.
 	Routes(ctx context.Context, networkUUID, hostUUID string) (int64, []api.Route, error)
-	// HostTable returns a table of a host as it is now.
-	HostTable(ctx context.Context, hostUUID, table string) (api.Table, error)
+	// HostTable returns a table of a host as it is now; with local, only if this
+	// controller holds its stream.
+	HostTable(ctx context.Context, hostUUID, table string, local bool) (api.Table, error)
 	// Why returns the chain of rows from an object's intent to the kernel.
 	Why(ctx context.Context, s api.Snapshot, o api.Object) ([]api.WhyRow, error)
 }

@@ -51,7 +51,7 @@ func (s *Server) hostTable(ctx context.Context, r *request) (any, error) {
 		return nil, err
 	}
 	m := &host.Head().Meta
-	table, err := s.views.HostTable(ctx, m.UUID, r.PathValue("table"))
+	table, err := s.views.HostTable(ctx, m.UUID, r.PathValue("table"), r.URL.Query().Get("local") == "true")
 	var e *api.Error
 	if errors.As(err, &e) {
 		return nil, ofHost(e, r.PathValue("table"), m)

@@ -80,7 +80,7 @@ func (fakeViews) Routes(_ context.Context, network, host string) (int64, []api.R
 	return 7, []api.Route{{Network: api.Ref{UUID: network}, Host: api.Ref{UUID: host}}}, nil
 }
 
-func (fakeViews) HostTable(_ context.Context, host, table string) (api.Table, error) {
+func (fakeViews) HostTable(_ context.Context, host, table string, _ bool) (api.Table, error) {
 	if table == api.HostTableRoutes {
 		return api.Table{}, api.Errorf(api.CodeUnavailable, "host %s is not connected", host)
 	}

@@ -22,7 +22,8 @@ type Version struct {
 	Revision int64
 }
 
-func (v Version) before(o Version) bool {
+// Before tells whether v is older than o.
+func (v Version) Before(o Version) bool {
 	return v.Epoch < o.Epoch || v.Epoch == o.Epoch && v.Revision < o.Revision
 }
 
@@ -54,7 +55,7 @@ func (t *Table) Len() int { return len(t.bodies) }
 // ErrOlder.
 func (t *Table) Apply(d *hoststream.Delta) error {
 	v := Version{d.GetVersion().GetEpoch(), d.GetVersion().GetRevision()}
-	if v.before(t.version) {
+	if v.Before(t.version) {
 		return fmt.Errorf("apply delta %d of version %v over %v: %w", d.Sequence, v, t.version, ErrOlder)
 	}
 	for _, r := range d.Put {

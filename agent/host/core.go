@@ -38,6 +38,7 @@ type Core struct {
 	busy       bool // rows are left that were not tried yet
 	// sequence of the last delta applied in the present stream; 0: none
 	sequence uint64
+	warm     string // controller that a stream is held in reserve to
 }
 
 // NewCore returns the state that starts with these desired rows. The
@@ -57,6 +58,12 @@ func (c *Core) Open(agentVersion, kernel string) *hoststream.Hello {
 		Kernel:       kernel,
 	}
 }
+
+// Version is of what the host has.
+func (c *Core) Version() desired.Version { return c.want.Version() }
+
+// SetWarm says to which controller a stream is held in reserve; empty: none.
+func (c *Core) SetWarm(controller string) { c.warm = controller }
 
 // Apply takes a delta; desired.ErrOlder if it is of an older version.
 func (c *Core) Apply(d *hoststream.Delta) error {
@@ -129,9 +136,6 @@ func (c *Core) NextAttempt() (time.Time, bool) { return c.programmer.NextAttempt
 // InSync tells whether a controller has delivered everything once.
 func (c *Core) InSync() bool { return c.want.InSync() }
 
-// Version returns what the desired rows are of; zero for nothing.
-func (c *Core) Version() desired.Version { return c.want.Version() }
-
 // Ack acknowledges the last delta of the stream with all rows that are not in
 // the kernel; nil before the first delta.
 func (c *Core) Ack() *hoststream.Ack {
@@ -162,7 +166,7 @@ func (c *Core) Problems() map[string]string {
 
 // Report says how each port of this host is, ordered by UUID.
 func (c *Core) Report() *hoststream.Report {
-	r := &hoststream.Report{}
+	r := &hoststream.Report{WarmController: c.warm}
 	for _, id := range slices.Sorted(maps.Keys(c.want.Ports)) {
 		state, message := c.PortState(id)
 		r.Ports = append(r.Ports, &hoststream.PortReport{

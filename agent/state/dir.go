@@ -24,10 +24,11 @@ const (
 	lockName    = "lock"
 	desiredName = "desired.bin"
 	plugsName   = "plugs"
+	controllers = "controllers.json"
 )
 
 // names is everything that may be in the directory beside the identity's files.
-var names = []string{lockName, desiredName, plugsName, "host.key", "host.crt", "ca.crt", "identity.json"}
+var names = []string{lockName, desiredName, plugsName, controllers, "host.key", "host.crt", "ca.crt", "identity.json"}
 
 // ErrInUse says that another agent runs with this directory.
 var ErrInUse = errors.New("an agent is running with this state directory: stop it first")
@@ -62,6 +63,9 @@ func (d Dir) Desired() string { return filepath.Join(d.path, desiredName) }
 
 // Plugs is the directory of the plugs' records.
 func (d Dir) Plugs() string { return filepath.Join(d.path, plugsName) }
+
+// Controllers is the file of the addresses that controllers told.
+func (d Dir) Controllers() string { return filepath.Join(d.path, controllers) }
 
 // Remove deletes everything an agent keeps, and the directory if nothing else
 // is in it, and unlocks it.

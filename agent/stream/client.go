@@ -7,13 +7,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
-	"net"
 	"time"
-
-	"golang.org/x/sys/unix"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
 
 	"github.com/weft-network/weft/agent/host"
 	"github.com/weft-network/weft/api"
@@ -38,141 +32,130 @@ type Tables func(ctx context.Context, name string) (api.Table, error)
 
 // Options say how to reach the controllers and what to tell them.
 type Options struct {
-	Addresses    []string // host:port of stream listeners
+	Addresses []string // host:port of stream listeners
+	// Fixed: Addresses are all there are, whatever controllers say of others.
+	Fixed bool
+	// Remember, if set, keeps addresses that controllers told, for the next start.
+	Remember     func(addresses []string) error
 	TLS          *tls.Config
 	AgentVersion string
 	Kernel       string
+	// Beat is how often a controller is asked whether it is alive; silent for
+	// three of them, it is left. 0: 2 s.
+	Beat time.Duration
 }
 
-// Client holds the stream.
+// Client holds the streams: one in use, and one in reserve to another
+// controller, if there is one.
 type Client struct {
-	options Options
-	loop    *host.Loop
-	tables  Tables
-	log     *slog.Logger
+	options   Options
+	loop      *host.Loop
+	tables    Tables
+	log       *slog.Logger
+	directory *directory
+	stirred   chan struct{} // holds at most one token: something about a link is new
 }
 
 // New returns a client. Run connects.
 func New(options Options, loop *host.Loop, tables Tables, log *slog.Logger) *Client {
-	return &Client{options, loop, tables, log}
-}
-
-// Run keeps a stream to one of the controllers until the context ends.
-func (c *Client) Run(ctx context.Context) {
-	at := rand.IntN(len(c.options.Addresses)) // hosts spread over the controllers
-	failures := 0
-	for ctx.Err() == nil {
-		address := c.options.Addresses[at%len(c.options.Addresses)]
-		began := time.Now()
-		err := c.session(ctx, address)
-		if ctx.Err() != nil {
-			return
-		}
-		if time.Since(began) > steady {
-			failures = 0
-		}
-		failures++
-		at++
-		wait := pause(failures, rand.Float64())
-		c.log.Warn("stream ended; the host goes on with what it has", "controller", address, "error", err, "retry", wait)
-		select {
-		case <-ctx.Done():
-		case <-time.After(wait):
-		}
+	if options.Beat == 0 {
+		options.Beat = defaultBeat
+	}
+	return &Client{
+		options: options, loop: loop, tables: tables, log: log,
+		directory: newDirectory(options.Addresses, options.Fixed), stirred: make(chan struct{}, 1),
 	}
 }
 
-// session is one stream from its beginning to its end.
-func (c *Client) session(ctx context.Context, address string) error {
-	conn, err := grpc.NewClient("passthrough:///"+address,
-		grpc.WithTransportCredentials(credentials.NewTLS(c.options.TLS)),
-		grpc.WithContextDialer(dial),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
-		grpc.WithDisableServiceConfig(),
-	)
-	if err != nil {
-		return fmt.Errorf("prepare connection: %w", err)
+// open opens a stream to a controller; what its pongs say is taken in.
+func (c *Client) open(ctx context.Context, address string, b beats) (*link, error) {
+	return open(ctx, address, c.options.TLS, b, c.heard)
+}
+
+// heard takes a pong.
+func (c *Client) heard(p *hoststream.Pong) {
+	all, changed := c.directory.learn(p.Controllers)
+	if changed {
+		c.log.Info("controllers listen at other addresses now", "controllers", all)
+		if remember := c.options.Remember; remember != nil {
+			if err := remember(all); err != nil {
+				c.log.Warn("the controllers' addresses are not saved; after a restart those known before are tried", "error", err)
+			}
+		}
 	}
-	defer conn.Close()
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	remote, err := hoststream.NewHostStreamClient(conn).Sync(ctx)
-	if err != nil {
-		return fmt.Errorf("open stream: %w", err)
+	c.stir()
+}
+
+func (c *Client) stir() {
+	select {
+	case c.stirred <- struct{}{}:
+	default:
 	}
-	hello, err := c.loop.Open(ctx, c.options.AgentVersion, c.options.Kernel)
+}
+
+// standby makes a link one in reserve.
+func standby(l *link) error {
+	return l.begin(&hoststream.HostMessage{Body: &hoststream.HostMessage_Standby{Standby: &hoststream.Standby{}}})
+}
+
+// serve makes a link the one in use until it ends; synced is called when the
+// host has everything. begun says that the link was in reserve.
+func (c *Client) serve(l *link, begun bool, synced func()) error {
+	hello, err := c.loop.Open(l.ctx, c.options.AgentVersion, c.options.Kernel)
 	if err != nil {
 		return err
 	}
-	if err := remote.Send(&hoststream.HostMessage{Body: &hoststream.HostMessage_Hello{Hello: hello}}); err != nil {
-		return fmt.Errorf("send hello: %w", reason(remote, err))
+	first := &hoststream.HostMessage{Body: &hoststream.HostMessage_Hello{Hello: hello}}
+	if begun {
+		l.hasten(inUse(c.options.Beat))
+		err = l.Send(first)
+	} else {
+		err = l.begin(first)
 	}
-	w := newWriter(c.loop, c.tables, remote)
+	if err != nil {
+		return fmt.Errorf("send hello: %w", err)
+	}
+	w := newWriter(c.loop, c.tables, l)
 	written := make(chan struct{})
 	go func() {
 		defer close(written)
-		cancel(w.run(ctx))
+		l.end(w.run(l.ctx))
 	}()
-	err = c.receive(ctx, address, remote, w)
-	cancel(err)
+	l.end(c.receive(l, w, synced))
 	<-written
-	return context.Cause(ctx)
-}
-
-// reason finds out why a send failed: gRPC says it in what is received.
-func reason(remote hoststream.HostStream_SyncClient, err error) error {
-	if _, why := remote.Recv(); why != nil {
-		return why
-	}
-	return err
+	return context.Cause(l.ctx)
 }
 
 // receive handles the controller's messages, one at a time: the next delta is
 // read when the one before is in the kernel, which is the flow control.
-func (c *Client) receive(ctx context.Context, address string, remote hoststream.HostStream_SyncClient, w *writer) error {
-	synced := false
+func (c *Client) receive(l *link, w *writer, synced func()) error {
 	for {
-		m, err := remote.Recv()
-		if err != nil {
-			return fmt.Errorf("receive: %w", err)
+		var m *hoststream.ControllerMessage
+		select {
+		case m = <-l.inbox:
+		case <-l.ctx.Done():
+			return context.Cause(l.ctx)
 		}
 		switch b := m.Body.(type) {
 		case *hoststream.ControllerMessage_Delta:
-			ack, err := c.loop.Apply(ctx, b.Delta)
+			ack, err := c.loop.Apply(l.ctx, b.Delta)
 			if err != nil {
 				return err
 			}
-			if b.Delta.InSync && !synced {
-				synced = true
-				c.log.Info("in sync with controller", "controller", address, "revision", b.Delta.GetVersion().GetRevision())
+			if b.Delta.InSync && synced != nil {
+				name, _ := l.peer()
+				c.log.Info("in sync with controller", "controller", l.address, "name", name, "revision", b.Delta.GetVersion().GetRevision())
+				synced()
+				synced = nil
 			}
-			if err := w.acknowledge(ctx, ack); err != nil {
+			if err := w.acknowledge(l.ctx, ack); err != nil {
 				return err
 			}
 		case *hoststream.ControllerMessage_TableRequest:
-			if err := w.table(ctx, b.TableRequest); err != nil {
+			if err := w.table(l.ctx, b.TableRequest); err != nil {
 				return err
 			}
 		default: // of a later protocol; not answering is how it learns
 		}
 	}
-}
-
-// dial notices dead peers by TCP itself: gRPC's own pings need the server's consent.
-func dial(ctx context.Context, address string) (net.Conn, error) {
-	d := net.Dialer{
-		Timeout:         dialTimeout,
-		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: deadAfter / 2, Interval: deadAfter / 8, Count: 4},
-	}
-	conn, err := d.DialContext(ctx, "tcp", address)
-	if err != nil {
-		return nil, err
-	}
-	raw, err := conn.(*net.TCPConn).SyscallConn()
-	if err == nil {
-		_ = raw.Control(func(fd uintptr) { // without it only unanswered data is noticed later
-			_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(deadAfter.Milliseconds()))
-		})
-	}
-	return conn, nil
 }

@@ -15,6 +15,8 @@ import (
 	"math/big"
 	"net"
 	"net/netip"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -56,45 +58,117 @@ func identity(t *testing.T) *tls.Config {
 	}
 }
 
-// controller hands each stream to the test.
+// controller hands each stream that is in use to the test, and answers pings
+// under its address as name.
 type controller struct {
 	hoststream.UnimplementedHostStreamServer
+	name    string
 	streams chan session
+	hang    atomic.Bool // accepts, and never says anything
+	version atomic.Pointer[hoststream.Version]
+	list    atomic.Pointer[[]*hoststream.Controller]
+	standby atomic.Int32 // streams held in reserve now
 }
 
 // session is one stream seen from the controller; ending it ends the stream.
 type session struct {
 	hoststream.HostStream_SyncServer
-	end chan struct{}
+	at       *controller
+	messages chan *hoststream.HostMessage
+	end      chan struct{}
+	sending  *sync.Mutex
+	reserved *atomic.Bool // it was in reserve before
+}
+
+func (x session) Send(m *hoststream.ControllerMessage) error {
+	x.sending.Lock()
+	defer x.sending.Unlock()
+	return x.HostStream_SyncServer.Send(m)
 }
 
 func (c *controller) Sync(s hoststream.HostStream_SyncServer) error {
-	x := session{s, make(chan struct{})}
-	select {
-	case c.streams <- x:
-	case <-s.Context().Done():
-		return nil
-	}
+	x := session{s, c, make(chan *hoststream.HostMessage), make(chan struct{}), &sync.Mutex{}, &atomic.Bool{}}
+	ended := make(chan error, 1)
+	go func() { ended <- c.receive(x) }()
 	select {
 	case <-x.end:
 		return errors.New("the test ends the stream")
+	case err := <-ended:
+		return err
 	case <-s.Context().Done():
 		return nil
+	}
+}
+
+func (c *controller) receive(x session) error {
+	greeted := false
+	for {
+		m, err := x.HostStream_SyncServer.Recv()
+		if err != nil {
+			return nil
+		}
+		switch {
+		case c.hang.Load():
+			continue
+		case m.GetPing() != nil:
+			pong := &hoststream.Pong{Id: m.GetPing().Id, Controller: c.name, Version: c.version.Load(), Controllers: *c.list.Load()}
+			err := x.Send(&hoststream.ControllerMessage{Body: &hoststream.ControllerMessage_Pong{Pong: pong}})
+			if err != nil {
+				return nil
+			}
+			continue
+		case m.GetStandby() != nil:
+			x.reserved.Store(true)
+			c.standby.Add(1)
+			defer c.standby.Add(-1)
+			continue
+		case !greeted:
+			greeted = true
+			select {
+			case c.streams <- x:
+			case <-x.Context().Done():
+				return nil
+			}
+		}
+		select {
+		case x.messages <- m:
+		case <-x.Context().Done():
+			return nil
+		}
+	}
+}
+
+// Recv returns the next message that is no ping.
+func (x session) Recv() (*hoststream.HostMessage, error) {
+	select {
+	case m := <-x.messages:
+		return m, nil
+	case <-x.Context().Done():
+		return nil, x.Context().Err()
 	}
 }
 
 func listen(t *testing.T, conf *tls.Config) (*controller, string) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	c, _ := listenAt(t, conf, "127.0.0.1:0")
+	return c, c.name
+}
+
+// listenAt starts a controller; kill ends it as kill -9 would.
+func listenAt(t *testing.T, conf *tls.Config, address string) (c *controller, kill func()) {
+	t.Helper()
+	l, err := net.Listen("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &controller{streams: make(chan session)}
+	c = &controller{name: l.Addr().String(), streams: make(chan session)}
+	c.version.Store(&hoststream.Version{Epoch: 1, Revision: 7})
+	c.list.Store(&[]*hoststream.Controller{})
 	s := grpc.NewServer(grpc.Creds(credentials.NewTLS(conf)))
 	hoststream.RegisterHostStreamServer(s, c)
 	go func() { _ = s.Serve(l) }() // ends with Stop
 	t.Cleanup(s.Stop)
-	return c, l.Addr().String()
+	return c, s.Stop
 }
 
 // expect receives messages until one is what the test waits for.

@@ -23,11 +23,16 @@ const (
 	tableTimeout = 10 * time.Second
 )
 
-// writer is the one goroutine that sends on a stream.
+// sender is the way to the controller.
+type sender interface {
+	Send(*hoststream.HostMessage) error
+}
+
+// writer is the one goroutine that answers and reports on a stream.
 type writer struct {
 	loop   *host.Loop
 	tables Tables
-	remote hoststream.HostStream_SyncClient
+	remote sender
 	acks   chan *hoststream.Ack
 	asked  chan *hoststream.TableRequest
 
@@ -35,7 +40,7 @@ type writer struct {
 	report *hoststream.Report // last one sent
 }
 
-func newWriter(loop *host.Loop, tables Tables, remote hoststream.HostStream_SyncClient) *writer {
+func newWriter(loop *host.Loop, tables Tables, remote sender) *writer {
 	return &writer{
 		loop: loop, tables: tables, remote: remote,
 		acks:  make(chan *hoststream.Ack, queue),

@@ -37,6 +37,15 @@ func (c *Client) HostTable(ctx context.Context, host api.Ref, table string) (api
 	return t, err
 }
 
+// LocalHostTable is HostTable of a host that has its stream at the controller
+// that is asked, which does not ask others. Controllers ask each other so.
+func (c *Client) LocalHostTable(ctx context.Context, host api.Ref, table string) (api.Table, error) {
+	var t api.Table
+	query := url.Values{"local": {"true"}}
+	err := c.do(ctx, call{what: "get table " + table + " of host " + host.String(), method: http.MethodGet, path: []string{"hosts", refText(host), "tables", table}, query: query}, &t)
+	return t, err
+}
+
 // Why reads the chain of rows from an object's intent to the kernel.
 func (c *Client) Why(ctx context.Context, kind api.Kind, ref api.Ref) ([]api.WhyRow, error) {
 	var answer struct {

@@ -39,6 +39,8 @@ type HostMessage struct {
 	//	*HostMessage_Ack
 	//	*HostMessage_Report
 	//	*HostMessage_TableReply
+	//	*HostMessage_Standby
+	//	*HostMessage_Ping
 	Body          isHostMessage_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -117,6 +119,24 @@ func (x *HostMessage) GetTableReply() *TableReply {
 	return nil
 }
 
+func (x *HostMessage) GetStandby() *Standby {
+	if x != nil {
+		if x, ok := x.Body.(*HostMessage_Standby); ok {
+			return x.Standby
+		}
+	}
+	return nil
+}
+
+func (x *HostMessage) GetPing() *Ping {
+	if x != nil {
+		if x, ok := x.Body.(*HostMessage_Ping); ok {
+			return x.Ping
+		}
+	}
+	return nil
+}
+
 type isHostMessage_Body interface {
 	isHostMessage_Body()
 }
@@ -137,6 +157,14 @@ type HostMessage_TableReply struct {
 	TableReply *TableReply `protobuf:"bytes,4,opt,name=table_reply,json=tableReply,proto3,oneof"`
 }
 
+type HostMessage_Standby struct {
+	Standby *Standby `protobuf:"bytes,10,opt,name=standby,proto3,oneof"`
+}
+
+type HostMessage_Ping struct {
+	Ping *Ping `protobuf:"bytes,11,opt,name=ping,proto3,oneof"`
+}
+
 func (*HostMessage_Hello) isHostMessage_Body() {}
 
 func (*HostMessage_Ack) isHostMessage_Body() {}
@@ -145,12 +173,17 @@ func (*HostMessage_Report) isHostMessage_Body() {}
 
 func (*HostMessage_TableReply) isHostMessage_Body() {}
 
+func (*HostMessage_Standby) isHostMessage_Body() {}
+
+func (*HostMessage_Ping) isHostMessage_Body() {}
+
 type ControllerMessage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Body:
 	//
 	//	*ControllerMessage_Delta
 	//	*ControllerMessage_TableRequest
+	//	*ControllerMessage_Pong
 	Body          isControllerMessage_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -211,6 +244,15 @@ func (x *ControllerMessage) GetTableRequest() *TableRequest {
 	return nil
 }
 
+func (x *ControllerMessage) GetPong() *Pong {
+	if x != nil {
+		if x, ok := x.Body.(*ControllerMessage_Pong); ok {
+			return x.Pong
+		}
+	}
+	return nil
+}
+
 type isControllerMessage_Body interface {
 	isControllerMessage_Body()
 }
@@ -223,9 +265,224 @@ type ControllerMessage_TableRequest struct {
 	TableRequest *TableRequest `protobuf:"bytes,2,opt,name=table_request,json=tableRequest,proto3,oneof"`
 }
 
+type ControllerMessage_Pong struct {
+	Pong *Pong `protobuf:"bytes,10,opt,name=pong,proto3,oneof"`
+}
+
 func (*ControllerMessage_Delta) isControllerMessage_Body() {}
 
 func (*ControllerMessage_TableRequest) isControllerMessage_Body() {}
+
+func (*ControllerMessage_Pong) isControllerMessage_Body() {}
+
+// Standby is the first message of a stream that is kept for later: the
+// controller sends nothing but Pongs until a Hello, which may come at any time,
+// makes it the host's stream.
+type Standby struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Standby) Reset() {
+	*x = Standby{}
+	mi := &file_hoststream_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Standby) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Standby) ProtoMessage() {}
+
+func (x *Standby) ProtoReflect() protoreflect.Message {
+	mi := &file_hoststream_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Standby.ProtoReflect.Descriptor instead.
+func (*Standby) Descriptor() ([]byte, []int) {
+	return file_hoststream_proto_rawDescGZIP(), []int{2}
+}
+
+// Ping asks whether the other end is alive. An agent sends one at once and then
+// from time to time, also before its Hello.
+type Ping struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Ping) Reset() {
+	*x = Ping{}
+	mi := &file_hoststream_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Ping) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Ping) ProtoMessage() {}
+
+func (x *Ping) ProtoReflect() protoreflect.Message {
+	mi := &file_hoststream_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Ping.ProtoReflect.Descriptor instead.
+func (*Ping) Descriptor() ([]byte, []int) {
+	return file_hoststream_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Ping) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+// Pong answers the last Ping.
+type Pong struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Id         uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Controller string                 `protobuf:"bytes,2,opt,name=controller,proto3" json:"controller,omitempty"` // name of the controller, another one after each start
+	Version    *Version               `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`       // of what the controller would send; zero before it has read the store
+	// All controllers that are alive, also this one; only in the first Pong of a
+	// stream, and in those after the list has changed.
+	Controllers   []*Controller `protobuf:"bytes,4,rep,name=controllers,proto3" json:"controllers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Pong) Reset() {
+	*x = Pong{}
+	mi := &file_hoststream_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Pong) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Pong) ProtoMessage() {}
+
+func (x *Pong) ProtoReflect() protoreflect.Message {
+	mi := &file_hoststream_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Pong.ProtoReflect.Descriptor instead.
+func (*Pong) Descriptor() ([]byte, []int) {
+	return file_hoststream_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Pong) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *Pong) GetController() string {
+	if x != nil {
+		return x.Controller
+	}
+	return ""
+}
+
+func (x *Pong) GetVersion() *Version {
+	if x != nil {
+		return x.Version
+	}
+	return nil
+}
+
+func (x *Pong) GetControllers() []*Controller {
+	if x != nil {
+		return x.Controllers
+	}
+	return nil
+}
+
+// Controller says where a controller listens for hosts.
+type Controller struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Streams       []string               `protobuf:"bytes,2,rep,name=streams,proto3" json:"streams,omitempty"` // host:port
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Controller) Reset() {
+	*x = Controller{}
+	mi := &file_hoststream_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Controller) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Controller) ProtoMessage() {}
+
+func (x *Controller) ProtoReflect() protoreflect.Message {
+	mi := &file_hoststream_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Controller.ProtoReflect.Descriptor instead.
+func (*Controller) Descriptor() ([]byte, []int) {
+	return file_hoststream_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Controller) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Controller) GetStreams() []string {
+	if x != nil {
+		return x.Streams
+	}
+	return nil
+}
 
 // Version orders what controllers say. The epoch rises when a store is
 // restored from a backup; the revision is the store's.
@@ -239,7 +496,7 @@ type Version struct {
 
 func (x *Version) Reset() {
 	*x = Version{}
-	mi := &file_hoststream_proto_msgTypes[2]
+	mi := &file_hoststream_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -251,7 +508,7 @@ func (x *Version) String() string {
 func (*Version) ProtoMessage() {}
 
 func (x *Version) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[2]
+	mi := &file_hoststream_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -264,7 +521,7 @@ func (x *Version) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Version.ProtoReflect.Descriptor instead.
 func (*Version) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{2}
+	return file_hoststream_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Version) GetEpoch() uint64 {
@@ -293,7 +550,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_hoststream_proto_msgTypes[3]
+	mi := &file_hoststream_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -305,7 +562,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[3]
+	mi := &file_hoststream_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -318,7 +575,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{3}
+	return file_hoststream_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Hello) GetVersion() *Version {
@@ -359,7 +616,7 @@ type RowHash struct {
 
 func (x *RowHash) Reset() {
 	*x = RowHash{}
-	mi := &file_hoststream_proto_msgTypes[4]
+	mi := &file_hoststream_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -371,7 +628,7 @@ func (x *RowHash) String() string {
 func (*RowHash) ProtoMessage() {}
 
 func (x *RowHash) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[4]
+	mi := &file_hoststream_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -384,7 +641,7 @@ func (x *RowHash) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RowHash.ProtoReflect.Descriptor instead.
 func (*RowHash) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{4}
+	return file_hoststream_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *RowHash) GetKey() string {
@@ -415,7 +672,7 @@ type Delta struct {
 
 func (x *Delta) Reset() {
 	*x = Delta{}
-	mi := &file_hoststream_proto_msgTypes[5]
+	mi := &file_hoststream_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -427,7 +684,7 @@ func (x *Delta) String() string {
 func (*Delta) ProtoMessage() {}
 
 func (x *Delta) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[5]
+	mi := &file_hoststream_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -440,7 +697,7 @@ func (x *Delta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delta.ProtoReflect.Descriptor instead.
 func (*Delta) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{5}
+	return file_hoststream_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Delta) GetVersion() *Version {
@@ -489,7 +746,7 @@ type EncodedRow struct {
 
 func (x *EncodedRow) Reset() {
 	*x = EncodedRow{}
-	mi := &file_hoststream_proto_msgTypes[6]
+	mi := &file_hoststream_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -501,7 +758,7 @@ func (x *EncodedRow) String() string {
 func (*EncodedRow) ProtoMessage() {}
 
 func (x *EncodedRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[6]
+	mi := &file_hoststream_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -514,7 +771,7 @@ func (x *EncodedRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EncodedRow.ProtoReflect.Descriptor instead.
 func (*EncodedRow) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{6}
+	return file_hoststream_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *EncodedRow) GetKey() string {
@@ -546,7 +803,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_hoststream_proto_msgTypes[7]
+	mi := &file_hoststream_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -558,7 +815,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[7]
+	mi := &file_hoststream_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -571,7 +828,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{7}
+	return file_hoststream_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Ack) GetSequence() uint64 {
@@ -605,7 +862,7 @@ type RowError struct {
 
 func (x *RowError) Reset() {
 	*x = RowError{}
-	mi := &file_hoststream_proto_msgTypes[8]
+	mi := &file_hoststream_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -617,7 +874,7 @@ func (x *RowError) String() string {
 func (*RowError) ProtoMessage() {}
 
 func (x *RowError) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[8]
+	mi := &file_hoststream_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -630,7 +887,7 @@ func (x *RowError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RowError.ProtoReflect.Descriptor instead.
 func (*RowError) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{8}
+	return file_hoststream_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RowError) GetKey() string {
@@ -650,7 +907,7 @@ func (x *RowError) GetError() string {
 // Row is one row of a host's desired tables. Keys:
 //
 //	tunnel-endpoint/<host uuid>   tunnel-source/<vni>/<host uuid>   vrf/<vrf>
-//	port/<port uuid>   route/<vrf>/<prefix>
+//	port/<port uuid>   route/<vrf>/<prefix>   reservation/<address uuid>
 type Row struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Body:
@@ -660,6 +917,7 @@ type Row struct {
 	//	*Row_Port
 	//	*Row_Route
 	//	*Row_TunnelSource
+	//	*Row_Reservation
 	Body          isRow_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -667,7 +925,7 @@ type Row struct {
 
 func (x *Row) Reset() {
 	*x = Row{}
-	mi := &file_hoststream_proto_msgTypes[9]
+	mi := &file_hoststream_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -679,7 +937,7 @@ func (x *Row) String() string {
 func (*Row) ProtoMessage() {}
 
 func (x *Row) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[9]
+	mi := &file_hoststream_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -692,7 +950,7 @@ func (x *Row) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Row.ProtoReflect.Descriptor instead.
 func (*Row) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{9}
+	return file_hoststream_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Row) GetBody() isRow_Body {
@@ -747,6 +1005,15 @@ func (x *Row) GetTunnelSource() *TunnelSource {
 	return nil
 }
 
+func (x *Row) GetReservation() *Reservation {
+	if x != nil {
+		if x, ok := x.Body.(*Row_Reservation); ok {
+			return x.Reservation
+		}
+	}
+	return nil
+}
+
 type isRow_Body interface {
 	isRow_Body()
 }
@@ -771,6 +1038,10 @@ type Row_TunnelSource struct {
 	TunnelSource *TunnelSource `protobuf:"bytes,5,opt,name=tunnel_source,json=tunnelSource,proto3,oneof"`
 }
 
+type Row_Reservation struct {
+	Reservation *Reservation `protobuf:"bytes,20,opt,name=reservation,proto3,oneof"`
+}
+
 func (*Row_Vrf) isRow_Body() {}
 
 func (*Row_TunnelEndpoint) isRow_Body() {}
@@ -780,6 +1051,86 @@ func (*Row_Port) isRow_Body() {}
 func (*Row_Route) isRow_Body() {}
 
 func (*Row_TunnelSource) isRow_Body() {}
+
+func (*Row_Reservation) isRow_Body() {}
+
+// Reservation is an address of a network that is claimed for this host: without
+// a controller it may give it to a workload.
+type Reservation struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Address       string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"` // UUID
+	Vrf           uint32                 `protobuf:"varint,2,opt,name=vrf,proto3" json:"vrf,omitempty"`
+	NetworkName   string                 `protobuf:"bytes,3,opt,name=network_name,json=networkName,proto3" json:"network_name,omitempty"` // fully qualified
+	Ip            *PortAddress           `protobuf:"bytes,4,opt,name=ip,proto3" json:"ip,omitempty"`
+	Mtu           uint32                 `protobuf:"varint,5,opt,name=mtu,proto3" json:"mtu,omitempty"` // as Port.mtu
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Reservation) Reset() {
+	*x = Reservation{}
+	mi := &file_hoststream_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Reservation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Reservation) ProtoMessage() {}
+
+func (x *Reservation) ProtoReflect() protoreflect.Message {
+	mi := &file_hoststream_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Reservation.ProtoReflect.Descriptor instead.
+func (*Reservation) Descriptor() ([]byte, []int) {
+	return file_hoststream_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Reservation) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *Reservation) GetVrf() uint32 {
+	if x != nil {
+		return x.Vrf
+	}
+	return 0
+}
+
+func (x *Reservation) GetNetworkName() string {
+	if x != nil {
+		return x.NetworkName
+	}
+	return ""
+}
+
+func (x *Reservation) GetIp() *PortAddress {
+	if x != nil {
+		return x.Ip
+	}
+	return nil
+}
+
+func (x *Reservation) GetMtu() uint32 {
+	if x != nil {
+		return x.Mtu
+	}
+	return 0
+}
 
 // Vrf is a network the host needs.
 type Vrf struct {
@@ -797,7 +1148,7 @@ type Vrf struct {
 
 func (x *Vrf) Reset() {
 	*x = Vrf{}
-	mi := &file_hoststream_proto_msgTypes[10]
+	mi := &file_hoststream_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -809,7 +1160,7 @@ func (x *Vrf) String() string {
 func (*Vrf) ProtoMessage() {}
 
 func (x *Vrf) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[10]
+	mi := &file_hoststream_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -822,7 +1173,7 @@ func (x *Vrf) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Vrf.ProtoReflect.Descriptor instead.
 func (*Vrf) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{10}
+	return file_hoststream_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Vrf) GetVrf() uint32 {
@@ -872,7 +1223,7 @@ type TunnelEndpoint struct {
 
 func (x *TunnelEndpoint) Reset() {
 	*x = TunnelEndpoint{}
-	mi := &file_hoststream_proto_msgTypes[11]
+	mi := &file_hoststream_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -884,7 +1235,7 @@ func (x *TunnelEndpoint) String() string {
 func (*TunnelEndpoint) ProtoMessage() {}
 
 func (x *TunnelEndpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[11]
+	mi := &file_hoststream_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -897,7 +1248,7 @@ func (x *TunnelEndpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TunnelEndpoint.ProtoReflect.Descriptor instead.
 func (*TunnelEndpoint) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{11}
+	return file_hoststream_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *TunnelEndpoint) GetHost() string {
@@ -933,7 +1284,7 @@ type TunnelSource struct {
 
 func (x *TunnelSource) Reset() {
 	*x = TunnelSource{}
-	mi := &file_hoststream_proto_msgTypes[12]
+	mi := &file_hoststream_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -945,7 +1296,7 @@ func (x *TunnelSource) String() string {
 func (*TunnelSource) ProtoMessage() {}
 
 func (x *TunnelSource) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[12]
+	mi := &file_hoststream_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -958,7 +1309,7 @@ func (x *TunnelSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TunnelSource.ProtoReflect.Descriptor instead.
 func (*TunnelSource) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{12}
+	return file_hoststream_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *TunnelSource) GetVni() uint32 {
@@ -996,7 +1347,7 @@ type Port struct {
 
 func (x *Port) Reset() {
 	*x = Port{}
-	mi := &file_hoststream_proto_msgTypes[13]
+	mi := &file_hoststream_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1008,7 +1359,7 @@ func (x *Port) String() string {
 func (*Port) ProtoMessage() {}
 
 func (x *Port) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[13]
+	mi := &file_hoststream_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1021,7 +1372,7 @@ func (x *Port) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Port.ProtoReflect.Descriptor instead.
 func (*Port) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{13}
+	return file_hoststream_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Port) GetPort() string {
@@ -1097,7 +1448,7 @@ type Prefix struct {
 
 func (x *Prefix) Reset() {
 	*x = Prefix{}
-	mi := &file_hoststream_proto_msgTypes[14]
+	mi := &file_hoststream_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1109,7 +1460,7 @@ func (x *Prefix) String() string {
 func (*Prefix) ProtoMessage() {}
 
 func (x *Prefix) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[14]
+	mi := &file_hoststream_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1122,7 +1473,7 @@ func (x *Prefix) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prefix.ProtoReflect.Descriptor instead.
 func (*Prefix) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{14}
+	return file_hoststream_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Prefix) GetAddress() []byte {
@@ -1150,7 +1501,7 @@ type PortAddress struct {
 
 func (x *PortAddress) Reset() {
 	*x = PortAddress{}
-	mi := &file_hoststream_proto_msgTypes[15]
+	mi := &file_hoststream_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1162,7 +1513,7 @@ func (x *PortAddress) String() string {
 func (*PortAddress) ProtoMessage() {}
 
 func (x *PortAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[15]
+	mi := &file_hoststream_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1175,7 +1526,7 @@ func (x *PortAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortAddress.ProtoReflect.Descriptor instead.
 func (*PortAddress) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{15}
+	return file_hoststream_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *PortAddress) GetIp() []byte {
@@ -1225,7 +1576,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_hoststream_proto_msgTypes[16]
+	mi := &file_hoststream_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1237,7 +1588,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[16]
+	mi := &file_hoststream_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1250,7 +1601,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{16}
+	return file_hoststream_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Route) GetVrf() uint32 {
@@ -1391,7 +1742,7 @@ type Remote struct {
 
 func (x *Remote) Reset() {
 	*x = Remote{}
-	mi := &file_hoststream_proto_msgTypes[17]
+	mi := &file_hoststream_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1403,7 +1754,7 @@ func (x *Remote) String() string {
 func (*Remote) ProtoMessage() {}
 
 func (x *Remote) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[17]
+	mi := &file_hoststream_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1416,7 +1767,7 @@ func (x *Remote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Remote.ProtoReflect.Descriptor instead.
 func (*Remote) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{17}
+	return file_hoststream_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Remote) GetHost() string {
@@ -1442,7 +1793,7 @@ type Gateway struct {
 
 func (x *Gateway) Reset() {
 	*x = Gateway{}
-	mi := &file_hoststream_proto_msgTypes[18]
+	mi := &file_hoststream_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1454,7 +1805,7 @@ func (x *Gateway) String() string {
 func (*Gateway) ProtoMessage() {}
 
 func (x *Gateway) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[18]
+	mi := &file_hoststream_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1467,7 +1818,7 @@ func (x *Gateway) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gateway.ProtoReflect.Descriptor instead.
 func (*Gateway) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{18}
+	return file_hoststream_proto_rawDescGZIP(), []int{23}
 }
 
 // Discard drops on purpose.
@@ -1479,7 +1830,7 @@ type Discard struct {
 
 func (x *Discard) Reset() {
 	*x = Discard{}
-	mi := &file_hoststream_proto_msgTypes[19]
+	mi := &file_hoststream_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1491,7 +1842,7 @@ func (x *Discard) String() string {
 func (*Discard) ProtoMessage() {}
 
 func (x *Discard) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[19]
+	mi := &file_hoststream_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1504,22 +1855,29 @@ func (x *Discard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Discard.ProtoReflect.Descriptor instead.
 func (*Discard) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{19}
+	return file_hoststream_proto_rawDescGZIP(), []int{24}
 }
 
 // Report is what the host knows and the controller does not. It is sent whole
 // whenever it changes.
 type Report struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Ports         []*PortReport          `protobuf:"bytes,1,rep,name=ports,proto3" json:"ports,omitempty"`
-	Warnings      []string               `protobuf:"bytes,2,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Ports          []*PortReport          `protobuf:"bytes,1,rep,name=ports,proto3" json:"ports,omitempty"`
+	Warnings       []string               `protobuf:"bytes,2,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	WarmController string                 `protobuf:"bytes,10,opt,name=warm_controller,json=warmController,proto3" json:"warm_controller,omitempty"` // name of the controller that the host holds a stream in reserve to
+	// What the host has in its underlay now; no addresses: it does not say.
+	TunnelAddresses [][]byte `protobuf:"bytes,11,rep,name=tunnel_addresses,json=tunnelAddresses,proto3" json:"tunnel_addresses,omitempty"` // 4 or 16 bytes each
+	UnderlayMtu     uint32   `protobuf:"varint,12,opt,name=underlay_mtu,json=underlayMtu,proto3" json:"underlay_mtu,omitempty"`            // bytes
+	// Reserved addresses that were given to workloads while no controller could
+	// be reached, until a port of the host has them.
+	Taken         []*TakenAddress `protobuf:"bytes,13,rep,name=taken,proto3" json:"taken,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_hoststream_proto_msgTypes[20]
+	mi := &file_hoststream_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1531,7 +1889,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[20]
+	mi := &file_hoststream_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1544,7 +1902,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{20}
+	return file_hoststream_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Report) GetPorts() []*PortReport {
@@ -1561,6 +1919,103 @@ func (x *Report) GetWarnings() []string {
 	return nil
 }
 
+func (x *Report) GetWarmController() string {
+	if x != nil {
+		return x.WarmController
+	}
+	return ""
+}
+
+func (x *Report) GetTunnelAddresses() [][]byte {
+	if x != nil {
+		return x.TunnelAddresses
+	}
+	return nil
+}
+
+func (x *Report) GetUnderlayMtu() uint32 {
+	if x != nil {
+		return x.UnderlayMtu
+	}
+	return 0
+}
+
+func (x *Report) GetTaken() []*TakenAddress {
+	if x != nil {
+		return x.Taken
+	}
+	return nil
+}
+
+// TakenAddress says which reserved address went where.
+type TakenAddress struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Address       string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"` // UUID of the reserved address
+	Port          string                 `protobuf:"bytes,2,opt,name=port,proto3" json:"port,omitempty"`       // UUID of the port that is to be
+	Name          string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`       // of the port, as whoever plugged called it
+	Mac           []byte                 `protobuf:"bytes,4,opt,name=mac,proto3" json:"mac,omitempty"`         // 6 bytes
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TakenAddress) Reset() {
+	*x = TakenAddress{}
+	mi := &file_hoststream_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TakenAddress) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TakenAddress) ProtoMessage() {}
+
+func (x *TakenAddress) ProtoReflect() protoreflect.Message {
+	mi := &file_hoststream_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TakenAddress.ProtoReflect.Descriptor instead.
+func (*TakenAddress) Descriptor() ([]byte, []int) {
+	return file_hoststream_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *TakenAddress) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *TakenAddress) GetPort() string {
+	if x != nil {
+		return x.Port
+	}
+	return ""
+}
+
+func (x *TakenAddress) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *TakenAddress) GetMac() []byte {
+	if x != nil {
+		return x.Mac
+	}
+	return nil
+}
+
 type PortReport struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Port          string                 `protobuf:"bytes,1,opt,name=port,proto3" json:"port,omitempty"`   // UUID
@@ -1573,7 +2028,7 @@ type PortReport struct {
 
 func (x *PortReport) Reset() {
 	*x = PortReport{}
-	mi := &file_hoststream_proto_msgTypes[21]
+	mi := &file_hoststream_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1585,7 +2040,7 @@ func (x *PortReport) String() string {
 func (*PortReport) ProtoMessage() {}
 
 func (x *PortReport) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[21]
+	mi := &file_hoststream_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1598,7 +2053,7 @@ func (x *PortReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortReport.ProtoReflect.Descriptor instead.
 func (*PortReport) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{21}
+	return file_hoststream_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *PortReport) GetPort() string {
@@ -1640,7 +2095,7 @@ type TableRequest struct {
 
 func (x *TableRequest) Reset() {
 	*x = TableRequest{}
-	mi := &file_hoststream_proto_msgTypes[22]
+	mi := &file_hoststream_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1652,7 +2107,7 @@ func (x *TableRequest) String() string {
 func (*TableRequest) ProtoMessage() {}
 
 func (x *TableRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[22]
+	mi := &file_hoststream_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1665,7 +2120,7 @@ func (x *TableRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRequest.ProtoReflect.Descriptor instead.
 func (*TableRequest) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{22}
+	return file_hoststream_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *TableRequest) GetId() uint64 {
@@ -1694,7 +2149,7 @@ type TableReply struct {
 
 func (x *TableReply) Reset() {
 	*x = TableReply{}
-	mi := &file_hoststream_proto_msgTypes[23]
+	mi := &file_hoststream_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1706,7 +2161,7 @@ func (x *TableReply) String() string {
 func (*TableReply) ProtoMessage() {}
 
 func (x *TableReply) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[23]
+	mi := &file_hoststream_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1719,7 +2174,7 @@ func (x *TableReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableReply.ProtoReflect.Descriptor instead.
 func (*TableReply) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{23}
+	return file_hoststream_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *TableReply) GetId() uint64 {
@@ -1759,7 +2214,7 @@ type TableRow struct {
 
 func (x *TableRow) Reset() {
 	*x = TableRow{}
-	mi := &file_hoststream_proto_msgTypes[24]
+	mi := &file_hoststream_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1771,7 +2226,7 @@ func (x *TableRow) String() string {
 func (*TableRow) ProtoMessage() {}
 
 func (x *TableRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[24]
+	mi := &file_hoststream_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1784,7 +2239,7 @@ func (x *TableRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRow.ProtoReflect.Descriptor instead.
 func (*TableRow) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{24}
+	return file_hoststream_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *TableRow) GetCells() []string {
@@ -1798,18 +2253,37 @@ var File_hoststream_proto protoreflect.FileDescriptor
 
 const file_hoststream_proto_rawDesc = "" +
 	"\n" +
-	"\x10hoststream.proto\x12\x12weft.hoststream.v1\"\xee\x01\n" +
+	"\x10hoststream.proto\x12\x12weft.hoststream.v1\"\xd7\x02\n" +
 	"\vHostMessage\x121\n" +
 	"\x05hello\x18\x01 \x01(\v2\x19.weft.hoststream.v1.HelloH\x00R\x05hello\x12+\n" +
 	"\x03ack\x18\x02 \x01(\v2\x17.weft.hoststream.v1.AckH\x00R\x03ack\x124\n" +
 	"\x06report\x18\x03 \x01(\v2\x1a.weft.hoststream.v1.ReportH\x00R\x06report\x12A\n" +
 	"\vtable_reply\x18\x04 \x01(\v2\x1e.weft.hoststream.v1.TableReplyH\x00R\n" +
-	"tableReplyB\x06\n" +
-	"\x04body\"\x97\x01\n" +
+	"tableReply\x127\n" +
+	"\astandby\x18\n" +
+	" \x01(\v2\x1b.weft.hoststream.v1.StandbyH\x00R\astandby\x12.\n" +
+	"\x04ping\x18\v \x01(\v2\x18.weft.hoststream.v1.PingH\x00R\x04pingB\x06\n" +
+	"\x04body\"\xc7\x01\n" +
 	"\x11ControllerMessage\x121\n" +
 	"\x05delta\x18\x01 \x01(\v2\x19.weft.hoststream.v1.DeltaH\x00R\x05delta\x12G\n" +
-	"\rtable_request\x18\x02 \x01(\v2 .weft.hoststream.v1.TableRequestH\x00R\ftableRequestB\x06\n" +
-	"\x04body\";\n" +
+	"\rtable_request\x18\x02 \x01(\v2 .weft.hoststream.v1.TableRequestH\x00R\ftableRequest\x12.\n" +
+	"\x04pong\x18\n" +
+	" \x01(\v2\x18.weft.hoststream.v1.PongH\x00R\x04pongB\x06\n" +
+	"\x04body\"\t\n" +
+	"\aStandby\"\x16\n" +
+	"\x04Ping\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\"\xaf\x01\n" +
+	"\x04Pong\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1e\n" +
+	"\n" +
+	"controller\x18\x02 \x01(\tR\n" +
+	"controller\x125\n" +
+	"\aversion\x18\x03 \x01(\v2\x1b.weft.hoststream.v1.VersionR\aversion\x12@\n" +
+	"\vcontrollers\x18\x04 \x03(\v2\x1e.weft.hoststream.v1.ControllerR\vcontrollers\":\n" +
+	"\n" +
+	"Controller\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\astreams\x18\x02 \x03(\tR\astreams\";\n" +
 	"\aVersion\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\"\xac\x01\n" +
@@ -1837,14 +2311,21 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x06errors\x18\x03 \x03(\v2\x1c.weft.hoststream.v1.RowErrorR\x06errors\"2\n" +
 	"\bRowError\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05error\x18\x02 \x01(\tR\x05error\"\xb5\x02\n" +
+	"\x05error\x18\x02 \x01(\tR\x05error\"\xfa\x02\n" +
 	"\x03Row\x12+\n" +
 	"\x03vrf\x18\x01 \x01(\v2\x17.weft.hoststream.v1.VrfH\x00R\x03vrf\x12M\n" +
 	"\x0ftunnel_endpoint\x18\x02 \x01(\v2\".weft.hoststream.v1.TunnelEndpointH\x00R\x0etunnelEndpoint\x12.\n" +
 	"\x04port\x18\x03 \x01(\v2\x18.weft.hoststream.v1.PortH\x00R\x04port\x121\n" +
 	"\x05route\x18\x04 \x01(\v2\x19.weft.hoststream.v1.RouteH\x00R\x05route\x12G\n" +
-	"\rtunnel_source\x18\x05 \x01(\v2 .weft.hoststream.v1.TunnelSourceH\x00R\ftunnelSourceB\x06\n" +
-	"\x04body\"\x8d\x01\n" +
+	"\rtunnel_source\x18\x05 \x01(\v2 .weft.hoststream.v1.TunnelSourceH\x00R\ftunnelSource\x12C\n" +
+	"\vreservation\x18\x14 \x01(\v2\x1f.weft.hoststream.v1.ReservationH\x00R\vreservationB\x06\n" +
+	"\x04body\"\x9f\x01\n" +
+	"\vReservation\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x10\n" +
+	"\x03vrf\x18\x02 \x01(\rR\x03vrf\x12!\n" +
+	"\fnetwork_name\x18\x03 \x01(\tR\vnetworkName\x12/\n" +
+	"\x02ip\x18\x04 \x01(\v2\x1f.weft.hoststream.v1.PortAddressR\x02ip\x12\x10\n" +
+	"\x03mtu\x18\x05 \x01(\rR\x03mtu\"\x8d\x01\n" +
 	"\x03Vrf\x12\x10\n" +
 	"\x03vrf\x18\x01 \x01(\rR\x03vrf\x12\x10\n" +
 	"\x03vni\x18\x02 \x01(\rR\x03vni\x12\x18\n" +
@@ -1895,10 +2376,20 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x10\n" +
 	"\x03vni\x18\x02 \x01(\rR\x03vni\"\t\n" +
 	"\aGateway\"\t\n" +
-	"\aDiscard\"Z\n" +
+	"\aDiscard\"\x89\x02\n" +
 	"\x06Report\x124\n" +
 	"\x05ports\x18\x01 \x03(\v2\x1e.weft.hoststream.v1.PortReportR\x05ports\x12\x1a\n" +
-	"\bwarnings\x18\x02 \x03(\tR\bwarnings\"n\n" +
+	"\bwarnings\x18\x02 \x03(\tR\bwarnings\x12'\n" +
+	"\x0fwarm_controller\x18\n" +
+	" \x01(\tR\x0ewarmController\x12)\n" +
+	"\x10tunnel_addresses\x18\v \x03(\fR\x0ftunnelAddresses\x12!\n" +
+	"\funderlay_mtu\x18\f \x01(\rR\vunderlayMtu\x126\n" +
+	"\x05taken\x18\r \x03(\v2 .weft.hoststream.v1.TakenAddressR\x05taken\"b\n" +
+	"\fTakenAddress\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x12\n" +
+	"\x04port\x18\x02 \x01(\tR\x04port\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x10\n" +
+	"\x03mac\x18\x04 \x01(\fR\x03mac\"n\n" +
 	"\n" +
 	"PortReport\x12\x12\n" +
 	"\x04port\x18\x01 \x01(\tR\x04port\x12\x14\n" +
@@ -1932,66 +2423,80 @@ func file_hoststream_proto_rawDescGZIP() []byte {
 	return file_hoststream_proto_rawDescData
 }
 
-var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_hoststream_proto_goTypes = []any{
 	(*HostMessage)(nil),       // 0: weft.hoststream.v1.HostMessage
 	(*ControllerMessage)(nil), // 1: weft.hoststream.v1.ControllerMessage
-	(*Version)(nil),           // 2: weft.hoststream.v1.Version
-	(*Hello)(nil),             // 3: weft.hoststream.v1.Hello
-	(*RowHash)(nil),           // 4: weft.hoststream.v1.RowHash
-	(*Delta)(nil),             // 5: weft.hoststream.v1.Delta
-	(*EncodedRow)(nil),        // 6: weft.hoststream.v1.EncodedRow
-	(*Ack)(nil),               // 7: weft.hoststream.v1.Ack
-	(*RowError)(nil),          // 8: weft.hoststream.v1.RowError
-	(*Row)(nil),               // 9: weft.hoststream.v1.Row
-	(*Vrf)(nil),               // 10: weft.hoststream.v1.Vrf
-	(*TunnelEndpoint)(nil),    // 11: weft.hoststream.v1.TunnelEndpoint
-	(*TunnelSource)(nil),      // 12: weft.hoststream.v1.TunnelSource
-	(*Port)(nil),              // 13: weft.hoststream.v1.Port
-	(*Prefix)(nil),            // 14: weft.hoststream.v1.Prefix
-	(*PortAddress)(nil),       // 15: weft.hoststream.v1.PortAddress
-	(*Route)(nil),             // 16: weft.hoststream.v1.Route
-	(*Remote)(nil),            // 17: weft.hoststream.v1.Remote
-	(*Gateway)(nil),           // 18: weft.hoststream.v1.Gateway
-	(*Discard)(nil),           // 19: weft.hoststream.v1.Discard
-	(*Report)(nil),            // 20: weft.hoststream.v1.Report
-	(*PortReport)(nil),        // 21: weft.hoststream.v1.PortReport
-	(*TableRequest)(nil),      // 22: weft.hoststream.v1.TableRequest
-	(*TableReply)(nil),        // 23: weft.hoststream.v1.TableReply
-	(*TableRow)(nil),          // 24: weft.hoststream.v1.TableRow
+	(*Standby)(nil),           // 2: weft.hoststream.v1.Standby
+	(*Ping)(nil),              // 3: weft.hoststream.v1.Ping
+	(*Pong)(nil),              // 4: weft.hoststream.v1.Pong
+	(*Controller)(nil),        // 5: weft.hoststream.v1.Controller
+	(*Version)(nil),           // 6: weft.hoststream.v1.Version
+	(*Hello)(nil),             // 7: weft.hoststream.v1.Hello
+	(*RowHash)(nil),           // 8: weft.hoststream.v1.RowHash
+	(*Delta)(nil),             // 9: weft.hoststream.v1.Delta
+	(*EncodedRow)(nil),        // 10: weft.hoststream.v1.EncodedRow
+	(*Ack)(nil),               // 11: weft.hoststream.v1.Ack
+	(*RowError)(nil),          // 12: weft.hoststream.v1.RowError
+	(*Row)(nil),               // 13: weft.hoststream.v1.Row
+	(*Reservation)(nil),       // 14: weft.hoststream.v1.Reservation
+	(*Vrf)(nil),               // 15: weft.hoststream.v1.Vrf
+	(*TunnelEndpoint)(nil),    // 16: weft.hoststream.v1.TunnelEndpoint
+	(*TunnelSource)(nil),      // 17: weft.hoststream.v1.TunnelSource
+	(*Port)(nil),              // 18: weft.hoststream.v1.Port
+	(*Prefix)(nil),            // 19: weft.hoststream.v1.Prefix
+	(*PortAddress)(nil),       // 20: weft.hoststream.v1.PortAddress
+	(*Route)(nil),             // 21: weft.hoststream.v1.Route
+	(*Remote)(nil),            // 22: weft.hoststream.v1.Remote
+	(*Gateway)(nil),           // 23: weft.hoststream.v1.Gateway
+	(*Discard)(nil),           // 24: weft.hoststream.v1.Discard
+	(*Report)(nil),            // 25: weft.hoststream.v1.Report
+	(*TakenAddress)(nil),      // 26: weft.hoststream.v1.TakenAddress
+	(*PortReport)(nil),        // 27: weft.hoststream.v1.PortReport
+	(*TableRequest)(nil),      // 28: weft.hoststream.v1.TableRequest
+	(*TableReply)(nil),        // 29: weft.hoststream.v1.TableReply
+	(*TableRow)(nil),          // 30: weft.hoststream.v1.TableRow
 }
 var file_hoststream_proto_depIdxs = []int32{
-	3,  // 0: weft.hoststream.v1.HostMessage.hello:type_name -> weft.hoststream.v1.Hello
-	7,  // 1: weft.hoststream.v1.HostMessage.ack:type_name -> weft.hoststream.v1.Ack
-	20, // 2: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
-	23, // 3: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
-	5,  // 4: weft.hoststream.v1.ControllerMessage.delta:type_name -> weft.hoststream.v1.Delta
-	22, // 5: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
-	2,  // 6: weft.hoststream.v1.Hello.version:type_name -> weft.hoststream.v1.Version
-	4,  // 7: weft.hoststream.v1.Hello.have:type_name -> weft.hoststream.v1.RowHash
-	2,  // 8: weft.hoststream.v1.Delta.version:type_name -> weft.hoststream.v1.Version
-	6,  // 9: weft.hoststream.v1.Delta.put:type_name -> weft.hoststream.v1.EncodedRow
-	2,  // 10: weft.hoststream.v1.Ack.version:type_name -> weft.hoststream.v1.Version
-	8,  // 11: weft.hoststream.v1.Ack.errors:type_name -> weft.hoststream.v1.RowError
-	10, // 12: weft.hoststream.v1.Row.vrf:type_name -> weft.hoststream.v1.Vrf
-	11, // 13: weft.hoststream.v1.Row.tunnel_endpoint:type_name -> weft.hoststream.v1.TunnelEndpoint
-	13, // 14: weft.hoststream.v1.Row.port:type_name -> weft.hoststream.v1.Port
-	16, // 15: weft.hoststream.v1.Row.route:type_name -> weft.hoststream.v1.Route
-	12, // 16: weft.hoststream.v1.Row.tunnel_source:type_name -> weft.hoststream.v1.TunnelSource
-	15, // 17: weft.hoststream.v1.Port.addresses:type_name -> weft.hoststream.v1.PortAddress
-	14, // 18: weft.hoststream.v1.Port.sources:type_name -> weft.hoststream.v1.Prefix
-	17, // 19: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
-	18, // 20: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
-	19, // 21: weft.hoststream.v1.Route.discard:type_name -> weft.hoststream.v1.Discard
-	21, // 22: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
-	24, // 23: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
-	0,  // 24: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
-	1,  // 25: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
-	25, // [25:26] is the sub-list for method output_type
-	24, // [24:25] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	7,  // 0: weft.hoststream.v1.HostMessage.hello:type_name -> weft.hoststream.v1.Hello
+	11, // 1: weft.hoststream.v1.HostMessage.ack:type_name -> weft.hoststream.v1.Ack
+	25, // 2: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
+	29, // 3: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
+	2,  // 4: weft.hoststream.v1.HostMessage.standby:type_name -> weft.hoststream.v1.Standby
+	3,  // 5: weft.hoststream.v1.HostMessage.ping:type_name -> weft.hoststream.v1.Ping
+	9,  // 6: weft.hoststream.v1.ControllerMessage.delta:type_name -> weft.hoststream.v1.Delta
+	28, // 7: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
+	4,  // 8: weft.hoststream.v1.ControllerMessage.pong:type_name -> weft.hoststream.v1.Pong
+	6,  // 9: weft.hoststream.v1.Pong.version:type_name -> weft.hoststream.v1.Version
+	5,  // 10: weft.hoststream.v1.Pong.controllers:type_name -> weft.hoststream.v1.Controller
+	6,  // 11: weft.hoststream.v1.Hello.version:type_name -> weft.hoststream.v1.Version
+	8,  // 12: weft.hoststream.v1.Hello.have:type_name -> weft.hoststream.v1.RowHash
+	6,  // 13: weft.hoststream.v1.Delta.version:type_name -> weft.hoststream.v1.Version
+	10, // 14: weft.hoststream.v1.Delta.put:type_name -> weft.hoststream.v1.EncodedRow
+	6,  // 15: weft.hoststream.v1.Ack.version:type_name -> weft.hoststream.v1.Version
+	12, // 16: weft.hoststream.v1.Ack.errors:type_name -> weft.hoststream.v1.RowError
+	15, // 17: weft.hoststream.v1.Row.vrf:type_name -> weft.hoststream.v1.Vrf
+	16, // 18: weft.hoststream.v1.Row.tunnel_endpoint:type_name -> weft.hoststream.v1.TunnelEndpoint
+	18, // 19: weft.hoststream.v1.Row.port:type_name -> weft.hoststream.v1.Port
+	21, // 20: weft.hoststream.v1.Row.route:type_name -> weft.hoststream.v1.Route
+	17, // 21: weft.hoststream.v1.Row.tunnel_source:type_name -> weft.hoststream.v1.TunnelSource
+	14, // 22: weft.hoststream.v1.Row.reservation:type_name -> weft.hoststream.v1.Reservation
+	20, // 23: weft.hoststream.v1.Reservation.ip:type_name -> weft.hoststream.v1.PortAddress
+	20, // 24: weft.hoststream.v1.Port.addresses:type_name -> weft.hoststream.v1.PortAddress
+	19, // 25: weft.hoststream.v1.Port.sources:type_name -> weft.hoststream.v1.Prefix
+	22, // 26: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
+	23, // 27: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
+	24, // 28: weft.hoststream.v1.Route.discard:type_name -> weft.hoststream.v1.Discard
+	27, // 29: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
+	26, // 30: weft.hoststream.v1.Report.taken:type_name -> weft.hoststream.v1.TakenAddress
+	30, // 31: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
+	0,  // 32: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
+	1,  // 33: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
+	33, // [33:34] is the sub-list for method output_type
+	32, // [32:33] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_hoststream_proto_init() }
@@ -2004,19 +2509,23 @@ func file_hoststream_proto_init() {
 		(*HostMessage_Ack)(nil),
 		(*HostMessage_Report)(nil),
 		(*HostMessage_TableReply)(nil),
+		(*HostMessage_Standby)(nil),
+		(*HostMessage_Ping)(nil),
 	}
 	file_hoststream_proto_msgTypes[1].OneofWrappers = []any{
 		(*ControllerMessage_Delta)(nil),
 		(*ControllerMessage_TableRequest)(nil),
+		(*ControllerMessage_Pong)(nil),
 	}
-	file_hoststream_proto_msgTypes[9].OneofWrappers = []any{
+	file_hoststream_proto_msgTypes[13].OneofWrappers = []any{
 		(*Row_Vrf)(nil),
 		(*Row_TunnelEndpoint)(nil),
 		(*Row_Port)(nil),
 		(*Row_Route)(nil),
 		(*Row_TunnelSource)(nil),
+		(*Row_Reservation)(nil),
 	}
-	file_hoststream_proto_msgTypes[16].OneofWrappers = []any{
+	file_hoststream_proto_msgTypes[21].OneofWrappers = []any{
 		(*Route_Port)(nil),
 		(*Route_Remote)(nil),
 		(*Route_Gateway)(nil),
@@ -2028,7 +2537,7 @@ func file_hoststream_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hoststream_proto_rawDesc), len(file_hoststream_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   25,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -51,7 +51,7 @@ func runCommand() *cobra.Command {
 	s.StringVar(&f.controller, "controller", "", "URL of a controller's API, to join; not needed afterwards")
 	s.StringVar(&f.token, "token", "", "token of role join; not needed after joining (others can read a command line: prefer --token-file)")
 	s.StringVar(&f.tokenFile, "token-file", "", "file with the token")
-	s.StringSliceVar(&f.streams, "stream", nil, "host:port of a controller's stream listener, instead of those learned when joining; repeatable")
+	s.StringSliceVar(&f.streams, "stream", nil, "host:port of a controller's stream listener, instead of all that controllers tell; repeatable")
 	s.StringSliceVar(&f.tunnelAddresses, "tunnel-address", nil, "own underlay address for tunnels, at most one a family; repeatable (default: that of the default route's interface)")
 	s.IntVar(&f.tunnelPort, "tunnel-port", vxlanPort, "UDP port of the tunnels, the same on all hosts")
 	s.StringVar(&f.metricsListen, "metrics-listen", "", "loopback address for /metrics, /livez and /readyz without credentials (default: none)")
@@ -109,9 +109,6 @@ func run(ctx context.Context, f flags) error {
 	identity, err := identify(ctx, f, dir, underlay, mtu, log)
 	if err != nil {
 		return err
-	}
-	if len(f.streams) > 0 {
-		identity.Streams = f.streams
 	}
 	a := agent{flags: f, dir: dir, path: path, links: links, identity: identity, underlay: underlayOf(underlay, mtu), log: log}
 	return a.work(ctx)

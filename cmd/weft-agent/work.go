@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -87,9 +88,7 @@ func (a agent) work(ctx context.Context) error {
 	loop := host.NewLoop(host.NewCore(want, a.underlay, programmer), func(data []byte) error { return desired.WriteFile(a.dir.Desired(), data) }, a.log)
 	plugger := plug.New(loop, a.links, a.path, records, []int{tunnel}, a.log)
 	reader := tables.Reader{Kernel: datapath.KernelOf(a.path), Statistics: a.path, Loop: loop, Names: a.links.Names}
-	client := stream.New(stream.Options{
-		Addresses: a.identity.Streams, TLS: tlsConfig, AgentVersion: version, Kernel: kernel(),
-	}, loop, reader.Table, a.log)
+	client := stream.New(a.controllers(tlsConfig), loop, reader.Table, a.log)
 
 	health := &health{loop: loop}
 	stop, err := observe(a.flags.metricsListen, a.path, loop, health, a.log)
@@ -111,6 +110,22 @@ func (a agent) work(ctx context.Context) error {
 		return err
 	}
 	return nil
+}
+
+// controllers says where the controllers are: by flag, or as they told last,
+// and as they told when the host joined.
+func (a agent) controllers(config *tls.Config) stream.Options {
+	o := stream.Options{TLS: config, AgentVersion: version, Kernel: kernel(), Addresses: a.flags.streams}
+	if o.Fixed = len(a.flags.streams) > 0; o.Fixed {
+		return o
+	}
+	told, err := stream.Recall(a.dir.Controllers())
+	if err != nil {
+		a.log.Warn("going to the controllers known when the host joined", "error", err)
+	}
+	o.Addresses = append(told, a.identity.Streams...)
+	o.Remember = func(addresses []string) error { return stream.Keep(a.dir.Controllers(), addresses) }
+	return o
 }
 
 // serve starts, in this order, what depends on the loop, and waits for its end.

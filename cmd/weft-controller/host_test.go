@@ -30,6 +30,12 @@ type hostEnd struct {
 // join makes a host known to a controller.
 func join(t *testing.T, admin *client.Client, name string) *hostEnd {
 	t.Helper()
+	return joinAt(t, admin, name, "192.0.2.1")
+}
+
+// joinAt is join with a tunnel address.
+func joinAt(t *testing.T, admin *client.Client, name, address string) *hostEnd {
+	t.Helper()
 	token, err := admin.CreateToken(t.Context(), api.TokenRequest{Name: name, Role: api.RoleJoin, Host: name})
 	check(t, err)
 	c, err := client.New(client.Config{Server: admin.Server(), Token: token.Secret})
@@ -40,7 +46,7 @@ func join(t *testing.T, admin *client.Client, name string) *hostEnd {
 	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
 	check(t, err)
 	joined, err := c.Join(t.Context(), api.JoinRequest{
-		Name: name, TunnelAddresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")},
+		Name: name, TunnelAddresses: []netip.Addr{netip.MustParseAddr(address)},
 		CSR: string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: csr})),
 	})
 	check(t, err)

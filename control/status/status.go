@@ -100,14 +100,22 @@ func (c *collector) hosts() {
 		switch {
 		case known && state.Connected:
 			now.Connected, now.AgentVersion, now.Kernel = true, state.AgentVersion, state.Kernel
+			now.Controller = controllerName(state.Controller)
 			if state.Report != nil {
-				now.Ports = countUp(state.Report)
+				now.Ports, now.Warm = countUp(state.Report), controllerName(state.Report.WarmController)
 			}
 		case known || c.ClaimAll:
-			now.Connected = false
+			now.Connected, now.Warm = false, ""
 		}
 		c.want(h, &now)
 	}
+}
+
+// controllerName is a controller's name without the word that tells it from its
+// own former life: a restart of one is no news of its hosts.
+func controllerName(name string) string {
+	name, _, _ = strings.Cut(name, "/")
+	return bounded(name)
 }
 
 func countUp(r *hoststream.Report) int {

@@ -53,6 +53,8 @@ type Options struct {
 	TLS   *tls.Config
 	Epoch uint64
 	Log   *slog.Logger
+	// Name is how hosts and people call this controller.
+	Name string
 	// Patience bounds the wait, at the begin of a stream, for a plan that knows
 	// the host (which may just have joined) and is not older than what the host
 	// has. Then the agent is told to try another controller. 0: 30 s.
@@ -72,6 +74,8 @@ type Server struct {
 	plan     *placement.Plan
 	next     chan struct{} // closed when plan is replaced
 	sessions map[string]*session
+	standbys map[string]*session // streams held in reserve, by host
+	list     list
 	gone     map[string]HostState // last state of hosts that are not connected
 	closing  bool
 	streams  uint64 // counts sessions
@@ -84,7 +88,7 @@ func New(o Options) *Server {
 	}
 	s := &Server{
 		options: o, metrics: newMetrics(), changed: make(chan struct{}, 1), next: make(chan struct{}),
-		sessions: map[string]*session{}, gone: map[string]HostState{},
+		sessions: map[string]*session{}, standbys: map[string]*session{}, gone: map[string]HostState{},
 	}
 	config := o.TLS.Clone()
 	config.ClientAuth = tls.RequireAndVerifyClientCert
@@ -117,6 +121,7 @@ func (s *Server) Close() {
 	for _, session := range s.sessions {
 		session.end(status.Error(codes.Unavailable, "the controller is shutting down; connect again"))
 	}
+	s.endStandbys(nil, status.Error(codes.Unavailable, "the controller is shutting down; connect again"))
 	s.mu.Unlock()
 	s.grpc.Stop()
 	s.work.Wait()
@@ -140,6 +145,7 @@ func (s *Server) Publish(p *placement.Plan) {
 		}
 		session.poke()
 	}
+	s.endStandbys(p, status.Error(codes.PermissionDenied, "the host was deleted"))
 	for uuid := range s.gone {
 		if p.Derived.Host(uuid) == nil {
 			delete(s.gone, uuid)
@@ -183,7 +189,11 @@ func (s *Server) Sync(stream grpc.BidiStreamingServer[hoststream.HostMessage, ho
 		return status.Error(codes.Unavailable, "the controller is shutting down; connect again")
 	}
 	go func() { defer s.work.Done(); session.receive() }()
-	defer session.end(nil) // frees receive from its wait for us
+	defer session.end(nil) // frees both from their wait for us
+	if !s.hold() {
+		return status.Error(codes.Unavailable, "the controller is shutting down; connect again")
+	}
+	go func() { defer s.work.Done(); session.send() }()
 	hello, err := session.waitHello()
 	if err != nil {
 		return err
@@ -196,10 +206,7 @@ func (s *Server) Sync(stream grpc.BidiStreamingServer[hoststream.HostMessage, ho
 		return err
 	}
 	defer s.unregister(session)
-	if !s.hold() {
-		return status.Error(codes.Unavailable, "the controller is shutting down; connect again")
-	}
-	go func() { defer s.work.Done(); session.send() }()
+	session.poke()
 	return session.wait()
 }
 

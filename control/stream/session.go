@@ -27,7 +27,8 @@ type session struct {
 	hello  *hoststream.Hello
 	ctx    context.Context
 	end    context.CancelCauseFunc
-	first  chan *hoststream.Hello // delivers the first message
+	first  chan *hoststream.Hello // delivers the hello
+	later  chan struct{}          // closed when the host says that its hello comes later
 	wake   chan struct{}          // holds at most one token: there may be something to send
 	tables *tables
 	number uint64 // set when it is registered
@@ -35,28 +36,47 @@ type session struct {
 	mu       sync.Mutex // guards everything that follows
 	progress *progress
 	report   *hoststream.Report // never modified; nil before the first
+	ping     *hoststream.Ping   // not answered yet
+	listed   uint64             // number of the list of controllers that the host has
 }
 
 func newSession(s *Server, host api.Ref, stream grpc.BidiStreamingServer[hoststream.HostMessage, hoststream.ControllerMessage]) *session {
 	n := &session{
 		server: s, host: host, stream: stream,
-		first: make(chan *hoststream.Hello, 1), wake: make(chan struct{}, 1), tables: newTables(),
+		first: make(chan *hoststream.Hello, 1), later: make(chan struct{}), wake: make(chan struct{}, 1), tables: newTables(),
 	}
 	n.ctx, n.end = context.WithCancelCause(stream.Context())
 	return n
 }
 
-// waitHello returns the host's first message.
+// waitHello returns the host's hello: its first message, or, where the stream
+// is held in reserve, at any later time.
 func (n *session) waitHello() (*hoststream.Hello, error) {
 	timer := time.NewTimer(helloTimeout)
 	defer timer.Stop()
 	select {
 	case hello := <-n.first:
 		return hello, nil
+	case <-n.later:
+		return n.standby()
 	case <-n.ctx.Done():
 		return nil, n.cause()
 	case <-timer.C:
 		return nil, status.Errorf(codes.DeadlineExceeded, "host %s sent no hello within %v", n.host, helloTimeout)
+	}
+}
+
+// standby waits for the hello of a stream held in reserve.
+func (n *session) standby() (*hoststream.Hello, error) {
+	if err := n.server.keep(n); err != nil {
+		return nil, err
+	}
+	defer n.server.release(n)
+	select {
+	case hello := <-n.first:
+		return hello, nil
+	case <-n.ctx.Done():
+		return nil, n.cause()
 	}
 }
 
@@ -98,6 +118,9 @@ func (n *session) poke() {
 // send writes what there is to say until the session ends.
 func (n *session) send() {
 	for {
+		if pong := n.nextPong(); pong != nil && !n.write(&hoststream.ControllerMessage{Body: &hoststream.ControllerMessage_Pong{Pong: pong}}) {
+			return
+		}
 		for {
 			d := n.nextDelta()
 			if d == nil {
@@ -138,7 +161,7 @@ func (n *session) nextDelta() *hoststream.Delta {
 	plan := n.server.Plan()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if !n.progress.room() {
+	if n.progress == nil || !n.progress.room() {
 		return nil
 	}
 	if plan != n.progress.plan {
@@ -150,16 +173,25 @@ func (n *session) nextDelta() *hoststream.Delta {
 
 // receive takes what the host says until the session ends.
 func (n *session) receive() {
-	greeted := false
+	greeted, standing := false, false
 	for {
 		m, err := n.stream.Recv()
 		if err != nil {
 			n.end(err)
 			return
 		}
+		if p := m.GetPing(); p != nil {
+			n.pinged(p)
+			continue
+		}
+		if m.GetStandby() != nil && !greeted && !standing {
+			standing = true
+			close(n.later)
+			continue
+		}
 		hello := m.GetHello()
 		if greeted == (hello != nil) {
-			n.end(status.Errorf(codes.InvalidArgument, "host %s: the first message of a stream, and no other, must be a hello", n.host))
+			n.end(status.Errorf(codes.InvalidArgument, "host %s: the first message of a stream, and no other, must be a hello (or standby, and the hello later)", n.host))
 			return
 		}
 		if hello != nil {

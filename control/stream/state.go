@@ -14,6 +14,7 @@ import (
 type HostState struct {
 	Host         api.Ref
 	Connected    bool
+	Controller   string // name of the one that holds its stream; set where several are looked at
 	Session      uint64 // numbers the streams of this controller
 	AgentVersion string
 	Kernel       string

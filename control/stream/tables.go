@@ -111,3 +111,13 @@ func tableOf(reply *hoststream.TableReply) api.Table {
 	}
 	return t
 }
+
+// onlyHere marks questions that must not be passed on to other controllers.
+type onlyHere struct{}
+
+// OnlyHere returns a context for questions that this controller answers by
+// itself or not at all.
+func OnlyHere(ctx context.Context) context.Context { return context.WithValue(ctx, onlyHere{}, true) }
+
+// IsOnlyHere tells whether a context is of OnlyHere.
+func IsOnlyHere(ctx context.Context) bool { return ctx.Value(onlyHere{}) != nil }

@@ -58,6 +58,10 @@ func (v *Views) Routes(_ context.Context, network, host string) (int64, []api.Ro
 
 // HostTable returns a table of a host as it is now. The error has the code
 // unavailable if the host is not connected to this controller.
-func (v *Views) HostTable(ctx context.Context, host, table string) (api.Table, error) {
+// With local, a host that has its stream at another controller is not asked.
+func (v *Views) HostTable(ctx context.Context, host, table string, local bool) (api.Table, error) {
+	if local {
+		ctx = stream.OnlyHere(ctx)
+	}
 	return v.hosts.Table(ctx, host, table)
 }

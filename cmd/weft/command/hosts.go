@@ -19,7 +19,8 @@ func newHosts(s *session) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "hosts",
 		Short: "Show all hosts with their ports and health",
-		Long: `Show all hosts: their addresses, agent and kernel, how many ports are bound to
+		Long: `Show all hosts: their addresses, agent and kernel, the controllers that each holds
+its stream and the one in reserve (warm) to, how many ports are bound to
 each and what their state is, and whether the host is well. The exit code is 1 if
 one is not.`,
 		GroupID: groupSee,
@@ -47,7 +48,7 @@ func (s *session) hosts(ctx context.Context, output string) error {
 		return err
 	}
 	well := true
-	t := api.Table{Columns: []string{"NAME", "HEALTH", "TUNNEL-ADDRESSES", "UNDERLAY-MTU", "AGENT", "KERNEL", "ATTACHED", "BOUND", "UP", "FAILED"}}
+	t := api.Table{Columns: []string{"NAME", "HEALTH", "TUNNEL-ADDRESSES", "UNDERLAY-MTU", "AGENT", "KERNEL", "CONTROLLER", "WARM", "ATTACHED", "BOUND", "UP", "FAILED"}}
 	for _, o := range answer.Items {
 		h := o.(*api.Host)
 		health := hostHealth(h, ports[h.Meta.UUID])
@@ -55,6 +56,7 @@ func (s *session) hosts(ctx context.Context, output string) error {
 		p := ports[h.Meta.UUID]
 		t.Rows = append(t.Rows, []string{
 			h.Meta.Name, health, joinWords(h.Spec.TunnelAddresses), number(h.Spec.UnderlayMTU), h.Status.AgentVersion, h.Status.Kernel,
+			controllerOf(h), h.Status.Warm,
 			strconv.Itoa(h.Status.Ports), strconv.Itoa(p.bound), strconv.Itoa(p.up), strconv.Itoa(p.failed),
 		})
 	}
@@ -69,6 +71,14 @@ func (s *session) hosts(ctx context.Context, output string) error {
 		return errNotWell
 	}
 	return nil
+}
+
+// controllerOf is the controller that holds a host's stream now.
+func controllerOf(h *api.Host) string {
+	if !h.Status.Connected {
+		return ""
+	}
+	return h.Status.Controller
 }
 
 // countPorts counts, by the UUID of the host of their active binding, the

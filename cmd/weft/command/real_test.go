@@ -120,7 +120,7 @@ func (r real) Routes(context.Context, string, string) (int64, []api.Route, error
 	return 1, r.fake.routes, nil
 }
 
-func (r real) HostTable(_ context.Context, uuid, table string) (api.Table, error) {
+func (r real) HostTable(_ context.Context, uuid, table string, _ bool) (api.Table, error) {
 	name := r.store.Latest().Get(api.KindHost, uuid).Head().Meta.Name
 	t, ok := r.fake.drops[name]
 	if !ok {
