@@ -90,7 +90,9 @@ type Options struct {
 	Listeners []net.Listener
 	// TLS has the controller's certificate and, as ClientCAs, the CA of the hosts'.
 	TLS *tls.Config
-	Log *slog.Logger
+	// Authority certifies hosts anew; nil: nobody does.
+	Authority stream.Authority
+	Log       *slog.Logger
 }
 
 // Service is control at work.
@@ -118,7 +120,7 @@ type input struct {
 func New(o Options) *Service {
 	return &Service{
 		options: o,
-		hosts:   stream.New(stream.Options{TLS: o.TLS, Epoch: o.Epoch, Log: o.Log}),
+		hosts:   stream.New(stream.Options{TLS: o.TLS, Authority: o.Authority, Epoch: o.Epoch, Log: o.Log}),
 		cancel:  func() {}, // until Start
 		due:     make(chan struct{}, 1),
 		news:    make(chan struct{}, 1),
@@ -131,6 +133,9 @@ func (s *Service) Views() *views.Views { return views.New(&everywhere{Server: s.
 
 // Metrics are what a process that runs the service exports of it.
 func (s *Service) Metrics() []prometheus.Collector { return s.hosts.Metrics() }
+
+// Recheck ends the streams of hosts whose certificates are good no more.
+func (s *Service) Recheck() { s.hosts.Recheck() }
 
 // Start starts the service's goroutines. It is called once; Stop ends them.
 func (s *Service) Start(ctx context.Context) {

@@ -21,6 +21,9 @@
 //	meta/epoch                              rises when the store is restored from a backup
 //	meta/deleted                            put by every transaction that deletes an object: its revision is that of the last one
 //	meta/authority                          hash of the certificate authority all controllers have
+//	authority/state                         which certificate authorities there are, once one has been replaced; keys only sealed
+//	authority/controller/<name>             up to which generation of them a running controller is, under its lease
+//	authority/certificate/<key>             who has which certificate
 //	peer/<topic>/<id>                       what one controller tells the others, under its lease (package peers)
 //	leader/<work>/<lease>                   candidates for work that one controller does; the oldest leads (package peers)
 //

@@ -5,6 +5,7 @@ package stream
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -13,7 +14,9 @@ import (
 
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/status"
 
 	"github.com/weft-network/weft/agent/host"
 	"github.com/weft-network/weft/api"
@@ -31,7 +34,14 @@ const (
 	// steady is how long a stream must have lived for its end not to count as
 	// another failure in a row.
 	steady = 10 * time.Second
+	// defaultTendEvery is what Options.TendEvery defaults to, and tendTimeout
+	// bounds one round of it.
+	defaultTendEvery = 10 * time.Minute
+	tendTimeout      = 30 * time.Second
 )
+
+// errRenewed ends a stream that was made with a credential of the past.
+var errRenewed = errors.New("the host has a new certificate")
 
 // Tables prints a table of the host.
 type Tables func(ctx context.Context, name string) (api.Table, error)
@@ -39,9 +49,21 @@ type Tables func(ctx context.Context, name string) (api.Table, error)
 // Options say how to reach the controllers and what to tell them.
 type Options struct {
 	Addresses    []string // host:port of stream listeners
-	TLS          *tls.Config
+	Credential   Credential
 	AgentVersion string
 	Kernel       string
+	// TendEvery is how often the credential is looked after, the first time at a
+	// random moment within that: hosts that learn of a new authority together
+	// must not all renew together. 0: 10 minutes.
+	TendEvery time.Duration
+}
+
+// Credential is who the host is, and whom it trusts.
+type Credential interface {
+	// TLS returns the configuration of a new connection to a host.
+	TLS(host string) (*tls.Config, error)
+	// Tend renews what is due; renewed says that connections should be made anew.
+	Tend(ctx context.Context, controller hoststream.HostStreamClient) (renewed bool, err error)
 }
 
 // Client holds the stream.
@@ -54,6 +76,9 @@ type Client struct {
 
 // New returns a client. Run connects.
 func New(options Options, loop *host.Loop, tables Tables, log *slog.Logger) *Client {
+	if options.TendEvery == 0 {
+		options.TendEvery = defaultTendEvery
+	}
 	return &Client{options, loop, tables, log}
 }
 
@@ -67,6 +92,10 @@ func (c *Client) Run(ctx context.Context) {
 		err := c.session(ctx, address)
 		if ctx.Err() != nil {
 			return
+		}
+		if errors.Is(err, errRenewed) { // nothing is wrong: the same controller at once
+			c.log.Info("opening the stream anew", "controller", address, "reason", err)
+			continue
 		}
 		if time.Since(began) > steady {
 			failures = 0
@@ -84,8 +113,16 @@ func (c *Client) Run(ctx context.Context) {
 
 // session is one stream from its beginning to its end.
 func (c *Client) session(ctx context.Context, address string) error {
+	name, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Errorf("prepare connection: %w", err)
+	}
+	config, err := c.options.Credential.TLS(name)
+	if err != nil {
+		return fmt.Errorf("prepare connection: %w", err)
+	}
 	conn, err := grpc.NewClient("passthrough:///"+address,
-		grpc.WithTransportCredentials(credentials.NewTLS(c.options.TLS)),
+		grpc.WithTransportCredentials(credentials.NewTLS(config)),
 		grpc.WithContextDialer(dial),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
 		grpc.WithDisableServiceConfig(),
@@ -96,7 +133,8 @@ func (c *Client) session(ctx context.Context, address string) error {
 	defer conn.Close()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	remote, err := hoststream.NewHostStreamClient(conn).Sync(ctx)
+	controller := hoststream.NewHostStreamClient(conn)
+	remote, err := controller.Sync(ctx)
 	if err != nil {
 		return fmt.Errorf("open stream: %w", err)
 	}
@@ -113,10 +151,41 @@ func (c *Client) session(ctx context.Context, address string) error {
 		defer close(written)
 		cancel(w.run(ctx))
 	}()
+	tended := make(chan struct{})
+	go func() {
+		defer close(tended)
+		if c.tend(ctx, controller) {
+			cancel(errRenewed)
+		}
+	}()
 	err = c.receive(ctx, address, remote, w)
 	cancel(err)
 	<-written
+	<-tended
 	return context.Cause(ctx)
+}
+
+// tend looks after the credential until ctx ends or it was renewed.
+func (c *Client) tend(ctx context.Context, controller hoststream.HostStreamClient) (renewed bool) {
+	for wait := rand.N(c.options.TendEvery); ; wait = c.options.TendEvery/2 + rand.N(c.options.TendEvery) {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(wait):
+		}
+		one, cancel := context.WithTimeout(ctx, tendTimeout)
+		renewed, err := c.options.Credential.Tend(one, controller)
+		cancel()
+		switch {
+		case renewed:
+			return true
+		case ctx.Err() != nil:
+		case status.Code(err) == codes.Unimplemented:
+			c.log.Debug("the controller is older than certificates that renew themselves", "error", err)
+		case err != nil:
+			c.log.Warn("the host's certificate was not looked after, will try again", "error", err)
+		}
+	}
 }
 
 // reason finds out why a send failed: gRPC says it in what is received.

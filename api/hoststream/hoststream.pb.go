@@ -31,6 +31,110 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type CertifyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Csr           string                 `protobuf:"bytes,1,opt,name=csr,proto3" json:"csr,omitempty"` // PKCS #10 in PEM; empty: only asks how things are
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CertifyRequest) Reset() {
+	*x = CertifyRequest{}
+	mi := &file_hoststream_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CertifyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CertifyRequest) ProtoMessage() {}
+
+func (x *CertifyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_hoststream_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CertifyRequest.ProtoReflect.Descriptor instead.
+func (*CertifyRequest) Descriptor() ([]byte, []int) {
+	return file_hoststream_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *CertifyRequest) GetCsr() string {
+	if x != nil {
+		return x.Csr
+	}
+	return ""
+}
+
+type CertifyReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Certificate   string                 `protobuf:"bytes,1,opt,name=certificate,proto3" json:"certificate,omitempty"` // PEM; empty if none was asked for
+	Authorities   string                 `protobuf:"bytes,2,opt,name=authorities,proto3" json:"authorities,omitempty"` // PEM: all that are to be trusted
+	Issuing       string                 `protobuf:"bytes,3,opt,name=issuing,proto3" json:"issuing,omitempty"`         // SHA-256, in hex, of the one that certifies hosts
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CertifyReply) Reset() {
+	*x = CertifyReply{}
+	mi := &file_hoststream_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CertifyReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CertifyReply) ProtoMessage() {}
+
+func (x *CertifyReply) ProtoReflect() protoreflect.Message {
+	mi := &file_hoststream_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CertifyReply.ProtoReflect.Descriptor instead.
+func (*CertifyReply) Descriptor() ([]byte, []int) {
+	return file_hoststream_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *CertifyReply) GetCertificate() string {
+	if x != nil {
+		return x.Certificate
+	}
+	return ""
+}
+
+func (x *CertifyReply) GetAuthorities() string {
+	if x != nil {
+		return x.Authorities
+	}
+	return ""
+}
+
+func (x *CertifyReply) GetIssuing() string {
+	if x != nil {
+		return x.Issuing
+	}
+	return ""
+}
+
 type HostMessage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Body:
@@ -46,7 +150,7 @@ type HostMessage struct {
 
 func (x *HostMessage) Reset() {
 	*x = HostMessage{}
-	mi := &file_hoststream_proto_msgTypes[0]
+	mi := &file_hoststream_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -58,7 +162,7 @@ func (x *HostMessage) String() string {
 func (*HostMessage) ProtoMessage() {}
 
 func (x *HostMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[0]
+	mi := &file_hoststream_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -71,7 +175,7 @@ func (x *HostMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostMessage.ProtoReflect.Descriptor instead.
 func (*HostMessage) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{0}
+	return file_hoststream_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *HostMessage) GetBody() isHostMessage_Body {
@@ -158,7 +262,7 @@ type ControllerMessage struct {
 
 func (x *ControllerMessage) Reset() {
 	*x = ControllerMessage{}
-	mi := &file_hoststream_proto_msgTypes[1]
+	mi := &file_hoststream_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -170,7 +274,7 @@ func (x *ControllerMessage) String() string {
 func (*ControllerMessage) ProtoMessage() {}
 
 func (x *ControllerMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[1]
+	mi := &file_hoststream_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -183,7 +287,7 @@ func (x *ControllerMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControllerMessage.ProtoReflect.Descriptor instead.
 func (*ControllerMessage) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{1}
+	return file_hoststream_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ControllerMessage) GetBody() isControllerMessage_Body {
@@ -239,7 +343,7 @@ type Version struct {
 
 func (x *Version) Reset() {
 	*x = Version{}
-	mi := &file_hoststream_proto_msgTypes[2]
+	mi := &file_hoststream_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -251,7 +355,7 @@ func (x *Version) String() string {
 func (*Version) ProtoMessage() {}
 
 func (x *Version) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[2]
+	mi := &file_hoststream_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -264,7 +368,7 @@ func (x *Version) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Version.ProtoReflect.Descriptor instead.
 func (*Version) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{2}
+	return file_hoststream_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Version) GetEpoch() uint64 {
@@ -293,7 +397,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_hoststream_proto_msgTypes[3]
+	mi := &file_hoststream_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -305,7 +409,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[3]
+	mi := &file_hoststream_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -318,7 +422,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{3}
+	return file_hoststream_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Hello) GetVersion() *Version {
@@ -359,7 +463,7 @@ type RowHash struct {
 
 func (x *RowHash) Reset() {
 	*x = RowHash{}
-	mi := &file_hoststream_proto_msgTypes[4]
+	mi := &file_hoststream_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -371,7 +475,7 @@ func (x *RowHash) String() string {
 func (*RowHash) ProtoMessage() {}
 
 func (x *RowHash) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[4]
+	mi := &file_hoststream_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -384,7 +488,7 @@ func (x *RowHash) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RowHash.ProtoReflect.Descriptor instead.
 func (*RowHash) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{4}
+	return file_hoststream_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *RowHash) GetKey() string {
@@ -415,7 +519,7 @@ type Delta struct {
 
 func (x *Delta) Reset() {
 	*x = Delta{}
-	mi := &file_hoststream_proto_msgTypes[5]
+	mi := &file_hoststream_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -427,7 +531,7 @@ func (x *Delta) String() string {
 func (*Delta) ProtoMessage() {}
 
 func (x *Delta) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[5]
+	mi := &file_hoststream_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -440,7 +544,7 @@ func (x *Delta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delta.ProtoReflect.Descriptor instead.
 func (*Delta) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{5}
+	return file_hoststream_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Delta) GetVersion() *Version {
@@ -489,7 +593,7 @@ type EncodedRow struct {
 
 func (x *EncodedRow) Reset() {
 	*x = EncodedRow{}
-	mi := &file_hoststream_proto_msgTypes[6]
+	mi := &file_hoststream_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -501,7 +605,7 @@ func (x *EncodedRow) String() string {
 func (*EncodedRow) ProtoMessage() {}
 
 func (x *EncodedRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[6]
+	mi := &file_hoststream_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -514,7 +618,7 @@ func (x *EncodedRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EncodedRow.ProtoReflect.Descriptor instead.
 func (*EncodedRow) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{6}
+	return file_hoststream_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *EncodedRow) GetKey() string {
@@ -546,7 +650,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_hoststream_proto_msgTypes[7]
+	mi := &file_hoststream_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -558,7 +662,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[7]
+	mi := &file_hoststream_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -571,7 +675,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{7}
+	return file_hoststream_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Ack) GetSequence() uint64 {
@@ -605,7 +709,7 @@ type RowError struct {
 
 func (x *RowError) Reset() {
 	*x = RowError{}
-	mi := &file_hoststream_proto_msgTypes[8]
+	mi := &file_hoststream_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -617,7 +721,7 @@ func (x *RowError) String() string {
 func (*RowError) ProtoMessage() {}
 
 func (x *RowError) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[8]
+	mi := &file_hoststream_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -630,7 +734,7 @@ func (x *RowError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RowError.ProtoReflect.Descriptor instead.
 func (*RowError) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{8}
+	return file_hoststream_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *RowError) GetKey() string {
@@ -667,7 +771,7 @@ type Row struct {
 
 func (x *Row) Reset() {
 	*x = Row{}
-	mi := &file_hoststream_proto_msgTypes[9]
+	mi := &file_hoststream_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -679,7 +783,7 @@ func (x *Row) String() string {
 func (*Row) ProtoMessage() {}
 
 func (x *Row) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[9]
+	mi := &file_hoststream_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -692,7 +796,7 @@ func (x *Row) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Row.ProtoReflect.Descriptor instead.
 func (*Row) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{9}
+	return file_hoststream_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Row) GetBody() isRow_Body {
@@ -797,7 +901,7 @@ type Vrf struct {
 
 func (x *Vrf) Reset() {
 	*x = Vrf{}
-	mi := &file_hoststream_proto_msgTypes[10]
+	mi := &file_hoststream_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -809,7 +913,7 @@ func (x *Vrf) String() string {
 func (*Vrf) ProtoMessage() {}
 
 func (x *Vrf) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[10]
+	mi := &file_hoststream_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -822,7 +926,7 @@ func (x *Vrf) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Vrf.ProtoReflect.Descriptor instead.
 func (*Vrf) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{10}
+	return file_hoststream_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Vrf) GetVrf() uint32 {
@@ -872,7 +976,7 @@ type TunnelEndpoint struct {
 
 func (x *TunnelEndpoint) Reset() {
 	*x = TunnelEndpoint{}
-	mi := &file_hoststream_proto_msgTypes[11]
+	mi := &file_hoststream_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -884,7 +988,7 @@ func (x *TunnelEndpoint) String() string {
 func (*TunnelEndpoint) ProtoMessage() {}
 
 func (x *TunnelEndpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[11]
+	mi := &file_hoststream_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -897,7 +1001,7 @@ func (x *TunnelEndpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TunnelEndpoint.ProtoReflect.Descriptor instead.
 func (*TunnelEndpoint) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{11}
+	return file_hoststream_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *TunnelEndpoint) GetHost() string {
@@ -933,7 +1037,7 @@ type TunnelSource struct {
 
 func (x *TunnelSource) Reset() {
 	*x = TunnelSource{}
-	mi := &file_hoststream_proto_msgTypes[12]
+	mi := &file_hoststream_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -945,7 +1049,7 @@ func (x *TunnelSource) String() string {
 func (*TunnelSource) ProtoMessage() {}
 
 func (x *TunnelSource) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[12]
+	mi := &file_hoststream_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -958,7 +1062,7 @@ func (x *TunnelSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TunnelSource.ProtoReflect.Descriptor instead.
 func (*TunnelSource) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{12}
+	return file_hoststream_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *TunnelSource) GetVni() uint32 {
@@ -992,7 +1096,7 @@ type Port struct {
 
 func (x *Port) Reset() {
 	*x = Port{}
-	mi := &file_hoststream_proto_msgTypes[13]
+	mi := &file_hoststream_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1004,7 +1108,7 @@ func (x *Port) String() string {
 func (*Port) ProtoMessage() {}
 
 func (x *Port) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[13]
+	mi := &file_hoststream_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1017,7 +1121,7 @@ func (x *Port) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Port.ProtoReflect.Descriptor instead.
 func (*Port) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{13}
+	return file_hoststream_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Port) GetPort() string {
@@ -1087,7 +1191,7 @@ type PortAddress struct {
 
 func (x *PortAddress) Reset() {
 	*x = PortAddress{}
-	mi := &file_hoststream_proto_msgTypes[14]
+	mi := &file_hoststream_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1099,7 +1203,7 @@ func (x *PortAddress) String() string {
 func (*PortAddress) ProtoMessage() {}
 
 func (x *PortAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[14]
+	mi := &file_hoststream_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1112,7 +1216,7 @@ func (x *PortAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortAddress.ProtoReflect.Descriptor instead.
 func (*PortAddress) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{14}
+	return file_hoststream_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PortAddress) GetIp() []byte {
@@ -1161,7 +1265,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_hoststream_proto_msgTypes[15]
+	mi := &file_hoststream_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1173,7 +1277,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[15]
+	mi := &file_hoststream_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1186,7 +1290,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{15}
+	return file_hoststream_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Route) GetVrf() uint32 {
@@ -1312,7 +1416,7 @@ type Remote struct {
 
 func (x *Remote) Reset() {
 	*x = Remote{}
-	mi := &file_hoststream_proto_msgTypes[16]
+	mi := &file_hoststream_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1324,7 +1428,7 @@ func (x *Remote) String() string {
 func (*Remote) ProtoMessage() {}
 
 func (x *Remote) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[16]
+	mi := &file_hoststream_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1337,7 +1441,7 @@ func (x *Remote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Remote.ProtoReflect.Descriptor instead.
 func (*Remote) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{16}
+	return file_hoststream_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Remote) GetHost() string {
@@ -1363,7 +1467,7 @@ type Gateway struct {
 
 func (x *Gateway) Reset() {
 	*x = Gateway{}
-	mi := &file_hoststream_proto_msgTypes[17]
+	mi := &file_hoststream_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1375,7 +1479,7 @@ func (x *Gateway) String() string {
 func (*Gateway) ProtoMessage() {}
 
 func (x *Gateway) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[17]
+	mi := &file_hoststream_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1388,7 +1492,7 @@ func (x *Gateway) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gateway.ProtoReflect.Descriptor instead.
 func (*Gateway) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{17}
+	return file_hoststream_proto_rawDescGZIP(), []int{19}
 }
 
 // Report is what the host knows and the controller does not. It is sent whole
@@ -1403,7 +1507,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_hoststream_proto_msgTypes[18]
+	mi := &file_hoststream_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1415,7 +1519,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[18]
+	mi := &file_hoststream_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1428,7 +1532,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{18}
+	return file_hoststream_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Report) GetPorts() []*PortReport {
@@ -1457,7 +1561,7 @@ type PortReport struct {
 
 func (x *PortReport) Reset() {
 	*x = PortReport{}
-	mi := &file_hoststream_proto_msgTypes[19]
+	mi := &file_hoststream_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1469,7 +1573,7 @@ func (x *PortReport) String() string {
 func (*PortReport) ProtoMessage() {}
 
 func (x *PortReport) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[19]
+	mi := &file_hoststream_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1482,7 +1586,7 @@ func (x *PortReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortReport.ProtoReflect.Descriptor instead.
 func (*PortReport) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{19}
+	return file_hoststream_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *PortReport) GetPort() string {
@@ -1524,7 +1628,7 @@ type TableRequest struct {
 
 func (x *TableRequest) Reset() {
 	*x = TableRequest{}
-	mi := &file_hoststream_proto_msgTypes[20]
+	mi := &file_hoststream_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1536,7 +1640,7 @@ func (x *TableRequest) String() string {
 func (*TableRequest) ProtoMessage() {}
 
 func (x *TableRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[20]
+	mi := &file_hoststream_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1549,7 +1653,7 @@ func (x *TableRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRequest.ProtoReflect.Descriptor instead.
 func (*TableRequest) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{20}
+	return file_hoststream_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *TableRequest) GetId() uint64 {
@@ -1578,7 +1682,7 @@ type TableReply struct {
 
 func (x *TableReply) Reset() {
 	*x = TableReply{}
-	mi := &file_hoststream_proto_msgTypes[21]
+	mi := &file_hoststream_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1590,7 +1694,7 @@ func (x *TableReply) String() string {
 func (*TableReply) ProtoMessage() {}
 
 func (x *TableReply) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[21]
+	mi := &file_hoststream_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1603,7 +1707,7 @@ func (x *TableReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableReply.ProtoReflect.Descriptor instead.
 func (*TableReply) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{21}
+	return file_hoststream_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *TableReply) GetId() uint64 {
@@ -1643,7 +1747,7 @@ type TableRow struct {
 
 func (x *TableRow) Reset() {
 	*x = TableRow{}
-	mi := &file_hoststream_proto_msgTypes[22]
+	mi := &file_hoststream_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1655,7 +1759,7 @@ func (x *TableRow) String() string {
 func (*TableRow) ProtoMessage() {}
 
 func (x *TableRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[22]
+	mi := &file_hoststream_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1668,7 +1772,7 @@ func (x *TableRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRow.ProtoReflect.Descriptor instead.
 func (*TableRow) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{22}
+	return file_hoststream_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *TableRow) GetCells() []string {
@@ -1682,7 +1786,13 @@ var File_hoststream_proto protoreflect.FileDescriptor
 
 const file_hoststream_proto_rawDesc = "" +
 	"\n" +
-	"\x10hoststream.proto\x12\x12weft.hoststream.v1\"\xee\x01\n" +
+	"\x10hoststream.proto\x12\x12weft.hoststream.v1\"\"\n" +
+	"\x0eCertifyRequest\x12\x10\n" +
+	"\x03csr\x18\x01 \x01(\tR\x03csr\"l\n" +
+	"\fCertifyReply\x12 \n" +
+	"\vcertificate\x18\x01 \x01(\tR\vcertificate\x12 \n" +
+	"\vauthorities\x18\x02 \x01(\tR\vauthorities\x12\x18\n" +
+	"\aissuing\x18\x03 \x01(\tR\aissuing\"\xee\x01\n" +
 	"\vHostMessage\x121\n" +
 	"\x05hello\x18\x01 \x01(\v2\x19.weft.hoststream.v1.HelloH\x00R\x05hello\x12+\n" +
 	"\x03ack\x18\x02 \x01(\v2\x17.weft.hoststream.v1.AckH\x00R\x03ack\x124\n" +
@@ -1793,10 +1903,11 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x04rows\x18\x03 \x03(\v2\x1c.weft.hoststream.v1.TableRowR\x04rows\x12\x14\n" +
 	"\x05error\x18\x04 \x01(\tR\x05error\" \n" +
 	"\bTableRow\x12\x14\n" +
-	"\x05cells\x18\x01 \x03(\tR\x05cells2`\n" +
+	"\x05cells\x18\x01 \x03(\tR\x05cells2\xb1\x01\n" +
 	"\n" +
 	"HostStream\x12R\n" +
-	"\x04Sync\x12\x1f.weft.hoststream.v1.HostMessage\x1a%.weft.hoststream.v1.ControllerMessage(\x010\x01B-Z+github.com/weft-network/weft/api/hoststreamb\x06proto3"
+	"\x04Sync\x12\x1f.weft.hoststream.v1.HostMessage\x1a%.weft.hoststream.v1.ControllerMessage(\x010\x01\x12O\n" +
+	"\aCertify\x12\".weft.hoststream.v1.CertifyRequest\x1a .weft.hoststream.v1.CertifyReplyB-Z+github.com/weft-network/weft/api/hoststreamb\x06proto3"
 
 var (
 	file_hoststream_proto_rawDescOnce sync.Once
@@ -1810,59 +1921,63 @@ func file_hoststream_proto_rawDescGZIP() []byte {
 	return file_hoststream_proto_rawDescData
 }
 
-var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_hoststream_proto_goTypes = []any{
-	(*HostMessage)(nil),       // 0: weft.hoststream.v1.HostMessage
-	(*ControllerMessage)(nil), // 1: weft.hoststream.v1.ControllerMessage
-	(*Version)(nil),           // 2: weft.hoststream.v1.Version
-	(*Hello)(nil),             // 3: weft.hoststream.v1.Hello
-	(*RowHash)(nil),           // 4: weft.hoststream.v1.RowHash
-	(*Delta)(nil),             // 5: weft.hoststream.v1.Delta
-	(*EncodedRow)(nil),        // 6: weft.hoststream.v1.EncodedRow
-	(*Ack)(nil),               // 7: weft.hoststream.v1.Ack
-	(*RowError)(nil),          // 8: weft.hoststream.v1.RowError
-	(*Row)(nil),               // 9: weft.hoststream.v1.Row
-	(*Vrf)(nil),               // 10: weft.hoststream.v1.Vrf
-	(*TunnelEndpoint)(nil),    // 11: weft.hoststream.v1.TunnelEndpoint
-	(*TunnelSource)(nil),      // 12: weft.hoststream.v1.TunnelSource
-	(*Port)(nil),              // 13: weft.hoststream.v1.Port
-	(*PortAddress)(nil),       // 14: weft.hoststream.v1.PortAddress
-	(*Route)(nil),             // 15: weft.hoststream.v1.Route
-	(*Remote)(nil),            // 16: weft.hoststream.v1.Remote
-	(*Gateway)(nil),           // 17: weft.hoststream.v1.Gateway
-	(*Report)(nil),            // 18: weft.hoststream.v1.Report
-	(*PortReport)(nil),        // 19: weft.hoststream.v1.PortReport
-	(*TableRequest)(nil),      // 20: weft.hoststream.v1.TableRequest
-	(*TableReply)(nil),        // 21: weft.hoststream.v1.TableReply
-	(*TableRow)(nil),          // 22: weft.hoststream.v1.TableRow
+	(*CertifyRequest)(nil),    // 0: weft.hoststream.v1.CertifyRequest
+	(*CertifyReply)(nil),      // 1: weft.hoststream.v1.CertifyReply
+	(*HostMessage)(nil),       // 2: weft.hoststream.v1.HostMessage
+	(*ControllerMessage)(nil), // 3: weft.hoststream.v1.ControllerMessage
+	(*Version)(nil),           // 4: weft.hoststream.v1.Version
+	(*Hello)(nil),             // 5: weft.hoststream.v1.Hello
+	(*RowHash)(nil),           // 6: weft.hoststream.v1.RowHash
+	(*Delta)(nil),             // 7: weft.hoststream.v1.Delta
+	(*EncodedRow)(nil),        // 8: weft.hoststream.v1.EncodedRow
+	(*Ack)(nil),               // 9: weft.hoststream.v1.Ack
+	(*RowError)(nil),          // 10: weft.hoststream.v1.RowError
+	(*Row)(nil),               // 11: weft.hoststream.v1.Row
+	(*Vrf)(nil),               // 12: weft.hoststream.v1.Vrf
+	(*TunnelEndpoint)(nil),    // 13: weft.hoststream.v1.TunnelEndpoint
+	(*TunnelSource)(nil),      // 14: weft.hoststream.v1.TunnelSource
+	(*Port)(nil),              // 15: weft.hoststream.v1.Port
+	(*PortAddress)(nil),       // 16: weft.hoststream.v1.PortAddress
+	(*Route)(nil),             // 17: weft.hoststream.v1.Route
+	(*Remote)(nil),            // 18: weft.hoststream.v1.Remote
+	(*Gateway)(nil),           // 19: weft.hoststream.v1.Gateway
+	(*Report)(nil),            // 20: weft.hoststream.v1.Report
+	(*PortReport)(nil),        // 21: weft.hoststream.v1.PortReport
+	(*TableRequest)(nil),      // 22: weft.hoststream.v1.TableRequest
+	(*TableReply)(nil),        // 23: weft.hoststream.v1.TableReply
+	(*TableRow)(nil),          // 24: weft.hoststream.v1.TableRow
 }
 var file_hoststream_proto_depIdxs = []int32{
-	3,  // 0: weft.hoststream.v1.HostMessage.hello:type_name -> weft.hoststream.v1.Hello
-	7,  // 1: weft.hoststream.v1.HostMessage.ack:type_name -> weft.hoststream.v1.Ack
-	18, // 2: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
-	21, // 3: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
-	5,  // 4: weft.hoststream.v1.ControllerMessage.delta:type_name -> weft.hoststream.v1.Delta
-	20, // 5: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
-	2,  // 6: weft.hoststream.v1.Hello.version:type_name -> weft.hoststream.v1.Version
-	4,  // 7: weft.hoststream.v1.Hello.have:type_name -> weft.hoststream.v1.RowHash
-	2,  // 8: weft.hoststream.v1.Delta.version:type_name -> weft.hoststream.v1.Version
-	6,  // 9: weft.hoststream.v1.Delta.put:type_name -> weft.hoststream.v1.EncodedRow
-	2,  // 10: weft.hoststream.v1.Ack.version:type_name -> weft.hoststream.v1.Version
-	8,  // 11: weft.hoststream.v1.Ack.errors:type_name -> weft.hoststream.v1.RowError
-	10, // 12: weft.hoststream.v1.Row.vrf:type_name -> weft.hoststream.v1.Vrf
-	11, // 13: weft.hoststream.v1.Row.tunnel_endpoint:type_name -> weft.hoststream.v1.TunnelEndpoint
-	13, // 14: weft.hoststream.v1.Row.port:type_name -> weft.hoststream.v1.Port
-	15, // 15: weft.hoststream.v1.Row.route:type_name -> weft.hoststream.v1.Route
-	12, // 16: weft.hoststream.v1.Row.tunnel_source:type_name -> weft.hoststream.v1.TunnelSource
-	14, // 17: weft.hoststream.v1.Port.addresses:type_name -> weft.hoststream.v1.PortAddress
-	16, // 18: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
-	17, // 19: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
-	19, // 20: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
-	22, // 21: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
-	0,  // 22: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
-	1,  // 23: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
-	23, // [23:24] is the sub-list for method output_type
-	22, // [22:23] is the sub-list for method input_type
+	5,  // 0: weft.hoststream.v1.HostMessage.hello:type_name -> weft.hoststream.v1.Hello
+	9,  // 1: weft.hoststream.v1.HostMessage.ack:type_name -> weft.hoststream.v1.Ack
+	20, // 2: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
+	23, // 3: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
+	7,  // 4: weft.hoststream.v1.ControllerMessage.delta:type_name -> weft.hoststream.v1.Delta
+	22, // 5: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
+	4,  // 6: weft.hoststream.v1.Hello.version:type_name -> weft.hoststream.v1.Version
+	6,  // 7: weft.hoststream.v1.Hello.have:type_name -> weft.hoststream.v1.RowHash
+	4,  // 8: weft.hoststream.v1.Delta.version:type_name -> weft.hoststream.v1.Version
+	8,  // 9: weft.hoststream.v1.Delta.put:type_name -> weft.hoststream.v1.EncodedRow
+	4,  // 10: weft.hoststream.v1.Ack.version:type_name -> weft.hoststream.v1.Version
+	10, // 11: weft.hoststream.v1.Ack.errors:type_name -> weft.hoststream.v1.RowError
+	12, // 12: weft.hoststream.v1.Row.vrf:type_name -> weft.hoststream.v1.Vrf
+	13, // 13: weft.hoststream.v1.Row.tunnel_endpoint:type_name -> weft.hoststream.v1.TunnelEndpoint
+	15, // 14: weft.hoststream.v1.Row.port:type_name -> weft.hoststream.v1.Port
+	17, // 15: weft.hoststream.v1.Row.route:type_name -> weft.hoststream.v1.Route
+	14, // 16: weft.hoststream.v1.Row.tunnel_source:type_name -> weft.hoststream.v1.TunnelSource
+	16, // 17: weft.hoststream.v1.Port.addresses:type_name -> weft.hoststream.v1.PortAddress
+	18, // 18: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
+	19, // 19: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
+	21, // 20: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
+	24, // 21: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
+	2,  // 22: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
+	0,  // 23: weft.hoststream.v1.HostStream.Certify:input_type -> weft.hoststream.v1.CertifyRequest
+	3,  // 24: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
+	1,  // 25: weft.hoststream.v1.HostStream.Certify:output_type -> weft.hoststream.v1.CertifyReply
+	24, // [24:26] is the sub-list for method output_type
+	22, // [22:24] is the sub-list for method input_type
 	22, // [22:22] is the sub-list for extension type_name
 	22, // [22:22] is the sub-list for extension extendee
 	0,  // [0:22] is the sub-list for field type_name
@@ -1873,24 +1988,24 @@ func file_hoststream_proto_init() {
 	if File_hoststream_proto != nil {
 		return
 	}
-	file_hoststream_proto_msgTypes[0].OneofWrappers = []any{
+	file_hoststream_proto_msgTypes[2].OneofWrappers = []any{
 		(*HostMessage_Hello)(nil),
 		(*HostMessage_Ack)(nil),
 		(*HostMessage_Report)(nil),
 		(*HostMessage_TableReply)(nil),
 	}
-	file_hoststream_proto_msgTypes[1].OneofWrappers = []any{
+	file_hoststream_proto_msgTypes[3].OneofWrappers = []any{
 		(*ControllerMessage_Delta)(nil),
 		(*ControllerMessage_TableRequest)(nil),
 	}
-	file_hoststream_proto_msgTypes[9].OneofWrappers = []any{
+	file_hoststream_proto_msgTypes[11].OneofWrappers = []any{
 		(*Row_Vrf)(nil),
 		(*Row_TunnelEndpoint)(nil),
 		(*Row_Port)(nil),
 		(*Row_Route)(nil),
 		(*Row_TunnelSource)(nil),
 	}
-	file_hoststream_proto_msgTypes[15].OneofWrappers = []any{
+	file_hoststream_proto_msgTypes[17].OneofWrappers = []any{
 		(*Route_Port)(nil),
 		(*Route_Remote)(nil),
 		(*Route_Gateway)(nil),
@@ -1901,7 +2016,7 @@ func file_hoststream_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hoststream_proto_rawDesc), len(file_hoststream_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   23,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

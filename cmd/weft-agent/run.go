@@ -30,6 +30,7 @@ type flags struct {
 	streams                                       []string
 	tunnelAddresses                               []string
 	tunnelPort                                    int
+	tendEvery                                     time.Duration
 }
 
 // vxlanPort is the port of VXLAN (RFC 7348).
@@ -53,6 +54,7 @@ func runCommand() *cobra.Command {
 	s.StringSliceVar(&f.streams, "stream", nil, "host:port of a controller's stream listener, instead of those learned when joining; repeatable")
 	s.StringSliceVar(&f.tunnelAddresses, "tunnel-address", nil, "own underlay address for tunnels, at most one a family; repeatable (default: that of the default route's interface)")
 	s.IntVar(&f.tunnelPort, "tunnel-port", vxlanPort, "UDP port of the tunnels, the same on all hosts")
+	s.DurationVar(&f.tendEvery, "certificate-check", 10*time.Minute, "how often to ask, at random moments about so far apart, whether the host's certificate is to be renewed")
 	s.StringVar(&f.logFormat, "log-format", "text", "text or json")
 	return c
 }
@@ -72,6 +74,9 @@ func run(ctx context.Context, f flags) error {
 	log, err := logger(f.logFormat)
 	if err != nil {
 		return err
+	}
+	if f.tendEvery <= 0 {
+		return fmt.Errorf("read --certificate-check: %v is not a time to wait", f.tendEvery)
 	}
 	given, err := addresses(f.tunnelAddresses)
 	if err != nil {
@@ -102,9 +107,6 @@ func run(ctx context.Context, f flags) error {
 	identity, err := identify(ctx, f, dir, underlay, mtu, log)
 	if err != nil {
 		return err
-	}
-	if len(f.streams) > 0 {
-		identity.Streams = f.streams
 	}
 	a := agent{flags: f, dir: dir, path: path, links: links, identity: identity, underlay: underlayOf(underlay, mtu), log: log}
 	return a.work(ctx)

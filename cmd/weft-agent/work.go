@@ -36,6 +36,15 @@ type agent struct {
 	log      *slog.Logger
 }
 
+// streams are the controllers' addresses: those of the flags, else those learned
+// when joining.
+func (a agent) streams() []string {
+	if len(a.flags.streams) > 0 {
+		return a.flags.streams
+	}
+	return a.identity.Streams
+}
+
 func underlayOf(addresses []netip.Addr, mtu int) datapath.Underlay {
 	u := datapath.Underlay{MTU: mtu}
 	for _, a := range addresses {
@@ -52,8 +61,7 @@ func underlayOf(addresses []netip.Addr, mtu int) datapath.Underlay {
 // work fills the tables from what is known, switches the packet path over to
 // them, and then follows the controllers until the context ends.
 func (a agent) work(ctx context.Context) error {
-	tlsConfig, err := a.identity.TLS()
-	if err != nil {
+	if _, err := a.identity.TLS("localhost"); err != nil {
 		return err
 	}
 	want, err := desired.Open(a.dir.Desired())
@@ -88,7 +96,8 @@ func (a agent) work(ctx context.Context) error {
 	plugger := plug.New(loop, a.links, a.path, records, []int{tunnel}, a.log)
 	reader := tables.Reader{Kernel: datapath.KernelOf(a.path), Statistics: a.path, Loop: loop, Names: a.links.Names}
 	client := stream.New(stream.Options{
-		Addresses: a.identity.Streams, TLS: tlsConfig, AgentVersion: version, Kernel: kernel(),
+		Addresses: a.streams(), Credential: join.NewCredential(a.identity, a.dir.Path(), time.Now),
+		AgentVersion: version, Kernel: kernel(), TendEvery: a.flags.tendEvery,
 	}, loop, reader.Table, a.log)
 
 	group, ctx := errgroup.WithContext(ctx)

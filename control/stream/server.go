@@ -53,6 +53,8 @@ type Options struct {
 	TLS   *tls.Config
 	Epoch uint64
 	Log   *slog.Logger
+	// Authority certifies hosts anew; nil: nobody does.
+	Authority Authority
 	// Patience bounds the wait, at the begin of a stream, for a plan that knows
 	// the host (which may just have joined) and is not older than what the host
 	// has. Then the agent is told to try another controller. 0: 30 s.

@@ -4,6 +4,7 @@ package stream
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"io"
 	"sync"
@@ -30,7 +31,8 @@ type session struct {
 	first  chan *hoststream.Hello // delivers the first message
 	wake   chan struct{}          // holds at most one token: there may be something to send
 	tables *tables
-	number uint64 // set when it is registered
+	number uint64              // set when it is registered
+	chain  []*x509.Certificate // the host was identified by
 
 	mu       sync.Mutex // guards everything that follows
 	progress *progress
@@ -40,6 +42,7 @@ type session struct {
 func newSession(s *Server, host api.Ref, stream grpc.BidiStreamingServer[hoststream.HostMessage, hoststream.ControllerMessage]) *session {
 	n := &session{
 		server: s, host: host, stream: stream,
+		chain: peerChain(stream.Context()),
 		first: make(chan *hoststream.Hello, 1), wake: make(chan struct{}, 1), tables: newTables(),
 	}
 	n.ctx, n.end = context.WithCancelCause(stream.Context())
