@@ -3,7 +3,10 @@
 package pki
 
 import (
+	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/pem"
 	"os"
 	"path/filepath"
@@ -208,5 +211,39 @@ func TestOnlyTheAuthorityEndorses(t *testing.T) {
 	}
 	if err := anchors.Verify(shownBy(t, good), "c.example", c.now.Add(2*serverLife)); err == nil {
 		t.Error("trusted when expired")
+	}
+}
+
+// An authority from before there was rotation may not certify another one;
+// those who know only that one still trust its successor.
+func TestSuccessorOfAnAuthorityWithoutPathLength(t *testing.T) {
+	c := &clock{time.Now()}
+	dir := t.TempDir()
+	key, err := newKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := (&CA{now: c.Now}).template(pkix.Name{CommonName: "Weft CA", Organization: []string{"weft:ca"}}, caLife)
+	template.IsCA, template.BasicConstraintsValid, template.MaxPathLenZero = true, true, true
+	template.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := writePair(filepath.Join(dir, fileCA), key, der); err != nil {
+		t.Fatal(err)
+	}
+	ca := open(t, dir, c)
+	old := certificates(t, ca.Bundle())
+	s, err := ca.Introduce()
+	if err != nil {
+		t.Fatal(err)
+	}
+	adopt(t, ca, s.Switched(c.now).Finished(c.now))
+	sum := sha256.Sum256(old[0].Raw)
+	for what, anchors := range map[string]trust.Anchors{"certificate": {Certificates: old}, "pin": {Pins: [][]byte{sum[:]}}} {
+		if err := anchors.Verify(shownBy(t, ca), "c.example", c.now); err != nil {
+			t.Errorf("who knows the old authority by its %s: %v", what, err)
+		}
 	}
 }
