@@ -98,7 +98,9 @@ type Options struct {
 	Listeners []net.Listener
 	// TLS has the controller's certificate and, as ClientCAs, the CA of the hosts'.
 	TLS *tls.Config
-	Log *slog.Logger
+	// Authority certifies hosts anew; nil: nobody does.
+	Authority stream.Authority
+	Log       *slog.Logger
 }
 
 // Service is control at work.
@@ -126,7 +128,7 @@ type input struct {
 func New(o Options) *Service {
 	s := &Service{
 		options: o,
-		hosts:   stream.New(stream.Options{TLS: o.TLS, Epoch: o.Epoch, Log: o.Log, Name: o.name()}),
+		hosts:   stream.New(stream.Options{TLS: o.TLS, Authority: o.Authority, Epoch: o.Epoch, Log: o.Log, Name: o.name()}),
 		cancel:  func() {}, // until Start
 		due:     make(chan struct{}, 1),
 		news:    make(chan struct{}, 1),
@@ -141,6 +143,9 @@ func (s *Service) Views() *views.Views { return views.New(&everywhere{Server: s.
 
 // Metrics are what a process that runs the service exports of it.
 func (s *Service) Metrics() []prometheus.Collector { return s.hosts.Metrics() }
+
+// Recheck ends the streams of hosts whose certificates are good no more.
+func (s *Service) Recheck() { s.hosts.Recheck() }
 
 // Start starts the service's goroutines. It is called once; Stop ends them.
 func (s *Service) Start(ctx context.Context) {

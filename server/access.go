@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/server/pki"
@@ -30,13 +31,40 @@ func (s *Server) authenticate(r *http.Request) (api.Identity, error) {
 		}
 		return s.bearer(r, strings.TrimSpace(text))
 	}
-	if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
+	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
 		return api.Identity{}, api.Errorf(api.CodeUnauthenticated, "no credentials: send a client certificate or a bearer token")
 	}
-	cert := r.TLS.VerifiedChains[0][0]
+	return s.holder(r)
+}
+
+// holder returns whose client certificate a connection was made with. A
+// connection outlives much, so it is looked at anew with each request.
+func (s *Server) holder(r *http.Request) (api.Identity, error) {
+	refuse := func(format string, args ...any) (api.Identity, error) {
+		return api.Identity{}, api.Errorf(api.CodeUnauthenticated, format, args...)
+	}
+	cert := r.TLS.PeerCertificates[0]
+	by, err := s.ca.Verify(r.TLS.PeerCertificates)
+	if err != nil {
+		return refuse("the client certificate of %q is not good: %v: ask an administrator for a new credential", cert.Subject.CommonName, err)
+	}
 	who, ok := pki.Identity(cert)
 	if !ok {
-		return api.Identity{}, api.Errorf(api.CodeUnauthenticated, "the client certificate %q names no role of Weft", cert.Subject)
+		return refuse("the client certificate %q names no role of Weft", cert.Subject)
+	}
+	if who.Role != api.RoleHost && who.Orchestrator != api.AdministratorsName {
+		o := s.store.Latest().Lookup(api.KindOrchestrator, api.Ref{Name: who.Orchestrator})
+		made := pki.Orchestrator(cert)
+		switch {
+		case o == nil:
+			return refuse("the client certificate of %s is of orchestrator %s, which was retired", who.Name, who.Orchestrator)
+		case made != "" && made != o.Head().Meta.UUID,
+			made == "" && pki.Made(cert).Before(o.Head().Meta.CreatedAt.Truncate(time.Second)):
+			return refuse("the client certificate of %s is of an orchestrator %s that was retired; the present one only has its name", who.Name, who.Orchestrator)
+		}
+	}
+	if s.keeper != nil {
+		s.keeper.Saw(r.Context(), who, cert, by)
 	}
 	return who, nil
 }

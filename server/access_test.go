@@ -225,7 +225,7 @@ func TestAccessTable(t *testing.T) {
 		client *client.Client
 		home   string
 	}{
-		"nobody":          {w.connect(client.Config{Server: w.url, CA: string(w.ca.Certificate())}), "blue:t1"},
+		"nobody":          {w.connect(client.Config{Server: w.url, CA: string(w.ca.Bundle())}), "blue:t1"},
 		"join token":      {join, "blue:t1"},
 		"weft admin":      {w.admin, "default-domain:default-project"},
 		"weft reader":     {of("weft", api.RoleReader, ""), "default-domain:default-project"},

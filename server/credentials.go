@@ -55,8 +55,7 @@ func (s *Server) join(ctx context.Context, r *request) (any, error) {
 	if wanted.Name == "" {
 		return nil, api.Errorf(api.CodeInvalid, "join: the host's name is required").About(api.KindHost, "", "name")
 	}
-	csr, err := pki.ParseRequest(wanted.CSR)
-	if err != nil {
+	if _, err := pki.ParseRequest(wanted.CSR); err != nil {
 		return nil, err
 	}
 	host, err := s.joined(ctx, r.who, wanted)
@@ -64,13 +63,13 @@ func (s *Server) join(ctx context.Context, r *request) (any, error) {
 		s.audit(r.who, "join", api.KindHost, wanted.Name, 0, err)
 		return nil, err
 	}
-	certificate, err := s.ca.CertifyHost(csr, host.Meta.Name, host.Meta.UUID)
+	made, err := s.keeper.CertifyHost(ctx, wanted.CSR, api.Ref{UUID: host.Meta.UUID, Name: host.Meta.Name})
 	s.audit(r.who, "certify", api.KindHost, host.Meta.Name, host.Meta.Revision, err)
 	if err != nil {
 		return nil, err
 	}
 	return api.JoinResponse{
-		Host: api.RefTo(host), Certificate: string(certificate), CA: string(s.ca.Certificate()), Streams: s.streams,
+		Host: api.RefTo(host), Certificate: made.Certificate, CA: string(made.Bundle), Streams: s.streams,
 	}, nil
 }
 

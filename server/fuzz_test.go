@@ -36,7 +36,7 @@ const (
 // quietViews answers as a controller without hosts does.
 type quietViews struct{ fakeViews }
 
-func (quietViews) HostTable(_ context.Context, host, table string) (api.Table, error) {
+func (quietViews) HostTable(_ context.Context, host, table string, _ bool) (api.Table, error) {
 	if table == api.HostTableDrops {
 		return api.Table{Columns: []string{"host"}, Rows: [][]string{{host}}}, nil
 	}

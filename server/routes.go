@@ -51,6 +51,7 @@ func (s *Server) register() {
 	})
 	s.registerViews()
 	s.registerCredentials()
+	s.registerAuthority()
 	s.registerOrchestrators()
 	s.registerAudit()
 	s.add(operation{

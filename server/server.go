@@ -25,6 +25,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/server/authority"
 	"github.com/weft-network/weft/server/pki"
 	"github.com/weft-network/weft/store"
 )
@@ -93,6 +94,8 @@ type Options struct {
 	CA    *pki.CA
 	// Certificate is the server's own.
 	Certificate *pki.ServerCertificate
+	// Authority replaces CA's authorities and knows who has which certificate.
+	Authority *authority.Keeper
 	// Streams are the addresses of stream listeners that joining hosts are told.
 	Streams []string
 	// SilentAfter is how long an orchestrator may be silent before its condition
@@ -111,6 +114,7 @@ type Server struct {
 	store   *store.Store
 	views   Views
 	ca      *pki.CA
+	keeper  *authority.Keeper
 	streams []string
 	log     *slog.Logger
 	mux     *http.ServeMux
@@ -136,7 +140,7 @@ type Server struct {
 // New makes a server; Serve serves a listener.
 func New(o Options) *Server {
 	s := &Server{
-		store: o.Store, views: o.Views, ca: o.CA, streams: o.Streams, log: o.Log,
+		store: o.Store, views: o.Views, ca: o.CA, keeper: o.Authority, streams: o.Streams, log: o.Log,
 		mux: http.NewServeMux(), limits: defaultLimits(), metrics: newMetrics(),
 	}
 	if s.log == nil {
@@ -159,13 +163,8 @@ func New(o Options) *Server {
 		},
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // handshakes that strangers break off
 	}
-	if o.Certificate != nil && o.CA != nil {
-		s.http.TLSConfig = &tls.Config{
-			MinVersion:     tls.VersionTLS13,
-			GetCertificate: o.Certificate.Get,
-			ClientAuth:     tls.VerifyClientCertIfGiven,
-			ClientCAs:      o.CA.Pool(),
-		}
+	if o.Certificate != nil {
+		s.http.TLSConfig = o.Certificate.TLS(tls.RequestClientCert) // which are verified with each request
 	}
 	return s
 }

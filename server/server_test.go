@@ -295,7 +295,7 @@ func TestJoin(t *testing.T) {
 	if err != nil || cert.Subject.CommonName != "h1" || cert.Subject.Organization[0] != "weft:host" || cert.URIs[0].String() != "weft:host:"+h.Meta.UUID {
 		t.Errorf("certificate of %v with %v, %v", cert.Subject, cert.URIs, err)
 	}
-	if again.CA != string(w.ca.Certificate()) || strings.Join(again.Streams, " ") != "c:7444" {
+	if again.CA != string(w.ca.Bundle()) || strings.Join(again.Streams, " ") != "c:7444" {
 		t.Errorf("reply %+v", again)
 	}
 	_, err = join.Join(t.Context(), joinRequest(t, "h2", "192.0.2.7"))

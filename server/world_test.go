@@ -29,6 +29,7 @@ import (
 	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/api/client"
 	"github.com/weft-network/weft/server/audit"
+	"github.com/weft-network/weft/server/authority"
 	"github.com/weft-network/weft/server/pki"
 	"github.com/weft-network/weft/store"
 	"github.com/weft-network/weft/store/embedded"
@@ -113,10 +114,11 @@ func newWorldWith(t testing.TB, views Views, tune func(*Server)) *world {
 	check(t, err)
 	certificate, err := w.ca.ServerCertificate([]string{"127.0.0.1", "::1", "localhost"})
 	check(t, err)
+	keeper := keep(t, etcd, w.store, w.ca, log)
 	kept, err := audit.Open(filepath.Join(t.TempDir(), "audit"))
 	check(t, err)
 	t.Cleanup(func() { check(t, kept.Close()) })
-	s := New(Options{Audit: kept, Store: w.store, Views: views, CA: w.ca, Certificate: certificate, Streams: []string{"c:7444"}, Log: log})
+	s := New(Options{Audit: kept, Store: w.store, Views: views, CA: w.ca, Certificate: certificate, Authority: keeper, Streams: []string{"c:7444"}, Log: log})
 	w.server = s
 	if tune != nil {
 		tune(s)
@@ -137,6 +139,27 @@ func newWorldWith(t testing.TB, views Views, tune func(*Server)) *world {
 	return w
 }
 
+// keep runs the keeper of the authorities of a controller.
+func keep(t testing.TB, etcd *embedded.Server, objects *store.Store, ca *pki.CA, log *slog.Logger) *authority.Keeper {
+	t.Helper()
+	k, err := authority.Open(t.Context(), authority.Options{
+		CA: ca, Authorities: store.NewAuthorities(etcd.Client(), "c1"), Name: "c1", Now: time.Now, Log: log,
+		Adopted: func(context.Context) {},
+		Hosts: func() (all []api.Ref) {
+			for _, h := range api.ListOf[*api.Host](objects.Latest(), api.KindHost) {
+				all = append(all, api.RefTo(h))
+			}
+			return all
+		},
+	})
+	check(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); k.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-ended })
+	return k
+}
+
 func check(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
@@ -149,7 +172,7 @@ func (w *world) as(who api.Identity) *client.Client {
 	w.t.Helper()
 	certificate, key, err := w.ca.IssueClient(who)
 	check(w.t, err)
-	return w.connect(client.Config{Server: w.url, CA: string(w.ca.Certificate()), Certificate: string(certificate), Key: string(key)})
+	return w.connect(client.Config{Server: w.url, CA: string(w.ca.Bundle()), Certificate: string(certificate), Key: string(key)})
 }
 
 func (w *world) connect(config client.Config) *client.Client {

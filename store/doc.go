@@ -23,6 +23,9 @@
 //	meta/default-networks                   the default networks have been made, and are not made again
 //	meta/schema                             the lowest schema whose controllers may take part
 //	meta/authority                          hash of the certificate authority all controllers have
+//	authority/state                         which certificate authorities there are, once one has been replaced; keys only sealed
+//	authority/controller/<name>             up to which generation of them a running controller is, under its lease
+//	authority/certificate/<key>             who has which certificate
 //	peer/<topic>/<id>                       what one controller tells the others, under its lease (package peers)
 //	leader/<work>/<lease>                   candidates for work that one controller does; the oldest leads (package peers)
 //

@@ -3,8 +3,8 @@
 package join
 
 import (
+	"bytes"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
@@ -14,6 +14,7 @@ import (
 
 	"github.com/weft-network/weft/agent/desired"
 	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/api/trust"
 )
 
 // ErrNotJoined says that the state directory holds no identity.
@@ -28,7 +29,8 @@ type Identity struct {
 }
 
 // The files of an identity. identity.json is written last and read first: it
-// is there only if the others are.
+// is there only if the others are. The key's file also holds its certificate, so
+// that a renewal replaces both or none; host.crt is there for people.
 const (
 	keyFile         = "host.key"
 	certificateFile = "host.crt"
@@ -45,7 +47,7 @@ func (id Identity) Save(dir string) error {
 	for _, f := range []struct {
 		name string
 		data []byte
-	}{{keyFile, id.key}, {certificateFile, id.certificate}, {caFile, id.ca}, {identityFile, append(data, '\n')}} {
+	}{{keyFile, append(bytes.Clone(id.key), id.certificate...)}, {certificateFile, id.certificate}, {caFile, id.ca}, {identityFile, append(data, '\n')}} {
 		if err := desired.WriteFile(filepath.Join(dir, f.name), f.data); err != nil {
 			return err
 		}
@@ -70,31 +72,40 @@ func Load(dir string) (id Identity, err error) {
 			*f.into, err = os.ReadFile(filepath.Join(dir, f.name))
 		}
 	}
+	if block := pemBlock(id.key, "CERTIFICATE"); block != nil { // absent in what older agents wrote
+		id.certificate = pem.EncodeToMemory(block)
+	}
+	if block := pemBlock(id.key, "PRIVATE KEY"); block != nil {
+		id.key = pem.EncodeToMemory(block)
+	}
 	if err != nil {
 		return Identity{}, fmt.Errorf("read the host's identity from %s: %w", dir, err)
 	}
 	return id, nil
 }
 
-// TLS returns the configuration of connections to controllers.
-func (id Identity) TLS() (*tls.Config, error) {
+// TLS returns the configuration of connections to a controller at a host, name
+// or address.
+func (id Identity) TLS(host string) (*tls.Config, error) {
 	pair, err := tls.X509KeyPair(id.certificate, id.key)
 	if err != nil {
 		return nil, fmt.Errorf("read the host's certificate: %w", err)
 	}
-	ca, err := certificate(id.ca)
+	known, err := trust.Parse(id.ca)
 	if err != nil {
-		return nil, fmt.Errorf("read the CA's certificate: %w", err)
+		return nil, fmt.Errorf("read whom the host trusts: %w", err)
 	}
-	roots := x509.NewCertPool()
-	roots.AddCert(ca)
-	return &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{pair}, RootCAs: roots}, nil
+	c := &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{pair}}
+	known.Guard(c, host)
+	return c, nil
 }
 
-func certificate(data []byte) (*x509.Certificate, error) {
-	block, _ := pem.Decode(data)
-	if block == nil || block.Type != "CERTIFICATE" {
-		return nil, errors.New("not a certificate in PEM")
+// pemBlock returns the first block of a type, or nil.
+func pemBlock(data []byte, kind string) *pem.Block {
+	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type == kind {
+			return block
+		}
 	}
-	return x509.ParseCertificate(block.Bytes)
+	return nil
 }

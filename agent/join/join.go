@@ -11,14 +11,12 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
-	"crypto/subtle"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -27,6 +25,7 @@ import (
 	"time"
 
 	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/api/trust"
 )
 
 const (
@@ -53,30 +52,44 @@ func Join(ctx context.Context, r Request) (Identity, error) {
 	if err != nil {
 		return Identity{}, fmt.Errorf("join as host %s: %w", r.Name, err)
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	keyPEM, csr, err := newKey(r.Name)
 	if err != nil {
-		return Identity{}, fmt.Errorf("make the host's key: %w", err)
+		return Identity{}, err
 	}
-	keyPEM, csr, err := encode(key, r.Name)
-	if err != nil {
-		return Identity{}, fmt.Errorf("make the host's certificate request: %w", err)
-	}
-	answer, err := ask(ctx, r, pin, csr)
+	answer, shown, err := ask(ctx, r, pin, csr)
 	if err != nil {
 		return Identity{}, fmt.Errorf("join as host %s at %s: %w", r.Name, r.Controller, err)
 	}
 	if len(answer.Streams) == 0 {
 		return Identity{}, fmt.Errorf("join as host %s at %s: the controller names no stream address: check its --stream-advertise", r.Name, r.Controller)
 	}
-	ca, err := certificate([]byte(answer.CA))
-	if err != nil || !pin.matches(ca) {
-		return Identity{}, fmt.Errorf("join as host %s: the answer's CA is not the one the token names", r.Name)
+	// Who answers is the one the token names, or its successor; whom it tells us
+	// to trust must be what we would have trusted it by.
+	told, err := trust.Parse([]byte(answer.CA))
+	if err == nil {
+		err = shown.by(told)
+	}
+	if err != nil {
+		return Identity{}, fmt.Errorf("join as host %s: the answer's CA is not the one the token names, nor its successor: %w", r.Name, err)
 	}
 	id := Identity{Host: answer.Host, Streams: answer.Streams, key: keyPEM, certificate: []byte(answer.Certificate), ca: []byte(answer.CA)}
-	if _, err := id.TLS(); err != nil {
+	if _, err := id.TLS("localhost"); err != nil {
 		return Identity{}, fmt.Errorf("join as host %s: %w", r.Name, err)
 	}
 	return id, nil
+}
+
+// newKey makes a key, in PEM, and the request to have it certified.
+func newKey(name string) (keyPEM []byte, csr string, err error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, "", fmt.Errorf("make the host's key: %w", err)
+	}
+	keyPEM, csr, err = encode(key, name)
+	if err != nil {
+		return nil, "", fmt.Errorf("make the host's certificate request: %w", err)
+	}
+	return keyPEM, csr, nil
 }
 
 func encode(key *ecdsa.PrivateKey, name string) (keyPEM []byte, csr string, err error) {
@@ -108,71 +121,50 @@ func pinOf(token string) (pin, error) {
 	return sum, nil
 }
 
-func (p pin) matches(c *x509.Certificate) bool {
-	sum := sha256.Sum256(c.Raw)
-	return subtle.ConstantTimeCompare(sum[:], p) == 1
+// shown is the chain of certificates a controller showed, for a name.
+type shown struct {
+	chain []*x509.Certificate
+	name  string
 }
 
-// verify accepts a chain that ends in the pinned CA and is for this name or
-// address. (The connection's own ServerName is empty for an address.)
-func (p pin) verify(state tls.ConnectionState, name string) error {
-	roots, between := x509.NewCertPool(), x509.NewCertPool()
-	found := false
-	for _, c := range state.PeerCertificates {
-		if p.matches(c) {
-			roots.AddCert(c)
-			found = true
-		} else {
-			between.AddCert(c)
-		}
-	}
-	if !found {
-		return errors.New("the controller does not show the CA that the token names: is it the right controller, and does the token belong to it?")
-	}
-	_, err := state.PeerCertificates[0].Verify(x509.VerifyOptions{
-		Roots: roots, Intermediates: between, DNSName: name,
-	})
-	return err
-}
+func (s shown) by(a trust.Anchors) error { return a.Verify(s.chain, s.name, time.Now()) }
 
-func ask(ctx context.Context, r Request, p pin, csr string) (answer api.JoinResponse, err error) {
+func ask(ctx context.Context, r Request, p pin, csr string) (answer api.JoinResponse, seen shown, err error) {
 	body, err := json.Marshal(api.JoinRequest{Name: r.Name, TunnelAddresses: r.Addresses, UnderlayMTU: r.MTU, CSR: csr})
 	if err != nil {
-		return answer, err
+		return answer, seen, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	q, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimRight(r.Controller, "/")+"/v1/hosts/join", bytes.NewReader(body))
 	if err != nil {
-		return answer, err
+		return answer, seen, err
 	}
 	if q.URL.Scheme != "https" {
-		return answer, api.Errorf(api.CodeInvalid, "the controller's URL must begin with https://")
+		return answer, seen, api.Errorf(api.CodeInvalid, "the controller's URL must begin with https://")
 	}
 	q.Header.Set("Content-Type", "application/json")
 	q.Header.Set("Authorization", "Bearer "+strings.TrimSpace(r.Token))
-	// The library's check is replaced by the pin's, which is stricter: exactly
-	// one CA, named by whoever gave us the token.
-	c := http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{
-		MinVersion: tls.VersionTLS13, InsecureSkipVerify: true,
-		VerifyConnection: func(state tls.ConnectionState) error { return p.verify(state, q.URL.Hostname()) },
-	}}}
+	config := &tls.Config{MinVersion: tls.VersionTLS13}
+	trust.Anchors{Pins: [][]byte{p}}.Guard(config, q.URL.Hostname())
+	c := http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: config}}
 	reply, err := c.Do(q)
 	if err != nil {
-		return answer, err
+		return answer, seen, err
 	}
 	defer reply.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(reply.Body, maxAnswer))
 	if err != nil {
-		return answer, err
+		return answer, seen, err
 	}
+	seen = shown{reply.TLS.PeerCertificates, q.URL.Hostname()}
 	if reply.StatusCode/100 != 2 {
 		e := &api.Error{}
 		if json.Unmarshal(data, e) == nil && e.Message != "" {
-			return answer, e
+			return answer, seen, e
 		}
-		return answer, fmt.Errorf("status %s", reply.Status)
+		return answer, seen, fmt.Errorf("status %s", reply.Status)
 	}
 	err = json.Unmarshal(data, &answer)
-	return answer, err
+	return answer, seen, err
 }

@@ -131,7 +131,7 @@ func TestJoinAndKeep(t *testing.T) {
 	if err != nil || kept.Host.Name != "h1" || len(kept.Streams) != 1 {
 		t.Errorf("kept: %+v %v", kept, err)
 	}
-	if c, err := kept.TLS(); err != nil || len(c.Certificates) != 1 {
+	if c, err := kept.TLS("127.0.0.1"); err != nil || len(c.Certificates) != 1 {
 		t.Errorf("TLS: %v", err)
 	}
 	files, _ := os.ReadDir(dir)
@@ -149,7 +149,7 @@ func TestJoinRefuses(t *testing.T) {
 		request join.Request
 		words   string
 	}{
-		"another CA":          {join.Request{Name: "h1", Controller: serve(t, evil, evil, here), Token: ca.token()}, "does not show the CA"},
+		"another CA":          {join.Request{Name: "h1", Controller: serve(t, evil, evil, here), Token: ca.token()}, "does not present the CA"},
 		"another name":        {join.Request{Name: "h1", Controller: serve(t, ca, ca, net.IPv4(192, 0, 2, 1)), Token: ca.token()}, "192.0.2.1"},
 		"another CA answered": {join.Request{Name: "h1", Controller: serve(t, ca, evil, here), Token: ca.token()}, "not the one the token names"},
 		"a refusal":           {join.Request{Name: "taken", Controller: serve(t, ca, ca, here), Token: ca.token()}, "host taken exists"},

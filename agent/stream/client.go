@@ -5,9 +5,15 @@ package stream
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
+	"net"
 	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/weft-network/weft/agent/host"
 	"github.com/weft-network/weft/api"
@@ -25,7 +31,14 @@ const (
 	// steady is how long a stream must have lived for its end not to count as
 	// another failure in a row.
 	steady = 10 * time.Second
+	// defaultTendEvery is what Options.TendEvery defaults to, and tendTimeout
+	// bounds one round of it.
+	defaultTendEvery = 10 * time.Minute
+	tendTimeout      = 30 * time.Second
 )
+
+// errRenewed ends a stream that was made with a credential of the past.
+var errRenewed = errors.New("the host has a new certificate")
 
 // Tables prints a table of the host.
 type Tables func(ctx context.Context, name string) (api.Table, error)
@@ -37,12 +50,24 @@ type Options struct {
 	Fixed bool
 	// Remember, if set, keeps addresses that controllers told, for the next start.
 	Remember     func(addresses []string) error
-	TLS          *tls.Config
+	Credential   Credential
 	AgentVersion string
 	Kernel       string
 	// Beat is how often a controller is asked whether it is alive; silent for
 	// three of them, it is left. 0: 2 s.
 	Beat time.Duration
+	// TendEvery is how often the credential is looked after, the first time at a
+	// random moment within that: hosts that learn of a new authority together
+	// must not all renew together. 0: 10 minutes.
+	TendEvery time.Duration
+}
+
+// Credential is who the host is, and whom it trusts.
+type Credential interface {
+	// TLS returns the configuration of a new connection to a host.
+	TLS(host string) (*tls.Config, error)
+	// Tend renews what is due; renewed says that connections should be made anew.
+	Tend(ctx context.Context, controller hoststream.HostStreamClient) (renewed bool, err error)
 }
 
 // Client holds the streams: one in use, and one in reserve to another
@@ -61,6 +86,9 @@ func New(options Options, loop *host.Loop, tables Tables, log *slog.Logger) *Cli
 	if options.Beat == 0 {
 		options.Beat = defaultBeat
 	}
+	if options.TendEvery == 0 {
+		options.TendEvery = defaultTendEvery
+	}
 	return &Client{
 		options: options, loop: loop, tables: tables, log: log,
 		directory: newDirectory(options.Addresses, options.Fixed), stirred: make(chan struct{}, 1),
@@ -69,7 +97,15 @@ func New(options Options, loop *host.Loop, tables Tables, log *slog.Logger) *Cli
 
 // open opens a stream to a controller; what its pongs say is taken in.
 func (c *Client) open(ctx context.Context, address string, b beats) (*link, error) {
-	return open(ctx, address, c.options.TLS, b, c.heard)
+	name, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, fmt.Errorf("prepare connection: %w", err)
+	}
+	config, err := c.options.Credential.TLS(name)
+	if err != nil {
+		return nil, fmt.Errorf("prepare connection: %w", err)
+	}
+	return open(ctx, address, config, b, c.heard)
 }
 
 // heard takes a pong.
@@ -121,9 +157,40 @@ func (c *Client) serve(l *link, begun bool, synced func()) error {
 		defer close(written)
 		l.end(w.run(l.ctx))
 	}()
+	tended := make(chan struct{})
+	go func() {
+		defer close(tended)
+		if c.tend(l.ctx, hoststream.NewHostStreamClient(l.conn)) {
+			l.end(errRenewed)
+		}
+	}()
 	l.end(c.receive(l, w, synced))
 	<-written
+	<-tended
 	return context.Cause(l.ctx)
+}
+
+// tend looks after the credential until ctx ends or it was renewed.
+func (c *Client) tend(ctx context.Context, controller hoststream.HostStreamClient) (renewed bool) {
+	for wait := rand.N(c.options.TendEvery); ; wait = c.options.TendEvery/2 + rand.N(c.options.TendEvery) {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(wait):
+		}
+		one, cancel := context.WithTimeout(ctx, tendTimeout)
+		renewed, err := c.options.Credential.Tend(one, controller)
+		cancel()
+		switch {
+		case renewed:
+			return true
+		case ctx.Err() != nil:
+		case status.Code(err) == codes.Unimplemented:
+			c.log.Debug("the controller is older than certificates that renew themselves", "error", err)
+		case err != nil:
+			c.log.Warn("the host's certificate was not looked after, will try again", "error", err)
+		}
+	}
 }
 
 // receive handles the controller's messages, one at a time: the next delta is

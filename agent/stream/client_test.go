@@ -58,6 +58,13 @@ func identity(t *testing.T) *tls.Config {
 	}
 }
 
+// still is a credential that never changes.
+type still struct{ *tls.Config }
+
+func (s still) TLS(string) (*tls.Config, error) { return s.Config, nil }
+
+func (still) Tend(context.Context, hoststream.HostStreamClient) (bool, error) { return false, nil }
+
 // controller hands each stream that is in use to the test, and answers pings
 // under its address as name.
 type controller struct {
@@ -218,7 +225,7 @@ func TestConversation(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	ended := make(chan struct{}, 2)
 	go func() { loop.Run(ctx); ended <- struct{}{} }()
-	c := stream.New(stream.Options{Addresses: []string{addressA, addressB}, TLS: conf, AgentVersion: "v1"}, loop,
+	c := stream.New(stream.Options{Addresses: []string{addressA, addressB}, Credential: still{conf}, AgentVersion: "v1"}, loop,
 		func(_ context.Context, name string) (api.Table, error) {
 			if name != "drops" {
 				return api.Table{}, errors.New("no such table")

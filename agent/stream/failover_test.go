@@ -56,7 +56,7 @@ func newCluster(t *testing.T, n, known int) *cluster {
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	c.ctx = ctx
 	client := stream.New(stream.Options{
-		Addresses: addresses[:known], TLS: c.conf, AgentVersion: "v1", Beat: beat,
+		Addresses: addresses[:known], Credential: still{c.conf}, AgentVersion: "v1", Beat: beat,
 		Remember: func(all []string) error {
 			c.mu.Lock()
 			defer c.mu.Unlock()

@@ -29,8 +29,9 @@ const behindPatience = 3 * time.Second
 // pair is the two links and what is under way for them. It belongs to Run.
 type pair struct {
 	*Client
-	ctx context.Context
-	at  int // which address is tried next
+	ctx   context.Context
+	at    int    // which address is tried next
+	again string // the address to try before that one
 
 	active   *link
 	synced   bool // the active one has brought everything
@@ -173,8 +174,11 @@ func (p *pair) try() {
 	if len(addresses) == 0 {
 		return
 	}
-	address := addresses[p.at%len(addresses)]
-	p.at++
+	address := p.again
+	if p.again = ""; address == "" {
+		address = addresses[p.at%len(addresses)]
+		p.at++
+	}
 	p.trying = true
 	go func() {
 		l, err := p.open(p.ctx, address, inUse(p.options.Beat))
@@ -271,6 +275,14 @@ func (p *pair) lost(err error) {
 		p.failures = 0
 	}
 	if p.ctx.Err() != nil {
+		return
+	}
+	if errors.Is(err, errRenewed) { // nothing is wrong: the same controller at once
+		p.log.Info("opening the streams anew", "controller", address, "reason", err)
+		if p.warm != nil {
+			p.dropWarm(err)
+		}
+		p.again, p.dialAt, p.warmAt, p.refused = address, time.Time{}, time.Time{}, 0
 		return
 	}
 	if p.failures == 0 && p.usable() {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/api/trust"
 )
 
 // Bounds of every request.
@@ -234,7 +235,7 @@ func (c *Client) transportError(ctx context.Context, q call, err error) error {
 		return api.Errorf(api.CodeTimeout, "%s: %s does not answer in time%s", q.what, c.base.Host, unknown)
 	case strings.Contains(text, "remote error: tls"):
 		return api.Errorf(api.CodeUnauthenticated, "%s: %s refuses our certificate: %v", q.what, c.base.Host, err)
-	case strings.Contains(text, "x509:"), errors.Is(err, errPin):
+	case strings.Contains(text, "x509:"), errors.Is(err, trust.ErrStranger):
 		return api.Errorf(api.CodeUnavailable, "%s: cannot trust %s: %v", q.what, c.base.Host, err)
 	default:
 		return api.Errorf(api.CodeUnavailable, "%s: cannot reach %s: %v%s", q.what, c.base.Host, err, unknown)

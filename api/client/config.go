@@ -4,11 +4,8 @@ package client
 
 import (
 	"crypto/sha256"
-	"crypto/subtle"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -16,6 +13,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/api/trust"
 )
 
 // Config says where the API is and how to be known there. Its YAML form is the
@@ -71,23 +69,24 @@ func (c Config) baseURL() (*url.URL, error) {
 // tlsConfig builds the trust in the server and our own certificate.
 func (c Config) tlsConfig(host string) (*tls.Config, error) {
 	t := &tls.Config{MinVersion: tls.VersionTLS13}
-	switch {
-	case c.CA != "":
-		t.RootCAs = x509.NewCertPool()
-		if !t.RootCAs.AppendCertsFromPEM([]byte(c.CA)) {
-			return nil, api.Errorf(api.CodeInvalid, "connect to %s: ca holds no certificate in PEM", c.Server)
+	var known trust.Anchors
+	if c.CA != "" {
+		var err error
+		if known, err = trust.Parse([]byte(c.CA)); err != nil {
+			return nil, api.Errorf(api.CodeInvalid, "connect to %s: ca: %v", c.Server, err)
 		}
-	case TokenPin(c.Token) != "":
-		pin, err := hex.DecodeString(TokenPin(c.Token))
+	}
+	if pin := TokenPin(c.Token); pin != "" {
+		raw, err := hex.DecodeString(pin)
 		if err != nil {
 			return nil, api.Errorf(api.CodeInvalid, "connect to %s: last part of the token is not a hash: %v", c.Server, err)
 		}
-		// The usual check needs to know the CA before the handshake; with a pin
-		// it becomes known in it. verifyPinned does all of the check.
-		t.InsecureSkipVerify = true
-		t.VerifyConnection = func(s tls.ConnectionState) error {
-			return verifyPinned(s.PeerCertificates, pin, host)
+		if c.CA == "" { // a CA that is given counts alone
+			known.Pins = append(known.Pins, raw)
 		}
+	}
+	if len(known.Certificates)+len(known.Pins) > 0 {
+		known.Guard(t, host)
 	}
 	if c.Certificate != "" || c.Key != "" {
 		pair, err := tls.X509KeyPair([]byte(c.Certificate), []byte(c.Key))
@@ -97,31 +96,4 @@ func (c Config) tlsConfig(host string) (*tls.Config, error) {
 		t.Certificates = []tls.Certificate{pair}
 	}
 	return t, nil
-}
-
-// errPin means that the server is not the one the token was made by.
-var errPin = errors.New("the server does not present the CA certificate that the token names")
-
-// verifyPinned accepts a chain that ends in the CA with the given hash and
-// whose leaf is for this host.
-func verifyPinned(chain []*x509.Certificate, pin []byte, host string) error {
-	if len(chain) == 0 {
-		return errPin
-	}
-	roots, between := x509.NewCertPool(), x509.NewCertPool()
-	found := false
-	for _, c := range chain[1:] {
-		sum := sha256.Sum256(c.Raw)
-		if c.IsCA && subtle.ConstantTimeCompare(sum[:], pin) == 1 {
-			roots.AddCert(c)
-			found = true
-			continue
-		}
-		between.AddCert(c)
-	}
-	if !found {
-		return errPin
-	}
-	_, err := chain[0].Verify(x509.VerifyOptions{DNSName: host, Roots: roots, Intermediates: between})
-	return err
 }

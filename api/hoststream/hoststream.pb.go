@@ -31,6 +31,110 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type CertifyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Csr           string                 `protobuf:"bytes,1,opt,name=csr,proto3" json:"csr,omitempty"` // PKCS #10 in PEM; empty: only asks how things are
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CertifyRequest) Reset() {
+	*x = CertifyRequest{}
+	mi := &file_hoststream_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CertifyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CertifyRequest) ProtoMessage() {}
+
+func (x *CertifyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_hoststream_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CertifyRequest.ProtoReflect.Descriptor instead.
+func (*CertifyRequest) Descriptor() ([]byte, []int) {
+	return file_hoststream_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *CertifyRequest) GetCsr() string {
+	if x != nil {
+		return x.Csr
+	}
+	return ""
+}
+
+type CertifyReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Certificate   string                 `protobuf:"bytes,1,opt,name=certificate,proto3" json:"certificate,omitempty"` // PEM; empty if none was asked for
+	Authorities   string                 `protobuf:"bytes,2,opt,name=authorities,proto3" json:"authorities,omitempty"` // PEM: all that are to be trusted
+	Issuing       string                 `protobuf:"bytes,3,opt,name=issuing,proto3" json:"issuing,omitempty"`         // SHA-256, in hex, of the one that certifies hosts
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CertifyReply) Reset() {
+	*x = CertifyReply{}
+	mi := &file_hoststream_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CertifyReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CertifyReply) ProtoMessage() {}
+
+func (x *CertifyReply) ProtoReflect() protoreflect.Message {
+	mi := &file_hoststream_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CertifyReply.ProtoReflect.Descriptor instead.
+func (*CertifyReply) Descriptor() ([]byte, []int) {
+	return file_hoststream_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *CertifyReply) GetCertificate() string {
+	if x != nil {
+		return x.Certificate
+	}
+	return ""
+}
+
+func (x *CertifyReply) GetAuthorities() string {
+	if x != nil {
+		return x.Authorities
+	}
+	return ""
+}
+
+func (x *CertifyReply) GetIssuing() string {
+	if x != nil {
+		return x.Issuing
+	}
+	return ""
+}
+
 type HostMessage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Body:
@@ -48,7 +152,7 @@ type HostMessage struct {
 
 func (x *HostMessage) Reset() {
 	*x = HostMessage{}
-	mi := &file_hoststream_proto_msgTypes[0]
+	mi := &file_hoststream_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -60,7 +164,7 @@ func (x *HostMessage) String() string {
 func (*HostMessage) ProtoMessage() {}
 
 func (x *HostMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[0]
+	mi := &file_hoststream_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -73,7 +177,7 @@ func (x *HostMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostMessage.ProtoReflect.Descriptor instead.
 func (*HostMessage) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{0}
+	return file_hoststream_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *HostMessage) GetBody() isHostMessage_Body {
@@ -191,7 +295,7 @@ type ControllerMessage struct {
 
 func (x *ControllerMessage) Reset() {
 	*x = ControllerMessage{}
-	mi := &file_hoststream_proto_msgTypes[1]
+	mi := &file_hoststream_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -203,7 +307,7 @@ func (x *ControllerMessage) String() string {
 func (*ControllerMessage) ProtoMessage() {}
 
 func (x *ControllerMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[1]
+	mi := &file_hoststream_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -216,7 +320,7 @@ func (x *ControllerMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControllerMessage.ProtoReflect.Descriptor instead.
 func (*ControllerMessage) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{1}
+	return file_hoststream_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ControllerMessage) GetBody() isControllerMessage_Body {
@@ -286,7 +390,7 @@ type Standby struct {
 
 func (x *Standby) Reset() {
 	*x = Standby{}
-	mi := &file_hoststream_proto_msgTypes[2]
+	mi := &file_hoststream_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -298,7 +402,7 @@ func (x *Standby) String() string {
 func (*Standby) ProtoMessage() {}
 
 func (x *Standby) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[2]
+	mi := &file_hoststream_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -311,7 +415,7 @@ func (x *Standby) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Standby.ProtoReflect.Descriptor instead.
 func (*Standby) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{2}
+	return file_hoststream_proto_rawDescGZIP(), []int{4}
 }
 
 // Ping asks whether the other end is alive. An agent sends one at once and then
@@ -325,7 +429,7 @@ type Ping struct {
 
 func (x *Ping) Reset() {
 	*x = Ping{}
-	mi := &file_hoststream_proto_msgTypes[3]
+	mi := &file_hoststream_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -337,7 +441,7 @@ func (x *Ping) String() string {
 func (*Ping) ProtoMessage() {}
 
 func (x *Ping) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[3]
+	mi := &file_hoststream_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -350,7 +454,7 @@ func (x *Ping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ping.ProtoReflect.Descriptor instead.
 func (*Ping) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{3}
+	return file_hoststream_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Ping) GetId() uint64 {
@@ -375,7 +479,7 @@ type Pong struct {
 
 func (x *Pong) Reset() {
 	*x = Pong{}
-	mi := &file_hoststream_proto_msgTypes[4]
+	mi := &file_hoststream_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -387,7 +491,7 @@ func (x *Pong) String() string {
 func (*Pong) ProtoMessage() {}
 
 func (x *Pong) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[4]
+	mi := &file_hoststream_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -400,7 +504,7 @@ func (x *Pong) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pong.ProtoReflect.Descriptor instead.
 func (*Pong) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{4}
+	return file_hoststream_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Pong) GetId() uint64 {
@@ -442,7 +546,7 @@ type Controller struct {
 
 func (x *Controller) Reset() {
 	*x = Controller{}
-	mi := &file_hoststream_proto_msgTypes[5]
+	mi := &file_hoststream_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -454,7 +558,7 @@ func (x *Controller) String() string {
 func (*Controller) ProtoMessage() {}
 
 func (x *Controller) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[5]
+	mi := &file_hoststream_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -467,7 +571,7 @@ func (x *Controller) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Controller.ProtoReflect.Descriptor instead.
 func (*Controller) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{5}
+	return file_hoststream_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Controller) GetName() string {
@@ -496,7 +600,7 @@ type Version struct {
 
 func (x *Version) Reset() {
 	*x = Version{}
-	mi := &file_hoststream_proto_msgTypes[6]
+	mi := &file_hoststream_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -508,7 +612,7 @@ func (x *Version) String() string {
 func (*Version) ProtoMessage() {}
 
 func (x *Version) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[6]
+	mi := &file_hoststream_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -521,7 +625,7 @@ func (x *Version) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Version.ProtoReflect.Descriptor instead.
 func (*Version) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{6}
+	return file_hoststream_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Version) GetEpoch() uint64 {
@@ -550,7 +654,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_hoststream_proto_msgTypes[7]
+	mi := &file_hoststream_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -562,7 +666,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[7]
+	mi := &file_hoststream_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -575,7 +679,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{7}
+	return file_hoststream_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Hello) GetVersion() *Version {
@@ -616,7 +720,7 @@ type RowHash struct {
 
 func (x *RowHash) Reset() {
 	*x = RowHash{}
-	mi := &file_hoststream_proto_msgTypes[8]
+	mi := &file_hoststream_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -628,7 +732,7 @@ func (x *RowHash) String() string {
 func (*RowHash) ProtoMessage() {}
 
 func (x *RowHash) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[8]
+	mi := &file_hoststream_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -641,7 +745,7 @@ func (x *RowHash) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RowHash.ProtoReflect.Descriptor instead.
 func (*RowHash) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{8}
+	return file_hoststream_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *RowHash) GetKey() string {
@@ -672,7 +776,7 @@ type Delta struct {
 
 func (x *Delta) Reset() {
 	*x = Delta{}
-	mi := &file_hoststream_proto_msgTypes[9]
+	mi := &file_hoststream_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -684,7 +788,7 @@ func (x *Delta) String() string {
 func (*Delta) ProtoMessage() {}
 
 func (x *Delta) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[9]
+	mi := &file_hoststream_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -697,7 +801,7 @@ func (x *Delta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delta.ProtoReflect.Descriptor instead.
 func (*Delta) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{9}
+	return file_hoststream_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Delta) GetVersion() *Version {
@@ -746,7 +850,7 @@ type EncodedRow struct {
 
 func (x *EncodedRow) Reset() {
 	*x = EncodedRow{}
-	mi := &file_hoststream_proto_msgTypes[10]
+	mi := &file_hoststream_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -758,7 +862,7 @@ func (x *EncodedRow) String() string {
 func (*EncodedRow) ProtoMessage() {}
 
 func (x *EncodedRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[10]
+	mi := &file_hoststream_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -771,7 +875,7 @@ func (x *EncodedRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EncodedRow.ProtoReflect.Descriptor instead.
 func (*EncodedRow) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{10}
+	return file_hoststream_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *EncodedRow) GetKey() string {
@@ -803,7 +907,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_hoststream_proto_msgTypes[11]
+	mi := &file_hoststream_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -815,7 +919,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[11]
+	mi := &file_hoststream_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -828,7 +932,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{11}
+	return file_hoststream_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Ack) GetSequence() uint64 {
@@ -862,7 +966,7 @@ type RowError struct {
 
 func (x *RowError) Reset() {
 	*x = RowError{}
-	mi := &file_hoststream_proto_msgTypes[12]
+	mi := &file_hoststream_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -874,7 +978,7 @@ func (x *RowError) String() string {
 func (*RowError) ProtoMessage() {}
 
 func (x *RowError) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[12]
+	mi := &file_hoststream_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -887,7 +991,7 @@ func (x *RowError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RowError.ProtoReflect.Descriptor instead.
 func (*RowError) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{12}
+	return file_hoststream_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RowError) GetKey() string {
@@ -925,7 +1029,7 @@ type Row struct {
 
 func (x *Row) Reset() {
 	*x = Row{}
-	mi := &file_hoststream_proto_msgTypes[13]
+	mi := &file_hoststream_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -937,7 +1041,7 @@ func (x *Row) String() string {
 func (*Row) ProtoMessage() {}
 
 func (x *Row) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[13]
+	mi := &file_hoststream_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -950,7 +1054,7 @@ func (x *Row) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Row.ProtoReflect.Descriptor instead.
 func (*Row) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{13}
+	return file_hoststream_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Row) GetBody() isRow_Body {
@@ -1069,7 +1173,7 @@ type Reservation struct {
 
 func (x *Reservation) Reset() {
 	*x = Reservation{}
-	mi := &file_hoststream_proto_msgTypes[14]
+	mi := &file_hoststream_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1081,7 +1185,7 @@ func (x *Reservation) String() string {
 func (*Reservation) ProtoMessage() {}
 
 func (x *Reservation) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[14]
+	mi := &file_hoststream_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1094,7 +1198,7 @@ func (x *Reservation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reservation.ProtoReflect.Descriptor instead.
 func (*Reservation) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{14}
+	return file_hoststream_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Reservation) GetAddress() string {
@@ -1148,7 +1252,7 @@ type Vrf struct {
 
 func (x *Vrf) Reset() {
 	*x = Vrf{}
-	mi := &file_hoststream_proto_msgTypes[15]
+	mi := &file_hoststream_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1160,7 +1264,7 @@ func (x *Vrf) String() string {
 func (*Vrf) ProtoMessage() {}
 
 func (x *Vrf) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[15]
+	mi := &file_hoststream_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1173,7 +1277,7 @@ func (x *Vrf) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Vrf.ProtoReflect.Descriptor instead.
 func (*Vrf) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{15}
+	return file_hoststream_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Vrf) GetVrf() uint32 {
@@ -1223,7 +1327,7 @@ type TunnelEndpoint struct {
 
 func (x *TunnelEndpoint) Reset() {
 	*x = TunnelEndpoint{}
-	mi := &file_hoststream_proto_msgTypes[16]
+	mi := &file_hoststream_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1235,7 +1339,7 @@ func (x *TunnelEndpoint) String() string {
 func (*TunnelEndpoint) ProtoMessage() {}
 
 func (x *TunnelEndpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[16]
+	mi := &file_hoststream_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1248,7 +1352,7 @@ func (x *TunnelEndpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TunnelEndpoint.ProtoReflect.Descriptor instead.
 func (*TunnelEndpoint) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{16}
+	return file_hoststream_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *TunnelEndpoint) GetHost() string {
@@ -1284,7 +1388,7 @@ type TunnelSource struct {
 
 func (x *TunnelSource) Reset() {
 	*x = TunnelSource{}
-	mi := &file_hoststream_proto_msgTypes[17]
+	mi := &file_hoststream_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1296,7 +1400,7 @@ func (x *TunnelSource) String() string {
 func (*TunnelSource) ProtoMessage() {}
 
 func (x *TunnelSource) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[17]
+	mi := &file_hoststream_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1309,7 +1413,7 @@ func (x *TunnelSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TunnelSource.ProtoReflect.Descriptor instead.
 func (*TunnelSource) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{17}
+	return file_hoststream_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *TunnelSource) GetVni() uint32 {
@@ -1347,7 +1451,7 @@ type Port struct {
 
 func (x *Port) Reset() {
 	*x = Port{}
-	mi := &file_hoststream_proto_msgTypes[18]
+	mi := &file_hoststream_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1359,7 +1463,7 @@ func (x *Port) String() string {
 func (*Port) ProtoMessage() {}
 
 func (x *Port) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[18]
+	mi := &file_hoststream_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1372,7 +1476,7 @@ func (x *Port) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Port.ProtoReflect.Descriptor instead.
 func (*Port) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{18}
+	return file_hoststream_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Port) GetPort() string {
@@ -1448,7 +1552,7 @@ type Prefix struct {
 
 func (x *Prefix) Reset() {
 	*x = Prefix{}
-	mi := &file_hoststream_proto_msgTypes[19]
+	mi := &file_hoststream_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1460,7 +1564,7 @@ func (x *Prefix) String() string {
 func (*Prefix) ProtoMessage() {}
 
 func (x *Prefix) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[19]
+	mi := &file_hoststream_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1473,7 +1577,7 @@ func (x *Prefix) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prefix.ProtoReflect.Descriptor instead.
 func (*Prefix) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{19}
+	return file_hoststream_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Prefix) GetAddress() []byte {
@@ -1501,7 +1605,7 @@ type PortAddress struct {
 
 func (x *PortAddress) Reset() {
 	*x = PortAddress{}
-	mi := &file_hoststream_proto_msgTypes[20]
+	mi := &file_hoststream_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1513,7 +1617,7 @@ func (x *PortAddress) String() string {
 func (*PortAddress) ProtoMessage() {}
 
 func (x *PortAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[20]
+	mi := &file_hoststream_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1526,7 +1630,7 @@ func (x *PortAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortAddress.ProtoReflect.Descriptor instead.
 func (*PortAddress) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{20}
+	return file_hoststream_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *PortAddress) GetIp() []byte {
@@ -1576,7 +1680,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_hoststream_proto_msgTypes[21]
+	mi := &file_hoststream_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1588,7 +1692,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[21]
+	mi := &file_hoststream_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1601,7 +1705,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{21}
+	return file_hoststream_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Route) GetVrf() uint32 {
@@ -1742,7 +1846,7 @@ type Remote struct {
 
 func (x *Remote) Reset() {
 	*x = Remote{}
-	mi := &file_hoststream_proto_msgTypes[22]
+	mi := &file_hoststream_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1754,7 +1858,7 @@ func (x *Remote) String() string {
 func (*Remote) ProtoMessage() {}
 
 func (x *Remote) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[22]
+	mi := &file_hoststream_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1767,7 +1871,7 @@ func (x *Remote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Remote.ProtoReflect.Descriptor instead.
 func (*Remote) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{22}
+	return file_hoststream_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Remote) GetHost() string {
@@ -1793,7 +1897,7 @@ type Gateway struct {
 
 func (x *Gateway) Reset() {
 	*x = Gateway{}
-	mi := &file_hoststream_proto_msgTypes[23]
+	mi := &file_hoststream_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1805,7 +1909,7 @@ func (x *Gateway) String() string {
 func (*Gateway) ProtoMessage() {}
 
 func (x *Gateway) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[23]
+	mi := &file_hoststream_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1818,7 +1922,7 @@ func (x *Gateway) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gateway.ProtoReflect.Descriptor instead.
 func (*Gateway) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{23}
+	return file_hoststream_proto_rawDescGZIP(), []int{25}
 }
 
 // Discard drops on purpose.
@@ -1830,7 +1934,7 @@ type Discard struct {
 
 func (x *Discard) Reset() {
 	*x = Discard{}
-	mi := &file_hoststream_proto_msgTypes[24]
+	mi := &file_hoststream_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1842,7 +1946,7 @@ func (x *Discard) String() string {
 func (*Discard) ProtoMessage() {}
 
 func (x *Discard) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[24]
+	mi := &file_hoststream_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1855,7 +1959,7 @@ func (x *Discard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Discard.ProtoReflect.Descriptor instead.
 func (*Discard) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{24}
+	return file_hoststream_proto_rawDescGZIP(), []int{26}
 }
 
 // Report is what the host knows and the controller does not. It is sent whole
@@ -1877,7 +1981,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_hoststream_proto_msgTypes[25]
+	mi := &file_hoststream_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1889,7 +1993,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[25]
+	mi := &file_hoststream_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1902,7 +2006,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{25}
+	return file_hoststream_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Report) GetPorts() []*PortReport {
@@ -1960,7 +2064,7 @@ type TakenAddress struct {
 
 func (x *TakenAddress) Reset() {
 	*x = TakenAddress{}
-	mi := &file_hoststream_proto_msgTypes[26]
+	mi := &file_hoststream_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1972,7 +2076,7 @@ func (x *TakenAddress) String() string {
 func (*TakenAddress) ProtoMessage() {}
 
 func (x *TakenAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[26]
+	mi := &file_hoststream_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1985,7 +2089,7 @@ func (x *TakenAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakenAddress.ProtoReflect.Descriptor instead.
 func (*TakenAddress) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{26}
+	return file_hoststream_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *TakenAddress) GetAddress() string {
@@ -2028,7 +2132,7 @@ type PortReport struct {
 
 func (x *PortReport) Reset() {
 	*x = PortReport{}
-	mi := &file_hoststream_proto_msgTypes[27]
+	mi := &file_hoststream_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2040,7 +2144,7 @@ func (x *PortReport) String() string {
 func (*PortReport) ProtoMessage() {}
 
 func (x *PortReport) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[27]
+	mi := &file_hoststream_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2053,7 +2157,7 @@ func (x *PortReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortReport.ProtoReflect.Descriptor instead.
 func (*PortReport) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{27}
+	return file_hoststream_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *PortReport) GetPort() string {
@@ -2095,7 +2199,7 @@ type TableRequest struct {
 
 func (x *TableRequest) Reset() {
 	*x = TableRequest{}
-	mi := &file_hoststream_proto_msgTypes[28]
+	mi := &file_hoststream_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2107,7 +2211,7 @@ func (x *TableRequest) String() string {
 func (*TableRequest) ProtoMessage() {}
 
 func (x *TableRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[28]
+	mi := &file_hoststream_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2120,7 +2224,7 @@ func (x *TableRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRequest.ProtoReflect.Descriptor instead.
 func (*TableRequest) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{28}
+	return file_hoststream_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *TableRequest) GetId() uint64 {
@@ -2149,7 +2253,7 @@ type TableReply struct {
 
 func (x *TableReply) Reset() {
 	*x = TableReply{}
-	mi := &file_hoststream_proto_msgTypes[29]
+	mi := &file_hoststream_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2161,7 +2265,7 @@ func (x *TableReply) String() string {
 func (*TableReply) ProtoMessage() {}
 
 func (x *TableReply) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[29]
+	mi := &file_hoststream_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2174,7 +2278,7 @@ func (x *TableReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableReply.ProtoReflect.Descriptor instead.
 func (*TableReply) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{29}
+	return file_hoststream_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *TableReply) GetId() uint64 {
@@ -2214,7 +2318,7 @@ type TableRow struct {
 
 func (x *TableRow) Reset() {
 	*x = TableRow{}
-	mi := &file_hoststream_proto_msgTypes[30]
+	mi := &file_hoststream_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2226,7 +2330,7 @@ func (x *TableRow) String() string {
 func (*TableRow) ProtoMessage() {}
 
 func (x *TableRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[30]
+	mi := &file_hoststream_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2239,7 +2343,7 @@ func (x *TableRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRow.ProtoReflect.Descriptor instead.
 func (*TableRow) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{30}
+	return file_hoststream_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *TableRow) GetCells() []string {
@@ -2253,7 +2357,13 @@ var File_hoststream_proto protoreflect.FileDescriptor
 
 const file_hoststream_proto_rawDesc = "" +
 	"\n" +
-	"\x10hoststream.proto\x12\x12weft.hoststream.v1\"\xd7\x02\n" +
+	"\x10hoststream.proto\x12\x12weft.hoststream.v1\"\"\n" +
+	"\x0eCertifyRequest\x12\x10\n" +
+	"\x03csr\x18\x01 \x01(\tR\x03csr\"l\n" +
+	"\fCertifyReply\x12 \n" +
+	"\vcertificate\x18\x01 \x01(\tR\vcertificate\x12 \n" +
+	"\vauthorities\x18\x02 \x01(\tR\vauthorities\x12\x18\n" +
+	"\aissuing\x18\x03 \x01(\tR\aissuing\"\xd7\x02\n" +
 	"\vHostMessage\x121\n" +
 	"\x05hello\x18\x01 \x01(\v2\x19.weft.hoststream.v1.HelloH\x00R\x05hello\x12+\n" +
 	"\x03ack\x18\x02 \x01(\v2\x17.weft.hoststream.v1.AckH\x00R\x03ack\x124\n" +
@@ -2406,10 +2516,11 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x04rows\x18\x03 \x03(\v2\x1c.weft.hoststream.v1.TableRowR\x04rows\x12\x14\n" +
 	"\x05error\x18\x04 \x01(\tR\x05error\" \n" +
 	"\bTableRow\x12\x14\n" +
-	"\x05cells\x18\x01 \x03(\tR\x05cells2`\n" +
+	"\x05cells\x18\x01 \x03(\tR\x05cells2\xb1\x01\n" +
 	"\n" +
 	"HostStream\x12R\n" +
-	"\x04Sync\x12\x1f.weft.hoststream.v1.HostMessage\x1a%.weft.hoststream.v1.ControllerMessage(\x010\x01B-Z+github.com/weft-network/weft/api/hoststreamb\x06proto3"
+	"\x04Sync\x12\x1f.weft.hoststream.v1.HostMessage\x1a%.weft.hoststream.v1.ControllerMessage(\x010\x01\x12O\n" +
+	"\aCertify\x12\".weft.hoststream.v1.CertifyRequest\x1a .weft.hoststream.v1.CertifyReplyB-Z+github.com/weft-network/weft/api/hoststreamb\x06proto3"
 
 var (
 	file_hoststream_proto_rawDescOnce sync.Once
@@ -2423,77 +2534,81 @@ func file_hoststream_proto_rawDescGZIP() []byte {
 	return file_hoststream_proto_rawDescData
 }
 
-var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_hoststream_proto_goTypes = []any{
-	(*HostMessage)(nil),       // 0: weft.hoststream.v1.HostMessage
-	(*ControllerMessage)(nil), // 1: weft.hoststream.v1.ControllerMessage
-	(*Standby)(nil),           // 2: weft.hoststream.v1.Standby
-	(*Ping)(nil),              // 3: weft.hoststream.v1.Ping
-	(*Pong)(nil),              // 4: weft.hoststream.v1.Pong
-	(*Controller)(nil),        // 5: weft.hoststream.v1.Controller
-	(*Version)(nil),           // 6: weft.hoststream.v1.Version
-	(*Hello)(nil),             // 7: weft.hoststream.v1.Hello
-	(*RowHash)(nil),           // 8: weft.hoststream.v1.RowHash
-	(*Delta)(nil),             // 9: weft.hoststream.v1.Delta
-	(*EncodedRow)(nil),        // 10: weft.hoststream.v1.EncodedRow
-	(*Ack)(nil),               // 11: weft.hoststream.v1.Ack
-	(*RowError)(nil),          // 12: weft.hoststream.v1.RowError
-	(*Row)(nil),               // 13: weft.hoststream.v1.Row
-	(*Reservation)(nil),       // 14: weft.hoststream.v1.Reservation
-	(*Vrf)(nil),               // 15: weft.hoststream.v1.Vrf
-	(*TunnelEndpoint)(nil),    // 16: weft.hoststream.v1.TunnelEndpoint
-	(*TunnelSource)(nil),      // 17: weft.hoststream.v1.TunnelSource
-	(*Port)(nil),              // 18: weft.hoststream.v1.Port
-	(*Prefix)(nil),            // 19: weft.hoststream.v1.Prefix
-	(*PortAddress)(nil),       // 20: weft.hoststream.v1.PortAddress
-	(*Route)(nil),             // 21: weft.hoststream.v1.Route
-	(*Remote)(nil),            // 22: weft.hoststream.v1.Remote
-	(*Gateway)(nil),           // 23: weft.hoststream.v1.Gateway
-	(*Discard)(nil),           // 24: weft.hoststream.v1.Discard
-	(*Report)(nil),            // 25: weft.hoststream.v1.Report
-	(*TakenAddress)(nil),      // 26: weft.hoststream.v1.TakenAddress
-	(*PortReport)(nil),        // 27: weft.hoststream.v1.PortReport
-	(*TableRequest)(nil),      // 28: weft.hoststream.v1.TableRequest
-	(*TableReply)(nil),        // 29: weft.hoststream.v1.TableReply
-	(*TableRow)(nil),          // 30: weft.hoststream.v1.TableRow
+	(*CertifyRequest)(nil),    // 0: weft.hoststream.v1.CertifyRequest
+	(*CertifyReply)(nil),      // 1: weft.hoststream.v1.CertifyReply
+	(*HostMessage)(nil),       // 2: weft.hoststream.v1.HostMessage
+	(*ControllerMessage)(nil), // 3: weft.hoststream.v1.ControllerMessage
+	(*Standby)(nil),           // 4: weft.hoststream.v1.Standby
+	(*Ping)(nil),              // 5: weft.hoststream.v1.Ping
+	(*Pong)(nil),              // 6: weft.hoststream.v1.Pong
+	(*Controller)(nil),        // 7: weft.hoststream.v1.Controller
+	(*Version)(nil),           // 8: weft.hoststream.v1.Version
+	(*Hello)(nil),             // 9: weft.hoststream.v1.Hello
+	(*RowHash)(nil),           // 10: weft.hoststream.v1.RowHash
+	(*Delta)(nil),             // 11: weft.hoststream.v1.Delta
+	(*EncodedRow)(nil),        // 12: weft.hoststream.v1.EncodedRow
+	(*Ack)(nil),               // 13: weft.hoststream.v1.Ack
+	(*RowError)(nil),          // 14: weft.hoststream.v1.RowError
+	(*Row)(nil),               // 15: weft.hoststream.v1.Row
+	(*Reservation)(nil),       // 16: weft.hoststream.v1.Reservation
+	(*Vrf)(nil),               // 17: weft.hoststream.v1.Vrf
+	(*TunnelEndpoint)(nil),    // 18: weft.hoststream.v1.TunnelEndpoint
+	(*TunnelSource)(nil),      // 19: weft.hoststream.v1.TunnelSource
+	(*Port)(nil),              // 20: weft.hoststream.v1.Port
+	(*Prefix)(nil),            // 21: weft.hoststream.v1.Prefix
+	(*PortAddress)(nil),       // 22: weft.hoststream.v1.PortAddress
+	(*Route)(nil),             // 23: weft.hoststream.v1.Route
+	(*Remote)(nil),            // 24: weft.hoststream.v1.Remote
+	(*Gateway)(nil),           // 25: weft.hoststream.v1.Gateway
+	(*Discard)(nil),           // 26: weft.hoststream.v1.Discard
+	(*Report)(nil),            // 27: weft.hoststream.v1.Report
+	(*TakenAddress)(nil),      // 28: weft.hoststream.v1.TakenAddress
+	(*PortReport)(nil),        // 29: weft.hoststream.v1.PortReport
+	(*TableRequest)(nil),      // 30: weft.hoststream.v1.TableRequest
+	(*TableReply)(nil),        // 31: weft.hoststream.v1.TableReply
+	(*TableRow)(nil),          // 32: weft.hoststream.v1.TableRow
 }
 var file_hoststream_proto_depIdxs = []int32{
-	7,  // 0: weft.hoststream.v1.HostMessage.hello:type_name -> weft.hoststream.v1.Hello
-	11, // 1: weft.hoststream.v1.HostMessage.ack:type_name -> weft.hoststream.v1.Ack
-	25, // 2: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
-	29, // 3: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
-	2,  // 4: weft.hoststream.v1.HostMessage.standby:type_name -> weft.hoststream.v1.Standby
-	3,  // 5: weft.hoststream.v1.HostMessage.ping:type_name -> weft.hoststream.v1.Ping
-	9,  // 6: weft.hoststream.v1.ControllerMessage.delta:type_name -> weft.hoststream.v1.Delta
-	28, // 7: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
-	4,  // 8: weft.hoststream.v1.ControllerMessage.pong:type_name -> weft.hoststream.v1.Pong
-	6,  // 9: weft.hoststream.v1.Pong.version:type_name -> weft.hoststream.v1.Version
-	5,  // 10: weft.hoststream.v1.Pong.controllers:type_name -> weft.hoststream.v1.Controller
-	6,  // 11: weft.hoststream.v1.Hello.version:type_name -> weft.hoststream.v1.Version
-	8,  // 12: weft.hoststream.v1.Hello.have:type_name -> weft.hoststream.v1.RowHash
-	6,  // 13: weft.hoststream.v1.Delta.version:type_name -> weft.hoststream.v1.Version
-	10, // 14: weft.hoststream.v1.Delta.put:type_name -> weft.hoststream.v1.EncodedRow
-	6,  // 15: weft.hoststream.v1.Ack.version:type_name -> weft.hoststream.v1.Version
-	12, // 16: weft.hoststream.v1.Ack.errors:type_name -> weft.hoststream.v1.RowError
-	15, // 17: weft.hoststream.v1.Row.vrf:type_name -> weft.hoststream.v1.Vrf
-	16, // 18: weft.hoststream.v1.Row.tunnel_endpoint:type_name -> weft.hoststream.v1.TunnelEndpoint
-	18, // 19: weft.hoststream.v1.Row.port:type_name -> weft.hoststream.v1.Port
-	21, // 20: weft.hoststream.v1.Row.route:type_name -> weft.hoststream.v1.Route
-	17, // 21: weft.hoststream.v1.Row.tunnel_source:type_name -> weft.hoststream.v1.TunnelSource
-	14, // 22: weft.hoststream.v1.Row.reservation:type_name -> weft.hoststream.v1.Reservation
-	20, // 23: weft.hoststream.v1.Reservation.ip:type_name -> weft.hoststream.v1.PortAddress
-	20, // 24: weft.hoststream.v1.Port.addresses:type_name -> weft.hoststream.v1.PortAddress
-	19, // 25: weft.hoststream.v1.Port.sources:type_name -> weft.hoststream.v1.Prefix
-	22, // 26: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
-	23, // 27: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
-	24, // 28: weft.hoststream.v1.Route.discard:type_name -> weft.hoststream.v1.Discard
-	27, // 29: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
-	26, // 30: weft.hoststream.v1.Report.taken:type_name -> weft.hoststream.v1.TakenAddress
-	30, // 31: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
-	0,  // 32: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
-	1,  // 33: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
-	33, // [33:34] is the sub-list for method output_type
-	32, // [32:33] is the sub-list for method input_type
+	9,  // 0: weft.hoststream.v1.HostMessage.hello:type_name -> weft.hoststream.v1.Hello
+	13, // 1: weft.hoststream.v1.HostMessage.ack:type_name -> weft.hoststream.v1.Ack
+	27, // 2: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
+	31, // 3: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
+	4,  // 4: weft.hoststream.v1.HostMessage.standby:type_name -> weft.hoststream.v1.Standby
+	5,  // 5: weft.hoststream.v1.HostMessage.ping:type_name -> weft.hoststream.v1.Ping
+	11, // 6: weft.hoststream.v1.ControllerMessage.delta:type_name -> weft.hoststream.v1.Delta
+	30, // 7: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
+	6,  // 8: weft.hoststream.v1.ControllerMessage.pong:type_name -> weft.hoststream.v1.Pong
+	8,  // 9: weft.hoststream.v1.Pong.version:type_name -> weft.hoststream.v1.Version
+	7,  // 10: weft.hoststream.v1.Pong.controllers:type_name -> weft.hoststream.v1.Controller
+	8,  // 11: weft.hoststream.v1.Hello.version:type_name -> weft.hoststream.v1.Version
+	10, // 12: weft.hoststream.v1.Hello.have:type_name -> weft.hoststream.v1.RowHash
+	8,  // 13: weft.hoststream.v1.Delta.version:type_name -> weft.hoststream.v1.Version
+	12, // 14: weft.hoststream.v1.Delta.put:type_name -> weft.hoststream.v1.EncodedRow
+	8,  // 15: weft.hoststream.v1.Ack.version:type_name -> weft.hoststream.v1.Version
+	14, // 16: weft.hoststream.v1.Ack.errors:type_name -> weft.hoststream.v1.RowError
+	17, // 17: weft.hoststream.v1.Row.vrf:type_name -> weft.hoststream.v1.Vrf
+	18, // 18: weft.hoststream.v1.Row.tunnel_endpoint:type_name -> weft.hoststream.v1.TunnelEndpoint
+	20, // 19: weft.hoststream.v1.Row.port:type_name -> weft.hoststream.v1.Port
+	23, // 20: weft.hoststream.v1.Row.route:type_name -> weft.hoststream.v1.Route
+	19, // 21: weft.hoststream.v1.Row.tunnel_source:type_name -> weft.hoststream.v1.TunnelSource
+	16, // 22: weft.hoststream.v1.Row.reservation:type_name -> weft.hoststream.v1.Reservation
+	22, // 23: weft.hoststream.v1.Reservation.ip:type_name -> weft.hoststream.v1.PortAddress
+	22, // 24: weft.hoststream.v1.Port.addresses:type_name -> weft.hoststream.v1.PortAddress
+	21, // 25: weft.hoststream.v1.Port.sources:type_name -> weft.hoststream.v1.Prefix
+	24, // 26: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
+	25, // 27: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
+	26, // 28: weft.hoststream.v1.Route.discard:type_name -> weft.hoststream.v1.Discard
+	29, // 29: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
+	28, // 30: weft.hoststream.v1.Report.taken:type_name -> weft.hoststream.v1.TakenAddress
+	32, // 31: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
+	2,  // 32: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
+	0,  // 33: weft.hoststream.v1.HostStream.Certify:input_type -> weft.hoststream.v1.CertifyRequest
+	3,  // 34: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
+	1,  // 35: weft.hoststream.v1.HostStream.Certify:output_type -> weft.hoststream.v1.CertifyReply
+	34, // [34:36] is the sub-list for method output_type
+	32, // [32:34] is the sub-list for method input_type
 	32, // [32:32] is the sub-list for extension type_name
 	32, // [32:32] is the sub-list for extension extendee
 	0,  // [0:32] is the sub-list for field type_name
@@ -2504,7 +2619,7 @@ func file_hoststream_proto_init() {
 	if File_hoststream_proto != nil {
 		return
 	}
-	file_hoststream_proto_msgTypes[0].OneofWrappers = []any{
+	file_hoststream_proto_msgTypes[2].OneofWrappers = []any{
 		(*HostMessage_Hello)(nil),
 		(*HostMessage_Ack)(nil),
 		(*HostMessage_Report)(nil),
@@ -2512,12 +2627,12 @@ func file_hoststream_proto_init() {
 		(*HostMessage_Standby)(nil),
 		(*HostMessage_Ping)(nil),
 	}
-	file_hoststream_proto_msgTypes[1].OneofWrappers = []any{
+	file_hoststream_proto_msgTypes[3].OneofWrappers = []any{
 		(*ControllerMessage_Delta)(nil),
 		(*ControllerMessage_TableRequest)(nil),
 		(*ControllerMessage_Pong)(nil),
 	}
-	file_hoststream_proto_msgTypes[13].OneofWrappers = []any{
+	file_hoststream_proto_msgTypes[15].OneofWrappers = []any{
 		(*Row_Vrf)(nil),
 		(*Row_TunnelEndpoint)(nil),
 		(*Row_Port)(nil),
@@ -2525,7 +2640,7 @@ func file_hoststream_proto_init() {
 		(*Row_TunnelSource)(nil),
 		(*Row_Reservation)(nil),
 	}
-	file_hoststream_proto_msgTypes[21].OneofWrappers = []any{
+	file_hoststream_proto_msgTypes[23].OneofWrappers = []any{
 		(*Route_Port)(nil),
 		(*Route_Remote)(nil),
 		(*Route_Gateway)(nil),
@@ -2537,7 +2652,7 @@ func file_hoststream_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hoststream_proto_rawDesc), len(file_hoststream_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   31,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -29,7 +29,8 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	HostStream_Sync_FullMethodName = "/weft.hoststream.v1.HostStream/Sync"
+	HostStream_Sync_FullMethodName    = "/weft.hoststream.v1.HostStream/Sync"
+	HostStream_Certify_FullMethodName = "/weft.hoststream.v1.HostStream/Certify"
 )
 
 // HostStreamClient is the client API for HostStream service.
@@ -37,6 +38,8 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 type HostStreamClient interface {
 	Sync(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[HostMessage, ControllerMessage], error)
+	// Certify tells whom to trust, and certifies a new key of the host that asks.
+	Certify(ctx context.Context, in *CertifyRequest, opts ...grpc.CallOption) (*CertifyReply, error)
 }
 
 type hostStreamClient struct {
@@ -60,11 +63,23 @@ func (c *hostStreamClient) Sync(ctx context.Context, opts ...grpc.CallOption) (g
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type HostStream_SyncClient = grpc.BidiStreamingClient[HostMessage, ControllerMessage]
 
+func (c *hostStreamClient) Certify(ctx context.Context, in *CertifyRequest, opts ...grpc.CallOption) (*CertifyReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CertifyReply)
+	err := c.cc.Invoke(ctx, HostStream_Certify_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // HostStreamServer is the server API for HostStream service.
 // All implementations must embed UnimplementedHostStreamServer
 // for forward compatibility.
 type HostStreamServer interface {
 	Sync(grpc.BidiStreamingServer[HostMessage, ControllerMessage]) error
+	// Certify tells whom to trust, and certifies a new key of the host that asks.
+	Certify(context.Context, *CertifyRequest) (*CertifyReply, error)
 	mustEmbedUnimplementedHostStreamServer()
 }
 
@@ -77,6 +92,9 @@ type UnimplementedHostStreamServer struct{}
 
 func (UnimplementedHostStreamServer) Sync(grpc.BidiStreamingServer[HostMessage, ControllerMessage]) error {
 	return status.Error(codes.Unimplemented, "method Sync not implemented")
+}
+func (UnimplementedHostStreamServer) Certify(context.Context, *CertifyRequest) (*CertifyReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Certify not implemented")
 }
 func (UnimplementedHostStreamServer) mustEmbedUnimplementedHostStreamServer() {}
 func (UnimplementedHostStreamServer) testEmbeddedByValue()                    {}
@@ -106,13 +124,36 @@ func _HostStream_Sync_Handler(srv interface{}, stream grpc.ServerStream) error {
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type HostStream_SyncServer = grpc.BidiStreamingServer[HostMessage, ControllerMessage]
 
+func _HostStream_Certify_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CertifyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(HostStreamServer).Certify(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: HostStream_Certify_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(HostStreamServer).Certify(ctx, req.(*CertifyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // HostStream_ServiceDesc is the grpc.ServiceDesc for HostStream service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
 var HostStream_ServiceDesc = grpc.ServiceDesc{
 	ServiceName: "weft.hoststream.v1.HostStream",
 	HandlerType: (*HostStreamServer)(nil),
-	Methods:     []grpc.MethodDesc{},
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "Certify",
+			Handler:    _HostStream_Certify_Handler,
+		},
+	},
 	Streams: []grpc.StreamDesc{
 		{
 			StreamName:    "Sync",

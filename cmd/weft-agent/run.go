@@ -31,6 +31,7 @@ type flags struct {
 	streams                                       []string
 	tunnelAddresses                               []string
 	tunnelPort                                    int
+	tendEvery                                     time.Duration
 }
 
 // vxlanPort is the port of VXLAN (RFC 7348).
@@ -56,6 +57,7 @@ func runCommand() *cobra.Command {
 	s.IntVar(&f.tunnelPort, "tunnel-port", vxlanPort, "UDP port of the tunnels, the same on all hosts")
 	s.StringVar(&f.metricsListen, "metrics-listen", "", "loopback address for /metrics, /livez and /readyz without credentials (default: none)")
 	s.StringVar(&f.attachment, "attachment", string(vrouter.AttachAuto), "how programs are attached to interfaces: auto, tcx (Linux 6.6 and newer) or clsact")
+	s.DurationVar(&f.tendEvery, "certificate-check", 10*time.Minute, "how often to ask, at random moments about so far apart, whether the host's certificate is to be renewed")
 	s.StringVar(&f.logFormat, "log-format", "text", "text or json")
 	return c
 }
@@ -75,6 +77,9 @@ func run(ctx context.Context, f flags) error {
 	log, err := logger(f.logFormat)
 	if err != nil {
 		return err
+	}
+	if f.tendEvery <= 0 {
+		return fmt.Errorf("read --certificate-check: %v is not a time to wait", f.tendEvery)
 	}
 	given, err := addresses(f.tunnelAddresses)
 	if err != nil {

@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -37,6 +36,15 @@ type agent struct {
 	log      *slog.Logger
 }
 
+// streams are the controllers' addresses: those of the flags, else those learned
+// when joining.
+func (a agent) streams() []string {
+	if len(a.flags.streams) > 0 {
+		return a.flags.streams
+	}
+	return a.identity.Streams
+}
+
 func underlayOf(addresses []netip.Addr, mtu int) datapath.Underlay {
 	u := datapath.Underlay{MTU: mtu}
 	for _, a := range addresses {
@@ -53,8 +61,7 @@ func underlayOf(addresses []netip.Addr, mtu int) datapath.Underlay {
 // work fills the tables from what is known, switches the packet path over to
 // them, and then follows the controllers until the context ends.
 func (a agent) work(ctx context.Context) error {
-	tlsConfig, err := a.identity.TLS()
-	if err != nil {
+	if _, err := a.identity.TLS("localhost"); err != nil {
 		return err
 	}
 	want, err := desired.Open(a.dir.Desired())
@@ -88,7 +95,7 @@ func (a agent) work(ctx context.Context) error {
 	loop := host.NewLoop(host.NewCore(want, a.underlay, programmer), func(data []byte) error { return desired.WriteFile(a.dir.Desired(), data) }, a.log)
 	plugger := plug.New(loop, a.links, a.path, records, []int{tunnel}, a.log)
 	reader := tables.Reader{Kernel: datapath.KernelOf(a.path), Statistics: a.path, Loop: loop, Names: a.links.Names}
-	client := stream.New(a.controllers(tlsConfig), loop, reader.Table, a.log)
+	client := stream.New(a.controllers(), loop, reader.Table, a.log)
 
 	health := &health{loop: loop}
 	stop, err := observe(a.flags.metricsListen, a.path, loop, health, a.log)
@@ -114,8 +121,11 @@ func (a agent) work(ctx context.Context) error {
 
 // controllers says where the controllers are: by flag, or as they told last,
 // and as they told when the host joined.
-func (a agent) controllers(config *tls.Config) stream.Options {
-	o := stream.Options{TLS: config, AgentVersion: version, Kernel: kernel(), Addresses: a.flags.streams}
+func (a agent) controllers() stream.Options {
+	o := stream.Options{
+		Credential: join.NewCredential(a.identity, a.dir.Path(), time.Now), AgentVersion: version, Kernel: kernel(), TendEvery: a.flags.tendEvery,
+		Addresses: a.flags.streams,
+	}
 	if o.Fixed = len(a.flags.streams) > 0; o.Fixed {
 		return o
 	}

@@ -47,7 +47,7 @@ func askWith(ca *pki.CA) func(ctx context.Context, addresses []string, host, tab
 		}
 		for _, address := range addresses {
 			c, made := client.New(client.Config{
-				Server: "https://" + address, CA: string(ca.Certificate()), Certificate: string(certificate), Key: string(key),
+				Server: "https://" + address, CA: string(ca.Bundle()), Certificate: string(certificate), Key: string(key),
 			})
 			if made != nil {
 				return api.Table{}, made

@@ -7,12 +7,10 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/weft-network/weft/control"
-	"github.com/weft-network/weft/server/pki"
 	"github.com/weft-network/weft/store"
 	"github.com/weft-network/weft/store/embedded"
 	"github.com/weft-network/weft/store/external"
@@ -48,23 +46,6 @@ func openDatabase(ctx context.Context, o options, log *slog.Logger) (*database, 
 		return nil, err
 	}
 	return &database{client: etcd.Client(), maxTxnOps: embedded.MaxTxnOps, local: etcd, failed: etcd.Failed(), close: etcd.Close}, nil
-}
-
-// authority reads the certificate authority of a directory, or makes it if this
-// is the first controller of all, and makes sure that all have the same.
-func authority(ctx context.Context, dir string, db *database) (*pki.CA, error) {
-	known, err := store.Authority(ctx, db.client)
-	if err != nil {
-		return nil, err
-	}
-	if known != "" && !pki.Has(dir) {
-		return nil, fmt.Errorf("open certificate authority: %s holds none, and that of this etcd has the SHA-256 %s: copy the pki directory of another controller, or of the one the backup is from, to %s; a new authority would be unknown to all hosts", dir, known, dir)
-	}
-	ca, err := pki.Open(dir, time.Now)
-	if err != nil {
-		return nil, err
-	}
-	return ca, store.ClaimAuthority(ctx, db.client, ca.Hash())
 }
 
 // colleagues are the other controllers, as control sees them.

@@ -23,6 +23,7 @@ import (
 	"github.com/weft-network/weft/agent/stream"
 	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/api/client"
+	"github.com/weft-network/weft/api/hoststream"
 )
 
 // asController in the environment makes the test program be the controller: a
@@ -108,6 +109,17 @@ type agent struct {
 	loop *host.Loop
 }
 
+// still is a credential that never changes.
+type still struct{ *tls.Config }
+
+func (s still) TLS(server string) (*tls.Config, error) {
+	config := s.Config.Clone()
+	config.ServerName = server
+	return config, nil
+}
+
+func (still) Tend(context.Context, hoststream.HostStreamClient) (bool, error) { return false, nil }
+
 // startAgent joins a host and runs its stream until the test ends. It knows
 // one controller.
 func startAgent(t *testing.T, admin *client.Client, name, tunnel, address string) *agent {
@@ -121,7 +133,7 @@ func startAgent(t *testing.T, admin *client.Client, name, tunnel, address string
 	core.Start()
 	a := &agent{name, o.Head().Meta.UUID, host.NewLoop(core, func([]byte) error { return nil }, log)}
 	ctx, cancel := context.WithCancel(t.Context())
-	s := stream.New(stream.Options{Addresses: []string{address}, TLS: end.config, AgentVersion: "test", Beat: 200 * time.Millisecond},
+	s := stream.New(stream.Options{Addresses: []string{address}, Credential: still{end.config}, AgentVersion: "test", Beat: 200 * time.Millisecond},
 		a.loop, func(context.Context, string) (api.Table, error) { return api.Table{Columns: []string{name}}, nil }, log)
 	var work sync.WaitGroup
 	work.Go(func() { a.loop.Run(ctx) })

@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -23,6 +24,9 @@ var version = "unknown"
 
 // defaultDataDir is where a packaged controller keeps its data.
 const defaultDataDir = "/var/lib/weft-controller"
+
+// defaultLife of certificates: a year.
+const defaultLife = 365 * 24 * time.Hour
 
 // options are the command's flags, read once.
 type options struct {
@@ -36,6 +40,8 @@ type options struct {
 	metricsListen   string
 	logFormat       string
 	logLevel        string
+	certificateLife time.Duration
+	now             func() time.Time // of certificates; nil: the clock
 }
 
 func main() {
@@ -58,7 +64,9 @@ of it, works out what each host must have, and sends that to the agents.
 By default etcd runs inside this process, in DATA-DIR. With --etcd-endpoints it
 is a cluster of its own, and several controllers may use it: all of them serve,
 one of them writes statuses. They need the same certificate authority: start
-the first, and copy its pki directory to the others before they start.
+the first, and copy its pki directory to the others before they start. When the
+authority is replaced later ("weft authority rotate"), they learn of it by
+themselves.
 
 At its first start it makes a certificate authority, its own certificate and
 DATA-DIR/admin.yaml, with which "weft --config DATA-DIR/admin.yaml" speaks as
@@ -74,6 +82,9 @@ administrator. It prints "ready" when it serves.`,
 			log, err := logger(o.logFormat, o.logLevel)
 			if err != nil {
 				return err
+			}
+			if o.certificateLife < leastLife {
+				return fmt.Errorf("read --certificate-life: %v is less than %v", o.certificateLife, leastLife)
 			}
 			return run(cmd.Context(), o, log)
 		},
@@ -91,6 +102,7 @@ administrator. It prints "ready" when it serves.`,
 	f.StringArrayVar(&o.advertise, "advertise", nil, "name or IP address by which others reach this controller; goes into its certificate (repeatable)")
 	f.StringArrayVar(&o.streamAdvertise, "stream-advertise", nil, "host:port of the stream that joining hosts are told (repeatable; default: the --stream-listen addresses)")
 	f.StringVar(&o.metricsListen, "metrics-listen", "", "loopback address, host:port, at which Prometheus may read metrics without credentials; empty: only at /metrics of the API, with credentials")
+	f.DurationVar(&o.certificateLife, "certificate-life", defaultLife, "how long the certificates of hosts, clients and this controller are good for; each is renewed by itself when two thirds have passed, but clients' by weft certificate renew")
 	f.StringVar(&o.logFormat, "log-format", "text", "text or json")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	return c

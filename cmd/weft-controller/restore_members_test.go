@@ -28,9 +28,9 @@ func free(t *testing.T) url.URL {
 	return url.URL{Scheme: "http", Host: l.Addr().String()}
 }
 
-// cluster runs members on data directories that a restore has made, as an
+// restoredCluster runs members on data directories that a restore has made, as an
 // operator would, and returns their client URLs.
-func cluster(t *testing.T, dir string, members []external.Member) (endpoints []string) {
+func restoredCluster(t *testing.T, dir string, members []external.Member) (endpoints []string) {
 	t.Helper()
 	var started []*embed.Etcd
 	for _, m := range members {
@@ -96,7 +96,7 @@ func TestRestoreToACluster(t *testing.T) {
 	if err := restore(t.Context(), io.Discard, file, dir, filepath.Join(dir, "pki"), members); err == nil || !strings.Contains(err.Error(), "holds etcd-a") {
 		t.Errorf("a second restore over the first: %v", err)
 	}
-	endpoints := cluster(t, dir, members)
+	endpoints := restoredCluster(t, dir, members)
 
 	// The very controller of before, in its own data directory.
 	fresh := start(t, options{dataDir: old.dir, etcd: external.Config{Endpoints: endpoints}})

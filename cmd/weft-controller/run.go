@@ -10,13 +10,11 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
 	"github.com/weft-network/weft/control"
 	"github.com/weft-network/weft/server"
-	"github.com/weft-network/weft/server/pki"
 	"github.com/weft-network/weft/store"
 )
 
@@ -37,7 +35,7 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 		return err
 	}
 	defer db.close()
-	ca, certificate, adminConfig, err := identify(ctx, o, db, apiListeners, streamListeners)
+	who, err := identify(ctx, o, db, apiListeners, streamListeners, log)
 	if err != nil {
 		return err
 	}
@@ -55,14 +53,16 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 		Name:      addresses(apiListeners)[0],
 		Streams:   streamAddresses(o, streamListeners),
 		API:       peerAddresses(o, apiListeners),
-		Ask:       askWith(ca),
+		Ask:       askWith(who.ca),
 		Epoch:     objects.Epoch(),
 		Listeners: streamListeners,
-		TLS:       &tls.Config{GetCertificate: certificate.Get, ClientCAs: ca.Pool()},
+		TLS:       who.certificate.TLS(tls.RequireAndVerifyClientCert),
+		Authority: who,
 		Log:       log,
 	})
 	controller.Start(ctx)
 	defer controller.Stop()
+	defer who.run(ctx, objects, controller.Recheck)()
 
 	account, err := openAccount(o.dataDir, log)
 	if err != nil {
@@ -74,8 +74,9 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 		Audit:       account.audit,
 		Store:       objects,
 		Views:       controller.Views(),
-		CA:          ca,
-		Certificate: certificate,
+		CA:          who.ca,
+		Certificate: who.certificate,
+		Authority:   who.keeper,
 		Streams:     streamAddresses(o, streamListeners),
 		Log:         log,
 	})
@@ -85,7 +86,7 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 	failed := serveAll(rest, apiListeners)
 	defer stop(rest, log)
 
-	log.Info("ready", "version", version, "api", addresses(apiListeners), "stream", addresses(streamListeners), "config", adminConfig)
+	log.Info("ready", "version", version, "api", addresses(apiListeners), "stream", addresses(streamListeners), "config", who.adminConfig)
 	tellReady(log)
 	return wait(ctx, failed, controller, db, objects, log)
 }
@@ -126,26 +127,6 @@ func wait(ctx context.Context, failed <-chan error, controller *control.Service,
 	case err := <-db.failed:
 		return fmt.Errorf("etcd stopped: %w", err)
 	}
-}
-
-// identify reads or makes the certificate authority, the controller's own
-// certificate, and the client configuration of its administrators.
-func identify(ctx context.Context, o options, db *database, apiListeners, streamListeners []net.Listener) (*pki.CA, *pki.ServerCertificate, string, error) {
-	if err := os.MkdirAll(o.dataDir, 0o700); err != nil {
-		return nil, nil, "", fmt.Errorf("make the data directory: %w", err)
-	}
-	ca, err := authority(ctx, o.pkiDir, db)
-	if err != nil {
-		return nil, nil, "", err
-	}
-	all := append(append([]net.Listener{}, apiListeners...), streamListeners...)
-	certificate, err := ca.ServerCertificate(certificateNames(o.advertise, all))
-	if err != nil {
-		return nil, nil, "", err
-	}
-	adminConfig := filepath.Join(o.dataDir, "admin.yaml")
-	err = ca.WriteAdminConfig(adminConfig, "https://"+reachable(apiListeners[0].Addr()))
-	return ca, certificate, adminConfig, err
 }
 
 // stop ends the API, letting requests in flight finish for a while.

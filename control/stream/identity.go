@@ -25,15 +25,24 @@ const (
 
 // peerHost reads which host the other end is from its verified certificate.
 func peerHost(ctx context.Context) (api.Ref, error) {
+	chain := peerChain(ctx)
+	if len(chain) == 0 {
+		return api.Ref{}, status.Error(codes.Unauthenticated, "identify host: no verified client certificate; join the host with a token first")
+	}
+	return certificateHost(chain[0])
+}
+
+// peerChain returns the verified certificates of the other end, its own first.
+func peerChain(ctx context.Context) []*x509.Certificate {
 	p, ok := peer.FromContext(ctx)
 	if !ok {
-		return api.Ref{}, status.Error(codes.Unauthenticated, "identify host: the connection has no peer")
+		return nil
 	}
 	tls, ok := p.AuthInfo.(credentials.TLSInfo)
 	if !ok || len(tls.State.VerifiedChains) == 0 {
-		return api.Ref{}, status.Error(codes.Unauthenticated, "identify host: no verified client certificate; join the host with a token first")
+		return nil
 	}
-	return certificateHost(tls.State.VerifiedChains[0][0])
+	return tls.State.VerifiedChains[0]
 }
 
 // certificateHost reads a host from a certificate: its name from the common

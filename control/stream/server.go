@@ -55,6 +55,8 @@ type Options struct {
 	Log   *slog.Logger
 	// Name is how hosts and people call this controller.
 	Name string
+	// Authority certifies hosts anew; nil: nobody does.
+	Authority Authority
 	// Patience bounds the wait, at the begin of a stream, for a plan that knows
 	// the host (which may just have joined) and is not older than what the host
 	// has. Then the agent is told to try another controller. 0: 30 s.

@@ -4,6 +4,7 @@ package stream
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"io"
 	"sync"
@@ -31,7 +32,8 @@ type session struct {
 	later  chan struct{}          // closed when the host says that its hello comes later
 	wake   chan struct{}          // holds at most one token: there may be something to send
 	tables *tables
-	number uint64 // set when it is registered
+	number uint64              // set when it is registered
+	chain  []*x509.Certificate // the host was identified by
 
 	mu       sync.Mutex // guards everything that follows
 	progress *progress
@@ -43,6 +45,7 @@ type session struct {
 func newSession(s *Server, host api.Ref, stream grpc.BidiStreamingServer[hoststream.HostMessage, hoststream.ControllerMessage]) *session {
 	n := &session{
 		server: s, host: host, stream: stream,
+		chain: peerChain(stream.Context()),
 		first: make(chan *hoststream.Hello, 1), later: make(chan struct{}), wake: make(chan struct{}, 1), tables: newTables(),
 	}
 	n.ctx, n.end = context.WithCancelCause(stream.Context())

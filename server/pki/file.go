@@ -37,10 +37,15 @@ func readPair(path string) (crypto.Signer, *x509.Certificate, error) {
 	if key == nil || cert == nil {
 		return nil, nil, fmt.Errorf("read %s: it does not hold a key and a certificate", path)
 	}
-	if public, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool }); !ok || !public.Equal(cert.PublicKey) {
+	if !sameKey(key, cert) {
 		return nil, nil, fmt.Errorf("read %s: key and certificate do not belong together", path)
 	}
 	return key, cert, nil
+}
+
+func sameKey(key crypto.Signer, cert *x509.Certificate) bool {
+	public, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool })
+	return ok && public.Equal(cert.PublicKey)
 }
 
 func writePair(path string, key crypto.Signer, der []byte) error {

@@ -14,13 +14,10 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"os"
-	"path/filepath"
-	"slices"
 	"strings"
-	"sync"
+	"time"
 
 	"sigs.k8s.io/yaml"
 
@@ -76,15 +73,55 @@ func (ca *CA) IssueClient(who api.Identity) (certificate, key []byte, err error)
 	if err != nil {
 		return nil, nil, fmt.Errorf("make key of %s: %w", who.Name, err)
 	}
-	template := ca.template(subject(who), clientLife)
-	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
-	der, err := ca.sign(template, private.Public())
+	cert, err := ca.certifyClient(Request{private.Public()}, who, "")
 	if err != nil {
-		return nil, nil, fmt.Errorf("certify %s: %w", who.Name, err)
+		return nil, nil, err
 	}
 	key, err = encodeKey(private)
-	return encodeCertificate(der), key, err
+	return encodeCertificate(cert.Raw), key, err
 }
+
+// CertifyClient certifies a key for an identity that an orchestrator of this
+// UUID stands behind; another of its name, made later, does not inherit it.
+func (ca *CA) CertifyClient(r Request, who api.Identity, orchestrator string) (*x509.Certificate, error) {
+	if who.Scope != nil {
+		return nil, api.Errorf(api.CodeInvalid, "certify %s: a certificate cannot be narrowed to %s: make a token", who.Name, who.Scope)
+	}
+	return ca.certifyClient(r, who, orchestrator)
+}
+
+func (ca *CA) certifyClient(r Request, who api.Identity, orchestrator string) (*x509.Certificate, error) {
+	template := ca.template(subject(who), ca.lives.Client)
+	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+	if orchestrator != "" {
+		template.URIs = []*url.URL{{Scheme: "weft", Opaque: orchestratorOpaque + orchestrator}}
+	}
+	der, err := ca.issuing().sign(template, r.public)
+	if err != nil {
+		return nil, fmt.Errorf("certify %s: %w", who.Name, err)
+	}
+	return x509.ParseCertificate(der)
+}
+
+// orchestratorOpaque begins the opaque part of the URI weft:orchestrator:<uuid>.
+const orchestratorOpaque = "orchestrator:"
+
+// Orchestrator returns the UUID of the orchestrator a certificate was made for,
+// or "" in one that does not say it.
+func Orchestrator(cert *x509.Certificate) string {
+	for _, u := range cert.URIs {
+		if uuid, ok := strings.CutPrefix(u.Opaque, orchestratorOpaque); ok && u.Scheme == "weft" {
+			return uuid
+		}
+	}
+	return ""
+}
+
+// Made is when a certificate was made.
+func Made(cert *x509.Certificate) time.Time { return cert.NotBefore.Add(backdate) }
+
+// Encode returns a certificate in PEM.
+func Encode(cert *x509.Certificate) string { return string(encodeCertificate(cert.Raw)) }
 
 // Request is a host's verified wish to have its key certified.
 type Request struct{ public crypto.PublicKey }
@@ -120,96 +157,14 @@ func ParseRequest(text string) (Request, error) {
 
 // CertifyHost certifies a host's key and returns the certificate in PEM.
 func (ca *CA) CertifyHost(r Request, name, uuid string) ([]byte, error) {
-	template := ca.template(subject(api.Identity{Name: name, Role: api.RoleHost}), hostLife)
+	template := ca.template(subject(api.Identity{Name: name, Role: api.RoleHost}), ca.lives.Host)
 	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
 	template.URIs = []*url.URL{{Scheme: "weft", Opaque: "host:" + uuid}}
-	der, err := ca.sign(template, r.public)
+	der, err := ca.issuing().sign(template, r.public)
 	if err != nil {
 		return nil, fmt.Errorf("certify host %s: %w", name, err)
 	}
 	return encodeCertificate(der), nil
-}
-
-// ServerCertificate is the certificate of this controller's listeners. It is
-// renewed by itself in the last third of its life.
-type ServerCertificate struct {
-	ca    *CA
-	names []string
-	path  string
-
-	// mu guards everything that follows.
-	mu      sync.Mutex
-	current *tls.Certificate
-}
-
-// ServerCertificate reads the certificate for these names and addresses, or
-// makes a new one if there is none, or it is for others.
-func (ca *CA) ServerCertificate(names []string) (*ServerCertificate, error) {
-	s := &ServerCertificate{ca: ca, names: names, path: filepath.Join(ca.dir, fileServer)}
-	key, cert, err := readPair(s.path)
-	if err == nil && sameNames(cert, names) && cert.CheckSignatureFrom(ca.cert) == nil {
-		s.current = s.chain(key, cert)
-	}
-	_, err = s.Get(nil)
-	return s, err
-}
-
-// Get returns the certificate with the authority's, for tls.Config.GetCertificate.
-func (s *ServerCertificate) Get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.current != nil && !due(s.current.Leaf, s.ca.now()) {
-		return s.current, nil
-	}
-	fresh, err := s.renew()
-	if err != nil {
-		return nil, fmt.Errorf("renew the server's certificate: %w", err)
-	}
-	s.current = fresh
-	return fresh, nil
-}
-
-func (s *ServerCertificate) renew() (*tls.Certificate, error) {
-	key, err := newKey()
-	if err != nil {
-		return nil, err
-	}
-	template := s.ca.template(pkix.Name{CommonName: "weft-controller", Organization: []string{"weft:server"}}, serverLife)
-	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
-	template.DNSNames, template.IPAddresses = alternatives(s.names)
-	der, err := s.ca.sign(template, key.Public())
-	if err != nil {
-		return nil, err
-	}
-	if err := writePair(s.path, key, der); err != nil {
-		return nil, err
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		return nil, err
-	}
-	return s.chain(key, cert), nil
-}
-
-// chain includes the authority, so that a client that knows only its hash can check.
-func (s *ServerCertificate) chain(key crypto.Signer, cert *x509.Certificate) *tls.Certificate {
-	return &tls.Certificate{Certificate: [][]byte{cert.Raw, s.ca.cert.Raw}, PrivateKey: key, Leaf: cert}
-}
-
-func sameNames(cert *x509.Certificate, names []string) bool {
-	dns, ips := alternatives(names)
-	text := func(ips []net.IP) []string {
-		var out []string
-		for _, ip := range ips {
-			out = append(out, ip.String())
-		}
-		return out
-	}
-	same := func(a, b []string) bool {
-		a, b = slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b))
-		return slices.Equal(slices.Compact(a), slices.Compact(b))
-	}
-	return same(cert.DNSNames, dns) && same(text(cert.IPAddresses), text(ips))
 }
 
 // clientConfig is the form of a client configuration file (see api/client).
@@ -222,6 +177,7 @@ type clientConfig struct {
 
 // WriteAdminConfig makes sure that path holds a client configuration with
 // which administrators reach the server. A file that is still good is kept.
+// What it replaces is left alone before the new one is whole.
 func (ca *CA) WriteAdminConfig(path, server string) error {
 	if ca.goodAdminConfig(path, server) {
 		return nil
@@ -231,7 +187,7 @@ func (ca *CA) WriteAdminConfig(path, server string) error {
 	if err != nil {
 		return err
 	}
-	text, err := yaml.Marshal(clientConfig{server, string(ca.Certificate()), string(certificate), string(key)})
+	text, err := yaml.Marshal(clientConfig{server, string(ca.Bundle()), string(certificate), string(key)})
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
@@ -241,9 +197,21 @@ func (ca *CA) WriteAdminConfig(path, server string) error {
 func (ca *CA) goodAdminConfig(path, server string) bool {
 	data, err := os.ReadFile(path)
 	var have clientConfig
-	if err = errors.Join(err, yaml.Unmarshal(data, &have)); err != nil || have.Server != server || have.CA != string(ca.Certificate()) {
+	if err = errors.Join(err, yaml.Unmarshal(data, &have)); err != nil || have.Server != server || have.CA != string(ca.Bundle()) {
 		return false
 	}
 	pair, err := tls.X509KeyPair([]byte(have.Certificate), []byte(have.Key))
-	return err == nil && pair.Leaf.CheckSignatureFrom(ca.cert) == nil && !due(pair.Leaf, ca.now())
+	return err == nil && pair.Leaf.CheckSignatureFrom(ca.issuing().cert) == nil && !due(pair.Leaf, ca.now())
 }
+
+// Decode reads a certificate in PEM.
+func Decode(text string) (*x509.Certificate, error) {
+	block, _ := pem.Decode([]byte(text))
+	if block == nil || block.Type != "CERTIFICATE" {
+		return nil, errors.New("read certificate: not one in PEM")
+	}
+	return x509.ParseCertificate(block.Bytes)
+}
+
+// Serial returns a certificate's serial number in hexadecimal, as people see it.
+func Serial(cert *x509.Certificate) string { return cert.SerialNumber.Text(16) }

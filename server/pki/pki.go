@@ -13,7 +13,6 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -22,6 +21,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 )
 
@@ -42,12 +42,24 @@ const (
 	fileServer = "server.pem"
 )
 
-// CA is the certificate authority of one Weft.
+// Lives are how long certificates are good for.
+type Lives struct {
+	Server, Client, Host time.Duration
+}
+
+// CA is the certificate authority of one Weft: one, or two while the one
+// replaces the other (see State).
 type CA struct {
-	dir  string
-	key  crypto.Signer
-	cert *x509.Certificate
-	now  func() time.Time
+	dir   string
+	now   func() time.Time
+	lives Lives
+
+	mu      sync.RWMutex // guards everything that follows
+	state   State
+	members map[string]*member // by hash, with their keys
+	// verified remembers good certificates of clients, by the SHA-256 of their
+	// DER, with the hash of their authority. It is emptied when that changes.
+	verified map[[sha256.Size]byte]string
 }
 
 // Open reads the authority of a directory, or makes it. now is the clock.
@@ -55,23 +67,42 @@ func Open(dir string, now func() time.Time) (*CA, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open certificate authority: %w", err)
 	}
-	ca := &CA{dir: dir, now: now}
+	ca := &CA{dir: dir, now: now, lives: Lives{serverLife, clientLife, hostLife}, members: map[string]*member{}}
 	path := filepath.Join(dir, fileCA)
+	var main *member
 	key, cert, err := readPair(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		if err := ca.create(path); err != nil {
+		if main, err = ca.create(); err == nil {
+			err = writePair(path, main.key, main.cert.Raw)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("make certificate authority: %w", err)
 		}
 	case err != nil:
 		return nil, fmt.Errorf("open certificate authority: %w: restore the file from a backup; a new one would be unknown to all hosts", err)
 	default:
-		ca.key, ca.cert = key, cert
+		main = newMember(key, cert)
 	}
-	if err := writeFile(filepath.Join(dir, fileCACert), ca.Certificate(), 0o644); err != nil {
+	if err := ca.readMembers(); err != nil {
+		return nil, fmt.Errorf("open certificate authority: %w: restore the file from a backup, or remove it if another controller has it", err)
+	}
+	ca.members[main.hash] = main
+	ca.state = State{Serving: main.hash, Issuing: main.hash, Trusted: []Authority{{Hash: main.hash, Certificate: string(encodeCertificate(main.cert.Raw))}}}
+	if err := writeFile(filepath.Join(dir, fileCACert), ca.Bundle(), 0o644); err != nil {
 		return nil, fmt.Errorf("open certificate authority: %w", err)
 	}
 	return ca, nil
+}
+
+// Live sets how long certificates that are made from now on are good for; what
+// is 0 stays as it is. It is called before the authority is used.
+func (ca *CA) Live(l Lives) {
+	for have, want := range map[*time.Duration]time.Duration{&ca.lives.Server: l.Server, &ca.lives.Client: l.Client, &ca.lives.Host: l.Host} {
+		if want != 0 {
+			*have = want
+		}
+	}
 }
 
 // Has tells whether a directory holds an authority, whole or not.
@@ -80,39 +111,84 @@ func Has(dir string) bool {
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
-func (ca *CA) create(path string) error {
+// create makes an authority; it is nobody's yet.
+func (ca *CA) create() (*member, error) {
 	key, err := newKey()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	template := ca.template(pkix.Name{CommonName: "Weft CA", Organization: []string{"weft:ca"}}, caLife)
-	template.IsCA, template.BasicConstraintsValid, template.MaxPathLenZero = true, true, true
+	// One more authority below: the successor that this one endorses.
+	template.IsCA, template.BasicConstraintsValid, template.MaxPathLen = true, true, 1
 	template.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if ca.cert, err = x509.ParseCertificate(der); err != nil {
-		return err
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, err
 	}
-	ca.key = key
-	return writePair(path, key, der)
+	return newMember(key, cert), nil
 }
 
-// Certificate returns the authority's certificate in PEM.
-func (ca *CA) Certificate() []byte { return encodeCertificate(ca.cert.Raw) }
-
-// Hash returns the SHA-256 of the certificate's DER in hex, which tokens carry.
-func (ca *CA) Hash() string {
-	sum := sha256.Sum256(ca.cert.Raw)
-	return hex.EncodeToString(sum[:])
+func (ca *CA) serving() *member {
+	ca.mu.RLock()
+	defer ca.mu.RUnlock()
+	return ca.members[ca.state.Serving]
 }
 
-// Pool returns the authority as what to trust.
+func (ca *CA) issuing() *member {
+	ca.mu.RLock()
+	defer ca.mu.RUnlock()
+	return ca.members[ca.state.Issuing]
+}
+
+// Bundle returns the certificates of all authorities that are accepted, in
+// PEM, the serving one first: what clients and hosts shall trust.
+func (ca *CA) Bundle() []byte {
+	ca.mu.RLock()
+	defer ca.mu.RUnlock()
+	return ca.bundle()
+}
+
+func (ca *CA) bundle() []byte {
+	text := encodeCertificate(ca.members[ca.state.Serving].cert.Raw)
+	for _, a := range ca.state.Trusted {
+		if a.Hash != ca.state.Serving {
+			text = append(text, a.Certificate...)
+		}
+	}
+	return text
+}
+
+// Hash returns the SHA-256 of the serving certificate's DER in hex, which
+// tokens carry.
+func (ca *CA) Hash() string { return ca.State().Serving }
+
+// Issuing returns the hash of the authority that certifies hosts and clients.
+func (ca *CA) Issuing() string { return ca.State().Issuing }
+
+// Pool returns what to trust.
 func (ca *CA) Pool() *x509.CertPool {
+	ca.mu.RLock()
+	defer ca.mu.RUnlock()
 	pool := x509.NewCertPool()
-	pool.AddCert(ca.cert)
+	for _, a := range ca.state.Trusted {
+		pool.AddCert(ca.members[a.Hash].cert)
+	}
 	return pool
+}
+
+// Accepts tells whether a chain that was verified once is still good: its
+// authority is accepted, and its first certificate valid. Connections outlive
+// both. It returns the authority's hash.
+func (ca *CA) Accepts(chain []*x509.Certificate) (string, bool) {
+	if len(chain) == 0 {
+		return "", false
+	}
+	hash, now := hashOf(chain[len(chain)-1]), ca.now()
+	return hash, ca.State().Has(hash) && !now.After(chain[0].NotAfter) && !now.Before(chain[0].NotBefore)
 }
 
 func (ca *CA) template(subject pkix.Name, life time.Duration) *x509.Certificate {
@@ -125,11 +201,11 @@ func (ca *CA) template(subject pkix.Name, life time.Duration) *x509.Certificate 
 }
 
 // sign certifies a public key and returns the certificate's DER.
-func (ca *CA) sign(template *x509.Certificate, public crypto.PublicKey) ([]byte, error) {
-	if template.NotAfter.After(ca.cert.NotAfter) {
-		template.NotAfter = ca.cert.NotAfter
+func (m *member) sign(template *x509.Certificate, public crypto.PublicKey) ([]byte, error) {
+	if template.NotAfter.After(m.cert.NotAfter) {
+		template.NotAfter = m.cert.NotAfter
 	}
-	return x509.CreateCertificate(rand.Reader, template, ca.cert, public, ca.key)
+	return x509.CreateCertificate(rand.Reader, template, m.cert, public, m.key)
 }
 
 // serial is 127 random bits, never zero (RFC 5280 allows 20 bytes).

@@ -42,7 +42,7 @@ func TestAuthorityStays(t *testing.T) {
 		t.Errorf("mode of the key's file: %v, %v", info.Mode(), err)
 	}
 	// A damaged file is an error, never a new authority.
-	if err := os.WriteFile(filepath.Join(dir, fileCA), first.Certificate(), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, fileCA), first.Bundle(), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Open(dir, c.Now); err == nil || !strings.Contains(err.Error(), "restore the file") {
@@ -119,7 +119,7 @@ func TestIdentity(t *testing.T) {
 		t.Fatal(err)
 	}
 	pair, _ := server.Get(nil)
-	for what, cert := range map[string]*x509.Certificate{"the server": pair.Leaf, "the authority": ca.cert} {
+	for what, cert := range map[string]*x509.Certificate{"the server": pair.Leaf, "the authority": ca.serving().cert} {
 		if who, ok := Identity(cert); ok {
 			t.Errorf("the certificate of %s stands for %+v", what, who)
 		}

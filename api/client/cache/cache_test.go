@@ -64,7 +64,7 @@ func newWorld(t *testing.T) *world {
 	t.Cleanup(func() { w.stop() })
 	certificate, key, err := w.ca.IssueClient(admin)
 	check(t, err)
-	w.client, err = client.New(client.Config{Server: "https://" + w.address, CA: string(w.ca.Certificate()), Certificate: string(certificate), Key: string(key)})
+	w.client, err = client.New(client.Config{Server: "https://" + w.address, CA: string(w.ca.Bundle()), Certificate: string(certificate), Key: string(key)})
 	check(t, err)
 	t.Cleanup(w.client.Close)
 	return w

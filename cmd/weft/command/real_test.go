@@ -28,6 +28,7 @@ import (
 // real is the real server on the real store with an etcd of its own. What
 // controllers and hosts say is that of a fake.
 type real struct {
+	etcd   *embedded.Server
 	store  *store.Store
 	fake   *fakeServer
 	config string // path of the administrators' client configuration
@@ -48,7 +49,7 @@ func startReal(t *testing.T) real {
 	t.Cleanup(s.Close)
 	fake, _ := startFake(t)
 	fake.furnish(t)
-	r := real{store: s, fake: fake, config: filepath.Join(t.TempDir(), "admin.yaml")}
+	r := real{etcd: etcd, store: s, fake: fake, config: filepath.Join(t.TempDir(), "admin.yaml")}
 	r.serve(t, log)
 	r.addHosts(t)
 	return r
@@ -78,7 +79,8 @@ func (r real) serve(t *testing.T, log *slog.Logger) {
 			t.Error(err)
 		}
 	})
-	s := server.New(server.Options{Audit: kept, Store: r.store, Views: r, CA: ca, Certificate: certificate, Log: log})
+	keeper := r.keep(t, ca, log)
+	s := server.New(server.Options{Audit: kept, Store: r.store, Views: r, CA: ca, Certificate: certificate, Authority: keeper, Log: log})
 	ended := make(chan error, 1)
 	go func() { ended <- s.Serve(listener) }()
 	t.Cleanup(func() {
