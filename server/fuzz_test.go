@@ -291,7 +291,7 @@ func (a *arena) revision() (int64, error) {
 }
 
 // unchangedSince reports keys that changed since a revision, but for those that
-// end with their lease.
+// end with their lease, and notes of whose certificate was seen.
 func (a *arena) unchangedSince(before int64) error {
 	after, err := a.revision()
 	if err != nil || after == before {
@@ -302,7 +302,8 @@ func (a *arena) unchangedSince(before int64) error {
 	for reply := range a.etcd.Watch(ctx, "\x00", clientv3.WithFromKey(), clientv3.WithRev(before+1)) {
 		for _, e := range reply.Events {
 			leased := strings.HasPrefix(string(e.Kv.Key), "write/") || strings.HasPrefix(string(e.Kv.Key), "rest/")
-			if !(leased && e.Type == clientv3.EventTypeDelete) {
+			noted := strings.HasPrefix(string(e.Kv.Key), "authority/") // who uses which certificate, and which controllers there are
+			if !(leased && e.Type == clientv3.EventTypeDelete || noted) {
 				return fmt.Errorf("it changed %s of %s", e.Type, e.Kv.Key)
 			}
 			if e.Kv.ModRevision >= after {

@@ -30,7 +30,7 @@ var applets = []string{"sh", "mount", "mkdir", "insmod", "poweroff", "cat", "ls"
 func image(kernel kernel, commands []Command) ([]byte, error) {
 	var out bytes.Buffer
 	a := newArchive(&out)
-	for _, d := range []string{"proc", "sys", "dev", "tmp", "run/netns", "root", "var/tmp"} {
+	for _, d := range []string{"proc", "sys", "dev", "tmp", "run/netns", "guest", "var/tmp"} {
 		a.directory(d)
 	}
 	if err := addPrograms(a); err != nil {
@@ -40,7 +40,7 @@ func image(kernel kernel, commands []Command) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	script := "#!/bin/sh\nexport PATH=/bin:/usr/bin:/sbin:/usr/sbin HOME=/root TMPDIR=/tmp\n" +
+	script := "#!/bin/sh\nexport PATH=/bin:/usr/bin:/sbin:/usr/sbin HOME=/guest TMPDIR=/tmp\n" +
 		"mount -t proc proc /proc\nmount -t sysfs sys /sys\nmount -t devtmpfs dev /dev\n" +
 		"mount -t tmpfs tmp /tmp\nmount -t tmpfs run /run\nmkdir -p /run/netns /dev/shm\nmount -t bpf bpf /sys/fs/bpf\nip link set lo up\n"
 	for _, m := range loads {
@@ -52,9 +52,9 @@ func image(kernel kernel, commands []Command) ([]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read program for the guest: %w", err)
 		}
-		name := fmt.Sprintf("/root/%d/%s", i, filepath.Base(c.Program))
+		name := fmt.Sprintf("/guest/%d/%s", i, filepath.Base(c.Program))
 		a.file(name, program)
-		script += fmt.Sprintf("cd /root/%d && ./%s %s\necho %send %d $?\n", i, filepath.Base(c.Program), strings.Join(c.Arguments, " "), marker, i)
+		script += fmt.Sprintf("cd /guest/%d && ./%s %s\necho %send %d $?\n", i, filepath.Base(c.Program), strings.Join(c.Arguments, " "), marker, i)
 	}
 	script += "poweroff -f\n"
 	a.file("init", []byte(script))

@@ -205,6 +205,9 @@ func (k *Keeper) show(ctx context.Context, s pki.State) (api.AuthorityState, err
 	return view, err
 }
 
+// What errors are about; there is one authority, which is no object of the store.
+const errorKind, errorObject = "authority", "certificate-authority"
+
 // Rotate introduces a new authority.
 func (k *Keeper) Rotate(ctx context.Context) (api.AuthorityState, error) {
 	s, revision, err := k.state(ctx)
@@ -212,7 +215,7 @@ func (k *Keeper) Rotate(ctx context.Context) (api.AuthorityState, error) {
 		return api.AuthorityState{}, err
 	}
 	if phase(s) != api.AuthoritySteady {
-		return api.AuthorityState{}, api.Errorf(api.CodeConflict, "rotate the certificate authority: a rotation is going on (%s): weft authority show tells how far it is, weft authority finish ends it", phase(s))
+		return api.AuthorityState{}, api.Errorf(api.CodeConflict, "rotate the certificate authority: a rotation is going on (%s): weft authority show tells how far it is, weft authority finish ends it", phase(s)).About(errorKind, errorObject, "")
 	}
 	if err := k.adopt(ctx); err != nil {
 		return api.AuthorityState{}, err
@@ -232,7 +235,7 @@ func (k *Keeper) Finish(ctx context.Context, force bool) (api.AuthorityState, er
 		return api.AuthorityState{}, err
 	}
 	fail := func(format string, args ...any) (api.AuthorityState, error) {
-		return api.AuthorityState{}, api.Errorf(api.CodeConflict, "finish the rotation of the certificate authority: "+format, args...)
+		return api.AuthorityState{}, api.Errorf(api.CodeConflict, "finish the rotation of the certificate authority: "+format, args...).About(errorKind, errorObject, "")
 	}
 	switch phase(s) {
 	case api.AuthoritySteady:
@@ -261,7 +264,7 @@ func (k *Keeper) change(ctx context.Context, verb string, next pki.State, revisi
 		return api.AuthorityState{}, err
 	}
 	if !done {
-		return api.AuthorityState{}, api.Errorf(api.CodeConflict, "%s the certificate authority: somebody else changed it at the same moment: look, and try again", verb)
+		return api.AuthorityState{}, api.Errorf(api.CodeConflict, "%s the certificate authority: somebody else changed it at the same moment: look, and try again", verb).About(errorKind, errorObject, "")
 	}
 	select {
 	case k.poke <- struct{}{}:
