@@ -27,6 +27,7 @@ const maxConflicts = 100
 func Derive(s api.Snapshot) *Derived {
 	d := &Derived{
 		Revision: s.Revision(),
+		Snapshot: s,
 		networks: map[string]*Network{},
 		hosts:    map[string]*Host{},
 		ports:    map[string]*Port{},

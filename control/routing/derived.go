@@ -14,10 +14,11 @@ import (
 // after Derive returned it; readers share it.
 type Derived struct {
 	Revision  int64
-	Networks  []*Network // by fully qualified name
-	Hosts     []*Host    // by fully qualified name
-	Ports     []*Port    // with an active binding, by fully qualified name
-	Conflicts []Conflict // by network, then by prefix
+	Snapshot  api.Snapshot // the objects themselves
+	Networks  []*Network   // by fully qualified name
+	Hosts     []*Host      // by fully qualified name
+	Ports     []*Port      // with an active binding, by fully qualified name
+	Conflicts []Conflict   // by network, then by prefix
 
 	networks map[string]*Network // by UUID
 	hosts    map[string]*Host    // by UUID

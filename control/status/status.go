@@ -73,6 +73,7 @@ func Changes(in Input) []Change {
 	c.ports()
 	c.bindings()
 	c.attachments()
+	c.routeTables()
 	if in.Usage {
 		c.usage()
 	}
