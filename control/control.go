@@ -51,6 +51,12 @@ type Intent interface {
 	Follow(ctx context.Context) <-chan api.Snapshot
 }
 
+// Changes is a snapshot that knows what led to it from one that was followed
+// before; the store's does. Where it does not, everything is derived again.
+type Changes interface {
+	Since(earlier api.Snapshot) (events []api.Event, known bool)
+}
+
 // StatusWriter is where statuses go.
 type StatusWriter interface {
 	PutStatus(ctx context.Context, kind api.Kind, uuid string, status any) error
@@ -182,7 +188,7 @@ func (s *Service) follow(ctx context.Context) {
 			continue
 		}
 		began := time.Now()
-		plan = placement.New(s.options.Epoch, routing.Derive(snapshot), plan)
+		plan = placement.New(s.options.Epoch, s.derive(snapshot), plan)
 		s.hosts.Publish(plan)
 		s.newest.Store(&input{snapshot, plan})
 		poke(s.due)
@@ -192,6 +198,17 @@ func (s *Service) follow(ctx context.Context) {
 	if ctx.Err() == nil {
 		s.fail(errors.New("follow objects: the source ended; start the controller again"))
 	}
+}
+
+// derive computes what follows from a snapshot, from what is known already.
+func (s *Service) derive(snapshot api.Snapshot) *routing.Derived {
+	changes, ok := snapshot.(Changes)
+	if in := s.newest.Load(); ok && in != nil {
+		if events, known := changes.Since(in.snapshot); known {
+			return routing.Update(in.plan.Derived, snapshot, events)
+		}
+	}
+	return routing.Derive(snapshot)
 }
 
 // notice passes on that something about hosts has changed, here or elsewhere.

@@ -170,11 +170,11 @@ func (p *Plan) Networks(host string) []*routing.Network {
 		return nil
 	}
 	var networks []*routing.Network
-	seen := map[*routing.Network]bool{}
+	seen := map[uint32]bool{}
 	for _, port := range h.Ports {
-		if !seen[port.Network] {
-			seen[port.Network] = true
-			networks = append(networks, port.Network)
+		if !seen[port.Network.VRF] {
+			seen[port.Network.VRF] = true
+			networks = append(networks, p.Derived.Network(port.Network.Ref.UUID))
 		}
 	}
 	slices.SortFunc(networks, func(a, b *routing.Network) int { return cmp.Compare(a.VRF, b.VRF) })

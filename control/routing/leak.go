@@ -10,30 +10,54 @@ import (
 	"github.com/weft-network/weft/api"
 )
 
-// addImports finds which networks are joined by which policy. A pair joined by
+// runImports finds which networks are joined by which policy. A pair joined by
 // several policies is joined once, by the first of them by name.
-func (d *Derived) addImports(s api.Snapshot) {
+func (u *update) runImports() {
 	attached := map[string][]*Network{} // by policy
-	for _, a := range api.ListOf[*api.NetworkPolicyAttachment](s, api.KindNetworkPolicyAttachment) {
-		network := d.networks[a.Spec.Network.UUID]
+	for _, a := range api.ListOf[*api.NetworkPolicyAttachment](u.snapshot, api.KindNetworkPolicyAttachment) {
+		network := u.networks[a.Spec.Network.UUID]
 		if members := attached[a.Spec.Policy.UUID]; network != nil && !slices.Contains(members, network) {
 			attached[a.Spec.Policy.UUID] = append(members, network)
 		}
 	}
+	imports := map[string][]Import{} // by the importing network
 	joined := map[[2]*Network]bool{}
-	for _, p := range api.ListOf[*api.NetworkPolicy](s, api.KindNetworkPolicy) {
+	for _, p := range api.ListOf[*api.NetworkPolicy](u.snapshot, api.KindNetworkPolicy) {
 		policy := api.RefTo(p)
 		joinPairs(p, attached[p.Meta.UUID], func(a, b *Network) {
 			if !joined[[2]*Network{a, b}] {
 				joined[[2]*Network{a, b}] = true
-				a.Imports = append(a.Imports, Import{Network: b.Ref, Policy: policy})
+				imports[a.Ref.UUID] = append(imports[a.Ref.UUID], Import{Network: b.Ref, Policy: policy})
 			}
 		})
 	}
-	for _, n := range d.Networks {
-		slices.SortFunc(n.Imports, func(a, b Import) int {
+	u.setImports(imports)
+}
+
+// setImports gives the networks what they import, and notes what follows.
+func (u *update) setImports(imports map[string][]Import) {
+	u.importers = map[string][]string{}
+	for _, n := range u.Networks {
+		uuid := n.Ref.UUID
+		now := imports[uuid]
+		slices.SortFunc(now, func(a, b Import) int {
 			return cmp.Or(compareRefs(a.Policy, b.Policy), compareRefs(a.Network, b.Network))
 		})
+		for _, imp := range now {
+			u.importers[imp.Network.UUID] = append(u.importers[imp.Network.UUID], uuid)
+			if u.dirty[imp.Network.UUID] { // also one that was away
+				u.leaks[uuid] = true
+			}
+		}
+		before := u.networks[uuid].Imports
+		if slices.Equal(before, now) {
+			continue
+		}
+		u.leaks[uuid] = true
+		for _, imp := range slices.Concat(before, now) {
+			u.admits[imp.Network.UUID] = true
+		}
+		u.own(uuid).Imports = now
 	}
 }
 
@@ -59,6 +83,7 @@ func joinPairs(p *api.NetworkPolicy, members []*Network, join func(a, b *Network
 // leak fills a network's VRF: its own routes, then those of the networks it is
 // joined with. Gateways stay at home, and what was leaked in is not lent on.
 func (d *Derived) leak(n *Network) {
+	n.ConflictCount, n.conflicts = 0, nil
 	if len(n.Imports) == 0 {
 		n.Routes = n.Own
 		return
@@ -90,7 +115,7 @@ func (d *Derived) leak(n *Network) {
 	slices.SortStableFunc(conflicts, func(a, b Conflict) int {
 		return cmp.Or(a.Prefix.Compare(b.Prefix), compareRefs(a.Loser.Policy, b.Loser.Policy), compareRefs(a.Loser.Network, b.Loser.Network))
 	})
-	d.Conflicts = append(d.Conflicts, conflicts[:min(len(conflicts), maxConflicts)]...)
+	n.conflicts = conflicts[:min(len(conflicts), maxConflicts)]
 }
 
 // overlaps reports the subnets of a joined network that overlap one of n's.
