@@ -28,6 +28,9 @@ import (
 )
 
 const (
+	// derivePause is how long changes are gathered after a plan before the next
+	// one is made.
+	derivePause = 5 * time.Millisecond
 	// statusPause is how long changes are gathered before statuses are
 	// computed: a burst of reports makes one round.
 	statusPause = 50 * time.Millisecond
@@ -193,7 +196,11 @@ func (s *Service) follow(ctx context.Context) {
 		s.newest.Store(&input{snapshot, plan})
 		poke(s.due)
 		poke(s.news)
-		s.options.Log.Debug("derived", "revision", plan.Version.Revision, "took", time.Since(began))
+		took := time.Since(began)
+		s.options.Log.Debug("derived", "revision", plan.Version.Revision, "took", took)
+		if !pause(ctx, max(derivePause, took)) { // others need the processor too
+			return
+		}
 	}
 	if ctx.Err() == nil {
 		s.fail(errors.New("follow objects: the source ended; start the controller again"))
@@ -248,6 +255,7 @@ func (s *Service) writeStatuses(ctx context.Context, to StatusWriter) {
 	usage := time.NewTicker(usagePause)
 	defer usage.Stop()
 	claimAll, count := false, false
+	var took time.Duration   // by the last round, which in a large world is long
 	var counted api.Snapshot // nil: to be counted again
 	for {
 		select {
@@ -264,7 +272,7 @@ func (s *Service) writeStatuses(ctx context.Context, to StatusWriter) {
 				continue
 			}
 		}
-		if !pause(ctx, statusPause) {
+		if !pause(ctx, max(statusPause, 4*took)) {
 			return
 		}
 		in := s.newest.Load()
@@ -275,6 +283,7 @@ func (s *Service) writeStatuses(ctx context.Context, to StatusWriter) {
 		changes := status.Changes(status.Input{
 			Snapshot: in.snapshot, Plan: in.plan, Hosts: s.hostStates(), ClaimAll: claimAll, Usage: count, Now: now,
 		})
+		took = time.Since(now)
 		if count {
 			count, counted = false, in.snapshot
 		}

@@ -82,6 +82,10 @@ type Network struct {
 	conflicts []Conflict // as far as Derived.Conflicts has room for them
 }
 
+// Ports are the network's ports with an active binding, by fully qualified
+// name. The slice is shared.
+func (n *Network) Ports() []*Port { return n.ports }
+
 // Subnet is a range of a network.
 type Subnet struct {
 	Ref     api.Ref

@@ -222,14 +222,14 @@ func (u *update) runLocal() {
 // keepPorts makes ports that read the same the same.
 func keepPorts(old, now *Network) {
 	for i, p := range now.ports {
-		if j, ok := slices.BinarySearchFunc(old.ports, p, comparePorts); ok && old.ports[j].equal(p) {
+		if j, ok := slices.BinarySearchFunc(old.ports, p, comparePorts); ok && old.ports[j].Equal(p) {
 			now.ports[i] = old.ports[j]
 		}
 	}
 }
 
-// equal tells that two ports read the same.
-func (p *Port) equal(q *Port) bool {
+// Equal tells that two ports read the same.
+func (p *Port) Equal(q *Port) bool {
 	return p.Ref == q.Ref && *p.Network == *q.Network && p.MAC == q.MAC && p.Host == q.Host && p.Binding == q.Binding &&
 		p.BindingRevision == q.BindingRevision && slices.Equal(p.Addresses, q.Addresses)
 }
