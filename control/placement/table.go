@@ -126,7 +126,9 @@ func Difference(part Part, from, to *Table, host string) (puts []Row, deletes []
 		for r := range from.Rows(part, host) {
 			deletes = append(deletes, r.Key)
 		}
-		slices.Reverse(deletes)
+		if part == Sources { // the VRF before the sources that it makes matter
+			deletes = slices.Concat(deletes[len(deletes)-1:], deletes[:len(deletes)-1])
+		}
 	case part == Routes:
 		return routesDifference(from, to, host)
 	default:

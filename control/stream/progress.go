@@ -54,17 +54,20 @@ type progress struct {
 // network is what the host has, or was sent, of one network.
 type network [placement.Parts]part
 
-// part is a part of a network's rows: those of a table, nil for none, or
-// those listed.
+// part is a part of a network's rows: those of a table, nil for none, and some
+// that are to be deleted; or those listed.
 type part struct {
 	table  *placement.Table
-	listed map[string]uint64 // hash by key; nil: as in table
+	extra  []string
+	listed map[string]uint64 // hash by key; nil: not listed
 }
 
 // is tells that the part is as in a table.
-func (p part) is(t *placement.Table) bool { return p.listed == nil && p.table == t }
+func (p part) is(t *placement.Table) bool {
+	return p.listed == nil && len(p.extra) == 0 && p.table == t
+}
 
-func (p part) empty() bool { return p.table == nil && len(p.listed) == 0 }
+func (p part) empty() bool { return p.table == nil && len(p.listed) == 0 && len(p.extra) == 0 }
 
 // list returns the part's rows one by one.
 func (p part) list(of placement.Part, host string) map[string]uint64 {
@@ -74,6 +77,9 @@ func (p part) list(of placement.Part, host string) map[string]uint64 {
 	listed := map[string]uint64{}
 	for r := range p.table.Rows(of, host) {
 		listed[r.Key] = r.Hash
+	}
+	for _, key := range p.extra {
+		listed[key] = 0 // of whatever it was: it is put again if it is wanted again
 	}
 	return listed
 }

@@ -125,13 +125,16 @@ func (w *writing) puts(of placement.Part) bool {
 // putPart puts the rows of a part that the host has not, or not so. The part
 // is then the table, or all its rows and some to be deleted.
 func (w *writing) putPart(p *part, of placement.Part, table *placement.Table) bool {
+	if p.listed == nil && p.table == table {
+		return true // all but what is to be deleted
+	}
 	if p.listed == nil {
 		puts, deletes := placement.Difference(of, p.table, table, w.host)
-		if len(deletes) == 0 && w.fit(puts) {
+		if len(p.extra) == 0 && w.fit(puts) {
 			for _, r := range puts {
 				w.put(r, nil)
 			}
-			*p = part{table: table}
+			*p = part{table: table, extra: deletes}
 			return true
 		}
 		*p = part{listed: p.list(of, w.host)}
@@ -175,6 +178,15 @@ func (w *writing) deletes(of placement.Part) bool {
 }
 
 func (w *writing) deletePart(p *part, of placement.Part, table *placement.Table) bool {
+	for len(p.extra) > 0 {
+		if !w.delete(p.extra[0], nil) {
+			return false
+		}
+		p.extra = p.extra[1:]
+	}
+	if p.listed == nil {
+		return true
+	}
 	wanted := map[string]bool{}
 	for r := range table.Rows(of, w.host) {
 		wanted[r.Key] = true
