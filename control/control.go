@@ -28,6 +28,9 @@ import (
 )
 
 const (
+	// derivePause is how long changes are gathered after a plan before the next
+	// one is made.
+	derivePause = 5 * time.Millisecond
 	// statusPause is how long changes are gathered before statuses are
 	// computed: a burst of reports makes one round.
 	statusPause = 50 * time.Millisecond
@@ -49,6 +52,12 @@ type Intent interface {
 	// gets the newest snapshot, not every one. One of the same revision as that
 	// before has the same objects; only which addresses rest is another matter.
 	Follow(ctx context.Context) <-chan api.Snapshot
+}
+
+// Changes is a snapshot that knows what led to it from one that was followed
+// before; the store's does. Where it does not, everything is derived again.
+type Changes interface {
+	Since(earlier api.Snapshot) (events []api.Event, known bool)
 }
 
 // StatusWriter is where statuses go.
@@ -182,16 +191,31 @@ func (s *Service) follow(ctx context.Context) {
 			continue
 		}
 		began := time.Now()
-		plan = placement.New(s.options.Epoch, routing.Derive(snapshot), plan)
+		plan = placement.New(s.options.Epoch, s.derive(snapshot), plan)
 		s.hosts.Publish(plan)
 		s.newest.Store(&input{snapshot, plan})
 		poke(s.due)
 		poke(s.news)
-		s.options.Log.Debug("derived", "revision", plan.Version.Revision, "took", time.Since(began))
+		took := time.Since(began)
+		s.options.Log.Debug("derived", "revision", plan.Version.Revision, "took", took)
+		if !pause(ctx, max(derivePause, took)) { // others need the processor too
+			return
+		}
 	}
 	if ctx.Err() == nil {
 		s.fail(errors.New("follow objects: the source ended; start the controller again"))
 	}
+}
+
+// derive computes what follows from a snapshot, from what is known already.
+func (s *Service) derive(snapshot api.Snapshot) *routing.Derived {
+	changes, ok := snapshot.(Changes)
+	if in := s.newest.Load(); ok && in != nil {
+		if events, known := changes.Since(in.snapshot); known {
+			return routing.Update(in.plan.Derived, snapshot, events)
+		}
+	}
+	return routing.Derive(snapshot)
 }
 
 // notice passes on that something about hosts has changed, here or elsewhere.
@@ -231,6 +255,7 @@ func (s *Service) writeStatuses(ctx context.Context, to StatusWriter) {
 	usage := time.NewTicker(usagePause)
 	defer usage.Stop()
 	claimAll, count := false, false
+	var took time.Duration   // by the last round, which in a large world is long
 	var counted api.Snapshot // nil: to be counted again
 	for {
 		select {
@@ -247,7 +272,7 @@ func (s *Service) writeStatuses(ctx context.Context, to StatusWriter) {
 				continue
 			}
 		}
-		if !pause(ctx, statusPause) {
+		if !pause(ctx, max(statusPause, 4*took)) {
 			return
 		}
 		in := s.newest.Load()
@@ -258,6 +283,7 @@ func (s *Service) writeStatuses(ctx context.Context, to StatusWriter) {
 		changes := status.Changes(status.Input{
 			Snapshot: in.snapshot, Plan: in.plan, Hosts: s.hostStates(), ClaimAll: claimAll, Usage: count, Now: now,
 		})
+		took = time.Since(now)
 		if count {
 			count, counted = false, in.snapshot
 		}

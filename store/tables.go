@@ -118,6 +118,7 @@ type Snapshot struct {
 	rested int64
 	epoch  uint64
 	db     *memdb.MemDB // a snapshot of its own: nobody writes it
+	since  *since       // of one that was followed; see Since
 }
 
 // Revision is the store's revision of which this is the state.

@@ -36,24 +36,43 @@ const (
 // Tables prints a table of the host.
 type Tables func(ctx context.Context, name string) (api.Table, error)
 
+// Host takes what a controller says and tells what became of it; *host.Loop is one.
+type Host interface {
+	// Open begins a stream and returns its Hello.
+	Open(ctx context.Context, agentVersion, kernel string) (*hoststream.Hello, error)
+	// Apply takes a delta, tries all its rows, and returns the acknowledgement.
+	Apply(ctx context.Context, d *hoststream.Delta) (*hoststream.Ack, error)
+	// Listen registers for changes of what Latest returns; Leave ends it.
+	Listen(ctx context.Context) (*host.Listener, error)
+	Leave(l *host.Listener)
+	// Latest returns the newest acknowledgement (nil before the first delta of
+	// a stream) and report.
+	Latest(ctx context.Context) (*hoststream.Ack, *hoststream.Report, error)
+}
+
 // Options say how to reach the controllers and what to tell them.
 type Options struct {
 	Addresses    []string // host:port of stream listeners
 	TLS          *tls.Config
 	AgentVersion string
 	Kernel       string
+	// Dial connects to one of the addresses; nil: by TCP.
+	Dial func(ctx context.Context, address string) (net.Conn, error)
 }
 
 // Client holds the stream.
 type Client struct {
 	options Options
-	loop    *host.Loop
+	loop    Host
 	tables  Tables
 	log     *slog.Logger
 }
 
 // New returns a client. Run connects.
-func New(options Options, loop *host.Loop, tables Tables, log *slog.Logger) *Client {
+func New(options Options, loop Host, tables Tables, log *slog.Logger) *Client {
+	if options.Dial == nil {
+		options.Dial = Dial
+	}
 	return &Client{options, loop, tables, log}
 }
 
@@ -86,7 +105,7 @@ func (c *Client) Run(ctx context.Context) {
 func (c *Client) session(ctx context.Context, address string) error {
 	conn, err := grpc.NewClient("passthrough:///"+address,
 		grpc.WithTransportCredentials(credentials.NewTLS(c.options.TLS)),
-		grpc.WithContextDialer(dial),
+		grpc.WithContextDialer(c.options.Dial),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
 		grpc.WithDisableServiceConfig(),
 	)
@@ -158,8 +177,8 @@ func (c *Client) receive(ctx context.Context, address string, remote hoststream.
 	}
 }
 
-// dial notices dead peers by TCP itself: gRPC's own pings need the server's consent.
-func dial(ctx context.Context, address string) (net.Conn, error) {
+// Dial notices dead peers by TCP itself: gRPC's own pings need the server's consent.
+func Dial(ctx context.Context, address string) (net.Conn, error) {
 	d := net.Dialer{
 		Timeout:         dialTimeout,
 		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: deadAfter / 2, Interval: deadAfter / 8, Count: 4},

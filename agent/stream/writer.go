@@ -9,7 +9,6 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	"github.com/weft-network/weft/agent/host"
 	"github.com/weft-network/weft/api/hoststream"
 )
 
@@ -25,7 +24,7 @@ const (
 
 // writer is the one goroutine that sends on a stream.
 type writer struct {
-	loop   *host.Loop
+	loop   Host
 	tables Tables
 	remote hoststream.HostStream_SyncClient
 	acks   chan *hoststream.Ack
@@ -35,7 +34,7 @@ type writer struct {
 	report *hoststream.Report // last one sent
 }
 
-func newWriter(loop *host.Loop, tables Tables, remote hoststream.HostStream_SyncClient) *writer {
+func newWriter(loop Host, tables Tables, remote hoststream.HostStream_SyncClient) *writer {
 	return &writer{
 		loop: loop, tables: tables, remote: remote,
 		acks:  make(chan *hoststream.Ack, queue),

@@ -36,13 +36,19 @@ func TestReuseNeverShows(t *testing.T) {
 	seed := rand.Uint64()
 	r := rand.New(rand.NewPCG(seed, 1))
 	w := world.New("host h1 192.0.2.1\nhost h2 192.0.2.2\nhost h3 192.0.2.3")
-	plan := placement.New(1, routing.Derive(w.Snapshot()), nil)
+	before := w.Snapshot()
+	plan := placement.New(1, routing.Derive(before), nil)
 	same := 0
 	for step := range 400 {
 		w.Do(world.RandomEdit(r))
 		snapshot := w.Snapshot()
 		earlier := plan
-		plan = placement.New(1, routing.Derive(snapshot), earlier)
+		if r.IntN(4) > 0 {
+			plan = placement.New(1, routing.Update(earlier.Derived, snapshot, world.Changes(before, snapshot)), earlier)
+		} else {
+			plan = placement.New(1, routing.Derive(snapshot), earlier)
+		}
+		before = snapshot
 		fresh := placement.New(1, routing.Derive(snapshot), nil)
 		for _, h := range []string{"h1", "h2", "h3"} {
 			id := world.UUID(api.KindHost, h)

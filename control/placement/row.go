@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strconv"
+	"strings"
 
 	"github.com/cespare/xxhash/v2"
 	"google.golang.org/protobuf/proto"
@@ -36,6 +37,22 @@ func RouteKey(vrf uint32, prefix netip.Prefix) string {
 // RouteKeyPrefix begins the keys of all routes of a VRF.
 func RouteKeyPrefix(vrf uint32) string {
 	return "route/" + strconv.FormatUint(uint64(vrf), 10) + "/"
+}
+
+// PartOf tells which part of which network a key belongs to, if to any.
+func PartOf(key string) (vrf uint32, of Part, ok bool) {
+	class, rest, _ := strings.Cut(key, "/")
+	switch class {
+	case "route":
+		of = Routes
+	case "vrf", "tunnel-source":
+		of = Sources
+	default:
+		return 0, 0, false
+	}
+	number, _, _ := strings.Cut(rest, "/")
+	n, err := strconv.ParseUint(number, 10, 32)
+	return uint32(n), of, err == nil
 }
 
 // encode makes a row. Equal rows have equal bytes within one build; between

@@ -44,7 +44,7 @@ func (d *Derived) String() string {
 		printRoutes(w, "equal", n, n.Equal)
 	}
 	w.Flush()
-	for _, p := range d.Ports {
+	for _, p := range d.Ports() {
 		fmt.Fprintf(w, "port\t%s\t%s\ton %s", p.Ref, p.MAC, p.Host)
 		for _, a := range p.Addresses {
 			fmt.Fprintf(w, "\t%v/%d", a.IP, a.PrefixLength)

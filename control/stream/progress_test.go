@@ -82,7 +82,7 @@ func TestDifference(t *testing.T) {
 			host.rows[key] = body
 		}
 		p := newProgress("", host.hello())
-		p.retarget(placement.Version{Epoch: 7, Revision: 5}, rows)
+		p.retarget(placement.Version{Epoch: 7, Revision: 5}, placement.ViewOf(rows))
 		if got := printDelta(p.next()); got != c.want {
 			t.Errorf("a host that has %s is sent\n%s\nwant\n%s", c.name, got, c.want)
 		}
@@ -95,13 +95,20 @@ func TestDifference(t *testing.T) {
 // Large differences go in several deltas; only the last says in sync, and
 // deletes come after all puts.
 func TestDeltasAreBounded(t *testing.T) {
+	t.Run("own", func(t *testing.T) { boundedDeltas(t, "port/old", "port/%02d") })
+	t.Run("of a network", func(t *testing.T) { boundedDeltas(t, "route/7/10.9.9.9/32", "route/7/10.0.0.%d/32") })
+	t.Run("of networks", func(t *testing.T) { boundedDeltas(t, "route/100/10.9.9.9/32", "route/%d/10.0.0.1/32") })
+	t.Run("senders", func(t *testing.T) { boundedDeltas(t, "vrf/7", "tunnel-source/7/%02d") })
+}
+
+func boundedDeltas(t *testing.T, old, pattern string) {
 	var rows []placement.Row
 	for i := range 30 {
-		rows = append(rows, row(fmt.Sprintf("port/%02d", i), strings.Repeat("x", 100_000)))
+		rows = append(rows, row(fmt.Sprintf(pattern, i), strings.Repeat("x", 100_000)))
 	}
-	host := model{rows: map[string]string{"port/old": "x"}}
+	host := model{rows: map[string]string{old: "x"}}
 	p := newProgress("", host.hello())
-	p.retarget(placement.Version{Revision: 1}, rows)
+	p.retarget(placement.Version{Revision: 1}, placement.ViewOf(rows))
 	deltas := 0
 	for {
 		d := p.next()
@@ -128,7 +135,7 @@ func TestSlowHostGetsOneDifference(t *testing.T) {
 	p := newProgress("", nil)
 	sent := 0
 	for revision := int64(1); revision <= 1000; revision++ {
-		p.retarget(placement.Version{Revision: revision}, []placement.Row{row("port/a", fmt.Sprint(revision))})
+		p.retarget(placement.Version{Revision: revision}, placement.ViewOf([]placement.Row{row("port/a", fmt.Sprint(revision))}))
 		for p.next() != nil {
 			sent++
 		}
@@ -154,7 +161,7 @@ func TestRowStates(t *testing.T) {
 	a, b := row("port/a", "1"), row("port/b", "1")
 	check := func(when string, r placement.Row, want RowState) {
 		t.Helper()
-		if got := p.row(r); got != want {
+		if got := p.rows([]placement.Row{r})[0]; got != want {
 			t.Errorf("%s: %s is %+v, want %+v", when, r.Key, got, want)
 		}
 	}
@@ -164,7 +171,7 @@ func TestRowStates(t *testing.T) {
 			t.Errorf("%s: settled at %d, want %d", when, p.settled.Revision, revision)
 		}
 	}
-	p.retarget(placement.Version{Revision: 3}, []placement.Row{a, b})
+	p.retarget(placement.Version{Revision: 3}, placement.ViewOf([]placement.Row{a, b}))
 	check("before", a, RowState{})
 	p.next()
 	check("sent", a, RowState{Sent: true})
@@ -176,14 +183,17 @@ func TestRowStates(t *testing.T) {
 	p.ack(&hoststream.Ack{Sequence: 1})
 	check("retried", b, RowState{Sent: true, Acked: true})
 	a = row("port/a", "2")
-	p.retarget(placement.Version{Revision: 4}, []placement.Row{a, b})
+	p.retarget(placement.Version{Revision: 4}, placement.ViewOf([]placement.Row{a, b}))
 	check("changed", a, RowState{})
 	settled("changed", 3)
-	p.retarget(placement.Version{Revision: 5}, []placement.Row{row("port/a", "1"), b})
+	p.retarget(placement.Version{Revision: 5}, placement.ViewOf([]placement.Row{row("port/a", "1"), b}))
+	if d := p.next(); d != nil {
+		t.Errorf("changed back before it was sent: sent %s", printDelta(d))
+	}
 	settled("changed back before it was sent", 5)
 	for revision, text := range []string{"3", "4"} {
 		a = row("port/a", text)
-		p.retarget(placement.Version{Revision: int64(6 + revision)}, []placement.Row{a, b})
+		p.retarget(placement.Version{Revision: int64(6 + revision)}, placement.ViewOf([]placement.Row{a, b}))
 		p.next()
 	}
 	p.ack(&hoststream.Ack{Sequence: 2})
@@ -226,9 +236,13 @@ func TestHistoryDoesNotShow(t *testing.T) {
 				}
 			}
 		}
+		before := w.Snapshot()
+		derived := routing.Derive(before)
 		for range 100 {
 			w.Do(world.RandomEdit(r))
-			plan = placement.New(1, routing.Derive(w), plan)
+			after := w.Snapshot()
+			derived = routing.Update(derived, after, world.Changes(before, after))
+			plan, before = placement.New(1, derived, plan), after
 			turn(ids[r.IntN(3)], true)
 		}
 		want := placement.New(1, routing.Derive(w.Snapshot()), nil)

@@ -130,6 +130,7 @@ func (s *Server) Publish(p *placement.Plan) {
 	if s.plan != nil && !s.plan.Version.Before(p.Version) {
 		return
 	}
+	earlier := s.plan
 	s.plan = p
 	close(s.next)
 	s.next = make(chan struct{})
@@ -138,7 +139,9 @@ func (s *Server) Publish(p *placement.Plan) {
 			session.end(status.Errorf(codes.PermissionDenied, "host %s was deleted", session.host))
 			continue
 		}
-		session.poke()
+		if earlier == nil || !p.Same(uuid, earlier) {
+			session.poke()
+		}
 	}
 	for uuid := range s.gone {
 		if p.Derived.Host(uuid) == nil {
@@ -261,7 +264,7 @@ func (s *Server) register(n *session) error {
 	n.number = s.streams
 	s.sessions[n.host.UUID] = n
 	delete(s.gone, n.host.UUID)
-	s.options.Log.Info("host connected", "host", n.host, "agent", n.hello.AgentVersion, "rows", len(n.hello.Have))
+	s.options.Log.Info("host connected", "host", n.host, "agent", n.hello.AgentVersion, "rows", n.rowsAtFirst)
 	s.noteChange()
 	return nil
 }
@@ -274,7 +277,7 @@ func (s *Server) unregister(n *session) {
 		return
 	}
 	delete(s.sessions, n.host.UUID)
-	state := n.state()
+	state := n.state(s.plan)
 	state.Connected = false
 	s.gone[n.host.UUID] = state
 	s.options.Log.Info("host disconnected", "host", n.host, "cause", n.cause())

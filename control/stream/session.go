@@ -32,6 +32,8 @@ type session struct {
 	tables *tables
 	number uint64 // set when it is registered
 
+	rowsAtFirst int // that the host had
+
 	mu       sync.Mutex // guards everything that follows
 	progress *progress
 	report   *hoststream.Report // never modified; nil before the first
@@ -64,8 +66,9 @@ func (n *session) waitHello() (*hoststream.Hello, error) {
 func (n *session) begin(hello *hoststream.Hello) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.hello = hello
+	n.hello, n.rowsAtFirst = hello, len(hello.Have)
 	n.progress = newProgress(n.host.UUID, hello.Have)
+	hello.Have = nil // it may be large
 }
 
 // wait returns why the session ended, when it has.
@@ -141,7 +144,7 @@ func (n *session) nextDelta() *hoststream.Delta {
 	if !n.progress.room() {
 		return nil
 	}
-	if plan != n.progress.plan {
+	if plan.Version != n.progress.target || !n.progress.targeted {
 		n.progress.aim(plan)
 		n.server.noteChange()
 	}
