@@ -247,7 +247,7 @@ func poke(c chan struct{}) {
 // writeStatuses writes what changed for the objects' readers, a round at a
 // time, until ctx ends.
 func (s *Service) writeStatuses(ctx context.Context, to StatusWriter) {
-	writer := status.NewWriter(to)
+	writer, tracker := status.NewWriter(to), status.Tracker{}
 	grace := time.NewTimer(connectGrace)
 	defer grace.Stop()
 	retry := time.NewTimer(0)
@@ -280,7 +280,7 @@ func (s *Service) writeStatuses(ctx context.Context, to StatusWriter) {
 			continue
 		}
 		now := time.Now()
-		changes := status.Changes(status.Input{
+		changes := tracker.Changes(status.Input{
 			Snapshot: in.snapshot, Plan: in.plan, Hosts: s.hostStates(), ClaimAll: claimAll, Usage: count, Now: now,
 		})
 		took = time.Since(now)
@@ -291,6 +291,7 @@ func (s *Service) writeStatuses(ctx context.Context, to StatusWriter) {
 			s.options.Log.Warn("statuses are not written, will try again", "error", fmt.Errorf("write %d statuses: %w", len(changes), err))
 			retry.Reset(statusRetry)
 			counted = nil
+			tracker.Forget()
 		}
 	}
 }

@@ -13,7 +13,9 @@ import (
 
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/status"
 
 	"github.com/weft-network/weft/agent/host"
 	"github.com/weft-network/weft/api"
@@ -113,9 +115,23 @@ func (c *Client) session(ctx context.Context, address string) error {
 		return fmt.Errorf("prepare connection: %w", err)
 	}
 	defer conn.Close()
+	remote := hoststream.NewHostStreamClient(conn)
+	err = c.converse(ctx, address, remote.Resume, true)
+	if status.Code(err) == codes.Unimplemented { // the controller is older than this agent
+		err = c.converse(ctx, address, remote.Sync, false)
+	}
+	return err
+}
+
+// call opens a stream: Resume or Sync.
+type call func(ctx context.Context, options ...grpc.CallOption) (hoststream.HostStream_SyncClient, error)
+
+// converse is one stream. The Hello of Sync has all rows; that of Resume sums
+// them up and they are sent as far as they are asked for.
+func (c *Client) converse(ctx context.Context, address string, open call, resume bool) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	remote, err := hoststream.NewHostStreamClient(conn).Sync(ctx)
+	remote, err := open(ctx)
 	if err != nil {
 		return fmt.Errorf("open stream: %w", err)
 	}
@@ -123,10 +139,14 @@ func (c *Client) session(ctx context.Context, address string) error {
 	if err != nil {
 		return err
 	}
+	w := newWriter(c.loop, c.tables, remote)
+	if resume {
+		w.have = hello.Have
+		hello.Have, hello.Tables = nil, hoststream.Sums(hello.Have)
+	}
 	if err := remote.Send(&hoststream.HostMessage{Body: &hoststream.HostMessage_Hello{Hello: hello}}); err != nil {
 		return fmt.Errorf("send hello: %w", reason(remote, err))
 	}
-	w := newWriter(c.loop, c.tables, remote)
 	written := make(chan struct{})
 	go func() {
 		defer close(written)
@@ -170,6 +190,10 @@ func (c *Client) receive(ctx context.Context, address string, remote hoststream.
 			}
 		case *hoststream.ControllerMessage_TableRequest:
 			if err := w.table(ctx, b.TableRequest); err != nil {
+				return err
+			}
+		case *hoststream.ControllerMessage_RowListRequest:
+			if err := w.list(ctx, b.RowListRequest); err != nil {
 				return err
 			}
 		default: // of a later protocol; not answering is how it learns

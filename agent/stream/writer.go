@@ -5,6 +5,7 @@ package stream
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -29,6 +30,8 @@ type writer struct {
 	remote hoststream.HostStream_SyncClient
 	acks   chan *hoststream.Ack
 	asked  chan *hoststream.TableRequest
+	lists  chan *hoststream.RowListRequest
+	have   []*hoststream.RowHash // what the host had at the begin; nil once it was listed
 
 	ack    *hoststream.Ack    // last one sent
 	report *hoststream.Report // last one sent
@@ -39,7 +42,29 @@ func newWriter(loop Host, tables Tables, remote hoststream.HostStream_SyncClient
 		loop: loop, tables: tables, remote: remote,
 		acks:  make(chan *hoststream.Ack, queue),
 		asked: make(chan *hoststream.TableRequest, queue),
+		lists: make(chan *hoststream.RowListRequest, 1),
 	}
+}
+
+func (w *writer) list(ctx context.Context, q *hoststream.RowListRequest) error {
+	select {
+	case w.lists <- q:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// sendList lists what the host had at the begin of the stream.
+func (w *writer) sendList(q *hoststream.RowListRequest) error {
+	list := &hoststream.RowList{}
+	for _, r := range w.have {
+		if slices.Contains(q.Tables, hoststream.TableOf(r.Key)) {
+			list.Have = append(list.Have, r)
+		}
+	}
+	w.have = nil
+	return w.remote.Send(&hoststream.HostMessage{Body: &hoststream.HostMessage_RowList{RowList: list}})
 }
 
 func (w *writer) acknowledge(ctx context.Context, a *hoststream.Ack) error {
@@ -74,6 +99,8 @@ func (w *writer) run(ctx context.Context) error {
 			return nil
 		case a := <-w.acks:
 			err = w.sendAck(a)
+		case q := <-w.lists:
+			err = w.sendList(q)
 		case q := <-w.asked:
 			err = w.sendTable(ctx, q)
 		case <-changes.Changed:

@@ -3,8 +3,10 @@
 // The stream between a controller and the agent of one host (gRPC, mutual TLS).
 // The host's identity is the common name of its certificate.
 //
-// The agent opens the stream with a Hello that lists the keys and hashes of
-// what it has. The controller answers with deltas that make up the difference;
+// The agent opens the stream with a Hello that sums up what it has of each
+// network. The controller asks for the keys and hashes of what it cannot match
+// (Sync, of older agents, lists them in the Hello) and answers with deltas that
+// make up the difference;
 // the first one that completes it says in_sync. Deltas are ordered; the agent
 // acknowledges each when its rows are in the kernel (or says which are not).
 
@@ -39,6 +41,7 @@ type HostMessage struct {
 	//	*HostMessage_Ack
 	//	*HostMessage_Report
 	//	*HostMessage_TableReply
+	//	*HostMessage_RowList
 	Body          isHostMessage_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -117,6 +120,15 @@ func (x *HostMessage) GetTableReply() *TableReply {
 	return nil
 }
 
+func (x *HostMessage) GetRowList() *RowList {
+	if x != nil {
+		if x, ok := x.Body.(*HostMessage_RowList); ok {
+			return x.RowList
+		}
+	}
+	return nil
+}
+
 type isHostMessage_Body interface {
 	isHostMessage_Body()
 }
@@ -137,6 +149,10 @@ type HostMessage_TableReply struct {
 	TableReply *TableReply `protobuf:"bytes,4,opt,name=table_reply,json=tableReply,proto3,oneof"`
 }
 
+type HostMessage_RowList struct {
+	RowList *RowList `protobuf:"bytes,5,opt,name=row_list,json=rowList,proto3,oneof"`
+}
+
 func (*HostMessage_Hello) isHostMessage_Body() {}
 
 func (*HostMessage_Ack) isHostMessage_Body() {}
@@ -145,12 +161,15 @@ func (*HostMessage_Report) isHostMessage_Body() {}
 
 func (*HostMessage_TableReply) isHostMessage_Body() {}
 
+func (*HostMessage_RowList) isHostMessage_Body() {}
+
 type ControllerMessage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Body:
 	//
 	//	*ControllerMessage_Delta
 	//	*ControllerMessage_TableRequest
+	//	*ControllerMessage_RowListRequest
 	Body          isControllerMessage_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -211,6 +230,15 @@ func (x *ControllerMessage) GetTableRequest() *TableRequest {
 	return nil
 }
 
+func (x *ControllerMessage) GetRowListRequest() *RowListRequest {
+	if x != nil {
+		if x, ok := x.Body.(*ControllerMessage_RowListRequest); ok {
+			return x.RowListRequest
+		}
+	}
+	return nil
+}
+
 type isControllerMessage_Body interface {
 	isControllerMessage_Body()
 }
@@ -223,9 +251,15 @@ type ControllerMessage_TableRequest struct {
 	TableRequest *TableRequest `protobuf:"bytes,2,opt,name=table_request,json=tableRequest,proto3,oneof"`
 }
 
+type ControllerMessage_RowListRequest struct {
+	RowListRequest *RowListRequest `protobuf:"bytes,3,opt,name=row_list_request,json=rowListRequest,proto3,oneof"`
+}
+
 func (*ControllerMessage_Delta) isControllerMessage_Body() {}
 
 func (*ControllerMessage_TableRequest) isControllerMessage_Body() {}
+
+func (*ControllerMessage_RowListRequest) isControllerMessage_Body() {}
 
 // Version orders what controllers say. The epoch rises when a store is
 // restored from a backup; the revision is the store's.
@@ -284,9 +318,10 @@ func (x *Version) GetRevision() int64 {
 type Hello struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Version       *Version               `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"` // of what the agent has; zero for nothing
-	Have          []*RowHash             `protobuf:"bytes,2,rep,name=have,proto3" json:"have,omitempty"`
+	Have          []*RowHash             `protobuf:"bytes,2,rep,name=have,proto3" json:"have,omitempty"`       // of Sync
 	AgentVersion  string                 `protobuf:"bytes,3,opt,name=agent_version,json=agentVersion,proto3" json:"agent_version,omitempty"`
 	Kernel        string                 `protobuf:"bytes,4,opt,name=kernel,proto3" json:"kernel,omitempty"`
+	Tables        []*TableSum            `protobuf:"bytes,5,rep,name=tables,proto3" json:"tables,omitempty"` // of Resume: all that has rows
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -349,6 +384,13 @@ func (x *Hello) GetKernel() string {
 	return ""
 }
 
+func (x *Hello) GetTables() []*TableSum {
+	if x != nil {
+		return x.Tables
+	}
+	return nil
+}
+
 type RowHash struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
@@ -401,6 +443,151 @@ func (x *RowHash) GetHash() uint64 {
 	return 0
 }
 
+// TableSum sums up the rows of one network (keys vrf/N, tunnel-source/N/… and
+// route/N/…), or with table 0 all others. sum is the sum, modulo 2^64, of
+// xxHash64(key, 0 byte, big-endian RowHash.hash) over the rows.
+type TableSum struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Table         uint32                 `protobuf:"varint,1,opt,name=table,proto3" json:"table,omitempty"`
+	Sum           uint64                 `protobuf:"fixed64,2,opt,name=sum,proto3" json:"sum,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TableSum) Reset() {
+	*x = TableSum{}
+	mi := &file_hoststream_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TableSum) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TableSum) ProtoMessage() {}
+
+func (x *TableSum) ProtoReflect() protoreflect.Message {
+	mi := &file_hoststream_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TableSum.ProtoReflect.Descriptor instead.
+func (*TableSum) Descriptor() ([]byte, []int) {
+	return file_hoststream_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *TableSum) GetTable() uint32 {
+	if x != nil {
+		return x.Table
+	}
+	return 0
+}
+
+func (x *TableSum) GetSum() uint64 {
+	if x != nil {
+		return x.Sum
+	}
+	return 0
+}
+
+// RowListRequest asks for the rows of some tables, once, before the first delta.
+type RowListRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tables        []uint32               `protobuf:"varint,1,rep,packed,name=tables,proto3" json:"tables,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RowListRequest) Reset() {
+	*x = RowListRequest{}
+	mi := &file_hoststream_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RowListRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RowListRequest) ProtoMessage() {}
+
+func (x *RowListRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_hoststream_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RowListRequest.ProtoReflect.Descriptor instead.
+func (*RowListRequest) Descriptor() ([]byte, []int) {
+	return file_hoststream_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *RowListRequest) GetTables() []uint32 {
+	if x != nil {
+		return x.Tables
+	}
+	return nil
+}
+
+// RowList answers it. Tables that have no rows have none here.
+type RowList struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Have          []*RowHash             `protobuf:"bytes,1,rep,name=have,proto3" json:"have,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RowList) Reset() {
+	*x = RowList{}
+	mi := &file_hoststream_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RowList) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RowList) ProtoMessage() {}
+
+func (x *RowList) ProtoReflect() protoreflect.Message {
+	mi := &file_hoststream_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RowList.ProtoReflect.Descriptor instead.
+func (*RowList) Descriptor() ([]byte, []int) {
+	return file_hoststream_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *RowList) GetHave() []*RowHash {
+	if x != nil {
+		return x.Have
+	}
+	return nil
+}
+
 // Delta changes the host's desired rows. Rows are put before keys are deleted.
 type Delta struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -415,7 +602,7 @@ type Delta struct {
 
 func (x *Delta) Reset() {
 	*x = Delta{}
-	mi := &file_hoststream_proto_msgTypes[5]
+	mi := &file_hoststream_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -427,7 +614,7 @@ func (x *Delta) String() string {
 func (*Delta) ProtoMessage() {}
 
 func (x *Delta) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[5]
+	mi := &file_hoststream_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -440,7 +627,7 @@ func (x *Delta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delta.ProtoReflect.Descriptor instead.
 func (*Delta) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{5}
+	return file_hoststream_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Delta) GetVersion() *Version {
@@ -489,7 +676,7 @@ type EncodedRow struct {
 
 func (x *EncodedRow) Reset() {
 	*x = EncodedRow{}
-	mi := &file_hoststream_proto_msgTypes[6]
+	mi := &file_hoststream_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -501,7 +688,7 @@ func (x *EncodedRow) String() string {
 func (*EncodedRow) ProtoMessage() {}
 
 func (x *EncodedRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[6]
+	mi := &file_hoststream_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -514,7 +701,7 @@ func (x *EncodedRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EncodedRow.ProtoReflect.Descriptor instead.
 func (*EncodedRow) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{6}
+	return file_hoststream_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *EncodedRow) GetKey() string {
@@ -546,7 +733,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_hoststream_proto_msgTypes[7]
+	mi := &file_hoststream_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -558,7 +745,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[7]
+	mi := &file_hoststream_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -571,7 +758,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{7}
+	return file_hoststream_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Ack) GetSequence() uint64 {
@@ -605,7 +792,7 @@ type RowError struct {
 
 func (x *RowError) Reset() {
 	*x = RowError{}
-	mi := &file_hoststream_proto_msgTypes[8]
+	mi := &file_hoststream_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -617,7 +804,7 @@ func (x *RowError) String() string {
 func (*RowError) ProtoMessage() {}
 
 func (x *RowError) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[8]
+	mi := &file_hoststream_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -630,7 +817,7 @@ func (x *RowError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RowError.ProtoReflect.Descriptor instead.
 func (*RowError) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{8}
+	return file_hoststream_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RowError) GetKey() string {
@@ -667,7 +854,7 @@ type Row struct {
 
 func (x *Row) Reset() {
 	*x = Row{}
-	mi := &file_hoststream_proto_msgTypes[9]
+	mi := &file_hoststream_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -679,7 +866,7 @@ func (x *Row) String() string {
 func (*Row) ProtoMessage() {}
 
 func (x *Row) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[9]
+	mi := &file_hoststream_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -692,7 +879,7 @@ func (x *Row) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Row.ProtoReflect.Descriptor instead.
 func (*Row) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{9}
+	return file_hoststream_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Row) GetBody() isRow_Body {
@@ -797,7 +984,7 @@ type Vrf struct {
 
 func (x *Vrf) Reset() {
 	*x = Vrf{}
-	mi := &file_hoststream_proto_msgTypes[10]
+	mi := &file_hoststream_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -809,7 +996,7 @@ func (x *Vrf) String() string {
 func (*Vrf) ProtoMessage() {}
 
 func (x *Vrf) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[10]
+	mi := &file_hoststream_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -822,7 +1009,7 @@ func (x *Vrf) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Vrf.ProtoReflect.Descriptor instead.
 func (*Vrf) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{10}
+	return file_hoststream_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Vrf) GetVrf() uint32 {
@@ -872,7 +1059,7 @@ type TunnelEndpoint struct {
 
 func (x *TunnelEndpoint) Reset() {
 	*x = TunnelEndpoint{}
-	mi := &file_hoststream_proto_msgTypes[11]
+	mi := &file_hoststream_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -884,7 +1071,7 @@ func (x *TunnelEndpoint) String() string {
 func (*TunnelEndpoint) ProtoMessage() {}
 
 func (x *TunnelEndpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[11]
+	mi := &file_hoststream_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -897,7 +1084,7 @@ func (x *TunnelEndpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TunnelEndpoint.ProtoReflect.Descriptor instead.
 func (*TunnelEndpoint) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{11}
+	return file_hoststream_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *TunnelEndpoint) GetHost() string {
@@ -933,7 +1120,7 @@ type TunnelSource struct {
 
 func (x *TunnelSource) Reset() {
 	*x = TunnelSource{}
-	mi := &file_hoststream_proto_msgTypes[12]
+	mi := &file_hoststream_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -945,7 +1132,7 @@ func (x *TunnelSource) String() string {
 func (*TunnelSource) ProtoMessage() {}
 
 func (x *TunnelSource) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[12]
+	mi := &file_hoststream_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -958,7 +1145,7 @@ func (x *TunnelSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TunnelSource.ProtoReflect.Descriptor instead.
 func (*TunnelSource) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{12}
+	return file_hoststream_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *TunnelSource) GetVni() uint32 {
@@ -996,7 +1183,7 @@ type Port struct {
 
 func (x *Port) Reset() {
 	*x = Port{}
-	mi := &file_hoststream_proto_msgTypes[13]
+	mi := &file_hoststream_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1008,7 +1195,7 @@ func (x *Port) String() string {
 func (*Port) ProtoMessage() {}
 
 func (x *Port) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[13]
+	mi := &file_hoststream_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1021,7 +1208,7 @@ func (x *Port) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Port.ProtoReflect.Descriptor instead.
 func (*Port) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{13}
+	return file_hoststream_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Port) GetPort() string {
@@ -1097,7 +1284,7 @@ type Prefix struct {
 
 func (x *Prefix) Reset() {
 	*x = Prefix{}
-	mi := &file_hoststream_proto_msgTypes[14]
+	mi := &file_hoststream_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1109,7 +1296,7 @@ func (x *Prefix) String() string {
 func (*Prefix) ProtoMessage() {}
 
 func (x *Prefix) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[14]
+	mi := &file_hoststream_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1122,7 +1309,7 @@ func (x *Prefix) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prefix.ProtoReflect.Descriptor instead.
 func (*Prefix) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{14}
+	return file_hoststream_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Prefix) GetAddress() []byte {
@@ -1150,7 +1337,7 @@ type PortAddress struct {
 
 func (x *PortAddress) Reset() {
 	*x = PortAddress{}
-	mi := &file_hoststream_proto_msgTypes[15]
+	mi := &file_hoststream_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1162,7 +1349,7 @@ func (x *PortAddress) String() string {
 func (*PortAddress) ProtoMessage() {}
 
 func (x *PortAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[15]
+	mi := &file_hoststream_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1175,7 +1362,7 @@ func (x *PortAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortAddress.ProtoReflect.Descriptor instead.
 func (*PortAddress) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{15}
+	return file_hoststream_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *PortAddress) GetIp() []byte {
@@ -1225,7 +1412,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_hoststream_proto_msgTypes[16]
+	mi := &file_hoststream_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1237,7 +1424,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[16]
+	mi := &file_hoststream_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1250,7 +1437,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{16}
+	return file_hoststream_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Route) GetVrf() uint32 {
@@ -1391,7 +1578,7 @@ type Remote struct {
 
 func (x *Remote) Reset() {
 	*x = Remote{}
-	mi := &file_hoststream_proto_msgTypes[17]
+	mi := &file_hoststream_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1403,7 +1590,7 @@ func (x *Remote) String() string {
 func (*Remote) ProtoMessage() {}
 
 func (x *Remote) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[17]
+	mi := &file_hoststream_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1416,7 +1603,7 @@ func (x *Remote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Remote.ProtoReflect.Descriptor instead.
 func (*Remote) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{17}
+	return file_hoststream_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Remote) GetHost() string {
@@ -1442,7 +1629,7 @@ type Gateway struct {
 
 func (x *Gateway) Reset() {
 	*x = Gateway{}
-	mi := &file_hoststream_proto_msgTypes[18]
+	mi := &file_hoststream_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1454,7 +1641,7 @@ func (x *Gateway) String() string {
 func (*Gateway) ProtoMessage() {}
 
 func (x *Gateway) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[18]
+	mi := &file_hoststream_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1467,7 +1654,7 @@ func (x *Gateway) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gateway.ProtoReflect.Descriptor instead.
 func (*Gateway) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{18}
+	return file_hoststream_proto_rawDescGZIP(), []int{21}
 }
 
 // Discard drops on purpose.
@@ -1479,7 +1666,7 @@ type Discard struct {
 
 func (x *Discard) Reset() {
 	*x = Discard{}
-	mi := &file_hoststream_proto_msgTypes[19]
+	mi := &file_hoststream_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1491,7 +1678,7 @@ func (x *Discard) String() string {
 func (*Discard) ProtoMessage() {}
 
 func (x *Discard) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[19]
+	mi := &file_hoststream_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1504,7 +1691,7 @@ func (x *Discard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Discard.ProtoReflect.Descriptor instead.
 func (*Discard) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{19}
+	return file_hoststream_proto_rawDescGZIP(), []int{22}
 }
 
 // Report is what the host knows and the controller does not. It is sent whole
@@ -1519,7 +1706,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_hoststream_proto_msgTypes[20]
+	mi := &file_hoststream_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1531,7 +1718,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[20]
+	mi := &file_hoststream_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1544,7 +1731,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{20}
+	return file_hoststream_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Report) GetPorts() []*PortReport {
@@ -1573,7 +1760,7 @@ type PortReport struct {
 
 func (x *PortReport) Reset() {
 	*x = PortReport{}
-	mi := &file_hoststream_proto_msgTypes[21]
+	mi := &file_hoststream_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1585,7 +1772,7 @@ func (x *PortReport) String() string {
 func (*PortReport) ProtoMessage() {}
 
 func (x *PortReport) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[21]
+	mi := &file_hoststream_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1598,7 +1785,7 @@ func (x *PortReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortReport.ProtoReflect.Descriptor instead.
 func (*PortReport) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{21}
+	return file_hoststream_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *PortReport) GetPort() string {
@@ -1640,7 +1827,7 @@ type TableRequest struct {
 
 func (x *TableRequest) Reset() {
 	*x = TableRequest{}
-	mi := &file_hoststream_proto_msgTypes[22]
+	mi := &file_hoststream_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1652,7 +1839,7 @@ func (x *TableRequest) String() string {
 func (*TableRequest) ProtoMessage() {}
 
 func (x *TableRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[22]
+	mi := &file_hoststream_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1665,7 +1852,7 @@ func (x *TableRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRequest.ProtoReflect.Descriptor instead.
 func (*TableRequest) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{22}
+	return file_hoststream_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *TableRequest) GetId() uint64 {
@@ -1694,7 +1881,7 @@ type TableReply struct {
 
 func (x *TableReply) Reset() {
 	*x = TableReply{}
-	mi := &file_hoststream_proto_msgTypes[23]
+	mi := &file_hoststream_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1706,7 +1893,7 @@ func (x *TableReply) String() string {
 func (*TableReply) ProtoMessage() {}
 
 func (x *TableReply) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[23]
+	mi := &file_hoststream_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1719,7 +1906,7 @@ func (x *TableReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableReply.ProtoReflect.Descriptor instead.
 func (*TableReply) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{23}
+	return file_hoststream_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *TableReply) GetId() uint64 {
@@ -1759,7 +1946,7 @@ type TableRow struct {
 
 func (x *TableRow) Reset() {
 	*x = TableRow{}
-	mi := &file_hoststream_proto_msgTypes[24]
+	mi := &file_hoststream_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1771,7 +1958,7 @@ func (x *TableRow) String() string {
 func (*TableRow) ProtoMessage() {}
 
 func (x *TableRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[24]
+	mi := &file_hoststream_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1784,7 +1971,7 @@ func (x *TableRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRow.ProtoReflect.Descriptor instead.
 func (*TableRow) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{24}
+	return file_hoststream_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *TableRow) GetCells() []string {
@@ -1798,29 +1985,39 @@ var File_hoststream_proto protoreflect.FileDescriptor
 
 const file_hoststream_proto_rawDesc = "" +
 	"\n" +
-	"\x10hoststream.proto\x12\x12weft.hoststream.v1\"\xee\x01\n" +
+	"\x10hoststream.proto\x12\x12weft.hoststream.v1\"\xa8\x02\n" +
 	"\vHostMessage\x121\n" +
 	"\x05hello\x18\x01 \x01(\v2\x19.weft.hoststream.v1.HelloH\x00R\x05hello\x12+\n" +
 	"\x03ack\x18\x02 \x01(\v2\x17.weft.hoststream.v1.AckH\x00R\x03ack\x124\n" +
 	"\x06report\x18\x03 \x01(\v2\x1a.weft.hoststream.v1.ReportH\x00R\x06report\x12A\n" +
 	"\vtable_reply\x18\x04 \x01(\v2\x1e.weft.hoststream.v1.TableReplyH\x00R\n" +
-	"tableReplyB\x06\n" +
-	"\x04body\"\x97\x01\n" +
+	"tableReply\x128\n" +
+	"\brow_list\x18\x05 \x01(\v2\x1b.weft.hoststream.v1.RowListH\x00R\arowListB\x06\n" +
+	"\x04body\"\xe7\x01\n" +
 	"\x11ControllerMessage\x121\n" +
 	"\x05delta\x18\x01 \x01(\v2\x19.weft.hoststream.v1.DeltaH\x00R\x05delta\x12G\n" +
-	"\rtable_request\x18\x02 \x01(\v2 .weft.hoststream.v1.TableRequestH\x00R\ftableRequestB\x06\n" +
+	"\rtable_request\x18\x02 \x01(\v2 .weft.hoststream.v1.TableRequestH\x00R\ftableRequest\x12N\n" +
+	"\x10row_list_request\x18\x03 \x01(\v2\".weft.hoststream.v1.RowListRequestH\x00R\x0erowListRequestB\x06\n" +
 	"\x04body\";\n" +
 	"\aVersion\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x1a\n" +
-	"\brevision\x18\x02 \x01(\x03R\brevision\"\xac\x01\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\"\xe2\x01\n" +
 	"\x05Hello\x125\n" +
 	"\aversion\x18\x01 \x01(\v2\x1b.weft.hoststream.v1.VersionR\aversion\x12/\n" +
 	"\x04have\x18\x02 \x03(\v2\x1b.weft.hoststream.v1.RowHashR\x04have\x12#\n" +
 	"\ragent_version\x18\x03 \x01(\tR\fagentVersion\x12\x16\n" +
-	"\x06kernel\x18\x04 \x01(\tR\x06kernel\"/\n" +
+	"\x06kernel\x18\x04 \x01(\tR\x06kernel\x124\n" +
+	"\x06tables\x18\x05 \x03(\v2\x1c.weft.hoststream.v1.TableSumR\x06tables\"/\n" +
 	"\aRowHash\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x12\n" +
-	"\x04hash\x18\x02 \x01(\x06R\x04hash\"\xbd\x01\n" +
+	"\x04hash\x18\x02 \x01(\x06R\x04hash\"2\n" +
+	"\bTableSum\x12\x14\n" +
+	"\x05table\x18\x01 \x01(\rR\x05table\x12\x10\n" +
+	"\x03sum\x18\x02 \x01(\x06R\x03sum\"(\n" +
+	"\x0eRowListRequest\x12\x16\n" +
+	"\x06tables\x18\x01 \x03(\rR\x06tables\":\n" +
+	"\aRowList\x12/\n" +
+	"\x04have\x18\x01 \x03(\v2\x1b.weft.hoststream.v1.RowHashR\x04have\"\xbd\x01\n" +
 	"\x05Delta\x125\n" +
 	"\aversion\x18\x01 \x01(\v2\x1b.weft.hoststream.v1.VersionR\aversion\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x120\n" +
@@ -1915,9 +2112,10 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x04rows\x18\x03 \x03(\v2\x1c.weft.hoststream.v1.TableRowR\x04rows\x12\x14\n" +
 	"\x05error\x18\x04 \x01(\tR\x05error\" \n" +
 	"\bTableRow\x12\x14\n" +
-	"\x05cells\x18\x01 \x03(\tR\x05cells2`\n" +
+	"\x05cells\x18\x01 \x03(\tR\x05cells2\xb6\x01\n" +
 	"\n" +
-	"HostStream\x12R\n" +
+	"HostStream\x12T\n" +
+	"\x06Resume\x12\x1f.weft.hoststream.v1.HostMessage\x1a%.weft.hoststream.v1.ControllerMessage(\x010\x01\x12R\n" +
 	"\x04Sync\x12\x1f.weft.hoststream.v1.HostMessage\x1a%.weft.hoststream.v1.ControllerMessage(\x010\x01B-Z+github.com/weft-network/weft/api/hoststreamb\x06proto3"
 
 var (
@@ -1932,66 +2130,75 @@ func file_hoststream_proto_rawDescGZIP() []byte {
 	return file_hoststream_proto_rawDescData
 }
 
-var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_hoststream_proto_goTypes = []any{
 	(*HostMessage)(nil),       // 0: weft.hoststream.v1.HostMessage
 	(*ControllerMessage)(nil), // 1: weft.hoststream.v1.ControllerMessage
 	(*Version)(nil),           // 2: weft.hoststream.v1.Version
 	(*Hello)(nil),             // 3: weft.hoststream.v1.Hello
 	(*RowHash)(nil),           // 4: weft.hoststream.v1.RowHash
-	(*Delta)(nil),             // 5: weft.hoststream.v1.Delta
-	(*EncodedRow)(nil),        // 6: weft.hoststream.v1.EncodedRow
-	(*Ack)(nil),               // 7: weft.hoststream.v1.Ack
-	(*RowError)(nil),          // 8: weft.hoststream.v1.RowError
-	(*Row)(nil),               // 9: weft.hoststream.v1.Row
-	(*Vrf)(nil),               // 10: weft.hoststream.v1.Vrf
-	(*TunnelEndpoint)(nil),    // 11: weft.hoststream.v1.TunnelEndpoint
-	(*TunnelSource)(nil),      // 12: weft.hoststream.v1.TunnelSource
-	(*Port)(nil),              // 13: weft.hoststream.v1.Port
-	(*Prefix)(nil),            // 14: weft.hoststream.v1.Prefix
-	(*PortAddress)(nil),       // 15: weft.hoststream.v1.PortAddress
-	(*Route)(nil),             // 16: weft.hoststream.v1.Route
-	(*Remote)(nil),            // 17: weft.hoststream.v1.Remote
-	(*Gateway)(nil),           // 18: weft.hoststream.v1.Gateway
-	(*Discard)(nil),           // 19: weft.hoststream.v1.Discard
-	(*Report)(nil),            // 20: weft.hoststream.v1.Report
-	(*PortReport)(nil),        // 21: weft.hoststream.v1.PortReport
-	(*TableRequest)(nil),      // 22: weft.hoststream.v1.TableRequest
-	(*TableReply)(nil),        // 23: weft.hoststream.v1.TableReply
-	(*TableRow)(nil),          // 24: weft.hoststream.v1.TableRow
+	(*TableSum)(nil),          // 5: weft.hoststream.v1.TableSum
+	(*RowListRequest)(nil),    // 6: weft.hoststream.v1.RowListRequest
+	(*RowList)(nil),           // 7: weft.hoststream.v1.RowList
+	(*Delta)(nil),             // 8: weft.hoststream.v1.Delta
+	(*EncodedRow)(nil),        // 9: weft.hoststream.v1.EncodedRow
+	(*Ack)(nil),               // 10: weft.hoststream.v1.Ack
+	(*RowError)(nil),          // 11: weft.hoststream.v1.RowError
+	(*Row)(nil),               // 12: weft.hoststream.v1.Row
+	(*Vrf)(nil),               // 13: weft.hoststream.v1.Vrf
+	(*TunnelEndpoint)(nil),    // 14: weft.hoststream.v1.TunnelEndpoint
+	(*TunnelSource)(nil),      // 15: weft.hoststream.v1.TunnelSource
+	(*Port)(nil),              // 16: weft.hoststream.v1.Port
+	(*Prefix)(nil),            // 17: weft.hoststream.v1.Prefix
+	(*PortAddress)(nil),       // 18: weft.hoststream.v1.PortAddress
+	(*Route)(nil),             // 19: weft.hoststream.v1.Route
+	(*Remote)(nil),            // 20: weft.hoststream.v1.Remote
+	(*Gateway)(nil),           // 21: weft.hoststream.v1.Gateway
+	(*Discard)(nil),           // 22: weft.hoststream.v1.Discard
+	(*Report)(nil),            // 23: weft.hoststream.v1.Report
+	(*PortReport)(nil),        // 24: weft.hoststream.v1.PortReport
+	(*TableRequest)(nil),      // 25: weft.hoststream.v1.TableRequest
+	(*TableReply)(nil),        // 26: weft.hoststream.v1.TableReply
+	(*TableRow)(nil),          // 27: weft.hoststream.v1.TableRow
 }
 var file_hoststream_proto_depIdxs = []int32{
 	3,  // 0: weft.hoststream.v1.HostMessage.hello:type_name -> weft.hoststream.v1.Hello
-	7,  // 1: weft.hoststream.v1.HostMessage.ack:type_name -> weft.hoststream.v1.Ack
-	20, // 2: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
-	23, // 3: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
-	5,  // 4: weft.hoststream.v1.ControllerMessage.delta:type_name -> weft.hoststream.v1.Delta
-	22, // 5: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
-	2,  // 6: weft.hoststream.v1.Hello.version:type_name -> weft.hoststream.v1.Version
-	4,  // 7: weft.hoststream.v1.Hello.have:type_name -> weft.hoststream.v1.RowHash
-	2,  // 8: weft.hoststream.v1.Delta.version:type_name -> weft.hoststream.v1.Version
-	6,  // 9: weft.hoststream.v1.Delta.put:type_name -> weft.hoststream.v1.EncodedRow
-	2,  // 10: weft.hoststream.v1.Ack.version:type_name -> weft.hoststream.v1.Version
-	8,  // 11: weft.hoststream.v1.Ack.errors:type_name -> weft.hoststream.v1.RowError
-	10, // 12: weft.hoststream.v1.Row.vrf:type_name -> weft.hoststream.v1.Vrf
-	11, // 13: weft.hoststream.v1.Row.tunnel_endpoint:type_name -> weft.hoststream.v1.TunnelEndpoint
-	13, // 14: weft.hoststream.v1.Row.port:type_name -> weft.hoststream.v1.Port
-	16, // 15: weft.hoststream.v1.Row.route:type_name -> weft.hoststream.v1.Route
-	12, // 16: weft.hoststream.v1.Row.tunnel_source:type_name -> weft.hoststream.v1.TunnelSource
-	15, // 17: weft.hoststream.v1.Port.addresses:type_name -> weft.hoststream.v1.PortAddress
-	14, // 18: weft.hoststream.v1.Port.sources:type_name -> weft.hoststream.v1.Prefix
-	17, // 19: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
-	18, // 20: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
-	19, // 21: weft.hoststream.v1.Route.discard:type_name -> weft.hoststream.v1.Discard
-	21, // 22: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
-	24, // 23: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
-	0,  // 24: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
-	1,  // 25: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
-	25, // [25:26] is the sub-list for method output_type
-	24, // [24:25] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	10, // 1: weft.hoststream.v1.HostMessage.ack:type_name -> weft.hoststream.v1.Ack
+	23, // 2: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
+	26, // 3: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
+	7,  // 4: weft.hoststream.v1.HostMessage.row_list:type_name -> weft.hoststream.v1.RowList
+	8,  // 5: weft.hoststream.v1.ControllerMessage.delta:type_name -> weft.hoststream.v1.Delta
+	25, // 6: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
+	6,  // 7: weft.hoststream.v1.ControllerMessage.row_list_request:type_name -> weft.hoststream.v1.RowListRequest
+	2,  // 8: weft.hoststream.v1.Hello.version:type_name -> weft.hoststream.v1.Version
+	4,  // 9: weft.hoststream.v1.Hello.have:type_name -> weft.hoststream.v1.RowHash
+	5,  // 10: weft.hoststream.v1.Hello.tables:type_name -> weft.hoststream.v1.TableSum
+	4,  // 11: weft.hoststream.v1.RowList.have:type_name -> weft.hoststream.v1.RowHash
+	2,  // 12: weft.hoststream.v1.Delta.version:type_name -> weft.hoststream.v1.Version
+	9,  // 13: weft.hoststream.v1.Delta.put:type_name -> weft.hoststream.v1.EncodedRow
+	2,  // 14: weft.hoststream.v1.Ack.version:type_name -> weft.hoststream.v1.Version
+	11, // 15: weft.hoststream.v1.Ack.errors:type_name -> weft.hoststream.v1.RowError
+	13, // 16: weft.hoststream.v1.Row.vrf:type_name -> weft.hoststream.v1.Vrf
+	14, // 17: weft.hoststream.v1.Row.tunnel_endpoint:type_name -> weft.hoststream.v1.TunnelEndpoint
+	16, // 18: weft.hoststream.v1.Row.port:type_name -> weft.hoststream.v1.Port
+	19, // 19: weft.hoststream.v1.Row.route:type_name -> weft.hoststream.v1.Route
+	15, // 20: weft.hoststream.v1.Row.tunnel_source:type_name -> weft.hoststream.v1.TunnelSource
+	18, // 21: weft.hoststream.v1.Port.addresses:type_name -> weft.hoststream.v1.PortAddress
+	17, // 22: weft.hoststream.v1.Port.sources:type_name -> weft.hoststream.v1.Prefix
+	20, // 23: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
+	21, // 24: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
+	22, // 25: weft.hoststream.v1.Route.discard:type_name -> weft.hoststream.v1.Discard
+	24, // 26: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
+	27, // 27: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
+	0,  // 28: weft.hoststream.v1.HostStream.Resume:input_type -> weft.hoststream.v1.HostMessage
+	0,  // 29: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
+	1,  // 30: weft.hoststream.v1.HostStream.Resume:output_type -> weft.hoststream.v1.ControllerMessage
+	1,  // 31: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
+	30, // [30:32] is the sub-list for method output_type
+	28, // [28:30] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_hoststream_proto_init() }
@@ -2004,19 +2211,21 @@ func file_hoststream_proto_init() {
 		(*HostMessage_Ack)(nil),
 		(*HostMessage_Report)(nil),
 		(*HostMessage_TableReply)(nil),
+		(*HostMessage_RowList)(nil),
 	}
 	file_hoststream_proto_msgTypes[1].OneofWrappers = []any{
 		(*ControllerMessage_Delta)(nil),
 		(*ControllerMessage_TableRequest)(nil),
+		(*ControllerMessage_RowListRequest)(nil),
 	}
-	file_hoststream_proto_msgTypes[9].OneofWrappers = []any{
+	file_hoststream_proto_msgTypes[12].OneofWrappers = []any{
 		(*Row_Vrf)(nil),
 		(*Row_TunnelEndpoint)(nil),
 		(*Row_Port)(nil),
 		(*Row_Route)(nil),
 		(*Row_TunnelSource)(nil),
 	}
-	file_hoststream_proto_msgTypes[16].OneofWrappers = []any{
+	file_hoststream_proto_msgTypes[19].OneofWrappers = []any{
 		(*Route_Port)(nil),
 		(*Route_Remote)(nil),
 		(*Route_Gateway)(nil),
@@ -2028,7 +2237,7 @@ func file_hoststream_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hoststream_proto_rawDesc), len(file_hoststream_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   25,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -165,3 +165,19 @@ attach p m`)
 		t.Errorf("after the VNI changed from 1 to 9:\n%s", w.Names(text))
 	}
 }
+
+// A port that was made again, with all that other hosts see of it as before, is
+// another one for its own host.
+func TestPortMadeAgain(t *testing.T) {
+	w := world.New("host h1 192.0.2.1\nnetwork n 1\nport n a\naddress n 10.0.0.5 a\nbind a h1")
+	id := world.UUID(api.KindHost, "h1")
+	before := placement.New(1, routing.Derive(w.Snapshot()), nil)
+	mac := w.Get(api.KindPort, world.UUID(api.KindPort, "a")).(*api.Port).Spec.MAC
+	w.Do("remove port a\nremove binding a:h1\nport n b\naddress n 10.0.0.5 b\nbind b h1")
+	w.Get(api.KindPort, world.UUID(api.KindPort, "b")).(*api.Port).Spec.MAC = mac
+	after := placement.New(1, routing.Derive(w.Snapshot()), before)
+	puts, deletes := placement.Difference(placement.Routes, before.View(id).Table(1), after.View(id).Table(1), id)
+	if want := "port " + world.UUID(api.KindPort, "b"); len(deletes) > 0 || len(puts) != 1 || !strings.Contains(placement.Print(puts), want) {
+		t.Errorf("its host is sent\n%s and deletes %v, want a route to %s", placement.Print(puts), deletes, want)
+	}
+}

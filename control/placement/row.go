@@ -23,6 +23,9 @@ type Row struct {
 	Body []byte // an encoded hoststream.Row; never modified
 }
 
+// sum is what the row adds to the sum of its table.
+func (r Row) sum() uint64 { return hoststream.SumOf(r.Key, r.Hash) }
+
 // The keys of rows, as hoststream.proto defines them.
 func VRFKey(vrf uint32) string       { return "vrf/" + strconv.FormatUint(uint64(vrf), 10) }
 func EndpointKey(host string) string { return "tunnel-endpoint/" + host }
@@ -41,18 +44,10 @@ func RouteKeyPrefix(vrf uint32) string {
 
 // PartOf tells which part of which network a key belongs to, if to any.
 func PartOf(key string) (vrf uint32, of Part, ok bool) {
-	class, rest, _ := strings.Cut(key, "/")
-	switch class {
-	case "route":
+	if vrf = hoststream.TableOf(key); vrf != 0 && strings.HasPrefix(key, "route/") {
 		of = Routes
-	case "vrf", "tunnel-source":
-		of = Sources
-	default:
-		return 0, 0, false
 	}
-	number, _, _ := strings.Cut(rest, "/")
-	n, err := strconv.ParseUint(number, 10, 32)
-	return uint32(n), of, err == nil
+	return vrf, of, vrf != 0
 }
 
 // encode makes a row. Equal rows have equal bytes within one build; between

@@ -34,6 +34,7 @@ type Table struct {
 	paths   []routing.Route
 	routes  []Row   // routes[i] says paths[i], as hosts see it that have not the port
 	peers   hostSet // the senders and the hosts of the paths
+	sum     uint64  // of all rows as they are here
 }
 
 // newTable encodes a network's rows; those that an earlier table has are kept.
@@ -52,6 +53,7 @@ func newTable(n *routing.Network, old *Table, e *endpoints) *Table {
 			t.sources[i] = sourceRow(n.VRF, host)
 		}
 		e.add(&t.peers, host)
+		t.sum += t.sources[i].sum()
 	}
 	for i := range t.paths {
 		r := &t.paths[i]
@@ -63,8 +65,27 @@ func newTable(n *routing.Network, old *Table, e *endpoints) *Table {
 		if !r.Gateway {
 			e.add(&t.peers, r.Host)
 		}
+		t.sum += t.routes[i].sum()
 	}
+	t.sum += t.vrf.sum()
 	return t
+}
+
+// Sum is that of the rows as a host sees them, as in hoststream.proto.
+func (t *Table) Sum(host string) uint64 {
+	sum := t.sum
+	for i := range t.senders {
+		if r, ok := t.source(i, host); !ok {
+			sum -= r.sum()
+		}
+	}
+	for i := range t.paths {
+		if t.paths[i].Host.UUID == host {
+			local := t.route(i, host)
+			sum += local.sum() - t.routes[i].sum()
+		}
+	}
+	return sum
 }
 
 func compareHosts(a, b api.Ref) int {

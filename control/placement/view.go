@@ -51,6 +51,29 @@ func (v *View) Endpoints(yield func(Row) bool) {
 	}
 }
 
+// Own yields the rows that are of no network: endpoints, then ports.
+func (v *View) Own(yield func(Row) bool) {
+	for r := range v.Endpoints {
+		if !yield(r) {
+			return
+		}
+	}
+	for _, r := range v.ports {
+		if !yield(r) {
+			return
+		}
+	}
+}
+
+// OwnSum is that of the rows that are of no network, as in hoststream.proto.
+func (v *View) OwnSum() uint64 {
+	var sum uint64
+	for r := range v.Own {
+		sum += r.sum()
+	}
+	return sum
+}
+
 // SameOwn tells that ports and endpoints are the same as in another view.
 func (v *View) SameOwn(w *View) bool {
 	return v.Host == w.Host && v.endpoints == w.endpoints && slices.Equal(v.peers, w.peers)

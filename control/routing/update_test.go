@@ -72,7 +72,7 @@ func TestUpdateEqualsDerive(t *testing.T) {
 	r := rand.New(rand.NewPCG(seed, 4))
 	t.Logf("seed %d", seed)
 	shared, all := 0, 0
-	for round := range 20 {
+	for round := range 10 {
 		w := world.New("host h1 192.0.2.1\nhost h2 192.0.2.2\nhost h3 192.0.2.3")
 		before := w.Snapshot()
 		derived := routing.Derive(before)

@@ -93,6 +93,12 @@ type delta struct {
 // newProgress begins with what the host says it has.
 func newProgress(host string, have []*hoststream.RowHash) *progress {
 	p := &progress{host: host, own: map[string]uint64{}, networks: map[uint32]*network{}, errors: map[string]string{}, announce: true}
+	p.list(have)
+	return p
+}
+
+// list notes rows that the host has.
+func (p *progress) list(have []*hoststream.RowHash) {
 	for _, h := range have {
 		vrf, of, ok := placement.PartOf(h.Key)
 		if !ok {
@@ -105,7 +111,30 @@ func newProgress(host string, have []*hoststream.RowHash) *progress {
 		}
 		n[of].listed[h.Key] = h.Hash
 	}
-	return p
+}
+
+// resumeProgress begins with what the host says its tables sum up to. It has
+// the tables of a view where the sums are the same, and must be asked for the
+// rows of the others.
+func resumeProgress(host string, view *placement.View, tables []*hoststream.TableSum) (p *progress, unknown []uint32) {
+	p = newProgress(host, nil)
+	if view == nil { // the host was deleted just now: its session is about to end
+		return p, nil
+	}
+	for _, has := range tables {
+		switch t := view.Table(has.Table); {
+		case has.Table == 0 && has.Sum == view.OwnSum():
+			p.ownAs = view
+			for r := range view.Own {
+				p.own[r.Key] = r.Hash
+			}
+		case t != nil && has.Sum == t.Sum(host):
+			p.networks[t.VRF] = &network{{table: t}, {table: t}}
+		default:
+			unknown = append(unknown, has.Table)
+		}
+	}
+	return p, unknown
 }
 
 // network returns what the host has of a network.

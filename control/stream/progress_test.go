@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -209,6 +210,7 @@ func TestRowStates(t *testing.T) {
 func TestHistoryDoesNotShow(t *testing.T) {
 	seed := rand.Uint64()
 	r := rand.New(rand.NewPCG(seed, 1))
+	tables, asked := 0, 0
 	for round := range 20 {
 		w := world.New("host h1 192.0.2.1\nhost h2 192.0.2.2\nhost h3 192.0.2.3")
 		ids := []string{world.UUID(api.KindHost, "h1"), world.UUID(api.KindHost, "h2"), world.UUID(api.KindHost, "h3")}
@@ -217,6 +219,18 @@ func TestHistoryDoesNotShow(t *testing.T) {
 			hosts[id], sessions[id] = &model{rows: map[string]string{}}, newProgress(id, nil)
 		}
 		var plan *placement.Plan
+		// again begins a session with what the host has, told in either way.
+		again := func(id string) *progress {
+			have := hosts[id].hello()
+			if r.IntN(3) == 0 {
+				return newProgress(id, have)
+			}
+			sums := hoststream.Sums(have)
+			p, unknown := resumeProgress(id, plan.View(id), sums)
+			p.list(slices.DeleteFunc(have, func(h *hoststream.RowHash) bool { return !slices.Contains(unknown, hoststream.TableOf(h.Key)) }))
+			tables, asked = tables+len(sums), asked+len(unknown)
+			return p
+		}
 		// turn sends what there is. With breaks the connection may be lost before
 		// any delta arrives; the host then begins again with what it has.
 		turn := func(id string, breaks bool) {
@@ -225,7 +239,7 @@ func TestHistoryDoesNotShow(t *testing.T) {
 			for d := p.next(); d != nil; d = p.next() {
 				if breaks && r.IntN(5) == 0 {
 					host.received = nil
-					sessions[id] = newProgress(id, host.hello())
+					sessions[id] = again(id)
 					return
 				}
 				host.apply(d)
@@ -256,6 +270,12 @@ func TestHistoryDoesNotShow(t *testing.T) {
 			if !maps.Equal(hosts[id].rows, full) {
 				t.Fatalf("seed %d round %d: %s has %d rows that differ from the %d that follow from the objects", seed, round, w.Names(id), len(hosts[id].rows), len(full))
 			}
+			if _, unknown := resumeProgress(id, plan.View(id), hoststream.Sums(hosts[id].hello())); len(unknown) > 0 {
+				t.Fatalf("seed %d round %d: %s has everything and is asked for the rows of %v", seed, round, w.Names(id), unknown)
+			}
 		}
+	}
+	if asked == 0 || asked == tables {
+		t.Errorf("seed %d: of %d tables the rows of %d were asked for", seed, tables, asked)
 	}
 }

@@ -32,7 +32,8 @@ type session struct {
 	tables *tables
 	number uint64 // set when it is registered
 
-	rowsAtFirst int // that the host had
+	rowsListed int                      // by the host, at first
+	listed     chan *hoststream.RowList // delivers them, if it was asked
 
 	mu       sync.Mutex // guards everything that follows
 	progress *progress
@@ -43,6 +44,7 @@ func newSession(s *Server, host api.Ref, stream grpc.BidiStreamingServer[hoststr
 	n := &session{
 		server: s, host: host, stream: stream,
 		first: make(chan *hoststream.Hello, 1), wake: make(chan struct{}, 1), tables: newTables(),
+		listed: make(chan *hoststream.RowList, 1),
 	}
 	n.ctx, n.end = context.WithCancelCause(stream.Context())
 	return n
@@ -62,13 +64,56 @@ func (n *session) waitHello() (*hoststream.Hello, error) {
 	}
 }
 
-// begin starts from what the host has.
-func (n *session) begin(hello *hoststream.Hello) {
+// begin starts from what the host has. One that resumes has summed it up, and
+// is asked for what the sums do not tell.
+func (n *session) begin(hello *hoststream.Hello, resume bool) error {
+	var unknown []uint32
+	p := n.compare(func() (p *progress) {
+		if resume {
+			p, unknown = resumeProgress(n.host.UUID, n.server.Plan().View(n.host.UUID), hello.Tables)
+			return p
+		}
+		n.rowsListed = len(hello.Have)
+		return newProgress(n.host.UUID, hello.Have)
+	})
+	hello.Have, hello.Tables = nil, nil // they may be large
+	if len(unknown) > 0 {
+		m := &hoststream.ControllerMessage{Body: &hoststream.ControllerMessage_RowListRequest{RowListRequest: &hoststream.RowListRequest{Tables: unknown}}}
+		if !n.write(m) {
+			return n.cause()
+		}
+		list, err := n.waitList()
+		if err != nil {
+			return err
+		}
+		n.rowsListed = len(list.Have)
+		n.compare(func() *progress { p.list(list.Have); return p })
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.hello, n.rowsAtFirst = hello, len(hello.Have)
-	n.progress = newProgress(n.host.UUID, hello.Have)
-	hello.Have = nil // it may be large
+	n.hello, n.progress = hello, p
+	return nil
+}
+
+// compare runs when few others do.
+func (n *session) compare(run func() *progress) *progress {
+	n.server.resumes <- struct{}{}
+	defer func() { <-n.server.resumes }()
+	return run()
+}
+
+// waitList returns the rows that the host was asked to list.
+func (n *session) waitList() (*hoststream.RowList, error) {
+	timer := time.NewTimer(helloTimeout)
+	defer timer.Stop()
+	select {
+	case list := <-n.listed:
+		return list, nil
+	case <-n.ctx.Done():
+		return nil, n.cause()
+	case <-timer.C:
+		return nil, status.Errorf(codes.DeadlineExceeded, "host %s did not list its rows within %v", n.host, helloTimeout)
+	}
 }
 
 // wait returns why the session ended, when it has.
@@ -195,6 +240,12 @@ func (n *session) take(m *hoststream.HostMessage) error {
 	case *hoststream.HostMessage_Report:
 		n.report = body.Report
 		n.server.noteChange()
+	case *hoststream.HostMessage_RowList:
+		select {
+		case n.listed <- body.RowList:
+		default:
+			return status.Errorf(codes.InvalidArgument, "host %s lists rows again", n.host)
+		}
 	case *hoststream.HostMessage_TableReply:
 		n.tables.answer(body.TableReply)
 	}

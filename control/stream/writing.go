@@ -56,22 +56,12 @@ func (w *writing) delete(key string, has map[string]uint64) bool {
 	return true
 }
 
-// wanted yields the host's own rows.
-func (w *writing) wanted(yield func(placement.Row) bool) {
-	w.view.Endpoints(yield)
-	for _, r := range w.view.Ports() {
-		if !yield(r) {
-			return
-		}
-	}
-}
-
 // ownPuts puts the host's own rows whose keys begin so.
 func (w *writing) ownPuts(prefix string) bool {
 	if w.ownAs != nil {
 		return true
 	}
-	for r := range w.wanted {
+	for r := range w.view.Own {
 		if hash, ok := w.own[r.Key]; ok && hash == r.Hash || !strings.HasPrefix(r.Key, prefix) {
 			continue
 		}
@@ -89,14 +79,14 @@ func (w *writing) ownDeletes(prefixes ...string) bool {
 		return true
 	}
 	count := 0
-	for range w.wanted {
+	for range w.view.Own {
 		count++
 	}
 	if count == len(w.own) {
 		return true // all wanted rows were put, so there are no others
 	}
 	wanted := make(map[string]bool, count)
-	for r := range w.wanted {
+	for r := range w.view.Own {
 		wanted[r.Key] = true
 	}
 	known := func(key string, prefixes ...string) bool {

@@ -33,8 +33,8 @@ func (o objects) Lookup(k api.Kind, ref api.Ref) api.Object {
 	return nil
 }
 
-// full computes from all objects, as the API has them, what each host must have.
-func full(ctx context.Context, c *client.Client) (*placement.Plan, error) {
+// recompute computes from all objects, as the API has them, what each host must have.
+func recompute(ctx context.Context, c *client.Client) (*placement.Plan, error) {
 	s := objects{}
 	for _, kind := range []api.Kind{api.KindHost, api.KindNetwork, api.KindSubnet, api.KindPort, api.KindAddress, api.KindBinding, api.KindNetworkPolicy, api.KindNetworkPolicyAttachment} {
 		for o, err := range c.Pages(ctx, kind, client.ListOptions{}) {
