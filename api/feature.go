@@ -19,7 +19,7 @@ type PortFeatures struct {
 	DHCPOptions     []DHCPOption  `json:"dhcpOptions,omitempty" effect:"none" doc:"Further options that DHCP gives the workload."`
 	NamedPorts      []NamedPort   `json:"namedPorts,omitempty" effect:"none" doc:"Transport ports of the workload by name, for rules that say portName."`
 	QoSPolicy       Ref           `json:"qosPolicy,omitzero" effect:"none" doc:"Limits of the port; the network's when absent."`
-	RouteTables     []Ref         `json:"routeTables,omitempty" maxItems:"16" doc:"Routes that lead to the port (interface routes)."`
+	RouteTables     []Ref         `json:"routeTables,omitempty" maxItems:"16" doc:"Routes that lead to the port (interface routes). They are routes of the network: in another owner's they need its share with verb route."`
 	HealthChecks    []Ref         `json:"healthChecks,omitempty" effect:"none" doc:"How the workload is tried."`
 	MACLearning     *MACLearning  `json:"macLearning,omitempty" effect:"none" doc:"Ethernet addresses behind the port are learned; not when absent."`
 	ConnectionLimit int           `json:"connectionLimit,omitempty" minimum:"1" effect:"none" doc:"Most connections at a time; no limit of its own when absent."`

@@ -65,7 +65,13 @@ type PortStatus struct {
 }
 
 func (p *Port) Refs() []FieldRef {
-	return append(p.Spec.PortFeatures.refs(), FieldRef{"spec.network", KindNetwork, &p.Spec.Network, VerbAttach})
+	refs := append(p.Spec.PortFeatures.refs(), FieldRef{"spec.network", KindNetwork, &p.Spec.Network, VerbAttach})
+	if len(p.Spec.RouteTables) > 0 {
+		// They become routes of the network, for all in it: to attach ports is
+		// not to lead others' packets there.
+		refs = append(refs, FieldRef{"spec.routeTables", KindNetwork, &p.Spec.Network, VerbRoute})
+	}
+	return refs
 }
 
 func (p *Port) Claims() []Claim {

@@ -28,6 +28,9 @@ import (
 )
 
 const (
+	// derivePause is how long changes are gathered after a plan before the next
+	// one is made.
+	derivePause = 5 * time.Millisecond
 	// statusPause is how long changes are gathered before statuses are
 	// computed: a burst of reports makes one round.
 	statusPause = 50 * time.Millisecond
@@ -49,6 +52,12 @@ type Intent interface {
 	// gets the newest snapshot, not every one. One of the same revision as that
 	// before has the same objects; only which addresses rest is another matter.
 	Follow(ctx context.Context) <-chan api.Snapshot
+}
+
+// Changes is a snapshot that knows what led to it from one that was followed
+// before; the store's does. Where it does not, everything is derived again.
+type Changes interface {
+	Since(earlier api.Snapshot) (events []api.Event, known bool)
 }
 
 // StatusWriter is where statuses go.
@@ -197,16 +206,31 @@ func (s *Service) follow(ctx context.Context) {
 			continue
 		}
 		began := time.Now()
-		plan = placement.New(s.options.Epoch, routing.Derive(snapshot), plan)
+		plan = placement.New(s.options.Epoch, s.derive(snapshot), plan)
 		s.hosts.Publish(plan)
 		s.newest.Store(&input{snapshot, plan})
 		poke(s.due)
 		poke(s.news)
-		s.options.Log.Debug("derived", "revision", plan.Version.Revision, "took", time.Since(began))
+		took := time.Since(began)
+		s.options.Log.Debug("derived", "revision", plan.Version.Revision, "took", took)
+		if !pause(ctx, max(derivePause, took)) { // others need the processor too
+			return
+		}
 	}
 	if ctx.Err() == nil {
 		s.fail(errors.New("follow objects: the source ended; start the controller again"))
 	}
+}
+
+// derive computes what follows from a snapshot, from what is known already.
+func (s *Service) derive(snapshot api.Snapshot) *routing.Derived {
+	changes, ok := snapshot.(Changes)
+	if in := s.newest.Load(); ok && in != nil {
+		if events, known := changes.Since(in.snapshot); known {
+			return routing.Update(in.plan.Derived, snapshot, events)
+		}
+	}
+	return routing.Derive(snapshot)
 }
 
 // notice passes on that something about hosts has changed, here or elsewhere.
@@ -239,7 +263,7 @@ func poke(c chan struct{}) {
 // writeStatuses writes what changed for the objects' readers, a round at a
 // time, until ctx ends.
 func (s *Service) writeStatuses(ctx context.Context, to StatusWriter) {
-	writer := status.NewWriter(to)
+	writer, tracker := status.NewWriter(to), status.Tracker{}
 	grace := time.NewTimer(connectGrace)
 	defer grace.Stop()
 	retry := time.NewTimer(0)
@@ -250,6 +274,7 @@ func (s *Service) writeStatuses(ctx context.Context, to StatusWriter) {
 	defer moved.Stop()
 	moving := movers{}
 	claimAll, count := false, false
+	var took time.Duration   // by the last round, which in a large world is long
 	var counted api.Snapshot // nil: to be counted again
 	for {
 		select {
@@ -267,7 +292,7 @@ func (s *Service) writeStatuses(ctx context.Context, to StatusWriter) {
 				continue
 			}
 		}
-		if !pause(ctx, statusPause) {
+		if !pause(ctx, max(statusPause, 4*took)) {
 			return
 		}
 		in := s.newest.Load()
@@ -279,9 +304,10 @@ func (s *Service) writeStatuses(ctx context.Context, to StatusWriter) {
 		if again := moving.hold(states, now); again > 0 {
 			moved.Reset(again)
 		}
-		changes := status.Changes(status.Input{
+		changes := tracker.Changes(status.Input{
 			Snapshot: in.snapshot, Plan: in.plan, Hosts: states, ClaimAll: claimAll, Usage: count, Now: now,
 		})
+		took = time.Since(now)
 		if count {
 			count, counted = false, in.snapshot
 		}
@@ -289,6 +315,7 @@ func (s *Service) writeStatuses(ctx context.Context, to StatusWriter) {
 			s.options.Log.Warn("statuses are not written, will try again", "error", fmt.Errorf("write %d statuses: %w", len(changes), err))
 			retry.Reset(statusRetry)
 			counted = nil
+			tracker.Forget()
 		}
 	}
 }

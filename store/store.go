@@ -212,7 +212,7 @@ func (s *Store) Follow(ctx context.Context) <-chan api.Snapshot {
 				send = out
 			}
 			select {
-			case send <- snapshot.asChanged():
+			case send <- snapshot.followed(s.history):
 				seen, rested = snapshot.changed, snapshot.rested
 			case <-changed:
 			case <-ctx.Done():

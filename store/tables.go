@@ -119,6 +119,7 @@ type Snapshot struct {
 	epoch  uint64
 	floor  int          // the lowest schema whose controllers may take part
 	db     *memdb.MemDB // a snapshot of its own: nobody writes it
+	since  *since       // of one that was followed; see Since
 }
 
 // Revision is the store's revision of which this is the state.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/weft-network/weft/agent/desired"
 	"github.com/weft-network/weft/api/hoststream"
 	"google.golang.org/protobuf/proto"
 )
@@ -238,4 +239,14 @@ func (l *Loop) Leave(x *Listener) {
 func (l *Loop) Latest(ctx context.Context) (ack *hoststream.Ack, report *hoststream.Report, err error) {
 	err = l.Do(ctx, func(c *Core) { ack, report = c.Ack(), c.Report() })
 	return ack, report, err
+}
+
+// Standing returns the version of what the host has, and takes note of the
+// controller to which a stream is held in reserve; empty: none.
+func (l *Loop) Standing(ctx context.Context, reserve string) (v desired.Version, err error) {
+	err = l.Do(ctx, func(c *Core) {
+		v = c.Version()
+		c.SetWarm(reserve)
+	})
+	return v, err
 }

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/weft-network/weft/agent/desired"
 	"github.com/weft-network/weft/agent/host"
 	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/api/hoststream"
@@ -43,6 +44,23 @@ var errRenewed = errors.New("the host has a new certificate")
 // Tables prints a table of the host.
 type Tables func(ctx context.Context, name string) (api.Table, error)
 
+// Host takes what a controller says and tells what became of it; *host.Loop is one.
+type Host interface {
+	// Open begins a stream and returns its Hello.
+	Open(ctx context.Context, agentVersion, kernel string) (*hoststream.Hello, error)
+	// Apply takes a delta, tries all its rows, and returns the acknowledgement.
+	Apply(ctx context.Context, d *hoststream.Delta) (*hoststream.Ack, error)
+	// Listen registers for changes of what Latest returns; Leave ends it.
+	Listen(ctx context.Context) (*host.Listener, error)
+	Leave(l *host.Listener)
+	// Standing returns the version of what the host has, and takes note of the
+	// controller to which a stream is held in reserve; empty: none.
+	Standing(ctx context.Context, reserve string) (desired.Version, error)
+	// Latest returns the newest acknowledgement (nil before the first delta of
+	// a stream) and report.
+	Latest(ctx context.Context) (*hoststream.Ack, *hoststream.Report, error)
+}
+
 // Options say how to reach the controllers and what to tell them.
 type Options struct {
 	Addresses []string // host:port of stream listeners
@@ -60,6 +78,8 @@ type Options struct {
 	// random moment within that: hosts that learn of a new authority together
 	// must not all renew together. 0: 10 minutes.
 	TendEvery time.Duration
+	// Dial connects to one of the addresses; nil: by TCP.
+	Dial func(ctx context.Context, address string) (net.Conn, error)
 }
 
 // Credential is who the host is, and whom it trusts.
@@ -74,7 +94,7 @@ type Credential interface {
 // controller, if there is one.
 type Client struct {
 	options   Options
-	loop      *host.Loop
+	loop      Host
 	tables    Tables
 	log       *slog.Logger
 	directory *directory
@@ -82,7 +102,10 @@ type Client struct {
 }
 
 // New returns a client. Run connects.
-func New(options Options, loop *host.Loop, tables Tables, log *slog.Logger) *Client {
+func New(options Options, loop Host, tables Tables, log *slog.Logger) *Client {
+	if options.Dial == nil {
+		options.Dial = Dial
+	}
 	if options.Beat == 0 {
 		options.Beat = defaultBeat
 	}
@@ -105,7 +128,7 @@ func (c *Client) open(ctx context.Context, address string, b beats) (*link, erro
 	if err != nil {
 		return nil, fmt.Errorf("prepare connection: %w", err)
 	}
-	return open(ctx, address, config, b, c.heard)
+	return open(ctx, address, way{config, c.options.Dial, !c.directory.older(address)}, b, c.heard)
 }
 
 // heard takes a pong.
@@ -141,6 +164,11 @@ func (c *Client) serve(l *link, begun bool, synced func()) error {
 	if err != nil {
 		return err
 	}
+	w := newWriter(c.loop, c.tables, l)
+	if l.resumes {
+		w.have = hello.Have
+		hello.Have, hello.Tables = nil, hoststream.Sums(hello.Have)
+	}
 	first := &hoststream.HostMessage{Body: &hoststream.HostMessage_Hello{Hello: hello}}
 	if begun {
 		l.hasten(inUse(c.options.Beat))
@@ -151,7 +179,6 @@ func (c *Client) serve(l *link, begun bool, synced func()) error {
 	if err != nil {
 		return fmt.Errorf("send hello: %w", err)
 	}
-	w := newWriter(c.loop, c.tables, l)
 	written := make(chan struct{})
 	go func() {
 		defer close(written)
@@ -220,6 +247,10 @@ func (c *Client) receive(l *link, w *writer, synced func()) error {
 			}
 		case *hoststream.ControllerMessage_TableRequest:
 			if err := w.table(l.ctx, b.TableRequest); err != nil {
+				return err
+			}
+		case *hoststream.ControllerMessage_RowListRequest:
+			if err := w.list(l.ctx, b.RowListRequest); err != nil {
 				return err
 			}
 		default: // of a later protocol; not answering is how it learns

@@ -20,11 +20,12 @@ type directory struct {
 
 	mu     sync.Mutex // guards everything that follows
 	all    []string
-	groups [][]string // addresses of one controller each, as said last
+	groups [][]string      // addresses of one controller each, as said last
+	olds   map[string]bool // addresses of controllers that know no Resume
 }
 
 func newDirectory(known []string, fixed bool) *directory {
-	d := &directory{fixed: fixed}
+	d := &directory{fixed: fixed, olds: map[string]bool{}}
 	for _, a := range known {
 		if !slices.Contains(d.all, a) {
 			d.all = append(d.all, a)
@@ -80,4 +81,22 @@ func (d *directory) besides(address string) []string {
 		}
 	}
 	return slices.DeleteFunc(slices.Clone(d.all), func(a string) bool { return slices.Contains(same, a) })
+}
+
+// note notes that the controller at an address knows no Resume; false if that
+// was known.
+func (d *directory) note(address string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	known := d.olds[address]
+	d.olds[address] = true
+	return !known
+}
+
+// older tells whether that was noted. The controller may be upgraded later:
+// Sync, which it is then asked for, serves as well.
+func (d *directory) older(address string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.olds[address]
 }

@@ -49,6 +49,7 @@ type link struct {
 	end     context.CancelCauseFunc
 	inbox   chan *hoststream.ControllerMessage // all but pongs, one at a time
 	news    func(*hoststream.Pong)
+	resumes bool // its hello sums the rows up
 	work    sync.WaitGroup
 	began   time.Time
 
@@ -64,23 +65,34 @@ type link struct {
 	pings      uint64
 }
 
+// way is how a controller is reached.
+type way struct {
+	tls    *tls.Config
+	dial   func(ctx context.Context, address string) (net.Conn, error)
+	resume bool // false: the controller is one that knows no Resume
+}
+
 // open connects to a controller and opens a stream. Nothing has been said on
 // it yet: that is begin's.
-func open(ctx context.Context, address string, config *tls.Config, b beats, news func(*hoststream.Pong)) (*link, error) {
+func open(ctx context.Context, address string, by way, b beats, news func(*hoststream.Pong)) (*link, error) {
 	conn, err := grpc.NewClient("passthrough:///"+address,
-		grpc.WithTransportCredentials(credentials.NewTLS(config)),
-		grpc.WithContextDialer(dial),
+		grpc.WithTransportCredentials(credentials.NewTLS(by.tls)),
+		grpc.WithContextDialer(by.dial),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
 		grpc.WithDisableServiceConfig(),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("prepare connection: %w", err)
 	}
-	l := &link{address: address, conn: conn, inbox: make(chan *hoststream.ControllerMessage), news: news, beats: b, began: time.Now()}
+	l := &link{address: address, conn: conn, inbox: make(chan *hoststream.ControllerMessage), news: news, resumes: by.resume, beats: b, began: time.Now()}
 	l.ctx, l.end = context.WithCancelCause(ctx)
 	timer := time.AfterFunc(openTimeout, func() { l.end(errSilent) })
 	defer timer.Stop()
-	if l.remote, err = hoststream.NewHostStreamClient(conn).Sync(l.ctx); err != nil {
+	call := hoststream.NewHostStreamClient(conn).Sync
+	if by.resume {
+		call = hoststream.NewHostStreamClient(conn).Resume
+	}
+	if l.remote, err = call(l.ctx); err != nil {
 		if why := context.Cause(l.ctx); why != nil {
 			err = why
 		}
@@ -222,8 +234,8 @@ func (l *link) silence(now time.Time) time.Duration {
 	return now.Sub(l.waiting)
 }
 
-// dial notices dead peers by TCP itself: gRPC's own pings need the server's consent.
-func dial(ctx context.Context, address string) (net.Conn, error) {
+// Dial notices dead peers by TCP itself: gRPC's own pings need the server's consent.
+func Dial(ctx context.Context, address string) (net.Conn, error) {
 	d := net.Dialer{
 		Timeout:         dialTimeout,
 		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: deadAfter / 2, Interval: deadAfter / 8, Count: 4},

@@ -10,8 +10,10 @@ import (
 	"slices"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	"github.com/weft-network/weft/agent/desired"
-	"github.com/weft-network/weft/agent/host"
 )
 
 var (
@@ -83,10 +85,9 @@ func (p *pair) look() {
 		p.log.Info("holding a stream in reserve", "controller", p.warm.address, "name", name)
 	}
 	p.told = name
-	_ = p.loop.Do(p.ctx, func(c *host.Core) { // fails only when all ends
-		p.has = c.Version()
-		c.SetWarm(name)
-	})
+	if has, err := p.loop.Standing(p.ctx, name); err == nil { // fails only when all ends
+		p.has = has
+	}
 }
 
 // step begins what is due.
@@ -141,6 +142,9 @@ func (p *pair) usable() bool {
 func (p *pair) dropWarm(why error) {
 	if p.told != "" && time.Since(p.warm.began) > steady {
 		p.refused = 0
+	}
+	if status.Code(why) == codes.Unimplemented {
+		p.directory.note(p.warm.address)
 	}
 	level := slog.LevelDebug // again and again, with growing pauses
 	if p.refused == 0 {
@@ -275,6 +279,11 @@ func (p *pair) lost(err error) {
 		p.failures = 0
 	}
 	if p.ctx.Err() != nil {
+		return
+	}
+	if status.Code(err) == codes.Unimplemented && p.directory.note(address) {
+		p.log.Info("the controller is older than this agent", "controller", address, "error", err)
+		p.again, p.dialAt = address, time.Time{}
 		return
 	}
 	if errors.Is(err, errRenewed) { // nothing is wrong: the same controller at once

@@ -5,11 +5,11 @@ package stream
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
-	"github.com/weft-network/weft/agent/host"
 	"github.com/weft-network/weft/api/hoststream"
 )
 
@@ -30,22 +30,46 @@ type sender interface {
 
 // writer is the one goroutine that answers and reports on a stream.
 type writer struct {
-	loop   *host.Loop
+	loop   Host
 	tables Tables
 	remote sender
 	acks   chan *hoststream.Ack
 	asked  chan *hoststream.TableRequest
+	lists  chan *hoststream.RowListRequest
+	have   []*hoststream.RowHash // what the host had at the begin; nil once it was listed
 
 	ack    *hoststream.Ack    // last one sent
 	report *hoststream.Report // last one sent
 }
 
-func newWriter(loop *host.Loop, tables Tables, remote sender) *writer {
+func newWriter(loop Host, tables Tables, remote sender) *writer {
 	return &writer{
 		loop: loop, tables: tables, remote: remote,
 		acks:  make(chan *hoststream.Ack, queue),
 		asked: make(chan *hoststream.TableRequest, queue),
+		lists: make(chan *hoststream.RowListRequest, 1),
 	}
+}
+
+func (w *writer) list(ctx context.Context, q *hoststream.RowListRequest) error {
+	select {
+	case w.lists <- q:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// sendList lists what the host had at the begin of the stream.
+func (w *writer) sendList(q *hoststream.RowListRequest) error {
+	list := &hoststream.RowList{}
+	for _, r := range w.have {
+		if slices.Contains(q.Tables, hoststream.TableOf(r.Key)) {
+			list.Have = append(list.Have, r)
+		}
+	}
+	w.have = nil
+	return w.remote.Send(&hoststream.HostMessage{Body: &hoststream.HostMessage_RowList{RowList: list}})
 }
 
 func (w *writer) acknowledge(ctx context.Context, a *hoststream.Ack) error {
@@ -80,6 +104,8 @@ func (w *writer) run(ctx context.Context) error {
 			return nil
 		case a := <-w.acks:
 			err = w.sendAck(a)
+		case q := <-w.lists:
+			err = w.sendList(q)
 		case q := <-w.asked:
 			err = w.sendTable(ctx, q)
 		case <-changes.Changed:

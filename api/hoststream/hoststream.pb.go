@@ -3,8 +3,10 @@
 // The stream between a controller and the agent of one host (gRPC, mutual TLS).
 // The host's identity is the common name of its certificate.
 //
-// The agent opens the stream with a Hello that lists the keys and hashes of
-// what it has. The controller answers with deltas that make up the difference;
+// The agent opens the stream with a Hello that sums up what it has of each
+// network. The controller asks for the keys and hashes of what it cannot match
+// (Sync, of older agents, lists them in the Hello) and answers with deltas that
+// make up the difference;
 // the first one that completes it says in_sync. Deltas are ordered; the agent
 // acknowledges each when its rows are in the kernel (or says which are not).
 
@@ -145,6 +147,7 @@ type HostMessage struct {
 	//	*HostMessage_TableReply
 	//	*HostMessage_Standby
 	//	*HostMessage_Ping
+	//	*HostMessage_RowList
 	Body          isHostMessage_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -241,6 +244,15 @@ func (x *HostMessage) GetPing() *Ping {
 	return nil
 }
 
+func (x *HostMessage) GetRowList() *RowList {
+	if x != nil {
+		if x, ok := x.Body.(*HostMessage_RowList); ok {
+			return x.RowList
+		}
+	}
+	return nil
+}
+
 type isHostMessage_Body interface {
 	isHostMessage_Body()
 }
@@ -269,6 +281,10 @@ type HostMessage_Ping struct {
 	Ping *Ping `protobuf:"bytes,11,opt,name=ping,proto3,oneof"`
 }
 
+type HostMessage_RowList struct {
+	RowList *RowList `protobuf:"bytes,5,opt,name=row_list,json=rowList,proto3,oneof"`
+}
+
 func (*HostMessage_Hello) isHostMessage_Body() {}
 
 func (*HostMessage_Ack) isHostMessage_Body() {}
@@ -281,6 +297,8 @@ func (*HostMessage_Standby) isHostMessage_Body() {}
 
 func (*HostMessage_Ping) isHostMessage_Body() {}
 
+func (*HostMessage_RowList) isHostMessage_Body() {}
+
 type ControllerMessage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Body:
@@ -288,6 +306,7 @@ type ControllerMessage struct {
 	//	*ControllerMessage_Delta
 	//	*ControllerMessage_TableRequest
 	//	*ControllerMessage_Pong
+	//	*ControllerMessage_RowListRequest
 	Body          isControllerMessage_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -357,6 +376,15 @@ func (x *ControllerMessage) GetPong() *Pong {
 	return nil
 }
 
+func (x *ControllerMessage) GetRowListRequest() *RowListRequest {
+	if x != nil {
+		if x, ok := x.Body.(*ControllerMessage_RowListRequest); ok {
+			return x.RowListRequest
+		}
+	}
+	return nil
+}
+
 type isControllerMessage_Body interface {
 	isControllerMessage_Body()
 }
@@ -373,11 +401,17 @@ type ControllerMessage_Pong struct {
 	Pong *Pong `protobuf:"bytes,10,opt,name=pong,proto3,oneof"`
 }
 
+type ControllerMessage_RowListRequest struct {
+	RowListRequest *RowListRequest `protobuf:"bytes,3,opt,name=row_list_request,json=rowListRequest,proto3,oneof"`
+}
+
 func (*ControllerMessage_Delta) isControllerMessage_Body() {}
 
 func (*ControllerMessage_TableRequest) isControllerMessage_Body() {}
 
 func (*ControllerMessage_Pong) isControllerMessage_Body() {}
+
+func (*ControllerMessage_RowListRequest) isControllerMessage_Body() {}
 
 // Standby is the first message of a stream that is kept for later: the
 // controller sends nothing but Pongs until a Hello, which may come at any time,
@@ -645,9 +679,10 @@ func (x *Version) GetRevision() int64 {
 type Hello struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Version       *Version               `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"` // of what the agent has; zero for nothing
-	Have          []*RowHash             `protobuf:"bytes,2,rep,name=have,proto3" json:"have,omitempty"`
+	Have          []*RowHash             `protobuf:"bytes,2,rep,name=have,proto3" json:"have,omitempty"`       // of Sync
 	AgentVersion  string                 `protobuf:"bytes,3,opt,name=agent_version,json=agentVersion,proto3" json:"agent_version,omitempty"`
 	Kernel        string                 `protobuf:"bytes,4,opt,name=kernel,proto3" json:"kernel,omitempty"`
+	Tables        []*TableSum            `protobuf:"bytes,5,rep,name=tables,proto3" json:"tables,omitempty"` // of Resume: all that has rows
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -710,6 +745,13 @@ func (x *Hello) GetKernel() string {
 	return ""
 }
 
+func (x *Hello) GetTables() []*TableSum {
+	if x != nil {
+		return x.Tables
+	}
+	return nil
+}
+
 type RowHash struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
@@ -762,6 +804,151 @@ func (x *RowHash) GetHash() uint64 {
 	return 0
 }
 
+// TableSum sums up the rows of one network (keys vrf/N, tunnel-source/N/… and
+// route/N/…), or with table 0 all others. sum is the sum, modulo 2^64, of
+// xxHash64(key, 0 byte, big-endian RowHash.hash) over the rows.
+type TableSum struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Table         uint32                 `protobuf:"varint,1,opt,name=table,proto3" json:"table,omitempty"`
+	Sum           uint64                 `protobuf:"fixed64,2,opt,name=sum,proto3" json:"sum,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TableSum) Reset() {
+	*x = TableSum{}
+	mi := &file_hoststream_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TableSum) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TableSum) ProtoMessage() {}
+
+func (x *TableSum) ProtoReflect() protoreflect.Message {
+	mi := &file_hoststream_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TableSum.ProtoReflect.Descriptor instead.
+func (*TableSum) Descriptor() ([]byte, []int) {
+	return file_hoststream_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *TableSum) GetTable() uint32 {
+	if x != nil {
+		return x.Table
+	}
+	return 0
+}
+
+func (x *TableSum) GetSum() uint64 {
+	if x != nil {
+		return x.Sum
+	}
+	return 0
+}
+
+// RowListRequest asks for the rows of some tables, once, before the first delta.
+type RowListRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tables        []uint32               `protobuf:"varint,1,rep,packed,name=tables,proto3" json:"tables,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RowListRequest) Reset() {
+	*x = RowListRequest{}
+	mi := &file_hoststream_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RowListRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RowListRequest) ProtoMessage() {}
+
+func (x *RowListRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_hoststream_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RowListRequest.ProtoReflect.Descriptor instead.
+func (*RowListRequest) Descriptor() ([]byte, []int) {
+	return file_hoststream_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *RowListRequest) GetTables() []uint32 {
+	if x != nil {
+		return x.Tables
+	}
+	return nil
+}
+
+// RowList answers it. Tables that have no rows have none here.
+type RowList struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Have          []*RowHash             `protobuf:"bytes,1,rep,name=have,proto3" json:"have,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RowList) Reset() {
+	*x = RowList{}
+	mi := &file_hoststream_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RowList) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RowList) ProtoMessage() {}
+
+func (x *RowList) ProtoReflect() protoreflect.Message {
+	mi := &file_hoststream_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RowList.ProtoReflect.Descriptor instead.
+func (*RowList) Descriptor() ([]byte, []int) {
+	return file_hoststream_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *RowList) GetHave() []*RowHash {
+	if x != nil {
+		return x.Have
+	}
+	return nil
+}
+
 // Delta changes the host's desired rows. Rows are put before keys are deleted.
 type Delta struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -776,7 +963,7 @@ type Delta struct {
 
 func (x *Delta) Reset() {
 	*x = Delta{}
-	mi := &file_hoststream_proto_msgTypes[11]
+	mi := &file_hoststream_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -788,7 +975,7 @@ func (x *Delta) String() string {
 func (*Delta) ProtoMessage() {}
 
 func (x *Delta) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[11]
+	mi := &file_hoststream_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -801,7 +988,7 @@ func (x *Delta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delta.ProtoReflect.Descriptor instead.
 func (*Delta) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{11}
+	return file_hoststream_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Delta) GetVersion() *Version {
@@ -850,7 +1037,7 @@ type EncodedRow struct {
 
 func (x *EncodedRow) Reset() {
 	*x = EncodedRow{}
-	mi := &file_hoststream_proto_msgTypes[12]
+	mi := &file_hoststream_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -862,7 +1049,7 @@ func (x *EncodedRow) String() string {
 func (*EncodedRow) ProtoMessage() {}
 
 func (x *EncodedRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[12]
+	mi := &file_hoststream_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -875,7 +1062,7 @@ func (x *EncodedRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EncodedRow.ProtoReflect.Descriptor instead.
 func (*EncodedRow) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{12}
+	return file_hoststream_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *EncodedRow) GetKey() string {
@@ -907,7 +1094,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_hoststream_proto_msgTypes[13]
+	mi := &file_hoststream_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -919,7 +1106,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[13]
+	mi := &file_hoststream_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -932,7 +1119,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{13}
+	return file_hoststream_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Ack) GetSequence() uint64 {
@@ -966,7 +1153,7 @@ type RowError struct {
 
 func (x *RowError) Reset() {
 	*x = RowError{}
-	mi := &file_hoststream_proto_msgTypes[14]
+	mi := &file_hoststream_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -978,7 +1165,7 @@ func (x *RowError) String() string {
 func (*RowError) ProtoMessage() {}
 
 func (x *RowError) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[14]
+	mi := &file_hoststream_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -991,7 +1178,7 @@ func (x *RowError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RowError.ProtoReflect.Descriptor instead.
 func (*RowError) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{14}
+	return file_hoststream_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RowError) GetKey() string {
@@ -1029,7 +1216,7 @@ type Row struct {
 
 func (x *Row) Reset() {
 	*x = Row{}
-	mi := &file_hoststream_proto_msgTypes[15]
+	mi := &file_hoststream_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1041,7 +1228,7 @@ func (x *Row) String() string {
 func (*Row) ProtoMessage() {}
 
 func (x *Row) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[15]
+	mi := &file_hoststream_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1054,7 +1241,7 @@ func (x *Row) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Row.ProtoReflect.Descriptor instead.
 func (*Row) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{15}
+	return file_hoststream_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Row) GetBody() isRow_Body {
@@ -1173,7 +1360,7 @@ type Reservation struct {
 
 func (x *Reservation) Reset() {
 	*x = Reservation{}
-	mi := &file_hoststream_proto_msgTypes[16]
+	mi := &file_hoststream_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1185,7 +1372,7 @@ func (x *Reservation) String() string {
 func (*Reservation) ProtoMessage() {}
 
 func (x *Reservation) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[16]
+	mi := &file_hoststream_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1198,7 +1385,7 @@ func (x *Reservation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reservation.ProtoReflect.Descriptor instead.
 func (*Reservation) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{16}
+	return file_hoststream_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Reservation) GetAddress() string {
@@ -1252,7 +1439,7 @@ type Vrf struct {
 
 func (x *Vrf) Reset() {
 	*x = Vrf{}
-	mi := &file_hoststream_proto_msgTypes[17]
+	mi := &file_hoststream_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1264,7 +1451,7 @@ func (x *Vrf) String() string {
 func (*Vrf) ProtoMessage() {}
 
 func (x *Vrf) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[17]
+	mi := &file_hoststream_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1277,7 +1464,7 @@ func (x *Vrf) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Vrf.ProtoReflect.Descriptor instead.
 func (*Vrf) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{17}
+	return file_hoststream_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Vrf) GetVrf() uint32 {
@@ -1327,7 +1514,7 @@ type TunnelEndpoint struct {
 
 func (x *TunnelEndpoint) Reset() {
 	*x = TunnelEndpoint{}
-	mi := &file_hoststream_proto_msgTypes[18]
+	mi := &file_hoststream_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1339,7 +1526,7 @@ func (x *TunnelEndpoint) String() string {
 func (*TunnelEndpoint) ProtoMessage() {}
 
 func (x *TunnelEndpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[18]
+	mi := &file_hoststream_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1352,7 +1539,7 @@ func (x *TunnelEndpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TunnelEndpoint.ProtoReflect.Descriptor instead.
 func (*TunnelEndpoint) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{18}
+	return file_hoststream_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *TunnelEndpoint) GetHost() string {
@@ -1388,7 +1575,7 @@ type TunnelSource struct {
 
 func (x *TunnelSource) Reset() {
 	*x = TunnelSource{}
-	mi := &file_hoststream_proto_msgTypes[19]
+	mi := &file_hoststream_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1400,7 +1587,7 @@ func (x *TunnelSource) String() string {
 func (*TunnelSource) ProtoMessage() {}
 
 func (x *TunnelSource) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[19]
+	mi := &file_hoststream_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1413,7 +1600,7 @@ func (x *TunnelSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TunnelSource.ProtoReflect.Descriptor instead.
 func (*TunnelSource) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{19}
+	return file_hoststream_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *TunnelSource) GetVni() uint32 {
@@ -1451,7 +1638,7 @@ type Port struct {
 
 func (x *Port) Reset() {
 	*x = Port{}
-	mi := &file_hoststream_proto_msgTypes[20]
+	mi := &file_hoststream_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1463,7 +1650,7 @@ func (x *Port) String() string {
 func (*Port) ProtoMessage() {}
 
 func (x *Port) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[20]
+	mi := &file_hoststream_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1476,7 +1663,7 @@ func (x *Port) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Port.ProtoReflect.Descriptor instead.
 func (*Port) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{20}
+	return file_hoststream_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Port) GetPort() string {
@@ -1552,7 +1739,7 @@ type Prefix struct {
 
 func (x *Prefix) Reset() {
 	*x = Prefix{}
-	mi := &file_hoststream_proto_msgTypes[21]
+	mi := &file_hoststream_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1564,7 +1751,7 @@ func (x *Prefix) String() string {
 func (*Prefix) ProtoMessage() {}
 
 func (x *Prefix) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[21]
+	mi := &file_hoststream_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1577,7 +1764,7 @@ func (x *Prefix) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prefix.ProtoReflect.Descriptor instead.
 func (*Prefix) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{21}
+	return file_hoststream_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Prefix) GetAddress() []byte {
@@ -1605,7 +1792,7 @@ type PortAddress struct {
 
 func (x *PortAddress) Reset() {
 	*x = PortAddress{}
-	mi := &file_hoststream_proto_msgTypes[22]
+	mi := &file_hoststream_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1617,7 +1804,7 @@ func (x *PortAddress) String() string {
 func (*PortAddress) ProtoMessage() {}
 
 func (x *PortAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[22]
+	mi := &file_hoststream_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1630,7 +1817,7 @@ func (x *PortAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortAddress.ProtoReflect.Descriptor instead.
 func (*PortAddress) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{22}
+	return file_hoststream_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *PortAddress) GetIp() []byte {
@@ -1680,7 +1867,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_hoststream_proto_msgTypes[23]
+	mi := &file_hoststream_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1692,7 +1879,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[23]
+	mi := &file_hoststream_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1705,7 +1892,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{23}
+	return file_hoststream_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Route) GetVrf() uint32 {
@@ -1846,7 +2033,7 @@ type Remote struct {
 
 func (x *Remote) Reset() {
 	*x = Remote{}
-	mi := &file_hoststream_proto_msgTypes[24]
+	mi := &file_hoststream_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1858,7 +2045,7 @@ func (x *Remote) String() string {
 func (*Remote) ProtoMessage() {}
 
 func (x *Remote) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[24]
+	mi := &file_hoststream_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1871,7 +2058,7 @@ func (x *Remote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Remote.ProtoReflect.Descriptor instead.
 func (*Remote) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{24}
+	return file_hoststream_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Remote) GetHost() string {
@@ -1897,7 +2084,7 @@ type Gateway struct {
 
 func (x *Gateway) Reset() {
 	*x = Gateway{}
-	mi := &file_hoststream_proto_msgTypes[25]
+	mi := &file_hoststream_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1909,7 +2096,7 @@ func (x *Gateway) String() string {
 func (*Gateway) ProtoMessage() {}
 
 func (x *Gateway) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[25]
+	mi := &file_hoststream_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1922,7 +2109,7 @@ func (x *Gateway) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gateway.ProtoReflect.Descriptor instead.
 func (*Gateway) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{25}
+	return file_hoststream_proto_rawDescGZIP(), []int{28}
 }
 
 // Discard drops on purpose.
@@ -1934,7 +2121,7 @@ type Discard struct {
 
 func (x *Discard) Reset() {
 	*x = Discard{}
-	mi := &file_hoststream_proto_msgTypes[26]
+	mi := &file_hoststream_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1946,7 +2133,7 @@ func (x *Discard) String() string {
 func (*Discard) ProtoMessage() {}
 
 func (x *Discard) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[26]
+	mi := &file_hoststream_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1959,7 +2146,7 @@ func (x *Discard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Discard.ProtoReflect.Descriptor instead.
 func (*Discard) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{26}
+	return file_hoststream_proto_rawDescGZIP(), []int{29}
 }
 
 // Report is what the host knows and the controller does not. It is sent whole
@@ -1981,7 +2168,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_hoststream_proto_msgTypes[27]
+	mi := &file_hoststream_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1993,7 +2180,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[27]
+	mi := &file_hoststream_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2006,7 +2193,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{27}
+	return file_hoststream_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Report) GetPorts() []*PortReport {
@@ -2064,7 +2251,7 @@ type TakenAddress struct {
 
 func (x *TakenAddress) Reset() {
 	*x = TakenAddress{}
-	mi := &file_hoststream_proto_msgTypes[28]
+	mi := &file_hoststream_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2076,7 +2263,7 @@ func (x *TakenAddress) String() string {
 func (*TakenAddress) ProtoMessage() {}
 
 func (x *TakenAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[28]
+	mi := &file_hoststream_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2089,7 +2276,7 @@ func (x *TakenAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakenAddress.ProtoReflect.Descriptor instead.
 func (*TakenAddress) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{28}
+	return file_hoststream_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *TakenAddress) GetAddress() string {
@@ -2132,7 +2319,7 @@ type PortReport struct {
 
 func (x *PortReport) Reset() {
 	*x = PortReport{}
-	mi := &file_hoststream_proto_msgTypes[29]
+	mi := &file_hoststream_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2144,7 +2331,7 @@ func (x *PortReport) String() string {
 func (*PortReport) ProtoMessage() {}
 
 func (x *PortReport) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[29]
+	mi := &file_hoststream_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2157,7 +2344,7 @@ func (x *PortReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortReport.ProtoReflect.Descriptor instead.
 func (*PortReport) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{29}
+	return file_hoststream_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *PortReport) GetPort() string {
@@ -2199,7 +2386,7 @@ type TableRequest struct {
 
 func (x *TableRequest) Reset() {
 	*x = TableRequest{}
-	mi := &file_hoststream_proto_msgTypes[30]
+	mi := &file_hoststream_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2211,7 +2398,7 @@ func (x *TableRequest) String() string {
 func (*TableRequest) ProtoMessage() {}
 
 func (x *TableRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[30]
+	mi := &file_hoststream_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2224,7 +2411,7 @@ func (x *TableRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRequest.ProtoReflect.Descriptor instead.
 func (*TableRequest) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{30}
+	return file_hoststream_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *TableRequest) GetId() uint64 {
@@ -2253,7 +2440,7 @@ type TableReply struct {
 
 func (x *TableReply) Reset() {
 	*x = TableReply{}
-	mi := &file_hoststream_proto_msgTypes[31]
+	mi := &file_hoststream_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2265,7 +2452,7 @@ func (x *TableReply) String() string {
 func (*TableReply) ProtoMessage() {}
 
 func (x *TableReply) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[31]
+	mi := &file_hoststream_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2278,7 +2465,7 @@ func (x *TableReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableReply.ProtoReflect.Descriptor instead.
 func (*TableReply) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{31}
+	return file_hoststream_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *TableReply) GetId() uint64 {
@@ -2318,7 +2505,7 @@ type TableRow struct {
 
 func (x *TableRow) Reset() {
 	*x = TableRow{}
-	mi := &file_hoststream_proto_msgTypes[32]
+	mi := &file_hoststream_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2330,7 +2517,7 @@ func (x *TableRow) String() string {
 func (*TableRow) ProtoMessage() {}
 
 func (x *TableRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[32]
+	mi := &file_hoststream_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2343,7 +2530,7 @@ func (x *TableRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRow.ProtoReflect.Descriptor instead.
 func (*TableRow) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{32}
+	return file_hoststream_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *TableRow) GetCells() []string {
@@ -2363,7 +2550,7 @@ const file_hoststream_proto_rawDesc = "" +
 	"\fCertifyReply\x12 \n" +
 	"\vcertificate\x18\x01 \x01(\tR\vcertificate\x12 \n" +
 	"\vauthorities\x18\x02 \x01(\tR\vauthorities\x12\x18\n" +
-	"\aissuing\x18\x03 \x01(\tR\aissuing\"\xd7\x02\n" +
+	"\aissuing\x18\x03 \x01(\tR\aissuing\"\x91\x03\n" +
 	"\vHostMessage\x121\n" +
 	"\x05hello\x18\x01 \x01(\v2\x19.weft.hoststream.v1.HelloH\x00R\x05hello\x12+\n" +
 	"\x03ack\x18\x02 \x01(\v2\x17.weft.hoststream.v1.AckH\x00R\x03ack\x124\n" +
@@ -2372,13 +2559,15 @@ const file_hoststream_proto_rawDesc = "" +
 	"tableReply\x127\n" +
 	"\astandby\x18\n" +
 	" \x01(\v2\x1b.weft.hoststream.v1.StandbyH\x00R\astandby\x12.\n" +
-	"\x04ping\x18\v \x01(\v2\x18.weft.hoststream.v1.PingH\x00R\x04pingB\x06\n" +
-	"\x04body\"\xc7\x01\n" +
+	"\x04ping\x18\v \x01(\v2\x18.weft.hoststream.v1.PingH\x00R\x04ping\x128\n" +
+	"\brow_list\x18\x05 \x01(\v2\x1b.weft.hoststream.v1.RowListH\x00R\arowListB\x06\n" +
+	"\x04body\"\x97\x02\n" +
 	"\x11ControllerMessage\x121\n" +
 	"\x05delta\x18\x01 \x01(\v2\x19.weft.hoststream.v1.DeltaH\x00R\x05delta\x12G\n" +
 	"\rtable_request\x18\x02 \x01(\v2 .weft.hoststream.v1.TableRequestH\x00R\ftableRequest\x12.\n" +
 	"\x04pong\x18\n" +
-	" \x01(\v2\x18.weft.hoststream.v1.PongH\x00R\x04pongB\x06\n" +
+	" \x01(\v2\x18.weft.hoststream.v1.PongH\x00R\x04pong\x12N\n" +
+	"\x10row_list_request\x18\x03 \x01(\v2\".weft.hoststream.v1.RowListRequestH\x00R\x0erowListRequestB\x06\n" +
 	"\x04body\"\t\n" +
 	"\aStandby\"\x16\n" +
 	"\x04Ping\x12\x0e\n" +
@@ -2396,15 +2585,23 @@ const file_hoststream_proto_rawDesc = "" +
 	"\astreams\x18\x02 \x03(\tR\astreams\";\n" +
 	"\aVersion\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x1a\n" +
-	"\brevision\x18\x02 \x01(\x03R\brevision\"\xac\x01\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\"\xe2\x01\n" +
 	"\x05Hello\x125\n" +
 	"\aversion\x18\x01 \x01(\v2\x1b.weft.hoststream.v1.VersionR\aversion\x12/\n" +
 	"\x04have\x18\x02 \x03(\v2\x1b.weft.hoststream.v1.RowHashR\x04have\x12#\n" +
 	"\ragent_version\x18\x03 \x01(\tR\fagentVersion\x12\x16\n" +
-	"\x06kernel\x18\x04 \x01(\tR\x06kernel\"/\n" +
+	"\x06kernel\x18\x04 \x01(\tR\x06kernel\x124\n" +
+	"\x06tables\x18\x05 \x03(\v2\x1c.weft.hoststream.v1.TableSumR\x06tables\"/\n" +
 	"\aRowHash\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x12\n" +
-	"\x04hash\x18\x02 \x01(\x06R\x04hash\"\xbd\x01\n" +
+	"\x04hash\x18\x02 \x01(\x06R\x04hash\"2\n" +
+	"\bTableSum\x12\x14\n" +
+	"\x05table\x18\x01 \x01(\rR\x05table\x12\x10\n" +
+	"\x03sum\x18\x02 \x01(\x06R\x03sum\"(\n" +
+	"\x0eRowListRequest\x12\x16\n" +
+	"\x06tables\x18\x01 \x03(\rR\x06tables\":\n" +
+	"\aRowList\x12/\n" +
+	"\x04have\x18\x01 \x03(\v2\x1b.weft.hoststream.v1.RowHashR\x04have\"\xbd\x01\n" +
 	"\x05Delta\x125\n" +
 	"\aversion\x18\x01 \x01(\v2\x1b.weft.hoststream.v1.VersionR\aversion\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x120\n" +
@@ -2516,9 +2713,10 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x04rows\x18\x03 \x03(\v2\x1c.weft.hoststream.v1.TableRowR\x04rows\x12\x14\n" +
 	"\x05error\x18\x04 \x01(\tR\x05error\" \n" +
 	"\bTableRow\x12\x14\n" +
-	"\x05cells\x18\x01 \x03(\tR\x05cells2\xb1\x01\n" +
+	"\x05cells\x18\x01 \x03(\tR\x05cells2\x87\x02\n" +
 	"\n" +
-	"HostStream\x12R\n" +
+	"HostStream\x12T\n" +
+	"\x06Resume\x12\x1f.weft.hoststream.v1.HostMessage\x1a%.weft.hoststream.v1.ControllerMessage(\x010\x01\x12R\n" +
 	"\x04Sync\x12\x1f.weft.hoststream.v1.HostMessage\x1a%.weft.hoststream.v1.ControllerMessage(\x010\x01\x12O\n" +
 	"\aCertify\x12\".weft.hoststream.v1.CertifyRequest\x1a .weft.hoststream.v1.CertifyReplyB-Z+github.com/weft-network/weft/api/hoststreamb\x06proto3"
 
@@ -2534,7 +2732,7 @@ func file_hoststream_proto_rawDescGZIP() []byte {
 	return file_hoststream_proto_rawDescData
 }
 
-var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_hoststream_proto_goTypes = []any{
 	(*CertifyRequest)(nil),    // 0: weft.hoststream.v1.CertifyRequest
 	(*CertifyReply)(nil),      // 1: weft.hoststream.v1.CertifyReply
@@ -2547,71 +2745,80 @@ var file_hoststream_proto_goTypes = []any{
 	(*Version)(nil),           // 8: weft.hoststream.v1.Version
 	(*Hello)(nil),             // 9: weft.hoststream.v1.Hello
 	(*RowHash)(nil),           // 10: weft.hoststream.v1.RowHash
-	(*Delta)(nil),             // 11: weft.hoststream.v1.Delta
-	(*EncodedRow)(nil),        // 12: weft.hoststream.v1.EncodedRow
-	(*Ack)(nil),               // 13: weft.hoststream.v1.Ack
-	(*RowError)(nil),          // 14: weft.hoststream.v1.RowError
-	(*Row)(nil),               // 15: weft.hoststream.v1.Row
-	(*Reservation)(nil),       // 16: weft.hoststream.v1.Reservation
-	(*Vrf)(nil),               // 17: weft.hoststream.v1.Vrf
-	(*TunnelEndpoint)(nil),    // 18: weft.hoststream.v1.TunnelEndpoint
-	(*TunnelSource)(nil),      // 19: weft.hoststream.v1.TunnelSource
-	(*Port)(nil),              // 20: weft.hoststream.v1.Port
-	(*Prefix)(nil),            // 21: weft.hoststream.v1.Prefix
-	(*PortAddress)(nil),       // 22: weft.hoststream.v1.PortAddress
-	(*Route)(nil),             // 23: weft.hoststream.v1.Route
-	(*Remote)(nil),            // 24: weft.hoststream.v1.Remote
-	(*Gateway)(nil),           // 25: weft.hoststream.v1.Gateway
-	(*Discard)(nil),           // 26: weft.hoststream.v1.Discard
-	(*Report)(nil),            // 27: weft.hoststream.v1.Report
-	(*TakenAddress)(nil),      // 28: weft.hoststream.v1.TakenAddress
-	(*PortReport)(nil),        // 29: weft.hoststream.v1.PortReport
-	(*TableRequest)(nil),      // 30: weft.hoststream.v1.TableRequest
-	(*TableReply)(nil),        // 31: weft.hoststream.v1.TableReply
-	(*TableRow)(nil),          // 32: weft.hoststream.v1.TableRow
+	(*TableSum)(nil),          // 11: weft.hoststream.v1.TableSum
+	(*RowListRequest)(nil),    // 12: weft.hoststream.v1.RowListRequest
+	(*RowList)(nil),           // 13: weft.hoststream.v1.RowList
+	(*Delta)(nil),             // 14: weft.hoststream.v1.Delta
+	(*EncodedRow)(nil),        // 15: weft.hoststream.v1.EncodedRow
+	(*Ack)(nil),               // 16: weft.hoststream.v1.Ack
+	(*RowError)(nil),          // 17: weft.hoststream.v1.RowError
+	(*Row)(nil),               // 18: weft.hoststream.v1.Row
+	(*Reservation)(nil),       // 19: weft.hoststream.v1.Reservation
+	(*Vrf)(nil),               // 20: weft.hoststream.v1.Vrf
+	(*TunnelEndpoint)(nil),    // 21: weft.hoststream.v1.TunnelEndpoint
+	(*TunnelSource)(nil),      // 22: weft.hoststream.v1.TunnelSource
+	(*Port)(nil),              // 23: weft.hoststream.v1.Port
+	(*Prefix)(nil),            // 24: weft.hoststream.v1.Prefix
+	(*PortAddress)(nil),       // 25: weft.hoststream.v1.PortAddress
+	(*Route)(nil),             // 26: weft.hoststream.v1.Route
+	(*Remote)(nil),            // 27: weft.hoststream.v1.Remote
+	(*Gateway)(nil),           // 28: weft.hoststream.v1.Gateway
+	(*Discard)(nil),           // 29: weft.hoststream.v1.Discard
+	(*Report)(nil),            // 30: weft.hoststream.v1.Report
+	(*TakenAddress)(nil),      // 31: weft.hoststream.v1.TakenAddress
+	(*PortReport)(nil),        // 32: weft.hoststream.v1.PortReport
+	(*TableRequest)(nil),      // 33: weft.hoststream.v1.TableRequest
+	(*TableReply)(nil),        // 34: weft.hoststream.v1.TableReply
+	(*TableRow)(nil),          // 35: weft.hoststream.v1.TableRow
 }
 var file_hoststream_proto_depIdxs = []int32{
 	9,  // 0: weft.hoststream.v1.HostMessage.hello:type_name -> weft.hoststream.v1.Hello
-	13, // 1: weft.hoststream.v1.HostMessage.ack:type_name -> weft.hoststream.v1.Ack
-	27, // 2: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
-	31, // 3: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
+	16, // 1: weft.hoststream.v1.HostMessage.ack:type_name -> weft.hoststream.v1.Ack
+	30, // 2: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
+	34, // 3: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
 	4,  // 4: weft.hoststream.v1.HostMessage.standby:type_name -> weft.hoststream.v1.Standby
 	5,  // 5: weft.hoststream.v1.HostMessage.ping:type_name -> weft.hoststream.v1.Ping
-	11, // 6: weft.hoststream.v1.ControllerMessage.delta:type_name -> weft.hoststream.v1.Delta
-	30, // 7: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
-	6,  // 8: weft.hoststream.v1.ControllerMessage.pong:type_name -> weft.hoststream.v1.Pong
-	8,  // 9: weft.hoststream.v1.Pong.version:type_name -> weft.hoststream.v1.Version
-	7,  // 10: weft.hoststream.v1.Pong.controllers:type_name -> weft.hoststream.v1.Controller
-	8,  // 11: weft.hoststream.v1.Hello.version:type_name -> weft.hoststream.v1.Version
-	10, // 12: weft.hoststream.v1.Hello.have:type_name -> weft.hoststream.v1.RowHash
-	8,  // 13: weft.hoststream.v1.Delta.version:type_name -> weft.hoststream.v1.Version
-	12, // 14: weft.hoststream.v1.Delta.put:type_name -> weft.hoststream.v1.EncodedRow
-	8,  // 15: weft.hoststream.v1.Ack.version:type_name -> weft.hoststream.v1.Version
-	14, // 16: weft.hoststream.v1.Ack.errors:type_name -> weft.hoststream.v1.RowError
-	17, // 17: weft.hoststream.v1.Row.vrf:type_name -> weft.hoststream.v1.Vrf
-	18, // 18: weft.hoststream.v1.Row.tunnel_endpoint:type_name -> weft.hoststream.v1.TunnelEndpoint
-	20, // 19: weft.hoststream.v1.Row.port:type_name -> weft.hoststream.v1.Port
-	23, // 20: weft.hoststream.v1.Row.route:type_name -> weft.hoststream.v1.Route
-	19, // 21: weft.hoststream.v1.Row.tunnel_source:type_name -> weft.hoststream.v1.TunnelSource
-	16, // 22: weft.hoststream.v1.Row.reservation:type_name -> weft.hoststream.v1.Reservation
-	22, // 23: weft.hoststream.v1.Reservation.ip:type_name -> weft.hoststream.v1.PortAddress
-	22, // 24: weft.hoststream.v1.Port.addresses:type_name -> weft.hoststream.v1.PortAddress
-	21, // 25: weft.hoststream.v1.Port.sources:type_name -> weft.hoststream.v1.Prefix
-	24, // 26: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
-	25, // 27: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
-	26, // 28: weft.hoststream.v1.Route.discard:type_name -> weft.hoststream.v1.Discard
-	29, // 29: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
-	28, // 30: weft.hoststream.v1.Report.taken:type_name -> weft.hoststream.v1.TakenAddress
-	32, // 31: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
-	2,  // 32: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
-	0,  // 33: weft.hoststream.v1.HostStream.Certify:input_type -> weft.hoststream.v1.CertifyRequest
-	3,  // 34: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
-	1,  // 35: weft.hoststream.v1.HostStream.Certify:output_type -> weft.hoststream.v1.CertifyReply
-	34, // [34:36] is the sub-list for method output_type
-	32, // [32:34] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	13, // 6: weft.hoststream.v1.HostMessage.row_list:type_name -> weft.hoststream.v1.RowList
+	14, // 7: weft.hoststream.v1.ControllerMessage.delta:type_name -> weft.hoststream.v1.Delta
+	33, // 8: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
+	6,  // 9: weft.hoststream.v1.ControllerMessage.pong:type_name -> weft.hoststream.v1.Pong
+	12, // 10: weft.hoststream.v1.ControllerMessage.row_list_request:type_name -> weft.hoststream.v1.RowListRequest
+	8,  // 11: weft.hoststream.v1.Pong.version:type_name -> weft.hoststream.v1.Version
+	7,  // 12: weft.hoststream.v1.Pong.controllers:type_name -> weft.hoststream.v1.Controller
+	8,  // 13: weft.hoststream.v1.Hello.version:type_name -> weft.hoststream.v1.Version
+	10, // 14: weft.hoststream.v1.Hello.have:type_name -> weft.hoststream.v1.RowHash
+	11, // 15: weft.hoststream.v1.Hello.tables:type_name -> weft.hoststream.v1.TableSum
+	10, // 16: weft.hoststream.v1.RowList.have:type_name -> weft.hoststream.v1.RowHash
+	8,  // 17: weft.hoststream.v1.Delta.version:type_name -> weft.hoststream.v1.Version
+	15, // 18: weft.hoststream.v1.Delta.put:type_name -> weft.hoststream.v1.EncodedRow
+	8,  // 19: weft.hoststream.v1.Ack.version:type_name -> weft.hoststream.v1.Version
+	17, // 20: weft.hoststream.v1.Ack.errors:type_name -> weft.hoststream.v1.RowError
+	20, // 21: weft.hoststream.v1.Row.vrf:type_name -> weft.hoststream.v1.Vrf
+	21, // 22: weft.hoststream.v1.Row.tunnel_endpoint:type_name -> weft.hoststream.v1.TunnelEndpoint
+	23, // 23: weft.hoststream.v1.Row.port:type_name -> weft.hoststream.v1.Port
+	26, // 24: weft.hoststream.v1.Row.route:type_name -> weft.hoststream.v1.Route
+	22, // 25: weft.hoststream.v1.Row.tunnel_source:type_name -> weft.hoststream.v1.TunnelSource
+	19, // 26: weft.hoststream.v1.Row.reservation:type_name -> weft.hoststream.v1.Reservation
+	25, // 27: weft.hoststream.v1.Reservation.ip:type_name -> weft.hoststream.v1.PortAddress
+	25, // 28: weft.hoststream.v1.Port.addresses:type_name -> weft.hoststream.v1.PortAddress
+	24, // 29: weft.hoststream.v1.Port.sources:type_name -> weft.hoststream.v1.Prefix
+	27, // 30: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
+	28, // 31: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
+	29, // 32: weft.hoststream.v1.Route.discard:type_name -> weft.hoststream.v1.Discard
+	32, // 33: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
+	31, // 34: weft.hoststream.v1.Report.taken:type_name -> weft.hoststream.v1.TakenAddress
+	35, // 35: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
+	2,  // 36: weft.hoststream.v1.HostStream.Resume:input_type -> weft.hoststream.v1.HostMessage
+	2,  // 37: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
+	0,  // 38: weft.hoststream.v1.HostStream.Certify:input_type -> weft.hoststream.v1.CertifyRequest
+	3,  // 39: weft.hoststream.v1.HostStream.Resume:output_type -> weft.hoststream.v1.ControllerMessage
+	3,  // 40: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
+	1,  // 41: weft.hoststream.v1.HostStream.Certify:output_type -> weft.hoststream.v1.CertifyReply
+	39, // [39:42] is the sub-list for method output_type
+	36, // [36:39] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_hoststream_proto_init() }
@@ -2626,13 +2833,15 @@ func file_hoststream_proto_init() {
 		(*HostMessage_TableReply)(nil),
 		(*HostMessage_Standby)(nil),
 		(*HostMessage_Ping)(nil),
+		(*HostMessage_RowList)(nil),
 	}
 	file_hoststream_proto_msgTypes[3].OneofWrappers = []any{
 		(*ControllerMessage_Delta)(nil),
 		(*ControllerMessage_TableRequest)(nil),
 		(*ControllerMessage_Pong)(nil),
+		(*ControllerMessage_RowListRequest)(nil),
 	}
-	file_hoststream_proto_msgTypes[15].OneofWrappers = []any{
+	file_hoststream_proto_msgTypes[18].OneofWrappers = []any{
 		(*Row_Vrf)(nil),
 		(*Row_TunnelEndpoint)(nil),
 		(*Row_Port)(nil),
@@ -2640,7 +2849,7 @@ func file_hoststream_proto_init() {
 		(*Row_TunnelSource)(nil),
 		(*Row_Reservation)(nil),
 	}
-	file_hoststream_proto_msgTypes[23].OneofWrappers = []any{
+	file_hoststream_proto_msgTypes[26].OneofWrappers = []any{
 		(*Route_Port)(nil),
 		(*Route_Remote)(nil),
 		(*Route_Gateway)(nil),
@@ -2652,7 +2861,7 @@ func file_hoststream_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hoststream_proto_rawDesc), len(file_hoststream_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   33,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -3,8 +3,10 @@
 // The stream between a controller and the agent of one host (gRPC, mutual TLS).
 // The host's identity is the common name of its certificate.
 //
-// The agent opens the stream with a Hello that lists the keys and hashes of
-// what it has. The controller answers with deltas that make up the difference;
+// The agent opens the stream with a Hello that sums up what it has of each
+// network. The controller asks for the keys and hashes of what it cannot match
+// (Sync, of older agents, lists them in the Hello) and answers with deltas that
+// make up the difference;
 // the first one that completes it says in_sync. Deltas are ordered; the agent
 // acknowledges each when its rows are in the kernel (or says which are not).
 
@@ -29,6 +31,7 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
+	HostStream_Resume_FullMethodName  = "/weft.hoststream.v1.HostStream/Resume"
 	HostStream_Sync_FullMethodName    = "/weft.hoststream.v1.HostStream/Sync"
 	HostStream_Certify_FullMethodName = "/weft.hoststream.v1.HostStream/Certify"
 )
@@ -37,6 +40,10 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 type HostStreamClient interface {
+	// Resume begins with a Hello that has tables. An older controller does not
+	// know it; the agent then calls Sync.
+	Resume(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[HostMessage, ControllerMessage], error)
+	// Sync begins with a Hello that has all rows.
 	Sync(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[HostMessage, ControllerMessage], error)
 	// Certify tells whom to trust, and certifies a new key of the host that asks.
 	Certify(ctx context.Context, in *CertifyRequest, opts ...grpc.CallOption) (*CertifyReply, error)
@@ -50,9 +57,22 @@ func NewHostStreamClient(cc grpc.ClientConnInterface) HostStreamClient {
 	return &hostStreamClient{cc}
 }
 
+func (c *hostStreamClient) Resume(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[HostMessage, ControllerMessage], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &HostStream_ServiceDesc.Streams[0], HostStream_Resume_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[HostMessage, ControllerMessage]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type HostStream_ResumeClient = grpc.BidiStreamingClient[HostMessage, ControllerMessage]
+
 func (c *hostStreamClient) Sync(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[HostMessage, ControllerMessage], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &HostStream_ServiceDesc.Streams[0], HostStream_Sync_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &HostStream_ServiceDesc.Streams[1], HostStream_Sync_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -77,6 +97,10 @@ func (c *hostStreamClient) Certify(ctx context.Context, in *CertifyRequest, opts
 // All implementations must embed UnimplementedHostStreamServer
 // for forward compatibility.
 type HostStreamServer interface {
+	// Resume begins with a Hello that has tables. An older controller does not
+	// know it; the agent then calls Sync.
+	Resume(grpc.BidiStreamingServer[HostMessage, ControllerMessage]) error
+	// Sync begins with a Hello that has all rows.
 	Sync(grpc.BidiStreamingServer[HostMessage, ControllerMessage]) error
 	// Certify tells whom to trust, and certifies a new key of the host that asks.
 	Certify(context.Context, *CertifyRequest) (*CertifyReply, error)
@@ -90,6 +114,9 @@ type HostStreamServer interface {
 // pointer dereference when methods are called.
 type UnimplementedHostStreamServer struct{}
 
+func (UnimplementedHostStreamServer) Resume(grpc.BidiStreamingServer[HostMessage, ControllerMessage]) error {
+	return status.Error(codes.Unimplemented, "method Resume not implemented")
+}
 func (UnimplementedHostStreamServer) Sync(grpc.BidiStreamingServer[HostMessage, ControllerMessage]) error {
 	return status.Error(codes.Unimplemented, "method Sync not implemented")
 }
@@ -116,6 +143,13 @@ func RegisterHostStreamServer(s grpc.ServiceRegistrar, srv HostStreamServer) {
 	}
 	s.RegisterService(&HostStream_ServiceDesc, srv)
 }
+
+func _HostStream_Resume_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(HostStreamServer).Resume(&grpc.GenericServerStream[HostMessage, ControllerMessage]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type HostStream_ResumeServer = grpc.BidiStreamingServer[HostMessage, ControllerMessage]
 
 func _HostStream_Sync_Handler(srv interface{}, stream grpc.ServerStream) error {
 	return srv.(HostStreamServer).Sync(&grpc.GenericServerStream[HostMessage, ControllerMessage]{ServerStream: stream})
@@ -155,6 +189,12 @@ var HostStream_ServiceDesc = grpc.ServiceDesc{
 		},
 	},
 	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Resume",
+			Handler:       _HostStream_Resume_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
 		{
 			StreamName:    "Sync",
 			Handler:       _HostStream_Sync_Handler,

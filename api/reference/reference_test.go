@@ -77,7 +77,9 @@ func TestRefsListsEveryReference(t *testing.T) {
 		listed := map[*api.Ref]string{}
 		fields := map[string]bool{}
 		for _, r := range o.Refs() {
-			listed[r.Ref] = r.Field
+			if _, listedBefore := listed[r.Ref]; !listedBefore { // a further right over the same has a name of its own
+				listed[r.Ref] = r.Field
+			}
 			if fields[r.Field] {
 				t.Errorf("%s lists %s twice", info.Kind, r.Field)
 			}

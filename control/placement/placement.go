@@ -6,9 +6,8 @@ package placement
 
 import (
 	"cmp"
+	"maps"
 	"slices"
-
-	"github.com/cespare/xxhash/v2"
 
 	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/control/routing"
@@ -25,141 +24,139 @@ func (v Version) Before(w Version) bool {
 	return cmp.Or(cmp.Compare(v.Epoch, w.Epoch), cmp.Compare(v.Revision, w.Revision)) < 0
 }
 
-// Plan holds the rows of all hosts at one version. Rows that read the same on
-// several hosts are encoded once. It never changes after New returned it.
+// Plan holds the rows of all hosts at one version. A network's rows are encoded
+// once for all hosts, and kept from plan to plan while they stay the same. It
+// never changes after New returned it.
 type Plan struct {
 	Version Version
 	Derived *routing.Derived
 
-	vrfs      map[string]Row      // by network
-	endpoints map[string]Row      // by host
-	routes    map[string]*shared  // by network
-	sources   map[string]*senders // by network
-
-	endpointsHash uint64 // of all endpoints
+	endpoints *endpoints
+	tables    map[string]*Table // by network
+	views     map[string]*View  // by host
 }
 
-// shared is a network's VRF as seen from a host that has none of its ports'
-// next hops: every port is remote. rows[i] says source[i].
-type shared struct {
-	source []routing.Route
-	rows   []Row
-}
-
-// senders are the hosts that may send into a network: rows[i] says source[i].
-type senders struct {
-	source []api.Ref
-	rows   []Row
-}
-
-// New plans for all hosts. Networks whose routes or senders are those of an
-// earlier plan keep that plan's encoded rows; earlier may be nil and never changes the
-// outcome.
+// New plans for all hosts. What is the same as in an earlier plan is that
+// plan's; earlier may be nil and never changes the outcome.
 func New(epoch uint64, d *routing.Derived, earlier *Plan) *Plan {
-	p := &Plan{
-		Version:   Version{epoch, d.Revision},
-		Derived:   d,
-		vrfs:      make(map[string]Row, len(d.Networks)),
-		endpoints: make(map[string]Row, len(d.Hosts)),
-		routes:    make(map[string]*shared, len(d.Networks)),
-		sources:   make(map[string]*senders, len(d.Networks)),
+	p := &Plan{Version: Version{epoch, d.Revision}, Derived: d}
+	if earlier == nil {
+		earlier = &Plan{Derived: &routing.Derived{}, endpoints: &endpoints{}}
 	}
-	all := xxhash.New()
-	for _, h := range d.Hosts {
-		row := endpointRow(h)
-		p.endpoints[h.Ref.UUID] = row
-		all.Write(row.Body)
-	}
-	p.endpointsHash = all.Sum64()
-	for _, n := range d.Networks {
-		p.vrfs[n.Ref.UUID] = vrfRow(n)
-		p.addRoutes(n, earlier)
-		p.addSources(n, earlier)
-	}
+	p.endpoints = earlier.endpoints.next(d.Hosts)
+	changed := p.addTables(earlier)
+	p.addViews(earlier, changed)
 	return p
 }
 
-// sameVRF tells that an earlier plan has a network under the same VNI.
-func (p *Plan) sameVRF(n *routing.Network) bool {
-	if p == nil {
-		return false
+// addTables makes the networks' tables and returns those that are not the
+// earlier plan's.
+func (p *Plan) addTables(earlier *Plan) []*routing.Network {
+	var changed []*routing.Network
+	p.tables = make(map[string]*Table, len(p.Derived.Networks))
+	for _, n := range p.Derived.Networks {
+		old := earlier.tables[n.Ref.UUID]
+		if old == nil || earlier.Derived.Network(n.Ref.UUID) != n && !old.says(n) {
+			p.tables[n.Ref.UUID] = newTable(n, old, p.endpoints)
+			changed = append(changed, n)
+			continue
+		}
+		p.tables[n.Ref.UUID] = old
 	}
-	old := p.Derived.Network(n.Ref.UUID)
-	return old != nil && old.VRF == n.VRF
+	return changed
 }
 
-func (p *Plan) addRoutes(n *routing.Network, earlier *Plan) {
-	if earlier.sameVRF(n) {
-		if old := earlier.routes[n.Ref.UUID]; slices.Equal(old.source, n.Routes) {
-			p.routes[n.Ref.UUID] = old
-			return
+// addViews makes the views of those hosts for which something is different.
+func (p *Plan) addViews(earlier *Plan, changed []*routing.Network) {
+	p.views = maps.Clone(earlier.views)
+	if p.views == nil {
+		p.views = map[string]*View{}
+	}
+	for uuid := range earlier.views {
+		if p.Derived.Host(uuid) == nil {
+			delete(p.views, uuid)
 		}
 	}
-	s := &shared{source: n.Routes, rows: make([]Row, len(n.Routes))}
-	for i := range n.Routes {
-		s.rows[i] = routeRow(n.VRF, &n.Routes[i], false)
-	}
-	p.routes[n.Ref.UUID] = s
-}
-
-func (p *Plan) addSources(n *routing.Network, earlier *Plan) {
-	if earlier.sameVRF(n) {
-		if old := earlier.sources[n.Ref.UUID]; slices.Equal(old.source, n.Senders) {
-			p.sources[n.Ref.UUID] = old
-			return
+	for _, h := range p.Derived.Hosts {
+		old := earlier.views[h.Ref.UUID]
+		if old == nil || old.endpoints != p.endpoints || !sameHost(old.Host, h) {
+			p.views[h.Ref.UUID] = p.view(h, old)
 		}
 	}
-	s := &senders{source: n.Senders, rows: make([]Row, len(n.Senders))}
-	for i, host := range n.Senders {
-		s.rows[i] = sourceRow(n.VRF, host)
+	fresh := map[*View]bool{} // made here, and not yet anybody's
+	for _, n := range changed {
+		table := p.tables[n.Ref.UUID]
+		for _, port := range n.Ports() {
+			uuid := port.Host.UUID
+			v := p.views[uuid]
+			i, found := v.find(n.VRF)
+			if !found || v.tables[i] == table {
+				continue
+			}
+			if !fresh[v] {
+				c := *v
+				c.tables = slices.Clone(v.tables)
+				v = &c
+				fresh[v] = true
+				p.views[uuid] = v
+			}
+			v.tables[i] = table
+		}
 	}
-	p.sources[n.Ref.UUID] = s
+	for v := range fresh {
+		v.peers = v.union()
+	}
 }
 
-// For returns what one host needs, things before what refers to them: the
-// endpoints that routes lead to or that may send here, which of them may send
-// into which network, the VRFs of its own ports (after the senders, which they
-// make matter), its ports, and the routes of its VRFs. A host that does not
-// exist needs nothing.
+// sameHost tells that a host has the same ports.
+func sameHost(a, b *routing.Host) bool {
+	return a == b || a.Ref == b.Ref && slices.EqualFunc(a.Ports, b.Ports, (*routing.Port).Equal)
+}
+
+// view selects what a host needs.
+func (p *Plan) view(h *routing.Host, old *View) *View {
+	v := &View{Host: h, endpoints: p.endpoints, ports: make([]Row, len(h.Ports))}
+	known := map[*routing.Port]Row{}
+	if old != nil {
+		for i, port := range old.Host.Ports {
+			known[port] = old.ports[i]
+		}
+	}
+	for i, port := range h.Ports {
+		row, ok := known[port]
+		if !ok {
+			row = portRow(port)
+		}
+		v.ports[i] = row
+	}
+	for _, n := range p.Networks(h.Ref.UUID) {
+		v.tables = append(v.tables, p.tables[n.Ref.UUID])
+	}
+	v.peers = v.union()
+	return v
+}
+
+// View returns what one host needs; nil for a host that does not exist.
+func (p *Plan) View(host string) *View { return p.views[host] }
+
+// For returns the rows that one host needs, things before what refers to them.
+// A host that does not exist needs nothing.
 func (p *Plan) For(host string) []Row {
-	h := p.Derived.Host(host)
-	if h == nil {
+	v := p.views[host]
+	if v == nil {
 		return nil
 	}
-	networks := p.Networks(host)
-	var rows, sources, vrfs, routes []Row
-	endpoints := map[string]bool{}
-	for _, n := range networks {
-		vrfs = append(vrfs, p.vrfs[n.Ref.UUID])
-		for i, sender := range p.sources[n.Ref.UUID].source {
-			if sender.UUID != host {
-				endpoints[sender.UUID] = true
-				sources = append(sources, p.sources[n.Ref.UUID].rows[i])
-			}
-		}
-		s := p.routes[n.Ref.UUID]
-		for i := range s.source {
-			switch r := &s.source[i]; {
-			case r.Gateway, r.Discard:
-				routes = append(routes, s.rows[i])
-			case r.Host.UUID == host:
-				routes = append(routes, routeRow(n.VRF, r, true))
-			default:
-				endpoints[r.Host.UUID] = true
-				routes = append(routes, s.rows[i])
-			}
-		}
+	rows := slices.Collect(v.Endpoints)
+	for _, t := range v.tables {
+		rows = slices.AppendSeq(rows, t.Rows(Sources, host))
 	}
-	for _, other := range p.Derived.Hosts {
-		if endpoints[other.Ref.UUID] {
-			rows = append(rows, p.endpoints[other.Ref.UUID])
-		}
+	// VRFs after all senders: this only reads better.
+	slices.SortStableFunc(rows, func(a, b Row) int { return cmp.Compare(classOf(a.Key), classOf(b.Key)) })
+	rows = append(rows, v.ports...)
+	for _, t := range v.tables {
+		rows = slices.AppendSeq(rows, t.Rows(Routes, host))
 	}
-	rows = append(append(rows, sources...), vrfs...)
-	for _, port := range h.Ports {
-		rows = append(rows, portRow(port))
-	}
-	return append(rows, routes...)
+	return rows
 }
 
 // Networks returns the networks whose VRF a host needs: those of its own
@@ -170,11 +167,11 @@ func (p *Plan) Networks(host string) []*routing.Network {
 		return nil
 	}
 	var networks []*routing.Network
-	seen := map[*routing.Network]bool{}
+	seen := map[uint32]bool{}
 	for _, port := range h.Ports {
-		if !seen[port.Network] {
-			seen[port.Network] = true
-			networks = append(networks, port.Network)
+		if !seen[port.Network.VRF] {
+			seen[port.Network.VRF] = true
+			networks = append(networks, p.Derived.Network(port.Network.Ref.UUID))
 		}
 	}
 	slices.SortFunc(networks, func(a, b *routing.Network) int { return cmp.Compare(a.VRF, b.VRF) })
@@ -185,23 +182,56 @@ func (p *Plan) Networks(host string) []*routing.Network {
 // making them. It may say no where they are the same after all, never yes
 // where they are not: most changes concern few hosts.
 func (p *Plan) Same(host string, earlier *Plan) bool {
-	now, then := p.Derived.Host(host), earlier.Derived.Host(host)
-	if now == nil || then == nil || p.endpointsHash != earlier.endpointsHash || !slices.EqualFunc(now.Ports, then.Ports, samePort) {
-		return false
-	}
-	return !slices.ContainsFunc(p.Networks(host), func(n *routing.Network) bool {
-		id := n.Ref.UUID
-		return p.routes[id] != earlier.routes[id] || p.sources[id] != earlier.sources[id] || p.vrfs[id].Hash != earlier.vrfs[id].Hash
-	})
-}
-
-// samePort tells that two derived ports make the same row.
-func samePort(a, b *routing.Port) bool {
-	return a.Ref == b.Ref && a.Network.Ref == b.Network.Ref && a.Network.VRF == b.Network.VRF && a.Network.MTU == b.Network.MTU &&
-		a.MAC == b.MAC && a.Binding == b.Binding && a.BindingRevision == b.BindingRevision && slices.Equal(a.Addresses, b.Addresses) && slices.Equal(a.Sources, b.Sources)
+	v := p.views[host]
+	return v != nil && v == earlier.views[host]
 }
 
 // Holds tells whether a host needs the VRF of a network.
 func (p *Plan) Holds(host, network string) bool {
-	return slices.ContainsFunc(p.Networks(host), func(n *routing.Network) bool { return n.Ref.UUID == network })
+	v := p.views[host]
+	return v != nil && slices.ContainsFunc(v.tables, func(t *Table) bool { return t.network.UUID == network })
+}
+
+// endpointsOf a plan's hosts have numbers, so that a set of hosts is a few words.
+type endpoints struct {
+	number map[string]int // by host
+	hosts  []*routing.Host
+	rows   []Row // by number; free numbers have no key
+}
+
+// next returns the endpoints of hosts: e itself if they are the same. A host
+// keeps its number as long as it exists.
+func (e *endpoints) next(hosts []*routing.Host) *endpoints {
+	same := func(a, b *routing.Host) bool {
+		return a == b || a.Ref == b.Ref && slices.Equal(a.TunnelAddresses, b.TunnelAddresses)
+	}
+	if slices.EqualFunc(e.hosts, hosts, same) {
+		return e
+	}
+	n := &endpoints{number: make(map[string]int, len(hosts)), hosts: hosts, rows: make([]Row, len(e.rows))}
+	var added []*routing.Host
+	for _, h := range hosts {
+		if i, ok := e.number[h.Ref.UUID]; ok {
+			n.number[h.Ref.UUID], n.rows[i] = i, endpointRow(h)
+		} else {
+			added = append(added, h)
+		}
+	}
+	free := 0
+	for _, h := range added {
+		for free < len(n.rows) && n.rows[free].Key != "" {
+			free++
+		}
+		if free == len(n.rows) {
+			n.rows = append(n.rows, Row{})
+		}
+		n.number[h.Ref.UUID], n.rows[free] = free, endpointRow(h)
+	}
+	return n
+}
+
+func (e *endpoints) add(set *hostSet, host api.Ref) {
+	if i, ok := e.number[host.UUID]; ok {
+		set.add(i)
+	}
 }

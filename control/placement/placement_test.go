@@ -36,13 +36,19 @@ func TestReuseNeverShows(t *testing.T) {
 	seed := rand.Uint64()
 	r := rand.New(rand.NewPCG(seed, 1))
 	w := world.New("host h1 192.0.2.1\nhost h2 192.0.2.2\nhost h3 192.0.2.3")
-	plan := placement.New(1, routing.Derive(w.Snapshot()), nil)
+	before := w.Snapshot()
+	plan := placement.New(1, routing.Derive(before), nil)
 	same := 0
 	for step := range 400 {
 		w.Do(world.RandomEdit(r))
 		snapshot := w.Snapshot()
 		earlier := plan
-		plan = placement.New(1, routing.Derive(snapshot), earlier)
+		if r.IntN(4) > 0 {
+			plan = placement.New(1, routing.Update(earlier.Derived, snapshot, world.Changes(before, snapshot)), earlier)
+		} else {
+			plan = placement.New(1, routing.Derive(snapshot), earlier)
+		}
+		before = snapshot
 		fresh := placement.New(1, routing.Derive(snapshot), nil)
 		for _, h := range []string{"h1", "h2", "h3"} {
 			id := world.UUID(api.KindHost, h)
@@ -157,5 +163,21 @@ attach p m`)
 	text := placement.Print(plan.For(world.UUID(api.KindHost, "h1")))
 	if !strings.Contains(text, "route/9/10.0.0.5/32") || strings.Contains(text, "route/1/") {
 		t.Errorf("after the VNI changed from 1 to 9:\n%s", w.Names(text))
+	}
+}
+
+// A port that was made again, with all that other hosts see of it as before, is
+// another one for its own host.
+func TestPortMadeAgain(t *testing.T) {
+	w := world.New("host h1 192.0.2.1\nnetwork n 1\nport n a\naddress n 10.0.0.5 a\nbind a h1")
+	id := world.UUID(api.KindHost, "h1")
+	before := placement.New(1, routing.Derive(w.Snapshot()), nil)
+	mac := w.Get(api.KindPort, world.UUID(api.KindPort, "a")).(*api.Port).Spec.MAC
+	w.Do("remove port a\nremove binding a:h1\nport n b\naddress n 10.0.0.5 b\nbind b h1")
+	w.Get(api.KindPort, world.UUID(api.KindPort, "b")).(*api.Port).Spec.MAC = mac
+	after := placement.New(1, routing.Derive(w.Snapshot()), before)
+	puts, deletes := placement.Difference(placement.Routes, before.View(id).Table(1), after.View(id).Table(1), id)
+	if want := "port " + world.UUID(api.KindPort, "b"); len(deletes) > 0 || len(puts) != 1 || !strings.Contains(placement.Print(puts), want) {
+		t.Errorf("its host is sent\n%s and deletes %v, want a route to %s", placement.Print(puts), deletes, want)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strconv"
+	"strings"
 
 	"github.com/cespare/xxhash/v2"
 	"google.golang.org/protobuf/proto"
@@ -22,6 +23,9 @@ type Row struct {
 	Body []byte // an encoded hoststream.Row; never modified
 }
 
+// sum is what the row adds to the sum of its table.
+func (r Row) sum() uint64 { return hoststream.SumOf(r.Key, r.Hash) }
+
 // The keys of rows, as hoststream.proto defines them.
 func VRFKey(vrf uint32) string       { return "vrf/" + strconv.FormatUint(uint64(vrf), 10) }
 func EndpointKey(host string) string { return "tunnel-endpoint/" + host }
@@ -36,6 +40,14 @@ func RouteKey(vrf uint32, prefix netip.Prefix) string {
 // RouteKeyPrefix begins the keys of all routes of a VRF.
 func RouteKeyPrefix(vrf uint32) string {
 	return "route/" + strconv.FormatUint(uint64(vrf), 10) + "/"
+}
+
+// PartOf tells which part of which network a key belongs to, if to any.
+func PartOf(key string) (vrf uint32, of Part, ok bool) {
+	if vrf = hoststream.TableOf(key); vrf != 0 && strings.HasPrefix(key, "route/") {
+		of = Routes
+	}
+	return vrf, of, vrf != 0
 }
 
 // encode makes a row. Equal rows have equal bytes within one build; between

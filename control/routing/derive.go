@@ -25,96 +25,97 @@ const maxConflicts = 100
 // name has it and the other has no VRF (the store admits no such pair; were
 // there one, tenants must not meet).
 func Derive(s api.Snapshot) *Derived {
-	d := &Derived{
-		Revision: s.Revision(),
-		networks: map[string]*Network{},
-		hosts:    map[string]*Host{},
-		ports:    map[string]*Port{},
-	}
-	d.addHosts(s)
-	d.addNetworks(s)
-	d.addPorts(s)
-	d.addAddresses(s)
-	d.addTables(s)
-	d.addImports(s)
-	d.addSenders(s)
-	for _, n := range d.Networks {
-		d.leak(n)
-	}
-	return d
+	u := newUpdate(nothing(), s, listed(s))
+	u.everything()
+	return u.run()
 }
 
-func (d *Derived) addHosts(s api.Snapshot) {
-	for _, h := range api.ListOf[*api.Host](s, api.KindHost) {
-		host := &Host{Ref: api.RefTo(h)}
-		for _, a := range h.Spec.TunnelAddresses {
-			if a.IsValid() {
-				host.TunnelAddresses = append(host.TunnelAddresses, a.Unmap())
-			}
+// nothing follows from no objects.
+func nothing() *Derived {
+	return &Derived{networks: map[string]*Network{}, hosts: map[string]*Host{}, importers: map[string][]string{}}
+}
+
+func hostOf(h *api.Host) *Host {
+	host := &Host{Ref: api.RefTo(h)}
+	for _, a := range h.Spec.TunnelAddresses {
+		if a.IsValid() {
+			host.TunnelAddresses = append(host.TunnelAddresses, a.Unmap())
 		}
-		d.Hosts = append(d.Hosts, host)
-		d.hosts[host.Ref.UUID] = host
 	}
+	return host
 }
 
-func (d *Derived) addNetworks(s api.Snapshot) {
+// identities are the networks that have a VRF, by fully qualified name.
+func identities(s api.Snapshot) []Identity {
+	var all []Identity
 	taken := map[uint32]bool{}
 	for _, n := range api.ListOf[*api.Network](s, api.KindNetwork) {
 		if n.Spec.VNI == 0 || n.Spec.VNI > api.MaxVNI || taken[n.Spec.VNI] {
 			continue
 		}
 		taken[n.Spec.VNI] = true
-		network := &Network{
-			Ref: api.RefTo(n), VRF: n.Spec.VNI, MTU: n.Spec.MTU,
-			tables: n.Spec.RouteTables, imports: n.Spec.ImportTargets, exports: n.Spec.ExportTargets,
-		}
-		d.Networks = append(d.Networks, network)
-		d.networks[network.Ref.UUID] = network
+		all = append(all, Identity{Ref: api.RefTo(n), VRF: n.Spec.VNI, MTU: n.Spec.MTU})
 	}
-	for _, sub := range api.ListOf[*api.Subnet](s, api.KindSubnet) {
-		network := d.networks[sub.Meta.Parent.UUID]
-		if network == nil || !sub.Spec.CIDR.IsValid() {
-			continue
+	return all
+}
+
+// local derives what follows from a network's own objects alone: subnets,
+// ports, own routes and the hosts with a binding.
+func local(id *Identity, objects objects, hosts map[string]*Host) *Network {
+	n := &Network{Identity: id, tablesOf: map[string][]api.Ref{}}
+	for _, sub := range objects.subnets(id.Ref.UUID) {
+		if sub.Spec.CIDR.IsValid() {
+			n.addSubnet(sub)
 		}
-		subnet := Subnet{Ref: api.RefTo(sub), CIDR: sub.Spec.CIDR.Masked(), Gateway: sub.Spec.Gateway.Unmap()}
-		network.Subnets = append(network.Subnets, subnet)
-		if subnet.Gateway.IsValid() {
-			network.Own = append(network.Own, Route{
-				Prefix: hostPrefix(subnet.Gateway), Gateway: true, OriginKind: api.KindSubnet,
-				Origin: subnet.Ref, OriginNetwork: network.Ref, OriginVRF: network.VRF,
-			})
-		}
+	}
+	n.addPorts(objects, hosts)
+	n.addAddresses(objects.addresses(id.Ref.UUID))
+	n.addStatic(objects)
+	return n
+}
+
+func (n *Network) addSubnet(sub *api.Subnet) {
+	subnet := Subnet{Ref: api.RefTo(sub), CIDR: sub.Spec.CIDR.Masked(), Gateway: sub.Spec.Gateway.Unmap()}
+	n.Subnets = append(n.Subnets, subnet)
+	if subnet.Gateway.IsValid() {
+		n.Own = append(n.Own, Route{
+			Prefix: hostPrefix(subnet.Gateway), Gateway: true, OriginKind: api.KindSubnet,
+			Origin: subnet.Ref, OriginNetwork: n.Ref, OriginVRF: n.VRF,
+		})
 	}
 }
 
-// addPorts finds each port's active binding. The store admits one; were there
-// more, the newest wins.
-func (d *Derived) addPorts(s api.Snapshot) {
-	active := map[string]*api.Binding{} // by port
-	for _, b := range api.ListOf[*api.Binding](s, api.KindBinding) {
-		if !b.Spec.Active || d.hosts[b.Spec.Host.UUID] == nil {
+// addPorts finds each port's active binding, and the hosts with any. The store
+// admits one active; were there more, the newest wins.
+func (n *Network) addPorts(objects objects, hosts map[string]*Host) {
+	members := map[string]bool{}
+	for _, p := range objects.ports(n.Ref.UUID) {
+		var active *api.Binding
+		for _, b := range objects.bindings(p.Meta.UUID) {
+			host := hosts[b.Spec.Host.UUID]
+			if host == nil {
+				continue
+			}
+			if !members[host.Ref.UUID] {
+				members[host.Ref.UUID] = true
+				n.members = append(n.members, host.Ref)
+			}
+			if b.Spec.Active && (active == nil || newer(b, active)) {
+				active = b
+			}
+		}
+		if _, err := p.Spec.MAC.Bytes(); active == nil || err != nil {
 			continue
 		}
-		port := b.Meta.Parent.UUID
-		if old := active[port]; old == nil || newer(b, old) {
-			active[port] = b
+		n.ports = append(n.ports, &Port{
+			Ref: api.RefTo(p), Network: n.Identity, MAC: p.Spec.MAC, Host: hosts[active.Spec.Host.UUID].Ref,
+			Binding: api.RefTo(active), BindingRevision: active.Meta.Revision,
+		})
+		if len(p.Spec.RouteTables) > 0 {
+			n.tablesOf[p.Meta.UUID] = p.Spec.RouteTables
 		}
 	}
-	for _, p := range api.ListOf[*api.Port](s, api.KindPort) {
-		binding, network := active[p.Meta.UUID], d.networks[p.Spec.Network.UUID]
-		if _, err := p.Spec.MAC.Bytes(); binding == nil || network == nil || err != nil {
-			continue
-		}
-		host := d.hosts[binding.Spec.Host.UUID]
-		port := &Port{
-			Ref: api.RefTo(p), Network: network, MAC: p.Spec.MAC, Host: host.Ref,
-			Binding: api.RefTo(binding), BindingRevision: binding.Meta.Revision,
-			tables: p.Spec.RouteTables,
-		}
-		d.Ports = append(d.Ports, port)
-		d.ports[port.Ref.UUID] = port
-		host.Ports = append(host.Ports, port)
-	}
+	slices.SortFunc(n.members, compareRefs)
 }
 
 // newer orders bindings by mobility sequence; the UUID only breaks ties.
@@ -122,52 +123,42 @@ func newer(a, b *api.Binding) bool {
 	return cmp.Or(cmp.Compare(a.Meta.Revision, b.Meta.Revision), cmp.Compare(a.Meta.UUID, b.Meta.UUID)) > 0
 }
 
-func (d *Derived) addAddresses(s api.Snapshot) {
-	for _, a := range api.ListOf[*api.Address](s, api.KindAddress) {
-		port := d.ports[a.Spec.Port.UUID]
-		if port == nil || !a.Spec.IP.IsValid() || a.Meta.Parent.UUID != port.Network.Ref.UUID {
+// addAddresses gives the ports their addresses and makes routes to them.
+func (n *Network) addAddresses(addresses []*api.Address) {
+	ports := make(map[string]*Port, len(n.ports))
+	for _, p := range n.ports {
+		ports[p.Ref.UUID] = p
+	}
+	for _, a := range addresses {
+		port := ports[a.Spec.Port.UUID]
+		if port == nil || !a.Spec.IP.IsValid() {
 			continue
 		}
 		ip := a.Spec.IP.Unmap().WithZone("")
 		address := PortAddress{Ref: api.RefTo(a), IP: ip, PrefixLength: ip.BitLen()}
-		for _, sub := range port.Network.Subnets {
+		for _, sub := range n.Subnets {
 			if sub.CIDR.Contains(ip) {
 				address.PrefixLength, address.Gateway = sub.CIDR.Bits(), sub.Gateway
 				break
 			}
 		}
 		port.Addresses = append(port.Addresses, address)
-		port.Network.Own = append(port.Network.Own, Route{
-			Prefix: hostPrefix(ip), Port: port.Ref, Host: port.Host, MAC: port.MAC, MTU: port.Network.MTU, OriginKind: api.KindAddress,
-			Origin: address.Ref, OriginNetwork: port.Network.Ref, OriginVRF: port.Network.VRF,
+		n.Own = append(n.Own, Route{
+			Prefix: hostPrefix(ip), Port: port.Ref, Host: port.Host, MAC: port.MAC, MTU: n.MTU, OriginKind: api.KindAddress,
+			Origin: address.Ref, OriginNetwork: n.Ref, OriginVRF: n.VRF,
 		})
 	}
-	for _, p := range d.Ports {
+	for _, p := range n.ports {
 		slices.SortStableFunc(p.Addresses, func(a, b PortAddress) int { return a.IP.Compare(b.IP) })
 	}
-	for _, n := range d.Networks {
-		// Stable, and gateways were added first: of two routes with one prefix
-		// (which the store's claims rule out) the gateway or the first by name wins.
-		slices.SortStableFunc(n.Own, compareRoutes)
-		n.Own = slices.CompactFunc(n.Own, func(a, b Route) bool { return a.Prefix == b.Prefix })
-	}
-}
-
-// addTables adds the routes of route-tables, a network at a time.
-func (d *Derived) addTables(s api.Snapshot) {
-	ports := map[*Network][]*Port{} // of networks that have tables
-	for _, p := range d.Ports {
-		if len(p.tables) > 0 || len(p.Network.tables) > 0 {
-			ports[p.Network] = append(ports[p.Network], p)
-		}
-	}
-	for _, n := range d.Networks {
-		if len(n.tables) > 0 || len(ports[n]) > 0 {
-			n.addStatic(s, ports[n])
-		}
-	}
+	// Stable, and gateways were added first: of two routes with one prefix
+	// (which the store's claims rule out) the gateway or the first by name wins.
+	slices.SortStableFunc(n.Own, compareRoutes)
+	n.Own = slices.CompactFunc(n.Own, func(a, b Route) bool { return a.Prefix == b.Prefix })
 }
 
 func compareRoutes(a, b Route) int { return a.Prefix.Compare(b.Prefix) }
+
+func comparePorts(a, b *Port) int { return compareRefs(a.Ref, b.Ref) }
 
 func hostPrefix(ip netip.Addr) netip.Prefix { return netip.PrefixFrom(ip, ip.BitLen()) }

@@ -6,6 +6,7 @@ package routing
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/weft-network/weft/api"
 )
@@ -14,14 +15,15 @@ import (
 // after Derive returned it; readers share it.
 type Derived struct {
 	Revision  int64
-	Networks  []*Network // by fully qualified name
-	Hosts     []*Host    // by fully qualified name
-	Ports     []*Port    // with an active binding, by fully qualified name
-	Conflicts []Conflict // by network, then by prefix
+	Snapshot  api.Snapshot // the objects themselves
+	Networks  []*Network   // by fully qualified name
+	Hosts     []*Host      // by fully qualified name
+	Conflicts []Conflict   // by network, then by prefix
 
-	networks map[string]*Network // by UUID
-	hosts    map[string]*Host    // by UUID
-	ports    map[string]*Port    // by UUID
+	networks  map[string]*Network // by UUID
+	hosts     map[string]*Host    // by UUID
+	ports     portTable           // with an active binding
+	importers map[string][]string // networks that import from one, all by UUID
 }
 
 // Network returns a network by its UUID, or nil if it has no VRF.
@@ -31,7 +33,17 @@ func (d *Derived) Network(uuid string) *Network { return d.networks[uuid] }
 func (d *Derived) Host(uuid string) *Host { return d.hosts[uuid] }
 
 // Port returns a port with an active binding by its UUID, or nil.
-func (d *Derived) Port(uuid string) *Port { return d.ports[uuid] }
+func (d *Derived) Port(uuid string) *Port { return d.ports.get(uuid) }
+
+// Ports returns the ports with an active binding, by fully qualified name.
+func (d *Derived) Ports() []*Port {
+	var all []*Port
+	for _, n := range d.Networks {
+		all = append(all, n.ports...)
+	}
+	slices.SortFunc(all, comparePorts)
+	return all
+}
 
 // Host is a machine and the ports whose active binding it is.
 type Host struct {
@@ -40,11 +52,16 @@ type Host struct {
 	Ports           []*Port // by fully qualified name
 }
 
+// Identity is which network it is, and what of it holds for all its ports.
+type Identity struct {
+	Ref api.Ref
+	VRF uint32 // id of the VRF: the network's VNI
+	MTU int    // 0: follows from the underlay
+}
+
 // Network is a network with its VRF.
 type Network struct {
-	Ref     api.Ref
-	VRF     uint32 // id of the VRF: the network's VNI
-	MTU     int    // 0: follows from the underlay
+	*Identity
 	Subnets []Subnet
 	// Own are the routes made in this network, one for each prefix. They and
 	// OwnEqual are the only ones it lends out.
@@ -72,11 +89,17 @@ type Network struct {
 	// room for.
 	ConflictCount int
 
-	tables           []api.Ref // route-tables of the network
-	imports, exports []api.Ref // route-targets
-	unresolved       []Unresolved
-	lost             []Conflict // between its own routes
+	ports     []*Port    // of the network, with an active binding, by fully qualified name
+	members   []api.Ref  // hosts with a binding, active or not, of a port in it; by fully qualified name
+	conflicts []Conflict // as far as Derived.Conflicts has room for them
+	lost      []Conflict // between its own routes
+
+	tablesOf map[string][]api.Ref // route-tables by port, while local is at work
 }
+
+// Ports are the network's ports with an active binding, by fully qualified
+// name. The slice is shared.
+func (n *Network) Ports() []*Port { return n.ports }
 
 // Subnet is a range of a network.
 type Subnet struct {
@@ -143,7 +166,7 @@ func (r *Route) Leaked() bool { return !r.LeakedBy.IsZero() }
 // Port is a port with an active binding.
 type Port struct {
 	Ref             api.Ref
-	Network         *Network
+	Network         *Identity
 	MAC             api.MAC
 	Host            api.Ref
 	Binding         api.Ref
@@ -152,8 +175,6 @@ type Port struct {
 	// Sources are the prefixes of static routes that lead to the port; the
 	// workload may send from addresses in them. Sorted.
 	Sources []netip.Prefix
-
-	tables []api.Ref // route-tables of the port
 }
 
 // PortAddress is an address a port answers for.

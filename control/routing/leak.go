@@ -10,37 +10,61 @@ import (
 	"github.com/weft-network/weft/api"
 )
 
-// addImports finds which networks take the routes of which, by network-policies
+// runImports finds which networks take the routes of which, by network-policies
 // and by route-targets. One that takes them in several ways takes them once: by
 // a policy rather than a route-target, by the first of its kind by name.
-func (d *Derived) addImports(s api.Snapshot) {
+func (u *update) runImports() {
 	attached := map[string][]*Network{} // by policy
-	for _, a := range api.ListOf[*api.NetworkPolicyAttachment](s, api.KindNetworkPolicyAttachment) {
-		network := d.networks[a.Spec.Network.UUID]
+	for _, a := range api.ListOf[*api.NetworkPolicyAttachment](u.snapshot, api.KindNetworkPolicyAttachment) {
+		network := u.networks[a.Spec.Network.UUID]
 		if members := attached[a.Spec.Policy.UUID]; network != nil && !slices.Contains(members, network) {
 			attached[a.Spec.Policy.UUID] = append(members, network)
 		}
 	}
+	imports := map[string][]Import{} // by the importing network
 	joined := map[[2]*Network]bool{}
 	take := func(a, b *Network, kind api.Kind, by api.Ref) {
 		if pair := [2]*Network{a, b}; !joined[pair] {
 			joined[pair] = true
-			a.Imports = append(a.Imports, Import{Network: b.Ref, Kind: kind, By: by})
+			imports[a.Ref.UUID] = append(imports[a.Ref.UUID], Import{Network: b.Ref, Kind: kind, By: by})
 		}
 	}
-	for _, p := range api.ListOf[*api.NetworkPolicy](s, api.KindNetworkPolicy) {
+	for _, p := range api.ListOf[*api.NetworkPolicy](u.snapshot, api.KindNetworkPolicy) {
 		policy := api.RefTo(p)
 		joinPairs(p, attached[p.Meta.UUID], func(a, b *Network) {
 			take(a, b, api.KindNetworkPolicy, policy)
 		})
 	}
-	d.eachTarget(s, func(importer, exporter *Network, target api.Ref) {
+	u.eachTarget(func(importer, exporter *Network, target api.Ref) {
 		take(importer, exporter, api.KindRouteTarget, target)
 	})
-	for _, n := range d.Networks {
-		slices.SortFunc(n.Imports, func(a, b Import) int {
+	u.setImports(imports)
+}
+
+// setImports gives the networks what they import, and notes what follows.
+func (u *update) setImports(imports map[string][]Import) {
+	u.importers = map[string][]string{}
+	for _, n := range u.Networks {
+		uuid := n.Ref.UUID
+		now := imports[uuid]
+		slices.SortFunc(now, func(a, b Import) int {
 			return cmp.Or(cmp.Compare(a.Kind, b.Kind), compareRefs(a.By, b.By), compareRefs(a.Network, b.Network))
 		})
+		for _, imp := range now {
+			u.importers[imp.Network.UUID] = append(u.importers[imp.Network.UUID], uuid)
+			if u.dirty[imp.Network.UUID] { // also one that was away
+				u.leaks[uuid] = true
+			}
+		}
+		before := u.networks[uuid].Imports
+		if slices.Equal(before, now) {
+			continue
+		}
+		u.leaks[uuid] = true
+		for _, imp := range slices.Concat(before, now) {
+			u.admits[imp.Network.UUID] = true
+		}
+		u.own(uuid).Imports = now
 	}
 }
 
@@ -48,20 +72,24 @@ func (d *Derived) addImports(s api.Snapshot) {
 // which another network exports, targets in the order of their names. A
 // route-target stands for itself and not for its community: who may name it has
 // been checked, and another object cannot say the same.
-func (d *Derived) eachTarget(s api.Snapshot, visit func(importer, exporter *Network, target api.Ref)) {
+func (u *update) eachTarget(visit func(importer, exporter *Network, target api.Ref)) {
 	importers, exporters := map[string][]*Network{}, map[string][]*Network{} // by route-target
-	for _, n := range d.Networks {
-		for _, t := range n.imports {
+	for _, o := range api.ListOf[*api.Network](u.snapshot, api.KindNetwork) {
+		n := u.networks[o.Meta.UUID]
+		if n == nil {
+			continue
+		}
+		for _, t := range o.Spec.ImportTargets {
 			importers[t.UUID] = append(importers[t.UUID], n)
 		}
-		for _, t := range n.exports {
+		for _, t := range o.Spec.ExportTargets {
 			exporters[t.UUID] = append(exporters[t.UUID], n)
 		}
 	}
 	if len(importers) == 0 || len(exporters) == 0 {
 		return
 	}
-	for _, t := range api.ListOf[*api.RouteTarget](s, api.KindRouteTarget) {
+	for _, t := range api.ListOf[*api.RouteTarget](u.snapshot, api.KindRouteTarget) {
 		target := api.RefTo(t)
 		for _, a := range importers[target.UUID] {
 			for _, b := range exporters[target.UUID] {
@@ -100,14 +128,11 @@ func (d *Derived) leak(n *Network) {
 	if len(n.Imports) > 0 {
 		conflicts = append(conflicts, d.leakInto(n)...)
 	}
-	if len(conflicts) == 0 {
-		return
-	}
 	n.ConflictCount = len(conflicts)
 	slices.SortStableFunc(conflicts, func(a, b Conflict) int {
 		return cmp.Or(a.Prefix.Compare(b.Prefix), compareRefs(a.Loser.LeakedBy, b.Loser.LeakedBy), compareRefs(a.Loser.Network, b.Loser.Network))
 	})
-	d.Conflicts = append(d.Conflicts, conflicts[:min(len(conflicts), maxConflicts)]...)
+	n.conflicts = conflicts[:min(len(conflicts), maxConflicts)]
 }
 
 // leakInto adds the routes of the networks that n imports, and returns what

@@ -7,8 +7,6 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
-
-	"github.com/weft-network/weft/api"
 )
 
 // NextHop says in words where a route leads: "port NAME on HOST", with
@@ -23,14 +21,6 @@ func (r *Route) NextHop() string {
 		return "via " + r.Via.String() + " port " + r.Port.String() + " on " + r.Host.String()
 	}
 	return "port " + r.Port.String() + " on " + r.Host.String()
-}
-
-// View returns the route as the API shows it.
-func (r *Route) View(network api.Ref) api.Route {
-	return api.Route{
-		Network: network, Prefix: r.Prefix, NextHop: r.NextHop(), Port: r.Port, Host: r.Host, MAC: r.MAC,
-		OriginKind: r.OriginKind, Origin: r.Origin, OriginNetwork: r.OriginNetwork, LeakedBy: r.LeakedBy,
-	}
 }
 
 // String says in words what does not fit.
@@ -54,7 +44,7 @@ func (d *Derived) String() string {
 		printRoutes(w, "equal", n, n.Equal)
 	}
 	w.Flush()
-	for _, p := range d.Ports {
+	for _, p := range d.Ports() {
 		fmt.Fprintf(w, "port\t%s\t%s\ton %s", p.Ref, p.MAC, p.Host)
 		for _, a := range p.Addresses {
 			fmt.Fprintf(w, "\t%v/%d", a.IP, a.PrefixLength)

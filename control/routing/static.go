@@ -56,37 +56,31 @@ func (r *Route) rank() int {
 // addStatic adds the static routes of one network, from its own tables and
 // those of its ports, to the routes its gateways and addresses made, which must
 // be all there and sorted. It reads nothing of other networks.
-func (n *Network) addStatic(s api.Snapshot, ports []*Port) {
-	var made []Route
-	for _, r := range n.tableRoutes(s, n.tables, nil) {
-		made = append(made, r...)
+func (n *Network) addStatic(objects objects) {
+	made, unresolved := n.tableRoutes(objects, objects.tablesOf(n.Ref.UUID), nil)
+	for _, p := range n.ports {
+		routes, nowhere := n.tableRoutes(objects, n.tablesOf[p.Ref.UUID], p)
+		made, unresolved = append(made, routes...), append(unresolved, nowhere...)
 	}
-	for _, p := range ports {
-		for _, r := range n.tableRoutes(s, p.tables, p) {
-			made = append(made, r...)
-		}
-	}
-	slices.SortStableFunc(n.unresolved, func(a, b Unresolved) int {
+	slices.SortStableFunc(unresolved, func(a, b Unresolved) int {
 		return cmp.Or(a.Prefix.Compare(b.Prefix), compareRefs(a.Table, b.Table), compareRefs(a.Port, b.Port), a.NextHop.Compare(b.NextHop))
 	})
-	n.UnresolvedCount = len(n.unresolved)
-	n.Unresolved = n.unresolved[:min(len(n.unresolved), maxUnresolved)]
+	n.UnresolvedCount = len(unresolved)
+	n.Unresolved = unresolved[:min(len(unresolved), maxUnresolved)]
 	if len(made) > 0 {
 		n.choose(made)
-		n.addSources(ports)
+		n.addSources()
 	}
 }
 
-// tableRoutes resolves the routes of tables, a slice for each table: of a
-// port if there is one, else of the network.
-func (n *Network) tableRoutes(s api.Snapshot, tables []api.Ref, port *Port) [][]Route {
-	var all [][]Route
+// tableRoutes resolves the routes of tables: of a port if there is one, else of
+// the network.
+func (n *Network) tableRoutes(objects objects, tables []api.Ref, port *Port) (routes []Route, unresolved []Unresolved) {
 	for _, ref := range tables {
-		table, ok := s.Get(api.KindRouteTable, ref.UUID).(*api.RouteTable)
-		if !ok {
+		table := objects.table(ref.UUID)
+		if table == nil {
 			continue
 		}
-		var routes []Route
 		for _, x := range table.Spec.Routes {
 			r, why := n.resolve(x, port)
 			if why != "" {
@@ -94,7 +88,7 @@ func (n *Network) tableRoutes(s api.Snapshot, tables []api.Ref, port *Port) [][]
 				if port != nil {
 					u.Port = port.Ref
 				}
-				n.unresolved = append(n.unresolved, u)
+				unresolved = append(unresolved, u)
 				continue
 			}
 			r.Prefix, r.Origin, r.OriginKind = x.Prefix.Masked(), api.RefTo(table), api.KindRouteTable
@@ -106,9 +100,8 @@ func (n *Network) tableRoutes(s api.Snapshot, tables []api.Ref, port *Port) [][]
 			})
 			routes = append(routes, r)
 		}
-		all = append(all, routes)
 	}
-	return all
+	return routes, unresolved
 }
 
 // resolve finds where a static route leads: why says it where it leads nowhere.
@@ -170,7 +163,7 @@ func (n *Network) choose(made []Route) {
 
 // addSources says which prefixes lie behind each port: what a static route
 // sends there may come from there.
-func (n *Network) addSources(ports []*Port) {
+func (n *Network) addSources() {
 	behind := map[string][]netip.Prefix{}
 	for _, routes := range [][]Route{n.Own, n.OwnEqual} {
 		for i := range routes {
@@ -179,7 +172,7 @@ func (n *Network) addSources(ports []*Port) {
 			}
 		}
 	}
-	for _, p := range ports {
+	for _, p := range n.ports {
 		p.Sources = behind[p.Ref.UUID]
 		slices.SortFunc(p.Sources, netip.Prefix.Compare)
 	}

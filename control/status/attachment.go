@@ -12,13 +12,16 @@ import (
 )
 
 func (c *collector) attachments() {
+	attachments := api.ListOf[*api.NetworkPolicyAttachment](c.Snapshot, api.KindNetworkPolicyAttachment)
+	if len(attachments) == 0 {
+		return
+	}
 	holders := map[string][]string{} // hosts that need a network's VRF, by network
 	for _, h := range c.Plan.Derived.Hosts {
 		for _, n := range c.Plan.Networks(h.Ref.UUID) {
 			holders[n.Ref.UUID] = append(holders[n.Ref.UUID], h.Ref.UUID)
 		}
 	}
-	attachments := api.ListOf[*api.NetworkPolicyAttachment](c.Snapshot, api.KindNetworkPolicyAttachment)
 	members := map[string][]string{} // networks attached to a policy, by policy
 	for _, a := range attachments {
 		if c.Plan.Derived.Network(a.Spec.Network.UUID) != nil {

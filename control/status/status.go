@@ -60,20 +60,19 @@ type Change struct {
 
 // Changes returns the statuses that differ from those in the snapshot, in a
 // fixed order.
-func Changes(in Input) []Change {
-	c := collector{Input: in, reports: map[string]map[string]*hoststream.PortReport{}}
-	for uuid, h := range in.Hosts {
-		ports := make(map[string]*hoststream.PortReport, len(h.Report.GetPorts()))
-		for _, p := range h.Report.GetPorts() {
-			ports[p.Port] = p
-		}
-		c.reports[uuid] = ports
-	}
+func Changes(in Input) []Change { return newCollector(in).run() }
+
+func newCollector(in Input) *collector {
+	return &collector{Input: in, reports: map[string]map[string]*hoststream.PortReport{}, pending: map[string]bool{}}
+}
+
+func (c *collector) run() []Change {
 	c.hosts()
 	c.ports()
 	c.bindings()
 	c.attachments()
-	if in.Usage {
+	c.routeTables()
+	if c.Usage {
 		c.usage()
 	}
 	return c.changes
@@ -81,8 +80,24 @@ func Changes(in Input) []Change {
 
 type collector struct {
 	Input
-	reports map[string]map[string]*hoststream.PortReport // by host and port
+	only    *scope                                       // nil: all ports
+	reports map[string]map[string]*hoststream.PortReport // by host and port, of hosts that were asked for
 	changes []Change
+	pending map[string]bool // ports with a binding that is not acknowledged
+}
+
+// report is what a host said of a port, or nil.
+func (c *collector) report(host, port string) *hoststream.PortReport {
+	ports, ok := c.reports[host]
+	if !ok {
+		report := c.Hosts[host].Report
+		ports = make(map[string]*hoststream.PortReport, len(report.GetPorts()))
+		for _, p := range report.GetPorts() {
+			ports[p.Port] = p
+		}
+		c.reports[host] = ports
+	}
+	return ports[port]
 }
 
 // want notes a wanted status if it is not the stored one. Both are pointers to
@@ -129,7 +144,7 @@ func countUp(r *hoststream.Report) int {
 }
 
 func (c *collector) ports() {
-	for _, p := range api.ListOf[*api.Port](c.Snapshot, api.KindPort) {
+	for _, p := range c.only.ports(c.Snapshot) {
 		now := c.port(p)
 		c.want(p, &now)
 	}
@@ -142,7 +157,7 @@ func (c *collector) port(p *api.Port) api.PortStatus {
 		return api.PortStatus{State: api.PortUnbound}
 	}
 	waiting := api.PortStatus{State: api.PortWaiting, Host: placed.Host.Name}
-	if r := c.reports[placed.Host.UUID][p.Meta.UUID]; r != nil {
+	if r := c.report(placed.Host.UUID, p.Meta.UUID); r != nil {
 		switch state := api.PortState(r.State); state {
 		case api.PortUp, api.PortWaiting, api.PortFailed:
 			return api.PortStatus{State: state, Host: placed.Host.Name, Message: bounded(r.Message)}
@@ -160,9 +175,13 @@ func (c *collector) port(p *api.Port) api.PortStatus {
 func bounded(s string) string { return strings.ToValidUTF8(s[:min(len(s), maxMessageBytes)], "") }
 
 func (c *collector) bindings() {
-	for _, b := range api.ListOf[*api.Binding](c.Snapshot, api.KindBinding) {
+	for _, b := range c.only.bindings(c.Snapshot) {
 		now := b.Status
-		now.Conditions = c.set(now.Conditions, c.binding(b))
+		fact := c.binding(b)
+		if !fact.Status && fact.Reason != reasonInactive {
+			c.pending[b.Meta.Parent.UUID] = true
+		}
+		now.Conditions = c.set(now.Conditions, fact)
 		c.want(b, &now)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/weft-network/weft/api"
@@ -18,6 +19,8 @@ const (
 	rewriteAfter = 5 * time.Second
 	// putTimeout bounds one write.
 	putTimeout = 5 * time.Second
+	// writesAtOnce are on their way together: etcd makes them durable together.
+	writesAtOnce = 16
 	// maxFailures ends a round of writes: the store is not well, and the
 	// next round begins with everything that is still to be written.
 	maxFailures = 3
@@ -58,21 +61,37 @@ func (w *Writer) Write(ctx context.Context, changes []Change, now time.Time) err
 			delete(w.recent, t)
 		}
 	}
+	var mu sync.Mutex // guards failures and recent
 	var failures []error
+	var wait sync.WaitGroup
+	slots := make(chan struct{}, writesAtOnce)
 	for _, c := range changes {
 		t, fact := target{c.Kind, c.UUID}, factOf(c.Status)
-		if r, ok := w.recent[t]; ok && r.fact == fact {
+		slots <- struct{}{}
+		mu.Lock()
+		r, ok := w.recent[t]
+		over := len(failures) >= maxFailures || ctx.Err() != nil
+		mu.Unlock()
+		if over {
+			break
+		}
+		if ok && r.fact == fact {
+			<-slots
 			continue
 		}
-		if err := w.put(ctx, c); err != nil {
-			failures = append(failures, fmt.Errorf("write status of %s %s: %w", c.Kind, c.UUID, err))
-			if len(failures) == maxFailures || ctx.Err() != nil {
-				break
+		wait.Go(func() {
+			defer func() { <-slots }()
+			err := w.put(ctx, c)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				failures = append(failures, fmt.Errorf("write status of %s %s: %w", c.Kind, c.UUID, err))
+				return
 			}
-			continue
-		}
-		w.recent[t] = written{fact, now}
+			w.recent[t] = written{fact, now}
+		})
 	}
+	wait.Wait()
 	return errors.Join(failures...)
 }
 

@@ -38,7 +38,7 @@ func (s *Server) Metrics() []prometheus.Collector {
 		}),
 		gauge("weft_stream_hosts_behind", "Connected hosts that have not acknowledged everything of the newest plan.", func() float64 {
 			return s.eachSession(func(p *progress, plan *placement.Plan) float64 {
-				if plan != nil && p.settled.Before(plan.Version) {
+				if plan != nil && p.reached(plan).Before(plan.Version) {
 					return 1
 				}
 				return 0

@@ -3,7 +3,6 @@
 package stream
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -28,26 +27,61 @@ const (
 )
 
 // progress is what one host has, was sent and has acknowledged: the whole
-// protocol of a session, without socket, clock, lock or goroutine.
+// protocol of a session, without socket, clock, lock or goroutine. Of networks
+// it remembers which table the host has, which all hosts share; rows one by one
+// only while the host is between two tables.
 type progress struct {
-	host string          // UUID
-	plan *placement.Plan // that the host is on its way to
+	host string // UUID
 
-	sent     map[string]uint64 // hash of each row the host has or was sent
-	inFlight map[string]uint64 // sequence of the last unacknowledged delta that carries a key
-	unacked  []delta           // in order
-	sequence uint64            // of the last delta
+	own      map[string]uint64   // hash of each row that is of no network
+	networks map[uint32]*network // what the host has of each network, by VRF
+	unacked  []delta             // in order
+	sequence uint64              // of the last delta
 
 	target   placement.Version
 	targeted bool
-	puts     []placement.Row // still to be sent to reach target
-	deletes  []string        // after them
+	view     *placement.View // what the host must have at target
+	ownAs    *placement.View // whose own rows the host has; nil: has others
+	todo     []uint32        // networks of which the host has something else
 	inSync   bool            // the host was told once that it has everything
 	announce bool            // a delta must be sent even if it is empty
 
 	settled  placement.Version // everything of this version is acknowledged
 	errors   map[string]string // by key; rows that are not in the kernel
 	rowsSent int
+}
+
+// network is what the host has, or was sent, of one network.
+type network [placement.Parts]part
+
+// part is a part of a network's rows: those of a table, nil for none, and some
+// that are to be deleted; or those listed.
+type part struct {
+	table  *placement.Table
+	extra  []string
+	listed map[string]uint64 // hash by key; nil: not listed
+}
+
+// is tells that the part is as in a table.
+func (p part) is(t *placement.Table) bool {
+	return p.listed == nil && len(p.extra) == 0 && p.table == t
+}
+
+func (p part) empty() bool { return p.table == nil && len(p.listed) == 0 && len(p.extra) == 0 }
+
+// list returns the part's rows one by one.
+func (p part) list(of placement.Part, host string) map[string]uint64 {
+	if p.listed != nil {
+		return p.listed
+	}
+	listed := map[string]uint64{}
+	for r := range p.table.Rows(of, host) {
+		listed[r.Key] = r.Hash
+	}
+	for _, key := range p.extra {
+		listed[key] = 0 // of whatever it was: it is put again if it is wanted again
+	}
+	return listed
 }
 
 // delta is a delta that was sent and not acknowledged.
@@ -58,17 +92,59 @@ type delta struct {
 
 // newProgress begins with what the host says it has.
 func newProgress(host string, have []*hoststream.RowHash) *progress {
-	p := &progress{
-		host:     host,
-		sent:     make(map[string]uint64, len(have)),
-		inFlight: map[string]uint64{},
-		errors:   map[string]string{},
-		announce: true,
-	}
-	for _, h := range have {
-		p.sent[h.Key] = h.Hash
-	}
+	p := &progress{host: host, own: map[string]uint64{}, networks: map[uint32]*network{}, errors: map[string]string{}, announce: true}
+	p.list(have)
 	return p
+}
+
+// list notes rows that the host has.
+func (p *progress) list(have []*hoststream.RowHash) {
+	for _, h := range have {
+		vrf, of, ok := placement.PartOf(h.Key)
+		if !ok {
+			p.own[h.Key] = h.Hash
+			continue
+		}
+		n := p.network(vrf)
+		if n[of].listed == nil {
+			n[of].listed = map[string]uint64{}
+		}
+		n[of].listed[h.Key] = h.Hash
+	}
+}
+
+// resumeProgress begins with what the host says its tables sum up to. It has
+// the tables of a view where the sums are the same, and must be asked for the
+// rows of the others.
+func resumeProgress(host string, view *placement.View, tables []*hoststream.TableSum) (p *progress, unknown []uint32) {
+	p = newProgress(host, nil)
+	if view == nil { // the host was deleted just now: its session is about to end
+		return p, nil
+	}
+	for _, has := range tables {
+		switch t := view.Table(has.Table); {
+		case has.Table == 0 && has.Sum == view.OwnSum():
+			p.ownAs = view
+			for r := range view.Own {
+				p.own[r.Key] = r.Hash
+			}
+		case t != nil && has.Sum == t.Sum(host):
+			p.networks[t.VRF] = &network{{table: t}, {table: t}}
+		default:
+			unknown = append(unknown, has.Table)
+		}
+	}
+	return p, unknown
+}
+
+// network returns what the host has of a network.
+func (p *progress) network(vrf uint32) *network {
+	n := p.networks[vrf]
+	if n == nil {
+		n = &network{}
+		p.networks[vrf] = n
+	}
+	return n
 }
 
 // room tells whether another delta may be sent now.
@@ -76,91 +152,64 @@ func (p *progress) room() bool { return len(p.unacked) < maxUnacked }
 
 // aim makes a plan the one the host must have.
 func (p *progress) aim(plan *placement.Plan) {
-	if p.plan != nil && plan.Same(p.host, p.plan) {
-		p.target = plan.Version
-		p.settle()
-	} else {
-		p.retarget(plan.Version, plan.For(p.host))
+	if view := plan.View(p.host); view != nil { // else its session is about to end
+		p.retarget(plan.Version, view)
 	}
-	p.plan = plan
 }
 
 // retarget replaces what the host must have. What was planned for an earlier
 // target and not sent is forgotten: only the difference to what was sent counts.
-func (p *progress) retarget(v placement.Version, rows []placement.Row) {
-	p.target, p.targeted = v, true
-	p.puts, p.deletes = nil, nil
-	matched := 0
-	for _, r := range rows {
-		hash, ok := p.sent[r.Key]
-		if ok {
-			matched++
-		}
-		if !ok || hash != r.Hash {
-			p.puts = append(p.puts, r)
+func (p *progress) retarget(v placement.Version, view *placement.View) {
+	p.target = v
+	if p.targeted && view == p.view {
+		p.settle()
+		return
+	}
+	p.targeted, p.view = true, view
+	if p.ownAs != nil && view.SameOwn(p.ownAs) {
+		p.ownAs = view
+	} else {
+		p.ownAs = nil
+	}
+	p.todo = p.todo[:0]
+	for _, t := range view.Tables() {
+		if n := p.networks[t.VRF]; n == nil || !n[placement.Sources].is(t) || !n[placement.Routes].is(t) {
+			p.todo = append(p.todo, t.VRF)
 		}
 	}
-	if matched < len(p.sent) {
-		wanted := make(map[string]bool, len(rows))
-		for _, r := range rows {
-			wanted[r.Key] = true
+	for vrf := range p.networks {
+		if view.Table(vrf) == nil {
+			p.todo = append(p.todo, vrf)
 		}
-		for key := range p.sent {
-			if !wanted[key] {
-				p.deletes = append(p.deletes, key)
-			}
-		}
-		slices.SortFunc(p.deletes, compareDeletes)
 	}
+	slices.Sort(p.todo)
 	p.settle()
 }
 
-// deleteOrder is the reverse of the order of puts: what refers goes before
-// what is referred to. Keys of unknown kinds go first.
-var deleteOrder = []string{"route/", "port/", "vrf/", "tunnel-source/", "tunnel-endpoint/"}
-
-func compareDeletes(a, b string) int {
-	rank := func(key string) int {
-		return slices.IndexFunc(deleteOrder, func(prefix string) bool { return strings.HasPrefix(key, prefix) })
-	}
-	return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a, b))
-}
+// done tells whether the host was sent everything of the target.
+func (p *progress) done() bool { return p.targeted && p.ownAs != nil && len(p.todo) == 0 }
 
 // next returns the next delta to send, or nil if there is none or no room.
 func (p *progress) next() *hoststream.Delta {
-	if !p.targeted || !p.room() || len(p.puts) == 0 && len(p.deletes) == 0 && !p.announce {
+	if !p.targeted || !p.room() || p.done() && !p.announce {
 		return nil
 	}
-	p.sequence++
-	d := &hoststream.Delta{
+	w := writing{progress: p, delta: &hoststream.Delta{
 		Version:  &hoststream.Version{Epoch: p.target.Epoch, Revision: p.target.Revision},
-		Sequence: p.sequence,
+		Sequence: p.sequence + 1,
+	}}
+	all := w.everything()
+	if all && len(w.keys) == 0 && !p.announce { // it changed back before it was sent
+		p.settle()
+		return nil
 	}
-	var keys []string
-	size := 0
-	for len(p.puts) > 0 && fits(&size, len(p.puts[0].Key)+len(p.puts[0].Body)) {
-		r := p.puts[0]
-		p.puts = p.puts[1:]
-		d.Put = append(d.Put, &hoststream.EncodedRow{Key: r.Key, Body: r.Body})
-		p.sent[r.Key] = r.Hash
-		keys = append(keys, r.Key)
+	if all {
+		w.delta.InSync, p.inSync, p.announce = true, true, false
 	}
-	for len(p.puts) == 0 && len(p.deletes) > 0 && fits(&size, len(p.deletes[0])) {
-		key := p.deletes[0]
-		p.deletes = p.deletes[1:]
-		d.Delete = append(d.Delete, key)
-		delete(p.sent, key)
-		keys = append(keys, key)
-	}
-	for _, key := range keys {
-		p.inFlight[key] = p.sequence
-	}
-	p.rowsSent += len(keys)
-	if len(p.puts) == 0 && len(p.deletes) == 0 {
-		d.InSync, p.inSync, p.announce = true, true, false
-	}
-	p.unacked = append(p.unacked, delta{p.sequence, keys})
-	return d
+	p.sequence++
+	p.rowsSent += len(w.keys)
+	p.unacked = append(p.unacked, delta{p.sequence, w.keys})
+	return w.delta
 }
 
 // fits adds a row to the size of a delta if there is room; the first always fits.
@@ -179,12 +228,7 @@ func (p *progress) ack(a *hoststream.Ack) error {
 		return fmt.Errorf("take ack: the host acknowledges delta %d, the last one sent is %d", a.Sequence, p.sequence)
 	}
 	for len(p.unacked) > 0 && p.unacked[0].sequence <= a.Sequence {
-		for _, key := range p.unacked[0].keys {
-			if p.inFlight[key] <= a.Sequence {
-				delete(p.inFlight, key)
-			}
-		}
-		p.unacked = p.unacked[1:]
+		p.unacked = slices.Delete(p.unacked, 0, 1)
 	}
 	clear(p.errors)
 	for _, e := range a.Errors[:min(len(a.Errors), maxRowErrors)] {
@@ -196,15 +240,46 @@ func (p *progress) ack(a *hoststream.Ack) error {
 
 // settle notes that everything of the target is acknowledged, if it is.
 func (p *progress) settle() {
-	if p.targeted && !p.announce && len(p.puts) == 0 && len(p.deletes) == 0 && len(p.unacked) == 0 {
+	if p.done() && !p.announce && len(p.unacked) == 0 {
 		p.settled = p.target
 	}
 }
 
-// row tells how far a wanted row has come.
-func (p *progress) row(r placement.Row) RowState {
-	hash, sent := p.sent[r.Key]
-	_, waiting := p.inFlight[r.Key]
-	sent = sent && hash == r.Hash
-	return RowState{Sent: sent, Acked: sent && !waiting, Error: p.errors[r.Key]}
+// reached is the newest version of which everything is acknowledged: that of a
+// plan if what the host has acknowledged is all the same under it.
+func (p *progress) reached(plan *placement.Plan) placement.Version {
+	if plan != nil && p.settled == p.target && p.targeted && p.view == plan.View(p.host) {
+		return plan.Version
+	}
+	return p.settled
+}
+
+// rows tells how far wanted rows have come.
+func (p *progress) rows(rows []placement.Row) []RowState {
+	waiting := map[string]bool{}
+	for _, d := range p.unacked {
+		for _, key := range d.keys {
+			waiting[key] = true
+		}
+	}
+	type place struct {
+		vrf uint32
+		of  placement.Part
+	}
+	lists := map[place]map[string]uint64{}
+	states := make([]RowState, len(rows))
+	for i, r := range rows {
+		has := p.own
+		if vrf, of, ok := placement.PartOf(r.Key); ok {
+			at := place{vrf, of}
+			if n := p.networks[vrf]; n != nil && lists[at] == nil {
+				lists[at] = n[of].list(of, p.host)
+			}
+			has = lists[at]
+		}
+		hash, sent := has[r.Key]
+		sent = sent && hash == r.Hash
+		states[i] = RowState{Sent: sent, Acked: sent && !waiting[r.Key], Error: p.errors[r.Key]}
+	}
+	return states
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -82,7 +83,7 @@ func TestDifference(t *testing.T) {
 			host.rows[key] = body
 		}
 		p := newProgress("", host.hello())
-		p.retarget(placement.Version{Epoch: 7, Revision: 5}, rows)
+		p.retarget(placement.Version{Epoch: 7, Revision: 5}, placement.ViewOf(rows))
 		if got := printDelta(p.next()); got != c.want {
 			t.Errorf("a host that has %s is sent\n%s\nwant\n%s", c.name, got, c.want)
 		}
@@ -95,13 +96,20 @@ func TestDifference(t *testing.T) {
 // Large differences go in several deltas; only the last says in sync, and
 // deletes come after all puts.
 func TestDeltasAreBounded(t *testing.T) {
+	t.Run("own", func(t *testing.T) { boundedDeltas(t, "port/old", "port/%02d") })
+	t.Run("of a network", func(t *testing.T) { boundedDeltas(t, "route/7/10.9.9.9/32", "route/7/10.0.0.%d/32") })
+	t.Run("of networks", func(t *testing.T) { boundedDeltas(t, "route/100/10.9.9.9/32", "route/%d/10.0.0.1/32") })
+	t.Run("senders", func(t *testing.T) { boundedDeltas(t, "vrf/7", "tunnel-source/7/%02d") })
+}
+
+func boundedDeltas(t *testing.T, old, pattern string) {
 	var rows []placement.Row
 	for i := range 30 {
-		rows = append(rows, row(fmt.Sprintf("port/%02d", i), strings.Repeat("x", 100_000)))
+		rows = append(rows, row(fmt.Sprintf(pattern, i), strings.Repeat("x", 100_000)))
 	}
-	host := model{rows: map[string]string{"port/old": "x"}}
+	host := model{rows: map[string]string{old: "x"}}
 	p := newProgress("", host.hello())
-	p.retarget(placement.Version{Revision: 1}, rows)
+	p.retarget(placement.Version{Revision: 1}, placement.ViewOf(rows))
 	deltas := 0
 	for {
 		d := p.next()
@@ -128,7 +136,7 @@ func TestSlowHostGetsOneDifference(t *testing.T) {
 	p := newProgress("", nil)
 	sent := 0
 	for revision := int64(1); revision <= 1000; revision++ {
-		p.retarget(placement.Version{Revision: revision}, []placement.Row{row("port/a", fmt.Sprint(revision))})
+		p.retarget(placement.Version{Revision: revision}, placement.ViewOf([]placement.Row{row("port/a", fmt.Sprint(revision))}))
 		for p.next() != nil {
 			sent++
 		}
@@ -154,7 +162,7 @@ func TestRowStates(t *testing.T) {
 	a, b := row("port/a", "1"), row("port/b", "1")
 	check := func(when string, r placement.Row, want RowState) {
 		t.Helper()
-		if got := p.row(r); got != want {
+		if got := p.rows([]placement.Row{r})[0]; got != want {
 			t.Errorf("%s: %s is %+v, want %+v", when, r.Key, got, want)
 		}
 	}
@@ -164,7 +172,7 @@ func TestRowStates(t *testing.T) {
 			t.Errorf("%s: settled at %d, want %d", when, p.settled.Revision, revision)
 		}
 	}
-	p.retarget(placement.Version{Revision: 3}, []placement.Row{a, b})
+	p.retarget(placement.Version{Revision: 3}, placement.ViewOf([]placement.Row{a, b}))
 	check("before", a, RowState{})
 	p.next()
 	check("sent", a, RowState{Sent: true})
@@ -176,14 +184,17 @@ func TestRowStates(t *testing.T) {
 	p.ack(&hoststream.Ack{Sequence: 1})
 	check("retried", b, RowState{Sent: true, Acked: true})
 	a = row("port/a", "2")
-	p.retarget(placement.Version{Revision: 4}, []placement.Row{a, b})
+	p.retarget(placement.Version{Revision: 4}, placement.ViewOf([]placement.Row{a, b}))
 	check("changed", a, RowState{})
 	settled("changed", 3)
-	p.retarget(placement.Version{Revision: 5}, []placement.Row{row("port/a", "1"), b})
+	p.retarget(placement.Version{Revision: 5}, placement.ViewOf([]placement.Row{row("port/a", "1"), b}))
+	if d := p.next(); d != nil {
+		t.Errorf("changed back before it was sent: sent %s", printDelta(d))
+	}
 	settled("changed back before it was sent", 5)
 	for revision, text := range []string{"3", "4"} {
 		a = row("port/a", text)
-		p.retarget(placement.Version{Revision: int64(6 + revision)}, []placement.Row{a, b})
+		p.retarget(placement.Version{Revision: int64(6 + revision)}, placement.ViewOf([]placement.Row{a, b}))
 		p.next()
 	}
 	p.ack(&hoststream.Ack{Sequence: 2})
@@ -199,6 +210,7 @@ func TestRowStates(t *testing.T) {
 func TestHistoryDoesNotShow(t *testing.T) {
 	seed := rand.Uint64()
 	r := rand.New(rand.NewPCG(seed, 1))
+	tables, asked := 0, 0
 	for round := range 20 {
 		w := world.New("host h1 192.0.2.1\nhost h2 192.0.2.2\nhost h3 192.0.2.3")
 		ids := []string{world.UUID(api.KindHost, "h1"), world.UUID(api.KindHost, "h2"), world.UUID(api.KindHost, "h3")}
@@ -207,6 +219,18 @@ func TestHistoryDoesNotShow(t *testing.T) {
 			hosts[id], sessions[id] = &model{rows: map[string]string{}}, newProgress(id, nil)
 		}
 		var plan *placement.Plan
+		// again begins a session with what the host has, told in either way.
+		again := func(id string) *progress {
+			have := hosts[id].hello()
+			if r.IntN(3) == 0 {
+				return newProgress(id, have)
+			}
+			sums := hoststream.Sums(have)
+			p, unknown := resumeProgress(id, plan.View(id), sums)
+			p.list(slices.DeleteFunc(have, func(h *hoststream.RowHash) bool { return !slices.Contains(unknown, hoststream.TableOf(h.Key)) }))
+			tables, asked = tables+len(sums), asked+len(unknown)
+			return p
+		}
 		// turn sends what there is. With breaks the connection may be lost before
 		// any delta arrives; the host then begins again with what it has.
 		turn := func(id string, breaks bool) {
@@ -215,7 +239,7 @@ func TestHistoryDoesNotShow(t *testing.T) {
 			for d := p.next(); d != nil; d = p.next() {
 				if breaks && r.IntN(5) == 0 {
 					host.received = nil
-					sessions[id] = newProgress(id, host.hello())
+					sessions[id] = again(id)
 					return
 				}
 				host.apply(d)
@@ -226,9 +250,13 @@ func TestHistoryDoesNotShow(t *testing.T) {
 				}
 			}
 		}
+		before := w.Snapshot()
+		derived := routing.Derive(before)
 		for range 100 {
 			w.Do(world.RandomEdit(r))
-			plan = placement.New(1, routing.Derive(w), plan)
+			after := w.Snapshot()
+			derived = routing.Update(derived, after, world.Changes(before, after))
+			plan, before = placement.New(1, derived, plan), after
 			turn(ids[r.IntN(3)], true)
 		}
 		want := placement.New(1, routing.Derive(w.Snapshot()), nil)
@@ -242,6 +270,12 @@ func TestHistoryDoesNotShow(t *testing.T) {
 			if !maps.Equal(hosts[id].rows, full) {
 				t.Fatalf("seed %d round %d: %s has %d rows that differ from the %d that follow from the objects", seed, round, w.Names(id), len(hosts[id].rows), len(full))
 			}
+			if _, unknown := resumeProgress(id, plan.View(id), hoststream.Sums(hosts[id].hello())); len(unknown) > 0 {
+				t.Fatalf("seed %d round %d: %s has everything and is asked for the rows of %v", seed, round, w.Names(id), unknown)
+			}
 		}
+	}
+	if asked == 0 || asked == tables {
+		t.Errorf("seed %d: of %d tables the rows of %d were asked for", seed, tables, asked)
 	}
 }

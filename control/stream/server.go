@@ -42,6 +42,9 @@ const (
 	minPing = 5 * time.Second
 	// helloTimeout bounds how long a stream may stay silent at first.
 	helloTimeout = 10 * time.Second
+	// maxResumes sessions at once may compare what their hosts have: all hosts
+	// of a controller that came back are at its door together.
+	maxResumes = 8
 	// defaultPatience is what Options.Patience defaults to: longer than a
 	// controller takes to read the store after its start.
 	defaultPatience = 30 * time.Second
@@ -71,6 +74,7 @@ type Server struct {
 	work    sync.WaitGroup // goroutines of sessions
 	changed chan struct{}  // holds at most one token
 	metrics metrics
+	resumes chan struct{} // holds one element for each session that compares what a host has
 
 	mu       sync.Mutex // guards everything that follows
 	plan     *placement.Plan
@@ -90,6 +94,7 @@ func New(o Options) *Server {
 	}
 	s := &Server{
 		options: o, metrics: newMetrics(), changed: make(chan struct{}, 1), next: make(chan struct{}),
+		resumes:  make(chan struct{}, maxResumes),
 		sessions: map[string]*session{}, standbys: map[string]*session{}, gone: map[string]HostState{},
 	}
 	config := o.TLS.Clone()
@@ -137,6 +142,7 @@ func (s *Server) Publish(p *placement.Plan) {
 	if s.plan != nil && !s.plan.Version.Before(p.Version) {
 		return
 	}
+	earlier := s.plan
 	s.plan = p
 	close(s.next)
 	s.next = make(chan struct{})
@@ -145,7 +151,9 @@ func (s *Server) Publish(p *placement.Plan) {
 			session.end(status.Errorf(codes.PermissionDenied, "host %s was deleted", session.host))
 			continue
 		}
-		session.poke()
+		if earlier == nil || !p.Same(uuid, earlier) {
+			session.poke()
+		}
 	}
 	s.endStandbys(p, status.Error(codes.PermissionDenied, "the host was deleted"))
 	for uuid := range s.gone {
@@ -182,6 +190,15 @@ func (s *Server) noteChange() {
 // Sync serves one stream: it begins a session, ends an older one of the same
 // host, and returns when the session ends.
 func (s *Server) Sync(stream grpc.BidiStreamingServer[hoststream.HostMessage, hoststream.ControllerMessage]) error {
+	return s.serve(stream, false)
+}
+
+// Resume is Sync with an agent that lists only the rows that it is asked for.
+func (s *Server) Resume(stream grpc.BidiStreamingServer[hoststream.HostMessage, hoststream.ControllerMessage]) error {
+	return s.serve(stream, true)
+}
+
+func (s *Server) serve(stream grpc.BidiStreamingServer[hoststream.HostMessage, hoststream.ControllerMessage], resume bool) error {
 	host, err := peerHost(stream.Context())
 	if err != nil {
 		return err
@@ -203,7 +220,9 @@ func (s *Server) Sync(stream grpc.BidiStreamingServer[hoststream.HostMessage, ho
 	if err := s.waitPlan(session.ctx, host, hello.Version); err != nil {
 		return err
 	}
-	session.begin(hello)
+	if err := session.begin(hello, resume); err != nil {
+		return err
+	}
 	if err := s.register(session); err != nil {
 		return err
 	}
@@ -270,7 +289,7 @@ func (s *Server) register(n *session) error {
 	n.number = s.streams
 	s.sessions[n.host.UUID] = n
 	delete(s.gone, n.host.UUID)
-	s.options.Log.Info("host connected", "host", n.host, "agent", n.hello.AgentVersion, "rows", len(n.hello.Have))
+	s.options.Log.Info("host connected", "host", n.host, "agent", n.hello.AgentVersion, "listed", n.rowsListed)
 	s.noteChange()
 	return nil
 }
@@ -283,7 +302,7 @@ func (s *Server) unregister(n *session) {
 		return
 	}
 	delete(s.sessions, n.host.UUID)
-	state := n.state()
+	state := n.state(s.plan)
 	state.Connected = false
 	s.gone[n.host.UUID] = state
 	s.options.Log.Info("host disconnected", "host", n.host, "cause", n.cause())

@@ -35,11 +35,16 @@ type session struct {
 	number uint64              // set when it is registered
 	chain  []*x509.Certificate // the host was identified by
 
+	rowsListed int                      // by the host, at first
+	listed     chan *hoststream.RowList // delivers them, if it was asked
+
+	sending sync.Mutex // held while a message is sent
+
 	mu       sync.Mutex // guards everything that follows
 	progress *progress
 	report   *hoststream.Report // never modified; nil before the first
 	ping     *hoststream.Ping   // not answered yet
-	listed   uint64             // number of the list of controllers that the host has
+	told     uint64             // number of the list of controllers that the host has
 }
 
 func newSession(s *Server, host api.Ref, stream grpc.BidiStreamingServer[hoststream.HostMessage, hoststream.ControllerMessage]) *session {
@@ -47,6 +52,7 @@ func newSession(s *Server, host api.Ref, stream grpc.BidiStreamingServer[hoststr
 		server: s, host: host, stream: stream,
 		chain: peerChain(stream.Context()),
 		first: make(chan *hoststream.Hello, 1), later: make(chan struct{}), wake: make(chan struct{}, 1), tables: newTables(),
+		listed: make(chan *hoststream.RowList, 1),
 	}
 	n.ctx, n.end = context.WithCancelCause(stream.Context())
 	return n
@@ -83,12 +89,56 @@ func (n *session) standby() (*hoststream.Hello, error) {
 	}
 }
 
-// begin starts from what the host has.
-func (n *session) begin(hello *hoststream.Hello) {
+// begin starts from what the host has. One that resumes has summed it up, and
+// is asked for what the sums do not tell.
+func (n *session) begin(hello *hoststream.Hello, resume bool) error {
+	var unknown []uint32
+	p := n.compare(func() (p *progress) {
+		if resume {
+			p, unknown = resumeProgress(n.host.UUID, n.server.Plan().View(n.host.UUID), hello.Tables)
+			return p
+		}
+		n.rowsListed = len(hello.Have)
+		return newProgress(n.host.UUID, hello.Have)
+	})
+	hello.Have, hello.Tables = nil, nil // they may be large
+	if len(unknown) > 0 {
+		m := &hoststream.ControllerMessage{Body: &hoststream.ControllerMessage_RowListRequest{RowListRequest: &hoststream.RowListRequest{Tables: unknown}}}
+		if !n.write(m) {
+			return n.cause()
+		}
+		list, err := n.waitList()
+		if err != nil {
+			return err
+		}
+		n.rowsListed = len(list.Have)
+		n.compare(func() *progress { p.list(list.Have); return p })
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.hello = hello
-	n.progress = newProgress(n.host.UUID, hello.Have)
+	n.hello, n.progress = hello, p
+	return nil
+}
+
+// compare runs when few others do.
+func (n *session) compare(run func() *progress) *progress {
+	n.server.resumes <- struct{}{}
+	defer func() { <-n.server.resumes }()
+	return run()
+}
+
+// waitList returns the rows that the host was asked to list.
+func (n *session) waitList() (*hoststream.RowList, error) {
+	timer := time.NewTimer(helloTimeout)
+	defer timer.Stop()
+	select {
+	case list := <-n.listed:
+		return list, nil
+	case <-n.ctx.Done():
+		return nil, n.cause()
+	case <-timer.C:
+		return nil, status.Errorf(codes.DeadlineExceeded, "host %s did not list its rows within %v", n.host, helloTimeout)
+	}
 }
 
 // wait returns why the session ended, when it has.
@@ -147,10 +197,13 @@ func (n *session) send() {
 	}
 }
 
+// write sends a message: send does, and begin, which asks before send has deltas.
 func (n *session) write(m *hoststream.ControllerMessage) bool {
 	if n.ctx.Err() != nil {
 		return false
 	}
+	n.sending.Lock()
+	defer n.sending.Unlock()
 	if err := n.stream.Send(m); err != nil {
 		n.end(err)
 		return false
@@ -167,7 +220,7 @@ func (n *session) nextDelta() *hoststream.Delta {
 	if n.progress == nil || !n.progress.room() {
 		return nil
 	}
-	if plan != n.progress.plan {
+	if plan.Version != n.progress.target || !n.progress.targeted {
 		n.progress.aim(plan)
 		n.server.noteChange()
 	}
@@ -227,6 +280,12 @@ func (n *session) take(m *hoststream.HostMessage) error {
 	case *hoststream.HostMessage_Report:
 		n.report = body.Report
 		n.server.noteChange()
+	case *hoststream.HostMessage_RowList:
+		select {
+		case n.listed <- body.RowList:
+		default:
+			return status.Errorf(codes.InvalidArgument, "host %s lists rows again", n.host)
+		}
 	case *hoststream.HostMessage_TableReply:
 		n.tables.answer(body.TableReply)
 	}

@@ -107,8 +107,8 @@ func (n *session) nextPong() *hoststream.Pong {
 	if plan != nil {
 		pong.Version = &hoststream.Version{Epoch: plan.Version.Epoch, Revision: plan.Version.Revision}
 	}
-	if n.listed != now.number {
-		n.listed, pong.Controllers = now.number, now.controllers
+	if n.told != now.number {
+		n.told, pong.Controllers = now.number, now.controllers
 	}
 	return pong
 }

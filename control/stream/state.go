@@ -49,7 +49,7 @@ func (s *Server) Hosts() map[string]HostState {
 	defer s.mu.Unlock()
 	states := maps.Clone(s.gone)
 	for uuid, n := range s.sessions {
-		states[uuid] = n.state()
+		states[uuid] = n.state(s.plan)
 	}
 	return states
 }
@@ -59,7 +59,7 @@ func (s *Server) Host(uuid string) HostState {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if n := s.sessions[uuid]; n != nil {
-		return n.state()
+		return n.state(s.plan)
 	}
 	return s.gone[uuid]
 }
@@ -69,26 +69,22 @@ func (s *Server) Rows(host string, rows []placement.Row) []RowState {
 	s.mu.Lock()
 	n := s.sessions[host]
 	s.mu.Unlock()
-	states := make([]RowState, len(rows))
 	if n == nil {
-		return states
+		return make([]RowState, len(rows))
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for i, r := range rows {
-		states[i] = n.progress.row(r)
-	}
-	return states
+	return n.progress.rows(rows)
 }
 
-// state reads the session. Callers may hold the server's lock; the session
+// state reads the session, under the newest plan. Callers may hold the server's lock; the session
 // never takes that one while it holds its own.
-func (n *session) state() HostState {
+func (n *session) state(plan *placement.Plan) HostState {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return HostState{
 		Host: n.host, Connected: true, Session: n.number, AgentVersion: n.hello.AgentVersion, Kernel: n.hello.Kernel,
-		InSync: n.progress.inSync, Settled: n.progress.settled, RowErrors: maps.Clone(n.progress.errors),
+		InSync: n.progress.inSync, Settled: n.progress.reached(plan), RowErrors: maps.Clone(n.progress.errors),
 		RowsSent: n.progress.rowsSent, Report: n.report,
 	}
 }

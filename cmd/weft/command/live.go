@@ -5,7 +5,6 @@ package command
 import (
 	"context"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -14,73 +13,6 @@ import (
 	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/api/client"
 )
-
-func newRoutes(s *session) *cobra.Command {
-	var host, output string
-	c := &cobra.Command{
-		Use:   "routes NETWORK",
-		Short: "Show the routes of a network and where they come from",
-		Long: `Show the routes of a network as they were derived: where packets for a prefix
-go, which object made the route and, if it was made in another network, which
-network-policy leaked it here. With --host, the routes that host has.
-
-For what is in a host's kernel see "weft get routes --host HOST".`,
-		Example:           "  weft routes web\n  weft routes web --host h1",
-		GroupID:           groupSee,
-		Args:              arguments(1, 1),
-		ValidArgsFunction: s.completeKind(api.KindNetwork),
-		RunE: func(c *cobra.Command, args []string) error {
-			return s.routes(c.Context(), args[0], host, output)
-		},
-	}
-	c.Flags().StringVar(&host, "host", "", "only what this `HOST` has")
-	outputFlag(c, &output, formatJSON, formatYAML, formatWide)
-	return c
-}
-
-func (s *session) routes(ctx context.Context, network, host, output string) error {
-	c, err := s.connect()
-	if err != nil {
-		return err
-	}
-	n, err := s.ref(api.KindNetwork, network)
-	if err != nil {
-		return err
-	}
-	var h api.Ref
-	if host != "" {
-		if h, err = s.ref(api.KindHost, host); err != nil {
-			return err
-		}
-	}
-	answer, err := c.Routes(ctx, n, h)
-	if err != nil {
-		return err
-	}
-	slices.SortStableFunc(answer.Items, func(a, b api.Route) int { return a.Prefix.Compare(b.Prefix) })
-	if done, err := s.encode(output, answer); done {
-		return err
-	}
-	return s.printer.Print(routeTable(answer.Items, output == formatWide))
-}
-
-// routeTable shows routes, names as seen from the network's project.
-func routeTable(routes []api.Route, wide bool) api.Table {
-	t := api.Table{Columns: []string{"PREFIX", "NEXT-HOP", "MAC", "ORIGIN", "LEAKED-BY"}}
-	if wide {
-		t.Columns = append(t.Columns, "FROM-NETWORK", "HOST")
-	}
-	for _, r := range routes {
-		project := projectName(r.Network.Name)
-		origin := string(r.OriginKind) + "/" + refName(project, r.Origin)
-		row := []string{r.Prefix.String(), strings.ReplaceAll(r.NextHop, project+":", ""), string(r.MAC), origin, refName(project, r.LeakedBy)}
-		if wide {
-			row = append(row, refName(project, r.OriginNetwork), r.Host.String())
-		}
-		t.Rows = append(t.Rows, row)
-	}
-	return t
-}
 
 // Bounds of asking all hosts for a table.
 const (

@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package placement
+
+import (
+	"cmp"
+	"iter"
+	"slices"
+
+	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/control/routing"
+)
+
+// Part is one of the two parts in which a network's rows are sent: other rows
+// come between them.
+type Part int
+
+// The parts.
+const (
+	Sources Part = iota // the tunnel sources, then the VRF, which they make matter
+	Routes
+	Parts // how many there are
+)
+
+// Table is the rows of one network, encoded once for all hosts. Only what
+// concerns a host itself reads differently there: its own ports' routes are
+// local, and it is no tunnel source. It never changes.
+type Table struct {
+	VRF     uint32
+	network api.Ref
+	vrf     Row
+	senders []api.Ref
+	sources []Row // sources[i] says senders[i]
+	paths   []routing.Route
+	routes  []Row   // routes[i] says paths[i], as hosts see it that have not the port
+	peers   hostSet // the senders and the hosts of the paths
+	sum     uint64  // of all rows as they are here
+}
+
+// newTable encodes a network's rows; those that an earlier table has are kept.
+func newTable(n *routing.Network, old *Table, e *endpoints) *Table {
+	if old == nil || old.VRF != n.VRF {
+		old = &Table{}
+	}
+	t := &Table{
+		VRF: n.VRF, network: n.Ref, vrf: vrfRow(n), senders: n.Senders, sources: make([]Row, len(n.Senders)),
+		paths: n.Routes, routes: make([]Row, len(n.Routes)),
+	}
+	for i, host := range t.senders {
+		if j, ok := slices.BinarySearchFunc(old.senders, host, compareHosts); ok && old.senders[j] == host {
+			t.sources[i] = old.sources[j]
+		} else {
+			t.sources[i] = sourceRow(n.VRF, host)
+		}
+		e.add(&t.peers, host)
+		t.sum += t.sources[i].sum()
+	}
+	for i := range t.paths {
+		r := &t.paths[i]
+		if j, ok := slices.BinarySearchFunc(old.paths, *r, comparePaths); ok && old.paths[j] == *r {
+			t.routes[i] = old.routes[j]
+		} else {
+			t.routes[i] = routeRow(n.VRF, r, false)
+		}
+		if !r.Gateway {
+			e.add(&t.peers, r.Host)
+		}
+		t.sum += t.routes[i].sum()
+	}
+	t.sum += t.vrf.sum()
+	return t
+}
+
+// Sum is that of the rows as a host sees them, as in hoststream.proto.
+func (t *Table) Sum(host string) uint64 {
+	sum := t.sum
+	for i := range t.senders {
+		if r, ok := t.source(i, host); !ok {
+			sum -= r.sum()
+		}
+	}
+	for i := range t.paths {
+		if t.paths[i].Host.UUID == host {
+			local := t.route(i, host)
+			sum += local.sum() - t.routes[i].sum()
+		}
+	}
+	return sum
+}
+
+func compareHosts(a, b api.Ref) int {
+	return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.UUID, b.UUID))
+}
+
+func comparePaths(a, b routing.Route) int { return a.Prefix.Compare(b.Prefix) }
+
+// says tells that the table is the network's.
+func (t *Table) says(n *routing.Network) bool {
+	return t.VRF == n.VRF && t.network == n.Ref && slices.Equal(t.senders, n.Senders) && slices.Equal(t.paths, n.Routes)
+}
+
+// source returns a sender's row as a host sees it; not the host's own.
+func (t *Table) source(i int, host string) (Row, bool) {
+	return t.sources[i], t.senders[i].UUID != host
+}
+
+// route returns a route's row as a host sees it.
+func (t *Table) route(i int, host string) Row {
+	if r := &t.paths[i]; !r.Gateway && r.Host.UUID == host {
+		return routeRow(t.VRF, r, true)
+	}
+	return t.routes[i]
+}
+
+// Rows yields the rows of a part as a host sees them. A table that is nil has none.
+func (t *Table) Rows(part Part, host string) iter.Seq[Row] {
+	return func(yield func(Row) bool) {
+		switch {
+		case t == nil:
+		case part == Routes:
+			for i := range t.routes {
+				if !yield(t.route(i, host)) {
+					return
+				}
+			}
+		default:
+			for i := range t.sources {
+				if r, ok := t.source(i, host); ok && !yield(r) {
+					return
+				}
+			}
+			if t.vrf.Key != "" {
+				yield(t.vrf)
+			}
+		}
+	}
+}
+
+// Difference returns what leads a host from an earlier table of the VRF, or
+// nil, to this one, or nil: rows to put, in order, and keys to delete.
+func Difference(part Part, from, to *Table, host string) (puts []Row, deletes []string) {
+	switch {
+	case from == to:
+	case from == nil:
+		return collect(to.Rows(part, host), to.size(part)), nil
+	case to == nil:
+		for r := range from.Rows(part, host) {
+			deletes = append(deletes, r.Key)
+		}
+		if part == Sources { // the VRF before the sources that it makes matter
+			deletes = slices.Concat(deletes[len(deletes)-1:], deletes[:len(deletes)-1])
+		}
+	case part == Routes:
+		return routesDifference(from, to, host)
+	default:
+		return sourcesDifference(from, to, host)
+	}
+	return nil, deletes
+}
+
+func (t *Table) size(part Part) int {
+	if part == Routes {
+		return len(t.routes)
+	}
+	return len(t.sources) + 1
+}
+
+func routesDifference(from, to *Table, host string) (puts []Row, deletes []string) {
+	i, j := 0, 0
+	for i < len(from.paths) || j < len(to.paths) {
+		switch order := at(from.paths, to.paths, i, j, comparePaths); {
+		case order < 0:
+			deletes = append(deletes, from.routes[i].Key)
+			i++
+		case order > 0:
+			puts = append(puts, to.route(j, host))
+			j++
+		default:
+			if from.routes[i].Hash != to.routes[j].Hash || from.paths[i].Port != to.paths[j].Port {
+				puts = append(puts, to.route(j, host))
+			}
+			i, j = i+1, j+1
+		}
+	}
+	return puts, deletes
+}
+
+func sourcesDifference(from, to *Table, host string) (puts []Row, deletes []string) {
+	if from.vrf.Key != to.vrf.Key && from.vrf.Key != "" {
+		deletes = append(deletes, from.vrf.Key)
+	}
+	i, j := 0, 0
+	for i < len(from.senders) || j < len(to.senders) {
+		switch order := at(from.senders, to.senders, i, j, compareHosts); {
+		case order < 0:
+			if r, ok := from.source(i, host); ok {
+				deletes = append(deletes, r.Key)
+			}
+			i++
+		case order > 0:
+			if r, ok := to.source(j, host); ok {
+				puts = append(puts, r)
+			}
+			j++
+		default:
+			if r, ok := to.source(j, host); ok && from.sources[i].Hash != r.Hash {
+				puts = append(puts, r)
+			}
+			i, j = i+1, j+1
+		}
+	}
+	if from.vrf.Hash != to.vrf.Hash && to.vrf.Key != "" {
+		puts = append(puts, to.vrf)
+	}
+	return puts, deletes
+}
+
+// at compares two places of two ordered lists; past the end is greater than all.
+func at[T any](a, b []T, i, j int, compare func(T, T) int) int {
+	switch {
+	case i == len(a):
+		return 1
+	case j == len(b):
+		return -1
+	}
+	return compare(a[i], b[j])
+}

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package placement
+
+import (
+	"cmp"
+	"iter"
+	"math/bits"
+	"slices"
+	"strings"
+
+	"github.com/weft-network/weft/control/routing"
+)
+
+// View is what one host needs: tables that it shares with other hosts, and
+// what is its own. It never changes.
+type View struct {
+	Host      *routing.Host
+	tables    []*Table // by VRF
+	ports     []Row
+	endpoints *endpoints
+	peers     hostSet // hosts that routes lead to or that may send here
+}
+
+// Tables are those of the networks that the host has ports in, by VRF. The
+// slice is shared.
+func (v *View) Tables() []*Table { return v.tables }
+
+// Table returns the table of a VRF, or nil.
+func (v *View) Table(vrf uint32) *Table {
+	if i, ok := v.find(vrf); ok {
+		return v.tables[i]
+	}
+	return nil
+}
+
+func (v *View) find(vrf uint32) (int, bool) {
+	return slices.BinarySearchFunc(v.tables, vrf, func(t *Table, vrf uint32) int { return cmp.Compare(t.VRF, vrf) })
+}
+
+// Ports are the rows of the host's own ports. The slice is shared.
+func (v *View) Ports() []Row { return v.ports }
+
+// Endpoints yields the rows of the tunnel endpoints that the host needs, by
+// name.
+func (v *View) Endpoints(yield func(Row) bool) {
+	for _, h := range v.endpoints.hosts {
+		if i := v.endpoints.number[h.Ref.UUID]; v.peers.has(i) && !yield(v.endpoints.rows[i]) {
+			return
+		}
+	}
+}
+
+// Own yields the rows that are of no network: endpoints, then ports.
+func (v *View) Own(yield func(Row) bool) {
+	for r := range v.Endpoints {
+		if !yield(r) {
+			return
+		}
+	}
+	for _, r := range v.ports {
+		if !yield(r) {
+			return
+		}
+	}
+}
+
+// OwnSum is that of the rows that are of no network, as in hoststream.proto.
+func (v *View) OwnSum() uint64 {
+	var sum uint64
+	for r := range v.Own {
+		sum += r.sum()
+	}
+	return sum
+}
+
+// SameOwn tells that ports and endpoints are the same as in another view.
+func (v *View) SameOwn(w *View) bool {
+	return v.Host == w.Host && v.endpoints == w.endpoints && slices.Equal(v.peers, w.peers)
+}
+
+// union are the hosts of all tables but this one.
+func (v *View) union() hostSet {
+	var all hostSet
+	for _, t := range v.tables {
+		all.join(t.peers)
+	}
+	if i, ok := v.endpoints.number[v.Host.Ref.UUID]; ok {
+		all.remove(i)
+	}
+	return all
+}
+
+// hostSet is a set of hosts by their numbers.
+type hostSet []uint64
+
+func (s *hostSet) grow(words int) {
+	if missing := words - len(*s); missing > 0 {
+		*s = append(*s, make(hostSet, missing)...)
+	}
+}
+
+func (s *hostSet) add(i int) {
+	s.grow(i/64 + 1)
+	(*s)[i/64] |= 1 << (i % 64)
+}
+
+func (s hostSet) remove(i int) {
+	if i/64 < len(s) {
+		s[i/64] &^= 1 << (i % 64)
+	}
+}
+
+func (s hostSet) has(i int) bool { return i/64 < len(s) && s[i/64]&(1<<(i%64)) != 0 }
+
+func (s *hostSet) join(t hostSet) {
+	s.grow(len(t))
+	for i, word := range t {
+		(*s)[i] |= word
+	}
+}
+
+// len counts the hosts.
+func (s hostSet) len() int {
+	n := 0
+	for _, word := range s {
+		n += bits.OnesCount64(word)
+	}
+	return n
+}
+
+// classes are the first parts of keys, things before what refers to them.
+var classes = []string{"tunnel-endpoint", "tunnel-source", "vrf", "port", "route"}
+
+func classOf(key string) int {
+	class, _, _ := strings.Cut(key, "/")
+	return slices.Index(classes, class)
+}
+
+// collect is slices.Collect with room for what is expected.
+func collect(rows iter.Seq[Row], expected int) []Row {
+	return slices.AppendSeq(make([]Row, 0, expected), rows)
+}

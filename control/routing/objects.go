@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package routing
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/weft-network/weft/api"
+)
+
+// objects finds what belongs to a network, each by fully qualified name.
+type objects interface {
+	subnets(network string) []*api.Subnet
+	ports(network string) []*api.Port
+	addresses(network string) []*api.Address
+	bindings(port string) []*api.Binding
+	bindingsOn(host string) []*api.Binding
+	// table returns a route-table or nil, tablesOf the tables of a network, and
+	// usersOf the networks that have a table, or a port with it.
+	table(uuid string) *api.RouteTable
+	tablesOf(network string) []api.Ref
+	usersOf(table string) []string
+}
+
+// Indexed is a snapshot that finds objects by what they are below or refer to;
+// the store's does.
+type Indexed interface {
+	api.Snapshot
+	// Children returns the objects of a kind that have the parent, in no order.
+	Children(kind api.Kind, parent string) []api.Object
+	// Referrers returns the objects of a kind that refer to an object, by
+	// whatever field, in no order.
+	Referrers(kind, target api.Kind, uuid string) []api.Object
+}
+
+// objectsOf finds objects by the snapshot's own indexes where it has any.
+func objectsOf(s api.Snapshot) objects {
+	if i, ok := s.(Indexed); ok {
+		return indexes{i}
+	}
+	return listed(s)
+}
+
+// indexes asks the snapshot: what one network costs does not grow with others.
+type indexes struct{ s Indexed }
+
+func (i indexes) subnets(network string) []*api.Subnet {
+	return sorted[*api.Subnet](i.s.Children(api.KindSubnet, network))
+}
+
+func (i indexes) ports(network string) []*api.Port {
+	ports := sorted[*api.Port](i.s.Referrers(api.KindPort, api.KindNetwork, network))
+	return slices.DeleteFunc(ports, func(p *api.Port) bool { return p.Spec.Network.UUID != network })
+}
+
+func (i indexes) addresses(network string) []*api.Address {
+	return sorted[*api.Address](i.s.Children(api.KindAddress, network))
+}
+
+func (i indexes) bindings(port string) []*api.Binding {
+	return sorted[*api.Binding](i.s.Children(api.KindBinding, port))
+}
+
+func (i indexes) bindingsOn(host string) []*api.Binding {
+	return sorted[*api.Binding](i.s.Referrers(api.KindBinding, api.KindHost, host))
+}
+
+func (i indexes) table(uuid string) *api.RouteTable { return tableOf(i.s, uuid) }
+
+func (i indexes) tablesOf(network string) []api.Ref { return networkTables(i.s, network) }
+
+func (i indexes) usersOf(table string) []string {
+	var users []string
+	for _, o := range i.s.Referrers(api.KindNetwork, api.KindRouteTable, table) {
+		users = append(users, o.Head().Meta.UUID)
+	}
+	for _, o := range i.s.Referrers(api.KindPort, api.KindRouteTable, table) {
+		users = append(users, o.(*api.Port).Spec.Network.UUID)
+	}
+	return users
+}
+
+func tableOf(s api.Snapshot, uuid string) *api.RouteTable {
+	table, _ := s.Get(api.KindRouteTable, uuid).(*api.RouteTable)
+	return table
+}
+
+func networkTables(s api.Snapshot, network string) []api.Ref {
+	if n, ok := s.Get(api.KindNetwork, network).(*api.Network); ok {
+		return n.Spec.RouteTables
+	}
+	return nil
+}
+
+func sorted[T api.Object](objects []api.Object) []T {
+	typed := make([]T, len(objects))
+	for i, o := range objects {
+		typed[i] = o.(T)
+	}
+	slices.SortFunc(typed, func(a, b T) int {
+		return cmp.Or(cmp.Compare(a.Head().Meta.FQName, b.Head().Meta.FQName), cmp.Compare(a.Head().Meta.UUID, b.Head().Meta.UUID))
+	})
+	return typed
+}
+
+// lists is one pass over all objects: what a full computation takes.
+type lists struct {
+	s           api.Snapshot
+	subnetsOf   map[string][]*api.Subnet
+	portsOf     map[string][]*api.Port
+	addressesOf map[string][]*api.Address
+	bindingsOf  map[string][]*api.Binding
+	on          map[string][]*api.Binding // by host
+}
+
+func listed(s api.Snapshot) *lists {
+	l := &lists{s: s,
+		subnetsOf: map[string][]*api.Subnet{}, portsOf: map[string][]*api.Port{},
+		addressesOf: map[string][]*api.Address{}, bindingsOf: map[string][]*api.Binding{}, on: map[string][]*api.Binding{},
+	}
+	for _, o := range api.ListOf[*api.Subnet](s, api.KindSubnet) {
+		l.subnetsOf[o.Meta.Parent.UUID] = append(l.subnetsOf[o.Meta.Parent.UUID], o)
+	}
+	for _, o := range api.ListOf[*api.Port](s, api.KindPort) {
+		l.portsOf[o.Spec.Network.UUID] = append(l.portsOf[o.Spec.Network.UUID], o)
+	}
+	for _, o := range api.ListOf[*api.Address](s, api.KindAddress) {
+		l.addressesOf[o.Meta.Parent.UUID] = append(l.addressesOf[o.Meta.Parent.UUID], o)
+	}
+	for _, o := range api.ListOf[*api.Binding](s, api.KindBinding) {
+		l.bindingsOf[o.Meta.Parent.UUID] = append(l.bindingsOf[o.Meta.Parent.UUID], o)
+		l.on[o.Spec.Host.UUID] = append(l.on[o.Spec.Host.UUID], o)
+	}
+	return l
+}
+
+func (l *lists) subnets(network string) []*api.Subnet    { return l.subnetsOf[network] }
+func (l *lists) ports(network string) []*api.Port        { return l.portsOf[network] }
+func (l *lists) addresses(network string) []*api.Address { return l.addressesOf[network] }
+func (l *lists) bindings(port string) []*api.Binding     { return l.bindingsOf[port] }
+func (l *lists) bindingsOn(host string) []*api.Binding   { return l.on[host] }
+func (l *lists) table(uuid string) *api.RouteTable       { return tableOf(l.s, uuid) }
+func (l *lists) tablesOf(network string) []api.Ref       { return networkTables(l.s, network) }
+
+func (l *lists) usersOf(table string) []string {
+	has := func(refs []api.Ref) bool {
+		return slices.ContainsFunc(refs, func(r api.Ref) bool { return r.UUID == table })
+	}
+	var users []string
+	for _, n := range api.ListOf[*api.Network](l.s, api.KindNetwork) {
+		if has(n.Spec.RouteTables) {
+			users = append(users, n.Meta.UUID)
+		}
+	}
+	for network, ports := range l.portsOf {
+		if slices.ContainsFunc(ports, func(p *api.Port) bool { return has(p.Spec.RouteTables) }) {
+			users = append(users, network)
+		}
+	}
+	return users
+}
+
+// portShards is how many parts a portTable has: a changed port copies some
+// 400 entries of 100,000.
+const portShards = 256
+
+// portTable finds ports by UUID. Tables share the parts in which they are equal.
+type portTable [portShards]map[string]*Port
+
+func shardOf(uuid string) int {
+	h := uint32(2166136261) // FNV-1a
+	for i := range len(uuid) {
+		h = (h ^ uint32(uuid[i])) * 16777619
+	}
+	return int(h % portShards)
+}
+
+func (t *portTable) get(uuid string) *Port { return t[shardOf(uuid)][uuid] }

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package status_test
+
+import (
+	"encoding/json"
+	"math/rand/v2"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/api/hoststream"
+	"github.com/weft-network/weft/control/placement"
+	"github.com/weft-network/weft/control/routing"
+	"github.com/weft-network/weft/control/status"
+	"github.com/weft-network/weft/control/stream"
+	"github.com/weft-network/weft/control/world"
+)
+
+// surprise changes something about a host.
+func surprise(r *rand.Rand, s *system, revision int64) {
+	names := []string{"h1", "h2", "h3"}
+	s.host(names[r.IntN(3)], func(h *stream.HostState) {
+		switch r.IntN(6) {
+		case 0:
+			h.Connected = !h.Connected
+		case 1:
+			h.InSync = !h.InSync
+		case 2:
+			h.RowErrors = map[string]string{placement.PortKey(world.UUID(api.KindPort, "p1")): "no room"}
+		case 3:
+			h.RowErrors = nil
+		case 4:
+			h.Settled = placement.Version{Epoch: 1, Revision: revision}
+		default:
+			h.Report = &hoststream.Report{}
+			for _, p := range []string{"p0", "p1", "p2", "silentn1"} {
+				if state := []string{"up", "waiting", "failed", ""}[r.IntN(4)]; state != "" {
+					h.Report.Ports = append(h.Report.Ports, &hoststream.PortReport{Port: world.UUID(api.KindPort, p), State: state})
+				}
+			}
+		}
+	})
+}
+
+// store takes statuses as the store does; the objects of snapshots stay as they were.
+func (s *system) store(changes []status.Change) {
+	for _, c := range changes {
+		o := api.Clone(s.Get(c.Kind, c.UUID))
+		data, err := json.Marshal(c.Status)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		reflect.ValueOf(o.StatusBody()).Elem().SetZero()
+		if err := json.Unmarshal(data, o.StatusBody()); err != nil {
+			s.t.Fatal(err)
+		}
+		s.SetStatus(o)
+	}
+}
+
+// A tracker that looks only at what may have changed finds all that is to be
+// written: after each of its rounds a look at everything finds nothing more.
+func TestTrackerMissesNothing(t *testing.T) {
+	seed := rand.Uint64()
+	r := rand.New(rand.NewPCG(seed, 1))
+	t.Logf("seed %d", seed)
+	for round := range 8 {
+		s := newSystem(t, "host h1 192.0.2.1\nhost h2 192.0.2.2\nhost h3 192.0.2.3")
+		var tracker status.Tracker
+		var plan *placement.Plan
+		for step := range 150 {
+			for range 1 + r.IntN(2) {
+				if r.IntN(2) == 0 {
+					surprise(r, s, s.Revision())
+				} else {
+					s.Do(world.RandomEdit(r))
+				}
+			}
+			s.grace = s.grace || r.IntN(50) == 0
+			s.now = s.now.Add(10 * time.Millisecond)
+			snapshot := s.Snapshot()
+			plan = placement.New(1, routing.Derive(snapshot), plan)
+			hosts := map[string]stream.HostState{}
+			for uuid, h := range s.hosts {
+				hosts[uuid] = h
+			}
+			in := status.Input{Snapshot: snapshot, Plan: plan, Hosts: hosts, ClaimAll: s.grace, Now: s.now}
+			s.store(tracker.Changes(in))
+			in.Snapshot = s.Snapshot()
+			if missed := status.Changes(in); len(missed) > 0 {
+				t.Fatalf("seed %d round %d step %d: not written: %s %s %s", seed, round, step, missed[0].Kind, s.Names(missed[0].UUID), words(missed[0].Status))
+			}
+		}
+	}
+}
