@@ -17,6 +17,7 @@ var effective = map[Kind]bool{
 	KindDomain: true, KindProject: true, KindOrchestrator: true, KindShare: true, KindHost: true,
 	KindNetwork: true, KindSubnet: true, KindAddress: true, KindPort: true, KindBinding: true,
 	KindNetworkPolicy: true, KindNetworkPolicyAttachment: true, KindIPAM: true, KindSubnetPool: true,
+	KindRouteTarget: true, KindRouteTable: true, KindAddressScope: true,
 	// A document is there to be stored.
 	KindForeignDocument: true,
 }

@@ -19,7 +19,7 @@ type PortFeatures struct {
 	DHCPOptions     []DHCPOption  `json:"dhcpOptions,omitempty" effect:"none" doc:"Further options that DHCP gives the workload."`
 	NamedPorts      []NamedPort   `json:"namedPorts,omitempty" effect:"none" doc:"Transport ports of the workload by name, for rules that say portName."`
 	QoSPolicy       Ref           `json:"qosPolicy,omitzero" effect:"none" doc:"Limits of the port; the network's when absent."`
-	RouteTables     []Ref         `json:"routeTables,omitempty" effect:"none" doc:"Routes that lead to the port (interface routes)."`
+	RouteTables     []Ref         `json:"routeTables,omitempty" maxItems:"16" doc:"Routes that lead to the port (interface routes)."`
 	HealthChecks    []Ref         `json:"healthChecks,omitempty" effect:"none" doc:"How the workload is tried."`
 	MACLearning     *MACLearning  `json:"macLearning,omitempty" effect:"none" doc:"Ethernet addresses behind the port are learned; not when absent."`
 	ConnectionLimit int           `json:"connectionLimit,omitempty" minimum:"1" effect:"none" doc:"Most connections at a time; no limit of its own when absent."`
@@ -107,9 +107,9 @@ type NetworkFeatures struct {
 	External      bool       `json:"external,omitempty" effect:"none" doc:"Whether routers may have their gateway here."`
 	PortSecurity  string     `json:"portSecurity,omitempty" enum:"on,off" default:"on" effect:"none" doc:"What ports have that say nothing."`
 	DNSDomain     string     `json:"dnsDomain,omitempty" effect:"none" doc:"Domain of the names of ports."`
-	ImportTargets []Ref      `json:"importTargets,omitempty" effect:"none" doc:"route-targets whose routes the network takes."`
-	ExportTargets []Ref      `json:"exportTargets,omitempty" effect:"none" doc:"route-targets that the network's routes carry."`
-	RouteTables   []Ref      `json:"routeTables,omitempty" effect:"none" doc:"Static routes of the network."`
+	ImportTargets []Ref      `json:"importTargets,omitempty" maxItems:"64" doc:"route-targets whose routes the network takes."`
+	ExportTargets []Ref      `json:"exportTargets,omitempty" maxItems:"64" doc:"route-targets that the network's own routes carry; what was leaked in does not."`
+	RouteTables   []Ref      `json:"routeTables,omitempty" maxItems:"16" doc:"Static routes of the network."`
 	QoSPolicy     Ref        `json:"qosPolicy,omitzero" effect:"none" doc:"Limits of ports that name no policy."`
 	Segments      []Segment  `json:"segments,omitempty" effect:"none" doc:"Places of the physical network that carry this one without tunnel."`
 	Forwarding    string     `json:"forwarding,omitempty" enum:"l2-l3,l2,l3" default:"l2-l3" effect:"none" doc:"l2-l3: frames inside, packets beyond; l2: frames only; l3: packets only."`

@@ -54,6 +54,7 @@ var rootKinds = []Info{
 
 var networkKinds = []Info{
 	{KindIPAM, "ipams", "ipam", KindProject, "An address space that several networks share.", func() Object { return &IPAM{} }},
+	{KindAddressScope, "address-scopes", "as", KindProject, "Subnet-pools whose ranges do not overlap.", func() Object { return &AddressScope{} }},
 	{KindSubnetPool, "subnet-pools", "sp", KindProject, "Where subnets get ranges that do not overlap.", func() Object { return &SubnetPool{} }},
 	{KindNetwork, "networks", "net", KindProject, "A virtual network: one VRF, one VNI.", func() Object { return &Network{} }},
 	{KindSubnet, "subnets", "sub", KindNetwork, "A range of addresses of a network with its gateway.", func() Object { return &Subnet{} }},

@@ -64,6 +64,9 @@ func TestWhatOneObjectOfPolicyAndRoutingCanBreak(t *testing.T) {
 		{KindRouteTarget, `{"target":"4200000000:65535"}`, ok},
 		{KindRouteTarget, `{"target":"4200000000:65536"}`, "spec.target"},
 		{KindRouteTarget, `{"target":"064512:1"}`, "spec.target"},
+		{KindRouteTarget, `{"target":"64512:268435466"}`, "spec.target"}, // automatic, of VNI 10
+		{KindRouteTarget, `{"target":"64513:268435466"}`, ok},
+		{KindRouteTarget, `{"target":"64512:536870912"}`, ok},
 		{KindRouteTarget, `{"target":"192.0.2.1:70000"}`, "spec.target"},
 		{KindRouteTable, `{"routes":[{"prefix":"0.0.0.0/0","nextHop":"10.0.0.1"},{"prefix":"::/0","discard":true}]}`, ok},
 		{KindRouteTable, `{"routes":[{"prefix":"10.0.0.1/8","nextHop":"2001:db8::1","discard":true}]}`, "spec.routes[0].prefix spec.routes[0].nextHop"},

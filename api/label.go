@@ -7,6 +7,10 @@ import (
 	"strings"
 )
 
+// LabelProtected is a label that, with the value true on an object of Weft's
+// own administrators, refuses its deletion until it is taken away.
+const LabelProtected = "weft/protected"
+
 // LabelRequirement is one condition on the labels of an object.
 type LabelRequirement struct {
 	Key    string

@@ -62,8 +62,22 @@ func (t TargetCommunity) Parts() (administrator string, number uint32, ok bool) 
 	return left, uint32(n), canonical && (as <= 0xffff || n <= 0xffff)
 }
 
+// automaticAS is the AS of automatic route targets: the first for private use (RFC 6996).
+const automaticAS = "64512"
+
+// AutomaticTarget is the route target that every network has beside those it
+// names, from its VNI (RFC 8365, section 5.1.2.1, type 1). Within Weft nothing
+// is matched by it; it is what the network goes by in BGP.
+func AutomaticTarget(vni uint32) TargetCommunity {
+	return TargetCommunity(fmt.Sprintf("%s:%d", automaticAS, 1<<28|vni))
+}
+
 func (t TargetCommunity) problem() string {
-	if _, _, ok := t.Parts(); ok {
+	administrator, number, ok := t.Parts()
+	if ok && administrator == automaticAS && number>>24 == 1<<4 {
+		return fmt.Sprintf("%q is the automatic route target of VNI %d: choose another number", string(t), number&MaxVNI)
+	}
+	if ok {
 		return ""
 	}
 	return fmt.Sprintf("%q is not AS:NUMBER or IPV4:NUMBER that fits into six bytes, e.g. 64512:100", string(t))
@@ -87,9 +101,9 @@ func (r *RouteTarget) StatusBody() any { return &r.Status }
 // StaticRoute says where packets for a range go.
 type StaticRoute struct {
 	Prefix      netip.Prefix `json:"prefix" doc:"Destination."`
-	NextHop     netip.Addr   `json:"nextHop,omitzero" doc:"Address of the next hop. In a port's table absent: the port itself."`
-	Discard     bool         `json:"discard,omitempty" doc:"Drop the packets, counted; excludes nextHop."`
-	Communities []string     `json:"communities,omitempty" doc:"BGP communities the route is exported with."`
+	NextHop     netip.Addr   `json:"nextHop,omitzero" doc:"Address of the next hop: one that a port of the network has. In a port's table absent: the port itself."`
+	Discard     bool         `json:"discard,omitempty" doc:"Drop the packets, counted; excludes nextHop. Not in a port's table."`
+	Communities []string     `json:"communities,omitempty" doc:"BGP communities the route is exported with; stored only until there is BGP."`
 }
 
 func checkRoutes(p *Problems, field string, routes []StaticRoute) {
@@ -114,7 +128,7 @@ type RouteTable struct {
 
 // RouteTableSpec lists the routes.
 type RouteTableSpec struct {
-	Routes []StaticRoute `json:"routes,omitempty" maxItems:"1000" doc:"The routes. Several of one prefix share the traffic."`
+	Routes []StaticRoute `json:"routes,omitempty" maxItems:"1000" doc:"The routes. Several of one prefix are equal paths, of which the first is used."`
 }
 
 func (r *RouteTable) Validate() Problems {

@@ -23,6 +23,8 @@ type SubnetPoolSpec struct {
 	Prefixes []netip.Prefix `json:"prefixes" doc:"What ranges are allocated from, of one family; may become more, not fewer."`
 	// PrefixLength is that of a subnet which does not say.
 	PrefixLength int `json:"prefixLength,omitempty" doc:"Prefix length of a subnet that does not say; 24, or 64 in IPv6, when absent."`
+	// AddressScope is the address space that the pool is a part of.
+	AddressScope Ref `json:"addressScope,omitzero" doc:"address-scope that the pool is in, with no other pool of which it overlaps; changes only while no subnet is from the pool."`
 }
 
 // SubnetPoolStatus is what the system reports of a subnet-pool.
@@ -30,11 +32,19 @@ type SubnetPoolStatus struct {
 	Conditions []Condition `json:"conditions,omitempty"`
 }
 
-func (s *SubnetPool) Refs() []FieldRef { return nil }
+func (s *SubnetPool) Refs() []FieldRef {
+	return []FieldRef{{"spec.addressScope", KindAddressScope, &s.Spec.AddressScope, VerbAttach}}
+}
 
 func (s *SubnetPool) Claims() []Claim { return nil }
 
-func (s *SubnetPool) Guards() []string { return nil }
+// Guards are the pools of the address-scope, which must not overlap.
+func (s *SubnetPool) Guards() []string {
+	if s.Spec.AddressScope.IsZero() {
+		return nil
+	}
+	return []string{"address-scope/" + s.Spec.AddressScope.UUID}
+}
 
 func (s *SubnetPool) Validate() Problems {
 	var p Problems

@@ -4,25 +4,81 @@ package api
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/netip"
+	"time"
 )
 
 // Route is one derived route of a network, as control computed it.
 type Route struct {
 	Network Ref          `json:"network" doc:"Network whose VRF holds the route."`
 	Prefix  netip.Prefix `json:"prefix" doc:"Destination."`
-	// NextHop says where packets go: "port <name> on <host>" or "gateway".
+	// NextHop says where packets go: "port <name> on <host>" (with "via
+	// <address>" before it where a static route names one), "gateway" or "discard".
 	NextHop string `json:"nextHop" doc:"Where packets go, in words."`
-	Port    Ref    `json:"port,omitzero" doc:"Port the packets are for."`
-	Host    Ref    `json:"host,omitzero" doc:"Host of the port."`
-	MAC     MAC    `json:"mac,omitempty" doc:"Ethernet address of the destination."`
+	State   string `json:"state" enum:"primary,secondary,infeasible" doc:"primary: made in this network; secondary: leaked into it; infeasible: a static route that leads nowhere."`
+	// Equal is set for a further next hop of the prefix.
+	Equal  bool   `json:"equal,omitempty" doc:"A further next hop of the prefix; hosts use the one that is not equal."`
+	Reason string `json:"reason,omitempty" doc:"Why the route is infeasible."`
+	Port   Ref    `json:"port,omitzero" doc:"Port the packets are for."`
+	Host   Ref    `json:"host,omitzero" doc:"Host of the port."`
+	MAC    MAC    `json:"mac,omitempty" doc:"Ethernet address of the destination."`
+	// Tunnel is how other hosts reach the next hop; absent where it is on the
+	// host that was asked about, or every host is it.
+	Tunnel          *RouteTunnel `json:"tunnel,omitempty" doc:"How packets travel to the host of the next hop; absent where they need not."`
+	LocalPreference int          `json:"localPreference" doc:"Local preference (RFC 4271): 200 for what a workload or the gateway answers for, 100 for static routes; 0 for an infeasible one."`
+	LastModified    time.Time    `json:"lastModified,omitzero" doc:"When what the route follows from last changed: its origin, the binding of its port, what leaked it."`
 	// Origin is the object that made the route; OriginNetwork where it was made.
 	OriginKind    Kind `json:"originKind" doc:"Kind of the object that made the route."`
 	Origin        Ref  `json:"origin" doc:"The object that made the route."`
 	OriginNetwork Ref  `json:"originNetwork" doc:"Network in which the route was made."`
-	// LeakedBy is the network-policy that brought the route here; none for a
-	// route of the network itself.
-	LeakedBy Ref `json:"leakedBy,omitzero" doc:"network-policy that leaked the route into this network."`
+	// LeakedBy is what brought the route here; none for a route of the network itself.
+	LeakedByKind Kind `json:"leakedByKind,omitempty" doc:"network-policy or route-target."`
+	LeakedBy     Ref  `json:"leakedBy,omitzero" doc:"What leaked the route into this network."`
+}
+
+// The states of a route.
+const (
+	RoutePrimary    = "primary"
+	RouteSecondary  = "secondary"
+	RouteInfeasible = "infeasible"
+)
+
+// RouteTunnel is the tunnel to the host of a next hop.
+type RouteTunnel struct {
+	Addresses     []netip.Addr `json:"addresses" doc:"Tunnel addresses of the host, as it told them."`
+	Encapsulation []string     `json:"encapsulation" doc:"Ways to travel, the best first: vxlan."`
+	Label         uint32       `json:"label" doc:"VNI that packets carry: that of the network the route was made in."`
+}
+
+// RouteCounts counts routes as routers do.
+type RouteCounts struct {
+	Destinations, Routes, Primary, Secondary, Infeasible int
+}
+
+// CountRoutes counts routes by their state, and the prefixes that have one
+// which is feasible or not.
+func CountRoutes(routes []Route) RouteCounts {
+	c := RouteCounts{Routes: len(routes)}
+	prefixes := map[netip.Prefix]bool{}
+	for _, r := range routes {
+		prefixes[r.Prefix] = true
+		switch r.State {
+		case RoutePrimary:
+			c.Primary++
+		case RouteSecondary:
+			c.Secondary++
+		case RouteInfeasible:
+			c.Infeasible++
+		}
+	}
+	c.Destinations = len(prefixes)
+	return c
+}
+
+// String says "2 destinations, 2 routes (1 primary, 1 secondary, 0 infeasible)".
+func (c RouteCounts) String() string {
+	return fmt.Sprintf("%d destinations, %d routes (%d primary, %d secondary, %d infeasible)", c.Destinations, c.Routes, c.Primary, c.Secondary, c.Infeasible)
 }
 
 // Table is rows for people, of any table of any host or process.

@@ -198,6 +198,9 @@ func (p *plan) remove(o api.Object) (id, error) {
 	if old.id.kind() == api.KindOrchestrator && old.object.Head().Meta.Name == api.AdministratorsName {
 		return "", fail.forbidden("", "it is the administrators' own, without which nobody could write")
 	}
+	if protected(old.object) {
+		return "", fail.conflict("meta.labels", "it is protected against deletion by accident: take its label %s away first, if you mean it", api.LabelProtected)
+	}
 	p.set(old.id, nil)
 	return old.id, nil
 }

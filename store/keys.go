@@ -24,6 +24,7 @@ const (
 	keyEpoch      = prefixMeta + "epoch"
 	keyAuthority  = prefixMeta + "authority"
 	keyDeleted    = prefixMeta + "deleted"
+	keyDefaults   = prefixMeta + "default-networks"
 )
 
 // Keys that package peers writes, under a lease of the controller that did.

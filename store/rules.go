@@ -73,7 +73,12 @@ func (p *plan) rules(r, old *record, fail failure) error {
 		if err := p.fromPool(o, old, fail); err != nil {
 			return err
 		}
+		if err := p.sameScope(o, old, fail); err != nil {
+			return err
+		}
 		return p.subnet(o, fail)
+	case *api.SubnetPool:
+		return p.scopedPool(o, old, fail)
 	case *api.Address:
 		if err := p.keepsPort(o, old, fail); err != nil {
 			return err

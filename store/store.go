@@ -35,6 +35,9 @@ type Options struct {
 	MaxTxnOps int
 	// Local is etcd itself if it runs in this process.
 	Local Local
+	// DefaultNetworks makes the networks that every install has, unless this
+	// store has had them before.
+	DefaultNetworks bool
 	// Log is where the store reports; nil means slog's default.
 	Log *slog.Logger
 	// Now is the clock of createdAt, updatedAt and expiry; nil means time.Now.
@@ -98,6 +101,11 @@ func Open(ctx context.Context, client *clientv3.Client, options Options) (*Store
 	s.history = newHistory(t.snapshot(revision))
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.wait.Go(func() { s.follow(s.ctx, t, revision) })
+	if options.DefaultNetworks {
+		if err := s.addDefaults(ctx); err != nil {
+			s.log.Warn("store: the default networks are not there, the next start tries again", "error", err)
+		}
+	}
 	return s, nil
 }
 

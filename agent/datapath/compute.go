@@ -228,6 +228,8 @@ func nextHop(r desired.Route, rows desired.Rows, attached map[string]Attachment,
 	switch {
 	case r.Gateway:
 		return vrouter.NextHop{Kind: vrouter.NextHopGateway}, ""
+	case r.Discard:
+		return vrouter.NextHop{Kind: vrouter.NextHopDiscard}, ""
 	case r.Port != "":
 		a, plugged := attached[r.Port]
 		if _, bound := rows.Ports[r.Port]; !bound || !plugged {

@@ -37,8 +37,10 @@ type Port struct {
 	VRF       uint32
 	MAC       [6]byte
 	Addresses []Address
-	MTU       int // 0: the underlay's less the tunnel's cost
-	Binding   string
+	// Sources are prefixes behind the port, which its workload may send from.
+	Sources []netip.Prefix
+	MTU     int // 0: the underlay's less the tunnel's cost
+	Binding string
 }
 
 // Address is an address of a port with the gateway of its subnet.
@@ -53,14 +55,15 @@ type RouteKey struct {
 	Prefix netip.Prefix
 }
 
-// Route leads to a port of this host, to another host, or to the gateway:
-// exactly one of Port, Host and Gateway is set.
+// Route leads to a port of this host, to another host, to the gateway, or
+// nowhere on purpose: exactly one of Port, Host, Gateway and Discard is set.
 type Route struct {
 	Port    string // UUID
 	Host    string // UUID
 	VNI     uint32 // with Host
 	MTU     int    // with Host: of the destination's network; 0: not said
 	Gateway bool
+	Discard bool
 	MAC     [6]byte
 	Routed  bool
 	Origin  string
@@ -234,16 +237,32 @@ func port(m *hoststream.Port) (Port, error) {
 		gateway, _ := netip.AddrFromSlice(a.Gateway) // none is allowed
 		p.Addresses = append(p.Addresses, Address{netip.PrefixFrom(ip, int(a.PrefixLength)), gateway})
 	}
+	for _, c := range m.Sources {
+		source, ok := prefix(c.Address, c.Length)
+		if !ok {
+			return p, fmt.Errorf("port %s: source of %d bytes with prefix length %d is not a prefix", m.PortName, len(c.Address), c.Length)
+		}
+		p.Sources = append(p.Sources, source)
+	}
 	return p, nil
 }
 
+// prefix reads a prefix without host bits.
+func prefix(raw []byte, length uint32) (netip.Prefix, bool) {
+	address, ok := netip.AddrFromSlice(raw)
+	if !ok || int(length) > address.BitLen() {
+		return netip.Prefix{}, false
+	}
+	p := netip.PrefixFrom(address, int(length))
+	return p, p == p.Masked()
+}
+
 func route(m *hoststream.Route) (RouteKey, Route, error) {
-	address, ok := netip.AddrFromSlice(m.PrefixAddress)
-	prefix := netip.PrefixFrom(address, int(m.PrefixLength))
-	if !ok || !prefix.IsValid() || prefix != prefix.Masked() {
+	to, ok := prefix(m.PrefixAddress, m.PrefixLength)
+	if !ok {
 		return RouteKey{}, Route{}, fmt.Errorf("route of VRF %d: %d bytes with prefix length %d are not a prefix", m.Vrf, len(m.PrefixAddress), m.PrefixLength)
 	}
-	key := RouteKey{m.Vrf, prefix}
+	key := RouteKey{m.Vrf, to}
 	r := Route{Routed: m.Routed, Origin: m.Origin, Leaked: m.LeakedBy}
 	switch n := m.NextHop.(type) {
 	case *hoststream.Route_Port:
@@ -253,12 +272,15 @@ func route(m *hoststream.Route) (RouteKey, Route, error) {
 	case *hoststream.Route_Gateway:
 		r.Gateway = true
 		return key, r, nil
+	case *hoststream.Route_Discard:
+		r.Discard = true
+		return key, r, nil
 	default:
-		return key, r, fmt.Errorf("route %v of VRF %d: next hop is of a kind this agent does not know: upgrade it", prefix, m.Vrf)
+		return key, r, fmt.Errorf("route %v of VRF %d: next hop is of a kind this agent does not know: upgrade it", to, m.Vrf)
 	}
 	var err error
 	if r.MAC, err = mac(m.Mac); err != nil {
-		return key, r, fmt.Errorf("route %v of VRF %d: %w", prefix, m.Vrf, err)
+		return key, r, fmt.Errorf("route %v of VRF %d: %w", to, m.Vrf, err)
 	}
 	return key, r, nil
 }

@@ -1173,8 +1173,12 @@ type Port struct {
 	Mtu             uint32                 `protobuf:"varint,6,opt,name=mtu,proto3" json:"mtu,omitempty"`                                                // bytes; 0: underlay's MTU less the tunnel's cost
 	Binding         string                 `protobuf:"bytes,7,opt,name=binding,proto3" json:"binding,omitempty"`                                         // UUID of the active binding
 	BindingRevision int64                  `protobuf:"varint,8,opt,name=binding_revision,json=bindingRevision,proto3" json:"binding_revision,omitempty"` // mobility sequence with the delta's epoch
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Prefixes that static routes lead to the port. The workload may send from
+	// an address in one of them if the longest route of the VRF to that address
+	// leads to this port, or did so but for an equally good next hop.
+	Sources       []*Prefix `protobuf:"bytes,9,rep,name=sources,proto3" json:"sources,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Port) Reset() {
@@ -1263,6 +1267,65 @@ func (x *Port) GetBindingRevision() int64 {
 	return 0
 }
 
+func (x *Port) GetSources() []*Prefix {
+	if x != nil {
+		return x.Sources
+	}
+	return nil
+}
+
+type Prefix struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Address       []byte                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"` // 4 or 16 bytes, without host bits
+	Length        uint32                 `protobuf:"varint,2,opt,name=length,proto3" json:"length,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Prefix) Reset() {
+	*x = Prefix{}
+	mi := &file_hoststream_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Prefix) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Prefix) ProtoMessage() {}
+
+func (x *Prefix) ProtoReflect() protoreflect.Message {
+	mi := &file_hoststream_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Prefix.ProtoReflect.Descriptor instead.
+func (*Prefix) Descriptor() ([]byte, []int) {
+	return file_hoststream_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *Prefix) GetAddress() []byte {
+	if x != nil {
+		return x.Address
+	}
+	return nil
+}
+
+func (x *Prefix) GetLength() uint32 {
+	if x != nil {
+		return x.Length
+	}
+	return 0
+}
+
 type PortAddress struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Ip            []byte                 `protobuf:"bytes,1,opt,name=ip,proto3" json:"ip,omitempty"`                                          // 4 or 16 bytes
@@ -1274,7 +1337,7 @@ type PortAddress struct {
 
 func (x *PortAddress) Reset() {
 	*x = PortAddress{}
-	mi := &file_hoststream_proto_msgTypes[17]
+	mi := &file_hoststream_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1286,7 +1349,7 @@ func (x *PortAddress) String() string {
 func (*PortAddress) ProtoMessage() {}
 
 func (x *PortAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[17]
+	mi := &file_hoststream_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1299,7 +1362,7 @@ func (x *PortAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortAddress.ProtoReflect.Descriptor instead.
 func (*PortAddress) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{17}
+	return file_hoststream_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *PortAddress) GetIp() []byte {
@@ -1334,11 +1397,12 @@ type Route struct {
 	//	*Route_Port
 	//	*Route_Remote
 	//	*Route_Gateway
+	//	*Route_Discard
 	NextHop  isRoute_NextHop `protobuf_oneof:"next_hop"`
-	Mac      []byte          `protobuf:"bytes,7,opt,name=mac,proto3" json:"mac,omitempty"`                            // destination's Ethernet address, 6 bytes; empty for a gateway
-	Routed   bool            `protobuf:"varint,8,opt,name=routed,proto3" json:"routed,omitempty"`                     // leaked from another network: a router's hop
+	Mac      []byte          `protobuf:"bytes,7,opt,name=mac,proto3" json:"mac,omitempty"`                            // destination's Ethernet address, 6 bytes; empty for gateway and discard
+	Routed   bool            `protobuf:"varint,8,opt,name=routed,proto3" json:"routed,omitempty"`                     // a router's hop: leaked from another network, or beyond the network's subnets
 	Origin   string          `protobuf:"bytes,9,opt,name=origin,proto3" json:"origin,omitempty"`                      // fully qualified name of the object that made the route
-	LeakedBy string          `protobuf:"bytes,10,opt,name=leaked_by,json=leakedBy,proto3" json:"leaked_by,omitempty"` // fully qualified name of the network-policy that leaked it
+	LeakedBy string          `protobuf:"bytes,10,opt,name=leaked_by,json=leakedBy,proto3" json:"leaked_by,omitempty"` // fully qualified name of the network-policy or route-target that leaked it
 	// With remote: bytes that the destination's network takes; 0: what its
 	// host's underlay leaves, which is taken to be what this host's does.
 	Mtu           uint32 `protobuf:"varint,11,opt,name=mtu,proto3" json:"mtu,omitempty"`
@@ -1348,7 +1412,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_hoststream_proto_msgTypes[18]
+	mi := &file_hoststream_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1360,7 +1424,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[18]
+	mi := &file_hoststream_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1373,7 +1437,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{18}
+	return file_hoststream_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Route) GetVrf() uint32 {
@@ -1431,6 +1495,15 @@ func (x *Route) GetGateway() *Gateway {
 	return nil
 }
 
+func (x *Route) GetDiscard() *Discard {
+	if x != nil {
+		if x, ok := x.NextHop.(*Route_Discard); ok {
+			return x.Discard
+		}
+	}
+	return nil
+}
+
 func (x *Route) GetMac() []byte {
 	if x != nil {
 		return x.Mac
@@ -1482,11 +1555,17 @@ type Route_Gateway struct {
 	Gateway *Gateway `protobuf:"bytes,6,opt,name=gateway,proto3,oneof"`
 }
 
+type Route_Discard struct {
+	Discard *Discard `protobuf:"bytes,12,opt,name=discard,proto3,oneof"`
+}
+
 func (*Route_Port) isRoute_NextHop() {}
 
 func (*Route_Remote) isRoute_NextHop() {}
 
 func (*Route_Gateway) isRoute_NextHop() {}
+
+func (*Route_Discard) isRoute_NextHop() {}
 
 // Remote leads through a tunnel to another host.
 type Remote struct {
@@ -1499,7 +1578,7 @@ type Remote struct {
 
 func (x *Remote) Reset() {
 	*x = Remote{}
-	mi := &file_hoststream_proto_msgTypes[19]
+	mi := &file_hoststream_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1511,7 +1590,7 @@ func (x *Remote) String() string {
 func (*Remote) ProtoMessage() {}
 
 func (x *Remote) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[19]
+	mi := &file_hoststream_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1524,7 +1603,7 @@ func (x *Remote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Remote.ProtoReflect.Descriptor instead.
 func (*Remote) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{19}
+	return file_hoststream_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Remote) GetHost() string {
@@ -1550,7 +1629,7 @@ type Gateway struct {
 
 func (x *Gateway) Reset() {
 	*x = Gateway{}
-	mi := &file_hoststream_proto_msgTypes[20]
+	mi := &file_hoststream_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1562,7 +1641,7 @@ func (x *Gateway) String() string {
 func (*Gateway) ProtoMessage() {}
 
 func (x *Gateway) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[20]
+	mi := &file_hoststream_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1575,7 +1654,44 @@ func (x *Gateway) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gateway.ProtoReflect.Descriptor instead.
 func (*Gateway) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{20}
+	return file_hoststream_proto_rawDescGZIP(), []int{21}
+}
+
+// Discard drops on purpose.
+type Discard struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Discard) Reset() {
+	*x = Discard{}
+	mi := &file_hoststream_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Discard) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Discard) ProtoMessage() {}
+
+func (x *Discard) ProtoReflect() protoreflect.Message {
+	mi := &file_hoststream_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Discard.ProtoReflect.Descriptor instead.
+func (*Discard) Descriptor() ([]byte, []int) {
+	return file_hoststream_proto_rawDescGZIP(), []int{22}
 }
 
 // Report is what the host knows and the controller does not. It is sent whole
@@ -1590,7 +1706,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_hoststream_proto_msgTypes[21]
+	mi := &file_hoststream_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1602,7 +1718,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[21]
+	mi := &file_hoststream_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1615,7 +1731,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{21}
+	return file_hoststream_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Report) GetPorts() []*PortReport {
@@ -1644,7 +1760,7 @@ type PortReport struct {
 
 func (x *PortReport) Reset() {
 	*x = PortReport{}
-	mi := &file_hoststream_proto_msgTypes[22]
+	mi := &file_hoststream_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1656,7 +1772,7 @@ func (x *PortReport) String() string {
 func (*PortReport) ProtoMessage() {}
 
 func (x *PortReport) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[22]
+	mi := &file_hoststream_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1669,7 +1785,7 @@ func (x *PortReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortReport.ProtoReflect.Descriptor instead.
 func (*PortReport) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{22}
+	return file_hoststream_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *PortReport) GetPort() string {
@@ -1711,7 +1827,7 @@ type TableRequest struct {
 
 func (x *TableRequest) Reset() {
 	*x = TableRequest{}
-	mi := &file_hoststream_proto_msgTypes[23]
+	mi := &file_hoststream_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1723,7 +1839,7 @@ func (x *TableRequest) String() string {
 func (*TableRequest) ProtoMessage() {}
 
 func (x *TableRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[23]
+	mi := &file_hoststream_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1736,7 +1852,7 @@ func (x *TableRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRequest.ProtoReflect.Descriptor instead.
 func (*TableRequest) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{23}
+	return file_hoststream_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *TableRequest) GetId() uint64 {
@@ -1765,7 +1881,7 @@ type TableReply struct {
 
 func (x *TableReply) Reset() {
 	*x = TableReply{}
-	mi := &file_hoststream_proto_msgTypes[24]
+	mi := &file_hoststream_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1777,7 +1893,7 @@ func (x *TableReply) String() string {
 func (*TableReply) ProtoMessage() {}
 
 func (x *TableReply) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[24]
+	mi := &file_hoststream_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1790,7 +1906,7 @@ func (x *TableReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableReply.ProtoReflect.Descriptor instead.
 func (*TableReply) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{24}
+	return file_hoststream_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *TableReply) GetId() uint64 {
@@ -1830,7 +1946,7 @@ type TableRow struct {
 
 func (x *TableRow) Reset() {
 	*x = TableRow{}
-	mi := &file_hoststream_proto_msgTypes[25]
+	mi := &file_hoststream_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1842,7 +1958,7 @@ func (x *TableRow) String() string {
 func (*TableRow) ProtoMessage() {}
 
 func (x *TableRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[25]
+	mi := &file_hoststream_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1855,7 +1971,7 @@ func (x *TableRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRow.ProtoReflect.Descriptor instead.
 func (*TableRow) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{25}
+	return file_hoststream_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *TableRow) GetCells() []string {
@@ -1938,7 +2054,7 @@ const file_hoststream_proto_rawDesc = "" +
 	"\taddresses\x18\x03 \x03(\fR\taddresses\"4\n" +
 	"\fTunnelSource\x12\x10\n" +
 	"\x03vni\x18\x01 \x01(\rR\x03vni\x12\x12\n" +
-	"\x04host\x18\x02 \x01(\tR\x04host\"\xf1\x01\n" +
+	"\x04host\x18\x02 \x01(\tR\x04host\"\xa7\x02\n" +
 	"\x04Port\x12\x12\n" +
 	"\x04port\x18\x01 \x01(\tR\x04port\x12\x1b\n" +
 	"\tport_name\x18\x02 \x01(\tR\bportName\x12\x10\n" +
@@ -1947,18 +2063,23 @@ const file_hoststream_proto_rawDesc = "" +
 	"\taddresses\x18\x05 \x03(\v2\x1f.weft.hoststream.v1.PortAddressR\taddresses\x12\x10\n" +
 	"\x03mtu\x18\x06 \x01(\rR\x03mtu\x12\x18\n" +
 	"\abinding\x18\a \x01(\tR\abinding\x12)\n" +
-	"\x10binding_revision\x18\b \x01(\x03R\x0fbindingRevision\"\\\n" +
+	"\x10binding_revision\x18\b \x01(\x03R\x0fbindingRevision\x124\n" +
+	"\asources\x18\t \x03(\v2\x1a.weft.hoststream.v1.PrefixR\asources\":\n" +
+	"\x06Prefix\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\fR\aaddress\x12\x16\n" +
+	"\x06length\x18\x02 \x01(\rR\x06length\"\\\n" +
 	"\vPortAddress\x12\x0e\n" +
 	"\x02ip\x18\x01 \x01(\fR\x02ip\x12#\n" +
 	"\rprefix_length\x18\x02 \x01(\rR\fprefixLength\x12\x18\n" +
-	"\agateway\x18\x03 \x01(\fR\agateway\"\xe7\x02\n" +
+	"\agateway\x18\x03 \x01(\fR\agateway\"\xa0\x03\n" +
 	"\x05Route\x12\x10\n" +
 	"\x03vrf\x18\x01 \x01(\rR\x03vrf\x12%\n" +
 	"\x0eprefix_address\x18\x02 \x01(\fR\rprefixAddress\x12#\n" +
 	"\rprefix_length\x18\x03 \x01(\rR\fprefixLength\x12\x14\n" +
 	"\x04port\x18\x04 \x01(\tH\x00R\x04port\x124\n" +
 	"\x06remote\x18\x05 \x01(\v2\x1a.weft.hoststream.v1.RemoteH\x00R\x06remote\x127\n" +
-	"\agateway\x18\x06 \x01(\v2\x1b.weft.hoststream.v1.GatewayH\x00R\agateway\x12\x10\n" +
+	"\agateway\x18\x06 \x01(\v2\x1b.weft.hoststream.v1.GatewayH\x00R\agateway\x127\n" +
+	"\adiscard\x18\f \x01(\v2\x1b.weft.hoststream.v1.DiscardH\x00R\adiscard\x12\x10\n" +
 	"\x03mac\x18\a \x01(\fR\x03mac\x12\x16\n" +
 	"\x06routed\x18\b \x01(\bR\x06routed\x12\x16\n" +
 	"\x06origin\x18\t \x01(\tR\x06origin\x12\x1b\n" +
@@ -1970,7 +2091,8 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x06Remote\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x10\n" +
 	"\x03vni\x18\x02 \x01(\rR\x03vni\"\t\n" +
-	"\aGateway\"Z\n" +
+	"\aGateway\"\t\n" +
+	"\aDiscard\"Z\n" +
 	"\x06Report\x124\n" +
 	"\x05ports\x18\x01 \x03(\v2\x1e.weft.hoststream.v1.PortReportR\x05ports\x12\x1a\n" +
 	"\bwarnings\x18\x02 \x03(\tR\bwarnings\"n\n" +
@@ -2008,7 +2130,7 @@ func file_hoststream_proto_rawDescGZIP() []byte {
 	return file_hoststream_proto_rawDescData
 }
 
-var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_hoststream_proto_goTypes = []any{
 	(*HostMessage)(nil),       // 0: weft.hoststream.v1.HostMessage
 	(*ControllerMessage)(nil), // 1: weft.hoststream.v1.ControllerMessage
@@ -2027,24 +2149,26 @@ var file_hoststream_proto_goTypes = []any{
 	(*TunnelEndpoint)(nil),    // 14: weft.hoststream.v1.TunnelEndpoint
 	(*TunnelSource)(nil),      // 15: weft.hoststream.v1.TunnelSource
 	(*Port)(nil),              // 16: weft.hoststream.v1.Port
-	(*PortAddress)(nil),       // 17: weft.hoststream.v1.PortAddress
-	(*Route)(nil),             // 18: weft.hoststream.v1.Route
-	(*Remote)(nil),            // 19: weft.hoststream.v1.Remote
-	(*Gateway)(nil),           // 20: weft.hoststream.v1.Gateway
-	(*Report)(nil),            // 21: weft.hoststream.v1.Report
-	(*PortReport)(nil),        // 22: weft.hoststream.v1.PortReport
-	(*TableRequest)(nil),      // 23: weft.hoststream.v1.TableRequest
-	(*TableReply)(nil),        // 24: weft.hoststream.v1.TableReply
-	(*TableRow)(nil),          // 25: weft.hoststream.v1.TableRow
+	(*Prefix)(nil),            // 17: weft.hoststream.v1.Prefix
+	(*PortAddress)(nil),       // 18: weft.hoststream.v1.PortAddress
+	(*Route)(nil),             // 19: weft.hoststream.v1.Route
+	(*Remote)(nil),            // 20: weft.hoststream.v1.Remote
+	(*Gateway)(nil),           // 21: weft.hoststream.v1.Gateway
+	(*Discard)(nil),           // 22: weft.hoststream.v1.Discard
+	(*Report)(nil),            // 23: weft.hoststream.v1.Report
+	(*PortReport)(nil),        // 24: weft.hoststream.v1.PortReport
+	(*TableRequest)(nil),      // 25: weft.hoststream.v1.TableRequest
+	(*TableReply)(nil),        // 26: weft.hoststream.v1.TableReply
+	(*TableRow)(nil),          // 27: weft.hoststream.v1.TableRow
 }
 var file_hoststream_proto_depIdxs = []int32{
 	3,  // 0: weft.hoststream.v1.HostMessage.hello:type_name -> weft.hoststream.v1.Hello
 	10, // 1: weft.hoststream.v1.HostMessage.ack:type_name -> weft.hoststream.v1.Ack
-	21, // 2: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
-	24, // 3: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
+	23, // 2: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
+	26, // 3: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
 	7,  // 4: weft.hoststream.v1.HostMessage.row_list:type_name -> weft.hoststream.v1.RowList
 	8,  // 5: weft.hoststream.v1.ControllerMessage.delta:type_name -> weft.hoststream.v1.Delta
-	23, // 6: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
+	25, // 6: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
 	6,  // 7: weft.hoststream.v1.ControllerMessage.row_list_request:type_name -> weft.hoststream.v1.RowListRequest
 	2,  // 8: weft.hoststream.v1.Hello.version:type_name -> weft.hoststream.v1.Version
 	4,  // 9: weft.hoststream.v1.Hello.have:type_name -> weft.hoststream.v1.RowHash
@@ -2057,22 +2181,24 @@ var file_hoststream_proto_depIdxs = []int32{
 	13, // 16: weft.hoststream.v1.Row.vrf:type_name -> weft.hoststream.v1.Vrf
 	14, // 17: weft.hoststream.v1.Row.tunnel_endpoint:type_name -> weft.hoststream.v1.TunnelEndpoint
 	16, // 18: weft.hoststream.v1.Row.port:type_name -> weft.hoststream.v1.Port
-	18, // 19: weft.hoststream.v1.Row.route:type_name -> weft.hoststream.v1.Route
+	19, // 19: weft.hoststream.v1.Row.route:type_name -> weft.hoststream.v1.Route
 	15, // 20: weft.hoststream.v1.Row.tunnel_source:type_name -> weft.hoststream.v1.TunnelSource
-	17, // 21: weft.hoststream.v1.Port.addresses:type_name -> weft.hoststream.v1.PortAddress
-	19, // 22: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
-	20, // 23: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
-	22, // 24: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
-	25, // 25: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
-	0,  // 26: weft.hoststream.v1.HostStream.Resume:input_type -> weft.hoststream.v1.HostMessage
-	0,  // 27: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
-	1,  // 28: weft.hoststream.v1.HostStream.Resume:output_type -> weft.hoststream.v1.ControllerMessage
-	1,  // 29: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
-	28, // [28:30] is the sub-list for method output_type
-	26, // [26:28] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	18, // 21: weft.hoststream.v1.Port.addresses:type_name -> weft.hoststream.v1.PortAddress
+	17, // 22: weft.hoststream.v1.Port.sources:type_name -> weft.hoststream.v1.Prefix
+	20, // 23: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
+	21, // 24: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
+	22, // 25: weft.hoststream.v1.Route.discard:type_name -> weft.hoststream.v1.Discard
+	24, // 26: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
+	27, // 27: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
+	0,  // 28: weft.hoststream.v1.HostStream.Resume:input_type -> weft.hoststream.v1.HostMessage
+	0,  // 29: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
+	1,  // 30: weft.hoststream.v1.HostStream.Resume:output_type -> weft.hoststream.v1.ControllerMessage
+	1,  // 31: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
+	30, // [30:32] is the sub-list for method output_type
+	28, // [28:30] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_hoststream_proto_init() }
@@ -2099,10 +2225,11 @@ func file_hoststream_proto_init() {
 		(*Row_Route)(nil),
 		(*Row_TunnelSource)(nil),
 	}
-	file_hoststream_proto_msgTypes[18].OneofWrappers = []any{
+	file_hoststream_proto_msgTypes[19].OneofWrappers = []any{
 		(*Route_Port)(nil),
 		(*Route_Remote)(nil),
 		(*Route_Gateway)(nil),
+		(*Route_Discard)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2110,7 +2237,7 @@ func file_hoststream_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hoststream_proto_rawDesc), len(file_hoststream_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   26,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -41,7 +41,7 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	objects, err := store.Open(ctx, db.client, store.Options{MaxTxnOps: db.maxTxnOps, Local: db.local, Log: log})
+	objects, err := store.Open(ctx, db.client, store.Options{DefaultNetworks: true, MaxTxnOps: db.maxTxnOps, Local: db.local, Log: log})
 	if err != nil {
 		return err
 	}

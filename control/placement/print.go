@@ -68,6 +68,9 @@ func describePort(p *hoststream.Port) string {
 		}
 		words = append(words, address)
 	}
+	for _, c := range p.Sources {
+		words = append(words, fmt.Sprintf("sends from %s/%d", ipText(c.Address), c.Length))
+	}
 	return strings.Join(words, "\t")
 }
 
@@ -80,13 +83,18 @@ func describeRoute(r *hoststream.Route) string {
 		words = append(words, fmt.Sprintf("host %s vni %d", hop.Remote.Host, hop.Remote.Vni))
 	case *hoststream.Route_Gateway:
 		words = append(words, "gateway")
+	case *hoststream.Route_Discard:
+		words = append(words, "discard")
 	}
 	words = append(words, net.HardwareAddr(r.Mac).String(), "from "+r.Origin)
 	if r.Mtu != 0 {
 		words = append(words, fmt.Sprintf("mtu %d", r.Mtu))
 	}
-	if r.Routed {
+	switch {
+	case r.LeakedBy != "":
 		words = append(words, "routed, leaked by "+r.LeakedBy)
+	case r.Routed:
+		words = append(words, "routed")
 	}
 	return strings.Join(words, "\t")
 }

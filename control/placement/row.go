@@ -90,6 +90,9 @@ func portRow(p *routing.Port) Row {
 			Ip: a.IP.AsSlice(), PrefixLength: uint32(a.PrefixLength), Gateway: a.Gateway.AsSlice(),
 		})
 	}
+	for _, c := range p.Sources {
+		port.Sources = append(port.Sources, &hoststream.Prefix{Address: c.Addr().AsSlice(), Length: uint32(c.Bits())})
+	}
 	return encode(PortKey(p.Ref.UUID), &hoststream.Row{Body: &hoststream.Row_Port{Port: port}})
 }
 
@@ -98,11 +101,13 @@ func portRow(p *routing.Port) Row {
 func routeRow(vrf uint32, r *routing.Route, local bool) Row {
 	route := &hoststream.Route{
 		Vrf: vrf, PrefixAddress: r.Prefix.Addr().AsSlice(), PrefixLength: uint32(r.Prefix.Bits()),
-		Routed: r.Leaked(), Origin: r.Origin.Name, LeakedBy: r.LeakedBy.Name,
+		Routed: r.Routed, Origin: r.Origin.Name, LeakedBy: r.LeakedBy.Name,
 	}
 	switch {
 	case r.Gateway:
 		route.NextHop = &hoststream.Route_Gateway{Gateway: &hoststream.Gateway{}}
+	case r.Discard:
+		route.NextHop = &hoststream.Route_Discard{Discard: &hoststream.Discard{}}
 	case local:
 		route.NextHop = &hoststream.Route_Port{Port: r.Port.UUID}
 		route.Mac = macBytes(r.MAC)

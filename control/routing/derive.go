@@ -19,7 +19,9 @@ const maxConflicts = 100
 // References that lead nowhere have a defined outcome: an address whose port
 // is missing, unbound, on a missing host or in another network makes no route;
 // a port whose network is missing is no port; an attachment whose network or
-// policy is missing joins nothing. Of two networks with one VNI the first by
+// policy is missing joins nothing; a route-target or route-table that is
+// missing does nothing; a static route whose next hop is no bound port of the
+// network makes no route and is listed as unresolved. Of two networks with one VNI the first by
 // name has it and the other has no VRF (the store admits no such pair; were
 // there one, tenants must not meet).
 func Derive(s api.Snapshot) *Derived {
@@ -60,7 +62,7 @@ func identities(s api.Snapshot) []Identity {
 // local derives what follows from a network's own objects alone: subnets,
 // ports, own routes and the hosts with a binding.
 func local(id *Identity, objects objects, hosts map[string]*Host) *Network {
-	n := &Network{Identity: id}
+	n := &Network{Identity: id, tablesOf: map[string][]api.Ref{}}
 	for _, sub := range objects.subnets(id.Ref.UUID) {
 		if sub.Spec.CIDR.IsValid() {
 			n.addSubnet(sub)
@@ -68,6 +70,7 @@ func local(id *Identity, objects objects, hosts map[string]*Host) *Network {
 	}
 	n.addPorts(objects, hosts)
 	n.addAddresses(objects.addresses(id.Ref.UUID))
+	n.addStatic(objects)
 	return n
 }
 
@@ -108,6 +111,9 @@ func (n *Network) addPorts(objects objects, hosts map[string]*Host) {
 			Ref: api.RefTo(p), Network: n.Identity, MAC: p.Spec.MAC, Host: hosts[active.Spec.Host.UUID].Ref,
 			Binding: api.RefTo(active), BindingRevision: active.Meta.Revision,
 		})
+		if len(p.Spec.RouteTables) > 0 {
+			n.tablesOf[p.Meta.UUID] = p.Spec.RouteTables
+		}
 	}
 	slices.SortFunc(n.members, compareRefs)
 }

@@ -15,9 +15,10 @@ import (
 // after Derive returned it; readers share it.
 type Derived struct {
 	Revision  int64
-	Networks  []*Network // by fully qualified name
-	Hosts     []*Host    // by fully qualified name
-	Conflicts []Conflict // by network, then by prefix
+	Snapshot  api.Snapshot // the objects themselves
+	Networks  []*Network   // by fully qualified name
+	Hosts     []*Host      // by fully qualified name
+	Conflicts []Conflict   // by network, then by prefix
 
 	networks  map[string]*Network // by UUID
 	hosts     map[string]*Host    // by UUID
@@ -62,8 +63,16 @@ type Identity struct {
 type Network struct {
 	*Identity
 	Subnets []Subnet
-	// Own are the routes made in this network, the only ones it lends out.
+	// Own are the routes made in this network, one for each prefix. They and
+	// OwnEqual are the only ones it lends out.
 	Own []Route
+	// OwnEqual are further next hops of the prefixes in Own that are as good as
+	// the one there. By prefix, then as they were chosen.
+	OwnEqual []Route
+	// Unresolved are static routes that lead nowhere, by prefix.
+	Unresolved []Unresolved
+	// UnresolvedCount counts them, also those that Unresolved has no room for.
+	UnresolvedCount int
 	// Imports are the networks whose routes are leaked into this one, in the
 	// order in which they win against each other.
 	Imports []Import
@@ -73,6 +82,9 @@ type Network struct {
 	Senders []api.Ref
 	// Routes is the VRF: own and leaked routes by prefix, one for each prefix.
 	Routes []Route
+	// Equal are further next hops of the prefixes in Routes. The data path uses
+	// the one in Routes.
+	Equal []Route
 	// ConflictCount counts conflicts, also those that Derived.Conflicts has no
 	// room for.
 	ConflictCount int
@@ -80,6 +92,9 @@ type Network struct {
 	ports     []*Port    // of the network, with an active binding, by fully qualified name
 	members   []api.Ref  // hosts with a binding, active or not, of a port in it; by fully qualified name
 	conflicts []Conflict // as far as Derived.Conflicts has room for them
+	lost      []Conflict // between its own routes
+
+	tablesOf map[string][]api.Ref // route-tables by port, while local is at work
 }
 
 // Ports are the network's ports with an active binding, by fully qualified
@@ -93,10 +108,13 @@ type Subnet struct {
 	Gateway netip.Addr
 }
 
-// Import says that a policy joined this network with another.
+// Import says that this network takes the routes of another.
 type Import struct {
 	Network api.Ref
-	Policy  api.Ref
+	// By is the network-policy that joins the two, or the route-target that one
+	// exports to and the other imports from. Kind says which.
+	Kind api.Kind
+	By   api.Ref
 }
 
 // Route is one route of a VRF. It is comparable.
@@ -104,19 +122,42 @@ type Route struct {
 	Prefix netip.Prefix
 	// Gateway marks an address that the vRouter answers for; it has no port.
 	Gateway bool
-	Port    api.Ref
-	Host    api.Ref // of the port's active binding
-	MAC     api.MAC
-	MTU     int // of the network the port is in; 0: follows from the underlay
+	// Discard marks a prefix whose packets are dropped on purpose; it has no port.
+	Discard bool
+	// Via is the next hop that a network's static route names, an address of Port.
+	Via  netip.Addr
+	Port api.Ref
+	Host api.Ref // of the port's active binding
+	MAC  api.MAC
+	MTU  int // of the network the port is in; 0: follows from the underlay
 	// Origin is the object that made the route, OriginNetwork where it was
 	// made, OriginVRF that network's VRF.
 	OriginKind    api.Kind
 	Origin        api.Ref
 	OriginNetwork api.Ref
 	OriginVRF     uint32
-	// LeakedBy is the network-policy that brought the route here, zero for a
-	// route of the network itself.
+	// Routed says that packets take a router's hop: the route was leaked, or it
+	// is a static one that leads beyond the network's subnets.
+	Routed bool
+	// LeakedBy is the network-policy or route-target that brought the route
+	// here, zero for a route of the network itself; LeakKind says which.
+	LeakKind api.Kind
 	LeakedBy api.Ref
+}
+
+// The local preferences (RFC 4271, section 5.1.5) that routes have towards
+// others: what a workload that runs here answers for, and what somebody wrote down.
+const (
+	PreferenceBound  = 200
+	PreferenceStatic = 100
+)
+
+// Preference is the route's local preference.
+func (r *Route) Preference() int {
+	if r.Discard || r.Via.IsValid() {
+		return PreferenceStatic
+	}
+	return PreferenceBound
 }
 
 // Leaked tells whether the route was made in another network.
@@ -131,6 +172,9 @@ type Port struct {
 	Binding         api.Ref
 	BindingRevision int64
 	Addresses       []PortAddress // by address
+	// Sources are the prefixes of static routes that lead to the port; the
+	// workload may send from addresses in them. Sorted.
+	Sources []netip.Prefix
 }
 
 // PortAddress is an address a port answers for.
@@ -167,7 +211,7 @@ type Conflict struct {
 
 // Claimant is one side of a conflict.
 type Claimant struct {
-	Origin  api.Ref // object that made the route, or the subnet
-	Network api.Ref // in which it was made
-	Policy  api.Ref // that leaked it; zero for an own route
+	Origin   api.Ref // object that made the route, or the subnet
+	Network  api.Ref // in which it was made
+	LeakedBy api.Ref // network-policy or route-target; zero for an own route
 }

@@ -10,8 +10,9 @@ import (
 	"github.com/weft-network/weft/api"
 )
 
-// runImports finds which networks are joined by which policy. A pair joined by
-// several policies is joined once, by the first of them by name.
+// runImports finds which networks take the routes of which, by network-policies
+// and by route-targets. One that takes them in several ways takes them once: by
+// a policy rather than a route-target, by the first of its kind by name.
 func (u *update) runImports() {
 	attached := map[string][]*Network{} // by policy
 	for _, a := range api.ListOf[*api.NetworkPolicyAttachment](u.snapshot, api.KindNetworkPolicyAttachment) {
@@ -22,15 +23,21 @@ func (u *update) runImports() {
 	}
 	imports := map[string][]Import{} // by the importing network
 	joined := map[[2]*Network]bool{}
+	take := func(a, b *Network, kind api.Kind, by api.Ref) {
+		if pair := [2]*Network{a, b}; !joined[pair] {
+			joined[pair] = true
+			imports[a.Ref.UUID] = append(imports[a.Ref.UUID], Import{Network: b.Ref, Kind: kind, By: by})
+		}
+	}
 	for _, p := range api.ListOf[*api.NetworkPolicy](u.snapshot, api.KindNetworkPolicy) {
 		policy := api.RefTo(p)
 		joinPairs(p, attached[p.Meta.UUID], func(a, b *Network) {
-			if !joined[[2]*Network{a, b}] {
-				joined[[2]*Network{a, b}] = true
-				imports[a.Ref.UUID] = append(imports[a.Ref.UUID], Import{Network: b.Ref, Policy: policy})
-			}
+			take(a, b, api.KindNetworkPolicy, policy)
 		})
 	}
+	u.eachTarget(func(importer, exporter *Network, target api.Ref) {
+		take(importer, exporter, api.KindRouteTarget, target)
+	})
 	u.setImports(imports)
 }
 
@@ -41,7 +48,7 @@ func (u *update) setImports(imports map[string][]Import) {
 		uuid := n.Ref.UUID
 		now := imports[uuid]
 		slices.SortFunc(now, func(a, b Import) int {
-			return cmp.Or(compareRefs(a.Policy, b.Policy), compareRefs(a.Network, b.Network))
+			return cmp.Or(cmp.Compare(a.Kind, b.Kind), compareRefs(a.By, b.By), compareRefs(a.Network, b.Network))
 		})
 		for _, imp := range now {
 			u.importers[imp.Network.UUID] = append(u.importers[imp.Network.UUID], uuid)
@@ -58,6 +65,39 @@ func (u *update) setImports(imports map[string][]Import) {
 			u.admits[imp.Network.UUID] = true
 		}
 		u.own(uuid).Imports = now
+	}
+}
+
+// eachTarget calls visit for every network that imports from a route-target to
+// which another network exports, targets in the order of their names. A
+// route-target stands for itself and not for its community: who may name it has
+// been checked, and another object cannot say the same.
+func (u *update) eachTarget(visit func(importer, exporter *Network, target api.Ref)) {
+	importers, exporters := map[string][]*Network{}, map[string][]*Network{} // by route-target
+	for _, o := range api.ListOf[*api.Network](u.snapshot, api.KindNetwork) {
+		n := u.networks[o.Meta.UUID]
+		if n == nil {
+			continue
+		}
+		for _, t := range o.Spec.ImportTargets {
+			importers[t.UUID] = append(importers[t.UUID], n)
+		}
+		for _, t := range o.Spec.ExportTargets {
+			exporters[t.UUID] = append(exporters[t.UUID], n)
+		}
+	}
+	if len(importers) == 0 || len(exporters) == 0 {
+		return
+	}
+	for _, t := range api.ListOf[*api.RouteTarget](u.snapshot, api.KindRouteTarget) {
+		target := api.RefTo(t)
+		for _, a := range importers[target.UUID] {
+			for _, b := range exporters[target.UUID] {
+				if a != b {
+					visit(a, b, target)
+				}
+			}
+		}
 	}
 }
 
@@ -83,25 +123,35 @@ func joinPairs(p *api.NetworkPolicy, members []*Network, join func(a, b *Network
 // leak fills a network's VRF: its own routes, then those of the networks it is
 // joined with. Gateways stay at home, and what was leaked in is not lent on.
 func (d *Derived) leak(n *Network) {
-	n.ConflictCount, n.conflicts = 0, nil
-	if len(n.Imports) == 0 {
-		n.Routes = n.Own
-		return
+	n.Routes, n.Equal = n.Own, n.OwnEqual
+	conflicts := slices.Clone(n.lost)
+	if len(n.Imports) > 0 {
+		conflicts = append(conflicts, d.leakInto(n)...)
 	}
+	n.ConflictCount = len(conflicts)
+	slices.SortStableFunc(conflicts, func(a, b Conflict) int {
+		return cmp.Or(a.Prefix.Compare(b.Prefix), compareRefs(a.Loser.LeakedBy, b.Loser.LeakedBy), compareRefs(a.Loser.Network, b.Loser.Network))
+	})
+	n.conflicts = conflicts[:min(len(conflicts), maxConflicts)]
+}
+
+// leakInto adds the routes of the networks that n imports, and returns what
+// does not fit.
+func (d *Derived) leakInto(n *Network) []Conflict {
 	holder := make(map[netip.Prefix]Route, len(n.Own))
 	for _, r := range n.Own {
 		holder[r.Prefix] = r
 	}
-	n.Routes = slices.Clone(n.Own)
+	n.Routes, n.Equal = slices.Clone(n.Own), slices.Clone(n.OwnEqual)
 	var conflicts []Conflict
 	for _, imp := range n.Imports {
 		from := d.networks[imp.Network.UUID]
-		conflicts = append(conflicts, overlaps(n, from, imp.Policy)...)
+		conflicts = append(conflicts, overlaps(n, from, imp.By)...)
 		for _, r := range from.Own {
 			if r.Gateway {
 				continue
 			}
-			r.LeakedBy = imp.Policy
+			r.leakedBy(imp)
 			if winner, taken := holder[r.Prefix]; taken {
 				conflicts = append(conflicts, Conflict{n.Ref, SamePrefix, r.Prefix, claimantOf(winner), claimantOf(r)})
 				continue
@@ -109,23 +159,30 @@ func (d *Derived) leak(n *Network) {
 			holder[r.Prefix] = r
 			n.Routes = append(n.Routes, r)
 		}
+		for _, r := range from.OwnEqual { // none has a gateway's prefix
+			if holder[r.Prefix].OriginNetwork == from.Ref {
+				r.leakedBy(imp)
+				n.Equal = append(n.Equal, r)
+			}
+		}
 	}
 	slices.SortFunc(n.Routes, compareRoutes)
-	n.ConflictCount = len(conflicts)
-	slices.SortStableFunc(conflicts, func(a, b Conflict) int {
-		return cmp.Or(a.Prefix.Compare(b.Prefix), compareRefs(a.Loser.Policy, b.Loser.Policy), compareRefs(a.Loser.Network, b.Loser.Network))
-	})
-	n.conflicts = conflicts[:min(len(conflicts), maxConflicts)]
+	slices.SortStableFunc(n.Equal, compareRoutes)
+	return conflicts
+}
+
+func (r *Route) leakedBy(imp Import) {
+	r.LeakKind, r.LeakedBy, r.Routed = imp.Kind, imp.By, true
 }
 
 // overlaps reports the subnets of a joined network that overlap one of n's.
-func overlaps(n, from *Network, policy api.Ref) []Conflict {
+func overlaps(n, from *Network, by api.Ref) []Conflict {
 	var conflicts []Conflict
 	for _, own := range n.Subnets {
 		for _, other := range from.Subnets {
 			if own.CIDR.Overlaps(other.CIDR) {
 				conflicts = append(conflicts, Conflict{n.Ref, OverlappingSubnets, other.CIDR,
-					Claimant{Origin: own.Ref, Network: n.Ref}, Claimant{Origin: other.Ref, Network: from.Ref, Policy: policy}})
+					Claimant{Origin: own.Ref, Network: n.Ref}, Claimant{Origin: other.Ref, Network: from.Ref, LeakedBy: by}})
 			}
 		}
 	}
@@ -133,7 +190,7 @@ func overlaps(n, from *Network, policy api.Ref) []Conflict {
 }
 
 func claimantOf(r Route) Claimant {
-	return Claimant{Origin: r.Origin, Network: r.OriginNetwork, Policy: r.LeakedBy}
+	return Claimant{Origin: r.Origin, Network: r.OriginNetwork, LeakedBy: r.LeakedBy}
 }
 
 // compareRefs orders by name; the UUID breaks ties of names that the store rules out.

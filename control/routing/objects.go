@@ -16,6 +16,11 @@ type objects interface {
 	addresses(network string) []*api.Address
 	bindings(port string) []*api.Binding
 	bindingsOn(host string) []*api.Binding
+	// table returns a route-table or nil, tablesOf the tables of a network, and
+	// usersOf the networks that have a table, or a port with it.
+	table(uuid string) *api.RouteTable
+	tablesOf(network string) []api.Ref
+	usersOf(table string) []string
 }
 
 // Indexed is a snapshot that finds objects by what they are below or refer to;
@@ -61,6 +66,33 @@ func (i indexes) bindingsOn(host string) []*api.Binding {
 	return sorted[*api.Binding](i.s.Referrers(api.KindBinding, api.KindHost, host))
 }
 
+func (i indexes) table(uuid string) *api.RouteTable { return tableOf(i.s, uuid) }
+
+func (i indexes) tablesOf(network string) []api.Ref { return networkTables(i.s, network) }
+
+func (i indexes) usersOf(table string) []string {
+	var users []string
+	for _, o := range i.s.Referrers(api.KindNetwork, api.KindRouteTable, table) {
+		users = append(users, o.Head().Meta.UUID)
+	}
+	for _, o := range i.s.Referrers(api.KindPort, api.KindRouteTable, table) {
+		users = append(users, o.(*api.Port).Spec.Network.UUID)
+	}
+	return users
+}
+
+func tableOf(s api.Snapshot, uuid string) *api.RouteTable {
+	table, _ := s.Get(api.KindRouteTable, uuid).(*api.RouteTable)
+	return table
+}
+
+func networkTables(s api.Snapshot, network string) []api.Ref {
+	if n, ok := s.Get(api.KindNetwork, network).(*api.Network); ok {
+		return n.Spec.RouteTables
+	}
+	return nil
+}
+
 func sorted[T api.Object](objects []api.Object) []T {
 	typed := make([]T, len(objects))
 	for i, o := range objects {
@@ -74,6 +106,7 @@ func sorted[T api.Object](objects []api.Object) []T {
 
 // lists is one pass over all objects: what a full computation takes.
 type lists struct {
+	s           api.Snapshot
 	subnetsOf   map[string][]*api.Subnet
 	portsOf     map[string][]*api.Port
 	addressesOf map[string][]*api.Address
@@ -82,7 +115,7 @@ type lists struct {
 }
 
 func listed(s api.Snapshot) *lists {
-	l := &lists{
+	l := &lists{s: s,
 		subnetsOf: map[string][]*api.Subnet{}, portsOf: map[string][]*api.Port{},
 		addressesOf: map[string][]*api.Address{}, bindingsOf: map[string][]*api.Binding{}, on: map[string][]*api.Binding{},
 	}
@@ -107,6 +140,26 @@ func (l *lists) ports(network string) []*api.Port        { return l.portsOf[netw
 func (l *lists) addresses(network string) []*api.Address { return l.addressesOf[network] }
 func (l *lists) bindings(port string) []*api.Binding     { return l.bindingsOf[port] }
 func (l *lists) bindingsOn(host string) []*api.Binding   { return l.on[host] }
+func (l *lists) table(uuid string) *api.RouteTable       { return tableOf(l.s, uuid) }
+func (l *lists) tablesOf(network string) []api.Ref       { return networkTables(l.s, network) }
+
+func (l *lists) usersOf(table string) []string {
+	has := func(refs []api.Ref) bool {
+		return slices.ContainsFunc(refs, func(r api.Ref) bool { return r.UUID == table })
+	}
+	var users []string
+	for _, n := range api.ListOf[*api.Network](l.s, api.KindNetwork) {
+		if has(n.Spec.RouteTables) {
+			users = append(users, n.Meta.UUID)
+		}
+	}
+	for network, ports := range l.portsOf {
+		if slices.ContainsFunc(ports, func(p *api.Port) bool { return has(p.Spec.RouteTables) }) {
+			users = append(users, network)
+		}
+	}
+	return users
+}
 
 // portShards is how many parts a portTable has: a changed port copies some
 // 400 entries of 100,000.

@@ -4,35 +4,32 @@ package routing
 
 import (
 	"fmt"
+	"io"
 	"strings"
 	"text/tabwriter"
-
-	"github.com/weft-network/weft/api"
 )
 
-// NextHop says in words where a route leads: "port NAME on HOST" or "gateway".
+// NextHop says in words where a route leads: "port NAME on HOST", with
+// "via ADDRESS" before it where a static route names one, "gateway" or "discard".
 func (r *Route) NextHop() string {
-	if r.Gateway {
+	switch {
+	case r.Gateway:
 		return "gateway"
+	case r.Discard:
+		return "discard"
+	case r.Via.IsValid():
+		return "via " + r.Via.String() + " port " + r.Port.String() + " on " + r.Host.String()
 	}
 	return "port " + r.Port.String() + " on " + r.Host.String()
-}
-
-// View returns the route as the API shows it.
-func (r *Route) View(network api.Ref) api.Route {
-	return api.Route{
-		Network: network, Prefix: r.Prefix, NextHop: r.NextHop(), Port: r.Port, Host: r.Host, MAC: r.MAC,
-		OriginKind: r.OriginKind, Origin: r.Origin, OriginNetwork: r.OriginNetwork, LeakedBy: r.LeakedBy,
-	}
 }
 
 // String says in words what does not fit.
 func (c *Conflict) String() string {
 	side := func(s Claimant) string {
-		if s.Policy.IsZero() {
+		if s.LeakedBy.IsZero() {
 			return s.Origin.String()
 		}
-		return s.Origin.String() + " through " + s.Policy.String()
+		return s.Origin.String() + " through " + s.LeakedBy.String()
 	}
 	return fmt.Sprintf("%s %s %v: %s wins over %s", c.Network, c.Reason, c.Prefix, side(c.Winner), side(c.Loser))
 }
@@ -43,14 +40,8 @@ func (d *Derived) String() string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 1, ' ', 0)
 	for _, n := range d.Networks {
-		for i := range n.Routes {
-			r := &n.Routes[i]
-			fmt.Fprintf(w, "route\t%s\t%d\t%v\t%s\t%s", n.Ref, n.VRF, r.Prefix, r.NextHop(), r.Origin)
-			if r.Leaked() {
-				fmt.Fprintf(w, "\tleaked by %s", r.LeakedBy)
-			}
-			fmt.Fprintln(w)
-		}
+		printRoutes(w, "route", n, n.Routes)
+		printRoutes(w, "equal", n, n.Equal)
 	}
 	w.Flush()
 	for _, p := range d.Ports() {
@@ -61,11 +52,32 @@ func (d *Derived) String() string {
 				fmt.Fprintf(w, " via %v", a.Gateway)
 			}
 		}
+		for _, c := range p.Sources {
+			fmt.Fprintf(w, "\tbehind it %v", c)
+		}
 		fmt.Fprintln(w)
 	}
 	w.Flush()
+	for _, n := range d.Networks {
+		for i := range n.Unresolved {
+			fmt.Fprintf(&b, "unresolved %s %s\n", n.Ref, &n.Unresolved[i])
+		}
+	}
 	for i := range d.Conflicts {
 		fmt.Fprintf(&b, "conflict %s\n", &d.Conflicts[i])
 	}
 	return b.String()
+}
+
+func printRoutes(w io.Writer, word string, n *Network, routes []Route) {
+	for i := range routes {
+		r := &routes[i]
+		fmt.Fprintf(w, "%s\t%s\t%d\t%v\t%s\t%s", word, n.Ref, n.VRF, r.Prefix, r.NextHop(), r.Origin)
+		if r.Leaked() {
+			fmt.Fprintf(w, "\tleaked by %s", r.LeakedBy)
+		} else if r.Routed {
+			fmt.Fprintf(w, "\trouted")
+		}
+		fmt.Fprintln(w)
+	}
 }

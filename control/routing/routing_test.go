@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -51,13 +52,18 @@ attach p1 n1
 attach p1 n2
 attach p1 n3
 attach p2 n1
-attach p2 n3`, "\n")
-	want := routing.Derive(world.New(strings.Join(lines, "\n"))).String()
+attach p2 n3
+target t1 64512:1
+target t2 64512:2
+table out 10.9.0.0/16 10.0.0.5 10.9.0.0/16 discard 0.0.0.0/0 10.0.3.5
+table behind 10.9.0.0/16 -`, "\n")
+	const edits = "\nimport n1 t2\nimport n1 t1\nexport n2 t1\nexport n2 t2\nexport n3 t2\ntable-network n1 out\ntable-network n3 out\ntable-port a behind"
+	want := routing.Derive(world.New(strings.Join(lines, "\n") + edits)).String()
 	seed := rand.Uint64()
 	r := rand.New(rand.NewPCG(seed, 1))
 	for range 50 {
 		r.Shuffle(len(lines), func(i, j int) { lines[i], lines[j] = lines[j], lines[i] })
-		if got := routing.Derive(world.New(strings.Join(lines, "\n"))).String(); got != want {
+		if got := routing.Derive(world.New(strings.Join(lines, "\n") + edits)).String(); got != want {
 			t.Fatalf("seed %d: order\n%s\ngives\n%s\nwant\n%s", seed, strings.Join(lines, "\n"), got, want)
 		}
 	}
@@ -82,17 +88,26 @@ bind a h1
 bind b h1
 policy p any any
 attach p n1
-attach p n2`)
+attach p n2
+target t 64512:1
+import n1 t
+export n2 t
+table out 10.9.0.0/16 10.0.0.5 2001:db8:9::/48 2001:db8::5
+table behind 10.8.0.0/16 -
+table-network n1 out
+table-network n2 out
+table-port a behind
+table-port b behind`)
 		w.Each(func(kind api.Kind, name string) {
 			if r.IntN(4) == 0 {
 				w.Remove(kind, name)
 			}
 		})
 		for _, n := range routing.Derive(w).Networks {
-			for _, route := range n.Routes {
+			for _, route := range append(slices.Clone(n.Routes), n.Equal...) {
 				for kind, ref := range map[api.Kind]api.Ref{
 					api.KindPort: route.Port, api.KindHost: route.Host, api.KindNetwork: route.OriginNetwork,
-					api.KindNetworkPolicy: route.LeakedBy, route.OriginKind: route.Origin,
+					route.LeakKind: route.LeakedBy, route.OriginKind: route.Origin,
 				} {
 					if !ref.IsZero() && w.Get(kind, ref.UUID) == nil {
 						t.Fatalf("seed %d round %d: route %v refers to the missing %s %s", seed, round, route.Prefix, kind, ref)

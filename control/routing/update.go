@@ -27,6 +27,7 @@ func Update(earlier *Derived, s api.Snapshot, events []api.Event) *Derived {
 var reads = map[api.Kind]bool{
 	api.KindHost: true, api.KindNetwork: true, api.KindSubnet: true, api.KindPort: true, api.KindAddress: true,
 	api.KindBinding: true, api.KindNetworkPolicy: true, api.KindNetworkPolicyAttachment: true,
+	api.KindRouteTarget: true, api.KindRouteTable: true,
 }
 
 // update is one computation.
@@ -49,7 +50,7 @@ type update struct {
 
 func newUpdate(earlier *Derived, s api.Snapshot, objects objects) *update {
 	d := *earlier
-	d.Revision = s.Revision()
+	d.Revision, d.Snapshot = s.Revision(), s
 	return &update{
 		Derived: &d, earlier: earlier, snapshot: s, objects: objects, dirty: map[string]bool{},
 		moved: map[string][]*Port{}, leaks: map[string]bool{}, admits: map[string]bool{}, shards: map[int]bool{},
@@ -85,6 +86,10 @@ func (u *update) touch(e api.Event) {
 			u.dirty[o.Meta.Parent.UUID] = true
 		case *api.Binding:
 			u.touchPort(o.Meta.Parent.UUID)
+		case *api.RouteTable:
+			for _, network := range u.objects.usersOf(o.Meta.UUID) {
+				u.dirty[network] = true
+			}
 		default:
 			u.joinsNew = true
 		}
@@ -231,19 +236,21 @@ func keepPorts(old, now *Network) {
 // Equal tells that two ports read the same.
 func (p *Port) Equal(q *Port) bool {
 	return p.Ref == q.Ref && *p.Network == *q.Network && p.MAC == q.MAC && p.Host == q.Host && p.Binding == q.Binding &&
-		p.BindingRevision == q.BindingRevision && slices.Equal(p.Addresses, q.Addresses)
+		p.BindingRevision == q.BindingRevision && slices.Equal(p.Addresses, q.Addresses) && slices.Equal(p.Sources, q.Sources)
 }
 
 // replaceLocal puts in a network what was derived of its own objects, and
 // notes what else follows from that.
 func (u *update) replaceLocal(uuid string, old, now *Network) {
-	routes := !slices.Equal(old.Own, now.Own) || !slices.Equal(old.Subnets, now.Subnets)
+	routes := !slices.Equal(old.Own, now.Own) || !slices.Equal(old.Subnets, now.Subnets) ||
+		!slices.Equal(old.OwnEqual, now.OwnEqual) || !slices.Equal(old.lost, now.lost)
 	senders := !slices.Equal(old.members, now.members)
 	if old.Identity == nil || u.networks[uuid] != old {
 		routes, senders = true, true // it is a new one
 	}
 	n := u.own(uuid)
 	n.Subnets, n.Own, n.ports, n.members = now.Subnets, now.Own, now.ports, now.members
+	n.OwnEqual, n.Unresolved, n.UnresolvedCount, n.lost = now.OwnEqual, now.Unresolved, now.UnresolvedCount, now.lost
 	if routes {
 		u.leaks[uuid] = true
 		for _, importer := range u.importers[uuid] {

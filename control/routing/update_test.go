@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -29,7 +30,7 @@ func dump(d *routing.Derived) string {
 	}
 	for _, n := range d.Networks {
 		fmt.Fprintf(&b, "network %+v subnets %+v\n  imports %+v\n  senders %+v\n  %d conflicts\n", *n.Identity, n.Subnets, n.Imports, n.Senders, n.ConflictCount)
-		for _, r := range append(append([]routing.Route{}, n.Own...), n.Routes...) {
+		for _, r := range slices.Concat(n.Own, n.OwnEqual, n.Routes, n.Equal) {
 			fmt.Fprintf(&b, "  %+v\n", r)
 		}
 		if d.Network(n.Ref.UUID) != n {
@@ -121,7 +122,7 @@ func (r recorder) Get(k api.Kind, uuid string) api.Object {
 // Update passes over events of kinds that Derive does not read. Which these
 // are is a list; it is all that Derive reads.
 func TestListOfKindsIsComplete(t *testing.T) {
-	r := recorder{world.New("host h1 192.0.2.1\nnetwork n 1"), map[api.Kind]bool{}}
+	r := recorder{world.New("host h1 192.0.2.1\nnetwork n 1\nnetwork m 2\ntarget t 64512:1\nimport n t\nexport m t\ntable r 10.9.0.0/16 -\ntable-network n r"), map[api.Kind]bool{}}
 	routing.Derive(r)
 	if !reflect.DeepEqual(r.kinds, routing.Reads) {
 		t.Errorf("Derive reads %v, Update expects %v", r.kinds, routing.Reads)

@@ -71,6 +71,7 @@ func (c *collector) run() []Change {
 	c.ports()
 	c.bindings()
 	c.attachments()
+	c.routeTables()
 	if c.Usage {
 		c.usage()
 	}

@@ -105,7 +105,7 @@ func TestDeltasAreBounded(t *testing.T) {
 func boundedDeltas(t *testing.T, old, pattern string) {
 	var rows []placement.Row
 	for i := range 30 {
-		rows = append(rows, row(fmt.Sprintf(pattern, i), strings.Repeat("x", 100_000)))
+		rows = append(rows, row(fmt.Sprintf(pattern, i), strings.Repeat("x", 25_000)))
 	}
 	host := model{rows: map[string]string{old: "x"}}
 	p := newProgress("", host.hello())

@@ -119,7 +119,7 @@ func (c *chain) whyPolicy(p *api.NetworkPolicy) {
 		c.add(api.StageIntent, whereStore, "network-policy-attachments", "no network is under the policy", statusMissing)
 	}
 	c.pickRoutes("leaked route", func(_ *routing.Network, r *routing.Route) bool { return r.LeakedBy.UUID == p.Meta.UUID })
-	c.conflicts(func(x *routing.Conflict) bool { return x.Loser.Policy.UUID == p.Meta.UUID })
+	c.conflicts(func(x *routing.Conflict) bool { return x.Loser.LeakedBy.UUID == p.Meta.UUID })
 }
 
 func (c *chain) whyAttachment(a *api.NetworkPolicyAttachment) {
@@ -130,6 +130,6 @@ func (c *chain) whyAttachment(a *api.NetworkPolicyAttachment) {
 		return r.LeakedBy.UUID == a.Spec.Policy.UUID && (in.Ref.UUID == network || r.OriginNetwork.UUID == network)
 	})
 	c.conflicts(func(x *routing.Conflict) bool {
-		return x.Loser.Policy.UUID == a.Spec.Policy.UUID && (x.Network.UUID == network || x.Loser.Network.UUID == network)
+		return x.Loser.LeakedBy.UUID == a.Spec.Policy.UUID && (x.Network.UUID == network || x.Loser.Network.UUID == network)
 	})
 }

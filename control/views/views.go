@@ -49,9 +49,7 @@ func (v *Views) Routes(_ context.Context, network, host string) (int64, []api.Ro
 	}
 	routes := []api.Route{}
 	if host == "" || p.Holds(host, network) {
-		for i := range n.Routes {
-			routes = append(routes, n.Routes[i].View(n.Ref))
-		}
+		routes = routesOf(p.Derived, n, host)
 	}
 	return p.Version.Revision, routes, nil
 }

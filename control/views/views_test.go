@@ -4,7 +4,6 @@ package views_test
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"strings"
@@ -144,60 +143,5 @@ attach p green`)
 				t.Errorf("why %s %s shows %+v", kind, name, r)
 			}
 		}
-	}
-}
-
-func TestRoutes(t *testing.T) {
-	w := world.New(`host h1 192.0.2.1
-host h2 192.0.2.2
-network blue 10
-network green 30
-port blue a
-port green g
-address blue 10.0.0.5 a
-address green 10.1.0.5 g
-bind a h1
-bind g h2
-policy p any any
-attach p blue
-attach p green`)
-	f := &fleet{plan: placement.New(1, routing.Derive(w), nil)}
-	v := views.New(f)
-	blue, h1, h2 := world.UUID(api.KindNetwork, "blue"), world.UUID(api.KindHost, "h1"), world.UUID(api.KindHost, "h2")
-	for _, c := range []struct{ name, host, want string }{
-		{"all", "", "10.0.0.5/32 port d:p:a on h1; 10.1.0.5/32 port d:p:g on h2 leaked by d:p:p; "},
-		{"a host of the network", h1, "10.0.0.5/32 port d:p:a on h1; 10.1.0.5/32 port d:p:g on h2 leaked by d:p:p; "},
-		{"a host of the joined network", h2, ""},
-	} {
-		revision, routes, err := v.Routes(t.Context(), blue, c.host)
-		got := ""
-		for _, r := range routes {
-			got += fmt.Sprintf("%v %s", r.Prefix, r.NextHop)
-			if !r.LeakedBy.IsZero() {
-				got += " leaked by " + r.LeakedBy.String()
-			}
-			got += "; "
-		}
-		if err != nil || revision != w.Revision() || got != c.want || routes == nil {
-			t.Errorf("%s: revision %d, %s, %v; want %s", c.name, revision, got, err, c.want)
-		}
-	}
-	code := func(network, host string) api.Code {
-		_, _, err := v.Routes(t.Context(), network, host)
-		var e *api.Error
-		if !errors.As(err, &e) {
-			t.Fatalf("want an api.Error, got %v", err)
-		}
-		return e.Code
-	}
-	if got := code("nothing", ""); got != api.CodeNotFound {
-		t.Errorf("no such network: %s", got)
-	}
-	if got := code(blue, "nothing"); got != api.CodeNotFound {
-		t.Errorf("no such host: %s", got)
-	}
-	f.plan = nil
-	if got := code(blue, ""); got != api.CodeUnavailable {
-		t.Errorf("before anything was derived: %s", got)
 	}
 }

@@ -87,6 +87,10 @@ func (v *Views) Why(ctx context.Context, s api.Snapshot, o api.Object) ([]api.Wh
 		c.whyPolicy(o)
 	case *api.NetworkPolicyAttachment:
 		c.whyAttachment(o)
+	case *api.RouteTable:
+		c.whyRouteTable(o)
+	case *api.RouteTarget:
+		c.whyRouteTarget(o)
 	default:
 		c.add(api.StageDerived, whereControl, string(o.Head().Kind), "nothing is derived from this kind of object", statusOK)
 		return c.rows, nil
@@ -109,7 +113,7 @@ func (c *chain) object(o api.Object) {
 func describe(o api.Object) string {
 	switch o := o.(type) {
 	case *api.Network:
-		return fmt.Sprintf("vni %d, ", o.Spec.VNI)
+		return fmt.Sprintf("vni %d, route target %s, ", o.Spec.VNI, api.AutomaticTarget(o.Spec.VNI))
 	case *api.Subnet:
 		return fmt.Sprintf("%v, gateway %v, ", o.Spec.CIDR, o.Spec.Gateway)
 	case *api.Address:
@@ -124,6 +128,10 @@ func describe(o api.Object) string {
 		return fmt.Sprintf("network %s under %s, ", o.Spec.Network, o.Spec.Policy)
 	case *api.NetworkPolicy:
 		return fmt.Sprintf("%d rules, ", len(o.Spec.Rules))
+	case *api.RouteTable:
+		return fmt.Sprintf("%d routes, ", len(o.Spec.Routes))
+	case *api.RouteTarget:
+		return string(o.Spec.Target) + ", "
 	}
 	return ""
 }

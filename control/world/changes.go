@@ -4,6 +4,7 @@ package world
 
 import (
 	"reflect"
+	"slices"
 
 	"github.com/weft-network/weft/api"
 )
@@ -43,14 +44,16 @@ func (w *World) Children(kind api.Kind, parent string) []api.Object {
 func (w *World) Referrers(kind, target api.Kind, uuid string) []api.Object {
 	var referrers []api.Object
 	for _, o := range w.objects[kind] {
-		var ref api.Ref
+		var refs []api.Ref
 		switch o := o.(type) {
 		case *api.Port:
-			ref = o.Spec.Network
+			refs = append([]api.Ref{o.Spec.Network}, o.Spec.RouteTables...)
 		case *api.Binding:
-			ref = o.Spec.Host
+			refs = []api.Ref{o.Spec.Host}
+		case *api.Network:
+			refs = o.Spec.RouteTables
 		}
-		if ref.UUID == uuid {
+		if slices.ContainsFunc(refs, func(r api.Ref) bool { return r.UUID == uuid }) {
 			referrers = append(referrers, o)
 		}
 	}

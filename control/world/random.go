@@ -21,7 +21,7 @@ func RandomEdit(r *rand.Rand) string {
 	if r.IntN(2) == 0 {
 		ip = fmt.Sprintf("2001:db8::%d", 1+r.IntN(6))
 	}
-	lines := []string{
+	lines := append(randomRouting(r, network, port), []string{
 		"network " + network + " " + fmt.Sprint(1+int(network[1]-'0')),
 		"network " + network + " " + fmt.Sprint(11+int(network[1]-'0')) + " 1400",
 		"host " + host + " 192.0.2." + fmt.Sprint(r.IntN(3)*10+int(host[1]-'0')),
@@ -44,6 +44,6 @@ func RandomEdit(r *rand.Rand) string {
 		fmt.Sprintf("remove %s %s:%s", api.KindAddress, network, ip),
 		fmt.Sprintf("remove %s %s:%s", api.KindBinding, port, host),
 		fmt.Sprintf("remove %s %s-%s", api.KindNetworkPolicyAttachment, policy, network),
-	}
+	}...)
 	return lines[r.IntN(len(lines))]
 }

@@ -39,6 +39,12 @@ type World struct {
 //	standby a h2                    (inactive binding)
 //	policy mesh any any             (any, or two network names; repeatable)
 //	attach mesh blue
+//	target t 64512:100
+//	import blue t                   (network blue takes what carries route-target t; repeatable)
+//	export blue t
+//	table r 10.9.0.0/16 10.0.0.5    (next hop, discard, or - for none; repeatable)
+//	table-network blue r            (static routes; repeatable)
+//	table-port a r                  (interface routes)
 //	remove KIND NAME
 //
 // Lines that are empty or begin with # are ignored.
@@ -129,7 +135,7 @@ func (w *World) applyPolicy(f []string) {
 		a.Spec.Network = Ref(api.KindNetwork, f[2])
 		w.Put(a, api.KindNetworkPolicyAttachment, f[1]+"-"+f[2])
 	default:
-		panic(fmt.Sprintf("world: %q is not a line", strings.Join(f, " ")))
+		w.applyRouting(f)
 	}
 }
 

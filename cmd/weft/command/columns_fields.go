@@ -29,6 +29,8 @@ var fieldsOf = map[api.Kind][]string{
 	api.KindHealthCheck:           {"type:probe.type", "scope", "on-fault:onFault"},
 	api.KindRouteTarget:           {"target"},
 	api.KindRouteTable:            {"routes"},
+	api.KindAddressScope:          {"family"},
+	api.KindSubnetPool:            {"address-scope:addressScope"},
 	api.KindRouter:                {"external:gateway.network", "addresses:gateway.addresses", "routes"},
 	api.KindRouterInterface:       {"router", "subnet", "address"},
 	api.KindBGPPeer:               {"from", "address", "peer-as:peerAS", "local-as:localAS", "families"},

@@ -26,6 +26,7 @@ func newCreateIPAM(s *session) *cobra.Command {
 func newCreateSubnetPool(s *session) *cobra.Command {
 	var prefixes []string
 	var length int
+	var scope string
 	c := s.creation(creation{
 		kind: api.KindSubnetPool, args: "NAME --prefix RANGE...", short: "Make a pool of ranges for subnets",
 		long:    "Subnets made with --subnet-pool NAME get ranges that do not overlap.",
@@ -36,6 +37,11 @@ func newCreateSubnetPool(s *session) *cobra.Command {
 				return nil, err
 			}
 			p.Spec.PrefixLength = length
+			if scope != "" {
+				if p.Spec.AddressScope, err = s.ref(api.KindAddressScope, scope); err != nil {
+					return nil, err
+				}
+			}
 			for _, words := range prefixes {
 				prefix, err := parsePrefix("prefix", words)
 				if err != nil {
@@ -47,6 +53,7 @@ func newCreateSubnetPool(s *session) *cobra.Command {
 		},
 	})
 	c.Flags().StringSliceVar(&prefixes, "prefix", nil, "`RANGE` that subnets get theirs from; may be repeated")
+	c.Flags().StringVar(&scope, "address-scope", "", "`ADDRESS-SCOPE` with no other pool of which this one overlaps")
 	c.Flags().IntVar(&length, "length", 0, "prefix `LENGTH` of a subnet that does not say; 24, or 64 in IPv6, when absent")
 	return c
 }

@@ -252,6 +252,7 @@ var describedBy = map[api.Kind][]api.Kind{
 	api.KindProject:       {api.KindNetwork, api.KindPort, api.KindNetworkPolicy, api.KindShare},
 	api.KindHost:          {api.KindBinding},
 	api.KindIPAM:          {api.KindNetwork, api.KindShare},
+	api.KindAddressScope:  {api.KindSubnetPool, api.KindShare},
 	api.KindSubnetPool:    {api.KindSubnet, api.KindShare},
 	api.KindNetwork:       {api.KindSubnet, api.KindPort, api.KindNetworkPolicyAttachment, api.KindShare},
 	api.KindSubnet:        {api.KindAddress},

@@ -92,12 +92,7 @@ func (f *fakeServer) furnish(t *testing.T) {
 		{Stage: api.StageKernel, Where: "h1", What: "port", Detail: "no workload plugged", Status: "pending"},
 		{Stage: api.StageKernel, Where: "h1", What: "route", Detail: "10.0.1.2/32", Status: "map is full"},
 	}
-	project := "default-domain:default-project:"
-	f.routes = []api.Route{
-		{Network: api.Ref{Name: project + "web"}, Prefix: netip.MustParsePrefix("2001:db8:1::2/128"), NextHop: "port " + project + "web-1 on h1", MAC: "02:00:00:00:00:01", OriginKind: api.KindAddress, Origin: api.Ref{Name: project + "web:web-1-v6"}, OriginNetwork: api.Ref{Name: project + "web"}, Host: api.Ref{Name: "h1"}},
-		{Network: api.Ref{Name: project + "web"}, Prefix: netip.MustParsePrefix("10.0.2.2/32"), NextHop: "port " + project + "db-1 on h2", MAC: "02:00:00:00:00:02", OriginKind: api.KindAddress, Origin: api.Ref{Name: project + "db:db-1-v4"}, OriginNetwork: api.Ref{Name: project + "db"}, LeakedBy: api.Ref{Name: project + "web-db"}, Host: api.Ref{Name: "h2"}},
-		{Network: api.Ref{Name: project + "web"}, Prefix: netip.MustParsePrefix("10.0.1.1/32"), NextHop: "gateway", OriginKind: api.KindSubnet, Origin: api.Ref{Name: project + "web:v4"}, OriginNetwork: api.Ref{Name: project + "web"}},
-	}
+	f.routes = demoRoutes("default-domain:default-project:")
 }
 
 // replay runs the commands of a transcript and returns it with what they print now.
@@ -208,4 +203,34 @@ func firstDifference(want, got string) string {
 		}
 	}
 	return "got more:\n" + strings.Join(g[len(w):], "\n")
+}
+
+// demoRoutes are the routes of network web: its own, one that was leaked in, two
+// equal ones of a table, and one that leads nowhere.
+func demoRoutes(project string) []api.Route {
+	name := func(text string) api.Ref { return api.Ref{Name: project + text} }
+	route := func(prefix, nextHop, state string, kind api.Kind, origin, from, host string) api.Route {
+		r := api.Route{
+			Network: name("web"), Prefix: netip.MustParsePrefix(prefix), NextHop: nextHop, State: state, OriginKind: kind, Origin: name(origin),
+			OriginNetwork: name(from), LastModified: fakeEpoch.Add(2 * time.Hour),
+		}
+		if host != "" {
+			label := map[string]uint32{"web": 1, "db": 2}[from]
+			r.LocalPreference, r.MAC, r.Host = 200, "02:00:00:00:00:01", api.Ref{Name: host}
+			r.Tunnel = &api.RouteTunnel{Addresses: []netip.Addr{netip.MustParseAddr("192.0.2." + host[1:])}, Encapsulation: []string{"vxlan"}, Label: label}
+		}
+		return r
+	}
+	leaked := route("10.0.2.2/32", "port "+project+"db-1 on h2", api.RouteSecondary, api.KindAddress, "db:db-1-v4", "db", "h2")
+	leaked.LeakedByKind, leaked.LeakedBy = api.KindNetworkPolicy, name("web-db")
+	first := route("10.9.0.0/16", "via 10.0.1.2 port "+project+"web-1 on h1", api.RoutePrimary, api.KindRouteTable, "branches", "web", "h1")
+	second := route("10.9.0.0/16", "via 10.0.1.3 port "+project+"web-2 on h2", api.RoutePrimary, api.KindRouteTable, "branches", "web", "h2")
+	first.LocalPreference, second.LocalPreference, second.Equal = 100, 100, true
+	nowhere := route("10.10.0.0/16", "via 10.0.1.99", api.RouteInfeasible, api.KindRouteTable, "branches", "web", "")
+	nowhere.Reason = "no port of the network that is bound to a host has 10.0.1.99"
+	return []api.Route{
+		route("2001:db8:1::2/128", "port "+project+"web-1 on h1", api.RoutePrimary, api.KindAddress, "web:web-1-v6", "web", "h1"),
+		leaked, first, second, nowhere,
+		route("10.0.1.1/32", "gateway", api.RoutePrimary, api.KindSubnet, "web:v4", "web", ""),
+	}
 }
