@@ -16,9 +16,9 @@ const (
 	// while the host programs the previous ones, and bounds what a slow host
 	// costs; what it then misses is one difference, not a queue.
 	maxUnacked = 4
-	// maxDeltaBytes bounds a delta, well below gRPC's default limit of 4 MiB
-	// for a message received.
-	maxDeltaBytes = 1 << 20
+	// maxDeltaBytes bounds a delta. All hosts may come with nothing at once;
+	// maxUnacked of these are what each then costs.
+	maxDeltaBytes = 256 << 10
 	// rowOverheadBytes is more than the framing of a row in a delta.
 	rowOverheadBytes = 16
 	// maxRowErrors and maxErrorBytes bound what a host can make us remember.

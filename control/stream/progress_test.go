@@ -105,7 +105,7 @@ func TestDeltasAreBounded(t *testing.T) {
 func boundedDeltas(t *testing.T, old, pattern string) {
 	var rows []placement.Row
 	for i := range 30 {
-		rows = append(rows, row(fmt.Sprintf(pattern, i), strings.Repeat("x", 100_000)))
+		rows = append(rows, row(fmt.Sprintf(pattern, i), strings.Repeat("x", 25_000)))
 	}
 	host := model{rows: map[string]string{old: "x"}}
 	p := newProgress("", host.hello())
@@ -204,6 +204,15 @@ func TestRowStates(t *testing.T) {
 	}
 }
 
+// texts are the bodies of rows by key.
+func texts(rows []placement.Row) map[string]string {
+	all := map[string]string{}
+	for _, r := range rows {
+		all[r.Key] = string(r.Body)
+	}
+	return all
+}
+
 // Whatever was edited in whatever order, with acknowledgements late and
 // sessions broken at any point, each host ends with exactly the rows that follow from the
 // final objects alone.
@@ -263,10 +272,7 @@ func TestHistoryDoesNotShow(t *testing.T) {
 		for _, id := range ids {
 			sessions[id].ack(&hoststream.Ack{Sequence: sessions[id].sequence})
 			turn(id, false)
-			full := map[string]string{}
-			for _, row := range want.For(id) {
-				full[row.Key] = string(row.Body)
-			}
+			full := texts(want.For(id))
 			if !maps.Equal(hosts[id].rows, full) {
 				t.Fatalf("seed %d round %d: %s has %d rows that differ from the %d that follow from the objects", seed, round, w.Names(id), len(hosts[id].rows), len(full))
 			}

@@ -68,6 +68,21 @@ func TestStory(t *testing.T) {
 			made[port] = reply.Objects
 		}
 	}
+	compare(t, ctx, admin, crowd)
+
+	since, up := crowd.Opened(), crowd.meter.up.Load()
+	crowd.meter.cut()
+	check(t, crowd.WaitSync(ctx, since))
+	rows, sent := int64(crowd.Rows()), crowd.meter.up.Load()-up
+	// Listed, each row would take some 40 bytes.
+	if t.Logf("%d rows, %d bytes to resume", rows, sent); sent > 20*rows {
+		t.Errorf("seed %d: %d agents with %d rows that are all as they should be sent %d bytes to resume", seed, w.Hosts, rows, sent)
+	}
+}
+
+// compare waits until every agent has what follows from all objects.
+func compare(t *testing.T, ctx context.Context, admin *client.Client, crowd *Crowd) {
+	t.Helper()
 	plan, err := recompute(ctx, admin)
 	check(t, err)
 	hosts, err := client.ListOf[*api.Host](ctx, admin, client.ListOptions{})
@@ -81,16 +96,7 @@ func TestStory(t *testing.T) {
 			want[row.Key] = row.Hash
 		}
 		until(t, ctx, func() bool { return maps.Equal(crowd.agents[i].ledger.hashes(), want) },
-			"seed %d: %s does not get the %d rows that follow from the objects", seed, h.Meta.Name, len(want))
-	}
-
-	since, up := crowd.Opened(), crowd.meter.up.Load()
-	crowd.meter.cut()
-	check(t, crowd.WaitSync(ctx, since))
-	rows, sent := int64(crowd.Rows()), crowd.meter.up.Load()-up
-	// Listed, each row would take some 40 bytes.
-	if t.Logf("%d rows, %d bytes to resume", rows, sent); sent > 20*rows {
-		t.Errorf("seed %d: %d agents with %d rows that are all as they should be sent %d bytes to resume", seed, w.Hosts, rows, sent)
+			"%s does not get the %d rows that follow from the objects", h.Meta.Name, len(want))
 	}
 }
 
