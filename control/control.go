@@ -7,6 +7,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -92,6 +93,8 @@ type Options struct {
 	// Ask asks another controller, at its API's addresses, for a table of a host
 	// whose stream it holds; it must not pass the question on. nil: cannot.
 	Ask func(ctx context.Context, addresses []string, host, table string) (api.Table, error)
+	// Commit writes addresses reserved for hosts; nil: there are none.
+	Commit Commit
 	// Epoch of the store; it rises when the store is restored from a backup.
 	Epoch uint64
 	// Listeners for agents; the service closes them.
@@ -242,8 +245,8 @@ func (s *Service) writeStatuses(ctx context.Context, to StatusWriter) {
 	usage := time.NewTicker(usagePause)
 	defer usage.Stop()
 	moved := time.NewTimer(0)
-	defer moved.Stop()
-	moving := movers{}
+	moved.Stop() // until a host is on its way, or reservations are
+	moving, reserver := movers{}, reserver{service: s, refused: map[string]time.Time{}}
 	claimAll, count := false, false
 	var counted api.Snapshot // nil: to be counted again
 	for {
@@ -271,9 +274,7 @@ func (s *Service) writeStatuses(ctx context.Context, to StatusWriter) {
 		}
 		now := time.Now()
 		states := s.hostStates()
-		if again := moving.hold(states, now); again > 0 {
-			moved.Reset(again)
-		}
+		moved.Reset(cmp.Or(moving.hold(states, now), reserveRetry))
 		changes := status.Changes(status.Input{
 			Snapshot: in.snapshot, Plan: in.plan, Hosts: states, ClaimAll: claimAll, Usage: count, Now: now,
 		})
@@ -285,6 +286,7 @@ func (s *Service) writeStatuses(ctx context.Context, to StatusWriter) {
 			retry.Reset(statusRetry)
 			counted = nil
 		}
+		reserver.round(ctx, in.snapshot, states, now)
 	}
 }
 

@@ -199,6 +199,9 @@ func (p *plan) remove(o api.Object) (id, error) {
 		return "", fail.forbidden("", "it is the administrators' own, without which nobody could write")
 	}
 	p.set(old.id, nil)
+	if old.id.kind() == api.KindHost {
+		p.dropReservations(old.id)
+	}
 	return old.id, nil
 }
 

@@ -74,18 +74,21 @@ type Rows struct {
 	Sources   map[SourceKey]struct{}
 	Ports     map[string]Port
 	Routes    map[RouteKey]Route
+	// Reservations are by the address's UUID.
+	Reservations map[string]Reservation
 	// Bad are the keys of rows this build cannot read, with the reason.
 	Bad map[string]string
 }
 
 func newRows() Rows {
 	return Rows{
-		VRFs:      map[uint32]VRF{},
-		Endpoints: map[string]Endpoint{},
-		Sources:   map[SourceKey]struct{}{},
-		Ports:     map[string]Port{},
-		Routes:    map[RouteKey]Route{},
-		Bad:       map[string]string{},
+		VRFs:         map[uint32]VRF{},
+		Endpoints:    map[string]Endpoint{},
+		Sources:      map[SourceKey]struct{}{},
+		Ports:        map[string]Port{},
+		Routes:       map[RouteKey]Route{},
+		Reservations: map[string]Reservation{},
+		Bad:          map[string]string{},
 	}
 }
 
@@ -159,6 +162,16 @@ func (r *Rows) insert(key string, row *hoststream.Row) (string, error) {
 			r.Ports[p.ID] = p
 		}
 		return k, nil
+	case *hoststream.Row_Reservation:
+		v, err := reservation(b.Reservation)
+		if err != nil {
+			return "", err
+		}
+		k := ReservationRow(v.ID)
+		if k == key {
+			r.Reservations[v.ID] = v
+		}
+		return k, nil
 	case *hoststream.Row_Route:
 		rk, v, err := route(b.Route)
 		if err != nil {
@@ -176,6 +189,9 @@ func (r *Rows) insert(key string, row *hoststream.Row) (string, error) {
 // remove forgets a row by its key.
 func (r *Rows) remove(key string) {
 	delete(r.Bad, key)
+	if r.removeReservation(key) {
+		return
+	}
 	var vrf uint32
 	var rest string
 	if n, _ := fmt.Sscanf(key, "vrf/%d", &vrf); n == 1 {

@@ -85,6 +85,7 @@ func (p *pair) look() {
 	_ = p.loop.Do(p.ctx, func(c *host.Core) { // fails only when all ends
 		p.has = c.Version()
 		c.SetWarm(name)
+		c.SetConnected(p.active != nil && p.synced)
 	})
 }
 

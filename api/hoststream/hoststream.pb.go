@@ -1062,7 +1062,10 @@ type Reservation struct {
 	Vrf           uint32                 `protobuf:"varint,2,opt,name=vrf,proto3" json:"vrf,omitempty"`
 	NetworkName   string                 `protobuf:"bytes,3,opt,name=network_name,json=networkName,proto3" json:"network_name,omitempty"` // fully qualified
 	Ip            *PortAddress           `protobuf:"bytes,4,opt,name=ip,proto3" json:"ip,omitempty"`
-	Mtu           uint32                 `protobuf:"varint,5,opt,name=mtu,proto3" json:"mtu,omitempty"` // as Port.mtu
+	Mtu           uint32                 `protobuf:"varint,5,opt,name=mtu,proto3" json:"mtu,omitempty"`             // as Port.mtu
+	Mac           []byte                 `protobuf:"bytes,6,opt,name=mac,proto3" json:"mac,omitempty"`              // 6 bytes; addresses with the same one go to one workload
+	Releasing     bool                   `protobuf:"varint,7,opt,name=releasing,proto3" json:"releasing,omitempty"` // not to be given away any more
+	Network       string                 `protobuf:"bytes,8,opt,name=network,proto3" json:"network,omitempty"`      // UUID
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1130,6 +1133,27 @@ func (x *Reservation) GetMtu() uint32 {
 		return x.Mtu
 	}
 	return 0
+}
+
+func (x *Reservation) GetMac() []byte {
+	if x != nil {
+		return x.Mac
+	}
+	return nil
+}
+
+func (x *Reservation) GetReleasing() bool {
+	if x != nil {
+		return x.Releasing
+	}
+	return false
+}
+
+func (x *Reservation) GetNetwork() string {
+	if x != nil {
+		return x.Network
+	}
+	return ""
 }
 
 // Vrf is a network the host needs.
@@ -2203,13 +2227,16 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x05route\x18\x04 \x01(\v2\x19.weft.hoststream.v1.RouteH\x00R\x05route\x12G\n" +
 	"\rtunnel_source\x18\x05 \x01(\v2 .weft.hoststream.v1.TunnelSourceH\x00R\ftunnelSource\x12C\n" +
 	"\vreservation\x18\x14 \x01(\v2\x1f.weft.hoststream.v1.ReservationH\x00R\vreservationB\x06\n" +
-	"\x04body\"\x9f\x01\n" +
+	"\x04body\"\xe9\x01\n" +
 	"\vReservation\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x10\n" +
 	"\x03vrf\x18\x02 \x01(\rR\x03vrf\x12!\n" +
 	"\fnetwork_name\x18\x03 \x01(\tR\vnetworkName\x12/\n" +
 	"\x02ip\x18\x04 \x01(\v2\x1f.weft.hoststream.v1.PortAddressR\x02ip\x12\x10\n" +
-	"\x03mtu\x18\x05 \x01(\rR\x03mtu\"\x8d\x01\n" +
+	"\x03mtu\x18\x05 \x01(\rR\x03mtu\x12\x10\n" +
+	"\x03mac\x18\x06 \x01(\fR\x03mac\x12\x1c\n" +
+	"\treleasing\x18\a \x01(\bR\treleasing\x12\x18\n" +
+	"\anetwork\x18\b \x01(\tR\anetwork\"\x8d\x01\n" +
 	"\x03Vrf\x12\x10\n" +
 	"\x03vrf\x18\x01 \x01(\rR\x03vrf\x12\x10\n" +
 	"\x03vni\x18\x02 \x01(\rR\x03vni\x12\x18\n" +

@@ -85,7 +85,13 @@ func (a agent) work(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	loop := host.NewLoop(host.NewCore(want, a.underlay, programmer), func(data []byte) error { return desired.WriteFile(a.dir.Desired(), data) }, a.log)
+	taken, err := records.Taken()
+	if err != nil {
+		return err // to go on could give an address away a second time
+	}
+	core := host.NewCore(want, a.underlay, programmer)
+	core.RestoreTaken(taken)
+	loop := host.NewLoop(core, func(data []byte) error { return desired.WriteFile(a.dir.Desired(), data) }, a.log)
 	plugger := plug.New(loop, a.links, a.path, records, []int{tunnel}, a.log)
 	reader := tables.Reader{Kernel: datapath.KernelOf(a.path), Statistics: a.path, Loop: loop, Names: a.links.Names}
 	client := stream.New(a.controllers(tlsConfig), loop, reader.Table, a.log)

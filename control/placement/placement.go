@@ -142,6 +142,7 @@ func (p *Plan) For(host string) []Row {
 			switch r := &s.source[i]; {
 			case r.Gateway:
 				routes = append(routes, s.rows[i])
+			case r.Host.UUID == host && r.Port.IsZero(): // its own to give away
 			case r.Host.UUID == host:
 				routes = append(routes, routeRow(n.VRF, r, true))
 			default:
@@ -159,11 +160,12 @@ func (p *Plan) For(host string) []Row {
 	for _, port := range h.Ports {
 		rows = append(rows, portRow(port))
 	}
+	rows = append(rows, reservationRows(h)...)
 	return append(rows, routes...)
 }
 
 // Networks returns the networks whose VRF a host needs: those of its own
-// ports, by VRF.
+// ports and of addresses reserved for it, by VRF.
 func (p *Plan) Networks(host string) []*routing.Network {
 	h := p.Derived.Host(host)
 	if h == nil {
@@ -171,11 +173,17 @@ func (p *Plan) Networks(host string) []*routing.Network {
 	}
 	var networks []*routing.Network
 	seen := map[*routing.Network]bool{}
-	for _, port := range h.Ports {
-		if !seen[port.Network] {
-			seen[port.Network] = true
-			networks = append(networks, port.Network)
+	add := func(n *routing.Network) {
+		if !seen[n] {
+			seen[n] = true
+			networks = append(networks, n)
 		}
+	}
+	for _, port := range h.Ports {
+		add(port.Network)
+	}
+	for _, r := range h.Reserved {
+		add(r.Network)
 	}
 	slices.SortFunc(networks, func(a, b *routing.Network) int { return cmp.Compare(a.VRF, b.VRF) })
 	return networks
@@ -186,7 +194,7 @@ func (p *Plan) Networks(host string) []*routing.Network {
 // where they are not: most changes concern few hosts.
 func (p *Plan) Same(host string, earlier *Plan) bool {
 	now, then := p.Derived.Host(host), earlier.Derived.Host(host)
-	if now == nil || then == nil || p.endpointsHash != earlier.endpointsHash || !slices.EqualFunc(now.Ports, then.Ports, samePort) {
+	if now == nil || then == nil || p.endpointsHash != earlier.endpointsHash || !slices.EqualFunc(now.Ports, then.Ports, samePort) || !sameReservations(now, then) {
 		return false
 	}
 	return !slices.ContainsFunc(p.Networks(host), func(n *routing.Network) bool {

@@ -32,6 +32,7 @@ func Derive(s api.Snapshot) *Derived {
 	d.addHosts(s)
 	d.addNetworks(s)
 	d.addPorts(s)
+	d.addReservations(s)
 	d.addAddresses(s)
 	d.addImports(s)
 	d.addSenders(s)
@@ -121,17 +122,10 @@ func (d *Derived) addAddresses(s api.Snapshot) {
 		if port == nil || !a.Spec.IP.IsValid() || a.Meta.Parent.UUID != port.Network.Ref.UUID {
 			continue
 		}
-		ip := a.Spec.IP.Unmap().WithZone("")
-		address := PortAddress{Ref: api.RefTo(a), IP: ip, PrefixLength: ip.BitLen()}
-		for _, sub := range port.Network.Subnets {
-			if sub.CIDR.Contains(ip) {
-				address.PrefixLength, address.Gateway = sub.CIDR.Bits(), sub.Gateway
-				break
-			}
-		}
+		address := port.Network.address(api.RefTo(a), a.Spec.IP)
 		port.Addresses = append(port.Addresses, address)
 		port.Network.Own = append(port.Network.Own, Route{
-			Prefix: hostPrefix(ip), Port: port.Ref, Host: port.Host, MAC: port.MAC, MTU: port.Network.MTU, OriginKind: api.KindAddress,
+			Prefix: hostPrefix(address.IP), Port: port.Ref, Host: port.Host, MAC: port.MAC, MTU: port.Network.MTU, OriginKind: api.KindAddress,
 			Origin: address.Ref, OriginNetwork: port.Network.Ref, OriginVRF: port.Network.VRF,
 		})
 	}

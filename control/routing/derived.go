@@ -38,6 +38,8 @@ type Host struct {
 	Ref             api.Ref
 	TunnelAddresses []netip.Addr
 	Ports           []*Port // by fully qualified name
+	// Reserved are the addresses it may give away by itself, by fully qualified name.
+	Reserved []*Reservation
 }
 
 // Network is a network with its VRF.
@@ -53,7 +55,7 @@ type Network struct {
 	Imports []Import
 	// Senders are the hosts whose workloads may send into this network: those
 	// with a binding, active or not, of a port in it or in a network that imports
-	// it. By fully qualified name.
+	// it, or with a reserved address there. By fully qualified name.
 	Senders []api.Ref
 	// Routes is the VRF: own and leaked routes by prefix, one for each prefix.
 	Routes []Route
@@ -81,7 +83,7 @@ type Route struct {
 	// Gateway marks an address that the vRouter answers for; it has no port.
 	Gateway bool
 	Port    api.Ref
-	Host    api.Ref // of the port's active binding
+	Host    api.Ref // of the port's active binding; without port, the one the address is reserved for
 	MAC     api.MAC
 	MTU     int // of the network the port is in; 0: follows from the underlay
 	// Origin is the object that made the route, OriginNetwork where it was

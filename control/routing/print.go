@@ -10,10 +10,14 @@ import (
 	"github.com/weft-network/weft/api"
 )
 
-// NextHop says in words where a route leads: "port NAME on HOST" or "gateway".
+// NextHop says in words where a route leads: "port NAME on HOST", "reserved for
+// HOST" or "gateway".
 func (r *Route) NextHop() string {
 	if r.Gateway {
 		return "gateway"
+	}
+	if r.Port.IsZero() {
+		return "reserved for " + r.Host.String()
 	}
 	return "port " + r.Port.String() + " on " + r.Host.String()
 }

@@ -22,6 +22,11 @@ func (d *Derived) addSenders(s api.Snapshot) {
 			members[network][b.Spec.Host.UUID] = true
 		}
 	}
+	for _, h := range d.Hosts {
+		for _, r := range h.Reserved {
+			members[r.Network][h.Ref.UUID] = true
+		}
+	}
 	importers := map[*Network][]*Network{}
 	for _, n := range d.Networks {
 		for _, imp := range n.Imports {

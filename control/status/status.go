@@ -73,6 +73,7 @@ func Changes(in Input) []Change {
 	c.ports()
 	c.bindings()
 	c.attachments()
+	c.reserved()
 	if in.Usage {
 		c.usage()
 	}
