@@ -78,6 +78,10 @@ type Rows struct {
 	Reservations map[string]Reservation
 	// Bad are the keys of rows this build cannot read, with the reason.
 	Bad map[string]string
+	// Unknown are the keys of rows of kinds that this build does not know, of a
+	// newer controller. They are kept, and are no error of a row: they say that
+	// the agent is to be upgraded, once.
+	Unknown map[string]struct{}
 }
 
 func newRows() Rows {
@@ -89,6 +93,7 @@ func newRows() Rows {
 		Routes:       map[RouteKey]Route{},
 		Reservations: map[string]Reservation{},
 		Bad:          map[string]string{},
+		Unknown:      map[string]struct{}{},
 	}
 }
 
@@ -115,6 +120,10 @@ func (r *Rows) put(key string, body []byte) {
 	var row hoststream.Row
 	if err := proto.Unmarshal(body, &row); err != nil {
 		r.Bad[key] = fmt.Sprintf("decode row: %v", err)
+		return
+	}
+	if row.Body == nil {
+		r.Unknown[key] = struct{}{}
 		return
 	}
 	actual, err := r.insert(key, &row)
@@ -189,6 +198,7 @@ func (r *Rows) insert(key string, row *hoststream.Row) (string, error) {
 // remove forgets a row by its key.
 func (r *Rows) remove(key string) {
 	delete(r.Bad, key)
+	delete(r.Unknown, key)
 	if r.removeReservation(key) {
 		return
 	}

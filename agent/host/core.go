@@ -184,6 +184,9 @@ func (c *Core) Report() *hoststream.Report {
 			r.Warnings = append(r.Warnings, fmt.Sprintf("port %s is plugged on interface %s but not bound to this host: its traffic is stopped", id, c.plugs[id].Interface))
 		}
 	}
+	if n := len(c.want.Unknown); n > 0 {
+		r.Warnings = append(r.Warnings, fmt.Sprintf("%d rows are of kinds that this agent does not know: upgrade it to the controllers' version", n))
+	}
 	return r
 }
 

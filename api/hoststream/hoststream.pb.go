@@ -2051,6 +2051,7 @@ type TableReply struct {
 	Columns       []string               `protobuf:"bytes,2,rep,name=columns,proto3" json:"columns,omitempty"`
 	Rows          []*TableRow            `protobuf:"bytes,3,rep,name=rows,proto3" json:"rows,omitempty"`
 	Error         string                 `protobuf:"bytes,4,opt,name=error,proto3" json:"error,omitempty"`
+	LeftOut       uint64                 `protobuf:"varint,10,opt,name=left_out,json=leftOut,proto3" json:"left_out,omitempty"` // rows beyond these: a table of more than some 32 MiB is cut
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2111,6 +2112,13 @@ func (x *TableReply) GetError() string {
 		return x.Error
 	}
 	return ""
+}
+
+func (x *TableReply) GetLeftOut() uint64 {
+	if x != nil {
+		return x.LeftOut
+	}
+	return 0
 }
 
 type TableRow struct {
@@ -2303,13 +2311,15 @@ const file_hoststream_proto_rawDesc = "" +
 	"\tinterface\x18\x04 \x01(\tR\tinterface\"4\n" +
 	"\fTableRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x14\n" +
-	"\x05table\x18\x02 \x01(\tR\x05table\"~\n" +
+	"\x05table\x18\x02 \x01(\tR\x05table\"\x99\x01\n" +
 	"\n" +
 	"TableReply\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x18\n" +
 	"\acolumns\x18\x02 \x03(\tR\acolumns\x120\n" +
 	"\x04rows\x18\x03 \x03(\v2\x1c.weft.hoststream.v1.TableRowR\x04rows\x12\x14\n" +
-	"\x05error\x18\x04 \x01(\tR\x05error\" \n" +
+	"\x05error\x18\x04 \x01(\tR\x05error\x12\x19\n" +
+	"\bleft_out\x18\n" +
+	" \x01(\x04R\aleftOut\" \n" +
 	"\bTableRow\x12\x14\n" +
 	"\x05cells\x18\x01 \x03(\tR\x05cells2`\n" +
 	"\n" +

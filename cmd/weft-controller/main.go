@@ -75,7 +75,12 @@ administrator. It prints "ready" when it serves.`,
 			if err != nil {
 				return err
 			}
-			return run(cmd.Context(), o, log)
+			err = run(cmd.Context(), o, log)
+			if err != nil && cmd.Context().Err() != nil { // told to end: what was interrupted is no failure
+				log.Info("stopped before it was ready", "interrupted", err)
+				return nil
+			}
+			return err
 		},
 	}
 	c.AddCommand(restoreCommand())
