@@ -8,6 +8,7 @@ import (
 
 	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/control/reserve"
+	"github.com/weft-network/weft/control/status"
 	"github.com/weft-network/weft/control/stream"
 )
 
@@ -28,7 +29,33 @@ type Commit func(ctx context.Context, by api.Identity, operations []api.Operatio
 type reserver struct {
 	service *Service
 	seen    int64                // not before a snapshot has this revision
-	refused map[string]time.Time // by network
+	refused map[string]time.Time // by network, and by host
+}
+
+// followHosts writes into hosts' objects what their agents announce, where
+// that was not set by hand.
+func (r *reserver) followHosts(ctx context.Context, snapshot api.Snapshot, hosts map[string]stream.HostState, now time.Time) {
+	by := api.Identity{Name: r.service.options.name(), Orchestrator: api.AdministratorsName, Role: api.RoleAdmin}
+	for _, h := range api.ListOf[*api.Host](snapshot, api.KindHost) {
+		state := hosts[h.Meta.UUID]
+		if !state.Connected || now.Sub(r.refused[h.Meta.UUID]) < reserveRetry {
+			continue
+		}
+		f := status.Followed(h, state.Report)
+		if f == nil {
+			continue
+		}
+		revision, err := r.service.options.Commit(ctx, by, []api.Operation{{Op: api.OpUpdate, Object: f}})
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			r.refused[h.Meta.UUID] = now
+			r.service.options.Log.Warn("a host's new tunnel addresses are not written, will try again", "host", h.Meta.Name, "error", err, "retry", reserveRetry)
+			continue
+		}
+		r.seen = max(r.seen, revision)
+	}
 }
 
 // round does what is due.
@@ -37,6 +64,7 @@ func (r *reserver) round(ctx context.Context, snapshot api.Snapshot, hosts map[s
 	if commit == nil || snapshot.Revision() < r.seen {
 		return
 	}
+	r.followHosts(ctx, snapshot, hosts, now)
 	for _, c := range reserve.Changes(reserve.Input{Snapshot: snapshot, Epoch: r.service.options.Epoch, Hosts: hosts}, maxReservations) {
 		if now.Sub(r.refused[c.Network.UUID]) < reserveRetry {
 			continue

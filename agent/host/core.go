@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -172,6 +173,12 @@ func (c *Core) Problems() map[string]string {
 // Report says how each port of this host is, ordered by UUID.
 func (c *Core) Report() *hoststream.Report {
 	r := &hoststream.Report{WarmController: c.warm, Taken: c.reportTaken()}
+	for _, a := range []netip.Addr{c.underlay.IPv4, c.underlay.IPv6} {
+		if a.IsValid() {
+			r.TunnelAddresses = append(r.TunnelAddresses, a.AsSlice())
+		}
+	}
+	r.UnderlayMtu = uint32(c.underlay.MTU)
 	ports := c.rows().Ports
 	for _, id := range slices.Sorted(maps.Keys(ports)) {
 		state, message := c.PortState(id)
@@ -241,6 +248,12 @@ func (c *Core) Free(ifindex int) bool { return !c.stale && c.programmer.Interfac
 
 // Underlay returns what this host has for tunnels.
 func (c *Core) Underlay() datapath.Underlay { return c.underlay }
+
+// SetUnderlay says that the host has something else for tunnels now.
+func (c *Core) SetUnderlay(u datapath.Underlay) {
+	c.underlay = u
+	c.stale = true
+}
 
 // Plugs returns the ports' interfaces.
 func (c *Core) Plugs() map[string]Plug { return maps.Clone(c.plugs) }

@@ -115,7 +115,7 @@ func run(ctx context.Context, f flags) error {
 	if err != nil {
 		return err
 	}
-	a := agent{flags: f, dir: dir, path: path, links: links, identity: identity, underlay: underlayOf(underlay, mtu), log: log}
+	a := agent{flags: f, dir: dir, path: path, links: links, identity: identity, underlay: underlayOf(underlay, mtu), given: given, log: log}
 	return a.work(ctx)
 }
 

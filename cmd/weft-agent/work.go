@@ -34,6 +34,7 @@ type agent struct {
 	links    *link.Driver
 	identity join.Identity
 	underlay datapath.Underlay
+	given    []netip.Addr // tunnel addresses, by flag
 	log      *slog.Logger
 }
 
@@ -148,6 +149,7 @@ func (a agent) serve(ctx context.Context, tunnel int, blank bool, loop *host.Loo
 	group.Go(func() error { client.Run(ctx); return nil })
 	group.Go(func() error { return plugger.Serve(ctx, a.flags.Run, func() {}) })
 	group.Go(func() error { a.watch(ctx, changed); return nil })
+	group.Go(func() error { a.followUnderlay(ctx, tunnel, a.given, loop); return nil })
 	group.Go(func() error { plugger.Upkeep(ctx, changed, synced); return nil })
 	group.Go(func() error {
 		err := loop.Wait(ctx, func(c *host.Core) bool { return c.InSync() && c.Tried() })
