@@ -28,8 +28,15 @@ type HostStatus struct {
 	Warm         string      `json:"warmController,omitempty" doc:"Controller to which the agent holds another stream in reserve; it takes over when the first is lost."`
 	AgentVersion string      `json:"agentVersion,omitempty" doc:"Version of weft-agent."`
 	Kernel       string      `json:"kernel,omitempty" doc:"Version of the kernel."`
+	Announced    *Underlay   `json:"announced,omitempty" doc:"What the agent says the host has. The spec follows it, unless it was set to something else by hand."`
 	Ports        int         `json:"ports,omitempty" doc:"Ports attached on the host."`
 	Conditions   []Condition `json:"conditions,omitempty"`
+}
+
+// Underlay is what a host has in the underlay.
+type Underlay struct {
+	TunnelAddresses []netip.Addr `json:"tunnelAddresses" doc:"Its own addresses for tunnel packets."`
+	MTU             int          `json:"mtu,omitempty" doc:"Largest IP packet, bytes."`
 }
 
 func (h *Host) Refs() []FieldRef { return nil }

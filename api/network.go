@@ -28,6 +28,9 @@ type NetworkSpec struct {
 	// MTU of the workloads' interfaces in bytes; 0 means the underlay's less
 	// the cost of the tunnel.
 	MTU int `json:"mtu,omitempty" doc:"MTU of workload interfaces, bytes; 0 means the underlay's less the tunnel's cost."`
+	// HostReserve is how many workloads each host may start by itself while no
+	// controller can be reached.
+	HostReserve int `json:"hostReserve,omitempty" doc:"How many addresses of each family are claimed beforehand for every host, with which it starts new workloads while no controller can be reached; 0 to 256."`
 	NetworkFeatures
 }
 
@@ -54,6 +57,9 @@ func (n *Network) Validate() Problems {
 	}
 	if m := n.Spec.MTU; m != 0 && (m < 1280 || m > 65535) {
 		p.Addf("spec.mtu", "%d is not between 1280 (IPv6's minimum, RFC 8200) and 65535", m)
+	}
+	if r := n.Spec.HostReserve; r < 0 || r > MaxHostReserve {
+		p.Addf("spec.hostReserve", "%d is not between 0 and %d", r, MaxHostReserve)
 	}
 	n.Spec.NetworkFeatures.check(&p)
 	return p
@@ -293,20 +299,27 @@ type AddressSpec struct {
 	// IP is allocated from the subnet when absent, and fixed from then on.
 	IP   netip.Addr `json:"ip,omitzero" doc:"The address; allocated when absent, then fixed."`
 	Port Ref        `json:"port,omitzero" doc:"Port that answers for the address; none means reserved."`
+	// Reservation is for a host, instead of a port.
+	Reservation *AddressReservation `json:"reservation,omitempty" doc:"Host that may give the address to a workload while no controller can be reached; not with port. Made and deleted by Weft as hostReserve of the network says."`
 	// SharedSpace is the UUID of the network's ipam, if it has one.
 	SharedSpace string `json:"sharedSpace,omitempty" doc:"UUID of the network's ipam, if it has one. Read-only." readOnly:"true"`
 }
 
 // AddressStatus is what the system reports of an address.
 type AddressStatus struct {
-	Conditions []Condition `json:"conditions,omitempty"`
+	Taken      *TakenAddress `json:"taken,omitempty" doc:"Where the host put the address while it had no controller. The network's owner makes a port of that UUID and MAC, bound to the host, and moves the address to it in the same transaction."`
+	Conditions []Condition   `json:"conditions,omitempty"`
 }
 
 func (a *Address) Refs() []FieldRef {
-	return []FieldRef{
+	refs := []FieldRef{
 		{"spec.subnet", KindSubnet, &a.Spec.Subnet, ""}, // of the parent network, whose share covers it
 		{"spec.port", KindPort, &a.Spec.Port, VerbEdit},
 	}
+	if r := a.Spec.Reservation; r != nil {
+		refs = append(refs, FieldRef{"spec.reservation.host", KindHost, &r.Host, ""})
+	}
+	return refs
 }
 
 // AddressSpace is the UUID of the space in which the address is unique.
@@ -328,6 +341,7 @@ func (a *Address) Validate() Problems {
 	if ip := a.Spec.IP; ip.IsValid() && (ip.Zone() != "" || ip.Is4In6()) {
 		p.Addf("spec.ip", "%v: write the address without zone, and IPv4 as IPv4", ip)
 	}
+	a.Spec.Reservation.check(a, &p)
 	return p
 }
 

@@ -85,6 +85,8 @@ func (c RouteCounts) String() string {
 type Table struct {
 	Columns []string   `json:"columns"`
 	Rows    [][]string `json:"rows"`
+	// LeftOut is how many rows there are beyond these: the table was too large.
+	LeftOut int `json:"leftOut,omitempty" doc:"Rows that there are beyond these: the table was too large to send whole."`
 }
 
 // The tables every host can print; `weft get --host` and `weft drops` show them.

@@ -7,6 +7,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -101,6 +102,8 @@ type Options struct {
 	// Ask asks another controller, at its API's addresses, for a table of a host
 	// whose stream it holds; it must not pass the question on. nil: cannot.
 	Ask func(ctx context.Context, addresses []string, host, table string) (api.Table, error)
+	// Commit writes addresses reserved for hosts; nil: there are none.
+	Commit Commit
 	// Epoch of the store; it rises when the store is restored from a backup.
 	Epoch uint64
 	// Listeners for agents; the service closes them.
@@ -271,8 +274,8 @@ func (s *Service) writeStatuses(ctx context.Context, to StatusWriter) {
 	usage := time.NewTicker(usagePause)
 	defer usage.Stop()
 	moved := time.NewTimer(0)
-	defer moved.Stop()
-	moving := movers{}
+	moved.Stop() // until a host is on its way, or reservations are
+	moving, reserver := movers{}, reserver{service: s, refused: map[string]time.Time{}}
 	claimAll, count := false, false
 	var took time.Duration   // by the last round, which in a large world is long
 	var counted api.Snapshot // nil: to be counted again
@@ -301,9 +304,7 @@ func (s *Service) writeStatuses(ctx context.Context, to StatusWriter) {
 		}
 		now := time.Now()
 		states := s.hostStates()
-		if again := moving.hold(states, now); again > 0 {
-			moved.Reset(again)
-		}
+		moved.Reset(cmp.Or(moving.hold(states, now), reserveRetry))
 		changes := tracker.Changes(status.Input{
 			Snapshot: in.snapshot, Plan: in.plan, Hosts: states, ClaimAll: claimAll, Usage: count, Now: now,
 		})
@@ -317,6 +318,7 @@ func (s *Service) writeStatuses(ctx context.Context, to StatusWriter) {
 			counted = nil
 			tracker.Forget()
 		}
+		reserver.round(ctx, in.snapshot, states, now)
 	}
 }
 

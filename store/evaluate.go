@@ -208,6 +208,9 @@ func (p *plan) remove(o api.Object) (id, error) {
 		return "", fail.conflict("meta.labels", "it is protected against deletion by accident: take its label %s away first, if you mean it", api.LabelProtected)
 	}
 	p.set(old.id, nil)
+	if old.id.kind() == api.KindHost {
+		p.dropReservations(old.id)
+	}
 	return old.id, nil
 }
 

@@ -190,6 +190,17 @@ func (p *plan) address(o *api.Address, fail failure) error {
 	return nil
 }
 
+// dropReservations deletes the addresses reserved for a host that goes: they
+// were Weft's to make, and nobody else can need them.
+func (p *plan) dropReservations(host id) {
+	p.base.each(indexTarget, refersTo(host, api.KindAddress), func(r *record) bool {
+		if now := p.record(r.id); now != nil && now.object.(*api.Address).ReservedFor().UUID == host.uuid() {
+			p.set(r.id, nil)
+		}
+		return true
+	})
+}
+
 // allocateAddress takes an address from the pools of a subnet. They must be
 // the subnet's pools at commit, too.
 func (p *plan) allocateAddress(o *api.Address, subnet *api.Subnet, fail failure) error {

@@ -53,7 +53,7 @@ func TestApply(t *testing.T) {
 	if err := table.Apply(d); err != nil {
 		t.Fatal(err)
 	}
-	if len(table.VRFs) != 1 || len(table.Endpoints["h"].Addresses) != 2 || len(table.Ports) != 1 || len(table.Routes) != 2 || len(table.Bad) != 6 || len(table.Sources) != 1 || !table.VRFs[5].SourcesListed || !table.InSync() {
+	if len(table.VRFs) != 1 || len(table.Endpoints["h"].Addresses) != 2 || len(table.Ports) != 1 || len(table.Routes) != 2 || len(table.Bad) != 5 || len(table.Unknown) != 1 || len(table.Sources) != 1 || !table.VRFs[5].SourcesListed || !table.InSync() {
 		t.Errorf("rows: %+v", table.Rows)
 	}
 	if p, ok := table.FindPort("d:p:p"); !ok || p.ID != "p" {

@@ -77,18 +77,26 @@ type Rows struct {
 	Sources   map[SourceKey]struct{}
 	Ports     map[string]Port
 	Routes    map[RouteKey]Route
+	// Reservations are by the address's UUID.
+	Reservations map[string]Reservation
 	// Bad are the keys of rows this build cannot read, with the reason.
 	Bad map[string]string
+	// Unknown are the keys of rows of kinds that this build does not know, of a
+	// newer controller. They are kept, and are no error of a row: they say that
+	// the agent is to be upgraded, once.
+	Unknown map[string]struct{}
 }
 
 func newRows() Rows {
 	return Rows{
-		VRFs:      map[uint32]VRF{},
-		Endpoints: map[string]Endpoint{},
-		Sources:   map[SourceKey]struct{}{},
-		Ports:     map[string]Port{},
-		Routes:    map[RouteKey]Route{},
-		Bad:       map[string]string{},
+		VRFs:         map[uint32]VRF{},
+		Endpoints:    map[string]Endpoint{},
+		Sources:      map[SourceKey]struct{}{},
+		Ports:        map[string]Port{},
+		Routes:       map[RouteKey]Route{},
+		Reservations: map[string]Reservation{},
+		Bad:          map[string]string{},
+		Unknown:      map[string]struct{}{},
 	}
 }
 
@@ -115,6 +123,10 @@ func (r *Rows) put(key string, body []byte) {
 	var row hoststream.Row
 	if err := proto.Unmarshal(body, &row); err != nil {
 		r.Bad[key] = fmt.Sprintf("decode row: %v", err)
+		return
+	}
+	if row.Body == nil {
+		r.Unknown[key] = struct{}{}
 		return
 	}
 	actual, err := r.insert(key, &row)
@@ -162,6 +174,16 @@ func (r *Rows) insert(key string, row *hoststream.Row) (string, error) {
 			r.Ports[p.ID] = p
 		}
 		return k, nil
+	case *hoststream.Row_Reservation:
+		v, err := reservation(b.Reservation)
+		if err != nil {
+			return "", err
+		}
+		k := ReservationRow(v.ID)
+		if k == key {
+			r.Reservations[v.ID] = v
+		}
+		return k, nil
 	case *hoststream.Row_Route:
 		rk, v, err := route(b.Route)
 		if err != nil {
@@ -179,6 +201,10 @@ func (r *Rows) insert(key string, row *hoststream.Row) (string, error) {
 // remove forgets a row by its key.
 func (r *Rows) remove(key string) {
 	delete(r.Bad, key)
+	delete(r.Unknown, key)
+	if r.removeReservation(key) {
+		return
+	}
 	var vrf uint32
 	var rest string
 	if n, _ := fmt.Sscanf(key, "vrf/%d", &vrf); n == 1 {

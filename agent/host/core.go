@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -37,14 +38,17 @@ type Core struct {
 	swept      bool
 	busy       bool // rows are left that were not tried yet
 	// sequence of the last delta applied in the present stream; 0: none
-	sequence uint64
-	warm     string // controller that a stream is held in reserve to
+	sequence  uint64
+	taken     map[string]Taken // by the port's UUID
+	known     bool             // the rows were complete at least once: those of a file are
+	connected bool
+	warm      string // controller that a stream is held in reserve to
 }
 
 // NewCore returns the state that starts with these desired rows. The
 // programmer must be loaded.
 func NewCore(want *desired.Table, underlay datapath.Underlay, programmer *datapath.Programmer) *Core {
-	return &Core{want: want, plugs: map[string]Plug{}, underlay: underlay, programmer: programmer, stale: true}
+	return &Core{want: want, plugs: map[string]Plug{}, taken: map[string]Taken{}, known: want.Len() > 0, underlay: underlay, programmer: programmer, stale: true}
 }
 
 // Open begins a stream: it returns the Hello. Sequences count anew.
@@ -71,6 +75,8 @@ func (c *Core) Apply(d *hoststream.Delta) error {
 		return err
 	}
 	c.sequence = d.Sequence
+	c.known = c.known || c.want.InSync()
+	c.checkTaken()
 	c.stale = true
 	return nil
 }
@@ -113,7 +119,7 @@ func (c *Core) Round(ctx context.Context, now time.Time) (more bool) {
 		return false
 	}
 	if c.stale {
-		c.programmer.Want(datapath.Compute(c.want.Rows, c.attached(), c.underlay))
+		c.programmer.Want(datapath.Compute(c.rows(), c.attached(), c.underlay))
 		c.stale = false
 	}
 	if c.want.InSync() && !c.swept {
@@ -161,22 +167,32 @@ func (c *Core) Ack() *hoststream.Ack {
 
 // Problems returns, by key, the desired rows that are not in the kernel.
 func (c *Core) Problems() map[string]string {
-	return c.programmer.Problems(c.want.Rows, c.attached())
+	return c.programmer.Problems(c.rows(), c.attached())
 }
 
 // Report says how each port of this host is, ordered by UUID.
 func (c *Core) Report() *hoststream.Report {
-	r := &hoststream.Report{WarmController: c.warm}
-	for _, id := range slices.Sorted(maps.Keys(c.want.Ports)) {
+	r := &hoststream.Report{WarmController: c.warm, Taken: c.reportTaken()}
+	for _, a := range []netip.Addr{c.underlay.IPv4, c.underlay.IPv6} {
+		if a.IsValid() {
+			r.TunnelAddresses = append(r.TunnelAddresses, a.AsSlice())
+		}
+	}
+	r.UnderlayMtu = uint32(c.underlay.MTU)
+	ports := c.rows().Ports
+	for _, id := range slices.Sorted(maps.Keys(ports)) {
 		state, message := c.PortState(id)
 		r.Ports = append(r.Ports, &hoststream.PortReport{
 			Port: id, State: string(state), Message: message, Interface: c.plugs[id].Interface,
 		})
 	}
 	for _, id := range slices.Sorted(maps.Keys(c.plugs)) {
-		if _, bound := c.want.Ports[id]; !bound && c.want.InSync() {
+		if _, bound := ports[id]; !bound && c.want.InSync() {
 			r.Warnings = append(r.Warnings, fmt.Sprintf("port %s is plugged on interface %s but not bound to this host: its traffic is stopped", id, c.plugs[id].Interface))
 		}
+	}
+	if n := len(c.want.Unknown); n > 0 {
+		r.Warnings = append(r.Warnings, fmt.Sprintf("%d rows are of kinds that this agent does not know: upgrade it to the controllers' version", n))
 	}
 	return r
 }
@@ -196,8 +212,18 @@ func (c *Core) PortState(id string) (api.PortState, string) {
 	return api.PortUp, ""
 }
 
-// Port returns a port that is bound here, by UUID or fully qualified name.
-func (c *Core) Port(ref string) (desired.Port, bool) { return c.want.FindPort(ref) }
+// Port returns a port that is bound here, or took reserved addresses, by UUID or fully qualified name.
+func (c *Core) Port(ref string) (desired.Port, bool) {
+	if p, ok := c.want.FindPort(ref); ok {
+		return p, true
+	}
+	for id, t := range c.taken {
+		if id == ref || t.Name == ref {
+			return c.rows().Ports[id], true
+		}
+	}
+	return desired.Port{}, false
+}
 
 // Reachable returns why traffic for a plugged port does not flow yet: its own
 // rows, or the local routes to it, are not in the kernel. Empty if it does.
@@ -206,7 +232,7 @@ func (c *Core) Reachable(id string) string {
 		return fmt.Sprintf("%s %s", state, why)
 	}
 	problems := c.Problems()
-	for key, r := range c.want.Routes {
+	for key, r := range c.rows().Routes {
 		if r.Port != id {
 			continue
 		}
@@ -223,11 +249,17 @@ func (c *Core) Free(ifindex int) bool { return !c.stale && c.programmer.Interfac
 // Underlay returns what this host has for tunnels.
 func (c *Core) Underlay() datapath.Underlay { return c.underlay }
 
+// SetUnderlay says that the host has something else for tunnels now.
+func (c *Core) SetUnderlay(u datapath.Underlay) {
+	c.underlay = u
+	c.stale = true
+}
+
 // Plugs returns the ports' interfaces.
 func (c *Core) Plugs() map[string]Plug { return maps.Clone(c.plugs) }
 
 // Rows returns the desired rows, which the caller must not change.
-func (c *Core) Rows() desired.Rows { return c.want.Rows }
+func (c *Core) Rows() desired.Rows { return c.rows() }
 
 // Keys returns the keys of the desired rows, ordered.
 func (c *Core) Keys() []string { return c.want.Keys() }

@@ -241,12 +241,19 @@ func (l *Loop) Latest(ctx context.Context) (ack *hoststream.Ack, report *hoststr
 	return ack, report, err
 }
 
-// Standing returns the version of what the host has, and takes note of the
-// controller to which a stream is held in reserve; empty: none.
-func (l *Loop) Standing(ctx context.Context, reserve string) (v desired.Version, err error) {
+// Standing is how the streams to controllers are.
+type Standing struct {
+	Reserve   string // controller to which one is held in reserve; empty: none
+	Connected bool   // the one in use has brought everything
+}
+
+// Stand takes note of how the streams are, and returns the version of what the
+// host has.
+func (l *Loop) Stand(ctx context.Context, s Standing) (v desired.Version, err error) {
 	err = l.Do(ctx, func(c *Core) {
 		v = c.Version()
-		c.SetWarm(reserve)
+		c.SetWarm(s.Reserve)
+		c.SetConnected(s.Connected)
 	})
 	return v, err
 }

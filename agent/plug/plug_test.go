@@ -154,7 +154,12 @@ func start(t *testing.T, l *links, kernel *datapath.MemoryKernel, dir string, ro
 	go func() { defer close(ended); loop.Run(ctx) }()
 	w := &world{plug.New(loop, l, l, records, []int{1}, log), t, loop, kernel, l, dir, func() { cancel(); <-ended }}
 	t.Cleanup(w.stop)
-	if err := errors.Join(w.Restore(t.Context(), time.Unix(0, 0)), loop.Do(t.Context(), (*host.Core).Start)); err != nil {
+	taken, err := records.Taken()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = loop.Do(t.Context(), func(c *host.Core) { c.RestoreTaken(taken); c.SetConnected(true) })
+	if err := errors.Join(err, w.Restore(t.Context(), time.Unix(0, 0)), loop.Do(t.Context(), (*host.Core).Start)); err != nil {
 		t.Fatal(err)
 	}
 	if rows != nil {

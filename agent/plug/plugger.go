@@ -43,6 +43,9 @@ type Plugger struct {
 	keep    map[int]bool // interfaces that are not ports' and keep their hook
 	log     *slog.Logger
 
+	headlessAfter time.Duration
+	taking        sync.Mutex // held while reserved addresses are given away or back
+
 	mu sync.Mutex // guards what follows
 	// plugs is by port UUID; busy are those somebody works on.
 	plugs map[string]*Record
@@ -53,7 +56,7 @@ type Plugger struct {
 // New returns a Plugger. keep are interfaces whose hook is not a port's.
 func New(loop *host.Loop, links Links, hooks Hooks, records Records, keep []int, log *slog.Logger) *Plugger {
 	p := &Plugger{
-		loop: loop, links: links, hooks: hooks, records: records, log: log, keep: map[int]bool{},
+		loop: loop, links: links, hooks: hooks, records: records, log: log, headlessAfter: HeadlessAfter, keep: map[int]bool{},
 		plugs: map[string]*Record{}, found: map[string]int{}, busy: map[string]chan struct{}{},
 	}
 	for _, i := range keep {
@@ -130,26 +133,28 @@ func (p *Plugger) holder(port, name string) string {
 	return ""
 }
 
+// findSlack is what a plug has left for the interface when the port appears in
+// the last moment of its timeout.
+const findSlack = 2 * time.Second
+
 // Plug connects a workload to a port and returns when its traffic flows. It
 // waits for the port to be bound to this host. Doing it again is success.
 func (p *Plugger) Plug(ctx context.Context, r Request) (Answer, error) {
 	if err := r.normalize(); err != nil {
 		return Answer{}, err
 	}
-	wait := r.timeout()
-	ctx, cancel := context.WithTimeout(ctx, wait)
+	ctx, cancel := context.WithTimeout(ctx, r.timeout()+findSlack)
 	defer cancel()
-	var row desired.Port
-	var underlay datapath.Underlay
-	err := p.loop.Wait(ctx, func(c *host.Core) (ok bool) {
-		row, ok = c.Port(r.Port)
-		underlay = c.Underlay()
-		return ok
-	})
-	if errors.Is(err, context.DeadlineExceeded) {
-		return Answer{}, notBound(r.Port, wait)
+	row, err := p.find(ctx, r)
+	var refused *api.Error
+	if errors.As(err, &refused) {
+		return Answer{}, err
 	}
 	if err != nil {
+		return Answer{}, failed("plug", r.Port, err)
+	}
+	var underlay datapath.Underlay
+	if err := p.loop.Do(ctx, func(c *host.Core) { underlay = c.Underlay() }); err != nil {
 		return Answer{}, failed("plug", r.Port, err)
 	}
 	release, err := p.claim(ctx, row.ID)
@@ -300,7 +305,7 @@ func (p *Plugger) unplug(ctx context.Context, ref, port string) error {
 		return failed("unplug", ref, err)
 	}
 	p.log.Info("unplugged", "port", rec.Name)
-	return nil
+	return p.giveBack(ctx, port)
 }
 
 // resolve finds the plugged ports of a UUID or name.

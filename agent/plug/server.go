@@ -99,10 +99,11 @@ func read(w http.ResponseWriter, r *http.Request, into any) bool {
 }
 
 var statusOf = map[api.Code]int{
-	api.CodeInvalid:  http.StatusBadRequest,
-	api.CodeNotFound: http.StatusNotFound,
-	api.CodeConflict: http.StatusConflict,
-	api.CodeTimeout:  http.StatusGatewayTimeout,
+	api.CodeInvalid:     http.StatusBadRequest,
+	api.CodeNotFound:    http.StatusNotFound,
+	api.CodeConflict:    http.StatusConflict,
+	api.CodeTimeout:     http.StatusGatewayTimeout,
+	api.CodeUnavailable: http.StatusServiceUnavailable,
 }
 
 func reply(w http.ResponseWriter, body any, err error) {

@@ -18,6 +18,10 @@ const SocketName = "agent.sock"
 // Request asks to plug (or, with Port alone, to unplug) a port.
 type Request struct {
 	Port string `json:"port"` // UUID or fully qualified name
+	// Network is the UUID or fully qualified name of the port's network. While no
+	// controller can be reached, a port that is new gets an address of it that is
+	// reserved for this host.
+	Network string `json:"network,omitempty"`
 	link.Place
 	// TimeoutSeconds bounds the wait for the port and its rows; 0 means DefaultTimeout.
 	TimeoutSeconds int `json:"timeoutSeconds,omitempty"`

@@ -53,9 +53,9 @@ type Host interface {
 	// Listen registers for changes of what Latest returns; Leave ends it.
 	Listen(ctx context.Context) (*host.Listener, error)
 	Leave(l *host.Listener)
-	// Standing returns the version of what the host has, and takes note of the
-	// controller to which a stream is held in reserve; empty: none.
-	Standing(ctx context.Context, reserve string) (desired.Version, error)
+	// Stand takes note of how the streams are, and returns the version of what
+	// the host has.
+	Stand(ctx context.Context, s host.Standing) (desired.Version, error)
 	// Latest returns the newest acknowledgement (nil before the first delta of
 	// a stream) and report.
 	Latest(ctx context.Context) (*hoststream.Ack, *hoststream.Report, error)

@@ -15,6 +15,8 @@ import (
 	"math/big"
 	"net"
 	"net/netip"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -171,7 +173,7 @@ func listenAt(t *testing.T, conf *tls.Config, address string) (c *controller, ki
 	c = &controller{name: l.Addr().String(), streams: make(chan session)}
 	c.version.Store(&hoststream.Version{Epoch: 1, Revision: 7})
 	c.list.Store(&[]*hoststream.Controller{})
-	s := grpc.NewServer(grpc.Creds(credentials.NewTLS(conf)))
+	s := grpc.NewServer(grpc.Creds(credentials.NewTLS(conf)), grpc.MaxRecvMsgSize(64<<20))
 	hoststream.RegisterHostStreamServer(s, c)
 	go func() { _ = s.Serve(l) }() // ends with Stop
 	t.Cleanup(s.Stop)
@@ -204,10 +206,31 @@ func send(t *testing.T, s session, sequence uint64, revision int64, keys ...stri
 	t.Helper()
 	d := &hoststream.Delta{Version: &hoststream.Version{Epoch: 1, Revision: revision}, Sequence: sequence, InSync: true}
 	for _, k := range keys {
-		d.Put = append(d.Put, &hoststream.EncodedRow{Key: k})
+		d.Put = append(d.Put, &hoststream.EncodedRow{Key: k, Body: []byte{0xff}})
 	}
 	if err := s.Send(&hoststream.ControllerMessage{Body: &hoststream.ControllerMessage_Delta{Delta: d}}); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// tablesAsked asks for a table, one that does not exist, and one that no
+// message could hold: that is cut, and the stream goes on.
+func tablesAsked(t *testing.T, s session) {
+	t.Helper()
+	for i, name := range []string{"drops", "nonsense"} {
+		q := &hoststream.TableRequest{Id: uint64(i), Table: name}
+		if err := s.Send(&hoststream.ControllerMessage{Body: &hoststream.ControllerMessage_TableRequest{TableRequest: q}}); err != nil {
+			t.Fatal(err)
+		}
+		if r := expect(t, s, tabled); r.Id != uint64(i) || (r.Error == "") != (name == "drops") || len(r.Rows) != 1-i {
+			t.Errorf("table %s: %v", name, r)
+		}
+	}
+	if err := s.Send(&hoststream.ControllerMessage{Body: &hoststream.ControllerMessage_TableRequest{TableRequest: &hoststream.TableRequest{Id: 7, Table: "huge"}}}); err != nil {
+		t.Fatal(err)
+	}
+	if r := expect(t, s, tabled); r.Id != 7 || len(r.Rows) < 20 || len(r.Rows)+int(r.LeftOut) != 100 {
+		t.Errorf("a huge table: %d rows, %d left out", len(r.Rows), r.LeftOut)
 	}
 }
 
@@ -227,6 +250,9 @@ func TestConversation(t *testing.T) {
 	go func() { loop.Run(ctx); ended <- struct{}{} }()
 	c := stream.New(stream.Options{Addresses: []string{addressA, addressB}, Credential: still{conf}, AgentVersion: "v1"}, loop,
 		func(_ context.Context, name string) (api.Table, error) {
+			if name == "huge" {
+				return api.Table{Columns: []string{"A"}, Rows: slices.Repeat([][]string{{strings.Repeat("x", 1<<20)}}, 100)}, nil
+			}
 			if name != "drops" {
 				return api.Table{}, errors.New("no such table")
 			}
@@ -259,15 +285,7 @@ func TestConversation(t *testing.T) {
 			t.Errorf("acknowledgement: %v", x)
 		}
 	}
-	for i, name := range []string{"drops", "nonsense"} {
-		q := &hoststream.TableRequest{Id: uint64(i), Table: name}
-		if err := s.Send(&hoststream.ControllerMessage{Body: &hoststream.ControllerMessage_TableRequest{TableRequest: q}}); err != nil {
-			t.Fatal(err)
-		}
-		if r := expect(t, s, tabled); r.Id != uint64(i) || (r.Error == "") != (name == "drops") || len(r.Rows) != 1-i {
-			t.Errorf("table %s: %v", name, r)
-		}
-	}
+	tablesAsked(t, s)
 	send(t, s, 4, 6, "vrf/2") // older: it must go elsewhere, and not take the row
 	s = next()
 	if h := expect(t, s, hello); len(h.Have) != 1 || h.Have[0].Key != "vrf/1" || h.Version.Revision != 7 {

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/weft-network/weft/agent/desired"
+	"github.com/weft-network/weft/agent/host"
 )
 
 var (
@@ -85,7 +86,8 @@ func (p *pair) look() {
 		p.log.Info("holding a stream in reserve", "controller", p.warm.address, "name", name)
 	}
 	p.told = name
-	if has, err := p.loop.Standing(p.ctx, name); err == nil { // fails only when all ends
+	standing := host.Standing{Reserve: name, Connected: p.active != nil && p.synced}
+	if has, err := p.loop.Stand(p.ctx, standing); err == nil { // fails only when all ends
 		p.has = has
 	}
 }

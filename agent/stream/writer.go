@@ -21,7 +21,20 @@ const (
 	queue = 16
 	// tableTimeout bounds the reading of a table from the kernel.
 	tableTimeout = 10 * time.Second
+	// maxTable bounds the bytes of a table, half of what a message may have:
+	// what is larger would end the stream.
+	maxTable = maxMessage / 2
+	// cellOverhead is more than the framing of a cell or row.
+	cellOverhead = 8
 )
+
+func rowSize(cells []string) int {
+	size := cellOverhead
+	for _, c := range cells {
+		size += len(c) + cellOverhead
+	}
+	return size
+}
 
 // sender is the way to the controller.
 type sender interface {
@@ -159,7 +172,12 @@ func (w *writer) sendTable(ctx context.Context, q *hoststream.TableRequest) erro
 		reply.Error = err.Error()
 	}
 	reply.Columns = t.Columns
-	for _, row := range t.Rows {
+	size := 0
+	for i, row := range t.Rows {
+		if size += rowSize(row); size > maxTable {
+			reply.LeftOut = uint64(len(t.Rows) - i)
+			break
+		}
 		reply.Rows = append(reply.Rows, &hoststream.TableRow{Cells: row})
 	}
 	return w.remote.Send(&hoststream.HostMessage{Body: &hoststream.HostMessage_TableReply{TableReply: reply}})

@@ -254,11 +254,14 @@ func (r Reader) portAddresses(_ context.Context, w words) (api.Table, error) {
 func (r Reader) desired(ctx context.Context, _ words) (api.Table, error) {
 	t := api.Table{Columns: []string{"ROW", "STATUS"}}
 	err := r.Loop.Do(ctx, func(c *host.Core) {
-		problems := c.Problems()
+		problems, unknown := c.Problems(), c.Rows().Unknown
 		for _, key := range c.Keys() {
 			status := "done"
 			if why := problems[key]; why != "" {
 				status = why
+			}
+			if _, is := unknown[key]; is {
+				status = "of a kind that this agent does not know: upgrade it"
 			}
 			t.Rows = append(t.Rows, []string{key, status})
 		}

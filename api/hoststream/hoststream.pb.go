@@ -1353,7 +1353,10 @@ type Reservation struct {
 	Vrf           uint32                 `protobuf:"varint,2,opt,name=vrf,proto3" json:"vrf,omitempty"`
 	NetworkName   string                 `protobuf:"bytes,3,opt,name=network_name,json=networkName,proto3" json:"network_name,omitempty"` // fully qualified
 	Ip            *PortAddress           `protobuf:"bytes,4,opt,name=ip,proto3" json:"ip,omitempty"`
-	Mtu           uint32                 `protobuf:"varint,5,opt,name=mtu,proto3" json:"mtu,omitempty"` // as Port.mtu
+	Mtu           uint32                 `protobuf:"varint,5,opt,name=mtu,proto3" json:"mtu,omitempty"`             // as Port.mtu
+	Mac           []byte                 `protobuf:"bytes,6,opt,name=mac,proto3" json:"mac,omitempty"`              // 6 bytes; addresses with the same one go to one workload
+	Releasing     bool                   `protobuf:"varint,7,opt,name=releasing,proto3" json:"releasing,omitempty"` // not to be given away any more
+	Network       string                 `protobuf:"bytes,8,opt,name=network,proto3" json:"network,omitempty"`      // UUID
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1421,6 +1424,27 @@ func (x *Reservation) GetMtu() uint32 {
 		return x.Mtu
 	}
 	return 0
+}
+
+func (x *Reservation) GetMac() []byte {
+	if x != nil {
+		return x.Mac
+	}
+	return nil
+}
+
+func (x *Reservation) GetReleasing() bool {
+	if x != nil {
+		return x.Releasing
+	}
+	return false
+}
+
+func (x *Reservation) GetNetwork() string {
+	if x != nil {
+		return x.Network
+	}
+	return ""
 }
 
 // Vrf is a network the host needs.
@@ -2434,6 +2458,7 @@ type TableReply struct {
 	Columns       []string               `protobuf:"bytes,2,rep,name=columns,proto3" json:"columns,omitempty"`
 	Rows          []*TableRow            `protobuf:"bytes,3,rep,name=rows,proto3" json:"rows,omitempty"`
 	Error         string                 `protobuf:"bytes,4,opt,name=error,proto3" json:"error,omitempty"`
+	LeftOut       uint64                 `protobuf:"varint,10,opt,name=left_out,json=leftOut,proto3" json:"left_out,omitempty"` // rows beyond these: a table of more than some 32 MiB is cut
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2494,6 +2519,13 @@ func (x *TableReply) GetError() string {
 		return x.Error
 	}
 	return ""
+}
+
+func (x *TableReply) GetLeftOut() uint64 {
+	if x != nil {
+		return x.LeftOut
+	}
+	return 0
 }
 
 type TableRow struct {
@@ -2626,13 +2658,16 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x05route\x18\x04 \x01(\v2\x19.weft.hoststream.v1.RouteH\x00R\x05route\x12G\n" +
 	"\rtunnel_source\x18\x05 \x01(\v2 .weft.hoststream.v1.TunnelSourceH\x00R\ftunnelSource\x12C\n" +
 	"\vreservation\x18\x14 \x01(\v2\x1f.weft.hoststream.v1.ReservationH\x00R\vreservationB\x06\n" +
-	"\x04body\"\x9f\x01\n" +
+	"\x04body\"\xe9\x01\n" +
 	"\vReservation\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x10\n" +
 	"\x03vrf\x18\x02 \x01(\rR\x03vrf\x12!\n" +
 	"\fnetwork_name\x18\x03 \x01(\tR\vnetworkName\x12/\n" +
 	"\x02ip\x18\x04 \x01(\v2\x1f.weft.hoststream.v1.PortAddressR\x02ip\x12\x10\n" +
-	"\x03mtu\x18\x05 \x01(\rR\x03mtu\"\x8d\x01\n" +
+	"\x03mtu\x18\x05 \x01(\rR\x03mtu\x12\x10\n" +
+	"\x03mac\x18\x06 \x01(\fR\x03mac\x12\x1c\n" +
+	"\treleasing\x18\a \x01(\bR\treleasing\x12\x18\n" +
+	"\anetwork\x18\b \x01(\tR\anetwork\"\x8d\x01\n" +
 	"\x03Vrf\x12\x10\n" +
 	"\x03vrf\x18\x01 \x01(\rR\x03vrf\x12\x10\n" +
 	"\x03vni\x18\x02 \x01(\rR\x03vni\x12\x18\n" +
@@ -2705,13 +2740,15 @@ const file_hoststream_proto_rawDesc = "" +
 	"\tinterface\x18\x04 \x01(\tR\tinterface\"4\n" +
 	"\fTableRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x14\n" +
-	"\x05table\x18\x02 \x01(\tR\x05table\"~\n" +
+	"\x05table\x18\x02 \x01(\tR\x05table\"\x99\x01\n" +
 	"\n" +
 	"TableReply\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x18\n" +
 	"\acolumns\x18\x02 \x03(\tR\acolumns\x120\n" +
 	"\x04rows\x18\x03 \x03(\v2\x1c.weft.hoststream.v1.TableRowR\x04rows\x12\x14\n" +
-	"\x05error\x18\x04 \x01(\tR\x05error\" \n" +
+	"\x05error\x18\x04 \x01(\tR\x05error\x12\x19\n" +
+	"\bleft_out\x18\n" +
+	" \x01(\x04R\aleftOut\" \n" +
 	"\bTableRow\x12\x14\n" +
 	"\x05cells\x18\x01 \x03(\tR\x05cells2\x87\x02\n" +
 	"\n" +

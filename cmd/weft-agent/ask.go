@@ -20,7 +20,7 @@ func plugCommand() *cobra.Command {
 	var r plug.Request
 	var timeout time.Duration
 	c := &cobra.Command{
-		Use:   "plug --port REF (--netns PATH [--ifname NAME] | --interface NAME)",
+		Use:   "plug --port REF [--network REF] (--netns PATH [--ifname NAME] | --interface NAME)",
 		Short: "Connect a workload to a port; returns when its traffic flows",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -37,6 +37,7 @@ func plugCommand() *cobra.Command {
 	f := c.Flags()
 	f.StringVar(&runDir, "run-dir", defaultRun, "run directory of the agent")
 	f.StringVar(&r.Port, "port", "", "UUID or fully qualified name of the port")
+	f.StringVar(&r.Network, "network", "", "UUID or fully qualified name of the port's network: while no controller can be reached, a new port gets an address that is reserved there for this host")
 	f.StringVar(&r.Netns, "netns", "", "path of the workload's network namespace, where the interface is made")
 	f.StringVar(&r.Ifname, "ifname", "", "name of the interface in the namespace (default "+plug.DefaultIfname+")")
 	f.StringVar(&r.Interface, "interface", "", "existing interface of the host to attach instead")

@@ -28,6 +28,7 @@ type flags struct {
 	erase.Directories
 	name, controller, token, tokenFile, logFormat string
 	metricsListen, attachment                     string
+	nameGiven                                     bool
 	streams                                       []string
 	tunnelAddresses                               []string
 	tunnelPort                                    int
@@ -43,7 +44,15 @@ func runCommand() *cobra.Command {
 		Use:   "run",
 		Short: "Run the agent; ending it leaves all traffic flowing",
 		Args:  cobra.NoArgs,
-		RunE:  func(c *cobra.Command, _ []string) error { return run(c.Context(), f) },
+		RunE: func(c *cobra.Command, _ []string) error {
+			f.nameGiven = c.Flags().Changed("name")
+			err := run(c.Context(), f)
+			if err != nil && c.Context().Err() != nil { // told to end: what was interrupted is no failure
+				fmt.Fprintln(os.Stderr, "weft-agent: stopped before it was ready:", err)
+				return nil
+			}
+			return err
+		},
 	}
 	directoryFlags(c, &f.Directories)
 	hostname, _ := os.Hostname() // without one the flag is required, which join says
@@ -94,6 +103,9 @@ func run(ctx context.Context, f flags) error {
 		return err
 	}
 	defer dir.Close()
+	if err := f.isNamed(dir); err != nil {
+		return err
+	}
 	if err := bpffs.Ensure(f.BPF); err != nil {
 		return err
 	}
@@ -115,7 +127,7 @@ func run(ctx context.Context, f flags) error {
 	if err != nil {
 		return err
 	}
-	a := agent{flags: f, dir: dir, path: path, links: links, identity: identity, underlay: underlayOf(underlay, mtu), log: log}
+	a := agent{flags: f, dir: dir, path: path, links: links, identity: identity, underlay: underlayOf(underlay, mtu), given: given, log: log}
 	return a.work(ctx)
 }
 
@@ -129,6 +141,16 @@ func addresses(texts []string) ([]netip.Addr, error) {
 		all = append(all, a)
 	}
 	return all, nil
+}
+
+// isNamed refuses a state directory that is another host's than was named,
+// before anything is made on the host.
+func (f *flags) isNamed(dir state.Dir) error {
+	identity, err := join.Load(dir.Path())
+	if err == nil && f.nameGiven && f.name != identity.Host.Name {
+		return fmt.Errorf("read --name: the state directory %s is that of host %s, not of %s: give another --state-dir, or first stop the agent and run weft-agent uninstall", dir.Path(), identity.Host.Name, f.name)
+	}
+	return nil // that it cannot be read is said where it is needed
 }
 
 // joinPause is how long to wait before asking a controller again that does not answer.
@@ -164,7 +186,7 @@ func identify(ctx context.Context, f flags, dir state.Dir, underlay []netip.Addr
 		log.Warn("cannot join yet", "error", err, "retry", joinPause)
 		select {
 		case <-ctx.Done():
-			return identity, err
+			return identity, fmt.Errorf("stopped before the host had joined: %w", ctx.Err())
 		case <-time.After(joinPause):
 		}
 	}

@@ -33,6 +33,7 @@ type agent struct {
 	links    *link.Driver
 	identity join.Identity
 	underlay datapath.Underlay
+	given    []netip.Addr // tunnel addresses, by flag
 	log      *slog.Logger
 }
 
@@ -92,7 +93,13 @@ func (a agent) work(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	loop := host.NewLoop(host.NewCore(want, a.underlay, programmer), func(data []byte) error { return desired.WriteFile(a.dir.Desired(), data) }, a.log)
+	taken, err := records.Taken()
+	if err != nil {
+		return err // to go on could give an address away a second time
+	}
+	core := host.NewCore(want, a.underlay, programmer)
+	core.RestoreTaken(taken)
+	loop := host.NewLoop(core, func(data []byte) error { return desired.WriteFile(a.dir.Desired(), data) }, a.log)
 	plugger := plug.New(loop, a.links, a.path, records, []int{tunnel}, a.log)
 	reader := tables.Reader{Kernel: datapath.KernelOf(a.path), Statistics: a.path, Loop: loop, Names: a.links.Names}
 	client := stream.New(a.controllers(), loop, reader.Table, a.log)
@@ -159,6 +166,7 @@ func (a agent) serve(ctx context.Context, tunnel int, blank bool, loop *host.Loo
 	group.Go(func() error { client.Run(ctx); return nil })
 	group.Go(func() error { return plugger.Serve(ctx, a.flags.Run, func() {}) })
 	group.Go(func() error { a.watch(ctx, changed); return nil })
+	group.Go(func() error { a.followUnderlay(ctx, tunnel, a.given, loop); return nil })
 	group.Go(func() error { plugger.Upkeep(ctx, changed, synced); return nil })
 	group.Go(func() error {
 		err := loop.Wait(ctx, func(c *host.Core) bool { return c.InSync() && c.Tried() })

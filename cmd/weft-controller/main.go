@@ -86,7 +86,12 @@ administrator. It prints "ready" when it serves.`,
 			if o.certificateLife < leastLife {
 				return fmt.Errorf("read --certificate-life: %v is less than %v", o.certificateLife, leastLife)
 			}
-			return run(cmd.Context(), o, log)
+			err = run(cmd.Context(), o, log)
+			if err != nil && cmd.Context().Err() != nil { // told to end: what was interrupted is no failure
+				log.Info("stopped before it was ready", "interrupted", err)
+				return nil
+			}
+			return err
 		},
 	}
 	c.AddCommand(restoreCommand())

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/control"
 	"github.com/weft-network/weft/server"
 	"github.com/weft-network/weft/store"
@@ -47,13 +48,17 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 	defer db.upkeep(ctx, objects)()
 
 	controller := control.New(control.Options{
-		Intent:    objects,
-		Status:    objects,
-		Peers:     db.peers(objects, addresses(apiListeners), log),
-		Name:      addresses(apiListeners)[0],
-		Streams:   streamAddresses(o, streamListeners),
-		API:       peerAddresses(o, apiListeners),
-		Ask:       askWith(who.ca),
+		Intent:  objects,
+		Status:  objects,
+		Peers:   db.peers(objects, addresses(apiListeners), log),
+		Name:    addresses(apiListeners)[0],
+		Streams: streamAddresses(o, streamListeners),
+		API:     peerAddresses(o, apiListeners),
+		Ask:     askWith(who.ca),
+		Commit: func(ctx context.Context, by api.Identity, operations []api.Operation) (int64, error) {
+			result, err := objects.Commit(ctx, by, operations, store.CommitOptions{})
+			return result.Revision, err
+		},
 		Epoch:     objects.Epoch(),
 		Listeners: streamListeners,
 		TLS:       who.certificate.TLS(tls.RequireAndVerifyClientCert),

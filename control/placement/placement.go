@@ -86,8 +86,7 @@ func (p *Plan) addViews(earlier *Plan, changed []*routing.Network) {
 	fresh := map[*View]bool{} // made here, and not yet anybody's
 	for _, n := range changed {
 		table := p.tables[n.Ref.UUID]
-		for _, port := range n.Ports() {
-			uuid := port.Host.UUID
+		for uuid := range n.Places {
 			v := p.views[uuid]
 			i, found := v.find(n.VRF)
 			if !found || v.tables[i] == table {
@@ -110,7 +109,8 @@ func (p *Plan) addViews(earlier *Plan, changed []*routing.Network) {
 
 // sameHost tells that a host has the same ports.
 func sameHost(a, b *routing.Host) bool {
-	return a == b || a.Ref == b.Ref && slices.EqualFunc(a.Ports, b.Ports, (*routing.Port).Equal)
+	return a == b || a.Ref == b.Ref && slices.EqualFunc(a.Ports, b.Ports, (*routing.Port).Equal) &&
+		slices.EqualFunc(a.Reserved, b.Reserved, (*routing.Reservation).Equal)
 }
 
 // view selects what a host needs.
@@ -129,6 +129,7 @@ func (p *Plan) view(h *routing.Host, old *View) *View {
 		}
 		v.ports[i] = row
 	}
+	v.reserved = reservationRows(h)
 	for _, n := range p.Networks(h.Ref.UUID) {
 		v.tables = append(v.tables, p.tables[n.Ref.UUID])
 	}
@@ -152,7 +153,7 @@ func (p *Plan) For(host string) []Row {
 	}
 	// VRFs after all senders: this only reads better.
 	slices.SortStableFunc(rows, func(a, b Row) int { return cmp.Compare(classOf(a.Key), classOf(b.Key)) })
-	rows = append(rows, v.ports...)
+	rows = append(append(rows, v.ports...), v.reserved...)
 	for _, t := range v.tables {
 		rows = slices.AppendSeq(rows, t.Rows(Routes, host))
 	}
@@ -160,7 +161,7 @@ func (p *Plan) For(host string) []Row {
 }
 
 // Networks returns the networks whose VRF a host needs: those of its own
-// ports, by VRF.
+// ports and of addresses reserved for it, by VRF.
 func (p *Plan) Networks(host string) []*routing.Network {
 	h := p.Derived.Host(host)
 	if h == nil {
@@ -168,11 +169,17 @@ func (p *Plan) Networks(host string) []*routing.Network {
 	}
 	var networks []*routing.Network
 	seen := map[uint32]bool{}
-	for _, port := range h.Ports {
-		if !seen[port.Network.VRF] {
-			seen[port.Network.VRF] = true
-			networks = append(networks, p.Derived.Network(port.Network.Ref.UUID))
+	add := func(n *routing.Identity) {
+		if !seen[n.VRF] {
+			seen[n.VRF] = true
+			networks = append(networks, p.Derived.Network(n.Ref.UUID))
 		}
+	}
+	for _, port := range h.Ports {
+		add(port.Network)
+	}
+	for _, r := range h.Reserved {
+		add(r.Network)
 	}
 	slices.SortFunc(networks, func(a, b *routing.Network) int { return cmp.Compare(a.VRF, b.VRF) })
 	return networks

@@ -53,6 +53,13 @@ func Describe(body []byte) string {
 		return strings.Join(words, "\t")
 	case *hoststream.Row_Port:
 		return describePort(row.Port)
+	case *hoststream.Row_Reservation:
+		r := row.Reservation
+		words := fmt.Sprintf("%s\t%s/%d\tmac %s", r.NetworkName, ipText(r.Ip.GetIp()), r.Ip.GetPrefixLength(), net.HardwareAddr(r.Mac))
+		if r.Releasing {
+			words += "\treleasing"
+		}
+		return words
 	case *hoststream.Row_Route:
 		return describeRoute(row.Route)
 	}

@@ -81,8 +81,10 @@ func (t *Table) Sum(host string) uint64 {
 	}
 	for i := range t.paths {
 		if t.paths[i].Host.UUID == host {
-			local := t.route(i, host)
-			sum += local.sum() - t.routes[i].sum()
+			sum -= t.routes[i].sum()
+			if local, ok := t.route(i, host); ok {
+				sum += local.sum()
+			}
 		}
 	}
 	return sum
@@ -104,12 +106,17 @@ func (t *Table) source(i int, host string) (Row, bool) {
 	return t.sources[i], t.senders[i].UUID != host
 }
 
-// route returns a route's row as a host sees it.
-func (t *Table) route(i int, host string) Row {
-	if r := &t.paths[i]; !r.Gateway && r.Host.UUID == host {
-		return routeRow(t.VRF, r, true)
+// route returns a route's row as a host sees it; not one to an address that
+// the host itself may give away.
+func (t *Table) route(i int, host string) (Row, bool) {
+	r := &t.paths[i]
+	switch {
+	case r.Gateway || r.Host.UUID != host:
+		return t.routes[i], true
+	case r.Port.IsZero():
+		return t.routes[i], r.Discard
 	}
-	return t.routes[i]
+	return routeRow(t.VRF, r, true), true
 }
 
 // Rows yields the rows of a part as a host sees them. A table that is nil has none.
@@ -119,7 +126,7 @@ func (t *Table) Rows(part Part, host string) iter.Seq[Row] {
 		case t == nil:
 		case part == Routes:
 			for i := range t.routes {
-				if !yield(t.route(i, host)) {
+				if r, ok := t.route(i, host); ok && !yield(r) {
 					return
 				}
 			}
@@ -170,14 +177,23 @@ func routesDifference(from, to *Table, host string) (puts []Row, deletes []strin
 	for i < len(from.paths) || j < len(to.paths) {
 		switch order := at(from.paths, to.paths, i, j, comparePaths); {
 		case order < 0:
-			deletes = append(deletes, from.routes[i].Key)
+			if r, ok := from.route(i, host); ok {
+				deletes = append(deletes, r.Key)
+			}
 			i++
 		case order > 0:
-			puts = append(puts, to.route(j, host))
+			if r, ok := to.route(j, host); ok {
+				puts = append(puts, r)
+			}
 			j++
 		default:
 			if from.routes[i].Hash != to.routes[j].Hash || from.paths[i].Port != to.paths[j].Port {
-				puts = append(puts, to.route(j, host))
+				old, had := from.route(i, host)
+				if r, ok := to.route(j, host); ok {
+					puts = append(puts, r)
+				} else if had {
+					deletes = append(deletes, old.Key)
+				}
 			}
 			i, j = i+1, j+1
 		}

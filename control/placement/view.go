@@ -18,6 +18,7 @@ type View struct {
 	Host      *routing.Host
 	tables    []*Table // by VRF
 	ports     []Row
+	reserved  []Row
 	endpoints *endpoints
 	peers     hostSet // hosts that routes lead to or that may send here
 }
@@ -51,7 +52,8 @@ func (v *View) Endpoints(yield func(Row) bool) {
 	}
 }
 
-// Own yields the rows that are of no network: endpoints, then ports.
+// Own yields the rows that are of no network: endpoints, ports, then what is
+// reserved.
 func (v *View) Own(yield func(Row) bool) {
 	for r := range v.Endpoints {
 		if !yield(r) {
@@ -59,6 +61,11 @@ func (v *View) Own(yield func(Row) bool) {
 		}
 	}
 	for _, r := range v.ports {
+		if !yield(r) {
+			return
+		}
+	}
+	for _, r := range v.reserved {
 		if !yield(r) {
 			return
 		}

@@ -60,7 +60,7 @@ func identities(s api.Snapshot) []Identity {
 }
 
 // local derives what follows from a network's own objects alone: subnets,
-// ports, own routes and the hosts with a binding.
+// ports, reserved addresses, own routes and the hosts with a binding.
 func local(id *Identity, objects objects, hosts map[string]*Host) *Network {
 	n := &Network{Identity: id, tablesOf: map[string][]api.Ref{}}
 	for _, sub := range objects.subnets(id.Ref.UUID) {
@@ -69,7 +69,9 @@ func local(id *Identity, objects objects, hosts map[string]*Host) *Network {
 		}
 	}
 	n.addPorts(objects, hosts)
-	n.addAddresses(objects.addresses(id.Ref.UUID))
+	addresses := objects.addresses(id.Ref.UUID)
+	n.addReservations(addresses, hosts)
+	n.addAddresses(addresses)
 	n.addStatic(objects)
 	return n
 }
@@ -134,17 +136,10 @@ func (n *Network) addAddresses(addresses []*api.Address) {
 		if port == nil || !a.Spec.IP.IsValid() {
 			continue
 		}
-		ip := a.Spec.IP.Unmap().WithZone("")
-		address := PortAddress{Ref: api.RefTo(a), IP: ip, PrefixLength: ip.BitLen()}
-		for _, sub := range n.Subnets {
-			if sub.CIDR.Contains(ip) {
-				address.PrefixLength, address.Gateway = sub.CIDR.Bits(), sub.Gateway
-				break
-			}
-		}
+		address := n.address(api.RefTo(a), a.Spec.IP)
 		port.Addresses = append(port.Addresses, address)
 		n.Own = append(n.Own, Route{
-			Prefix: hostPrefix(ip), Port: port.Ref, Host: port.Host, MAC: port.MAC, MTU: n.MTU, OriginKind: api.KindAddress,
+			Prefix: hostPrefix(address.IP), Port: port.Ref, Host: port.Host, MAC: port.MAC, MTU: n.MTU, OriginKind: api.KindAddress,
 			Origin: address.Ref, OriginNetwork: n.Ref, OriginVRF: n.VRF,
 		})
 	}

@@ -50,6 +50,8 @@ type Host struct {
 	Ref             api.Ref
 	TunnelAddresses []netip.Addr
 	Ports           []*Port // by fully qualified name
+	// Reserved are the addresses it may give away by itself, by fully qualified name.
+	Reserved []*Reservation
 }
 
 // Identity is which network it is, and what of it holds for all its ports.
@@ -78,7 +80,7 @@ type Network struct {
 	Imports []Import
 	// Senders are the hosts whose workloads may send into this network: those
 	// with a binding, active or not, of a port in it or in a network that imports
-	// it. By fully qualified name.
+	// it, or with a reserved address there. By fully qualified name.
 	Senders []api.Ref
 	// Routes is the VRF: own and leaked routes by prefix, one for each prefix.
 	Routes []Route
@@ -89,10 +91,11 @@ type Network struct {
 	// room for.
 	ConflictCount int
 
-	ports     []*Port    // of the network, with an active binding, by fully qualified name
-	members   []api.Ref  // hosts with a binding, active or not, of a port in it; by fully qualified name
-	conflicts []Conflict // as far as Derived.Conflicts has room for them
-	lost      []Conflict // between its own routes
+	ports     []*Port        // of the network, with an active binding, by fully qualified name
+	members   []api.Ref      // hosts with a binding, active or not, of a port in it; by fully qualified name
+	reserved  []*Reservation // addresses that hosts may give away, by name
+	conflicts []Conflict     // as far as Derived.Conflicts has room for them
+	lost      []Conflict     // between its own routes
 
 	tablesOf map[string][]api.Ref // route-tables by port, while local is at work
 }
@@ -100,6 +103,21 @@ type Network struct {
 // Ports are the network's ports with an active binding, by fully qualified
 // name. The slice is shared.
 func (n *Network) Ports() []*Port { return n.ports }
+
+// Places yields the hosts that have a port here, or an address to give away,
+// by UUID; some more than once.
+func (n *Network) Places(yield func(string) bool) {
+	for _, p := range n.ports {
+		if !yield(p.Host.UUID) {
+			return
+		}
+	}
+	for _, r := range n.reserved {
+		if !yield(r.Host.UUID) {
+			return
+		}
+	}
+}
 
 // Subnet is a range of a network.
 type Subnet struct {
@@ -127,7 +145,7 @@ type Route struct {
 	// Via is the next hop that a network's static route names, an address of Port.
 	Via  netip.Addr
 	Port api.Ref
-	Host api.Ref // of the port's active binding
+	Host api.Ref // of the port's active binding; without port, the one the address is reserved for
 	MAC  api.MAC
 	MTU  int // of the network the port is in; 0: follows from the underlay
 	// Origin is the object that made the route, OriginNetwork where it was

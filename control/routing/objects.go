@@ -16,6 +16,7 @@ type objects interface {
 	addresses(network string) []*api.Address
 	bindings(port string) []*api.Binding
 	bindingsOn(host string) []*api.Binding
+	reservedOn(host string) []*api.Address
 	// table returns a route-table or nil, tablesOf the tables of a network, and
 	// usersOf the networks that have a table, or a port with it.
 	table(uuid string) *api.RouteTable
@@ -66,6 +67,10 @@ func (i indexes) bindingsOn(host string) []*api.Binding {
 	return sorted[*api.Binding](i.s.Referrers(api.KindBinding, api.KindHost, host))
 }
 
+func (i indexes) reservedOn(host string) []*api.Address {
+	return sorted[*api.Address](i.s.Referrers(api.KindAddress, api.KindHost, host))
+}
+
 func (i indexes) table(uuid string) *api.RouteTable { return tableOf(i.s, uuid) }
 
 func (i indexes) tablesOf(network string) []api.Ref { return networkTables(i.s, network) }
@@ -112,12 +117,13 @@ type lists struct {
 	addressesOf map[string][]*api.Address
 	bindingsOf  map[string][]*api.Binding
 	on          map[string][]*api.Binding // by host
+	reserved    map[string][]*api.Address // by host
 }
 
 func listed(s api.Snapshot) *lists {
 	l := &lists{s: s,
 		subnetsOf: map[string][]*api.Subnet{}, portsOf: map[string][]*api.Port{},
-		addressesOf: map[string][]*api.Address{}, bindingsOf: map[string][]*api.Binding{}, on: map[string][]*api.Binding{},
+		addressesOf: map[string][]*api.Address{}, bindingsOf: map[string][]*api.Binding{}, on: map[string][]*api.Binding{}, reserved: map[string][]*api.Address{},
 	}
 	for _, o := range api.ListOf[*api.Subnet](s, api.KindSubnet) {
 		l.subnetsOf[o.Meta.Parent.UUID] = append(l.subnetsOf[o.Meta.Parent.UUID], o)
@@ -127,6 +133,9 @@ func listed(s api.Snapshot) *lists {
 	}
 	for _, o := range api.ListOf[*api.Address](s, api.KindAddress) {
 		l.addressesOf[o.Meta.Parent.UUID] = append(l.addressesOf[o.Meta.Parent.UUID], o)
+		if r := o.Spec.Reservation; r != nil {
+			l.reserved[r.Host.UUID] = append(l.reserved[r.Host.UUID], o)
+		}
 	}
 	for _, o := range api.ListOf[*api.Binding](s, api.KindBinding) {
 		l.bindingsOf[o.Meta.Parent.UUID] = append(l.bindingsOf[o.Meta.Parent.UUID], o)
@@ -140,6 +149,7 @@ func (l *lists) ports(network string) []*api.Port        { return l.portsOf[netw
 func (l *lists) addresses(network string) []*api.Address { return l.addressesOf[network] }
 func (l *lists) bindings(port string) []*api.Binding     { return l.bindingsOf[port] }
 func (l *lists) bindingsOn(host string) []*api.Binding   { return l.on[host] }
+func (l *lists) reservedOn(host string) []*api.Address   { return l.reserved[host] }
 func (l *lists) table(uuid string) *api.RouteTable       { return tableOf(l.s, uuid) }
 func (l *lists) tablesOf(network string) []api.Ref       { return networkTables(l.s, network) }
 

@@ -10,7 +10,8 @@ import (
 )
 
 // NextHop says in words where a route leads: "port NAME on HOST", with
-// "via ADDRESS" before it where a static route names one, "gateway" or "discard".
+// "via ADDRESS" before it where a static route names one, "reserved for HOST",
+// "gateway" or "discard".
 func (r *Route) NextHop() string {
 	switch {
 	case r.Gateway:
@@ -19,6 +20,9 @@ func (r *Route) NextHop() string {
 		return "discard"
 	case r.Via.IsValid():
 		return "via " + r.Via.String() + " port " + r.Port.String() + " on " + r.Host.String()
+	}
+	if r.Port.IsZero() {
+		return "reserved for " + r.Host.String()
 	}
 	return "port " + r.Port.String() + " on " + r.Host.String()
 }

@@ -9,7 +9,8 @@ import (
 )
 
 // runSenders finds the hosts that may send into each network: those with a
-// binding of a port in it, or in a network that imports it. An inactive
+// binding of a port in it or with an address reserved there, or in a network
+// that imports it. An inactive
 // binding counts: it is how the destination of a move gets the right to send
 // before the workload runs there. A binding whose port, network or host is
 // missing does not.

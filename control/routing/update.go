@@ -42,10 +42,11 @@ type update struct {
 	netsNew  bool            // which networks have which VRF may have changed
 	joinsNew bool            // what imports follow from changed
 
-	moved  map[string][]*Port // hosts whose ports changed, with those that came
-	leaks  map[string]bool    // networks whose routes are to be computed
-	admits map[string]bool    // networks whose senders are to be computed
-	shards map[int]bool       // of the ports, that are this computation's own
+	reserves map[string]bool    // hosts whose reserved addresses changed
+	moved    map[string][]*Port // hosts whose ports changed, with those that came
+	leaks    map[string]bool    // networks whose routes are to be computed
+	admits   map[string]bool    // networks whose senders are to be computed
+	shards   map[int]bool       // of the ports, that are this computation's own
 }
 
 func newUpdate(earlier *Derived, s api.Snapshot, objects objects) *update {
@@ -53,7 +54,7 @@ func newUpdate(earlier *Derived, s api.Snapshot, objects objects) *update {
 	d.Revision, d.Snapshot = s.Revision(), s
 	return &update{
 		Derived: &d, earlier: earlier, snapshot: s, objects: objects, dirty: map[string]bool{},
-		moved: map[string][]*Port{}, leaks: map[string]bool{}, admits: map[string]bool{}, shards: map[int]bool{},
+		reserves: map[string]bool{}, moved: map[string][]*Port{}, leaks: map[string]bool{}, admits: map[string]bool{}, shards: map[int]bool{},
 	}
 }
 
@@ -73,6 +74,9 @@ func (u *update) touch(e api.Event) {
 			if e.Was == nil || e.Type == api.EventDelete {
 				for _, b := range u.objects.bindingsOn(o.Meta.UUID) {
 					u.touchPort(b.Meta.Parent.UUID)
+				}
+				for _, a := range u.objects.reservedOn(o.Meta.UUID) {
+					u.dirty[a.Meta.Parent.UUID] = true
 				}
 			}
 		case *api.Network:
@@ -128,6 +132,7 @@ func (u *update) run() *Derived {
 		}
 	}
 	u.runPlaces()
+	u.runReserved()
 	u.Conflicts = nil
 	for i, n := range u.Networks {
 		u.Networks[i] = u.networks[n.Ref.UUID]
@@ -155,7 +160,7 @@ func (u *update) runHosts() {
 	for _, h := range api.ListOf[*api.Host](u.snapshot, api.KindHost) {
 		host, old := hostOf(h), u.earlier.hosts[h.Meta.UUID]
 		if old != nil {
-			host.Ports = old.Ports
+			host.Ports, host.Reserved = old.Ports, old.Reserved
 			if old.Ref == host.Ref && slices.Equal(old.TunnelAddresses, host.TunnelAddresses) {
 				host = old
 			}
@@ -218,6 +223,7 @@ func (u *update) runLocal() {
 	// All ports leave before any come: one may have changed its network.
 	for _, t := range turns {
 		u.leave(t.old.ports, t.now.ports)
+		u.reserve(t.old, t.now)
 	}
 	for _, t := range turns {
 		u.come(t.old.ports, t.now.ports)
@@ -249,7 +255,7 @@ func (u *update) replaceLocal(uuid string, old, now *Network) {
 		routes, senders = true, true // it is a new one
 	}
 	n := u.own(uuid)
-	n.Subnets, n.Own, n.ports, n.members = now.Subnets, now.Own, now.ports, now.members
+	n.Subnets, n.Own, n.ports, n.members, n.reserved = now.Subnets, now.Own, now.ports, now.members, now.reserved
 	n.OwnEqual, n.Unresolved, n.UnresolvedCount, n.lost = now.OwnEqual, now.Unresolved, now.UnresolvedCount, now.lost
 	if routes {
 		u.leaks[uuid] = true
@@ -316,6 +322,6 @@ func (u *update) runPlaces() {
 			}
 		}
 		slices.SortFunc(ports, comparePorts)
-		u.hosts[uuid] = &Host{Ref: h.Ref, TunnelAddresses: h.TunnelAddresses, Ports: ports}
+		u.hosts[uuid] = &Host{Ref: h.Ref, TunnelAddresses: h.TunnelAddresses, Ports: ports, Reserved: h.Reserved}
 	}
 }

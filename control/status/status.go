@@ -72,6 +72,7 @@ func (c *collector) run() []Change {
 	c.bindings()
 	c.attachments()
 	c.routeTables()
+	c.reserved()
 	if c.Usage {
 		c.usage()
 	}
@@ -117,6 +118,7 @@ func (c *collector) hosts() {
 			now.Connected, now.AgentVersion, now.Kernel = true, state.AgentVersion, state.Kernel
 			now.Controller = controllerName(state.Controller)
 			if state.Report != nil {
+				now.Announced = announced(h, state.Report)
 				now.Ports, now.Warm = countUp(state.Report), controllerName(state.Report.WarmController)
 			}
 		case known || c.ClaimAll:

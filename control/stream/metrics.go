@@ -36,6 +36,11 @@ func (s *Server) Metrics() []prometheus.Collector {
 			defer s.mu.Unlock()
 			return float64(len(s.sessions))
 		}),
+		gauge("weft_stream_standbys", "Hosts that hold a stream in reserve to this controller.", func() float64 {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return float64(len(s.standbys))
+		}),
 		gauge("weft_stream_hosts_behind", "Connected hosts that have not acknowledged everything of the newest plan.", func() float64 {
 			return s.eachSession(func(p *progress, plan *placement.Plan) float64 {
 				if plan != nil && p.reached(plan).Before(plan.Version) {

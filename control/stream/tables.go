@@ -105,7 +105,7 @@ func (s *Server) Table(ctx context.Context, host, table string) (api.Table, erro
 }
 
 func tableOf(reply *hoststream.TableReply) api.Table {
-	t := api.Table{Columns: reply.Columns, Rows: make([][]string, len(reply.Rows))}
+	t := api.Table{Columns: reply.Columns, Rows: make([][]string, len(reply.Rows)), LeftOut: int(reply.LeftOut)}
 	for i, r := range reply.Rows {
 		t.Rows[i] = r.Cells
 	}

@@ -35,6 +35,7 @@ type World struct {
 //	subnet blue 10.0.0.0/24 [gateway]
 //	port blue a                     (port a of network blue)
 //	address blue 10.0.0.5 [a]       (held by port a, or reserved)
+//	reserve blue 10.0.0.6 h1 s      (reserved for a host, the MAC made from a word)
 //	bind a h1                       (active binding)
 //	standby a h2                    (inactive binding)
 //	policy mesh any any             (any, or two network names; repeatable)
@@ -106,6 +107,8 @@ func (w *World) apply(f []string) {
 			}
 		}
 		w.Put(a, api.KindAddress, f[1]+":"+f[2])
+	case "reserve":
+		w.reserve(f)
 	case "bind", "standby":
 		b := &api.Binding{}
 		b.Meta.Parent = Ref(api.KindPort, f[1])
@@ -117,6 +120,12 @@ func (w *World) apply(f []string) {
 	default:
 		w.applyPolicy(f)
 	}
+}
+
+func (w *World) reserve(f []string) {
+	w.apply([]string{"address", f[1], f[2]})
+	a := w.Get(api.KindAddress, UUID(api.KindAddress, f[1]+":"+f[2])).(*api.Address)
+	a.Spec.Reservation = &api.AddressReservation{Host: Ref(api.KindHost, f[3]), MAC: api.MACFromUUID(UUID(api.KindPort, f[4])), Releasing: len(f) > 5}
 }
 
 func (w *World) applyPolicy(f []string) {

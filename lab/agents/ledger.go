@@ -128,8 +128,8 @@ func (l *ledger) Latest(context.Context) (*hoststream.Ack, *hoststream.Report, e
 	return l.ack, l.report, nil
 }
 
-// Standing returns the version of what the host has.
-func (l *ledger) Standing(context.Context, string) (desired.Version, error) {
+// Stand returns the version of what the host has.
+func (l *ledger) Stand(context.Context, host.Standing) (desired.Version, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.version, nil

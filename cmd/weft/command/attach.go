@@ -5,6 +5,7 @@ package command
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -33,13 +34,27 @@ func (s *session) attachAll(ctx context.Context, policy string, networks []strin
 	if err != nil {
 		return err
 	}
+	have, err := client.ListOf[*api.NetworkPolicyAttachment](ctx, c, client.ListOptions{})
+	if err != nil {
+		return err
+	}
 	var objects []api.Object
 	for _, n := range networks {
-		a, err := s.attach(policy, n)
+		wanted, err := s.attach(policy, n)
 		if err != nil {
 			return err
 		}
-		objects = append(objects, a)
+		i := slices.IndexFunc(have.Items, func(h *api.NetworkPolicyAttachment) bool {
+			return same(h.Spec.Policy, wanted.Spec.Policy) && same(h.Spec.Network, wanted.Spec.Network)
+		})
+		if i >= 0 {
+			fmt.Fprintf(s.Out, "network %s is attached to network-policy %s already\n", have.Items[i].Spec.Network, have.Items[i].Spec.Policy)
+			continue
+		}
+		objects = append(objects, wanted)
+	}
+	if len(objects) == 0 {
+		return nil
 	}
 	made, err := c.Transaction(ctx, creates(objects...), false)
 	if err != nil {

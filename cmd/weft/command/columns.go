@@ -98,7 +98,7 @@ var columnsOf = map[api.Kind][]column{
 	api.KindAddress: {
 		col("NETWORK", func(_ *view, o *api.Address) string { return refCell(o, o.Meta.Parent) }),
 		col("IP", func(_ *view, o *api.Address) string { return text(o.Spec.IP) }),
-		col("PORT", func(_ *view, o *api.Address) string { return refCell(o, o.Spec.Port) }),
+		col("PORT", holderOf),
 		col("SUBNET", func(_ *view, o *api.Address) string { return api.BaseName(o.Spec.Subnet.String()) }),
 	},
 	api.KindBinding: {

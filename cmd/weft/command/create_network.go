@@ -13,7 +13,7 @@ import (
 
 func newCreateNetwork(s *session) *cobra.Command {
 	var vni uint32
-	var mtu int
+	var mtu, reserve int
 	var ranges []string
 	var ipam string
 	c := s.creation(creation{
@@ -26,7 +26,7 @@ func newCreateNetwork(s *session) *cobra.Command {
 			if err != nil {
 				return nil, err
 			}
-			n.Spec.VNI, n.Spec.MTU = vni, mtu
+			n.Spec.VNI, n.Spec.MTU, n.Spec.HostReserve = vni, mtu, reserve
 			if ipam != "" {
 				if n.Spec.IPAM, err = s.ref(api.KindIPAM, ipam); err != nil {
 					return nil, err
@@ -47,6 +47,7 @@ func newCreateNetwork(s *session) *cobra.Command {
 	c.Flags().StringSliceVar(&ranges, "subnet", nil, "`RANGE` of addresses, e.g. 10.0.1.0/24; may be repeated")
 	c.Flags().StringVar(&ipam, "ipam", "", "`IPAM` whose address space it shares")
 	c.Flags().Uint32Var(&vni, "vni", 0, "VXLAN network `ID`; allocated when absent")
+	c.Flags().IntVar(&reserve, "host-reserve", 0, "`NUMBER` of addresses of each family claimed for every host, for new workloads while no controller can be reached")
 	c.Flags().IntVar(&mtu, "mtu", 0, "MTU of workloads, `BYTES`; the underlay's less the tunnel's cost when absent")
 	return c
 }

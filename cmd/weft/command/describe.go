@@ -312,6 +312,11 @@ func byName(objects []api.Object) []api.Object {
 
 // describeRelated prints tables of the objects around one.
 func (s *session) describeRelated(ctx context.Context, c *client.Client, o api.Object) error {
+	if n, ok := o.(*api.Network); ok {
+		if err := s.describeReserved(ctx, c, n); err != nil {
+			return err
+		}
+	}
 	for _, kind := range describedBy[o.Head().Kind] {
 		others, err := around(ctx, c, kind, o)
 		if err != nil {

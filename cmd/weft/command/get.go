@@ -243,6 +243,9 @@ func (s *session) getHostTable(ctx context.Context, c *client.Client, o getOptio
 	if err != nil {
 		return err
 	}
+	if t.LeftOut > 0 {
+		fmt.Fprintf(s.Err, "the table is too large to be sent whole: %d further rows are left out\n", t.LeftOut)
+	}
 	return s.printTable(o.output, t)
 }
 

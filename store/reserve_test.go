@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package store
+
+import (
+	"testing"
+
+	"github.com/weft-network/weft/api"
+)
+
+func reserved(name string, net api.Ref, ip, host string) *api.Address {
+	a := address(name, net, ip)
+	a.Spec.Reservation = &api.AddressReservation{Host: named(host), MAC: "02:00:00:00:00:01"}
+	return a
+}
+
+// A reserved address goes to a port in one transaction, in which nobody else
+// can have it; and it goes with its host.
+func TestReservedAddresses(t *testing.T) {
+	w := newWorld(t)
+	h := host("h1", "192.0.2.1")
+	w.create(admin, h, network("n", project), subnet("s", "10.0.0.0/24", netN))
+	w.create(admin, reserved("r1", netN, "", "h1"), reserved("r2", netN, "", "h1"))
+	w.gives(admin, netN, "10.0.0.4") // both are claimed
+
+	moved := address("r1", netN, "10.0.0.2")
+	moved.Spec.Port = named(inProject + "p")
+	ops := []api.Operation{{Op: api.OpCreate, Object: port("p", project, netN)}, {Op: api.OpUpdate, Object: moved}}
+	if _, err := w.Commit(t.Context(), admin, ops, CommitOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	find := func(name string) *api.Address {
+		a, _ := w.latest().Lookup(api.KindAddress, named(inProject+"n:"+name)).(*api.Address)
+		return a
+	}
+	if got := find("r1"); got.Spec.Port.IsZero() || got.Spec.Reservation != nil || got.Spec.IP.String() != "10.0.0.2" {
+		t.Errorf("the address is %+v", got.Spec)
+	}
+	both := reserved("x", netN, "", "h1")
+	both.Spec.Port = named(inProject + "p")
+	w.refused(api.CodeInvalid, "an address is a port's or reserved", admin, api.OpCreate, both)
+
+	w.remove(admin, h)
+	if find("r2") != nil {
+		t.Error("an address is reserved for a host that is gone")
+	}
+	if find("r1") == nil {
+		t.Error("a port's address went with the host it was reserved for once")
+	}
+}
