@@ -2,7 +2,7 @@
 #
 # make demo       three hosts, two tenants, real packets; stays up until make demo-down
 # make test       everything that must hold; needs root, sets up what it needs
-# make test-long  the test that breaks etcd and controllers at random, for longer
+# make test-long  the tests that break etcd and controllers at random, for longer
 # make bench      figures, with their baselines in the same run
 # make generate   rebuilds the committed generated files (eBPF objects, stream, API description, CLI reference)
 
@@ -36,6 +36,7 @@ test: run-packages
 CHAOS ?= 10m
 test-long: run-packages
 	go test -timeout 24h -v -run 'TestChaos$$' ./store -chaos $(CHAOS)
+	go test -timeout 24h -v -run 'TestControllerChaos$$' ./cmd/weft-controller -chaos $(CHAOS)
 
 bench: run-packages bench-packages build
 	go test -run '^$$' -bench . -benchtime 1s ./vrouter/... ./control/...
