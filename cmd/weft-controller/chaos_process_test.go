@@ -26,6 +26,7 @@ const chaosEnvironment = "WEFT_CONTROLLER_CHAOS_ROLE"
 // chaosRole is a member of etcd, or a controller with its command line.
 type chaosRole struct {
 	Arguments                             []string
+	Disk                                  string // the file of slowSyncs
 	Name, Dir, Client, Peer, Via, Cluster string
 }
 
@@ -38,6 +39,9 @@ func TestChaosRole(t *testing.T) {
 	}
 	var r chaosRole
 	err := json.Unmarshal([]byte(text), &r)
+	if err == nil && r.Disk != "" {
+		err = slowSyncs(r.Disk)
+	}
 	if err == nil && r.Name != "" {
 		err = r.member()
 	} else if err == nil {

@@ -52,6 +52,7 @@ type chaos struct {
 	admins      []*client.Client // of each controller
 	etcd        *clientv3.Client // past all ways
 	stop        chan struct{}
+	disk        string // the file that tells how slow the disks are
 	history     chaosHistory
 	value       atomic.Int64
 	acked       atomic.Int64
@@ -105,14 +106,20 @@ func TestControllerChaos(t *testing.T) {
 
 func newChaos(t *testing.T) *chaos {
 	t.Helper()
-	c := &chaos{t: t, stop: make(chan struct{})}
+	return newChaosOn(t, "")
+}
+
+// newChaosOn is newChaos with disks that are as slow as a file says.
+func newChaosOn(t *testing.T, disk string) *chaos {
+	t.Helper()
+	c := &chaos{t: t, stop: make(chan struct{}), disk: disk}
 	c.history.start = time.Now()
 	var roles []chaosRole
 	var cluster []string
 	for n := range chaosMembers {
 		own, peer := free(t), free(t)
 		w := newWay(t, peer.Host)
-		r := chaosRole{Name: fmt.Sprint("m", n), Dir: filepath.Join(t.TempDir(), "etcd"), Client: own.String(), Peer: peer.String(), Via: "http://" + w.listener.Addr().String()}
+		r := chaosRole{Disk: disk, Name: fmt.Sprint("m", n), Dir: filepath.Join(t.TempDir(), "etcd"), Client: own.String(), Peer: peer.String(), Via: "http://" + w.listener.Addr().String()}
 		c.peers, c.direct = append(c.peers, w), append(c.direct, r.Client)
 		cluster, roles = append(cluster, r.Name+"="+r.Via), append(roles, r)
 	}
@@ -147,7 +154,11 @@ func (c *chaos) addController(n int) {
 		first := c.controllers[0].role.Dir
 		check(c.t, os.CopyFS(filepath.Join(dir, "pki"), os.DirFS(filepath.Join(first, "pki"))))
 	}
-	p := &chaosChild{name: fmt.Sprint("c", n), role: chaosRole{Dir: dir, Arguments: []string{"--data-dir", dir, "--etcd-endpoints", strings.Join(endpoints, ","), "--api-listen", api.Host, "--stream-listen", stream.Host}}}
+	role := chaosRole{Disk: c.disk, Dir: dir, Arguments: []string{"--data-dir", dir, "--api-listen", api.Host, "--stream-listen", stream.Host}}
+	if len(endpoints) > 0 {
+		role.Arguments = append(role.Arguments, "--etcd-endpoints", strings.Join(endpoints, ","))
+	}
+	p := &chaosChild{name: fmt.Sprint("c", n), role: role}
 	c.controllers = append(c.controllers, p)
 	check(c.t, p.start())
 	c.await(p.name+" serves", func() bool {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/weft-network/weft/api"
@@ -18,6 +19,9 @@ const (
 	rewriteAfter = 5 * time.Second
 	// putTimeout bounds one write.
 	putTimeout = 5 * time.Second
+	// atOnce is how many statuses are written side by side: etcd syncs them to
+	// disk together, which one after another would each wait for a slow disk.
+	atOnce = 16
 	// maxFailures ends a round of writes: the store is not well, and the
 	// next round begins with everything that is still to be written.
 	maxFailures = 3
@@ -58,20 +62,30 @@ func (w *Writer) Write(ctx context.Context, changes []Change, now time.Time) err
 			delete(w.recent, t)
 		}
 	}
-	var failures []error
+	var due []Change
 	for _, c := range changes {
-		t, fact := target{c.Kind, c.UUID}, factOf(c.Status)
-		if r, ok := w.recent[t]; ok && r.fact == fact {
-			continue
+		if r, ok := w.recent[target{c.Kind, c.UUID}]; !ok || r.fact != factOf(c.Status) {
+			due = append(due, c)
 		}
-		if err := w.put(ctx, c); err != nil {
-			failures = append(failures, fmt.Errorf("write status of %s %s: %w", c.Kind, c.UUID, err))
-			if len(failures) == maxFailures || ctx.Err() != nil {
-				break
+	}
+	var failures []error
+	for batch := range slices.Chunk(due, atOnce) {
+		errs := make([]error, len(batch))
+		var wait sync.WaitGroup
+		for n, c := range batch {
+			wait.Go(func() { errs[n] = w.put(ctx, c) })
+		}
+		wait.Wait()
+		for n, c := range batch {
+			if errs[n] != nil {
+				failures = append(failures, fmt.Errorf("write status of %s %s: %w", c.Kind, c.UUID, errs[n]))
+				continue
 			}
-			continue
+			w.recent[target{c.Kind, c.UUID}] = written{factOf(c.Status), now}
 		}
-		w.recent[t] = written{fact, now}
+		if len(failures) >= maxFailures || ctx.Err() != nil {
+			break
+		}
 	}
 	return errors.Join(failures...)
 }
