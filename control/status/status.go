@@ -102,6 +102,7 @@ func (c *collector) hosts() {
 			now.Connected, now.AgentVersion, now.Kernel = true, state.AgentVersion, state.Kernel
 			if state.Report != nil {
 				now.Ports = countUp(state.Report)
+				now.Conditions = strays(h.Status.Conditions, state.Report.Warnings, c.Now)
 			}
 		case known || c.ClaimAll:
 			now.Connected = false
