@@ -2,7 +2,7 @@
 #
 # make demo       three hosts, two tenants, real packets; stays up until make demo-down
 # make test       everything that must hold; needs root, sets up what it needs
-# make test-long  the test that breaks etcd and controllers at random, for longer
+# make test-long  the tests that break etcd and controllers at random, for longer
 # make test-kernel the packet path and the agent on Debian 12's own kernel (6.1), in a QEMU guest
 # make bench      figures, with their baselines in the same run
 # make generate   rebuilds the committed generated files (eBPF objects, stream, API description, CLI reference)
@@ -38,6 +38,7 @@ test: run-packages
 CHAOS ?= 10m
 test-long: run-packages
 	go test -timeout 24h -v -run 'TestChaos$$' ./store -chaos $(CHAOS)
+	go test -timeout 24h -v -run 'TestControllerChaos$$' ./cmd/weft-controller -chaos $(CHAOS)
 
 # The oldest kernel we support, emulated: slow, so by hand.
 test-kernel: run-packages

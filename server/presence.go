@@ -15,6 +15,8 @@ const (
 	// presenceEvery is how often what was seen is written: at most one write an
 	// orchestrator in that time, however many requests it makes.
 	presenceEvery = time.Minute
+	// aheadMax is how much another controller's clock may be ahead of this one's.
+	aheadMax = 5 * time.Minute
 	// defaultSilentAfter is well above presenceEvery and a restart of an adapter.
 	defaultSilentAfter = 10 * time.Minute
 )
@@ -87,6 +89,10 @@ func presenceOf(o *api.Orchestrator, seen, now time.Time, silentAfter time.Durat
 	status := o.Status
 	if seen = seen.UTC().Truncate(time.Second); seen.After(status.LastSeen) {
 		status.LastSeen = seen
+	}
+	if status.LastSeen.After(now.Add(aheadMax)) {
+		// A clock was ahead. As it is, a silent one would not be found for as long.
+		status.LastSeen = now.UTC().Truncate(time.Second)
 	}
 	last := status.LastSeen
 	if last.IsZero() {

@@ -102,6 +102,9 @@ func (s *Server) health(ctx context.Context, _ *request) (any, error) {
 		return nil, err
 	}
 	status := "ok"
+	if s.store.Stuck() != "" {
+		status = "not-writing" // the disk hangs, or etcd has no leader
+	}
 	if state.Full {
 		status = "full" // reads and agents are served all the same
 	}

@@ -269,6 +269,7 @@ func (s *Store) write(ctx context.Context, p *plan) (revision int64, committed b
 	attempt, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	reply, err := s.client.Txn(attempt).If(compare...).Then(ops...).Commit()
+	s.wrote(err)
 	if err == nil {
 		return reply.Header.Revision, reply.Succeeded, nil
 	}

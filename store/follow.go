@@ -67,8 +67,12 @@ func (s *Store) learnAll(ctx context.Context, revision int64) error {
 }
 
 func loadRange(ctx context.Context, client *clientv3.Client, prefix string, revision int64) ([]change, int64, error) {
+	return loadKeys(ctx, client, prefix, clientv3.GetPrefixRangeEnd(prefix), revision)
+}
+
+// loadKeys reads the keys from one up to another, "\x00" being the end of all.
+func loadKeys(ctx context.Context, client *clientv3.Client, from, end string, revision int64) ([]change, int64, error) {
 	var changes []change
-	from, end := prefix, clientv3.GetPrefixRangeEnd(prefix)
 	for {
 		r, err := client.Get(ctx, from, clientv3.WithRange(end), clientv3.WithRev(revision), clientv3.WithLimit(loadPage))
 		if errors.Is(err, rpctypes.ErrCompacted) {

@@ -226,6 +226,7 @@ func TestUnknownKindsAreLeftAlone(t *testing.T) {
 	if list := again.Latest().List(api.KindNetwork); len(list) != 2 {
 		t.Errorf("a controller that starts sees %d networks", len(list))
 	}
+	checkKeys(t, w.client)
 	keys := allKeys(t, w.client)
 	for key, value := range raw {
 		if keys[key] != value {
@@ -342,4 +343,36 @@ func randomValue(r *rand.Rand, depth int) (known, whole map[string]any) {
 		whole[fmt.Sprint("u", n)] = map[string]any{"x": r.IntN(3)}
 	}
 	return known, whole
+}
+
+// Verify sees what is wrong with the keys, which no other test makes wrong.
+func TestVerifySeesFaults(t *testing.T) {
+	w := newWorld(t)
+	n := w.create(admin, network("n", project))
+	name := nameKey(api.KindNetwork, n.Head().Meta.Parent.UUID, "n")
+	for _, c := range []struct{ key, value, want string }{
+		{name, "", name + " is missing"},
+		{prefixClaim + "x", "network/none", "belongs to no object"},
+		{prefixStatus + "network/none", "{}", "is the status of no object"},
+		{"odd", "x", "unknown key odd"},
+	} {
+		before := allKeys(t, w.client)[c.key]
+		put := func(value string) {
+			t.Helper()
+			var err error
+			if value == "" {
+				_, err = w.client.Delete(t.Context(), c.key)
+			} else {
+				_, err = w.client.Put(t.Context(), c.key, value)
+			}
+			check(t, err)
+		}
+		put(c.value)
+		problems, err := Verify(t.Context(), w.client)
+		check(t, err)
+		if got := strings.Join(problems, "\n"); len(problems) == 0 || !strings.Contains(got, c.want) {
+			t.Errorf("%s = %q: %q, want %q", c.key, c.value, got, c.want)
+		}
+		put(before)
+	}
 }

@@ -63,6 +63,7 @@ func (s *Store) putStatus(ctx context.Context, kind api.Kind, uuid string, body 
 		Then(clientv3.OpPut(i.statusKey(), text)).
 		Else(clientv3.OpGet(i.objectKey(), clientv3.WithCountOnly())).
 		Commit()
+	s.wrote(err)
 	if err != nil {
 		return failed(err, "write the status of %s %s", kind, uuid)
 	}

@@ -69,6 +69,7 @@ type Store struct {
 	metrics   *metrics
 	replays   chan struct{}          // holds one element for each replay that runs
 	failed    chan error             // has the one error with which the store cannot go on
+	stuck     atomic.Pointer[string] // why etcd did not take the last write; nil if it did
 	behind    atomic.Pointer[string] // why the tables do not follow etcd; nil while they do
 
 	// Goroutines of the store: the follower, one for each Follow, and one that
@@ -172,6 +173,25 @@ func (s *Store) at(ctx context.Context, revision int64) (*Snapshot, error) {
 			return nil, api.Errorf(api.CodeTimeout, "wait for revision %d: this controller has only %d of etcd so far%s; try again, or ask another controller", revision, snapshot.revision, s.whyBehind())
 		}
 	}
+}
+
+// Stuck says why etcd did not take the last write of this controller, or "".
+// Reads may be well all the same.
+func (s *Store) Stuck() string {
+	if cause := s.stuck.Load(); cause != nil {
+		return *cause
+	}
+	return ""
+}
+
+// wrote notes what became of an attempt to write.
+func (s *Store) wrote(err error) {
+	if err == nil {
+		s.stuck.Store(nil)
+		return
+	}
+	cause := err.Error()
+	s.stuck.Store(&cause)
 }
 
 // whyBehind says in brackets what keeps the tables from following etcd, if that

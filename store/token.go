@@ -28,6 +28,9 @@ const (
 	tokenTTLMax = 100 * 365 * 24 * time.Hour
 	// tokensMax bounds how many tokens there are; every controller keeps all.
 	tokensMax = 100_000
+	// tokenGrace is how long an expired token stays, refused: a clock that is
+	// ahead for a while must not delete what is valid when it is right again.
+	tokenGrace = 7 * 24 * time.Hour
 	// tokensSweep is how many expired tokens one creation removes.
 	tokensSweep = 100
 	secretBytes = 32
@@ -234,11 +237,11 @@ func mayHandleTokens(by api.Identity, verb string) error {
 	return nil
 }
 
-// expired lists deletions of tokens that nobody can use any more.
+// expired lists deletions of tokens that nobody has been able to use for long.
 func (s *Store) expired(snapshot *Snapshot) []clientv3.Op {
 	var ops []clientv3.Op
 	for _, t := range snapshot.tokens() {
-		if len(ops) < tokensSweep && !s.now().Before(t.ExpiresAt) {
+		if len(ops) < tokensSweep && !s.now().Before(t.ExpiresAt.Add(tokenGrace)) {
 			ops = append(ops, clientv3.OpDelete(prefixToken+t.ID))
 		}
 	}

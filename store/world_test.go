@@ -193,111 +193,14 @@ func keyCount(t *testing.T, client *clientv3.Client) int {
 	return n
 }
 
-// checkKeys checks every key of etcd: each name, reference, claim and foreign
-// key belongs to a living object and each living object has all of its own;
-// what is referred to exists; and, from the objects alone, no address, MAC,
-// VNI or active binding is given twice; and no address rests that is held.
+// checkKeys checks every key of etcd (Verify).
 func checkKeys(t *testing.T, client *clientv3.Client) {
 	t.Helper()
-	keys := allKeys(t, client)
-	want := map[string]string{}
-	var records []*record
-	for key, value := range keys {
-		name, ok := strings.CutPrefix(key, prefixObject)
-		if !ok {
-			continue
-		}
-		r, err := decodeRecord(id(name), []byte(value), 1)
-		if err != nil {
-			t.Errorf("raw keys: %v", err)
-			continue
-		}
-		for _, h := range heldKeys(r) {
-			want[h.key] = h.value
-		}
-		records = append(records, r)
-	}
-	checkGiven(t, records)
-	for key, value := range keys {
-		prefix, rest, _ := strings.Cut(key, "/")
-		switch prefix + "/" {
-		case prefixName, prefixRef, prefixClaim, prefixForeign:
-			if was, ok := want[key]; !ok || was != value {
-				t.Errorf("raw keys: %s = %q belongs to no object", key, value)
-			}
-			delete(want, key)
-			if parts := strings.Split(rest, "/"); prefix == "ref" && keys[prefixObject+parts[0]+"/"+parts[1]] == "" {
-				t.Errorf("raw keys: %s refers to an object that does not exist", key)
-			}
-		case prefixStatus:
-			if keys[prefixObject+rest] == "" {
-				t.Errorf("raw keys: %s is the status of no object", key)
-			}
-		case prefixRest:
-			if held, ok := keys[prefixClaim+claimsAddress+rest]; ok {
-				t.Errorf("raw keys: %s rests and is held by %s", key, held)
-			}
-		case prefixObject, prefixGuard, prefixToken, prefixWrite, PrefixPeer, PrefixLeader, "meta/":
-		default:
-			t.Errorf("raw keys: unknown key %s", key)
-		}
-	}
-	for key := range want {
-		t.Errorf("raw keys: %s is missing", key)
-	}
-}
-
-// checkGiven checks from the objects alone that nothing is given twice, and no
-// address that is its subnet's gateway.
-func checkGiven(t *testing.T, records []*record) {
-	t.Helper()
-	given := map[string]id{}
-	give := func(what string, i id) {
-		if other, ok := given[what]; ok {
-			t.Errorf("raw keys: %s is given to %s and %s", what, other, i)
-		}
-		given[what] = i
-	}
-	gateways := map[string]netip.Addr{}   // by subnet
-	pooled := map[string][]netip.Prefix{} // by subnet-pool
-	var addresses []*api.Address
-	for _, r := range records {
-		m := r.object.Head().Meta
-		give("name "+string(r.id.kind())+" "+m.FQName, r.id)
-		switch o := r.object.(type) {
-		case *api.Network:
-			give("vni "+vniValue(o.Spec.VNI).String(), r.id)
-		case *api.Subnet:
-			if o.Spec.SharedSpace == "" {
-				give("address "+m.Parent.UUID+o.Spec.Gateway.String(), r.id)
-			}
-			gateways[m.UUID] = o.Spec.Gateway
-			for _, other := range pooled[o.Spec.SubnetPool.UUID] {
-				if other.Overlaps(o.Spec.CIDR) {
-					t.Errorf("raw keys: %v of %s overlaps with %v of the same subnet-pool", o.Spec.CIDR, m.FQName, other)
-				}
-			}
-			if pool := o.Spec.SubnetPool.UUID; pool != "" {
-				pooled[pool] = append(pooled[pool], o.Spec.CIDR)
-			}
-		case *api.Address:
-			space := m.Parent.UUID
-			if o.Spec.SharedSpace != "" {
-				space = o.Spec.SharedSpace
-			}
-			give("address "+space+o.Spec.IP.String(), r.id)
-			addresses = append(addresses, o)
-		case *api.Port:
-			give("mac "+o.Spec.Network.UUID+string(o.Spec.MAC), r.id)
-		case *api.Binding:
-			if o.Spec.Active {
-				give("active "+m.Parent.UUID, r.id)
-			}
-		}
-	}
-	for _, a := range addresses {
-		if gateways[a.Spec.Subnet.UUID] == a.Spec.IP {
-			t.Errorf("raw keys: address %s is the gateway %v of its subnet", a.Meta.FQName, a.Spec.IP)
-		}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	problems, err := Verify(ctx, client)
+	check(t, err)
+	for _, p := range problems {
+		t.Errorf("raw keys: %s", p)
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/weft-network/weft/api"
 )
 
 const (
@@ -70,7 +72,8 @@ func (s *Store) resolve(writeKey string, lease clientv3.LeaseID) (committed bool
 		switch {
 		case err != nil:
 			if !pauseFor(ctx, reloadPause) {
-				return false, 0, failed(err, "find out what became of the write")
+				// Not 503, which invites to try again.
+				return false, 0, api.Errorf(api.CodeTimeout, "write: etcd does not answer (%v), and whether the write was made is not known: read before repeating it", err)
 			}
 		case reply.Succeeded:
 			return false, 0, nil

@@ -87,13 +87,13 @@ func restore(ctx context.Context, out io.Writer, from, dataDir, pkiDir string, m
 		return fail(err)
 	}
 	if len(members) > 0 {
-		epoch, err := restoreMembers(ctx, work, dataDir, h.Epoch, members)
+		epoch, err := restoreMembers(ctx, work, dataDir, h.Epoch, out, members)
 		if err != nil {
 			return fail(err)
 		}
 		return tellMembers(out, dataDir, h, epoch, members)
 	}
-	epoch, err := raise(ctx, work, h.Epoch)
+	epoch, err := raise(ctx, work, h.Epoch, out)
 	if err != nil {
 		return fail(err)
 	}
@@ -155,11 +155,14 @@ func rightAuthority(dir, hash string) error {
 }
 
 // raise runs the restored etcd for a moment to raise its epoch.
-func raise(ctx context.Context, dir string, above uint64) (uint64, error) {
+func raise(ctx context.Context, dir string, above uint64, warn io.Writer) (uint64, error) {
 	etcd, err := embedded.Start(ctx, dir)
 	if err != nil {
 		return 0, err
 	}
 	defer etcd.Close()
+	if err := warnOf(ctx, etcd, warn); err != nil {
+		return 0, err
+	}
 	return store.RaiseEpoch(ctx, etcd.Client(), above)
 }

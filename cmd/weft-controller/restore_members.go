@@ -19,6 +19,9 @@ import (
 	"github.com/weft-network/weft/store/external"
 )
 
+// problemsNamed is how many of a backup's problems are named.
+const problemsNamed = 20
+
 // restoreMembers finishes the restore of an external cluster: work holds the
 // etcd that the backup has become, and out gets a directory for each member.
 //
@@ -26,9 +29,9 @@ import (
 // revisions go on above all that were ever given out. In a running cluster they
 // would begin at one, and what clients remember of an object's revision, or
 // where a watch was, would some time mean something else.
-func restoreMembers(ctx context.Context, work, out string, above uint64, members []external.Member) (epoch uint64, err error) {
+func restoreMembers(ctx context.Context, work, out string, above uint64, warn io.Writer, members []external.Member) (epoch uint64, err error) {
 	file := filepath.Join(work, "raised")
-	if epoch, err = raiseAndSave(ctx, work, above, file); err != nil {
+	if epoch, err = raiseAndSave(ctx, work, above, file, warn); err != nil {
 		return 0, err
 	}
 	if err := external.Restore(work, file, "weft-"+uuid.NewString(), members); err != nil {
@@ -45,15 +48,36 @@ func restoreMembers(ctx context.Context, work, out string, above uint64, members
 	return epoch, nil
 }
 
+// warnOf says what is wrong with the keys of a backup. It is restored all the
+// same: there may be no better one.
+func warnOf(ctx context.Context, etcd *embedded.Server, warn io.Writer) error {
+	problems, err := store.Verify(ctx, etcd.Client())
+	if err != nil {
+		return err
+	}
+	for n, p := range problems {
+		if n == problemsNamed {
+			p = fmt.Sprintf("and %d more", len(problems)-n)
+		}
+		if _, err := fmt.Fprintf(warn, "warning: the backup: %s\n", p); err != nil || n == problemsNamed {
+			return err
+		}
+	}
+	return nil
+}
+
 // raiseAndSave runs the restored etcd for a moment to raise its epoch, and
 // writes a snapshot of the result.
-func raiseAndSave(ctx context.Context, dir string, above uint64, file string) (epoch uint64, err error) {
+func raiseAndSave(ctx context.Context, dir string, above uint64, file string, warn io.Writer) (epoch uint64, err error) {
 	etcd, err := embedded.Start(ctx, dir)
 	if err != nil {
 		return 0, err
 	}
 	defer etcd.Close()
 	if epoch, err = store.RaiseEpoch(ctx, etcd.Client(), above); err != nil {
+		return 0, err
+	}
+	if err := warnOf(ctx, etcd, warn); err != nil {
 		return 0, err
 	}
 	from, err := etcd.Snapshot(ctx)

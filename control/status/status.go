@@ -120,6 +120,7 @@ func (c *collector) hosts() {
 			if state.Report != nil {
 				now.Announced = announced(h, state.Report)
 				now.Ports, now.Warm = countUp(state.Report), controllerName(state.Report.WarmController)
+				now.Conditions = strays(h.Status.Conditions, state.Report.Warnings, c.Now)
 			}
 		case known || c.ClaimAll:
 			now.Connected, now.Warm = false, ""

@@ -238,9 +238,10 @@ func TestTransitionsCarryTheirTime(t *testing.T) {
 
 // memory is a store of statuses that can fail.
 type memory struct {
+	err error
+
 	mu   sync.Mutex // guards puts
 	puts []string
-	err  error
 }
 
 func (m *memory) PutStatus(_ context.Context, kind api.Kind, uuid string, body any) error {

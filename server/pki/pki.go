@@ -218,9 +218,10 @@ func serial() *big.Int {
 
 func newKey() (*ecdsa.PrivateKey, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) }
 
-// due tells whether a certificate is in the last third of its life.
+// due tells whether a certificate is in the last third of its life, or was made
+// by a clock that was ahead, so that nobody takes it yet.
 func due(cert *x509.Certificate, now time.Time) bool {
-	return cert.NotAfter.Sub(now) < cert.NotAfter.Sub(cert.NotBefore)/renewLeft
+	return now.Before(cert.NotBefore) || cert.NotAfter.Sub(now) < cert.NotAfter.Sub(cert.NotBefore)/renewLeft
 }
 
 // alternatives sorts names into IP addresses and DNS names.

@@ -203,8 +203,10 @@ func probeFailed(endpoint string, err error) error {
 func (c Config) client() (clientv3.Config, error) {
 	config := clientv3.Config{
 		Endpoints: c.Endpoints, DialTimeout: dialTimeout,
-		DialKeepAliveTime: keepaliveTime, DialKeepAliveTimeout: keepaliveTimeout, PermitWithoutStream: true,
-		MaxCallSendMsgSize: sendMax, Logger: zap.NewNop(), // what fails is reported where it was asked for
+		DialKeepAliveTime: keepaliveTime, DialKeepAliveTimeout: keepaliveTimeout,
+		// No pings where nothing is asked: etcd takes offence and hangs up.
+		PermitWithoutStream: false,
+		MaxCallSendMsgSize:  sendMax, Logger: zap.NewNop(), // what fails is reported where it was asked for
 	}
 	secure := false
 	for _, e := range c.Endpoints {
