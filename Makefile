@@ -39,6 +39,7 @@ test-long: run-packages
 
 bench: run-packages bench-packages build
 	go test -run '^$$' -bench . -benchtime 1s ./vrouter/... ./control/...
+	bin/weft-load
 	bin/weft-bench
 
 # One short round, to see that the benchmark still runs; its figures say nothing.

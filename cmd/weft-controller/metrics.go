@@ -11,11 +11,13 @@ import (
 	"net/http"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/weft-network/weft/server/audit"
 )
@@ -75,7 +77,16 @@ func export(to *prometheus.Registry, parts ...[]prometheus.Collector) {
 }
 
 func metricsHandler(from *prometheus.Registry) http.Handler {
-	return promhttp.HandlerFor(from, promhttp.HandlerOpts{MaxRequestsInFlight: metricsAtOnce})
+	return promhttp.HandlerFor(prometheus.Gatherers{from, prometheus.GathererFunc(ofDisk)}, promhttp.HandlerOpts{MaxRequestsInFlight: metricsAtOnce})
+}
+
+// ofDisk are the metrics of the disk under an etcd in this process, which
+// registers them for itself. Without one they count nothing and are left out.
+func ofDisk() ([]*dto.MetricFamily, error) {
+	all, err := prometheus.DefaultGatherer.Gather()
+	return slices.DeleteFunc(all, func(f *dto.MetricFamily) bool {
+		return !strings.HasPrefix(f.GetName(), "etcd_disk_") || f.GetMetric()[0].GetHistogram().GetSampleCount() == 0
+	}), err
 }
 
 // serveMetrics serves the metrics without credentials on a loopback address,
