@@ -293,6 +293,9 @@ type AddressSpec struct {
 	// IP is allocated from the subnet when absent, and fixed from then on.
 	IP   netip.Addr `json:"ip,omitzero" doc:"The address; allocated when absent, then fixed."`
 	Port Ref        `json:"port,omitzero" doc:"Port that answers for the address; none means reserved."`
+	// Project lets a tenant reserve addresses in a network of somebody else's
+	// project, that are its own to see and to give up.
+	Project Ref `json:"project,omitzero" doc:"Project that a reserved address counts to: the network's when absent at creation, or the only project of narrowed credentials. With a port, the port's counts. Kept when absent later."`
 	// SharedSpace is the UUID of the network's ipam, if it has one.
 	SharedSpace string `json:"sharedSpace,omitempty" doc:"UUID of the network's ipam, if it has one. Read-only." readOnly:"true"`
 }
@@ -306,6 +309,7 @@ func (a *Address) Refs() []FieldRef {
 	return []FieldRef{
 		{"spec.subnet", KindSubnet, &a.Spec.Subnet, ""}, // of the parent network, whose share covers it
 		{"spec.port", KindPort, &a.Spec.Port, VerbEdit},
+		{"spec.project", KindProject, &a.Spec.Project, VerbAttach},
 	}
 }
 
