@@ -5,6 +5,7 @@ package server
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -135,7 +136,34 @@ func TestPresence(t *testing.T) {
 	if after := w.store.Latest().Revision(); after != before {
 		t.Errorf("nothing happened and %d revisions were written", after-before)
 	}
+	net, err := client.Create(ctx, blue, inProject("blue:t1", "n"))
+	check(t, err)
+	silent := func() (shown []bool) {
+		t.Helper()
+		one, err := client.Get[*api.Network](ctx, blue, api.RefTo(net))
+		check(t, err)
+		all, err := client.ListOf[*api.Network](ctx, blue, client.ListOptions{})
+		check(t, err)
+		for _, n := range append(all.Items, one) {
+			shown = append(shown, slices.ContainsFunc(n.Status.Conditions, func(c api.Condition) bool {
+				return c.Type == api.ConditionSilent && c.Status && strings.Contains(c.Message, "blue is silent")
+			}))
+		}
+		return shown
+	}
+	if got := silent(); !slices.Equal(got, []bool{false, false}) {
+		t.Errorf("the owner is not silent, and its objects show %v", got)
+	}
 	s.writePresence(ctx, now.Add(61*time.Minute))
+	silent() // reads that wait for what was written
+	before = w.store.Latest().Revision()
+	if got := silent(); !slices.Equal(got, []bool{true, true}) || w.store.Latest().Revision() != before {
+		t.Errorf("the owner is silent, and its objects show %v", got)
+	}
+	if kept := w.store.Latest().Get(api.KindNetwork, net.Meta.UUID).(*api.Network); len(kept.Status.Conditions) > 0 {
+		t.Errorf("showing it changed what is stored: %+v", kept.Status)
+	}
+	check(t, blue.Delete(ctx, api.KindNetwork, api.RefTo(net), 0))
 	got := read()
 	if !got.Conditions[0].Status || !strings.Contains(got.Conditions[0].Message, "stays as it is") {
 		t.Errorf("after an hour: %+v", got)
