@@ -138,26 +138,13 @@ func TestPresence(t *testing.T) {
 	}
 	net, err := client.Create(ctx, blue, inProject("blue:t1", "n"))
 	check(t, err)
-	silent := func() (shown []bool) {
-		t.Helper()
-		one, err := client.Get[*api.Network](ctx, blue, api.RefTo(net))
-		check(t, err)
-		all, err := client.ListOf[*api.Network](ctx, blue, client.ListOptions{})
-		check(t, err)
-		for _, n := range append(all.Items, one) {
-			shown = append(shown, slices.ContainsFunc(n.Status.Conditions, func(c api.Condition) bool {
-				return c.Type == api.ConditionSilent && c.Status && strings.Contains(c.Message, "blue is silent")
-			}))
-		}
-		return shown
-	}
-	if got := silent(); !slices.Equal(got, []bool{false, false}) {
+	if got := showSilent(t, blue, net); !slices.Equal(got, []bool{false, false}) {
 		t.Errorf("the owner is not silent, and its objects show %v", got)
 	}
 	s.writePresence(ctx, now.Add(61*time.Minute))
-	silent() // reads that wait for what was written
+	showSilent(t, blue, net) // reads that wait for what was written
 	before = w.store.Latest().Revision()
-	if got := silent(); !slices.Equal(got, []bool{true, true}) || w.store.Latest().Revision() != before {
+	if got := showSilent(t, blue, net); !slices.Equal(got, []bool{true, true}) || w.store.Latest().Revision() != before {
 		t.Errorf("the owner is silent, and its objects show %v", got)
 	}
 	if kept := w.store.Latest().Get(api.KindNetwork, net.Meta.UUID).(*api.Network); len(kept.Status.Conditions) > 0 {
@@ -180,4 +167,20 @@ func TestPresence(t *testing.T) {
 	if got := read(); got.Conditions[0].Status || !got.LastSeen.Equal(now.Add(91*time.Minute)) {
 		t.Errorf("heard of again: %+v", got)
 	}
+}
+
+// showSilent tells whether a network says that its owner blue is silent, in
+// blue's list and read alone.
+func showSilent(t *testing.T, blue *client.Client, net *api.Network) (shown []bool) {
+	t.Helper()
+	one, err := client.Get[*api.Network](t.Context(), blue, api.RefTo(net))
+	check(t, err)
+	all, err := client.ListOf[*api.Network](t.Context(), blue, client.ListOptions{})
+	check(t, err)
+	for _, n := range append(all.Items, one) {
+		shown = append(shown, slices.ContainsFunc(n.Status.Conditions, func(c api.Condition) bool {
+			return c.Type == api.ConditionSilent && c.Status && strings.Contains(c.Message, "blue is silent")
+		}))
+	}
+	return shown
 }
