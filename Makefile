@@ -48,6 +48,7 @@ test-kernel: run-packages
 
 bench: run-packages bench-packages build
 	go test -run '^$$' -bench . -benchtime 1s ./vrouter/... ./control/...
+	bin/weft-load
 	bin/weft-bench
 	bin/weft-agents-bench --agents 200 --networks 200 --ports 50
 

@@ -301,6 +301,9 @@ type AddressSpec struct {
 	Port Ref        `json:"port,omitzero" doc:"Port that answers for the address; none means reserved."`
 	// Reservation is for a host, instead of a port.
 	Reservation *AddressReservation `json:"reservation,omitempty" doc:"Host that may give the address to a workload while no controller can be reached; not with port. Made and deleted by Weft as hostReserve of the network says."`
+	// Project lets a tenant reserve addresses in a network of somebody else's
+	// project, that are its own to see and to give up.
+	Project Ref `json:"project,omitzero" doc:"Project that a reserved address counts to: the network's when absent at creation, or the only project of narrowed credentials. With a port, the port's counts. Kept when absent later."`
 	// SharedSpace is the UUID of the network's ipam, if it has one.
 	SharedSpace string `json:"sharedSpace,omitempty" doc:"UUID of the network's ipam, if it has one. Read-only." readOnly:"true"`
 }
@@ -315,6 +318,7 @@ func (a *Address) Refs() []FieldRef {
 	refs := []FieldRef{
 		{"spec.subnet", KindSubnet, &a.Spec.Subnet, ""}, // of the parent network, whose share covers it
 		{"spec.port", KindPort, &a.Spec.Port, VerbEdit},
+		{"spec.project", KindProject, &a.Spec.Project, VerbAttach},
 	}
 	if r := a.Spec.Reservation; r != nil {
 		refs = append(refs, FieldRef{"spec.reservation.host", KindHost, &r.Host, ""})

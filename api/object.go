@@ -134,7 +134,7 @@ func (r Ref) String() string {
 // UnmarshalJSON accepts {"uuid":…,"name":…} and, for people, a plain string.
 func (r *Ref) UnmarshalJSON(data []byte) error {
 	var s string
-	if json.Unmarshal(data, &s) == nil {
+	if len(data) > 0 && data[0] != '{' && json.Unmarshal(data, &s) == nil { // an error costs more than looking
 		*r = ParseRef(s)
 		return nil
 	}

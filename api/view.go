@@ -147,7 +147,7 @@ type WhyRow struct {
 	Where  string `json:"where" doc:"Process or host that holds the row."`
 	What   string `json:"what" doc:"Kind and key of the row."`
 	Detail string `json:"detail,omitempty" doc:"The row itself, in words."`
-	Status string `json:"status" doc:"ok, pending, missing, or the error."`
+	Status string `json:"status" doc:"ok, pending, missing, not-visible (to these credentials, or gone), or the error."`
 }
 
 // Event is one change in a watch.

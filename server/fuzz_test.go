@@ -366,9 +366,9 @@ func FuzzRequests(f *testing.F) {
 		}
 		f.Add(seed)
 	}
+	v, err := newInventor(a.d, a.store.Latest, a.csr)
+	check(f, err)
 	f.Fuzz(func(t *testing.T, tape []byte) {
-		v, err := newInventor(a.d, a.store.Latest, a.csr)
-		check(t, err)
 		hash := fnv.New64a()
 		hash.Write(tape)
 		v.choices = &choices{tape: tape, random: rand.New(rand.NewPCG(hash.Sum64(), 0))}

@@ -83,7 +83,7 @@ func (s *Server) list(ctx context.Context, r *request, info api.Info) (any, erro
 		return nil, err
 	}
 	reply.Continue, reply.Remaining = next, len(n.items)-from-len(page)
-	reply.Items, err = show.objects(page)
+	reply.Items, err = show.objects(s.silentOwners().onAll(page))
 	return reply, err
 }
 

@@ -125,7 +125,7 @@ func (s *Server) get(ctx context.Context, r *request, kind api.Kind) (any, error
 	if err != nil {
 		return nil, err
 	}
-	return show.object(o)
+	return show.object(s.silentOwners().on(o))
 }
 
 func (s *Server) create(ctx context.Context, r *request, info api.Info) (any, error) {

@@ -5,6 +5,7 @@ package server
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -135,7 +136,21 @@ func TestPresence(t *testing.T) {
 	if after := w.store.Latest().Revision(); after != before {
 		t.Errorf("nothing happened and %d revisions were written", after-before)
 	}
+	net, err := client.Create(ctx, blue, inProject("blue:t1", "n"))
+	check(t, err)
+	if got := showSilent(t, blue, net); !slices.Equal(got, []bool{false, false}) {
+		t.Errorf("the owner is not silent, and its objects show %v", got)
+	}
 	s.writePresence(ctx, now.Add(61*time.Minute))
+	showSilent(t, blue, net) // reads that wait for what was written
+	before = w.store.Latest().Revision()
+	if got := showSilent(t, blue, net); !slices.Equal(got, []bool{true, true}) || w.store.Latest().Revision() != before {
+		t.Errorf("the owner is silent, and its objects show %v", got)
+	}
+	if kept := w.store.Latest().Get(api.KindNetwork, net.Meta.UUID).(*api.Network); len(kept.Status.Conditions) > 0 {
+		t.Errorf("showing it changed what is stored: %+v", kept.Status)
+	}
+	check(t, blue.Delete(ctx, api.KindNetwork, api.RefTo(net), 0))
 	got := read()
 	if !got.Conditions[0].Status || !strings.Contains(got.Conditions[0].Message, "stays as it is") {
 		t.Errorf("after an hour: %+v", got)
@@ -152,4 +167,20 @@ func TestPresence(t *testing.T) {
 	if got := read(); got.Conditions[0].Status || !got.LastSeen.Equal(now.Add(91*time.Minute)) {
 		t.Errorf("heard of again: %+v", got)
 	}
+}
+
+// showSilent tells whether a network says that its owner blue is silent, in
+// blue's list and read alone.
+func showSilent(t *testing.T, blue *client.Client, net *api.Network) (shown []bool) {
+	t.Helper()
+	one, err := client.Get[*api.Network](t.Context(), blue, api.RefTo(net))
+	check(t, err)
+	all, err := client.ListOf[*api.Network](t.Context(), blue, client.ListOptions{})
+	check(t, err)
+	for _, n := range append(all.Items, one) {
+		shown = append(shown, slices.ContainsFunc(n.Status.Conditions, func(c api.Condition) bool {
+			return c.Type == api.ConditionSilent && c.Status && strings.Contains(c.Message, "blue is silent")
+		}))
+	}
+	return shown
 }

@@ -119,6 +119,7 @@ func (p *plan) create(o api.Object) (id, error) {
 	if m.Foreign != nil && m.Foreign.Orchestrator == "" {
 		m.Foreign.Orchestrator = m.Owner
 	}
+	p.countHere(o)
 	r := &record{id: idOf(h.Kind, m.UUID), object: o}
 	if p.by.Orchestrator != api.AdministratorsName {
 		r.orchestrator = p.writer.id.uuid()

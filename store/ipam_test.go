@@ -425,7 +425,7 @@ func TestSubnetsFromAPool(t *testing.T) {
 	w.refused(api.CodeExhausted, "no free range of prefix length 24", admin, api.OpCreate, subnetFrom("x", "pool", 0, other))
 	asked := subnetFrom("f", "pool", 0, netN)
 	asked.Spec.CIDR = netip.MustParsePrefix("10.9.0.64/26")
-	w.refused(api.CodeConflict, "overlaps with 10.9.0.0/25", admin, api.OpCreate, asked)
+	w.refused(api.CodeConflict, "overlaps with 10.9.0.0/25 of subnet default-domain:default-project:m:e", admin, api.OpCreate, asked)
 	asked.Spec.CIDR = netip.MustParsePrefix("10.77.0.0/26")
 	w.refused(api.CodeInvalid, "is not in subnet-pool", admin, api.OpCreate, asked)
 	asked.Spec.CIDR = netip.MustParsePrefix("10.9.0.128/26")

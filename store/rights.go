@@ -201,6 +201,19 @@ func (p *plan) writes(name string) string {
 	return name
 }
 
+// countHere makes a reserved address in a network outside of what narrowed
+// credentials are for count to their project, if they have one: in the network's
+// it could not be theirs.
+func (p *plan) countHere(o api.Object) {
+	a, ok := o.(*api.Address)
+	if !ok || p.by.Scope == nil || len(p.by.Scope.Projects) != 1 || !a.Spec.Port.IsZero() || !a.Spec.Project.IsZero() {
+		return
+	}
+	if network := p.lookup(api.KindNetwork, a.Meta.Parent); network != nil && !p.insideScope(network) {
+		a.Spec.Project = p.by.Scope.Projects[0]
+	}
+}
+
 // insideScope tells whether an object is, or lies in, what narrowed
 // credentials are for.
 func (p *plan) insideScope(t *record) bool {
@@ -236,6 +249,10 @@ func (p *plan) projectOf(r *record) string {
 	if a, ok := r.object.(*api.Address); ok && !a.Spec.Port.IsZero() {
 		if port := p.lookup(api.KindPort, a.Spec.Port); port != nil {
 			return p.ancestor(api.KindProject, api.KindPort, &port.object.Head().Meta)
+		}
+	} else if ok && !a.Spec.Project.IsZero() {
+		if project := p.lookup(api.KindProject, a.Spec.Project); project != nil {
+			return project.id.uuid()
 		}
 	}
 	return p.ancestor(api.KindProject, r.id.kind(), &r.object.Head().Meta)

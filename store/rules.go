@@ -61,6 +61,9 @@ func inherit(old, now api.Object) {
 		if now.Spec.Subnet.IsZero() {
 			now.Spec.Subnet = was.Spec.Subnet
 		}
+		if now.Spec.Project.IsZero() {
+			now.Spec.Project = was.Spec.Project
+		}
 	}
 }
 

@@ -175,8 +175,13 @@ func directTags(r *record, visit func(string) bool) bool {
 // containers returns the domain and project an object counts to: those it lies
 // in, but an address counts to its port's.
 func containers(o api.Object) (domain, project string) {
-	if a, ok := o.(*api.Address); ok && a.Spec.Port.Name != "" {
-		return api.ContainersOf(api.KindPort, a.Spec.Port.Name)
+	if a, ok := o.(*api.Address); ok {
+		switch {
+		case a.Spec.Port.Name != "":
+			return api.ContainersOf(api.KindPort, a.Spec.Port.Name)
+		case a.Spec.Project.Name != "":
+			return api.ContainersOf(api.KindProject, a.Spec.Project.Name)
+		}
 	}
 	return api.ContainersOf(o.Head().Kind, o.Head().Meta.FQName)
 }

@@ -32,10 +32,22 @@ func (p *plan) fromPool(o *api.Subnet, old *record, fail failure) error {
 	if !pool.Contains(o.Spec.CIDR) {
 		return fail.invalid("spec.cidr", "%v is not in subnet-pool %s", o.Spec.CIDR, pool.Meta.FQName)
 	}
-	if n := slices.IndexFunc(used, o.Spec.CIDR.Overlaps); n >= 0 {
-		return fail.conflict("spec.cidr", "%v overlaps with %v, which is given out from subnet-pool %s", o.Spec.CIDR, used[n], pool.Meta.FQName)
+	if slices.ContainsFunc(used, o.Spec.CIDR.Overlaps) {
+		return fail.conflict("spec.cidr", "%v overlaps with %s, given out from subnet-pool %s: ask without cidr for a range that is free", o.Spec.CIDR, p.rangeTaken(pool.Meta.UUID, o.Spec.CIDR), pool.Meta.FQName)
 	}
 	return nil
+}
+
+// rangeTaken names a subnet of a pool that overlaps with a range, as far as the
+// writer may see it: another's range is not told.
+func (p *plan) rangeTaken(pool string, wanted netip.Prefix) string {
+	text := "a range that these credentials may not see"
+	for _, s := range p.referring(api.KindSubnet, idOf(api.KindSubnetPool, pool)) {
+		if r := p.recordOf(s); s.(*api.Subnet).Spec.CIDR.Overlaps(wanted) && p.sees(r) {
+			return s.(*api.Subnet).Spec.CIDR.String() + " of " + nameOf(r)
+		}
+	}
+	return text
 }
 
 // rangesOf lists the ranges of a pool's subnets, ascending.

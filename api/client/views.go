@@ -55,6 +55,13 @@ func (c *Client) Why(ctx context.Context, kind api.Kind, ref api.Ref) ([]api.Why
 	return answer.Rows, err
 }
 
+// StoreState reads how etcd is: members, sizes, quota.
+func (c *Client) StoreState(ctx context.Context) (api.StoreState, error) {
+	var state api.StoreState
+	err := c.do(ctx, call{what: "get the store's state", method: http.MethodGet, path: []string{"store"}}, &state)
+	return state, err
+}
+
 // Audit reads who tried to change what at the controller that answers, the
 // newest q.Limit entries (0: 1000), the oldest of them first.
 func (c *Client) Audit(ctx context.Context, q api.AuditQuery) ([]api.AuditEntry, error) {

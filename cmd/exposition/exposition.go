@@ -38,7 +38,7 @@ func Export(to *prometheus.Registry, version string, parts ...[]prometheus.Colle
 
 // Metrics answers with what is exported. If a part cannot be read, the others
 // are still told.
-func Metrics(from *prometheus.Registry) http.Handler {
+func Metrics(from prometheus.Gatherer) http.Handler {
 	return promhttp.HandlerFor(from, promhttp.HandlerOpts{MaxRequestsInFlight: atOnce, ErrorHandling: promhttp.ContinueOnError})
 }
 

@@ -6,8 +6,11 @@ import (
 	"log/slog"
 	"net/http"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/weft-network/weft/cmd/exposition"
 	"github.com/weft-network/weft/server/audit"
@@ -30,7 +33,9 @@ func openAccount(dataDir string, log *slog.Logger) (*account, error) {
 	return &account{audit: kept, registry: prometheus.NewRegistry(), log: log, stop: func() {}}, nil
 }
 
-func (a *account) handler() http.Handler { return exposition.Metrics(a.registry) }
+func (a *account) handler() http.Handler {
+	return exposition.Metrics(prometheus.Gatherers{a.registry, prometheus.GathererFunc(ofDisk)})
+}
 
 // export makes the metrics of the parts readable, also at an address without
 // credentials if there is one.
@@ -50,4 +55,13 @@ func (a *account) close() {
 	if err := a.audit.Close(); err != nil {
 		a.log.Warn("the audit did not end cleanly", "error", err)
 	}
+}
+
+// ofDisk are the metrics of the disk under an etcd in this process, which
+// registers them for itself. Without one they count nothing and are left out.
+func ofDisk() ([]*dto.MetricFamily, error) {
+	all, err := prometheus.DefaultGatherer.Gather()
+	return slices.DeleteFunc(all, func(f *dto.MetricFamily) bool {
+		return !strings.HasPrefix(f.GetName(), "etcd_disk_") || f.GetMetric()[0].GetHistogram().GetSampleCount() == 0
+	}), err
 }

@@ -145,3 +145,32 @@ attach p green`)
 		}
 	}
 }
+
+// What the asker may not see is not called missing: it is there, as far as the
+// asker can know.
+func TestWhyOfWhatIsNotVisible(t *testing.T) {
+	w := world.New("host h1 192.0.2.1\nnetwork blue 10\nsubnet blue 10.0.0.0/24\nport blue a\naddress blue 10.0.0.5 a\nbind a h1")
+	f := &fleet{plan: placement.New(1, routing.Derive(w), nil)}
+	for visible, want := range map[bool]string{true: "ok", false: "not-visible"} {
+		hidden := world.UUID(api.KindNetwork, "blue")
+		if visible {
+			hidden = ""
+		}
+		rows, err := views.New(f).Why(t.Context(), narrow{w, hidden}, w.Get(api.KindPort, world.UUID(api.KindPort, "a")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := false
+		for _, r := range rows {
+			if r.Stage == api.StageIntent && strings.HasPrefix(r.What, "network ") {
+				found = true
+				if r.Status != want {
+					t.Errorf("visible %v: %+v, want status %s", visible, r, want)
+				}
+			}
+		}
+		if !found {
+			t.Errorf("visible %v: no row for the network", visible)
+		}
+	}
+}

@@ -29,6 +29,8 @@ const (
 	statusOK      = "ok"
 	statusPending = "pending"
 	statusMissing = "missing"
+	// What these credentials may not see is not told apart from what is gone.
+	statusUnseen = "not-visible"
 )
 
 // The processes that hold rows, where it is not a host.
@@ -149,7 +151,11 @@ func (c *chain) referent(kind api.Kind, ref api.Ref) api.Object {
 		c.object(o)
 		return o
 	}
-	c.add(api.StageIntent, whereStore, fmt.Sprintf("%s %s", kind, orNone(ref)), "", statusMissing)
+	if ref.IsZero() {
+		c.add(api.StageIntent, whereStore, fmt.Sprintf("%s none", kind), "", statusMissing)
+		return nil
+	}
+	c.add(api.StageIntent, whereStore, fmt.Sprintf("%s %s", kind, ref), "these credentials may not see it, or it is gone", statusUnseen)
 	return nil
 }
 
@@ -169,7 +175,7 @@ func (c *chain) pickRoutes(what string, match func(*routing.Network, *routing.Ro
 	c.picked.routes = append(c.picked.routes, found...)
 	switch {
 	case len(found) == 0:
-		c.add(api.StageDerived, whereControl, what, "", statusMissing)
+		c.add(api.StageDerived, whereControl, what, "in no network that these credentials may see", statusMissing)
 	case len(found) > maxShown:
 		c.add(api.StageDerived, whereControl, fmt.Sprintf("%d %ss", len(found), what), "", statusOK)
 	default:

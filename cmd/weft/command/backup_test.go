@@ -44,3 +44,13 @@ func TestBackup(t *testing.T) {
 		t.Errorf("mode %v, %v", info.Mode(), err)
 	}
 }
+
+// The store of a real controller is well, and its size is told.
+func TestStoreOfAController(t *testing.T) {
+	r := startReal(t)
+	var out bytes.Buffer
+	code := command.Run(t.Context(), command.World{Out: &out, Err: &out}, []string{"--config", r.config, "store"})
+	if text := out.String(); code != command.ExitOK || !strings.Contains(text, "(in the controller)") || !strings.Contains(text, "MiB") || !strings.Contains(text, "leader") {
+		t.Errorf("exit code %d: %s", code, text)
+	}
+}

@@ -34,6 +34,7 @@ type fakeServer struct {
 	tokens []api.Token
 	why    []api.WhyRow
 	routes []api.Route
+	state  api.StoreState
 }
 
 // startFake serves a fake and returns it with the path of a client configuration.
@@ -83,6 +84,7 @@ func (f *fakeServer) handler() http.Handler {
 	handle("GET /v1/whoami", func(*http.Request) (any, error) {
 		return api.Identity{Name: "admin", Orchestrator: "weft", Role: api.RoleAdmin}, nil
 	})
+	handle("GET /v1/store", func(*http.Request) (any, error) { return f.state, nil })
 	handle("GET /v1/tokens", func(*http.Request) (any, error) { return map[string]any{"items": f.tokens}, nil })
 	handle("POST /v1/tokens", f.createToken)
 	handle("DELETE /v1/tokens/{id}", f.deleteToken)

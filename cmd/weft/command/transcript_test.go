@@ -86,6 +86,10 @@ func (f *fakeServer) furnish(t *testing.T) {
 			{"malformed", "parse", "dropped", "veth1", "", "0", "0", "packet is cut off"},
 		},
 	}
+	f.state = api.StoreState{Revision: 42, Epoch: 1, MaxTxnOps: 128, Members: []api.StoreMember{
+		{Endpoint: "https://192.0.2.11:2379", Version: "3.6.16", Leader: true, SizeBytes: 64 << 20, InUseBytes: 48 << 20, QuotaBytes: 8 << 30},
+		{Endpoint: "https://192.0.2.12:2379", Error: "context deadline exceeded"},
+	}}
 	f.why = []api.WhyRow{
 		{Stage: api.StageIntent, Where: "store", What: "port web-1", Detail: "network web", Status: "ok"},
 		{Stage: api.StageDesired, Where: "controller", What: "port row for h1", Status: "ok"},
