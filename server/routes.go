@@ -104,6 +104,18 @@ func (s *Server) registerCredentials() {
 		summary: "Make a host known and certify its key", body: s.schemaOf(api.JoinRequest{}), reply: s.schemaOf(api.JoinResponse{}), handle: s.join,
 	})
 	s.add(operation{
+		id: "login", method: http.MethodGet, path: "/v1/login", tag: "about", roles: anybody,
+		summary: "OpenID Connect issuers whose people may log in",
+		reply:   object(map[string]*schemaT{"issuers": list(s.schemaOf(api.LoginIssuer{}))}, "issuers"),
+		handle: func(context.Context, *request) (any, error) {
+			issuers := []api.LoginIssuer{}
+			if s.people != nil {
+				issuers = s.people.Issuers()
+			}
+			return map[string]any{"issuers": issuers}, nil
+		},
+	})
+	s.add(operation{
 		id: "whoami", method: http.MethodGet, path: "/v1/whoami", tag: "about", roles: readers,
 		summary: "Who the server takes the sender for", reply: s.schemaOf(api.Identity{}),
 		handle: func(_ context.Context, r *request) (any, error) { return r.who, nil },

@@ -25,6 +25,7 @@ import (
 
 	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/server/authority"
+	"github.com/weft-network/weft/server/oidc"
 	"github.com/weft-network/weft/server/pki"
 	"github.com/weft-network/weft/store"
 )
@@ -70,6 +71,8 @@ type Options struct {
 	Authority *authority.Keeper
 	// Streams are the addresses of stream listeners that joining hosts are told.
 	Streams []string
+	// People, if set, are known by ID tokens of OpenID Connect.
+	People *oidc.People
 	// SilentAfter is how long an orchestrator may be silent before its condition
 	// says so; 0 means ten minutes. Nothing else follows from silence.
 	SilentAfter time.Duration
@@ -87,6 +90,7 @@ type Server struct {
 	views   Views
 	ca      *pki.CA
 	keeper  *authority.Keeper
+	people  *oidc.People
 	streams []string
 	log     *slog.Logger
 	mux     *http.ServeMux
@@ -112,7 +116,7 @@ type Server struct {
 // New makes a server; Serve serves a listener.
 func New(o Options) *Server {
 	s := &Server{
-		store: o.Store, views: o.Views, ca: o.CA, keeper: o.Authority, streams: o.Streams, log: o.Log,
+		store: o.Store, views: o.Views, ca: o.CA, keeper: o.Authority, people: o.People, streams: o.Streams, log: o.Log,
 		mux: http.NewServeMux(), watches: make(chan struct{}, watchesMax), metrics: newMetrics(),
 	}
 	if s.log == nil {

@@ -38,6 +38,7 @@ type options struct {
 	advertise       []string
 	streamAdvertise []string
 	metricsListen   string
+	oidcConfig      string
 	logFormat       string
 	logLevel        string
 	certificateLife time.Duration
@@ -101,6 +102,7 @@ administrator. It prints "ready" when it serves.`,
 	f.StringArrayVar(&o.streamListen, "stream-listen", []string{"127.0.0.1:7444"}, "address of the stream to the agents (repeatable)")
 	f.StringArrayVar(&o.advertise, "advertise", nil, "name or IP address by which others reach this controller; goes into its certificate (repeatable)")
 	f.StringArrayVar(&o.streamAdvertise, "stream-advertise", nil, "host:port of the stream that joining hosts are told (repeatable; default: the --stream-listen addresses)")
+	f.StringVar(&o.oidcConfig, "oidc-config", "", "file that says whose ID tokens (OpenID Connect) are accepted and which groups have which role; see doc/access.md")
 	f.StringVar(&o.metricsListen, "metrics-listen", "", "loopback address, host:port, at which Prometheus may read metrics without credentials; empty: only at /metrics of the API, with credentials")
 	f.DurationVar(&o.certificateLife, "certificate-life", defaultLife, "how long the certificates of hosts, clients and this controller are good for; each is renewed by itself when two thirds have passed, but clients' by weft certificate renew")
 	f.StringVar(&o.logFormat, "log-format", "text", "text or json")

@@ -23,6 +23,10 @@ const stopTimeout = 5 * time.Second
 
 // run is the controller from start to end, top to bottom.
 func run(ctx context.Context, o options, log *slog.Logger) error {
+	people, err := openPeople(o)
+	if err != nil {
+		return err
+	}
 	// Sockets first: a port that is taken is found before anything is made.
 	apiListeners, streamListeners, err := openSockets(o)
 	if err != nil {
@@ -73,6 +77,7 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 		CA:          who.ca,
 		Certificate: who.certificate,
 		Authority:   who.keeper,
+		People:      people,
 		Streams:     streamAddresses(o, streamListeners),
 		Log:         log,
 	})
