@@ -49,7 +49,7 @@ func (s *Server) problem(err error) *api.Error {
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return api.Errorf(api.CodeTimeout, "the request took too long: %v", err)
 	}
-	s.log.Error("server: an error without a code", "cause", err)
+	s.log.Error("server: an error without a code", "error", err)
 	return api.Errorf(api.CodeInternal, "a fault of ours; the controller's log has the details")
 }
 
@@ -64,7 +64,7 @@ func (s *Server) writeError(w http.ResponseWriter, err error) {
 func (s *Server) writeJSON(w http.ResponseWriter, status int, body any) {
 	data, err := encode(body)
 	if err != nil {
-		s.log.Error("server: encode a reply", "cause", err)
+		s.log.Error("server: encode a reply", "error", err)
 		http.Error(w, `{"code":"internal","message":"a fault of ours"}`, http.StatusInternalServerError)
 		return
 	}

@@ -59,11 +59,7 @@ func (s *Server) register() {
 		summary: "This description", reply: &schemaT{Type: huma.TypeObject},
 		handle: func(context.Context, *request) (any, error) { return s.api.OpenAPI(), nil },
 	})
-	s.add(operation{
-		id: "health", method: http.MethodGet, path: "/healthz", tag: "about", roles: anybody,
-		summary: "Whether this controller serves and its store answers", reply: &schemaT{Type: huma.TypeObject},
-		handle: s.health,
-	})
+	s.registerHealth()
 }
 
 func (s *Server) registerViews() {

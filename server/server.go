@@ -73,6 +73,8 @@ type Options struct {
 	Streams []string
 	// People, if set, are known by ID tokens of OpenID Connect.
 	People *oidc.People
+	// Ready are checks of readiness besides that the store answers.
+	Ready []Check
 	// SilentAfter is how long an orchestrator may be silent before its condition
 	// says so; 0 means ten minutes. Nothing else follows from silence.
 	SilentAfter time.Duration
@@ -91,6 +93,7 @@ type Server struct {
 	ca      *pki.CA
 	keeper  *authority.Keeper
 	people  *oidc.People
+	checks  []Check
 	streams []string
 	log     *slog.Logger
 	mux     *http.ServeMux
@@ -116,7 +119,7 @@ type Server struct {
 // New makes a server; Serve serves a listener.
 func New(o Options) *Server {
 	s := &Server{
-		store: o.Store, views: o.Views, ca: o.CA, keeper: o.Authority, people: o.People, streams: o.Streams, log: o.Log,
+		store: o.Store, views: o.Views, ca: o.CA, keeper: o.Authority, people: o.People, checks: o.Ready, streams: o.Streams, log: o.Log,
 		mux: http.NewServeMux(), watches: make(chan struct{}, watchesMax), metrics: newMetrics(),
 	}
 	if s.log == nil {

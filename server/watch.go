@@ -143,7 +143,7 @@ func (s *Server) ended(ctx context.Context, err error) *api.Error {
 func (s *Server) sendLine(w http.ResponseWriter, control *http.ResponseController, body any) bool {
 	data, err := encode(body)
 	if err != nil {
-		s.log.Error("server: encode an event", "cause", err)
+		s.log.Error("server: encode an event", "error", err)
 		return false
 	}
 	if err := control.SetWriteDeadline(time.Now().Add(eventTimeout)); err != nil {

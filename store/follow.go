@@ -143,7 +143,7 @@ func (s *Store) follow(ctx context.Context, t *tables, revision int64) {
 		if ctx.Err() != nil {
 			return
 		}
-		s.log.Warn("store: the watch of etcd broke, reading everything again", "revision", revision, "cause", err, "pause", pause)
+		s.log.Warn("store: the watch of etcd broke, reading everything again", "revision", revision, "error", err, "pause", pause)
 		if !pauseFor(ctx, pause) {
 			return
 		}
@@ -157,11 +157,11 @@ func (s *Store) follow(ctx context.Context, t *tables, revision int64) {
 func (s *Store) reload(ctx context.Context, old *tables, revision int64) (*tables, int64) {
 	now, at, err := load(ctx, s.client, 0)
 	if err != nil {
-		s.log.Warn("store: reading everything from etcd failed, serving what is known", "revision", revision, "cause", err)
+		s.log.Warn("store: reading everything from etcd failed, serving what is known", "revision", revision, "error", err)
 		return old, revision
 	}
 	if err := s.learnAll(ctx, at); err != nil {
-		s.log.Warn("store: reading all claims from etcd failed, serving what is known", "revision", revision, "cause", err)
+		s.log.Warn("store: reading all claims from etcd failed, serving what is known", "revision", revision, "error", err)
 		return old, revision
 	}
 	events := difference(old.snapshot(revision), now.snapshot(at))

@@ -20,17 +20,19 @@ import (
 	"github.com/weft-network/weft/agent/link"
 	"github.com/weft-network/weft/agent/state"
 	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/cmd/journal"
 	"github.com/weft-network/weft/vrouter"
 )
 
 // flags of the run command.
 type flags struct {
 	erase.Directories
-	name, controller, token, tokenFile, logFormat string
-	streams                                       []string
-	tunnelAddresses                               []string
-	tunnelPort                                    int
-	tendEvery                                     time.Duration
+	name, controller, token, tokenFile string
+	streams                            []string
+	tunnelAddresses                    []string
+	tunnelPort                         int
+	tendEvery                          time.Duration
+	log                                journal.Options
 }
 
 // vxlanPort is the port of VXLAN (RFC 7348).
@@ -55,26 +57,17 @@ func runCommand() *cobra.Command {
 	s.StringSliceVar(&f.tunnelAddresses, "tunnel-address", nil, "own underlay address for tunnels, at most one a family; repeatable (default: that of the default route's interface)")
 	s.IntVar(&f.tunnelPort, "tunnel-port", vxlanPort, "UDP port of the tunnels, the same on all hosts")
 	s.DurationVar(&f.tendEvery, "certificate-check", 10*time.Minute, "how often to ask, at random moments about so far apart, whether the host's certificate is to be renewed")
-	s.StringVar(&f.logFormat, "log-format", "text", "text or json")
+	f.log.Flags(s)
 	return c
-}
-
-func logger(format string) (*slog.Logger, error) {
-	switch format {
-	case "json":
-		return slog.New(slog.NewJSONHandler(os.Stderr, nil)), nil
-	case "text":
-		return slog.New(slog.NewTextHandler(os.Stderr, nil)), nil
-	}
-	return nil, fmt.Errorf("read --log-format: %q is not text or json", format)
 }
 
 // run opens what the agent stands on, from the bottom up, and then works.
 func run(ctx context.Context, f flags) error {
-	log, err := logger(f.logFormat)
+	log, err := journal.New(f.log, "weft-agent", os.Stderr)
 	if err != nil {
 		return err
 	}
+	log = log.With("host", f.name)
 	if f.tendEvery <= 0 {
 		return fmt.Errorf("read --certificate-check: %v is not a time to wait", f.tendEvery)
 	}
@@ -147,7 +140,7 @@ func identify(ctx context.Context, f flags, dir state.Dir, underlay []netip.Addr
 	for {
 		identity, err = join.Join(ctx, join.Request{Name: f.name, Controller: f.controller, Token: token, Addresses: underlay, MTU: mtu})
 		if err == nil {
-			log.Info("joined", "host", f.name, "controller", f.controller, "streams", identity.Streams)
+			log.Info("joined", "controller", f.controller, "streams", identity.Streams)
 			return identity, identity.Save(dir.Path())
 		}
 		var refused *api.Error

@@ -7,7 +7,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/weft-network/weft/cmd/journal"
 	"github.com/weft-network/weft/store/external"
 )
 
@@ -39,8 +39,7 @@ type options struct {
 	streamAdvertise []string
 	metricsListen   string
 	oidcConfig      string
-	logFormat       string
-	logLevel        string
+	log             journal.Options
 	certificateLife time.Duration
 	now             func() time.Time // of certificates; nil: the clock
 }
@@ -80,7 +79,7 @@ administrator. It prints "ready" when it serves.`,
 			if o.pkiDir == "" {
 				o.pkiDir = filepath.Join(o.dataDir, "pki")
 			}
-			log, err := logger(o.logFormat, o.logLevel)
+			log, err := journal.New(o.log, "weft-controller", os.Stderr)
 			if err != nil {
 				return err
 			}
@@ -105,22 +104,6 @@ administrator. It prints "ready" when it serves.`,
 	f.StringVar(&o.oidcConfig, "oidc-config", "", "file that says whose ID tokens (OpenID Connect) are accepted and which groups have which role; see doc/access.md")
 	f.StringVar(&o.metricsListen, "metrics-listen", "", "loopback address, host:port, at which Prometheus may read metrics without credentials; empty: only at /metrics of the API, with credentials")
 	f.DurationVar(&o.certificateLife, "certificate-life", defaultLife, "how long the certificates of hosts, clients and this controller are good for; each is renewed by itself when two thirds have passed, but clients' by weft certificate renew")
-	f.StringVar(&o.logFormat, "log-format", "text", "text or json")
-	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
+	o.log.Flags(f)
 	return c
-}
-
-func logger(format, level string) (*slog.Logger, error) {
-	var l slog.Level
-	if err := l.UnmarshalText([]byte(level)); err != nil {
-		return nil, fmt.Errorf("read --log-level: %w", err)
-	}
-	o := &slog.HandlerOptions{Level: l}
-	switch format {
-	case "text":
-		return slog.New(slog.NewTextHandler(os.Stderr, o)), nil
-	case "json":
-		return slog.New(slog.NewJSONHandler(os.Stderr, o)), nil
-	}
-	return nil, fmt.Errorf("read --log-format: %q is not text or json", format)
 }

@@ -78,6 +78,7 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 		Certificate: who.certificate,
 		Authority:   who.keeper,
 		People:      people,
+		Ready:       readiness(controller, who),
 		Streams:     streamAddresses(o, streamListeners),
 		Log:         log,
 	})
@@ -90,6 +91,14 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 	log.Info("ready", "version", version, "api", addresses(apiListeners), "stream", addresses(streamListeners), "config", who.adminConfig)
 	tellReady(log)
 	return wait(ctx, failed, controller, db, log)
+}
+
+// readiness is what must hold besides the store for the controller to be of use.
+func readiness(controller *control.Service, who *identity) []server.Check {
+	return []server.Check{
+		{Name: "derived", Holds: func(context.Context) error { return controller.Ready() }},
+		{Name: "authorities", Holds: func(context.Context) error { return who.keeper.Err() }},
+	}
 }
 
 // wait returns when the controller is told to stop, or cannot go on.

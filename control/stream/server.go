@@ -279,7 +279,7 @@ func (s *Server) unregister(n *session) {
 	state := n.state()
 	state.Connected = false
 	s.gone[n.host.UUID] = state
-	s.options.Log.Info("host disconnected", "host", n.host, "cause", n.cause())
+	s.options.Log.Info("host disconnected", "host", n.host, "error", n.cause())
 	s.noteChange()
 }
 
