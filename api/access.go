@@ -116,3 +116,10 @@ type OwnedKind struct {
 	Kind  Kind `json:"kind"`
 	Count int  `json:"count"`
 }
+
+// LoginIssuer is an OpenID Connect issuer whose people may log in, and how.
+type LoginIssuer struct {
+	Issuer   string   `json:"issuer" doc:"URL of the issuer."`
+	ClientID string   `json:"clientID" doc:"Client to log in as."`
+	Scopes   []string `json:"scopes" doc:"Scopes to ask for."`
+}

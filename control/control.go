@@ -156,6 +156,14 @@ func (s *Service) Views() *views.Views { return views.New(&everywhere{Server: s.
 // Metrics are what a process that runs the service exports of it.
 func (s *Service) Metrics() []prometheus.Collector { return s.hosts.Metrics() }
 
+// Ready says why the service is of no use to hosts yet, or nil.
+func (s *Service) Ready() error {
+	if s.newest.Load() == nil {
+		return errors.New("nothing has been derived from the objects yet")
+	}
+	return nil
+}
+
 // Recheck ends the streams of hosts whose certificates are good no more.
 func (s *Service) Recheck() { s.hosts.Recheck() }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/server/oidc"
 	"github.com/weft-network/weft/server/pki"
 )
 
@@ -72,11 +73,50 @@ func (s *Server) holder(r *http.Request) (api.Identity, error) {
 // bearer checks a token: weft1.<id>.<secret>.<hash of the CA>. The hash is for
 // the client; the server has no use for it.
 func (s *Server) bearer(r *http.Request, text string) (api.Identity, error) {
+	if s.people != nil && oidc.IsToken(text) {
+		return s.person(r, text)
+	}
 	parts := strings.Split(text, ".")
 	if len(parts) != 4 || parts[0] != tokenVersion {
 		return api.Identity{}, api.Errorf(api.CodeUnauthenticated, "the bearer token is not of the form %s.<id>.<secret>.<hash>", tokenVersion)
 	}
 	return s.store.Authenticate(r.Context(), parts[1], parts[2])
+}
+
+// person checks an ID token, and completes what the mappings say with what there
+// is: a role in something that does not exist is none.
+func (s *Server) person(r *http.Request, text string) (api.Identity, error) {
+	who, err := s.people.Authenticate(r.Context(), text)
+	if err != nil {
+		return who, err
+	}
+	snapshot := s.store.Latest()
+	missing := func(kind api.Kind, name string) (api.Identity, error) {
+		return api.Identity{}, api.Errorf(api.CodeForbidden, "%s has a role for %s %s, which does not exist: ask an administrator of Weft", who.Name, kind, name)
+	}
+	if snapshot.Lookup(api.KindOrchestrator, api.Ref{Name: who.Orchestrator}) == nil {
+		return missing(api.KindOrchestrator, who.Orchestrator)
+	}
+	if who.Scope == nil {
+		return who, nil
+	}
+	scope := &api.Scope{}
+	if d := who.Scope.Domain; !d.IsZero() {
+		o := snapshot.Lookup(api.KindDomain, d)
+		if o == nil {
+			return missing(api.KindDomain, d.Name)
+		}
+		scope.Domain = api.RefTo(o)
+	}
+	for _, p := range who.Scope.Projects {
+		o := snapshot.Lookup(api.KindProject, p)
+		if o == nil {
+			return missing(api.KindProject, p.Name)
+		}
+		scope.Projects = append(scope.Projects, api.RefTo(o))
+	}
+	who.Scope = scope
+	return who, nil
 }
 
 // onlyWeft refuses what shows the whole of Weft to all but its own credentials.

@@ -36,13 +36,13 @@ func (s *Server) auditEntry(e api.AuditEntry, err error) {
 		e.Outcome, e.Cause = string(p.Code), p.Error()
 	}
 	s.log.Info("audit", "who", e.Who, "orchestrator", e.Orchestrator, "role", e.Role,
-		"op", e.Op, "kind", e.Kind, "object", e.Object, "revision", e.Revision, "outcome", e.Outcome, "cause", e.Cause)
+		"op", e.Op, "kind", e.Kind, "object", e.Object, "revision", e.Revision, "outcome", e.Outcome, "error", e.Cause)
 	if s.kept == nil {
 		return
 	}
 	if err := s.kept.Add(e); err != nil {
 		s.metrics.unaudited.Inc()
-		s.log.Error("server: the audit was not kept", "cause", err)
+		s.log.Error("server: the audit was not kept", "error", err)
 	}
 }
 

@@ -78,7 +78,7 @@ func (s *Server) writePresence(ctx context.Context, now time.Time) {
 			continue
 		}
 		if err := s.store.PutStatus(ctx, api.KindOrchestrator, o.Meta.UUID, status); err != nil && ctx.Err() == nil {
-			s.log.Warn("server: write when an orchestrator was seen", "orchestrator", o.Meta.Name, "cause", err)
+			s.log.Warn("server: write when an orchestrator was seen", "orchestrator", o.Meta.Name, "error", err)
 		}
 	}
 }

@@ -54,7 +54,7 @@ func (s *Server) problem(err error) *api.Error {
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return api.Errorf(api.CodeTimeout, "the request took too long: %v", err)
 	}
-	s.log.Error("server: an error without a code", "cause", err)
+	s.log.Error("server: an error without a code", "error", err)
 	return api.Errorf(api.CodeInternal, "a fault of ours; the controller's log has the details")
 }
 
@@ -69,7 +69,7 @@ func (s *Server) writeError(w http.ResponseWriter, err error) {
 func (s *Server) writeProblem(w http.ResponseWriter, status int, e *api.Error) {
 	data, err := encode(bounded(e))
 	if err != nil {
-		s.log.Error("server: encode an error", "cause", err)
+		s.log.Error("server: encode an error", "error", err)
 		data = []byte(`{"code":"internal","message":"a fault of ours"}`)
 	}
 	_ = s.writeJSON(w, status, data) // a client that is gone needs no error

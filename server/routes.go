@@ -59,11 +59,7 @@ func (s *Server) register() {
 		summary: "This description", reply: &schemaT{Type: huma.TypeObject},
 		handle: func(context.Context, *request) (any, error) { return s.api.OpenAPI(), nil },
 	})
-	s.add(operation{
-		id: "health", method: http.MethodGet, path: "/healthz", tag: "about", roles: anybody,
-		summary: "Whether this controller serves and its store answers", reply: &schemaT{Type: huma.TypeObject},
-		handle: s.health,
-	})
+	s.registerHealth()
 }
 
 func (s *Server) registerViews() {
@@ -104,6 +100,18 @@ func (s *Server) registerCredentials() {
 	s.add(operation{
 		id: "join-host", method: http.MethodPost, path: "/v1/hosts/join", tag: "hosts", roles: joiners,
 		summary: "Make a host known and certify its key", body: s.schemaOf(api.JoinRequest{}), reply: s.schemaOf(api.JoinResponse{}), handle: s.join,
+	})
+	s.add(operation{
+		id: "login", method: http.MethodGet, path: "/v1/login", tag: "about", roles: anybody,
+		summary: "OpenID Connect issuers whose people may log in",
+		reply:   object(map[string]*schemaT{"issuers": list(s.schemaOf(api.LoginIssuer{}))}, "issuers"),
+		handle: func(context.Context, *request) (any, error) {
+			issuers := []api.LoginIssuer{}
+			if s.people != nil {
+				issuers = s.people.Issuers()
+			}
+			return map[string]any{"issuers": issuers}, nil
+		},
 	})
 	s.add(operation{
 		id: "whoami", method: http.MethodGet, path: "/v1/whoami", tag: "about", roles: readers,

@@ -26,6 +26,7 @@ import (
 
 	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/server/authority"
+	"github.com/weft-network/weft/server/oidc"
 	"github.com/weft-network/weft/server/pki"
 	"github.com/weft-network/weft/store"
 )
@@ -98,6 +99,10 @@ type Options struct {
 	Authority *authority.Keeper
 	// Streams are the addresses of stream listeners that joining hosts are told.
 	Streams []string
+	// People, if set, are known by ID tokens of OpenID Connect.
+	People *oidc.People
+	// Ready are checks of readiness besides that the store answers.
+	Ready []Check
 	// SilentAfter is how long an orchestrator may be silent before its condition
 	// says so; 0 means ten minutes. Nothing else follows from silence.
 	SilentAfter time.Duration
@@ -115,6 +120,8 @@ type Server struct {
 	views   Views
 	ca      *pki.CA
 	keeper  *authority.Keeper
+	people  *oidc.People
+	checks  []Check
 	streams []string
 	log     *slog.Logger
 	mux     *http.ServeMux
@@ -140,7 +147,7 @@ type Server struct {
 // New makes a server; Serve serves a listener.
 func New(o Options) *Server {
 	s := &Server{
-		store: o.Store, views: o.Views, ca: o.CA, keeper: o.Authority, streams: o.Streams, log: o.Log,
+		store: o.Store, views: o.Views, ca: o.CA, keeper: o.Authority, people: o.People, checks: o.Ready, streams: o.Streams, log: o.Log,
 		mux: http.NewServeMux(), limits: defaultLimits(), metrics: newMetrics(),
 	}
 	if s.log == nil {

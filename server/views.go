@@ -96,21 +96,6 @@ func (s *Server) why(ctx context.Context, r *request) (any, error) {
 	return reply, err
 }
 
-func (s *Server) health(ctx context.Context, _ *request) (any, error) {
-	state, err := s.store.State(ctx)
-	if err != nil {
-		return nil, err
-	}
-	status := "ok"
-	if s.store.Stuck() != "" {
-		status = "not-writing" // the disk hangs, or etcd has no leader
-	}
-	if state.Full {
-		status = "full" // reads and agents are served all the same
-	}
-	return map[string]any{"status": status, "revision": state.Revision}, nil
-}
-
 func (s *Server) storeState(ctx context.Context, r *request) (any, error) {
 	if err := onlyWeft(r.who, "get the store's state"); err != nil {
 		return nil, err

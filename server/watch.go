@@ -82,7 +82,7 @@ func (s *Server) sendEvents(w http.ResponseWriter, r *request, control *http.Res
 func (s *Server) cut(r *request, err error) {
 	if errors.Is(err, errSlowReader) {
 		s.metrics.cut.Inc()
-		s.log.Info("server: a reply was broken off", "cause", err, "path", r.URL.Path, "who", r.who.Name, "orchestrator", r.who.Orchestrator, "address", r.RemoteAddr)
+		s.log.Info("server: a reply was broken off", "error", err, "path", r.URL.Path, "who", r.who.Name, "orchestrator", r.who.Orchestrator, "address", r.RemoteAddr)
 	}
 }
 
@@ -160,7 +160,7 @@ func (s *Server) ended(ctx context.Context, err error) *api.Error {
 func (s *Server) sendLine(w http.ResponseWriter, control *http.ResponseController, body any) error {
 	data, err := encode(body)
 	if err != nil {
-		s.log.Error("server: encode an event", "cause", err)
+		s.log.Error("server: encode an event", "error", err)
 		return err
 	}
 	return push(w, control, data, time.Now().Add(s.limits.piece))

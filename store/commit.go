@@ -110,7 +110,7 @@ func (s *Store) commitAll(ctx context.Context, by api.Identity, ops []api.Operat
 // the write.
 func (s *Store) settleHere(ctx context.Context, revision int64) {
 	if _, err := s.at(ctx, revision); err != nil {
-		s.log.Warn("store: the tables are late", "revision", revision, "cause", err)
+		s.log.Warn("store: the tables are late", "revision", revision, "error", err)
 	}
 }
 

@@ -150,7 +150,7 @@ func (s *Store) follow(ctx context.Context, t *tables, revision int64) {
 		}
 		cause := fmt.Sprint(err)
 		s.behind.Store(&cause)
-		s.log.Warn("store: the watch of etcd broke, reading everything again", "revision", revision, "cause", err, "pause", pause)
+		s.log.Warn("store: the watch of etcd broke, reading everything again", "revision", revision, "error", err, "pause", pause)
 		if !pauseFor(ctx, pause) {
 			return
 		}
@@ -166,11 +166,11 @@ func (s *Store) reload(ctx context.Context, old *tables, revision int64) (*table
 	if err != nil {
 		cause := fmt.Sprint(err)
 		s.behind.Store(&cause)
-		s.log.Warn("store: reading everything from etcd failed, serving what is known", "revision", revision, "cause", err)
+		s.log.Warn("store: reading everything from etcd failed, serving what is known", "revision", revision, "error", err)
 		return old, revision
 	}
 	if err := s.learnAll(ctx, at); err != nil {
-		s.log.Warn("store: reading all claims from etcd failed, serving what is known", "revision", revision, "cause", err)
+		s.log.Warn("store: reading all claims from etcd failed, serving what is known", "revision", revision, "error", err)
 		return old, revision
 	}
 	events := difference(old.snapshot(revision), now.snapshot(at))

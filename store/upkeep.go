@@ -81,7 +81,7 @@ func (s *Store) Upkeep(ctx context.Context) {
 	var seen []mark
 	for timer := time.Tick(upkeepEvery); ; {
 		if err := s.keepUp(ctx, &seen, time.Now()); err != nil && ctx.Err() == nil {
-			s.log.Warn("store: etcd could not be looked after, will try again", "cause", err)
+			s.log.Warn("store: etcd could not be looked after, will try again", "error", err)
 		}
 		select {
 		case <-ctx.Done():

@@ -97,7 +97,7 @@ func (p *Plugger) refresh(ctx context.Context, port string, now time.Time) error
 		}
 	}
 	if rec.GoneSince.IsZero() {
-		p.log.Info("interface of a plugged port is gone", "port", port, "name", rec.Name)
+		p.log.Info("interface of a plugged port is gone", "port", port, "interface", rec.Name)
 		rec.GoneSince = now
 		return p.remember(rec)
 	}

@@ -40,7 +40,9 @@ const (
 type Client struct {
 	base  *url.URL
 	token string
-	http  *http.Client
+	// tokenFile, if set, holds the token in its place.
+	tokenFile string
+	http      *http.Client
 }
 
 // New prepares a client; it connects with the first request.
@@ -64,7 +66,7 @@ func New(config Config) (*Client, error) {
 	}
 	return &Client{
 		base:  base,
-		token: strings.TrimSpace(config.Token),
+		token: strings.TrimSpace(config.Token), tokenFile: config.TokenFile,
 		http: &http.Client{
 			Transport:     transport,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -156,8 +158,12 @@ func (c *Client) request(ctx context.Context, q call) (*http.Request, error) {
 		}
 		request.Header.Set("Content-Type", media)
 	}
-	if c.token != "" {
-		request.Header.Set("Authorization", "Bearer "+c.token)
+	token, err := c.bearer()
+	if err != nil {
+		return nil, err
+	}
+	if token != "" {
+		request.Header.Set("Authorization", "Bearer "+token)
 	}
 	return request, nil
 }

@@ -29,6 +29,10 @@ type Config struct {
 	Key         string `json:"key,omitempty"`
 	// Token is used as a bearer token; with a certificate it is not needed.
 	Token string `json:"token,omitempty"`
+	// TokenFile holds the token in place of Token; it is read with each request.
+	TokenFile string `json:"tokenFile,omitempty"`
+	// Login keeps Token fresh.
+	Login *Login `json:"login,omitempty"`
 	// Project is where names without a project are looked up by people's tools.
 	Project string `json:"project,omitempty"`
 }

@@ -20,19 +20,21 @@ import (
 	"github.com/weft-network/weft/agent/link"
 	"github.com/weft-network/weft/agent/state"
 	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/cmd/journal"
 	"github.com/weft-network/weft/vrouter"
 )
 
 // flags of the run command.
 type flags struct {
 	erase.Directories
-	name, controller, token, tokenFile, logFormat string
-	metricsListen, attachment                     string
-	nameGiven                                     bool
-	streams                                       []string
-	tunnelAddresses                               []string
-	tunnelPort                                    int
-	tendEvery                                     time.Duration
+	name, controller, token, tokenFile string
+	metricsListen, attachment          string
+	nameGiven                          bool
+	streams                            []string
+	tunnelAddresses                    []string
+	tunnelPort                         int
+	tendEvery                          time.Duration
+	log                                journal.Options
 }
 
 // vxlanPort is the port of VXLAN (RFC 7348).
@@ -67,26 +69,17 @@ func runCommand() *cobra.Command {
 	s.StringVar(&f.metricsListen, "metrics-listen", "", "loopback address for /metrics, /livez and /readyz without credentials (default: none)")
 	s.StringVar(&f.attachment, "attachment", string(vrouter.AttachAuto), "how programs are attached to interfaces: auto, tcx (Linux 6.6 and newer) or clsact")
 	s.DurationVar(&f.tendEvery, "certificate-check", 10*time.Minute, "how often to ask, at random moments about so far apart, whether the host's certificate is to be renewed")
-	s.StringVar(&f.logFormat, "log-format", "text", "text or json")
+	f.log.Flags(s)
 	return c
-}
-
-func logger(format string) (*slog.Logger, error) {
-	switch format {
-	case "json":
-		return slog.New(slog.NewJSONHandler(os.Stderr, nil)), nil
-	case "text":
-		return slog.New(slog.NewTextHandler(os.Stderr, nil)), nil
-	}
-	return nil, fmt.Errorf("read --log-format: %q is not text or json", format)
 }
 
 // run opens what the agent stands on, from the bottom up, and then works.
 func run(ctx context.Context, f flags) error {
-	log, err := logger(f.logFormat)
+	log, err := journal.New(f.log, "weft-agent", os.Stderr)
 	if err != nil {
 		return err
 	}
+	log = log.With("host", f.name)
 	if f.tendEvery <= 0 {
 		return fmt.Errorf("read --certificate-check: %v is not a time to wait", f.tendEvery)
 	}
@@ -176,7 +169,7 @@ func identify(ctx context.Context, f flags, dir state.Dir, underlay []netip.Addr
 	for {
 		identity, err = join.Join(ctx, join.Request{Name: f.name, Controller: f.controller, Token: token, Addresses: underlay, MTU: mtu})
 		if err == nil {
-			log.Info("joined", "host", f.name, "controller", f.controller, "streams", identity.Streams)
+			log.Info("joined", "controller", f.controller, "streams", identity.Streams)
 			return identity, identity.Save(dir.Path())
 		}
 		var refused *api.Error

@@ -19,6 +19,7 @@ import (
 	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/api/client"
 	"github.com/weft-network/weft/server/authority"
+	"github.com/weft-network/weft/server/oidc"
 	"github.com/weft-network/weft/server/pki"
 	"github.com/weft-network/weft/store"
 )
@@ -153,4 +154,16 @@ func (i *identity) Certify(ctx context.Context, csr string, host api.Ref) (strin
 func (i *identity) Accepts(chain []*x509.Certificate) bool {
 	_, ok := i.ca.Accepts(chain)
 	return ok
+}
+
+// openPeople reads who is known by ID tokens; nil for nobody.
+func openPeople(o options) (*oidc.People, error) {
+	if o.oidcConfig == "" {
+		return nil, nil
+	}
+	config, err := oidc.Read(o.oidcConfig)
+	if err != nil {
+		return nil, err
+	}
+	return oidc.New(config, now(o)), nil
 }

@@ -7,7 +7,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/weft-network/weft/cmd/journal"
 	"github.com/weft-network/weft/store/external"
 )
 
@@ -38,8 +38,8 @@ type options struct {
 	advertise       []string
 	streamAdvertise []string
 	metricsListen   string
-	logFormat       string
-	logLevel        string
+	oidcConfig      string
+	log             journal.Options
 	certificateLife time.Duration
 	now             func() time.Time // of certificates; nil: the clock
 }
@@ -79,7 +79,7 @@ administrator. It prints "ready" when it serves.`,
 			if o.pkiDir == "" {
 				o.pkiDir = filepath.Join(o.dataDir, "pki")
 			}
-			log, err := logger(o.logFormat, o.logLevel)
+			log, err := journal.New(o.log, "weft-controller", os.Stderr)
 			if err != nil {
 				return err
 			}
@@ -88,7 +88,7 @@ administrator. It prints "ready" when it serves.`,
 			}
 			err = run(cmd.Context(), o, log)
 			if err != nil && cmd.Context().Err() != nil { // told to end: what was interrupted is no failure
-				log.Info("stopped before it was ready", "interrupted", err)
+				log.Info("stopped before it was ready", "reason", err)
 				return nil
 			}
 			return err
@@ -106,24 +106,9 @@ administrator. It prints "ready" when it serves.`,
 	f.StringArrayVar(&o.streamListen, "stream-listen", []string{"127.0.0.1:7444"}, "address of the stream to the agents (repeatable)")
 	f.StringArrayVar(&o.advertise, "advertise", nil, "name or IP address by which others reach this controller; goes into its certificate (repeatable)")
 	f.StringArrayVar(&o.streamAdvertise, "stream-advertise", nil, "host:port of the stream that joining hosts are told (repeatable; default: the --stream-listen addresses)")
+	f.StringVar(&o.oidcConfig, "oidc-config", "", "file that says whose ID tokens (OpenID Connect) are accepted and which groups have which role; see doc/access.md")
 	f.StringVar(&o.metricsListen, "metrics-listen", "", "loopback address, host:port, at which Prometheus may read metrics without credentials; empty: only at /metrics of the API, with credentials")
 	f.DurationVar(&o.certificateLife, "certificate-life", defaultLife, "how long the certificates of hosts, clients and this controller are good for; each is renewed by itself when two thirds have passed, but clients' by weft certificate renew")
-	f.StringVar(&o.logFormat, "log-format", "text", "text or json")
-	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
+	o.log.Flags(f)
 	return c
-}
-
-func logger(format, level string) (*slog.Logger, error) {
-	var l slog.Level
-	if err := l.UnmarshalText([]byte(level)); err != nil {
-		return nil, fmt.Errorf("read --log-level: %w", err)
-	}
-	o := &slog.HandlerOptions{Level: l}
-	switch format {
-	case "text":
-		return slog.New(slog.NewTextHandler(os.Stderr, o)), nil
-	case "json":
-		return slog.New(slog.NewJSONHandler(os.Stderr, o)), nil
-	}
-	return nil, fmt.Errorf("read --log-format: %q is not text or json", format)
 }

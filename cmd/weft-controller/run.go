@@ -24,6 +24,10 @@ const stopTimeout = 5 * time.Second
 
 // run is the controller from start to end, top to bottom.
 func run(ctx context.Context, o options, log *slog.Logger) error {
+	people, err := openPeople(o)
+	if err != nil {
+		return err
+	}
 	// Sockets first: a port that is taken is found before anything is made.
 	apiListeners, streamListeners, err := openSockets(o)
 	if err != nil {
@@ -47,24 +51,7 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 	defer objects.Close()
 	defer db.upkeep(ctx, objects)()
 
-	controller := control.New(control.Options{
-		Intent:  objects,
-		Status:  objects,
-		Peers:   db.peers(objects, addresses(apiListeners), log),
-		Name:    addresses(apiListeners)[0],
-		Streams: streamAddresses(o, streamListeners),
-		API:     peerAddresses(o, apiListeners),
-		Ask:     askWith(who.ca),
-		Commit: func(ctx context.Context, by api.Identity, operations []api.Operation) (int64, error) {
-			result, err := objects.Commit(ctx, by, operations, store.CommitOptions{})
-			return result.Revision, err
-		},
-		Epoch:     objects.Epoch(),
-		Listeners: streamListeners,
-		TLS:       who.certificate.TLS(tls.RequireAndVerifyClientCert),
-		Authority: who,
-		Log:       log,
-	})
+	controller := control.New(controlOptions(o, db, objects, who, apiListeners, streamListeners, log))
 	controller.Start(ctx)
 	defer controller.Stop()
 	defer who.run(ctx, objects, controller.Recheck)()
@@ -82,6 +69,8 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 		CA:          who.ca,
 		Certificate: who.certificate,
 		Authority:   who.keeper,
+		People:      people,
+		Ready:       readiness(controller, who),
 		Streams:     streamAddresses(o, streamListeners),
 		Log:         log,
 	})
@@ -94,6 +83,28 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 	log.Info("ready", "version", version, "api", addresses(apiListeners), "stream", addresses(streamListeners), "config", who.adminConfig)
 	tellReady(log)
 	return wait(ctx, failed, controller, db, objects, log)
+}
+
+// controlOptions is what the part that serves hosts stands on.
+func controlOptions(o options, db *database, objects *store.Store, who *identity, apiListeners, streamListeners []net.Listener, log *slog.Logger) control.Options {
+	return control.Options{
+		Intent:  objects,
+		Status:  objects,
+		Peers:   db.peers(objects, addresses(apiListeners), log),
+		Name:    addresses(apiListeners)[0],
+		Streams: streamAddresses(o, streamListeners),
+		API:     peerAddresses(o, apiListeners),
+		Ask:     askWith(who.ca),
+		Commit: func(ctx context.Context, by api.Identity, operations []api.Operation) (int64, error) {
+			result, err := objects.Commit(ctx, by, operations, store.CommitOptions{})
+			return result.Revision, err
+		},
+		Epoch:     objects.Epoch(),
+		Listeners: streamListeners,
+		TLS:       who.certificate.TLS(tls.RequireAndVerifyClientCert),
+		Authority: who,
+		Log:       log,
+	}
 }
 
 // openStore opens the store, unless it is older than the one that was served
@@ -115,6 +126,14 @@ func openStore(ctx context.Context, o options, db *database, log *slog.Logger) (
 		return nil, err
 	}
 	return objects, nil
+}
+
+// readiness is what must hold besides the store for the controller to be of use.
+func readiness(controller *control.Service, who *identity) []server.Check {
+	return []server.Check{
+		{Name: "derived", Holds: func(context.Context) error { return controller.Ready() }},
+		{Name: "authorities", Holds: func(context.Context) error { return who.keeper.Err() }},
+	}
 }
 
 // wait returns when the controller is told to stop, or cannot go on.

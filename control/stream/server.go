@@ -289,7 +289,7 @@ func (s *Server) register(n *session) error {
 	n.number = s.streams
 	s.sessions[n.host.UUID] = n
 	delete(s.gone, n.host.UUID)
-	s.options.Log.Info("host connected", "host", n.host, "agent", n.hello.AgentVersion, "listed", n.rowsListed)
+	s.options.Log.Info("host connected", "host", n.host, "agent", n.hello.AgentVersion, "rows", n.rowsListed)
 	s.noteChange()
 	return nil
 }
@@ -305,7 +305,7 @@ func (s *Server) unregister(n *session) {
 	state := n.state(s.plan)
 	state.Connected = false
 	s.gone[n.host.UUID] = state
-	s.options.Log.Info("host disconnected", "host", n.host, "cause", n.cause())
+	s.options.Log.Info("host disconnected", "host", n.host, "error", n.cause())
 	s.noteChange()
 }
 

@@ -80,7 +80,7 @@ func Connect(ctx context.Context, c Config, log *slog.Logger) (*Cluster, error) 
 		if errors.As(err, &wrong) {
 			break
 		}
-		log.Warn("etcd does not answer, will try again", "endpoints", c.Endpoints, "cause", err)
+		log.Warn("etcd does not answer, will try again", "endpoints", c.Endpoints, "error", err)
 		timer := time.NewTimer(startRetry)
 		select {
 		case <-timer.C:
@@ -130,7 +130,7 @@ func (e *Cluster) examine(ctx context.Context, config clientv3.Config, log *slog
 		return errors.Join(failures...)
 	}
 	for _, err := range failures {
-		log.Warn("a member of etcd does not answer", "cause", err)
+		log.Warn("a member of etcd does not answer", "error", err)
 	}
 	log.Info("connected to etcd", "endpoints", e.endpoints, "max-txn-ops", e.maxOps)
 	return nil

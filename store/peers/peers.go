@@ -84,7 +84,7 @@ func (p *Peers) Lead(ctx context.Context, lead func(context.Context, store.Term)
 		if time.Since(began) > leaseTTL {
 			pause = retryPause
 		}
-		p.log.Warn("peers: the session with etcd ended, beginning another", "cause", err, "pause", pause)
+		p.log.Warn("peers: the session with etcd ended, beginning another", "error", err, "pause", pause)
 		if !pauseFor(ctx, pause) {
 			return
 		}
@@ -251,7 +251,7 @@ func (p *Peers) follow(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		p.log.Warn("peers: the watch of etcd broke, reading again", "cause", err, "pause", pause)
+		p.log.Warn("peers: the watch of etcd broke, reading again", "error", err, "pause", pause)
 		if !pauseFor(ctx, pause) {
 			return
 		}

@@ -3,6 +3,7 @@
 package command
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -15,6 +16,9 @@ func (s *session) connect() (*client.Client, error) {
 		return s.client, nil
 	}
 	if err := s.load(); err != nil {
+		return nil, err
+	}
+	if err := s.refresh(context.Background(), s.flags.context); err != nil {
 		return nil, err
 	}
 	c, err := client.New(s.config)

@@ -65,6 +65,10 @@ func newGetContexts(s *session) *cobra.Command {
 // credential says how a configuration makes itself known.
 func credential(c client.Config) string {
 	switch {
+	case c.Login != nil:
+		return "login"
+	case c.TokenFile != "":
+		return "token file"
 	case c.Token != "":
 		return "token"
 	case c.Certificate != "":
@@ -146,6 +150,7 @@ func (s *session) setContext(name string, o contextOptions) error {
 			return failure{what: fmt.Sprintf("read %s: %v", o.token, err)}
 		}
 		config.Token, config.Certificate, config.Key = strings.TrimSpace(string(data)), "", ""
+		config.TokenFile, config.Login = "", nil
 	}
 	if o.server != "" {
 		config.Server = o.server

@@ -20,6 +20,7 @@ import (
 	"github.com/weft-network/weft/api/client"
 	"github.com/weft-network/weft/server"
 	"github.com/weft-network/weft/server/audit"
+	"github.com/weft-network/weft/server/oidc"
 	"github.com/weft-network/weft/server/pki"
 	"github.com/weft-network/weft/store"
 	"github.com/weft-network/weft/store/embedded"
@@ -32,9 +33,10 @@ type real struct {
 	store  *store.Store
 	fake   *fakeServer
 	config string // path of the administrators' client configuration
+	people *oidc.People
 }
 
-func startReal(t *testing.T) real {
+func startReal(t *testing.T, change ...func(*real)) real {
 	t.Helper()
 	etcd, err := embedded.Start(t.Context(), t.TempDir())
 	if err != nil {
@@ -50,6 +52,9 @@ func startReal(t *testing.T) real {
 	fake, _ := startFake(t)
 	fake.furnish(t)
 	r := real{etcd: etcd, store: s, fake: fake, config: filepath.Join(t.TempDir(), "admin.yaml")}
+	for _, c := range change {
+		c(&r)
+	}
 	r.serve(t, log)
 	r.addHosts(t)
 	return r
@@ -80,7 +85,7 @@ func (r real) serve(t *testing.T, log *slog.Logger) {
 		}
 	})
 	keeper := r.keep(t, ca, log)
-	s := server.New(server.Options{Audit: kept, Store: r.store, Views: r, CA: ca, Certificate: certificate, Authority: keeper, Log: log})
+	s := server.New(server.Options{Audit: kept, Store: r.store, Views: r, CA: ca, Certificate: certificate, Authority: keeper, People: r.people, Log: log})
 	ended := make(chan error, 1)
 	go func() { ended <- s.Serve(listener) }()
 	t.Cleanup(func() {

@@ -108,7 +108,7 @@ func newRoot(s *session) *cobra.Command {
 	root.AddCommand(
 		newGet(s), newDescribe(s), newWhy(s), newPort(s), newDrops(s), newRoutes(s), newTree(s), newHosts(s), newEvents(s), newAudit(s), newStore(s),
 		newCreate(s), newApply(s), newDiff(s), newEdit(s), newDelete(s), newAttach(s), newDetach(s),
-		newConfig(s), newOrchestrator(s), newToken(s), newCertificate(s), newAuthority(s), newBackup(s), newWhoAmI(s), newVersion(s), newReference(s),
+		newConfig(s), newLogin(s), newOrchestrator(s), newToken(s), newCertificate(s), newAuthority(s), newBackup(s), newWhoAmI(s), newVersion(s), newReference(s),
 	)
 	root.SetHelpCommandGroupID(groupRest)
 	root.SetCompletionCommandGroupID(groupRest)
