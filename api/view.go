@@ -40,6 +40,7 @@ const (
 	HostTableNextHops      = "next-hops"
 	HostTableVNIs          = "vnis"
 	HostTablePortAddresses = "port-addresses"
+	HostTableConnections   = "connections"
 	HostTableDesired       = "desired"
 )
 
@@ -47,7 +48,7 @@ const (
 func HostTables() []string {
 	return []string{
 		HostTableDrops, HostTableCounters, HostTablePorts, HostTableRoutes,
-		HostTableNextHops, HostTableVNIs, HostTablePortAddresses, HostTableDesired,
+		HostTableNextHops, HostTableVNIs, HostTablePortAddresses, HostTableConnections, HostTableDesired,
 	}
 }
 

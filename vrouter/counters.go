@@ -67,6 +67,9 @@ type Counter struct {
 	RxBytes   uint64
 	TxPackets uint64
 	TxBytes   uint64
+	// Untracked counts the frames received from it whose connection found no
+	// room in a table. They were forwarded all the same.
+	Untracked uint64
 }
 
 // Counters returns the counters of every interface that has seen a frame.
@@ -82,6 +85,7 @@ func (d *Datapath) Counters() ([]Counter, error) {
 			c.RxBytes += v.RxBytes
 			c.TxPackets += v.TxPackets
 			c.TxBytes += v.TxBytes
+			c.Untracked += v.Untracked
 		}
 		all = append(all, c)
 	}

@@ -22,22 +22,30 @@ var ErrNotBPFFS = errors.New("not on a bpf file system (mount -t bpf bpf <direct
 type Sizes struct {
 	Ports         uint32
 	PortAddresses uint32
-	Routes4       uint32
+	HostRoutes    uint32 // of full length, both families
+	Routes4       uint32 // shorter ones
 	Routes6       uint32
 	NextHops      uint32
 	VNIs          uint32
 	TunnelSources uint32
+	Connections   uint32 // whose remote end is proven
+	HalfOpen      uint32 // all others
+	Fragments     uint32 // packets in fragments at one time
 }
 
 // DefaultSizes are used for sizes that are zero. Hash tables are allocated in
-// full when created, about 3 MB together here; route tries and tunnel sources grow as they fill.
+// full when created, about 14 MB together here; routes, connections and tunnel sources grow as they fill.
 var DefaultSizes = Sizes{
 	Ports:         1024,    // the largest hosts run some 250 pods, each perhaps with several interfaces
 	PortAddresses: 8192,    // eight addresses a port
-	Routes4:       1 << 20, // every address of a large installation imported on one host; a trie entry costs memory only when used
-	Routes6:       1 << 20,
+	HostRoutes:    1 << 20, // every address of a large installation imported on one host; an entry costs memory only when used
+	Routes4:       1 << 16, // subnets and what is outside; an entry costs memory only when used
+	Routes6:       1 << 16,
 	NextHops:      16384,   // ports of this host, and (host, VNI) pairs it talks to
 	VNIs:          4096,    // networks with a port on this host
+	Connections:   1 << 20, // costs memory only when used
+	HalfOpen:      1 << 16, // 10 MB; a flood of 100,000 a second turns it over in half a second
+	Fragments:     8192,
 	TunnelSources: 1 << 18, // 64 other hosts, each with two addresses, in 2048 networks; costs memory only when used
 }
 
@@ -57,11 +65,15 @@ func (s Sizes) withDefaults() Sizes {
 	return Sizes{
 		Ports:         or(s.Ports, DefaultSizes.Ports),
 		PortAddresses: or(s.PortAddresses, DefaultSizes.PortAddresses),
+		HostRoutes:    or(s.HostRoutes, DefaultSizes.HostRoutes),
 		Routes4:       or(s.Routes4, DefaultSizes.Routes4),
 		Routes6:       or(s.Routes6, DefaultSizes.Routes6),
 		NextHops:      or(s.NextHops, DefaultSizes.NextHops),
 		VNIs:          or(s.VNIs, DefaultSizes.VNIs),
 		TunnelSources: or(s.TunnelSources, DefaultSizes.TunnelSources),
+		Connections:   or(s.Connections, DefaultSizes.Connections),
+		HalfOpen:      or(s.HalfOpen, DefaultSizes.HalfOpen),
+		Fragments:     or(s.Fragments, DefaultSizes.Fragments),
 	}
 }
 
@@ -70,11 +82,16 @@ func (s Sizes) of() map[string]uint32 {
 	return map[string]uint32{
 		"ports":          s.Ports,
 		"port_addresses": s.PortAddresses,
+		"host_routes":    s.HostRoutes,
 		"routes4":        s.Routes4,
 		"routes6":        s.Routes6,
 		"next_hops":      s.NextHops,
 		"vnis":           s.VNIs,
 		"tunnel_sources": s.TunnelSources,
+		"connections":    s.Connections,
+		"half_open":      s.HalfOpen,
+		"fragments":      s.Fragments,
+		"generations":    2 * generationSlots,
 		"config":         1,
 		"error_times":    s.Ports,
 		"drops":          (s.Ports + tunnelDevices) * reasonsPerInterface,
@@ -101,6 +118,7 @@ type Datapath struct {
 	TunnelSources *Table[TunnelSource, struct{}] // presence is the value
 	config        *Table[uint32, Config]
 	errorTimes    *Table[int, uint64] // nanoseconds of the monotonic clock, by interface
+	generations   *generations
 
 	pinDir  string
 	mapsDir string
@@ -146,6 +164,9 @@ func (d *Datapath) load(sizes Sizes) error {
 		return err
 	}
 	if err := d.loadHook(stubSlotSLOT_TUNNEL, loadTunnel, "from_tunnel"); err != nil {
+		return err
+	}
+	if d.generations, err = newGenerations(d.maps["generations"]); err != nil {
 		return err
 	}
 	d.makeTables()

@@ -4,9 +4,9 @@
 
 #include "drop.h"
 
-static __always_inline int stage_deliver(struct packet *p, const struct next_hop_value *next)
+static __always_inline int stage_deliver(struct packet *p)
 {
-	__u32 ifindex = next->ifindex;
+	__u32 ifindex = p->next->ifindex;
 	struct port_value *to = p->to;
 	if (!to)
 		return end(p, REASON_PORT_GONE);

@@ -109,6 +109,10 @@ static __always_inline void world_count_sent(__u32 ifindex, __u32 bytes)
 {
 }
 
+static __always_inline void world_count_untracked(__u32 ifindex)
+{
+}
+
 static __noinline void world_count_drop(__u32 ifindex, enum reason reason, __u32 bytes)
 {
 }
@@ -205,6 +209,13 @@ static __always_inline void world_count_sent(__u32 ifindex, __u32 bytes)
 	c->tx_bytes += bytes;
 }
 
+static __always_inline void world_count_untracked(__u32 ifindex)
+{
+	struct counter_value *c = counter_of(ifindex);
+	if (c)
+		c->untracked++;
+}
+
 static __noinline void world_count_drop(__u32 ifindex, enum reason reason, __u32 bytes)
 {
 	struct drop_key key = { .ifindex = ifindex, .reason = reason };
@@ -218,6 +229,69 @@ static __noinline void world_count_drop(__u32 ifindex, enum reason reason, __u32
 		return;
 	d->packets++;
 	d->bytes += bytes;
+}
+
+#endif
+
+#if defined(WEFT_TRACE) && !defined(WEFT_REHEARSAL)
+
+static __always_inline void world_open_connection(struct packet *p)
+{
+}
+
+static __always_inline void world_lead_connection(const struct packet *p, struct connection_value *c, __u64 way)
+{
+}
+
+static __always_inline void world_touch_connection(struct connection_value *c, __u32 now, __u8 state)
+{
+}
+
+static __always_inline void world_confirm_connection(struct packet *p, const struct connection_value *c)
+{
+}
+
+static __always_inline void world_note_fragment(struct packet *p, const struct fragment_value *first)
+{
+}
+
+#else /* the product, and the rehearsal, whose packets are to find what those before them left */
+
+static __noinline void world_open_connection(struct packet *p)
+{
+	if (bpf_map_update_elem(&half_open, &p->notes->key, &p->notes->fresh, BPF_ANY))
+		world_count_untracked(p->ifindex);
+}
+
+// The word is written last: whoever finds it right finds the rest.
+static __always_inline void world_lead_connection(const struct packet *p, struct connection_value *c, __u64 way)
+{
+	c->mtu = p->notes->route.mtu;
+	c->flags = p->notes->route.flags;
+	c->mac = p->notes->route.mac;
+	c->port_generation = p->notes->port_generation;
+	*(volatile __u64 *)&c->way = way;
+}
+
+// Concurrent packets may undo each other's bit; the next ones set it again.
+static __always_inline void world_touch_connection(struct connection_value *c, __u32 now, __u8 state)
+{
+	c->seen = now;
+	c->state = state;
+}
+
+static __noinline void world_confirm_connection(struct packet *p, const struct connection_value *c)
+{
+	p->notes->fresh = *c;
+	if (bpf_map_update_elem(&connections, &p->notes->key, &p->notes->fresh, BPF_ANY))
+		world_count_untracked(p->ifindex);
+	else
+		bpf_map_delete_elem(&half_open, &p->notes->key);
+}
+
+static __noinline void world_note_fragment(struct packet *p, const struct fragment_value *first)
+{
+	bpf_map_update_elem(&fragments, &p->notes->fragment_key, first, BPF_ANY); // an eviction loses the ports, not the packet
 }
 
 #endif
