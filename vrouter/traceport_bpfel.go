@@ -30,6 +30,9 @@ type tracePortTraceArguments struct {
 			Word [4]uint32
 		}
 	}
+	Flows    uint32
+	NextFlow uint32
+	Answers  uint32
 }
 
 type tracePortTraceRecord struct {

@@ -17,6 +17,7 @@ int from_port(struct __sk_buff *skb)
 		return TC_ACT_SHOT; // cannot be: an array has its element
 
 	RUN(stage_parse(p));
+	world_scatter(p);
 	RUN(stage_port(p));
 	RUN(stage_spoof_mac(p));
 	if (!connection_leads(p)) {

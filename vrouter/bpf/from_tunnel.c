@@ -17,6 +17,7 @@ int from_tunnel(struct __sk_buff *skb)
 
 	RUN(stage_tunnel(p));
 	RUN(stage_parse(p));
+	world_scatter(p);
 	RUN(stage_tunnel_carried(p));
 	RUN(stage_route(p));
 	RUN(stage_forward(p));

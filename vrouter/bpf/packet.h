@@ -65,13 +65,6 @@ enum { ARP_REQUEST = 1, ARP_REPLY = 2 };
 // What is too large for the stack, and what the verifier had better forget: it
 // tries each way through the program for each value it remembers.
 struct notes {
-	struct route_value route; // the one chosen, a copy
-	struct connection_key key;
-	struct connection_value fresh; // an entry to be written
-	struct fragment_key fragment_key;
-	__u32 vrf_generation; // read before the routes
-	__u32 port_generation;
-	__u32 fragment_id;
 	__be16 source_port; // or what stands for it, see transport.h
 	__be16 destination_port;
 	bool tuple; // the ports are known, so it belongs to a connection
@@ -87,6 +80,14 @@ struct notes {
 	bool icmp; // ICMP or ICMPv6 of the right family, not a fragment
 	__u8 icmp_type;
 	__u8 icmp_code;
+	// From here on nothing is read that the same frame has not written.
+	__u32 vrf_generation; // read before the routes
+	__u32 port_generation;
+	__u32 fragment_id;
+	struct route_value route; // the one chosen, a copy
+	struct connection_key key;
+	struct connection_value fresh; // an entry to be written
+	struct fragment_key fragment_key;
 };
 
 // One for each CPU is enough: a frame is done with before the next one comes.
@@ -157,6 +158,6 @@ static __always_inline bool take_notes(struct packet *p)
 	p->notes = bpf_map_lookup_elem(&scratch, &zero);
 	if (!p->notes)
 		return false;
-	*p->notes = (struct notes){};
+	__builtin_memset(p->notes, 0, __builtin_offsetof(struct notes, vrf_generation));
 	return true;
 }

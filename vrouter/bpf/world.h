@@ -19,6 +19,9 @@ struct trace_arguments {
 	__u32 ifindex;
 	__u32 has_tunnel_key;
 	struct tunnel_key tunnel_key;
+	__u32 flows; // rehearsal only: each frame becomes one of as many flows, at random; 0 = as it is
+	__u32 next_flow; // rehearsal only: each frame is of the next flow, from this one on; 0 = at random
+	__u32 answers; // rehearsal only: the flows are answered
 };
 
 struct trace_record {
@@ -255,6 +258,10 @@ static __always_inline void world_note_fragment(struct packet *p, const struct f
 {
 }
 
+static __always_inline void world_scatter(struct packet *p)
+{
+}
+
 #else /* the product, and the rehearsal, whose packets are to find what those before them left */
 
 static __noinline void world_open_connection(struct packet *p)
@@ -293,5 +300,24 @@ static __noinline void world_note_fragment(struct packet *p, const struct fragme
 {
 	bpf_map_update_elem(&fragments, &p->notes->fragment_key, first, BPF_ANY); // an eviction loses the ports, not the packet
 }
+
+#ifdef WEFT_REHEARSAL
+// Makes a repeated test run, whose frame is always the same, meet entries that
+// no cache holds.
+static __always_inline void world_scatter(struct packet *p)
+{
+	__u32 zero = 0;
+	struct trace_arguments *a = bpf_map_lookup_elem(&trace_in, &zero);
+	if (!a || !a->flows)
+		return;
+	__u32 flow = a->next_flow ? a->next_flow++ : 1 + bpf_get_prandom_u32() % a->flows;
+	p->notes->source_port = a->answers ? flow >> 16 : flow;
+	p->notes->destination_port = a->answers ? flow : flow >> 16;
+}
+#else
+static __always_inline void world_scatter(struct packet *p)
+{
+}
+#endif
 
 #endif
