@@ -66,6 +66,12 @@ type layoutConnectionValue struct {
 	_              [4]byte
 }
 
+type layoutCounterSlot uint32
+
+const (
+	layoutCounterSlotTUNNEL_SLOT layoutCounterSlot = 0
+)
+
 type layoutCounterValue struct {
 	_         structs.HostLayout
 	RxPackets uint64
@@ -176,6 +182,7 @@ type layoutPortValue struct {
 	Port     uint32
 	Mtu      uint32
 	Flags    layoutPortFlag
+	Slot     uint32
 	Mac      layoutMac
 	Pad      [2]uint8
 	Gateway4 layoutAddress

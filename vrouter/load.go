@@ -95,7 +95,7 @@ func (s Sizes) of() map[string]uint32 {
 		"config":         1,
 		"error_times":    s.Ports,
 		"drops":          (s.Ports + tunnelDevices) * reasonsPerInterface,
-		"counters":       s.Ports + tunnelDevices,
+		"counters":       2*s.Ports + tunnelDevices, // ports that go and ports that come may be there together
 	}
 }
 
@@ -119,11 +119,12 @@ type Datapath struct {
 	config        *Table[uint32, Config]
 	errorTimes    *Table[int, uint64] // nanoseconds of the monotonic clock, by interface
 	generations   *generations
+	slots         *counterSlots
 
 	pinDir  string
 	mapsDir string
 	maps    map[string]*ebpf.Map
-	slots   *ebpf.Map
+	stubMap *ebpf.Map // the program slots
 	stubs   *ebpf.Collection
 	hooks   map[stubSlot]*ebpf.Program
 }
@@ -167,6 +168,9 @@ func (d *Datapath) load(sizes Sizes) error {
 		return err
 	}
 	if d.generations, err = newGenerations(d.maps["generations"]); err != nil {
+		return err
+	}
+	if d.slots, err = slotsOf(d.maps["ports"]); err != nil {
 		return err
 	}
 	d.makeTables()
@@ -220,13 +224,13 @@ func (d *Datapath) openStubs() error {
 	}
 	slots := spec.Maps[programsName]
 	slots.Pinning = ebpf.PinByName
-	d.slots, err = ebpf.NewMapWithOptions(slots, ebpf.MapOptions{PinPath: d.pinDir})
+	d.stubMap, err = ebpf.NewMapWithOptions(slots, ebpf.MapOptions{PinPath: d.pinDir})
 	if err != nil {
 		return fmt.Errorf("open program slots: %w", err)
 	}
 	slots.Pinning = ebpf.PinNone
 	d.stubs, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
-		MapReplacements: map[string]*ebpf.Map{programsName: d.slots},
+		MapReplacements: map[string]*ebpf.Map{programsName: d.stubMap},
 	})
 	if err != nil {
 		return fmt.Errorf("load stubs: %w", err)
@@ -272,7 +276,7 @@ func loadProgram(spec *ebpf.CollectionSpec, name string, maps map[string]*ebpf.M
 // and then removes the tables of other layouts. It may be repeated.
 func (d *Datapath) Activate() error {
 	for slot, program := range d.hooks {
-		if err := d.slots.Put(slot, program); err != nil {
+		if err := d.stubMap.Put(slot, program); err != nil {
 			return fmt.Errorf("activate program slot %d: %w", slot, err)
 		}
 	}
@@ -304,8 +308,8 @@ func (d *Datapath) Close() {
 	if d.stubs != nil {
 		d.stubs.Close()
 	}
-	if d.slots != nil {
-		d.slots.Close()
+	if d.stubMap != nil {
+		d.stubMap.Close()
 	}
 }
 

@@ -228,7 +228,9 @@ func (r *Routes) All() (map[RouteKey]Route, error) {
 // makeTables gives the maps their types.
 func (d *Datapath) makeTables() {
 	ofRoute := func(k RouteKey) error { return d.generations.renewVRF(k.VRF) }
-	d.Ports = newTable("ports", d.maps["ports"], portCodec).then(d.generations.renewPort)
+	d.Ports = newTable("ports", d.maps["ports"], portCodec)
+	d.Ports.put = d.putPort
+	d.Ports.then(d.generations.renewPort)
 	d.PortAddresses = newTable("port_addresses", d.maps["port_addresses"], portAddressCodec).then(
 		func(k PortAddress) error { return d.generations.renewPort(k.Ifindex) })
 	d.Routes = &Routes{
@@ -241,6 +243,18 @@ func (d *Datapath) makeTables() {
 	d.TunnelSources = newTable("tunnel_sources", d.maps["tunnel_sources"], tunnelSourceCodec)
 	d.config = newTable("config", d.maps["config"], configCodec)
 	d.errorTimes = newTable("error_times", d.maps["error_times"], errorTimeCodec)
+}
+
+// putPort gives the port its counters, too.
+func (d *Datapath) putPort(ifindex int, p Port) error {
+	raw, err := portCodec.value(p)
+	if err == nil {
+		raw.Slot, err = d.slots.take(ifindex, d.maps["counters"])
+	}
+	if err != nil {
+		return err
+	}
+	return d.maps["ports"].Put(uint32(ifindex), &raw)
 }
 
 // Config is what the programs know beside the tables.

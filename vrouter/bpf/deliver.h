@@ -13,7 +13,7 @@ static __always_inline int stage_deliver(struct packet *p)
 	int action = to->flags & PORT_REDIRECT_PEER ? world_redirect_peer(p->skb, ifindex) : world_redirect(p->skb, ifindex);
 	if (action != TC_ACT_REDIRECT)
 		return end(p, REASON_REDIRECT_FAILED);
-	world_count_sent(ifindex, p->skb->len);
+	world_count_sent(to, p->skb->len);
 	world_verdict(VERDICT_DELIVERED, REASON_NONE);
 	return action;
 }

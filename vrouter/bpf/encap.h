@@ -16,7 +16,7 @@ static __always_inline int stage_encap(struct packet *p)
 		return end(p, REASON_TUNNEL_KEY_FAILED);
 	if (world_redirect(p->skb, ifindex) != TC_ACT_REDIRECT)
 		return end(p, REASON_TUNNEL_REDIRECT_FAILED);
-	world_count_sent(ifindex, p->skb->len);
+	world_count_sent(0, p->skb->len);
 	world_verdict(VERDICT_TUNNELLED, REASON_NONE);
 	return TC_ACT_REDIRECT;
 }

@@ -214,7 +214,7 @@ static __always_inline int end_with_error(struct packet *p, enum reason reason, 
 	if (world_redirect(p->skb, p->ifindex) != TC_ACT_REDIRECT)
 		return end(p, REASON_ERROR_FAILED);
 	world_count_drop(p->ifindex, reason, came);
-	world_count_sent(p->ifindex, p->skb->len);
+	world_count_sent(p->from, p->skb->len);
 	world_verdict(VERDICT_ANSWERED, reason);
 	return TC_ACT_REDIRECT;
 }

@@ -54,7 +54,7 @@ static __always_inline int send_answer(struct packet *p)
 {
 	if (world_redirect(p->skb, p->ifindex) != TC_ACT_REDIRECT)
 		return end(p, REASON_ANSWER_FAILED);
-	world_count_sent(p->ifindex, p->skb->len);
+	world_count_sent(p->from, p->skb->len);
 	world_verdict(VERDICT_ANSWERED, REASON_NONE);
 	return TC_ACT_REDIRECT;
 }

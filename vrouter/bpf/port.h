@@ -11,6 +11,6 @@ static __always_inline int stage_port(struct packet *p)
 		return end(p, REASON_NO_PORT);
 	p->from = port;
 	p->vrf = port->vrf;
-	world_count_received(p->ifindex, p->skb->len);
+	world_count_received(port, p->skb->len);
 	return NEXT;
 }

@@ -23,6 +23,7 @@ struct port_value {
 	__u32 port; // id of the control plane, carried for events and traces
 	__u32 mtu; // bytes after the Ethernet header, 0 = not checked
 	enum port_flag flags;
+	__u32 slot; // in counters
 	struct mac mac;
 	__u8 pad[2];
 	struct address gateway4; // sends the port's ICMP errors, zero = nobody
@@ -262,7 +263,9 @@ struct {
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 } drops SEC(".maps");
 
+// By the slot that a port has; that of the tunnel is always there.
+enum counter_slot { TUNNEL_SLOT = 0 };
+
 struct {
-	TABLE(BPF_MAP_TYPE_PERCPU_HASH, __u32, struct counter_value);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
+	TABLE(BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct counter_value);
 } counters SEC(".maps");

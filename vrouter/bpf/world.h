@@ -104,15 +104,15 @@ static __always_inline bool world_use_error(__u32 ifindex, __u64 until)
 	return true;
 }
 
-static __always_inline void world_count_received(__u32 ifindex, __u32 bytes)
+static __always_inline void world_count_received(const struct port_value *port, __u32 bytes)
 {
 }
 
-static __always_inline void world_count_sent(__u32 ifindex, __u32 bytes)
+static __always_inline void world_count_sent(const struct port_value *port, __u32 bytes)
 {
 }
 
-static __always_inline void world_count_untracked(__u32 ifindex)
+static __always_inline void world_count_untracked(const struct port_value *port)
 {
 }
 
@@ -183,38 +183,34 @@ static __always_inline bool world_use_error(__u32 ifindex, __u64 until)
 	return !bpf_map_update_elem(&error_times, &ifindex, &until, BPF_ANY);
 }
 
-// A counter that finds its table full is lost; the frame is not.
-static __always_inline struct counter_value *counter_of(__u32 ifindex)
+// A null port is the tunnel.
+static __always_inline struct counter_value *counter_of(const struct port_value *port)
 {
-	struct counter_value *c = bpf_map_lookup_elem(&counters, &ifindex);
-	if (c)
-		return c;
-	struct counter_value zero = {};
-	bpf_map_update_elem(&counters, &ifindex, &zero, BPF_NOEXIST);
-	return bpf_map_lookup_elem(&counters, &ifindex);
+	__u32 slot = port ? port->slot : TUNNEL_SLOT;
+	return bpf_map_lookup_elem(&counters, &slot);
 }
 
-static __always_inline void world_count_received(__u32 ifindex, __u32 bytes)
+static __always_inline void world_count_received(const struct port_value *port, __u32 bytes)
 {
-	struct counter_value *c = counter_of(ifindex);
+	struct counter_value *c = counter_of(port);
 	if (!c)
 		return;
 	c->rx_packets++;
 	c->rx_bytes += bytes;
 }
 
-static __always_inline void world_count_sent(__u32 ifindex, __u32 bytes)
+static __always_inline void world_count_sent(const struct port_value *port, __u32 bytes)
 {
-	struct counter_value *c = counter_of(ifindex);
+	struct counter_value *c = counter_of(port);
 	if (!c)
 		return;
 	c->tx_packets++;
 	c->tx_bytes += bytes;
 }
 
-static __always_inline void world_count_untracked(__u32 ifindex)
+static __always_inline void world_count_untracked(const struct port_value *port)
 {
-	struct counter_value *c = counter_of(ifindex);
+	struct counter_value *c = counter_of(port);
 	if (c)
 		c->untracked++;
 }
@@ -267,7 +263,7 @@ static __always_inline void world_scatter(struct packet *p)
 static __noinline void world_open_connection(struct packet *p)
 {
 	if (bpf_map_update_elem(&half_open, &p->notes->key, &p->notes->fresh, BPF_ANY))
-		world_count_untracked(p->ifindex);
+		world_count_untracked(p->from);
 }
 
 // The word is written last: whoever finds it right finds the rest.
@@ -291,7 +287,7 @@ static __noinline void world_confirm_connection(struct packet *p, const struct c
 {
 	p->notes->fresh = *c;
 	if (bpf_map_update_elem(&connections, &p->notes->key, &p->notes->fresh, BPF_ANY))
-		world_count_untracked(p->ifindex);
+		world_count_untracked(p->from);
 	else
 		bpf_map_delete_elem(&half_open, &p->notes->key);
 }
