@@ -41,6 +41,7 @@ const (
 	HostTableVNIs          = "vnis"
 	HostTablePortAddresses = "port-addresses"
 	HostTableConnections   = "connections"
+	HostTableCapacity      = "capacity"
 	HostTableDesired       = "desired"
 )
 
@@ -48,7 +49,7 @@ const (
 func HostTables() []string {
 	return []string{
 		HostTableDrops, HostTableCounters, HostTablePorts, HostTableRoutes,
-		HostTableNextHops, HostTableVNIs, HostTablePortAddresses, HostTableConnections, HostTableDesired,
+		HostTableNextHops, HostTableVNIs, HostTablePortAddresses, HostTableConnections, HostTableCapacity, HostTableDesired,
 	}
 }
 

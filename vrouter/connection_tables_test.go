@@ -167,3 +167,24 @@ func TestConnectionsExpire(t *testing.T) {
 		t.Errorf("%d connections removed, want 8", removed)
 	}
 }
+
+// What connections know is the kernel's: it outlives the process that loaded the programs.
+func TestConnectionsOutliveTheProcess(t *testing.T) {
+	dir := mountBPFFS(t) + "/weft"
+	before, err := Load(Options{PinDir: dir, Sizes: smallSizes})
+	check(t, err)
+	install(t, before, tenants())
+	r := newRehearsal(t, before)
+	c := conversation{tunnel: true}
+	for _, s := range []sent{c.there(), c.back()} {
+		_, err := r.say(s, 0, 0, 1)
+		check(t, err)
+	}
+	before.Close()
+	after, err := Load(Options{PinDir: dir, Sizes: smallSizes})
+	check(t, err)
+	t.Cleanup(after.Close)
+	if confirmed, halfOpen := countConnections(t, after); confirmed != 1 || halfOpen != 0 {
+		t.Errorf("%d confirmed connections after a restart, %d half-open, want 1 and 0", confirmed, halfOpen)
+	}
+}

@@ -177,6 +177,9 @@ func TestConversationsAgreeWithOracle(t *testing.T) {
 			seen.add(got)
 			if got.Verdict == "delivered" || got.Verdict == "tunnelled" {
 				said = append(said, s)
+				if more, can := g.rest(s); can && g.chance(70) {
+					answers = append(answers, more)
+				}
 				if back, can := g.reply(s, got); can && g.chance(70) {
 					answers = append(answers, back)
 				}

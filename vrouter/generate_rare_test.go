@@ -2,14 +2,18 @@
 
 package vrouter
 
-import "net/netip"
+import (
+	"encoding/binary"
+	"net/netip"
+	"slices"
+)
 
 // rare returns frames that chance alone makes seldom, so that each reason gets
 // its share of cases. What they carry besides is as random as ever.
 func (g *generator) rare() sent {
 	ifindex := 1 + g.IntN(testPorts)
 	six := g.chance(50)
-	switch g.IntN(16) {
+	switch g.IntN(18) {
 	case 0:
 		return sent{ifindex: 77, frame: g.any(ifindex, six)} // not a port
 	case 1:
@@ -23,6 +27,8 @@ func (g *generator) rare() sent {
 		return sent{ifindex: ifindex, frame: g.linkLocal(ifindex)}
 	case 5, 6, 7:
 		return sent{ifindex: ifindex, frame: g.rareARP(ifindex)}
+	case 16, 17:
+		return g.firstFragment(ifindex, six)
 	case 8:
 		return g.tooFar(ifindex, six)
 	case 9:
@@ -103,4 +109,54 @@ func (g *generator) rareND(ifindex int) []byte {
 		s.hops = 254
 	}
 	return ethernetFrame(MAC{0x33, 0x33, 0xff, 0, 0, 1}, portMAC(ifindex), 0x86dd, s.build())
+}
+
+// firstFragment has the ports of a packet whose rest is to follow.
+func (g *generator) firstFragment(ifindex int, six bool) sent {
+	protocol := pick(g, byte(6), 17, 17, 132, 47)
+	payload := make([]byte, 24)
+	payload[0], payload[2] = byte(g.IntN(8)), 9
+	if g.chance(30) { // an echo
+		protocol, payload = 1, icmp4(8, 0, make([]byte, 20))
+		if six {
+			protocol, payload[0] = 58, 128
+		}
+	}
+	s := ipSpec{source: g.own(ifindex, six), destination: g.destination(g.o.Ports[ifindex].VRF, six), protocol: protocol, hops: 64, payload: payload}
+	s.fragment = 0x2000
+	if six {
+		s.extensions, s.fragment = pick(g, []byte{44}, []byte{60, 44}), 1
+	}
+	return sent{ifindex: ifindex, frame: ethernetFrame(GatewayMAC, portMAC(ifindex), s.ethertype(), s.build())}
+}
+
+// rest turns a first fragment into a later one of the same packet, or now and
+// then of another between the same two.
+func (g *generator) rest(s sent) (sent, bool) {
+	f := parse(s.frame)
+	if f.refused != "" || !f.fragment || f.later {
+		return sent{}, false
+	}
+	s.frame = slices.Clone(s.frame)
+	other := pick(g, uint16(0), 0, 0, 0, 77)
+	if f.source.Is4() {
+		id := binary.BigEndian.Uint16(s.frame[18:])
+		binary.BigEndian.PutUint16(s.frame[18:], id^other)
+		adjust(s.frame[24:], id, id^other)
+		before := binary.BigEndian.Uint16(s.frame[20:])
+		binary.BigEndian.PutUint16(s.frame[20:], 3)
+		adjust(s.frame[24:], before, 3)
+		return s, true
+	}
+	at, next := 54, s.frame[20]
+	for next != 44 {
+		size := 8 + 8*int(s.frame[at+1])
+		if next == 51 {
+			size = 8 + 4*int(s.frame[at+1])
+		}
+		at, next = at+size, s.frame[at]
+	}
+	binary.BigEndian.PutUint16(s.frame[at+2:], 3<<3)
+	binary.BigEndian.PutUint16(s.frame[at+6:], other)
+	return s, true
 }

@@ -23,6 +23,7 @@ type Statistics interface {
 	Drops() ([]vrouter.Drop, error)
 	Counters() ([]vrouter.Counter, error)
 	Connections(visit func(vrouter.ConnectionKey, vrouter.Connection)) error
+	Capacity() ([]vrouter.Usage, error)
 }
 
 // Reader reads tables.
@@ -64,6 +65,7 @@ func (r Reader) Table(ctx context.Context, name string) (api.Table, error) {
 		api.HostTableVNIs:          r.vnis,
 		api.HostTablePortAddresses: r.portAddresses,
 		api.HostTableConnections:   r.connections,
+		api.HostTableCapacity:      r.capacity,
 		api.HostTableDesired:       r.desired,
 	}[name]
 	if !known {

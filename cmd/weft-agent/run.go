@@ -30,6 +30,7 @@ type flags struct {
 	streams                                       []string
 	tunnelAddresses                               []string
 	tunnelPort                                    int
+	tableSizes                                    map[string]int64
 }
 
 // vxlanPort is the port of VXLAN (RFC 7348).
@@ -53,6 +54,7 @@ func runCommand() *cobra.Command {
 	s.StringSliceVar(&f.streams, "stream", nil, "host:port of a controller's stream listener, instead of those learned when joining; repeatable")
 	s.StringSliceVar(&f.tunnelAddresses, "tunnel-address", nil, "own underlay address for tunnels, at most one a family; repeatable (default: that of the default route's interface)")
 	s.IntVar(&f.tunnelPort, "tunnel-port", vxlanPort, "UDP port of the tunnels, the same on all hosts")
+	s.StringToInt64Var(&f.tableSizes, "table-size", nil, "TABLE=ENTRIES of the packet path, see weft get capacity --host; repeatable. Another size is another layout: the tables are filled anew beside the old ones, and connections are noted anew")
 	s.StringVar(&f.logFormat, "log-format", "text", "text or json")
 	return c
 }
@@ -77,6 +79,10 @@ func run(ctx context.Context, f flags) error {
 	if err != nil {
 		return err
 	}
+	sizes, err := sizesOf(f.tableSizes)
+	if err != nil {
+		return err
+	}
 	dir, err := state.Open(f.State)
 	if err != nil {
 		return err
@@ -85,7 +91,7 @@ func run(ctx context.Context, f flags) error {
 	if err := bpffs.Ensure(f.BPF); err != nil {
 		return err
 	}
-	path, err := vrouter.Load(vrouter.Options{PinDir: f.BPF})
+	path, err := vrouter.Load(vrouter.Options{PinDir: f.BPF, Sizes: sizes})
 	if err != nil {
 		return err
 	}
