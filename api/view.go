@@ -98,6 +98,8 @@ const (
 	HostTableNextHops      = "next-hops"
 	HostTableVNIs          = "vnis"
 	HostTablePortAddresses = "port-addresses"
+	HostTableConnections   = "connections"
+	HostTableCapacity      = "capacity"
 	HostTableDesired       = "desired"
 )
 
@@ -105,7 +107,7 @@ const (
 func HostTables() []string {
 	return []string{
 		HostTableDrops, HostTableCounters, HostTablePorts, HostTableRoutes,
-		HostTableNextHops, HostTableVNIs, HostTablePortAddresses, HostTableDesired,
+		HostTableNextHops, HostTableVNIs, HostTablePortAddresses, HostTableConnections, HostTableCapacity, HostTableDesired,
 	}
 }
 

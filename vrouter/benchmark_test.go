@@ -57,7 +57,7 @@ func BenchmarkFromTunnel(b *testing.B) {
 // benchmarkDatapath is the tenants' world among many other routes.
 func benchmarkDatapath(b *testing.B, routes int, six bool) *Datapath {
 	b.Helper()
-	d := loadForTest(b, Sizes{Routes4: 1 << 17, Routes6: 1 << 17})
+	d := loadForTest(b, Sizes{HostRoutes: 1 << 21, HalfOpen: 1 << 18})
 	install(b, d, tenants())
 	for n := range routes {
 		a := netip.AddrFrom4([4]byte{10, byte(1 + n>>16), byte(n >> 8), byte(n)})

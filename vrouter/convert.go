@@ -126,6 +126,19 @@ var route6Codec = codec[RouteKey, Route, layoutRoute6Key, layoutRouteValue]{
 	valueOf: routeOf,
 }
 
+var hostRouteCodec = codec[RouteKey, Route, layoutHostRouteKey, layoutRouteValue]{
+	key: func(k RouteKey) (layoutHostRouteKey, error) {
+		address, family, err := addressToRaw(k.Prefix.Addr())
+		return layoutHostRouteKey{Vrf: k.VRF, Family: family, Address: address}, err
+	},
+	keyOf: func(raw layoutHostRouteKey) RouteKey {
+		address := addressOf(raw.Address, raw.Family)
+		return RouteKey{VRF: raw.Vrf, Prefix: netip.PrefixFrom(address, address.BitLen())}
+	},
+	value:   routeToRaw,
+	valueOf: routeOf,
+}
+
 func routeToRaw(r Route) (layoutRouteValue, error) {
 	raw := layoutRouteValue{NextHop: r.NextHop, Mtu: uint32(r.MTU), Mac: layoutMac{Byte: r.MAC}}
 	if r.Routed {

@@ -6,7 +6,9 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"sync"
 
 	"github.com/cilium/ebpf"
 )
@@ -67,26 +69,97 @@ type Counter struct {
 	RxBytes   uint64
 	TxPackets uint64
 	TxBytes   uint64
+	// Untracked counts the frames received from it whose connection found no
+	// room in a table. They were forwarded all the same.
+	Untracked uint64
+}
+
+// counterSlots gives each port a place in the table of counters, which it keeps
+// until the interface is forgotten.
+type counterSlots struct {
+	mu   sync.Mutex
+	of   map[int]uint32
+	used map[uint32]bool
+}
+
+// slotsOf finds the slots that an earlier run gave.
+func slotsOf(ports *ebpf.Map) (*counterSlots, error) {
+	s := &counterSlots{of: map[int]uint32{}, used: map[uint32]bool{uint32(layoutCounterSlotTUNNEL_SLOT): true}}
+	var ifindex uint32
+	var port layoutPortValue
+	entries := ports.Iterate()
+	for entries.Next(&ifindex, &port) {
+		s.of[int(ifindex)] = port.Slot
+		s.used[port.Slot] = true
+	}
+	if err := entries.Err(); err != nil {
+		return nil, fmt.Errorf("read slots of ports: %w", err)
+	}
+	return s, nil
+}
+
+// take returns the slot of a port; a fresh one starts from zero.
+func (s *counterSlots) take(ifindex int, counters *ebpf.Map) (uint32, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if slot, has := s.of[ifindex]; has {
+		return slot, nil
+	}
+	for slot := range counters.MaxEntries() {
+		if s.used[slot] {
+			continue
+		}
+		cpus, err := ebpf.PossibleCPU()
+		if err == nil {
+			err = counters.Put(slot, make([]layoutCounterValue, cpus))
+		}
+		if err != nil {
+			return 0, fmt.Errorf("clear counters of interface %d: %w", ifindex, err)
+		}
+		s.of[ifindex], s.used[slot] = slot, true
+		return slot, nil
+	}
+	return 0, fmt.Errorf("all %d counter slots are taken", counters.MaxEntries())
+}
+
+func (s *counterSlots) release(ifindex int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if slot, has := s.of[ifindex]; has {
+		delete(s.of, ifindex)
+		delete(s.used, slot)
+	}
 }
 
 // Counters returns the counters of every interface that has seen a frame.
 func (d *Datapath) Counters() ([]Counter, error) {
+	config, err := d.Config()
+	if err != nil {
+		return nil, err
+	}
+	d.slots.mu.Lock()
+	slots := maps.Clone(d.slots.of)
+	d.slots.mu.Unlock()
+	if config.TunnelDevice != 0 {
+		slots[config.TunnelDevice] = uint32(layoutCounterSlotTUNNEL_SLOT)
+	}
 	var all []Counter
-	var ifindex uint32
-	var perCPU []layoutCounterValue
-	entries := d.maps["counters"].Iterate()
-	for entries.Next(&ifindex, &perCPU) {
-		c := Counter{Ifindex: int(ifindex)}
+	for ifindex, slot := range slots {
+		var perCPU []layoutCounterValue
+		if err := d.maps["counters"].Lookup(slot, &perCPU); err != nil {
+			return nil, fmt.Errorf("read counters of interface %d: %w", ifindex, err)
+		}
+		c := Counter{Ifindex: ifindex}
 		for _, v := range perCPU {
 			c.RxPackets += v.RxPackets
 			c.RxBytes += v.RxBytes
 			c.TxPackets += v.TxPackets
 			c.TxBytes += v.TxBytes
+			c.Untracked += v.Untracked
 		}
-		all = append(all, c)
-	}
-	if err := entries.Err(); err != nil {
-		return nil, fmt.Errorf("read counters: %w", err)
+		if c != (Counter{Ifindex: ifindex}) {
+			all = append(all, c)
+		}
 	}
 	slices.SortFunc(all, func(a, b Counter) int { return cmp.Compare(a.Ifindex, b.Ifindex) })
 	return all, nil
@@ -108,8 +181,6 @@ func (d *Datapath) Forget(ifindex int) error {
 	if err := d.errorTimes.Delete(ifindex); err != nil {
 		return fmt.Errorf("forget ICMP errors of interface %d: %w", ifindex, err)
 	}
-	if err := d.maps["counters"].Delete(uint32(ifindex)); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-		return fmt.Errorf("forget counters of interface %d: %w", ifindex, err)
-	}
+	d.slots.release(ifindex)
 	return nil
 }

@@ -29,12 +29,56 @@ type layoutConfigValue struct {
 	Pad           [2]uint8
 }
 
+type layoutConnectionKey struct {
+	_          structs.HostLayout
+	Ifindex    uint32
+	Protocol   uint8
+	Family     uint8
+	LocalPort  uint16
+	RemotePort uint16
+	Pad        uint16
+	Local      layoutAddress
+	Remote     layoutAddress
+}
+
+type layoutConnectionState uint32
+
+const (
+	layoutConnectionStateCONNECTION_SENT      layoutConnectionState = 1
+	layoutConnectionStateCONNECTION_HEARD     layoutConnectionState = 2
+	layoutConnectionStateCONNECTION_PROVEN    layoutConnectionState = 4
+	layoutConnectionStateCONNECTION_FIN_SENT  layoutConnectionState = 8
+	layoutConnectionStateCONNECTION_FIN_HEARD layoutConnectionState = 16
+	layoutConnectionStateCONNECTION_RESET     layoutConnectionState = 32
+)
+
+type layoutConnectionValue struct {
+	_              structs.HostLayout
+	Way            uint64
+	PortGeneration uint32
+	Port           uint32
+	Mtu            uint32
+	Seen           uint32
+	Made           uint32
+	Mac            layoutMac
+	Flags          uint8
+	State          uint8
+	_              [4]byte
+}
+
+type layoutCounterSlot uint32
+
+const (
+	layoutCounterSlotTUNNEL_SLOT layoutCounterSlot = 0
+)
+
 type layoutCounterValue struct {
 	_         structs.HostLayout
 	RxPackets uint64
 	RxBytes   uint64
 	TxPackets uint64
 	TxBytes   uint64
+	Untracked uint64
 }
 
 type layoutDropKey struct {
@@ -55,6 +99,44 @@ const (
 	layoutFamilyFAMILY_4 layoutFamily = 4
 	layoutFamilyFAMILY_6 layoutFamily = 6
 )
+
+type layoutFragmentBound uint32
+
+const (
+	layoutFragmentBoundFRAGMENT_TICKS layoutFragmentBound = 30
+)
+
+type layoutFragmentKey struct {
+	_           structs.HostLayout
+	Vrf         uint32
+	Ifindex     uint32
+	Id          uint32
+	Protocol    uint8
+	Family      uint8
+	Pad         uint16
+	Source      layoutAddress
+	Destination layoutAddress
+}
+
+type layoutFragmentValue struct {
+	_               structs.HostLayout
+	SourcePort      uint16
+	DestinationPort uint16
+	Seen            uint32
+}
+
+type layoutGenerationBound uint32
+
+const (
+	layoutGenerationBoundGENERATION_SLOTS layoutGenerationBound = 4096
+)
+
+type layoutHostRouteKey struct {
+	_       structs.HostLayout
+	Vrf     uint32
+	Family  layoutFamily
+	Address layoutAddress
+}
 
 type layoutMac struct {
 	_    structs.HostLayout
@@ -100,6 +182,7 @@ type layoutPortValue struct {
 	Port     uint32
 	Mtu      uint32
 	Flags    layoutPortFlag
+	Slot     uint32
 	Mac      layoutMac
 	Pad      [2]uint8
 	Gateway4 layoutAddress
@@ -209,6 +292,12 @@ const (
 	layoutStageSTAGE_ENCAP     layoutStage = 9
 )
 
+type layoutTick uint32
+
+const (
+	layoutTickTICK_SHIFT layoutTick = 30
+)
+
 type layoutTunnelSourceKey struct {
 	_       structs.HostLayout
 	Vni     uint32
@@ -244,9 +333,14 @@ type layoutVniValue struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	layoutMapConfig        = "config"
+	layoutMapConnections   = "connections"
 	layoutMapCounters      = "counters"
 	layoutMapDrops         = "drops"
 	layoutMapErrorTimes    = "error_times"
+	layoutMapFragments     = "fragments"
+	layoutMapGenerations   = "generations"
+	layoutMapHalfOpen      = "half_open"
+	layoutMapHostRoutes    = "host_routes"
 	layoutMapNextHops      = "next_hops"
 	layoutMapPortAddresses = "port_addresses"
 	layoutMapPorts         = "ports"
@@ -254,6 +348,7 @@ const (
 	layoutMapRoutes6       = "routes6"
 	layoutMapTunnelSources = "tunnel_sources"
 	layoutMapVnis          = "vnis"
+	layoutVarBounds        = "bounds"
 	layoutVarReasonRows    = "reason_rows"
 )
 
@@ -306,9 +401,14 @@ type layoutProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type layoutMapSpecs struct {
 	Config        *ebpf.MapSpec `ebpf:"config"`
+	Connections   *ebpf.MapSpec `ebpf:"connections"`
 	Counters      *ebpf.MapSpec `ebpf:"counters"`
 	Drops         *ebpf.MapSpec `ebpf:"drops"`
 	ErrorTimes    *ebpf.MapSpec `ebpf:"error_times"`
+	Fragments     *ebpf.MapSpec `ebpf:"fragments"`
+	Generations   *ebpf.MapSpec `ebpf:"generations"`
+	HalfOpen      *ebpf.MapSpec `ebpf:"half_open"`
+	HostRoutes    *ebpf.MapSpec `ebpf:"host_routes"`
 	NextHops      *ebpf.MapSpec `ebpf:"next_hops"`
 	PortAddresses *ebpf.MapSpec `ebpf:"port_addresses"`
 	Ports         *ebpf.MapSpec `ebpf:"ports"`
@@ -322,6 +422,7 @@ type layoutMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type layoutVariableSpecs struct {
+	Bounds     *ebpf.VariableSpec `ebpf:"bounds"`
 	ReasonRows *ebpf.VariableSpec `ebpf:"reason_rows"`
 }
 
@@ -346,9 +447,14 @@ func (o *layoutObjects) Close() error {
 // It can be passed to loadLayoutObjects or ebpf.CollectionSpec.LoadAndAssign.
 type layoutMaps struct {
 	Config        *ebpf.Map `ebpf:"config"`
+	Connections   *ebpf.Map `ebpf:"connections"`
 	Counters      *ebpf.Map `ebpf:"counters"`
 	Drops         *ebpf.Map `ebpf:"drops"`
 	ErrorTimes    *ebpf.Map `ebpf:"error_times"`
+	Fragments     *ebpf.Map `ebpf:"fragments"`
+	Generations   *ebpf.Map `ebpf:"generations"`
+	HalfOpen      *ebpf.Map `ebpf:"half_open"`
+	HostRoutes    *ebpf.Map `ebpf:"host_routes"`
 	NextHops      *ebpf.Map `ebpf:"next_hops"`
 	PortAddresses *ebpf.Map `ebpf:"port_addresses"`
 	Ports         *ebpf.Map `ebpf:"ports"`
@@ -361,9 +467,14 @@ type layoutMaps struct {
 func (m *layoutMaps) Close() error {
 	return _LayoutClose(
 		m.Config,
+		m.Connections,
 		m.Counters,
 		m.Drops,
 		m.ErrorTimes,
+		m.Fragments,
+		m.Generations,
+		m.HalfOpen,
+		m.HostRoutes,
 		m.NextHops,
 		m.PortAddresses,
 		m.Ports,
@@ -378,6 +489,7 @@ func (m *layoutMaps) Close() error {
 //
 // It can be passed to loadLayoutObjects or ebpf.CollectionSpec.LoadAndAssign.
 type layoutVariables struct {
+	Bounds     *ebpf.Variable `ebpf:"bounds"`
 	ReasonRows *ebpf.Variable `ebpf:"reason_rows"`
 }
 

@@ -23,22 +23,30 @@ var ErrNotBPFFS = errors.New("not on a bpf file system (mount -t bpf bpf <direct
 type Sizes struct {
 	Ports         uint32
 	PortAddresses uint32
-	Routes4       uint32
+	HostRoutes    uint32 // of full length, both families
+	Routes4       uint32 // shorter ones
 	Routes6       uint32
 	NextHops      uint32
 	VNIs          uint32
 	TunnelSources uint32
+	Connections   uint32 // whose remote end is proven
+	HalfOpen      uint32 // all others
+	Fragments     uint32 // packets in fragments at one time
 }
 
 // DefaultSizes are used for sizes that are zero. Hash tables are allocated in
-// full when created, about 3 MB together here; route tries and tunnel sources grow as they fill.
+// full when created, about 14 MB together here; routes, connections and tunnel sources grow as they fill.
 var DefaultSizes = Sizes{
 	Ports:         1024,    // the largest hosts run some 250 pods, each perhaps with several interfaces
 	PortAddresses: 8192,    // eight addresses a port
-	Routes4:       1 << 20, // every address of a large installation imported on one host; a trie entry costs memory only when used
-	Routes6:       1 << 20,
+	HostRoutes:    1 << 20, // every address of a large installation imported on one host; an entry costs memory only when used
+	Routes4:       1 << 16, // subnets and what is outside; an entry costs memory only when used
+	Routes6:       1 << 16,
 	NextHops:      16384,   // ports of this host, and (host, VNI) pairs it talks to
 	VNIs:          4096,    // networks with a port on this host
+	Connections:   1 << 20, // costs memory only when used
+	HalfOpen:      1 << 16, // 10 MB; a flood of 100,000 a second turns it over in half a second
+	Fragments:     8192,
 	TunnelSources: 1 << 18, // 64 other hosts, each with two addresses, in 2048 networks; costs memory only when used
 }
 
@@ -58,11 +66,15 @@ func (s Sizes) withDefaults() Sizes {
 	return Sizes{
 		Ports:         or(s.Ports, DefaultSizes.Ports),
 		PortAddresses: or(s.PortAddresses, DefaultSizes.PortAddresses),
+		HostRoutes:    or(s.HostRoutes, DefaultSizes.HostRoutes),
 		Routes4:       or(s.Routes4, DefaultSizes.Routes4),
 		Routes6:       or(s.Routes6, DefaultSizes.Routes6),
 		NextHops:      or(s.NextHops, DefaultSizes.NextHops),
 		VNIs:          or(s.VNIs, DefaultSizes.VNIs),
 		TunnelSources: or(s.TunnelSources, DefaultSizes.TunnelSources),
+		Connections:   or(s.Connections, DefaultSizes.Connections),
+		HalfOpen:      or(s.HalfOpen, DefaultSizes.HalfOpen),
+		Fragments:     or(s.Fragments, DefaultSizes.Fragments),
 	}
 }
 
@@ -71,15 +83,20 @@ func (s Sizes) of() map[string]uint32 {
 	return map[string]uint32{
 		"ports":          s.Ports,
 		"port_addresses": s.PortAddresses,
+		"host_routes":    s.HostRoutes,
 		"routes4":        s.Routes4,
 		"routes6":        s.Routes6,
 		"next_hops":      s.NextHops,
 		"vnis":           s.VNIs,
 		"tunnel_sources": s.TunnelSources,
+		"connections":    s.Connections,
+		"half_open":      s.HalfOpen,
+		"fragments":      s.Fragments,
+		"generations":    2 * generationSlots,
 		"config":         1,
 		"error_times":    s.Ports,
 		"drops":          (s.Ports + tunnelDevices) * reasonsPerInterface,
-		"counters":       s.Ports + tunnelDevices,
+		"counters":       2*s.Ports + tunnelDevices, // ports that go and ports that come may be there together
 	}
 }
 
@@ -103,13 +120,15 @@ type Datapath struct {
 	TunnelSources *Table[TunnelSource, struct{}] // presence is the value
 	config        *Table[uint32, Config]
 	errorTimes    *Table[int, uint64] // nanoseconds of the monotonic clock, by interface
+	generations   *generations
+	slots         *counterSlots
 
 	attachment Attachment
 
 	pinDir  string
 	mapsDir string
 	maps    map[string]*ebpf.Map
-	slots   *ebpf.Map
+	stubMap *ebpf.Map // the program slots
 	stubs   *ebpf.Collection
 	hooks   map[stubSlot]*ebpf.Program
 }
@@ -150,6 +169,12 @@ func (d *Datapath) load(sizes Sizes) error {
 		return err
 	}
 	if err := d.loadHook(stubSlotSLOT_TUNNEL, loadTunnel, "from_tunnel"); err != nil {
+		return err
+	}
+	if d.generations, err = newGenerations(d.maps["generations"]); err != nil {
+		return err
+	}
+	if d.slots, err = slotsOf(d.maps["ports"]); err != nil {
 		return err
 	}
 	d.makeTables()
@@ -203,13 +228,13 @@ func (d *Datapath) openStubs() error {
 	}
 	slots := spec.Maps[programsName]
 	slots.Pinning = ebpf.PinByName
-	d.slots, err = ebpf.NewMapWithOptions(slots, ebpf.MapOptions{PinPath: d.pinDir})
+	d.stubMap, err = ebpf.NewMapWithOptions(slots, ebpf.MapOptions{PinPath: d.pinDir})
 	if err != nil {
 		return fmt.Errorf("open program slots: %w", err)
 	}
 	slots.Pinning = ebpf.PinNone
 	d.stubs, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
-		MapReplacements: map[string]*ebpf.Map{programsName: d.slots},
+		MapReplacements: map[string]*ebpf.Map{programsName: d.stubMap},
 	})
 	if err != nil {
 		return fmt.Errorf("load stubs: %w", err)
@@ -255,7 +280,7 @@ func loadProgram(spec *ebpf.CollectionSpec, name string, maps map[string]*ebpf.M
 // and then removes the tables of other layouts. It may be repeated.
 func (d *Datapath) Activate() error {
 	for slot, program := range d.hooks {
-		if err := d.slots.Put(slot, program); err != nil {
+		if err := d.stubMap.Put(slot, program); err != nil {
 			return fmt.Errorf("activate program slot %d: %w", slot, err)
 		}
 	}
@@ -287,8 +312,8 @@ func (d *Datapath) Close() {
 	if d.stubs != nil {
 		d.stubs.Close()
 	}
-	if d.slots != nil {
-		d.slots.Close()
+	if d.stubMap != nil {
+		d.stubMap.Close()
 	}
 }
 

@@ -18,6 +18,11 @@ type Oracle struct {
 	TunnelSources map[TunnelSource]struct{}
 	Config        Config
 	Exhausted     map[int]bool // interfaces that may send no ICMP error now; the others are not limited
+
+	// What packets that went before have left. It decides nothing; nil: it is
+	// not kept.
+	Connections map[ConnectionKey]Connection
+	fragments   map[fragmentKey]wirePorts
 }
 
 // FromPort says what becomes of a frame that the workload behind an interface sends.
@@ -153,6 +158,7 @@ func (o *Oracle) route(ifindex int, vrf uint32, fromTunnel bool, f parsed) Outco
 		copy(out[6:12], GatewayMAC[:])
 		setHops(out, f.hops-1)
 	}
+	o.note(ifindex, vrf, fromTunnel, next, f)
 	if next.Kind == NextHopPort {
 		return o.deliver(next, out)
 	}

@@ -22,6 +22,7 @@ type parsed struct {
 	protocol       byte
 	fragment       bool
 	later          bool   // a fragment with an offset
+	fragmentID     uint32 // of a fragment
 	icmp           bool   // of the right family and not a fragment
 	l4             int    // offset in frame
 	payload        []byte // from l4 to the end of the IP packet
@@ -101,9 +102,10 @@ func (f *parsed) parse4(ip []byte) {
 	offset := binary.BigEndian.Uint16(ip[6:]) & 0x1fff
 	f.fragment = moreFragments || offset != 0
 	f.later = offset != 0
+	f.fragmentID = uint32(binary.BigEndian.Uint16(ip[4:]))
 	f.l4 = 14 + header
 	f.payload = ip[header:total]
-	f.parseICMP(1)
+	f.parseTransport(1)
 }
 
 func (f *parsed) parse6(ip []byte) {
@@ -124,7 +126,7 @@ func (f *parsed) parse6(ip []byte) {
 	f.payload = ip[40 : 40+length]
 	f.skipExtensions()
 	if f.refused == "" {
-		f.parseICMP(58)
+		f.parseTransport(58)
 	}
 }
 
@@ -159,6 +161,7 @@ func (f *parsed) skipExtensions() {
 			offset = int(word >> 3)
 			f.fragment = f.fragment || offset != 0 || word&1 != 0
 			f.later = f.later || offset != 0
+			f.fragmentID = binary.BigEndian.Uint32(f.payload[4:])
 		}
 		f.protocol = f.payload[0]
 		f.payload = f.payload[size:]
@@ -169,13 +172,15 @@ func (f *parsed) skipExtensions() {
 	}
 }
 
-func (f *parsed) parseICMP(protocol byte) {
-	if f.fragment || f.protocol != protocol {
+// parseTransport wants the whole transport header. icmp is that of the family.
+func (f *parsed) parseTransport(icmp byte) {
+	if f.later {
 		return
 	}
-	if len(f.payload) < 8 {
+	size := map[byte]int{6: 20, 17: 8, 136: 8, 132: 12, 33: 12, icmp: 8}[f.protocol]
+	if len(f.payload) < size {
 		f.refused = "malformed"
 		return
 	}
-	f.icmp = true
+	f.icmp = f.protocol == icmp && !f.fragment
 }

@@ -170,13 +170,36 @@ func newTable[K comparable, V, RawK, RawV any](name string, m *ebpf.Map, c codec
 	}
 }
 
-// Routes is one table to the caller and one trie for each family below.
+// then makes a table call f after each change, as part of it.
+func (t *Table[K, V]) then(f func(K) error) *Table[K, V] {
+	put, del := t.put, t.del
+	t.put = func(k K, v V) error {
+		if err := put(k, v); err != nil {
+			return err
+		}
+		return f(k)
+	}
+	t.del = func(k K) error {
+		err := del(k)
+		if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return err
+		}
+		return f(k) // also if absent: it may be a repetition of one whose f failed
+	}
+	return t
+}
+
+// Routes is one table to the caller; below, routes of full length are in a
+// hash and the others in a trie for each family.
 type Routes struct {
-	four, six *Table[RouteKey, Route]
+	hosts, four, six *Table[RouteKey, Route]
 }
 
 func (r *Routes) of(key RouteKey) *Table[RouteKey, Route] {
-	if key.Prefix.Addr().Is4() {
+	switch {
+	case key.Prefix.IsSingleIP():
+		return r.hosts
+	case key.Prefix.Addr().Is4():
 		return r.four
 	}
 	return r.six
@@ -194,25 +217,44 @@ func (r *Routes) All() (map[RouteKey]Route, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := r.six.scan(func(k RouteKey, v Route) { all[k] = v }); err != nil {
-		return nil, fmt.Errorf("list table %s: %w", r.six.name, err)
+	for _, t := range []*Table[RouteKey, Route]{r.six, r.hosts} {
+		if err := t.scan(func(k RouteKey, v Route) { all[k] = v }); err != nil {
+			return nil, fmt.Errorf("list table %s: %w", t.name, err)
+		}
 	}
 	return all, nil
 }
 
 // makeTables gives the maps their types.
 func (d *Datapath) makeTables() {
+	ofRoute := func(k RouteKey) error { return d.generations.renewVRF(k.VRF) }
 	d.Ports = newTable("ports", d.maps["ports"], portCodec)
-	d.PortAddresses = newTable("port_addresses", d.maps["port_addresses"], portAddressCodec)
+	d.Ports.put = d.putPort
+	d.Ports.then(d.generations.renewPort)
+	d.PortAddresses = newTable("port_addresses", d.maps["port_addresses"], portAddressCodec).then(
+		func(k PortAddress) error { return d.generations.renewPort(k.Ifindex) })
 	d.Routes = &Routes{
-		four: newTable("routes4", d.maps["routes4"], route4Codec),
-		six:  newTable("routes6", d.maps["routes6"], route6Codec),
+		hosts: newTable("host_routes", d.maps["host_routes"], hostRouteCodec).then(ofRoute),
+		four:  newTable("routes4", d.maps["routes4"], route4Codec).then(ofRoute),
+		six:   newTable("routes6", d.maps["routes6"], route6Codec).then(ofRoute),
 	}
 	d.NextHops = newTable("next_hops", d.maps["next_hops"], nextHopCodec)
 	d.VNIs = newTable("vnis", d.maps["vnis"], vniCodec)
 	d.TunnelSources = newTable("tunnel_sources", d.maps["tunnel_sources"], tunnelSourceCodec)
 	d.config = newTable("config", d.maps["config"], configCodec)
 	d.errorTimes = newTable("error_times", d.maps["error_times"], errorTimeCodec)
+}
+
+// putPort gives the port its counters, too.
+func (d *Datapath) putPort(ifindex int, p Port) error {
+	raw, err := portCodec.value(p)
+	if err == nil {
+		raw.Slot, err = d.slots.take(ifindex, d.maps["counters"])
+	}
+	if err != nil {
+		return err
+	}
+	return d.maps["ports"].Put(uint32(ifindex), &raw)
 }
 
 // Config is what the programs know beside the tables.

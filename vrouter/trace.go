@@ -44,8 +44,10 @@ type Tracer struct {
 const frameRoom = 256
 
 // NewTracer loads the tracing programs.
-func (d *Datapath) NewTracer() (*Tracer, error) {
-	spec, err := loadTracePort()
+func (d *Datapath) NewTracer() (*Tracer, error) { return d.newTracer(loadTracePort, loadTraceTunnel) }
+
+func (d *Datapath) newTracer(readPort, readTunnel func() (*ebpf.CollectionSpec, error)) (*Tracer, error) {
+	spec, err := readPort()
 	if err != nil {
 		return nil, fmt.Errorf("read trace object: %w", err)
 	}
@@ -65,7 +67,7 @@ func (d *Datapath) NewTracer() (*Tracer, error) {
 		t.Close()
 		return nil, err
 	}
-	if spec, err = loadTraceTunnel(); err != nil {
+	if spec, err = readTunnel(); err != nil {
 		t.Close()
 		return nil, fmt.Errorf("read trace object: %w", err)
 	}

@@ -30,6 +30,9 @@ type tracePortTraceArguments struct {
 			Word [4]uint32
 		}
 	}
+	Flows    uint32
+	NextFlow uint32
+	Answers  uint32
 }
 
 type tracePortTraceRecord struct {
@@ -59,14 +62,21 @@ type tracePortTraceRecord struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	tracePortMapConfig        = "config"
+	tracePortMapConnections   = "connections"
 	tracePortMapCounters      = "counters"
 	tracePortMapDrops         = "drops"
+	tracePortMapErrorScratch  = "error_scratch"
 	tracePortMapErrorTimes    = "error_times"
+	tracePortMapFragments     = "fragments"
+	tracePortMapGenerations   = "generations"
+	tracePortMapHalfOpen      = "half_open"
+	tracePortMapHostRoutes    = "host_routes"
 	tracePortMapNextHops      = "next_hops"
 	tracePortMapPortAddresses = "port_addresses"
 	tracePortMapPorts         = "ports"
 	tracePortMapRoutes4       = "routes4"
 	tracePortMapRoutes6       = "routes6"
+	tracePortMapScratch       = "scratch"
 	tracePortMapTraceIn       = "trace_in"
 	tracePortMapTraceOut      = "trace_out"
 	tracePortMapTunnelSources = "tunnel_sources"
@@ -124,14 +134,21 @@ type tracePortProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type tracePortMapSpecs struct {
 	Config        *ebpf.MapSpec `ebpf:"config"`
+	Connections   *ebpf.MapSpec `ebpf:"connections"`
 	Counters      *ebpf.MapSpec `ebpf:"counters"`
 	Drops         *ebpf.MapSpec `ebpf:"drops"`
+	ErrorScratch  *ebpf.MapSpec `ebpf:"error_scratch"`
 	ErrorTimes    *ebpf.MapSpec `ebpf:"error_times"`
+	Fragments     *ebpf.MapSpec `ebpf:"fragments"`
+	Generations   *ebpf.MapSpec `ebpf:"generations"`
+	HalfOpen      *ebpf.MapSpec `ebpf:"half_open"`
+	HostRoutes    *ebpf.MapSpec `ebpf:"host_routes"`
 	NextHops      *ebpf.MapSpec `ebpf:"next_hops"`
 	PortAddresses *ebpf.MapSpec `ebpf:"port_addresses"`
 	Ports         *ebpf.MapSpec `ebpf:"ports"`
 	Routes4       *ebpf.MapSpec `ebpf:"routes4"`
 	Routes6       *ebpf.MapSpec `ebpf:"routes6"`
+	Scratch       *ebpf.MapSpec `ebpf:"scratch"`
 	TraceIn       *ebpf.MapSpec `ebpf:"trace_in"`
 	TraceOut      *ebpf.MapSpec `ebpf:"trace_out"`
 	TunnelSources *ebpf.MapSpec `ebpf:"tunnel_sources"`
@@ -165,14 +182,21 @@ func (o *tracePortObjects) Close() error {
 // It can be passed to loadTracePortObjects or ebpf.CollectionSpec.LoadAndAssign.
 type tracePortMaps struct {
 	Config        *ebpf.Map `ebpf:"config"`
+	Connections   *ebpf.Map `ebpf:"connections"`
 	Counters      *ebpf.Map `ebpf:"counters"`
 	Drops         *ebpf.Map `ebpf:"drops"`
+	ErrorScratch  *ebpf.Map `ebpf:"error_scratch"`
 	ErrorTimes    *ebpf.Map `ebpf:"error_times"`
+	Fragments     *ebpf.Map `ebpf:"fragments"`
+	Generations   *ebpf.Map `ebpf:"generations"`
+	HalfOpen      *ebpf.Map `ebpf:"half_open"`
+	HostRoutes    *ebpf.Map `ebpf:"host_routes"`
 	NextHops      *ebpf.Map `ebpf:"next_hops"`
 	PortAddresses *ebpf.Map `ebpf:"port_addresses"`
 	Ports         *ebpf.Map `ebpf:"ports"`
 	Routes4       *ebpf.Map `ebpf:"routes4"`
 	Routes6       *ebpf.Map `ebpf:"routes6"`
+	Scratch       *ebpf.Map `ebpf:"scratch"`
 	TraceIn       *ebpf.Map `ebpf:"trace_in"`
 	TraceOut      *ebpf.Map `ebpf:"trace_out"`
 	TunnelSources *ebpf.Map `ebpf:"tunnel_sources"`
@@ -182,14 +206,21 @@ type tracePortMaps struct {
 func (m *tracePortMaps) Close() error {
 	return _TracePortClose(
 		m.Config,
+		m.Connections,
 		m.Counters,
 		m.Drops,
+		m.ErrorScratch,
 		m.ErrorTimes,
+		m.Fragments,
+		m.Generations,
+		m.HalfOpen,
+		m.HostRoutes,
 		m.NextHops,
 		m.PortAddresses,
 		m.Ports,
 		m.Routes4,
 		m.Routes6,
+		m.Scratch,
 		m.TraceIn,
 		m.TraceOut,
 		m.TunnelSources,

@@ -17,14 +17,21 @@ import (
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	traceTunnelMapConfig        = "config"
+	traceTunnelMapConnections   = "connections"
 	traceTunnelMapCounters      = "counters"
 	traceTunnelMapDrops         = "drops"
+	traceTunnelMapErrorScratch  = "error_scratch"
 	traceTunnelMapErrorTimes    = "error_times"
+	traceTunnelMapFragments     = "fragments"
+	traceTunnelMapGenerations   = "generations"
+	traceTunnelMapHalfOpen      = "half_open"
+	traceTunnelMapHostRoutes    = "host_routes"
 	traceTunnelMapNextHops      = "next_hops"
 	traceTunnelMapPortAddresses = "port_addresses"
 	traceTunnelMapPorts         = "ports"
 	traceTunnelMapRoutes4       = "routes4"
 	traceTunnelMapRoutes6       = "routes6"
+	traceTunnelMapScratch       = "scratch"
 	traceTunnelMapTraceIn       = "trace_in"
 	traceTunnelMapTraceOut      = "trace_out"
 	traceTunnelMapTunnelSources = "tunnel_sources"
@@ -82,14 +89,21 @@ type traceTunnelProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type traceTunnelMapSpecs struct {
 	Config        *ebpf.MapSpec `ebpf:"config"`
+	Connections   *ebpf.MapSpec `ebpf:"connections"`
 	Counters      *ebpf.MapSpec `ebpf:"counters"`
 	Drops         *ebpf.MapSpec `ebpf:"drops"`
+	ErrorScratch  *ebpf.MapSpec `ebpf:"error_scratch"`
 	ErrorTimes    *ebpf.MapSpec `ebpf:"error_times"`
+	Fragments     *ebpf.MapSpec `ebpf:"fragments"`
+	Generations   *ebpf.MapSpec `ebpf:"generations"`
+	HalfOpen      *ebpf.MapSpec `ebpf:"half_open"`
+	HostRoutes    *ebpf.MapSpec `ebpf:"host_routes"`
 	NextHops      *ebpf.MapSpec `ebpf:"next_hops"`
 	PortAddresses *ebpf.MapSpec `ebpf:"port_addresses"`
 	Ports         *ebpf.MapSpec `ebpf:"ports"`
 	Routes4       *ebpf.MapSpec `ebpf:"routes4"`
 	Routes6       *ebpf.MapSpec `ebpf:"routes6"`
+	Scratch       *ebpf.MapSpec `ebpf:"scratch"`
 	TraceIn       *ebpf.MapSpec `ebpf:"trace_in"`
 	TraceOut      *ebpf.MapSpec `ebpf:"trace_out"`
 	TunnelSources *ebpf.MapSpec `ebpf:"tunnel_sources"`
@@ -123,14 +137,21 @@ func (o *traceTunnelObjects) Close() error {
 // It can be passed to loadTraceTunnelObjects or ebpf.CollectionSpec.LoadAndAssign.
 type traceTunnelMaps struct {
 	Config        *ebpf.Map `ebpf:"config"`
+	Connections   *ebpf.Map `ebpf:"connections"`
 	Counters      *ebpf.Map `ebpf:"counters"`
 	Drops         *ebpf.Map `ebpf:"drops"`
+	ErrorScratch  *ebpf.Map `ebpf:"error_scratch"`
 	ErrorTimes    *ebpf.Map `ebpf:"error_times"`
+	Fragments     *ebpf.Map `ebpf:"fragments"`
+	Generations   *ebpf.Map `ebpf:"generations"`
+	HalfOpen      *ebpf.Map `ebpf:"half_open"`
+	HostRoutes    *ebpf.Map `ebpf:"host_routes"`
 	NextHops      *ebpf.Map `ebpf:"next_hops"`
 	PortAddresses *ebpf.Map `ebpf:"port_addresses"`
 	Ports         *ebpf.Map `ebpf:"ports"`
 	Routes4       *ebpf.Map `ebpf:"routes4"`
 	Routes6       *ebpf.Map `ebpf:"routes6"`
+	Scratch       *ebpf.Map `ebpf:"scratch"`
 	TraceIn       *ebpf.Map `ebpf:"trace_in"`
 	TraceOut      *ebpf.Map `ebpf:"trace_out"`
 	TunnelSources *ebpf.Map `ebpf:"tunnel_sources"`
@@ -140,14 +161,21 @@ type traceTunnelMaps struct {
 func (m *traceTunnelMaps) Close() error {
 	return _TraceTunnelClose(
 		m.Config,
+		m.Connections,
 		m.Counters,
 		m.Drops,
+		m.ErrorScratch,
 		m.ErrorTimes,
+		m.Fragments,
+		m.Generations,
+		m.HalfOpen,
+		m.HostRoutes,
 		m.NextHops,
 		m.PortAddresses,
 		m.Ports,
 		m.Routes4,
 		m.Routes6,
+		m.Scratch,
 		m.TraceIn,
 		m.TraceOut,
 		m.TunnelSources,

@@ -17,14 +17,21 @@ import (
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	tunnelMapConfig        = "config"
+	tunnelMapConnections   = "connections"
 	tunnelMapCounters      = "counters"
 	tunnelMapDrops         = "drops"
+	tunnelMapErrorScratch  = "error_scratch"
 	tunnelMapErrorTimes    = "error_times"
+	tunnelMapFragments     = "fragments"
+	tunnelMapGenerations   = "generations"
+	tunnelMapHalfOpen      = "half_open"
+	tunnelMapHostRoutes    = "host_routes"
 	tunnelMapNextHops      = "next_hops"
 	tunnelMapPortAddresses = "port_addresses"
 	tunnelMapPorts         = "ports"
 	tunnelMapRoutes4       = "routes4"
 	tunnelMapRoutes6       = "routes6"
+	tunnelMapScratch       = "scratch"
 	tunnelMapTunnelSources = "tunnel_sources"
 	tunnelMapVnis          = "vnis"
 	tunnelProgFromTunnel   = "from_tunnel"
@@ -80,14 +87,21 @@ type tunnelProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type tunnelMapSpecs struct {
 	Config        *ebpf.MapSpec `ebpf:"config"`
+	Connections   *ebpf.MapSpec `ebpf:"connections"`
 	Counters      *ebpf.MapSpec `ebpf:"counters"`
 	Drops         *ebpf.MapSpec `ebpf:"drops"`
+	ErrorScratch  *ebpf.MapSpec `ebpf:"error_scratch"`
 	ErrorTimes    *ebpf.MapSpec `ebpf:"error_times"`
+	Fragments     *ebpf.MapSpec `ebpf:"fragments"`
+	Generations   *ebpf.MapSpec `ebpf:"generations"`
+	HalfOpen      *ebpf.MapSpec `ebpf:"half_open"`
+	HostRoutes    *ebpf.MapSpec `ebpf:"host_routes"`
 	NextHops      *ebpf.MapSpec `ebpf:"next_hops"`
 	PortAddresses *ebpf.MapSpec `ebpf:"port_addresses"`
 	Ports         *ebpf.MapSpec `ebpf:"ports"`
 	Routes4       *ebpf.MapSpec `ebpf:"routes4"`
 	Routes6       *ebpf.MapSpec `ebpf:"routes6"`
+	Scratch       *ebpf.MapSpec `ebpf:"scratch"`
 	TunnelSources *ebpf.MapSpec `ebpf:"tunnel_sources"`
 	Vnis          *ebpf.MapSpec `ebpf:"vnis"`
 }
@@ -119,14 +133,21 @@ func (o *tunnelObjects) Close() error {
 // It can be passed to loadTunnelObjects or ebpf.CollectionSpec.LoadAndAssign.
 type tunnelMaps struct {
 	Config        *ebpf.Map `ebpf:"config"`
+	Connections   *ebpf.Map `ebpf:"connections"`
 	Counters      *ebpf.Map `ebpf:"counters"`
 	Drops         *ebpf.Map `ebpf:"drops"`
+	ErrorScratch  *ebpf.Map `ebpf:"error_scratch"`
 	ErrorTimes    *ebpf.Map `ebpf:"error_times"`
+	Fragments     *ebpf.Map `ebpf:"fragments"`
+	Generations   *ebpf.Map `ebpf:"generations"`
+	HalfOpen      *ebpf.Map `ebpf:"half_open"`
+	HostRoutes    *ebpf.Map `ebpf:"host_routes"`
 	NextHops      *ebpf.Map `ebpf:"next_hops"`
 	PortAddresses *ebpf.Map `ebpf:"port_addresses"`
 	Ports         *ebpf.Map `ebpf:"ports"`
 	Routes4       *ebpf.Map `ebpf:"routes4"`
 	Routes6       *ebpf.Map `ebpf:"routes6"`
+	Scratch       *ebpf.Map `ebpf:"scratch"`
 	TunnelSources *ebpf.Map `ebpf:"tunnel_sources"`
 	Vnis          *ebpf.Map `ebpf:"vnis"`
 }
@@ -134,14 +155,21 @@ type tunnelMaps struct {
 func (m *tunnelMaps) Close() error {
 	return _TunnelClose(
 		m.Config,
+		m.Connections,
 		m.Counters,
 		m.Drops,
+		m.ErrorScratch,
 		m.ErrorTimes,
+		m.Fragments,
+		m.Generations,
+		m.HalfOpen,
+		m.HostRoutes,
 		m.NextHops,
 		m.PortAddresses,
 		m.Ports,
 		m.Routes4,
 		m.Routes6,
+		m.Scratch,
 		m.TunnelSources,
 		m.Vnis,
 	)

@@ -22,6 +22,8 @@ import (
 type Statistics interface {
 	Drops() ([]vrouter.Drop, error)
 	Counters() ([]vrouter.Counter, error)
+	Connections(visit func(vrouter.ConnectionKey, vrouter.Connection)) error
+	Capacity() ([]vrouter.Usage, error)
 }
 
 // Reader reads tables.
@@ -62,6 +64,8 @@ func (r Reader) Table(ctx context.Context, name string) (api.Table, error) {
 		api.HostTableNextHops:      r.nextHops,
 		api.HostTableVNIs:          r.vnis,
 		api.HostTablePortAddresses: r.portAddresses,
+		api.HostTableConnections:   r.connections,
+		api.HostTableCapacity:      r.capacity,
 		api.HostTableDesired:       r.desired,
 	}[name]
 	if !known {
@@ -109,10 +113,10 @@ func (r Reader) drops(_ context.Context, w words) (api.Table, error) {
 }
 
 func (r Reader) counters(_ context.Context, w words) (api.Table, error) {
-	t := api.Table{Columns: []string{"INTERFACE", "PORT", "RX-PACKETS", "RX-BYTES", "TX-PACKETS", "TX-BYTES"}}
+	t := api.Table{Columns: []string{"INTERFACE", "PORT", "RX-PACKETS", "RX-BYTES", "TX-PACKETS", "TX-BYTES", "UNTRACKED"}}
 	all, err := r.Statistics.Counters()
 	for _, c := range all {
-		t.Rows = append(t.Rows, []string{w.name(c.Ifindex), w.port(c.Ifindex), number(c.RxPackets), number(c.RxBytes), number(c.TxPackets), number(c.TxBytes)})
+		t.Rows = append(t.Rows, []string{w.name(c.Ifindex), w.port(c.Ifindex), number(c.RxPackets), number(c.RxBytes), number(c.TxPackets), number(c.TxBytes), number(c.Untracked)})
 	}
 	return t, err
 }

@@ -35,6 +35,7 @@ type flags struct {
 	tunnelPort                         int
 	tendEvery                          time.Duration
 	log                                journal.Options
+	tableSizes                         map[string]int64
 }
 
 // vxlanPort is the port of VXLAN (RFC 7348).
@@ -69,6 +70,7 @@ func runCommand() *cobra.Command {
 	s.StringVar(&f.metricsListen, "metrics-listen", "", "loopback address for /metrics, /livez and /readyz without credentials (default: none)")
 	s.StringVar(&f.attachment, "attachment", string(vrouter.AttachAuto), "how programs are attached to interfaces: auto, tcx (Linux 6.6 and newer) or clsact")
 	s.DurationVar(&f.tendEvery, "certificate-check", 10*time.Minute, "how often to ask, at random moments about so far apart, whether the host's certificate is to be renewed")
+	s.StringToInt64Var(&f.tableSizes, "table-size", nil, "TABLE=ENTRIES of the packet path, see weft get capacity --host; repeatable. Another size is another layout: the tables are filled anew beside the old ones, and connections are noted anew")
 	f.log.Flags(s)
 	return c
 }
@@ -91,6 +93,10 @@ func run(ctx context.Context, f flags) error {
 	if err != nil {
 		return err
 	}
+	sizes, err := sizesOf(f.tableSizes)
+	if err != nil {
+		return err
+	}
 	dir, err := state.Open(f.State)
 	if err != nil {
 		return err
@@ -102,7 +108,7 @@ func run(ctx context.Context, f flags) error {
 	if err := bpffs.Ensure(f.BPF); err != nil {
 		return err
 	}
-	path, err := vrouter.Load(vrouter.Options{PinDir: f.BPF, Attachment: attachment})
+	path, err := vrouter.Load(vrouter.Options{PinDir: f.BPF, Sizes: sizes, Attachment: attachment})
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/weft-network/weft/agent/datapath"
 	"github.com/weft-network/weft/agent/desired"
+	"github.com/weft-network/weft/agent/expire"
 	"github.com/weft-network/weft/agent/host"
 	"github.com/weft-network/weft/agent/join"
 	"github.com/weft-network/weft/agent/link"
@@ -164,6 +165,7 @@ func (a agent) serve(ctx context.Context, tunnel int, blank bool, loop *host.Loo
 	synced, changed := make(chan struct{}), make(chan struct{}, 1)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { client.Run(ctx); return nil })
+	group.Go(func() error { expire.Run(ctx, a.path, a.log); return nil })
 	group.Go(func() error { return plugger.Serve(ctx, a.flags.Run, func() {}) })
 	group.Go(func() error { a.watch(ctx, changed); return nil })
 	group.Go(func() error { a.followUnderlay(ctx, tunnel, a.given, loop); return nil })

@@ -4,16 +4,16 @@
 
 #include "drop.h"
 
-static __always_inline int stage_deliver(struct packet *p, const struct next_hop_value *next)
+static __always_inline int stage_deliver(struct packet *p)
 {
-	__u32 ifindex = next->ifindex;
+	__u32 ifindex = p->next->ifindex;
 	struct port_value *to = p->to;
 	if (!to)
 		return end(p, REASON_PORT_GONE);
 	int action = to->flags & PORT_REDIRECT_PEER ? world_redirect_peer(p->skb, ifindex) : world_redirect(p->skb, ifindex);
 	if (action != TC_ACT_REDIRECT)
 		return end(p, REASON_REDIRECT_FAILED);
-	world_count_sent(ifindex, p->skb->len);
+	world_count_sent(to, p->skb->len);
 	world_verdict(VERDICT_DELIVERED, REASON_NONE);
 	return action;
 }

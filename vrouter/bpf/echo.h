@@ -8,10 +8,6 @@
 
 enum {
 	ECHO_HOP_COUNT = 64,
-	ICMP_ECHO_REQUEST = 8,
-	ICMP_ECHO_REPLY = 0,
-	ICMPV6_ECHO_REQUEST = 128,
-	ICMPV6_ECHO_REPLY = 129,
 	ICMP_CHECKSUM_OFFSET = 2,
 };
 
@@ -29,10 +25,10 @@ static __always_inline int exchange_addresses(struct packet *p)
 // The helper leaves a checksum alone that hardware has yet to fill in.
 static __always_inline int change_icmp_type(struct packet *p, __u8 to)
 {
-	__be16 before = bpf_htons(p->icmp_type << 8);
+	__be16 before = bpf_htons(p->notes->icmp_type << 8);
 	__be16 after = bpf_htons(to << 8);
-	return bpf_l4_csum_replace(p->skb, p->l4 + ICMP_CHECKSUM_OFFSET, before, after, sizeof(after)) ||
-	       bpf_skb_store_bytes(p->skb, p->l4, &to, sizeof(to), 0);
+	return bpf_l4_csum_replace(p->skb, p->notes->l4 + ICMP_CHECKSUM_OFFSET, before, after, sizeof(after)) ||
+	       bpf_skb_store_bytes(p->skb, p->notes->l4, &to, sizeof(to), 0);
 }
 
 static __always_inline int answer_echo(struct packet *p)
@@ -40,7 +36,7 @@ static __always_inline int answer_echo(struct packet *p)
 	__u8 request = p->family == FAMILY_4 ? ICMP_ECHO_REQUEST : ICMPV6_ECHO_REQUEST;
 	__u8 reply = p->family == FAMILY_4 ? ICMP_ECHO_REPLY : ICMPV6_ECHO_REPLY;
 	struct config_value *c = configuration();
-	if (!p->icmp || p->icmp_type != request || p->icmp_code || !c)
+	if (!p->notes->icmp || p->notes->icmp_type != request || p->notes->icmp_code || !c)
 		return end(p, REASON_GATEWAY_UNANSWERED);
 	struct mac gateway = c->gateway;
 	if (exchange_addresses(p) || set_hop_count(p, ECHO_HOP_COUNT) || change_icmp_type(p, reply) ||

@@ -4,19 +4,19 @@
 
 #include "lookup.h"
 
-static __always_inline int stage_encap(struct packet *p, const struct next_hop_value *next)
+static __always_inline int stage_encap(struct packet *p)
 {
 	struct config_value *c = configuration();
 	if (!c || !c->tunnel_ifindex)
 		return end(p, REASON_NO_TUNNEL_DEVICE);
 	__u32 ifindex = c->tunnel_ifindex;
-	struct tunnel_key key = { .vni = next->vni, .family = next->family, .remote = next->remote };
+	struct tunnel_key key = { .vni = p->next->vni, .family = p->next->family, .remote = p->next->remote };
 	key.local = key.family == FAMILY_4 ? c->local4 : c->local6;
 	if (world_set_tunnel_key(p->skb, &key))
 		return end(p, REASON_TUNNEL_KEY_FAILED);
 	if (world_redirect(p->skb, ifindex) != TC_ACT_REDIRECT)
 		return end(p, REASON_TUNNEL_REDIRECT_FAILED);
-	world_count_sent(ifindex, p->skb->len);
+	world_count_sent(0, p->skb->len);
 	world_verdict(VERDICT_TUNNELLED, REASON_NONE);
 	return TC_ACT_REDIRECT;
 }

@@ -47,11 +47,11 @@ struct error6 {
 
 static __always_inline bool icmp_query(const struct packet *p)
 {
-	if (p->fragment)
+	if (p->notes->fragment)
 		return false;
 	if (p->family == FAMILY_6)
-		return p->icmp_type >= ICMPV6_QUERIES;
-	switch (p->icmp_type) {
+		return p->notes->icmp_type >= ICMPV6_QUERIES;
+	switch (p->notes->icmp_type) {
 	case ICMP_UNREACHABLE:
 	case ICMP_SOURCE_QUENCH:
 	case ICMP_REDIRECT:
@@ -65,7 +65,7 @@ static __always_inline bool icmp_query(const struct packet *p)
 static __always_inline bool error_allowed(const struct packet *p)
 {
 	__u8 icmp = p->family == FAMILY_4 ? PROTOCOL_ICMP : PROTOCOL_ICMPV6;
-	if (!p->from || p->later || (p->protocol == icmp && !icmp_query(p)))
+	if (!p->from || p->notes->later || (p->notes->protocol == icmp && !icmp_query(p)))
 		return false;
 	return !unspecified(p->family == FAMILY_4 ? &p->from->gateway4 : &p->from->gateway6);
 }
@@ -88,7 +88,7 @@ static __always_inline bool use_error(const struct packet *p)
 // conversions behind which the verifier loses the bounds.
 static __always_inline __u64 quoted(const struct packet *p)
 {
-	__u64 size = p->end - ETHERNET_SIZE;
+	__u64 size = p->notes->end - ETHERNET_SIZE;
 	return size < ERROR_QUOTE ? size : ERROR_QUOTE;
 }
 
@@ -121,11 +121,31 @@ static __always_inline struct ethernet error_ethernet(const struct packet *p)
 	return e;
 }
 
+// The answer under construction, which is too large for the stack.
+union error_frame {
+	struct error4 four;
+	struct error6 six;
+};
+
+struct {
+	TABLE(BPF_MAP_TYPE_PERCPU_ARRAY, __u32, union error_frame);
+} error_scratch SEC(".maps");
+
+static __always_inline union error_frame *error_frame(void)
+{
+	__u32 zero = 0;
+	return bpf_map_lookup_elem(&error_scratch, &zero);
+}
+
 static __noinline int build_error4(struct packet *p, __u32 limit)
 {
 	enum { HEADER = ETHERNET_SIZE + IPV4_SIZE + ICMP_SIZE };
 	__u64 size = quoted(p);
-	struct error4 e = {
+	union error_frame *frame = error_frame();
+	if (!frame)
+		return -1;
+	struct error4 *e = &frame->four;
+	*e = (struct error4){
 		.ethernet = error_ethernet(p),
 		.ip = {
 			.version_length = 4 << 4 | IPV4_SIZE / 4,
@@ -143,18 +163,22 @@ static __noinline int build_error4(struct packet *p, __u32 limit)
 			.limit = bpf_htonl(limit),
 		},
 	};
-	if (quote(p, &e.icmp, size))
+	if (quote(p, &e->icmp, size))
 		return -1;
-	e.ip.checksum = fold(bpf_csum_diff(0, 0, (__be32 *)&e.ip, sizeof(e.ip), 0));
-	e.icmp.checksum = fold(bpf_csum_diff(0, 0, (__be32 *)&e.icmp, sizeof(e.icmp), 0));
-	return replace_frame(p, &e.ethernet, HEADER, size);
+	e->ip.checksum = fold(bpf_csum_diff(0, 0, (__be32 *)&e->ip, sizeof(e->ip), 0));
+	e->icmp.checksum = fold(bpf_csum_diff(0, 0, (__be32 *)&e->icmp, sizeof(e->icmp), 0));
+	return replace_frame(p, &e->ethernet, HEADER, size);
 }
 
 static __noinline int build_error6(struct packet *p, __u32 limit)
 {
 	enum { HEADER = ETHERNET_SIZE + IPV6_SIZE + ICMP_SIZE };
 	__u64 size = quoted(p);
-	struct error6 e = {
+	union error_frame *frame = error_frame();
+	if (!frame)
+		return -1;
+	struct error6 *e = &frame->six;
+	*e = (struct error6){
 		.ethernet = error_ethernet(p),
 		.ip = {
 			.version_class = 6 << 4,
@@ -166,14 +190,14 @@ static __noinline int build_error6(struct packet *p, __u32 limit)
 		},
 		.icmp = { .type = limit ? ICMPV6_TOO_BIG : ICMPV6_TIME_EXCEEDED, .limit = bpf_htonl(limit) },
 	};
-	if (quote(p, &e.icmp, size))
+	if (quote(p, &e->icmp, size))
 		return -1;
 	// Both addresses and the message, then length and protocol.
 	__u32 rest = bpf_htonl(ICMP_SIZE + size + PROTOCOL_ICMPV6);
-	__s64 sum = bpf_csum_diff(0, 0, (__be32 *)&e.ip.source, 2 * sizeof(struct address) + sizeof(e.icmp),
+	__s64 sum = bpf_csum_diff(0, 0, (__be32 *)&e->ip.source, 2 * sizeof(struct address) + sizeof(e->icmp),
 				  (rest >> 16) + (rest & 0xffff));
-	e.icmp.checksum = fold(sum);
-	return replace_frame(p, &e.ethernet, HEADER, size);
+	e->icmp.checksum = fold(sum);
+	return replace_frame(p, &e->ethernet, HEADER, size);
 }
 
 // Ends a packet for a reason that its sender should hear. limit is that of a
@@ -190,7 +214,7 @@ static __always_inline int end_with_error(struct packet *p, enum reason reason, 
 	if (world_redirect(p->skb, p->ifindex) != TC_ACT_REDIRECT)
 		return end(p, REASON_ERROR_FAILED);
 	world_count_drop(p->ifindex, reason, came);
-	world_count_sent(p->ifindex, p->skb->len);
+	world_count_sent(p->from, p->skb->len);
 	world_verdict(VERDICT_ANSWERED, reason);
 	return TC_ACT_REDIRECT;
 }

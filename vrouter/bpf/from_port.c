@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Hook from_port: frames a workload sends. See doc/packet-path.md.
+#include "connection.h"
 #include "deliver.h"
 #include "encap.h"
 #include "parse.h"
@@ -11,17 +12,24 @@ int from_port(struct __sk_buff *skb)
 {
 	struct packet packet = { .skb = skb, .ifindex = world_ifindex(skb) };
 	struct packet *p = &packet;
-	struct port_value *port;
-	struct next_hop_value *next;
+
+	if (!take_notes(p))
+		return TC_ACT_SHOT; // cannot be: an array has its element
 
 	RUN(stage_parse(p));
-	RUN(stage_port(p, &port));
-	RUN(stage_spoof(p, port));
-	RUN(stage_neighbour(p));
-	RUN(stage_route(p, &next));
-	if (next->kind == NEXT_HOP_PORT)
-		return stage_deliver(p, next);
-	return stage_encap(p, next);
+	world_scatter(p);
+	RUN(stage_port(p));
+	RUN(stage_spoof_mac(p));
+	if (!connection_leads(p)) {
+		RUN(stage_spoof_address(p));
+		RUN(stage_neighbour(p));
+		RUN(stage_route(p));
+	}
+	RUN(stage_forward(p));
+	stage_connection(p);
+	if (p->next->kind == NEXT_HOP_PORT)
+		return stage_deliver(p);
+	return stage_encap(p);
 }
 
 // No helper used here asks for a GPL-compatible licence.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Hook from_tunnel: frames other hosts send. See doc/packet-path.md.
+#include "connection.h"
 #include "deliver.h"
 #include "parse.h"
 #include "route.h"
@@ -10,13 +11,19 @@ int from_tunnel(struct __sk_buff *skb)
 {
 	struct packet packet = { .skb = skb, .ifindex = world_ifindex(skb), .from_tunnel = true };
 	struct packet *p = &packet;
-	struct next_hop_value *next;
+
+	if (!take_notes(p))
+		return TC_ACT_SHOT; // cannot be: an array has its element
 
 	RUN(stage_tunnel(p));
 	RUN(stage_parse(p));
+	world_scatter(p);
 	RUN(stage_tunnel_carried(p));
-	RUN(stage_route(p, &next));
-	return stage_deliver(p, next);
+	RUN(stage_route(p));
+	RUN(stage_forward(p));
+	find_fragment(p);
+	stage_connection(p);
+	return stage_deliver(p);
 }
 
 // No helper used here asks for a GPL-compatible licence.

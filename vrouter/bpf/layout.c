@@ -11,5 +11,14 @@ struct reason_row {
 	__u8 text[REASON_TEXT_SIZE];
 };
 
+// Bounds that Go must know.
+const struct {
+	enum tick tick;
+	enum fragment_bound fragment;
+	enum generation_bound generation;
+	enum connection_state state;
+	enum counter_slot slot;
+} bounds SEC(".rodata.bounds") = { TICK_SHIFT, FRAGMENT_TICKS, GENERATION_SLOTS, 0, TUNNEL_SLOT };
+
 #define REASON_AS_ROW(name, stage, verdict, text) [REASON_##name] = { STAGE_##stage, VERDICT_##verdict, text },
 const struct reason_row reason_rows[REASON_COUNT] SEC(".rodata.reasons") = { REASONS(REASON_AS_ROW) };

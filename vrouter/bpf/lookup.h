@@ -6,6 +6,10 @@
 
 static __always_inline struct route_value *route_of(__u32 vrf, enum family family, const struct address *address)
 {
+	struct host_route_key exact = { .vrf = vrf, .family = family, .address = *address };
+	struct route_value *route = bpf_map_lookup_elem(&host_routes, &exact);
+	if (route)
+		return route;
 	if (family == FAMILY_4) {
 		struct route4_key key = { .prefix_length = 64, .vrf = vrf, .address = address->word[0] };
 		return bpf_map_lookup_elem(&routes4, &key);
@@ -24,4 +28,13 @@ static __always_inline struct config_value *configuration(void)
 {
 	__u32 zero = 0;
 	return bpf_map_lookup_elem(&config, &zero);
+}
+
+// A frame goes to the router, or straight to a neighbour in its network.
+static __always_inline bool right_destination_mac(const struct packet *p)
+{
+	struct config_value *c = configuration();
+	if (c && mac_equal(&p->ethernet.destination, &c->gateway))
+		return true;
+	return !(p->notes->route.flags & ROUTE_ROUTED) && mac_equal(&p->ethernet.destination, &p->notes->route.mac);
 }

@@ -54,7 +54,7 @@ static __always_inline int send_answer(struct packet *p)
 {
 	if (world_redirect(p->skb, p->ifindex) != TC_ACT_REDIRECT)
 		return end(p, REASON_ANSWER_FAILED);
-	world_count_sent(p->ifindex, p->skb->len);
+	world_count_sent(p->from, p->skb->len);
 	world_verdict(VERDICT_ANSWERED, REASON_NONE);
 	return TC_ACT_REDIRECT;
 }
@@ -168,8 +168,8 @@ static __always_inline int neighbour_solicitation(struct packet *p)
 {
 	struct address target;
 	struct mac mac;
-	if (p->l4 + ICMP_SIZE + sizeof(target) > p->end ||
-	    bpf_skb_load_bytes(p->skb, p->l4 + ICMP_SIZE, &target, sizeof(target)) || multicast6(&target))
+	if (p->notes->l4 + ICMP_SIZE + sizeof(target) > p->notes->end ||
+	    bpf_skb_load_bytes(p->skb, p->notes->l4 + ICMP_SIZE, &target, sizeof(target)) || multicast6(&target))
 		return end(p, REASON_ND_MALFORMED);
 	switch (resolve(p, &target, &mac)) {
 	case RESOLUTION_OWN:
@@ -187,9 +187,9 @@ static __always_inline int neighbour_solicitation(struct packet *p)
 
 static __always_inline int neighbour_discovery(struct packet *p)
 {
-	if (p->ttl != ND_HOP_LIMIT || p->icmp_code)
+	if (p->notes->ttl != ND_HOP_LIMIT || p->notes->icmp_code)
 		return end(p, REASON_ND_MALFORMED);
-	switch (p->icmp_type) {
+	switch (p->notes->icmp_type) {
 	case ICMPV6_ROUTER_SOLICITATION:
 		return end(p, REASON_ROUTER_SOLICITATION);
 	case ICMPV6_SOLICITATION:

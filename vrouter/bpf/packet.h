@@ -36,6 +36,7 @@ enum {
 
 enum {
 	PROTOCOL_ICMP = 1,
+	PROTOCOL_TCP = 6,
 	PROTOCOL_ICMPV6 = 58,
 };
 
@@ -61,25 +62,52 @@ struct arp {
 
 enum { ARP_REQUEST = 1, ARP_REPLY = 2 };
 
+// What is too large for the stack, and what the verifier had better forget: it
+// tries each way through the program for each value it remembers.
+struct notes {
+	__be16 source_port; // or what stands for it, see transport.h
+	__be16 destination_port;
+	bool tuple; // the ports are known, so it belongs to a connection
+	bool half_open; // the connection is in that table
+	bool led; // the connection says where it goes
+	__u8 tcp_flags;
+	__u32 l4; // offset of what follows the IP headers
+	__u32 end; // offset of the end of the IP packet
+	__u8 protocol;
+	__u8 ttl;
+	bool fragment;
+	bool later; // a fragment with an offset
+	bool icmp; // ICMP or ICMPv6 of the right family, not a fragment
+	__u8 icmp_type;
+	__u8 icmp_code;
+	// From here on nothing is read that the same frame has not written.
+	__u32 vrf_generation; // read before the routes
+	__u32 port_generation;
+	__u32 fragment_id;
+	struct route_value route; // the one chosen, a copy
+	struct connection_key key;
+	struct connection_value fresh; // an entry to be written
+	struct fragment_key fragment_key;
+};
+
+// One for each CPU is enough: a frame is done with before the next one comes.
+struct {
+	TABLE(BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct notes);
+} scratch SEC(".maps");
+
 struct packet {
 	struct __sk_buff *skb;
 	__u32 ifindex; // where it came from
 	__u32 vrf;
 	bool from_tunnel;
 	bool arp; // else IP of the family below
-	bool fragment;
-	bool later; // a fragment with an offset
-	bool icmp; // ICMP or ICMPv6 of the right family, not a fragment
-	__u8 icmp_type;
-	__u8 icmp_code;
-	__u8 ttl;
-	__u8 protocol;
 	enum family family;
-	__u32 l4; // offset of what follows the IP headers
-	__u32 end; // offset of the end of the IP packet
 	struct address source; // ARP: sender
 	struct address destination; // ARP: target
 	struct ethernet ethernet;
+	struct connection_value *connection; // of the sender's end, null if there is none
+	struct notes *notes;
+	struct next_hop_value *next;
 	struct port_value *from; // null from a tunnel
 	struct port_value *to; // null to a tunnel, or if the next hop is no port
 	__u16 arp_operation;
@@ -122,4 +150,14 @@ static __always_inline bool link_local6(const struct address *a)
 static __always_inline bool multicast6(const struct address *a)
 {
 	return (a->word[0] & bpf_htonl(0xff000000)) == bpf_htonl(0xff000000);
+}
+
+static __always_inline bool take_notes(struct packet *p)
+{
+	__u32 zero = 0;
+	p->notes = bpf_map_lookup_elem(&scratch, &zero);
+	if (!p->notes)
+		return false;
+	__builtin_memset(p->notes, 0, __builtin_offsetof(struct notes, vrf_generation));
+	return true;
 }

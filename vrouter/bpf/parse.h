@@ -2,7 +2,7 @@
 // Stage parse: Ethernet, IPv4, IPv6 with its extension headers, ARP.
 #pragma once
 
-#include "drop.h"
+#include "transport.h"
 
 enum { MAX_EXTENSION_HEADERS = 6 }; // more is an attack or a mistake; each costs a read
 
@@ -59,38 +59,26 @@ static __always_inline bool is_extension(__u8 header)
 	return false;
 }
 
-static __always_inline int parse_icmp(struct packet *p)
-{
-	__u8 head[2];
-	if (p->fragment || p->protocol != (p->family == FAMILY_4 ? PROTOCOL_ICMP : PROTOCOL_ICMPV6))
-		return NEXT;
-	if (p->l4 + ICMP_SIZE > p->end || bpf_skb_load_bytes(p->skb, p->l4, head, sizeof(head)))
-		return end(p, REASON_MALFORMED);
-	p->icmp = true;
-	p->icmp_type = head[0];
-	p->icmp_code = head[1];
-	return NEXT;
-}
-
 static __always_inline int parse_ipv4(struct packet *p)
 {
 	struct ipv4 ip;
-	if (bpf_skb_load_bytes(p->skb, ETHERNET_SIZE, &ip, sizeof(ip)))
+	if (load(p, ETHERNET_SIZE, &ip, sizeof(ip)))
 		return end(p, REASON_MALFORMED);
 	__u32 header = (ip.version_length & 0x0f) * 4;
 	__u32 total = bpf_ntohs(ip.total_length);
 	if (ip.version_length >> 4 != 4 || header < IPV4_SIZE || total < header || ETHERNET_SIZE + total > p->skb->len)
 		return end(p, REASON_MALFORMED);
 	p->family = FAMILY_4;
-	p->protocol = ip.protocol;
-	p->ttl = ip.ttl;
-	p->fragment = ip.fragment & bpf_htons(0x3fff); // MF and offset
-	p->later = ip.fragment & bpf_htons(0x1fff);
+	p->notes->protocol = ip.protocol;
+	p->notes->ttl = ip.ttl;
+	p->notes->fragment = ip.fragment & bpf_htons(0x3fff); // MF and offset
+	p->notes->later = ip.fragment & bpf_htons(0x1fff);
+	p->notes->fragment_id = ip.id;
 	p->source.word[0] = ip.source;
 	p->destination.word[0] = ip.destination;
-	p->l4 = ETHERNET_SIZE + header;
-	p->end = ETHERNET_SIZE + total;
-	return parse_icmp(p);
+	p->notes->l4 = ETHERNET_SIZE + header;
+	p->notes->end = ETHERNET_SIZE + total;
+	return parse_transport(p);
 }
 
 // Walks the chain from next on; leaves protocol and l4 behind its last link.
@@ -99,19 +87,20 @@ static __always_inline int parse_extensions(struct packet *p, __u8 next)
 	__u32 offset = ETHERNET_SIZE + IPV6_SIZE;
 #pragma unroll // kernels before 6.10 refuse a loop that is entered by falling into it
 	for (int i = 0; i <= MAX_EXTENSION_HEADERS; i++) {
-		__u8 head[4];
+		__u8 head[EXTENSION_MIN_SIZE];
 		if (!is_extension(next))
 			break;
 		if (i == MAX_EXTENSION_HEADERS)
 			return end(p, REASON_TOO_MANY_EXTENSION_HEADERS);
-		if (offset + EXTENSION_MIN_SIZE > p->end || bpf_skb_load_bytes(p->skb, offset, head, sizeof(head)))
+		if (offset + EXTENSION_MIN_SIZE > p->notes->end || bpf_skb_load_bytes(p->skb, offset, head, sizeof(head)))
 			return end(p, REASON_MALFORMED);
 		bool later = false;
 		if (next == EXTENSION_FRAGMENT) {
 			__u16 where = head[2] << 8 | head[3];
 			later = where >> 3;
-			p->later |= later;
-			p->fragment |= (where & 0xfff9) != 0; // offset and M
+			p->notes->later |= later;
+			p->notes->fragment |= (where & 0xfff9) != 0; // offset and M
+			p->notes->fragment_id = *(__be32 *)(head + 4);
 			offset += EXTENSION_MIN_SIZE;
 		} else if (next == EXTENSION_AH) {
 			offset += (head[1] + 2) * 4;
@@ -119,37 +108,37 @@ static __always_inline int parse_extensions(struct packet *p, __u8 next)
 			offset += (head[1] + 1) * 8;
 		}
 		next = head[0];
-		if (offset > p->end)
+		if (offset > p->notes->end)
 			return end(p, REASON_MALFORMED);
 		if (later)
 			break;
 	}
-	p->protocol = next;
-	p->l4 = offset;
+	p->notes->protocol = next;
+	p->notes->l4 = offset;
 	return NEXT;
 }
 
 static __always_inline int parse_ipv6(struct packet *p)
 {
 	struct ipv6 ip;
-	if (bpf_skb_load_bytes(p->skb, ETHERNET_SIZE, &ip, sizeof(ip)))
+	if (load(p, ETHERNET_SIZE, &ip, sizeof(ip)))
 		return end(p, REASON_MALFORMED);
 	__u32 payload = bpf_ntohs(ip.payload_length);
 	if (ip.version_class >> 4 != 6 || ETHERNET_SIZE + IPV6_SIZE + payload > p->skb->len)
 		return end(p, REASON_MALFORMED);
 	p->family = FAMILY_6;
-	p->ttl = ip.hop_limit;
+	p->notes->ttl = ip.hop_limit;
 	p->source = ip.source;
 	p->destination = ip.destination;
-	p->end = ETHERNET_SIZE + IPV6_SIZE + payload;
+	p->notes->end = ETHERNET_SIZE + IPV6_SIZE + payload;
 	RUN(parse_extensions(p, ip.next_header));
-	return parse_icmp(p);
+	return parse_transport(p);
 }
 
 static __always_inline int parse_arp(struct packet *p)
 {
 	struct arp a;
-	if (bpf_skb_load_bytes(p->skb, ETHERNET_SIZE, &a, sizeof(a)))
+	if (load(p, ETHERNET_SIZE, &a, sizeof(a)))
 		return end(p, REASON_ARP_MALFORMED);
 	__u16 operation = bpf_ntohs(a.operation);
 	if (a.hardware != bpf_htons(1) || a.protocol != bpf_htons(ETHERTYPE_IPV4) || a.hardware_size != 6 ||
@@ -166,7 +155,7 @@ static __always_inline int parse_arp(struct packet *p)
 
 static __always_inline int stage_parse(struct packet *p)
 {
-	if (bpf_skb_load_bytes(p->skb, 0, &p->ethernet, sizeof(p->ethernet)))
+	if (load(p, 0, &p->ethernet, sizeof(p->ethernet)))
 		return end(p, REASON_MALFORMED);
 	if (p->skb->vlan_present)
 		return end(p, REASON_VLAN_TAGGED);

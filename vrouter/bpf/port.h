@@ -4,13 +4,13 @@
 
 #include "drop.h"
 
-static __always_inline int stage_port(struct packet *p, struct port_value **port)
+static __always_inline int stage_port(struct packet *p)
 {
-	*port = bpf_map_lookup_elem(&ports, &p->ifindex);
-	if (!*port)
+	struct port_value *port = bpf_map_lookup_elem(&ports, &p->ifindex);
+	if (!port)
 		return end(p, REASON_NO_PORT);
-	p->from = *port;
-	p->vrf = (*port)->vrf;
-	world_count_received(p->ifindex, p->skb->len);
+	p->from = port;
+	p->vrf = port->vrf;
+	world_count_received(port, p->skb->len);
 	return NEXT;
 }

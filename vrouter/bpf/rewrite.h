@@ -18,8 +18,8 @@ static __always_inline int set_hop_count(struct packet *p, __u8 to)
 					   BPF_F_RECOMPUTE_CSUM);
 	// Header checksum and hop count cancel out in a sum over the whole
 	// packet, hence no recomputation of that.
-	__be16 before = bpf_htons(p->ttl << 8 | p->protocol);
-	__be16 after = bpf_htons(to << 8 | p->protocol);
+	__be16 before = bpf_htons(p->notes->ttl << 8 | p->notes->protocol);
+	__be16 after = bpf_htons(to << 8 | p->notes->protocol);
 	return bpf_l3_csum_replace(p->skb, ETHERNET_SIZE + __builtin_offsetof(struct ipv4, checksum), before, after,
 				   sizeof(after)) ||
 	       bpf_skb_store_bytes(p->skb, ETHERNET_SIZE + __builtin_offsetof(struct ipv4, ttl), &to, sizeof(to), 0);

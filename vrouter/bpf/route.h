@@ -18,16 +18,6 @@ static __always_inline int refuse_groups(struct packet *p)
 	return NEXT;
 }
 
-static __always_inline int check_destination_mac(struct packet *p, const struct route_value *route)
-{
-	struct config_value *c = configuration();
-	if (c && mac_equal(&p->ethernet.destination, &c->gateway))
-		return NEXT;
-	if (!(route->flags & ROUTE_ROUTED) && mac_equal(&p->ethernet.destination, &route->mac))
-		return NEXT;
-	return end(p, REASON_WRONG_DESTINATION_MAC);
-}
-
 static __always_inline int refuse_local(struct packet *p)
 {
 	if (p->family != FAMILY_6)
@@ -38,61 +28,60 @@ static __always_inline int refuse_local(struct packet *p)
 }
 
 // Whether this is the router's hop of the packet.
-static __always_inline bool hop(const struct packet *p, const struct route_value *route)
+static __always_inline bool hop(const struct packet *p)
 {
-	return !p->from_tunnel && route->flags & ROUTE_ROUTED;
+	return !p->from_tunnel && p->notes->route.flags & ROUTE_ROUTED;
 }
 
 // The largest packet that can go there, 0 for any.
-static __always_inline __u32 limit_of(const struct packet *p, const struct route_value *route,
-				      const struct next_hop_value *next)
+static __always_inline __u32 limit_of(const struct packet *p)
 {
-	if (next->kind == NEXT_HOP_PORT)
+	if (p->next->kind == NEXT_HOP_PORT)
 		return p->to ? p->to->mtu : 0;
-	if (!next->mtu || (route->mtu && route->mtu < next->mtu))
-		return route->mtu;
-	return next->mtu;
+	if (!p->next->mtu || (p->notes->route.mtu && p->notes->route.mtu < p->next->mtu))
+		return p->notes->route.mtu;
+	return p->next->mtu;
 }
 
-static __always_inline int refuse_unfit(struct packet *p, const struct route_value *route,
-					  const struct next_hop_value *next)
+static __always_inline int refuse_unfit(struct packet *p)
 {
-	if (hop(p, route) && p->ttl <= 1)
+	if (hop(p) && p->notes->ttl <= 1)
 		return end_with_error(p, REASON_TTL_EXPIRED, 0);
 	// An offloaded frame is cut before anybody sees it.
-	__u32 limit = limit_of(p, route, next);
+	__u32 limit = limit_of(p);
 	if (limit && !p->skb->gso_size && p->skb->len - ETHERNET_SIZE > limit)
 		return end_with_error(p, REASON_TOO_BIG, limit);
 	return NEXT;
 }
 
-static __always_inline int rewrite(struct packet *p, const struct route_value *route)
+static __always_inline int rewrite(struct packet *p)
 {
 	struct config_value *c = configuration();
 	struct mac source = p->ethernet.source;
-	if (hop(p, route)) {
-		if (!c || set_hop_count(p, p->ttl - 1))
+	if (hop(p)) {
+		if (!c || set_hop_count(p, p->notes->ttl - 1))
 			return end(p, REASON_REWRITE_FAILED);
 		source = c->gateway;
 	}
-	if (set_ethernet(p, &route->mac, &source))
+	if (set_ethernet(p, &p->notes->route.mac, &source))
 		return end(p, REASON_REWRITE_FAILED);
 	return NEXT;
 }
 
-// Leaves a next hop of kind port or tunnel, and the port if there is one.
-static __always_inline int stage_route(struct packet *p, struct next_hop_value **next)
+// The long way to a route. Leaves a next hop of kind port or tunnel.
+static __always_inline int stage_route(struct packet *p)
 {
 	RUN(refuse_groups(p));
 	struct route_value *route = route_of(p->vrf, p->family, &p->destination);
 	if (!route)
 		return end(p, REASON_NO_ROUTE);
-	if (!p->from_tunnel)
-		RUN(check_destination_mac(p, route));
-	*next = next_hop_of(route);
-	if (!*next)
+	p->notes->route = *route;
+	if (!p->from_tunnel && !right_destination_mac(p))
+		return end(p, REASON_WRONG_DESTINATION_MAC);
+	p->next = next_hop_of(&p->notes->route);
+	if (!p->next)
 		return end(p, REASON_UNRESOLVED_NEXT_HOP);
-	switch ((*next)->kind) {
+	switch (p->next->kind) {
 	case NEXT_HOP_PORT:
 		break;
 	case NEXT_HOP_TUNNEL:
@@ -108,11 +97,16 @@ static __always_inline int stage_route(struct packet *p, struct next_hop_value *
 	default:
 		return end(p, REASON_UNRESOLVED_NEXT_HOP);
 	}
-	RUN(refuse_local(p));
-	if ((*next)->kind == NEXT_HOP_PORT) {
-		__u32 ifindex = (*next)->ifindex;
+	return refuse_local(p);
+}
+
+// What remains when the next hop is known, whichever way.
+static __always_inline int stage_forward(struct packet *p)
+{
+	if (p->next->kind == NEXT_HOP_PORT) {
+		__u32 ifindex = p->next->ifindex;
 		p->to = bpf_map_lookup_elem(&ports, &ifindex);
 	}
-	RUN(refuse_unfit(p, route, *next));
-	return rewrite(p, route);
+	RUN(refuse_unfit(p));
+	return rewrite(p);
 }

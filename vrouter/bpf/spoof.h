@@ -6,12 +6,12 @@
 
 static __always_inline bool is_neighbour_discovery(const struct packet *p)
 {
-	return p->family == FAMILY_6 && p->icmp && p->icmp_type >= 133 && p->icmp_type <= 137;
+	return p->family == FAMILY_6 && p->notes->icmp && p->notes->icmp_type >= 133 && p->notes->icmp_type <= 137;
 }
 
 static __always_inline bool is_multicast_listener(const struct packet *p)
 {
-	return p->family == FAMILY_6 && p->icmp && ((p->icmp_type >= 130 && p->icmp_type <= 132) || p->icmp_type == 143);
+	return p->family == FAMILY_6 && p->notes->icmp && ((p->notes->icmp_type >= 130 && p->notes->icmp_type <= 132) || p->notes->icmp_type == 143);
 }
 
 static __always_inline bool owns_address(__u32 ifindex, enum family family, const struct address *address)
@@ -29,16 +29,20 @@ static __always_inline bool source_excepted(const struct packet *p)
 	if (p->family == FAMILY_4)
 		return unspecified(&p->source) && p->destination.word[0] == 0xffffffff;
 	if (link_local6(&p->source))
-		return p->icmp;
+		return p->notes->icmp;
 	return unspecified(&p->source) && (is_neighbour_discovery(p) || is_multicast_listener(p));
 }
 
-static __always_inline int stage_spoof(struct packet *p, const struct port_value *port)
+static __always_inline int stage_spoof_mac(struct packet *p)
 {
-	if (!mac_equal(&p->ethernet.source, &port->mac))
+	const struct mac *mac = &p->from->mac;
+	if (!mac_equal(&p->ethernet.source, mac) || (p->arp && !mac_equal(&p->arp_sender_mac, mac)))
 		return end(p, REASON_SPOOFED_MAC);
-	if (p->arp && !mac_equal(&p->arp_sender_mac, &port->mac))
-		return end(p, REASON_SPOOFED_MAC);
+	return NEXT;
+}
+
+static __always_inline int stage_spoof_address(struct packet *p)
+{
 	if (!owns_address(p->ifindex, p->family, &p->source) && !source_excepted(p))
 		return end(p, REASON_SPOOFED_ADDRESS);
 	return NEXT;

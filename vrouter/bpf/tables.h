@@ -23,6 +23,7 @@ struct port_value {
 	__u32 port; // id of the control plane, carried for events and traces
 	__u32 mtu; // bytes after the Ethernet header, 0 = not checked
 	enum port_flag flags;
+	__u32 slot; // in counters
 	struct mac mac;
 	__u8 pad[2];
 	struct address gateway4; // sends the port's ICMP errors, zero = nobody
@@ -65,6 +66,12 @@ enum next_hop_kind {
 	NEXT_HOP_DISCARD,
 };
 
+struct host_route_key {
+	__u32 vrf;
+	enum family family;
+	struct address address;
+};
+
 struct next_hop_value {
 	enum next_hop_kind kind;
 	__u32 ifindex; // port
@@ -97,6 +104,66 @@ struct config_value {
 	__u8 pad[2];
 };
 
+// The end of a connection behind a port of this host; the same for packets of
+// both directions. Without ports, both are zero.
+struct connection_key {
+	__u32 ifindex;
+	__u8 protocol;
+	__u8 family;
+	__be16 local_port;
+	__be16 remote_port;
+	__u16 pad;
+	struct address local;
+	struct address remote;
+};
+
+enum connection_state {
+	CONNECTION_SENT = 1,
+	CONNECTION_HEARD = 2,
+	CONNECTION_PROVEN = 4, // heard after it sent: the remote end is real
+	CONNECTION_FIN_SENT = 8,
+	CONNECTION_FIN_HEARD = 16,
+	CONNECTION_RESET = 32,
+};
+
+// A tick is 2^30 ns, about a second, of the monotonic clock.
+enum tick { TICK_SHIFT = 30 };
+
+struct connection_value {
+	__u64 way; // next hop << 32 | generation of the VRF; one word, so that both are of one moment
+	__u32 port_generation;
+	__u32 port; // as in ports; else the entry is of a former port of this interface
+	__u32 mtu; // as in the route
+	__u32 seen; // tick of the last packet
+	__u32 made; // tick of the first
+	struct mac mac; // as in the route
+	__u8 flags; // enum route_flag
+	__u8 state; // enum connection_state, a sum
+};
+
+struct fragment_key {
+	__u32 vrf;
+	__u32 ifindex; // where it came from
+	__u32 id;
+	__u8 protocol;
+	__u8 family;
+	__u16 pad;
+	struct address source;
+	struct address destination;
+};
+
+struct fragment_value {
+	__be16 source_port;
+	__be16 destination_port;
+	__u32 seen; // tick
+};
+
+enum fragment_bound { FRAGMENT_TICKS = 30 }; // Linux gives up reassembly after as many seconds
+
+// VRFs and interfaces share slots with others of the same remainder, which
+// costs a lookup now and then.
+enum generation_bound { GENERATION_SLOTS = 4096 };
+
 struct drop_key {
 	__u32 ifindex;
 	enum reason reason;
@@ -112,6 +179,7 @@ struct counter_value {
 	__u64 rx_bytes;
 	__u64 tx_packets; // to it
 	__u64 tx_bytes;
+	__u64 untracked; // frames of connections that found no room
 };
 
 #define TABLE(map_type, key_type, value_type)                                                                          \
@@ -127,6 +195,13 @@ struct {
 struct {
 	TABLE(BPF_MAP_TYPE_HASH, struct port_address_key, __u8);
 } port_addresses SEC(".maps");
+
+// Routes of full length, which are nearly all of them, and nothing is longer:
+// a hash finds one in a tenth of the time that the tries take when large.
+struct {
+	TABLE(BPF_MAP_TYPE_HASH, struct host_route_key, struct route_value);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+} host_routes SEC(".maps");
 
 struct {
 	TABLE(BPF_MAP_TYPE_LPM_TRIE, struct route4_key, struct route_value);
@@ -155,6 +230,27 @@ struct {
 	TABLE(BPF_MAP_TYPE_ARRAY, __u32, struct config_value);
 } config SEC(".maps");
 
+// Connections whose remote end is proven. Never evicted.
+struct {
+	TABLE(BPF_MAP_TYPE_HASH, struct connection_key, struct connection_value);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+} connections SEC(".maps");
+
+// All others. A flood of them evicts only its like.
+struct {
+	TABLE(BPF_MAP_TYPE_LRU_HASH, struct connection_key, struct connection_value);
+} half_open SEC(".maps");
+
+struct {
+	TABLE(BPF_MAP_TYPE_LRU_HASH, struct fragment_key, struct fragment_value);
+} fragments SEC(".maps");
+
+// First the slots of VRFs, then those of interfaces. User space writes a new
+// number after it has changed what frames of the VRF or interface meet.
+struct {
+	TABLE(BPF_MAP_TYPE_ARRAY, __u32, __u32);
+} generations SEC(".maps");
+
 // Nanoseconds of bpf_ktime_get_ns. Concurrent errors of one port may overwrite
 // each other, which lets a few more out.
 struct {
@@ -167,7 +263,9 @@ struct {
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 } drops SEC(".maps");
 
+// By the slot that a port has; that of the tunnel is always there.
+enum counter_slot { TUNNEL_SLOT = 0 };
+
 struct {
-	TABLE(BPF_MAP_TYPE_PERCPU_HASH, __u32, struct counter_value);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
+	TABLE(BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct counter_value);
 } counters SEC(".maps");

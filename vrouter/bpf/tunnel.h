@@ -21,7 +21,7 @@ static __always_inline int stage_tunnel(struct packet *p)
 	if (vni->flags & VNI_CHECK_SOURCES && !may_send(&key))
 		return end(p, REASON_UNKNOWN_TUNNEL_SOURCE);
 	p->vrf = vni->vrf;
-	world_count_received(p->ifindex, p->skb->len);
+	world_count_received(0, p->skb->len);
 	return NEXT;
 }
 

@@ -19,6 +19,9 @@ struct trace_arguments {
 	__u32 ifindex;
 	__u32 has_tunnel_key;
 	struct tunnel_key tunnel_key;
+	__u32 flows; // rehearsal only: each frame becomes one of as many flows, at random; 0 = as it is
+	__u32 next_flow; // rehearsal only: each frame is of the next flow, from this one on; 0 = at random
+	__u32 answers; // rehearsal only: the flows are answered
 };
 
 struct trace_record {
@@ -101,11 +104,15 @@ static __always_inline bool world_use_error(__u32 ifindex, __u64 until)
 	return true;
 }
 
-static __always_inline void world_count_received(__u32 ifindex, __u32 bytes)
+static __always_inline void world_count_received(const struct port_value *port, __u32 bytes)
 {
 }
 
-static __always_inline void world_count_sent(__u32 ifindex, __u32 bytes)
+static __always_inline void world_count_sent(const struct port_value *port, __u32 bytes)
+{
+}
+
+static __always_inline void world_count_untracked(const struct port_value *port)
 {
 }
 
@@ -176,33 +183,36 @@ static __always_inline bool world_use_error(__u32 ifindex, __u64 until)
 	return !bpf_map_update_elem(&error_times, &ifindex, &until, BPF_ANY);
 }
 
-// A counter that finds its table full is lost; the frame is not.
-static __always_inline struct counter_value *counter_of(__u32 ifindex)
+// A null port is the tunnel.
+static __always_inline struct counter_value *counter_of(const struct port_value *port)
 {
-	struct counter_value *c = bpf_map_lookup_elem(&counters, &ifindex);
-	if (c)
-		return c;
-	struct counter_value zero = {};
-	bpf_map_update_elem(&counters, &ifindex, &zero, BPF_NOEXIST);
-	return bpf_map_lookup_elem(&counters, &ifindex);
+	__u32 slot = port ? port->slot : TUNNEL_SLOT;
+	return bpf_map_lookup_elem(&counters, &slot);
 }
 
-static __always_inline void world_count_received(__u32 ifindex, __u32 bytes)
+static __always_inline void world_count_received(const struct port_value *port, __u32 bytes)
 {
-	struct counter_value *c = counter_of(ifindex);
+	struct counter_value *c = counter_of(port);
 	if (!c)
 		return;
 	c->rx_packets++;
 	c->rx_bytes += bytes;
 }
 
-static __always_inline void world_count_sent(__u32 ifindex, __u32 bytes)
+static __always_inline void world_count_sent(const struct port_value *port, __u32 bytes)
 {
-	struct counter_value *c = counter_of(ifindex);
+	struct counter_value *c = counter_of(port);
 	if (!c)
 		return;
 	c->tx_packets++;
 	c->tx_bytes += bytes;
+}
+
+static __always_inline void world_count_untracked(const struct port_value *port)
+{
+	struct counter_value *c = counter_of(port);
+	if (c)
+		c->untracked++;
 }
 
 static __noinline void world_count_drop(__u32 ifindex, enum reason reason, __u32 bytes)
@@ -219,5 +229,91 @@ static __noinline void world_count_drop(__u32 ifindex, enum reason reason, __u32
 	d->packets++;
 	d->bytes += bytes;
 }
+
+#endif
+
+#if defined(WEFT_TRACE) && !defined(WEFT_REHEARSAL)
+
+static __always_inline void world_open_connection(struct packet *p)
+{
+}
+
+static __always_inline void world_lead_connection(const struct packet *p, struct connection_value *c, __u64 way)
+{
+}
+
+static __always_inline void world_touch_connection(struct connection_value *c, __u32 now, __u8 state)
+{
+}
+
+static __always_inline void world_confirm_connection(struct packet *p, const struct connection_value *c)
+{
+}
+
+static __always_inline void world_note_fragment(struct packet *p, const struct fragment_value *first)
+{
+}
+
+static __always_inline void world_scatter(struct packet *p)
+{
+}
+
+#else /* the product, and the rehearsal, whose packets are to find what those before them left */
+
+static __noinline void world_open_connection(struct packet *p)
+{
+	if (bpf_map_update_elem(&half_open, &p->notes->key, &p->notes->fresh, BPF_ANY))
+		world_count_untracked(p->from);
+}
+
+// The word is written last: whoever finds it right finds the rest.
+static __always_inline void world_lead_connection(const struct packet *p, struct connection_value *c, __u64 way)
+{
+	c->mtu = p->notes->route.mtu;
+	c->flags = p->notes->route.flags;
+	c->mac = p->notes->route.mac;
+	c->port_generation = p->notes->port_generation;
+	*(volatile __u64 *)&c->way = way;
+}
+
+// Concurrent packets may undo each other's bit; the next ones set it again.
+static __always_inline void world_touch_connection(struct connection_value *c, __u32 now, __u8 state)
+{
+	c->seen = now;
+	c->state = state;
+}
+
+static __noinline void world_confirm_connection(struct packet *p, const struct connection_value *c)
+{
+	p->notes->fresh = *c;
+	if (bpf_map_update_elem(&connections, &p->notes->key, &p->notes->fresh, BPF_ANY))
+		world_count_untracked(p->from);
+	else
+		bpf_map_delete_elem(&half_open, &p->notes->key);
+}
+
+static __noinline void world_note_fragment(struct packet *p, const struct fragment_value *first)
+{
+	bpf_map_update_elem(&fragments, &p->notes->fragment_key, first, BPF_ANY); // an eviction loses the ports, not the packet
+}
+
+#ifdef WEFT_REHEARSAL
+// Makes a repeated test run, whose frame is always the same, meet entries that
+// no cache holds.
+static __always_inline void world_scatter(struct packet *p)
+{
+	__u32 zero = 0;
+	struct trace_arguments *a = bpf_map_lookup_elem(&trace_in, &zero);
+	if (!a || !a->flows)
+		return;
+	__u32 flow = a->next_flow ? a->next_flow++ : 1 + bpf_get_prandom_u32() % a->flows;
+	p->notes->source_port = a->answers ? flow >> 16 : flow;
+	p->notes->destination_port = a->answers ? flow : flow >> 16;
+}
+#else
+static __always_inline void world_scatter(struct packet *p)
+{
+}
+#endif
 
 #endif

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/weft-network/weft/vrouter"
+)
+
+// sizesOf reads --table-size. A table that is not named has its default size.
+func sizesOf(given map[string]int64) (vrouter.Sizes, error) {
+	var s vrouter.Sizes
+	fields := map[string][]*uint32{
+		"ports": {&s.Ports}, "port-addresses": {&s.PortAddresses}, "host-routes": {&s.HostRoutes}, "routes": {&s.Routes4, &s.Routes6},
+		"next-hops": {&s.NextHops}, "vnis": {&s.VNIs}, "tunnel-sources": {&s.TunnelSources},
+		"connections": {&s.Connections}, "half-open": {&s.HalfOpen}, "fragments": {&s.Fragments},
+	}
+	for name, size := range given {
+		targets, known := fields[name]
+		if !known {
+			return s, fmt.Errorf("read --table-size: no table is named %q, want one of %s", name, strings.Join(slices.Sorted(maps.Keys(fields)), ", "))
+		}
+		if size < 1 || size > math.MaxInt32 {
+			return s, fmt.Errorf("read --table-size: %s=%d is not from 1 to %d entries", name, size, math.MaxInt32)
+		}
+		for _, t := range targets {
+			*t = uint32(size)
+		}
+	}
+	return s, nil
+}

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+// Stage connection: what the ends of a connection remember, so that its next
+// packet needs no prefix trie. An entry saves lookups and decides nothing: a
+// packet fares the same with and without it.
+#pragma once
+
+#include "fragment.h"
+#include "lookup.h"
+
+enum {
+	TCP_FIN = 0x01,
+	TCP_SYN = 0x02,
+	TCP_RST = 0x04,
+	TCP_ACK = 0x10,
+};
+
+enum direction { DIRECTION_OUT, DIRECTION_IN };
+
+// The same key for both directions: local is the end behind the port.
+static __always_inline void set_connection_key(struct packet *p, __u32 ifindex, enum direction direction)
+{
+	struct connection_key *key = &p->notes->key;
+	*key = (struct connection_key){ .ifindex = ifindex, .protocol = p->notes->protocol, .family = p->family };
+	if (direction == DIRECTION_OUT) {
+		key->local = p->source;
+		key->remote = p->destination;
+		key->local_port = p->notes->source_port;
+		key->remote_port = p->notes->destination_port;
+	} else {
+		key->local = p->destination;
+		key->remote = p->source;
+		key->local_port = p->notes->destination_port;
+		key->remote_port = p->notes->source_port;
+	}
+}
+
+static __always_inline __u32 generation_at(__u32 slot)
+{
+	__u32 *generation = bpf_map_lookup_elem(&generations, &slot);
+	return generation ? *(volatile __u32 *)generation : 0;
+}
+
+static __always_inline __u32 vrf_generation(__u32 vrf)
+{
+	return generation_at(vrf % GENERATION_SLOTS);
+}
+
+static __always_inline __u32 port_generation(__u32 ifindex)
+{
+	return generation_at(GENERATION_SLOTS + ifindex % GENERATION_SLOTS);
+}
+
+static __always_inline __u64 way_of(__u32 next_hop, __u32 generation)
+{
+	return (__u64)next_hop << 32 | generation;
+}
+
+// An entry of the interface's former port is as good as none.
+static __always_inline struct connection_value *connection_of(struct packet *p, const struct port_value *port)
+{
+	const struct connection_key *key = &p->notes->key;
+	struct connection_value *c = bpf_map_lookup_elem(&connections, key);
+	p->notes->half_open = false;
+	if (c && c->port == port->port)
+		return c;
+	p->notes->half_open = true;
+	c = bpf_map_lookup_elem(&half_open, key);
+	return c && c->port == port->port ? c : 0;
+}
+
+// Whether the frame's connection says where it goes. If not, what it says is
+// out of date or the frame needs a closer look, and the long way decides.
+static __always_inline bool connection_leads(struct packet *p)
+{
+	find_fragment(p);
+	if (!p->notes->tuple)
+		return false;
+	// Before the lookups whose results it stands for: see doc/packet-path.md.
+	p->notes->vrf_generation = vrf_generation(p->vrf);
+	p->notes->port_generation = port_generation(p->ifindex);
+	set_connection_key(p, p->ifindex, DIRECTION_OUT);
+	struct connection_value *c = connection_of(p, p->from);
+	p->connection = c;
+	if (!c)
+		return false;
+	__u64 way = *(volatile __u64 *)&c->way; // next hop and generation are of one moment
+	if ((__u32)way != p->notes->vrf_generation || c->port_generation != p->notes->port_generation)
+		return false;
+	p->notes->route = (struct route_value){ .next_hop = way >> 32, .mtu = c->mtu, .flags = c->flags, .mac = c->mac };
+	if (!right_destination_mac(p))
+		return false;
+	__u32 id = p->notes->route.next_hop;
+	p->next = bpf_map_lookup_elem(&next_hops, &id);
+	if (!p->next || (p->next->kind != NEXT_HOP_PORT && p->next->kind != NEXT_HOP_TUNNEL))
+		return false;
+	p->notes->led = true;
+	return true;
+}
+
+static __always_inline __u32 tick_now(void)
+{
+	return bpf_ktime_get_coarse_ns() >> TICK_SHIFT;
+}
+
+// What an end knows after a packet that it sent or heard.
+static __always_inline __u8 state_after(__u8 state, const struct packet *p, enum direction direction)
+{
+	__u8 own = direction == DIRECTION_OUT ? CONNECTION_SENT : CONNECTION_HEARD;
+	if (p->notes->protocol != PROTOCOL_TCP) {
+		if (direction == DIRECTION_IN && state & CONNECTION_SENT)
+			own |= CONNECTION_PROVEN;
+		return state | own;
+	}
+	__u8 flags = p->notes->tcp_flags & (TCP_FIN | TCP_SYN | TCP_RST);
+	bool opens = (p->notes->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+	if (flags & TCP_RST)
+		return state | own | CONNECTION_RESET;
+	if (opens && state & (CONNECTION_RESET | CONNECTION_FIN_SENT | CONNECTION_FIN_HEARD))
+		return own; // the same ports once more
+	if (flags & TCP_FIN)
+		own |= direction == DIRECTION_OUT ? CONNECTION_FIN_SENT : CONNECTION_FIN_HEARD;
+	if (direction == DIRECTION_IN && state & CONNECTION_SENT && !opens)
+		own |= CONNECTION_PROVEN;
+	return state | own;
+}
+
+static __always_inline void open_connection(struct packet *p, const struct port_value *port, enum direction direction)
+{
+	struct notes *n = p->notes;
+	__u32 now = tick_now();
+	n->fresh = (struct connection_value){ .port = port->port, .seen = now, .made = now };
+	n->fresh.state = state_after(0, p, direction);
+	if (direction == DIRECTION_OUT) {
+		n->fresh.way = way_of(n->route.next_hop, n->vrf_generation);
+		n->fresh.port_generation = n->port_generation;
+		n->fresh.mtu = n->route.mtu;
+		n->fresh.flags = n->route.flags;
+		n->fresh.mac = n->route.mac;
+	}
+	world_open_connection(p);
+}
+
+// Notes the packet in the end's entry, which the key is of, or makes one.
+static __always_inline void note_packet(struct packet *p, struct connection_value *c, const struct port_value *port,
+					enum direction direction)
+{
+	if (!c) {
+		open_connection(p, port, direction);
+		return;
+	}
+	__u32 now = tick_now();
+	__u8 state = state_after(c->state, p, direction);
+	if (direction == DIRECTION_OUT && !p->notes->led)
+		world_lead_connection(p, c, way_of(p->notes->route.next_hop, p->notes->vrf_generation));
+	if (c->seen != now || c->state != state)
+		world_touch_connection(c, now, state);
+	if (p->notes->half_open && state & CONNECTION_PROVEN)
+		world_confirm_connection(p, c);
+}
+
+// Notes a frame that is about to leave, at the ends that are on this host.
+static __always_inline void stage_connection(struct packet *p)
+{
+	if (!p->notes->tuple)
+		return;
+	note_fragment(p);
+	if (p->from)
+		note_packet(p, p->connection, p->from, DIRECTION_OUT);
+	if (p->to) {
+		__u32 ifindex = p->next->ifindex;
+		set_connection_key(p, ifindex, DIRECTION_IN);
+		note_packet(p, connection_of(p, p->to), p->to, DIRECTION_IN);
+	}
+}

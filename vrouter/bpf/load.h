@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reading the frame: in place where its bytes are at hand, as headers nearly
+// always are, else by the kernel's helper, which finds them wherever they are.
+#pragma once
+
+#include "drop.h"
+
+// offset and size must be constants.
+static __always_inline int load(const struct packet *p, __u32 offset, void *to, __u32 size)
+{
+	void *data = (void *)(long)p->skb->data;
+	void *data_end = (void *)(long)p->skb->data_end;
+	if (data + offset + size <= data_end) {
+		__builtin_memcpy(to, data + offset, size);
+		return 0;
+	}
+	return bpf_skb_load_bytes(p->skb, offset, to, size);
+}
+
+// From the transport header, which usually follows an IP header without
+// options or extensions.
+static __always_inline int load_transport(const struct packet *p, __u32 offset, void *to, __u32 size)
+{
+	if (p->notes->l4 == ETHERNET_SIZE + IPV4_SIZE)
+		return load(p, ETHERNET_SIZE + IPV4_SIZE + offset, to, size);
+	if (p->notes->l4 == ETHERNET_SIZE + IPV6_SIZE)
+		return load(p, ETHERNET_SIZE + IPV6_SIZE + offset, to, size);
+	return bpf_skb_load_bytes(p->skb, p->notes->l4 + offset, to, size);
+}

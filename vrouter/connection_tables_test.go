@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vrouter
+
+import (
+	"testing"
+)
+
+// flowsWorld has room for few connections.
+func flowsWorld(t *testing.T) (*Datapath, *Tracer) {
+	t.Helper()
+	sizes := smallSizes
+	sizes.Connections, sizes.HalfOpen = 8, 256
+	d := loadForTest(t, sizes)
+	install(t, d, tenants())
+	return d, newRehearsal(t, d)
+}
+
+func countConnections(t *testing.T, d *Datapath) (confirmed, halfOpen int) {
+	t.Helper()
+	check(t, d.Connections(func(_ ConnectionKey, c Connection) {
+		if c.HalfOpen {
+			halfOpen++
+		} else {
+			confirmed++
+		}
+	}))
+	return confirmed, halfOpen
+}
+
+// A flood of frames that nobody answers finds room for its newest only, and
+// leaves those alone whose remote end is proven.
+func TestFloodEvictsOnlyItsLike(t *testing.T) {
+	d, r := flowsWorld(t)
+	for _, c := range conversations() {
+		for _, s := range []sent{c.there(), c.back()} {
+			_, err := r.say(s, 0, 0, 1)
+			check(t, err)
+		}
+		_, err := r.say(c.there(), 1, 1, 5000)
+		check(t, err)
+	}
+	confirmed, halfOpen := countConnections(t, d)
+	// A flood to a local workload is half-open at both ends; so is the far end
+	// of the conversations, which has not heard again.
+	if confirmed != 4 || halfOpen == 0 || halfOpen > 256 {
+		t.Errorf("%d connections are confirmed, want 4; %d are half-open, want 1 to 256", confirmed, halfOpen)
+	}
+}
+
+// Connections beyond the table are forwarded, counted and stay half-open.
+func TestFullConnectionsAreCounted(t *testing.T) {
+	d, r := flowsWorld(t)
+	c := conversation{tunnel: true}
+	for _, s := range []sent{c.there(), c.back()} {
+		_, err := r.say(s, 1, 1, 20)
+		check(t, err)
+	}
+	confirmed, halfOpen := countConnections(t, d)
+	if confirmed != 8 || halfOpen != 12 {
+		t.Errorf("%d connections are confirmed and %d half-open, want 8 and 12", confirmed, halfOpen)
+	}
+	o := tenants()
+	for _, s := range []sent{c.there(), c.back()} {
+		var got, want Outcome
+		var err error
+		if s.key == nil {
+			got, err = r.FromPort(s.ifindex, s.frame)
+			want = o.FromPort(s.ifindex, s.frame)
+		} else {
+			got, err = r.FromTunnel(s.ifindex, s.key, s.frame)
+			want = o.FromTunnel(s.ifindex, s.key, s.frame)
+		}
+		check(t, err)
+		compare(t, "with a full table", s.frame, got, want)
+	}
+}
+
+// The product counts each frame whose connection finds no room.
+func TestUntrackedFramesAreCounted(t *testing.T) {
+	d, r := flowsWorld(t)
+	c := conversation{}
+	for range 2 {
+		for _, s := range []sent{c.there(), c.back()} {
+			_, err := r.say(s, 1, 1, 8) // both ends of eight flows; the table is full with half of them
+			check(t, err)
+		}
+	}
+	for _, s := range []sent{c.there(), c.back()} {
+		_, err := r.say(s, 0, 0, 1)
+		check(t, err)
+	}
+	for range 3 { // heard and sent already: each frame asks for room
+		_, _, err := d.hooks[stubSlotSLOT_PORT].Benchmark(c.there().frame, 1, nil)
+		check(t, err)
+	}
+	counters, err := d.Counters()
+	check(t, err)
+	if len(counters) == 0 || counters[0].Ifindex != loopback || counters[0].Untracked == 0 {
+		t.Errorf("counters %+v, want untracked frames of interface %d", counters, loopback)
+	}
+}
+
+// An agent that starts cannot know whether the one before it died between a
+// change and the renewal of its number: no number it finds may stay.
+func TestLoadRenewsEveryGeneration(t *testing.T) {
+	dir := mountBPFFS(t) + "/weft"
+	seen := map[uint32]bool{0: true}
+	for range 3 {
+		d, err := Load(Options{PinDir: dir, Sizes: smallSizes})
+		check(t, err)
+		for slot := range d.maps["generations"].MaxEntries() {
+			var number uint32
+			check(t, d.maps["generations"].Lookup(slot, &number))
+			if seen[number] {
+				t.Fatalf("slot %d has number %d again", slot, number)
+			}
+			seen[number] = true
+		}
+		d.Close()
+	}
+}
+
+// Connections end by time, each protocol and state by its own, and with their port.
+func TestConnectionsExpire(t *testing.T) {
+	d, _ := flowsWorld(t)
+	now, err := ticksNow()
+	check(t, err)
+	const proven = uint8(ConnectionSent | ConnectionHeard | ConnectionProven)
+	stays := map[uint16]bool{}
+	for i, c := range []struct {
+		protocol uint8
+		state    uint8
+		idle     uint32 // ticks
+		ifindex  uint32
+		port     uint32
+		stays    bool
+	}{
+		{6, proven, 6000, 1, 0, true},
+		{6, proven, 7500, 1, 0, false},
+		{6, proven | uint8(ConnectionFinSent), 200, 1, 0, true},
+		{6, proven | uint8(ConnectionFinSent), 300, 1, 0, false},
+		{6, proven | uint8(ConnectionReset), 20, 1, 0, false},
+		{6, uint8(ConnectionSent), 40, 1, 0, true},
+		{6, uint8(ConnectionSent), 70, 1, 0, false},
+		{17, proven, 250, 1, 0, true},
+		{17, proven, 400, 1, 0, false},
+		{1, proven, 40, 1, 0, true},
+		{1, proven, 70, 1, 0, false},
+		{6, proven, 1, 77, 0, false}, // not a port
+		{6, proven, 1, 1, 9, false},  // another port was there
+	} {
+		key := layoutConnectionKey{Ifindex: c.ifindex, Protocol: c.protocol, Family: 4, LocalPort: wirePort(uint16(i))}
+		stays[uint16(i)] = c.stays
+		check(t, d.maps[halfOpenTable].Put(&key, &layoutConnectionValue{Port: c.port, State: c.state, Seen: now - c.idle, Made: now - c.idle}))
+	}
+	removed, err := d.ExpireConnections()
+	check(t, err)
+	left := map[uint16]bool{}
+	check(t, d.Connections(func(k ConnectionKey, _ Connection) { left[k.Local.Port()] = true }))
+	for i, want := range stays {
+		if left[i] != want {
+			t.Errorf("connection %d is there: %t, want %t", i, left[i], want)
+		}
+	}
+	if removed != 8 {
+		t.Errorf("%d connections removed, want 8", removed)
+	}
+}
+
+// What connections know is the kernel's: it outlives the process that loaded the programs.
+func TestConnectionsOutliveTheProcess(t *testing.T) {
+	dir := mountBPFFS(t) + "/weft"
+	before, err := Load(Options{PinDir: dir, Sizes: smallSizes})
+	check(t, err)
+	install(t, before, tenants())
+	r := newRehearsal(t, before)
+	c := conversation{tunnel: true}
+	for _, s := range []sent{c.there(), c.back()} {
+		_, err := r.say(s, 0, 0, 1)
+		check(t, err)
+	}
+	before.Close()
+	after, err := Load(Options{PinDir: dir, Sizes: smallSizes})
+	check(t, err)
+	t.Cleanup(after.Close)
+	if confirmed, halfOpen := countConnections(t, after); confirmed != 1 || halfOpen != 0 {
+		t.Errorf("%d confirmed connections after a restart, %d half-open, want 1 and 0", confirmed, halfOpen)
+	}
+}

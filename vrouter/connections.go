@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vrouter
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+)
+
+// ConnectionKey is the end of a connection behind a port. Protocols without
+// ports have zeros; an echo has its identifier at the asker's end and the type
+// of a request at the other.
+type ConnectionKey struct {
+	Ifindex       int
+	Protocol      uint8
+	Local, Remote netip.AddrPort
+}
+
+// ConnectionState is a sum of what an end has seen.
+type ConnectionState uint8
+
+// What an end has seen.
+const (
+	ConnectionSent     = ConnectionState(layoutConnectionStateCONNECTION_SENT)
+	ConnectionHeard    = ConnectionState(layoutConnectionStateCONNECTION_HEARD)
+	ConnectionProven   = ConnectionState(layoutConnectionStateCONNECTION_PROVEN) // heard after it sent
+	ConnectionFinSent  = ConnectionState(layoutConnectionStateCONNECTION_FIN_SENT)
+	ConnectionFinHeard = ConnectionState(layoutConnectionStateCONNECTION_FIN_HEARD)
+	ConnectionReset    = ConnectionState(layoutConnectionStateCONNECTION_RESET)
+)
+
+// String is one word for the whole: opening until the remote end is proven,
+// then established; closing after the first FIN, closed after both or a reset.
+func (s ConnectionState) String() string {
+	const both = ConnectionFinSent | ConnectionFinHeard
+	switch {
+	case s&ConnectionReset != 0 || s&both == both:
+		return "closed"
+	case s&both != 0:
+		return "closing"
+	case s&ConnectionProven != 0:
+		return "established"
+	}
+	return "opening"
+}
+
+// Connection is what an end remembers of its connection.
+type Connection struct {
+	Port     uint32 // the control plane's id of the port; else the entry is of a former port of the interface
+	State    ConnectionState
+	HalfOpen bool // in the table of those whose remote end is not proven
+	Idle     time.Duration
+	Age      time.Duration
+}
+
+const tick = time.Duration(1) << layoutTickTICK_SHIFT
+
+// ticksNow is the programs' clock.
+func ticksNow() (uint32, error) {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+		return 0, fmt.Errorf("read monotonic clock: %w", err)
+	}
+	return uint32(now.Nano() >> layoutTickTICK_SHIFT), nil
+}
+
+// since is the time from one tick to another, zero if a packet came after now
+// was read. Ticks wrap around after 146 years.
+func since(now, then uint32) time.Duration { return max(0, time.Duration(int32(now-then))*tick) }
+
+// connectionsBatch is how many entries one system call reads.
+const connectionsBatch = 1024
+
+// Connections calls visit with every connection. Those that come or go
+// meanwhile may be missed or seen twice.
+func (d *Datapath) Connections(visit func(ConnectionKey, Connection)) error {
+	now, err := ticksNow()
+	if err != nil {
+		return err
+	}
+	for _, name := range connectionTables {
+		err := d.eachConnection(name, func(key *layoutConnectionKey, value *layoutConnectionValue) {
+			c := connectionOf(now, value)
+			c.HalfOpen = name == halfOpenTable
+			visit(connectionKeyOf(key), c)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const halfOpenTable = "half_open"
+
+var connectionTables = []string{"connections", halfOpenTable}
+
+func (d *Datapath) eachConnection(name string, visit func(*layoutConnectionKey, *layoutConnectionValue)) error {
+	keys, values := make([]layoutConnectionKey, connectionsBatch), make([]layoutConnectionValue, connectionsBatch)
+	var cursor ebpf.MapBatchCursor
+	for {
+		n, err := d.maps[name].BatchLookup(&cursor, keys, values, nil)
+		for i := range n {
+			visit(&keys[i], &values[i])
+		}
+		switch {
+		case errors.Is(err, ebpf.ErrKeyNotExist): // the end
+			return nil
+		case errors.Is(err, unix.ENOSPC): // one bucket holds more than the batch
+			keys, values = make([]layoutConnectionKey, 2*len(keys)), make([]layoutConnectionValue, 2*len(values))
+		case err != nil:
+			return fmt.Errorf("list table %s: %w", name, err)
+		}
+	}
+}
+
+// Timeouts of connections without packets. A connection that is gone early
+// costs its next packet some lookups.
+const (
+	openingTimeout     = time.Minute
+	closedTimeout      = 10 * time.Second  // late packets and repetitions
+	closingTimeout     = 4 * time.Minute   // RFC 5382, transitory
+	tcpTimeout         = 124 * time.Minute // RFC 5382, established: two hours four minutes
+	udpTimeout         = 5 * time.Minute   // RFC 4787
+	echoTimeout        = time.Minute       // RFC 5508
+	otherTimeout       = 10 * time.Minute
+	icmp, tcp, icmpSix = 1, 6, 58
+)
+
+// timeout is how long a connection may be idle.
+func timeout(protocol uint8, state ConnectionState) time.Duration {
+	switch state.String() {
+	case "opening":
+		return openingTimeout
+	case "closing":
+		return closingTimeout
+	case "closed":
+		return closedTimeout
+	}
+	switch protocol {
+	case tcp:
+		return tcpTimeout
+	case icmp, icmpSix:
+		return echoTimeout
+	case 17, 136:
+		return udpTimeout
+	}
+	return otherTimeout
+}
+
+// ExpireConnections removes the connections that have been idle for too long
+// and those of interfaces that are no longer the port they were. A packet that
+// comes while its connection is removed makes a new one.
+func (d *Datapath) ExpireConnections() (removed int, err error) {
+	ports, err := d.Ports.All()
+	if err != nil {
+		return 0, err
+	}
+	now, err := ticksNow()
+	if err != nil {
+		return 0, err
+	}
+	for _, name := range connectionTables {
+		var over []layoutConnectionKey
+		err := d.eachConnection(name, func(key *layoutConnectionKey, value *layoutConnectionValue) {
+			port, there := ports[int(key.Ifindex)]
+			if !there || port.ID != value.Port || since(now, value.Seen) > timeout(key.Protocol, ConnectionState(value.State)) {
+				over = append(over, *key)
+			}
+		})
+		if err != nil {
+			return removed, err
+		}
+		for i := range over {
+			if err := d.maps[name].Delete(&over[i]); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+				return removed, fmt.Errorf("remove connection from table %s: %w", name, err)
+			}
+			removed++
+		}
+	}
+	return removed, nil
+}
+
+func connectionKeyOf(raw *layoutConnectionKey) ConnectionKey {
+	family := layoutFamily(raw.Family)
+	return ConnectionKey{
+		Ifindex: int(raw.Ifindex), Protocol: raw.Protocol,
+		Local:  netip.AddrPortFrom(addressOf(raw.Local, family), wirePort(raw.LocalPort)),
+		Remote: netip.AddrPortFrom(addressOf(raw.Remote, family), wirePort(raw.RemotePort)),
+	}
+}
+
+func connectionOf(now uint32, raw *layoutConnectionValue) Connection {
+	return Connection{
+		Port: raw.Port, State: ConnectionState(raw.State), Idle: since(now, raw.Seen), Age: since(now, raw.Made),
+	}
+}
+
+// wirePort converts a port from or to network byte order as a program reads it.
+func wirePort(p uint16) uint16 {
+	var b [2]byte
+	binary.BigEndian.PutUint16(b[:], p)
+	return binary.NativeEndian.Uint16(b[:])
+}

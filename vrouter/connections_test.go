@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vrouter
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"testing"
+
+	"github.com/cilium/ebpf"
+)
+
+// newRehearsal loads programs that record like a Tracer's and besides leave
+// connections and fragments behind as the product does.
+func newRehearsal(t testing.TB, d *Datapath) *Tracer {
+	t.Helper()
+	r, err := d.newTracer(loadRehearsePort, loadRehearseTunnel)
+	check(t, err)
+	t.Cleanup(r.Close)
+	return r
+}
+
+// forgetConnections empties the tables that packets fill.
+func forgetConnections(t testing.TB, d *Datapath) {
+	t.Helper()
+	for _, name := range append([]string{"fragments"}, connectionTables...) {
+		m := d.maps[name]
+		var keys [][]byte
+		var key, value []byte
+		for entries := m.Iterate(); entries.Next(&key, &value); {
+			keys = append(keys, slices.Clone(key))
+		}
+		for _, k := range keys {
+			if err := m.Delete(k); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+				t.Fatalf("empty table %s: %v", name, err)
+			}
+		}
+	}
+}
+
+// sent is a frame and where it came from: a port, or a tunnel if it has a key.
+type sent struct {
+	ifindex int
+	key     *TunnelKey
+	frame   []byte
+}
+
+func (s sent) String() string {
+	if s.key != nil {
+		return fmt.Sprintf("from tunnel %v", *s.key)
+	}
+	return fmt.Sprintf("from port %d", s.ifindex)
+}
+
+// reply turns a frame that went through into what its receiver would send back.
+func (g *generator) reply(before sent, went Outcome) (sent, bool) {
+	f := parse(went.Frame)
+	if f.refused != "" || f.arp || f.later {
+		return sent{}, false
+	}
+	out := slices.Clone(went.Frame)
+	at, size := 26, 4
+	if f.source.Is6() {
+		at, size = 22, 16
+	}
+	source, destination := slices.Clone(out[at:at+size]), slices.Clone(out[at+size:at+2*size])
+	copy(out[at:], destination)
+	copy(out[at+size:], source)
+	switch {
+	case f.icmp && (out[f.l4] == 8 || out[f.l4] == 128):
+		out[f.l4] = map[byte]byte{8: 0, 128: 129}[out[f.l4]]
+	case len(f.payload) >= 4 && slices.Contains([]byte{6, 17, 33, 132, 136}, f.protocol):
+		out[f.l4], out[f.l4+1], out[f.l4+2], out[f.l4+3] = out[f.l4+2], out[f.l4+3], out[f.l4], out[f.l4+1]
+	}
+	back := sent{ifindex: went.Redirect, frame: out}
+	if went.Tunnel != nil {
+		back = sent{ifindex: testTunnelDevice, frame: out, key: &TunnelKey{VNI: 1000 + g.o.Ports[before.ifindex].VRF, Remote: testSources[0]}}
+	}
+	mac := portMAC(back.ifindex)
+	copy(out, GatewayMAC[:])
+	copy(out[6:], mac[:])
+	return g.flags(back), true
+}
+
+// flags gives a segment those of one step in the life of a connection.
+func (g *generator) flags(s sent) sent {
+	f := parse(s.frame)
+	if f.refused != "" || f.protocol != 6 || f.later {
+		return s
+	}
+	s.frame = slices.Clone(s.frame)
+	s.frame[f.l4+13] = pick(g, byte(0x02), 0x12, 0x12, 0x10, 0x10, 0x10, 0x18, 0x18, 0x11, 0x14)
+	return s
+}
+
+// churn changes a table of the oracle and of the datapath in one place.
+func (g *generator) churn(t testing.TB, d *Datapath) {
+	t.Helper()
+	switch routes := slices.Collect(maps.Keys(g.o.Routes)); g.IntN(10) {
+	case 0, 1, 2: // somebody moves
+		key := routes[g.IntN(len(routes))]
+		route := g.o.Routes[key]
+		route.NextHop, route.MAC = g.somewhere(key.VRF), MAC{2, 3, 0, 0, 0, byte(g.Uint32())}
+		g.o.Routes[key] = route
+		if next, there := g.o.NextHops[route.NextHop]; there {
+			check(t, d.NextHops.Put(route.NextHop, next))
+		}
+		check(t, d.Routes.Put(key, route))
+	case 3, 4, 5: // somebody goes; a shorter prefix may take over
+		key := routes[g.IntN(len(routes))]
+		delete(g.o.Routes, key)
+		check(t, d.Routes.Delete(key))
+	case 6, 7, 8: // a port loses an address or gets one
+		key := PortAddress{1 + g.IntN(testPorts), poolAddress(g.chance(50), g.IntN(poolSize))}
+		if g.o.owns(key.Ifindex, key.Address) {
+			delete(g.o.PortAddresses, key)
+			check(t, d.PortAddresses.Delete(key))
+		} else {
+			g.o.PortAddresses[key] = struct{}{}
+			check(t, d.PortAddresses.Put(key, struct{}{}))
+		}
+	default: // another port on the same interface, perhaps of another tenant
+		ifindex := 1 + g.IntN(testPorts)
+		port := g.o.Ports[ifindex]
+		port.VRF, port.ID = uint32(1+g.IntN(2)), g.Uint32()
+		g.o.Ports[ifindex] = port
+		check(t, d.Ports.Put(ifindex, port))
+	}
+}
+
+// step sends a frame through the programs and the oracle.
+func (g *generator) step(t *testing.T, r *Tracer, what string, s sent) Outcome {
+	t.Helper()
+	var got, want Outcome
+	var err error
+	if s.ifindex == testTunnelDevice {
+		got, err = r.FromTunnel(testTunnelDevice, s.key, s.frame)
+		want = g.o.FromTunnel(testTunnelDevice, s.key, s.frame)
+	} else {
+		got, err = r.FromPort(s.ifindex, s.frame)
+		want = g.o.FromPort(s.ifindex, s.frame)
+	}
+	check(t, err)
+	compare(t, what+" "+s.String(), s.frame, got, want)
+	return got
+}
+
+// TestConversationsAgreeWithOracle sends frames, their repetitions and their
+// replies while the tables change. What an entry remembers must never show in
+// what becomes of a frame; in the end the entries are those the oracle has.
+func TestConversationsAgreeWithOracle(t *testing.T) {
+	const worlds, perWorld = 250, 1000 // well over 200,000 that a test run takes
+	random := seeded(t)
+	sizes := smallSizes
+	sizes.Connections, sizes.HalfOpen, sizes.Fragments = 1<<14, 1<<14, 1<<13
+	d := loadForTest(t, sizes)
+	r := newRehearsal(t, d)
+	var seen distribution
+	states := map[string]int{}
+	for world := range worlds {
+		g := newGenerator(random)
+		g.o.Connections, g.o.fragments = map[ConnectionKey]Connection{}, map[fragmentKey]wirePorts{}
+		install(t, d, g.o)
+		forgetConnections(t, d)
+		var said, answers []sent
+		for n := range perWorld {
+			s := g.nextOf(&said, &answers)
+			if g.chance(3) {
+				g.churn(t, d)
+			}
+			if !runnable(s.frame) {
+				continue
+			}
+			got := g.step(t, r, fmt.Sprintf("world %d frame %d", world, n), s)
+			seen.add(got)
+			if got.Verdict == "delivered" || got.Verdict == "tunnelled" {
+				said = append(said, s)
+				if more, can := g.rest(s); can && g.chance(70) {
+					answers = append(answers, more)
+				}
+				if back, can := g.reply(s, got); can && g.chance(70) {
+					answers = append(answers, back)
+				}
+			}
+		}
+		compareConnections(t, d, g.o, states)
+	}
+	t.Logf("%d frames, %v\n%s", seen.total, states, &seen)
+	for _, state := range []string{"opening half-open", "established", "closing", "closed", "opening", "closed half-open"} {
+		if states[state] < 10 {
+			t.Errorf("only %d connections were %s", states[state], state)
+		}
+	}
+	seen.mustBeFair(t, 40, 1000)
+}
+
+// nextOf is an answer that is due, a repetition, or something new.
+func (g *generator) nextOf(said, answers *[]sent) sent {
+	switch n := g.IntN(100); {
+	case n < 25 && len(*answers) > 0:
+		i := g.IntN(len(*answers))
+		s := (*answers)[i]
+		*answers = slices.Delete(*answers, i, i+1)
+		return s
+	case n < 40 && len(*said) > 0:
+		return g.flags((*said)[len(*said)-1-g.IntN(min(len(*said), 200))])
+	case n < 55:
+		return g.rare()
+	case n < 65:
+		ifindex := 1 + g.IntN(testPorts)
+		_, frame := g.frame(ifindex)
+		return sent{ifindex: testTunnelDevice, key: g.tunnelKey(ifindex), frame: frame}
+	}
+	ifindex := 1 + g.IntN(testPorts)
+	_, frame := g.frame(ifindex)
+	return sent{ifindex: ifindex, frame: frame}
+}
+
+// compareConnections compares the entries of ports as they now are.
+func compareConnections(t *testing.T, d *Datapath, o *Oracle, states map[string]int) {
+	t.Helper()
+	present := func(k ConnectionKey, c Connection) bool { return c.Port == o.Ports[k.Ifindex].ID }
+	got := map[ConnectionKey]Connection{}
+	check(t, d.Connections(func(k ConnectionKey, c Connection) {
+		if present(k, c) {
+			c.Idle, c.Age = 0, 0
+			got[k] = c
+		}
+	}))
+	want := maps.Clone(o.Connections)
+	maps.DeleteFunc(want, func(k ConnectionKey, c Connection) bool { return !present(k, c) })
+	for k, c := range want {
+		if got[k] != c {
+			t.Fatalf("connection %v is %+v, want %+v", k, got[k], c)
+		}
+		word := c.State.String()
+		if c.HalfOpen {
+			word += " half-open"
+		}
+		states[word]++
+	}
+	if len(got) != len(want) {
+		t.Fatalf("%d connections, want %d", len(got), len(want))
+	}
+}

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vrouter
+
+import (
+	"encoding/binary"
+	"net/netip"
+)
+
+// wirePorts are a packet's ports or what stands for them.
+type wirePorts struct{ source, destination uint16 }
+
+// fragmentKey names the packet that a fragment is of.
+type fragmentKey struct {
+	vrf                 uint32
+	ifindex             int
+	source, destination netip.Addr
+	protocol            byte
+	id                  uint32
+}
+
+// note remembers a frame at the ends of its connection that are on this host.
+func (o *Oracle) note(ifindex int, vrf uint32, fromTunnel bool, next NextHop, f parsed) {
+	if o.Connections == nil {
+		return
+	}
+	ports, known := o.portsOf(ifindex, vrf, f)
+	if !known {
+		return
+	}
+	source, destination := netip.AddrPortFrom(f.source, ports.source), netip.AddrPortFrom(f.destination, ports.destination)
+	if !fromTunnel {
+		o.noteEnd(ConnectionKey{ifindex, f.protocol, source, destination}, ConnectionSent, f)
+	}
+	if _, here := o.Ports[next.Ifindex]; here && next.Kind == NextHopPort {
+		o.noteEnd(ConnectionKey{next.Ifindex, f.protocol, destination, source}, ConnectionHeard, f)
+	}
+}
+
+func (o *Oracle) portsOf(ifindex int, vrf uint32, f parsed) (ports wirePorts, known bool) {
+	key := fragmentKey{vrf, ifindex, f.source, f.destination, f.protocol, f.fragmentID}
+	if f.later {
+		ports, known = o.fragments[key]
+		return ports, known
+	}
+	echo := uint16(8)
+	if f.source.Is6() {
+		echo = 128
+	}
+	switch isICMP := f.protocol == 1 && f.source.Is4() || f.protocol == 58 && f.source.Is6(); {
+	case isICMP && f.payload[0] == byte(echo):
+		ports = wirePorts{binary.BigEndian.Uint16(f.payload[4:]), echo}
+	case isICMP && (f.payload[0] == 0 && echo == 8 || f.payload[0] == 129 && echo == 128):
+		ports = wirePorts{echo, binary.BigEndian.Uint16(f.payload[4:])}
+	case isICMP:
+		return ports, false
+	case f.protocol == 6 || f.protocol == 17 || f.protocol == 33 || f.protocol == 132 || f.protocol == 136:
+		ports = wirePorts{binary.BigEndian.Uint16(f.payload), binary.BigEndian.Uint16(f.payload[2:])}
+	}
+	if f.fragment {
+		o.fragments[key] = ports
+	}
+	return ports, true
+}
+
+// noteEnd remembers a frame that an end has sent or heard.
+func (o *Oracle) noteEnd(key ConnectionKey, how ConnectionState, f parsed) {
+	port := o.Ports[key.Ifindex].ID
+	c, known := o.Connections[key]
+	if !known || c.Port != port {
+		c = Connection{Port: port, HalfOpen: true}
+	}
+	var tcp byte
+	if f.protocol == 6 && !f.later {
+		tcp = f.payload[13]
+	}
+	fin, opens, reset := tcp&1 != 0, tcp&0x12 == 0x02, tcp&4 != 0
+	switch {
+	case reset:
+		c.State |= how | ConnectionReset
+	case opens && c.State&(ConnectionReset|ConnectionFinSent|ConnectionFinHeard) != 0:
+		c.State = how
+	default:
+		if how == ConnectionHeard && c.State&ConnectionSent != 0 && !opens {
+			c.State |= ConnectionProven
+		}
+		if fin && how == ConnectionSent {
+			c.State |= ConnectionFinSent
+		}
+		if fin && how == ConnectionHeard {
+			c.State |= ConnectionFinHeard
+		}
+		c.State |= how
+	}
+	if c.State&ConnectionProven != 0 {
+		c.HalfOpen = false
+	}
+	o.Connections[key] = c
+}
