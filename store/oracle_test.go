@@ -18,6 +18,8 @@ type moment map[id]api.Object
 func (all moment) in(o api.Object, containers map[id]bool) bool {
 	if a, ok := o.(*api.Address); ok && !a.Spec.Port.IsZero() {
 		o = all[idOf(api.KindPort, a.Spec.Port.UUID)] // an address counts to its port's project
+	} else if ok && !a.Spec.Project.IsZero() {
+		o = all[idOf(api.KindProject, a.Spec.Project.UUID)] // or to that for which it is reserved
 	}
 	for o != nil {
 		h := o.Head()

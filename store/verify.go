@@ -85,7 +85,7 @@ func (v *verification) check(keys map[string]string) {
 			if held, ok := keys[prefixClaim+claimsAddress+rest]; ok {
 				v.failf("%s rests and is held by %s", key, held)
 			}
-		case prefixObject, prefixGuard, prefixToken, prefixWrite, PrefixPeer, PrefixLeader, "meta/":
+		case prefixObject, prefixGuard, prefixToken, prefixWrite, PrefixPeer, PrefixLeader, "meta/", prefixAuthority:
 		default:
 			v.failf("unknown key %s", key)
 		}

@@ -127,5 +127,5 @@ func TestProgramsAgreeWithOracle(t *testing.T) {
 		}
 	}
 	t.Logf("%d frames\n%s", seen.total, &seen)
-	seen.mustBeFair(t, 30, 1)
+	seen.mustBeFair(t, 25, 1) // single frames; conversations are sent on more often
 }

@@ -289,7 +289,7 @@ func (s *Server) register(n *session) error {
 	n.number = s.streams
 	s.sessions[n.host.UUID] = n
 	delete(s.gone, n.host.UUID)
-	s.options.Log.Info("host connected", "host", n.host, "agent", n.hello.AgentVersion, "rows", n.rowsListed)
+	s.options.Log.Info("host connected", "host", n.host, "agent", n.hello.AgentVersion, "tables", n.summedUp, "rows", n.rowsListed)
 	s.noteChange()
 	return nil
 }

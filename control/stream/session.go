@@ -36,6 +36,7 @@ type session struct {
 	chain  []*x509.Certificate // the host was identified by
 
 	rowsListed int                      // by the host, at first
+	summedUp   int                      // tables of the host, at first
 	listed     chan *hoststream.RowList // delivers them, if it was asked
 
 	sending sync.Mutex // held while a message is sent
@@ -95,6 +96,7 @@ func (n *session) begin(hello *hoststream.Hello, resume bool) error {
 	var unknown []uint32
 	p := n.compare(func() (p *progress) {
 		if resume {
+			n.summedUp = len(hello.Tables)
 			p, unknown = resumeProgress(n.host.UUID, n.server.Plan().View(n.host.UUID), hello.Tables)
 			return p
 		}

@@ -128,7 +128,7 @@ func controllerLog(t *testing.T, s *system) string {
 	return string(data)
 }
 
-var connectedLine = regexp.MustCompile(`host connected.*\brows"?[=:](\d+)`)
+var connectedLine = regexp.MustCompile(`host connected.*\btables"?[=:](\d+)`)
 
 // wantResumed expects that every host told the new controller which rows it
 // has, so that only the difference was sent.
