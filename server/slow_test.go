@@ -172,7 +172,7 @@ func TestReadersThatDoNotReadAreCutOff(t *testing.T) {
 		c := w.dial(t)
 		_, err := fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", path)
 		check(t, err)
-		what := "a reply was broken off\" cause=\"the reader does not take it in time\" path=" + path
+		what := "a reply was broken off\" error=\"the reader does not take it in time\" path=" + path
 		settles(t, path+" is given up", func() bool { return w.audit.has(what) })
 		settles(t, path+" gives back what it holds", func() bool {
 			return w.server.limits.memory.taken() == 0 && w.server.limits.watches.taken() == 0
