@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"syscall"
@@ -32,6 +33,7 @@ func main() {
 		ConfigFile: os.Getenv("WEFT_CONFIG"),
 		HomeConfig: homeConfig(),
 		Version:    version,
+		Controller: controller(),
 		Editor:     cmp.Or(os.Getenv("VISUAL"), os.Getenv("EDITOR")),
 		Now:        time.Now,
 	}
@@ -53,4 +55,20 @@ func homeConfig() string {
 		return ""
 	}
 	return filepath.Join(folder, ".config", "weft", "config.yaml")
+}
+
+// controller finds weft-controller beside this program, or in the path.
+func controller() string {
+	if self, err := os.Executable(); err == nil {
+		if beside := filepath.Join(filepath.Dir(self), "weft-controller"); isFile(beside) {
+			return beside
+		}
+	}
+	path, _ := exec.LookPath("weft-controller") // none: there is no such command then
+	return path
+}
+
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
 }

@@ -21,7 +21,7 @@ func newBackup(s *session) *cobra.Command {
 
 The file has a checksum, and holds hashes of tokens but no key: keep the pki
 directory of a controller as well, in a safe place. FILE must not exist.
-"weft-controller restore --from FILE" makes a new data directory of it.`,
+"weft restore FILE" makes a new data directory of it.`,
 		Example:           `  weft backup weft-monday.backup`,
 		GroupID:           groupRest,
 		Args:              arguments(1, 1),

@@ -33,6 +33,7 @@ type World struct {
 	HomeConfig string // where the user's own configuration would be
 	Version    string
 	Editor     string // command that edits a file, "" for the default
+	Controller string // path of weft-controller, "" where there is none
 	Now        func() time.Time
 }
 
@@ -108,7 +109,7 @@ func newRoot(s *session) *cobra.Command {
 	root.AddCommand(
 		newGet(s), newDescribe(s), newWhy(s), newPort(s), newDrops(s), newRoutes(s), newTree(s), newHosts(s), newEvents(s), newAudit(s), newStore(s),
 		newCreate(s), newApply(s), newDiff(s), newEdit(s), newDelete(s), newAttach(s), newDetach(s),
-		newConfig(s), newLogin(s), newOrchestrator(s), newToken(s), newCertificate(s), newAuthority(s), newBackup(s), newWhoAmI(s), newVersion(s), newReference(s),
+		newConfig(s), newLogin(s), newOrchestrator(s), newToken(s), newCertificate(s), newAuthority(s), newBackup(s), newRestore(s), newWhoAmI(s), newVersion(s), newReference(s),
 	)
 	root.SetHelpCommandGroupID(groupRest)
 	root.SetCompletionCommandGroupID(groupRest)
