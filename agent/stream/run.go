@@ -145,8 +145,12 @@ func (p *pair) dropWarm(why error) {
 	if p.told != "" && time.Since(p.warm.began) > steady {
 		p.refused = 0
 	}
-	if status.Code(why) == codes.Unimplemented {
-		p.directory.note(p.warm.address)
+	if status.Code(why) == codes.Unimplemented && p.directory.note(p.warm.address) {
+		p.log.Info("the controller is older than this agent", "controller", p.warm.address, "error", why)
+		p.warm.close(why) // nothing is wrong: the same one at once
+		p.warm, p.warmAt = nil, time.Now()
+		p.lastWarm = ""
+		return
 	}
 	level := slog.LevelDebug // again and again, with growing pauses
 	if p.refused == 0 {
