@@ -58,8 +58,13 @@ var portCodec = codec[int, Port, uint32, layoutPortValue]{
 	keyOf: func(raw uint32) int { return int(raw) },
 	value: func(p Port) (layoutPortValue, error) {
 		raw := layoutPortValue{Vrf: p.VRF, Port: p.ID, Mtu: uint32(p.MTU), Mac: layoutMac{Byte: p.MAC}}
-		if p.RedirectPeer {
-			raw.Flags |= layoutPortFlagPORT_REDIRECT_PEER
+		for flag, set := range map[layoutPortFlag]bool{
+			layoutPortFlagPORT_REDIRECT_PEER: p.RedirectPeer, layoutPortFlagPORT_DHCP4: p.DHCP4,
+			layoutPortFlagPORT_DHCP6: p.DHCP6, layoutPortFlagPORT_ADVERTISE: p.Advertise,
+		} {
+			if set {
+				raw.Flags |= flag
+			}
 		}
 		var err4, err6 error
 		raw.Gateway4, err4 = optionalToRaw(p.Gateway4, layoutFamilyFAMILY_4)
@@ -70,6 +75,9 @@ var portCodec = codec[int, Port, uint32, layoutPortValue]{
 		return Port{
 			VRF: raw.Vrf, ID: raw.Port, MTU: int(raw.Mtu), MAC: raw.Mac.Byte,
 			RedirectPeer: raw.Flags&layoutPortFlagPORT_REDIRECT_PEER != 0,
+			DHCP4:        raw.Flags&layoutPortFlagPORT_DHCP4 != 0,
+			DHCP6:        raw.Flags&layoutPortFlagPORT_DHCP6 != 0,
+			Advertise:    raw.Flags&layoutPortFlagPORT_ADVERTISE != 0,
 			Gateway4:     optionalOf(raw.Gateway4, layoutFamilyFAMILY_4), Gateway6: optionalOf(raw.Gateway6, layoutFamilyFAMILY_6),
 		}
 	},
@@ -195,6 +203,7 @@ var configCodec = codec[uint32, Config, uint32, layoutConfigValue]{
 		raw := layoutConfigValue{
 			TunnelIfindex: uint32(c.TunnelDevice), Gateway: layoutMac{Byte: GatewayMAC},
 			ErrorInterval: uint64(c.ErrorInterval), ErrorBurst: uint32(c.ErrorBurst),
+			RequestInterval: uint64(c.RequestInterval), RequestBurst: uint32(c.RequestBurst),
 		}
 		var err4, err6 error
 		raw.Local4, err4 = optionalToRaw(c.Local4, layoutFamilyFAMILY_4)
@@ -204,6 +213,7 @@ var configCodec = codec[uint32, Config, uint32, layoutConfigValue]{
 	valueOf: func(raw layoutConfigValue) Config {
 		return Config{
 			TunnelDevice: int(raw.TunnelIfindex), ErrorInterval: time.Duration(raw.ErrorInterval), ErrorBurst: int(raw.ErrorBurst),
+			RequestInterval: time.Duration(raw.RequestInterval), RequestBurst: int(raw.RequestBurst),
 			Local4: optionalOf(raw.Local4, layoutFamilyFAMILY_4),
 			Local6: optionalOf(raw.Local6, layoutFamilyFAMILY_6),
 		}

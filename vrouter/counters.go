@@ -105,6 +105,9 @@ func (d *Datapath) Forget(ifindex int) error {
 			return fmt.Errorf("forget drops of interface %d: %w", ifindex, err)
 		}
 	}
+	if err := d.requestTimes.Delete(ifindex); err != nil {
+		return fmt.Errorf("forget requests of interface %d: %w", ifindex, err)
+	}
 	if err := d.errorTimes.Delete(ifindex); err != nil {
 		return fmt.Errorf("forget ICMP errors of interface %d: %w", ifindex, err)
 	}

@@ -19,14 +19,16 @@ type layoutAddress struct {
 }
 
 type layoutConfigValue struct {
-	_             structs.HostLayout
-	TunnelIfindex uint32
-	Local4        layoutAddress
-	Local6        layoutAddress
-	ErrorBurst    uint32
-	ErrorInterval uint64
-	Gateway       layoutMac
-	Pad           [2]uint8
+	_               structs.HostLayout
+	TunnelIfindex   uint32
+	Local4          layoutAddress
+	Local6          layoutAddress
+	ErrorBurst      uint32
+	ErrorInterval   uint64
+	RequestInterval uint64
+	RequestBurst    uint32
+	Gateway         layoutMac
+	Pad             [6]uint8
 }
 
 type layoutCounterValue struct {
@@ -92,6 +94,9 @@ type layoutPortFlag uint32
 
 const (
 	layoutPortFlagPORT_REDIRECT_PEER layoutPortFlag = 1
+	layoutPortFlagPORT_DHCP4         layoutPortFlag = 2
+	layoutPortFlagPORT_DHCP6         layoutPortFlag = 4
+	layoutPortFlagPORT_ADVERTISE     layoutPortFlag = 8
 )
 
 type layoutPortValue struct {
@@ -132,30 +137,33 @@ const (
 	layoutReasonREASON_MULTICAST_LISTENER         layoutReason = 20
 	layoutReasonREASON_GATEWAY_UNANSWERED         layoutReason = 21
 	layoutReasonREASON_ANSWER_FAILED              layoutReason = 22
-	layoutReasonREASON_NO_TUNNEL_KEY              layoutReason = 23
-	layoutReasonREASON_UNKNOWN_VNI                layoutReason = 24
-	layoutReasonREASON_UNKNOWN_TUNNEL_SOURCE      layoutReason = 25
-	layoutReasonREASON_NOT_CARRIED                layoutReason = 26
-	layoutReasonREASON_BROADCAST                  layoutReason = 27
-	layoutReasonREASON_MULTICAST                  layoutReason = 28
-	layoutReasonREASON_NO_ROUTE                   layoutReason = 29
-	layoutReasonREASON_WRONG_DESTINATION_MAC      layoutReason = 30
-	layoutReasonREASON_UNRESOLVED_NEXT_HOP        layoutReason = 31
-	layoutReasonREASON_DISCARD_ROUTE              layoutReason = 32
-	layoutReasonREASON_GATEWAY_FROM_TUNNEL        layoutReason = 33
-	layoutReasonREASON_TUNNEL_TO_TUNNEL           layoutReason = 34
-	layoutReasonREASON_LINK_LOCAL                 layoutReason = 35
-	layoutReasonREASON_TTL_EXPIRED                layoutReason = 36
-	layoutReasonREASON_TOO_BIG                    layoutReason = 37
-	layoutReasonREASON_REWRITE_FAILED             layoutReason = 38
-	layoutReasonREASON_ERROR_LIMITED              layoutReason = 39
-	layoutReasonREASON_ERROR_FAILED               layoutReason = 40
-	layoutReasonREASON_PORT_GONE                  layoutReason = 41
-	layoutReasonREASON_REDIRECT_FAILED            layoutReason = 42
-	layoutReasonREASON_NO_TUNNEL_DEVICE           layoutReason = 43
-	layoutReasonREASON_TUNNEL_KEY_FAILED          layoutReason = 44
-	layoutReasonREASON_TUNNEL_REDIRECT_FAILED     layoutReason = 45
-	layoutReasonREASON_COUNT                      layoutReason = 46
+	layoutReasonREASON_REQUEST_TOO_LONG           layoutReason = 23
+	layoutReasonREASON_REQUEST_LIMITED            layoutReason = 24
+	layoutReasonREASON_REQUEST_UNHEARD            layoutReason = 25
+	layoutReasonREASON_NO_TUNNEL_KEY              layoutReason = 26
+	layoutReasonREASON_UNKNOWN_VNI                layoutReason = 27
+	layoutReasonREASON_UNKNOWN_TUNNEL_SOURCE      layoutReason = 28
+	layoutReasonREASON_NOT_CARRIED                layoutReason = 29
+	layoutReasonREASON_BROADCAST                  layoutReason = 30
+	layoutReasonREASON_MULTICAST                  layoutReason = 31
+	layoutReasonREASON_NO_ROUTE                   layoutReason = 32
+	layoutReasonREASON_WRONG_DESTINATION_MAC      layoutReason = 33
+	layoutReasonREASON_UNRESOLVED_NEXT_HOP        layoutReason = 34
+	layoutReasonREASON_DISCARD_ROUTE              layoutReason = 35
+	layoutReasonREASON_GATEWAY_FROM_TUNNEL        layoutReason = 36
+	layoutReasonREASON_TUNNEL_TO_TUNNEL           layoutReason = 37
+	layoutReasonREASON_LINK_LOCAL                 layoutReason = 38
+	layoutReasonREASON_TTL_EXPIRED                layoutReason = 39
+	layoutReasonREASON_TOO_BIG                    layoutReason = 40
+	layoutReasonREASON_REWRITE_FAILED             layoutReason = 41
+	layoutReasonREASON_ERROR_LIMITED              layoutReason = 42
+	layoutReasonREASON_ERROR_FAILED               layoutReason = 43
+	layoutReasonREASON_PORT_GONE                  layoutReason = 44
+	layoutReasonREASON_REDIRECT_FAILED            layoutReason = 45
+	layoutReasonREASON_NO_TUNNEL_DEVICE           layoutReason = 46
+	layoutReasonREASON_TUNNEL_KEY_FAILED          layoutReason = 47
+	layoutReasonREASON_TUNNEL_REDIRECT_FAILED     layoutReason = 48
+	layoutReasonREASON_COUNT                      layoutReason = 49
 )
 
 type layoutReasonRow struct {
@@ -163,6 +171,13 @@ type layoutReasonRow struct {
 	Stage   layoutStage
 	Verdict layoutVerdict
 	Text    [96]uint8
+}
+
+type layoutRequestRecord struct {
+	_       structs.HostLayout
+	Ifindex uint32
+	Size    uint32
+	Frame   [2040]uint8
 }
 
 type layoutRoute4Key struct {
@@ -202,11 +217,12 @@ const (
 	layoutStageSTAGE_PORT      layoutStage = 2
 	layoutStageSTAGE_SPOOF     layoutStage = 3
 	layoutStageSTAGE_NEIGHBOUR layoutStage = 4
-	layoutStageSTAGE_TUNNEL    layoutStage = 5
-	layoutStageSTAGE_ROUTE     layoutStage = 6
-	layoutStageSTAGE_ERROR     layoutStage = 7
-	layoutStageSTAGE_DELIVER   layoutStage = 8
-	layoutStageSTAGE_ENCAP     layoutStage = 9
+	layoutStageSTAGE_REQUEST   layoutStage = 5
+	layoutStageSTAGE_TUNNEL    layoutStage = 6
+	layoutStageSTAGE_ROUTE     layoutStage = 7
+	layoutStageSTAGE_ERROR     layoutStage = 8
+	layoutStageSTAGE_DELIVER   layoutStage = 9
+	layoutStageSTAGE_ENCAP     layoutStage = 10
 )
 
 type layoutTunnelSourceKey struct {
@@ -225,6 +241,7 @@ const (
 	layoutVerdictVERDICT_ANSWERED  layoutVerdict = 3
 	layoutVerdictVERDICT_DELIVERED layoutVerdict = 4
 	layoutVerdictVERDICT_TUNNELLED layoutVerdict = 5
+	layoutVerdictVERDICT_HANDED    layoutVerdict = 6
 )
 
 type layoutVniFlag uint32
@@ -243,18 +260,21 @@ type layoutVniValue struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	layoutMapConfig        = "config"
-	layoutMapCounters      = "counters"
-	layoutMapDrops         = "drops"
-	layoutMapErrorTimes    = "error_times"
-	layoutMapNextHops      = "next_hops"
-	layoutMapPortAddresses = "port_addresses"
-	layoutMapPorts         = "ports"
-	layoutMapRoutes4       = "routes4"
-	layoutMapRoutes6       = "routes6"
-	layoutMapTunnelSources = "tunnel_sources"
-	layoutMapVnis          = "vnis"
-	layoutVarReasonRows    = "reason_rows"
+	layoutMapConfig              = "config"
+	layoutMapCounters            = "counters"
+	layoutMapDrops               = "drops"
+	layoutMapErrorTimes          = "error_times"
+	layoutMapNextHops            = "next_hops"
+	layoutMapPortAddresses       = "port_addresses"
+	layoutMapPorts               = "ports"
+	layoutMapRequestTimes        = "request_times"
+	layoutMapRequests            = "requests"
+	layoutMapRoutes4             = "routes4"
+	layoutMapRoutes6             = "routes6"
+	layoutMapTunnelSources       = "tunnel_sources"
+	layoutMapVnis                = "vnis"
+	layoutVarReasonRows          = "reason_rows"
+	layoutVarRequestRecordLayout = "request_record_layout"
 )
 
 // loadLayout returns the embedded CollectionSpec for layout.
@@ -312,6 +332,8 @@ type layoutMapSpecs struct {
 	NextHops      *ebpf.MapSpec `ebpf:"next_hops"`
 	PortAddresses *ebpf.MapSpec `ebpf:"port_addresses"`
 	Ports         *ebpf.MapSpec `ebpf:"ports"`
+	RequestTimes  *ebpf.MapSpec `ebpf:"request_times"`
+	Requests      *ebpf.MapSpec `ebpf:"requests"`
 	Routes4       *ebpf.MapSpec `ebpf:"routes4"`
 	Routes6       *ebpf.MapSpec `ebpf:"routes6"`
 	TunnelSources *ebpf.MapSpec `ebpf:"tunnel_sources"`
@@ -322,7 +344,8 @@ type layoutMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type layoutVariableSpecs struct {
-	ReasonRows *ebpf.VariableSpec `ebpf:"reason_rows"`
+	ReasonRows          *ebpf.VariableSpec `ebpf:"reason_rows"`
+	RequestRecordLayout *ebpf.VariableSpec `ebpf:"request_record_layout"`
 }
 
 // layoutObjects contains all objects after they have been loaded into the kernel.
@@ -352,6 +375,8 @@ type layoutMaps struct {
 	NextHops      *ebpf.Map `ebpf:"next_hops"`
 	PortAddresses *ebpf.Map `ebpf:"port_addresses"`
 	Ports         *ebpf.Map `ebpf:"ports"`
+	RequestTimes  *ebpf.Map `ebpf:"request_times"`
+	Requests      *ebpf.Map `ebpf:"requests"`
 	Routes4       *ebpf.Map `ebpf:"routes4"`
 	Routes6       *ebpf.Map `ebpf:"routes6"`
 	TunnelSources *ebpf.Map `ebpf:"tunnel_sources"`
@@ -367,6 +392,8 @@ func (m *layoutMaps) Close() error {
 		m.NextHops,
 		m.PortAddresses,
 		m.Ports,
+		m.RequestTimes,
+		m.Requests,
 		m.Routes4,
 		m.Routes6,
 		m.TunnelSources,
@@ -378,7 +405,8 @@ func (m *layoutMaps) Close() error {
 //
 // It can be passed to loadLayoutObjects or ebpf.CollectionSpec.LoadAndAssign.
 type layoutVariables struct {
-	ReasonRows *ebpf.Variable `ebpf:"reason_rows"`
+	ReasonRows          *ebpf.Variable `ebpf:"reason_rows"`
+	RequestRecordLayout *ebpf.Variable `ebpf:"request_record_layout"`
 }
 
 // layoutPrograms contains all programs after they have been loaded into the kernel.

@@ -45,6 +45,10 @@ var DefaultSizes = Sizes{
 const (
 	reasonsPerInterface = 8 // an interface that shows more kinds of trouble at once loses the count of some
 	tunnelDevices       = 1
+	// requestBytes is room for 128 requests that wait for the agent: a request
+	// costs it microseconds, and a host that starts all its workloads at once
+	// sees one of each kind from each. A power of two.
+	requestBytes = 1 << 18
 )
 
 func (s Sizes) withDefaults() Sizes {
@@ -77,6 +81,8 @@ func (s Sizes) of() map[string]uint32 {
 		"tunnel_sources": s.TunnelSources,
 		"config":         1,
 		"error_times":    s.Ports,
+		"request_times":  s.Ports,
+		"requests":       requestBytes,
 		"drops":          (s.Ports + tunnelDevices) * reasonsPerInterface,
 		"counters":       s.Ports + tunnelDevices,
 	}
@@ -101,6 +107,7 @@ type Datapath struct {
 	TunnelSources *Table[TunnelSource, struct{}] // presence is the value
 	config        *Table[uint32, Config]
 	errorTimes    *Table[int, uint64] // nanoseconds of the monotonic clock, by interface
+	requestTimes  *Table[int, uint64]
 
 	pinDir  string
 	mapsDir string

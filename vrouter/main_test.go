@@ -86,6 +86,11 @@ func install(t testing.TB, d *Datapath, o *Oracle) {
 		times[ifindex] = never
 	}
 	check(t, replace(d.errorTimes, times))
+	asked := map[int]uint64{}
+	for ifindex := range o.Silenced {
+		asked[ifindex] = never
+	}
+	check(t, replace(d.requestTimes, asked))
 }
 
 // never is the time of a port that may send no more errors.

@@ -18,6 +18,7 @@ type Oracle struct {
 	TunnelSources map[TunnelSource]struct{}
 	Config        Config
 	Exhausted     map[int]bool // interfaces that may send no ICMP error now; the others are not limited
+	Silenced      map[int]bool // interfaces that may ask the agent nothing now
 }
 
 // FromPort says what becomes of a frame that the workload behind an interface sends.
@@ -35,6 +36,9 @@ func (o *Oracle) FromPort(ifindex int, frame []byte) Outcome {
 	}
 	if outcome, done := o.neighbour(ifindex, port.VRF, f); done {
 		return outcome
+	}
+	if port.asks(f) {
+		return o.request(ifindex, f)
 	}
 	return o.route(ifindex, port.VRF, false, f)
 }
@@ -89,7 +93,7 @@ func (o *Oracle) spoofed(ifindex int, port Port, f parsed) string {
 	case f.arp:
 	case f.source.Is4() && none && f.destination == broadcast4:
 		return ""
-	case f.source.Is6() && f.source.IsLinkLocalUnicast() && f.icmp:
+	case f.source.Is6() && f.source.IsLinkLocalUnicast():
 		return ""
 	case f.source.Is6() && none && (f.isND() || f.isMulticastListener()):
 		return ""

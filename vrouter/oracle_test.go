@@ -16,7 +16,7 @@ import (
 // Reasons only a failing kernel gives: see doc/packet-path.md, last section.
 var unreachable = map[string]bool{
 	"answer-failed": true, "error-failed": true, "rewrite-failed": true, "redirect-failed": true,
-	"tunnel-key-failed": true, "tunnel-redirect-failed": true,
+	"request-unheard": true, "tunnel-key-failed": true, "tunnel-redirect-failed": true,
 }
 
 // distribution counts outcomes and knows what share was sent on.
@@ -56,6 +56,9 @@ func (d *distribution) mustBeFair(t *testing.T) {
 		if (r.Name == "ttl-expired" || r.Name == "too-big") && d.counts["answered "+r.Name] == 0 {
 			t.Errorf("no frame was answered for %s", r.Name)
 		}
+	}
+	if d.counts["handed"] == 0 {
+		t.Error("no frame was handed to the agent")
 	}
 	if d.sent*100 < d.total*30 {
 		t.Errorf("only %d of %d frames were sent on: the generator tests refusals and little else", d.sent, d.total)

@@ -32,6 +32,9 @@ type Port struct {
 	RedirectPeer bool   // a veth whose other end is in another namespace
 	// Gateway4 and Gateway6 send the port's ICMP errors; invalid: nobody does.
 	Gateway4, Gateway6 netip.Addr
+	// DHCP4, DHCP6 and Advertise say that the agent answers what the workload
+	// asks by DHCP, DHCPv6 and router solicitations.
+	DHCP4, DHCP6, Advertise bool
 }
 
 // PortAddress is an address that the port may send from.
@@ -213,6 +216,7 @@ func (d *Datapath) makeTables() {
 	d.TunnelSources = newTable("tunnel_sources", d.maps["tunnel_sources"], tunnelSourceCodec)
 	d.config = newTable("config", d.maps["config"], configCodec)
 	d.errorTimes = newTable("error_times", d.maps["error_times"], errorTimeCodec)
+	d.requestTimes = newTable("request_times", d.maps["request_times"], errorTimeCodec)
 }
 
 // Config is what the programs know beside the tables.
@@ -227,6 +231,9 @@ type Config struct {
 	// ErrorBurst of them at once; 0 does not limit them.
 	ErrorInterval time.Duration
 	ErrorBurst    int
+	// RequestInterval and RequestBurst are the same for what a port asks of the agent.
+	RequestInterval time.Duration
+	RequestBurst    int
 }
 
 // SetConfig replaces the configuration.

@@ -65,6 +65,8 @@ const (
 	tracePortMapNextHops      = "next_hops"
 	tracePortMapPortAddresses = "port_addresses"
 	tracePortMapPorts         = "ports"
+	tracePortMapRequestTimes  = "request_times"
+	tracePortMapRequests      = "requests"
 	tracePortMapRoutes4       = "routes4"
 	tracePortMapRoutes6       = "routes6"
 	tracePortMapTraceIn       = "trace_in"
@@ -130,6 +132,8 @@ type tracePortMapSpecs struct {
 	NextHops      *ebpf.MapSpec `ebpf:"next_hops"`
 	PortAddresses *ebpf.MapSpec `ebpf:"port_addresses"`
 	Ports         *ebpf.MapSpec `ebpf:"ports"`
+	RequestTimes  *ebpf.MapSpec `ebpf:"request_times"`
+	Requests      *ebpf.MapSpec `ebpf:"requests"`
 	Routes4       *ebpf.MapSpec `ebpf:"routes4"`
 	Routes6       *ebpf.MapSpec `ebpf:"routes6"`
 	TraceIn       *ebpf.MapSpec `ebpf:"trace_in"`
@@ -171,6 +175,8 @@ type tracePortMaps struct {
 	NextHops      *ebpf.Map `ebpf:"next_hops"`
 	PortAddresses *ebpf.Map `ebpf:"port_addresses"`
 	Ports         *ebpf.Map `ebpf:"ports"`
+	RequestTimes  *ebpf.Map `ebpf:"request_times"`
+	Requests      *ebpf.Map `ebpf:"requests"`
 	Routes4       *ebpf.Map `ebpf:"routes4"`
 	Routes6       *ebpf.Map `ebpf:"routes6"`
 	TraceIn       *ebpf.Map `ebpf:"trace_in"`
@@ -188,6 +194,8 @@ func (m *tracePortMaps) Close() error {
 		m.NextHops,
 		m.PortAddresses,
 		m.Ports,
+		m.RequestTimes,
+		m.Requests,
 		m.Routes4,
 		m.Routes6,
 		m.TraceIn,

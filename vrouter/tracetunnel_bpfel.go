@@ -23,6 +23,8 @@ const (
 	traceTunnelMapNextHops      = "next_hops"
 	traceTunnelMapPortAddresses = "port_addresses"
 	traceTunnelMapPorts         = "ports"
+	traceTunnelMapRequestTimes  = "request_times"
+	traceTunnelMapRequests      = "requests"
 	traceTunnelMapRoutes4       = "routes4"
 	traceTunnelMapRoutes6       = "routes6"
 	traceTunnelMapTraceIn       = "trace_in"
@@ -88,6 +90,8 @@ type traceTunnelMapSpecs struct {
 	NextHops      *ebpf.MapSpec `ebpf:"next_hops"`
 	PortAddresses *ebpf.MapSpec `ebpf:"port_addresses"`
 	Ports         *ebpf.MapSpec `ebpf:"ports"`
+	RequestTimes  *ebpf.MapSpec `ebpf:"request_times"`
+	Requests      *ebpf.MapSpec `ebpf:"requests"`
 	Routes4       *ebpf.MapSpec `ebpf:"routes4"`
 	Routes6       *ebpf.MapSpec `ebpf:"routes6"`
 	TraceIn       *ebpf.MapSpec `ebpf:"trace_in"`
@@ -129,6 +133,8 @@ type traceTunnelMaps struct {
 	NextHops      *ebpf.Map `ebpf:"next_hops"`
 	PortAddresses *ebpf.Map `ebpf:"port_addresses"`
 	Ports         *ebpf.Map `ebpf:"ports"`
+	RequestTimes  *ebpf.Map `ebpf:"request_times"`
+	Requests      *ebpf.Map `ebpf:"requests"`
 	Routes4       *ebpf.Map `ebpf:"routes4"`
 	Routes6       *ebpf.Map `ebpf:"routes6"`
 	TraceIn       *ebpf.Map `ebpf:"trace_in"`
@@ -146,6 +152,8 @@ func (m *traceTunnelMaps) Close() error {
 		m.NextHops,
 		m.PortAddresses,
 		m.Ports,
+		m.RequestTimes,
+		m.Requests,
 		m.Routes4,
 		m.Routes6,
 		m.TraceIn,

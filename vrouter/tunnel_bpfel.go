@@ -23,6 +23,8 @@ const (
 	tunnelMapNextHops      = "next_hops"
 	tunnelMapPortAddresses = "port_addresses"
 	tunnelMapPorts         = "ports"
+	tunnelMapRequestTimes  = "request_times"
+	tunnelMapRequests      = "requests"
 	tunnelMapRoutes4       = "routes4"
 	tunnelMapRoutes6       = "routes6"
 	tunnelMapTunnelSources = "tunnel_sources"
@@ -86,6 +88,8 @@ type tunnelMapSpecs struct {
 	NextHops      *ebpf.MapSpec `ebpf:"next_hops"`
 	PortAddresses *ebpf.MapSpec `ebpf:"port_addresses"`
 	Ports         *ebpf.MapSpec `ebpf:"ports"`
+	RequestTimes  *ebpf.MapSpec `ebpf:"request_times"`
+	Requests      *ebpf.MapSpec `ebpf:"requests"`
 	Routes4       *ebpf.MapSpec `ebpf:"routes4"`
 	Routes6       *ebpf.MapSpec `ebpf:"routes6"`
 	TunnelSources *ebpf.MapSpec `ebpf:"tunnel_sources"`
@@ -125,6 +129,8 @@ type tunnelMaps struct {
 	NextHops      *ebpf.Map `ebpf:"next_hops"`
 	PortAddresses *ebpf.Map `ebpf:"port_addresses"`
 	Ports         *ebpf.Map `ebpf:"ports"`
+	RequestTimes  *ebpf.Map `ebpf:"request_times"`
+	Requests      *ebpf.Map `ebpf:"requests"`
 	Routes4       *ebpf.Map `ebpf:"routes4"`
 	Routes6       *ebpf.Map `ebpf:"routes6"`
 	TunnelSources *ebpf.Map `ebpf:"tunnel_sources"`
@@ -140,6 +146,8 @@ func (m *tunnelMaps) Close() error {
 		m.NextHops,
 		m.PortAddresses,
 		m.Ports,
+		m.RequestTimes,
+		m.Requests,
 		m.Routes4,
 		m.Routes6,
 		m.TunnelSources,

@@ -18,6 +18,7 @@ int from_port(struct __sk_buff *skb)
 	RUN(stage_port(p, &port));
 	RUN(stage_spoof(p, port));
 	RUN(stage_neighbour(p));
+	RUN(stage_request(p));
 	RUN(stage_route(p, &next));
 	if (next->kind == NEXT_HOP_PORT)
 		return stage_deliver(p, next);

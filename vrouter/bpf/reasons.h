@@ -12,6 +12,7 @@ enum verdict {
 	VERDICT_ANSWERED,
 	VERDICT_DELIVERED,
 	VERDICT_TUNNELLED,
+	VERDICT_HANDED, // to the agent, which answers
 };
 
 enum stage {
@@ -20,6 +21,7 @@ enum stage {
 	STAGE_PORT,
 	STAGE_SPOOF,
 	STAGE_NEIGHBOUR,
+	STAGE_REQUEST,
 	STAGE_TUNNEL,
 	STAGE_ROUTE,
 	STAGE_ERROR,
@@ -46,10 +48,13 @@ enum stage {
 	X(ND_PROBE_UNCLAIMED, NEIGHBOUR, CONSUMED, "duplicate address probe for an address nobody in the network has")     \
 	X(ND_UNKNOWN_TARGET, NEIGHBOUR, DROPPED, "neighbour solicitation for an address that is not in the network")       \
 	X(ND_NOT_ALLOWED, NEIGHBOUR, DROPPED, "router advertisement or redirect from a workload")                          \
-	X(ROUTER_SOLICITATION, NEIGHBOUR, CONSUMED, "router solicitation; no advertisement is configured")                 \
+	X(ROUTER_SOLICITATION, NEIGHBOUR, CONSUMED, "router solicitation; the port gets no advertisements")                 \
 	X(MULTICAST_LISTENER, NEIGHBOUR, CONSUMED, "multicast listener message; nothing is flooded")                       \
 	X(GATEWAY_UNANSWERED, NEIGHBOUR, DROPPED, "to a gateway address, which answers only echo requests")                \
 	X(ANSWER_FAILED, NEIGHBOUR, DROPPED, "kernel refused to build or send the answer")                                 \
+	X(REQUEST_TOO_LONG, REQUEST, DROPPED, "request to the host's agent is longer than one can be")                        \
+	X(REQUEST_LIMITED, REQUEST, DROPPED, "request to the host's agent; its port has had its share of them for now")      \
+	X(REQUEST_UNHEARD, REQUEST, DROPPED, "request to the host's agent, which does not run or does not keep up")          \
 	X(NO_TUNNEL_KEY, TUNNEL, DROPPED, "frame from the tunnel device has no tunnel metadata")                           \
 	X(UNKNOWN_VNI, TUNNEL, DROPPED, "VNI belongs to no VRF on this host")                                              \
 	X(UNKNOWN_TUNNEL_SOURCE, TUNNEL, DROPPED, "underlay address it came from belongs to no host of this VNI")             \

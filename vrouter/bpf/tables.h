@@ -16,7 +16,12 @@ struct mac {
 	__u8 byte[6];
 };
 
-enum port_flag { PORT_REDIRECT_PEER = 1 };
+enum port_flag {
+	PORT_REDIRECT_PEER = 1,
+	PORT_DHCP4 = 2, // these three: the agent answers
+	PORT_DHCP6 = 4,
+	PORT_ADVERTISE = 8,
+};
 
 struct port_value {
 	__u32 vrf;
@@ -93,8 +98,20 @@ struct config_value {
 	struct address local6;
 	__u32 error_burst;
 	__u64 error_interval; // nanoseconds, 0 = no limit
+	__u64 request_interval; // nanoseconds, 0 = no limit
+	__u32 request_burst;
 	struct mac gateway;
-	__u8 pad[2];
+	__u8 pad[6];
+};
+
+// The longest frame that the agent answers: DHCP and DHCPv6 messages fit the
+// packets of 1500 bytes; the record makes 2 KiB.
+enum { REQUEST_FRAME = 2040 };
+
+struct request_record {
+	__u32 ifindex;
+	__u32 size;
+	__u8 frame[REQUEST_FRAME];
 };
 
 struct drop_key {
@@ -161,6 +178,17 @@ struct {
 	TABLE(BPF_MAP_TYPE_HASH, __u32, __u64);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 } error_times SEC(".maps");
+
+struct {
+	TABLE(BPF_MAP_TYPE_HASH, __u32, __u64);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+} request_times SEC(".maps");
+
+// Records of struct request_record, for the agent.
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096);
+} requests SEC(".maps");
 
 struct {
 	TABLE(BPF_MAP_TYPE_PERCPU_HASH, struct drop_key, struct drop_value);

@@ -101,6 +101,16 @@ static __always_inline bool world_use_error(__u32 ifindex, __u64 until)
 	return true;
 }
 
+static __always_inline bool world_use_request(__u32 ifindex, __u64 until)
+{
+	return true;
+}
+
+static __always_inline int world_hand_over(struct __sk_buff *skb, __u32 ifindex, __u64 size)
+{
+	return 0;
+}
+
 static __always_inline void world_count_received(__u32 ifindex, __u32 bytes)
 {
 }
@@ -174,6 +184,27 @@ static __always_inline int world_redirect_peer(struct __sk_buff *skb, __u32 ifin
 static __always_inline bool world_use_error(__u32 ifindex, __u64 until)
 {
 	return !bpf_map_update_elem(&error_times, &ifindex, &until, BPF_ANY);
+}
+
+static __always_inline bool world_use_request(__u32 ifindex, __u64 until)
+{
+	return !bpf_map_update_elem(&request_times, &ifindex, &until, BPF_ANY);
+}
+
+static __always_inline int world_hand_over(struct __sk_buff *skb, __u32 ifindex, __u64 size)
+{
+	struct request_record *r = bpf_ringbuf_reserve(&requests, sizeof(*r), 0);
+	if (!r)
+		return -1;
+	r->ifindex = ifindex;
+	r->size = size;
+	barrier_var(size);
+	if (size < ETHERNET_SIZE || size > REQUEST_FRAME || bpf_skb_load_bytes(skb, 0, r->frame, size)) {
+		bpf_ringbuf_discard(r, 0);
+		return -1;
+	}
+	bpf_ringbuf_submit(r, 0);
+	return 0;
 }
 
 // A counter that finds its table full is lost; the frame is not.
