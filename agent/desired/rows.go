@@ -39,12 +39,16 @@ type Port struct {
 	Addresses []Address
 	MTU       int // 0: the underlay's less the tunnel's cost
 	Binding   string
+	HostName  string // what DHCP and DNS call the workload
+	Domain    string // of that name
+	Options   []Option
 }
 
 // Address is an address of a port with the gateway of its subnet.
 type Address struct {
 	Prefix  netip.Prefix // the address with the subnet's length
 	Gateway netip.Addr
+	Subnet  string // UUID; empty for none
 }
 
 // RouteKey names a route.
@@ -72,6 +76,7 @@ type Rows struct {
 	VRFs      map[uint32]VRF
 	Endpoints map[string]Endpoint
 	Sources   map[SourceKey]struct{}
+	Subnets   map[string]Subnet
 	Ports     map[string]Port
 	Routes    map[RouteKey]Route
 	// Bad are the keys of rows this build cannot read, with the reason.
@@ -83,6 +88,7 @@ func newRows() Rows {
 		VRFs:      map[uint32]VRF{},
 		Endpoints: map[string]Endpoint{},
 		Sources:   map[SourceKey]struct{}{},
+		Subnets:   map[string]Subnet{},
 		Ports:     map[string]Port{},
 		Routes:    map[RouteKey]Route{},
 		Bad:       map[string]string{},
@@ -149,6 +155,16 @@ func (r *Rows) insert(key string, row *hoststream.Row) (string, error) {
 			r.Sources[s] = struct{}{}
 		}
 		return k, nil
+	case *hoststream.Row_Subnet:
+		s, err := subnet(b.Subnet)
+		if err != nil {
+			return "", err
+		}
+		k := SubnetRow(s.ID)
+		if k == key {
+			r.Subnets[s.ID] = s
+		}
+		return k, nil
 	case *hoststream.Row_Port:
 		p, err := port(b.Port)
 		if err != nil {
@@ -192,6 +208,10 @@ func (r *Rows) remove(key string) {
 		delete(r.Sources, SourceKey{vrf, rest})
 		return
 	}
+	if n, _ := fmt.Sscanf(key, "subnet/%s", &rest); n == 1 {
+		delete(r.Subnets, rest)
+		return
+	}
 	if n, _ := fmt.Sscanf(key, "port/%s", &rest); n == 1 {
 		delete(r.Ports, rest)
 		return
@@ -221,7 +241,7 @@ func mac(raw []byte) ([6]byte, error) {
 }
 
 func port(m *hoststream.Port) (Port, error) {
-	p := Port{ID: m.Port, Name: m.PortName, VRF: m.Vrf, MTU: int(m.Mtu), Binding: m.Binding}
+	p := Port{ID: m.Port, Name: m.PortName, VRF: m.Vrf, MTU: int(m.Mtu), Binding: m.Binding, HostName: m.HostName, Domain: m.Domain, Options: dhcpOptions(m.Options)}
 	var err error
 	if p.MAC, err = mac(m.Mac); err != nil {
 		return p, fmt.Errorf("port %s: %w", m.PortName, err)
@@ -232,7 +252,7 @@ func port(m *hoststream.Port) (Port, error) {
 			return p, fmt.Errorf("port %s: address of %d bytes with prefix length %d", m.PortName, len(a.Ip), a.PrefixLength)
 		}
 		gateway, _ := netip.AddrFromSlice(a.Gateway) // none is allowed
-		p.Addresses = append(p.Addresses, Address{netip.PrefixFrom(ip, int(a.PrefixLength)), gateway})
+		p.Addresses = append(p.Addresses, Address{netip.PrefixFrom(ip, int(a.PrefixLength)), gateway, a.Subnet})
 	}
 	return p, nil
 }

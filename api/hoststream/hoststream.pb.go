@@ -660,6 +660,7 @@ type Row struct {
 	//	*Row_Port
 	//	*Row_Route
 	//	*Row_TunnelSource
+	//	*Row_Subnet
 	Body          isRow_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -747,6 +748,15 @@ func (x *Row) GetTunnelSource() *TunnelSource {
 	return nil
 }
 
+func (x *Row) GetSubnet() *Subnet {
+	if x != nil {
+		if x, ok := x.Body.(*Row_Subnet); ok {
+			return x.Subnet
+		}
+	}
+	return nil
+}
+
 type isRow_Body interface {
 	isRow_Body()
 }
@@ -771,6 +781,10 @@ type Row_TunnelSource struct {
 	TunnelSource *TunnelSource `protobuf:"bytes,5,opt,name=tunnel_source,json=tunnelSource,proto3,oneof"`
 }
 
+type Row_Subnet struct {
+	Subnet *Subnet `protobuf:"bytes,6,opt,name=subnet,proto3,oneof"`
+}
+
 func (*Row_Vrf) isRow_Body() {}
 
 func (*Row_TunnelEndpoint) isRow_Body() {}
@@ -780,6 +794,8 @@ func (*Row_Port) isRow_Body() {}
 func (*Row_Route) isRow_Body() {}
 
 func (*Row_TunnelSource) isRow_Body() {}
+
+func (*Row_Subnet) isRow_Body() {}
 
 // Vrf is a network the host needs.
 type Vrf struct {
@@ -986,6 +1002,9 @@ type Port struct {
 	Mtu             uint32                 `protobuf:"varint,6,opt,name=mtu,proto3" json:"mtu,omitempty"`                                                // bytes; 0: underlay's MTU less the tunnel's cost
 	Binding         string                 `protobuf:"bytes,7,opt,name=binding,proto3" json:"binding,omitempty"`                                         // UUID of the active binding
 	BindingRevision int64                  `protobuf:"varint,8,opt,name=binding_revision,json=bindingRevision,proto3" json:"binding_revision,omitempty"` // mobility sequence with the delta's epoch
+	HostName        string                 `protobuf:"bytes,9,opt,name=host_name,json=hostName,proto3" json:"host_name,omitempty"`                       // what DHCP and DNS call the workload
+	Domain          string                 `protobuf:"bytes,10,opt,name=domain,proto3" json:"domain,omitempty"`                                          // of that name, without a dot at the end
+	Options         []*DhcpOption          `protobuf:"bytes,11,rep,name=options,proto3" json:"options,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -1076,11 +1095,33 @@ func (x *Port) GetBindingRevision() int64 {
 	return 0
 }
 
+func (x *Port) GetHostName() string {
+	if x != nil {
+		return x.HostName
+	}
+	return ""
+}
+
+func (x *Port) GetDomain() string {
+	if x != nil {
+		return x.Domain
+	}
+	return ""
+}
+
+func (x *Port) GetOptions() []*DhcpOption {
+	if x != nil {
+		return x.Options
+	}
+	return nil
+}
+
 type PortAddress struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Ip            []byte                 `protobuf:"bytes,1,opt,name=ip,proto3" json:"ip,omitempty"`                                          // 4 or 16 bytes
 	PrefixLength  uint32                 `protobuf:"varint,2,opt,name=prefix_length,json=prefixLength,proto3" json:"prefix_length,omitempty"` // of the subnet
 	Gateway       []byte                 `protobuf:"bytes,3,opt,name=gateway,proto3" json:"gateway,omitempty"`
+	Subnet        string                 `protobuf:"bytes,4,opt,name=subnet,proto3" json:"subnet,omitempty"` // UUID: key of its Subnet; empty for none
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1136,6 +1177,267 @@ func (x *PortAddress) GetGateway() []byte {
 	return nil
 }
 
+func (x *PortAddress) GetSubnet() string {
+	if x != nil {
+		return x.Subnet
+	}
+	return ""
+}
+
+// Subnet is what workloads are told about a subnet. It is put before the ports
+// that have an address in it.
+type Subnet struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Subnet        string                 `protobuf:"bytes,1,opt,name=subnet,proto3" json:"subnet,omitempty"`                                    // UUID
+	SubnetName    string                 `protobuf:"bytes,2,opt,name=subnet_name,json=subnetName,proto3" json:"subnet_name,omitempty"`          // fully qualified
+	PrefixAddress []byte                 `protobuf:"bytes,3,opt,name=prefix_address,json=prefixAddress,proto3" json:"prefix_address,omitempty"` // 4 or 16 bytes
+	PrefixLength  uint32                 `protobuf:"varint,4,opt,name=prefix_length,json=prefixLength,proto3" json:"prefix_length,omitempty"`
+	Gateway       []byte                 `protobuf:"bytes,5,opt,name=gateway,proto3" json:"gateway,omitempty"`
+	Dhcp          bool                   `protobuf:"varint,6,opt,name=dhcp,proto3" json:"dhcp,omitempty"`                                 // IPv4: the host answers
+	AddressMode   string                 `protobuf:"bytes,7,opt,name=address_mode,json=addressMode,proto3" json:"address_mode,omitempty"` // IPv6: the words of api.AddressMode
+	DnsServers    [][]byte               `protobuf:"bytes,8,rep,name=dns_servers,json=dnsServers,proto3" json:"dns_servers,omitempty"`    // none: the gateway
+	SearchDomains []string               `protobuf:"bytes,9,rep,name=search_domains,json=searchDomains,proto3" json:"search_domains,omitempty"`
+	HostRoutes    []*HostRoute           `protobuf:"bytes,10,rep,name=host_routes,json=hostRoutes,proto3" json:"host_routes,omitempty"`
+	LeaseSeconds  uint32                 `protobuf:"varint,11,opt,name=lease_seconds,json=leaseSeconds,proto3" json:"lease_seconds,omitempty"`
+	Options       []*DhcpOption          `protobuf:"bytes,12,rep,name=options,proto3" json:"options,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Subnet) Reset() {
+	*x = Subnet{}
+	mi := &file_hoststream_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Subnet) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Subnet) ProtoMessage() {}
+
+func (x *Subnet) ProtoReflect() protoreflect.Message {
+	mi := &file_hoststream_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Subnet.ProtoReflect.Descriptor instead.
+func (*Subnet) Descriptor() ([]byte, []int) {
+	return file_hoststream_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Subnet) GetSubnet() string {
+	if x != nil {
+		return x.Subnet
+	}
+	return ""
+}
+
+func (x *Subnet) GetSubnetName() string {
+	if x != nil {
+		return x.SubnetName
+	}
+	return ""
+}
+
+func (x *Subnet) GetPrefixAddress() []byte {
+	if x != nil {
+		return x.PrefixAddress
+	}
+	return nil
+}
+
+func (x *Subnet) GetPrefixLength() uint32 {
+	if x != nil {
+		return x.PrefixLength
+	}
+	return 0
+}
+
+func (x *Subnet) GetGateway() []byte {
+	if x != nil {
+		return x.Gateway
+	}
+	return nil
+}
+
+func (x *Subnet) GetDhcp() bool {
+	if x != nil {
+		return x.Dhcp
+	}
+	return false
+}
+
+func (x *Subnet) GetAddressMode() string {
+	if x != nil {
+		return x.AddressMode
+	}
+	return ""
+}
+
+func (x *Subnet) GetDnsServers() [][]byte {
+	if x != nil {
+		return x.DnsServers
+	}
+	return nil
+}
+
+func (x *Subnet) GetSearchDomains() []string {
+	if x != nil {
+		return x.SearchDomains
+	}
+	return nil
+}
+
+func (x *Subnet) GetHostRoutes() []*HostRoute {
+	if x != nil {
+		return x.HostRoutes
+	}
+	return nil
+}
+
+func (x *Subnet) GetLeaseSeconds() uint32 {
+	if x != nil {
+		return x.LeaseSeconds
+	}
+	return 0
+}
+
+func (x *Subnet) GetOptions() []*DhcpOption {
+	if x != nil {
+		return x.Options
+	}
+	return nil
+}
+
+type HostRoute struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PrefixAddress []byte                 `protobuf:"bytes,1,opt,name=prefix_address,json=prefixAddress,proto3" json:"prefix_address,omitempty"`
+	PrefixLength  uint32                 `protobuf:"varint,2,opt,name=prefix_length,json=prefixLength,proto3" json:"prefix_length,omitempty"`
+	NextHop       []byte                 `protobuf:"bytes,3,opt,name=next_hop,json=nextHop,proto3" json:"next_hop,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HostRoute) Reset() {
+	*x = HostRoute{}
+	mi := &file_hoststream_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HostRoute) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HostRoute) ProtoMessage() {}
+
+func (x *HostRoute) ProtoReflect() protoreflect.Message {
+	mi := &file_hoststream_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HostRoute.ProtoReflect.Descriptor instead.
+func (*HostRoute) Descriptor() ([]byte, []int) {
+	return file_hoststream_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *HostRoute) GetPrefixAddress() []byte {
+	if x != nil {
+		return x.PrefixAddress
+	}
+	return nil
+}
+
+func (x *HostRoute) GetPrefixLength() uint32 {
+	if x != nil {
+		return x.PrefixLength
+	}
+	return 0
+}
+
+func (x *HostRoute) GetNextHop() []byte {
+	if x != nil {
+		return x.NextHop
+	}
+	return nil
+}
+
+type DhcpOption struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Six           bool                   `protobuf:"varint,1,opt,name=six,proto3" json:"six,omitempty"` // DHCPv6, else DHCP
+	Code          uint32                 `protobuf:"varint,2,opt,name=code,proto3" json:"code,omitempty"`
+	Value         []byte                 `protobuf:"bytes,3,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DhcpOption) Reset() {
+	*x = DhcpOption{}
+	mi := &file_hoststream_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DhcpOption) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DhcpOption) ProtoMessage() {}
+
+func (x *DhcpOption) ProtoReflect() protoreflect.Message {
+	mi := &file_hoststream_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DhcpOption.ProtoReflect.Descriptor instead.
+func (*DhcpOption) Descriptor() ([]byte, []int) {
+	return file_hoststream_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *DhcpOption) GetSix() bool {
+	if x != nil {
+		return x.Six
+	}
+	return false
+}
+
+func (x *DhcpOption) GetCode() uint32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *DhcpOption) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
 // Route is a row of a VRF.
 type Route struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1161,7 +1463,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_hoststream_proto_msgTypes[15]
+	mi := &file_hoststream_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1173,7 +1475,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[15]
+	mi := &file_hoststream_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1186,7 +1488,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{15}
+	return file_hoststream_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Route) GetVrf() uint32 {
@@ -1312,7 +1614,7 @@ type Remote struct {
 
 func (x *Remote) Reset() {
 	*x = Remote{}
-	mi := &file_hoststream_proto_msgTypes[16]
+	mi := &file_hoststream_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1324,7 +1626,7 @@ func (x *Remote) String() string {
 func (*Remote) ProtoMessage() {}
 
 func (x *Remote) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[16]
+	mi := &file_hoststream_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1337,7 +1639,7 @@ func (x *Remote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Remote.ProtoReflect.Descriptor instead.
 func (*Remote) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{16}
+	return file_hoststream_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Remote) GetHost() string {
@@ -1363,7 +1665,7 @@ type Gateway struct {
 
 func (x *Gateway) Reset() {
 	*x = Gateway{}
-	mi := &file_hoststream_proto_msgTypes[17]
+	mi := &file_hoststream_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1375,7 +1677,7 @@ func (x *Gateway) String() string {
 func (*Gateway) ProtoMessage() {}
 
 func (x *Gateway) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[17]
+	mi := &file_hoststream_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1388,7 +1690,7 @@ func (x *Gateway) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gateway.ProtoReflect.Descriptor instead.
 func (*Gateway) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{17}
+	return file_hoststream_proto_rawDescGZIP(), []int{20}
 }
 
 // Report is what the host knows and the controller does not. It is sent whole
@@ -1403,7 +1705,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_hoststream_proto_msgTypes[18]
+	mi := &file_hoststream_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1415,7 +1717,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[18]
+	mi := &file_hoststream_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1428,7 +1730,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{18}
+	return file_hoststream_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Report) GetPorts() []*PortReport {
@@ -1457,7 +1759,7 @@ type PortReport struct {
 
 func (x *PortReport) Reset() {
 	*x = PortReport{}
-	mi := &file_hoststream_proto_msgTypes[19]
+	mi := &file_hoststream_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1469,7 +1771,7 @@ func (x *PortReport) String() string {
 func (*PortReport) ProtoMessage() {}
 
 func (x *PortReport) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[19]
+	mi := &file_hoststream_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1482,7 +1784,7 @@ func (x *PortReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortReport.ProtoReflect.Descriptor instead.
 func (*PortReport) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{19}
+	return file_hoststream_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *PortReport) GetPort() string {
@@ -1524,7 +1826,7 @@ type TableRequest struct {
 
 func (x *TableRequest) Reset() {
 	*x = TableRequest{}
-	mi := &file_hoststream_proto_msgTypes[20]
+	mi := &file_hoststream_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1536,7 +1838,7 @@ func (x *TableRequest) String() string {
 func (*TableRequest) ProtoMessage() {}
 
 func (x *TableRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[20]
+	mi := &file_hoststream_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1549,7 +1851,7 @@ func (x *TableRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRequest.ProtoReflect.Descriptor instead.
 func (*TableRequest) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{20}
+	return file_hoststream_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *TableRequest) GetId() uint64 {
@@ -1578,7 +1880,7 @@ type TableReply struct {
 
 func (x *TableReply) Reset() {
 	*x = TableReply{}
-	mi := &file_hoststream_proto_msgTypes[21]
+	mi := &file_hoststream_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1590,7 +1892,7 @@ func (x *TableReply) String() string {
 func (*TableReply) ProtoMessage() {}
 
 func (x *TableReply) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[21]
+	mi := &file_hoststream_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1603,7 +1905,7 @@ func (x *TableReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableReply.ProtoReflect.Descriptor instead.
 func (*TableReply) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{21}
+	return file_hoststream_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *TableReply) GetId() uint64 {
@@ -1643,7 +1945,7 @@ type TableRow struct {
 
 func (x *TableRow) Reset() {
 	*x = TableRow{}
-	mi := &file_hoststream_proto_msgTypes[22]
+	mi := &file_hoststream_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1655,7 +1957,7 @@ func (x *TableRow) String() string {
 func (*TableRow) ProtoMessage() {}
 
 func (x *TableRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[22]
+	mi := &file_hoststream_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1668,7 +1970,7 @@ func (x *TableRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRow.ProtoReflect.Descriptor instead.
 func (*TableRow) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{22}
+	return file_hoststream_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *TableRow) GetCells() []string {
@@ -1721,13 +2023,14 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x06errors\x18\x03 \x03(\v2\x1c.weft.hoststream.v1.RowErrorR\x06errors\"2\n" +
 	"\bRowError\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05error\x18\x02 \x01(\tR\x05error\"\xb5\x02\n" +
+	"\x05error\x18\x02 \x01(\tR\x05error\"\xeb\x02\n" +
 	"\x03Row\x12+\n" +
 	"\x03vrf\x18\x01 \x01(\v2\x17.weft.hoststream.v1.VrfH\x00R\x03vrf\x12M\n" +
 	"\x0ftunnel_endpoint\x18\x02 \x01(\v2\".weft.hoststream.v1.TunnelEndpointH\x00R\x0etunnelEndpoint\x12.\n" +
 	"\x04port\x18\x03 \x01(\v2\x18.weft.hoststream.v1.PortH\x00R\x04port\x121\n" +
 	"\x05route\x18\x04 \x01(\v2\x19.weft.hoststream.v1.RouteH\x00R\x05route\x12G\n" +
-	"\rtunnel_source\x18\x05 \x01(\v2 .weft.hoststream.v1.TunnelSourceH\x00R\ftunnelSourceB\x06\n" +
+	"\rtunnel_source\x18\x05 \x01(\v2 .weft.hoststream.v1.TunnelSourceH\x00R\ftunnelSource\x124\n" +
+	"\x06subnet\x18\x06 \x01(\v2\x1a.weft.hoststream.v1.SubnetH\x00R\x06subnetB\x06\n" +
 	"\x04body\"\x8d\x01\n" +
 	"\x03Vrf\x12\x10\n" +
 	"\x03vrf\x18\x01 \x01(\rR\x03vrf\x12\x10\n" +
@@ -1741,7 +2044,7 @@ const file_hoststream_proto_rawDesc = "" +
 	"\taddresses\x18\x03 \x03(\fR\taddresses\"4\n" +
 	"\fTunnelSource\x12\x10\n" +
 	"\x03vni\x18\x01 \x01(\rR\x03vni\x12\x12\n" +
-	"\x04host\x18\x02 \x01(\tR\x04host\"\xf1\x01\n" +
+	"\x04host\x18\x02 \x01(\tR\x04host\"\xe0\x02\n" +
 	"\x04Port\x12\x12\n" +
 	"\x04port\x18\x01 \x01(\tR\x04port\x12\x1b\n" +
 	"\tport_name\x18\x02 \x01(\tR\bportName\x12\x10\n" +
@@ -1750,11 +2053,42 @@ const file_hoststream_proto_rawDesc = "" +
 	"\taddresses\x18\x05 \x03(\v2\x1f.weft.hoststream.v1.PortAddressR\taddresses\x12\x10\n" +
 	"\x03mtu\x18\x06 \x01(\rR\x03mtu\x12\x18\n" +
 	"\abinding\x18\a \x01(\tR\abinding\x12)\n" +
-	"\x10binding_revision\x18\b \x01(\x03R\x0fbindingRevision\"\\\n" +
+	"\x10binding_revision\x18\b \x01(\x03R\x0fbindingRevision\x12\x1b\n" +
+	"\thost_name\x18\t \x01(\tR\bhostName\x12\x16\n" +
+	"\x06domain\x18\n" +
+	" \x01(\tR\x06domain\x128\n" +
+	"\aoptions\x18\v \x03(\v2\x1e.weft.hoststream.v1.DhcpOptionR\aoptions\"t\n" +
 	"\vPortAddress\x12\x0e\n" +
 	"\x02ip\x18\x01 \x01(\fR\x02ip\x12#\n" +
 	"\rprefix_length\x18\x02 \x01(\rR\fprefixLength\x12\x18\n" +
-	"\agateway\x18\x03 \x01(\fR\agateway\"\xe7\x02\n" +
+	"\agateway\x18\x03 \x01(\fR\agateway\x12\x16\n" +
+	"\x06subnet\x18\x04 \x01(\tR\x06subnet\"\xc5\x03\n" +
+	"\x06Subnet\x12\x16\n" +
+	"\x06subnet\x18\x01 \x01(\tR\x06subnet\x12\x1f\n" +
+	"\vsubnet_name\x18\x02 \x01(\tR\n" +
+	"subnetName\x12%\n" +
+	"\x0eprefix_address\x18\x03 \x01(\fR\rprefixAddress\x12#\n" +
+	"\rprefix_length\x18\x04 \x01(\rR\fprefixLength\x12\x18\n" +
+	"\agateway\x18\x05 \x01(\fR\agateway\x12\x12\n" +
+	"\x04dhcp\x18\x06 \x01(\bR\x04dhcp\x12!\n" +
+	"\faddress_mode\x18\a \x01(\tR\vaddressMode\x12\x1f\n" +
+	"\vdns_servers\x18\b \x03(\fR\n" +
+	"dnsServers\x12%\n" +
+	"\x0esearch_domains\x18\t \x03(\tR\rsearchDomains\x12>\n" +
+	"\vhost_routes\x18\n" +
+	" \x03(\v2\x1d.weft.hoststream.v1.HostRouteR\n" +
+	"hostRoutes\x12#\n" +
+	"\rlease_seconds\x18\v \x01(\rR\fleaseSeconds\x128\n" +
+	"\aoptions\x18\f \x03(\v2\x1e.weft.hoststream.v1.DhcpOptionR\aoptions\"r\n" +
+	"\tHostRoute\x12%\n" +
+	"\x0eprefix_address\x18\x01 \x01(\fR\rprefixAddress\x12#\n" +
+	"\rprefix_length\x18\x02 \x01(\rR\fprefixLength\x12\x19\n" +
+	"\bnext_hop\x18\x03 \x01(\fR\anextHop\"H\n" +
+	"\n" +
+	"DhcpOption\x12\x10\n" +
+	"\x03six\x18\x01 \x01(\bR\x03six\x12\x12\n" +
+	"\x04code\x18\x02 \x01(\rR\x04code\x12\x14\n" +
+	"\x05value\x18\x03 \x01(\fR\x05value\"\xe7\x02\n" +
 	"\x05Route\x12\x10\n" +
 	"\x03vrf\x18\x01 \x01(\rR\x03vrf\x12%\n" +
 	"\x0eprefix_address\x18\x02 \x01(\fR\rprefixAddress\x12#\n" +
@@ -1810,7 +2144,7 @@ func file_hoststream_proto_rawDescGZIP() []byte {
 	return file_hoststream_proto_rawDescData
 }
 
-var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_hoststream_proto_goTypes = []any{
 	(*HostMessage)(nil),       // 0: weft.hoststream.v1.HostMessage
 	(*ControllerMessage)(nil), // 1: weft.hoststream.v1.ControllerMessage
@@ -1827,22 +2161,25 @@ var file_hoststream_proto_goTypes = []any{
 	(*TunnelSource)(nil),      // 12: weft.hoststream.v1.TunnelSource
 	(*Port)(nil),              // 13: weft.hoststream.v1.Port
 	(*PortAddress)(nil),       // 14: weft.hoststream.v1.PortAddress
-	(*Route)(nil),             // 15: weft.hoststream.v1.Route
-	(*Remote)(nil),            // 16: weft.hoststream.v1.Remote
-	(*Gateway)(nil),           // 17: weft.hoststream.v1.Gateway
-	(*Report)(nil),            // 18: weft.hoststream.v1.Report
-	(*PortReport)(nil),        // 19: weft.hoststream.v1.PortReport
-	(*TableRequest)(nil),      // 20: weft.hoststream.v1.TableRequest
-	(*TableReply)(nil),        // 21: weft.hoststream.v1.TableReply
-	(*TableRow)(nil),          // 22: weft.hoststream.v1.TableRow
+	(*Subnet)(nil),            // 15: weft.hoststream.v1.Subnet
+	(*HostRoute)(nil),         // 16: weft.hoststream.v1.HostRoute
+	(*DhcpOption)(nil),        // 17: weft.hoststream.v1.DhcpOption
+	(*Route)(nil),             // 18: weft.hoststream.v1.Route
+	(*Remote)(nil),            // 19: weft.hoststream.v1.Remote
+	(*Gateway)(nil),           // 20: weft.hoststream.v1.Gateway
+	(*Report)(nil),            // 21: weft.hoststream.v1.Report
+	(*PortReport)(nil),        // 22: weft.hoststream.v1.PortReport
+	(*TableRequest)(nil),      // 23: weft.hoststream.v1.TableRequest
+	(*TableReply)(nil),        // 24: weft.hoststream.v1.TableReply
+	(*TableRow)(nil),          // 25: weft.hoststream.v1.TableRow
 }
 var file_hoststream_proto_depIdxs = []int32{
 	3,  // 0: weft.hoststream.v1.HostMessage.hello:type_name -> weft.hoststream.v1.Hello
 	7,  // 1: weft.hoststream.v1.HostMessage.ack:type_name -> weft.hoststream.v1.Ack
-	18, // 2: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
-	21, // 3: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
+	21, // 2: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
+	24, // 3: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
 	5,  // 4: weft.hoststream.v1.ControllerMessage.delta:type_name -> weft.hoststream.v1.Delta
-	20, // 5: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
+	23, // 5: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
 	2,  // 6: weft.hoststream.v1.Hello.version:type_name -> weft.hoststream.v1.Version
 	4,  // 7: weft.hoststream.v1.Hello.have:type_name -> weft.hoststream.v1.RowHash
 	2,  // 8: weft.hoststream.v1.Delta.version:type_name -> weft.hoststream.v1.Version
@@ -1852,20 +2189,24 @@ var file_hoststream_proto_depIdxs = []int32{
 	10, // 12: weft.hoststream.v1.Row.vrf:type_name -> weft.hoststream.v1.Vrf
 	11, // 13: weft.hoststream.v1.Row.tunnel_endpoint:type_name -> weft.hoststream.v1.TunnelEndpoint
 	13, // 14: weft.hoststream.v1.Row.port:type_name -> weft.hoststream.v1.Port
-	15, // 15: weft.hoststream.v1.Row.route:type_name -> weft.hoststream.v1.Route
+	18, // 15: weft.hoststream.v1.Row.route:type_name -> weft.hoststream.v1.Route
 	12, // 16: weft.hoststream.v1.Row.tunnel_source:type_name -> weft.hoststream.v1.TunnelSource
-	14, // 17: weft.hoststream.v1.Port.addresses:type_name -> weft.hoststream.v1.PortAddress
-	16, // 18: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
-	17, // 19: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
-	19, // 20: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
-	22, // 21: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
-	0,  // 22: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
-	1,  // 23: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
-	23, // [23:24] is the sub-list for method output_type
-	22, // [22:23] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	15, // 17: weft.hoststream.v1.Row.subnet:type_name -> weft.hoststream.v1.Subnet
+	14, // 18: weft.hoststream.v1.Port.addresses:type_name -> weft.hoststream.v1.PortAddress
+	17, // 19: weft.hoststream.v1.Port.options:type_name -> weft.hoststream.v1.DhcpOption
+	16, // 20: weft.hoststream.v1.Subnet.host_routes:type_name -> weft.hoststream.v1.HostRoute
+	17, // 21: weft.hoststream.v1.Subnet.options:type_name -> weft.hoststream.v1.DhcpOption
+	19, // 22: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
+	20, // 23: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
+	22, // 24: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
+	25, // 25: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
+	0,  // 26: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
+	1,  // 27: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
+	27, // [27:28] is the sub-list for method output_type
+	26, // [26:27] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_hoststream_proto_init() }
@@ -1889,8 +2230,9 @@ func file_hoststream_proto_init() {
 		(*Row_Port)(nil),
 		(*Row_Route)(nil),
 		(*Row_TunnelSource)(nil),
+		(*Row_Subnet)(nil),
 	}
-	file_hoststream_proto_msgTypes[15].OneofWrappers = []any{
+	file_hoststream_proto_msgTypes[18].OneofWrappers = []any{
 		(*Route_Port)(nil),
 		(*Route_Remote)(nil),
 		(*Route_Gateway)(nil),
@@ -1901,7 +2243,7 @@ func file_hoststream_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hoststream_proto_rawDesc), len(file_hoststream_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   23,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -35,6 +35,7 @@ type Plan struct {
 	endpoints map[string]Row      // by host
 	routes    map[string]*shared  // by network
 	sources   map[string]*senders // by network
+	subnets   map[string][]Row    // by network
 
 	endpointsHash uint64 // of all endpoints
 }
@@ -63,6 +64,7 @@ func New(epoch uint64, d *routing.Derived, earlier *Plan) *Plan {
 		endpoints: make(map[string]Row, len(d.Hosts)),
 		routes:    make(map[string]*shared, len(d.Networks)),
 		sources:   make(map[string]*senders, len(d.Networks)),
+		subnets:   make(map[string][]Row, len(d.Networks)),
 	}
 	all := xxhash.New()
 	for _, h := range d.Hosts {
@@ -73,6 +75,9 @@ func New(epoch uint64, d *routing.Derived, earlier *Plan) *Plan {
 	p.endpointsHash = all.Sum64()
 	for _, n := range d.Networks {
 		p.vrfs[n.Ref.UUID] = vrfRow(n)
+		for i := range n.Subnets {
+			p.subnets[n.Ref.UUID] = append(p.subnets[n.Ref.UUID], subnetRow(&n.Subnets[i]))
+		}
 		p.addRoutes(n, earlier)
 		p.addSources(n, earlier)
 	}
@@ -119,7 +124,7 @@ func (p *Plan) addSources(n *routing.Network, earlier *Plan) {
 // For returns what one host needs, things before what refers to them: the
 // endpoints that routes lead to or that may send here, which of them may send
 // into which network, the VRFs of its own ports (after the senders, which they
-// make matter), its ports, and the routes of its VRFs. A host that does not
+// make matter), their subnets, its ports, and the routes of its VRFs. A host that does not
 // exist needs nothing.
 func (p *Plan) For(host string) []Row {
 	h := p.Derived.Host(host)
@@ -127,10 +132,11 @@ func (p *Plan) For(host string) []Row {
 		return nil
 	}
 	networks := p.Networks(host)
-	var rows, sources, vrfs, routes []Row
+	var rows, sources, vrfs, subnets, routes []Row
 	endpoints := map[string]bool{}
 	for _, n := range networks {
 		vrfs = append(vrfs, p.vrfs[n.Ref.UUID])
+		subnets = append(subnets, p.subnets[n.Ref.UUID]...)
 		for i, sender := range p.sources[n.Ref.UUID].source {
 			if sender.UUID != host {
 				endpoints[sender.UUID] = true
@@ -155,7 +161,7 @@ func (p *Plan) For(host string) []Row {
 			rows = append(rows, p.endpoints[other.Ref.UUID])
 		}
 	}
-	rows = append(append(rows, sources...), vrfs...)
+	rows = append(append(append(rows, sources...), vrfs...), subnets...)
 	for _, port := range h.Ports {
 		rows = append(rows, portRow(port))
 	}
@@ -191,6 +197,9 @@ func (p *Plan) Same(host string, earlier *Plan) bool {
 	}
 	return !slices.ContainsFunc(p.Networks(host), func(n *routing.Network) bool {
 		id := n.Ref.UUID
+		if !slices.EqualFunc(p.subnets[id], earlier.subnets[id], func(a, b Row) bool { return a.Hash == b.Hash }) {
+			return true
+		}
 		return p.routes[id] != earlier.routes[id] || p.sources[id] != earlier.sources[id] || p.vrfs[id].Hash != earlier.vrfs[id].Hash
 	})
 }
@@ -198,6 +207,7 @@ func (p *Plan) Same(host string, earlier *Plan) bool {
 // samePort tells that two derived ports make the same row.
 func samePort(a, b *routing.Port) bool {
 	return a.Ref == b.Ref && a.Network.Ref == b.Network.Ref && a.Network.VRF == b.Network.VRF && a.Network.MTU == b.Network.MTU &&
+		a.HostName == b.HostName && a.Domain == b.Domain && slices.Equal(a.Options, b.Options) &&
 		a.MAC == b.MAC && a.Binding == b.Binding && a.BindingRevision == b.BindingRevision && slices.Equal(a.Addresses, b.Addresses)
 }
 

@@ -51,6 +51,8 @@ func Describe(body []byte) string {
 			words = append(words, ipText(a))
 		}
 		return strings.Join(words, "\t")
+	case *hoststream.Row_Subnet:
+		return describeSubnet(row.Subnet)
 	case *hoststream.Row_Port:
 		return describePort(row.Port)
 	case *hoststream.Row_Route:
@@ -68,7 +70,8 @@ func describePort(p *hoststream.Port) string {
 		}
 		words = append(words, address)
 	}
-	return strings.Join(words, "\t")
+	words = append(words, p.HostName+"."+p.Domain)
+	return strings.Join(append(words, describeOptions(p.Options)...), "\t")
 }
 
 func describeRoute(r *hoststream.Route) string {

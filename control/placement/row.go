@@ -28,7 +28,8 @@ func EndpointKey(host string) string { return "tunnel-endpoint/" + host }
 func SourceKey(vni uint32, host string) string {
 	return "tunnel-source/" + strconv.FormatUint(uint64(vni), 10) + "/" + host
 }
-func PortKey(port string) string { return "port/" + port }
+func SubnetKey(subnet string) string { return "subnet/" + subnet }
+func PortKey(port string) string     { return "port/" + port }
 func RouteKey(vrf uint32, prefix netip.Prefix) string {
 	return RouteKeyPrefix(vrf) + prefix.String()
 }
@@ -68,14 +69,19 @@ func sourceRow(vni uint32, host api.Ref) Row {
 	}}})
 }
 
+func subnetRow(s *routing.Subnet) Row {
+	return encode(SubnetKey(s.Ref.UUID), &hoststream.Row{Body: &hoststream.Row_Subnet{Subnet: subnetBody(s)}})
+}
+
 func portRow(p *routing.Port) Row {
 	port := &hoststream.Port{
 		Port: p.Ref.UUID, PortName: p.Ref.Name, Vrf: p.Network.VRF, Mac: macBytes(p.MAC),
 		Mtu: uint32(p.Network.MTU), Binding: p.Binding.UUID, BindingRevision: p.BindingRevision,
+		HostName: p.HostName, Domain: p.Domain, Options: options(p.Options),
 	}
 	for _, a := range p.Addresses {
 		port.Addresses = append(port.Addresses, &hoststream.PortAddress{
-			Ip: a.IP.AsSlice(), PrefixLength: uint32(a.PrefixLength), Gateway: a.Gateway.AsSlice(),
+			Ip: a.IP.AsSlice(), PrefixLength: uint32(a.PrefixLength), Gateway: a.Gateway.AsSlice(), Subnet: a.Subnet,
 		})
 	}
 	return encode(PortKey(p.Ref.UUID), &hoststream.Row{Body: &hoststream.Row_Port{Port: port}})

@@ -61,7 +61,7 @@ func (d *Derived) addNetworks(s api.Snapshot) {
 			continue
 		}
 		taken[n.Spec.VNI] = true
-		network := &Network{Ref: api.RefTo(n), VRF: n.Spec.VNI, MTU: n.Spec.MTU}
+		network := &Network{Ref: api.RefTo(n), VRF: n.Spec.VNI, MTU: n.Spec.MTU, Domain: domainOf(n)}
 		d.Networks = append(d.Networks, network)
 		d.networks[network.Ref.UUID] = network
 	}
@@ -70,7 +70,7 @@ func (d *Derived) addNetworks(s api.Snapshot) {
 		if network == nil || !sub.Spec.CIDR.IsValid() {
 			continue
 		}
-		subnet := Subnet{Ref: api.RefTo(sub), CIDR: sub.Spec.CIDR.Masked(), Gateway: sub.Spec.Gateway.Unmap()}
+		subnet := Subnet{Ref: api.RefTo(sub), CIDR: sub.Spec.CIDR.Masked(), Gateway: sub.Spec.Gateway.Unmap(), Services: &sub.Spec.SubnetServices}
 		network.Subnets = append(network.Subnets, subnet)
 		if subnet.Gateway.IsValid() {
 			network.Own = append(network.Own, Route{
@@ -102,8 +102,9 @@ func (d *Derived) addPorts(s api.Snapshot) {
 		host := d.hosts[binding.Spec.Host.UUID]
 		port := &Port{
 			Ref: api.RefTo(p), Network: network, MAC: p.Spec.MAC, Host: host.Ref,
-			Binding: api.RefTo(binding), BindingRevision: binding.Meta.Revision,
+			Binding: api.RefTo(binding), BindingRevision: binding.Meta.Revision, Options: p.Spec.DHCPOptions,
 		}
+		port.HostName, port.Domain = nameOf(s, p, network)
 		d.Ports = append(d.Ports, port)
 		d.ports[port.Ref.UUID] = port
 		host.Ports = append(host.Ports, port)
@@ -126,6 +127,7 @@ func (d *Derived) addAddresses(s api.Snapshot) {
 		for _, sub := range port.Network.Subnets {
 			if sub.CIDR.Contains(ip) {
 				address.PrefixLength, address.Gateway = sub.CIDR.Bits(), sub.Gateway
+				address.Subnet = sub.Ref.UUID
 				break
 			}
 		}

@@ -45,6 +45,7 @@ type Network struct {
 	Ref     api.Ref
 	VRF     uint32 // id of the VRF: the network's VNI
 	MTU     int    // 0: follows from the underlay
+	Domain  string // of the names of ports, without a dot at the end
 	Subnets []Subnet
 	// Own are the routes made in this network, the only ones it lends out.
 	Own []Route
@@ -64,9 +65,10 @@ type Network struct {
 
 // Subnet is a range of a network.
 type Subnet struct {
-	Ref     api.Ref
-	CIDR    netip.Prefix
-	Gateway netip.Addr
+	Ref      api.Ref
+	CIDR     netip.Prefix
+	Gateway  netip.Addr
+	Services *api.SubnetServices // never modified
 }
 
 // Import says that a policy joined this network with another.
@@ -107,6 +109,10 @@ type Port struct {
 	Binding         api.Ref
 	BindingRevision int64
 	Addresses       []PortAddress // by address
+	// HostName is what DHCP and DNS call the workload, Domain the rest of that name.
+	HostName string
+	Domain   string
+	Options  []api.DHCPOption
 }
 
 // PortAddress is an address a port answers for.
@@ -116,6 +122,7 @@ type PortAddress struct {
 	// PrefixLength is that of the subnet; the whole address where there is none.
 	PrefixLength int
 	Gateway      netip.Addr // invalid where there is no subnet
+	Subnet       string     // UUID; empty where there is none
 }
 
 // ConflictReason says what kind of conflict it is.

@@ -55,6 +55,7 @@ func keys(w *world.World, d *hoststream.Delta) string {
 const all = `put tunnel-endpoint/<h2>
 put tunnel-source/10/<h2>
 put vrf/10
+put subnet/<blue:10.0.0.0/24>
 put port/<a>
 put route/10/10.0.0.1/32
 put route/10/10.0.0.5/32
@@ -100,6 +101,7 @@ func TestHelloIsAnsweredByTheDifference(t *testing.T) {
 delete route/10/10.0.0.5/32
 delete route/10/10.0.0.7/32
 delete port/<a>
+delete subnet/<blue:10.0.0.0/24>
 delete vrf/10
 delete tunnel-source/10/<h2>
 delete tunnel-endpoint/<h2>
@@ -217,7 +219,7 @@ func TestSlowAgentCoalesces(t *testing.T) {
 	}
 	a.ack()
 	deltas := 1
-	for len(a.rows) < 207 || a.last.Version.Revision < w.Revision() {
+	for len(a.rows) < 208 || a.last.Version.Revision < w.Revision() {
 		a.delta()
 		deltas++
 		if a.last.Sequence >= 4 {
@@ -230,7 +232,7 @@ func TestSlowAgentCoalesces(t *testing.T) {
 	// The other host was not held up.
 	b := c.dial(ca.host("h2"))
 	b.hello(nil)
-	if d := b.delta(); !d.InSync || len(d.Put) != 407 {
+	if d := b.delta(); !d.InSync || len(d.Put) != 408 {
 		t.Errorf("the other host is sent %d rows, in sync %t", len(d.Put), d.InSync)
 	}
 }
