@@ -29,6 +29,13 @@ const (
 	errorInterval = 10 * time.Millisecond
 )
 
+// A port may ask the agent this often: a workload that starts with several
+// addresses asks a dozen times within a second, and then hardly ever.
+const (
+	requestBurst    = 30
+	requestInterval = 100 * time.Millisecond
+)
+
 // Underlay is what this host has for tunnels.
 type Underlay struct {
 	IPv4, IPv6 netip.Addr // its own tunnel addresses; invalid if it has none of the family
@@ -50,6 +57,7 @@ func (u Underlay) Config(tunnelDevice int) vrouter.Config {
 	return vrouter.Config{
 		TunnelDevice: tunnelDevice, Local4: u.IPv4, Local6: u.IPv6,
 		ErrorInterval: errorInterval, ErrorBurst: errorBurst,
+		RequestInterval: requestInterval, RequestBurst: requestBurst,
 	}
 }
 
@@ -131,7 +139,8 @@ func Compute(rows desired.Rows, attached map[string]Attachment, underlay Underla
 	t.addSources(rows)
 	for id, p := range rows.Ports {
 		if a, ok := attached[id]; ok {
-			t.addPort(p, a, underlay)
+			t.addPort(p, a, rows.Subnets, underlay)
+			t.addRouter(p)
 		}
 	}
 	for key, r := range rows.Routes {
@@ -160,14 +169,15 @@ func (t *Tables) addSources(rows desired.Rows) {
 	}
 }
 
-func (t *Tables) addPort(p desired.Port, a Attachment, underlay Underlay) {
+func (t *Tables) addPort(p desired.Port, a Attachment, subnets map[string]desired.Subnet, underlay Underlay) {
 	addresses := make([]netip.Addr, 0, len(p.Addresses))
 	for _, x := range p.Addresses {
 		addresses = append(addresses, x.Prefix.Addr())
 	}
 	slices.SortFunc(addresses, netip.Addr.Compare)
 	t.PortAddresses[a.Ifindex] = slices.Compact(addresses)
-	four, six := gateways(p)
+	four, six := Gateways(p)
+	answers := answersOf(p, subnets)
 	t.Ports[a.Ifindex] = vrouter.Port{
 		VRF:          p.VRF,
 		ID:           PortNumber(p.ID),
@@ -176,12 +186,15 @@ func (t *Tables) addPort(p desired.Port, a Attachment, underlay Underlay) {
 		RedirectPeer: a.RedirectPeer,
 		Gateway4:     four,
 		Gateway6:     six,
+		DHCP4:        answers.dhcp4,
+		DHCP6:        answers.dhcp6,
+		Advertise:    answers.advertise,
 	}
 }
 
-// gateways are the first ones of each family, which is where the workload's
+// Gateways are the first ones of each family, which is where the workload's
 // default routes lead: the router that its packets meet.
-func gateways(p desired.Port) (four, six netip.Addr) {
+func Gateways(p desired.Port) (four, six netip.Addr) {
 	for _, a := range p.Addresses {
 		switch g := a.Gateway; {
 		case g.Is4() && !four.IsValid():

@@ -9,6 +9,7 @@ import (
 
 	"github.com/weft-network/weft/agent/datapath"
 	"github.com/weft-network/weft/agent/desired"
+	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/vrouter"
 )
 
@@ -27,8 +28,9 @@ func rowsOf(addresses ...netip.Addr) desired.Rows {
 		VRFs:      map[uint32]desired.VRF{7: {ID: 7, VNI: 7, SourcesListed: true}, 8: {ID: 8, VNI: 8}, 9: {ID: 9, VNI: 9, SourcesListed: true}},
 		Sources:   map[desired.SourceKey]struct{}{{VNI: 7, Host: "h2"}: {}, {VNI: 7, Host: "unknown"}: {}},
 		Endpoints: map[string]desired.Endpoint{"h2": {Host: "h2", Name: "far", Addresses: addresses}},
+		Subnets: map[string]desired.Subnet{"s4": {ID: "s4", DHCP: true}, "s6": {ID: "s6", Mode: api.ModeSLAAC}},
 		Ports: map[string]desired.Port{"p-00000001": {ID: "p-00000001", VRF: 7, MAC: mac, Addresses: []desired.Address{
-			{Prefix: netip.MustParsePrefix("fd00::9/64")}, {Prefix: netip.MustParsePrefix("10.0.0.9/24"), Gateway: gateway4},
+			{Prefix: netip.MustParsePrefix("fd00::9/64"), Subnet: "s6"}, {Prefix: netip.MustParsePrefix("10.0.0.9/24"), Gateway: gateway4, Subnet: "s4"},
 			{Prefix: netip.MustParsePrefix("10.9.0.9/24"), Gateway: netip.MustParseAddr("10.9.0.1")},
 		}}},
 		Routes: map[desired.RouteKey]desired.Route{
@@ -50,11 +52,12 @@ func TestComputeWorld(t *testing.T) {
 		TunnelSources: map[uint32][]netip.Addr{7: {four, six}, 9: nil}, // all addresses of the host
 		VNIs:          map[uint32]vrouter.VNI{7: {VRF: 7, CheckSources: true}, 8: {VRF: 8}, 9: {VRF: 9, CheckSources: true}},
 		PortAddresses: map[int][]netip.Addr{4: {netip.MustParseAddr("10.0.0.9"), netip.MustParseAddr("10.9.0.9"), netip.MustParseAddr("fd00::9")}},
-		Ports:         map[int]vrouter.Port{4: {VRF: 7, ID: 1, MAC: mac, MTU: 1450, RedirectPeer: true, Gateway4: gateway4}},
+		Ports:         map[int]vrouter.Port{4: {VRF: 7, ID: 1, MAC: mac, MTU: 1450, RedirectPeer: true, Gateway4: gateway4, DHCP4: true, Advertise: true}},
 		NextHops:      map[vrouter.NextHop]struct{}{tunnel: {}, gateway: {}, local: {}},
 		Routes: map[vrouter.RouteKey]datapath.Route{
 			{VRF: 7, Prefix: prefix}:                               {NextHop: tunnel, MAC: mac, Routed: true, MTU: 1400},
 			{VRF: 7, Prefix: netip.MustParsePrefix("10.0.0.1/32")}: {NextHop: gateway},
+			{VRF: 7, Prefix: netip.MustParsePrefix("fe80::1/128")}: {NextHop: gateway}, // where advertisements come from
 			{VRF: 7, Prefix: prefix6}:                              {NextHop: local, MAC: mac},
 		},
 		Problems: map[string]string{

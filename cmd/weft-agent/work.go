@@ -19,6 +19,7 @@ import (
 	"github.com/weft-network/weft/agent/join"
 	"github.com/weft-network/weft/agent/link"
 	"github.com/weft-network/weft/agent/plug"
+	"github.com/weft-network/weft/agent/services"
 	"github.com/weft-network/weft/agent/state"
 	"github.com/weft-network/weft/agent/stream"
 	"github.com/weft-network/weft/agent/tables"
@@ -91,10 +92,21 @@ func (a agent) work(ctx context.Context) error {
 		Addresses: a.identity.Streams, TLS: tlsConfig, AgentVersion: version, Kernel: kernel(),
 	}, loop, reader.Table, a.log)
 
+	requests, err := a.path.OpenRequests()
+	if err != nil {
+		return err
+	}
+	socket, err := services.OpenSocket()
+	if err != nil {
+		return err
+	}
+	defer socket.Close()
+	local := services.New(loop, requests, socket, a.log)
+
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { loop.Run(ctx); return nil })
 	group.Go(func() error {
-		err := a.serve(ctx, tunnel, blank, loop, plugger, client)
+		err := a.serve(ctx, tunnel, blank, loop, plugger, client, local)
 		if ctx.Err() != nil { // told to end: what was interrupted is no failure
 			return context.Canceled
 		}
@@ -107,7 +119,7 @@ func (a agent) work(ctx context.Context) error {
 }
 
 // serve starts, in this order, what depends on the loop, and waits for its end.
-func (a agent) serve(ctx context.Context, tunnel int, blank bool, loop *host.Loop, plugger *plug.Plugger, client *stream.Client) error {
+func (a agent) serve(ctx context.Context, tunnel int, blank bool, loop *host.Loop, plugger *plug.Plugger, client *stream.Client, local *services.Services) error {
 	if err := plugger.Restore(ctx, time.Now()); err != nil {
 		a.log.Warn("some plugs of the last run are not well", "error", err)
 	}
@@ -125,6 +137,7 @@ func (a agent) serve(ctx context.Context, tunnel int, blank bool, loop *host.Loo
 	synced, changed := make(chan struct{}), make(chan struct{}, 1)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { client.Run(ctx); return nil })
+	group.Go(func() error { return local.Run(ctx) })
 	group.Go(func() error { return plugger.Serve(ctx, a.flags.Run, func() {}) })
 	group.Go(func() error { a.watch(ctx, changed); return nil })
 	group.Go(func() error { plugger.Upkeep(ctx, changed, synced); return nil })
