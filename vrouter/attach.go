@@ -28,6 +28,7 @@ type hook struct {
 var (
 	portHook   = hook{name: "port", stub: "stub_port"}
 	tunnelHook = hook{name: "tunnel", stub: "stub_tunnel"}
+	hostHook   = hook{name: "host", stub: "stub_host"}
 )
 
 // AttachPort makes everything a workload sends through its host-side
@@ -41,6 +42,9 @@ func (d *Datapath) AttachPort(ifindex int) error { return d.attach(portHook, ifi
 
 // AttachTunnel does the same for what the vxlan device receives.
 func (d *Datapath) AttachTunnel(ifindex int) error { return d.attach(tunnelHook, ifindex) }
+
+// AttachHost does the same for the far end of the host path.
+func (d *Datapath) AttachHost(ifindex int) error { return d.attach(hostHook, ifindex) }
 
 func (d *Datapath) attach(h hook, ifindex int) error {
 	path := d.linkPath(h, ifindex)
@@ -75,7 +79,7 @@ func (d *Datapath) attach(h hook, ifindex int) error {
 // what a workload sends goes to the host's own stack. Take the interface down
 // first if that matters. Absence is success.
 func (d *Datapath) Detach(ifindex int) error {
-	for _, h := range []hook{portHook, tunnelHook} {
+	for _, h := range []hook{portHook, tunnelHook, hostHook} {
 		if err := removeLink(d.linkPath(h, ifindex)); err != nil {
 			return fmt.Errorf("detach interface %d: %w", ifindex, err)
 		}

@@ -12,9 +12,11 @@
 // that traffic flows while no process runs.
 package vrouter
 
-//go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -no-global-types -type reason -type verdict -type stage -type reason_row -type family -type mac -type address -type port_flag -type port_value -type port_address_key -type route4_key -type route6_key -type route_flag -type route_value -type next_hop_kind -type next_hop_value -type vni_flag -type vni_value -type tunnel_source_key -type config_value -type drop_key -type drop_value -type counter_value -type request_record layout bpf/layout.c -- -O2 -g -Wall -Werror
+//go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -no-global-types -type reason -type verdict -type stage -type reason_row -type family -type mac -type address -type port_flag -type port_value -type port_address_key -type route4_key -type route6_key -type route_flag -type route_value -type next_hop_kind -type next_hop_value -type vni_flag -type vni_value -type tunnel_source_key -type config_value -type drop_key -type drop_value -type counter_value -type request_record -type service_key -type host_flow_key -type host_flow_value layout bpf/layout.c -- -O2 -g -Wall -Werror
 //go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -no-global-types -type slot stub bpf/stub.c -- -O2 -g -Wall -Werror
 //go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -no-global-types port bpf/from_port.c -- -O2 -g -Wall -Werror
 //go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -no-global-types tunnel bpf/from_tunnel.c -- -O2 -g -Wall -Werror
+//go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -no-global-types host bpf/from_host.c -- -O2 -g -Wall -Werror
 //go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -no-global-types -type trace_arguments -type trace_record tracePort bpf/from_port.c -- -O2 -g -Wall -Werror -DWEFT_TRACE
 //go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -no-global-types traceTunnel bpf/from_tunnel.c -- -O2 -g -Wall -Werror -DWEFT_TRACE
+//go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -no-global-types traceHost bpf/from_host.c -- -O2 -g -Wall -Werror -DWEFT_TRACE

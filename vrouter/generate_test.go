@@ -79,6 +79,7 @@ func newGenerator(r *rand.Rand) *generator {
 		g.sources(1000 + vrf)
 		g.network(vrf)
 	}
+	g.hostPath()
 	for vrf := uint32(1); vrf <= 3; vrf++ {
 		g.leak(vrf, vrf%3+1)
 	}
@@ -209,6 +210,8 @@ func (g *generator) frame(ifindex int) (kind string, frame []byte) {
 	switch n := g.IntN(100); {
 	case n < 5:
 		kind, frame = "dhcp", g.dhcp(ifindex, six)
+	case n < 11:
+		kind, frame = "service", g.toHost(ifindex, six)
 	case n < 66:
 		kind, frame = "data", g.data(ifindex, six)
 	case n < 74:

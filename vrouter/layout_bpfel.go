@@ -27,8 +27,10 @@ type layoutConfigValue struct {
 	ErrorInterval   uint64
 	RequestInterval uint64
 	RequestBurst    uint32
+	HostIfindex     uint32
 	Gateway         layoutMac
-	Pad             [6]uint8
+	HostMac         layoutMac
+	Pad             [4]uint8
 }
 
 type layoutCounterValue struct {
@@ -57,6 +59,26 @@ const (
 	layoutFamilyFAMILY_4 layoutFamily = 4
 	layoutFamilyFAMILY_6 layoutFamily = 6
 )
+
+type layoutHostFlowKey struct {
+	_            structs.HostLayout
+	Ifindex      uint32
+	Family       uint8
+	Protocol     uint8
+	WorkloadPort uint16
+	HostPort     uint16
+	Pad          uint16
+}
+
+type layoutHostFlowValue struct {
+	_        structs.HostLayout
+	Seen     uint64
+	Workload layoutAddress
+	Peer     layoutAddress
+	PeerPort uint16
+	FromHost uint8
+	Pad      [5]uint8
+}
 
 type layoutMac struct {
 	_    structs.HostLayout
@@ -109,6 +131,9 @@ type layoutPortValue struct {
 	Pad      [2]uint8
 	Gateway4 layoutAddress
 	Gateway6 layoutAddress
+	Address4 layoutAddress
+	Address6 layoutAddress
+	Alias    uint32
 }
 
 type layoutReason uint32
@@ -140,30 +165,35 @@ const (
 	layoutReasonREASON_REQUEST_TOO_LONG           layoutReason = 23
 	layoutReasonREASON_REQUEST_LIMITED            layoutReason = 24
 	layoutReasonREASON_REQUEST_UNHEARD            layoutReason = 25
-	layoutReasonREASON_NO_TUNNEL_KEY              layoutReason = 26
-	layoutReasonREASON_UNKNOWN_VNI                layoutReason = 27
-	layoutReasonREASON_UNKNOWN_TUNNEL_SOURCE      layoutReason = 28
-	layoutReasonREASON_NOT_CARRIED                layoutReason = 29
-	layoutReasonREASON_BROADCAST                  layoutReason = 30
-	layoutReasonREASON_MULTICAST                  layoutReason = 31
-	layoutReasonREASON_NO_ROUTE                   layoutReason = 32
-	layoutReasonREASON_WRONG_DESTINATION_MAC      layoutReason = 33
-	layoutReasonREASON_UNRESOLVED_NEXT_HOP        layoutReason = 34
-	layoutReasonREASON_DISCARD_ROUTE              layoutReason = 35
-	layoutReasonREASON_GATEWAY_FROM_TUNNEL        layoutReason = 36
-	layoutReasonREASON_TUNNEL_TO_TUNNEL           layoutReason = 37
-	layoutReasonREASON_LINK_LOCAL                 layoutReason = 38
-	layoutReasonREASON_TTL_EXPIRED                layoutReason = 39
-	layoutReasonREASON_TOO_BIG                    layoutReason = 40
-	layoutReasonREASON_REWRITE_FAILED             layoutReason = 41
-	layoutReasonREASON_ERROR_LIMITED              layoutReason = 42
-	layoutReasonREASON_ERROR_FAILED               layoutReason = 43
-	layoutReasonREASON_PORT_GONE                  layoutReason = 44
-	layoutReasonREASON_REDIRECT_FAILED            layoutReason = 45
-	layoutReasonREASON_NO_TUNNEL_DEVICE           layoutReason = 46
-	layoutReasonREASON_TUNNEL_KEY_FAILED          layoutReason = 47
-	layoutReasonREASON_TUNNEL_REDIRECT_FAILED     layoutReason = 48
-	layoutReasonREASON_COUNT                      layoutReason = 49
+	layoutReasonREASON_NO_HOST_PATH               layoutReason = 26
+	layoutReasonREASON_HOST_REDIRECT_FAILED       layoutReason = 27
+	layoutReasonREASON_UNKNOWN_ALIAS              layoutReason = 28
+	layoutReasonREASON_HOST_PROTOCOL              layoutReason = 29
+	layoutReasonREASON_NO_PORT_ADDRESS            layoutReason = 30
+	layoutReasonREASON_NO_TUNNEL_KEY              layoutReason = 31
+	layoutReasonREASON_UNKNOWN_VNI                layoutReason = 32
+	layoutReasonREASON_UNKNOWN_TUNNEL_SOURCE      layoutReason = 33
+	layoutReasonREASON_NOT_CARRIED                layoutReason = 34
+	layoutReasonREASON_BROADCAST                  layoutReason = 35
+	layoutReasonREASON_MULTICAST                  layoutReason = 36
+	layoutReasonREASON_NO_ROUTE                   layoutReason = 37
+	layoutReasonREASON_WRONG_DESTINATION_MAC      layoutReason = 38
+	layoutReasonREASON_UNRESOLVED_NEXT_HOP        layoutReason = 39
+	layoutReasonREASON_DISCARD_ROUTE              layoutReason = 40
+	layoutReasonREASON_GATEWAY_FROM_TUNNEL        layoutReason = 41
+	layoutReasonREASON_TUNNEL_TO_TUNNEL           layoutReason = 42
+	layoutReasonREASON_LINK_LOCAL                 layoutReason = 43
+	layoutReasonREASON_TTL_EXPIRED                layoutReason = 44
+	layoutReasonREASON_TOO_BIG                    layoutReason = 45
+	layoutReasonREASON_REWRITE_FAILED             layoutReason = 46
+	layoutReasonREASON_ERROR_LIMITED              layoutReason = 47
+	layoutReasonREASON_ERROR_FAILED               layoutReason = 48
+	layoutReasonREASON_PORT_GONE                  layoutReason = 49
+	layoutReasonREASON_REDIRECT_FAILED            layoutReason = 50
+	layoutReasonREASON_NO_TUNNEL_DEVICE           layoutReason = 51
+	layoutReasonREASON_TUNNEL_KEY_FAILED          layoutReason = 52
+	layoutReasonREASON_TUNNEL_REDIRECT_FAILED     layoutReason = 53
+	layoutReasonREASON_COUNT                      layoutReason = 54
 )
 
 type layoutReasonRow struct {
@@ -209,6 +239,15 @@ type layoutRouteValue struct {
 	Pad     [2]uint8
 }
 
+type layoutServiceKey struct {
+	_        structs.HostLayout
+	Vrf      uint32
+	Family   uint8
+	Protocol uint8
+	Port     uint16
+	Address  layoutAddress
+}
+
 type layoutStage uint32
 
 const (
@@ -218,11 +257,12 @@ const (
 	layoutStageSTAGE_SPOOF     layoutStage = 3
 	layoutStageSTAGE_NEIGHBOUR layoutStage = 4
 	layoutStageSTAGE_REQUEST   layoutStage = 5
-	layoutStageSTAGE_TUNNEL    layoutStage = 6
-	layoutStageSTAGE_ROUTE     layoutStage = 7
-	layoutStageSTAGE_ERROR     layoutStage = 8
-	layoutStageSTAGE_DELIVER   layoutStage = 9
-	layoutStageSTAGE_ENCAP     layoutStage = 10
+	layoutStageSTAGE_SERVICE   layoutStage = 6
+	layoutStageSTAGE_TUNNEL    layoutStage = 7
+	layoutStageSTAGE_ROUTE     layoutStage = 8
+	layoutStageSTAGE_ERROR     layoutStage = 9
+	layoutStageSTAGE_DELIVER   layoutStage = 10
+	layoutStageSTAGE_ENCAP     layoutStage = 11
 )
 
 type layoutTunnelSourceKey struct {
@@ -242,6 +282,7 @@ const (
 	layoutVerdictVERDICT_DELIVERED layoutVerdict = 4
 	layoutVerdictVERDICT_TUNNELLED layoutVerdict = 5
 	layoutVerdictVERDICT_HANDED    layoutVerdict = 6
+	layoutVerdictVERDICT_HOSTED    layoutVerdict = 7
 )
 
 type layoutVniFlag uint32
@@ -260,10 +301,12 @@ type layoutVniValue struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	layoutMapAliases             = "aliases"
 	layoutMapConfig              = "config"
 	layoutMapCounters            = "counters"
 	layoutMapDrops               = "drops"
 	layoutMapErrorTimes          = "error_times"
+	layoutMapHostFlows           = "host_flows"
 	layoutMapNextHops            = "next_hops"
 	layoutMapPortAddresses       = "port_addresses"
 	layoutMapPorts               = "ports"
@@ -271,6 +314,7 @@ const (
 	layoutMapRequests            = "requests"
 	layoutMapRoutes4             = "routes4"
 	layoutMapRoutes6             = "routes6"
+	layoutMapServices            = "services"
 	layoutMapTunnelSources       = "tunnel_sources"
 	layoutMapVnis                = "vnis"
 	layoutVarReasonRows          = "reason_rows"
@@ -325,10 +369,12 @@ type layoutProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type layoutMapSpecs struct {
+	Aliases       *ebpf.MapSpec `ebpf:"aliases"`
 	Config        *ebpf.MapSpec `ebpf:"config"`
 	Counters      *ebpf.MapSpec `ebpf:"counters"`
 	Drops         *ebpf.MapSpec `ebpf:"drops"`
 	ErrorTimes    *ebpf.MapSpec `ebpf:"error_times"`
+	HostFlows     *ebpf.MapSpec `ebpf:"host_flows"`
 	NextHops      *ebpf.MapSpec `ebpf:"next_hops"`
 	PortAddresses *ebpf.MapSpec `ebpf:"port_addresses"`
 	Ports         *ebpf.MapSpec `ebpf:"ports"`
@@ -336,6 +382,7 @@ type layoutMapSpecs struct {
 	Requests      *ebpf.MapSpec `ebpf:"requests"`
 	Routes4       *ebpf.MapSpec `ebpf:"routes4"`
 	Routes6       *ebpf.MapSpec `ebpf:"routes6"`
+	Services      *ebpf.MapSpec `ebpf:"services"`
 	TunnelSources *ebpf.MapSpec `ebpf:"tunnel_sources"`
 	Vnis          *ebpf.MapSpec `ebpf:"vnis"`
 }
@@ -368,10 +415,12 @@ func (o *layoutObjects) Close() error {
 //
 // It can be passed to loadLayoutObjects or ebpf.CollectionSpec.LoadAndAssign.
 type layoutMaps struct {
+	Aliases       *ebpf.Map `ebpf:"aliases"`
 	Config        *ebpf.Map `ebpf:"config"`
 	Counters      *ebpf.Map `ebpf:"counters"`
 	Drops         *ebpf.Map `ebpf:"drops"`
 	ErrorTimes    *ebpf.Map `ebpf:"error_times"`
+	HostFlows     *ebpf.Map `ebpf:"host_flows"`
 	NextHops      *ebpf.Map `ebpf:"next_hops"`
 	PortAddresses *ebpf.Map `ebpf:"port_addresses"`
 	Ports         *ebpf.Map `ebpf:"ports"`
@@ -379,16 +428,19 @@ type layoutMaps struct {
 	Requests      *ebpf.Map `ebpf:"requests"`
 	Routes4       *ebpf.Map `ebpf:"routes4"`
 	Routes6       *ebpf.Map `ebpf:"routes6"`
+	Services      *ebpf.Map `ebpf:"services"`
 	TunnelSources *ebpf.Map `ebpf:"tunnel_sources"`
 	Vnis          *ebpf.Map `ebpf:"vnis"`
 }
 
 func (m *layoutMaps) Close() error {
 	return _LayoutClose(
+		m.Aliases,
 		m.Config,
 		m.Counters,
 		m.Drops,
 		m.ErrorTimes,
+		m.HostFlows,
 		m.NextHops,
 		m.PortAddresses,
 		m.Ports,
@@ -396,6 +448,7 @@ func (m *layoutMaps) Close() error {
 		m.Requests,
 		m.Routes4,
 		m.Routes6,
+		m.Services,
 		m.TunnelSources,
 		m.Vnis,
 	)

@@ -81,6 +81,9 @@ func install(t testing.TB, d *Datapath, o *Oracle) {
 		check(t, d.Routes.Put(k, v))
 	}
 	check(t, d.SetConfig(o.Config))
+	check(t, replace(d.Services, o.Services))
+	check(t, replace(d.Aliases, o.Aliases))
+	check(t, replace(d.hostFlows, o.HostFlows))
 	times := map[int]uint64{}
 	for ifindex := range o.Exhausted {
 		times[ifindex] = never

@@ -5,6 +5,7 @@ package vrouter
 import (
 	"encoding/binary"
 	"net/netip"
+	"time"
 )
 
 // Oracle is the packet path once more, plain and slow, written from
@@ -18,7 +19,11 @@ type Oracle struct {
 	TunnelSources map[TunnelSource]struct{}
 	Config        Config
 	Exhausted     map[int]bool // interfaces that may send no ICMP error now; the others are not limited
-	Silenced      map[int]bool // interfaces that may ask the agent nothing now
+	Services      map[Service]uint16
+	HostFlows     map[HostFlow]HostFlowState
+	Aliases       map[uint32]int
+	Now           time.Duration // of the monotonic clock
+	Silenced      map[int]bool  // interfaces that may ask the agent nothing now
 }
 
 // FromPort says what becomes of a frame that the workload behind an interface sends.
@@ -136,6 +141,9 @@ func (o *Oracle) route(ifindex int, vrf uint32, fromTunnel bool, f parsed) Outco
 	case next.Kind == NextHopGateway && fromTunnel:
 		return dropped(f.frame, "gateway-from-tunnel")
 	case next.Kind == NextHopGateway:
+		if outcome, done := o.service(ifindex, f); done {
+			return outcome
+		}
 		return echo(ifindex, f)
 	case next.Kind == NextHopTunnel && fromTunnel:
 		return dropped(f.frame, "tunnel-to-tunnel")

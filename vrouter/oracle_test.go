@@ -16,7 +16,7 @@ import (
 // Reasons only a failing kernel gives: see doc/packet-path.md, last section.
 var unreachable = map[string]bool{
 	"answer-failed": true, "error-failed": true, "rewrite-failed": true, "redirect-failed": true,
-	"request-unheard": true, "tunnel-key-failed": true, "tunnel-redirect-failed": true,
+	"request-unheard": true, "host-redirect-failed": true, "tunnel-key-failed": true, "tunnel-redirect-failed": true,
 }
 
 // distribution counts outcomes and knows what share was sent on.
@@ -31,7 +31,7 @@ func (d *distribution) add(o Outcome) {
 		d.counts = map[string]int{}
 	}
 	d.total++
-	if o.Verdict == "delivered" || o.Verdict == "tunnelled" {
+	if o.Verdict == "delivered" || o.Verdict == "tunnelled" || o.Verdict == "hosted" {
 		d.sent++
 	}
 	d.counts[strings.TrimSpace(o.Verdict+" "+o.Reason)]++
@@ -57,8 +57,10 @@ func (d *distribution) mustBeFair(t *testing.T) {
 			t.Errorf("no frame was answered for %s", r.Name)
 		}
 	}
-	if d.counts["handed"] == 0 {
-		t.Error("no frame was handed to the agent")
+	for _, verdict := range []string{"handed", "hosted"} {
+		if d.counts[verdict] == 0 {
+			t.Errorf("no frame was %s", verdict)
+		}
 	}
 	if d.sent*100 < d.total*30 {
 		t.Errorf("only %d of %d frames were sent on: the generator tests refusals and little else", d.sent, d.total)
@@ -110,7 +112,12 @@ func TestProgramsAgreeWithOracle(t *testing.T) {
 			}
 			what := fmt.Sprintf("world %d frame %d (%s) from port %d", world, n, kind, ifindex)
 			var got, want Outcome
-			if g.chance(30) {
+			if g.chance(10) {
+				frame = g.fromHost()
+				what = fmt.Sprintf("world %d frame %d from the host", world, n)
+				got, err = tracer.FromHost(testHostDevice, frame)
+				want = g.o.FromHost(frame)
+			} else if g.chance(30) {
 				key := g.tunnelKey(ifindex)
 				what = fmt.Sprintf("world %d frame %d (%s) from tunnel %v", world, n, kind, key)
 				got, err = tracer.FromTunnel(testTunnelDevice, key, frame)

@@ -35,6 +35,11 @@ type Port struct {
 	// DHCP4, DHCP6 and Advertise say that the agent answers what the workload
 	// asks by DHCP, DHCPv6 and router solicitations.
 	DHCP4, DHCP6, Advertise bool
+	// Alias is the number of the addresses by which this host knows the port,
+	// see [AliasAddress]; 0: it does not.
+	Alias uint32
+	// Address4 and Address6 are where what the host begins is sent; invalid: nowhere.
+	Address4, Address6 netip.Addr
 }
 
 // PortAddress is an address that the port may send from.
@@ -216,6 +221,9 @@ func (d *Datapath) makeTables() {
 	d.TunnelSources = newTable("tunnel_sources", d.maps["tunnel_sources"], tunnelSourceCodec)
 	d.config = newTable("config", d.maps["config"], configCodec)
 	d.errorTimes = newTable("error_times", d.maps["error_times"], errorTimeCodec)
+	d.Services = newTable("services", d.maps["services"], serviceCodec)
+	d.Aliases = newTable("aliases", d.maps["aliases"], aliasCodec)
+	d.hostFlows = newTable("host_flows", d.maps["host_flows"], hostFlowCodec)
 	d.requestTimes = newTable("request_times", d.maps["request_times"], errorTimeCodec)
 }
 
@@ -234,6 +242,10 @@ type Config struct {
 	// RequestInterval and RequestBurst are the same for what a port asks of the agent.
 	RequestInterval time.Duration
 	RequestBurst    int
+	// HostDevice is the far end of the host path, 0 if there is none, and
+	// HostMAC the address of its near end.
+	HostDevice int
+	HostMAC    MAC
 }
 
 // SetConfig replaces the configuration.

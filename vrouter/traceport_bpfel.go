@@ -58,10 +58,12 @@ type tracePortTraceRecord struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	tracePortMapAliases       = "aliases"
 	tracePortMapConfig        = "config"
 	tracePortMapCounters      = "counters"
 	tracePortMapDrops         = "drops"
 	tracePortMapErrorTimes    = "error_times"
+	tracePortMapHostFlows     = "host_flows"
 	tracePortMapNextHops      = "next_hops"
 	tracePortMapPortAddresses = "port_addresses"
 	tracePortMapPorts         = "ports"
@@ -69,6 +71,7 @@ const (
 	tracePortMapRequests      = "requests"
 	tracePortMapRoutes4       = "routes4"
 	tracePortMapRoutes6       = "routes6"
+	tracePortMapServices      = "services"
 	tracePortMapTraceIn       = "trace_in"
 	tracePortMapTraceOut      = "trace_out"
 	tracePortMapTunnelSources = "tunnel_sources"
@@ -125,10 +128,12 @@ type tracePortProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type tracePortMapSpecs struct {
+	Aliases       *ebpf.MapSpec `ebpf:"aliases"`
 	Config        *ebpf.MapSpec `ebpf:"config"`
 	Counters      *ebpf.MapSpec `ebpf:"counters"`
 	Drops         *ebpf.MapSpec `ebpf:"drops"`
 	ErrorTimes    *ebpf.MapSpec `ebpf:"error_times"`
+	HostFlows     *ebpf.MapSpec `ebpf:"host_flows"`
 	NextHops      *ebpf.MapSpec `ebpf:"next_hops"`
 	PortAddresses *ebpf.MapSpec `ebpf:"port_addresses"`
 	Ports         *ebpf.MapSpec `ebpf:"ports"`
@@ -136,6 +141,7 @@ type tracePortMapSpecs struct {
 	Requests      *ebpf.MapSpec `ebpf:"requests"`
 	Routes4       *ebpf.MapSpec `ebpf:"routes4"`
 	Routes6       *ebpf.MapSpec `ebpf:"routes6"`
+	Services      *ebpf.MapSpec `ebpf:"services"`
 	TraceIn       *ebpf.MapSpec `ebpf:"trace_in"`
 	TraceOut      *ebpf.MapSpec `ebpf:"trace_out"`
 	TunnelSources *ebpf.MapSpec `ebpf:"tunnel_sources"`
@@ -168,10 +174,12 @@ func (o *tracePortObjects) Close() error {
 //
 // It can be passed to loadTracePortObjects or ebpf.CollectionSpec.LoadAndAssign.
 type tracePortMaps struct {
+	Aliases       *ebpf.Map `ebpf:"aliases"`
 	Config        *ebpf.Map `ebpf:"config"`
 	Counters      *ebpf.Map `ebpf:"counters"`
 	Drops         *ebpf.Map `ebpf:"drops"`
 	ErrorTimes    *ebpf.Map `ebpf:"error_times"`
+	HostFlows     *ebpf.Map `ebpf:"host_flows"`
 	NextHops      *ebpf.Map `ebpf:"next_hops"`
 	PortAddresses *ebpf.Map `ebpf:"port_addresses"`
 	Ports         *ebpf.Map `ebpf:"ports"`
@@ -179,6 +187,7 @@ type tracePortMaps struct {
 	Requests      *ebpf.Map `ebpf:"requests"`
 	Routes4       *ebpf.Map `ebpf:"routes4"`
 	Routes6       *ebpf.Map `ebpf:"routes6"`
+	Services      *ebpf.Map `ebpf:"services"`
 	TraceIn       *ebpf.Map `ebpf:"trace_in"`
 	TraceOut      *ebpf.Map `ebpf:"trace_out"`
 	TunnelSources *ebpf.Map `ebpf:"tunnel_sources"`
@@ -187,10 +196,12 @@ type tracePortMaps struct {
 
 func (m *tracePortMaps) Close() error {
 	return _TracePortClose(
+		m.Aliases,
 		m.Config,
 		m.Counters,
 		m.Drops,
 		m.ErrorTimes,
+		m.HostFlows,
 		m.NextHops,
 		m.PortAddresses,
 		m.Ports,
@@ -198,6 +209,7 @@ func (m *tracePortMaps) Close() error {
 		m.Requests,
 		m.Routes4,
 		m.Routes6,
+		m.Services,
 		m.TraceIn,
 		m.TraceOut,
 		m.TunnelSources,

@@ -16,10 +16,12 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	traceTunnelMapAliases       = "aliases"
 	traceTunnelMapConfig        = "config"
 	traceTunnelMapCounters      = "counters"
 	traceTunnelMapDrops         = "drops"
 	traceTunnelMapErrorTimes    = "error_times"
+	traceTunnelMapHostFlows     = "host_flows"
 	traceTunnelMapNextHops      = "next_hops"
 	traceTunnelMapPortAddresses = "port_addresses"
 	traceTunnelMapPorts         = "ports"
@@ -27,6 +29,7 @@ const (
 	traceTunnelMapRequests      = "requests"
 	traceTunnelMapRoutes4       = "routes4"
 	traceTunnelMapRoutes6       = "routes6"
+	traceTunnelMapServices      = "services"
 	traceTunnelMapTraceIn       = "trace_in"
 	traceTunnelMapTraceOut      = "trace_out"
 	traceTunnelMapTunnelSources = "tunnel_sources"
@@ -83,10 +86,12 @@ type traceTunnelProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type traceTunnelMapSpecs struct {
+	Aliases       *ebpf.MapSpec `ebpf:"aliases"`
 	Config        *ebpf.MapSpec `ebpf:"config"`
 	Counters      *ebpf.MapSpec `ebpf:"counters"`
 	Drops         *ebpf.MapSpec `ebpf:"drops"`
 	ErrorTimes    *ebpf.MapSpec `ebpf:"error_times"`
+	HostFlows     *ebpf.MapSpec `ebpf:"host_flows"`
 	NextHops      *ebpf.MapSpec `ebpf:"next_hops"`
 	PortAddresses *ebpf.MapSpec `ebpf:"port_addresses"`
 	Ports         *ebpf.MapSpec `ebpf:"ports"`
@@ -94,6 +99,7 @@ type traceTunnelMapSpecs struct {
 	Requests      *ebpf.MapSpec `ebpf:"requests"`
 	Routes4       *ebpf.MapSpec `ebpf:"routes4"`
 	Routes6       *ebpf.MapSpec `ebpf:"routes6"`
+	Services      *ebpf.MapSpec `ebpf:"services"`
 	TraceIn       *ebpf.MapSpec `ebpf:"trace_in"`
 	TraceOut      *ebpf.MapSpec `ebpf:"trace_out"`
 	TunnelSources *ebpf.MapSpec `ebpf:"tunnel_sources"`
@@ -126,10 +132,12 @@ func (o *traceTunnelObjects) Close() error {
 //
 // It can be passed to loadTraceTunnelObjects or ebpf.CollectionSpec.LoadAndAssign.
 type traceTunnelMaps struct {
+	Aliases       *ebpf.Map `ebpf:"aliases"`
 	Config        *ebpf.Map `ebpf:"config"`
 	Counters      *ebpf.Map `ebpf:"counters"`
 	Drops         *ebpf.Map `ebpf:"drops"`
 	ErrorTimes    *ebpf.Map `ebpf:"error_times"`
+	HostFlows     *ebpf.Map `ebpf:"host_flows"`
 	NextHops      *ebpf.Map `ebpf:"next_hops"`
 	PortAddresses *ebpf.Map `ebpf:"port_addresses"`
 	Ports         *ebpf.Map `ebpf:"ports"`
@@ -137,6 +145,7 @@ type traceTunnelMaps struct {
 	Requests      *ebpf.Map `ebpf:"requests"`
 	Routes4       *ebpf.Map `ebpf:"routes4"`
 	Routes6       *ebpf.Map `ebpf:"routes6"`
+	Services      *ebpf.Map `ebpf:"services"`
 	TraceIn       *ebpf.Map `ebpf:"trace_in"`
 	TraceOut      *ebpf.Map `ebpf:"trace_out"`
 	TunnelSources *ebpf.Map `ebpf:"tunnel_sources"`
@@ -145,10 +154,12 @@ type traceTunnelMaps struct {
 
 func (m *traceTunnelMaps) Close() error {
 	return _TraceTunnelClose(
+		m.Aliases,
 		m.Config,
 		m.Counters,
 		m.Drops,
 		m.ErrorTimes,
+		m.HostFlows,
 		m.NextHops,
 		m.PortAddresses,
 		m.Ports,
@@ -156,6 +167,7 @@ func (m *traceTunnelMaps) Close() error {
 		m.Requests,
 		m.Routes4,
 		m.Routes6,
+		m.Services,
 		m.TraceIn,
 		m.TraceOut,
 		m.TunnelSources,

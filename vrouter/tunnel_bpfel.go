@@ -16,10 +16,12 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	tunnelMapAliases       = "aliases"
 	tunnelMapConfig        = "config"
 	tunnelMapCounters      = "counters"
 	tunnelMapDrops         = "drops"
 	tunnelMapErrorTimes    = "error_times"
+	tunnelMapHostFlows     = "host_flows"
 	tunnelMapNextHops      = "next_hops"
 	tunnelMapPortAddresses = "port_addresses"
 	tunnelMapPorts         = "ports"
@@ -27,6 +29,7 @@ const (
 	tunnelMapRequests      = "requests"
 	tunnelMapRoutes4       = "routes4"
 	tunnelMapRoutes6       = "routes6"
+	tunnelMapServices      = "services"
 	tunnelMapTunnelSources = "tunnel_sources"
 	tunnelMapVnis          = "vnis"
 	tunnelProgFromTunnel   = "from_tunnel"
@@ -81,10 +84,12 @@ type tunnelProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type tunnelMapSpecs struct {
+	Aliases       *ebpf.MapSpec `ebpf:"aliases"`
 	Config        *ebpf.MapSpec `ebpf:"config"`
 	Counters      *ebpf.MapSpec `ebpf:"counters"`
 	Drops         *ebpf.MapSpec `ebpf:"drops"`
 	ErrorTimes    *ebpf.MapSpec `ebpf:"error_times"`
+	HostFlows     *ebpf.MapSpec `ebpf:"host_flows"`
 	NextHops      *ebpf.MapSpec `ebpf:"next_hops"`
 	PortAddresses *ebpf.MapSpec `ebpf:"port_addresses"`
 	Ports         *ebpf.MapSpec `ebpf:"ports"`
@@ -92,6 +97,7 @@ type tunnelMapSpecs struct {
 	Requests      *ebpf.MapSpec `ebpf:"requests"`
 	Routes4       *ebpf.MapSpec `ebpf:"routes4"`
 	Routes6       *ebpf.MapSpec `ebpf:"routes6"`
+	Services      *ebpf.MapSpec `ebpf:"services"`
 	TunnelSources *ebpf.MapSpec `ebpf:"tunnel_sources"`
 	Vnis          *ebpf.MapSpec `ebpf:"vnis"`
 }
@@ -122,10 +128,12 @@ func (o *tunnelObjects) Close() error {
 //
 // It can be passed to loadTunnelObjects or ebpf.CollectionSpec.LoadAndAssign.
 type tunnelMaps struct {
+	Aliases       *ebpf.Map `ebpf:"aliases"`
 	Config        *ebpf.Map `ebpf:"config"`
 	Counters      *ebpf.Map `ebpf:"counters"`
 	Drops         *ebpf.Map `ebpf:"drops"`
 	ErrorTimes    *ebpf.Map `ebpf:"error_times"`
+	HostFlows     *ebpf.Map `ebpf:"host_flows"`
 	NextHops      *ebpf.Map `ebpf:"next_hops"`
 	PortAddresses *ebpf.Map `ebpf:"port_addresses"`
 	Ports         *ebpf.Map `ebpf:"ports"`
@@ -133,16 +141,19 @@ type tunnelMaps struct {
 	Requests      *ebpf.Map `ebpf:"requests"`
 	Routes4       *ebpf.Map `ebpf:"routes4"`
 	Routes6       *ebpf.Map `ebpf:"routes6"`
+	Services      *ebpf.Map `ebpf:"services"`
 	TunnelSources *ebpf.Map `ebpf:"tunnel_sources"`
 	Vnis          *ebpf.Map `ebpf:"vnis"`
 }
 
 func (m *tunnelMaps) Close() error {
 	return _TunnelClose(
+		m.Aliases,
 		m.Config,
 		m.Counters,
 		m.Drops,
 		m.ErrorTimes,
+		m.HostFlows,
 		m.NextHops,
 		m.PortAddresses,
 		m.Ports,
@@ -150,6 +161,7 @@ func (m *tunnelMaps) Close() error {
 		m.Requests,
 		m.Routes4,
 		m.Routes6,
+		m.Services,
 		m.TunnelSources,
 		m.Vnis,
 	)

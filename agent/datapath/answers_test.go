@@ -21,7 +21,7 @@ func TestAnswersFollowFromSubnets(t *testing.T) {
 			Subnets: map[string]desired.Subnet{"s": {ID: "s", Mode: mode}},
 			Ports:   map[string]desired.Port{"p": {ID: "p", VRF: 1, Addresses: []desired.Address{{Prefix: six, Subnet: "s"}}}},
 		}
-		p := datapath.Compute(rows, map[string]datapath.Attachment{"p": {Ifindex: 3}}, datapath.Underlay{}).Ports[3]
+		p := datapath.Compute(rows, map[string]datapath.Attachment{"p": {Ifindex: 3}}, datapath.Underlay{}, datapath.Local{}).Ports[3]
 		if p.DHCP4 || p.DHCP6 != want[0] || p.Advertise != want[1] {
 			t.Errorf("mode %q: %+v", mode, p)
 		}

@@ -42,6 +42,15 @@ type Underlay struct {
 	MTU        int        // largest IP packet, bytes
 }
 
+// Local is what this host has for its workloads: the host path, and the ports
+// at which its services listen; 0 for one that it does not have.
+type Local struct {
+	HostDevice int
+	HostMAC    vrouter.MAC
+	DNS        uint16 // UDP and TCP
+	Metadata   uint16 // TCP
+}
+
 // WorkloadMTU is the MTU of a workload's interface that asks for none: what
 // every tunnel this host may use can carry. A host with both families tunnels
 // over IPv6 to hosts that have nothing else, so it pays for the larger header.
@@ -53,10 +62,11 @@ func (u Underlay) WorkloadMTU() int {
 }
 
 // Config is what the packet path must know of the underlay.
-func (u Underlay) Config(tunnelDevice int) vrouter.Config {
+func (u Underlay) Config(tunnelDevice int, local Local) vrouter.Config {
 	return vrouter.Config{
 		TunnelDevice: tunnelDevice, Local4: u.IPv4, Local6: u.IPv6,
 		ErrorInterval: errorInterval, ErrorBurst: errorBurst,
+		HostDevice: local.HostDevice, HostMAC: local.HostMAC,
 		RequestInterval: requestInterval, RequestBurst: requestBurst,
 	}
 }
@@ -114,13 +124,15 @@ type Tables struct {
 	Ports         map[int]vrouter.Port
 	NextHops      map[vrouter.NextHop]struct{}
 	Routes        map[vrouter.RouteKey]Route
+	Services      map[vrouter.Service]uint16
+	Aliases       map[uint32]int // interface by number
 	// Problems are desired rows that cannot be turned into table rows.
 	Problems map[string]string
 }
 
 // Compute returns the tables for these desired rows and interfaces. It depends
 // on nothing that happened before.
-func Compute(rows desired.Rows, attached map[string]Attachment, underlay Underlay) Tables {
+func Compute(rows desired.Rows, attached map[string]Attachment, underlay Underlay, local Local) Tables {
 	t := Tables{
 		TunnelSources: make(map[uint32][]netip.Addr, len(rows.VRFs)),
 		VNIs:          make(map[uint32]vrouter.VNI, len(rows.VRFs)),
@@ -128,6 +140,8 @@ func Compute(rows desired.Rows, attached map[string]Attachment, underlay Underla
 		Ports:         make(map[int]vrouter.Port, len(attached)),
 		NextHops:      map[vrouter.NextHop]struct{}{},
 		Routes:        make(map[vrouter.RouteKey]Route, len(rows.Routes)),
+		Services:      map[vrouter.Service]uint16{},
+		Aliases:       Aliases(attached),
 		Problems:      map[string]string{},
 	}
 	for key, why := range rows.Bad {
@@ -141,8 +155,10 @@ func Compute(rows desired.Rows, attached map[string]Attachment, underlay Underla
 		if a, ok := attached[id]; ok {
 			t.addPort(p, a, rows.Subnets, underlay)
 			t.addRouter(p)
+			t.addServices(p, local)
 		}
 	}
+	t.nameAliases()
 	for key, r := range rows.Routes {
 		t.addRoute(key, r, rows, attached, underlay)
 	}
@@ -189,6 +205,8 @@ func (t *Tables) addPort(p desired.Port, a Attachment, subnets map[string]desire
 		DHCP4:        answers.dhcp4,
 		DHCP6:        answers.dhcp6,
 		Advertise:    answers.advertise,
+		Address4:     first(addresses, false),
+		Address6:     first(addresses, true),
 	}
 }
 

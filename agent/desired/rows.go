@@ -5,6 +5,7 @@ package desired
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 
 	"github.com/weft-network/weft/api/hoststream"
 	"google.golang.org/protobuf/proto"
@@ -42,6 +43,8 @@ type Port struct {
 	HostName  string // what DHCP and DNS call the workload
 	Domain    string // of that name
 	Options   []Option
+	Project   string // UUID
+	Machine   string // UUID; may be empty
 }
 
 // Address is an address of a port with the gateway of its subnet.
@@ -77,6 +80,7 @@ type Rows struct {
 	Endpoints map[string]Endpoint
 	Sources   map[SourceKey]struct{}
 	Subnets   map[string]Subnet
+	Names     map[NameKey]Name
 	Ports     map[string]Port
 	Routes    map[RouteKey]Route
 	// Bad are the keys of rows this build cannot read, with the reason.
@@ -89,6 +93,7 @@ func newRows() Rows {
 		Endpoints: map[string]Endpoint{},
 		Sources:   map[SourceKey]struct{}{},
 		Subnets:   map[string]Subnet{},
+		Names:     map[NameKey]Name{},
 		Ports:     map[string]Port{},
 		Routes:    map[RouteKey]Route{},
 		Bad:       map[string]string{},
@@ -165,6 +170,12 @@ func (r *Rows) insert(key string, row *hoststream.Row) (string, error) {
 			r.Subnets[s.ID] = s
 		}
 		return k, nil
+	case *hoststream.Row_Name:
+		k := NameRow(NameKey{b.Name.Project, b.Name.Port})
+		if k == key {
+			r.Names[NameKey{b.Name.Project, b.Name.Port}] = Name{b.Name.Name, addresses(b.Name.Addresses)}
+		}
+		return k, nil
 	case *hoststream.Row_Port:
 		p, err := port(b.Port)
 		if err != nil {
@@ -208,6 +219,10 @@ func (r *Rows) remove(key string) {
 		delete(r.Sources, SourceKey{vrf, rest})
 		return
 	}
+	if project, port, ok := strings.Cut(strings.TrimPrefix(key, "name/"), "/"); ok && strings.HasPrefix(key, "name/") {
+		delete(r.Names, NameKey{project, port})
+		return
+	}
 	if n, _ := fmt.Sscanf(key, "subnet/%s", &rest); n == 1 {
 		delete(r.Subnets, rest)
 		return
@@ -241,7 +256,7 @@ func mac(raw []byte) ([6]byte, error) {
 }
 
 func port(m *hoststream.Port) (Port, error) {
-	p := Port{ID: m.Port, Name: m.PortName, VRF: m.Vrf, MTU: int(m.Mtu), Binding: m.Binding, HostName: m.HostName, Domain: m.Domain, Options: dhcpOptions(m.Options)}
+	p := Port{ID: m.Port, Name: m.PortName, VRF: m.Vrf, MTU: int(m.Mtu), Binding: m.Binding, HostName: m.HostName, Domain: m.Domain, Options: dhcpOptions(m.Options), Project: m.Project, Machine: m.Machine}
 	var err error
 	if p.MAC, err = mac(m.Mac); err != nil {
 		return p, fmt.Errorf("port %s: %w", m.PortName, err)

@@ -37,6 +37,28 @@ type Option struct {
 	Value []byte
 }
 
+// NameKey names the port of a project that has a name.
+type NameKey struct{ Project, Port string } // UUIDs
+
+// Name is what a workload is called.
+type Name struct {
+	Name      string // with its domain, lower case, without a dot at the end
+	Addresses []netip.Addr
+}
+
+// NameRow is the key of a name's row.
+func NameRow(k NameKey) string { return "name/" + k.Project + "/" + k.Port }
+
+// addresses leaves out what is none.
+func addresses(raw [][]byte) (all []netip.Addr) {
+	for _, b := range raw {
+		if a, ok := netip.AddrFromSlice(b); ok {
+			all = append(all, a)
+		}
+	}
+	return all
+}
+
 // SubnetRow is the key of a subnet's row.
 func SubnetRow(subnet string) string { return "subnet/" + subnet }
 

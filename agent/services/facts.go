@@ -21,6 +21,10 @@ import (
 type Facts struct {
 	Port      string // UUID
 	Ifindex   int
+	Alias     uint32 // by which the host path knows it; 0: not yet
+	Project   string // UUID
+	Machine   string // UUID; may be empty
+	Addresses []netip.Addr
 	MAC       [6]byte
 	DHCP4     dhcp4.Facts
 	DHCP6     dhcp6.Facts
@@ -33,7 +37,10 @@ var serverWithoutGateway = netip.MustParseAddr("169.254.169.254")
 
 // Of computes the facts of a port on an interface.
 func Of(rows desired.Rows, port desired.Port, ifindex int, underlay datapath.Underlay) Facts {
-	f := Facts{Port: port.ID, Ifindex: ifindex, MAC: port.MAC}
+	f := Facts{Port: port.ID, Ifindex: ifindex, Project: port.Project, Machine: port.Machine, MAC: port.MAC}
+	for _, a := range port.Addresses {
+		f.Addresses = append(f.Addresses, a.Prefix.Addr())
+	}
 	mtu := datapath.PortMTU(port, underlay)
 	four, _ := datapath.Gateways(port)
 	if !four.IsValid() {
@@ -150,7 +157,9 @@ func tableOf(c *host.Core) Table {
 	rows := c.Rows()
 	for id, p := range c.Plugs() {
 		if port, bound := rows.Ports[id]; bound && p.Failure == "" {
-			table[p.Ifindex] = Of(rows, port, p.Ifindex, c.Underlay())
+			f := Of(rows, port, p.Ifindex, c.Underlay())
+			f.Alias = c.Alias(p.Ifindex)
+			table[p.Ifindex] = f
 		}
 	}
 	return table

@@ -25,6 +25,7 @@ import (
 	"github.com/weft-network/weft/agent/dhcp6"
 	"github.com/weft-network/weft/agent/frame"
 	"github.com/weft-network/weft/agent/host"
+	"github.com/weft-network/weft/agent/names"
 	"github.com/weft-network/weft/vrouter"
 )
 
@@ -47,6 +48,7 @@ type Services struct {
 	sender   Sender
 	log      *slog.Logger
 	table    atomic.Pointer[Table]
+	zones    atomic.Pointer[map[string]*names.Zone] // by project
 	// advertised is the number of the advertisements sent.
 	answered, silent, failed, advertised atomic.Uint64
 }
@@ -55,6 +57,7 @@ type Services struct {
 func New(loop *host.Loop, requests Requests, sender Sender, log *slog.Logger) *Services {
 	s := &Services{loop: loop, requests: requests, sender: sender, log: log}
 	s.table.Store(&Table{})
+	s.zones.Store(&map[string]*names.Zone{})
 	return s
 }
 
@@ -108,9 +111,11 @@ func pause() time.Duration {
 }
 
 func (s *Services) refresh(ctx context.Context) (now Table, err error) {
-	err = s.loop.Do(ctx, func(c *host.Core) { now = tableOf(c) })
+	var zones map[string]*names.Zone
+	err = s.loop.Do(ctx, func(c *host.Core) { now, zones = tableOf(c), zonesOf(c.Rows()) })
 	if err == nil {
 		s.table.Store(&now)
+		s.zones.Store(&zones)
 	}
 	return now, err
 }

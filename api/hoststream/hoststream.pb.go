@@ -661,6 +661,7 @@ type Row struct {
 	//	*Row_Route
 	//	*Row_TunnelSource
 	//	*Row_Subnet
+	//	*Row_Name
 	Body          isRow_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -757,6 +758,15 @@ func (x *Row) GetSubnet() *Subnet {
 	return nil
 }
 
+func (x *Row) GetName() *Name {
+	if x != nil {
+		if x, ok := x.Body.(*Row_Name); ok {
+			return x.Name
+		}
+	}
+	return nil
+}
+
 type isRow_Body interface {
 	isRow_Body()
 }
@@ -785,6 +795,10 @@ type Row_Subnet struct {
 	Subnet *Subnet `protobuf:"bytes,6,opt,name=subnet,proto3,oneof"`
 }
 
+type Row_Name struct {
+	Name *Name `protobuf:"bytes,7,opt,name=name,proto3,oneof"`
+}
+
 func (*Row_Vrf) isRow_Body() {}
 
 func (*Row_TunnelEndpoint) isRow_Body() {}
@@ -796,6 +810,8 @@ func (*Row_Route) isRow_Body() {}
 func (*Row_TunnelSource) isRow_Body() {}
 
 func (*Row_Subnet) isRow_Body() {}
+
+func (*Row_Name) isRow_Body() {}
 
 // Vrf is a network the host needs.
 type Vrf struct {
@@ -1005,6 +1021,8 @@ type Port struct {
 	HostName        string                 `protobuf:"bytes,9,opt,name=host_name,json=hostName,proto3" json:"host_name,omitempty"`                       // what DHCP and DNS call the workload
 	Domain          string                 `protobuf:"bytes,10,opt,name=domain,proto3" json:"domain,omitempty"`                                          // of that name, without a dot at the end
 	Options         []*DhcpOption          `protobuf:"bytes,11,rep,name=options,proto3" json:"options,omitempty"`
+	Project         string                 `protobuf:"bytes,12,opt,name=project,proto3" json:"project,omitempty"` // UUID: whose names it may resolve
+	Machine         string                 `protobuf:"bytes,13,opt,name=machine,proto3" json:"machine,omitempty"` // UUID of its virtual-machine; may be empty
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -1114,6 +1132,20 @@ func (x *Port) GetOptions() []*DhcpOption {
 		return x.Options
 	}
 	return nil
+}
+
+func (x *Port) GetProject() string {
+	if x != nil {
+		return x.Project
+	}
+	return ""
+}
+
+func (x *Port) GetMachine() string {
+	if x != nil {
+		return x.Machine
+	}
+	return ""
 }
 
 type PortAddress struct {
@@ -1318,6 +1350,76 @@ func (x *Subnet) GetOptions() []*DhcpOption {
 	return nil
 }
 
+// Name is what the workload of a port is called within its project. A host
+// gets the names of the projects of its own ports.
+type Name struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Project       string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`     // UUID
+	Port          string                 `protobuf:"bytes,2,opt,name=port,proto3" json:"port,omitempty"`           // UUID
+	Name          string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`           // with its domain, without a dot at the end
+	Addresses     [][]byte               `protobuf:"bytes,4,rep,name=addresses,proto3" json:"addresses,omitempty"` // 4 or 16 bytes each
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Name) Reset() {
+	*x = Name{}
+	mi := &file_hoststream_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Name) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Name) ProtoMessage() {}
+
+func (x *Name) ProtoReflect() protoreflect.Message {
+	mi := &file_hoststream_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Name.ProtoReflect.Descriptor instead.
+func (*Name) Descriptor() ([]byte, []int) {
+	return file_hoststream_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *Name) GetProject() string {
+	if x != nil {
+		return x.Project
+	}
+	return ""
+}
+
+func (x *Name) GetPort() string {
+	if x != nil {
+		return x.Port
+	}
+	return ""
+}
+
+func (x *Name) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Name) GetAddresses() [][]byte {
+	if x != nil {
+		return x.Addresses
+	}
+	return nil
+}
+
 type HostRoute struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	PrefixAddress []byte                 `protobuf:"bytes,1,opt,name=prefix_address,json=prefixAddress,proto3" json:"prefix_address,omitempty"`
@@ -1329,7 +1431,7 @@ type HostRoute struct {
 
 func (x *HostRoute) Reset() {
 	*x = HostRoute{}
-	mi := &file_hoststream_proto_msgTypes[16]
+	mi := &file_hoststream_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1341,7 +1443,7 @@ func (x *HostRoute) String() string {
 func (*HostRoute) ProtoMessage() {}
 
 func (x *HostRoute) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[16]
+	mi := &file_hoststream_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1354,7 +1456,7 @@ func (x *HostRoute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostRoute.ProtoReflect.Descriptor instead.
 func (*HostRoute) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{16}
+	return file_hoststream_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *HostRoute) GetPrefixAddress() []byte {
@@ -1389,7 +1491,7 @@ type DhcpOption struct {
 
 func (x *DhcpOption) Reset() {
 	*x = DhcpOption{}
-	mi := &file_hoststream_proto_msgTypes[17]
+	mi := &file_hoststream_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1401,7 +1503,7 @@ func (x *DhcpOption) String() string {
 func (*DhcpOption) ProtoMessage() {}
 
 func (x *DhcpOption) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[17]
+	mi := &file_hoststream_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1414,7 +1516,7 @@ func (x *DhcpOption) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DhcpOption.ProtoReflect.Descriptor instead.
 func (*DhcpOption) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{17}
+	return file_hoststream_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *DhcpOption) GetSix() bool {
@@ -1463,7 +1565,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_hoststream_proto_msgTypes[18]
+	mi := &file_hoststream_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1475,7 +1577,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[18]
+	mi := &file_hoststream_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1488,7 +1590,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{18}
+	return file_hoststream_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Route) GetVrf() uint32 {
@@ -1614,7 +1716,7 @@ type Remote struct {
 
 func (x *Remote) Reset() {
 	*x = Remote{}
-	mi := &file_hoststream_proto_msgTypes[19]
+	mi := &file_hoststream_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1626,7 +1728,7 @@ func (x *Remote) String() string {
 func (*Remote) ProtoMessage() {}
 
 func (x *Remote) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[19]
+	mi := &file_hoststream_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1639,7 +1741,7 @@ func (x *Remote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Remote.ProtoReflect.Descriptor instead.
 func (*Remote) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{19}
+	return file_hoststream_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Remote) GetHost() string {
@@ -1665,7 +1767,7 @@ type Gateway struct {
 
 func (x *Gateway) Reset() {
 	*x = Gateway{}
-	mi := &file_hoststream_proto_msgTypes[20]
+	mi := &file_hoststream_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1677,7 +1779,7 @@ func (x *Gateway) String() string {
 func (*Gateway) ProtoMessage() {}
 
 func (x *Gateway) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[20]
+	mi := &file_hoststream_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1690,7 +1792,7 @@ func (x *Gateway) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gateway.ProtoReflect.Descriptor instead.
 func (*Gateway) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{20}
+	return file_hoststream_proto_rawDescGZIP(), []int{21}
 }
 
 // Report is what the host knows and the controller does not. It is sent whole
@@ -1705,7 +1807,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_hoststream_proto_msgTypes[21]
+	mi := &file_hoststream_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1717,7 +1819,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[21]
+	mi := &file_hoststream_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1730,7 +1832,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{21}
+	return file_hoststream_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Report) GetPorts() []*PortReport {
@@ -1759,7 +1861,7 @@ type PortReport struct {
 
 func (x *PortReport) Reset() {
 	*x = PortReport{}
-	mi := &file_hoststream_proto_msgTypes[22]
+	mi := &file_hoststream_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1771,7 +1873,7 @@ func (x *PortReport) String() string {
 func (*PortReport) ProtoMessage() {}
 
 func (x *PortReport) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[22]
+	mi := &file_hoststream_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1784,7 +1886,7 @@ func (x *PortReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortReport.ProtoReflect.Descriptor instead.
 func (*PortReport) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{22}
+	return file_hoststream_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *PortReport) GetPort() string {
@@ -1826,7 +1928,7 @@ type TableRequest struct {
 
 func (x *TableRequest) Reset() {
 	*x = TableRequest{}
-	mi := &file_hoststream_proto_msgTypes[23]
+	mi := &file_hoststream_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1838,7 +1940,7 @@ func (x *TableRequest) String() string {
 func (*TableRequest) ProtoMessage() {}
 
 func (x *TableRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[23]
+	mi := &file_hoststream_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1851,7 +1953,7 @@ func (x *TableRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRequest.ProtoReflect.Descriptor instead.
 func (*TableRequest) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{23}
+	return file_hoststream_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *TableRequest) GetId() uint64 {
@@ -1880,7 +1982,7 @@ type TableReply struct {
 
 func (x *TableReply) Reset() {
 	*x = TableReply{}
-	mi := &file_hoststream_proto_msgTypes[24]
+	mi := &file_hoststream_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1892,7 +1994,7 @@ func (x *TableReply) String() string {
 func (*TableReply) ProtoMessage() {}
 
 func (x *TableReply) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[24]
+	mi := &file_hoststream_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1905,7 +2007,7 @@ func (x *TableReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableReply.ProtoReflect.Descriptor instead.
 func (*TableReply) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{24}
+	return file_hoststream_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *TableReply) GetId() uint64 {
@@ -1945,7 +2047,7 @@ type TableRow struct {
 
 func (x *TableRow) Reset() {
 	*x = TableRow{}
-	mi := &file_hoststream_proto_msgTypes[25]
+	mi := &file_hoststream_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1957,7 +2059,7 @@ func (x *TableRow) String() string {
 func (*TableRow) ProtoMessage() {}
 
 func (x *TableRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[25]
+	mi := &file_hoststream_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1970,7 +2072,7 @@ func (x *TableRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRow.ProtoReflect.Descriptor instead.
 func (*TableRow) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{25}
+	return file_hoststream_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *TableRow) GetCells() []string {
@@ -2023,14 +2125,15 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x06errors\x18\x03 \x03(\v2\x1c.weft.hoststream.v1.RowErrorR\x06errors\"2\n" +
 	"\bRowError\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05error\x18\x02 \x01(\tR\x05error\"\xeb\x02\n" +
+	"\x05error\x18\x02 \x01(\tR\x05error\"\x9b\x03\n" +
 	"\x03Row\x12+\n" +
 	"\x03vrf\x18\x01 \x01(\v2\x17.weft.hoststream.v1.VrfH\x00R\x03vrf\x12M\n" +
 	"\x0ftunnel_endpoint\x18\x02 \x01(\v2\".weft.hoststream.v1.TunnelEndpointH\x00R\x0etunnelEndpoint\x12.\n" +
 	"\x04port\x18\x03 \x01(\v2\x18.weft.hoststream.v1.PortH\x00R\x04port\x121\n" +
 	"\x05route\x18\x04 \x01(\v2\x19.weft.hoststream.v1.RouteH\x00R\x05route\x12G\n" +
 	"\rtunnel_source\x18\x05 \x01(\v2 .weft.hoststream.v1.TunnelSourceH\x00R\ftunnelSource\x124\n" +
-	"\x06subnet\x18\x06 \x01(\v2\x1a.weft.hoststream.v1.SubnetH\x00R\x06subnetB\x06\n" +
+	"\x06subnet\x18\x06 \x01(\v2\x1a.weft.hoststream.v1.SubnetH\x00R\x06subnet\x12.\n" +
+	"\x04name\x18\a \x01(\v2\x18.weft.hoststream.v1.NameH\x00R\x04nameB\x06\n" +
 	"\x04body\"\x8d\x01\n" +
 	"\x03Vrf\x12\x10\n" +
 	"\x03vrf\x18\x01 \x01(\rR\x03vrf\x12\x10\n" +
@@ -2044,7 +2147,7 @@ const file_hoststream_proto_rawDesc = "" +
 	"\taddresses\x18\x03 \x03(\fR\taddresses\"4\n" +
 	"\fTunnelSource\x12\x10\n" +
 	"\x03vni\x18\x01 \x01(\rR\x03vni\x12\x12\n" +
-	"\x04host\x18\x02 \x01(\tR\x04host\"\xe0\x02\n" +
+	"\x04host\x18\x02 \x01(\tR\x04host\"\x94\x03\n" +
 	"\x04Port\x12\x12\n" +
 	"\x04port\x18\x01 \x01(\tR\x04port\x12\x1b\n" +
 	"\tport_name\x18\x02 \x01(\tR\bportName\x12\x10\n" +
@@ -2057,7 +2160,9 @@ const file_hoststream_proto_rawDesc = "" +
 	"\thost_name\x18\t \x01(\tR\bhostName\x12\x16\n" +
 	"\x06domain\x18\n" +
 	" \x01(\tR\x06domain\x128\n" +
-	"\aoptions\x18\v \x03(\v2\x1e.weft.hoststream.v1.DhcpOptionR\aoptions\"t\n" +
+	"\aoptions\x18\v \x03(\v2\x1e.weft.hoststream.v1.DhcpOptionR\aoptions\x12\x18\n" +
+	"\aproject\x18\f \x01(\tR\aproject\x12\x18\n" +
+	"\amachine\x18\r \x01(\tR\amachine\"t\n" +
 	"\vPortAddress\x12\x0e\n" +
 	"\x02ip\x18\x01 \x01(\fR\x02ip\x12#\n" +
 	"\rprefix_length\x18\x02 \x01(\rR\fprefixLength\x12\x18\n" +
@@ -2079,7 +2184,12 @@ const file_hoststream_proto_rawDesc = "" +
 	" \x03(\v2\x1d.weft.hoststream.v1.HostRouteR\n" +
 	"hostRoutes\x12#\n" +
 	"\rlease_seconds\x18\v \x01(\rR\fleaseSeconds\x128\n" +
-	"\aoptions\x18\f \x03(\v2\x1e.weft.hoststream.v1.DhcpOptionR\aoptions\"r\n" +
+	"\aoptions\x18\f \x03(\v2\x1e.weft.hoststream.v1.DhcpOptionR\aoptions\"f\n" +
+	"\x04Name\x12\x18\n" +
+	"\aproject\x18\x01 \x01(\tR\aproject\x12\x12\n" +
+	"\x04port\x18\x02 \x01(\tR\x04port\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x1c\n" +
+	"\taddresses\x18\x04 \x03(\fR\taddresses\"r\n" +
 	"\tHostRoute\x12%\n" +
 	"\x0eprefix_address\x18\x01 \x01(\fR\rprefixAddress\x12#\n" +
 	"\rprefix_length\x18\x02 \x01(\rR\fprefixLength\x12\x19\n" +
@@ -2144,7 +2254,7 @@ func file_hoststream_proto_rawDescGZIP() []byte {
 	return file_hoststream_proto_rawDescData
 }
 
-var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_hoststream_proto_goTypes = []any{
 	(*HostMessage)(nil),       // 0: weft.hoststream.v1.HostMessage
 	(*ControllerMessage)(nil), // 1: weft.hoststream.v1.ControllerMessage
@@ -2162,24 +2272,25 @@ var file_hoststream_proto_goTypes = []any{
 	(*Port)(nil),              // 13: weft.hoststream.v1.Port
 	(*PortAddress)(nil),       // 14: weft.hoststream.v1.PortAddress
 	(*Subnet)(nil),            // 15: weft.hoststream.v1.Subnet
-	(*HostRoute)(nil),         // 16: weft.hoststream.v1.HostRoute
-	(*DhcpOption)(nil),        // 17: weft.hoststream.v1.DhcpOption
-	(*Route)(nil),             // 18: weft.hoststream.v1.Route
-	(*Remote)(nil),            // 19: weft.hoststream.v1.Remote
-	(*Gateway)(nil),           // 20: weft.hoststream.v1.Gateway
-	(*Report)(nil),            // 21: weft.hoststream.v1.Report
-	(*PortReport)(nil),        // 22: weft.hoststream.v1.PortReport
-	(*TableRequest)(nil),      // 23: weft.hoststream.v1.TableRequest
-	(*TableReply)(nil),        // 24: weft.hoststream.v1.TableReply
-	(*TableRow)(nil),          // 25: weft.hoststream.v1.TableRow
+	(*Name)(nil),              // 16: weft.hoststream.v1.Name
+	(*HostRoute)(nil),         // 17: weft.hoststream.v1.HostRoute
+	(*DhcpOption)(nil),        // 18: weft.hoststream.v1.DhcpOption
+	(*Route)(nil),             // 19: weft.hoststream.v1.Route
+	(*Remote)(nil),            // 20: weft.hoststream.v1.Remote
+	(*Gateway)(nil),           // 21: weft.hoststream.v1.Gateway
+	(*Report)(nil),            // 22: weft.hoststream.v1.Report
+	(*PortReport)(nil),        // 23: weft.hoststream.v1.PortReport
+	(*TableRequest)(nil),      // 24: weft.hoststream.v1.TableRequest
+	(*TableReply)(nil),        // 25: weft.hoststream.v1.TableReply
+	(*TableRow)(nil),          // 26: weft.hoststream.v1.TableRow
 }
 var file_hoststream_proto_depIdxs = []int32{
 	3,  // 0: weft.hoststream.v1.HostMessage.hello:type_name -> weft.hoststream.v1.Hello
 	7,  // 1: weft.hoststream.v1.HostMessage.ack:type_name -> weft.hoststream.v1.Ack
-	21, // 2: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
-	24, // 3: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
+	22, // 2: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
+	25, // 3: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
 	5,  // 4: weft.hoststream.v1.ControllerMessage.delta:type_name -> weft.hoststream.v1.Delta
-	23, // 5: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
+	24, // 5: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
 	2,  // 6: weft.hoststream.v1.Hello.version:type_name -> weft.hoststream.v1.Version
 	4,  // 7: weft.hoststream.v1.Hello.have:type_name -> weft.hoststream.v1.RowHash
 	2,  // 8: weft.hoststream.v1.Delta.version:type_name -> weft.hoststream.v1.Version
@@ -2189,24 +2300,25 @@ var file_hoststream_proto_depIdxs = []int32{
 	10, // 12: weft.hoststream.v1.Row.vrf:type_name -> weft.hoststream.v1.Vrf
 	11, // 13: weft.hoststream.v1.Row.tunnel_endpoint:type_name -> weft.hoststream.v1.TunnelEndpoint
 	13, // 14: weft.hoststream.v1.Row.port:type_name -> weft.hoststream.v1.Port
-	18, // 15: weft.hoststream.v1.Row.route:type_name -> weft.hoststream.v1.Route
+	19, // 15: weft.hoststream.v1.Row.route:type_name -> weft.hoststream.v1.Route
 	12, // 16: weft.hoststream.v1.Row.tunnel_source:type_name -> weft.hoststream.v1.TunnelSource
 	15, // 17: weft.hoststream.v1.Row.subnet:type_name -> weft.hoststream.v1.Subnet
-	14, // 18: weft.hoststream.v1.Port.addresses:type_name -> weft.hoststream.v1.PortAddress
-	17, // 19: weft.hoststream.v1.Port.options:type_name -> weft.hoststream.v1.DhcpOption
-	16, // 20: weft.hoststream.v1.Subnet.host_routes:type_name -> weft.hoststream.v1.HostRoute
-	17, // 21: weft.hoststream.v1.Subnet.options:type_name -> weft.hoststream.v1.DhcpOption
-	19, // 22: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
-	20, // 23: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
-	22, // 24: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
-	25, // 25: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
-	0,  // 26: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
-	1,  // 27: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
-	27, // [27:28] is the sub-list for method output_type
-	26, // [26:27] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	16, // 18: weft.hoststream.v1.Row.name:type_name -> weft.hoststream.v1.Name
+	14, // 19: weft.hoststream.v1.Port.addresses:type_name -> weft.hoststream.v1.PortAddress
+	18, // 20: weft.hoststream.v1.Port.options:type_name -> weft.hoststream.v1.DhcpOption
+	17, // 21: weft.hoststream.v1.Subnet.host_routes:type_name -> weft.hoststream.v1.HostRoute
+	18, // 22: weft.hoststream.v1.Subnet.options:type_name -> weft.hoststream.v1.DhcpOption
+	20, // 23: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
+	21, // 24: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
+	23, // 25: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
+	26, // 26: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
+	0,  // 27: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
+	1,  // 28: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
+	28, // [28:29] is the sub-list for method output_type
+	27, // [27:28] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_hoststream_proto_init() }
@@ -2231,8 +2343,9 @@ func file_hoststream_proto_init() {
 		(*Row_Route)(nil),
 		(*Row_TunnelSource)(nil),
 		(*Row_Subnet)(nil),
+		(*Row_Name)(nil),
 	}
-	file_hoststream_proto_msgTypes[18].OneofWrappers = []any{
+	file_hoststream_proto_msgTypes[19].OneofWrappers = []any{
 		(*Route_Port)(nil),
 		(*Route_Remote)(nil),
 		(*Route_Gateway)(nil),
@@ -2243,7 +2356,7 @@ func file_hoststream_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hoststream_proto_rawDesc), len(file_hoststream_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   26,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -29,6 +29,8 @@ type flags struct {
 	name, controller, token, tokenFile, logFormat string
 	streams                                       []string
 	tunnelAddresses                               []string
+	dnsUpstreams                                  []string
+	metadataUpstream, metadataSecretFile          string
 	tunnelPort                                    int
 }
 
@@ -53,6 +55,9 @@ func runCommand() *cobra.Command {
 	s.StringSliceVar(&f.streams, "stream", nil, "host:port of a controller's stream listener, instead of those learned when joining; repeatable")
 	s.StringSliceVar(&f.tunnelAddresses, "tunnel-address", nil, "own underlay address for tunnels, at most one a family; repeatable (default: that of the default route's interface)")
 	s.IntVar(&f.tunnelPort, "tunnel-port", vxlanPort, "UDP port of the tunnels, the same on all hosts")
+	s.StringSliceVar(&f.dnsUpstreams, "dns-upstream", nil, "address or address:port of a DNS server to ask what is no workload's name; repeatable (default: those of /etc/resolv.conf)")
+	s.StringVar(&f.metadataUpstream, "metadata-upstream", "", "URL of the server to which what workloads ask at 169.254.169.254 and fe80::a9fe:a9fe is passed on (default: nobody answers)")
+	s.StringVar(&f.metadataSecretFile, "metadata-secret-file", "", "file with the secret by which the metadata server knows that the headers saying who asks are ours")
 	s.StringVar(&f.logFormat, "log-format", "text", "text or json")
 	return c
 }

@@ -45,7 +45,7 @@ var (
 const servedPort = "00000000-0000-4000-8000-00000000f042"
 
 // serve starts a host whose workload has these IPv6 addresses under a mode.
-func serve(t *testing.T, mode api.AddressMode, six netip.Addr) served {
+func serve(t *testing.T, mode api.AddressMode, six netip.Addr, before ...func(*machine)) served {
 	t.Helper()
 	bin := binary(t)
 	ns := namespace(t, "sh")
@@ -67,6 +67,9 @@ func serve(t *testing.T, mode api.AddressMode, six netip.Addr) served {
 		}
 		return netlink.LinkSetUp(l)
 	})
+	for _, f := range before {
+		f(m)
+	}
 	m.start(tunnels4[0])
 	m.agent.waitReady(t)
 	m.controller.set(servedRows(mode, six))
@@ -93,7 +96,7 @@ func servedRows(mode api.AddressMode, six netip.Addr) map[string]*hoststream.Row
 			Gateway: netip.MustParseAddr("fd00:a::1").AsSlice(), AddressMode: string(mode), LeaseSeconds: 7200,
 		}}},
 		desired.PortRow(servedPort): {Body: &hoststream.Row_Port{Port: &hoststream.Port{
-			Port: servedPort, PortName: "d:p:guest", Vrf: 7, Mac: servedMAC, Mtu: 1400, HostName: "guest", Domain: "p.d.weft.internal",
+			Port: servedPort, PortName: "d:p:guest", Vrf: 7, Mac: servedMAC, Mtu: 1400, HostName: "guest", Domain: "p.d.weft.internal", Project: "project", Machine: "machine",
 			Addresses: []*hoststream.PortAddress{
 				{Ip: servedIPv4.AsSlice(), PrefixLength: 24, Gateway: []byte{10, 0, 0, 1}, Subnet: "s4"},
 				{Ip: six.AsSlice(), PrefixLength: 64, Gateway: netip.MustParseAddr("fd00:a::1").AsSlice(), Subnet: "s6"},
@@ -131,13 +134,33 @@ func bare(t *testing.T, ns, name, far, farName string) {
 	})
 }
 
+// configure gives the workload its addresses and routes by hand.
+func (s served) configure(six netip.Addr) {
+	inside(s.t, s.workload, func() error {
+		l, err := netlink.LinkByName("eth0")
+		if err != nil {
+			return err
+		}
+		for bits, a := range map[int]netip.Addr{24: servedIPv4, 64: six} {
+			address := &netlink.Addr{IPNet: &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(bits, a.BitLen())}}
+			if a.Is6() {
+				address.Flags = syscall.IFA_F_NODAD
+			}
+			if err := netlink.AddrReplace(l, address); err != nil {
+				return err
+			}
+		}
+		return netlink.RouteAdd(&netlink.Route{LinkIndex: l.Attrs().Index, Gw: net.IP{10, 0, 0, 1}, Dst: &net.IPNet{IP: net.IPv4zero, Mask: net.CIDRMask(0, 32)}})
+	})
+}
+
 // client runs a DHCP client until it has configured something, and returns
 // what its script was told.
 func (s served) client(t *testing.T, name string, arguments ...string) string {
 	t.Helper()
 	dir := t.TempDir()
 	script := filepath.Join(dir, "script")
-	text := "#!/bin/sh\n{ echo action=$1; env; echo; } >> " + dir + "/told\n[ \"$1\" = deconfig ] || echo done >> " + dir + "/done\n"
+	text := "#!/bin/sh\n{ echo action=$1; env; echo end; } >> " + dir + "/told\n"
 	if err := os.WriteFile(script, []byte(text), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -145,6 +168,7 @@ func (s served) client(t *testing.T, name string, arguments ...string) string {
 		arguments[i] = strings.NewReplacer("SCRIPT", script, "DIR", dir).Replace(a)
 	}
 	c := exec.Command(name, arguments...)
+	c.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"} // its script tells its environment
 	var out lockedBuffer
 	c.Stdout, c.Stderr = &out, &out
 	command(t, s.workload, c)
@@ -154,7 +178,8 @@ func (s served) client(t *testing.T, name string, arguments ...string) string {
 	var told string
 	eventually(t, func() error {
 		raw, _ := os.ReadFile(filepath.Join(dir, "told"))
-		if told = string(raw); strings.Contains(told, "new_ip") || strings.Contains(told, "action=bound") || strings.Contains(told, "reason=BOUND6") || strings.Contains(told, "ip=10") {
+		told = string(raw)
+		if strings.HasSuffix(told, "end\n") && (strings.Contains(told, "new_ip") || strings.Contains(told, "action=bound")) {
 			return nil
 		}
 		return fmt.Errorf("%s has no lease yet; it said:\n%s\nand its script was told\n%s", name, out.String(), told)

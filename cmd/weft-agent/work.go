@@ -19,7 +19,6 @@ import (
 	"github.com/weft-network/weft/agent/join"
 	"github.com/weft-network/weft/agent/link"
 	"github.com/weft-network/weft/agent/plug"
-	"github.com/weft-network/weft/agent/services"
 	"github.com/weft-network/weft/agent/state"
 	"github.com/weft-network/weft/agent/stream"
 	"github.com/weft-network/weft/agent/tables"
@@ -78,30 +77,24 @@ func (a agent) work(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := a.path.SetConfig(a.underlay.Config(tunnel)); err != nil {
+	local, err := a.openLocal(ctx)
+	if err != nil {
+		return err
+	}
+	defer local.close()
+	if err := a.path.SetConfig(a.underlay.Config(tunnel, local.facts())); err != nil {
 		return err
 	}
 	records, err := plug.OpenRecords(a.dir.Plugs())
 	if err != nil {
 		return err
 	}
-	loop := host.NewLoop(host.NewCore(want, a.underlay, programmer), func(data []byte) error { return desired.WriteFile(a.dir.Desired(), data) }, a.log)
-	plugger := plug.New(loop, a.links, a.path, records, []int{tunnel}, a.log)
+	loop := host.NewLoop(host.NewCore(want, a.underlay, local.facts(), programmer), func(data []byte) error { return desired.WriteFile(a.dir.Desired(), data) }, a.log)
+	plugger := plug.New(loop, a.links, a.path, records, []int{tunnel, local.device}, a.log)
 	reader := tables.Reader{Kernel: datapath.KernelOf(a.path), Statistics: a.path, Loop: loop, Names: a.links.Names}
 	client := stream.New(stream.Options{
 		Addresses: a.identity.Streams, TLS: tlsConfig, AgentVersion: version, Kernel: kernel(),
 	}, loop, reader.Table, a.log)
-
-	requests, err := a.path.OpenRequests()
-	if err != nil {
-		return err
-	}
-	socket, err := services.OpenSocket()
-	if err != nil {
-		return err
-	}
-	defer socket.Close()
-	local := services.New(loop, requests, socket, a.log)
 
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { loop.Run(ctx); return nil })
@@ -119,7 +112,7 @@ func (a agent) work(ctx context.Context) error {
 }
 
 // serve starts, in this order, what depends on the loop, and waits for its end.
-func (a agent) serve(ctx context.Context, tunnel int, blank bool, loop *host.Loop, plugger *plug.Plugger, client *stream.Client, local *services.Services) error {
+func (a agent) serve(ctx context.Context, tunnel int, blank bool, loop *host.Loop, plugger *plug.Plugger, client *stream.Client, local *localServices) error {
 	if err := plugger.Restore(ctx, time.Now()); err != nil {
 		a.log.Warn("some plugs of the last run are not well", "error", err)
 	}
@@ -137,7 +130,7 @@ func (a agent) serve(ctx context.Context, tunnel int, blank bool, loop *host.Loo
 	synced, changed := make(chan struct{}), make(chan struct{}, 1)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { client.Run(ctx); return nil })
-	group.Go(func() error { return local.Run(ctx) })
+	group.Go(func() error { return local.run(ctx, loop, a.log) })
 	group.Go(func() error { return plugger.Serve(ctx, a.flags.Run, func() {}) })
 	group.Go(func() error { a.watch(ctx, changed); return nil })
 	group.Go(func() error { plugger.Upkeep(ctx, changed, synced); return nil })

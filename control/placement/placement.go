@@ -36,6 +36,7 @@ type Plan struct {
 	routes    map[string]*shared  // by network
 	sources   map[string]*senders // by network
 	subnets   map[string][]Row    // by network
+	projects  map[string]*project
 
 	endpointsHash uint64 // of all endpoints
 }
@@ -65,6 +66,7 @@ func New(epoch uint64, d *routing.Derived, earlier *Plan) *Plan {
 		routes:    make(map[string]*shared, len(d.Networks)),
 		sources:   make(map[string]*senders, len(d.Networks)),
 		subnets:   make(map[string][]Row, len(d.Networks)),
+		projects:  projectsOf(d.Ports),
 	}
 	all := xxhash.New()
 	for _, h := range d.Hosts {
@@ -124,7 +126,7 @@ func (p *Plan) addSources(n *routing.Network, earlier *Plan) {
 // For returns what one host needs, things before what refers to them: the
 // endpoints that routes lead to or that may send here, which of them may send
 // into which network, the VRFs of its own ports (after the senders, which they
-// make matter), their subnets, its ports, and the routes of its VRFs. A host that does not
+// make matter), their subnets, the names of its projects, its ports, and the routes of its VRFs. A host that does not
 // exist needs nothing.
 func (p *Plan) For(host string) []Row {
 	h := p.Derived.Host(host)
@@ -162,6 +164,7 @@ func (p *Plan) For(host string) []Row {
 		}
 	}
 	rows = append(append(append(rows, sources...), vrfs...), subnets...)
+	rows = append(rows, p.names(host)...)
 	for _, port := range h.Ports {
 		rows = append(rows, portRow(port))
 	}
@@ -195,7 +198,7 @@ func (p *Plan) Same(host string, earlier *Plan) bool {
 	if now == nil || then == nil || p.endpointsHash != earlier.endpointsHash || !slices.EqualFunc(now.Ports, then.Ports, samePort) {
 		return false
 	}
-	return !slices.ContainsFunc(p.Networks(host), func(n *routing.Network) bool {
+	return p.sameNames(host, earlier) && !slices.ContainsFunc(p.Networks(host), func(n *routing.Network) bool {
 		id := n.Ref.UUID
 		if !slices.EqualFunc(p.subnets[id], earlier.subnets[id], func(a, b Row) bool { return a.Hash == b.Hash }) {
 			return true
@@ -207,7 +210,7 @@ func (p *Plan) Same(host string, earlier *Plan) bool {
 // samePort tells that two derived ports make the same row.
 func samePort(a, b *routing.Port) bool {
 	return a.Ref == b.Ref && a.Network.Ref == b.Network.Ref && a.Network.VRF == b.Network.VRF && a.Network.MTU == b.Network.MTU &&
-		a.HostName == b.HostName && a.Domain == b.Domain && slices.Equal(a.Options, b.Options) &&
+		a.Project == b.Project && a.Machine == b.Machine && a.HostName == b.HostName && a.Domain == b.Domain && slices.Equal(a.Options, b.Options) &&
 		a.MAC == b.MAC && a.Binding == b.Binding && a.BindingRevision == b.BindingRevision && slices.Equal(a.Addresses, b.Addresses)
 }
 

@@ -53,6 +53,12 @@ func Describe(body []byte) string {
 		return strings.Join(words, "\t")
 	case *hoststream.Row_Subnet:
 		return describeSubnet(row.Subnet)
+	case *hoststream.Row_Name:
+		words := []string{row.Name.Name}
+		for _, a := range row.Name.Addresses {
+			words = append(words, ipText(a))
+		}
+		return strings.Join(words, "\t")
 	case *hoststream.Row_Port:
 		return describePort(row.Port)
 	case *hoststream.Row_Route:

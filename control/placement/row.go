@@ -28,8 +28,9 @@ func EndpointKey(host string) string { return "tunnel-endpoint/" + host }
 func SourceKey(vni uint32, host string) string {
 	return "tunnel-source/" + strconv.FormatUint(uint64(vni), 10) + "/" + host
 }
-func SubnetKey(subnet string) string { return "subnet/" + subnet }
-func PortKey(port string) string     { return "port/" + port }
+func NameKey(project, port string) string { return "name/" + project + "/" + port }
+func SubnetKey(subnet string) string      { return "subnet/" + subnet }
+func PortKey(port string) string          { return "port/" + port }
 func RouteKey(vrf uint32, prefix netip.Prefix) string {
 	return RouteKeyPrefix(vrf) + prefix.String()
 }
@@ -77,7 +78,7 @@ func portRow(p *routing.Port) Row {
 	port := &hoststream.Port{
 		Port: p.Ref.UUID, PortName: p.Ref.Name, Vrf: p.Network.VRF, Mac: macBytes(p.MAC),
 		Mtu: uint32(p.Network.MTU), Binding: p.Binding.UUID, BindingRevision: p.BindingRevision,
-		HostName: p.HostName, Domain: p.Domain, Options: options(p.Options),
+		HostName: p.HostName, Domain: p.Domain, Options: options(p.Options), Project: p.Project, Machine: p.Machine,
 	}
 	for _, a := range p.Addresses {
 		port.Addresses = append(port.Addresses, &hoststream.PortAddress{

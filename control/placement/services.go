@@ -4,7 +4,10 @@ package placement
 
 import (
 	"fmt"
+	"slices"
 	"strings"
+
+	"github.com/cespare/xxhash/v2"
 
 	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/api/hoststream"
@@ -31,6 +34,76 @@ func subnetBody(s *routing.Subnet) *hoststream.Subnet {
 		})
 	}
 	return body
+}
+
+// nameRow says what a port's workload is called.
+func nameRow(p *routing.Port) Row {
+	n := &hoststream.Name{Project: p.Project, Port: p.Ref.UUID, Name: p.HostName + "." + p.Domain}
+	for _, a := range p.Addresses {
+		n.Addresses = append(n.Addresses, a.IP.AsSlice())
+	}
+	return encode(NameKey(p.Project, p.Ref.UUID), &hoststream.Row{Body: &hoststream.Row_Name{Name: n}})
+}
+
+// project is the names of a project, by the names of their ports.
+type project struct {
+	rows []Row
+	hash uint64 // of all rows
+}
+
+func projectsOf(ports []*routing.Port) map[string]*project {
+	all := map[string]*project{}
+	hashes := map[string]*xxhash.Digest{}
+	for _, p := range ports {
+		if len(p.Addresses) == 0 {
+			continue
+		}
+		if all[p.Project] == nil {
+			all[p.Project], hashes[p.Project] = &project{}, xxhash.New()
+		}
+		row := nameRow(p)
+		all[p.Project].rows = append(all[p.Project].rows, row)
+		hashes[p.Project].Write(row.Body)
+	}
+	for id, h := range hashes {
+		all[id].hash = h.Sum64()
+	}
+	return all
+}
+
+// Projects returns the projects of a host's own ports, sorted.
+func (p *Plan) Projects(host string) []string {
+	h := p.Derived.Host(host)
+	if h == nil {
+		return nil
+	}
+	var projects []string
+	for _, port := range h.Ports {
+		projects = append(projects, port.Project)
+	}
+	slices.Sort(projects)
+	return slices.Compact(projects)
+}
+
+// names returns the names that a host needs.
+func (p *Plan) names(host string) (rows []Row) {
+	for _, id := range p.Projects(host) {
+		if all := p.projects[id]; all != nil {
+			rows = append(rows, all.rows...)
+		}
+	}
+	return rows
+}
+
+// sameNames tells that a host needs the same names as under an earlier plan.
+func (p *Plan) sameNames(host string, earlier *Plan) bool {
+	for _, id := range p.Projects(host) {
+		now, then := p.projects[id], earlier.projects[id]
+		if (now == nil) != (then == nil) || now != nil && now.hash != then.hash {
+			return false
+		}
+	}
+	return true
 }
 
 // options leaves out what cannot be encoded, which the API admits none of.

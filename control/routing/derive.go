@@ -102,7 +102,7 @@ func (d *Derived) addPorts(s api.Snapshot) {
 		host := d.hosts[binding.Spec.Host.UUID]
 		port := &Port{
 			Ref: api.RefTo(p), Network: network, MAC: p.Spec.MAC, Host: host.Ref,
-			Binding: api.RefTo(binding), BindingRevision: binding.Meta.Revision, Options: p.Spec.DHCPOptions,
+			Binding: api.RefTo(binding), BindingRevision: binding.Meta.Revision, Options: p.Spec.DHCPOptions, Project: p.Meta.Parent.UUID, Machine: p.Spec.VirtualMachine.UUID,
 		}
 		port.HostName, port.Domain = nameOf(s, p, network)
 		d.Ports = append(d.Ports, port)

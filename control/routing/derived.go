@@ -113,6 +113,8 @@ type Port struct {
 	HostName string
 	Domain   string
 	Options  []api.DHCPOption
+	Project  string // UUID
+	Machine  string // UUID of the virtual-machine, may be empty
 }
 
 // PortAddress is an address a port answers for.

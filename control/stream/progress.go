@@ -117,7 +117,7 @@ func (p *progress) retarget(v placement.Version, rows []placement.Row) {
 
 // deleteOrder is the reverse of the order of puts: what refers goes before
 // what is referred to. Keys of unknown kinds go first.
-var deleteOrder = []string{"route/", "port/", "subnet/", "vrf/", "tunnel-source/", "tunnel-endpoint/"}
+var deleteOrder = []string{"route/", "port/", "name/", "subnet/", "vrf/", "tunnel-source/", "tunnel-endpoint/"}
 
 func compareDeletes(a, b string) int {
 	rank := func(key string) int {

@@ -56,6 +56,8 @@ const all = `put tunnel-endpoint/<h2>
 put tunnel-source/10/<h2>
 put vrf/10
 put subnet/<blue:10.0.0.0/24>
+put name/project-p/<a>
+put name/project-p/<b>
 put port/<a>
 put route/10/10.0.0.1/32
 put route/10/10.0.0.5/32
@@ -86,7 +88,7 @@ func TestHelloIsAnsweredByTheDifference(t *testing.T) {
 
 	w.Do("port blue c\naddress blue 10.0.0.7 c\nbind c h2\nremove address blue:10.0.0.6")
 	c.publish(w)
-	want := "put route/10/10.0.0.7/32\ndelete route/10/10.0.0.6/32\nin sync\n"
+	want := "put name/project-p/<c>\nput route/10/10.0.0.7/32\ndelete route/10/10.0.0.6/32\ndelete name/project-p/<b>\nin sync\n"
 	if got := keys(w, a.delta()); got != want {
 		t.Errorf("an edit sends\n%s\nwant\n%s", got, want)
 	}
@@ -101,6 +103,8 @@ func TestHelloIsAnsweredByTheDifference(t *testing.T) {
 delete route/10/10.0.0.5/32
 delete route/10/10.0.0.7/32
 delete port/<a>
+delete name/project-p/<c>
+delete name/project-p/<a>
 delete subnet/<blue:10.0.0.0/24>
 delete vrf/10
 delete tunnel-source/10/<h2>
@@ -219,7 +223,7 @@ func TestSlowAgentCoalesces(t *testing.T) {
 	}
 	a.ack()
 	deltas := 1
-	for len(a.rows) < 208 || a.last.Version.Revision < w.Revision() {
+	for len(a.rows) < 410 || a.last.Version.Revision < w.Revision() {
 		a.delta()
 		deltas++
 		if a.last.Sequence >= 4 {
@@ -232,7 +236,7 @@ func TestSlowAgentCoalesces(t *testing.T) {
 	// The other host was not held up.
 	b := c.dial(ca.host("h2"))
 	b.hello(nil)
-	if d := b.delta(); !d.InSync || len(d.Put) != 408 {
+	if d := b.delta(); !d.InSync || len(d.Put) != 610 {
 		t.Errorf("the other host is sent %d rows, in sync %t", len(d.Put), d.InSync)
 	}
 }

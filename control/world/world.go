@@ -84,6 +84,7 @@ func (w *World) apply(f []string) {
 		w.Put(s, api.KindSubnet, f[1]+":"+f[2])
 	case "port":
 		p := &api.Port{}
+		p.Meta.Parent = api.Ref{UUID: "project-p", Name: "d:p"}
 		p.Spec.Network = Ref(api.KindNetwork, f[1])
 		p.Spec.MAC = api.MACFromUUID(UUID(api.KindPort, f[2]))
 		w.Put(p, api.KindPort, f[2])

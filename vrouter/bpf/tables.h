@@ -32,6 +32,9 @@ struct port_value {
 	__u8 pad[2];
 	struct address gateway4; // sends the port's ICMP errors, zero = nobody
 	struct address gateway6;
+	struct address address4; // where the host reaches it, zero = nowhere
+	struct address address6;
+	__u32 alias; // number of the addresses that the host knows it by, 0 = none
 };
 
 struct port_address_key {
@@ -100,8 +103,36 @@ struct config_value {
 	__u64 error_interval; // nanoseconds, 0 = no limit
 	__u64 request_interval; // nanoseconds, 0 = no limit
 	__u32 request_burst;
+	__u32 host_ifindex; // of the host path, 0 = none
 	struct mac gateway;
-	__u8 pad[6];
+	struct mac host_mac;
+	__u8 pad[4];
+};
+
+struct service_key {
+	__u32 vrf;
+	__u8 family;
+	__u8 protocol;
+	__be16 port;
+	struct address address;
+};
+
+struct host_flow_key {
+	__u32 ifindex;
+	__u8 family;
+	__u8 protocol;
+	__be16 workload_port;
+	__be16 host_port;
+	__u16 pad;
+};
+
+struct host_flow_value {
+	__u64 seen; // when the host sent last, if it began
+	struct address workload; // as the workload knows itself
+	struct address peer; // as it knows the other
+	__be16 peer_port;
+	__u8 from_host; // the host began
+	__u8 pad[5];
 };
 
 // The longest frame that the agent answers: DHCP and DHCPv6 messages fit the
@@ -189,6 +220,21 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 4096);
 } requests SEC(".maps");
+
+// The listener on this host of each service.
+struct {
+	TABLE(BPF_MAP_TYPE_HASH, struct service_key, __be16);
+} services SEC(".maps");
+
+// The oldest makes room for the newest: a reply that finds nothing is repeated
+// by its sender's question.
+struct {
+	TABLE(BPF_MAP_TYPE_LRU_HASH, struct host_flow_key, struct host_flow_value);
+} host_flows SEC(".maps");
+
+struct {
+	TABLE(BPF_MAP_TYPE_HASH, __u32, __u32);
+} aliases SEC(".maps");
 
 struct {
 	TABLE(BPF_MAP_TYPE_PERCPU_HASH, struct drop_key, struct drop_value);

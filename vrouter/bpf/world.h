@@ -106,6 +106,11 @@ static __always_inline bool world_use_request(__u32 ifindex, __u64 until)
 	return true;
 }
 
+static __always_inline int world_remember_flow(const struct host_flow_key *key, const struct host_flow_value *flow)
+{
+	return 0;
+}
+
 static __always_inline int world_hand_over(struct __sk_buff *skb, __u32 ifindex, __u64 size)
 {
 	return 0;
@@ -184,6 +189,11 @@ static __always_inline int world_redirect_peer(struct __sk_buff *skb, __u32 ifin
 static __always_inline bool world_use_error(__u32 ifindex, __u64 until)
 {
 	return !bpf_map_update_elem(&error_times, &ifindex, &until, BPF_ANY);
+}
+
+static __always_inline int world_remember_flow(const struct host_flow_key *key, const struct host_flow_value *flow)
+{
+	return bpf_map_update_elem(&host_flows, key, flow, BPF_ANY);
 }
 
 static __always_inline bool world_use_request(__u32 ifindex, __u64 until)
