@@ -106,20 +106,21 @@ func (f *PortFeatures) check(p *Problems) {
 
 // NetworkFeatures is what a network may have beside its identity.
 type NetworkFeatures struct {
-	AdminState    AdminState `json:"adminState,omitempty" enum:"up,down" default:"up" effect:"none" doc:"down: nothing passes the network."`
-	External      bool       `json:"external,omitempty" effect:"none" doc:"Whether routers may have their gateway here."`
-	PortSecurity  string     `json:"portSecurity,omitempty" enum:"on,off" default:"on" effect:"none" doc:"What ports have that say nothing."`
-	DNSDomain     string     `json:"dnsDomain,omitempty" doc:"Domain of the names of ports."`
-	ImportTargets []Ref      `json:"importTargets,omitempty" effect:"none" doc:"route-targets whose routes the network takes."`
-	ExportTargets []Ref      `json:"exportTargets,omitempty" effect:"none" doc:"route-targets that the network's routes carry."`
-	RouteTables   []Ref      `json:"routeTables,omitempty" effect:"none" doc:"Static routes of the network."`
-	QoSPolicy     Ref        `json:"qosPolicy,omitzero" effect:"none" doc:"Limits of ports that name no policy."`
-	Segments      []Segment  `json:"segments,omitempty" effect:"none" doc:"Places of the physical network that carry this one without tunnel."`
-	Forwarding    string     `json:"forwarding,omitempty" enum:"l2-l3,l2,l3" default:"l2-l3" effect:"none" doc:"l2-l3: frames inside, packets beyond; l2: frames only; l3: packets only."`
-	ReverseCheck  string     `json:"reversePathCheck,omitempty" enum:"on,off" default:"on" effect:"none" doc:"on: packets whose source is not routed to where they come from are dropped."`
-	Flooding      bool       `json:"flooding,omitempty" effect:"none" doc:"Whether broadcast and unknown unicast leave the host."`
-	Encapsulation []string   `json:"encapsulation,omitempty" enum:"vxlan,mplsudp,mplsgre,none" effect:"none" doc:"Ways to travel between hosts, the best first; vxlan when absent."`
-	ECMPFields    []string   `json:"ecmpFields,omitempty" enum:"source,destination,protocol,source-port,destination-port" effect:"none" doc:"What equal paths are chosen by; all five when absent."`
+	AdminState    AdminState       `json:"adminState,omitempty" enum:"up,down" default:"up" effect:"none" doc:"down: nothing passes the network."`
+	External      bool             `json:"external,omitempty" effect:"none" doc:"Whether routers may have their gateway here."`
+	PortSecurity  string           `json:"portSecurity,omitempty" enum:"on,off" default:"on" effect:"none" doc:"What ports have that say nothing."`
+	DNSDomain     string           `json:"dnsDomain,omitempty" doc:"Domain of the names of ports."`
+	Services      []NetworkService `json:"services,omitempty" maxItems:"64" doc:"Services of the fabric that workloads of the network reach through their own host."`
+	ImportTargets []Ref            `json:"importTargets,omitempty" effect:"none" doc:"route-targets whose routes the network takes."`
+	ExportTargets []Ref            `json:"exportTargets,omitempty" effect:"none" doc:"route-targets that the network's routes carry."`
+	RouteTables   []Ref            `json:"routeTables,omitempty" effect:"none" doc:"Static routes of the network."`
+	QoSPolicy     Ref              `json:"qosPolicy,omitzero" effect:"none" doc:"Limits of ports that name no policy."`
+	Segments      []Segment        `json:"segments,omitempty" effect:"none" doc:"Places of the physical network that carry this one without tunnel."`
+	Forwarding    string           `json:"forwarding,omitempty" enum:"l2-l3,l2,l3" default:"l2-l3" effect:"none" doc:"l2-l3: frames inside, packets beyond; l2: frames only; l3: packets only."`
+	ReverseCheck  string           `json:"reversePathCheck,omitempty" enum:"on,off" default:"on" effect:"none" doc:"on: packets whose source is not routed to where they come from are dropped."`
+	Flooding      bool             `json:"flooding,omitempty" effect:"none" doc:"Whether broadcast and unknown unicast leave the host."`
+	Encapsulation []string         `json:"encapsulation,omitempty" enum:"vxlan,mplsudp,mplsgre,none" effect:"none" doc:"Ways to travel between hosts, the best first; vxlan when absent."`
+	ECMPFields    []string         `json:"ecmpFields,omitempty" enum:"source,destination,protocol,source-port,destination-port" effect:"none" doc:"What equal paths are chosen by; all five when absent."`
 }
 
 // Segment is a place in the physical network.
@@ -153,6 +154,7 @@ func (f *NetworkFeatures) claims() []Claim {
 func (f *NetworkFeatures) check(p *Problems) {
 	*p = append(*p, checkFields(*f)...)
 	checkDomain(p, "spec.dnsDomain", f.DNSDomain)
+	checkNetworkServices(p, f.Services)
 	distinct(p, "spec.importTargets", f.ImportTargets)
 	distinct(p, "spec.exportTargets", f.ExportTargets)
 	distinct(p, "spec.routeTables", f.RouteTables)

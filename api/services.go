@@ -214,3 +214,25 @@ func (f optionForm) encode(text string, six bool) ([]byte, error) {
 	}
 	return binary.BigEndian.AppendUint64(nil, n)[8-bits/8:], nil
 }
+
+// NetworkService is a service of the fabric at an address of a network.
+type NetworkService struct {
+	Name    string     `json:"name" doc:"Name by which hosts know the service (weft-agent run --service name=address:port)."`
+	Address netip.Addr `json:"address" doc:"Address at which workloads reach it: link-local, or outside the network's subnets."`
+	Port    int        `json:"port" minimum:"1" maximum:"65535" doc:"TCP port at that address."`
+}
+
+func checkNetworkServices(p *Problems, services []NetworkService) {
+	seen := map[netip.AddrPort]bool{}
+	for i, s := range services {
+		at := entry("spec.services", i)
+		where := netip.AddrPortFrom(s.Address, uint16(s.Port))
+		if seen[where] {
+			p.Addf(at, "%v is another service's", where)
+		}
+		seen[where] = true
+		if a := s.Address; a.IsMulticast() || a.IsUnspecified() || a.IsLoopback() {
+			p.Addf(at+".address", "%v is no address of one machine", a)
+		}
+	}
+}

@@ -47,8 +47,9 @@ type Underlay struct {
 type Local struct {
 	HostDevice int
 	HostMAC    vrouter.MAC
-	DNS        uint16 // UDP and TCP
-	Metadata   uint16 // TCP
+	DNS        uint16            // UDP and TCP
+	Metadata   uint16            // TCP
+	Fabric     map[string]uint16 // TCP, by the name of the service
 }
 
 // WorkloadMTU is the MTU of a workload's interface that asks for none: what
@@ -155,7 +156,7 @@ func Compute(rows desired.Rows, attached map[string]Attachment, underlay Underla
 		if a, ok := attached[id]; ok {
 			t.addPort(p, a, rows.Subnets, underlay)
 			t.addRouter(p)
-			t.addServices(p, local)
+			t.addServices(p, rows.VRFs[p.VRF].Services, local)
 		}
 	}
 	t.nameAliases()

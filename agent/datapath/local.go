@@ -67,9 +67,9 @@ func first(addresses []netip.Addr, six bool) netip.Addr {
 }
 
 // addServices says where this host listens for the workloads of a port's
-// network: DNS at every gateway, metadata at its own addresses.
-func (t *Tables) addServices(p desired.Port, local Local) {
-	hop := vrouter.NextHop{Kind: vrouter.NextHopGateway}
+// network: DNS at every gateway, metadata at its own addresses, and services of
+// the fabric where the network wants them.
+func (t *Tables) addServices(p desired.Port, services []desired.FabricService, local Local) {
 	for _, a := range p.Addresses {
 		if !a.Gateway.IsValid() || local.DNS == 0 {
 			continue
@@ -78,11 +78,23 @@ func (t *Tables) addServices(p desired.Port, local Local) {
 			t.Services[vrouter.Service{VRF: p.VRF, Address: a.Gateway, Protocol: protocol, Port: dnsPort}] = local.DNS
 		}
 	}
-	for _, a := range MetadataAddresses {
-		if local.Metadata != 0 {
-			t.Services[vrouter.Service{VRF: p.VRF, Address: a, Protocol: tcp, Port: metadataPort}] = local.Metadata
-			t.NextHops[hop] = struct{}{}
-			t.Routes[vrouter.RouteKey{VRF: p.VRF, Prefix: netip.PrefixFrom(a, a.BitLen())}] = Route{NextHop: hop}
+	if local.Metadata != 0 {
+		for _, a := range MetadataAddresses {
+			t.addService(p.VRF, netip.AddrPortFrom(a, metadataPort), local.Metadata)
 		}
 	}
+	for _, s := range services {
+		if listener := local.Fabric[s.Name]; listener != 0 {
+			t.addService(p.VRF, s.At, listener)
+		}
+	}
+}
+
+// addService makes an address of TCP the vRouter's own in a VRF and leads it to
+// a listener. A route that the network has for the address itself prevails.
+func (t *Tables) addService(vrf uint32, at netip.AddrPort, listener uint16) {
+	hop := vrouter.NextHop{Kind: vrouter.NextHopGateway}
+	t.Services[vrouter.Service{VRF: vrf, Address: at.Addr(), Protocol: tcp, Port: at.Port()}] = listener
+	t.NextHops[hop] = struct{}{}
+	t.Routes[vrouter.RouteKey{VRF: vrf, Prefix: netip.PrefixFrom(at.Addr(), at.Addr().BitLen())}] = Route{NextHop: hop}
 }

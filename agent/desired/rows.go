@@ -18,6 +18,7 @@ type VRF struct {
 	Name    string // of the network, fully qualified
 	// SourcesListed: only hosts in Rows.Sources may send into the VNI.
 	SourcesListed bool
+	Services      []FabricService
 }
 
 // SourceKey names a host that may send into a VNI.
@@ -140,7 +141,7 @@ func (r *Rows) insert(key string, row *hoststream.Row) (string, error) {
 		v := b.Vrf
 		k := VRFRow(v.Vrf)
 		if k == key {
-			r.VRFs[v.Vrf] = VRF{ID: v.Vrf, VNI: v.Vni, Network: v.Network, Name: v.NetworkName, SourcesListed: v.SourcesListed}
+			r.VRFs[v.Vrf] = VRF{ID: v.Vrf, VNI: v.Vni, Network: v.Network, Name: v.NetworkName, SourcesListed: v.SourcesListed, Services: fabricServices(v.Services)}
 		}
 		return k, nil
 	case *hoststream.Row_TunnelEndpoint:

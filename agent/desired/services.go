@@ -37,6 +37,22 @@ type Option struct {
 	Value []byte
 }
 
+// FabricService is a service that the host knows by name, at an address of a network.
+type FabricService struct {
+	Name string
+	At   netip.AddrPort
+}
+
+// fabricServices leaves out what has no address.
+func fabricServices(rows []*hoststream.FabricService) (all []FabricService) {
+	for _, s := range rows {
+		if a, ok := netip.AddrFromSlice(s.Address); ok {
+			all = append(all, FabricService{s.Name, netip.AddrPortFrom(a, uint16(s.Port))})
+		}
+	}
+	return all
+}
+
 // NameKey names the port of a project that has a name.
 type NameKey struct{ Project, Port string } // UUIDs
 

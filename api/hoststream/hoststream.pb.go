@@ -822,7 +822,8 @@ type Vrf struct {
 	NetworkName string                 `protobuf:"bytes,4,opt,name=network_name,json=networkName,proto3" json:"network_name,omitempty"` // fully qualified
 	// The VNI's TunnelSources are all that may send into it. They are put before
 	// this row. Without it (an older controller) anybody may send.
-	SourcesListed bool `protobuf:"varint,5,opt,name=sources_listed,json=sourcesListed,proto3" json:"sources_listed,omitempty"`
+	SourcesListed bool             `protobuf:"varint,5,opt,name=sources_listed,json=sourcesListed,proto3" json:"sources_listed,omitempty"`
+	Services      []*FabricService `protobuf:"bytes,6,rep,name=services,proto3" json:"services,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -892,6 +893,75 @@ func (x *Vrf) GetSourcesListed() bool {
 	return false
 }
 
+func (x *Vrf) GetServices() []*FabricService {
+	if x != nil {
+		return x.Services
+	}
+	return nil
+}
+
+// FabricService is a service that the host knows by name, at an address of a
+// network.
+type FabricService struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Address       []byte                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"` // 4 or 16 bytes
+	Port          uint32                 `protobuf:"varint,3,opt,name=port,proto3" json:"port,omitempty"`      // TCP
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FabricService) Reset() {
+	*x = FabricService{}
+	mi := &file_hoststream_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FabricService) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FabricService) ProtoMessage() {}
+
+func (x *FabricService) ProtoReflect() protoreflect.Message {
+	mi := &file_hoststream_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FabricService.ProtoReflect.Descriptor instead.
+func (*FabricService) Descriptor() ([]byte, []int) {
+	return file_hoststream_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *FabricService) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *FabricService) GetAddress() []byte {
+	if x != nil {
+		return x.Address
+	}
+	return nil
+}
+
+func (x *FabricService) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
 // TunnelEndpoint is a host that some route leads to, or that may send here.
 type TunnelEndpoint struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -904,7 +974,7 @@ type TunnelEndpoint struct {
 
 func (x *TunnelEndpoint) Reset() {
 	*x = TunnelEndpoint{}
-	mi := &file_hoststream_proto_msgTypes[11]
+	mi := &file_hoststream_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -916,7 +986,7 @@ func (x *TunnelEndpoint) String() string {
 func (*TunnelEndpoint) ProtoMessage() {}
 
 func (x *TunnelEndpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[11]
+	mi := &file_hoststream_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -929,7 +999,7 @@ func (x *TunnelEndpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TunnelEndpoint.ProtoReflect.Descriptor instead.
 func (*TunnelEndpoint) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{11}
+	return file_hoststream_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *TunnelEndpoint) GetHost() string {
@@ -965,7 +1035,7 @@ type TunnelSource struct {
 
 func (x *TunnelSource) Reset() {
 	*x = TunnelSource{}
-	mi := &file_hoststream_proto_msgTypes[12]
+	mi := &file_hoststream_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -977,7 +1047,7 @@ func (x *TunnelSource) String() string {
 func (*TunnelSource) ProtoMessage() {}
 
 func (x *TunnelSource) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[12]
+	mi := &file_hoststream_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -990,7 +1060,7 @@ func (x *TunnelSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TunnelSource.ProtoReflect.Descriptor instead.
 func (*TunnelSource) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{12}
+	return file_hoststream_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *TunnelSource) GetVni() uint32 {
@@ -1029,7 +1099,7 @@ type Port struct {
 
 func (x *Port) Reset() {
 	*x = Port{}
-	mi := &file_hoststream_proto_msgTypes[13]
+	mi := &file_hoststream_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1041,7 +1111,7 @@ func (x *Port) String() string {
 func (*Port) ProtoMessage() {}
 
 func (x *Port) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[13]
+	mi := &file_hoststream_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1054,7 +1124,7 @@ func (x *Port) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Port.ProtoReflect.Descriptor instead.
 func (*Port) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{13}
+	return file_hoststream_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Port) GetPort() string {
@@ -1160,7 +1230,7 @@ type PortAddress struct {
 
 func (x *PortAddress) Reset() {
 	*x = PortAddress{}
-	mi := &file_hoststream_proto_msgTypes[14]
+	mi := &file_hoststream_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1172,7 +1242,7 @@ func (x *PortAddress) String() string {
 func (*PortAddress) ProtoMessage() {}
 
 func (x *PortAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[14]
+	mi := &file_hoststream_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1185,7 +1255,7 @@ func (x *PortAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortAddress.ProtoReflect.Descriptor instead.
 func (*PortAddress) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{14}
+	return file_hoststream_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PortAddress) GetIp() []byte {
@@ -1238,7 +1308,7 @@ type Subnet struct {
 
 func (x *Subnet) Reset() {
 	*x = Subnet{}
-	mi := &file_hoststream_proto_msgTypes[15]
+	mi := &file_hoststream_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1250,7 +1320,7 @@ func (x *Subnet) String() string {
 func (*Subnet) ProtoMessage() {}
 
 func (x *Subnet) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[15]
+	mi := &file_hoststream_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1263,7 +1333,7 @@ func (x *Subnet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Subnet.ProtoReflect.Descriptor instead.
 func (*Subnet) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{15}
+	return file_hoststream_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Subnet) GetSubnet() string {
@@ -1364,7 +1434,7 @@ type Name struct {
 
 func (x *Name) Reset() {
 	*x = Name{}
-	mi := &file_hoststream_proto_msgTypes[16]
+	mi := &file_hoststream_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1376,7 +1446,7 @@ func (x *Name) String() string {
 func (*Name) ProtoMessage() {}
 
 func (x *Name) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[16]
+	mi := &file_hoststream_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1389,7 +1459,7 @@ func (x *Name) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Name.ProtoReflect.Descriptor instead.
 func (*Name) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{16}
+	return file_hoststream_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Name) GetProject() string {
@@ -1431,7 +1501,7 @@ type HostRoute struct {
 
 func (x *HostRoute) Reset() {
 	*x = HostRoute{}
-	mi := &file_hoststream_proto_msgTypes[17]
+	mi := &file_hoststream_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1443,7 +1513,7 @@ func (x *HostRoute) String() string {
 func (*HostRoute) ProtoMessage() {}
 
 func (x *HostRoute) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[17]
+	mi := &file_hoststream_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1456,7 +1526,7 @@ func (x *HostRoute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostRoute.ProtoReflect.Descriptor instead.
 func (*HostRoute) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{17}
+	return file_hoststream_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *HostRoute) GetPrefixAddress() []byte {
@@ -1491,7 +1561,7 @@ type DhcpOption struct {
 
 func (x *DhcpOption) Reset() {
 	*x = DhcpOption{}
-	mi := &file_hoststream_proto_msgTypes[18]
+	mi := &file_hoststream_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1503,7 +1573,7 @@ func (x *DhcpOption) String() string {
 func (*DhcpOption) ProtoMessage() {}
 
 func (x *DhcpOption) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[18]
+	mi := &file_hoststream_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1516,7 +1586,7 @@ func (x *DhcpOption) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DhcpOption.ProtoReflect.Descriptor instead.
 func (*DhcpOption) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{18}
+	return file_hoststream_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *DhcpOption) GetSix() bool {
@@ -1565,7 +1635,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_hoststream_proto_msgTypes[19]
+	mi := &file_hoststream_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1577,7 +1647,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[19]
+	mi := &file_hoststream_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1590,7 +1660,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{19}
+	return file_hoststream_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Route) GetVrf() uint32 {
@@ -1716,7 +1786,7 @@ type Remote struct {
 
 func (x *Remote) Reset() {
 	*x = Remote{}
-	mi := &file_hoststream_proto_msgTypes[20]
+	mi := &file_hoststream_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1728,7 +1798,7 @@ func (x *Remote) String() string {
 func (*Remote) ProtoMessage() {}
 
 func (x *Remote) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[20]
+	mi := &file_hoststream_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1741,7 +1811,7 @@ func (x *Remote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Remote.ProtoReflect.Descriptor instead.
 func (*Remote) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{20}
+	return file_hoststream_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Remote) GetHost() string {
@@ -1767,7 +1837,7 @@ type Gateway struct {
 
 func (x *Gateway) Reset() {
 	*x = Gateway{}
-	mi := &file_hoststream_proto_msgTypes[21]
+	mi := &file_hoststream_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1779,7 +1849,7 @@ func (x *Gateway) String() string {
 func (*Gateway) ProtoMessage() {}
 
 func (x *Gateway) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[21]
+	mi := &file_hoststream_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1792,7 +1862,7 @@ func (x *Gateway) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gateway.ProtoReflect.Descriptor instead.
 func (*Gateway) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{21}
+	return file_hoststream_proto_rawDescGZIP(), []int{22}
 }
 
 // Report is what the host knows and the controller does not. It is sent whole
@@ -1807,7 +1877,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_hoststream_proto_msgTypes[22]
+	mi := &file_hoststream_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1819,7 +1889,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[22]
+	mi := &file_hoststream_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1832,7 +1902,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{22}
+	return file_hoststream_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Report) GetPorts() []*PortReport {
@@ -1861,7 +1931,7 @@ type PortReport struct {
 
 func (x *PortReport) Reset() {
 	*x = PortReport{}
-	mi := &file_hoststream_proto_msgTypes[23]
+	mi := &file_hoststream_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1873,7 +1943,7 @@ func (x *PortReport) String() string {
 func (*PortReport) ProtoMessage() {}
 
 func (x *PortReport) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[23]
+	mi := &file_hoststream_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1886,7 +1956,7 @@ func (x *PortReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortReport.ProtoReflect.Descriptor instead.
 func (*PortReport) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{23}
+	return file_hoststream_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *PortReport) GetPort() string {
@@ -1928,7 +1998,7 @@ type TableRequest struct {
 
 func (x *TableRequest) Reset() {
 	*x = TableRequest{}
-	mi := &file_hoststream_proto_msgTypes[24]
+	mi := &file_hoststream_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1940,7 +2010,7 @@ func (x *TableRequest) String() string {
 func (*TableRequest) ProtoMessage() {}
 
 func (x *TableRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[24]
+	mi := &file_hoststream_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1953,7 +2023,7 @@ func (x *TableRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRequest.ProtoReflect.Descriptor instead.
 func (*TableRequest) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{24}
+	return file_hoststream_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *TableRequest) GetId() uint64 {
@@ -1982,7 +2052,7 @@ type TableReply struct {
 
 func (x *TableReply) Reset() {
 	*x = TableReply{}
-	mi := &file_hoststream_proto_msgTypes[25]
+	mi := &file_hoststream_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1994,7 +2064,7 @@ func (x *TableReply) String() string {
 func (*TableReply) ProtoMessage() {}
 
 func (x *TableReply) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[25]
+	mi := &file_hoststream_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2007,7 +2077,7 @@ func (x *TableReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableReply.ProtoReflect.Descriptor instead.
 func (*TableReply) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{25}
+	return file_hoststream_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *TableReply) GetId() uint64 {
@@ -2047,7 +2117,7 @@ type TableRow struct {
 
 func (x *TableRow) Reset() {
 	*x = TableRow{}
-	mi := &file_hoststream_proto_msgTypes[26]
+	mi := &file_hoststream_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2059,7 +2129,7 @@ func (x *TableRow) String() string {
 func (*TableRow) ProtoMessage() {}
 
 func (x *TableRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[26]
+	mi := &file_hoststream_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2072,7 +2142,7 @@ func (x *TableRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRow.ProtoReflect.Descriptor instead.
 func (*TableRow) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{26}
+	return file_hoststream_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *TableRow) GetCells() []string {
@@ -2134,13 +2204,18 @@ const file_hoststream_proto_rawDesc = "" +
 	"\rtunnel_source\x18\x05 \x01(\v2 .weft.hoststream.v1.TunnelSourceH\x00R\ftunnelSource\x124\n" +
 	"\x06subnet\x18\x06 \x01(\v2\x1a.weft.hoststream.v1.SubnetH\x00R\x06subnet\x12.\n" +
 	"\x04name\x18\a \x01(\v2\x18.weft.hoststream.v1.NameH\x00R\x04nameB\x06\n" +
-	"\x04body\"\x8d\x01\n" +
+	"\x04body\"\xcc\x01\n" +
 	"\x03Vrf\x12\x10\n" +
 	"\x03vrf\x18\x01 \x01(\rR\x03vrf\x12\x10\n" +
 	"\x03vni\x18\x02 \x01(\rR\x03vni\x12\x18\n" +
 	"\anetwork\x18\x03 \x01(\tR\anetwork\x12!\n" +
 	"\fnetwork_name\x18\x04 \x01(\tR\vnetworkName\x12%\n" +
-	"\x0esources_listed\x18\x05 \x01(\bR\rsourcesListed\"_\n" +
+	"\x0esources_listed\x18\x05 \x01(\bR\rsourcesListed\x12=\n" +
+	"\bservices\x18\x06 \x03(\v2!.weft.hoststream.v1.FabricServiceR\bservices\"Q\n" +
+	"\rFabricService\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\fR\aaddress\x12\x12\n" +
+	"\x04port\x18\x03 \x01(\rR\x04port\"_\n" +
 	"\x0eTunnelEndpoint\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x1b\n" +
 	"\thost_name\x18\x02 \x01(\tR\bhostName\x12\x1c\n" +
@@ -2254,7 +2329,7 @@ func file_hoststream_proto_rawDescGZIP() []byte {
 	return file_hoststream_proto_rawDescData
 }
 
-var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_hoststream_proto_goTypes = []any{
 	(*HostMessage)(nil),       // 0: weft.hoststream.v1.HostMessage
 	(*ControllerMessage)(nil), // 1: weft.hoststream.v1.ControllerMessage
@@ -2267,30 +2342,31 @@ var file_hoststream_proto_goTypes = []any{
 	(*RowError)(nil),          // 8: weft.hoststream.v1.RowError
 	(*Row)(nil),               // 9: weft.hoststream.v1.Row
 	(*Vrf)(nil),               // 10: weft.hoststream.v1.Vrf
-	(*TunnelEndpoint)(nil),    // 11: weft.hoststream.v1.TunnelEndpoint
-	(*TunnelSource)(nil),      // 12: weft.hoststream.v1.TunnelSource
-	(*Port)(nil),              // 13: weft.hoststream.v1.Port
-	(*PortAddress)(nil),       // 14: weft.hoststream.v1.PortAddress
-	(*Subnet)(nil),            // 15: weft.hoststream.v1.Subnet
-	(*Name)(nil),              // 16: weft.hoststream.v1.Name
-	(*HostRoute)(nil),         // 17: weft.hoststream.v1.HostRoute
-	(*DhcpOption)(nil),        // 18: weft.hoststream.v1.DhcpOption
-	(*Route)(nil),             // 19: weft.hoststream.v1.Route
-	(*Remote)(nil),            // 20: weft.hoststream.v1.Remote
-	(*Gateway)(nil),           // 21: weft.hoststream.v1.Gateway
-	(*Report)(nil),            // 22: weft.hoststream.v1.Report
-	(*PortReport)(nil),        // 23: weft.hoststream.v1.PortReport
-	(*TableRequest)(nil),      // 24: weft.hoststream.v1.TableRequest
-	(*TableReply)(nil),        // 25: weft.hoststream.v1.TableReply
-	(*TableRow)(nil),          // 26: weft.hoststream.v1.TableRow
+	(*FabricService)(nil),     // 11: weft.hoststream.v1.FabricService
+	(*TunnelEndpoint)(nil),    // 12: weft.hoststream.v1.TunnelEndpoint
+	(*TunnelSource)(nil),      // 13: weft.hoststream.v1.TunnelSource
+	(*Port)(nil),              // 14: weft.hoststream.v1.Port
+	(*PortAddress)(nil),       // 15: weft.hoststream.v1.PortAddress
+	(*Subnet)(nil),            // 16: weft.hoststream.v1.Subnet
+	(*Name)(nil),              // 17: weft.hoststream.v1.Name
+	(*HostRoute)(nil),         // 18: weft.hoststream.v1.HostRoute
+	(*DhcpOption)(nil),        // 19: weft.hoststream.v1.DhcpOption
+	(*Route)(nil),             // 20: weft.hoststream.v1.Route
+	(*Remote)(nil),            // 21: weft.hoststream.v1.Remote
+	(*Gateway)(nil),           // 22: weft.hoststream.v1.Gateway
+	(*Report)(nil),            // 23: weft.hoststream.v1.Report
+	(*PortReport)(nil),        // 24: weft.hoststream.v1.PortReport
+	(*TableRequest)(nil),      // 25: weft.hoststream.v1.TableRequest
+	(*TableReply)(nil),        // 26: weft.hoststream.v1.TableReply
+	(*TableRow)(nil),          // 27: weft.hoststream.v1.TableRow
 }
 var file_hoststream_proto_depIdxs = []int32{
 	3,  // 0: weft.hoststream.v1.HostMessage.hello:type_name -> weft.hoststream.v1.Hello
 	7,  // 1: weft.hoststream.v1.HostMessage.ack:type_name -> weft.hoststream.v1.Ack
-	22, // 2: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
-	25, // 3: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
+	23, // 2: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
+	26, // 3: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
 	5,  // 4: weft.hoststream.v1.ControllerMessage.delta:type_name -> weft.hoststream.v1.Delta
-	24, // 5: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
+	25, // 5: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
 	2,  // 6: weft.hoststream.v1.Hello.version:type_name -> weft.hoststream.v1.Version
 	4,  // 7: weft.hoststream.v1.Hello.have:type_name -> weft.hoststream.v1.RowHash
 	2,  // 8: weft.hoststream.v1.Delta.version:type_name -> weft.hoststream.v1.Version
@@ -2298,27 +2374,28 @@ var file_hoststream_proto_depIdxs = []int32{
 	2,  // 10: weft.hoststream.v1.Ack.version:type_name -> weft.hoststream.v1.Version
 	8,  // 11: weft.hoststream.v1.Ack.errors:type_name -> weft.hoststream.v1.RowError
 	10, // 12: weft.hoststream.v1.Row.vrf:type_name -> weft.hoststream.v1.Vrf
-	11, // 13: weft.hoststream.v1.Row.tunnel_endpoint:type_name -> weft.hoststream.v1.TunnelEndpoint
-	13, // 14: weft.hoststream.v1.Row.port:type_name -> weft.hoststream.v1.Port
-	19, // 15: weft.hoststream.v1.Row.route:type_name -> weft.hoststream.v1.Route
-	12, // 16: weft.hoststream.v1.Row.tunnel_source:type_name -> weft.hoststream.v1.TunnelSource
-	15, // 17: weft.hoststream.v1.Row.subnet:type_name -> weft.hoststream.v1.Subnet
-	16, // 18: weft.hoststream.v1.Row.name:type_name -> weft.hoststream.v1.Name
-	14, // 19: weft.hoststream.v1.Port.addresses:type_name -> weft.hoststream.v1.PortAddress
-	18, // 20: weft.hoststream.v1.Port.options:type_name -> weft.hoststream.v1.DhcpOption
-	17, // 21: weft.hoststream.v1.Subnet.host_routes:type_name -> weft.hoststream.v1.HostRoute
-	18, // 22: weft.hoststream.v1.Subnet.options:type_name -> weft.hoststream.v1.DhcpOption
-	20, // 23: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
-	21, // 24: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
-	23, // 25: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
-	26, // 26: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
-	0,  // 27: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
-	1,  // 28: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
-	28, // [28:29] is the sub-list for method output_type
-	27, // [27:28] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	12, // 13: weft.hoststream.v1.Row.tunnel_endpoint:type_name -> weft.hoststream.v1.TunnelEndpoint
+	14, // 14: weft.hoststream.v1.Row.port:type_name -> weft.hoststream.v1.Port
+	20, // 15: weft.hoststream.v1.Row.route:type_name -> weft.hoststream.v1.Route
+	13, // 16: weft.hoststream.v1.Row.tunnel_source:type_name -> weft.hoststream.v1.TunnelSource
+	16, // 17: weft.hoststream.v1.Row.subnet:type_name -> weft.hoststream.v1.Subnet
+	17, // 18: weft.hoststream.v1.Row.name:type_name -> weft.hoststream.v1.Name
+	11, // 19: weft.hoststream.v1.Vrf.services:type_name -> weft.hoststream.v1.FabricService
+	15, // 20: weft.hoststream.v1.Port.addresses:type_name -> weft.hoststream.v1.PortAddress
+	19, // 21: weft.hoststream.v1.Port.options:type_name -> weft.hoststream.v1.DhcpOption
+	18, // 22: weft.hoststream.v1.Subnet.host_routes:type_name -> weft.hoststream.v1.HostRoute
+	19, // 23: weft.hoststream.v1.Subnet.options:type_name -> weft.hoststream.v1.DhcpOption
+	21, // 24: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
+	22, // 25: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
+	24, // 26: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
+	27, // 27: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
+	0,  // 28: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
+	1,  // 29: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
+	29, // [29:30] is the sub-list for method output_type
+	28, // [28:29] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_hoststream_proto_init() }
@@ -2345,7 +2422,7 @@ func file_hoststream_proto_init() {
 		(*Row_Subnet)(nil),
 		(*Row_Name)(nil),
 	}
-	file_hoststream_proto_msgTypes[19].OneofWrappers = []any{
+	file_hoststream_proto_msgTypes[20].OneofWrappers = []any{
 		(*Route_Port)(nil),
 		(*Route_Remote)(nil),
 		(*Route_Gateway)(nil),
@@ -2356,7 +2433,7 @@ func file_hoststream_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hoststream_proto_rawDesc), len(file_hoststream_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   27,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

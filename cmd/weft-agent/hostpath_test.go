@@ -19,8 +19,10 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/weft-network/weft/agent/datapath"
+	"github.com/weft-network/weft/agent/desired"
 	"github.com/weft-network/weft/agent/services"
 	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/api/hoststream"
 	"github.com/weft-network/weft/vrouter"
 )
 
@@ -145,4 +147,39 @@ func (s served) alias() (number uint32) {
 		return nil
 	})
 	return number
+}
+
+// A network has a service of the fabric at an address of its own, if the host
+// knows it; a network that does not ask for it has not.
+func TestFabricService(t *testing.T) {
+	var server net.Listener
+	s := serve(t, api.ModeStateful, servedIPv6, func(m *machine) {
+		inside(t, m.ns, func() (err error) { server, err = net.Listen("tcp", "127.0.0.1:0"); return err })
+		m.arguments = []string{"--service", "licences=" + server.Addr().String()}
+	})
+	go func() { _ = http.Serve(server, http.HandlerFunc(seenFrom)) }() // ends with its socket
+	t.Cleanup(func() { server.Close() })
+	s.configure(servedIPv6)
+	refused := func(to string) {
+		t.Helper()
+		inside(t, s.workload, func() error {
+			if conn, err := net.DialTimeout("tcp", to, 300*time.Millisecond); err == nil {
+				conn.Close()
+				t.Errorf("%s is answered", to)
+			}
+			return nil
+		})
+	}
+	refused("169.254.10.1:4000")
+	rows := servedRows(api.ModeStateful, servedIPv6)
+	rows[desired.VRFRow(7)].GetVrf().Services = []*hoststream.FabricService{
+		{Name: "licences", Address: []byte{169, 254, 10, 1}, Port: 4000}, {Name: "unknown", Address: []byte{169, 254, 10, 2}, Port: 4000},
+	}
+	s.controller.set(rows)
+	s.controller.settled()
+	if got := fetch(t, s.workload, "169.254.10.1:4000"); got != "200 127.0.0.1" {
+		t.Errorf("the service says %s", got)
+	}
+	refused("169.254.10.1:4001")
+	refused("169.254.10.2:4000")
 }

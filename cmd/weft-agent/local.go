@@ -8,9 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"net"
 	"net/netip"
 	"net/url"
 	"os"
+	"slices"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -25,7 +29,9 @@ import (
 type localServices struct {
 	device    int // of the host path
 	dns       *services.Listeners
-	metadata  *services.Listeners // nil: no metadata server is known
+	metadata  *services.Listeners            // nil: no metadata server is known
+	fabric    map[string]*services.Listeners // by the name of the service
+	servers   map[string]string              // of these, host:port
 	requests  *vrouter.Requests
 	socket    *services.Socket
 	upstreams []netip.AddrPort
@@ -42,7 +48,7 @@ var ownAliases = []netip.Prefix{
 // openLocal makes the host path and opens all that the services need. The
 // packet path is attached before the host path comes up.
 func (a agent) openLocal(ctx context.Context) (l *localServices, err error) {
-	l = &localServices{}
+	l = &localServices{fabric: map[string]*services.Listeners{}}
 	defer func() {
 		if err != nil {
 			l.close()
@@ -52,6 +58,9 @@ func (a agent) openLocal(ctx context.Context) (l *localServices, err error) {
 		return l, err
 	}
 	if err = l.readMetadata(a.flags.metadataUpstream, a.flags.metadataSecretFile); err != nil {
+		return l, err
+	}
+	if l.servers, err = fabricServers(a.flags.services); err != nil {
 		return l, err
 	}
 	if l.device, err = a.links.EnsureHostPath(ownAliases); err != nil {
@@ -68,6 +77,11 @@ func (a agent) openLocal(ctx context.Context) (l *localServices, err error) {
 	}
 	if l.server != nil {
 		if l.metadata, err = services.Listen(ctx, false); err != nil {
+			return l, err
+		}
+	}
+	for name := range l.servers {
+		if l.fabric[name], err = services.Listen(ctx, false); err != nil {
 			return l, err
 		}
 	}
@@ -107,6 +121,10 @@ func (l *localServices) facts() datapath.Local {
 	if l.metadata != nil {
 		f.Metadata = l.metadata.Port
 	}
+	f.Fabric = map[string]uint16{}
+	for name, x := range l.fabric {
+		f.Fabric[name] = x.Port
+	}
 	return f
 }
 
@@ -119,11 +137,14 @@ func (l *localServices) run(ctx context.Context, loop *host.Loop, log *slog.Logg
 	if l.metadata != nil {
 		group.Go(func() error { return services.NewMetadata(s, l.server, l.secret).Run(ctx, l.metadata) })
 	}
+	for name, x := range l.fabric {
+		group.Go(func() error { return services.NewRelay(s, name, l.servers[name]).Run(ctx, x) })
+	}
 	return group.Wait()
 }
 
 func (l *localServices) close() {
-	for _, x := range []*services.Listeners{l.dns, l.metadata} {
+	for _, x := range append(slices.Collect(maps.Values(l.fabric)), l.dns, l.metadata) {
 		if x != nil {
 			x.Close()
 		}
@@ -134,6 +155,23 @@ func (l *localServices) close() {
 	if l.socket != nil {
 		_ = l.socket.Close() // nothing is in it
 	}
+}
+
+// fabricServers reads which services of the fabric there are.
+func fabricServers(flags []string) (map[string]string, error) {
+	servers := map[string]string{}
+	for _, text := range flags {
+		name, to, ok := strings.Cut(text, "=")
+		host, port, err := net.SplitHostPort(to)
+		if !ok || name == "" || err != nil || host == "" || port == "" {
+			return nil, fmt.Errorf("read --service: %q is not name=host:port", text)
+		}
+		if _, twice := servers[name]; twice {
+			return nil, fmt.Errorf("read --service: %s is given twice", name)
+		}
+		servers[name] = to
+	}
+	return servers, nil
 }
 
 // upstreams are the DNS servers for names that are no workload's.

@@ -31,6 +31,7 @@ type flags struct {
 	tunnelAddresses                               []string
 	dnsUpstreams                                  []string
 	metadataUpstream, metadataSecretFile          string
+	services                                      []string
 	tunnelPort                                    int
 }
 
@@ -58,6 +59,7 @@ func runCommand() *cobra.Command {
 	s.StringSliceVar(&f.dnsUpstreams, "dns-upstream", nil, "address or address:port of a DNS server to ask what is no workload's name; repeatable (default: those of /etc/resolv.conf)")
 	s.StringVar(&f.metadataUpstream, "metadata-upstream", "", "URL of the server to which what workloads ask at 169.254.169.254 and fe80::a9fe:a9fe is passed on (default: nobody answers)")
 	s.StringVar(&f.metadataSecretFile, "metadata-secret-file", "", "file with the secret by which the metadata server knows that the headers saying who asks are ours")
+	s.StringSliceVar(&f.services, "service", nil, "name=host:port of a service of the fabric (TCP) that networks may have at an address of theirs; repeatable")
 	s.StringVar(&f.logFormat, "log-format", "text", "text or json")
 	return c
 }

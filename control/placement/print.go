@@ -42,6 +42,9 @@ func Describe(body []byte) string {
 		if row.Vrf.SourcesListed {
 			words += "\tsources listed"
 		}
+		for _, s := range row.Vrf.Services {
+			words += fmt.Sprintf("\tservice %s at %s port %d", s.Name, ipText(s.Address), s.Port)
+		}
 		return words
 	case *hoststream.Row_TunnelSource:
 		return fmt.Sprintf("host %s may send\tvni %d", row.TunnelSource.Host, row.TunnelSource.Vni)

@@ -51,9 +51,11 @@ func encode(key string, body *hoststream.Row) Row {
 }
 
 func vrfRow(n *routing.Network) Row {
-	return encode(VRFKey(n.VRF), &hoststream.Row{Body: &hoststream.Row_Vrf{Vrf: &hoststream.Vrf{
-		Vrf: n.VRF, Vni: n.VRF, Network: n.Ref.UUID, NetworkName: n.Ref.Name, SourcesListed: true,
-	}}})
+	vrf := &hoststream.Vrf{Vrf: n.VRF, Vni: n.VRF, Network: n.Ref.UUID, NetworkName: n.Ref.Name, SourcesListed: true}
+	for _, s := range n.Services {
+		vrf.Services = append(vrf.Services, &hoststream.FabricService{Name: s.Name, Address: s.Address.Unmap().AsSlice(), Port: uint32(s.Port)})
+	}
+	return encode(VRFKey(n.VRF), &hoststream.Row{Body: &hoststream.Row_Vrf{Vrf: vrf}})
 }
 
 func endpointRow(h *routing.Host) Row {

@@ -61,7 +61,7 @@ func (d *Derived) addNetworks(s api.Snapshot) {
 			continue
 		}
 		taken[n.Spec.VNI] = true
-		network := &Network{Ref: api.RefTo(n), VRF: n.Spec.VNI, MTU: n.Spec.MTU, Domain: domainOf(n)}
+		network := &Network{Ref: api.RefTo(n), VRF: n.Spec.VNI, MTU: n.Spec.MTU, Domain: domainOf(n), Services: n.Spec.Services}
 		d.Networks = append(d.Networks, network)
 		d.networks[network.Ref.UUID] = network
 	}

@@ -42,11 +42,12 @@ type Host struct {
 
 // Network is a network with its VRF.
 type Network struct {
-	Ref     api.Ref
-	VRF     uint32 // id of the VRF: the network's VNI
-	MTU     int    // 0: follows from the underlay
-	Domain  string // of the names of ports, without a dot at the end
-	Subnets []Subnet
+	Ref      api.Ref
+	VRF      uint32 // id of the VRF: the network's VNI
+	MTU      int    // 0: follows from the underlay
+	Domain   string // of the names of ports, without a dot at the end
+	Subnets  []Subnet
+	Services []api.NetworkService // never modified
 	// Own are the routes made in this network, the only ones it lends out.
 	Own []Route
 	// Imports are the networks whose routes are leaked into this one, in the
