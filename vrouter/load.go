@@ -30,7 +30,8 @@ type Sizes struct {
 }
 
 // DefaultSizes are used for sizes that are zero. Hash tables are allocated in
-// full when created, about 3 MB together here; route tries and tunnel sources grow as they fill.
+// full when created, about 6 MB together here; route tries, tunnel sources and
+// services grow as they fill.
 var DefaultSizes = Sizes{
 	Ports:         1024,    // the largest hosts run some 250 pods, each perhaps with several interfaces
 	PortAddresses: 8192,    // eight addresses a port
@@ -46,7 +47,7 @@ const (
 	reasonsPerInterface = 8  // an interface that shows more kinds of trouble at once loses the count of some
 	ownDevices          = 2  // tunnel and host path
 	servicesPerVRF      = 16 // DNS of both transports at four gateways, metadata in both families, and some of the fabric
-	flowsPerPort        = 32 // conversations with services at a time; the oldest makes room
+	flowsPerPort        = 16 // conversations with services at a time; the oldest makes room
 	// requestBytes is room for 128 requests that wait for the agent: a request
 	// costs it microseconds, and a host that starts all its workloads at once
 	// sees one of each kind from each. A power of two.

@@ -224,6 +224,7 @@ struct {
 // The listener on this host of each service.
 struct {
 	TABLE(BPF_MAP_TYPE_HASH, struct service_key, __be16);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
 } services SEC(".maps");
 
 // The oldest makes room for the newest: a reply that finds nothing is repeated
