@@ -42,7 +42,7 @@ func (oneFrame) Counters() ([]vrouter.Counter, error) {
 type blank struct{}
 
 func (blank) Do(_ context.Context, call func(*host.Core)) error {
-	call(host.NewCore(desired.New(), datapath.Underlay{}, datapath.NewProgrammer(datapath.Kernel{})))
+	call(host.NewCore(desired.New(), datapath.Underlay{}, datapath.Local{}, datapath.NewProgrammer(datapath.Kernel{})))
 	return nil
 }
 
