@@ -254,6 +254,9 @@ func (c *Core) Alias(ifindex int) uint32 { return c.programmer.Alias(ifindex) }
 // Underlay returns what this host has for tunnels.
 func (c *Core) Underlay() datapath.Underlay { return c.underlay }
 
+// SetLocal says that the host has something else for its workloads now.
+func (c *Core) SetLocal(local datapath.Local) { c.local, c.stale = local, true }
+
 // SetUnderlay says that the host has something else for tunnels now.
 func (c *Core) SetUnderlay(u datapath.Underlay) {
 	c.underlay = u

@@ -87,9 +87,12 @@ func (d *DNS) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 	var reply *dns.Msg
 	forward := false
 	if !known {
+		d.services.refused.Add(1)
 		reply = refusal(q, dns.RcodeRefused)
 	} else if reply, forward = d.services.zone(f.Project).Answer(q); forward {
 		reply = d.forward(q, overTCP)
+	} else {
+		d.services.named.Add(1)
 	}
 	if reply == nil {
 		return
@@ -111,6 +114,7 @@ func (d *DNS) forward(q *dns.Msg, overTCP bool) *dns.Msg {
 	case d.slots <- struct{}{}:
 		defer func() { <-d.slots }()
 	default:
+		d.services.unanswered.Add(1)
 		return refusal(q, dns.RcodeServerFailure)
 	}
 	ask := q.Copy()
@@ -124,16 +128,14 @@ func (d *DNS) forward(q *dns.Msg, overTCP bool) *dns.Msg {
 	}
 	for _, server := range d.upstreams {
 		r, _, err := client.Exchange(ask, server)
-		if err == nil && r.Truncated && !overTCP {
-			r.Id = q.Id
-			return r // the workload asks again by TCP
-		}
-		if err == nil {
+		if err == nil { // cut short: the workload asks again by TCP
+			d.services.forwarded.Add(1)
 			r.Id = q.Id
 			return r
 		}
 		d.services.log.Debug("an upstream DNS server does not answer", "server", server, "error", err)
 	}
+	d.services.unanswered.Add(1)
 	return refusal(q, dns.RcodeServerFailure)
 }
 

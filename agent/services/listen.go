@@ -28,21 +28,24 @@ type Listeners struct {
 const attempts = 20
 
 // Listen opens sockets of TCP, and of UDP if asked, at the host's own alias of
-// each family. They hear only what comes through the host path. A host
-// without IPv6 listens by IPv4.
-func Listen(ctx context.Context, packets bool) (*Listeners, error) {
+// each family, all at one port: the given one, or any if that is 0. They hear
+// only what comes through the host path. A host without IPv6 listens by IPv4.
+func Listen(ctx context.Context, packets bool, port uint16) (*Listeners, error) {
 	var err error
 	for range attempts {
 		var l *Listeners
-		if l, err = listenOnce(ctx, packets); err == nil {
+		if l, err = listenOnce(ctx, packets, port); err == nil {
 			return l, nil
+		}
+		if port != 0 {
+			break
 		}
 	}
 	return nil, fmt.Errorf("listen on %s: %w", link.HostPathName, err)
 }
 
-func listenOnce(ctx context.Context, packets bool) (*Listeners, error) {
-	l := &Listeners{}
+func listenOnce(ctx context.Context, packets bool, port uint16) (*Listeners, error) {
+	l := &Listeners{Port: port}
 	fail := func(err error) (*Listeners, error) { l.Close(); return nil, err }
 	config := net.ListenConfig{Control: bindToHostPath}
 	for _, six := range []bool{false, true} {

@@ -50,7 +50,23 @@ type Services struct {
 	table    atomic.Pointer[Table]
 	zones    atomic.Pointer[map[string]*names.Zone] // by project
 	// advertised is the number of the advertisements sent.
-	answered, silent, failed, advertised atomic.Uint64
+	answered, silent, failed, advertised  atomic.Uint64
+	named, forwarded, unanswered, refused atomic.Uint64 // DNS
+}
+
+// Counts are what was answered since the agent started.
+type Counts struct {
+	Answered, Silent, Failed              uint64 // DHCP, DHCPv6, router solicitations
+	Advertised                            uint64 // without being asked
+	Named, Forwarded, Unanswered, Refused uint64 // DNS queries
+}
+
+// Counts returns the counts.
+func (s *Services) Counts() Counts {
+	return Counts{
+		Answered: s.answered.Load(), Silent: s.silent.Load(), Failed: s.failed.Load(), Advertised: s.advertised.Load(),
+		Named: s.named.Load(), Forwarded: s.forwarded.Load(), Unanswered: s.unanswered.Load(), Refused: s.refused.Load(),
+	}
 }
 
 // New returns the services that know what the loop knows.

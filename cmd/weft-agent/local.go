@@ -28,12 +28,13 @@ import (
 // localServices are what this host answers its own workloads with.
 type localServices struct {
 	device    int // of the host path
-	dns       *services.Listeners
-	metadata  *services.Listeners            // nil: no metadata server is known
-	fabric    map[string]*services.Listeners // by the name of the service
-	servers   map[string]string              // of these, host:port
+	dns       *services.Keeper
+	metadata  *services.Keeper            // nil: no metadata server is known
+	fabric    map[string]*services.Keeper // by the name of the service
+	servers   map[string]string           // of these, host:port
 	requests  *vrouter.Requests
 	socket    *services.Socket
+	services  *services.Services
 	upstreams []netip.AddrPort
 	server    *url.URL // of metadata
 	secret    []byte
@@ -48,7 +49,7 @@ var ownAliases = []netip.Prefix{
 // openLocal makes the host path and opens all that the services need. The
 // packet path is attached before the host path comes up.
 func (a agent) openLocal(ctx context.Context) (l *localServices, err error) {
-	l = &localServices{fabric: map[string]*services.Listeners{}}
+	l = &localServices{fabric: map[string]*services.Keeper{}}
 	defer func() {
 		if err != nil {
 			l.close()
@@ -72,19 +73,7 @@ func (a agent) openLocal(ctx context.Context) (l *localServices, err error) {
 	if err = a.links.StartHostPath(); err != nil {
 		return l, err
 	}
-	if l.dns, err = services.Listen(ctx, true); err != nil {
-		return l, err
-	}
-	if l.server != nil {
-		if l.metadata, err = services.Listen(ctx, false); err != nil {
-			return l, err
-		}
-	}
-	for name := range l.servers {
-		if l.fabric[name], err = services.Listen(ctx, false); err != nil {
-			return l, err
-		}
-	}
+	l.listen(ctx, a.log)
 	if l.requests, err = a.path.OpenRequests(); err != nil {
 		return l, err
 	}
@@ -117,37 +106,76 @@ func (l *localServices) readMetadata(server, secretFile string) error {
 
 // facts are what the packet path must know.
 func (l *localServices) facts() datapath.Local {
-	f := datapath.Local{HostDevice: l.device, HostMAC: link.HostPathMAC, DNS: l.dns.Port}
+	f := datapath.Local{HostDevice: l.device, HostMAC: link.HostPathMAC, DNS: l.dns.Port()}
 	if l.metadata != nil {
-		f.Metadata = l.metadata.Port
+		f.Metadata = l.metadata.Port()
 	}
 	f.Fabric = map[string]uint16{}
 	for name, x := range l.fabric {
-		f.Fabric[name] = x.Port
+		f.Fabric[name] = x.Port()
 	}
 	return f
 }
 
-// run answers until the context ends.
-func (l *localServices) run(ctx context.Context, loop *host.Loop, log *slog.Logger) error {
-	group, ctx := errgroup.WithContext(ctx)
-	s := services.New(loop, l.requests, l.socket, log)
-	group.Go(func() error { return s.Run(ctx) })
-	group.Go(func() error { return services.NewDNS(s, l.upstreams).Run(ctx, l.dns) })
-	if l.metadata != nil {
-		group.Go(func() error { return services.NewMetadata(s, l.server, l.secret).Run(ctx, l.metadata) })
+// listen opens what the services hear; what cannot be opened now is tried again
+// while the agent runs.
+func (l *localServices) listen(ctx context.Context, log *slog.Logger) {
+	keep := func(name string, packets bool) *services.Keeper {
+		k := &services.Keeper{Name: name, Packets: packets, Log: log, Pause: services.KeepPause, Listen: services.Listen}
+		k.Open(ctx)
+		return k
 	}
-	for name, x := range l.fabric {
-		group.Go(func() error { return services.NewRelay(s, name, l.servers[name]).Run(ctx, x) })
+	l.dns = keep("DNS", true)
+	if l.server != nil {
+		l.metadata = keep("metadata", false)
+	}
+	for name := range l.servers {
+		l.fabric[name] = keep(name, false)
+	}
+}
+
+// keepers are all services that listen, by name.
+func (l *localServices) keepers() []*services.Keeper {
+	all := []*services.Keeper{l.dns, l.metadata}
+	for _, name := range slices.Sorted(maps.Keys(l.fabric)) {
+		all = append(all, l.fabric[name])
+	}
+	return slices.DeleteFunc(all, func(k *services.Keeper) bool { return k == nil })
+}
+
+// failures says which services are not served, nil if all are.
+func (l *localServices) failures() error {
+	var all []error
+	for _, k := range l.keepers() {
+		all = append(all, k.Failure())
+	}
+	return errors.Join(all...)
+}
+
+// run answers until the context ends.
+func (l *localServices) run(ctx context.Context, loop *host.Loop) error {
+	group, ctx := errgroup.WithContext(ctx)
+	s := l.services
+	group.Go(func() error { return s.Run(ctx) })
+	l.dns.Serve = services.NewDNS(s, l.upstreams).Run
+	if l.metadata != nil {
+		l.metadata.Serve = services.NewMetadata(s, l.server, l.secret).Run
+	}
+	for name, k := range l.fabric {
+		k.Serve = services.NewRelay(s, name, l.servers[name]).Run
+	}
+	moved := func(ctx context.Context) error {
+		return loop.Do(ctx, func(c *host.Core) { c.SetLocal(l.facts()) })
+	}
+	for _, k := range l.keepers() {
+		group.Go(func() error { return k.Run(ctx, moved) })
 	}
 	return group.Wait()
 }
 
 func (l *localServices) close() {
-	for _, x := range append(slices.Collect(maps.Values(l.fabric)), l.dns, l.metadata) {
-		if x != nil {
-			x.Close()
-		}
+	for _, k := range l.keepers() {
+		k.Close()
 	}
 	if l.requests != nil {
 		_ = l.requests.Close() // a second time is harmless

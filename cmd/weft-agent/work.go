@@ -20,6 +20,7 @@ import (
 	"github.com/weft-network/weft/agent/join"
 	"github.com/weft-network/weft/agent/link"
 	"github.com/weft-network/weft/agent/plug"
+	"github.com/weft-network/weft/agent/services"
 	"github.com/weft-network/weft/agent/state"
 	"github.com/weft-network/weft/agent/stream"
 	"github.com/weft-network/weft/agent/tables"
@@ -110,8 +111,9 @@ func (a agent) work(ctx context.Context) error {
 	reader := tables.Reader{Kernel: datapath.KernelOf(a.path), Statistics: a.path, Loop: loop, Names: a.links.Names}
 	client := stream.New(a.controllers(), loop, reader.Table, a.log)
 
-	health := &health{loop: loop}
-	stop, err := observe(a.flags.metricsListen, a.path, loop, health, a.log)
+	local.services = services.New(loop, local.requests, local.socket, a.log)
+	health := &health{loop: loop, local: local.failures}
+	stop, err := observe(a.flags.metricsListen, a.path, loop, local.services, health, a.log)
 	if err != nil {
 		return err
 	}
@@ -171,7 +173,7 @@ func (a agent) serve(ctx context.Context, tunnel int, blank bool, loop *host.Loo
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { client.Run(ctx); return nil })
 	group.Go(func() error { expire.Run(ctx, a.path, a.log); return nil })
-	group.Go(func() error { return local.run(ctx, loop, a.log) })
+	group.Go(func() error { return local.run(ctx, loop) })
 	group.Go(func() error { return plugger.Serve(ctx, a.flags.Run, func() {}) })
 	group.Go(func() error { a.watch(ctx, changed); return nil })
 	group.Go(func() error { a.followUnderlay(ctx, tunnel, a.given, local.facts(), loop); return nil })
