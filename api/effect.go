@@ -16,7 +16,7 @@ const StoredOnly = "stored only: nothing in the network follows from it yet"
 var effective = map[Kind]bool{
 	KindDomain: true, KindProject: true, KindOrchestrator: true, KindShare: true, KindHost: true,
 	KindNetwork: true, KindSubnet: true, KindAddress: true, KindPort: true, KindBinding: true,
-	KindNetworkPolicy: true, KindNetworkPolicyAttachment: true, KindIPAM: true, KindSubnetPool: true,
+	KindVirtualMachine: true, KindNetworkPolicy: true, KindNetworkPolicyAttachment: true, KindIPAM: true, KindSubnetPool: true,
 	KindRouteTarget: true, KindRouteTable: true, KindAddressScope: true,
 	// A document is there to be stored.
 	KindForeignDocument: true,

@@ -10,13 +10,13 @@ import (
 // PortFeatures is what a port may have beside its place in a network.
 type PortFeatures struct {
 	AdminState      AdminState    `json:"adminState,omitempty" enum:"up,down" default:"up" effect:"none" doc:"down: nothing passes the port."`
-	VirtualMachine  Ref           `json:"virtualMachine,omitzero" effect:"none" doc:"The workload that the port belongs to."`
+	VirtualMachine  Ref           `json:"virtualMachine,omitzero" doc:"The workload that the port belongs to."`
 	PortSecurity    string        `json:"portSecurity,omitempty" enum:"on,off" effect:"none" doc:"off: any source address, and no security-groups; the network's when absent."`
 	SecurityGroups  []Ref         `json:"securityGroups,omitempty" effect:"none" doc:"What the port may receive and send; what one of them allows is allowed."`
 	AllowedPairs    []AllowedPair `json:"allowedAddressPairs,omitempty" effect:"none" doc:"Further source addresses that the workload may use."`
-	DNSName         string        `json:"dnsName,omitempty" effect:"none" doc:"Name of the workload in the network's DNS."`
-	DNSDomain       string        `json:"dnsDomain,omitempty" effect:"none" doc:"Domain of the name; the network's when absent."`
-	DHCPOptions     []DHCPOption  `json:"dhcpOptions,omitempty" effect:"none" doc:"Further options that DHCP gives the workload."`
+	DNSName         string        `json:"dnsName,omitempty" doc:"Name of the workload in the network's DNS."`
+	DNSDomain       string        `json:"dnsDomain,omitempty" doc:"Domain of the name; the network's when absent."`
+	DHCPOptions     []DHCPOption  `json:"dhcpOptions,omitempty" doc:"Further options that DHCP gives the workload."`
 	NamedPorts      []NamedPort   `json:"namedPorts,omitempty" effect:"none" doc:"Transport ports of the workload by name, for rules that say portName."`
 	QoSPolicy       Ref           `json:"qosPolicy,omitzero" effect:"none" doc:"Limits of the port; the network's when absent."`
 	RouteTables     []Ref         `json:"routeTables,omitempty" maxItems:"16" doc:"Routes that lead to the port (interface routes). They are routes of the network: in another owner's they need its share with verb route."`
@@ -84,6 +84,9 @@ func (f *PortFeatures) check(p *Problems) {
 		}
 		pairs[a] = true
 	}
+	checkDomain(p, "spec.dnsName", f.DNSName)
+	checkDomain(p, "spec.dnsDomain", f.DNSDomain)
+	checkOptions(p, "spec.dhcpOptions", f.DHCPOptions)
 	names := map[string]bool{}
 	for i, n := range f.NamedPorts {
 		at := entry("spec.namedPorts", i)
@@ -103,20 +106,21 @@ func (f *PortFeatures) check(p *Problems) {
 
 // NetworkFeatures is what a network may have beside its identity.
 type NetworkFeatures struct {
-	AdminState    AdminState `json:"adminState,omitempty" enum:"up,down" default:"up" effect:"none" doc:"down: nothing passes the network."`
-	External      bool       `json:"external,omitempty" effect:"none" doc:"Whether routers may have their gateway here."`
-	PortSecurity  string     `json:"portSecurity,omitempty" enum:"on,off" default:"on" effect:"none" doc:"What ports have that say nothing."`
-	DNSDomain     string     `json:"dnsDomain,omitempty" effect:"none" doc:"Domain of the names of ports."`
-	ImportTargets []Ref      `json:"importTargets,omitempty" maxItems:"64" doc:"route-targets whose routes the network takes."`
-	ExportTargets []Ref      `json:"exportTargets,omitempty" maxItems:"64" doc:"route-targets that the network's own routes carry; what was leaked in does not."`
-	RouteTables   []Ref      `json:"routeTables,omitempty" maxItems:"16" doc:"Static routes of the network."`
-	QoSPolicy     Ref        `json:"qosPolicy,omitzero" effect:"none" doc:"Limits of ports that name no policy."`
-	Segments      []Segment  `json:"segments,omitempty" effect:"none" doc:"Places of the physical network that carry this one without tunnel."`
-	Forwarding    string     `json:"forwarding,omitempty" enum:"l2-l3,l2,l3" default:"l2-l3" effect:"none" doc:"l2-l3: frames inside, packets beyond; l2: frames only; l3: packets only."`
-	ReverseCheck  string     `json:"reversePathCheck,omitempty" enum:"on,off" default:"on" effect:"none" doc:"on: packets whose source is not routed to where they come from are dropped."`
-	Flooding      bool       `json:"flooding,omitempty" effect:"none" doc:"Whether broadcast and unknown unicast leave the host."`
-	Encapsulation []string   `json:"encapsulation,omitempty" enum:"vxlan,mplsudp,mplsgre,none" effect:"none" doc:"Ways to travel between hosts, the best first; vxlan when absent."`
-	ECMPFields    []string   `json:"ecmpFields,omitempty" enum:"source,destination,protocol,source-port,destination-port" effect:"none" doc:"What equal paths are chosen by; all five when absent."`
+	AdminState    AdminState       `json:"adminState,omitempty" enum:"up,down" default:"up" effect:"none" doc:"down: nothing passes the network."`
+	External      bool             `json:"external,omitempty" effect:"none" doc:"Whether routers may have their gateway here."`
+	PortSecurity  string           `json:"portSecurity,omitempty" enum:"on,off" default:"on" effect:"none" doc:"What ports have that say nothing."`
+	DNSDomain     string           `json:"dnsDomain,omitempty" doc:"Domain of the names of ports."`
+	Services      []NetworkService `json:"services,omitempty" maxItems:"64" doc:"Services of the fabric that workloads of the network reach through their own host."`
+	ImportTargets []Ref            `json:"importTargets,omitempty" maxItems:"64" doc:"route-targets whose routes the network takes."`
+	ExportTargets []Ref            `json:"exportTargets,omitempty" maxItems:"64" doc:"route-targets that the network's own routes carry; what was leaked in does not."`
+	RouteTables   []Ref            `json:"routeTables,omitempty" maxItems:"16" doc:"Static routes of the network."`
+	QoSPolicy     Ref              `json:"qosPolicy,omitzero" effect:"none" doc:"Limits of ports that name no policy."`
+	Segments      []Segment        `json:"segments,omitempty" effect:"none" doc:"Places of the physical network that carry this one without tunnel."`
+	Forwarding    string           `json:"forwarding,omitempty" enum:"l2-l3,l2,l3" default:"l2-l3" effect:"none" doc:"l2-l3: frames inside, packets beyond; l2: frames only; l3: packets only."`
+	ReverseCheck  string           `json:"reversePathCheck,omitempty" enum:"on,off" default:"on" effect:"none" doc:"on: packets whose source is not routed to where they come from are dropped."`
+	Flooding      bool             `json:"flooding,omitempty" effect:"none" doc:"Whether broadcast and unknown unicast leave the host."`
+	Encapsulation []string         `json:"encapsulation,omitempty" enum:"vxlan,mplsudp,mplsgre,none" effect:"none" doc:"Ways to travel between hosts, the best first; vxlan when absent."`
+	ECMPFields    []string         `json:"ecmpFields,omitempty" enum:"source,destination,protocol,source-port,destination-port" effect:"none" doc:"What equal paths are chosen by; all five when absent."`
 }
 
 // Segment is a place in the physical network.
@@ -149,6 +153,8 @@ func (f *NetworkFeatures) claims() []Claim {
 
 func (f *NetworkFeatures) check(p *Problems) {
 	*p = append(*p, checkFields(*f)...)
+	checkDomain(p, "spec.dnsDomain", f.DNSDomain)
+	checkNetworkServices(p, f.Services)
 	distinct(p, "spec.importTargets", f.ImportTargets)
 	distinct(p, "spec.exportTargets", f.ExportTargets)
 	distinct(p, "spec.routeTables", f.RouteTables)

@@ -138,11 +138,11 @@ func TestFurtherFieldsOfPortsAndNetworks(t *testing.T) {
 }
 
 func TestEffectsAreSaid(t *testing.T) {
-	port, err := Decode([]byte(specOf(KindPort, `{"network":"a:b:c","dnsName":"x","securityGroups":["a:b:g"]}`)), true)
+	port, err := Decode([]byte(specOf(KindPort, `{"network":"a:b:c","connectionLimit":5,"securityGroups":["a:b:g"]}`)), true)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := strings.Join(SetWithoutEffect(port), " "); got != "spec.securityGroups spec.dnsName" {
+	if got := strings.Join(SetWithoutEffect(port), " "); got != "spec.securityGroups spec.connectionLimit" {
 		t.Errorf("fields without effect: %q", got)
 	}
 	for kind, want := range map[Kind]string{KindPort: "", KindForeignDocument: "", KindRouter: StoredOnly} {

@@ -123,6 +123,7 @@ type SubnetSpec struct {
 	QuarantineSeconds *int `json:"quarantineSeconds,omitempty" doc:"How long a freed address rests before it is given out again, 0 to 604800; 30 when absent. Its former owner may have it back at once by ip."`
 	// SharedSpace is the UUID of the network's ipam, if it has one.
 	SharedSpace string `json:"sharedSpace,omitempty" doc:"UUID of the network's ipam, if it has one. Read-only." readOnly:"true"`
+	SubnetServices
 }
 
 // SubnetStatus is what the system reports of a subnet. Counts are of
@@ -245,6 +246,7 @@ func (s *Subnet) Validate() Problems {
 	if q := s.Quarantine(); q < 0 || q > MaxQuarantineSeconds {
 		p.Addf("spec.quarantineSeconds", "%d is not between 0 and %d (a week)", q, MaxQuarantineSeconds)
 	}
+	s.Spec.SubnetServices.check(&p, c)
 	return p
 }
 

@@ -271,8 +271,8 @@ func TestFromIntentToHostAndBack(t *testing.T) {
 		t.Errorf("a host without ports is sent %d rows, in sync %t", len(d.Put), d.InSync)
 	}
 	m.do("bind a h1")
-	if d := a.receive(); len(d.Put) != 3 {
-		t.Errorf("the first port sends %d rows, want its VRF, itself and its route", len(d.Put))
+	if d := a.receive(); len(d.Put) != 4 {
+		t.Errorf("the first port sends %d rows, want its VRF, its name, itself and its route", len(d.Put))
 	}
 	m.until(t, "waiting", func() bool { p, h := m.status("a", "h1"); return p.State == api.PortWaiting && h.Connected })
 	a.send(&hoststream.HostMessage{Body: &hoststream.HostMessage_Report{Report: &hoststream.Report{

@@ -135,8 +135,8 @@ func TestStatusesOfHostsAtAnotherController(t *testing.T) {
 		defer s.Stop()
 	}
 	at := dial(t, addresses[1], clientTLS)
-	if d := at.receive(); len(d.Put) != 3 {
-		t.Fatalf("%d rows, want 3", len(d.Put))
+	if d := at.receive(); len(d.Put) != 4 {
+		t.Fatalf("%d rows, want 4", len(d.Put))
 	}
 	at.send(&hoststream.HostMessage{Body: &hoststream.HostMessage_Report{Report: &hoststream.Report{
 		Ports: []*hoststream.PortReport{{Port: world.UUID(api.KindPort, "a"), State: "up"}},

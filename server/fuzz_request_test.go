@@ -83,6 +83,9 @@ func (v *inventor) request() madeUp {
 		if v.once(15) {
 			m.body, m.oddness = v.garble(m.body)
 		}
+		if strings.HasSuffix(m.path, "/authority/finish") {
+			m.body = bytes.ReplaceAll(m.body, []byte("true"), []byte("false")) // by force it locks everybody out who asks here
+		}
 		if v.once(20) {
 			m.media = choose(v.choices, []string{"", "text/plain", "application/xml", "application/json; charset=utf-16", "*/*;;", "application/merge-patch+json", "application/json"})
 		}

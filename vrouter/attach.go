@@ -48,6 +48,7 @@ type hook struct {
 var (
 	portHook   = hook{name: "port", stub: "stub_port"}
 	tunnelHook = hook{name: "tunnel", stub: "stub_tunnel"}
+	hostHook   = hook{name: "host", stub: "stub_host"}
 )
 
 // AttachPort makes everything a workload sends through its host-side
@@ -61,6 +62,9 @@ func (d *Datapath) AttachPort(ifindex int) error { return d.attach(portHook, ifi
 
 // AttachTunnel does the same for what the vxlan device receives.
 func (d *Datapath) AttachTunnel(ifindex int) error { return d.attach(tunnelHook, ifindex) }
+
+// AttachHost does the same for the far end of the host path.
+func (d *Datapath) AttachHost(ifindex int) error { return d.attach(hostHook, ifindex) }
 
 func (d *Datapath) attach(h hook, ifindex int) error {
 	if d.attachment == AttachClsact {
@@ -108,7 +112,7 @@ func (d *Datapath) attachLink(h hook, ifindex int) error {
 // first if that matters. Absence is success. Like attaching it must be called
 // in the network namespace of the interface.
 func (d *Datapath) Detach(ifindex int) error {
-	for _, h := range []hook{portHook, tunnelHook} {
+	for _, h := range []hook{portHook, tunnelHook, hostHook} {
 		if err := removeLink(d.linkPath(h, ifindex)); err != nil {
 			return fmt.Errorf("detach interface %d: %w", ifindex, err)
 		}

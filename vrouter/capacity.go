@@ -22,7 +22,7 @@ type Usage struct {
 // Full tells whether the table takes no more. A table that evicts is never full.
 func (u Usage) Full() bool { return u.Used >= u.Size && !slices.Contains(evicting, u.Table) }
 
-var evicting = []string{halfOpenTable, "fragments"}
+var evicting = []string{halfOpenTable, "fragments", "host_flows"}
 
 // Capacity returns the use of every table that can fill up, by name. It walks
 // the tables: a million entries take about a second.
@@ -30,8 +30,11 @@ func (d *Datapath) Capacity() ([]Usage, error) {
 	var all []Usage
 	for _, name := range slices.Sorted(maps.Keys(d.maps)) {
 		m := d.maps[name]
-		if m.Type() == ebpf.Array || m.Type() == ebpf.PerCPUArray {
-			continue // all of its entries are always there
+		switch m.Type() {
+		case ebpf.Array, ebpf.PerCPUArray: // all of its entries are always there
+			continue
+		case ebpf.RingBuf: // it has bytes and no entries
+			continue
 		}
 		used, err := countEntries(m)
 		if err != nil {

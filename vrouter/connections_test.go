@@ -135,10 +135,14 @@ func (g *generator) step(t *testing.T, r *Tracer, what string, s sent) Outcome {
 	t.Helper()
 	var got, want Outcome
 	var err error
-	if s.ifindex == testTunnelDevice {
+	switch s.ifindex {
+	case testHostDevice:
+		got, err = r.FromHost(testHostDevice, s.frame)
+		want = g.o.FromHost(s.frame)
+	case testTunnelDevice:
 		got, err = r.FromTunnel(testTunnelDevice, s.key, s.frame)
 		want = g.o.FromTunnel(testTunnelDevice, s.key, s.frame)
-	} else {
+	default:
 		got, err = r.FromPort(s.ifindex, s.frame)
 		want = g.o.FromPort(s.ifindex, s.frame)
 	}
@@ -175,7 +179,7 @@ func TestConversationsAgreeWithOracle(t *testing.T) {
 			}
 			got := g.step(t, r, fmt.Sprintf("world %d frame %d", world, n), s)
 			seen.add(got)
-			if got.Verdict == "delivered" || got.Verdict == "tunnelled" {
+			if s.ifindex != testHostDevice && (got.Verdict == "delivered" || got.Verdict == "tunnelled") {
 				said = append(said, s)
 				if more, can := g.rest(s); can && g.chance(70) {
 					answers = append(answers, more)
@@ -204,11 +208,13 @@ func (g *generator) nextOf(said, answers *[]sent) sent {
 		s := (*answers)[i]
 		*answers = slices.Delete(*answers, i, i+1)
 		return s
-	case n < 40 && len(*said) > 0:
+	case n < 38 && len(*said) > 0:
 		return g.flags((*said)[len(*said)-1-g.IntN(min(len(*said), 200))])
-	case n < 55:
+	case n < 58:
 		return g.rare()
-	case n < 65:
+	case n < 63:
+		return sent{ifindex: testHostDevice, frame: g.fromHost()}
+	case n < 70:
 		ifindex := 1 + g.IntN(testPorts)
 		_, frame := g.frame(ifindex)
 		return sent{ifindex: testTunnelDevice, key: g.tunnelKey(ifindex), frame: frame}

@@ -58,19 +58,33 @@ var portCodec = codec[int, Port, uint32, layoutPortValue]{
 	keyOf: func(raw uint32) int { return int(raw) },
 	value: func(p Port) (layoutPortValue, error) {
 		raw := layoutPortValue{Vrf: p.VRF, Port: p.ID, Mtu: uint32(p.MTU), Mac: layoutMac{Byte: p.MAC}}
-		if p.RedirectPeer {
-			raw.Flags |= layoutPortFlagPORT_REDIRECT_PEER
+		for flag, set := range map[layoutPortFlag]bool{
+			layoutPortFlagPORT_REDIRECT_PEER: p.RedirectPeer, layoutPortFlagPORT_DHCP4: p.DHCP4,
+			layoutPortFlagPORT_DHCP6: p.DHCP6, layoutPortFlagPORT_ADVERTISE: p.Advertise,
+		} {
+			if set {
+				raw.Flags |= flag
+			}
 		}
 		var err4, err6 error
 		raw.Gateway4, err4 = optionalToRaw(p.Gateway4, layoutFamilyFAMILY_4)
 		raw.Gateway6, err6 = optionalToRaw(p.Gateway6, layoutFamilyFAMILY_6)
-		return raw, errors.Join(err4, err6)
+		err := errors.Join(err4, err6)
+		raw.Alias = p.Alias
+		raw.Address4, err4 = optionalToRaw(p.Address4, layoutFamilyFAMILY_4)
+		raw.Address6, err6 = optionalToRaw(p.Address6, layoutFamilyFAMILY_6)
+		return raw, errors.Join(err, err4, err6)
 	},
 	valueOf: func(raw layoutPortValue) Port {
 		return Port{
 			VRF: raw.Vrf, ID: raw.Port, MTU: int(raw.Mtu), MAC: raw.Mac.Byte,
 			RedirectPeer: raw.Flags&layoutPortFlagPORT_REDIRECT_PEER != 0,
-			Gateway4:     optionalOf(raw.Gateway4, layoutFamilyFAMILY_4), Gateway6: optionalOf(raw.Gateway6, layoutFamilyFAMILY_6),
+			DHCP4:        raw.Flags&layoutPortFlagPORT_DHCP4 != 0,
+			DHCP6:        raw.Flags&layoutPortFlagPORT_DHCP6 != 0,
+			Advertise:    raw.Flags&layoutPortFlagPORT_ADVERTISE != 0,
+			Alias:        raw.Alias,
+			Address4:     optionalOf(raw.Address4, layoutFamilyFAMILY_4), Address6: optionalOf(raw.Address6, layoutFamilyFAMILY_6),
+			Gateway4: optionalOf(raw.Gateway4, layoutFamilyFAMILY_4), Gateway6: optionalOf(raw.Gateway6, layoutFamilyFAMILY_6),
 		}
 	},
 }
@@ -208,6 +222,8 @@ var configCodec = codec[uint32, Config, uint32, layoutConfigValue]{
 		raw := layoutConfigValue{
 			TunnelIfindex: uint32(c.TunnelDevice), Gateway: layoutMac{Byte: GatewayMAC},
 			ErrorInterval: uint64(c.ErrorInterval), ErrorBurst: uint32(c.ErrorBurst),
+			HostIfindex: uint32(c.HostDevice), HostMac: layoutMac{Byte: c.HostMAC},
+			RequestInterval: uint64(c.RequestInterval), RequestBurst: uint32(c.RequestBurst),
 		}
 		var err4, err6 error
 		raw.Local4, err4 = optionalToRaw(c.Local4, layoutFamilyFAMILY_4)
@@ -217,6 +233,8 @@ var configCodec = codec[uint32, Config, uint32, layoutConfigValue]{
 	valueOf: func(raw layoutConfigValue) Config {
 		return Config{
 			TunnelDevice: int(raw.TunnelIfindex), ErrorInterval: time.Duration(raw.ErrorInterval), ErrorBurst: int(raw.ErrorBurst),
+			HostDevice: int(raw.HostIfindex), HostMAC: raw.HostMac.Byte,
+			RequestInterval: time.Duration(raw.RequestInterval), RequestBurst: int(raw.RequestBurst),
 			Local4: optionalOf(raw.Local4, layoutFamilyFAMILY_4),
 			Local6: optionalOf(raw.Local6, layoutFamilyFAMILY_6),
 		}

@@ -84,7 +84,7 @@ type counterSlots struct {
 
 // slotsOf finds the slots that an earlier run gave.
 func slotsOf(ports *ebpf.Map) (*counterSlots, error) {
-	s := &counterSlots{of: map[int]uint32{}, used: map[uint32]bool{uint32(layoutCounterSlotTUNNEL_SLOT): true}}
+	s := &counterSlots{of: map[int]uint32{}, used: map[uint32]bool{uint32(layoutCounterSlotTUNNEL_SLOT): true, uint32(layoutCounterSlotHOST_SLOT): true}}
 	var ifindex uint32
 	var port layoutPortValue
 	entries := ports.Iterate()
@@ -143,6 +143,9 @@ func (d *Datapath) Counters() ([]Counter, error) {
 	if config.TunnelDevice != 0 {
 		slots[config.TunnelDevice] = uint32(layoutCounterSlotTUNNEL_SLOT)
 	}
+	if config.HostDevice != 0 {
+		slots[config.HostDevice] = uint32(layoutCounterSlotHOST_SLOT)
+	}
 	var all []Counter
 	for ifindex, slot := range slots {
 		var perCPU []layoutCounterValue
@@ -177,6 +180,9 @@ func (d *Datapath) Forget(ifindex int) error {
 		if err := d.maps["drops"].Delete(&key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 			return fmt.Errorf("forget drops of interface %d: %w", ifindex, err)
 		}
+	}
+	if err := d.requestTimes.Delete(ifindex); err != nil {
+		return fmt.Errorf("forget requests of interface %d: %w", ifindex, err)
 	}
 	if err := d.errorTimes.Delete(ifindex); err != nil {
 		return fmt.Errorf("forget ICMP errors of interface %d: %w", ifindex, err)

@@ -13,7 +13,7 @@ import (
 func (g *generator) rare() sent {
 	ifindex := 1 + g.IntN(testPorts)
 	six := g.chance(50)
-	switch g.IntN(18) {
+	switch g.IntN(31) {
 	case 0:
 		return sent{ifindex: 77, frame: g.any(ifindex, six)} // not a port
 	case 1:
@@ -27,6 +27,24 @@ func (g *generator) rare() sent {
 		return sent{ifindex: ifindex, frame: g.linkLocal(ifindex)}
 	case 5, 6, 7:
 		return sent{ifindex: ifindex, frame: g.rareARP(ifindex)}
+	case 18, 28: // larger than any request, with padding
+		ifindex = g.portThat(func(_ int, p Port) bool { return p.DHCP4 && p.DHCP6 })
+		return sent{ifindex: ifindex, frame: append(g.dhcp(ifindex, six), make([]byte, 2100)...)}
+	case 19, 20, 29, 30:
+		ifindex = g.portThat(func(i int, p Port) bool { return g.o.Silenced[i] && (p.DHCP4 || p.DHCP6) })
+		return sent{ifindex: ifindex, frame: g.dhcp(ifindex, six)}
+	case 21, 22, 26, 27:
+		return sent{ifindex: ifindex, frame: g.toHost(ifindex, six)}
+	case 23:
+		ifindex = g.portThat(func(i int, _ Port) bool { return g.o.Exhausted[i] })
+		frame := g.data(ifindex, six)
+		setHops(frame, 1)
+		return sent{ifindex: ifindex, frame: frame}
+	case 24, 25:
+		ifindex = g.portThat(func(_ int, p Port) bool { return !p.Advertise })
+		s := solicitation(g.own(ifindex, true), poolAddress(true, 1), portMAC(ifindex))
+		s.payload = icmp6(s.source, s.destination, 133, 0, make([]byte, 4))
+		return sent{ifindex: ifindex, frame: ethernetFrame(MAC{0x33, 0x33, 0, 0, 0, 2}, portMAC(ifindex), 0x86dd, s.build())}
 	case 16, 17:
 		return g.firstFragment(ifindex, six)
 	case 8:
@@ -38,6 +56,17 @@ func (g *generator) rare() sent {
 		return sent{ifindex: ifindex, frame: frame}
 	}
 	return sent{ifindex: ifindex, frame: g.rareND(ifindex)}
+}
+
+// portThat is a port of which something holds, or any if it holds of none.
+func (g *generator) portThat(holds func(int, Port) bool) int {
+	from := g.IntN(testPorts)
+	for n := range testPorts {
+		if i := 1 + (from+n)%testPorts; holds(i, g.o.Ports[i]) {
+			return i
+		}
+	}
+	return 1 + from
 }
 
 // tooFar is from a tunnel to a gateway, or larger than some ports take.

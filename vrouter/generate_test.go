@@ -43,7 +43,7 @@ func newGenerator(r *rand.Rand) *generator {
 	g := &generator{Rand: r, gateway: map[uint32][]netip.Addr{}}
 	g.o = &Oracle{
 		Ports: map[int]Port{}, PortAddresses: map[PortAddress]struct{}{}, Routes: map[RouteKey]Route{},
-		NextHops: map[uint32]NextHop{}, VNIs: map[uint32]VNI{}, TunnelSources: map[TunnelSource]struct{}{}, Exhausted: map[int]bool{},
+		NextHops: map[uint32]NextHop{}, VNIs: map[uint32]VNI{}, TunnelSources: map[TunnelSource]struct{}{}, Exhausted: map[int]bool{}, Silenced: map[int]bool{},
 	}
 	if !g.chance(10) {
 		g.o.Config.TunnelDevice = testTunnelDevice
@@ -58,6 +58,7 @@ func newGenerator(r *rand.Rand) *generator {
 		port := Port{
 			VRF: uint32(1 + g.IntN(2)), ID: g.Uint32(), MAC: portMAC(ifindex),
 			MTU: pick(g, 0, 0, 0, 1500, 1500, 120), RedirectPeer: g.chance(50),
+			DHCP4: g.chance(70), DHCP6: g.chance(70), Advertise: g.chance(70),
 		}
 		if g.chance(80) {
 			port.Gateway4 = poolAddress(false, 1)
@@ -68,6 +69,9 @@ func newGenerator(r *rand.Rand) *generator {
 		if g.chance(20) {
 			g.o.Exhausted[ifindex] = true
 		}
+		if g.chance(20) {
+			g.o.Silenced[ifindex] = true
+		}
 		g.o.Ports[ifindex] = port
 	}
 	for vrf := uint32(1); vrf <= 3; vrf++ { // 3 has no port, only routes
@@ -75,6 +79,7 @@ func newGenerator(r *rand.Rand) *generator {
 		g.sources(1000 + vrf)
 		g.network(vrf)
 	}
+	g.hostPath()
 	for vrf := uint32(1); vrf <= 3; vrf++ {
 		g.leak(vrf, vrf%3+1)
 	}
@@ -203,6 +208,10 @@ func (g *generator) leak(into, from uint32) {
 func (g *generator) frame(ifindex int) (kind string, frame []byte) {
 	six := g.chance(50)
 	switch n := g.IntN(100); {
+	case n < 5:
+		kind, frame = "dhcp", g.dhcp(ifindex, six)
+	case n < 11:
+		kind, frame = "service", g.toHost(ifindex, six)
 	case n < 66:
 		kind, frame = "data", g.data(ifindex, six)
 	case n < 74:
@@ -233,6 +242,8 @@ func (g *generator) frame(ifindex int) (kind string, frame []byte) {
 	}
 	if g.chance(10) {
 		frame = append(frame, make([]byte, g.IntN(20))...) // padding
+	} else if kind == "dhcp" && g.chance(5) {
+		frame = append(frame, make([]byte, pick(g, 1900, 2000, 2100))...)
 	}
 	return kind, frame
 }

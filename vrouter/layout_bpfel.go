@@ -19,14 +19,18 @@ type layoutAddress struct {
 }
 
 type layoutConfigValue struct {
-	_             structs.HostLayout
-	TunnelIfindex uint32
-	Local4        layoutAddress
-	Local6        layoutAddress
-	ErrorBurst    uint32
-	ErrorInterval uint64
-	Gateway       layoutMac
-	Pad           [2]uint8
+	_               structs.HostLayout
+	TunnelIfindex   uint32
+	Local4          layoutAddress
+	Local6          layoutAddress
+	ErrorBurst      uint32
+	ErrorInterval   uint64
+	RequestInterval uint64
+	RequestBurst    uint32
+	HostIfindex     uint32
+	Gateway         layoutMac
+	HostMac         layoutMac
+	Pad             [4]uint8
 }
 
 type layoutConnectionKey struct {
@@ -70,6 +74,7 @@ type layoutCounterSlot uint32
 
 const (
 	layoutCounterSlotTUNNEL_SLOT layoutCounterSlot = 0
+	layoutCounterSlotHOST_SLOT   layoutCounterSlot = 1
 )
 
 type layoutCounterValue struct {
@@ -131,6 +136,26 @@ const (
 	layoutGenerationBoundGENERATION_SLOTS layoutGenerationBound = 4096
 )
 
+type layoutHostFlowKey struct {
+	_            structs.HostLayout
+	Ifindex      uint32
+	Family       uint8
+	Protocol     uint8
+	WorkloadPort uint16
+	HostPort     uint16
+	Pad          uint16
+}
+
+type layoutHostFlowValue struct {
+	_        structs.HostLayout
+	Seen     uint64
+	Workload layoutAddress
+	Peer     layoutAddress
+	PeerPort uint16
+	FromHost uint8
+	Pad      [5]uint8
+}
+
 type layoutHostRouteKey struct {
 	_       structs.HostLayout
 	Vrf     uint32
@@ -174,6 +199,9 @@ type layoutPortFlag uint32
 
 const (
 	layoutPortFlagPORT_REDIRECT_PEER layoutPortFlag = 1
+	layoutPortFlagPORT_DHCP4         layoutPortFlag = 2
+	layoutPortFlagPORT_DHCP6         layoutPortFlag = 4
+	layoutPortFlagPORT_ADVERTISE     layoutPortFlag = 8
 )
 
 type layoutPortValue struct {
@@ -187,6 +215,9 @@ type layoutPortValue struct {
 	Pad      [2]uint8
 	Gateway4 layoutAddress
 	Gateway6 layoutAddress
+	Address4 layoutAddress
+	Address6 layoutAddress
+	Alias    uint32
 }
 
 type layoutReason uint32
@@ -215,30 +246,38 @@ const (
 	layoutReasonREASON_MULTICAST_LISTENER         layoutReason = 20
 	layoutReasonREASON_GATEWAY_UNANSWERED         layoutReason = 21
 	layoutReasonREASON_ANSWER_FAILED              layoutReason = 22
-	layoutReasonREASON_NO_TUNNEL_KEY              layoutReason = 23
-	layoutReasonREASON_UNKNOWN_VNI                layoutReason = 24
-	layoutReasonREASON_UNKNOWN_TUNNEL_SOURCE      layoutReason = 25
-	layoutReasonREASON_NOT_CARRIED                layoutReason = 26
-	layoutReasonREASON_BROADCAST                  layoutReason = 27
-	layoutReasonREASON_MULTICAST                  layoutReason = 28
-	layoutReasonREASON_NO_ROUTE                   layoutReason = 29
-	layoutReasonREASON_WRONG_DESTINATION_MAC      layoutReason = 30
-	layoutReasonREASON_UNRESOLVED_NEXT_HOP        layoutReason = 31
-	layoutReasonREASON_DISCARD_ROUTE              layoutReason = 32
-	layoutReasonREASON_GATEWAY_FROM_TUNNEL        layoutReason = 33
-	layoutReasonREASON_TUNNEL_TO_TUNNEL           layoutReason = 34
-	layoutReasonREASON_LINK_LOCAL                 layoutReason = 35
-	layoutReasonREASON_TTL_EXPIRED                layoutReason = 36
-	layoutReasonREASON_TOO_BIG                    layoutReason = 37
-	layoutReasonREASON_REWRITE_FAILED             layoutReason = 38
-	layoutReasonREASON_ERROR_LIMITED              layoutReason = 39
-	layoutReasonREASON_ERROR_FAILED               layoutReason = 40
-	layoutReasonREASON_PORT_GONE                  layoutReason = 41
-	layoutReasonREASON_REDIRECT_FAILED            layoutReason = 42
-	layoutReasonREASON_NO_TUNNEL_DEVICE           layoutReason = 43
-	layoutReasonREASON_TUNNEL_KEY_FAILED          layoutReason = 44
-	layoutReasonREASON_TUNNEL_REDIRECT_FAILED     layoutReason = 45
-	layoutReasonREASON_COUNT                      layoutReason = 46
+	layoutReasonREASON_REQUEST_TOO_LONG           layoutReason = 23
+	layoutReasonREASON_REQUEST_LIMITED            layoutReason = 24
+	layoutReasonREASON_REQUEST_UNHEARD            layoutReason = 25
+	layoutReasonREASON_NO_HOST_PATH               layoutReason = 26
+	layoutReasonREASON_HOST_REDIRECT_FAILED       layoutReason = 27
+	layoutReasonREASON_UNKNOWN_ALIAS              layoutReason = 28
+	layoutReasonREASON_HOST_PROTOCOL              layoutReason = 29
+	layoutReasonREASON_NO_PORT_ADDRESS            layoutReason = 30
+	layoutReasonREASON_NO_TUNNEL_KEY              layoutReason = 31
+	layoutReasonREASON_UNKNOWN_VNI                layoutReason = 32
+	layoutReasonREASON_UNKNOWN_TUNNEL_SOURCE      layoutReason = 33
+	layoutReasonREASON_NOT_CARRIED                layoutReason = 34
+	layoutReasonREASON_BROADCAST                  layoutReason = 35
+	layoutReasonREASON_MULTICAST                  layoutReason = 36
+	layoutReasonREASON_NO_ROUTE                   layoutReason = 37
+	layoutReasonREASON_WRONG_DESTINATION_MAC      layoutReason = 38
+	layoutReasonREASON_UNRESOLVED_NEXT_HOP        layoutReason = 39
+	layoutReasonREASON_DISCARD_ROUTE              layoutReason = 40
+	layoutReasonREASON_GATEWAY_FROM_TUNNEL        layoutReason = 41
+	layoutReasonREASON_TUNNEL_TO_TUNNEL           layoutReason = 42
+	layoutReasonREASON_LINK_LOCAL                 layoutReason = 43
+	layoutReasonREASON_TTL_EXPIRED                layoutReason = 44
+	layoutReasonREASON_TOO_BIG                    layoutReason = 45
+	layoutReasonREASON_REWRITE_FAILED             layoutReason = 46
+	layoutReasonREASON_ERROR_LIMITED              layoutReason = 47
+	layoutReasonREASON_ERROR_FAILED               layoutReason = 48
+	layoutReasonREASON_PORT_GONE                  layoutReason = 49
+	layoutReasonREASON_REDIRECT_FAILED            layoutReason = 50
+	layoutReasonREASON_NO_TUNNEL_DEVICE           layoutReason = 51
+	layoutReasonREASON_TUNNEL_KEY_FAILED          layoutReason = 52
+	layoutReasonREASON_TUNNEL_REDIRECT_FAILED     layoutReason = 53
+	layoutReasonREASON_COUNT                      layoutReason = 54
 )
 
 type layoutReasonRow struct {
@@ -246,6 +285,13 @@ type layoutReasonRow struct {
 	Stage   layoutStage
 	Verdict layoutVerdict
 	Text    [96]uint8
+}
+
+type layoutRequestRecord struct {
+	_       structs.HostLayout
+	Ifindex uint32
+	Size    uint32
+	Frame   [2040]uint8
 }
 
 type layoutRoute4Key struct {
@@ -277,6 +323,15 @@ type layoutRouteValue struct {
 	Pad     [2]uint8
 }
 
+type layoutServiceKey struct {
+	_        structs.HostLayout
+	Vrf      uint32
+	Family   uint8
+	Protocol uint8
+	Port     uint16
+	Address  layoutAddress
+}
+
 type layoutStage uint32
 
 const (
@@ -285,11 +340,13 @@ const (
 	layoutStageSTAGE_PORT      layoutStage = 2
 	layoutStageSTAGE_SPOOF     layoutStage = 3
 	layoutStageSTAGE_NEIGHBOUR layoutStage = 4
-	layoutStageSTAGE_TUNNEL    layoutStage = 5
-	layoutStageSTAGE_ROUTE     layoutStage = 6
-	layoutStageSTAGE_ERROR     layoutStage = 7
-	layoutStageSTAGE_DELIVER   layoutStage = 8
-	layoutStageSTAGE_ENCAP     layoutStage = 9
+	layoutStageSTAGE_REQUEST   layoutStage = 5
+	layoutStageSTAGE_SERVICE   layoutStage = 6
+	layoutStageSTAGE_TUNNEL    layoutStage = 7
+	layoutStageSTAGE_ROUTE     layoutStage = 8
+	layoutStageSTAGE_ERROR     layoutStage = 9
+	layoutStageSTAGE_DELIVER   layoutStage = 10
+	layoutStageSTAGE_ENCAP     layoutStage = 11
 )
 
 type layoutTick uint32
@@ -314,6 +371,8 @@ const (
 	layoutVerdictVERDICT_ANSWERED  layoutVerdict = 3
 	layoutVerdictVERDICT_DELIVERED layoutVerdict = 4
 	layoutVerdictVERDICT_TUNNELLED layoutVerdict = 5
+	layoutVerdictVERDICT_HANDED    layoutVerdict = 6
+	layoutVerdictVERDICT_HOSTED    layoutVerdict = 7
 )
 
 type layoutVniFlag uint32
@@ -332,24 +391,30 @@ type layoutVniValue struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	layoutMapConfig        = "config"
-	layoutMapConnections   = "connections"
-	layoutMapCounters      = "counters"
-	layoutMapDrops         = "drops"
-	layoutMapErrorTimes    = "error_times"
-	layoutMapFragments     = "fragments"
-	layoutMapGenerations   = "generations"
-	layoutMapHalfOpen      = "half_open"
-	layoutMapHostRoutes    = "host_routes"
-	layoutMapNextHops      = "next_hops"
-	layoutMapPortAddresses = "port_addresses"
-	layoutMapPorts         = "ports"
-	layoutMapRoutes4       = "routes4"
-	layoutMapRoutes6       = "routes6"
-	layoutMapTunnelSources = "tunnel_sources"
-	layoutMapVnis          = "vnis"
-	layoutVarBounds        = "bounds"
-	layoutVarReasonRows    = "reason_rows"
+	layoutMapAliases             = "aliases"
+	layoutMapConfig              = "config"
+	layoutMapConnections         = "connections"
+	layoutMapCounters            = "counters"
+	layoutMapDrops               = "drops"
+	layoutMapErrorTimes          = "error_times"
+	layoutMapFragments           = "fragments"
+	layoutMapGenerations         = "generations"
+	layoutMapHalfOpen            = "half_open"
+	layoutMapHostFlows           = "host_flows"
+	layoutMapHostRoutes          = "host_routes"
+	layoutMapNextHops            = "next_hops"
+	layoutMapPortAddresses       = "port_addresses"
+	layoutMapPorts               = "ports"
+	layoutMapRequestTimes        = "request_times"
+	layoutMapRequests            = "requests"
+	layoutMapRoutes4             = "routes4"
+	layoutMapRoutes6             = "routes6"
+	layoutMapServices            = "services"
+	layoutMapTunnelSources       = "tunnel_sources"
+	layoutMapVnis                = "vnis"
+	layoutVarBounds              = "bounds"
+	layoutVarReasonRows          = "reason_rows"
+	layoutVarRequestRecordLayout = "request_record_layout"
 )
 
 // loadLayout returns the embedded CollectionSpec for layout.
@@ -400,6 +465,7 @@ type layoutProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type layoutMapSpecs struct {
+	Aliases       *ebpf.MapSpec `ebpf:"aliases"`
 	Config        *ebpf.MapSpec `ebpf:"config"`
 	Connections   *ebpf.MapSpec `ebpf:"connections"`
 	Counters      *ebpf.MapSpec `ebpf:"counters"`
@@ -408,12 +474,16 @@ type layoutMapSpecs struct {
 	Fragments     *ebpf.MapSpec `ebpf:"fragments"`
 	Generations   *ebpf.MapSpec `ebpf:"generations"`
 	HalfOpen      *ebpf.MapSpec `ebpf:"half_open"`
+	HostFlows     *ebpf.MapSpec `ebpf:"host_flows"`
 	HostRoutes    *ebpf.MapSpec `ebpf:"host_routes"`
 	NextHops      *ebpf.MapSpec `ebpf:"next_hops"`
 	PortAddresses *ebpf.MapSpec `ebpf:"port_addresses"`
 	Ports         *ebpf.MapSpec `ebpf:"ports"`
+	RequestTimes  *ebpf.MapSpec `ebpf:"request_times"`
+	Requests      *ebpf.MapSpec `ebpf:"requests"`
 	Routes4       *ebpf.MapSpec `ebpf:"routes4"`
 	Routes6       *ebpf.MapSpec `ebpf:"routes6"`
+	Services      *ebpf.MapSpec `ebpf:"services"`
 	TunnelSources *ebpf.MapSpec `ebpf:"tunnel_sources"`
 	Vnis          *ebpf.MapSpec `ebpf:"vnis"`
 }
@@ -422,8 +492,9 @@ type layoutMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type layoutVariableSpecs struct {
-	Bounds     *ebpf.VariableSpec `ebpf:"bounds"`
-	ReasonRows *ebpf.VariableSpec `ebpf:"reason_rows"`
+	Bounds              *ebpf.VariableSpec `ebpf:"bounds"`
+	ReasonRows          *ebpf.VariableSpec `ebpf:"reason_rows"`
+	RequestRecordLayout *ebpf.VariableSpec `ebpf:"request_record_layout"`
 }
 
 // layoutObjects contains all objects after they have been loaded into the kernel.
@@ -446,6 +517,7 @@ func (o *layoutObjects) Close() error {
 //
 // It can be passed to loadLayoutObjects or ebpf.CollectionSpec.LoadAndAssign.
 type layoutMaps struct {
+	Aliases       *ebpf.Map `ebpf:"aliases"`
 	Config        *ebpf.Map `ebpf:"config"`
 	Connections   *ebpf.Map `ebpf:"connections"`
 	Counters      *ebpf.Map `ebpf:"counters"`
@@ -454,18 +526,23 @@ type layoutMaps struct {
 	Fragments     *ebpf.Map `ebpf:"fragments"`
 	Generations   *ebpf.Map `ebpf:"generations"`
 	HalfOpen      *ebpf.Map `ebpf:"half_open"`
+	HostFlows     *ebpf.Map `ebpf:"host_flows"`
 	HostRoutes    *ebpf.Map `ebpf:"host_routes"`
 	NextHops      *ebpf.Map `ebpf:"next_hops"`
 	PortAddresses *ebpf.Map `ebpf:"port_addresses"`
 	Ports         *ebpf.Map `ebpf:"ports"`
+	RequestTimes  *ebpf.Map `ebpf:"request_times"`
+	Requests      *ebpf.Map `ebpf:"requests"`
 	Routes4       *ebpf.Map `ebpf:"routes4"`
 	Routes6       *ebpf.Map `ebpf:"routes6"`
+	Services      *ebpf.Map `ebpf:"services"`
 	TunnelSources *ebpf.Map `ebpf:"tunnel_sources"`
 	Vnis          *ebpf.Map `ebpf:"vnis"`
 }
 
 func (m *layoutMaps) Close() error {
 	return _LayoutClose(
+		m.Aliases,
 		m.Config,
 		m.Connections,
 		m.Counters,
@@ -474,12 +551,16 @@ func (m *layoutMaps) Close() error {
 		m.Fragments,
 		m.Generations,
 		m.HalfOpen,
+		m.HostFlows,
 		m.HostRoutes,
 		m.NextHops,
 		m.PortAddresses,
 		m.Ports,
+		m.RequestTimes,
+		m.Requests,
 		m.Routes4,
 		m.Routes6,
+		m.Services,
 		m.TunnelSources,
 		m.Vnis,
 	)
@@ -489,8 +570,9 @@ func (m *layoutMaps) Close() error {
 //
 // It can be passed to loadLayoutObjects or ebpf.CollectionSpec.LoadAndAssign.
 type layoutVariables struct {
-	Bounds     *ebpf.Variable `ebpf:"bounds"`
-	ReasonRows *ebpf.Variable `ebpf:"reason_rows"`
+	Bounds              *ebpf.Variable `ebpf:"bounds"`
+	ReasonRows          *ebpf.Variable `ebpf:"reason_rows"`
+	RequestRecordLayout *ebpf.Variable `ebpf:"request_record_layout"`
 }
 
 // layoutPrograms contains all programs after they have been loaded into the kernel.

@@ -35,7 +35,8 @@ type Sizes struct {
 }
 
 // DefaultSizes are used for sizes that are zero. Hash tables are allocated in
-// full when created, about 14 MB together here; routes, connections and tunnel sources grow as they fill.
+// full when created, about 14 MB together here; routes, connections, tunnel
+// sources and services grow as they fill.
 var DefaultSizes = Sizes{
 	Ports:         1024,    // the largest hosts run some 250 pods, each perhaps with several interfaces
 	PortAddresses: 8192,    // eight addresses a port
@@ -52,8 +53,14 @@ var DefaultSizes = Sizes{
 
 // Bounds of the tables nobody configures.
 const (
-	reasonsPerInterface = 8 // an interface that shows more kinds of trouble at once loses the count of some
-	tunnelDevices       = 1
+	reasonsPerInterface = 8  // an interface that shows more kinds of trouble at once loses the count of some
+	ownDevices          = 2  // tunnel and host path
+	servicesPerVRF      = 16 // DNS of both transports at four gateways, metadata in both families, and some of the fabric
+	flowsPerPort        = 16 // conversations with services at a time; the oldest makes room
+	// requestBytes is room for 128 requests that wait for the agent: a request
+	// costs it microseconds, and a host that starts all its workloads at once
+	// sees one of each kind from each. A power of two.
+	requestBytes = 1 << 18
 )
 
 func (s Sizes) withDefaults() Sizes {
@@ -95,8 +102,13 @@ func (s Sizes) of() map[string]uint32 {
 		"generations":    2 * generationSlots,
 		"config":         1,
 		"error_times":    s.Ports,
-		"drops":          (s.Ports + tunnelDevices) * reasonsPerInterface,
-		"counters":       2*s.Ports + tunnelDevices, // ports that go and ports that come may be there together
+		"services":       s.VNIs * servicesPerVRF,
+		"host_flows":     s.Ports * flowsPerPort,
+		"aliases":        s.Ports,
+		"request_times":  s.Ports,
+		"requests":       requestBytes,
+		"drops":          (s.Ports + ownDevices) * reasonsPerInterface,
+		"counters":       2*s.Ports + ownDevices, // ports that go and ports that come may be there together
 	}
 }
 
@@ -119,7 +131,11 @@ type Datapath struct {
 	VNIs          *Table[uint32, VNI]
 	TunnelSources *Table[TunnelSource, struct{}] // presence is the value
 	config        *Table[uint32, Config]
+	Services      *Table[Service, uint16] // port of the listener on this host
+	Aliases       *Table[uint32, int]     // interface, by number
+	hostFlows     *Table[HostFlow, HostFlowState]
 	errorTimes    *Table[int, uint64] // nanoseconds of the monotonic clock, by interface
+	requestTimes  *Table[int, uint64]
 	generations   *generations
 	slots         *counterSlots
 
@@ -131,6 +147,9 @@ type Datapath struct {
 	stubMap *ebpf.Map // the program slots
 	stubs   *ebpf.Collection
 	hooks   map[stubSlot]*ebpf.Program
+	// The host path's slot is an array of its own.
+	hostSlots *ebpf.Map
+	hostHook  *ebpf.Program
 }
 
 // Load creates the pinned tables, or opens them with their contents if a
@@ -171,6 +190,9 @@ func (d *Datapath) load(sizes Sizes) error {
 	if err := d.loadHook(stubSlotSLOT_TUNNEL, loadTunnel, "from_tunnel"); err != nil {
 		return err
 	}
+	if err := d.loadHostHook(); err != nil {
+		return err
+	}
 	if d.generations, err = newGenerations(d.maps["generations"]); err != nil {
 		return err
 	}
@@ -185,6 +207,8 @@ const (
 	mapsPrefix   = "maps-"
 	linksName    = "links"
 	programsName = "programs"
+	// hostProgramsName is apart, because programs is pinned and cannot grow.
+	hostProgramsName = "host_programs"
 )
 
 func preparePinDir(dir string) error {
@@ -233,8 +257,15 @@ func (d *Datapath) openStubs() error {
 		return fmt.Errorf("open program slots: %w", err)
 	}
 	slots.Pinning = ebpf.PinNone
+	hostSlots := spec.Maps[hostProgramsName]
+	hostSlots.Pinning = ebpf.PinByName
+	d.hostSlots, err = ebpf.NewMapWithOptions(hostSlots, ebpf.MapOptions{PinPath: d.pinDir})
+	if err != nil {
+		return fmt.Errorf("open program slot of the host path: %w", err)
+	}
+	hostSlots.Pinning = ebpf.PinNone
 	d.stubs, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
-		MapReplacements: map[string]*ebpf.Map{programsName: d.stubMap},
+		MapReplacements: map[string]*ebpf.Map{programsName: d.stubMap, hostProgramsName: d.hostSlots},
 	})
 	if err != nil {
 		return fmt.Errorf("load stubs: %w", err)
@@ -253,6 +284,15 @@ func (d *Datapath) loadHook(slot stubSlot, read func() (*ebpf.CollectionSpec, er
 	}
 	d.hooks[slot] = program
 	return nil
+}
+
+func (d *Datapath) loadHostHook() error {
+	spec, err := loadHost()
+	if err != nil {
+		return fmt.Errorf("read object of from_host: %w", err)
+	}
+	d.hostHook, err = loadProgram(spec, "from_host", d.maps)
+	return err
 }
 
 // loadProgram loads one program of an object over existing maps.
@@ -283,6 +323,9 @@ func (d *Datapath) Activate() error {
 		if err := d.stubMap.Put(slot, program); err != nil {
 			return fmt.Errorf("activate program slot %d: %w", slot, err)
 		}
+	}
+	if err := d.hostSlots.Put(uint32(0), d.hostHook); err != nil {
+		return fmt.Errorf("activate program of the host path: %w", err)
 	}
 	entries, err := os.ReadDir(d.pinDir)
 	if err != nil {
@@ -315,6 +358,12 @@ func (d *Datapath) Close() {
 	if d.stubMap != nil {
 		d.stubMap.Close()
 	}
+	if d.hostSlots != nil {
+		d.hostSlots.Close()
+	}
+	if d.hostHook != nil {
+		d.hostHook.Close()
+	}
 }
 
 // Remove, called in the network namespace of the interfaces, detaches every interface and removes everything pinned below pinDir,
@@ -338,7 +387,7 @@ func Remove(pinDir string) error {
 	}
 	for _, e := range entries {
 		name := e.Name()
-		if name != linksName && name != programsName && !strings.HasPrefix(name, mapsPrefix) {
+		if name != linksName && name != programsName && name != hostProgramsName && !strings.HasPrefix(name, mapsPrefix) {
 			continue
 		}
 		if err := os.RemoveAll(filepath.Join(pinDir, name)); err != nil {

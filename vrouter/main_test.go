@@ -81,11 +81,19 @@ func install(t testing.TB, d *Datapath, o *Oracle) {
 		check(t, d.Routes.Put(k, v))
 	}
 	check(t, d.SetConfig(o.Config))
+	check(t, replace(d.Services, o.Services))
+	check(t, replace(d.Aliases, o.Aliases))
+	check(t, replace(d.hostFlows, o.HostFlows))
 	times := map[int]uint64{}
 	for ifindex := range o.Exhausted {
 		times[ifindex] = never
 	}
 	check(t, replace(d.errorTimes, times))
+	asked := map[int]uint64{}
+	for ifindex := range o.Silenced {
+		asked[ifindex] = never
+	}
+	check(t, replace(d.requestTimes, asked))
 }
 
 // never is the time of a port that may send no more errors.

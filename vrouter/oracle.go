@@ -5,6 +5,7 @@ package vrouter
 import (
 	"encoding/binary"
 	"net/netip"
+	"time"
 )
 
 // Oracle is the packet path once more, plain and slow, written from
@@ -18,6 +19,11 @@ type Oracle struct {
 	TunnelSources map[TunnelSource]struct{}
 	Config        Config
 	Exhausted     map[int]bool // interfaces that may send no ICMP error now; the others are not limited
+	Services      map[Service]uint16
+	HostFlows     map[HostFlow]HostFlowState
+	Aliases       map[uint32]int
+	Now           time.Duration // of the monotonic clock
+	Silenced      map[int]bool  // interfaces that may ask the agent nothing now
 
 	// What packets that went before have left. It decides nothing; nil: it is
 	// not kept.
@@ -40,6 +46,9 @@ func (o *Oracle) FromPort(ifindex int, frame []byte) Outcome {
 	}
 	if outcome, done := o.neighbour(ifindex, port.VRF, f); done {
 		return outcome
+	}
+	if port.asks(f) {
+		return o.request(ifindex, f)
 	}
 	return o.route(ifindex, port.VRF, false, f)
 }
@@ -94,7 +103,7 @@ func (o *Oracle) spoofed(ifindex int, port Port, f parsed) string {
 	case f.arp:
 	case f.source.Is4() && none && f.destination == broadcast4:
 		return ""
-	case f.source.Is6() && f.source.IsLinkLocalUnicast() && f.icmp:
+	case f.source.Is6() && f.source.IsLinkLocalUnicast():
 		return ""
 	case f.source.Is6() && none && (f.isND() || f.isMulticastListener()):
 		return ""
@@ -137,6 +146,9 @@ func (o *Oracle) route(ifindex int, vrf uint32, fromTunnel bool, f parsed) Outco
 	case next.Kind == NextHopGateway && fromTunnel:
 		return dropped(f.frame, "gateway-from-tunnel")
 	case next.Kind == NextHopGateway:
+		if outcome, done := o.service(ifindex, f); done {
+			return outcome
+		}
 		return echo(ifindex, f)
 	case next.Kind == NextHopTunnel && fromTunnel:
 		return dropped(f.frame, "tunnel-to-tunnel")

@@ -81,6 +81,9 @@ func (o *Oracle) discovery(ifindex int, vrf uint32, f parsed) Outcome {
 	}
 	switch f.payload[0] {
 	case 133:
+		if o.Ports[ifindex].Advertise {
+			return o.request(ifindex, f)
+		}
 		return consumed(f.frame, "router-solicitation")
 	case 134, 137:
 		return dropped(f.frame, "nd-not-allowed")

@@ -16,7 +16,7 @@ import (
 // Reasons only a failing kernel gives: see doc/packet-path.md, last section.
 var unreachable = map[string]bool{
 	"answer-failed": true, "error-failed": true, "rewrite-failed": true, "redirect-failed": true,
-	"tunnel-key-failed": true, "tunnel-redirect-failed": true,
+	"request-unheard": true, "host-redirect-failed": true, "tunnel-key-failed": true, "tunnel-redirect-failed": true,
 }
 
 // distribution counts outcomes and knows what share was sent on.
@@ -31,7 +31,7 @@ func (d *distribution) add(o Outcome) {
 		d.counts = map[string]int{}
 	}
 	d.total++
-	if o.Verdict == "delivered" || o.Verdict == "tunnelled" {
+	if o.Verdict == "delivered" || o.Verdict == "tunnelled" || o.Verdict == "hosted" {
 		d.sent++
 	}
 	d.counts[strings.TrimSpace(o.Verdict+" "+o.Reason)]++
@@ -57,6 +57,11 @@ func (d *distribution) mustBeFair(t *testing.T, percent, cases int) {
 		}
 		if n := d.counts["answered "+r.Name]; (r.Name == "ttl-expired" || r.Name == "too-big") && n < cases {
 			t.Errorf("%d frames were answered for %s, want %d", n, r.Name, cases)
+		}
+	}
+	for _, verdict := range []string{"handed", "hosted"} {
+		if n := d.counts[verdict]; n < cases {
+			t.Errorf("%d frames were %s, want %d", n, verdict, cases)
 		}
 	}
 	if d.sent*100 < d.total*percent {
@@ -109,7 +114,12 @@ func TestProgramsAgreeWithOracle(t *testing.T) {
 			}
 			what := fmt.Sprintf("world %d frame %d (%s) from port %d", world, n, kind, ifindex)
 			var got, want Outcome
-			if g.chance(30) {
+			if g.chance(10) {
+				frame = g.fromHost()
+				what = fmt.Sprintf("world %d frame %d from the host", world, n)
+				got, err = tracer.FromHost(testHostDevice, frame)
+				want = g.o.FromHost(frame)
+			} else if g.chance(30) {
 				key := g.tunnelKey(ifindex)
 				what = fmt.Sprintf("world %d frame %d (%s) from tunnel %v", world, n, kind, key)
 				got, err = tracer.FromTunnel(testTunnelDevice, key, frame)

@@ -16,6 +16,7 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	portMapAliases       = "aliases"
 	portMapConfig        = "config"
 	portMapConnections   = "connections"
 	portMapCounters      = "counters"
@@ -25,13 +26,17 @@ const (
 	portMapFragments     = "fragments"
 	portMapGenerations   = "generations"
 	portMapHalfOpen      = "half_open"
+	portMapHostFlows     = "host_flows"
 	portMapHostRoutes    = "host_routes"
 	portMapNextHops      = "next_hops"
 	portMapPortAddresses = "port_addresses"
 	portMapPorts         = "ports"
+	portMapRequestTimes  = "request_times"
+	portMapRequests      = "requests"
 	portMapRoutes4       = "routes4"
 	portMapRoutes6       = "routes6"
 	portMapScratch       = "scratch"
+	portMapServices      = "services"
 	portMapTunnelSources = "tunnel_sources"
 	portMapVnis          = "vnis"
 	portProgFromPort     = "from_port"
@@ -86,6 +91,7 @@ type portProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type portMapSpecs struct {
+	Aliases       *ebpf.MapSpec `ebpf:"aliases"`
 	Config        *ebpf.MapSpec `ebpf:"config"`
 	Connections   *ebpf.MapSpec `ebpf:"connections"`
 	Counters      *ebpf.MapSpec `ebpf:"counters"`
@@ -95,13 +101,17 @@ type portMapSpecs struct {
 	Fragments     *ebpf.MapSpec `ebpf:"fragments"`
 	Generations   *ebpf.MapSpec `ebpf:"generations"`
 	HalfOpen      *ebpf.MapSpec `ebpf:"half_open"`
+	HostFlows     *ebpf.MapSpec `ebpf:"host_flows"`
 	HostRoutes    *ebpf.MapSpec `ebpf:"host_routes"`
 	NextHops      *ebpf.MapSpec `ebpf:"next_hops"`
 	PortAddresses *ebpf.MapSpec `ebpf:"port_addresses"`
 	Ports         *ebpf.MapSpec `ebpf:"ports"`
+	RequestTimes  *ebpf.MapSpec `ebpf:"request_times"`
+	Requests      *ebpf.MapSpec `ebpf:"requests"`
 	Routes4       *ebpf.MapSpec `ebpf:"routes4"`
 	Routes6       *ebpf.MapSpec `ebpf:"routes6"`
 	Scratch       *ebpf.MapSpec `ebpf:"scratch"`
+	Services      *ebpf.MapSpec `ebpf:"services"`
 	TunnelSources *ebpf.MapSpec `ebpf:"tunnel_sources"`
 	Vnis          *ebpf.MapSpec `ebpf:"vnis"`
 }
@@ -132,6 +142,7 @@ func (o *portObjects) Close() error {
 //
 // It can be passed to loadPortObjects or ebpf.CollectionSpec.LoadAndAssign.
 type portMaps struct {
+	Aliases       *ebpf.Map `ebpf:"aliases"`
 	Config        *ebpf.Map `ebpf:"config"`
 	Connections   *ebpf.Map `ebpf:"connections"`
 	Counters      *ebpf.Map `ebpf:"counters"`
@@ -141,19 +152,24 @@ type portMaps struct {
 	Fragments     *ebpf.Map `ebpf:"fragments"`
 	Generations   *ebpf.Map `ebpf:"generations"`
 	HalfOpen      *ebpf.Map `ebpf:"half_open"`
+	HostFlows     *ebpf.Map `ebpf:"host_flows"`
 	HostRoutes    *ebpf.Map `ebpf:"host_routes"`
 	NextHops      *ebpf.Map `ebpf:"next_hops"`
 	PortAddresses *ebpf.Map `ebpf:"port_addresses"`
 	Ports         *ebpf.Map `ebpf:"ports"`
+	RequestTimes  *ebpf.Map `ebpf:"request_times"`
+	Requests      *ebpf.Map `ebpf:"requests"`
 	Routes4       *ebpf.Map `ebpf:"routes4"`
 	Routes6       *ebpf.Map `ebpf:"routes6"`
 	Scratch       *ebpf.Map `ebpf:"scratch"`
+	Services      *ebpf.Map `ebpf:"services"`
 	TunnelSources *ebpf.Map `ebpf:"tunnel_sources"`
 	Vnis          *ebpf.Map `ebpf:"vnis"`
 }
 
 func (m *portMaps) Close() error {
 	return _PortClose(
+		m.Aliases,
 		m.Config,
 		m.Connections,
 		m.Counters,
@@ -163,13 +179,17 @@ func (m *portMaps) Close() error {
 		m.Fragments,
 		m.Generations,
 		m.HalfOpen,
+		m.HostFlows,
 		m.HostRoutes,
 		m.NextHops,
 		m.PortAddresses,
 		m.Ports,
+		m.RequestTimes,
+		m.Requests,
 		m.Routes4,
 		m.Routes6,
 		m.Scratch,
+		m.Services,
 		m.TunnelSources,
 		m.Vnis,
 	)

@@ -25,6 +25,9 @@ func TestProductAgreesWithOracle(t *testing.T) {
 	d := loadForTest(t, smallSizes)
 	counted := map[string]Drop{}
 	var received Counter
+	requests, err := d.OpenRequests()
+	check(t, err)
+	defer requests.Close()
 	for range worlds {
 		g := newGenerator(r)
 		install(t, d, g.o)
@@ -37,10 +40,17 @@ func TestProductAgreesWithOracle(t *testing.T) {
 			run := ebpf.RunOptions{Data: frame, DataOut: make([]byte, len(frame)+frameRoom)}
 			action, err := d.hooks[stubSlotSLOT_PORT].Run(&run)
 			check(t, err)
-			ended := want.Verdict == "dropped" || want.Verdict == "consumed"
+			ended := want.Verdict == "handed" || want.Verdict == "dropped" || want.Verdict == "consumed"
 			if (action == 2) != ended || (action == 7) == ended || !bytes.Equal(run.DataOut, want.Frame) {
 				t.Fatalf("%s frame\n in   %s\n got  action %d\n      %s\n want %s",
 					kind, hex.EncodeToString(frame), action, hex.EncodeToString(run.DataOut), show(want))
+			}
+			if want.Verdict == "handed" {
+				asked, err := requests.Next()
+				check(t, err)
+				if asked.Ifindex != loopback || !bytes.Equal(asked.Frame, frame) {
+					t.Fatalf("%s frame\n in     %s\n handed %s from interface %d", kind, hex.EncodeToString(frame), hex.EncodeToString(asked.Frame), asked.Ifindex)
+				}
 			}
 			if want.Reason != "" {
 				c := counted[want.Reason]
@@ -122,6 +132,19 @@ func dump(t testing.TB, d *Datapath) *Oracle {
 	for _, err := range errs {
 		check(t, err)
 	}
+	var err error
+	o.Services, err = d.Services.All()
+	check(t, err)
+	o.Aliases, err = d.Aliases.All()
+	check(t, err)
+	o.HostFlows, err = d.hostFlows.All()
+	check(t, err)
+	asked, err := d.requestTimes.All()
+	check(t, err)
+	o.Silenced = map[int]bool{}
+	for ifindex := range asked {
+		o.Silenced[ifindex] = true
+	}
 	o.Exhausted = map[int]bool{}
 	for ifindex := range times {
 		o.Exhausted[ifindex] = true
@@ -137,6 +160,7 @@ func TestTablesReadBackWhatWasWritten(t *testing.T) {
 		g := newGenerator(r)
 		install(t, d, g.o)
 		want := *g.o
+		want.Now = 0 // not a table
 		if got := dump(t, d); !reflect.DeepEqual(*got, want) {
 			t.Fatalf("got\n%v\nwant\n%v", *got, want)
 		}

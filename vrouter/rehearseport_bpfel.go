@@ -16,6 +16,7 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	rehearsePortMapAliases       = "aliases"
 	rehearsePortMapConfig        = "config"
 	rehearsePortMapConnections   = "connections"
 	rehearsePortMapCounters      = "counters"
@@ -25,13 +26,17 @@ const (
 	rehearsePortMapFragments     = "fragments"
 	rehearsePortMapGenerations   = "generations"
 	rehearsePortMapHalfOpen      = "half_open"
+	rehearsePortMapHostFlows     = "host_flows"
 	rehearsePortMapHostRoutes    = "host_routes"
 	rehearsePortMapNextHops      = "next_hops"
 	rehearsePortMapPortAddresses = "port_addresses"
 	rehearsePortMapPorts         = "ports"
+	rehearsePortMapRequestTimes  = "request_times"
+	rehearsePortMapRequests      = "requests"
 	rehearsePortMapRoutes4       = "routes4"
 	rehearsePortMapRoutes6       = "routes6"
 	rehearsePortMapScratch       = "scratch"
+	rehearsePortMapServices      = "services"
 	rehearsePortMapTraceIn       = "trace_in"
 	rehearsePortMapTraceOut      = "trace_out"
 	rehearsePortMapTunnelSources = "tunnel_sources"
@@ -88,6 +93,7 @@ type rehearsePortProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type rehearsePortMapSpecs struct {
+	Aliases       *ebpf.MapSpec `ebpf:"aliases"`
 	Config        *ebpf.MapSpec `ebpf:"config"`
 	Connections   *ebpf.MapSpec `ebpf:"connections"`
 	Counters      *ebpf.MapSpec `ebpf:"counters"`
@@ -97,13 +103,17 @@ type rehearsePortMapSpecs struct {
 	Fragments     *ebpf.MapSpec `ebpf:"fragments"`
 	Generations   *ebpf.MapSpec `ebpf:"generations"`
 	HalfOpen      *ebpf.MapSpec `ebpf:"half_open"`
+	HostFlows     *ebpf.MapSpec `ebpf:"host_flows"`
 	HostRoutes    *ebpf.MapSpec `ebpf:"host_routes"`
 	NextHops      *ebpf.MapSpec `ebpf:"next_hops"`
 	PortAddresses *ebpf.MapSpec `ebpf:"port_addresses"`
 	Ports         *ebpf.MapSpec `ebpf:"ports"`
+	RequestTimes  *ebpf.MapSpec `ebpf:"request_times"`
+	Requests      *ebpf.MapSpec `ebpf:"requests"`
 	Routes4       *ebpf.MapSpec `ebpf:"routes4"`
 	Routes6       *ebpf.MapSpec `ebpf:"routes6"`
 	Scratch       *ebpf.MapSpec `ebpf:"scratch"`
+	Services      *ebpf.MapSpec `ebpf:"services"`
 	TraceIn       *ebpf.MapSpec `ebpf:"trace_in"`
 	TraceOut      *ebpf.MapSpec `ebpf:"trace_out"`
 	TunnelSources *ebpf.MapSpec `ebpf:"tunnel_sources"`
@@ -136,6 +146,7 @@ func (o *rehearsePortObjects) Close() error {
 //
 // It can be passed to loadRehearsePortObjects or ebpf.CollectionSpec.LoadAndAssign.
 type rehearsePortMaps struct {
+	Aliases       *ebpf.Map `ebpf:"aliases"`
 	Config        *ebpf.Map `ebpf:"config"`
 	Connections   *ebpf.Map `ebpf:"connections"`
 	Counters      *ebpf.Map `ebpf:"counters"`
@@ -145,13 +156,17 @@ type rehearsePortMaps struct {
 	Fragments     *ebpf.Map `ebpf:"fragments"`
 	Generations   *ebpf.Map `ebpf:"generations"`
 	HalfOpen      *ebpf.Map `ebpf:"half_open"`
+	HostFlows     *ebpf.Map `ebpf:"host_flows"`
 	HostRoutes    *ebpf.Map `ebpf:"host_routes"`
 	NextHops      *ebpf.Map `ebpf:"next_hops"`
 	PortAddresses *ebpf.Map `ebpf:"port_addresses"`
 	Ports         *ebpf.Map `ebpf:"ports"`
+	RequestTimes  *ebpf.Map `ebpf:"request_times"`
+	Requests      *ebpf.Map `ebpf:"requests"`
 	Routes4       *ebpf.Map `ebpf:"routes4"`
 	Routes6       *ebpf.Map `ebpf:"routes6"`
 	Scratch       *ebpf.Map `ebpf:"scratch"`
+	Services      *ebpf.Map `ebpf:"services"`
 	TraceIn       *ebpf.Map `ebpf:"trace_in"`
 	TraceOut      *ebpf.Map `ebpf:"trace_out"`
 	TunnelSources *ebpf.Map `ebpf:"tunnel_sources"`
@@ -160,6 +175,7 @@ type rehearsePortMaps struct {
 
 func (m *rehearsePortMaps) Close() error {
 	return _RehearsePortClose(
+		m.Aliases,
 		m.Config,
 		m.Connections,
 		m.Counters,
@@ -169,13 +185,17 @@ func (m *rehearsePortMaps) Close() error {
 		m.Fragments,
 		m.Generations,
 		m.HalfOpen,
+		m.HostFlows,
 		m.HostRoutes,
 		m.NextHops,
 		m.PortAddresses,
 		m.Ports,
+		m.RequestTimes,
+		m.Requests,
 		m.Routes4,
 		m.Routes6,
 		m.Scratch,
+		m.Services,
 		m.TraceIn,
 		m.TraceOut,
 		m.TunnelSources,

@@ -24,9 +24,11 @@ const (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	stubMapPrograms    = "programs"
-	stubProgStubPort   = "stub_port"
-	stubProgStubTunnel = "stub_tunnel"
+	stubMapHostPrograms = "host_programs"
+	stubMapPrograms     = "programs"
+	stubProgStubHost    = "stub_host"
+	stubProgStubPort    = "stub_port"
+	stubProgStubTunnel  = "stub_tunnel"
 )
 
 // loadStub returns the embedded CollectionSpec for stub.
@@ -71,6 +73,7 @@ type stubSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type stubProgramSpecs struct {
+	StubHost   *ebpf.ProgramSpec `ebpf:"stub_host"`
 	StubPort   *ebpf.ProgramSpec `ebpf:"stub_port"`
 	StubTunnel *ebpf.ProgramSpec `ebpf:"stub_tunnel"`
 }
@@ -79,7 +82,8 @@ type stubProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type stubMapSpecs struct {
-	Programs *ebpf.MapSpec `ebpf:"programs"`
+	HostPrograms *ebpf.MapSpec `ebpf:"host_programs"`
+	Programs     *ebpf.MapSpec `ebpf:"programs"`
 }
 
 // stubVariableSpecs contains global variables before they are loaded into the kernel.
@@ -108,11 +112,13 @@ func (o *stubObjects) Close() error {
 //
 // It can be passed to loadStubObjects or ebpf.CollectionSpec.LoadAndAssign.
 type stubMaps struct {
-	Programs *ebpf.Map `ebpf:"programs"`
+	HostPrograms *ebpf.Map `ebpf:"host_programs"`
+	Programs     *ebpf.Map `ebpf:"programs"`
 }
 
 func (m *stubMaps) Close() error {
 	return _StubClose(
+		m.HostPrograms,
 		m.Programs,
 	)
 }
@@ -127,12 +133,14 @@ type stubVariables struct {
 //
 // It can be passed to loadStubObjects or ebpf.CollectionSpec.LoadAndAssign.
 type stubPrograms struct {
+	StubHost   *ebpf.Program `ebpf:"stub_host"`
 	StubPort   *ebpf.Program `ebpf:"stub_port"`
 	StubTunnel *ebpf.Program `ebpf:"stub_tunnel"`
 }
 
 func (p *stubPrograms) Close() error {
 	return _StubClose(
+		p.StubHost,
 		p.StubPort,
 		p.StubTunnel,
 	)

@@ -32,6 +32,14 @@ type Port struct {
 	RedirectPeer bool   // a veth whose other end is in another namespace
 	// Gateway4 and Gateway6 send the port's ICMP errors; invalid: nobody does.
 	Gateway4, Gateway6 netip.Addr
+	// DHCP4, DHCP6 and Advertise say that the agent answers what the workload
+	// asks by DHCP, DHCPv6 and router solicitations.
+	DHCP4, DHCP6, Advertise bool
+	// Alias is the number of the addresses by which this host knows the port,
+	// see [AliasAddress]; 0: it does not.
+	Alias uint32
+	// Address4 and Address6 are where what the host begins is sent; invalid: nowhere.
+	Address4, Address6 netip.Addr
 }
 
 // PortAddress is an address that the port may send from.
@@ -243,6 +251,10 @@ func (d *Datapath) makeTables() {
 	d.TunnelSources = newTable("tunnel_sources", d.maps["tunnel_sources"], tunnelSourceCodec)
 	d.config = newTable("config", d.maps["config"], configCodec)
 	d.errorTimes = newTable("error_times", d.maps["error_times"], errorTimeCodec)
+	d.Services = newTable("services", d.maps["services"], serviceCodec)
+	d.Aliases = newTable("aliases", d.maps["aliases"], aliasCodec)
+	d.hostFlows = newTable("host_flows", d.maps["host_flows"], hostFlowCodec)
+	d.requestTimes = newTable("request_times", d.maps["request_times"], errorTimeCodec)
 }
 
 // putPort gives the port its counters, too.
@@ -269,6 +281,13 @@ type Config struct {
 	// ErrorBurst of them at once; 0 does not limit them.
 	ErrorInterval time.Duration
 	ErrorBurst    int
+	// RequestInterval and RequestBurst are the same for what a port asks of the agent.
+	RequestInterval time.Duration
+	RequestBurst    int
+	// HostDevice is the far end of the host path, 0 if there is none, and
+	// HostMAC the address of its near end.
+	HostDevice int
+	HostMAC    MAC
 }
 
 // SetConfig replaces the configuration.

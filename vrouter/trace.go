@@ -37,6 +37,7 @@ type Tracer struct {
 	out    *ebpf.Map
 	port   *ebpf.Program
 	tunnel *ebpf.Program
+	host   *ebpf.Program
 }
 
 // frameRoom is how much longer a frame may become: an advertisement is longer
@@ -75,6 +76,14 @@ func (d *Datapath) newTracer(readPort, readTunnel func() (*ebpf.CollectionSpec, 
 		t.Close()
 		return nil, err
 	}
+	if spec, err = loadTraceHost(); err != nil {
+		t.Close()
+		return nil, fmt.Errorf("read trace object: %w", err)
+	}
+	if t.host, err = loadProgram(spec, "from_host", maps); err != nil {
+		t.Close()
+		return nil, err
+	}
 	return t, nil
 }
 
@@ -85,7 +94,7 @@ func (t *Tracer) Close() {
 			m.Close()
 		}
 	}
-	for _, p := range []*ebpf.Program{t.port, t.tunnel} {
+	for _, p := range []*ebpf.Program{t.port, t.tunnel, t.host} {
 		if p != nil {
 			p.Close()
 		}
@@ -113,6 +122,12 @@ func (t *Tracer) FromTunnel(ifindex int, key *TunnelKey, frame []byte) (Outcome,
 		arguments.TunnelKey.Remote.Word = remote.Word
 	}
 	return t.run(t.tunnel, arguments, frame)
+}
+
+// FromHost shows what would become of a frame that this host sends into the
+// host path.
+func (t *Tracer) FromHost(ifindex int, frame []byte) (Outcome, error) {
+	return t.run(t.host, tracePortTraceArguments{Ifindex: uint32(ifindex)}, frame)
 }
 
 func (t *Tracer) run(program *ebpf.Program, arguments tracePortTraceArguments, frame []byte) (Outcome, error) {

@@ -61,6 +61,7 @@ type tracePortTraceRecord struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	tracePortMapAliases       = "aliases"
 	tracePortMapConfig        = "config"
 	tracePortMapConnections   = "connections"
 	tracePortMapCounters      = "counters"
@@ -70,13 +71,17 @@ const (
 	tracePortMapFragments     = "fragments"
 	tracePortMapGenerations   = "generations"
 	tracePortMapHalfOpen      = "half_open"
+	tracePortMapHostFlows     = "host_flows"
 	tracePortMapHostRoutes    = "host_routes"
 	tracePortMapNextHops      = "next_hops"
 	tracePortMapPortAddresses = "port_addresses"
 	tracePortMapPorts         = "ports"
+	tracePortMapRequestTimes  = "request_times"
+	tracePortMapRequests      = "requests"
 	tracePortMapRoutes4       = "routes4"
 	tracePortMapRoutes6       = "routes6"
 	tracePortMapScratch       = "scratch"
+	tracePortMapServices      = "services"
 	tracePortMapTraceIn       = "trace_in"
 	tracePortMapTraceOut      = "trace_out"
 	tracePortMapTunnelSources = "tunnel_sources"
@@ -133,6 +138,7 @@ type tracePortProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type tracePortMapSpecs struct {
+	Aliases       *ebpf.MapSpec `ebpf:"aliases"`
 	Config        *ebpf.MapSpec `ebpf:"config"`
 	Connections   *ebpf.MapSpec `ebpf:"connections"`
 	Counters      *ebpf.MapSpec `ebpf:"counters"`
@@ -142,13 +148,17 @@ type tracePortMapSpecs struct {
 	Fragments     *ebpf.MapSpec `ebpf:"fragments"`
 	Generations   *ebpf.MapSpec `ebpf:"generations"`
 	HalfOpen      *ebpf.MapSpec `ebpf:"half_open"`
+	HostFlows     *ebpf.MapSpec `ebpf:"host_flows"`
 	HostRoutes    *ebpf.MapSpec `ebpf:"host_routes"`
 	NextHops      *ebpf.MapSpec `ebpf:"next_hops"`
 	PortAddresses *ebpf.MapSpec `ebpf:"port_addresses"`
 	Ports         *ebpf.MapSpec `ebpf:"ports"`
+	RequestTimes  *ebpf.MapSpec `ebpf:"request_times"`
+	Requests      *ebpf.MapSpec `ebpf:"requests"`
 	Routes4       *ebpf.MapSpec `ebpf:"routes4"`
 	Routes6       *ebpf.MapSpec `ebpf:"routes6"`
 	Scratch       *ebpf.MapSpec `ebpf:"scratch"`
+	Services      *ebpf.MapSpec `ebpf:"services"`
 	TraceIn       *ebpf.MapSpec `ebpf:"trace_in"`
 	TraceOut      *ebpf.MapSpec `ebpf:"trace_out"`
 	TunnelSources *ebpf.MapSpec `ebpf:"tunnel_sources"`
@@ -181,6 +191,7 @@ func (o *tracePortObjects) Close() error {
 //
 // It can be passed to loadTracePortObjects or ebpf.CollectionSpec.LoadAndAssign.
 type tracePortMaps struct {
+	Aliases       *ebpf.Map `ebpf:"aliases"`
 	Config        *ebpf.Map `ebpf:"config"`
 	Connections   *ebpf.Map `ebpf:"connections"`
 	Counters      *ebpf.Map `ebpf:"counters"`
@@ -190,13 +201,17 @@ type tracePortMaps struct {
 	Fragments     *ebpf.Map `ebpf:"fragments"`
 	Generations   *ebpf.Map `ebpf:"generations"`
 	HalfOpen      *ebpf.Map `ebpf:"half_open"`
+	HostFlows     *ebpf.Map `ebpf:"host_flows"`
 	HostRoutes    *ebpf.Map `ebpf:"host_routes"`
 	NextHops      *ebpf.Map `ebpf:"next_hops"`
 	PortAddresses *ebpf.Map `ebpf:"port_addresses"`
 	Ports         *ebpf.Map `ebpf:"ports"`
+	RequestTimes  *ebpf.Map `ebpf:"request_times"`
+	Requests      *ebpf.Map `ebpf:"requests"`
 	Routes4       *ebpf.Map `ebpf:"routes4"`
 	Routes6       *ebpf.Map `ebpf:"routes6"`
 	Scratch       *ebpf.Map `ebpf:"scratch"`
+	Services      *ebpf.Map `ebpf:"services"`
 	TraceIn       *ebpf.Map `ebpf:"trace_in"`
 	TraceOut      *ebpf.Map `ebpf:"trace_out"`
 	TunnelSources *ebpf.Map `ebpf:"tunnel_sources"`
@@ -205,6 +220,7 @@ type tracePortMaps struct {
 
 func (m *tracePortMaps) Close() error {
 	return _TracePortClose(
+		m.Aliases,
 		m.Config,
 		m.Connections,
 		m.Counters,
@@ -214,13 +230,17 @@ func (m *tracePortMaps) Close() error {
 		m.Fragments,
 		m.Generations,
 		m.HalfOpen,
+		m.HostFlows,
 		m.HostRoutes,
 		m.NextHops,
 		m.PortAddresses,
 		m.Ports,
+		m.RequestTimes,
+		m.Requests,
 		m.Routes4,
 		m.Routes6,
 		m.Scratch,
+		m.Services,
 		m.TraceIn,
 		m.TraceOut,
 		m.TunnelSources,

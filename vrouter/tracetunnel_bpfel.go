@@ -16,6 +16,7 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	traceTunnelMapAliases       = "aliases"
 	traceTunnelMapConfig        = "config"
 	traceTunnelMapConnections   = "connections"
 	traceTunnelMapCounters      = "counters"
@@ -25,13 +26,17 @@ const (
 	traceTunnelMapFragments     = "fragments"
 	traceTunnelMapGenerations   = "generations"
 	traceTunnelMapHalfOpen      = "half_open"
+	traceTunnelMapHostFlows     = "host_flows"
 	traceTunnelMapHostRoutes    = "host_routes"
 	traceTunnelMapNextHops      = "next_hops"
 	traceTunnelMapPortAddresses = "port_addresses"
 	traceTunnelMapPorts         = "ports"
+	traceTunnelMapRequestTimes  = "request_times"
+	traceTunnelMapRequests      = "requests"
 	traceTunnelMapRoutes4       = "routes4"
 	traceTunnelMapRoutes6       = "routes6"
 	traceTunnelMapScratch       = "scratch"
+	traceTunnelMapServices      = "services"
 	traceTunnelMapTraceIn       = "trace_in"
 	traceTunnelMapTraceOut      = "trace_out"
 	traceTunnelMapTunnelSources = "tunnel_sources"
@@ -88,6 +93,7 @@ type traceTunnelProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type traceTunnelMapSpecs struct {
+	Aliases       *ebpf.MapSpec `ebpf:"aliases"`
 	Config        *ebpf.MapSpec `ebpf:"config"`
 	Connections   *ebpf.MapSpec `ebpf:"connections"`
 	Counters      *ebpf.MapSpec `ebpf:"counters"`
@@ -97,13 +103,17 @@ type traceTunnelMapSpecs struct {
 	Fragments     *ebpf.MapSpec `ebpf:"fragments"`
 	Generations   *ebpf.MapSpec `ebpf:"generations"`
 	HalfOpen      *ebpf.MapSpec `ebpf:"half_open"`
+	HostFlows     *ebpf.MapSpec `ebpf:"host_flows"`
 	HostRoutes    *ebpf.MapSpec `ebpf:"host_routes"`
 	NextHops      *ebpf.MapSpec `ebpf:"next_hops"`
 	PortAddresses *ebpf.MapSpec `ebpf:"port_addresses"`
 	Ports         *ebpf.MapSpec `ebpf:"ports"`
+	RequestTimes  *ebpf.MapSpec `ebpf:"request_times"`
+	Requests      *ebpf.MapSpec `ebpf:"requests"`
 	Routes4       *ebpf.MapSpec `ebpf:"routes4"`
 	Routes6       *ebpf.MapSpec `ebpf:"routes6"`
 	Scratch       *ebpf.MapSpec `ebpf:"scratch"`
+	Services      *ebpf.MapSpec `ebpf:"services"`
 	TraceIn       *ebpf.MapSpec `ebpf:"trace_in"`
 	TraceOut      *ebpf.MapSpec `ebpf:"trace_out"`
 	TunnelSources *ebpf.MapSpec `ebpf:"tunnel_sources"`
@@ -136,6 +146,7 @@ func (o *traceTunnelObjects) Close() error {
 //
 // It can be passed to loadTraceTunnelObjects or ebpf.CollectionSpec.LoadAndAssign.
 type traceTunnelMaps struct {
+	Aliases       *ebpf.Map `ebpf:"aliases"`
 	Config        *ebpf.Map `ebpf:"config"`
 	Connections   *ebpf.Map `ebpf:"connections"`
 	Counters      *ebpf.Map `ebpf:"counters"`
@@ -145,13 +156,17 @@ type traceTunnelMaps struct {
 	Fragments     *ebpf.Map `ebpf:"fragments"`
 	Generations   *ebpf.Map `ebpf:"generations"`
 	HalfOpen      *ebpf.Map `ebpf:"half_open"`
+	HostFlows     *ebpf.Map `ebpf:"host_flows"`
 	HostRoutes    *ebpf.Map `ebpf:"host_routes"`
 	NextHops      *ebpf.Map `ebpf:"next_hops"`
 	PortAddresses *ebpf.Map `ebpf:"port_addresses"`
 	Ports         *ebpf.Map `ebpf:"ports"`
+	RequestTimes  *ebpf.Map `ebpf:"request_times"`
+	Requests      *ebpf.Map `ebpf:"requests"`
 	Routes4       *ebpf.Map `ebpf:"routes4"`
 	Routes6       *ebpf.Map `ebpf:"routes6"`
 	Scratch       *ebpf.Map `ebpf:"scratch"`
+	Services      *ebpf.Map `ebpf:"services"`
 	TraceIn       *ebpf.Map `ebpf:"trace_in"`
 	TraceOut      *ebpf.Map `ebpf:"trace_out"`
 	TunnelSources *ebpf.Map `ebpf:"tunnel_sources"`
@@ -160,6 +175,7 @@ type traceTunnelMaps struct {
 
 func (m *traceTunnelMaps) Close() error {
 	return _TraceTunnelClose(
+		m.Aliases,
 		m.Config,
 		m.Connections,
 		m.Counters,
@@ -169,13 +185,17 @@ func (m *traceTunnelMaps) Close() error {
 		m.Fragments,
 		m.Generations,
 		m.HalfOpen,
+		m.HostFlows,
 		m.HostRoutes,
 		m.NextHops,
 		m.PortAddresses,
 		m.Ports,
+		m.RequestTimes,
+		m.Requests,
 		m.Routes4,
 		m.Routes6,
 		m.Scratch,
+		m.Services,
 		m.TraceIn,
 		m.TraceOut,
 		m.TunnelSources,

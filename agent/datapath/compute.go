@@ -29,10 +29,27 @@ const (
 	errorInterval = 10 * time.Millisecond
 )
 
+// A port may ask the agent this often: a workload that starts with several
+// addresses asks a dozen times within a second, and then hardly ever.
+const (
+	requestBurst    = 30
+	requestInterval = 100 * time.Millisecond
+)
+
 // Underlay is what this host has for tunnels.
 type Underlay struct {
 	IPv4, IPv6 netip.Addr // its own tunnel addresses; invalid if it has none of the family
 	MTU        int        // largest IP packet, bytes
+}
+
+// Local is what this host has for its workloads: the host path, and the ports
+// at which its services listen; 0 for one that it does not have.
+type Local struct {
+	HostDevice int
+	HostMAC    vrouter.MAC
+	DNS        uint16            // UDP and TCP
+	Metadata   uint16            // TCP
+	Fabric     map[string]uint16 // TCP, by the name of the service
 }
 
 // WorkloadMTU is the MTU of a workload's interface that asks for none: what
@@ -46,10 +63,12 @@ func (u Underlay) WorkloadMTU() int {
 }
 
 // Config is what the packet path must know of the underlay.
-func (u Underlay) Config(tunnelDevice int) vrouter.Config {
+func (u Underlay) Config(tunnelDevice int, local Local) vrouter.Config {
 	return vrouter.Config{
 		TunnelDevice: tunnelDevice, Local4: u.IPv4, Local6: u.IPv6,
 		ErrorInterval: errorInterval, ErrorBurst: errorBurst,
+		HostDevice: local.HostDevice, HostMAC: local.HostMAC,
+		RequestInterval: requestInterval, RequestBurst: requestBurst,
 	}
 }
 
@@ -106,13 +125,15 @@ type Tables struct {
 	Ports         map[int]vrouter.Port
 	NextHops      map[vrouter.NextHop]struct{}
 	Routes        map[vrouter.RouteKey]Route
+	Services      map[vrouter.Service]uint16
+	Aliases       map[uint32]int // interface by number
 	// Problems are desired rows that cannot be turned into table rows.
 	Problems map[string]string
 }
 
 // Compute returns the tables for these desired rows and interfaces. It depends
 // on nothing that happened before.
-func Compute(rows desired.Rows, attached map[string]Attachment, underlay Underlay) Tables {
+func Compute(rows desired.Rows, attached map[string]Attachment, underlay Underlay, local Local) Tables {
 	t := Tables{
 		TunnelSources: make(map[uint32][]netip.Addr, len(rows.VRFs)),
 		VNIs:          make(map[uint32]vrouter.VNI, len(rows.VRFs)),
@@ -120,6 +141,8 @@ func Compute(rows desired.Rows, attached map[string]Attachment, underlay Underla
 		Ports:         make(map[int]vrouter.Port, len(attached)),
 		NextHops:      map[vrouter.NextHop]struct{}{},
 		Routes:        make(map[vrouter.RouteKey]Route, len(rows.Routes)),
+		Services:      map[vrouter.Service]uint16{},
+		Aliases:       Aliases(attached),
 		Problems:      map[string]string{},
 	}
 	for key, why := range rows.Bad {
@@ -131,9 +154,12 @@ func Compute(rows desired.Rows, attached map[string]Attachment, underlay Underla
 	t.addSources(rows)
 	for id, p := range rows.Ports {
 		if a, ok := attached[id]; ok {
-			t.addPort(p, a, underlay)
+			t.addPort(p, a, rows.Subnets, underlay)
+			t.addRouter(p)
+			t.addServices(p, rows.VRFs[p.VRF].Services, local)
 		}
 	}
+	t.nameAliases()
 	for key, r := range rows.Routes {
 		t.addRoute(key, r, rows, attached, underlay)
 	}
@@ -160,14 +186,15 @@ func (t *Tables) addSources(rows desired.Rows) {
 	}
 }
 
-func (t *Tables) addPort(p desired.Port, a Attachment, underlay Underlay) {
+func (t *Tables) addPort(p desired.Port, a Attachment, subnets map[desired.SubnetKey]desired.Subnet, underlay Underlay) {
 	addresses := make([]netip.Addr, 0, len(p.Addresses))
 	for _, x := range p.Addresses {
 		addresses = append(addresses, x.Prefix.Addr())
 	}
 	slices.SortFunc(addresses, netip.Addr.Compare)
 	t.PortAddresses[a.Ifindex] = slices.Compact(addresses)
-	four, six := gateways(p)
+	four, six := Gateways(p)
+	answers := answersOf(p, subnets)
 	t.Ports[a.Ifindex] = vrouter.Port{
 		VRF:          p.VRF,
 		ID:           PortNumber(p.ID),
@@ -176,12 +203,17 @@ func (t *Tables) addPort(p desired.Port, a Attachment, underlay Underlay) {
 		RedirectPeer: a.RedirectPeer,
 		Gateway4:     four,
 		Gateway6:     six,
+		DHCP4:        answers.dhcp4,
+		DHCP6:        answers.dhcp6,
+		Advertise:    answers.advertise,
+		Address4:     first(addresses, false),
+		Address6:     first(addresses, true),
 	}
 }
 
-// gateways are the first ones of each family, which is where the workload's
+// Gateways are the first ones of each family, which is where the workload's
 // default routes lead: the router that its packets meet.
-func gateways(p desired.Port) (four, six netip.Addr) {
+func Gateways(p desired.Port) (four, six netip.Addr) {
 	for _, a := range p.Addresses {
 		switch g := a.Gateway; {
 		case g.Is4() && !four.IsValid():

@@ -9,6 +9,7 @@ import (
 
 	"github.com/weft-network/weft/agent/datapath"
 	"github.com/weft-network/weft/agent/desired"
+	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/vrouter"
 )
 
@@ -27,8 +28,9 @@ func rowsOf(addresses ...netip.Addr) desired.Rows {
 		VRFs:      map[uint32]desired.VRF{7: {ID: 7, VNI: 7, SourcesListed: true}, 8: {ID: 8, VNI: 8}, 9: {ID: 9, VNI: 9, SourcesListed: true}},
 		Sources:   map[desired.SourceKey]struct{}{{VNI: 7, Host: "h2"}: {}, {VNI: 7, Host: "unknown"}: {}},
 		Endpoints: map[string]desired.Endpoint{"h2": {Host: "h2", Name: "far", Addresses: addresses}},
+		Subnets:   map[desired.SubnetKey]desired.Subnet{{VRF: 7, ID: "s4"}: {ID: "s4", DHCP: true}, {VRF: 7, ID: "s6"}: {ID: "s6", Mode: api.ModeSLAAC}},
 		Ports: map[string]desired.Port{"p-00000001": {ID: "p-00000001", VRF: 7, MAC: mac, Addresses: []desired.Address{
-			{Prefix: netip.MustParsePrefix("fd00::9/64")}, {Prefix: netip.MustParsePrefix("10.0.0.9/24"), Gateway: gateway4},
+			{Prefix: netip.MustParsePrefix("fd00::9/64"), Subnet: "s6"}, {Prefix: netip.MustParsePrefix("10.0.0.9/24"), Gateway: gateway4, Subnet: "s4"},
 			{Prefix: netip.MustParsePrefix("10.9.0.9/24"), Gateway: netip.MustParseAddr("10.9.0.1")},
 		}}},
 		Routes: map[desired.RouteKey]desired.Route{
@@ -42,7 +44,7 @@ func rowsOf(addresses ...netip.Addr) desired.Rows {
 
 func TestComputeWorld(t *testing.T) {
 	attached := map[string]datapath.Attachment{"p-00000001": {Ifindex: 4, RedirectPeer: true}, "not-bound": {Ifindex: 5}}
-	got := datapath.Compute(rowsOf(six, four), attached, datapath.Underlay{IPv4: here4, MTU: 1500})
+	got := datapath.Compute(rowsOf(six, four), attached, datapath.Underlay{IPv4: here4, MTU: 1500}, datapath.Local{DNS: 2000, Metadata: 2001})
 	tunnel := vrouter.NextHop{Kind: vrouter.NextHopTunnel, VNI: 9, Remote: four, MTU: 1450}
 	gateway := vrouter.NextHop{Kind: vrouter.NextHopGateway}
 	local := vrouter.NextHop{Kind: vrouter.NextHopPort, Ifindex: 4}
@@ -50,13 +52,26 @@ func TestComputeWorld(t *testing.T) {
 		TunnelSources: map[uint32][]netip.Addr{7: {four, six}, 9: nil}, // all addresses of the host
 		VNIs:          map[uint32]vrouter.VNI{7: {VRF: 7, CheckSources: true}, 8: {VRF: 8}, 9: {VRF: 9, CheckSources: true}},
 		PortAddresses: map[int][]netip.Addr{4: {netip.MustParseAddr("10.0.0.9"), netip.MustParseAddr("10.9.0.9"), netip.MustParseAddr("fd00::9")}},
-		Ports:         map[int]vrouter.Port{4: {VRF: 7, ID: 1, MAC: mac, MTU: 1450, RedirectPeer: true, Gateway4: gateway4}},
-		NextHops:      map[vrouter.NextHop]struct{}{tunnel: {}, gateway: {}, local: {}},
+		Ports: map[int]vrouter.Port{4: {VRF: 7, ID: 1, MAC: mac, MTU: 1450, RedirectPeer: true, Gateway4: gateway4, DHCP4: true, Advertise: true, Alias: 6,
+			Address4: netip.MustParseAddr("10.0.0.9"), Address6: netip.MustParseAddr("fd00::9")}},
+		NextHops: map[vrouter.NextHop]struct{}{tunnel: {}, gateway: {}, local: {}},
 		Routes: map[vrouter.RouteKey]datapath.Route{
-			{VRF: 7, Prefix: prefix}:                               {NextHop: tunnel, MAC: mac, Routed: true, MTU: 1400},
-			{VRF: 7, Prefix: netip.MustParsePrefix("10.0.0.1/32")}: {NextHop: gateway},
-			{VRF: 7, Prefix: prefix6}:                              {NextHop: local, MAC: mac},
+			{VRF: 7, Prefix: prefix}:                                       {NextHop: tunnel, MAC: mac, Routed: true, MTU: 1400},
+			{VRF: 7, Prefix: netip.MustParsePrefix("10.0.0.1/32")}:         {NextHop: gateway},
+			{VRF: 7, Prefix: netip.MustParsePrefix("fe80::1/128")}:         {NextHop: gateway}, // where advertisements come from
+			{VRF: 7, Prefix: netip.MustParsePrefix("169.254.169.254/32")}:  {NextHop: gateway},
+			{VRF: 7, Prefix: netip.MustParsePrefix("fe80::a9fe:a9fe/128")}: {NextHop: gateway},
+			{VRF: 7, Prefix: prefix6}:                                      {NextHop: local, MAC: mac},
 		},
+		Services: map[vrouter.Service]uint16{
+			{VRF: 7, Address: gateway4, Protocol: 6, Port: 53}:                         2000,
+			{VRF: 7, Address: gateway4, Protocol: 17, Port: 53}:                        2000,
+			{VRF: 7, Address: netip.MustParseAddr("10.9.0.1"), Protocol: 6, Port: 53}:  2000,
+			{VRF: 7, Address: netip.MustParseAddr("10.9.0.1"), Protocol: 17, Port: 53}: 2000,
+			{VRF: 7, Address: datapath.MetadataAddresses[0], Protocol: 6, Port: 80}:    2001,
+			{VRF: 7, Address: datapath.MetadataAddresses[1], Protocol: 6, Port: 80}:    2001,
+		},
+		Aliases: map[uint32]int{6: 4},
 		Problems: map[string]string{
 			"route/x": "unreadable", "tunnel-source/7/unknown": "tunnel endpoint of host unknown is not known here",
 		},
@@ -82,7 +97,7 @@ func TestComputeNextHop(t *testing.T) {
 		{"here is IPv6", []netip.Addr{four, six}, datapath.Underlay{IPv6: here6, MTU: 1500}, six, false},
 		{"no common family", []netip.Addr{four}, datapath.Underlay{IPv6: here6, MTU: 1500}, netip.Addr{}, true},
 	} {
-		got := datapath.Compute(rowsOf(w.remote...), nil, w.here)
+		got := datapath.Compute(rowsOf(w.remote...), nil, w.here, datapath.Local{})
 		hop := got.Routes[vrouter.RouteKey{VRF: 7, Prefix: prefix}].NextHop
 		_, problem := got.Problems[desired.RouteRow(desired.RouteKey{VRF: 7, Prefix: prefix})]
 		if hop.Remote != w.want || problem != w.problem || (hop.Kind == vrouter.NextHopNone) != w.problem {

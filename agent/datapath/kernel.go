@@ -25,6 +25,8 @@ type Kernel struct {
 	Ports         Table[int, vrouter.Port]
 	NextHops      Table[uint32, vrouter.NextHop]
 	Routes        Table[vrouter.RouteKey, vrouter.Route]
+	Services      Table[vrouter.Service, uint16]
+	Aliases       Table[uint32, int]
 	// Forget drops the counts of an interface that is no longer a port.
 	Forget func(ifindex int) error
 }
@@ -38,6 +40,8 @@ func KernelOf(d *vrouter.Datapath) Kernel {
 		Ports:         d.Ports,
 		NextHops:      d.NextHops,
 		Routes:        d.Routes,
+		Services:      d.Services,
+		Aliases:       d.Aliases,
 		Forget:        d.Forget,
 	}
 }
@@ -98,6 +102,8 @@ type MemoryKernel struct {
 	Ports         *Memory[int, vrouter.Port]
 	NextHops      *Memory[uint32, vrouter.NextHop]
 	Routes        *Memory[vrouter.RouteKey, vrouter.Route]
+	Services      *Memory[vrouter.Service, uint16]
+	Aliases       *Memory[uint32, int]
 }
 
 // NewMemoryKernel returns empty tables; faults may be nil.
@@ -109,10 +115,12 @@ func NewMemoryKernel(faults *rand.Rand) *MemoryKernel {
 		Ports:         &Memory[int, vrouter.Port]{Rows: map[int]vrouter.Port{}, Faults: faults},
 		NextHops:      &Memory[uint32, vrouter.NextHop]{Rows: map[uint32]vrouter.NextHop{}, Faults: faults},
 		Routes:        &Memory[vrouter.RouteKey, vrouter.Route]{Rows: map[vrouter.RouteKey]vrouter.Route{}, Faults: faults},
+		Services:      &Memory[vrouter.Service, uint16]{Rows: map[vrouter.Service]uint16{}, Faults: faults},
+		Aliases:       &Memory[uint32, int]{Rows: map[uint32]int{}, Faults: faults},
 	}
 }
 
 // Kernel returns the tables as the Programmer takes them.
 func (m *MemoryKernel) Kernel() Kernel {
-	return Kernel{m.TunnelSources, m.VNIs, m.PortAddresses, m.Ports, m.NextHops, m.Routes, func(int) error { return nil }}
+	return Kernel{m.TunnelSources, m.VNIs, m.PortAddresses, m.Ports, m.NextHops, m.Routes, m.Services, m.Aliases, func(int) error { return nil }}
 }

@@ -30,6 +30,8 @@ type Programmer struct {
 	ports     *reconcile.Sync[int, vrouter.Port]
 	hops      *reconcile.Sync[vrouter.NextHop, struct{}]
 	routes    *reconcile.Sync[vrouter.RouteKey, Route]
+	services  *reconcile.Sync[vrouter.Service, uint16]
+	aliases   *reconcile.Sync[uint32, int]
 }
 
 // NewProgrammer returns a Programmer. Call Load before anything else.
@@ -72,6 +74,12 @@ func NewProgrammer(k Kernel) *Programmer {
 			return when(!wanted || st.State != reconcile.Done, "next hop %+v is not programmed yet", r.NextHop)
 		},
 	})
+	p.services = reconcile.New(plain[vrouter.Service, uint16]{k.Services}, reconcile.Options[vrouter.Service, uint16]{
+		Name: "service", Compare: compareServices, Equal: same[uint16],
+	})
+	p.aliases = reconcile.New(plain[uint32, int]{k.Aliases}, reconcile.Options[uint32, int]{
+		Name: "alias", Compare: cmp.Compare[uint32], Equal: same[int],
+	})
 	return p
 }
 
@@ -100,6 +108,10 @@ func when(condition bool, format string, args ...any) error {
 	return fmt.Errorf(format, args...)
 }
 
+func compareServices(a, b vrouter.Service) int {
+	return cmp.Or(cmp.Compare(a.VRF, b.VRF), a.Address.Compare(b.Address), cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Port, b.Port))
+}
+
 func compareHops(a, b vrouter.NextHop) int {
 	return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Ifindex, b.Ifindex), cmp.Compare(a.VNI, b.VNI), a.Remote.Compare(b.Remote), cmp.Compare(a.MTU, b.MTU))
 }
@@ -118,6 +130,8 @@ func (p *Programmer) Load(ctx context.Context) error {
 		p.ports.Load(ctx),
 		p.hops.Load(ctx), // before routes, which are read as next hops
 		p.routes.Load(ctx),
+		p.services.Load(ctx),
+		p.aliases.Load(ctx),
 	)
 }
 
@@ -130,6 +144,8 @@ func (p *Programmer) Want(t Tables) {
 	p.ports.Want(t.Ports)
 	p.hops.Want(t.NextHops)
 	p.routes.Want(t.Routes)
+	p.services.Want(t.Services)
+	p.aliases.Want(t.Aliases)
 }
 
 // Sweep schedules the removal of everything that is in the tables and not
@@ -142,6 +158,8 @@ func (p *Programmer) Sweep() {
 	p.ports.Sweep()
 	p.hops.Sweep()
 	p.routes.Sweep()
+	p.services.Sweep()
+	p.aliases.Sweep()
 }
 
 // Round does what is due and tells whether there is more that could be done at
@@ -168,7 +186,11 @@ func (p *Programmer) pass(ctx context.Context, now time.Time) (done int) {
 	done += p.ports.Updates(ctx, now)
 	done += p.hops.Updates(ctx, now)
 	done += p.routes.Updates(ctx, now)
+	done += p.services.Updates(ctx, now)
+	done += p.aliases.Updates(ctx, now)
 
+	done += p.aliases.Deletes(ctx, now)
+	done += p.services.Deletes(ctx, now)
 	done += p.routes.Deletes(ctx, now)
 	done += p.hops.Deletes(ctx, now)
 	done += p.ports.Deletes(ctx, now)
@@ -180,7 +202,8 @@ func (p *Programmer) pass(ctx context.Context, now time.Time) (done int) {
 
 // Settled tells whether the tables are as wanted.
 func (p *Programmer) Settled() bool {
-	return p.sources.Settled() && p.vnis.Settled() && p.addresses.Settled() && p.ports.Settled() && p.hops.Settled() && p.routes.Settled()
+	return p.sources.Settled() && p.vnis.Settled() && p.addresses.Settled() && p.ports.Settled() && p.hops.Settled() && p.routes.Settled() &&
+		p.services.Settled() && p.aliases.Settled()
 }
 
 // NextAttempt returns when a failed row is due again; false if there is none.
@@ -188,6 +211,7 @@ func (p *Programmer) NextAttempt() (time.Time, bool) {
 	var first time.Time
 	for _, next := range []func() (time.Time, bool){
 		p.sources.NextAttempt, p.vnis.NextAttempt, p.addresses.NextAttempt, p.ports.NextAttempt, p.hops.NextAttempt, p.routes.NextAttempt,
+		p.services.NextAttempt, p.aliases.NextAttempt,
 	} {
 		if t, ok := next(); ok && (first.IsZero() || t.Before(first)) {
 			first = t
@@ -216,6 +240,9 @@ func (p *Programmer) PortProblem(a Attachment) string {
 	}
 	return cmp.Or(explain(a1, ok1), explain(a2, ok2))
 }
+
+// Alias returns the number of the port on an interface, 0 if it has none.
+func (p *Programmer) Alias(ifindex int) uint32 { return p.tables.Ports[ifindex].Alias }
 
 // InterfaceFree tells whether no table may refer to an interface any more.
 func (p *Programmer) InterfaceFree(ifindex int) bool {

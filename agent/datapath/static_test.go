@@ -17,7 +17,7 @@ func TestComputeDiscard(t *testing.T) {
 	rows := rowsOf(four)
 	nowhere := netip.MustParsePrefix("10.66.0.0/16")
 	rows.Routes[desired.RouteKey{VRF: 7, Prefix: nowhere}] = desired.Route{Discard: true, Routed: true}
-	got := datapath.Compute(rows, nil, datapath.Underlay{IPv4: here4, MTU: 1500})
+	got := datapath.Compute(rows, nil, datapath.Underlay{IPv4: here4, MTU: 1500}, datapath.Local{})
 	want := vrouter.NextHop{Kind: vrouter.NextHopDiscard}
 	if r := got.Routes[vrouter.RouteKey{VRF: 7, Prefix: nowhere}]; r.NextHop != want || !r.Routed {
 		t.Errorf("route: %+v", r)

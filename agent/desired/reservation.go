@@ -48,6 +48,6 @@ func reservation(m *hoststream.Reservation) (Reservation, error) {
 		return r, fmt.Errorf("reserved address %s: address of %d bytes with prefix length %d", m.Address, len(m.Ip.GetIp()), m.Ip.GetPrefixLength())
 	}
 	gateway, _ := netip.AddrFromSlice(m.Ip.GetGateway()) // none is allowed
-	r.Address = Address{netip.PrefixFrom(ip, int(m.Ip.GetPrefixLength())), gateway}
+	r.Address = Address{netip.PrefixFrom(ip, int(m.Ip.GetPrefixLength())), gateway, m.Ip.GetSubnet()}
 	return r, nil
 }

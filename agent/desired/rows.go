@@ -5,6 +5,7 @@ package desired
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 
 	"github.com/weft-network/weft/api/hoststream"
 	"google.golang.org/protobuf/proto"
@@ -17,6 +18,7 @@ type VRF struct {
 	Name    string // of the network, fully qualified
 	// SourcesListed: only hosts in Rows.Sources may send into the VNI.
 	SourcesListed bool
+	Services      []FabricService
 }
 
 // SourceKey names a host that may send into a VNI.
@@ -38,15 +40,21 @@ type Port struct {
 	MAC       [6]byte
 	Addresses []Address
 	// Sources are prefixes behind the port, which its workload may send from.
-	Sources []netip.Prefix
-	MTU     int // 0: the underlay's less the tunnel's cost
-	Binding string
+	Sources  []netip.Prefix
+	MTU      int // 0: the underlay's less the tunnel's cost
+	Binding  string
+	HostName string // what DHCP and DNS call the workload
+	Domain   string // of that name
+	Options  []Option
+	Project  string // UUID
+	Machine  string // UUID; may be empty
 }
 
 // Address is an address of a port with the gateway of its subnet.
 type Address struct {
 	Prefix  netip.Prefix // the address with the subnet's length
 	Gateway netip.Addr
+	Subnet  string // UUID; empty for none
 }
 
 // RouteKey names a route.
@@ -75,6 +83,8 @@ type Rows struct {
 	VRFs      map[uint32]VRF
 	Endpoints map[string]Endpoint
 	Sources   map[SourceKey]struct{}
+	Subnets   map[SubnetKey]Subnet
+	Names     map[NameKey]Name
 	Ports     map[string]Port
 	Routes    map[RouteKey]Route
 	// Reservations are by the address's UUID.
@@ -92,6 +102,8 @@ func newRows() Rows {
 		VRFs:         map[uint32]VRF{},
 		Endpoints:    map[string]Endpoint{},
 		Sources:      map[SourceKey]struct{}{},
+		Subnets:      map[SubnetKey]Subnet{},
+		Names:        map[NameKey]Name{},
 		Ports:        map[string]Port{},
 		Routes:       map[RouteKey]Route{},
 		Reservations: map[string]Reservation{},
@@ -144,7 +156,7 @@ func (r *Rows) insert(key string, row *hoststream.Row) (string, error) {
 		v := b.Vrf
 		k := VRFRow(v.Vrf)
 		if k == key {
-			r.VRFs[v.Vrf] = VRF{ID: v.Vrf, VNI: v.Vni, Network: v.Network, Name: v.NetworkName, SourcesListed: v.SourcesListed}
+			r.VRFs[v.Vrf] = VRF{ID: v.Vrf, VNI: v.Vni, Network: v.Network, Name: v.NetworkName, SourcesListed: v.SourcesListed, Services: fabricServices(v.Services)}
 		}
 		return k, nil
 	case *hoststream.Row_TunnelEndpoint:
@@ -164,6 +176,10 @@ func (r *Rows) insert(key string, row *hoststream.Row) (string, error) {
 			r.Sources[s] = struct{}{}
 		}
 		return k, nil
+	case *hoststream.Row_Subnet:
+		return r.insertSubnet(key, b.Subnet)
+	case *hoststream.Row_Name:
+		return r.insertName(key, b.Name), nil
 	case *hoststream.Row_Port:
 		p, err := port(b.Port)
 		if err != nil {
@@ -221,6 +237,14 @@ func (r *Rows) remove(key string) {
 		delete(r.Sources, SourceKey{vrf, rest})
 		return
 	}
+	if project, port, ok := strings.Cut(strings.TrimPrefix(key, "name/"), "/"); ok && strings.HasPrefix(key, "name/") {
+		delete(r.Names, NameKey{project, port})
+		return
+	}
+	if n, _ := fmt.Sscanf(key, "subnet/%d/%s", &vrf, &rest); n == 2 {
+		delete(r.Subnets, SubnetKey{vrf, rest})
+		return
+	}
 	if n, _ := fmt.Sscanf(key, "port/%s", &rest); n == 1 {
 		delete(r.Ports, rest)
 		return
@@ -250,7 +274,7 @@ func mac(raw []byte) ([6]byte, error) {
 }
 
 func port(m *hoststream.Port) (Port, error) {
-	p := Port{ID: m.Port, Name: m.PortName, VRF: m.Vrf, MTU: int(m.Mtu), Binding: m.Binding}
+	p := Port{ID: m.Port, Name: m.PortName, VRF: m.Vrf, MTU: int(m.Mtu), Binding: m.Binding, HostName: m.HostName, Domain: m.Domain, Options: dhcpOptions(m.Options), Project: m.Project, Machine: m.Machine}
 	var err error
 	if p.MAC, err = mac(m.Mac); err != nil {
 		return p, fmt.Errorf("port %s: %w", m.PortName, err)
@@ -261,7 +285,7 @@ func port(m *hoststream.Port) (Port, error) {
 			return p, fmt.Errorf("port %s: address of %d bytes with prefix length %d", m.PortName, len(a.Ip), a.PrefixLength)
 		}
 		gateway, _ := netip.AddrFromSlice(a.Gateway) // none is allowed
-		p.Addresses = append(p.Addresses, Address{netip.PrefixFrom(ip, int(a.PrefixLength)), gateway})
+		p.Addresses = append(p.Addresses, Address{netip.PrefixFrom(ip, int(a.PrefixLength)), gateway, a.Subnet})
 	}
 	for _, c := range m.Sources {
 		source, ok := prefix(c.Address, c.Length)

@@ -97,7 +97,7 @@ func links() error {
 	for name := range owned {
 		bad = errors.Join(bad, d.RemoveOwned(name))
 	}
-	return errors.Join(bad, d.RemoveTunnel())
+	return errors.Join(bad, d.RemoveTunnel(), d.RemoveHostPath())
 }
 
 func runDir(dir string) error {

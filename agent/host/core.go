@@ -32,6 +32,7 @@ type Core struct {
 	want       *desired.Table
 	plugs      map[string]Plug
 	underlay   datapath.Underlay
+	local      datapath.Local
 	programmer *datapath.Programmer
 	started    bool // the plugs of an earlier run are known
 	stale      bool // something changed since the tables were computed
@@ -47,8 +48,8 @@ type Core struct {
 
 // NewCore returns the state that starts with these desired rows. The
 // programmer must be loaded.
-func NewCore(want *desired.Table, underlay datapath.Underlay, programmer *datapath.Programmer) *Core {
-	return &Core{want: want, plugs: map[string]Plug{}, taken: map[string]Taken{}, known: want.Len() > 0, underlay: underlay, programmer: programmer, stale: true}
+func NewCore(want *desired.Table, underlay datapath.Underlay, local datapath.Local, programmer *datapath.Programmer) *Core {
+	return &Core{want: want, plugs: map[string]Plug{}, taken: map[string]Taken{}, known: want.Len() > 0, underlay: underlay, local: local, programmer: programmer, stale: true}
 }
 
 // Open begins a stream: it returns the Hello. Sequences count anew.
@@ -119,7 +120,7 @@ func (c *Core) Round(ctx context.Context, now time.Time) (more bool) {
 		return false
 	}
 	if c.stale {
-		c.programmer.Want(datapath.Compute(c.rows(), c.attached(), c.underlay))
+		c.programmer.Want(datapath.Compute(c.rows(), c.attached(), c.underlay, c.local))
 		c.stale = false
 	}
 	if c.want.InSync() && !c.swept {
@@ -246,8 +247,15 @@ func (c *Core) Reachable(id string) string {
 // Free tells whether no table refers to an interface any more.
 func (c *Core) Free(ifindex int) bool { return !c.stale && c.programmer.InterfaceFree(ifindex) }
 
+// Alias returns the number by which the host path knows the port of an
+// interface; 0 if there is none yet.
+func (c *Core) Alias(ifindex int) uint32 { return c.programmer.Alias(ifindex) }
+
 // Underlay returns what this host has for tunnels.
 func (c *Core) Underlay() datapath.Underlay { return c.underlay }
+
+// SetLocal says that the host has something else for its workloads now.
+func (c *Core) SetLocal(local datapath.Local) { c.local, c.stale = local, true }
 
 // SetUnderlay says that the host has something else for tunnels now.
 func (c *Core) SetUnderlay(u datapath.Underlay) {

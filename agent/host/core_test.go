@@ -176,7 +176,7 @@ func boot(t *testing.T, m *datapath.MemoryKernel, want *desired.Table, plugs map
 	if err := p.Load(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	c := host.NewCore(want, underlay, p)
+	c := host.NewCore(want, underlay, datapath.Local{}, p)
 	for id, plug := range plugs {
 		c.SetPlug(id, plug)
 	}
@@ -294,7 +294,7 @@ func TestNothingGoesTooEarly(t *testing.T) {
 	if err := p.Load(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	c := host.NewCore(desired.New(), underlay, p)
+	c := host.NewCore(desired.New(), underlay, datapath.Local{}, p)
 	now := time.Unix(0, 0)
 	if err := c.Apply(delta(map[string]string{}, map[string]*hoststream.Row{"port/" + portID(1): row(portID(1), 1)}, 1, false)); err != nil {
 		t.Fatal(err)

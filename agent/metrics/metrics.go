@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/weft-network/weft/agent/host"
+	"github.com/weft-network/weft/agent/services"
 	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/vrouter"
 )
@@ -26,6 +27,9 @@ type Statistics interface {
 	Counters() ([]vrouter.Counter, error)
 }
 
+// Answers counts what the host answered its workloads.
+type Answers interface{ Counts() services.Counts }
+
 // Host runs a function over the state of the host; host.Loop does.
 type Host interface {
 	Do(ctx context.Context, call func(*host.Core)) error
@@ -35,6 +39,7 @@ type Host interface {
 type Collector struct {
 	statistics Statistics
 	host       Host
+	answers    Answers
 
 	mu      sync.Mutex // guards what follows
 	traffic *totals[trafficKey]
@@ -46,8 +51,8 @@ type trafficKey struct{ direction, unit string }
 type endedKey struct{ verdict, stage, reason, unit string }
 
 // New returns a collector.
-func New(statistics Statistics, host Host) *Collector {
-	return &Collector{statistics: statistics, host: host, traffic: newTotals[trafficKey](), ended: newTotals[endedKey]()}
+func New(statistics Statistics, host Host, answers Answers) *Collector {
+	return &Collector{statistics: statistics, host: host, answers: answers, traffic: newTotals[trafficKey](), ended: newTotals[endedKey]()}
 }
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
@@ -64,12 +69,15 @@ var (
 	packets = desc("weft_vrouter_packets_total", "Frames on all ports and the tunnel device; received is from a workload or the tunnel.", "direction")
 	octets  = desc("weft_vrouter_bytes_total", "Bytes of these frames with their Ethernet headers.", "direction")
 	ends    = desc("weft_vrouter_ended_packets_total", "Frames that ended in the vRouter by verdict (dropped, consumed), stage and reason (doc/packet-path.md).", "verdict", "stage", "reason")
+	asked   = desc("weft_agent_requests_total", "DHCP, DHCPv6 and router solicitations of workloads by outcome: answered; silent, where nothing is to be said; failed, see the log.", "outcome")
+	adverts = desc("weft_agent_router_advertisements_total", "Router advertisements sent without being asked.")
+	queries = desc("weft_agent_dns_queries_total", "DNS queries of workloads by outcome: answered from the names of a project, forwarded to a server of the host's, unanswered by all of these, or refused.", "outcome")
 	endsLen = desc("weft_vrouter_ended_bytes_total", "Bytes of these frames.", "verdict", "stage", "reason")
 )
 
 // Describe names all metrics.
 func (c *Collector) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{inSync, version, epoch, ports, rows, missing, packets, octets, ends, endsLen} {
+	for _, d := range []*prometheus.Desc{inSync, version, epoch, ports, rows, missing, packets, octets, ends, endsLen, asked, adverts, queries} {
 		to <- d
 	}
 }
@@ -82,6 +90,19 @@ func (c *Collector) Collect(to chan<- prometheus.Metric) {
 	c.collectHost(to)
 	c.collectTraffic(to)
 	c.collectEnded(to)
+	c.collectAnswers(to)
+}
+
+func (c *Collector) collectAnswers(to chan<- prometheus.Metric) {
+	n := c.answers.Counts()
+	to <- counter(asked, n.Answered, "answered")
+	to <- counter(asked, n.Silent, "silent")
+	to <- counter(asked, n.Failed, "failed")
+	to <- counter(adverts, n.Advertised)
+	to <- counter(queries, n.Named, "answered")
+	to <- counter(queries, n.Forwarded, "forwarded")
+	to <- counter(queries, n.Unanswered, "unanswered")
+	to <- counter(queries, n.Refused, "refused")
 }
 
 func gauge(d *prometheus.Desc, value float64, labels ...string) prometheus.Metric {

@@ -5,13 +5,16 @@ package metrics
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/weft-network/weft/agent/host"
+	"github.com/weft-network/weft/agent/services"
 	"github.com/weft-network/weft/vrouter"
 )
 
@@ -63,7 +66,7 @@ func TestSumsNeverFall(t *testing.T) {
 		counters: []vrouter.Counter{{Ifindex: 3, RxPackets: 10, TxPackets: 4}, {Ifindex: 5, RxPackets: 100}},
 		drops:    []vrouter.Drop{{Ifindex: 3, Reason: spoofed, Packets: 2}},
 	}
-	c := New(s, stopped{})
+	c := New(s, stopped{}, quiet{})
 	expect(t, c, traffic+`
 weft_vrouter_packets_total{direction="received"} 110
 weft_vrouter_packets_total{direction="sent"} 4
@@ -91,12 +94,36 @@ weft_vrouter_ended_packets_total{reason="spoofed-mac",stage="spoof",verdict="dro
 // TestUnreadable: what cannot be read is an error, not a zero.
 func TestUnreadable(t *testing.T) {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(New(&counts{err: errors.New("read counters: no such map")}, stopped{}))
+	registry.MustRegister(New(&counts{err: errors.New("read counters: no such map")}, stopped{}, quiet{}))
 	families, err := registry.Gather()
 	if err == nil || !strings.Contains(err.Error(), "no such map") || !strings.Contains(err.Error(), host.ErrStopped.Error()) {
 		t.Errorf("gathered %v with error %v; want both errors", families, err)
 	}
+	families = slices.DeleteFunc(families, func(f *dto.MetricFamily) bool { return strings.Contains(f.GetHelp(), "workloads") || strings.Contains(f.GetHelp(), "advertisements") })
 	if len(families) != 0 {
 		t.Errorf("%v have a value", families)
+	}
+}
+
+// quiet is a host that answered a few.
+type quiet struct{}
+
+func (quiet) Counts() services.Counts { return services.Counts{Answered: 3, Forwarded: 2} }
+
+// What workloads asked is counted by outcome.
+func TestAnswersAreCounted(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(New(&counts{}, stopped{}, quiet{}))
+	families, _ := registry.Gather() // the stopped host's metrics fail
+	got := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.Metric {
+			if len(m.Label) == 1 {
+				got[f.GetName()+" "+m.Label[0].GetValue()] = m.GetCounter().GetValue()
+			}
+		}
+	}
+	if got["weft_agent_requests_total answered"] != 3 || got["weft_agent_dns_queries_total forwarded"] != 2 || got["weft_agent_dns_queries_total refused"] != 0 {
+		t.Errorf("counted %v", got)
 	}
 }

@@ -148,7 +148,7 @@ func start(t *testing.T, l *links, kernel *datapath.MemoryKernel, dir string, ro
 		t.Fatal(err)
 	}
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	loop := host.NewLoop(host.NewCore(desired.New(), datapath.Underlay{IPv4: netip.MustParseAddr("192.0.2.1"), MTU: 1500}, p), func([]byte) error { return nil }, log)
+	loop := host.NewLoop(host.NewCore(desired.New(), datapath.Underlay{IPv4: netip.MustParseAddr("192.0.2.1"), MTU: 1500}, datapath.Local{}, p), func([]byte) error { return nil }, log)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() { defer close(ended); loop.Run(ctx) }()

@@ -242,7 +242,7 @@ func TestConversation(t *testing.T) {
 	b, addressB := listen(t, conf)
 	p := datapath.NewProgrammer(datapath.NewMemoryKernel(nil).Kernel())
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	core := host.NewCore(desired.New(), datapath.Underlay{IPv4: netip.MustParseAddr("192.0.2.1"), MTU: 1500}, p)
+	core := host.NewCore(desired.New(), datapath.Underlay{IPv4: netip.MustParseAddr("192.0.2.1"), MTU: 1500}, datapath.Local{}, p)
 	core.Start()
 	loop := host.NewLoop(core, func([]byte) error { return nil }, log)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)

@@ -49,7 +49,7 @@ func newCluster(t *testing.T, n, known int) *cluster {
 		addresses = append(addresses, x.name)
 	}
 	p := datapath.NewProgrammer(datapath.NewMemoryKernel(nil).Kernel())
-	core := host.NewCore(desired.New(), datapath.Underlay{IPv4: netip.MustParseAddr("192.0.2.1"), MTU: 1500}, p)
+	core := host.NewCore(desired.New(), datapath.Underlay{IPv4: netip.MustParseAddr("192.0.2.1"), MTU: 1500}, datapath.Local{}, p)
 	core.Start()
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	c.loop = host.NewLoop(core, func([]byte) error { return nil }, log)

@@ -804,8 +804,10 @@ func (x *RowHash) GetHash() uint64 {
 	return 0
 }
 
-// TableSum sums up the rows of one network (keys vrf/N, tunnel-source/N/… and
-// route/N/…), or with table 0 all others. sum is the sum, modulo 2^64, of
+// TableSum sums up the rows of one network (keys vrf/N, tunnel-source/N/…,
+// subnet/N/… and route/N/…), the names of a project (keys name/PROJECT/…, table
+// 2^31 + the lower 31 bits of xxHash64(PROJECT); two projects may share one), or
+// with table 0 all others. sum is the sum, modulo 2^64, of
 // xxHash64(key, 0 byte, big-endian RowHash.hash) over the rows.
 type TableSum struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1199,6 +1201,7 @@ func (x *RowError) GetError() string {
 //
 //	tunnel-endpoint/<host uuid>   tunnel-source/<vni>/<host uuid>   vrf/<vrf>
 //	port/<port uuid>   route/<vrf>/<prefix>   reservation/<address uuid>
+//	subnet/<vrf>/<subnet uuid>   name/<project uuid>/<port uuid>
 type Row struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Body:
@@ -1208,6 +1211,8 @@ type Row struct {
 	//	*Row_Port
 	//	*Row_Route
 	//	*Row_TunnelSource
+	//	*Row_Subnet
+	//	*Row_Name
 	//	*Row_Reservation
 	Body          isRow_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
@@ -1296,6 +1301,24 @@ func (x *Row) GetTunnelSource() *TunnelSource {
 	return nil
 }
 
+func (x *Row) GetSubnet() *Subnet {
+	if x != nil {
+		if x, ok := x.Body.(*Row_Subnet); ok {
+			return x.Subnet
+		}
+	}
+	return nil
+}
+
+func (x *Row) GetName() *Name {
+	if x != nil {
+		if x, ok := x.Body.(*Row_Name); ok {
+			return x.Name
+		}
+	}
+	return nil
+}
+
 func (x *Row) GetReservation() *Reservation {
 	if x != nil {
 		if x, ok := x.Body.(*Row_Reservation); ok {
@@ -1329,6 +1352,14 @@ type Row_TunnelSource struct {
 	TunnelSource *TunnelSource `protobuf:"bytes,5,opt,name=tunnel_source,json=tunnelSource,proto3,oneof"`
 }
 
+type Row_Subnet struct {
+	Subnet *Subnet `protobuf:"bytes,6,opt,name=subnet,proto3,oneof"`
+}
+
+type Row_Name struct {
+	Name *Name `protobuf:"bytes,7,opt,name=name,proto3,oneof"`
+}
+
 type Row_Reservation struct {
 	Reservation *Reservation `protobuf:"bytes,20,opt,name=reservation,proto3,oneof"`
 }
@@ -1342,6 +1373,10 @@ func (*Row_Port) isRow_Body() {}
 func (*Row_Route) isRow_Body() {}
 
 func (*Row_TunnelSource) isRow_Body() {}
+
+func (*Row_Subnet) isRow_Body() {}
+
+func (*Row_Name) isRow_Body() {}
 
 func (*Row_Reservation) isRow_Body() {}
 
@@ -1456,7 +1491,8 @@ type Vrf struct {
 	NetworkName string                 `protobuf:"bytes,4,opt,name=network_name,json=networkName,proto3" json:"network_name,omitempty"` // fully qualified
 	// The VNI's TunnelSources are all that may send into it. They are put before
 	// this row. Without it (an older controller) anybody may send.
-	SourcesListed bool `protobuf:"varint,5,opt,name=sources_listed,json=sourcesListed,proto3" json:"sources_listed,omitempty"`
+	SourcesListed bool             `protobuf:"varint,5,opt,name=sources_listed,json=sourcesListed,proto3" json:"sources_listed,omitempty"`
+	Services      []*FabricService `protobuf:"bytes,6,rep,name=services,proto3" json:"services,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1526,6 +1562,75 @@ func (x *Vrf) GetSourcesListed() bool {
 	return false
 }
 
+func (x *Vrf) GetServices() []*FabricService {
+	if x != nil {
+		return x.Services
+	}
+	return nil
+}
+
+// FabricService is a service that the host knows by name, at an address of a
+// network.
+type FabricService struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Address       []byte                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"` // 4 or 16 bytes
+	Port          uint32                 `protobuf:"varint,3,opt,name=port,proto3" json:"port,omitempty"`      // TCP
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FabricService) Reset() {
+	*x = FabricService{}
+	mi := &file_hoststream_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FabricService) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FabricService) ProtoMessage() {}
+
+func (x *FabricService) ProtoReflect() protoreflect.Message {
+	mi := &file_hoststream_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FabricService.ProtoReflect.Descriptor instead.
+func (*FabricService) Descriptor() ([]byte, []int) {
+	return file_hoststream_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *FabricService) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *FabricService) GetAddress() []byte {
+	if x != nil {
+		return x.Address
+	}
+	return nil
+}
+
+func (x *FabricService) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
 // TunnelEndpoint is a host that some route leads to, or that may send here.
 type TunnelEndpoint struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1538,7 +1643,7 @@ type TunnelEndpoint struct {
 
 func (x *TunnelEndpoint) Reset() {
 	*x = TunnelEndpoint{}
-	mi := &file_hoststream_proto_msgTypes[21]
+	mi := &file_hoststream_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1550,7 +1655,7 @@ func (x *TunnelEndpoint) String() string {
 func (*TunnelEndpoint) ProtoMessage() {}
 
 func (x *TunnelEndpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[21]
+	mi := &file_hoststream_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1563,7 +1668,7 @@ func (x *TunnelEndpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TunnelEndpoint.ProtoReflect.Descriptor instead.
 func (*TunnelEndpoint) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{21}
+	return file_hoststream_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *TunnelEndpoint) GetHost() string {
@@ -1599,7 +1704,7 @@ type TunnelSource struct {
 
 func (x *TunnelSource) Reset() {
 	*x = TunnelSource{}
-	mi := &file_hoststream_proto_msgTypes[22]
+	mi := &file_hoststream_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1611,7 +1716,7 @@ func (x *TunnelSource) String() string {
 func (*TunnelSource) ProtoMessage() {}
 
 func (x *TunnelSource) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[22]
+	mi := &file_hoststream_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1624,7 +1729,7 @@ func (x *TunnelSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TunnelSource.ProtoReflect.Descriptor instead.
 func (*TunnelSource) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{22}
+	return file_hoststream_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *TunnelSource) GetVni() uint32 {
@@ -1655,14 +1760,19 @@ type Port struct {
 	// Prefixes that static routes lead to the port. The workload may send from
 	// an address in one of them if the longest route of the VRF to that address
 	// leads to this port, or did so but for an equally good next hop.
-	Sources       []*Prefix `protobuf:"bytes,9,rep,name=sources,proto3" json:"sources,omitempty"`
+	Sources       []*Prefix     `protobuf:"bytes,9,rep,name=sources,proto3" json:"sources,omitempty"`
+	HostName      string        `protobuf:"bytes,10,opt,name=host_name,json=hostName,proto3" json:"host_name,omitempty"` // what DHCP and DNS call the workload
+	Domain        string        `protobuf:"bytes,11,opt,name=domain,proto3" json:"domain,omitempty"`                     // of that name, without a dot at the end
+	Options       []*DhcpOption `protobuf:"bytes,12,rep,name=options,proto3" json:"options,omitempty"`
+	Project       string        `protobuf:"bytes,13,opt,name=project,proto3" json:"project,omitempty"` // UUID: whose names it may resolve
+	Machine       string        `protobuf:"bytes,14,opt,name=machine,proto3" json:"machine,omitempty"` // UUID of its virtual-machine; may be empty
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Port) Reset() {
 	*x = Port{}
-	mi := &file_hoststream_proto_msgTypes[23]
+	mi := &file_hoststream_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1674,7 +1784,7 @@ func (x *Port) String() string {
 func (*Port) ProtoMessage() {}
 
 func (x *Port) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[23]
+	mi := &file_hoststream_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1687,7 +1797,7 @@ func (x *Port) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Port.ProtoReflect.Descriptor instead.
 func (*Port) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{23}
+	return file_hoststream_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Port) GetPort() string {
@@ -1753,6 +1863,41 @@ func (x *Port) GetSources() []*Prefix {
 	return nil
 }
 
+func (x *Port) GetHostName() string {
+	if x != nil {
+		return x.HostName
+	}
+	return ""
+}
+
+func (x *Port) GetDomain() string {
+	if x != nil {
+		return x.Domain
+	}
+	return ""
+}
+
+func (x *Port) GetOptions() []*DhcpOption {
+	if x != nil {
+		return x.Options
+	}
+	return nil
+}
+
+func (x *Port) GetProject() string {
+	if x != nil {
+		return x.Project
+	}
+	return ""
+}
+
+func (x *Port) GetMachine() string {
+	if x != nil {
+		return x.Machine
+	}
+	return ""
+}
+
 type Prefix struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Address       []byte                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"` // 4 or 16 bytes, without host bits
@@ -1763,7 +1908,7 @@ type Prefix struct {
 
 func (x *Prefix) Reset() {
 	*x = Prefix{}
-	mi := &file_hoststream_proto_msgTypes[24]
+	mi := &file_hoststream_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1775,7 +1920,7 @@ func (x *Prefix) String() string {
 func (*Prefix) ProtoMessage() {}
 
 func (x *Prefix) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[24]
+	mi := &file_hoststream_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1788,7 +1933,7 @@ func (x *Prefix) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prefix.ProtoReflect.Descriptor instead.
 func (*Prefix) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{24}
+	return file_hoststream_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Prefix) GetAddress() []byte {
@@ -1810,13 +1955,14 @@ type PortAddress struct {
 	Ip            []byte                 `protobuf:"bytes,1,opt,name=ip,proto3" json:"ip,omitempty"`                                          // 4 or 16 bytes
 	PrefixLength  uint32                 `protobuf:"varint,2,opt,name=prefix_length,json=prefixLength,proto3" json:"prefix_length,omitempty"` // of the subnet
 	Gateway       []byte                 `protobuf:"bytes,3,opt,name=gateway,proto3" json:"gateway,omitempty"`
+	Subnet        string                 `protobuf:"bytes,4,opt,name=subnet,proto3" json:"subnet,omitempty"` // UUID: key of its Subnet; empty for none
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PortAddress) Reset() {
 	*x = PortAddress{}
-	mi := &file_hoststream_proto_msgTypes[25]
+	mi := &file_hoststream_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1828,7 +1974,7 @@ func (x *PortAddress) String() string {
 func (*PortAddress) ProtoMessage() {}
 
 func (x *PortAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[25]
+	mi := &file_hoststream_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1841,7 +1987,7 @@ func (x *PortAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortAddress.ProtoReflect.Descriptor instead.
 func (*PortAddress) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{25}
+	return file_hoststream_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *PortAddress) GetIp() []byte {
@@ -1861,6 +2007,345 @@ func (x *PortAddress) GetPrefixLength() uint32 {
 func (x *PortAddress) GetGateway() []byte {
 	if x != nil {
 		return x.Gateway
+	}
+	return nil
+}
+
+func (x *PortAddress) GetSubnet() string {
+	if x != nil {
+		return x.Subnet
+	}
+	return ""
+}
+
+// Subnet is what workloads are told about a subnet. It is put before the ports
+// that have an address in it.
+type Subnet struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Subnet        string                 `protobuf:"bytes,1,opt,name=subnet,proto3" json:"subnet,omitempty"`                                    // UUID
+	SubnetName    string                 `protobuf:"bytes,2,opt,name=subnet_name,json=subnetName,proto3" json:"subnet_name,omitempty"`          // fully qualified
+	PrefixAddress []byte                 `protobuf:"bytes,3,opt,name=prefix_address,json=prefixAddress,proto3" json:"prefix_address,omitempty"` // 4 or 16 bytes
+	PrefixLength  uint32                 `protobuf:"varint,4,opt,name=prefix_length,json=prefixLength,proto3" json:"prefix_length,omitempty"`
+	Gateway       []byte                 `protobuf:"bytes,5,opt,name=gateway,proto3" json:"gateway,omitempty"`
+	Dhcp          bool                   `protobuf:"varint,6,opt,name=dhcp,proto3" json:"dhcp,omitempty"`                                 // IPv4: the host answers
+	AddressMode   string                 `protobuf:"bytes,7,opt,name=address_mode,json=addressMode,proto3" json:"address_mode,omitempty"` // IPv6: the words of api.AddressMode
+	DnsServers    [][]byte               `protobuf:"bytes,8,rep,name=dns_servers,json=dnsServers,proto3" json:"dns_servers,omitempty"`    // none: the gateway
+	SearchDomains []string               `protobuf:"bytes,9,rep,name=search_domains,json=searchDomains,proto3" json:"search_domains,omitempty"`
+	HostRoutes    []*HostRoute           `protobuf:"bytes,10,rep,name=host_routes,json=hostRoutes,proto3" json:"host_routes,omitempty"`
+	LeaseSeconds  uint32                 `protobuf:"varint,11,opt,name=lease_seconds,json=leaseSeconds,proto3" json:"lease_seconds,omitempty"`
+	Options       []*DhcpOption          `protobuf:"bytes,12,rep,name=options,proto3" json:"options,omitempty"`
+	Vrf           uint32                 `protobuf:"varint,13,opt,name=vrf,proto3" json:"vrf,omitempty"` // of its network
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Subnet) Reset() {
+	*x = Subnet{}
+	mi := &file_hoststream_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Subnet) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Subnet) ProtoMessage() {}
+
+func (x *Subnet) ProtoReflect() protoreflect.Message {
+	mi := &file_hoststream_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Subnet.ProtoReflect.Descriptor instead.
+func (*Subnet) Descriptor() ([]byte, []int) {
+	return file_hoststream_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *Subnet) GetSubnet() string {
+	if x != nil {
+		return x.Subnet
+	}
+	return ""
+}
+
+func (x *Subnet) GetSubnetName() string {
+	if x != nil {
+		return x.SubnetName
+	}
+	return ""
+}
+
+func (x *Subnet) GetPrefixAddress() []byte {
+	if x != nil {
+		return x.PrefixAddress
+	}
+	return nil
+}
+
+func (x *Subnet) GetPrefixLength() uint32 {
+	if x != nil {
+		return x.PrefixLength
+	}
+	return 0
+}
+
+func (x *Subnet) GetGateway() []byte {
+	if x != nil {
+		return x.Gateway
+	}
+	return nil
+}
+
+func (x *Subnet) GetDhcp() bool {
+	if x != nil {
+		return x.Dhcp
+	}
+	return false
+}
+
+func (x *Subnet) GetAddressMode() string {
+	if x != nil {
+		return x.AddressMode
+	}
+	return ""
+}
+
+func (x *Subnet) GetDnsServers() [][]byte {
+	if x != nil {
+		return x.DnsServers
+	}
+	return nil
+}
+
+func (x *Subnet) GetSearchDomains() []string {
+	if x != nil {
+		return x.SearchDomains
+	}
+	return nil
+}
+
+func (x *Subnet) GetHostRoutes() []*HostRoute {
+	if x != nil {
+		return x.HostRoutes
+	}
+	return nil
+}
+
+func (x *Subnet) GetLeaseSeconds() uint32 {
+	if x != nil {
+		return x.LeaseSeconds
+	}
+	return 0
+}
+
+func (x *Subnet) GetOptions() []*DhcpOption {
+	if x != nil {
+		return x.Options
+	}
+	return nil
+}
+
+func (x *Subnet) GetVrf() uint32 {
+	if x != nil {
+		return x.Vrf
+	}
+	return 0
+}
+
+// Name is what the workload of a port is called within its project. A host
+// gets the names of the projects of its own ports.
+type Name struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Project       string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`     // UUID
+	Port          string                 `protobuf:"bytes,2,opt,name=port,proto3" json:"port,omitempty"`           // UUID
+	Name          string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`           // with its domain, without a dot at the end
+	Addresses     [][]byte               `protobuf:"bytes,4,rep,name=addresses,proto3" json:"addresses,omitempty"` // 4 or 16 bytes each
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Name) Reset() {
+	*x = Name{}
+	mi := &file_hoststream_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Name) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Name) ProtoMessage() {}
+
+func (x *Name) ProtoReflect() protoreflect.Message {
+	mi := &file_hoststream_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Name.ProtoReflect.Descriptor instead.
+func (*Name) Descriptor() ([]byte, []int) {
+	return file_hoststream_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *Name) GetProject() string {
+	if x != nil {
+		return x.Project
+	}
+	return ""
+}
+
+func (x *Name) GetPort() string {
+	if x != nil {
+		return x.Port
+	}
+	return ""
+}
+
+func (x *Name) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Name) GetAddresses() [][]byte {
+	if x != nil {
+		return x.Addresses
+	}
+	return nil
+}
+
+type HostRoute struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PrefixAddress []byte                 `protobuf:"bytes,1,opt,name=prefix_address,json=prefixAddress,proto3" json:"prefix_address,omitempty"`
+	PrefixLength  uint32                 `protobuf:"varint,2,opt,name=prefix_length,json=prefixLength,proto3" json:"prefix_length,omitempty"`
+	NextHop       []byte                 `protobuf:"bytes,3,opt,name=next_hop,json=nextHop,proto3" json:"next_hop,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HostRoute) Reset() {
+	*x = HostRoute{}
+	mi := &file_hoststream_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HostRoute) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HostRoute) ProtoMessage() {}
+
+func (x *HostRoute) ProtoReflect() protoreflect.Message {
+	mi := &file_hoststream_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HostRoute.ProtoReflect.Descriptor instead.
+func (*HostRoute) Descriptor() ([]byte, []int) {
+	return file_hoststream_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *HostRoute) GetPrefixAddress() []byte {
+	if x != nil {
+		return x.PrefixAddress
+	}
+	return nil
+}
+
+func (x *HostRoute) GetPrefixLength() uint32 {
+	if x != nil {
+		return x.PrefixLength
+	}
+	return 0
+}
+
+func (x *HostRoute) GetNextHop() []byte {
+	if x != nil {
+		return x.NextHop
+	}
+	return nil
+}
+
+type DhcpOption struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Six           bool                   `protobuf:"varint,1,opt,name=six,proto3" json:"six,omitempty"` // DHCPv6, else DHCP
+	Code          uint32                 `protobuf:"varint,2,opt,name=code,proto3" json:"code,omitempty"`
+	Value         []byte                 `protobuf:"bytes,3,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DhcpOption) Reset() {
+	*x = DhcpOption{}
+	mi := &file_hoststream_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DhcpOption) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DhcpOption) ProtoMessage() {}
+
+func (x *DhcpOption) ProtoReflect() protoreflect.Message {
+	mi := &file_hoststream_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DhcpOption.ProtoReflect.Descriptor instead.
+func (*DhcpOption) Descriptor() ([]byte, []int) {
+	return file_hoststream_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *DhcpOption) GetSix() bool {
+	if x != nil {
+		return x.Six
+	}
+	return false
+}
+
+func (x *DhcpOption) GetCode() uint32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *DhcpOption) GetValue() []byte {
+	if x != nil {
+		return x.Value
 	}
 	return nil
 }
@@ -1891,7 +2376,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_hoststream_proto_msgTypes[26]
+	mi := &file_hoststream_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1903,7 +2388,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[26]
+	mi := &file_hoststream_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1916,7 +2401,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{26}
+	return file_hoststream_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Route) GetVrf() uint32 {
@@ -2057,7 +2542,7 @@ type Remote struct {
 
 func (x *Remote) Reset() {
 	*x = Remote{}
-	mi := &file_hoststream_proto_msgTypes[27]
+	mi := &file_hoststream_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2069,7 +2554,7 @@ func (x *Remote) String() string {
 func (*Remote) ProtoMessage() {}
 
 func (x *Remote) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[27]
+	mi := &file_hoststream_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2082,7 +2567,7 @@ func (x *Remote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Remote.ProtoReflect.Descriptor instead.
 func (*Remote) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{27}
+	return file_hoststream_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Remote) GetHost() string {
@@ -2108,7 +2593,7 @@ type Gateway struct {
 
 func (x *Gateway) Reset() {
 	*x = Gateway{}
-	mi := &file_hoststream_proto_msgTypes[28]
+	mi := &file_hoststream_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2120,7 +2605,7 @@ func (x *Gateway) String() string {
 func (*Gateway) ProtoMessage() {}
 
 func (x *Gateway) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[28]
+	mi := &file_hoststream_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2133,7 +2618,7 @@ func (x *Gateway) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gateway.ProtoReflect.Descriptor instead.
 func (*Gateway) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{28}
+	return file_hoststream_proto_rawDescGZIP(), []int{33}
 }
 
 // Discard drops on purpose.
@@ -2145,7 +2630,7 @@ type Discard struct {
 
 func (x *Discard) Reset() {
 	*x = Discard{}
-	mi := &file_hoststream_proto_msgTypes[29]
+	mi := &file_hoststream_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2157,7 +2642,7 @@ func (x *Discard) String() string {
 func (*Discard) ProtoMessage() {}
 
 func (x *Discard) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[29]
+	mi := &file_hoststream_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2170,7 +2655,7 @@ func (x *Discard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Discard.ProtoReflect.Descriptor instead.
 func (*Discard) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{29}
+	return file_hoststream_proto_rawDescGZIP(), []int{34}
 }
 
 // Report is what the host knows and the controller does not. It is sent whole
@@ -2192,7 +2677,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_hoststream_proto_msgTypes[30]
+	mi := &file_hoststream_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2204,7 +2689,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[30]
+	mi := &file_hoststream_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2217,7 +2702,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{30}
+	return file_hoststream_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Report) GetPorts() []*PortReport {
@@ -2275,7 +2760,7 @@ type TakenAddress struct {
 
 func (x *TakenAddress) Reset() {
 	*x = TakenAddress{}
-	mi := &file_hoststream_proto_msgTypes[31]
+	mi := &file_hoststream_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2287,7 +2772,7 @@ func (x *TakenAddress) String() string {
 func (*TakenAddress) ProtoMessage() {}
 
 func (x *TakenAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[31]
+	mi := &file_hoststream_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2300,7 +2785,7 @@ func (x *TakenAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakenAddress.ProtoReflect.Descriptor instead.
 func (*TakenAddress) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{31}
+	return file_hoststream_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *TakenAddress) GetAddress() string {
@@ -2343,7 +2828,7 @@ type PortReport struct {
 
 func (x *PortReport) Reset() {
 	*x = PortReport{}
-	mi := &file_hoststream_proto_msgTypes[32]
+	mi := &file_hoststream_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2355,7 +2840,7 @@ func (x *PortReport) String() string {
 func (*PortReport) ProtoMessage() {}
 
 func (x *PortReport) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[32]
+	mi := &file_hoststream_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2368,7 +2853,7 @@ func (x *PortReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortReport.ProtoReflect.Descriptor instead.
 func (*PortReport) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{32}
+	return file_hoststream_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *PortReport) GetPort() string {
@@ -2410,7 +2895,7 @@ type TableRequest struct {
 
 func (x *TableRequest) Reset() {
 	*x = TableRequest{}
-	mi := &file_hoststream_proto_msgTypes[33]
+	mi := &file_hoststream_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2422,7 +2907,7 @@ func (x *TableRequest) String() string {
 func (*TableRequest) ProtoMessage() {}
 
 func (x *TableRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[33]
+	mi := &file_hoststream_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2435,7 +2920,7 @@ func (x *TableRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRequest.ProtoReflect.Descriptor instead.
 func (*TableRequest) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{33}
+	return file_hoststream_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *TableRequest) GetId() uint64 {
@@ -2465,7 +2950,7 @@ type TableReply struct {
 
 func (x *TableReply) Reset() {
 	*x = TableReply{}
-	mi := &file_hoststream_proto_msgTypes[34]
+	mi := &file_hoststream_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2477,7 +2962,7 @@ func (x *TableReply) String() string {
 func (*TableReply) ProtoMessage() {}
 
 func (x *TableReply) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[34]
+	mi := &file_hoststream_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2490,7 +2975,7 @@ func (x *TableReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableReply.ProtoReflect.Descriptor instead.
 func (*TableReply) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{34}
+	return file_hoststream_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *TableReply) GetId() uint64 {
@@ -2537,7 +3022,7 @@ type TableRow struct {
 
 func (x *TableRow) Reset() {
 	*x = TableRow{}
-	mi := &file_hoststream_proto_msgTypes[35]
+	mi := &file_hoststream_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2549,7 +3034,7 @@ func (x *TableRow) String() string {
 func (*TableRow) ProtoMessage() {}
 
 func (x *TableRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[35]
+	mi := &file_hoststream_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2562,7 +3047,7 @@ func (x *TableRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRow.ProtoReflect.Descriptor instead.
 func (*TableRow) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{35}
+	return file_hoststream_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *TableRow) GetCells() []string {
@@ -2650,13 +3135,15 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x06errors\x18\x03 \x03(\v2\x1c.weft.hoststream.v1.RowErrorR\x06errors\"2\n" +
 	"\bRowError\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05error\x18\x02 \x01(\tR\x05error\"\xfa\x02\n" +
+	"\x05error\x18\x02 \x01(\tR\x05error\"\xe0\x03\n" +
 	"\x03Row\x12+\n" +
 	"\x03vrf\x18\x01 \x01(\v2\x17.weft.hoststream.v1.VrfH\x00R\x03vrf\x12M\n" +
 	"\x0ftunnel_endpoint\x18\x02 \x01(\v2\".weft.hoststream.v1.TunnelEndpointH\x00R\x0etunnelEndpoint\x12.\n" +
 	"\x04port\x18\x03 \x01(\v2\x18.weft.hoststream.v1.PortH\x00R\x04port\x121\n" +
 	"\x05route\x18\x04 \x01(\v2\x19.weft.hoststream.v1.RouteH\x00R\x05route\x12G\n" +
-	"\rtunnel_source\x18\x05 \x01(\v2 .weft.hoststream.v1.TunnelSourceH\x00R\ftunnelSource\x12C\n" +
+	"\rtunnel_source\x18\x05 \x01(\v2 .weft.hoststream.v1.TunnelSourceH\x00R\ftunnelSource\x124\n" +
+	"\x06subnet\x18\x06 \x01(\v2\x1a.weft.hoststream.v1.SubnetH\x00R\x06subnet\x12.\n" +
+	"\x04name\x18\a \x01(\v2\x18.weft.hoststream.v1.NameH\x00R\x04name\x12C\n" +
 	"\vreservation\x18\x14 \x01(\v2\x1f.weft.hoststream.v1.ReservationH\x00R\vreservationB\x06\n" +
 	"\x04body\"\xe9\x01\n" +
 	"\vReservation\x12\x18\n" +
@@ -2667,20 +3154,25 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x03mtu\x18\x05 \x01(\rR\x03mtu\x12\x10\n" +
 	"\x03mac\x18\x06 \x01(\fR\x03mac\x12\x1c\n" +
 	"\treleasing\x18\a \x01(\bR\treleasing\x12\x18\n" +
-	"\anetwork\x18\b \x01(\tR\anetwork\"\x8d\x01\n" +
+	"\anetwork\x18\b \x01(\tR\anetwork\"\xcc\x01\n" +
 	"\x03Vrf\x12\x10\n" +
 	"\x03vrf\x18\x01 \x01(\rR\x03vrf\x12\x10\n" +
 	"\x03vni\x18\x02 \x01(\rR\x03vni\x12\x18\n" +
 	"\anetwork\x18\x03 \x01(\tR\anetwork\x12!\n" +
 	"\fnetwork_name\x18\x04 \x01(\tR\vnetworkName\x12%\n" +
-	"\x0esources_listed\x18\x05 \x01(\bR\rsourcesListed\"_\n" +
+	"\x0esources_listed\x18\x05 \x01(\bR\rsourcesListed\x12=\n" +
+	"\bservices\x18\x06 \x03(\v2!.weft.hoststream.v1.FabricServiceR\bservices\"Q\n" +
+	"\rFabricService\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\fR\aaddress\x12\x12\n" +
+	"\x04port\x18\x03 \x01(\rR\x04port\"_\n" +
 	"\x0eTunnelEndpoint\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x1b\n" +
 	"\thost_name\x18\x02 \x01(\tR\bhostName\x12\x1c\n" +
 	"\taddresses\x18\x03 \x03(\fR\taddresses\"4\n" +
 	"\fTunnelSource\x12\x10\n" +
 	"\x03vni\x18\x01 \x01(\rR\x03vni\x12\x12\n" +
-	"\x04host\x18\x02 \x01(\tR\x04host\"\xa7\x02\n" +
+	"\x04host\x18\x02 \x01(\tR\x04host\"\xca\x03\n" +
 	"\x04Port\x12\x12\n" +
 	"\x04port\x18\x01 \x01(\tR\x04port\x12\x1b\n" +
 	"\tport_name\x18\x02 \x01(\tR\bportName\x12\x10\n" +
@@ -2690,14 +3182,53 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x03mtu\x18\x06 \x01(\rR\x03mtu\x12\x18\n" +
 	"\abinding\x18\a \x01(\tR\abinding\x12)\n" +
 	"\x10binding_revision\x18\b \x01(\x03R\x0fbindingRevision\x124\n" +
-	"\asources\x18\t \x03(\v2\x1a.weft.hoststream.v1.PrefixR\asources\":\n" +
+	"\asources\x18\t \x03(\v2\x1a.weft.hoststream.v1.PrefixR\asources\x12\x1b\n" +
+	"\thost_name\x18\n" +
+	" \x01(\tR\bhostName\x12\x16\n" +
+	"\x06domain\x18\v \x01(\tR\x06domain\x128\n" +
+	"\aoptions\x18\f \x03(\v2\x1e.weft.hoststream.v1.DhcpOptionR\aoptions\x12\x18\n" +
+	"\aproject\x18\r \x01(\tR\aproject\x12\x18\n" +
+	"\amachine\x18\x0e \x01(\tR\amachine\":\n" +
 	"\x06Prefix\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\fR\aaddress\x12\x16\n" +
-	"\x06length\x18\x02 \x01(\rR\x06length\"\\\n" +
+	"\x06length\x18\x02 \x01(\rR\x06length\"t\n" +
 	"\vPortAddress\x12\x0e\n" +
 	"\x02ip\x18\x01 \x01(\fR\x02ip\x12#\n" +
 	"\rprefix_length\x18\x02 \x01(\rR\fprefixLength\x12\x18\n" +
-	"\agateway\x18\x03 \x01(\fR\agateway\"\xa0\x03\n" +
+	"\agateway\x18\x03 \x01(\fR\agateway\x12\x16\n" +
+	"\x06subnet\x18\x04 \x01(\tR\x06subnet\"\xd7\x03\n" +
+	"\x06Subnet\x12\x16\n" +
+	"\x06subnet\x18\x01 \x01(\tR\x06subnet\x12\x1f\n" +
+	"\vsubnet_name\x18\x02 \x01(\tR\n" +
+	"subnetName\x12%\n" +
+	"\x0eprefix_address\x18\x03 \x01(\fR\rprefixAddress\x12#\n" +
+	"\rprefix_length\x18\x04 \x01(\rR\fprefixLength\x12\x18\n" +
+	"\agateway\x18\x05 \x01(\fR\agateway\x12\x12\n" +
+	"\x04dhcp\x18\x06 \x01(\bR\x04dhcp\x12!\n" +
+	"\faddress_mode\x18\a \x01(\tR\vaddressMode\x12\x1f\n" +
+	"\vdns_servers\x18\b \x03(\fR\n" +
+	"dnsServers\x12%\n" +
+	"\x0esearch_domains\x18\t \x03(\tR\rsearchDomains\x12>\n" +
+	"\vhost_routes\x18\n" +
+	" \x03(\v2\x1d.weft.hoststream.v1.HostRouteR\n" +
+	"hostRoutes\x12#\n" +
+	"\rlease_seconds\x18\v \x01(\rR\fleaseSeconds\x128\n" +
+	"\aoptions\x18\f \x03(\v2\x1e.weft.hoststream.v1.DhcpOptionR\aoptions\x12\x10\n" +
+	"\x03vrf\x18\r \x01(\rR\x03vrf\"f\n" +
+	"\x04Name\x12\x18\n" +
+	"\aproject\x18\x01 \x01(\tR\aproject\x12\x12\n" +
+	"\x04port\x18\x02 \x01(\tR\x04port\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x1c\n" +
+	"\taddresses\x18\x04 \x03(\fR\taddresses\"r\n" +
+	"\tHostRoute\x12%\n" +
+	"\x0eprefix_address\x18\x01 \x01(\fR\rprefixAddress\x12#\n" +
+	"\rprefix_length\x18\x02 \x01(\rR\fprefixLength\x12\x19\n" +
+	"\bnext_hop\x18\x03 \x01(\fR\anextHop\"H\n" +
+	"\n" +
+	"DhcpOption\x12\x10\n" +
+	"\x03six\x18\x01 \x01(\bR\x03six\x12\x12\n" +
+	"\x04code\x18\x02 \x01(\rR\x04code\x12\x14\n" +
+	"\x05value\x18\x03 \x01(\fR\x05value\"\xa0\x03\n" +
 	"\x05Route\x12\x10\n" +
 	"\x03vrf\x18\x01 \x01(\rR\x03vrf\x12%\n" +
 	"\x0eprefix_address\x18\x02 \x01(\fR\rprefixAddress\x12#\n" +
@@ -2769,7 +3300,7 @@ func file_hoststream_proto_rawDescGZIP() []byte {
 	return file_hoststream_proto_rawDescData
 }
 
-var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
 var file_hoststream_proto_goTypes = []any{
 	(*CertifyRequest)(nil),    // 0: weft.hoststream.v1.CertifyRequest
 	(*CertifyReply)(nil),      // 1: weft.hoststream.v1.CertifyReply
@@ -2792,32 +3323,37 @@ var file_hoststream_proto_goTypes = []any{
 	(*Row)(nil),               // 18: weft.hoststream.v1.Row
 	(*Reservation)(nil),       // 19: weft.hoststream.v1.Reservation
 	(*Vrf)(nil),               // 20: weft.hoststream.v1.Vrf
-	(*TunnelEndpoint)(nil),    // 21: weft.hoststream.v1.TunnelEndpoint
-	(*TunnelSource)(nil),      // 22: weft.hoststream.v1.TunnelSource
-	(*Port)(nil),              // 23: weft.hoststream.v1.Port
-	(*Prefix)(nil),            // 24: weft.hoststream.v1.Prefix
-	(*PortAddress)(nil),       // 25: weft.hoststream.v1.PortAddress
-	(*Route)(nil),             // 26: weft.hoststream.v1.Route
-	(*Remote)(nil),            // 27: weft.hoststream.v1.Remote
-	(*Gateway)(nil),           // 28: weft.hoststream.v1.Gateway
-	(*Discard)(nil),           // 29: weft.hoststream.v1.Discard
-	(*Report)(nil),            // 30: weft.hoststream.v1.Report
-	(*TakenAddress)(nil),      // 31: weft.hoststream.v1.TakenAddress
-	(*PortReport)(nil),        // 32: weft.hoststream.v1.PortReport
-	(*TableRequest)(nil),      // 33: weft.hoststream.v1.TableRequest
-	(*TableReply)(nil),        // 34: weft.hoststream.v1.TableReply
-	(*TableRow)(nil),          // 35: weft.hoststream.v1.TableRow
+	(*FabricService)(nil),     // 21: weft.hoststream.v1.FabricService
+	(*TunnelEndpoint)(nil),    // 22: weft.hoststream.v1.TunnelEndpoint
+	(*TunnelSource)(nil),      // 23: weft.hoststream.v1.TunnelSource
+	(*Port)(nil),              // 24: weft.hoststream.v1.Port
+	(*Prefix)(nil),            // 25: weft.hoststream.v1.Prefix
+	(*PortAddress)(nil),       // 26: weft.hoststream.v1.PortAddress
+	(*Subnet)(nil),            // 27: weft.hoststream.v1.Subnet
+	(*Name)(nil),              // 28: weft.hoststream.v1.Name
+	(*HostRoute)(nil),         // 29: weft.hoststream.v1.HostRoute
+	(*DhcpOption)(nil),        // 30: weft.hoststream.v1.DhcpOption
+	(*Route)(nil),             // 31: weft.hoststream.v1.Route
+	(*Remote)(nil),            // 32: weft.hoststream.v1.Remote
+	(*Gateway)(nil),           // 33: weft.hoststream.v1.Gateway
+	(*Discard)(nil),           // 34: weft.hoststream.v1.Discard
+	(*Report)(nil),            // 35: weft.hoststream.v1.Report
+	(*TakenAddress)(nil),      // 36: weft.hoststream.v1.TakenAddress
+	(*PortReport)(nil),        // 37: weft.hoststream.v1.PortReport
+	(*TableRequest)(nil),      // 38: weft.hoststream.v1.TableRequest
+	(*TableReply)(nil),        // 39: weft.hoststream.v1.TableReply
+	(*TableRow)(nil),          // 40: weft.hoststream.v1.TableRow
 }
 var file_hoststream_proto_depIdxs = []int32{
 	9,  // 0: weft.hoststream.v1.HostMessage.hello:type_name -> weft.hoststream.v1.Hello
 	16, // 1: weft.hoststream.v1.HostMessage.ack:type_name -> weft.hoststream.v1.Ack
-	30, // 2: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
-	34, // 3: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
+	35, // 2: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
+	39, // 3: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
 	4,  // 4: weft.hoststream.v1.HostMessage.standby:type_name -> weft.hoststream.v1.Standby
 	5,  // 5: weft.hoststream.v1.HostMessage.ping:type_name -> weft.hoststream.v1.Ping
 	13, // 6: weft.hoststream.v1.HostMessage.row_list:type_name -> weft.hoststream.v1.RowList
 	14, // 7: weft.hoststream.v1.ControllerMessage.delta:type_name -> weft.hoststream.v1.Delta
-	33, // 8: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
+	38, // 8: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
 	6,  // 9: weft.hoststream.v1.ControllerMessage.pong:type_name -> weft.hoststream.v1.Pong
 	12, // 10: weft.hoststream.v1.ControllerMessage.row_list_request:type_name -> weft.hoststream.v1.RowListRequest
 	8,  // 11: weft.hoststream.v1.Pong.version:type_name -> weft.hoststream.v1.Version
@@ -2831,31 +3367,37 @@ var file_hoststream_proto_depIdxs = []int32{
 	8,  // 19: weft.hoststream.v1.Ack.version:type_name -> weft.hoststream.v1.Version
 	17, // 20: weft.hoststream.v1.Ack.errors:type_name -> weft.hoststream.v1.RowError
 	20, // 21: weft.hoststream.v1.Row.vrf:type_name -> weft.hoststream.v1.Vrf
-	21, // 22: weft.hoststream.v1.Row.tunnel_endpoint:type_name -> weft.hoststream.v1.TunnelEndpoint
-	23, // 23: weft.hoststream.v1.Row.port:type_name -> weft.hoststream.v1.Port
-	26, // 24: weft.hoststream.v1.Row.route:type_name -> weft.hoststream.v1.Route
-	22, // 25: weft.hoststream.v1.Row.tunnel_source:type_name -> weft.hoststream.v1.TunnelSource
-	19, // 26: weft.hoststream.v1.Row.reservation:type_name -> weft.hoststream.v1.Reservation
-	25, // 27: weft.hoststream.v1.Reservation.ip:type_name -> weft.hoststream.v1.PortAddress
-	25, // 28: weft.hoststream.v1.Port.addresses:type_name -> weft.hoststream.v1.PortAddress
-	24, // 29: weft.hoststream.v1.Port.sources:type_name -> weft.hoststream.v1.Prefix
-	27, // 30: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
-	28, // 31: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
-	29, // 32: weft.hoststream.v1.Route.discard:type_name -> weft.hoststream.v1.Discard
-	32, // 33: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
-	31, // 34: weft.hoststream.v1.Report.taken:type_name -> weft.hoststream.v1.TakenAddress
-	35, // 35: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
-	2,  // 36: weft.hoststream.v1.HostStream.Resume:input_type -> weft.hoststream.v1.HostMessage
-	2,  // 37: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
-	0,  // 38: weft.hoststream.v1.HostStream.Certify:input_type -> weft.hoststream.v1.CertifyRequest
-	3,  // 39: weft.hoststream.v1.HostStream.Resume:output_type -> weft.hoststream.v1.ControllerMessage
-	3,  // 40: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
-	1,  // 41: weft.hoststream.v1.HostStream.Certify:output_type -> weft.hoststream.v1.CertifyReply
-	39, // [39:42] is the sub-list for method output_type
-	36, // [36:39] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	22, // 22: weft.hoststream.v1.Row.tunnel_endpoint:type_name -> weft.hoststream.v1.TunnelEndpoint
+	24, // 23: weft.hoststream.v1.Row.port:type_name -> weft.hoststream.v1.Port
+	31, // 24: weft.hoststream.v1.Row.route:type_name -> weft.hoststream.v1.Route
+	23, // 25: weft.hoststream.v1.Row.tunnel_source:type_name -> weft.hoststream.v1.TunnelSource
+	27, // 26: weft.hoststream.v1.Row.subnet:type_name -> weft.hoststream.v1.Subnet
+	28, // 27: weft.hoststream.v1.Row.name:type_name -> weft.hoststream.v1.Name
+	19, // 28: weft.hoststream.v1.Row.reservation:type_name -> weft.hoststream.v1.Reservation
+	26, // 29: weft.hoststream.v1.Reservation.ip:type_name -> weft.hoststream.v1.PortAddress
+	21, // 30: weft.hoststream.v1.Vrf.services:type_name -> weft.hoststream.v1.FabricService
+	26, // 31: weft.hoststream.v1.Port.addresses:type_name -> weft.hoststream.v1.PortAddress
+	25, // 32: weft.hoststream.v1.Port.sources:type_name -> weft.hoststream.v1.Prefix
+	30, // 33: weft.hoststream.v1.Port.options:type_name -> weft.hoststream.v1.DhcpOption
+	29, // 34: weft.hoststream.v1.Subnet.host_routes:type_name -> weft.hoststream.v1.HostRoute
+	30, // 35: weft.hoststream.v1.Subnet.options:type_name -> weft.hoststream.v1.DhcpOption
+	32, // 36: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
+	33, // 37: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
+	34, // 38: weft.hoststream.v1.Route.discard:type_name -> weft.hoststream.v1.Discard
+	37, // 39: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
+	36, // 40: weft.hoststream.v1.Report.taken:type_name -> weft.hoststream.v1.TakenAddress
+	40, // 41: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
+	2,  // 42: weft.hoststream.v1.HostStream.Resume:input_type -> weft.hoststream.v1.HostMessage
+	2,  // 43: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
+	0,  // 44: weft.hoststream.v1.HostStream.Certify:input_type -> weft.hoststream.v1.CertifyRequest
+	3,  // 45: weft.hoststream.v1.HostStream.Resume:output_type -> weft.hoststream.v1.ControllerMessage
+	3,  // 46: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
+	1,  // 47: weft.hoststream.v1.HostStream.Certify:output_type -> weft.hoststream.v1.CertifyReply
+	45, // [45:48] is the sub-list for method output_type
+	42, // [42:45] is the sub-list for method input_type
+	42, // [42:42] is the sub-list for extension type_name
+	42, // [42:42] is the sub-list for extension extendee
+	0,  // [0:42] is the sub-list for field type_name
 }
 
 func init() { file_hoststream_proto_init() }
@@ -2884,9 +3426,11 @@ func file_hoststream_proto_init() {
 		(*Row_Port)(nil),
 		(*Row_Route)(nil),
 		(*Row_TunnelSource)(nil),
+		(*Row_Subnet)(nil),
+		(*Row_Name)(nil),
 		(*Row_Reservation)(nil),
 	}
-	file_hoststream_proto_msgTypes[26].OneofWrappers = []any{
+	file_hoststream_proto_msgTypes[31].OneofWrappers = []any{
 		(*Route_Port)(nil),
 		(*Route_Remote)(nil),
 		(*Route_Gateway)(nil),
@@ -2898,7 +3442,7 @@ func file_hoststream_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hoststream_proto_rawDesc), len(file_hoststream_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   36,
+			NumMessages:   41,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -10,15 +10,25 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// TableOf tells of which network (by VRF) a row is, by its key: that is the
-// table of a TableSum. Rows of no network are in table 0.
+// namesBit marks the numbers of the tables of names; no VRF has it.
+const namesBit = 1 << 31
+
+// NamesOf is the number of the table in which the names of a project are.
+// Hardly ever do two projects share one; a host then has the names of both.
+func NamesOf(project string) uint32 { return uint32(xxhash.Sum64String(project)) | namesBit }
+
+// TableOf tells of which network (by VRF) or of which projects' names a row is,
+// by its key: that is the table of a TableSum. Rows of neither are in table 0.
 func TableOf(key string) uint32 {
 	class, rest, _ := strings.Cut(key, "/")
 	switch class {
-	case "route", "vrf", "tunnel-source":
+	case "route", "vrf", "tunnel-source", "subnet":
 		number, _, _ := strings.Cut(rest, "/")
 		n, _ := strconv.ParseUint(number, 10, 32) // no number: as any other row
 		return uint32(n)
+	case "name":
+		project, _, _ := strings.Cut(rest, "/")
+		return NamesOf(project)
 	}
 	return 0
 }

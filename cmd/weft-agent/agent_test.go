@@ -56,6 +56,7 @@ type machine struct {
 	dir        string
 	controller *controller
 	agent      *process
+	arguments  []string // further ones of run
 }
 
 func (m *machine) flags() []string {
@@ -65,7 +66,7 @@ func (m *machine) flags() []string {
 func (m *machine) start(tunnel netip.Prefix) {
 	m.t.Helper()
 	m.agent = start(m.t, m.ns, m.binary, append([]string{"run", "--name", m.ns, "--controller", m.controller.api,
-		"--token", m.controller.token, "--tunnel-address", tunnel.Addr().String()}, m.flags()...)...)
+		"--token", m.controller.token, "--tunnel-address", tunnel.Addr().String()}, append(m.flags(), m.arguments...)...)...)
 }
 
 func (m *machine) plug(port, ns string) (plug.Answer, error) {

@@ -20,7 +20,8 @@ import (
 // health is how the agent is, for probes.
 type health struct {
 	loop  metrics.Host
-	ready atomic.Bool // a controller has delivered everything once and all of it was tried
+	local func() error // which of the host's own services are not served
+	ready atomic.Bool  // a controller has delivered everything once and all of it was tried
 }
 
 // live tells whether the goroutine that owns the tables answers.
@@ -34,7 +35,8 @@ func (h *health) live(ctx context.Context) error {
 // errStarting says what a starting agent waits for.
 var errStarting = errors.New("no controller has delivered everything yet; ports delivered before carry traffic")
 
-// isReady tells whether new ports can be plugged. An agent that has lost its
+// isReady tells whether new ports can be plugged and find the services of their
+// host. An agent that has lost its
 // controllers stays ready: what it has goes on.
 func (h *health) isReady(ctx context.Context) error {
 	if err := h.live(ctx); err != nil {
@@ -43,13 +45,13 @@ func (h *health) isReady(ctx context.Context) error {
 	if !h.ready.Load() {
 		return errStarting
 	}
-	return nil
+	return h.local()
 }
 
 // observe serves metrics and health at a loopback address, if there is one.
-func observe(address string, statistics metrics.Statistics, loop metrics.Host, h *health, log *slog.Logger) (stop func(), err error) {
+func observe(address string, statistics metrics.Statistics, loop metrics.Host, answers metrics.Answers, h *health, log *slog.Logger) (stop func(), err error) {
 	registry := prometheus.NewRegistry()
-	exposition.Export(registry, version, []prometheus.Collector{metrics.New(statistics, loop)})
+	exposition.Export(registry, version, []prometheus.Collector{metrics.New(statistics, loop, answers)})
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", exposition.Metrics(registry))
 	mux.Handle("GET /livez", exposition.Answer(h.live))

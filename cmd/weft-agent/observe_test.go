@@ -20,6 +20,7 @@ import (
 	"github.com/weft-network/weft/agent/desired"
 	"github.com/weft-network/weft/agent/host"
 	"github.com/weft-network/weft/agent/metrics"
+	"github.com/weft-network/weft/agent/services"
 	"github.com/weft-network/weft/cmd/exposition"
 	"github.com/weft-network/weft/cmd/exposition/documented"
 	"github.com/weft-network/weft/vrouter"
@@ -42,13 +43,18 @@ func (oneFrame) Counters() ([]vrouter.Counter, error) {
 type blank struct{}
 
 func (blank) Do(_ context.Context, call func(*host.Core)) error {
-	call(host.NewCore(desired.New(), datapath.Underlay{}, datapath.NewProgrammer(datapath.Kernel{})))
+	call(host.NewCore(desired.New(), datapath.Underlay{}, datapath.Local{}, datapath.NewProgrammer(datapath.Kernel{})))
 	return nil
 }
 
+// quiet has answered nobody.
+type quiet struct{}
+
+func (quiet) Counts() services.Counts { return services.Counts{} }
+
 // TestMetricsAreDocumented: doc/metrics.md lists exactly what is exported.
 func TestMetricsAreDocumented(t *testing.T) {
-	registry, parts := prometheus.NewRegistry(), []prometheus.Collector{metrics.New(oneFrame{}, blank{})}
+	registry, parts := prometheus.NewRegistry(), []prometheus.Collector{metrics.New(oneFrame{}, blank{}, quiet{})}
 	exposition.Export(registry, version, parts)
 	documented.Compare(t, "../../doc/metrics.md", "weft-agent", registry, parts, *update)
 }

@@ -18,7 +18,7 @@ const underlayEvery = 10 * time.Second
 // followUnderlay tells the packet path and, by the report, the controllers when
 // the host has other tunnel addresses or another MTU, until the context ends.
 // While it has none, as in the middle of a renumbering, the last ones hold.
-func (a agent) followUnderlay(ctx context.Context, tunnel int, given []netip.Addr, loop *host.Loop) {
+func (a agent) followUnderlay(ctx context.Context, tunnel int, given []netip.Addr, local datapath.Local, loop *host.Loop) {
 	tick := time.NewTicker(underlayEvery)
 	defer tick.Stop()
 	now, lost := a.underlay, ""
@@ -41,7 +41,7 @@ func (a agent) followUnderlay(ctx context.Context, tunnel int, given []netip.Add
 		if found == now {
 			continue
 		}
-		if err := a.setUnderlay(ctx, tunnel, found, loop); err != nil {
+		if err := a.setUnderlay(ctx, tunnel, found, local, loop); err != nil {
 			a.log.Warn("the new tunnel addresses are not in use, will try again", "error", err)
 			continue
 		}
@@ -50,8 +50,8 @@ func (a agent) followUnderlay(ctx context.Context, tunnel int, given []netip.Add
 	}
 }
 
-func (a agent) setUnderlay(ctx context.Context, tunnel int, u datapath.Underlay, loop *host.Loop) error {
-	if err := a.path.SetConfig(u.Config(tunnel)); err != nil {
+func (a agent) setUnderlay(ctx context.Context, tunnel int, u datapath.Underlay, local datapath.Local, loop *host.Loop) error {
+	if err := a.path.SetConfig(u.Config(tunnel, local)); err != nil {
 		return err
 	}
 	return loop.Do(ctx, func(c *host.Core) { c.SetUnderlay(u) })

@@ -20,6 +20,7 @@ import (
 	"github.com/weft-network/weft/agent/join"
 	"github.com/weft-network/weft/agent/link"
 	"github.com/weft-network/weft/agent/plug"
+	"github.com/weft-network/weft/agent/services"
 	"github.com/weft-network/weft/agent/state"
 	"github.com/weft-network/weft/agent/stream"
 	"github.com/weft-network/weft/agent/tables"
@@ -87,7 +88,12 @@ func (a agent) work(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := a.path.SetConfig(a.underlay.Config(tunnel)); err != nil {
+	local, err := a.openLocal(ctx)
+	if err != nil {
+		return err
+	}
+	defer local.close()
+	if err := a.path.SetConfig(a.underlay.Config(tunnel, local.facts())); err != nil {
 		return err
 	}
 	records, err := plug.OpenRecords(a.dir.Plugs())
@@ -98,15 +104,16 @@ func (a agent) work(ctx context.Context) error {
 	if err != nil {
 		return err // to go on could give an address away a second time
 	}
-	core := host.NewCore(want, a.underlay, programmer)
+	core := host.NewCore(want, a.underlay, local.facts(), programmer)
 	core.RestoreTaken(taken)
 	loop := host.NewLoop(core, func(data []byte) error { return desired.WriteFile(a.dir.Desired(), data) }, a.log)
-	plugger := plug.New(loop, a.links, a.path, records, []int{tunnel}, a.log)
+	plugger := plug.New(loop, a.links, a.path, records, []int{tunnel, local.device}, a.log)
 	reader := tables.Reader{Kernel: datapath.KernelOf(a.path), Statistics: a.path, Loop: loop, Names: a.links.Names}
 	client := stream.New(a.controllers(), loop, reader.Table, a.log)
 
-	health := &health{loop: loop}
-	stop, err := observe(a.flags.metricsListen, a.path, loop, health, a.log)
+	local.services = services.New(loop, local.requests, local.socket, a.log)
+	health := &health{loop: loop, local: local.failures}
+	stop, err := observe(a.flags.metricsListen, a.path, loop, local.services, health, a.log)
 	if err != nil {
 		return err
 	}
@@ -115,7 +122,7 @@ func (a agent) work(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { loop.Run(ctx); return nil })
 	group.Go(func() error {
-		err := a.serve(ctx, tunnel, blank, loop, plugger, client, health)
+		err := a.serve(ctx, tunnel, blank, loop, plugger, client, health, local)
 		if ctx.Err() != nil { // told to end: what was interrupted is no failure
 			return context.Canceled
 		}
@@ -147,7 +154,7 @@ func (a agent) controllers() stream.Options {
 }
 
 // serve starts, in this order, what depends on the loop, and waits for its end.
-func (a agent) serve(ctx context.Context, tunnel int, blank bool, loop *host.Loop, plugger *plug.Plugger, client *stream.Client, health *health) error {
+func (a agent) serve(ctx context.Context, tunnel int, blank bool, loop *host.Loop, plugger *plug.Plugger, client *stream.Client, health *health, local *localServices) error {
 	if err := plugger.Restore(ctx, time.Now()); err != nil {
 		a.log.Warn("some plugs of the last run are not well", "error", err)
 	}
@@ -166,9 +173,10 @@ func (a agent) serve(ctx context.Context, tunnel int, blank bool, loop *host.Loo
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { client.Run(ctx); return nil })
 	group.Go(func() error { expire.Run(ctx, a.path, a.log); return nil })
+	group.Go(func() error { return local.run(ctx, loop) })
 	group.Go(func() error { return plugger.Serve(ctx, a.flags.Run, func() {}) })
 	group.Go(func() error { a.watch(ctx, changed); return nil })
-	group.Go(func() error { a.followUnderlay(ctx, tunnel, a.given, loop); return nil })
+	group.Go(func() error { a.followUnderlay(ctx, tunnel, a.given, local.facts(), loop); return nil })
 	group.Go(func() error { plugger.Upkeep(ctx, changed, synced); return nil })
 	group.Go(func() error {
 		err := loop.Wait(ctx, func(c *host.Core) bool { return c.InSync() && c.Tried() })

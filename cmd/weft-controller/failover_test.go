@@ -129,7 +129,7 @@ func startAgent(t *testing.T, admin *client.Client, name, tunnel, address string
 	check(t, err)
 	log := slog.New(slog.DiscardHandler)
 	p := datapath.NewProgrammer(datapath.NewMemoryKernel(nil).Kernel())
-	core := host.NewCore(desired.New(), datapath.Underlay{IPv4: netip.MustParseAddr("192.0.2.1"), MTU: 1500}, p)
+	core := host.NewCore(desired.New(), datapath.Underlay{IPv4: netip.MustParseAddr("192.0.2.1"), MTU: 1500}, datapath.Local{}, p)
 	core.Start()
 	a := &agent{name, o.Head().Meta.UUID, host.NewLoop(core, func([]byte) error { return nil }, log)}
 	ctx, cancel := context.WithCancel(t.Context())

@@ -71,7 +71,7 @@ func (a *realAgent) run(t *testing.T, now func() time.Time, streams ...string) {
 		streams = id.Streams
 	}
 	log := slog.New(slog.DiscardHandler)
-	core := host.NewCore(desired.New(), datapath.Underlay{IPv4: netip.MustParseAddr("192.0.2.1"), MTU: 1500}, datapath.NewProgrammer(datapath.NewMemoryKernel(nil).Kernel()))
+	core := host.NewCore(desired.New(), datapath.Underlay{IPv4: netip.MustParseAddr("192.0.2.1"), MTU: 1500}, datapath.Local{}, datapath.NewProgrammer(datapath.NewMemoryKernel(nil).Kernel()))
 	core.Start()
 	loop := host.NewLoop(core, func([]byte) error { return nil }, log)
 	table := func(context.Context, string) (api.Table, error) {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/api/hoststream"
 	"github.com/weft-network/weft/control/routing"
 )
 
@@ -28,6 +29,9 @@ func ViewOf(rows []Row) *View {
 			t := v.fixed(uint32(vrf))
 			path := routing.Route{Prefix: netip.MustParsePrefix(parts[2]), Host: api.Ref{UUID: "elsewhere"}}
 			t.paths, t.routes = append(t.paths, path), append(t.routes, r)
+		case "subnet", "name":
+			t := v.fixed(hoststream.TableOf(r.Key))
+			t.facts = append(t.facts, r)
 		default:
 			v.ports = append(v.ports, r)
 		}

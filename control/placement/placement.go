@@ -6,6 +6,7 @@ package placement
 
 import (
 	"cmp"
+	"iter"
 	"maps"
 	"slices"
 
@@ -33,6 +34,7 @@ type Plan struct {
 
 	endpoints *endpoints
 	tables    map[string]*Table // by network
+	names     map[uint32]*Table // by number
 	views     map[string]*View  // by host
 }
 
@@ -45,7 +47,7 @@ func New(epoch uint64, d *routing.Derived, earlier *Plan) *Plan {
 	}
 	p.endpoints = earlier.endpoints.next(d.Hosts)
 	changed := p.addTables(earlier)
-	p.addViews(earlier, changed)
+	p.addViews(earlier, changed, p.addNames(earlier))
 	return p
 }
 
@@ -67,7 +69,7 @@ func (p *Plan) addTables(earlier *Plan) []*routing.Network {
 }
 
 // addViews makes the views of those hosts for which something is different.
-func (p *Plan) addViews(earlier *Plan, changed []*routing.Network) {
+func (p *Plan) addViews(earlier *Plan, changed []*routing.Network, renamed []*Table) {
 	p.views = maps.Clone(earlier.views)
 	if p.views == nil {
 		p.views = map[string]*View{}
@@ -85,25 +87,32 @@ func (p *Plan) addViews(earlier *Plan, changed []*routing.Network) {
 	}
 	fresh := map[*View]bool{} // made here, and not yet anybody's
 	for _, n := range changed {
-		table := p.tables[n.Ref.UUID]
-		for uuid := range n.Places {
-			v := p.views[uuid]
-			i, found := v.find(n.VRF)
-			if !found || v.tables[i] == table {
-				continue
-			}
-			if !fresh[v] {
-				c := *v
-				c.tables = slices.Clone(v.tables)
-				v = &c
-				fresh[v] = true
-				p.views[uuid] = v
-			}
-			v.tables[i] = table
-		}
+		p.exchange(p.tables[n.Ref.UUID], n.Places, fresh)
+	}
+	for _, t := range renamed {
+		p.exchange(t, t.places, fresh)
 	}
 	for v := range fresh {
 		v.peers = v.union()
+	}
+}
+
+// exchange puts a table in the place of its earlier one in the views of hosts.
+func (p *Plan) exchange(table *Table, hosts iter.Seq[string], fresh map[*View]bool) {
+	for uuid := range hosts {
+		v := p.views[uuid]
+		i, found := v.find(table.VRF)
+		if !found || v.tables[i] == table {
+			continue
+		}
+		if !fresh[v] {
+			c := *v
+			c.tables = slices.Clone(v.tables)
+			v = &c
+			fresh[v] = true
+			p.views[uuid] = v
+		}
+		v.tables[i] = table
 	}
 }
 
@@ -133,6 +142,7 @@ func (p *Plan) view(h *routing.Host, old *View) *View {
 	for _, n := range p.Networks(h.Ref.UUID) {
 		v.tables = append(v.tables, p.tables[n.Ref.UUID])
 	}
+	v.tables = append(v.tables, p.namesFor(h)...) // their numbers are greater than any VRF
 	v.peers = v.union()
 	return v
 }
@@ -151,7 +161,7 @@ func (p *Plan) For(host string) []Row {
 	for _, t := range v.tables {
 		rows = slices.AppendSeq(rows, t.Rows(Sources, host))
 	}
-	// VRFs after all senders: this only reads better.
+	// VRFs after all senders, subnets and names after all VRFs: this only reads better.
 	slices.SortStableFunc(rows, func(a, b Row) int { return cmp.Compare(classOf(a.Key), classOf(b.Key)) })
 	rows = append(append(rows, v.ports...), v.reserved...)
 	for _, t := range v.tables {

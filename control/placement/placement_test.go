@@ -75,7 +75,7 @@ func TestReuseNeverShows(t *testing.T) {
 func checkRows(t *testing.T, where string, rows []placement.Row) {
 	t.Helper()
 	seen := map[string]bool{}
-	order := []string{"tunnel-endpoint", "tunnel-source", "vrf", "port", "route"}
+	order := []string{"tunnel-endpoint", "tunnel-source", "vrf", "subnet", "name", "port", "route"}
 	last := 0
 	for _, r := range rows {
 		class, rest, _ := strings.Cut(r.Key, "/")

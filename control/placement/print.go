@@ -42,12 +42,23 @@ func Describe(body []byte) string {
 		if row.Vrf.SourcesListed {
 			words += "\tsources listed"
 		}
+		for _, s := range row.Vrf.Services {
+			words += fmt.Sprintf("\tservice %s at %s port %d", s.Name, ipText(s.Address), s.Port)
+		}
 		return words
 	case *hoststream.Row_TunnelSource:
 		return fmt.Sprintf("host %s may send\tvni %d", row.TunnelSource.Host, row.TunnelSource.Vni)
 	case *hoststream.Row_TunnelEndpoint:
 		words := []string{row.TunnelEndpoint.HostName}
 		for _, a := range row.TunnelEndpoint.Addresses {
+			words = append(words, ipText(a))
+		}
+		return strings.Join(words, "\t")
+	case *hoststream.Row_Subnet:
+		return describeSubnet(row.Subnet)
+	case *hoststream.Row_Name:
+		words := []string{row.Name.Name}
+		for _, a := range row.Name.Addresses {
 			words = append(words, ipText(a))
 		}
 		return strings.Join(words, "\t")
@@ -78,7 +89,8 @@ func describePort(p *hoststream.Port) string {
 	for _, c := range p.Sources {
 		words = append(words, fmt.Sprintf("sends from %s/%d", ipText(c.Address), c.Length))
 	}
-	return strings.Join(words, "\t")
+	words = append(words, p.HostName+"."+p.Domain)
+	return strings.Join(append(words, describeOptions(p.Options)...), "\t")
 }
 
 func describeRoute(r *hoststream.Route) string {

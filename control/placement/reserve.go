@@ -14,7 +14,7 @@ func reservationRow(r *routing.Reservation) Row {
 	return encode(ReservationKey(r.Address.Ref.UUID), &hoststream.Row{Body: &hoststream.Row_Reservation{Reservation: &hoststream.Reservation{
 		Address: r.Address.Ref.UUID, Vrf: r.Network.VRF, NetworkName: r.Network.Ref.Name, Network: r.Network.Ref.UUID,
 		Ip: &hoststream.PortAddress{
-			Ip: r.Address.IP.AsSlice(), PrefixLength: uint32(r.Address.PrefixLength), Gateway: r.Address.Gateway.AsSlice(),
+			Ip: r.Address.IP.AsSlice(), PrefixLength: uint32(r.Address.PrefixLength), Gateway: r.Address.Gateway.AsSlice(), Subnet: r.Address.Subnet,
 		},
 		Mac: macBytes(r.MAC), Mtu: uint32(r.Network.MTU), Releasing: r.Releasing,
 	}}})

@@ -32,6 +32,10 @@ func EndpointKey(host string) string { return "tunnel-endpoint/" + host }
 func SourceKey(vni uint32, host string) string {
 	return "tunnel-source/" + strconv.FormatUint(uint64(vni), 10) + "/" + host
 }
+func NameKey(project, port string) string { return "name/" + project + "/" + port }
+func SubnetKey(vrf uint32, subnet string) string {
+	return "subnet/" + strconv.FormatUint(uint64(vrf), 10) + "/" + subnet
+}
 func PortKey(port string) string { return "port/" + port }
 func RouteKey(vrf uint32, prefix netip.Prefix) string {
 	return RouteKeyPrefix(vrf) + prefix.String()
@@ -42,7 +46,7 @@ func RouteKeyPrefix(vrf uint32) string {
 	return "route/" + strconv.FormatUint(uint64(vrf), 10) + "/"
 }
 
-// PartOf tells which part of which network a key belongs to, if to any.
+// PartOf tells which part of which table a key belongs to, if to any.
 func PartOf(key string) (vrf uint32, of Part, ok bool) {
 	if vrf = hoststream.TableOf(key); vrf != 0 && strings.HasPrefix(key, "route/") {
 		of = Routes
@@ -61,9 +65,11 @@ func encode(key string, body *hoststream.Row) Row {
 }
 
 func vrfRow(n *routing.Network) Row {
-	return encode(VRFKey(n.VRF), &hoststream.Row{Body: &hoststream.Row_Vrf{Vrf: &hoststream.Vrf{
-		Vrf: n.VRF, Vni: n.VRF, Network: n.Ref.UUID, NetworkName: n.Ref.Name, SourcesListed: true,
-	}}})
+	vrf := &hoststream.Vrf{Vrf: n.VRF, Vni: n.VRF, Network: n.Ref.UUID, NetworkName: n.Ref.Name, SourcesListed: true}
+	for _, s := range n.Services {
+		vrf.Services = append(vrf.Services, &hoststream.FabricService{Name: s.Name, Address: s.Address.Unmap().AsSlice(), Port: uint32(s.Port)})
+	}
+	return encode(VRFKey(n.VRF), &hoststream.Row{Body: &hoststream.Row_Vrf{Vrf: vrf}})
 }
 
 func endpointRow(h *routing.Host) Row {
@@ -80,14 +86,19 @@ func sourceRow(vni uint32, host api.Ref) Row {
 	}}})
 }
 
+func subnetRow(vrf uint32, s *routing.Subnet) Row {
+	return encode(SubnetKey(vrf, s.Ref.UUID), &hoststream.Row{Body: &hoststream.Row_Subnet{Subnet: subnetBody(vrf, s)}})
+}
+
 func portRow(p *routing.Port) Row {
 	port := &hoststream.Port{
 		Port: p.Ref.UUID, PortName: p.Ref.Name, Vrf: p.Network.VRF, Mac: macBytes(p.MAC),
 		Mtu: uint32(p.Network.MTU), Binding: p.Binding.UUID, BindingRevision: p.BindingRevision,
+		HostName: p.HostName, Domain: p.Domain, Options: options(p.Options), Project: p.Project, Machine: p.Machine,
 	}
 	for _, a := range p.Addresses {
 		port.Addresses = append(port.Addresses, &hoststream.PortAddress{
-			Ip: a.IP.AsSlice(), PrefixLength: uint32(a.PrefixLength), Gateway: a.Gateway.AsSlice(),
+			Ip: a.IP.AsSlice(), PrefixLength: uint32(a.PrefixLength), Gateway: a.Gateway.AsSlice(), Subnet: a.Subnet,
 		})
 	}
 	for _, c := range p.Sources {

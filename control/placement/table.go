@@ -22,19 +22,26 @@ const (
 	Parts // how many there are
 )
 
-// Table is the rows of one network, encoded once for all hosts. Only what
-// concerns a host itself reads differently there: its own ports' routes are
-// local, and it is no tunnel source. It never changes.
+// Table is the rows of one network, or the names of a project, encoded once
+// for all hosts. Only what concerns a host itself reads differently there: its
+// own ports' routes are local, and it is no tunnel source. It never changes.
 type Table struct {
-	VRF     uint32
+	VRF     uint32 // or the number of a table of names
 	network api.Ref
 	vrf     Row
 	senders []api.Ref
 	sources []Row // sources[i] says senders[i]
 	paths   []routing.Route
 	routes  []Row   // routes[i] says paths[i], as hosts see it that have not the port
+	facts   []Row   // subnets or names, by key
 	peers   hostSet // the senders and the hosts of the paths
-	sum     uint64  // of all rows as they are here
+
+	services []api.NetworkService
+	subnets  []routing.Subnet
+	projects []*routing.Project
+	named    []*routing.Port // facts[i] is the name of named[i]
+
+	sum uint64 // of all rows as they are here
 }
 
 // newTable encodes a network's rows; those that an earlier table has are kept.
@@ -44,8 +51,9 @@ func newTable(n *routing.Network, old *Table, e *endpoints) *Table {
 	}
 	t := &Table{
 		VRF: n.VRF, network: n.Ref, vrf: vrfRow(n), senders: n.Senders, sources: make([]Row, len(n.Senders)),
-		paths: n.Routes, routes: make([]Row, len(n.Routes)),
+		paths: n.Routes, routes: make([]Row, len(n.Routes)), services: n.Services, subnets: n.Subnets,
 	}
+	t.addSubnets(n)
 	for i, host := range t.senders {
 		if j, ok := slices.BinarySearchFunc(old.senders, host, compareHosts); ok && old.senders[j] == host {
 			t.sources[i] = old.sources[j]
@@ -98,7 +106,8 @@ func comparePaths(a, b routing.Route) int { return a.Prefix.Compare(b.Prefix) }
 
 // says tells that the table is the network's.
 func (t *Table) says(n *routing.Network) bool {
-	return t.VRF == n.VRF && t.network == n.Ref && slices.Equal(t.senders, n.Senders) && slices.Equal(t.paths, n.Routes)
+	return t.VRF == n.VRF && t.network == n.Ref && slices.Equal(t.services, n.Services) && slices.EqualFunc(t.subnets, n.Subnets, routing.Subnet.Equal) &&
+		slices.Equal(t.senders, n.Senders) && slices.Equal(t.paths, n.Routes)
 }
 
 // source returns a sender's row as a host sees it; not the host's own.
@@ -136,8 +145,13 @@ func (t *Table) Rows(part Part, host string) iter.Seq[Row] {
 					return
 				}
 			}
-			if t.vrf.Key != "" {
-				yield(t.vrf)
+			if t.vrf.Key != "" && !yield(t.vrf) {
+				return
+			}
+			for _, r := range t.facts {
+				if !yield(r) {
+					return
+				}
 			}
 		}
 	}
@@ -154,8 +168,8 @@ func Difference(part Part, from, to *Table, host string) (puts []Row, deletes []
 		for r := range from.Rows(part, host) {
 			deletes = append(deletes, r.Key)
 		}
-		if part == Sources { // the VRF before the sources that it makes matter
-			deletes = slices.Concat(deletes[len(deletes)-1:], deletes[:len(deletes)-1])
+		if part == Sources { // the VRF before the sources that it makes matter, and what it says to workloads first
+			slices.Reverse(deletes)
 		}
 	case part == Routes:
 		return routesDifference(from, to, host)
@@ -169,7 +183,7 @@ func (t *Table) size(part Part) int {
 	if part == Routes {
 		return len(t.routes)
 	}
-	return len(t.sources) + 1
+	return len(t.sources) + 1 + len(t.facts)
 }
 
 func routesDifference(from, to *Table, host string) (puts []Row, deletes []string) {
@@ -228,7 +242,51 @@ func sourcesDifference(from, to *Table, host string) (puts []Row, deletes []stri
 	if from.vrf.Hash != to.vrf.Hash && to.vrf.Key != "" {
 		puts = append(puts, to.vrf)
 	}
-	return puts, deletes
+	return factsDifference(from, to, puts, deletes)
+}
+
+func factsDifference(from, to *Table, puts []Row, deletes []string) ([]Row, []string) {
+	var gone []string
+	i, j := 0, 0
+	for i < len(from.facts) || j < len(to.facts) {
+		switch order := at(from.facts, to.facts, i, j, compareKeys); {
+		case order < 0:
+			gone = append(gone, from.facts[i].Key)
+			i++
+		case order > 0:
+			puts = append(puts, to.facts[j])
+			j++
+		default:
+			if from.facts[i].Hash != to.facts[j].Hash {
+				puts = append(puts, to.facts[j])
+			}
+			i, j = i+1, j+1
+		}
+	}
+	return puts, append(gone, deletes...)
+}
+
+func compareKeys(a, b Row) int { return cmp.Compare(a.Key, b.Key) }
+
+// addSubnets encodes what the hosts of a network tell its workloads.
+func (t *Table) addSubnets(n *routing.Network) {
+	for i := range n.Subnets {
+		row := subnetRow(n.VRF, &n.Subnets[i])
+		t.facts = append(t.facts, row)
+		t.sum += row.sum()
+	}
+	slices.SortFunc(t.facts, compareKeys)
+}
+
+// places yields the hosts that need a table of names, by UUID; some more than once.
+func (t *Table) places(yield func(string) bool) {
+	for _, project := range t.projects {
+		for _, p := range project.Ports {
+			if !yield(p.Host.UUID) {
+				return
+			}
+		}
+	}
 }
 
 // at compares two places of two ordered lists; past the end is greater than all.

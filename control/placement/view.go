@@ -23,8 +23,8 @@ type View struct {
 	peers     hostSet // hosts that routes lead to or that may send here
 }
 
-// Tables are those of the networks that the host has ports in, by VRF. The
-// slice is shared.
+// Tables are those of the networks that the host has ports in, by VRF, and
+// those of the names of its projects. The slice is shared.
 func (v *View) Tables() []*Table { return v.tables }
 
 // Table returns the table of a VRF, or nil.
@@ -137,7 +137,7 @@ func (s hostSet) len() int {
 }
 
 // classes are the first parts of keys, things before what refers to them.
-var classes = []string{"tunnel-endpoint", "tunnel-source", "vrf", "port", "route"}
+var classes = []string{"tunnel-endpoint", "tunnel-source", "vrf", "subnet", "name", "port", "route"}
 
 func classOf(key string) int {
 	class, _, _ := strings.Cut(key, "/")

@@ -32,7 +32,7 @@ func Derive(s api.Snapshot) *Derived {
 
 // nothing follows from no objects.
 func nothing() *Derived {
-	return &Derived{networks: map[string]*Network{}, hosts: map[string]*Host{}, importers: map[string][]string{}}
+	return &Derived{networks: map[string]*Network{}, hosts: map[string]*Host{}, importers: map[string][]string{}, projects: map[string]*Project{}}
 }
 
 func hostOf(h *api.Host) *Host {
@@ -54,7 +54,7 @@ func identities(s api.Snapshot) []Identity {
 			continue
 		}
 		taken[n.Spec.VNI] = true
-		all = append(all, Identity{Ref: api.RefTo(n), VRF: n.Spec.VNI, MTU: n.Spec.MTU})
+		all = append(all, Identity{Ref: api.RefTo(n), VRF: n.Spec.VNI, MTU: n.Spec.MTU, Domain: domainOf(n)})
 	}
 	return all
 }
@@ -62,7 +62,7 @@ func identities(s api.Snapshot) []Identity {
 // local derives what follows from a network's own objects alone: subnets,
 // ports, reserved addresses, own routes and the hosts with a binding.
 func local(id *Identity, objects objects, hosts map[string]*Host) *Network {
-	n := &Network{Identity: id, tablesOf: map[string][]api.Ref{}}
+	n := &Network{Identity: id, Services: objects.services(id.Ref.UUID), tablesOf: map[string][]api.Ref{}}
 	for _, sub := range objects.subnets(id.Ref.UUID) {
 		if sub.Spec.CIDR.IsValid() {
 			n.addSubnet(sub)
@@ -77,7 +77,7 @@ func local(id *Identity, objects objects, hosts map[string]*Host) *Network {
 }
 
 func (n *Network) addSubnet(sub *api.Subnet) {
-	subnet := Subnet{Ref: api.RefTo(sub), CIDR: sub.Spec.CIDR.Masked(), Gateway: sub.Spec.Gateway.Unmap()}
+	subnet := Subnet{Ref: api.RefTo(sub), CIDR: sub.Spec.CIDR.Masked(), Gateway: sub.Spec.Gateway.Unmap(), Services: &sub.Spec.SubnetServices}
 	n.Subnets = append(n.Subnets, subnet)
 	if subnet.Gateway.IsValid() {
 		n.Own = append(n.Own, Route{
@@ -109,10 +109,13 @@ func (n *Network) addPorts(objects objects, hosts map[string]*Host) {
 		if _, err := p.Spec.MAC.Bytes(); active == nil || err != nil {
 			continue
 		}
-		n.ports = append(n.ports, &Port{
+		port := &Port{
 			Ref: api.RefTo(p), Network: n.Identity, MAC: p.Spec.MAC, Host: hosts[active.Spec.Host.UUID].Ref,
 			Binding: api.RefTo(active), BindingRevision: active.Meta.Revision,
-		})
+			Options: p.Spec.DHCPOptions, Project: p.Meta.Parent.UUID, Machine: p.Spec.VirtualMachine.UUID,
+		}
+		port.HostName, port.Domain = nameOf(p, objects.machine(port.Machine), n.Identity)
+		n.ports = append(n.ports, port)
 		if len(p.Spec.RouteTables) > 0 {
 			n.tablesOf[p.Meta.UUID] = p.Spec.RouteTables
 		}

@@ -24,6 +24,7 @@ type Derived struct {
 	hosts     map[string]*Host    // by UUID
 	ports     portTable           // with an active binding
 	importers map[string][]string // networks that import from one, all by UUID
+	projects  map[string]*Project // by UUID
 }
 
 // Network returns a network by its UUID, or nil if it has no VRF.
@@ -34,6 +35,15 @@ func (d *Derived) Host(uuid string) *Host { return d.hosts[uuid] }
 
 // Port returns a port with an active binding by its UUID, or nil.
 func (d *Derived) Port(uuid string) *Port { return d.ports.get(uuid) }
+
+// Projects yields the projects that have a port with an active binding, in no order.
+func (d *Derived) Projects(yield func(*Project) bool) {
+	for _, p := range d.projects {
+		if !yield(p) {
+			return
+		}
+	}
+}
 
 // Ports returns the ports with an active binding, by fully qualified name.
 func (d *Derived) Ports() []*Port {
@@ -59,12 +69,15 @@ type Identity struct {
 	Ref api.Ref
 	VRF uint32 // id of the VRF: the network's VNI
 	MTU int    // 0: follows from the underlay
+	// Domain is that of the names of its ports, without a dot at the end.
+	Domain string
 }
 
 // Network is a network with its VRF.
 type Network struct {
 	*Identity
-	Subnets []Subnet
+	Subnets  []Subnet
+	Services []api.NetworkService // of the fabric; never modified
 	// Own are the routes made in this network, one for each prefix. They and
 	// OwnEqual are the only ones it lends out.
 	Own []Route
@@ -121,9 +134,10 @@ func (n *Network) Places(yield func(string) bool) {
 
 // Subnet is a range of a network.
 type Subnet struct {
-	Ref     api.Ref
-	CIDR    netip.Prefix
-	Gateway netip.Addr
+	Ref      api.Ref
+	CIDR     netip.Prefix
+	Gateway  netip.Addr
+	Services *api.SubnetServices // never modified
 }
 
 // Import says that this network takes the routes of another.
@@ -193,6 +207,12 @@ type Port struct {
 	// Sources are the prefixes of static routes that lead to the port; the
 	// workload may send from addresses in them. Sorted.
 	Sources []netip.Prefix
+	// HostName is what DHCP and DNS call the workload, Domain the rest of that name.
+	HostName string
+	Domain   string
+	Options  []api.DHCPOption // never modified
+	Project  string           // UUID
+	Machine  string           // UUID of the virtual-machine, may be empty
 }
 
 // PortAddress is an address a port answers for.
@@ -202,6 +222,7 @@ type PortAddress struct {
 	// PrefixLength is that of the subnet; the whole address where there is none.
 	PrefixLength int
 	Gateway      netip.Addr // invalid where there is no subnet
+	Subnet       string     // UUID; empty where there is none
 }
 
 // ConflictReason says what kind of conflict it is.

@@ -22,6 +22,11 @@ type objects interface {
 	table(uuid string) *api.RouteTable
 	tablesOf(network string) []api.Ref
 	usersOf(table string) []string
+	// services are those of the fabric that a network has; machine returns a
+	// virtual-machine or nil, runningOn the networks of its ports.
+	services(network string) []api.NetworkService
+	machine(uuid string) *api.VirtualMachine
+	runningOn(machine string) []string
 }
 
 // Indexed is a snapshot that finds objects by what they are below or refer to;
@@ -84,6 +89,33 @@ func (i indexes) usersOf(table string) []string {
 		users = append(users, o.(*api.Port).Spec.Network.UUID)
 	}
 	return users
+}
+
+func (i indexes) services(network string) []api.NetworkService { return networkServices(i.s, network) }
+
+func (i indexes) machine(uuid string) *api.VirtualMachine { return machineOf(i.s, uuid) }
+
+func (i indexes) runningOn(machine string) []string {
+	var networks []string
+	for _, o := range i.s.Referrers(api.KindPort, api.KindVirtualMachine, machine) {
+		networks = append(networks, o.(*api.Port).Spec.Network.UUID)
+	}
+	return networks
+}
+
+func networkServices(s api.Snapshot, network string) []api.NetworkService {
+	if n, ok := s.Get(api.KindNetwork, network).(*api.Network); ok {
+		return n.Spec.Services
+	}
+	return nil
+}
+
+func machineOf(s api.Snapshot, uuid string) *api.VirtualMachine {
+	if uuid == "" {
+		return nil
+	}
+	machine, _ := s.Get(api.KindVirtualMachine, uuid).(*api.VirtualMachine)
+	return machine
 }
 
 func tableOf(s api.Snapshot, uuid string) *api.RouteTable {
@@ -152,6 +184,19 @@ func (l *lists) bindingsOn(host string) []*api.Binding   { return l.on[host] }
 func (l *lists) reservedOn(host string) []*api.Address   { return l.reserved[host] }
 func (l *lists) table(uuid string) *api.RouteTable       { return tableOf(l.s, uuid) }
 func (l *lists) tablesOf(network string) []api.Ref       { return networkTables(l.s, network) }
+
+func (l *lists) services(network string) []api.NetworkService { return networkServices(l.s, network) }
+func (l *lists) machine(uuid string) *api.VirtualMachine      { return machineOf(l.s, uuid) }
+
+func (l *lists) runningOn(machine string) []string {
+	var networks []string
+	for network, ports := range l.portsOf {
+		if slices.ContainsFunc(ports, func(p *api.Port) bool { return p.Spec.VirtualMachine.UUID == machine }) {
+			networks = append(networks, network)
+		}
+	}
+	return networks
+}
 
 func (l *lists) usersOf(table string) []string {
 	has := func(refs []api.Ref) bool {

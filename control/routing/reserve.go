@@ -98,7 +98,7 @@ func (n *Network) address(ref api.Ref, ip netip.Addr) PortAddress {
 	address := PortAddress{Ref: ref, IP: ip, PrefixLength: ip.BitLen()}
 	for _, sub := range n.Subnets {
 		if sub.CIDR.Contains(ip) {
-			address.PrefixLength, address.Gateway = sub.CIDR.Bits(), sub.Gateway
+			address.PrefixLength, address.Gateway, address.Subnet = sub.CIDR.Bits(), sub.Gateway, sub.Ref.UUID
 			break
 		}
 	}

@@ -27,7 +27,7 @@ func Update(earlier *Derived, s api.Snapshot, events []api.Event) *Derived {
 var reads = map[api.Kind]bool{
 	api.KindHost: true, api.KindNetwork: true, api.KindSubnet: true, api.KindPort: true, api.KindAddress: true,
 	api.KindBinding: true, api.KindNetworkPolicy: true, api.KindNetworkPolicyAttachment: true,
-	api.KindRouteTarget: true, api.KindRouteTable: true,
+	api.KindRouteTarget: true, api.KindRouteTable: true, api.KindVirtualMachine: true,
 }
 
 // update is one computation.
@@ -47,6 +47,7 @@ type update struct {
 	leaks    map[string]bool    // networks whose routes are to be computed
 	admits   map[string]bool    // networks whose senders are to be computed
 	shards   map[int]bool       // of the ports, that are this computation's own
+	named    map[string][]*Port // projects whose ports changed, with those that came
 }
 
 func newUpdate(earlier *Derived, s api.Snapshot, objects objects) *update {
@@ -54,7 +55,7 @@ func newUpdate(earlier *Derived, s api.Snapshot, objects objects) *update {
 	d.Revision, d.Snapshot = s.Revision(), s
 	return &update{
 		Derived: &d, earlier: earlier, snapshot: s, objects: objects, dirty: map[string]bool{},
-		reserves: map[string]bool{}, moved: map[string][]*Port{}, leaks: map[string]bool{}, admits: map[string]bool{}, shards: map[int]bool{},
+		reserves: map[string]bool{}, moved: map[string][]*Port{}, leaks: map[string]bool{}, admits: map[string]bool{}, shards: map[int]bool{}, named: map[string][]*Port{},
 	}
 }
 
@@ -92,6 +93,10 @@ func (u *update) touch(e api.Event) {
 			u.touchPort(o.Meta.Parent.UUID)
 		case *api.RouteTable:
 			for _, network := range u.objects.usersOf(o.Meta.UUID) {
+				u.dirty[network] = true
+			}
+		case *api.VirtualMachine:
+			for _, network := range u.objects.runningOn(o.Meta.UUID) {
 				u.dirty[network] = true
 			}
 		default:
@@ -132,6 +137,7 @@ func (u *update) run() *Derived {
 		}
 	}
 	u.runPlaces()
+	u.runProjects()
 	u.runReserved()
 	u.Conflicts = nil
 	for i, n := range u.Networks {
@@ -242,19 +248,21 @@ func keepPorts(old, now *Network) {
 // Equal tells that two ports read the same.
 func (p *Port) Equal(q *Port) bool {
 	return p.Ref == q.Ref && *p.Network == *q.Network && p.MAC == q.MAC && p.Host == q.Host && p.Binding == q.Binding &&
-		p.BindingRevision == q.BindingRevision && slices.Equal(p.Addresses, q.Addresses) && slices.Equal(p.Sources, q.Sources)
+		p.BindingRevision == q.BindingRevision && slices.Equal(p.Addresses, q.Addresses) && slices.Equal(p.Sources, q.Sources) &&
+		p.HostName == q.HostName && p.Domain == q.Domain && slices.Equal(p.Options, q.Options) && p.Project == q.Project && p.Machine == q.Machine
 }
 
 // replaceLocal puts in a network what was derived of its own objects, and
 // notes what else follows from that.
 func (u *update) replaceLocal(uuid string, old, now *Network) {
-	routes := !slices.Equal(old.Own, now.Own) || !slices.Equal(old.Subnets, now.Subnets) ||
+	routes := !slices.Equal(old.Own, now.Own) || !slices.EqualFunc(old.Subnets, now.Subnets, sameRange) ||
 		!slices.Equal(old.OwnEqual, now.OwnEqual) || !slices.Equal(old.lost, now.lost)
 	senders := !slices.Equal(old.members, now.members)
 	if old.Identity == nil || u.networks[uuid] != old {
 		routes, senders = true, true // it is a new one
 	}
 	n := u.own(uuid)
+	n.Services = now.Services
 	n.Subnets, n.Own, n.ports, n.members, n.reserved = now.Subnets, now.Own, now.ports, now.members, now.reserved
 	n.OwnEqual, n.Unresolved, n.UnresolvedCount, n.lost = now.OwnEqual, now.Unresolved, now.UnresolvedCount, now.lost
 	if routes {
@@ -281,6 +289,9 @@ func (u *update) leave(old, now []*Port) {
 		if _, ok := u.moved[p.Host.UUID]; !ok {
 			u.moved[p.Host.UUID] = nil
 		}
+		if _, ok := u.named[p.Project]; !ok {
+			u.named[p.Project] = nil
+		}
 	}
 }
 
@@ -292,6 +303,7 @@ func (u *update) come(old, now []*Port) {
 		}
 		u.shard(p)[p.Ref.UUID] = p
 		u.moved[p.Host.UUID] = append(u.moved[p.Host.UUID], p)
+		u.named[p.Project] = append(u.named[p.Project], p)
 	}
 }
 

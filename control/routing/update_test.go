@@ -29,7 +29,10 @@ func dump(d *routing.Derived) string {
 		}
 	}
 	for _, n := range d.Networks {
-		fmt.Fprintf(&b, "network %+v subnets %+v\n  imports %+v\n  senders %+v\n  %d conflicts\n", *n.Identity, n.Subnets, n.Imports, n.Senders, n.ConflictCount)
+		fmt.Fprintf(&b, "network %+v services %+v\n  imports %+v\n  senders %+v\n  %d conflicts\n", *n.Identity, n.Services, n.Imports, n.Senders, n.ConflictCount)
+		for _, s := range n.Subnets {
+			fmt.Fprintf(&b, "  subnet %s %s %s %+v\n", s.Ref, s.CIDR, s.Gateway, *s.Services)
+		}
 		for _, r := range slices.Concat(n.Own, n.OwnEqual, n.Routes, n.Equal) {
 			fmt.Fprintf(&b, "  %+v\n", r)
 		}
@@ -41,6 +44,17 @@ func dump(d *routing.Derived) string {
 		q := *p
 		q.Network = nil // a pointer
 		fmt.Fprintf(&b, "port %+v %+v\n", *p.Network, q)
+	}
+	var projects []*routing.Project
+	for p := range d.Projects {
+		projects = append(projects, p)
+	}
+	slices.SortFunc(projects, func(p, q *routing.Project) int { return strings.Compare(p.UUID, q.UUID) })
+	for _, project := range projects {
+		fmt.Fprintf(&b, "project %s\n", project.UUID)
+		for _, p := range project.Ports {
+			fmt.Fprintf(&b, "  %s is %s.%s, found %t\n", p.Ref, p.HostName, p.Domain, d.Port(p.Ref.UUID) == p)
+		}
 	}
 	for _, c := range d.Conflicts {
 		fmt.Fprintf(&b, "%+v\n", c)
@@ -122,7 +136,7 @@ func (r recorder) Get(k api.Kind, uuid string) api.Object {
 // Update passes over events of kinds that Derive does not read. Which these
 // are is a list; it is all that Derive reads.
 func TestListOfKindsIsComplete(t *testing.T) {
-	r := recorder{world.New("host h1 192.0.2.1\nnetwork n 1\nnetwork m 2\ntarget t 64512:1\nimport n t\nexport m t\ntable r 10.9.0.0/16 -\ntable-network n r"), map[api.Kind]bool{}}
+	r := recorder{world.New("host h1 192.0.2.1\nnetwork n 1\nnetwork m 2\ntarget t 64512:1\nimport n t\nexport m t\ntable r 10.9.0.0/16 -\ntable-network n r\nport n p\nbind p h1\nmachine v w\nruns v p"), map[api.Kind]bool{}}
 	routing.Derive(r)
 	if !reflect.DeepEqual(r.kinds, routing.Reads) {
 		t.Errorf("Derive reads %v, Update expects %v", r.kinds, routing.Reads)

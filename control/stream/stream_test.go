@@ -55,6 +55,9 @@ func keys(w *world.World, d *hoststream.Delta) string {
 const all = `put tunnel-endpoint/<h2>
 put tunnel-source/10/<h2>
 put vrf/10
+put subnet/10/<blue:10.0.0.0/24>
+put name/project-p/<b>
+put name/project-p/<a>
 put port/<a>
 put route/10/10.0.0.1/32
 put route/10/10.0.0.5/32
@@ -85,7 +88,7 @@ func TestHelloIsAnsweredByTheDifference(t *testing.T) {
 
 	w.Do("port blue c\naddress blue 10.0.0.7 c\nbind c h2\nremove address blue:10.0.0.6")
 	c.publish(w)
-	want := "put route/10/10.0.0.7/32\ndelete route/10/10.0.0.6/32\nin sync\n"
+	want := "put name/project-p/<c>\nput route/10/10.0.0.7/32\ndelete route/10/10.0.0.6/32\ndelete name/project-p/<b>\nin sync\n"
 	if got := keys(w, a.delta()); got != want {
 		t.Errorf("an edit sends\n%s\nwant\n%s", got, want)
 	}
@@ -100,8 +103,11 @@ func TestHelloIsAnsweredByTheDifference(t *testing.T) {
 delete route/10/10.0.0.5/32
 delete route/10/10.0.0.7/32
 delete port/<a>
+delete subnet/10/<blue:10.0.0.0/24>
 delete vrf/10
 delete tunnel-source/10/<h2>
+delete name/project-p/<a>
+delete name/project-p/<c>
 delete tunnel-endpoint/<h2>
 in sync
 `
@@ -217,7 +223,7 @@ func TestSlowAgentCoalesces(t *testing.T) {
 	}
 	a.ack()
 	deltas := 1
-	for len(a.rows) < 207 || a.last.Version.Revision < w.Revision() {
+	for len(a.rows) < 410 || a.last.Version.Revision < w.Revision() {
 		a.delta()
 		deltas++
 		if a.last.Sequence >= 4 {
@@ -230,7 +236,7 @@ func TestSlowAgentCoalesces(t *testing.T) {
 	// The other host was not held up.
 	b := c.dial(ca.host("h2"))
 	b.hello(nil)
-	if d := b.delta(); !d.InSync || len(d.Put) != 407 {
+	if d := b.delta(); !d.InSync || len(d.Put) != 610 {
 		t.Errorf("the other host is sent %d rows, in sync %t", len(d.Put), d.InSync)
 	}
 }

@@ -197,8 +197,12 @@ func (w *writing) deletePart(p *part, of placement.Part, table *placement.Table)
 	return true
 }
 
-// compareDeletes has a VRF go before the sources that it makes matter.
+// compareDeletes has a VRF go before the sources that it makes matter, and
+// after what is said about it.
 func compareDeletes(a, b string) int {
-	source := func(key string) int { return strings.Index(key, "tunnel-source/") }
-	return cmp.Or(cmp.Compare(source(a), source(b)), cmp.Compare(a, b))
+	rank := func(key string) int {
+		class, _, _ := strings.Cut(key, "/")
+		return slices.Index([]string{"name", "subnet", "vrf", "tunnel-source"}, class)
+	}
+	return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a, b))
 }

@@ -21,7 +21,7 @@ func RandomEdit(r *rand.Rand) string {
 	if r.IntN(2) == 0 {
 		ip = fmt.Sprintf("2001:db8::%d", 1+r.IntN(6))
 	}
-	lines := append(randomRouting(r, network, port), []string{
+	lines := append(append(randomRouting(r, network, port), randomServices(r, network, port)...), []string{
 		"network " + network + " " + fmt.Sprint(1+int(network[1]-'0')),
 		"network " + network + " " + fmt.Sprint(11+int(network[1]-'0')) + " 1400",
 		"host " + host + " 192.0.2." + fmt.Sprint(r.IntN(3)*10+int(host[1]-'0')),

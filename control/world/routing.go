@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/weft-network/weft/api"
 )
@@ -54,7 +53,7 @@ func (w *World) applyRouting(f []string) {
 		addRef(&p.Spec.RouteTables, api.KindRouteTable, f[2])
 		w.Put(p, api.KindPort, f[1])
 	default:
-		panic(fmt.Sprintf("world: %q is not a line", strings.Join(f, " ")))
+		w.applyServices(f)
 	}
 }
 

@@ -33,7 +33,7 @@ type World struct {
 //	host h1 192.0.2.1 2001:db8::1
 //	network blue 10 [mtu]
 //	subnet blue 10.0.0.0/24 [gateway]
-//	port blue a                     (port a of network blue)
+//	port blue a [q]                 (port a of network blue, in project q)
 //	address blue 10.0.0.5 [a]       (held by port a, or reserved)
 //	reserve blue 10.0.0.6 h1 s      (reserved for a host, the MAC made from a word)
 //	bind a h1                       (active binding)
@@ -46,6 +46,12 @@ type World struct {
 //	table r 10.9.0.0/16 10.0.0.5    (next hop, discard, or - for none; repeatable)
 //	table-network blue r            (static routes; repeatable)
 //	table-port a r                  (interface routes)
+//	machine m web                   (virtual-machine m, which calls itself web)
+//	runs m a                        (port a is of virtual-machine m)
+//	called a www [example.org]      (name of port a, and its domain)
+//	domain blue example.org         (of the names of network blue)
+//	serve blue time 10.9.9.9 123    (service of the fabric)
+//	resolver blue 10.0.0.0/24 10.0.0.2 (DNS server of the subnet)
 //	remove KIND NAME
 //
 // Lines that are empty or begin with # are ignored.
@@ -91,6 +97,10 @@ func (w *World) apply(f []string) {
 		w.Put(s, api.KindSubnet, f[1]+":"+f[2])
 	case "port":
 		p := &api.Port{}
+		p.Meta.Parent = api.Ref{UUID: "project-p", Name: "d:p"}
+		if len(f) > 3 {
+			p.Meta.Parent = api.Ref{UUID: "project-" + f[3], Name: "d:" + f[3]}
+		}
 		p.Spec.Network = Ref(api.KindNetwork, f[1])
 		p.Spec.MAC = api.MACFromUUID(UUID(api.KindPort, f[2]))
 		w.Put(p, api.KindPort, f[2])

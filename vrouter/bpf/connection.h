@@ -6,13 +6,7 @@
 
 #include "fragment.h"
 #include "lookup.h"
-
-enum {
-	TCP_FIN = 0x01,
-	TCP_SYN = 0x02,
-	TCP_RST = 0x04,
-	TCP_ACK = 0x10,
-};
+#include "transport.h"
 
 enum direction { DIRECTION_OUT, DIRECTION_IN };
 

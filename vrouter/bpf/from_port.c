@@ -23,6 +23,7 @@ int from_port(struct __sk_buff *skb)
 	if (!connection_leads(p)) {
 		RUN(stage_spoof_address(p));
 		RUN(stage_neighbour(p));
+		RUN(stage_request(p));
 		RUN(stage_route(p));
 	}
 	RUN(stage_forward(p));

@@ -22,3 +22,6 @@ const struct {
 
 #define REASON_AS_ROW(name, stage, verdict, text) [REASON_##name] = { STAGE_##stage, VERDICT_##verdict, text },
 const struct reason_row reason_rows[REASON_COUNT] SEC(".rodata.reasons") = { REASONS(REASON_AS_ROW) };
+
+// Nothing but the ring has it, and a ring has no types.
+const struct request_record *const request_record_layout SEC(".rodata.request") = 0;

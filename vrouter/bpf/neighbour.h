@@ -5,6 +5,7 @@
 
 #include "lookup.h"
 #include "parse.h"
+#include "request.h"
 #include "spoof.h"
 
 enum {
@@ -191,6 +192,8 @@ static __always_inline int neighbour_discovery(struct packet *p)
 		return end(p, REASON_ND_MALFORMED);
 	switch (p->notes->icmp_type) {
 	case ICMPV6_ROUTER_SOLICITATION:
+		if (p->from->flags & PORT_ADVERTISE)
+			return hand_over(p);
 		return end(p, REASON_ROUTER_SOLICITATION);
 	case ICMPV6_SOLICITATION:
 		return neighbour_solicitation(p);

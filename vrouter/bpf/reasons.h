@@ -12,6 +12,8 @@ enum verdict {
 	VERDICT_ANSWERED,
 	VERDICT_DELIVERED,
 	VERDICT_TUNNELLED,
+	VERDICT_HANDED, // to the agent, which answers
+	VERDICT_HOSTED, // to this host's own TCP/IP
 };
 
 enum stage {
@@ -20,6 +22,8 @@ enum stage {
 	STAGE_PORT,
 	STAGE_SPOOF,
 	STAGE_NEIGHBOUR,
+	STAGE_REQUEST,
+	STAGE_SERVICE,
 	STAGE_TUNNEL,
 	STAGE_ROUTE,
 	STAGE_ERROR,
@@ -46,10 +50,18 @@ enum stage {
 	X(ND_PROBE_UNCLAIMED, NEIGHBOUR, CONSUMED, "duplicate address probe for an address nobody in the network has")     \
 	X(ND_UNKNOWN_TARGET, NEIGHBOUR, DROPPED, "neighbour solicitation for an address that is not in the network")       \
 	X(ND_NOT_ALLOWED, NEIGHBOUR, DROPPED, "router advertisement or redirect from a workload")                          \
-	X(ROUTER_SOLICITATION, NEIGHBOUR, CONSUMED, "router solicitation; no advertisement is configured")                 \
+	X(ROUTER_SOLICITATION, NEIGHBOUR, CONSUMED, "router solicitation; the port gets no advertisements")                 \
 	X(MULTICAST_LISTENER, NEIGHBOUR, CONSUMED, "multicast listener message; nothing is flooded")                       \
-	X(GATEWAY_UNANSWERED, NEIGHBOUR, DROPPED, "to a gateway address, which answers only echo requests")                \
+	X(GATEWAY_UNANSWERED, NEIGHBOUR, DROPPED, "to a gateway address, and neither echo request nor service")                \
 	X(ANSWER_FAILED, NEIGHBOUR, DROPPED, "kernel refused to build or send the answer")                                 \
+	X(REQUEST_TOO_LONG, REQUEST, DROPPED, "request to the host's agent is longer than one can be")                        \
+	X(REQUEST_LIMITED, REQUEST, DROPPED, "request to the host's agent; its port has had its share of them for now")      \
+	X(REQUEST_UNHEARD, REQUEST, DROPPED, "request to the host's agent, which does not run or does not keep up")          \
+	X(NO_HOST_PATH, SERVICE, DROPPED, "to a service of this host, which has no host path or no alias for the port")       \
+	X(HOST_REDIRECT_FAILED, SERVICE, DROPPED, "kernel refused to redirect to the host")                                \
+	X(UNKNOWN_ALIAS, SERVICE, DROPPED, "from the host to an address that is no port's alias")                           \
+	X(HOST_PROTOCOL, SERVICE, DROPPED, "from the host to a port, and not whole TCP or UDP")                            \
+	X(NO_PORT_ADDRESS, SERVICE, DROPPED, "from the host to a port that has no address or no gateway of the family")     \
 	X(NO_TUNNEL_KEY, TUNNEL, DROPPED, "frame from the tunnel device has no tunnel metadata")                           \
 	X(UNKNOWN_VNI, TUNNEL, DROPPED, "VNI belongs to no VRF on this host")                                              \
 	X(UNKNOWN_TUNNEL_SOURCE, TUNNEL, DROPPED, "underlay address it came from belongs to no host of this VNI")             \

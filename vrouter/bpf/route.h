@@ -5,6 +5,7 @@
 #include "echo.h"
 #include "error.h"
 #include "lookup.h"
+#include "service.h"
 
 static __always_inline int refuse_groups(struct packet *p)
 {
@@ -91,6 +92,7 @@ static __always_inline int stage_route(struct packet *p)
 	case NEXT_HOP_GATEWAY:
 		if (p->from_tunnel)
 			return end(p, REASON_GATEWAY_FROM_TUNNEL);
+		RUN(stage_service(p));
 		return answer_echo(p);
 	case NEXT_HOP_DISCARD:
 		return end(p, REASON_DISCARD_ROUTE);

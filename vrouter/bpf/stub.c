@@ -13,6 +13,22 @@ struct {
 	__type(value, __u32);
 } programs SEC(".maps");
 
+// Of the host path, which came later than the array above, whose size can
+// never change.
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} host_programs SEC(".maps");
+
+SEC("tc")
+int stub_host(struct __sk_buff *skb)
+{
+	bpf_tail_call(skb, &host_programs, 0);
+	return TC_ACT_SHOT;
+}
+
 SEC("tc")
 int stub_port(struct __sk_buff *skb)
 {

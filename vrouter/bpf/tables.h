@@ -16,7 +16,12 @@ struct mac {
 	__u8 byte[6];
 };
 
-enum port_flag { PORT_REDIRECT_PEER = 1 };
+enum port_flag {
+	PORT_REDIRECT_PEER = 1,
+	PORT_DHCP4 = 2, // these three: the agent answers
+	PORT_DHCP6 = 4,
+	PORT_ADVERTISE = 8,
+};
 
 struct port_value {
 	__u32 vrf;
@@ -28,6 +33,9 @@ struct port_value {
 	__u8 pad[2];
 	struct address gateway4; // sends the port's ICMP errors, zero = nobody
 	struct address gateway6;
+	struct address address4; // where the host reaches it, zero = nowhere
+	struct address address6;
+	__u32 alias; // number of the addresses that the host knows it by, 0 = none
 };
 
 struct port_address_key {
@@ -100,8 +108,48 @@ struct config_value {
 	struct address local6;
 	__u32 error_burst;
 	__u64 error_interval; // nanoseconds, 0 = no limit
+	__u64 request_interval; // nanoseconds, 0 = no limit
+	__u32 request_burst;
+	__u32 host_ifindex; // of the host path, 0 = none
 	struct mac gateway;
-	__u8 pad[2];
+	struct mac host_mac;
+	__u8 pad[4];
+};
+
+struct service_key {
+	__u32 vrf;
+	__u8 family;
+	__u8 protocol;
+	__be16 port;
+	struct address address;
+};
+
+struct host_flow_key {
+	__u32 ifindex;
+	__u8 family;
+	__u8 protocol;
+	__be16 workload_port;
+	__be16 host_port;
+	__u16 pad;
+};
+
+struct host_flow_value {
+	__u64 seen; // when the host sent last, if it began
+	struct address workload; // as the workload knows itself
+	struct address peer; // as it knows the other
+	__be16 peer_port;
+	__u8 from_host; // the host began
+	__u8 pad[5];
+};
+
+// The longest frame that the agent answers: DHCP and DHCPv6 messages fit the
+// packets of 1500 bytes; the record makes 2 KiB.
+enum { REQUEST_FRAME = 2040 };
+
+struct request_record {
+	__u32 ifindex;
+	__u32 size;
+	__u8 frame[REQUEST_FRAME];
 };
 
 // The end of a connection behind a port of this host; the same for packets of
@@ -259,12 +307,39 @@ struct {
 } error_times SEC(".maps");
 
 struct {
+	TABLE(BPF_MAP_TYPE_HASH, __u32, __u64);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+} request_times SEC(".maps");
+
+// Records of struct request_record, for the agent.
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096);
+} requests SEC(".maps");
+
+// The listener on this host of each service.
+struct {
+	TABLE(BPF_MAP_TYPE_HASH, struct service_key, __be16);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+} services SEC(".maps");
+
+// The oldest makes room for the newest: a reply that finds nothing is repeated
+// by its sender's question.
+struct {
+	TABLE(BPF_MAP_TYPE_LRU_HASH, struct host_flow_key, struct host_flow_value);
+} host_flows SEC(".maps");
+
+struct {
+	TABLE(BPF_MAP_TYPE_HASH, __u32, __u32);
+} aliases SEC(".maps");
+
+struct {
 	TABLE(BPF_MAP_TYPE_PERCPU_HASH, struct drop_key, struct drop_value);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 } drops SEC(".maps");
 
-// By the slot that a port has; that of the tunnel is always there.
-enum counter_slot { TUNNEL_SLOT = 0 };
+// By the slot that a port has; those of the tunnel and of the host path are always there.
+enum counter_slot { TUNNEL_SLOT, HOST_SLOT };
 
 struct {
 	TABLE(BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct counter_value);

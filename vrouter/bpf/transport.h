@@ -21,6 +21,13 @@ enum {
 };
 
 enum {
+	TCP_FIN = 0x01,
+	TCP_SYN = 0x02,
+	TCP_RST = 0x04,
+	TCP_ACK = 0x10,
+};
+
+enum {
 	ICMP_ECHO_REQUEST = 8,
 	ICMP_ECHO_REPLY = 0,
 	ICMPV6_ECHO_REQUEST = 128,

@@ -104,6 +104,25 @@ static __always_inline bool world_use_error(__u32 ifindex, __u64 until)
 	return true;
 }
 
+static __always_inline bool world_use_request(__u32 ifindex, __u64 until)
+{
+	return true;
+}
+
+static __always_inline int world_remember_flow(const struct host_flow_key *key, const struct host_flow_value *flow)
+{
+	return 0;
+}
+
+static __always_inline int world_hand_over(struct __sk_buff *skb, __u32 ifindex, __u64 size)
+{
+	return 0;
+}
+
+static __always_inline void world_count_hosted(__u32 bytes)
+{
+}
+
 static __always_inline void world_count_received(const struct port_value *port, __u32 bytes)
 {
 }
@@ -183,6 +202,42 @@ static __always_inline bool world_use_error(__u32 ifindex, __u64 until)
 	return !bpf_map_update_elem(&error_times, &ifindex, &until, BPF_ANY);
 }
 
+static __always_inline int world_remember_flow(const struct host_flow_key *key, const struct host_flow_value *flow)
+{
+	return bpf_map_update_elem(&host_flows, key, flow, BPF_ANY);
+}
+
+static __always_inline bool world_use_request(__u32 ifindex, __u64 until)
+{
+	return !bpf_map_update_elem(&request_times, &ifindex, &until, BPF_ANY);
+}
+
+static __always_inline int world_hand_over(struct __sk_buff *skb, __u32 ifindex, __u64 size)
+{
+	struct request_record *r = bpf_ringbuf_reserve(&requests, sizeof(*r), 0);
+	if (!r)
+		return -1;
+	r->ifindex = ifindex;
+	r->size = size;
+	barrier_var(size);
+	if (size < ETHERNET_SIZE || size > REQUEST_FRAME || bpf_skb_load_bytes(skb, 0, r->frame, size)) {
+		bpf_ringbuf_discard(r, 0);
+		return -1;
+	}
+	bpf_ringbuf_submit(r, 0);
+	return 0;
+}
+
+static __always_inline void world_count_hosted(__u32 bytes)
+{
+	__u32 slot = HOST_SLOT;
+	struct counter_value *c = bpf_map_lookup_elem(&counters, &slot);
+	if (!c)
+		return;
+	c->tx_packets++;
+	c->tx_bytes += bytes;
+}
+
 // A null port is the tunnel.
 static __always_inline struct counter_value *counter_of(const struct port_value *port)
 {
@@ -260,7 +315,7 @@ static __always_inline void world_scatter(struct packet *p)
 
 #else /* the product, and the rehearsal, whose packets are to find what those before them left */
 
-static __noinline void world_open_connection(struct packet *p)
+static __noinline __attribute__((unused)) void world_open_connection(struct packet *p)
 {
 	if (bpf_map_update_elem(&half_open, &p->notes->key, &p->notes->fresh, BPF_ANY))
 		world_count_untracked(p->from);
@@ -283,7 +338,7 @@ static __always_inline void world_touch_connection(struct connection_value *c, _
 	c->state = state;
 }
 
-static __noinline void world_confirm_connection(struct packet *p, const struct connection_value *c)
+static __noinline __attribute__((unused)) void world_confirm_connection(struct packet *p, const struct connection_value *c)
 {
 	p->notes->fresh = *c;
 	if (bpf_map_update_elem(&connections, &p->notes->key, &p->notes->fresh, BPF_ANY))
@@ -292,7 +347,7 @@ static __noinline void world_confirm_connection(struct packet *p, const struct c
 		bpf_map_delete_elem(&half_open, &p->notes->key);
 }
 
-static __noinline void world_note_fragment(struct packet *p, const struct fragment_value *first)
+static __noinline __attribute__((unused)) void world_note_fragment(struct packet *p, const struct fragment_value *first)
 {
 	bpf_map_update_elem(&fragments, &p->notes->fragment_key, first, BPF_ANY); // an eviction loses the ports, not the packet
 }

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package world
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"strings"
+
+	"github.com/weft-network/weft/api"
+)
+
+// applyServices reads the lines about what hosts tell their workloads. What is
+// not there is left alone: random edits name such.
+func (w *World) applyServices(f []string) {
+	switch f[0] {
+	case "machine":
+		m := &api.VirtualMachine{}
+		m.Spec.HostName = f[2]
+		w.Put(m, api.KindVirtualMachine, f[1])
+	case "runs":
+		change(w, api.KindPort, f[2], func(p *api.Port) { p.Spec.VirtualMachine = Ref(api.KindVirtualMachine, f[1]) })
+	case "called":
+		change(w, api.KindPort, f[1], func(p *api.Port) {
+			if p.Spec.DNSName = f[2]; len(f) > 3 {
+				p.Spec.DNSDomain = f[3]
+			}
+		})
+	case "domain":
+		change(w, api.KindNetwork, f[1], func(n *api.Network) { n.Spec.DNSDomain = f[2] })
+	case "serve":
+		change(w, api.KindNetwork, f[1], func(n *api.Network) {
+			n.Spec.Services = append(n.Spec.Services[:len(n.Spec.Services):len(n.Spec.Services)],
+				api.NetworkService{Name: f[2], Address: netip.MustParseAddr(f[3]), Port: int(number(f[4]))})
+		})
+	case "resolver":
+		change(w, api.KindSubnet, f[1]+":"+f[2], func(s *api.Subnet) { s.Spec.DNSServers = []netip.Addr{netip.MustParseAddr(f[3])} })
+	default:
+		panic(fmt.Sprintf("world: %q is not a line", strings.Join(f, " ")))
+	}
+}
+
+func change[T api.Object](w *World, kind api.Kind, name string, edit func(T)) {
+	if o, ok := w.Get(kind, UUID(kind, name)).(T); ok {
+		o = api.Clone(o)
+		edit(o)
+		w.Put(o, kind, name)
+	}
+}
+
+// randomServices returns lines about what hosts tell the workloads of a network
+// and of a port, as RandomEdit chooses from.
+func randomServices(r *rand.Rand, network, port string) []string {
+	machine := fmt.Sprintf("m%d", r.IntN(2))
+	return []string{
+		fmt.Sprintf("port %s %s q%d", network, port, r.IntN(2)),
+		fmt.Sprintf("port n%d %s q", int(port[1]-'0')%4, port),
+		fmt.Sprintf("machine %s name%d", machine, r.IntN(3)),
+		"runs " + machine + " " + port,
+		fmt.Sprintf("called %s called%d", port, r.IntN(2)),
+		fmt.Sprintf("called %s called example%d.org", port, r.IntN(2)),
+		fmt.Sprintf("domain %s example%d.org", network, r.IntN(2)),
+		fmt.Sprintf("serve %s time 169.254.9.9 %d", network, 1+r.IntN(3)),
+		fmt.Sprintf("resolver %s 10.0.0.0/24 10.0.0.%d", network, 1+r.IntN(3)),
+		fmt.Sprintf("remove %s %s", api.KindVirtualMachine, machine),
+	}
+}
