@@ -103,6 +103,8 @@ type Options struct {
 	// Ask asks another controller, at its API's addresses, for a table of a host
 	// whose stream it holds; it must not pass the question on. nil: cannot.
 	Ask func(ctx context.Context, addresses []string, host, table string) (api.Table, error)
+	// AskAudit asks another controller for the entries of its own audit.
+	AskAudit func(ctx context.Context, addresses []string, q api.AuditQuery) (api.Audit, error)
 	// Commit writes addresses reserved for hosts; nil: there are none.
 	Commit Commit
 	// Epoch of the store; it rises when the store is restored from a backup.
