@@ -13,6 +13,9 @@ import (
 	"github.com/cespare/xxhash/v2"
 	"google.golang.org/protobuf/proto"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/api/hoststream"
 	"github.com/weft-network/weft/control/placement"
@@ -225,7 +228,7 @@ func TestHistoryDoesNotShow(t *testing.T) {
 		ids := []string{world.UUID(api.KindHost, "h1"), world.UUID(api.KindHost, "h2"), world.UUID(api.KindHost, "h3")}
 		hosts, sessions := map[string]*model{}, map[string]*progress{}
 		for _, id := range ids {
-			hosts[id], sessions[id] = &model{rows: map[string]string{}}, newProgress(id, nil)
+			hosts[id] = &model{rows: map[string]string{}}
 		}
 		var plan *placement.Plan
 		// again begins a session with what the host has, told in either way.
@@ -243,7 +246,15 @@ func TestHistoryDoesNotShow(t *testing.T) {
 		// turn sends what there is. With breaks the connection may be lost before
 		// any delta arrives; the host then begins again with what it has.
 		turn := func(id string, breaks bool) {
-			host, p := hosts[id], sessions[id]
+			host := hosts[id]
+			if plan.View(id) == nil { // it was deleted, which ends its session; it keeps what it has
+				host.received, sessions[id] = nil, nil
+				return
+			}
+			if sessions[id] == nil {
+				sessions[id] = again(id)
+			}
+			p := sessions[id]
 			p.aim(plan)
 			for d := p.next(); d != nil; d = p.next() {
 				if breaks && r.IntN(5) == 0 {
@@ -261,8 +272,12 @@ func TestHistoryDoesNotShow(t *testing.T) {
 		}
 		before := w.Snapshot()
 		derived := routing.Derive(before)
-		for range 100 {
-			w.Do(world.RandomEdit(r))
+		for step := range 101 {
+			if step < 100 {
+				w.Do(world.RandomEdit(r))
+			} else { // in the end all are there
+				w.Do("host h1 192.0.2.1\nhost h2 192.0.2.2\nhost h3 192.0.2.3")
+			}
 			after := w.Snapshot()
 			derived = routing.Update(derived, after, world.Changes(before, after))
 			plan, before = placement.New(1, derived, plan), after
@@ -270,7 +285,9 @@ func TestHistoryDoesNotShow(t *testing.T) {
 		}
 		want := placement.New(1, routing.Derive(w.Snapshot()), nil)
 		for _, id := range ids {
-			sessions[id].ack(&hoststream.Ack{Sequence: sessions[id].sequence})
+			if p := sessions[id]; p != nil {
+				p.ack(&hoststream.Ack{Sequence: p.sequence})
+			}
 			turn(id, false)
 			full := texts(want.For(id))
 			if !maps.Equal(hosts[id].rows, full) {
@@ -283,5 +300,27 @@ func TestHistoryDoesNotShow(t *testing.T) {
 	}
 	if asked == 0 || asked == tables {
 		t.Errorf("seed %d: of %d tables the rows of %d were asked for", seed, tables, asked)
+	}
+}
+
+// A host that is deleted while its stream begins gets none, also if its
+// deletion was published before it could be told; and when one of its UUID is
+// made again it is asked for all that it has.
+func TestDeletedWhileItBegins(t *testing.T) {
+	w := world.New("host h1 192.0.2.1\nnetwork n 1\nport n a\nbind a h1")
+	id := world.UUID(api.KindHost, "h1")
+	has := &model{rows: map[string]string{}}
+	p := newProgress(id, nil)
+	p.aim(placement.New(1, routing.Derive(w), nil))
+	has.apply(p.next())
+	w.Do("remove binding a:h1\nremove host h1")
+	deleted := placement.New(1, routing.Derive(w), nil)
+	s := &Server{sessions: map[string]*session{}, plan: deleted}
+	if err := s.register(&session{host: world.Ref(api.KindHost, "h1")}); status.Code(err) != codes.PermissionDenied || len(s.sessions) > 0 {
+		t.Errorf("a session of a deleted host: %v", err)
+	}
+	sums := hoststream.Sums(has.hello())
+	if _, unknown := resumeProgress(id, deleted.View(id), sums); len(sums) == 0 || len(unknown) != len(sums) {
+		t.Errorf("rows of %v are asked for, the host has %v", unknown, sums)
 	}
 }
