@@ -20,6 +20,19 @@ type AuditEntry struct {
 	Revision     int64     `json:"revision,omitempty" doc:"Store revision of the change."`
 	Outcome      string    `json:"outcome" doc:"done, or the code of the error."`
 	Cause        string    `json:"cause,omitempty" doc:"The error."`
+	Controller   string    `json:"controller,omitempty" doc:"Controller that was asked for the change, as others call it now."`
+}
+
+// Audit is the answer to a question about the audit.
+type Audit struct {
+	Items       []AuditEntry      `json:"items" doc:"The entries, the oldest first, by the clock of the controller of each."`
+	Controllers []AuditController `json:"controllers" doc:"Those whose entries were looked for: the one that answers, and all others that are known to run."`
+}
+
+// AuditController is a controller whose entries were looked for.
+type AuditController struct {
+	Name  string `json:"name" doc:"Its name."`
+	Error string `json:"error,omitempty" doc:"Why its entries are missing; absent when they are here."`
 }
 
 // AuditQuery selects entries; all conditions must hold.
@@ -29,7 +42,8 @@ type AuditQuery struct {
 	Who          string    // name of a credential or of an orchestrator
 	Kind         Kind
 	Outcome      string
-	Limit        int // the newest so many
+	Limit        int  // the newest so many
+	Local        bool // only at the controller that is asked, which asks no other
 }
 
 // Matches tells whether an entry is selected, the limit aside.

@@ -35,7 +35,8 @@ const (
 	// statusPause is how long changes are gathered before statuses are
 	// computed: a burst of reports makes one round.
 	statusPause = 50 * time.Millisecond
-	// statusRetry is how long after a failed write the next round comes.
+	// statusRetry is how long after a failed write the next round comes, not
+	// sooner and not later.
 	statusRetry = 2 * time.Second
 	// usagePause is how often, at most, the addresses of subnets are counted
 	// and what changed is written: one write a subnet, however many addresses
@@ -102,6 +103,8 @@ type Options struct {
 	// Ask asks another controller, at its API's addresses, for a table of a host
 	// whose stream it holds; it must not pass the question on. nil: cannot.
 	Ask func(ctx context.Context, addresses []string, host, table string) (api.Table, error)
+	// AskAudit asks another controller for the entries of its own audit.
+	AskAudit func(ctx context.Context, addresses []string, q api.AuditQuery) (api.Audit, error)
 	// Commit writes addresses reserved for hosts; nil: there are none.
 	Commit Commit
 	// Epoch of the store; it rises when the store is restored from a backup.
@@ -277,14 +280,14 @@ func (s *Service) writeStatuses(ctx context.Context, to StatusWriter) {
 	writer, tracker := status.NewWriter(to), status.Tracker{}
 	grace := time.NewTimer(connectGrace)
 	defer grace.Stop()
-	retry := time.NewTimer(0)
-	defer retry.Stop()
+	poke(s.due) // a term begins with a round
 	usage := time.NewTicker(usagePause)
 	defer usage.Stop()
 	moved := time.NewTimer(0)
 	moved.Stop() // until a host is on its way, or reservations are
 	moving, reserver := movers{}, reserver{service: s, refused: map[string]time.Time{}}
 	claimAll, count := false, false
+	rest := statusPause
 	var took time.Duration   // by the last round, which in a large world is long
 	var counted api.Snapshot // nil: to be counted again
 	for {
@@ -292,7 +295,6 @@ func (s *Service) writeStatuses(ctx context.Context, to StatusWriter) {
 		case <-ctx.Done():
 			return
 		case <-s.due:
-		case <-retry.C:
 		case <-moved.C:
 		case <-grace.C:
 			claimAll = true
@@ -303,9 +305,10 @@ func (s *Service) writeStatuses(ctx context.Context, to StatusWriter) {
 				continue
 			}
 		}
-		if !pause(ctx, max(statusPause, 4*took)) {
+		if !pause(ctx, max(rest, 4*took)) {
 			return
 		}
+		rest = statusPause
 		in := s.newest.Load()
 		if in == nil {
 			continue
@@ -322,7 +325,8 @@ func (s *Service) writeStatuses(ctx context.Context, to StatusWriter) {
 		}
 		if err := writer.Write(ctx, changes, now); err != nil && ctx.Err() == nil {
 			s.options.Log.Warn("statuses are not written, will try again", "error", fmt.Errorf("write %d statuses: %w", len(changes), err))
-			retry.Reset(statusRetry)
+			rest = statusRetry // whatever changes meanwhile: the store is not well
+			poke(s.due)
 			counted = nil
 			tracker.Forget()
 		}

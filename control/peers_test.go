@@ -188,6 +188,8 @@ func hostMoves(t *testing.T, m *memory, at, moved agent) {
 	case <-time.After(10 * time.Second):
 		t.Error("the old stream goes on")
 	}
+	// Statuses are gathered: what is over before a round is in none.
+	m.until(t, "at the leader", func() bool { at := m.connects("h1"); return at[len(at)-1] == "leader" })
 	if err := moved.stream.CloseSend(); err != nil {
 		t.Fatal(err)
 	}

@@ -42,7 +42,7 @@ func TestAudit(t *testing.T) {
 		found, err := w.admin.Audit(ctx, c.query)
 		check(t, err)
 		var got []string
-		for _, e := range found {
+		for _, e := range found.Items {
 			got = append(got, e.Op+" "+e.Outcome)
 			if e.Time.Before(begun) || e.Who == "" || e.Role == "" || (e.Outcome == codeDone) == (e.Cause != "") {
 				t.Errorf("%s: %+v", what, e)
@@ -56,6 +56,7 @@ func TestAudit(t *testing.T) {
 	hasCode(t, "a reader asks", err, api.CodeForbidden)
 	for path, text := range map[string]string{
 		"/v1/audit?since=yesterday": "not a time", "/v1/audit?kind=x": "not a kind", "/v1/audit?limit=0": "between 1 and 10000", "/v1/audit?whom=x": "is not known",
+		"/v1/audit?local=1": "neither true nor false",
 	} {
 		status, body := w.raw(http.MethodGet, path, "")
 		isError(t, path, status, body, 400, api.CodeInvalid, text)

@@ -108,6 +108,8 @@ type Options struct {
 	SilentAfter time.Duration
 	// Audit, if set, keeps what GET /v1/audit answers from.
 	Audit Audit
+	// Colleagues, if set, are the other controllers.
+	Colleagues Colleagues
 	// Metrics, if set, answers GET /metrics for the whole process.
 	Metrics http.Handler
 	// Log takes the audit and errors of our own.
@@ -132,7 +134,10 @@ type Server struct {
 	listings listings
 	metrics  metrics
 	// kept takes the audit; nil where it is only logged.
-	kept    Audit
+	kept Audit
+	// colleagues are nil where there are none.
+	colleagues Colleagues
+
 	closing context.Context
 	close   context.CancelFunc
 
@@ -158,7 +163,7 @@ func New(o Options) *Server {
 	}
 	s.closing, s.close = context.WithCancel(context.Background())
 	s.api = humago.New(s.mux, description())
-	s.kept = o.Audit
+	s.kept, s.colleagues = o.Audit, o.Colleagues
 	s.register()
 	s.registerMetrics(o.Metrics)
 	s.http = &http.Server{

@@ -78,7 +78,7 @@ func (l *lines) has(text string) bool {
 type fakeViews struct{}
 
 func (fakeViews) Routes(_ context.Context, network, host string) (int64, []api.Route, error) {
-	return 7, []api.Route{{Network: api.Ref{UUID: network}, Host: api.Ref{UUID: host}, State: api.RoutePrimary}}, nil
+	return 7, []api.Route{{Network: api.Ref{UUID: network}, State: api.RoutePrimary, OriginKind: api.KindNetwork, Host: api.Ref{UUID: host}}}, nil
 }
 
 func (fakeViews) HostTable(_ context.Context, host, table string, _ bool) (api.Table, error) {

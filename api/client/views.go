@@ -62,9 +62,10 @@ func (c *Client) StoreState(ctx context.Context) (api.StoreState, error) {
 	return state, err
 }
 
-// Audit reads who tried to change what at the controller that answers, the
-// newest q.Limit entries (0: 1000), the oldest of them first.
-func (c *Client) Audit(ctx context.Context, q api.AuditQuery) ([]api.AuditEntry, error) {
+// Audit reads who tried to change what, the newest q.Limit entries (0: 1000)
+// of all controllers, the oldest of them first. Entries of a controller with an
+// error in the answer are missing.
+func (c *Client) Audit(ctx context.Context, q api.AuditQuery) (api.Audit, error) {
 	query := url.Values{}
 	for name, value := range map[string]string{"object": q.Object, "who": q.Who, "kind": string(q.Kind), "outcome": q.Outcome} {
 		if value != "" {
@@ -79,11 +80,12 @@ func (c *Client) Audit(ctx context.Context, q api.AuditQuery) ([]api.AuditEntry,
 	if q.Limit != 0 {
 		query.Set("limit", strconv.Itoa(q.Limit))
 	}
-	var answer struct {
-		Items []api.AuditEntry `json:"items"`
+	if q.Local {
+		query.Set("local", "true")
 	}
+	var answer api.Audit
 	err := c.do(ctx, call{what: "read the audit", method: http.MethodGet, path: []string{"audit"}, query: query}, &answer)
-	return answer.Items, err
+	return answer, err
 }
 
 // WhoAmI reads who the server takes us for.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"time"
 
 	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/api/client"
@@ -35,31 +36,55 @@ func peerAddresses(o options, listeners []net.Listener) []string {
 	return all
 }
 
-// askWith returns how another controller is asked for a table of a host: with
-// mutual TLS, by a certificate of the authority that all controllers hold,
-// which may only read. It is made anew each time, so it need not be kept.
-func askWith(ca *pki.CA) func(ctx context.Context, addresses []string, host, table string) (api.Table, error) {
-	who := api.Identity{Name: "weft-controller", Orchestrator: api.AdministratorsName, Role: api.RoleReader}
-	return func(ctx context.Context, addresses []string, host, table string) (api.Table, error) {
-		certificate, key, err := ca.IssueClient(who)
-		if err != nil {
-			return api.Table{}, err
-		}
-		for _, address := range addresses {
-			c, made := client.New(client.Config{
-				Server: "https://" + address, CA: string(ca.Bundle()), Certificate: string(certificate), Key: string(key),
-			})
-			if made != nil {
-				return api.Table{}, made
-			}
-			t, asked := c.LocalHostTable(ctx, api.Ref{UUID: host}, table)
-			c.Close()
-			var answered *api.Error
-			if asked == nil || ctx.Err() != nil || errors.As(asked, &answered) && answered.Code != api.CodeUnavailable {
-				return t, asked
-			}
-			err = errors.Join(err, asked) // another address may be one that this machine reaches
-		}
-		return api.Table{}, err
+// addressTimeout is how long one of a controller's addresses is tried, while
+// there are others.
+const addressTimeout = 5 * time.Second
+
+// asker asks other controllers with mutual TLS, by a certificate of the authority that
+// all controllers hold. It is made anew for each question, so it need not be
+// kept, and is of whichever authority certifies clients at the moment.
+type asker struct{ ca *pki.CA }
+
+// table asks for a table of a host, as somebody who may only read.
+func (c asker) table(ctx context.Context, addresses []string, host, table string) (api.Table, error) {
+	return ask(ctx, c.ca, api.RoleReader, addresses, func(ctx context.Context, at *client.Client) (api.Table, error) {
+		return at.LocalHostTable(ctx, api.Ref{UUID: host}, table)
+	})
+}
+
+// audit asks for entries of the audit, which only administrators may.
+func (c asker) audit(ctx context.Context, addresses []string, q api.AuditQuery) (api.Audit, error) {
+	return ask(ctx, c.ca, api.RoleAdmin, addresses, func(ctx context.Context, at *client.Client) (api.Audit, error) {
+		return at.Audit(ctx, q)
+	})
+}
+
+// ask puts a question to a controller at the first of its addresses that answers.
+func ask[T any](ctx context.Context, ca *pki.CA, role api.Role, addresses []string, question func(context.Context, *client.Client) (T, error)) (answer T, err error) {
+	certificate, key, err := ca.IssueBrief(api.Identity{Name: "weft-controller", Orchestrator: api.AdministratorsName, Role: role})
+	if err != nil {
+		return answer, err
 	}
+	for n, address := range addresses {
+		at, made := client.New(client.Config{
+			Server: "https://" + address, CA: string(ca.Bundle()), Certificate: string(certificate), Key: string(key),
+		})
+		if made != nil {
+			return answer, made
+		}
+		one, cancel := ctx, context.CancelFunc(func() {})
+		if n < len(addresses)-1 {
+			one, cancel = context.WithTimeout(ctx, addressTimeout)
+		}
+		found, asked := question(one, at)
+		cancel()
+		at.Close()
+		var answered *api.Error
+		unheard := errors.As(asked, &answered) && (answered.Code == api.CodeUnavailable || answered.Code == api.CodeTimeout)
+		if asked == nil || ctx.Err() != nil || !unheard {
+			return found, asked
+		}
+		err = errors.Join(err, asked) // another address may be one that this machine reaches
+	}
+	return answer, err
 }

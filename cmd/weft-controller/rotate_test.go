@@ -104,22 +104,26 @@ func answers(ctx context.Context, c *client.Client, name string) error {
 }
 
 // writing writes without a pause until stop, which returns how often it did;
-// the first write that fails fails the test. use gives it another client.
+// the first write that fails fails the test. use gives it another client, and
+// returns when the one before is used no more.
 func writing(t *testing.T, with *client.Client) (use func(*client.Client), stop func() int) {
-	var current atomic.Pointer[client.Client]
-	current.Store(with)
 	ctx, cancel := context.WithCancel(t.Context())
-	done, count := make(chan struct{}), 0
+	done, others, count := make(chan struct{}), make(chan *client.Client), 0
 	go func() {
 		defer close(done)
-		for ctx.Err() == nil {
-			c := current.Load()
+		for c := with; ctx.Err() == nil; {
+			select {
+			case c = <-others:
+			default:
+			}
 			d, err := c.Create(t.Context(), &api.Domain{Header: api.Header{Kind: api.KindDomain, Meta: api.Meta{Name: fmt.Sprintf("w%d", count)}}})
 			if err == nil {
 				err = c.Delete(t.Context(), api.KindDomain, api.RefTo(d), 0)
 			}
 			if err != nil {
-				t.Errorf("write %d failed: %v", count, err)
+				if t.Context().Err() == nil { // else the test has failed elsewhere
+					t.Errorf("write %d failed: %v", count, err)
+				}
 				return
 			}
 			count++
@@ -127,7 +131,13 @@ func writing(t *testing.T, with *client.Client) (use func(*client.Client), stop 
 	}()
 	stop = sync.OnceValue(func() int { cancel(); <-done; return count })
 	t.Cleanup(func() { stop() })
-	return func(c *client.Client) { current.Store(c) }, stop
+	use = func(c *client.Client) {
+		select {
+		case others <- c:
+		case <-done:
+		}
+	}
+	return use, stop
 }
 
 // config is the administrators' configuration of a controller.
@@ -210,11 +220,16 @@ func (r *rotation) connected(what string) {
 	}
 }
 
-func (r *rotation) show() api.AuthorityState {
+// shows waits until the state of the authorities is as it should be.
+func (r *rotation) shows(what string, is func(api.AuthorityState) bool) {
 	r.t.Helper()
-	s, err := r.token.Authority(r.t.Context())
-	check(r.t, err)
-	return s
+	eventually(r.t, what, func() error {
+		s, err := r.token.Authority(r.t.Context())
+		if err != nil || is(s) {
+			return err
+		}
+		return fmt.Errorf("%+v", s)
+	})
 }
 
 // begin introduces a new authority and waits until only the writer is left.
@@ -229,12 +244,8 @@ func (r *rotation) begin() {
 	if _, err := r.admin.RotateAuthority(t.Context()); err == nil || !strings.Contains(err.Error(), "a rotation is going on") {
 		t.Errorf("a second rotation at once: %v", err)
 	}
-	eventually(t, "both controllers have it, all hosts have renewed, the old writer is noted", func() error {
-		s := r.show()
-		if s.Phase != api.AuthorityReplacing || len(s.Controllers) != 2 || len(s.Pending) != 1 || s.Pending[0].Kind != api.HolderClient {
-			return fmt.Errorf("%+v", s)
-		}
-		return nil
+	r.shows("both controllers have it, all hosts have renewed, the old writer is noted", func(s api.AuthorityState) bool {
+		return s.Phase == api.AuthorityReplacing && len(s.Controllers) == 2 && len(s.Pending) == 1 && s.Pending[0].Kind == api.HolderClient
 	})
 	_, err = r.token.FinishAuthority(t.Context(), false)
 	var refused *api.Error
@@ -256,11 +267,9 @@ func (r *rotation) finish(fresh *client.Client) {
 		}
 		return err
 	})
-	eventually(t, "steady everywhere", func() error {
-		if s := r.show(); s.Phase != api.AuthoritySteady || !s.Controllers[0].Current || !s.Controllers[1].Current || s.Authorities[0].Certificate == r.before.CA {
-			return fmt.Errorf("%+v", s)
-		}
-		return nil
+	r.shows("steady everywhere", func(s api.AuthorityState) bool {
+		return s.Phase == api.AuthoritySteady && len(s.Controllers) == 2 && s.Controllers[0].Current && s.Controllers[1].Current &&
+			s.Authorities[0].Certificate != r.before.CA
 	})
 	r.connected("after the old authority was dropped")
 	old, err := x509.ParseCertificate(pemBytes(t, r.before.CA))

@@ -64,6 +64,7 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 	rest := server.New(server.Options{
 		Metrics:     account.handler(),
 		Audit:       account.audit,
+		Colleagues:  controller,
 		Store:       objects,
 		Views:       controller.Views(),
 		CA:          who.ca,
@@ -88,13 +89,14 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 // controlOptions is what the part that serves hosts stands on.
 func controlOptions(o options, db *database, objects *store.Store, who *identity, apiListeners, streamListeners []net.Listener, log *slog.Logger) control.Options {
 	return control.Options{
-		Intent:  objects,
-		Status:  objects,
-		Peers:   db.peers(objects, addresses(apiListeners), log),
-		Name:    addresses(apiListeners)[0],
-		Streams: streamAddresses(o, streamListeners),
-		API:     peerAddresses(o, apiListeners),
-		Ask:     askWith(who.ca),
+		Intent:   objects,
+		Status:   objects,
+		Peers:    db.peers(objects, addresses(apiListeners), log),
+		Name:     addresses(apiListeners)[0],
+		Streams:  streamAddresses(o, streamListeners),
+		API:      peerAddresses(o, apiListeners),
+		Ask:      asker{who.ca}.table,
+		AskAudit: asker{who.ca}.audit,
 		Commit: func(ctx context.Context, by api.Identity, operations []api.Operation) (int64, error) {
 			result, err := objects.Commit(ctx, by, operations, store.CommitOptions{})
 			return result.Revision, err

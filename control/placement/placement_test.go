@@ -38,7 +38,7 @@ func TestReuseNeverShows(t *testing.T) {
 	w := world.New("host h1 192.0.2.1\nhost h2 192.0.2.2\nhost h3 192.0.2.3")
 	before := w.Snapshot()
 	plan := placement.New(1, routing.Derive(before), nil)
-	same := 0
+	same, reserved := 0, 0
 	for step := range 400 {
 		w.Do(world.RandomEdit(r))
 		snapshot := w.Snapshot()
@@ -63,7 +63,11 @@ func TestReuseNeverShows(t *testing.T) {
 				}
 			}
 			checkRows(t, fmt.Sprintf("seed %d step %d host %s", seed, step, h), plan.For(id))
+			reserved += strings.Count(got, "reservation")
 		}
+	}
+	if reserved == 0 {
+		t.Errorf("seed %d: nothing was ever reserved", seed)
 	}
 	if same < 200 {
 		t.Errorf("seed %d: only %d of 1200 turns were found to change nothing", seed, same)
@@ -75,7 +79,7 @@ func TestReuseNeverShows(t *testing.T) {
 func checkRows(t *testing.T, where string, rows []placement.Row) {
 	t.Helper()
 	seen := map[string]bool{}
-	order := []string{"tunnel-endpoint", "tunnel-source", "vrf", "subnet", "name", "port", "route"}
+	order := []string{"tunnel-endpoint", "tunnel-source", "vrf", "subnet", "name", "port", "reservation", "route"}
 	last := 0
 	for _, r := range rows {
 		class, rest, _ := strings.Cut(r.Key, "/")

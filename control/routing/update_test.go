@@ -24,6 +24,9 @@ func dump(d *routing.Derived) string {
 		for _, p := range h.Ports {
 			fmt.Fprintf(&b, "  port %+v in %+v, found %t\n", p.Ref, *p.Network, d.Port(p.Ref.UUID) == p)
 		}
+		for _, v := range h.Reserved {
+			fmt.Fprintf(&b, "  reserved %+v %+v %v releasing %t in %+v\n", v.Host, v.Address, v.MAC, v.Releasing, *v.Network)
+		}
 		if d.Host(h.Ref.UUID) != h {
 			fmt.Fprintf(&b, "  is not the host of that UUID\n")
 		}
@@ -85,7 +88,7 @@ func TestUpdateEqualsDerive(t *testing.T) {
 	seed := rand.Uint64()
 	r := rand.New(rand.NewPCG(seed, 4))
 	t.Logf("seed %d", seed)
-	shared, all := 0, 0
+	shared, all, reserved := 0, 0, 0
 	for round := range 10 {
 		w := world.New("host h1 192.0.2.1\nhost h2 192.0.2.2\nhost h3 192.0.2.3")
 		before := w.Snapshot()
@@ -112,8 +115,15 @@ func TestUpdateEqualsDerive(t *testing.T) {
 					shared++
 				}
 			}
+			for _, h := range next.Hosts {
+				reserved += len(h.Reserved)
+			}
 			before, derived = after, next
 		}
+	}
+	t.Logf("%d reservations", reserved)
+	if reserved < 100 {
+		t.Errorf("seed %d: only %d reservations were seen", seed, reserved)
 	}
 	if shared < all/3 {
 		t.Errorf("seed %d: only %d of %d networks were not computed again", seed, shared, all)

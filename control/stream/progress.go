@@ -118,12 +118,13 @@ func (p *progress) list(have []*hoststream.RowHash) {
 // rows of the others.
 func resumeProgress(host string, view *placement.View, tables []*hoststream.TableSum) (p *progress, unknown []uint32) {
 	p = newProgress(host, nil)
-	if view == nil { // the host was deleted just now: its session is about to end
-		return p, nil
-	}
 	for _, has := range tables {
-		switch t := view.Table(has.Table); {
-		case has.Table == 0 && has.Sum == view.OwnSum():
+		var t *placement.Table
+		if view != nil { // else the host was deleted just now
+			t = view.Table(has.Table)
+		}
+		switch {
+		case view != nil && has.Table == 0 && has.Sum == view.OwnSum():
 			p.ownAs = view
 			for r := range view.Own {
 				p.own[r.Key] = r.Hash

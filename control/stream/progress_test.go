@@ -13,6 +13,9 @@ import (
 	"github.com/cespare/xxhash/v2"
 	"google.golang.org/protobuf/proto"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/api/hoststream"
 	"github.com/weft-network/weft/control/placement"
@@ -213,75 +216,124 @@ func texts(rows []placement.Row) map[string]string {
 	return all
 }
 
-// Whatever was edited in whatever order, with acknowledgements late and
-// sessions broken at any point, each host ends with exactly the rows that follow from the
-// final objects alone.
+// talk is a few hosts and their sessions with a controller.
+type talk struct {
+	t             *testing.T
+	r             *rand.Rand
+	seed          uint64
+	plan          *placement.Plan
+	hosts         map[string]*model
+	sessions      map[string]*progress // nil: a new one is to begin
+	tables, asked int                  // that hosts summed up; of which rows were asked for
+}
+
+// again begins a session with what the host has, told in either way.
+func (k *talk) again(id string) *progress {
+	have := k.hosts[id].hello()
+	if k.r.IntN(3) == 0 {
+		return newProgress(id, have)
+	}
+	sums := hoststream.Sums(have)
+	p, unknown := resumeProgress(id, k.plan.View(id), sums)
+	p.list(slices.DeleteFunc(have, func(h *hoststream.RowHash) bool { return !slices.Contains(unknown, hoststream.TableOf(h.Key)) }))
+	k.tables, k.asked = k.tables+len(sums), k.asked+len(unknown)
+	return p
+}
+
+// turn sends what there is. With breaks the connection may be lost before
+// any delta arrives; the host then begins again with what it has.
+func (k *talk) turn(id string, breaks bool) {
+	host := k.hosts[id]
+	if k.plan.View(id) == nil { // it was deleted, which ends its session; it keeps what it has
+		host.received, k.sessions[id] = nil, nil
+		return
+	}
+	if k.sessions[id] == nil {
+		k.sessions[id] = k.again(id)
+	}
+	p := k.sessions[id]
+	p.aim(k.plan)
+	for d := p.next(); d != nil; d = p.next() {
+		if breaks && k.r.IntN(5) == 0 {
+			host.received = nil
+			k.sessions[id] = k.again(id)
+			return
+		}
+		host.apply(d)
+	}
+	if n := len(host.received); n > 0 && k.r.IntN(3) == 0 {
+		if err := p.ack(&hoststream.Ack{Sequence: host.received[k.r.IntN(n)]}); err != nil {
+			k.t.Fatalf("seed %d: %v", k.seed, err)
+		}
+	}
+}
+
+// Whatever was edited in whatever order, with acknowledgements late, sessions
+// broken and hosts deleted at any point, each host ends with exactly the rows
+// that follow from the final objects alone.
 func TestHistoryDoesNotShow(t *testing.T) {
 	seed := rand.Uint64()
 	r := rand.New(rand.NewPCG(seed, 1))
-	tables, asked := 0, 0
+	const all = "host h1 192.0.2.1\nhost h2 192.0.2.2\nhost h3 192.0.2.3"
+	ids := []string{world.UUID(api.KindHost, "h1"), world.UUID(api.KindHost, "h2"), world.UUID(api.KindHost, "h3")}
+	k := &talk{t: t, r: r, seed: seed}
 	for round := range 20 {
-		w := world.New("host h1 192.0.2.1\nhost h2 192.0.2.2\nhost h3 192.0.2.3")
-		ids := []string{world.UUID(api.KindHost, "h1"), world.UUID(api.KindHost, "h2"), world.UUID(api.KindHost, "h3")}
-		hosts, sessions := map[string]*model{}, map[string]*progress{}
+		w := world.New(all)
+		k.plan, k.hosts, k.sessions = nil, map[string]*model{}, map[string]*progress{}
 		for _, id := range ids {
-			hosts[id], sessions[id] = &model{rows: map[string]string{}}, newProgress(id, nil)
-		}
-		var plan *placement.Plan
-		// again begins a session with what the host has, told in either way.
-		again := func(id string) *progress {
-			have := hosts[id].hello()
-			if r.IntN(3) == 0 {
-				return newProgress(id, have)
-			}
-			sums := hoststream.Sums(have)
-			p, unknown := resumeProgress(id, plan.View(id), sums)
-			p.list(slices.DeleteFunc(have, func(h *hoststream.RowHash) bool { return !slices.Contains(unknown, hoststream.TableOf(h.Key)) }))
-			tables, asked = tables+len(sums), asked+len(unknown)
-			return p
-		}
-		// turn sends what there is. With breaks the connection may be lost before
-		// any delta arrives; the host then begins again with what it has.
-		turn := func(id string, breaks bool) {
-			host, p := hosts[id], sessions[id]
-			p.aim(plan)
-			for d := p.next(); d != nil; d = p.next() {
-				if breaks && r.IntN(5) == 0 {
-					host.received = nil
-					sessions[id] = again(id)
-					return
-				}
-				host.apply(d)
-			}
-			if n := len(host.received); n > 0 && r.IntN(3) == 0 {
-				if err := p.ack(&hoststream.Ack{Sequence: host.received[r.IntN(n)]}); err != nil {
-					t.Fatalf("seed %d: %v", seed, err)
-				}
-			}
+			k.hosts[id] = &model{rows: map[string]string{}}
 		}
 		before := w.Snapshot()
 		derived := routing.Derive(before)
-		for range 100 {
-			w.Do(world.RandomEdit(r))
+		for step := range 101 {
+			line := all // in the end
+			if step < 100 {
+				line = world.RandomEdit(r)
+			}
+			w.Do(line)
 			after := w.Snapshot()
 			derived = routing.Update(derived, after, world.Changes(before, after))
-			plan, before = placement.New(1, derived, plan), after
-			turn(ids[r.IntN(3)], true)
+			k.plan, before = placement.New(1, derived, k.plan), after
+			k.turn(ids[r.IntN(3)], true)
 		}
 		want := placement.New(1, routing.Derive(w.Snapshot()), nil)
 		for _, id := range ids {
-			sessions[id].ack(&hoststream.Ack{Sequence: sessions[id].sequence})
-			turn(id, false)
-			full := texts(want.For(id))
-			if !maps.Equal(hosts[id].rows, full) {
-				t.Fatalf("seed %d round %d: %s has %d rows that differ from the %d that follow from the objects", seed, round, w.Names(id), len(hosts[id].rows), len(full))
+			if p := k.sessions[id]; p != nil {
+				p.ack(&hoststream.Ack{Sequence: p.sequence})
 			}
-			if _, unknown := resumeProgress(id, plan.View(id), hoststream.Sums(hosts[id].hello())); len(unknown) > 0 {
+			k.turn(id, false)
+			full := texts(want.For(id))
+			if has := k.hosts[id].rows; !maps.Equal(has, full) {
+				t.Fatalf("seed %d round %d: %s has %d rows that differ from the %d that follow from the objects", seed, round, w.Names(id), len(has), len(full))
+			}
+			if _, unknown := resumeProgress(id, k.plan.View(id), hoststream.Sums(k.hosts[id].hello())); len(unknown) > 0 {
 				t.Fatalf("seed %d round %d: %s has everything and is asked for the rows of %v", seed, round, w.Names(id), unknown)
 			}
 		}
 	}
-	if asked == 0 || asked == tables {
-		t.Errorf("seed %d: of %d tables the rows of %d were asked for", seed, tables, asked)
+	if k.asked == 0 || k.asked == k.tables {
+		t.Errorf("seed %d: of %d tables the rows of %d were asked for", seed, k.tables, k.asked)
+	}
+}
+
+// A host that is deleted while its stream begins gets none, also if its
+// deletion was published before it could be told; and when one of its UUID is
+// made again it is asked for all that it has.
+func TestDeletedWhileItBegins(t *testing.T) {
+	w := world.New("host h1 192.0.2.1\nnetwork n 1\nport n a\nbind a h1")
+	id := world.UUID(api.KindHost, "h1")
+	has := &model{rows: map[string]string{}}
+	p := newProgress(id, nil)
+	p.aim(placement.New(1, routing.Derive(w), nil))
+	has.apply(p.next())
+	w.Do("remove binding a:h1\nremove host h1")
+	deleted := placement.New(1, routing.Derive(w), nil)
+	s := &Server{sessions: map[string]*session{}, plan: deleted}
+	if err := s.register(&session{host: world.Ref(api.KindHost, "h1")}); status.Code(err) != codes.PermissionDenied || len(s.sessions) > 0 {
+		t.Errorf("a session of a deleted host: %v", err)
+	}
+	sums := hoststream.Sums(has.hello())
+	if _, unknown := resumeProgress(id, deleted.View(id), sums); len(sums) == 0 || len(unknown) != len(sums) {
+		t.Errorf("rows of %v are asked for, the host has %v", unknown, sums)
 	}
 }

@@ -281,6 +281,9 @@ func (s *Server) register(n *session) error {
 	if s.closing {
 		return status.Error(codes.Unavailable, "the controller is shutting down; connect again")
 	}
+	if s.plan.Derived.Host(n.host.UUID) == nil { // Publish ends only sessions that are registered
+		return status.Errorf(codes.PermissionDenied, "host %s was deleted", n.host)
+	}
 	if old := s.sessions[n.host.UUID]; old != nil {
 		s.options.Log.Info("host opened a new stream, ending the old one", "host", n.host)
 		old.end(status.Errorf(codes.Aborted, "host %s opened a newer stream", n.host))

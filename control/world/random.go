@@ -11,7 +11,7 @@ import (
 
 // RandomEdit returns a line that changes a small world of hosts h1 to h3: it
 // adds, changes, moves or removes a host, network, subnet, port, address,
-// binding, policy or attachment. Names are few, so that edits meet.
+// reservation, binding, policy, attachment, route-target or route-table. Names are few, so that edits meet.
 func RandomEdit(r *rand.Rand) string {
 	network := fmt.Sprintf("n%d", r.IntN(4))
 	port := fmt.Sprintf("p%d", r.IntN(8))
@@ -32,6 +32,9 @@ func RandomEdit(r *rand.Rand) string {
 		"port n" + fmt.Sprint(int(port[1]-'0')%4) + " " + port,
 		"address " + network + " " + ip + " " + port,
 		"address n" + fmt.Sprint(int(port[1]-'0')%4) + " " + ip + " " + port,
+		"address " + network + " " + ip, // reserved for nobody, or given back
+		"reserve " + network + " " + ip + " " + host + " s",
+		"reserve " + network + " " + ip + " " + host + " s releasing",
 		"bind " + port + " " + host,
 		"bind " + port + " " + host,
 		"standby " + port + " " + host,
@@ -41,6 +44,7 @@ func RandomEdit(r *rand.Rand) string {
 		"attach " + policy + " " + network,
 		fmt.Sprintf("remove %s %s", api.KindNetwork, network),
 		fmt.Sprintf("remove %s %s", api.KindPort, port),
+		fmt.Sprintf("remove %s %s", api.KindHost, host),
 		fmt.Sprintf("remove %s %s:%s", api.KindAddress, network, ip),
 		fmt.Sprintf("remove %s %s:%s", api.KindBinding, port, host),
 		fmt.Sprintf("remove %s %s-%s", api.KindNetworkPolicyAttachment, policy, network),

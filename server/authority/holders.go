@@ -94,13 +94,16 @@ func (k *Keeper) Bundle() (bundle []byte, issuing string) {
 // hash of the one that made it.
 func (k *Keeper) Saw(ctx context.Context, who api.Identity, cert *x509.Certificate, authority string) {
 	s := k.options.CA.State()
-	if phase(s) != api.AuthorityReplacing || authority == s.Issuing {
+	if phase(s) != api.AuthorityReplacing || authority == s.Issuing || pki.IsBrief(cert) {
 		return
 	}
-	key := clientKey(serialOf(cert))
+	key, now := clientKey(serialOf(cert)), k.options.Now()
 	k.mu.Lock()
-	known := k.noted[key]
-	k.noted[key] = true
+	since := now.Sub(k.noted[key])
+	known := since >= 0 && since < noteAgain
+	if !known {
+		k.noted[key] = now
+	}
 	k.mu.Unlock()
 	if known {
 		return
@@ -119,12 +122,13 @@ func (k *Keeper) Saw(ctx context.Context, who api.Identity, cert *x509.Certifica
 // noted again if it is used again.
 func (k *Keeper) Forget(ctx context.Context, serial string) {
 	key := clientKey(serial)
-	k.mu.Lock()
-	delete(k.noted, key)
-	k.mu.Unlock()
 	if err := k.options.Authorities.DropCertificate(ctx, key); err != nil {
 		k.log.Warn("a replaced certificate is still noted", "serial", serial, "error", err)
 	}
+	// Only now: what is noted between the two would be dropped and count as noted.
+	k.mu.Lock()
+	delete(k.noted, key)
+	k.mu.Unlock()
 }
 
 // pending lists who would be locked out without the old authority.

@@ -28,9 +28,14 @@ const (
 	// stepEvery is how often a keeper looks without having been told to: well
 	// within the lease under which it is registered.
 	stepEvery = 10 * time.Second
+	// retryAfter is when it looks again after it failed.
+	retryAfter = time.Second
 	// tendEvery is how often Options.Adopted is called without a change, for
 	// what is to be renewed for its age.
 	tendEvery = time.Hour
+	// noteAgain is how long a certificate that is in use counts as noted: another
+	// controller may have forgotten it, as replaced by one of its users.
+	noteAgain = time.Minute
 )
 
 // Options are what a keeper needs.
@@ -54,15 +59,15 @@ type Keeper struct {
 	log     *slog.Logger
 	poke    chan struct{} // holds at most one token
 
-	mu    sync.Mutex      // guards everything that follows
-	err   error           // why the last step failed
-	noted map[string]bool // certificates noted in this rotation, by key
+	mu    sync.Mutex           // guards everything that follows
+	err   error                // why the last step failed
+	noted map[string]time.Time // when certificates were noted in this rotation, by key
 }
 
 // Open makes a keeper after bringing the authority of this controller to the
 // state that etcd holds.
 func Open(ctx context.Context, o Options) (*Keeper, error) {
-	k := &Keeper{options: o, log: o.Log, poke: make(chan struct{}, 1), noted: map[string]bool{}}
+	k := &Keeper{options: o, log: o.Log, poke: make(chan struct{}, 1), noted: map[string]time.Time{}}
 	if err := k.adopt(ctx); err != nil {
 		return nil, err
 	}
@@ -80,7 +85,7 @@ func (k *Keeper) adopt(ctx context.Context) error {
 		return err
 	}
 	k.mu.Lock()
-	k.noted = map[string]bool{}
+	k.noted = map[string]time.Time{}
 	k.mu.Unlock()
 	k.log.Info("certificate authorities", "phase", phase(s), "generation", s.Generation, "serving", s.Serving, "issuing", s.Issuing)
 	return nil
@@ -112,10 +117,19 @@ func (k *Keeper) Run(ctx context.Context) {
 			}
 			return
 		case <-ticker.C:
+		case <-after(err):
 		case <-changes:
 		case <-k.poke:
 		}
 	}
+}
+
+// after delivers when to look again after a failure; nil says nothing.
+func after(err error) <-chan time.Time {
+	if err == nil {
+		return nil
+	}
+	return time.After(retryAfter)
 }
 
 // step adopts what there is, says so, and goes on when all have.

@@ -66,6 +66,10 @@ func Identity(cert *x509.Certificate) (api.Identity, bool) {
 // IssueClient makes a key and a client certificate, both in PEM. Certificates
 // cannot say a scope: narrowed credentials are tokens.
 func (ca *CA) IssueClient(who api.Identity) (certificate, key []byte, err error) {
+	return ca.issueClient(who, ca.lives.Client)
+}
+
+func (ca *CA) issueClient(who api.Identity, life time.Duration) (certificate, key []byte, err error) {
 	if who.Scope != nil {
 		return nil, nil, fmt.Errorf("certify %s: a certificate cannot be narrowed to %s: make a token", who.Name, who.Scope)
 	}
@@ -73,12 +77,27 @@ func (ca *CA) IssueClient(who api.Identity) (certificate, key []byte, err error)
 	if err != nil {
 		return nil, nil, fmt.Errorf("make key of %s: %w", who.Name, err)
 	}
-	cert, err := ca.certifyClient(Request{private.Public()}, who, "")
+	cert, err := ca.certifyClient(Request{private.Public()}, who, "", life)
 	if err != nil {
 		return nil, nil, err
 	}
 	key, err = encodeKey(private)
 	return encodeCertificate(cert.Raw), key, err
+}
+
+// briefLife is that of a certificate for one question; below any other life,
+// and well above what clocks of controllers may differ by.
+const briefLife = 20 * time.Minute
+
+// IssueBrief is IssueClient for a holder who asks one question with it and
+// drops it: nobody is locked out when its authority goes.
+func (ca *CA) IssueBrief(who api.Identity) (certificate, key []byte, err error) {
+	return ca.issueClient(who, briefLife)
+}
+
+// IsBrief tells whether a certificate was made by IssueBrief.
+func IsBrief(cert *x509.Certificate) bool {
+	return cert.NotAfter.Sub(cert.NotBefore) <= backdate+briefLife
 }
 
 // CertifyClient certifies a key for an identity that an orchestrator of this
@@ -87,11 +106,11 @@ func (ca *CA) CertifyClient(r Request, who api.Identity, orchestrator string) (*
 	if who.Scope != nil {
 		return nil, api.Errorf(api.CodeInvalid, "certify %s: a certificate cannot be narrowed to %s: make a token", who.Name, who.Scope)
 	}
-	return ca.certifyClient(r, who, orchestrator)
+	return ca.certifyClient(r, who, orchestrator, ca.lives.Client)
 }
 
-func (ca *CA) certifyClient(r Request, who api.Identity, orchestrator string) (*x509.Certificate, error) {
-	template := ca.template(subject(who), ca.lives.Client)
+func (ca *CA) certifyClient(r Request, who api.Identity, orchestrator string, life time.Duration) (*x509.Certificate, error) {
+	template := ca.template(subject(who), life)
 	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
 	if orchestrator != "" {
 		template.URIs = []*url.URL{{Scheme: "weft", Opaque: orchestratorOpaque + orchestrator}}

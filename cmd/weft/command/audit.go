@@ -5,6 +5,7 @@ package command
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"strings"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 type auditOptions struct {
 	since, until, who, outcome, kind string
 	limit                            int
+	local                            bool
 	output                           string
 }
 
@@ -28,6 +30,8 @@ func newAudit(s *session) *cobra.Command {
 		Long: `Show who changed what, or tried to, the newest last: every write with its outcome,
 also those that were refused. Only administrators may. Each controller keeps the
 audit of what was asked of it; older entries are given up when its files are full.
+All controllers that run are asked, and those that do not answer are named. The order
+is by their clocks.
 
 With KIND NAME, only that object; a NAME that ends in * is the beginning of one.`,
 		Example:           "  weft audit --since 1h\n  weft audit network web\n  weft audit --who k8s-1 --outcome conflict",
@@ -43,12 +47,13 @@ With KIND NAME, only that object; a NAME that ends in * is the beginning of one.
 	f.StringVar(&o.outcome, "outcome", "", "`OUTCOME`: done, or the code of an error, e.g. conflict")
 	f.StringVar(&o.kind, "kind", "", "objects of this `KIND`")
 	f.IntVar(&o.limit, "limit", 100, "the newest so many")
+	f.BoolVar(&o.local, "local", false, "only of the controller that answers")
 	outputFlag(c, &o.output, formatJSON, formatYAML, formatWide)
 	return c
 }
 
 func (s *session) audit(ctx context.Context, o auditOptions, args []string) error {
-	q := api.AuditQuery{Who: o.who, Outcome: o.outcome, Limit: o.limit}
+	q := api.AuditQuery{Who: o.who, Outcome: o.outcome, Limit: o.limit, Local: o.local}
 	if o.limit < 1 {
 		return usagef("--limit %d: want 1 or more", o.limit)
 	}
@@ -79,14 +84,19 @@ func (s *session) audit(ctx context.Context, o auditOptions, args []string) erro
 		}
 		q.Kind, q.Object = targets[0].info.Kind, cmp.Or(targets[0].ref.UUID, targets[0].ref.Name)
 	}
-	entries, err := c.Audit(ctx, q)
+	found, err := c.Audit(ctx, q)
 	if err != nil {
 		return err
 	}
-	if done, err := s.encode(o.output, map[string]any{"items": append([]api.AuditEntry{}, entries...)}); done {
+	for _, missing := range found.Controllers {
+		if missing.Error != "" {
+			fmt.Fprintf(s.Err, "controller %s does not answer, its entries are missing: %s\n", missing.Name, oneLine(missing.Error))
+		}
+	}
+	if done, err := s.encode(o.output, found); done {
 		return err
 	}
-	return s.printer.Print(auditTable(entries, o.output == formatWide))
+	return s.printer.Print(auditTable(found.Items, o.output == formatWide))
 }
 
 // moment reads a time, or how long ago it was.
@@ -107,12 +117,12 @@ func (s *session) moment(flag, text string) (time.Time, error) {
 func auditTable(entries []api.AuditEntry, wide bool) api.Table {
 	t := api.Table{Columns: []string{"TIME", "WHO", "CHANGE", "OBJECT", "OUTCOME", "CAUSE"}}
 	if wide {
-		t.Columns = append(t.Columns, "ORCHESTRATOR", "ROLE", "REVISION", "UUID")
+		t.Columns = append(t.Columns, "ORCHESTRATOR", "ROLE", "REVISION", "UUID", "CONTROLLER")
 	}
 	for _, e := range entries {
 		row := []string{e.Time.UTC().Format(time.RFC3339), e.Who, e.Op, strings.Trim(string(e.Kind)+"/"+e.Object, "/"), e.Outcome, e.Cause}
 		if wide {
-			row = append(row, e.Orchestrator, string(e.Role), number(int(e.Revision)), e.UUID)
+			row = append(row, e.Orchestrator, string(e.Role), number(int(e.Revision)), e.UUID, e.Controller)
 		}
 		t.Rows = append(t.Rows, row)
 	}

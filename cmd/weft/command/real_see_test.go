@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/cmd/weft/command"
 )
 
@@ -171,5 +172,34 @@ func TestAudit(t *testing.T) {
 	}
 	if _, errs, code := run(t, config, nil, "audit", "--since", "yesterday"); code != command.ExitUsage || !strings.Contains(errs, "how long ago") {
 		t.Errorf("exit %d, %s", code, errs)
+	}
+}
+
+// colleagues are another controller that answers, and one that does not.
+type colleagues struct{}
+
+func (colleagues) Name() string { return "c1" }
+
+func (colleagues) Audit(_ context.Context, q api.AuditQuery) ([]api.AuditEntry, []api.AuditController) {
+	return []api.AuditEntry{{Time: time.Unix(0, 0), Who: "eve", Op: "delete", Kind: api.KindNetwork, Object: "a:b:c", Outcome: "forbidden", Controller: "c2"}},
+		[]api.AuditController{{Name: "c2"}, {Name: "c3", Error: "no route to host"}}
+}
+
+// TestAuditOfSeveral: entries of all controllers, and who did not answer.
+func TestAuditOfSeveral(t *testing.T) {
+	config := startReal(t, func(r *real) { r.others = colleagues{} }).config
+	must(t, config, "", "create", "network", "web")
+	out, errs, code := run(t, config, nil, "audit", "-o", "wide")
+	lines := strings.Split(out, "\n")
+	if code != 0 || !strings.HasPrefix(lines[1], "1970-01-01T00:00:00Z  eve ") || !strings.HasSuffix(strings.TrimSpace(lines[1]), "c2") ||
+		!strings.HasSuffix(strings.TrimSpace(lines[len(lines)-2]), "c1") {
+		t.Errorf("exit %d:\n%s", code, out)
+	}
+	if errs != "controller c3 does not answer, its entries are missing: no route to host\n" {
+		t.Error(errs)
+	}
+	out, errs, _ = run(t, config, nil, "audit", "--local")
+	if errs != "" || strings.Contains(out, "eve") || !strings.Contains(out, "web") {
+		t.Errorf("%s%s", out, errs)
 	}
 }

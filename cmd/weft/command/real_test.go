@@ -34,6 +34,7 @@ type real struct {
 	fake   *fakeServer
 	config string // path of the administrators' client configuration
 	people *oidc.People
+	others server.Colleagues
 }
 
 func startReal(t *testing.T, change ...func(*real)) real {
@@ -85,7 +86,7 @@ func (r real) serve(t *testing.T, log *slog.Logger) {
 		}
 	})
 	keeper := r.keep(t, ca, log)
-	s := server.New(server.Options{Audit: kept, Store: r.store, Views: r, CA: ca, Certificate: certificate, Authority: keeper, People: r.people, Log: log})
+	s := server.New(server.Options{Audit: kept, Store: r.store, Views: r, CA: ca, Certificate: certificate, Authority: keeper, People: r.people, Colleagues: r.others, Log: log})
 	ended := make(chan error, 1)
 	go func() { ended <- s.Serve(listener) }()
 	t.Cleanup(func() {
