@@ -166,9 +166,9 @@ func (g *guest) cable(l *topology.Lab, n int, mac string) error {
 	if _, err := namespace.Run(g.ns, "ip", "link", "set", "eth0", "address", mac); err != nil {
 		return err
 	}
-	// A hypervisor's interface is down until somebody plugs it.
-	_, err = namespace.Run(l.Namespace(topology.HostName(1)), "ip", "link", "set", g.tap, "down")
-	return err
+	// As a tap whose guest runs: with carrier. The kernel takes up to a second
+	// to notice one, and until then the workload's own end drops what it sends.
+	return namespace.WaitUp(g.ns, "eth0")
 }
 
 func (g *guest) plug(ctx context.Context) error {
