@@ -2,7 +2,7 @@
 #
 # make demo       three hosts, two tenants, real packets; stays up until make demo-down
 # make test       everything that must hold; needs root, sets up what it needs
-# make test-long  the tests that break etcd and controllers at random, for longer
+# make test-long  the tests that break etcd, controllers and hosts at random, for longer
 # make test-kernel the packet path and the agent on Debian 12's own kernel (6.1), in a QEMU guest
 # make bench      figures, with their baselines in the same run
 # make generate   rebuilds the committed generated files (eBPF objects, stream, API description, CLI reference)
@@ -30,15 +30,17 @@ demo: run-packages build
 demo-down: build
 	@bin/weft-demo down
 
-test: run-packages
+test: run-packages generate-packages
 	go vet ./...
 	go test -timeout 20m ./...
 
 # How long test-long breaks things: make test-long CHAOS=1h
 CHAOS ?= 10m
-test-long: run-packages
+test-long: run-packages generate-packages
 	go test -timeout 24h -v -run 'TestChaos$$' ./store -chaos $(CHAOS)
 	go test -timeout 24h -v -run 'TestControllerChaos$$' ./cmd/weft-controller -chaos $(CHAOS)
+	go test -timeout 1h -v -run 'TestPlugStorm$$' ./agent/plug -storm-ports 1000
+	go test -timeout 3h -v -run 'TestLossless$$' ./lab/lossless -times 10 -away 2m
 
 # The oldest kernel we support, emulated: slow, so by hand.
 test-kernel: run-packages
@@ -46,15 +48,21 @@ test-kernel: run-packages
 	CGO_ENABLED=0 go test -c -o bin/guest/ ./vrouter ./cmd/weft-agent
 	go run ./lab/cmd/weft-guest bin/guest/vrouter.test bin/guest/weft-agent.test
 
-bench: run-packages bench-packages build
+bench: run-packages bench-packages generate-packages build
 	go test -run '^$$' -bench . -benchtime 1s ./vrouter/... ./control/...
 	bin/weft-load
 	bin/weft-bench
+	bin/weft-bench --rounds 5 latency
+	bin/weft-bench --rounds 9 --seconds 5 plug
+	bin/weft-bench --rounds 10 --sources . lossless
 	bin/weft-agents-bench --agents 200 --networks 200 --ports 50
 
 # One short round, to see that the benchmark still runs; its figures say nothing.
 bench-try: run-packages bench-packages build
 	bin/weft-bench --seconds 1 --rounds 1 --run try
+	bin/weft-bench --rounds 1 --run try --exchanges 200 latency
+	bin/weft-bench --seconds 1 --rounds 1 --run try --ports 10 plug
+	bin/weft-bench --rounds 1 --run try --rates 10000 --away 1s lossless
 
 generate: generate-packages
 	go generate ./...

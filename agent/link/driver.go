@@ -14,7 +14,9 @@ import (
 
 // Driver works on the interfaces of the namespace it was opened in.
 type Driver struct {
-	nl *netlink.Handle
+	nl Kernel
+	// over is put around every way to the kernel.
+	over func(Kernel) Kernel
 	// attach puts the packet path on an interface; detach takes it off.
 	attach, detach func(ifindex int) error
 }
@@ -22,11 +24,17 @@ type Driver struct {
 // Open returns a driver for the current network namespace. The functions put
 // the packet path of a port on an interface and take it off.
 func Open(attach, detach func(ifindex int) error) (*Driver, error) {
+	return OpenOver(func(k Kernel) Kernel { return k }, attach, detach)
+}
+
+// OpenOver is Open with something put around every way to the kernel, for
+// tests in which the kernel refuses.
+func OpenOver(over func(Kernel) Kernel, attach, detach func(ifindex int) error) (*Driver, error) {
 	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, fmt.Errorf("open netlink socket: %w", err)
 	}
-	return &Driver{nl: h, attach: attach, detach: detach}, nil
+	return &Driver{nl: over(h), over: over, attach: attach, detach: detach}, nil
 }
 
 // Close releases the socket. Interfaces stay.
@@ -38,7 +46,7 @@ func absent(err error) bool {
 }
 
 // find returns an interface by name, or nil.
-func find(h *netlink.Handle, name string) (netlink.Link, error) {
+func find(h Kernel, name string) (netlink.Link, error) {
 	l, err := h.LinkByName(name)
 	if absent(err) {
 		return nil, nil
@@ -52,7 +60,7 @@ func find(h *netlink.Handle, name string) (netlink.Link, error) {
 // quiet keeps the host's own IPv6 off an interface: no link-local address, no
 // solicitations. Not being able to write the sysctl (a read-only /proc) only
 // leaves more noise, which the packet path consumes.
-func quiet(h *netlink.Handle, l netlink.Link) error {
+func quiet(h Kernel, l netlink.Link) error {
 	if err := h.LinkSetIP6AddrGenMode(l, addrGenModeNone); err != nil && !errors.Is(err, unix.EAFNOSUPPORT) && !errors.Is(err, unix.EOPNOTSUPP) {
 		return fmt.Errorf("turn IPv6 autoconfiguration off on %s: %w", l.Attrs().Name, err)
 	}

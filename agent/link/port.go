@@ -59,10 +59,11 @@ func (d *Driver) Ensure(port string, place Place, s Settings) (Found, error) {
 		return Found{}, fmt.Errorf("open network namespace %s: %w", place.Netns, err)
 	}
 	defer ns.Close()
-	inside, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
+	entered, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
 	if err != nil {
 		return Found{}, fmt.Errorf("enter network namespace %s: %w", place.Netns, err)
 	}
+	inside := d.over(entered)
 	defer inside.Close()
 	if err := d.ensurePair(port, place, s, ns, inside); err != nil {
 		return Found{}, err
@@ -175,7 +176,7 @@ func (d *Driver) Find(port string, place Place) (Found, error) {
 
 // ensurePair makes the veth pair, or keeps the one that is there if its other
 // end is in the right namespace under the right name.
-func (d *Driver) ensurePair(port string, place Place, s Settings, ns netns.NsHandle, inside *netlink.Handle) error {
+func (d *Driver) ensurePair(port string, place Place, s Settings, ns netns.NsHandle, inside Kernel) error {
 	name := HostName(port)
 	l, err := find(d.nl, name)
 	if err != nil {
@@ -198,7 +199,7 @@ func (d *Driver) ensurePair(port string, place Place, s Settings, ns netns.NsHan
 }
 
 // reaches tells whether the other end of l has the place's name inside.
-func reaches(l netlink.Link, place Place, inside *netlink.Handle) bool {
+func reaches(l netlink.Link, place Place, inside Kernel) bool {
 	peer, err := inside.LinkByName(place.Ifname)
 	return err == nil && peer.Type() == "veth" &&
 		peer.Attrs().Index == l.Attrs().ParentIndex && peer.Attrs().ParentIndex == l.Attrs().Index
@@ -240,7 +241,7 @@ func (d *Driver) makePair(port string, place Place, s Settings, ns netns.NsHandl
 }
 
 // configure gives the workload's end its settings and brings it up.
-func configure(inside *netlink.Handle, place Place, s Settings) error {
+func configure(inside Kernel, place Place, s Settings) error {
 	fail := func(what string, err error) error {
 		return fmt.Errorf("%s on %s in %s: %w", what, place.Ifname, place.Netns, err)
 	}
@@ -277,7 +278,7 @@ func configure(inside *netlink.Handle, place Place, s Settings) error {
 
 // defaultRoutes sets one default route a family, by the first gateway of it.
 // That of another interface, which was there before, stays and is preferred.
-func defaultRoutes(inside *netlink.Handle, l netlink.Link, s Settings, fail func(string, error) error) error {
+func defaultRoutes(inside Kernel, l netlink.Link, s Settings, fail func(string, error) error) error {
 	done := map[bool]bool{}
 	for _, a := range s.Addresses {
 		six := a.Prefix.Addr().Is6()
@@ -306,7 +307,7 @@ const userMetric6 = 1024
 
 // defaultMetric returns the metric of l's default route, or the first from the
 // kernel's own on that no default route of another interface has.
-func defaultMetric(inside *netlink.Handle, l netlink.Link, family int) (int, error) {
+func defaultMetric(inside Kernel, l netlink.Link, family int) (int, error) {
 	routes, err := inside.RouteList(nil, family)
 	if err != nil {
 		return 0, err

@@ -48,6 +48,7 @@ type controller struct {
 	change   chan struct{} // closed and replaced when rows change
 	hello    *hoststream.Hello
 	sent     int // rows sent in the present stream
+	streams  int // so far
 	ack      *hoststream.Ack
 	acked    int64
 	report   *hoststream.Report
@@ -165,6 +166,7 @@ func (c *controller) Sync(s hoststream.HostStream_SyncServer) error {
 	}
 	c.mu.Lock()
 	c.hello, c.sent, c.ack = first.GetHello(), 0, nil
+	c.streams++
 	c.mu.Unlock()
 	go c.listenTo(s)
 	for sequence := uint64(1); ; sequence++ {

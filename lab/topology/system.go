@@ -175,8 +175,9 @@ func (l *Lab) LaunchAgent(n int) error {
 			return fmt.Errorf("set up host %s: %w", name, err)
 		}
 	}
+	build := l.agentBuild(n)
 	argv := []string{
-		l.program("weft-agent"), "run", "--name", name,
+		build.Program, "run", "--name", name,
 		"--controller", "https://" + at(l.controllerAddress(), underlayAPIPort),
 		"--token-file", l.tokenFile(),
 		"--state-dir", l.hostDir(n, "state"), "--run-dir", l.hostDir(n, "run"), "--bpf-dir", l.BPFDir(n),
@@ -184,6 +185,7 @@ func (l *Lab) LaunchAgent(n int) error {
 	for _, a := range l.tunnelAddresses(n) {
 		argv = append(argv, "--tunnel-address", a.String())
 	}
+	argv = append(argv, build.Arguments...)
 	return l.start(spec{name: name, namespace: l.Namespace(name), argv: argv})
 }
 

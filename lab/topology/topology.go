@@ -65,6 +65,7 @@ type Lab struct {
 
 	mu       sync.Mutex
 	children map[string]*child
+	builds   map[int]AgentBuild
 }
 
 // Addresses of the underlay, from the ranges for documentation: they are seen

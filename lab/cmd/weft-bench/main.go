@@ -1,18 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command weft-bench measures TCP streams across hosts and on one host, over
-// Weft and beside it over what the kernel does without it.
+// Command weft-bench measures Weft beside what the kernel does without it: TCP
+// streams across hosts and on one host (streams), small exchanges (latency),
+// how soon a plugged port works and what changing ports costs others (plug),
+// and what is lost while agents and controllers change (lossless).
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
+	"time"
 
 	"github.com/weft-network/weft/lab/bench"
 	"github.com/weft-network/weft/lab/topology"
@@ -27,39 +34,59 @@ func main() {
 	}
 }
 
+// options are those of all parts.
+type options struct {
+	bench.Options
+	exchanges, ports int
+	rates            []int
+	away             time.Duration
+	sources          string
+}
+
+const usage = "usage: weft-bench [--seconds N] [--rounds N] [-o table|json] [--baselines] [streams|latency|plug|lossless]; see --help"
+
 func run(ctx context.Context) error {
-	var (
-		seconds   = flag.Int("seconds", 2, "length of one stream")
-		rounds    = flag.Int("rounds", 3, "how often every path is measured")
-		output    = flag.String("o", "table", "table or json")
-		baselines = flag.Bool("baselines", false, "measure the baselines alone, without Weft")
-		id        = flag.String("run", "bench", "id of the run: part of the names of its namespaces")
-		bin       = flag.String("bin", "", "folder with weft, weft-controller and weft-agent (default: the folder of this program)")
-	)
+	o := options{Options: bench.Options{
+		Families: []bench.Family{bench.IPv4, bench.IPv6}, Lengths: []bench.Length{"", "1M"},
+		Progress: func(format string, args ...any) { fmt.Fprintf(os.Stderr, format, args...) },
+	}}
+	flag.IntVar(&o.Seconds, "seconds", 2, "length of one stream")
+	flag.IntVar(&o.Rounds, "rounds", 3, "how often everything is measured")
+	flag.StringVar(&o.Run, "run", "bench", "id of the run: part of the names of its namespaces")
+	flag.StringVar(&o.Bin, "bin", "", "folder with weft, weft-controller and weft-agent (default: the folder of this program)")
+	flag.IntVar(&o.exchanges, "exchanges", 5000, "latency: small exchanges a round")
+	flag.IntVar(&o.ports, "ports", 100, "plug: ports on the host")
+	flag.DurationVar(&o.away, "away", 10*time.Second, "lossless: how long the controller is away, and how long it hangs")
+	flag.StringVar(&o.sources, "sources", "", "lossless: folder of the sources, to build an agent with another layout of the tables (default: without it)")
+	rates := flag.String("rates", "10000,100000", "lossless: datagrams a second, of all flows together")
+	output := flag.String("o", "table", "table or json")
+	baselines := flag.Bool("baselines", false, "measure the baselines alone, without Weft")
 	flag.Parse()
-	if flag.NArg() > 0 || *seconds < 1 || *rounds < 1 || (*output != "table" && *output != "json") {
-		return fmt.Errorf("usage: weft-bench [--seconds N] [--rounds N] [-o table|json] [--baselines]; see --help")
+	what := cmp.Or(flag.Arg(0), "streams")
+	measure, known := parts[what]
+	if flag.NArg() > 1 || !known || o.Seconds < 1 || o.Rounds < 1 || o.exchanges < 1 || (*output != "table" && *output != "json") || *baselines && what != "streams" && what != "latency" {
+		return errors.New(usage)
+	}
+	var err error
+	if o.rates, err = numbers(*rates); err != nil {
+		return err
 	}
 	switch {
 	case *baselines:
-		*bin = ""
-	case *bin == "":
+		o.Bin = ""
+	case o.Bin == "":
 		self, err := os.Executable()
 		if err != nil {
 			return fmt.Errorf("find own folder: %w", err)
 		}
-		*bin = filepath.Dir(self)
+		o.Bin = filepath.Dir(self)
 	}
-	dir := topology.RunDir(os.Getenv("WEFT_LAB_DIR"), *id)
+	o.Dir = topology.RunDir(os.Getenv("WEFT_LAB_DIR"), o.Run)
 	// What an interrupted run left would stand in the way.
-	if err := topology.Down(*id, dir); err != nil {
+	if err := topology.Down(o.Run, o.Dir); err != nil {
 		return err
 	}
-	report, err := bench.Measure(ctx, bench.Options{
-		Run: *id, Dir: dir, Bin: *bin, Seconds: *seconds, Rounds: *rounds,
-		Families: []bench.Family{bench.IPv4, bench.IPv6}, Lengths: []bench.Length{"", "1M"},
-		Progress: func(format string, args ...any) { fmt.Fprintf(os.Stderr, format, args...) },
-	})
+	report, err := measure(ctx, o)
 	if err != nil {
 		return err
 	}
@@ -70,4 +97,16 @@ func run(ctx context.Context) error {
 	}
 	report.Print(os.Stdout)
 	return nil
+}
+
+// numbers reads a list of positive ones.
+func numbers(text string) (all []int, err error) {
+	for _, word := range strings.Split(text, ",") {
+		n, err := strconv.Atoi(word)
+		if err != nil || n < 1 {
+			return nil, fmt.Errorf("read --rates: %q is not a number above 0", word)
+		}
+		all = append(all, n)
+	}
+	return all, nil
 }

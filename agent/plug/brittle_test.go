@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plug_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"sync"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/weft-network/weft/agent/datapath"
+	"github.com/weft-network/weft/agent/link"
+	"github.com/weft-network/weft/reconcile"
+	"github.com/weft-network/weft/vrouter"
+)
+
+// faults makes calls of the kernel fail at random, before they did anything or
+// after they did all of it, which the caller cannot tell apart.
+type faults struct {
+	mu       sync.Mutex
+	random   *rand.Rand
+	on       bool
+	calls    map[string]int // by name
+	injected map[string]int
+}
+
+func (f *faults) set(on bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.on = on
+}
+
+// draw says which half of a call fails, if any.
+func (f *faults) draw(name string) (before, after error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls[name]++
+	if !f.on || f.random.Float64() >= reconcile.FaultProbability {
+		return nil, nil
+	}
+	f.injected[name]++
+	err := fmt.Errorf("%s: %w: %w", name, reconcile.ErrInjected, unix.ENOBUFS)
+	if f.random.IntN(2) == 0 {
+		return err, nil
+	}
+	return nil, err
+}
+
+func (f *faults) try(name string, call func() error) error {
+	before, after := f.draw(name)
+	if before != nil {
+		return before
+	}
+	if err := call(); err != nil {
+		return err
+	}
+	return after
+}
+
+func ask[T any](f *faults, name string, call func() (T, error)) (answer T, err error) {
+	err = f.try(name, func() (err error) {
+		answer, err = call()
+		return err
+	})
+	return answer, err
+}
+
+// brittle is the kernel's interfaces with faults in every call.
+type brittle struct {
+	link.Kernel
+	f *faults
+}
+
+func (b brittle) LinkByName(name string) (netlink.Link, error) {
+	return ask(b.f, "find by name", func() (netlink.Link, error) { return b.Kernel.LinkByName(name) })
+}
+
+func (b brittle) LinkByIndex(index int) (netlink.Link, error) {
+	return ask(b.f, "find by index", func() (netlink.Link, error) { return b.Kernel.LinkByIndex(index) })
+}
+
+func (b brittle) LinkList() ([]netlink.Link, error) {
+	return ask(b.f, "list links", b.Kernel.LinkList)
+}
+
+func (b brittle) LinkAdd(l netlink.Link) error {
+	return b.f.try("add link", func() error { return b.Kernel.LinkAdd(l) })
+}
+
+func (b brittle) LinkDel(l netlink.Link) error {
+	return b.f.try("delete link", func() error { return b.Kernel.LinkDel(l) })
+}
+
+func (b brittle) LinkSetUp(l netlink.Link) error {
+	return b.f.try("up", func() error { return b.Kernel.LinkSetUp(l) })
+}
+
+func (b brittle) LinkSetDown(l netlink.Link) error {
+	return b.f.try("down", func() error { return b.Kernel.LinkSetDown(l) })
+}
+
+func (b brittle) LinkSetAlias(l netlink.Link, name string) error {
+	return b.f.try("alias", func() error { return b.Kernel.LinkSetAlias(l, name) })
+}
+
+func (b brittle) LinkSetMTU(l netlink.Link, mtu int) error {
+	return b.f.try("mtu", func() error { return b.Kernel.LinkSetMTU(l, mtu) })
+}
+
+func (b brittle) LinkSetHardwareAddr(l netlink.Link, address net.HardwareAddr) error {
+	return b.f.try("mac", func() error { return b.Kernel.LinkSetHardwareAddr(l, address) })
+}
+
+func (b brittle) LinkSetIP6AddrGenMode(l netlink.Link, mode int) error {
+	return b.f.try("address generation", func() error { return b.Kernel.LinkSetIP6AddrGenMode(l, mode) })
+}
+
+func (b brittle) AddrList(l netlink.Link, family int) ([]netlink.Addr, error) {
+	return ask(b.f, "list addresses", func() ([]netlink.Addr, error) { return b.Kernel.AddrList(l, family) })
+}
+
+func (b brittle) AddrReplace(l netlink.Link, a *netlink.Addr) error {
+	return b.f.try("address", func() error { return b.Kernel.AddrReplace(l, a) })
+}
+
+func (b brittle) RouteList(l netlink.Link, family int) ([]netlink.Route, error) {
+	return ask(b.f, "list routes", func() ([]netlink.Route, error) { return b.Kernel.RouteList(l, family) })
+}
+
+func (b brittle) RouteReplace(r *netlink.Route) error {
+	return b.f.try("route", func() error { return b.Kernel.RouteReplace(r) })
+}
+
+// brittleTable is one of the packet path's tables with faults in every call.
+type brittleTable[K comparable, V any] struct {
+	datapath.Table[K, V]
+	name string
+	f    *faults
+}
+
+func (b brittleTable[K, V]) Put(k K, v V) error {
+	return b.f.try("put "+b.name, func() error { return b.Table.Put(k, v) })
+}
+
+func (b brittleTable[K, V]) Delete(k K) error {
+	return b.f.try("delete "+b.name, func() error { return b.Table.Delete(k) })
+}
+
+func (b brittleTable[K, V]) All() (map[K]V, error) {
+	return ask(b.f, "list "+b.name, b.Table.All)
+}
+
+func brittleKernel(k datapath.Kernel, f *faults) datapath.Kernel {
+	return datapath.Kernel{
+		TunnelSources: brittleTable[vrouter.TunnelSource, struct{}]{k.TunnelSources, "tunnel sources", f},
+		VNIs:          brittleTable[uint32, vrouter.VNI]{k.VNIs, "vnis", f},
+		PortAddresses: brittleTable[vrouter.PortAddress, struct{}]{k.PortAddresses, "port addresses", f},
+		Ports:         brittleTable[int, vrouter.Port]{k.Ports, "ports", f},
+		NextHops:      brittleTable[uint32, vrouter.NextHop]{k.NextHops, "next hops", f},
+		Routes:        brittleTable[vrouter.RouteKey, vrouter.Route]{k.Routes, "routes", f},
+		Forget:        func(i int) error { return f.try("forget", func() error { return k.Forget(i) }) },
+	}
+}
+
+// brittleHooks is the attaching of programs with faults in every call.
+type brittleHooks struct {
+	path *vrouter.Datapath
+	f    *faults
+}
+
+func (b brittleHooks) Attached() ([]int, error) { return ask(b.f, "list hooks", b.path.Attached) }
+
+func (b brittleHooks) Attach(i int) error {
+	return b.f.try("attach", func() error { return b.path.AttachPort(i) })
+}
+
+func (b brittleHooks) Detach(i int) error {
+	return b.f.try("detach", func() error { return b.path.Detach(i) })
+}
