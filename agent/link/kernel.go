@@ -19,6 +19,8 @@ type Kernel interface {
 	LinkSetUp(link netlink.Link) error
 	LinkSetDown(link netlink.Link) error
 	LinkSetAlias(link netlink.Link, name string) error
+	LinkSetGroup(link netlink.Link, group int) error
+	LinkSetARPOff(link netlink.Link) error
 	LinkSetMTU(link netlink.Link, mtu int) error
 	LinkSetHardwareAddr(link netlink.Link, address net.HardwareAddr) error
 	LinkSetIP6AddrGenMode(link netlink.Link, mode int) error

@@ -99,7 +99,9 @@ func TestUnreadable(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "no such map") || !strings.Contains(err.Error(), host.ErrStopped.Error()) {
 		t.Errorf("gathered %v with error %v; want both errors", families, err)
 	}
-	families = slices.DeleteFunc(families, func(f *dto.MetricFamily) bool { return strings.Contains(f.GetHelp(), "workloads") || strings.Contains(f.GetHelp(), "advertisements") })
+	families = slices.DeleteFunc(families, func(f *dto.MetricFamily) bool {
+		return strings.Contains(f.GetHelp(), "workloads") || strings.Contains(f.GetHelp(), "advertisements")
+	})
 	if len(families) != 0 {
 		t.Errorf("%v have a value", families)
 	}

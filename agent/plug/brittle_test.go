@@ -102,6 +102,14 @@ func (b brittle) LinkSetDown(l netlink.Link) error {
 	return b.f.try("down", func() error { return b.Kernel.LinkSetDown(l) })
 }
 
+func (b brittle) LinkSetGroup(l netlink.Link, group int) error {
+	return b.f.try("group", func() error { return b.Kernel.LinkSetGroup(l, group) })
+}
+
+func (b brittle) LinkSetARPOff(l netlink.Link) error {
+	return b.f.try("arp off", func() error { return b.Kernel.LinkSetARPOff(l) })
+}
+
 func (b brittle) LinkSetAlias(l netlink.Link, name string) error {
 	return b.f.try("alias", func() error { return b.Kernel.LinkSetAlias(l, name) })
 }

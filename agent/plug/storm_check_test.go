@@ -201,7 +201,7 @@ func (s *storm) checkTables(attached map[string]datapath.Attachment) {
 	if err := p.Load(s.t.Context()); err != nil {
 		s.t.Fatal(err)
 	}
-	c := host.NewCore(desired.New(), stormUnderlay, p)
+	c := host.NewCore(desired.New(), stormUnderlay, datapath.Local{}, p)
 	c.Start()
 	if err := c.Apply(s.rows()); err != nil {
 		s.t.Fatal(err)

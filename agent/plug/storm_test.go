@@ -199,7 +199,7 @@ func (s *storm) start() (err error) {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	a.loop = host.NewLoop(host.NewCore(desired.New(), stormUnderlay, programmer), func([]byte) error { return nil }, log)
+	a.loop = host.NewLoop(host.NewCore(desired.New(), stormUnderlay, datapath.Local{}, programmer), func([]byte) error { return nil }, log)
 	ctx, cancel := context.WithCancel(s.t.Context())
 	ended := make(chan struct{})
 	go func() { defer close(ended); a.loop.Run(ctx) }()
