@@ -176,6 +176,36 @@ const (
 	layoutPortFlagPORT_REDIRECT_PEER layoutPortFlag = 1
 )
 
+type layoutPortPrefix4Key struct {
+	_            structs.HostLayout
+	PrefixLength uint32
+	Ifindex      uint32
+	Mac          layoutMac
+	Pad          [2]uint8
+	Address      uint32
+}
+
+type layoutPortPrefix6Key struct {
+	_            structs.HostLayout
+	PrefixLength uint32
+	Ifindex      uint32
+	Mac          layoutMac
+	Pad          [2]uint8
+	Address      layoutAddress
+}
+
+type layoutPortPrefixFlag uint32
+
+const (
+	layoutPortPrefixFlagPORT_PREFIX_BEHIND layoutPortPrefixFlag = 1
+)
+
+type layoutPortPrefixValue struct {
+	_      structs.HostLayout
+	Flags  layoutPortPrefixFlag
+	Length uint32
+}
+
 type layoutPortValue struct {
 	_        structs.HostLayout
 	Vrf      uint32
@@ -274,7 +304,8 @@ type layoutRouteValue struct {
 	Mtu     uint32
 	Flags   layoutRouteFlag
 	Mac     layoutMac
-	Pad     [2]uint8
+	Length  uint8
+	Pad     uint8
 }
 
 type layoutStage uint32
@@ -343,6 +374,8 @@ const (
 	layoutMapHostRoutes    = "host_routes"
 	layoutMapNextHops      = "next_hops"
 	layoutMapPortAddresses = "port_addresses"
+	layoutMapPortPrefixes4 = "port_prefixes4"
+	layoutMapPortPrefixes6 = "port_prefixes6"
 	layoutMapPorts         = "ports"
 	layoutMapRoutes4       = "routes4"
 	layoutMapRoutes6       = "routes6"
@@ -411,6 +444,8 @@ type layoutMapSpecs struct {
 	HostRoutes    *ebpf.MapSpec `ebpf:"host_routes"`
 	NextHops      *ebpf.MapSpec `ebpf:"next_hops"`
 	PortAddresses *ebpf.MapSpec `ebpf:"port_addresses"`
+	PortPrefixes4 *ebpf.MapSpec `ebpf:"port_prefixes4"`
+	PortPrefixes6 *ebpf.MapSpec `ebpf:"port_prefixes6"`
 	Ports         *ebpf.MapSpec `ebpf:"ports"`
 	Routes4       *ebpf.MapSpec `ebpf:"routes4"`
 	Routes6       *ebpf.MapSpec `ebpf:"routes6"`
@@ -457,6 +492,8 @@ type layoutMaps struct {
 	HostRoutes    *ebpf.Map `ebpf:"host_routes"`
 	NextHops      *ebpf.Map `ebpf:"next_hops"`
 	PortAddresses *ebpf.Map `ebpf:"port_addresses"`
+	PortPrefixes4 *ebpf.Map `ebpf:"port_prefixes4"`
+	PortPrefixes6 *ebpf.Map `ebpf:"port_prefixes6"`
 	Ports         *ebpf.Map `ebpf:"ports"`
 	Routes4       *ebpf.Map `ebpf:"routes4"`
 	Routes6       *ebpf.Map `ebpf:"routes6"`
@@ -477,6 +514,8 @@ func (m *layoutMaps) Close() error {
 		m.HostRoutes,
 		m.NextHops,
 		m.PortAddresses,
+		m.PortPrefixes4,
+		m.PortPrefixes6,
 		m.Ports,
 		m.Routes4,
 		m.Routes6,

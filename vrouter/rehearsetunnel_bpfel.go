@@ -28,6 +28,8 @@ const (
 	rehearseTunnelMapHostRoutes    = "host_routes"
 	rehearseTunnelMapNextHops      = "next_hops"
 	rehearseTunnelMapPortAddresses = "port_addresses"
+	rehearseTunnelMapPortPrefixes4 = "port_prefixes4"
+	rehearseTunnelMapPortPrefixes6 = "port_prefixes6"
 	rehearseTunnelMapPorts         = "ports"
 	rehearseTunnelMapRoutes4       = "routes4"
 	rehearseTunnelMapRoutes6       = "routes6"
@@ -100,6 +102,8 @@ type rehearseTunnelMapSpecs struct {
 	HostRoutes    *ebpf.MapSpec `ebpf:"host_routes"`
 	NextHops      *ebpf.MapSpec `ebpf:"next_hops"`
 	PortAddresses *ebpf.MapSpec `ebpf:"port_addresses"`
+	PortPrefixes4 *ebpf.MapSpec `ebpf:"port_prefixes4"`
+	PortPrefixes6 *ebpf.MapSpec `ebpf:"port_prefixes6"`
 	Ports         *ebpf.MapSpec `ebpf:"ports"`
 	Routes4       *ebpf.MapSpec `ebpf:"routes4"`
 	Routes6       *ebpf.MapSpec `ebpf:"routes6"`
@@ -148,6 +152,8 @@ type rehearseTunnelMaps struct {
 	HostRoutes    *ebpf.Map `ebpf:"host_routes"`
 	NextHops      *ebpf.Map `ebpf:"next_hops"`
 	PortAddresses *ebpf.Map `ebpf:"port_addresses"`
+	PortPrefixes4 *ebpf.Map `ebpf:"port_prefixes4"`
+	PortPrefixes6 *ebpf.Map `ebpf:"port_prefixes6"`
 	Ports         *ebpf.Map `ebpf:"ports"`
 	Routes4       *ebpf.Map `ebpf:"routes4"`
 	Routes6       *ebpf.Map `ebpf:"routes6"`
@@ -172,6 +178,8 @@ func (m *rehearseTunnelMaps) Close() error {
 		m.HostRoutes,
 		m.NextHops,
 		m.PortAddresses,
+		m.PortPrefixes4,
+		m.PortPrefixes6,
 		m.Ports,
 		m.Routes4,
 		m.Routes6,

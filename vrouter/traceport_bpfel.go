@@ -73,6 +73,8 @@ const (
 	tracePortMapHostRoutes    = "host_routes"
 	tracePortMapNextHops      = "next_hops"
 	tracePortMapPortAddresses = "port_addresses"
+	tracePortMapPortPrefixes4 = "port_prefixes4"
+	tracePortMapPortPrefixes6 = "port_prefixes6"
 	tracePortMapPorts         = "ports"
 	tracePortMapRoutes4       = "routes4"
 	tracePortMapRoutes6       = "routes6"
@@ -145,6 +147,8 @@ type tracePortMapSpecs struct {
 	HostRoutes    *ebpf.MapSpec `ebpf:"host_routes"`
 	NextHops      *ebpf.MapSpec `ebpf:"next_hops"`
 	PortAddresses *ebpf.MapSpec `ebpf:"port_addresses"`
+	PortPrefixes4 *ebpf.MapSpec `ebpf:"port_prefixes4"`
+	PortPrefixes6 *ebpf.MapSpec `ebpf:"port_prefixes6"`
 	Ports         *ebpf.MapSpec `ebpf:"ports"`
 	Routes4       *ebpf.MapSpec `ebpf:"routes4"`
 	Routes6       *ebpf.MapSpec `ebpf:"routes6"`
@@ -193,6 +197,8 @@ type tracePortMaps struct {
 	HostRoutes    *ebpf.Map `ebpf:"host_routes"`
 	NextHops      *ebpf.Map `ebpf:"next_hops"`
 	PortAddresses *ebpf.Map `ebpf:"port_addresses"`
+	PortPrefixes4 *ebpf.Map `ebpf:"port_prefixes4"`
+	PortPrefixes6 *ebpf.Map `ebpf:"port_prefixes6"`
 	Ports         *ebpf.Map `ebpf:"ports"`
 	Routes4       *ebpf.Map `ebpf:"routes4"`
 	Routes6       *ebpf.Map `ebpf:"routes6"`
@@ -217,6 +223,8 @@ func (m *tracePortMaps) Close() error {
 		m.HostRoutes,
 		m.NextHops,
 		m.PortAddresses,
+		m.PortPrefixes4,
+		m.PortPrefixes6,
 		m.Ports,
 		m.Routes4,
 		m.Routes6,

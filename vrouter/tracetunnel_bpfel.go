@@ -28,6 +28,8 @@ const (
 	traceTunnelMapHostRoutes    = "host_routes"
 	traceTunnelMapNextHops      = "next_hops"
 	traceTunnelMapPortAddresses = "port_addresses"
+	traceTunnelMapPortPrefixes4 = "port_prefixes4"
+	traceTunnelMapPortPrefixes6 = "port_prefixes6"
 	traceTunnelMapPorts         = "ports"
 	traceTunnelMapRoutes4       = "routes4"
 	traceTunnelMapRoutes6       = "routes6"
@@ -100,6 +102,8 @@ type traceTunnelMapSpecs struct {
 	HostRoutes    *ebpf.MapSpec `ebpf:"host_routes"`
 	NextHops      *ebpf.MapSpec `ebpf:"next_hops"`
 	PortAddresses *ebpf.MapSpec `ebpf:"port_addresses"`
+	PortPrefixes4 *ebpf.MapSpec `ebpf:"port_prefixes4"`
+	PortPrefixes6 *ebpf.MapSpec `ebpf:"port_prefixes6"`
 	Ports         *ebpf.MapSpec `ebpf:"ports"`
 	Routes4       *ebpf.MapSpec `ebpf:"routes4"`
 	Routes6       *ebpf.MapSpec `ebpf:"routes6"`
@@ -148,6 +152,8 @@ type traceTunnelMaps struct {
 	HostRoutes    *ebpf.Map `ebpf:"host_routes"`
 	NextHops      *ebpf.Map `ebpf:"next_hops"`
 	PortAddresses *ebpf.Map `ebpf:"port_addresses"`
+	PortPrefixes4 *ebpf.Map `ebpf:"port_prefixes4"`
+	PortPrefixes6 *ebpf.Map `ebpf:"port_prefixes6"`
 	Ports         *ebpf.Map `ebpf:"ports"`
 	Routes4       *ebpf.Map `ebpf:"routes4"`
 	Routes6       *ebpf.Map `ebpf:"routes6"`
@@ -172,6 +178,8 @@ func (m *traceTunnelMaps) Close() error {
 		m.HostRoutes,
 		m.NextHops,
 		m.PortAddresses,
+		m.PortPrefixes4,
+		m.PortPrefixes6,
 		m.Ports,
 		m.Routes4,
 		m.Routes6,

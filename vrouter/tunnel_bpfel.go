@@ -28,6 +28,8 @@ const (
 	tunnelMapHostRoutes    = "host_routes"
 	tunnelMapNextHops      = "next_hops"
 	tunnelMapPortAddresses = "port_addresses"
+	tunnelMapPortPrefixes4 = "port_prefixes4"
+	tunnelMapPortPrefixes6 = "port_prefixes6"
 	tunnelMapPorts         = "ports"
 	tunnelMapRoutes4       = "routes4"
 	tunnelMapRoutes6       = "routes6"
@@ -98,6 +100,8 @@ type tunnelMapSpecs struct {
 	HostRoutes    *ebpf.MapSpec `ebpf:"host_routes"`
 	NextHops      *ebpf.MapSpec `ebpf:"next_hops"`
 	PortAddresses *ebpf.MapSpec `ebpf:"port_addresses"`
+	PortPrefixes4 *ebpf.MapSpec `ebpf:"port_prefixes4"`
+	PortPrefixes6 *ebpf.MapSpec `ebpf:"port_prefixes6"`
 	Ports         *ebpf.MapSpec `ebpf:"ports"`
 	Routes4       *ebpf.MapSpec `ebpf:"routes4"`
 	Routes6       *ebpf.MapSpec `ebpf:"routes6"`
@@ -144,6 +148,8 @@ type tunnelMaps struct {
 	HostRoutes    *ebpf.Map `ebpf:"host_routes"`
 	NextHops      *ebpf.Map `ebpf:"next_hops"`
 	PortAddresses *ebpf.Map `ebpf:"port_addresses"`
+	PortPrefixes4 *ebpf.Map `ebpf:"port_prefixes4"`
+	PortPrefixes6 *ebpf.Map `ebpf:"port_prefixes6"`
 	Ports         *ebpf.Map `ebpf:"ports"`
 	Routes4       *ebpf.Map `ebpf:"routes4"`
 	Routes6       *ebpf.Map `ebpf:"routes6"`
@@ -166,6 +172,8 @@ func (m *tunnelMaps) Close() error {
 		m.HostRoutes,
 		m.NextHops,
 		m.PortAddresses,
+		m.PortPrefixes4,
+		m.PortPrefixes6,
 		m.Ports,
 		m.Routes4,
 		m.Routes6,
