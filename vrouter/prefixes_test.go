@@ -117,3 +117,49 @@ func TestProbeOfSharedAddress(t *testing.T) {
 		}
 	}
 }
+
+// A connection's shortcut is for the MAC it was made with: neither may a frame
+// of another MAC use what the port's own left, nor the reverse; and it ends
+// with the prefix that allowed it, and with a longer route elsewhere.
+func TestShortcutKeepsPrefixes(t *testing.T) {
+	o := prefixWorld()
+	d := loadForTest(t, smallSizes)
+	install(t, d, o)
+	r := newRehearsal(t, d)
+	for _, six := range []bool{false, true} {
+		try := func(n int, mac MAC, reason string) {
+			t.Helper()
+			s := ipSpec{source: poolAddress(six, n), destination: poolAddress(six, 3), protocol: 17, hops: 64, payload: make([]byte, 8)}
+			frame := ethernetFrame(portMAC(2), mac, s.ethertype(), s.build())
+			got, err := r.FromPort(1, frame)
+			check(t, err)
+			compare(t, "frame", frame, got, o.FromPort(1, frame))
+			if got.Reason != reason {
+				t.Errorf("from %d with %v: %s %s, want %q", n, mac, got.Verdict, got.Reason, reason)
+			}
+		}
+		for range 2 { // the second finds the connection
+			try(203, portMAC(1), "")
+			try(203, prefixMAC(1), "spoofed-mac")
+			try(211, prefixMAC(1), "")
+			try(211, portMAC(1), "") // under the default route
+			try(65, portMAC(1), "")
+		}
+		pair := PortPrefix{1, portMAC(1), netip.PrefixFrom(poolAddress(six, 203), poolAddress(six, 0).BitLen()-3).Masked()}
+		delete(o.PortPrefixes, pair)
+		check(t, d.PortPrefixes.Delete(pair))
+		elsewhere := RouteKey{1, host(poolAddress(six, 203))}
+		o.Routes[elsewhere] = Route{NextHop: 20, MAC: portMAC(2)}
+		check(t, d.Routes.Put(elsewhere, o.Routes[elsewhere]))
+		try(203, portMAC(1), "spoofed-address")
+		everything := PortPrefix{1, portMAC(1), netip.PrefixFrom(poolAddress(six, 0), 0).Masked()}
+		delete(o.PortPrefixes, everything)
+		check(t, d.PortPrefixes.Delete(everything))
+		try(211, prefixMAC(1), "")
+		try(211, portMAC(1), "spoofed-address")
+		elsewhere.Prefix = host(poolAddress(six, 65))
+		o.Routes[elsewhere] = Route{NextHop: 20, MAC: portMAC(2)}
+		check(t, d.Routes.Put(elsewhere, o.Routes[elsewhere]))
+		try(65, portMAC(1), "spoofed-address")
+	}
+}
