@@ -39,6 +39,8 @@ type Port struct {
 	Addresses []Address
 	// Sources are prefixes behind the port, which its workload may send from.
 	Sources []netip.Prefix
+	// Pairs are ranges that it may send from, with a MAC, whatever the routes say.
+	Pairs   []Pair
 	MTU     int // 0: the underlay's less the tunnel's cost
 	Binding string
 }
@@ -270,7 +272,8 @@ func port(m *hoststream.Port) (Port, error) {
 		}
 		p.Sources = append(p.Sources, source)
 	}
-	return p, nil
+	p.Pairs, err = pairs(m)
+	return p, err
 }
 
 // prefix reads a prefix without host bits.

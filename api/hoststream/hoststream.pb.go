@@ -1655,7 +1655,9 @@ type Port struct {
 	// Prefixes that static routes lead to the port. The workload may send from
 	// an address in one of them if the longest route of the VRF to that address
 	// leads to this port, or did so but for an equally good next hop.
-	Sources       []*Prefix `protobuf:"bytes,9,rep,name=sources,proto3" json:"sources,omitempty"`
+	Sources []*Prefix `protobuf:"bytes,9,rep,name=sources,proto3" json:"sources,omitempty"`
+	// Further addresses that the workload may send from, whatever the routes say.
+	Pairs         []*AllowedPair `protobuf:"bytes,20,rep,name=pairs,proto3" json:"pairs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1753,6 +1755,66 @@ func (x *Port) GetSources() []*Prefix {
 	return nil
 }
 
+func (x *Port) GetPairs() []*AllowedPair {
+	if x != nil {
+		return x.Pairs
+	}
+	return nil
+}
+
+// AllowedPair is a range of source addresses and the MAC that goes with them.
+type AllowedPair struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Range         *Prefix                `protobuf:"bytes,1,opt,name=range,proto3" json:"range,omitempty"`
+	Mac           []byte                 `protobuf:"bytes,2,opt,name=mac,proto3" json:"mac,omitempty"` // 6 bytes
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AllowedPair) Reset() {
+	*x = AllowedPair{}
+	mi := &file_hoststream_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AllowedPair) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AllowedPair) ProtoMessage() {}
+
+func (x *AllowedPair) ProtoReflect() protoreflect.Message {
+	mi := &file_hoststream_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AllowedPair.ProtoReflect.Descriptor instead.
+func (*AllowedPair) Descriptor() ([]byte, []int) {
+	return file_hoststream_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *AllowedPair) GetRange() *Prefix {
+	if x != nil {
+		return x.Range
+	}
+	return nil
+}
+
+func (x *AllowedPair) GetMac() []byte {
+	if x != nil {
+		return x.Mac
+	}
+	return nil
+}
+
 type Prefix struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Address       []byte                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"` // 4 or 16 bytes, without host bits
@@ -1763,7 +1825,7 @@ type Prefix struct {
 
 func (x *Prefix) Reset() {
 	*x = Prefix{}
-	mi := &file_hoststream_proto_msgTypes[24]
+	mi := &file_hoststream_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1775,7 +1837,7 @@ func (x *Prefix) String() string {
 func (*Prefix) ProtoMessage() {}
 
 func (x *Prefix) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[24]
+	mi := &file_hoststream_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1788,7 +1850,7 @@ func (x *Prefix) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prefix.ProtoReflect.Descriptor instead.
 func (*Prefix) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{24}
+	return file_hoststream_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Prefix) GetAddress() []byte {
@@ -1816,7 +1878,7 @@ type PortAddress struct {
 
 func (x *PortAddress) Reset() {
 	*x = PortAddress{}
-	mi := &file_hoststream_proto_msgTypes[25]
+	mi := &file_hoststream_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1828,7 +1890,7 @@ func (x *PortAddress) String() string {
 func (*PortAddress) ProtoMessage() {}
 
 func (x *PortAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[25]
+	mi := &file_hoststream_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1841,7 +1903,7 @@ func (x *PortAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortAddress.ProtoReflect.Descriptor instead.
 func (*PortAddress) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{25}
+	return file_hoststream_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *PortAddress) GetIp() []byte {
@@ -1891,7 +1953,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_hoststream_proto_msgTypes[26]
+	mi := &file_hoststream_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1903,7 +1965,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[26]
+	mi := &file_hoststream_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1916,7 +1978,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{26}
+	return file_hoststream_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Route) GetVrf() uint32 {
@@ -2057,7 +2119,7 @@ type Remote struct {
 
 func (x *Remote) Reset() {
 	*x = Remote{}
-	mi := &file_hoststream_proto_msgTypes[27]
+	mi := &file_hoststream_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2069,7 +2131,7 @@ func (x *Remote) String() string {
 func (*Remote) ProtoMessage() {}
 
 func (x *Remote) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[27]
+	mi := &file_hoststream_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2082,7 +2144,7 @@ func (x *Remote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Remote.ProtoReflect.Descriptor instead.
 func (*Remote) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{27}
+	return file_hoststream_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Remote) GetHost() string {
@@ -2108,7 +2170,7 @@ type Gateway struct {
 
 func (x *Gateway) Reset() {
 	*x = Gateway{}
-	mi := &file_hoststream_proto_msgTypes[28]
+	mi := &file_hoststream_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2120,7 +2182,7 @@ func (x *Gateway) String() string {
 func (*Gateway) ProtoMessage() {}
 
 func (x *Gateway) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[28]
+	mi := &file_hoststream_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2133,7 +2195,7 @@ func (x *Gateway) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gateway.ProtoReflect.Descriptor instead.
 func (*Gateway) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{28}
+	return file_hoststream_proto_rawDescGZIP(), []int{29}
 }
 
 // Discard drops on purpose.
@@ -2145,7 +2207,7 @@ type Discard struct {
 
 func (x *Discard) Reset() {
 	*x = Discard{}
-	mi := &file_hoststream_proto_msgTypes[29]
+	mi := &file_hoststream_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2157,7 +2219,7 @@ func (x *Discard) String() string {
 func (*Discard) ProtoMessage() {}
 
 func (x *Discard) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[29]
+	mi := &file_hoststream_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2170,7 +2232,7 @@ func (x *Discard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Discard.ProtoReflect.Descriptor instead.
 func (*Discard) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{29}
+	return file_hoststream_proto_rawDescGZIP(), []int{30}
 }
 
 // Report is what the host knows and the controller does not. It is sent whole
@@ -2192,7 +2254,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_hoststream_proto_msgTypes[30]
+	mi := &file_hoststream_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2204,7 +2266,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[30]
+	mi := &file_hoststream_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2217,7 +2279,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{30}
+	return file_hoststream_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Report) GetPorts() []*PortReport {
@@ -2275,7 +2337,7 @@ type TakenAddress struct {
 
 func (x *TakenAddress) Reset() {
 	*x = TakenAddress{}
-	mi := &file_hoststream_proto_msgTypes[31]
+	mi := &file_hoststream_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2287,7 +2349,7 @@ func (x *TakenAddress) String() string {
 func (*TakenAddress) ProtoMessage() {}
 
 func (x *TakenAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[31]
+	mi := &file_hoststream_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2300,7 +2362,7 @@ func (x *TakenAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakenAddress.ProtoReflect.Descriptor instead.
 func (*TakenAddress) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{31}
+	return file_hoststream_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *TakenAddress) GetAddress() string {
@@ -2343,7 +2405,7 @@ type PortReport struct {
 
 func (x *PortReport) Reset() {
 	*x = PortReport{}
-	mi := &file_hoststream_proto_msgTypes[32]
+	mi := &file_hoststream_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2355,7 +2417,7 @@ func (x *PortReport) String() string {
 func (*PortReport) ProtoMessage() {}
 
 func (x *PortReport) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[32]
+	mi := &file_hoststream_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2368,7 +2430,7 @@ func (x *PortReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortReport.ProtoReflect.Descriptor instead.
 func (*PortReport) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{32}
+	return file_hoststream_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *PortReport) GetPort() string {
@@ -2410,7 +2472,7 @@ type TableRequest struct {
 
 func (x *TableRequest) Reset() {
 	*x = TableRequest{}
-	mi := &file_hoststream_proto_msgTypes[33]
+	mi := &file_hoststream_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2422,7 +2484,7 @@ func (x *TableRequest) String() string {
 func (*TableRequest) ProtoMessage() {}
 
 func (x *TableRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[33]
+	mi := &file_hoststream_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2435,7 +2497,7 @@ func (x *TableRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRequest.ProtoReflect.Descriptor instead.
 func (*TableRequest) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{33}
+	return file_hoststream_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *TableRequest) GetId() uint64 {
@@ -2465,7 +2527,7 @@ type TableReply struct {
 
 func (x *TableReply) Reset() {
 	*x = TableReply{}
-	mi := &file_hoststream_proto_msgTypes[34]
+	mi := &file_hoststream_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2477,7 +2539,7 @@ func (x *TableReply) String() string {
 func (*TableReply) ProtoMessage() {}
 
 func (x *TableReply) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[34]
+	mi := &file_hoststream_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2490,7 +2552,7 @@ func (x *TableReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableReply.ProtoReflect.Descriptor instead.
 func (*TableReply) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{34}
+	return file_hoststream_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *TableReply) GetId() uint64 {
@@ -2537,7 +2599,7 @@ type TableRow struct {
 
 func (x *TableRow) Reset() {
 	*x = TableRow{}
-	mi := &file_hoststream_proto_msgTypes[35]
+	mi := &file_hoststream_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2549,7 +2611,7 @@ func (x *TableRow) String() string {
 func (*TableRow) ProtoMessage() {}
 
 func (x *TableRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[35]
+	mi := &file_hoststream_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2562,7 +2624,7 @@ func (x *TableRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRow.ProtoReflect.Descriptor instead.
 func (*TableRow) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{35}
+	return file_hoststream_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *TableRow) GetCells() []string {
@@ -2680,7 +2742,7 @@ const file_hoststream_proto_rawDesc = "" +
 	"\taddresses\x18\x03 \x03(\fR\taddresses\"4\n" +
 	"\fTunnelSource\x12\x10\n" +
 	"\x03vni\x18\x01 \x01(\rR\x03vni\x12\x12\n" +
-	"\x04host\x18\x02 \x01(\tR\x04host\"\xa7\x02\n" +
+	"\x04host\x18\x02 \x01(\tR\x04host\"\xde\x02\n" +
 	"\x04Port\x12\x12\n" +
 	"\x04port\x18\x01 \x01(\tR\x04port\x12\x1b\n" +
 	"\tport_name\x18\x02 \x01(\tR\bportName\x12\x10\n" +
@@ -2690,7 +2752,11 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x03mtu\x18\x06 \x01(\rR\x03mtu\x12\x18\n" +
 	"\abinding\x18\a \x01(\tR\abinding\x12)\n" +
 	"\x10binding_revision\x18\b \x01(\x03R\x0fbindingRevision\x124\n" +
-	"\asources\x18\t \x03(\v2\x1a.weft.hoststream.v1.PrefixR\asources\":\n" +
+	"\asources\x18\t \x03(\v2\x1a.weft.hoststream.v1.PrefixR\asources\x125\n" +
+	"\x05pairs\x18\x14 \x03(\v2\x1f.weft.hoststream.v1.AllowedPairR\x05pairs\"Q\n" +
+	"\vAllowedPair\x120\n" +
+	"\x05range\x18\x01 \x01(\v2\x1a.weft.hoststream.v1.PrefixR\x05range\x12\x10\n" +
+	"\x03mac\x18\x02 \x01(\fR\x03mac\":\n" +
 	"\x06Prefix\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\fR\aaddress\x12\x16\n" +
 	"\x06length\x18\x02 \x01(\rR\x06length\"\\\n" +
@@ -2769,7 +2835,7 @@ func file_hoststream_proto_rawDescGZIP() []byte {
 	return file_hoststream_proto_rawDescData
 }
 
-var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_hoststream_proto_goTypes = []any{
 	(*CertifyRequest)(nil),    // 0: weft.hoststream.v1.CertifyRequest
 	(*CertifyReply)(nil),      // 1: weft.hoststream.v1.CertifyReply
@@ -2795,29 +2861,30 @@ var file_hoststream_proto_goTypes = []any{
 	(*TunnelEndpoint)(nil),    // 21: weft.hoststream.v1.TunnelEndpoint
 	(*TunnelSource)(nil),      // 22: weft.hoststream.v1.TunnelSource
 	(*Port)(nil),              // 23: weft.hoststream.v1.Port
-	(*Prefix)(nil),            // 24: weft.hoststream.v1.Prefix
-	(*PortAddress)(nil),       // 25: weft.hoststream.v1.PortAddress
-	(*Route)(nil),             // 26: weft.hoststream.v1.Route
-	(*Remote)(nil),            // 27: weft.hoststream.v1.Remote
-	(*Gateway)(nil),           // 28: weft.hoststream.v1.Gateway
-	(*Discard)(nil),           // 29: weft.hoststream.v1.Discard
-	(*Report)(nil),            // 30: weft.hoststream.v1.Report
-	(*TakenAddress)(nil),      // 31: weft.hoststream.v1.TakenAddress
-	(*PortReport)(nil),        // 32: weft.hoststream.v1.PortReport
-	(*TableRequest)(nil),      // 33: weft.hoststream.v1.TableRequest
-	(*TableReply)(nil),        // 34: weft.hoststream.v1.TableReply
-	(*TableRow)(nil),          // 35: weft.hoststream.v1.TableRow
+	(*AllowedPair)(nil),       // 24: weft.hoststream.v1.AllowedPair
+	(*Prefix)(nil),            // 25: weft.hoststream.v1.Prefix
+	(*PortAddress)(nil),       // 26: weft.hoststream.v1.PortAddress
+	(*Route)(nil),             // 27: weft.hoststream.v1.Route
+	(*Remote)(nil),            // 28: weft.hoststream.v1.Remote
+	(*Gateway)(nil),           // 29: weft.hoststream.v1.Gateway
+	(*Discard)(nil),           // 30: weft.hoststream.v1.Discard
+	(*Report)(nil),            // 31: weft.hoststream.v1.Report
+	(*TakenAddress)(nil),      // 32: weft.hoststream.v1.TakenAddress
+	(*PortReport)(nil),        // 33: weft.hoststream.v1.PortReport
+	(*TableRequest)(nil),      // 34: weft.hoststream.v1.TableRequest
+	(*TableReply)(nil),        // 35: weft.hoststream.v1.TableReply
+	(*TableRow)(nil),          // 36: weft.hoststream.v1.TableRow
 }
 var file_hoststream_proto_depIdxs = []int32{
 	9,  // 0: weft.hoststream.v1.HostMessage.hello:type_name -> weft.hoststream.v1.Hello
 	16, // 1: weft.hoststream.v1.HostMessage.ack:type_name -> weft.hoststream.v1.Ack
-	30, // 2: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
-	34, // 3: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
+	31, // 2: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
+	35, // 3: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
 	4,  // 4: weft.hoststream.v1.HostMessage.standby:type_name -> weft.hoststream.v1.Standby
 	5,  // 5: weft.hoststream.v1.HostMessage.ping:type_name -> weft.hoststream.v1.Ping
 	13, // 6: weft.hoststream.v1.HostMessage.row_list:type_name -> weft.hoststream.v1.RowList
 	14, // 7: weft.hoststream.v1.ControllerMessage.delta:type_name -> weft.hoststream.v1.Delta
-	33, // 8: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
+	34, // 8: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
 	6,  // 9: weft.hoststream.v1.ControllerMessage.pong:type_name -> weft.hoststream.v1.Pong
 	12, // 10: weft.hoststream.v1.ControllerMessage.row_list_request:type_name -> weft.hoststream.v1.RowListRequest
 	8,  // 11: weft.hoststream.v1.Pong.version:type_name -> weft.hoststream.v1.Version
@@ -2833,29 +2900,31 @@ var file_hoststream_proto_depIdxs = []int32{
 	20, // 21: weft.hoststream.v1.Row.vrf:type_name -> weft.hoststream.v1.Vrf
 	21, // 22: weft.hoststream.v1.Row.tunnel_endpoint:type_name -> weft.hoststream.v1.TunnelEndpoint
 	23, // 23: weft.hoststream.v1.Row.port:type_name -> weft.hoststream.v1.Port
-	26, // 24: weft.hoststream.v1.Row.route:type_name -> weft.hoststream.v1.Route
+	27, // 24: weft.hoststream.v1.Row.route:type_name -> weft.hoststream.v1.Route
 	22, // 25: weft.hoststream.v1.Row.tunnel_source:type_name -> weft.hoststream.v1.TunnelSource
 	19, // 26: weft.hoststream.v1.Row.reservation:type_name -> weft.hoststream.v1.Reservation
-	25, // 27: weft.hoststream.v1.Reservation.ip:type_name -> weft.hoststream.v1.PortAddress
-	25, // 28: weft.hoststream.v1.Port.addresses:type_name -> weft.hoststream.v1.PortAddress
-	24, // 29: weft.hoststream.v1.Port.sources:type_name -> weft.hoststream.v1.Prefix
-	27, // 30: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
-	28, // 31: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
-	29, // 32: weft.hoststream.v1.Route.discard:type_name -> weft.hoststream.v1.Discard
-	32, // 33: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
-	31, // 34: weft.hoststream.v1.Report.taken:type_name -> weft.hoststream.v1.TakenAddress
-	35, // 35: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
-	2,  // 36: weft.hoststream.v1.HostStream.Resume:input_type -> weft.hoststream.v1.HostMessage
-	2,  // 37: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
-	0,  // 38: weft.hoststream.v1.HostStream.Certify:input_type -> weft.hoststream.v1.CertifyRequest
-	3,  // 39: weft.hoststream.v1.HostStream.Resume:output_type -> weft.hoststream.v1.ControllerMessage
-	3,  // 40: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
-	1,  // 41: weft.hoststream.v1.HostStream.Certify:output_type -> weft.hoststream.v1.CertifyReply
-	39, // [39:42] is the sub-list for method output_type
-	36, // [36:39] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	26, // 27: weft.hoststream.v1.Reservation.ip:type_name -> weft.hoststream.v1.PortAddress
+	26, // 28: weft.hoststream.v1.Port.addresses:type_name -> weft.hoststream.v1.PortAddress
+	25, // 29: weft.hoststream.v1.Port.sources:type_name -> weft.hoststream.v1.Prefix
+	24, // 30: weft.hoststream.v1.Port.pairs:type_name -> weft.hoststream.v1.AllowedPair
+	25, // 31: weft.hoststream.v1.AllowedPair.range:type_name -> weft.hoststream.v1.Prefix
+	28, // 32: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
+	29, // 33: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
+	30, // 34: weft.hoststream.v1.Route.discard:type_name -> weft.hoststream.v1.Discard
+	33, // 35: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
+	32, // 36: weft.hoststream.v1.Report.taken:type_name -> weft.hoststream.v1.TakenAddress
+	36, // 37: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
+	2,  // 38: weft.hoststream.v1.HostStream.Resume:input_type -> weft.hoststream.v1.HostMessage
+	2,  // 39: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
+	0,  // 40: weft.hoststream.v1.HostStream.Certify:input_type -> weft.hoststream.v1.CertifyRequest
+	3,  // 41: weft.hoststream.v1.HostStream.Resume:output_type -> weft.hoststream.v1.ControllerMessage
+	3,  // 42: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
+	1,  // 43: weft.hoststream.v1.HostStream.Certify:output_type -> weft.hoststream.v1.CertifyReply
+	41, // [41:44] is the sub-list for method output_type
+	38, // [38:41] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_hoststream_proto_init() }
@@ -2886,7 +2955,7 @@ func file_hoststream_proto_init() {
 		(*Row_TunnelSource)(nil),
 		(*Row_Reservation)(nil),
 	}
-	file_hoststream_proto_msgTypes[26].OneofWrappers = []any{
+	file_hoststream_proto_msgTypes[27].OneofWrappers = []any{
 		(*Route_Port)(nil),
 		(*Route_Remote)(nil),
 		(*Route_Gateway)(nil),
@@ -2898,7 +2967,7 @@ func file_hoststream_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hoststream_proto_rawDesc), len(file_hoststream_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   36,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
