@@ -111,7 +111,7 @@ func (n *Network) addPorts(objects objects, hosts map[string]*Host) {
 		}
 		n.ports = append(n.ports, &Port{
 			Ref: api.RefTo(p), Network: n.Identity, MAC: p.Spec.MAC, Host: hosts[active.Spec.Host.UUID].Ref,
-			Binding: api.RefTo(active), BindingRevision: active.Meta.Revision,
+			Binding: api.RefTo(active), BindingRevision: active.Meta.Revision, Pairs: pairsOf(p),
 		})
 		if len(p.Spec.RouteTables) > 0 {
 			n.tablesOf[p.Meta.UUID] = p.Spec.RouteTables

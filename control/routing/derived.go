@@ -193,6 +193,14 @@ type Port struct {
 	// Sources are the prefixes of static routes that lead to the port; the
 	// workload may send from addresses in them. Sorted.
 	Sources []netip.Prefix
+	// Pairs are what else it may send from, whatever the routes say. Sorted.
+	Pairs []Pair
+}
+
+// Pair is a range of source addresses and the MAC that goes with them.
+type Pair struct {
+	Range netip.Prefix // without host bits
+	MAC   api.MAC
 }
 
 // PortAddress is an address a port answers for.

@@ -46,6 +46,7 @@ type World struct {
 //	table r 10.9.0.0/16 10.0.0.5    (next hop, discard, or - for none; repeatable)
 //	table-network blue r            (static routes; repeatable)
 //	table-port a r                  (interface routes)
+//	pair a 10.9.0.0/24 MAC          (allowed address pair; without MAC, the port's; repeatable)
 //	remove KIND NAME
 //
 // Lines that are empty or begin with # are ignored.
