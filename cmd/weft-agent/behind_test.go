@@ -33,24 +33,8 @@ func TestSourcesBehindPort(t *testing.T) {
 		}
 		return err
 	})
-	// give sets the rows, with what else the port of w10 may send from.
-	give := func(sources []netip.Prefix, pairs []netip.Prefix, elsewhere bool) {
-		rows := network(100, tunnels4)[0]
-		port := rows[desired.PortRow(portID(100, 10))].GetPort()
-		for _, p := range sources {
-			port.Sources = append(port.Sources, wire(p))
-		}
-		for _, p := range pairs {
-			port.Pairs = append(port.Pairs, &hoststream.AllowedPair{Range: wire(p), Mac: macOf(10)})
-		}
-		for _, p := range behind {
-			put(rows, &hoststream.Route{Vrf: 100, PrefixAddress: p.Addr().AsSlice(), PrefixLength: uint32(p.Bits()), Mac: macOf(10), Routed: true,
-				NextHop: &hoststream.Route_Port{Port: portID(100, 10)}})
-			if elsewhere {
-				put(rows, route(100, p.Addr().Next(), &hoststream.Route{Mac: macOf(10), Routed: true, NextHop: &hoststream.Route_Port{Port: portID(100, 10)}}))
-			}
-		}
-		m.controller.set(rows)
+	give := func(sources, pairs []netip.Prefix, elsewhere bool) {
+		m.controller.set(rowsBehind(behind[:], sources, pairs, elsewhere))
 		m.controller.settled()
 	}
 	give(nil, nil, false)
@@ -93,6 +77,31 @@ func TestSourcesBehindPort(t *testing.T) {
 	}
 	m.agent.stop(t, syscall.SIGTERM)
 	m.uninstall([]string{"lo", "u0"})
+}
+
+// rowsBehind are those of a host where routes lead to workload 10 and its port
+// has these sources and pairs; elsewhere: a longer route too.
+func rowsBehind(behind, sources, pairs []netip.Prefix, elsewhere bool) map[string]*hoststream.Row {
+	rows := network(100, tunnels4)[0]
+	port := rows[desired.PortRow(portID(100, 10))].GetPort()
+	for _, p := range sources {
+		port.Sources = append(port.Sources, wire(p))
+	}
+	for _, p := range pairs {
+		port.Pairs = append(port.Pairs, &hoststream.AllowedPair{Range: wire(p), Mac: macOf(10)})
+	}
+	for _, p := range behind {
+		there := func() *hoststream.Route {
+			return &hoststream.Route{Mac: macOf(10), Routed: true, NextHop: &hoststream.Route_Port{Port: portID(100, 10)}}
+		}
+		r := route(100, p.Addr(), there())
+		r.PrefixLength = uint32(p.Bits())
+		put(rows, r)
+		if elsewhere {
+			put(rows, route(100, p.Addr().Next(), there()))
+		}
+	}
+	return rows
 }
 
 func wire(p netip.Prefix) *hoststream.Prefix {
