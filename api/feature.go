@@ -13,7 +13,7 @@ type PortFeatures struct {
 	VirtualMachine  Ref           `json:"virtualMachine,omitzero" doc:"The workload that the port belongs to."`
 	PortSecurity    string        `json:"portSecurity,omitempty" enum:"on,off" effect:"none" doc:"off: any source address, and no security-groups; the network's when absent."`
 	SecurityGroups  []Ref         `json:"securityGroups,omitempty" effect:"none" doc:"What the port may receive and send; what one of them allows is allowed."`
-	AllowedPairs    []AllowedPair `json:"allowedAddressPairs,omitempty" effect:"none" doc:"Further source addresses that the workload may use."`
+	AllowedPairs    []AllowedPair `json:"allowedAddressPairs,omitempty" maxItems:"64" doc:"Further source addresses that the workload may use."`
 	DNSName         string        `json:"dnsName,omitempty" doc:"Name of the workload in the network's DNS."`
 	DNSDomain       string        `json:"dnsDomain,omitempty" doc:"Domain of the name; the network's when absent."`
 	DHCPOptions     []DHCPOption  `json:"dhcpOptions,omitempty" doc:"Further options that DHCP gives the workload."`
@@ -30,7 +30,7 @@ type PortFeatures struct {
 type AllowedPair struct {
 	Range netip.Prefix `json:"range" hostBits:"true" doc:"Addresses; host bits are kept as written and not matched."`
 	MAC   MAC          `json:"mac,omitempty" doc:"Ethernet address that goes with them; the port's when absent."`
-	Mode  string       `json:"mode,omitempty" enum:"active-standby,active-active" default:"active-standby" doc:"When several ports have the pair: the newest speaker gets all, or they share."`
+	Mode  string       `json:"mode,omitempty" enum:"active-standby,active-active" default:"active-standby" doc:"When several ports have the pair: the newest speaker gets all, or they share. Stored only: no route follows from a pair yet."`
 }
 
 // DHCPOption is one option of DHCP.

@@ -98,7 +98,7 @@ func (g *generator) flags(s sent) sent {
 // churn changes a table of the oracle and of the datapath in one place.
 func (g *generator) churn(t testing.TB, d *Datapath) {
 	t.Helper()
-	switch routes := slices.Collect(maps.Keys(g.o.Routes)); g.IntN(10) {
+	switch routes := slices.Collect(maps.Keys(g.o.Routes)); g.IntN(13) {
 	case 0, 1, 2: // somebody moves
 		key := routes[g.IntN(len(routes))]
 		route := g.o.Routes[key]
@@ -121,6 +121,8 @@ func (g *generator) churn(t testing.TB, d *Datapath) {
 			g.o.PortAddresses[key] = struct{}{}
 			check(t, d.PortAddresses.Put(key, struct{}{}))
 		}
+	case 9, 10, 11:
+		g.churnPrefix(t, d)
 	default: // another port on the same interface, perhaps of another tenant
 		ifindex := 1 + g.IntN(testPorts)
 		port := g.o.Ports[ifindex]

@@ -154,7 +154,7 @@ var hostRouteCodec = codec[RouteKey, Route, layoutHostRouteKey, layoutRouteValue
 }
 
 func routeToRaw(r Route) (layoutRouteValue, error) {
-	raw := layoutRouteValue{NextHop: r.NextHop, Mtu: uint32(r.MTU), Mac: layoutMac{Byte: r.MAC}}
+	raw := layoutRouteValue{NextHop: r.NextHop, Mtu: uint32(r.MTU), Mac: layoutMac{Byte: r.MAC}, Length: r.bits}
 	if r.Routed {
 		raw.Flags |= layoutRouteFlagROUTE_ROUTED
 	}

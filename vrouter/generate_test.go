@@ -42,7 +42,7 @@ func portMAC(ifindex int) MAC { return MAC{2, 0, 0, 0, 0, byte(ifindex)} }
 func newGenerator(r *rand.Rand) *generator {
 	g := &generator{Rand: r, gateway: map[uint32][]netip.Addr{}}
 	g.o = &Oracle{
-		Ports: map[int]Port{}, PortAddresses: map[PortAddress]struct{}{}, Routes: map[RouteKey]Route{},
+		Ports: map[int]Port{}, PortAddresses: map[PortAddress]struct{}{}, PortPrefixes: map[PortPrefix]Permission{}, Routes: map[RouteKey]Route{},
 		NextHops: map[uint32]NextHop{}, VNIs: map[uint32]VNI{}, TunnelSources: map[TunnelSource]struct{}{}, Exhausted: map[int]bool{}, Silenced: map[int]bool{},
 	}
 	if !g.chance(10) {
@@ -82,6 +82,9 @@ func newGenerator(r *rand.Rand) *generator {
 	g.hostPath()
 	for vrf := uint32(1); vrf <= 3; vrf++ {
 		g.leak(vrf, vrf%3+1)
+	}
+	for ifindex := 1; ifindex <= testPorts; ifindex++ {
+		g.prefixes(ifindex)
 	}
 	return g
 }
@@ -278,8 +281,13 @@ func (g *generator) any(ifindex int, six bool) []byte {
 	return g.data(ifindex, six)
 }
 
-// source is an address of the port, or now and then a stranger's.
+// source is an address of the port, or of its prefixes, or now and then a stranger's.
 func (g *generator) source(ifindex int, six bool) netip.Addr {
+	if g.chance(15) {
+		if a, ok := g.prefixSource(ifindex, six); ok {
+			return a
+		}
+	}
 	for n := range poolSize {
 		a := poolAddress(six, (n+int(g.Uint32()%poolSize))%poolSize)
 		if g.o.owns(ifindex, a) && g.chance(97) {
@@ -331,6 +339,8 @@ func (g *generator) macs(ifindex int, to netip.Addr) (destination, source MAC) {
 		destination = MAC{2, 9, 9, 9, 9, 9}
 	case 3:
 		source = portMAC(ifindex + 1)
+	case 4:
+		source = prefixMAC(ifindex)
 	}
 	return destination, source
 }
@@ -351,6 +361,9 @@ func (g *generator) ip(ifindex int, six bool, protocol byte, payload func(from, 
 	}
 	s.payload = payload(s.source, s.destination)
 	destination, source := g.macs(ifindex, s.destination)
+	if _, _, other := g.o.prefixOf(ifindex, prefixMAC(ifindex), s.source); other && g.chance(50) {
+		source = prefixMAC(ifindex)
+	}
 	return ethernetFrame(destination, source, s.ethertype(), s.build())
 }
 

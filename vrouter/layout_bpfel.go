@@ -204,6 +204,36 @@ const (
 	layoutPortFlagPORT_ADVERTISE     layoutPortFlag = 8
 )
 
+type layoutPortPrefix4Key struct {
+	_            structs.HostLayout
+	PrefixLength uint32
+	Ifindex      uint32
+	Mac          layoutMac
+	Pad          [2]uint8
+	Address      uint32
+}
+
+type layoutPortPrefix6Key struct {
+	_            structs.HostLayout
+	PrefixLength uint32
+	Ifindex      uint32
+	Mac          layoutMac
+	Pad          [2]uint8
+	Address      layoutAddress
+}
+
+type layoutPortPrefixFlag uint32
+
+const (
+	layoutPortPrefixFlagPORT_PREFIX_BEHIND layoutPortPrefixFlag = 1
+)
+
+type layoutPortPrefixValue struct {
+	_      structs.HostLayout
+	Flags  layoutPortPrefixFlag
+	Length uint32
+}
+
 type layoutPortValue struct {
 	_        structs.HostLayout
 	Vrf      uint32
@@ -320,7 +350,8 @@ type layoutRouteValue struct {
 	Mtu     uint32
 	Flags   layoutRouteFlag
 	Mac     layoutMac
-	Pad     [2]uint8
+	Length  uint8
+	Pad     uint8
 }
 
 type layoutServiceKey struct {
@@ -404,6 +435,8 @@ const (
 	layoutMapHostRoutes          = "host_routes"
 	layoutMapNextHops            = "next_hops"
 	layoutMapPortAddresses       = "port_addresses"
+	layoutMapPortPrefixes4       = "port_prefixes4"
+	layoutMapPortPrefixes6       = "port_prefixes6"
 	layoutMapPorts               = "ports"
 	layoutMapRequestTimes        = "request_times"
 	layoutMapRequests            = "requests"
@@ -478,6 +511,8 @@ type layoutMapSpecs struct {
 	HostRoutes    *ebpf.MapSpec `ebpf:"host_routes"`
 	NextHops      *ebpf.MapSpec `ebpf:"next_hops"`
 	PortAddresses *ebpf.MapSpec `ebpf:"port_addresses"`
+	PortPrefixes4 *ebpf.MapSpec `ebpf:"port_prefixes4"`
+	PortPrefixes6 *ebpf.MapSpec `ebpf:"port_prefixes6"`
 	Ports         *ebpf.MapSpec `ebpf:"ports"`
 	RequestTimes  *ebpf.MapSpec `ebpf:"request_times"`
 	Requests      *ebpf.MapSpec `ebpf:"requests"`
@@ -530,6 +565,8 @@ type layoutMaps struct {
 	HostRoutes    *ebpf.Map `ebpf:"host_routes"`
 	NextHops      *ebpf.Map `ebpf:"next_hops"`
 	PortAddresses *ebpf.Map `ebpf:"port_addresses"`
+	PortPrefixes4 *ebpf.Map `ebpf:"port_prefixes4"`
+	PortPrefixes6 *ebpf.Map `ebpf:"port_prefixes6"`
 	Ports         *ebpf.Map `ebpf:"ports"`
 	RequestTimes  *ebpf.Map `ebpf:"request_times"`
 	Requests      *ebpf.Map `ebpf:"requests"`
@@ -555,6 +592,8 @@ func (m *layoutMaps) Close() error {
 		m.HostRoutes,
 		m.NextHops,
 		m.PortAddresses,
+		m.PortPrefixes4,
+		m.PortPrefixes6,
 		m.Ports,
 		m.RequestTimes,
 		m.Requests,

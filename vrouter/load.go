@@ -23,6 +23,7 @@ var ErrNotBPFFS = errors.New("not on a bpf file system (mount -t bpf bpf <direct
 type Sizes struct {
 	Ports         uint32
 	PortAddresses uint32
+	PortPrefixes  uint32 // of each family
 	HostRoutes    uint32 // of full length, both families
 	Routes4       uint32 // shorter ones
 	Routes6       uint32
@@ -40,6 +41,7 @@ type Sizes struct {
 var DefaultSizes = Sizes{
 	Ports:         1024,    // the largest hosts run some 250 pods, each perhaps with several interfaces
 	PortAddresses: 8192,    // eight addresses a port
+	PortPrefixes:  16384,   // sixteen a port; costs memory only when used
 	HostRoutes:    1 << 20, // every address of a large installation imported on one host; an entry costs memory only when used
 	Routes4:       1 << 16, // subnets and what is outside; an entry costs memory only when used
 	Routes6:       1 << 16,
@@ -73,6 +75,7 @@ func (s Sizes) withDefaults() Sizes {
 	return Sizes{
 		Ports:         or(s.Ports, DefaultSizes.Ports),
 		PortAddresses: or(s.PortAddresses, DefaultSizes.PortAddresses),
+		PortPrefixes:  or(s.PortPrefixes, DefaultSizes.PortPrefixes),
 		HostRoutes:    or(s.HostRoutes, DefaultSizes.HostRoutes),
 		Routes4:       or(s.Routes4, DefaultSizes.Routes4),
 		Routes6:       or(s.Routes6, DefaultSizes.Routes6),
@@ -90,6 +93,8 @@ func (s Sizes) of() map[string]uint32 {
 	return map[string]uint32{
 		"ports":          s.Ports,
 		"port_addresses": s.PortAddresses,
+		"port_prefixes4": s.PortPrefixes,
+		"port_prefixes6": s.PortPrefixes,
 		"host_routes":    s.HostRoutes,
 		"routes4":        s.Routes4,
 		"routes6":        s.Routes6,
@@ -126,6 +131,7 @@ type Options struct {
 type Datapath struct {
 	Ports         *Table[int, Port]             // by interface index
 	PortAddresses *Table[PortAddress, struct{}] // presence is the value
+	PortPrefixes  *PortPrefixes                 // beside the addresses
 	Routes        *Routes                       // by VRF and prefix
 	NextHops      *Table[uint32, NextHop]       // by id
 	VNIs          *Table[uint32, VNI]

@@ -69,6 +69,7 @@ func install(t testing.TB, d *Datapath, o *Oracle) {
 	t.Helper()
 	check(t, replace(d.Ports, o.Ports))
 	check(t, replace(d.PortAddresses, o.PortAddresses))
+	installPrefixes(t, d, o.PortPrefixes)
 	check(t, replace(d.NextHops, o.NextHops))
 	check(t, replace(d.VNIs, o.VNIs))
 	check(t, replace(d.TunnelSources, o.TunnelSources))
@@ -94,6 +95,18 @@ func install(t testing.TB, d *Datapath, o *Oracle) {
 		asked[ifindex] = never
 	}
 	check(t, replace(d.requestTimes, asked))
+}
+
+func installPrefixes(t testing.TB, d *Datapath, want map[PortPrefix]Permission) {
+	t.Helper()
+	have, err := d.PortPrefixes.All()
+	check(t, err)
+	for k := range have {
+		check(t, d.PortPrefixes.Delete(k))
+	}
+	for k, v := range want {
+		check(t, d.PortPrefixes.Put(k, v))
+	}
 }
 
 // never is the time of a port that may send no more errors.

@@ -13,6 +13,7 @@ import (
 type Oracle struct {
 	Ports         map[int]Port
 	PortAddresses map[PortAddress]struct{}
+	PortPrefixes  map[PortPrefix]Permission
 	Routes        map[RouteKey]Route
 	NextHops      map[uint32]NextHop
 	VNIs          map[uint32]VNI
@@ -90,10 +91,17 @@ func (o *Oracle) owns(ifindex int, address netip.Addr) bool {
 }
 
 func (o *Oracle) spoofed(ifindex int, port Port, f parsed) string {
-	if f.ethSource != port.MAC || (f.arp && f.arpSenderMAC != port.MAC) {
+	if f.arp && f.arpSenderMAC != f.ethSource {
 		return "spoofed-mac"
 	}
-	if o.owns(ifindex, f.source) {
+	allowed := o.allows(ifindex, port.VRF, f)
+	if f.ethSource != port.MAC {
+		if !allowed {
+			return "spoofed-mac"
+		}
+		return ""
+	}
+	if allowed || o.owns(ifindex, f.source) {
 		return ""
 	}
 	none := f.source.IsUnspecified()
@@ -113,15 +121,24 @@ func (o *Oracle) spoofed(ifindex int, port Port, f parsed) string {
 
 var broadcast4 = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
-// lookup is longest prefix match by trying every length.
+// lookup finds the longest route.
 func (o *Oracle) lookup(vrf uint32, address netip.Addr) (Route, bool) {
+	_, route, ok := longest(address, func(p netip.Prefix) (Route, bool) {
+		route, ok := o.Routes[RouteKey{VRF: vrf, Prefix: p}]
+		return route, ok
+	})
+	return route, ok
+}
+
+// longest is longest prefix match by trying every length.
+func longest[V any](address netip.Addr, at func(netip.Prefix) (V, bool)) (prefix netip.Prefix, value V, found bool) {
 	for bits := address.BitLen(); bits >= 0; bits-- {
 		prefix := netip.PrefixFrom(address, bits).Masked()
-		if route, ok := o.Routes[RouteKey{VRF: vrf, Prefix: prefix}]; ok {
-			return route, true
+		if value, ok := at(prefix); ok {
+			return prefix, value, true
 		}
 	}
-	return Route{}, false
+	return prefix, value, false
 }
 
 func (o *Oracle) route(ifindex int, vrf uint32, fromTunnel bool, f parsed) Outcome {

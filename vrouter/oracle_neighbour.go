@@ -29,8 +29,9 @@ type claim struct {
 	mac     MAC
 }
 
-func (o *Oracle) claim(ifindex int, vrf uint32, address netip.Addr) claim {
-	if o.owns(ifindex, address) {
+func (o *Oracle) claim(ifindex int, vrf uint32, f parsed, address netip.Addr) claim {
+	probed := f.source.IsUnspecified() && o.mayTake(ifindex, f.ethSource, address)
+	if probed || o.owns(ifindex, address) {
 		return claim{own: true}
 	}
 	route, found := o.lookup(vrf, address)
@@ -55,7 +56,7 @@ func (o *Oracle) arp(ifindex int, vrf uint32, f parsed) Outcome {
 	if f.arpReply || f.source == f.destination {
 		return consumed(f.frame, "arp-announcement")
 	}
-	c := o.claim(ifindex, vrf, f.destination)
+	c := o.claim(ifindex, vrf, f, f.destination)
 	switch {
 	case c.own:
 		return consumed(f.frame, "arp-own-address")
@@ -97,7 +98,7 @@ func (o *Oracle) discovery(ifindex int, vrf uint32, f parsed) Outcome {
 	if target.IsMulticast() {
 		return dropped(f.frame, "nd-malformed")
 	}
-	c := o.claim(ifindex, vrf, target)
+	c := o.claim(ifindex, vrf, f, target)
 	switch {
 	case c.own:
 		return consumed(f.frame, "nd-own-address")

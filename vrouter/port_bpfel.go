@@ -30,6 +30,8 @@ const (
 	portMapHostRoutes    = "host_routes"
 	portMapNextHops      = "next_hops"
 	portMapPortAddresses = "port_addresses"
+	portMapPortPrefixes4 = "port_prefixes4"
+	portMapPortPrefixes6 = "port_prefixes6"
 	portMapPorts         = "ports"
 	portMapRequestTimes  = "request_times"
 	portMapRequests      = "requests"
@@ -105,6 +107,8 @@ type portMapSpecs struct {
 	HostRoutes    *ebpf.MapSpec `ebpf:"host_routes"`
 	NextHops      *ebpf.MapSpec `ebpf:"next_hops"`
 	PortAddresses *ebpf.MapSpec `ebpf:"port_addresses"`
+	PortPrefixes4 *ebpf.MapSpec `ebpf:"port_prefixes4"`
+	PortPrefixes6 *ebpf.MapSpec `ebpf:"port_prefixes6"`
 	Ports         *ebpf.MapSpec `ebpf:"ports"`
 	RequestTimes  *ebpf.MapSpec `ebpf:"request_times"`
 	Requests      *ebpf.MapSpec `ebpf:"requests"`
@@ -156,6 +160,8 @@ type portMaps struct {
 	HostRoutes    *ebpf.Map `ebpf:"host_routes"`
 	NextHops      *ebpf.Map `ebpf:"next_hops"`
 	PortAddresses *ebpf.Map `ebpf:"port_addresses"`
+	PortPrefixes4 *ebpf.Map `ebpf:"port_prefixes4"`
+	PortPrefixes6 *ebpf.Map `ebpf:"port_prefixes6"`
 	Ports         *ebpf.Map `ebpf:"ports"`
 	RequestTimes  *ebpf.Map `ebpf:"request_times"`
 	Requests      *ebpf.Map `ebpf:"requests"`
@@ -183,6 +189,8 @@ func (m *portMaps) Close() error {
 		m.HostRoutes,
 		m.NextHops,
 		m.PortAddresses,
+		m.PortPrefixes4,
+		m.PortPrefixes6,
 		m.Ports,
 		m.RequestTimes,
 		m.Requests,

@@ -119,10 +119,11 @@ func TestTraceChangesNothing(t *testing.T) {
 func dump(t testing.TB, d *Datapath) *Oracle {
 	t.Helper()
 	var o Oracle
-	var errs [8]error
+	var errs [9]error
 	o.Ports, errs[0] = d.Ports.All()
 	o.PortAddresses, errs[1] = d.PortAddresses.All()
 	o.Routes, errs[2] = d.Routes.All()
+	o.PortPrefixes, errs[8] = d.PortPrefixes.All()
 	o.NextHops, errs[3] = d.NextHops.All()
 	o.VNIs, errs[4] = d.VNIs.All()
 	o.TunnelSources, errs[5] = d.TunnelSources.All()

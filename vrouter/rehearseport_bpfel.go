@@ -30,6 +30,8 @@ const (
 	rehearsePortMapHostRoutes    = "host_routes"
 	rehearsePortMapNextHops      = "next_hops"
 	rehearsePortMapPortAddresses = "port_addresses"
+	rehearsePortMapPortPrefixes4 = "port_prefixes4"
+	rehearsePortMapPortPrefixes6 = "port_prefixes6"
 	rehearsePortMapPorts         = "ports"
 	rehearsePortMapRequestTimes  = "request_times"
 	rehearsePortMapRequests      = "requests"
@@ -107,6 +109,8 @@ type rehearsePortMapSpecs struct {
 	HostRoutes    *ebpf.MapSpec `ebpf:"host_routes"`
 	NextHops      *ebpf.MapSpec `ebpf:"next_hops"`
 	PortAddresses *ebpf.MapSpec `ebpf:"port_addresses"`
+	PortPrefixes4 *ebpf.MapSpec `ebpf:"port_prefixes4"`
+	PortPrefixes6 *ebpf.MapSpec `ebpf:"port_prefixes6"`
 	Ports         *ebpf.MapSpec `ebpf:"ports"`
 	RequestTimes  *ebpf.MapSpec `ebpf:"request_times"`
 	Requests      *ebpf.MapSpec `ebpf:"requests"`
@@ -160,6 +164,8 @@ type rehearsePortMaps struct {
 	HostRoutes    *ebpf.Map `ebpf:"host_routes"`
 	NextHops      *ebpf.Map `ebpf:"next_hops"`
 	PortAddresses *ebpf.Map `ebpf:"port_addresses"`
+	PortPrefixes4 *ebpf.Map `ebpf:"port_prefixes4"`
+	PortPrefixes6 *ebpf.Map `ebpf:"port_prefixes6"`
 	Ports         *ebpf.Map `ebpf:"ports"`
 	RequestTimes  *ebpf.Map `ebpf:"request_times"`
 	Requests      *ebpf.Map `ebpf:"requests"`
@@ -189,6 +195,8 @@ func (m *rehearsePortMaps) Close() error {
 		m.HostRoutes,
 		m.NextHops,
 		m.PortAddresses,
+		m.PortPrefixes4,
+		m.PortPrefixes6,
 		m.Ports,
 		m.RequestTimes,
 		m.Requests,

@@ -48,6 +48,21 @@ type PortAddress struct {
 	Address netip.Addr
 }
 
+// PortPrefix is a prefix that the port may send from, with this MAC. The prefix
+// must be masked.
+type PortPrefix struct {
+	Ifindex int
+	MAC     MAC
+	Prefix  netip.Prefix
+}
+
+// Permission says how far a PortPrefix goes.
+type Permission struct {
+	// Behind: only addresses to which the VRF's longest route has this very prefix.
+	Behind bool
+	bits   uint8 // of the prefix
+}
+
 // RouteKey names a route. The prefix must be masked.
 type RouteKey struct {
 	VRF    uint32
@@ -60,6 +75,7 @@ type Route struct {
 	MAC     MAC    // who has the addresses, written as destination
 	Routed  bool   // leaked from another network: decrement the hop count, send from the gateway MAC
 	MTU     int    // of the destination's network; 0 = not known, ignored for a port of this host
+	bits    uint8  // of the prefix; only on the way into the table
 }
 
 // VNI is a network as other hosts name it in the tunnel.
@@ -214,7 +230,10 @@ func (r *Routes) of(key RouteKey) *Table[RouteKey, Route] {
 }
 
 // Put writes a route, new or not.
-func (r *Routes) Put(key RouteKey, route Route) error { return r.of(key).Put(key, route) }
+func (r *Routes) Put(key RouteKey, route Route) error {
+	route.bits = uint8(key.Prefix.Bits())
+	return r.of(key).Put(key, route)
+}
 
 // Delete removes a route; absence is success.
 func (r *Routes) Delete(key RouteKey) error { return r.of(key).Delete(key) }
@@ -241,6 +260,11 @@ func (d *Datapath) makeTables() {
 	d.Ports.then(d.generations.renewPort)
 	d.PortAddresses = newTable("port_addresses", d.maps["port_addresses"], portAddressCodec).then(
 		func(k PortAddress) error { return d.generations.renewPort(k.Ifindex) })
+	ofPrefix := func(k PortPrefix) error { return d.generations.renewPort(k.Ifindex) }
+	d.PortPrefixes = &PortPrefixes{
+		four: newTable("port_prefixes4", d.maps["port_prefixes4"], portPrefix4Codec).then(ofPrefix),
+		six:  newTable("port_prefixes6", d.maps["port_prefixes6"], portPrefix6Codec).then(ofPrefix),
+	}
 	d.Routes = &Routes{
 		hosts: newTable("host_routes", d.maps["host_routes"], hostRouteCodec).then(ofRoute),
 		four:  newTable("routes4", d.maps["routes4"], route4Codec).then(ofRoute),

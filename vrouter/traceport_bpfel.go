@@ -75,6 +75,8 @@ const (
 	tracePortMapHostRoutes    = "host_routes"
 	tracePortMapNextHops      = "next_hops"
 	tracePortMapPortAddresses = "port_addresses"
+	tracePortMapPortPrefixes4 = "port_prefixes4"
+	tracePortMapPortPrefixes6 = "port_prefixes6"
 	tracePortMapPorts         = "ports"
 	tracePortMapRequestTimes  = "request_times"
 	tracePortMapRequests      = "requests"
@@ -152,6 +154,8 @@ type tracePortMapSpecs struct {
 	HostRoutes    *ebpf.MapSpec `ebpf:"host_routes"`
 	NextHops      *ebpf.MapSpec `ebpf:"next_hops"`
 	PortAddresses *ebpf.MapSpec `ebpf:"port_addresses"`
+	PortPrefixes4 *ebpf.MapSpec `ebpf:"port_prefixes4"`
+	PortPrefixes6 *ebpf.MapSpec `ebpf:"port_prefixes6"`
 	Ports         *ebpf.MapSpec `ebpf:"ports"`
 	RequestTimes  *ebpf.MapSpec `ebpf:"request_times"`
 	Requests      *ebpf.MapSpec `ebpf:"requests"`
@@ -205,6 +209,8 @@ type tracePortMaps struct {
 	HostRoutes    *ebpf.Map `ebpf:"host_routes"`
 	NextHops      *ebpf.Map `ebpf:"next_hops"`
 	PortAddresses *ebpf.Map `ebpf:"port_addresses"`
+	PortPrefixes4 *ebpf.Map `ebpf:"port_prefixes4"`
+	PortPrefixes6 *ebpf.Map `ebpf:"port_prefixes6"`
 	Ports         *ebpf.Map `ebpf:"ports"`
 	RequestTimes  *ebpf.Map `ebpf:"request_times"`
 	Requests      *ebpf.Map `ebpf:"requests"`
@@ -234,6 +240,8 @@ func (m *tracePortMaps) Close() error {
 		m.HostRoutes,
 		m.NextHops,
 		m.PortAddresses,
+		m.PortPrefixes4,
+		m.PortPrefixes6,
 		m.Ports,
 		m.RequestTimes,
 		m.Requests,

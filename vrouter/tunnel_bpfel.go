@@ -30,6 +30,8 @@ const (
 	tunnelMapHostRoutes    = "host_routes"
 	tunnelMapNextHops      = "next_hops"
 	tunnelMapPortAddresses = "port_addresses"
+	tunnelMapPortPrefixes4 = "port_prefixes4"
+	tunnelMapPortPrefixes6 = "port_prefixes6"
 	tunnelMapPorts         = "ports"
 	tunnelMapRequestTimes  = "request_times"
 	tunnelMapRequests      = "requests"
@@ -105,6 +107,8 @@ type tunnelMapSpecs struct {
 	HostRoutes    *ebpf.MapSpec `ebpf:"host_routes"`
 	NextHops      *ebpf.MapSpec `ebpf:"next_hops"`
 	PortAddresses *ebpf.MapSpec `ebpf:"port_addresses"`
+	PortPrefixes4 *ebpf.MapSpec `ebpf:"port_prefixes4"`
+	PortPrefixes6 *ebpf.MapSpec `ebpf:"port_prefixes6"`
 	Ports         *ebpf.MapSpec `ebpf:"ports"`
 	RequestTimes  *ebpf.MapSpec `ebpf:"request_times"`
 	Requests      *ebpf.MapSpec `ebpf:"requests"`
@@ -156,6 +160,8 @@ type tunnelMaps struct {
 	HostRoutes    *ebpf.Map `ebpf:"host_routes"`
 	NextHops      *ebpf.Map `ebpf:"next_hops"`
 	PortAddresses *ebpf.Map `ebpf:"port_addresses"`
+	PortPrefixes4 *ebpf.Map `ebpf:"port_prefixes4"`
+	PortPrefixes6 *ebpf.Map `ebpf:"port_prefixes6"`
 	Ports         *ebpf.Map `ebpf:"ports"`
 	RequestTimes  *ebpf.Map `ebpf:"request_times"`
 	Requests      *ebpf.Map `ebpf:"requests"`
@@ -183,6 +189,8 @@ func (m *tunnelMaps) Close() error {
 		m.HostRoutes,
 		m.NextHops,
 		m.PortAddresses,
+		m.PortPrefixes4,
+		m.PortPrefixes6,
 		m.Ports,
 		m.RequestTimes,
 		m.Requests,

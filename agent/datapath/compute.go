@@ -122,6 +122,7 @@ type Tables struct {
 	TunnelSources map[uint32][]netip.Addr
 	VNIs          map[uint32]vrouter.VNI
 	PortAddresses map[int][]netip.Addr // by interface, sorted
+	PortPrefixes  map[int][]PortPrefix // by interface, sorted; a port without has a row too
 	Ports         map[int]vrouter.Port
 	NextHops      map[vrouter.NextHop]struct{}
 	Routes        map[vrouter.RouteKey]Route
@@ -138,6 +139,7 @@ func Compute(rows desired.Rows, attached map[string]Attachment, underlay Underla
 		TunnelSources: make(map[uint32][]netip.Addr, len(rows.VRFs)),
 		VNIs:          make(map[uint32]vrouter.VNI, len(rows.VRFs)),
 		PortAddresses: make(map[int][]netip.Addr, len(attached)),
+		PortPrefixes:  make(map[int][]PortPrefix, len(attached)),
 		Ports:         make(map[int]vrouter.Port, len(attached)),
 		NextHops:      map[vrouter.NextHop]struct{}{},
 		Routes:        make(map[vrouter.RouteKey]Route, len(rows.Routes)),
@@ -193,6 +195,7 @@ func (t *Tables) addPort(p desired.Port, a Attachment, subnets map[desired.Subne
 	}
 	slices.SortFunc(addresses, netip.Addr.Compare)
 	t.PortAddresses[a.Ifindex] = slices.Compact(addresses)
+	t.PortPrefixes[a.Ifindex] = prefixesOf(p)
 	four, six := Gateways(p)
 	answers := answersOf(p, subnets)
 	t.Ports[a.Ifindex] = vrouter.Port{

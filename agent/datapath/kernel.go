@@ -22,6 +22,7 @@ type Kernel struct {
 	TunnelSources Table[vrouter.TunnelSource, struct{}]
 	VNIs          Table[uint32, vrouter.VNI]
 	PortAddresses Table[vrouter.PortAddress, struct{}]
+	PortPrefixes  Table[vrouter.PortPrefix, vrouter.Permission]
 	Ports         Table[int, vrouter.Port]
 	NextHops      Table[uint32, vrouter.NextHop]
 	Routes        Table[vrouter.RouteKey, vrouter.Route]
@@ -37,6 +38,7 @@ func KernelOf(d *vrouter.Datapath) Kernel {
 		TunnelSources: d.TunnelSources,
 		VNIs:          d.VNIs,
 		PortAddresses: d.PortAddresses,
+		PortPrefixes:  d.PortPrefixes,
 		Ports:         d.Ports,
 		NextHops:      d.NextHops,
 		Routes:        d.Routes,
@@ -99,6 +101,7 @@ type MemoryKernel struct {
 	TunnelSources *Memory[vrouter.TunnelSource, struct{}]
 	VNIs          *Memory[uint32, vrouter.VNI]
 	PortAddresses *Memory[vrouter.PortAddress, struct{}]
+	PortPrefixes  *Memory[vrouter.PortPrefix, vrouter.Permission]
 	Ports         *Memory[int, vrouter.Port]
 	NextHops      *Memory[uint32, vrouter.NextHop]
 	Routes        *Memory[vrouter.RouteKey, vrouter.Route]
@@ -112,6 +115,7 @@ func NewMemoryKernel(faults *rand.Rand) *MemoryKernel {
 		TunnelSources: &Memory[vrouter.TunnelSource, struct{}]{Rows: map[vrouter.TunnelSource]struct{}{}, Faults: faults},
 		VNIs:          &Memory[uint32, vrouter.VNI]{Rows: map[uint32]vrouter.VNI{}, Faults: faults},
 		PortAddresses: &Memory[vrouter.PortAddress, struct{}]{Rows: map[vrouter.PortAddress]struct{}{}, Faults: faults},
+		PortPrefixes:  &Memory[vrouter.PortPrefix, vrouter.Permission]{Rows: map[vrouter.PortPrefix]vrouter.Permission{}, Faults: faults},
 		Ports:         &Memory[int, vrouter.Port]{Rows: map[int]vrouter.Port{}, Faults: faults},
 		NextHops:      &Memory[uint32, vrouter.NextHop]{Rows: map[uint32]vrouter.NextHop{}, Faults: faults},
 		Routes:        &Memory[vrouter.RouteKey, vrouter.Route]{Rows: map[vrouter.RouteKey]vrouter.Route{}, Faults: faults},
@@ -122,5 +126,5 @@ func NewMemoryKernel(faults *rand.Rand) *MemoryKernel {
 
 // Kernel returns the tables as the Programmer takes them.
 func (m *MemoryKernel) Kernel() Kernel {
-	return Kernel{m.TunnelSources, m.VNIs, m.PortAddresses, m.Ports, m.NextHops, m.Routes, m.Services, m.Aliases, func(int) error { return nil }}
+	return Kernel{m.TunnelSources, m.VNIs, m.PortAddresses, m.PortPrefixes, m.Ports, m.NextHops, m.Routes, m.Services, m.Aliases, func(int) error { return nil }}
 }

@@ -27,6 +27,7 @@ type Programmer struct {
 	sources   *reconcile.Sync[uint32, []netip.Addr]
 	vnis      *reconcile.Sync[uint32, vrouter.VNI]
 	addresses *reconcile.Sync[int, []netip.Addr]
+	prefixes  *reconcile.Sync[int, []PortPrefix]
 	ports     *reconcile.Sync[int, vrouter.Port]
 	hops      *reconcile.Sync[vrouter.NextHop, struct{}]
 	routes    *reconcile.Sync[vrouter.RouteKey, Route]
@@ -54,11 +55,21 @@ func NewProgrammer(k Kernel) *Programmer {
 			return when(p.ports.MayHave(ifindex), "port on interface %d is not removed yet", ifindex)
 		},
 	})
+	p.prefixes = reconcile.New(&portPrefixes{table: k.PortPrefixes, there: map[int]map[vrouter.PortPrefix]held{}}, reconcile.Options[int, []PortPrefix]{
+		Name: "prefixes of interface", Compare: cmp.Compare[int], Equal: slices.Equal[[]PortPrefix],
+		Free: func(ifindex int) error {
+			return when(p.ports.MayHave(ifindex), "port on interface %d is not removed yet", ifindex)
+		},
+	})
 	p.ports = reconcile.New(ports{plain[int, vrouter.Port]{k.Ports}, k.Forget}, reconcile.Options[int, vrouter.Port]{
 		Name: "port on interface", Compare: cmp.Compare[int], Equal: same[vrouter.Port],
 		Ready: func(ifindex int, _ vrouter.Port) error {
 			st, wanted := p.addresses.Status(ifindex)
-			return when(!wanted || st.State != reconcile.Done, "addresses of interface %d are not programmed yet", ifindex)
+			if err := when(!wanted || st.State != reconcile.Done, "addresses of interface %d are not programmed yet", ifindex); err != nil {
+				return err
+			}
+			st, wanted = p.prefixes.Status(ifindex)
+			return when(!wanted || st.State != reconcile.Done, "prefixes of interface %d are not programmed yet", ifindex)
 		},
 	})
 	p.hops = reconcile.New(hopTarget, reconcile.Options[vrouter.NextHop, struct{}]{
@@ -127,6 +138,7 @@ func (p *Programmer) Load(ctx context.Context) error {
 		p.sources.Load(ctx),
 		p.vnis.Load(ctx),
 		p.addresses.Load(ctx),
+		p.prefixes.Load(ctx),
 		p.ports.Load(ctx),
 		p.hops.Load(ctx), // before routes, which are read as next hops
 		p.routes.Load(ctx),
@@ -141,6 +153,7 @@ func (p *Programmer) Want(t Tables) {
 	p.sources.Want(t.TunnelSources)
 	p.vnis.Want(t.VNIs)
 	p.addresses.Want(t.PortAddresses)
+	p.prefixes.Want(t.PortPrefixes)
 	p.ports.Want(t.Ports)
 	p.hops.Want(t.NextHops)
 	p.routes.Want(t.Routes)
@@ -155,6 +168,7 @@ func (p *Programmer) Sweep() {
 	p.sources.Sweep()
 	p.vnis.Sweep()
 	p.addresses.Sweep()
+	p.prefixes.Sweep()
 	p.ports.Sweep()
 	p.hops.Sweep()
 	p.routes.Sweep()
@@ -183,6 +197,7 @@ func (p *Programmer) pass(ctx context.Context, now time.Time) (done int) {
 	done += p.sources.Updates(ctx, now)
 	done += p.vnis.Updates(ctx, now)
 	done += p.addresses.Updates(ctx, now)
+	done += p.prefixes.Updates(ctx, now)
 	done += p.ports.Updates(ctx, now)
 	done += p.hops.Updates(ctx, now)
 	done += p.routes.Updates(ctx, now)
@@ -194,6 +209,7 @@ func (p *Programmer) pass(ctx context.Context, now time.Time) (done int) {
 	done += p.routes.Deletes(ctx, now)
 	done += p.hops.Deletes(ctx, now)
 	done += p.ports.Deletes(ctx, now)
+	done += p.prefixes.Deletes(ctx, now)
 	done += p.addresses.Deletes(ctx, now)
 	done += p.vnis.Deletes(ctx, now)
 	done += p.sources.Deletes(ctx, now)
@@ -202,7 +218,7 @@ func (p *Programmer) pass(ctx context.Context, now time.Time) (done int) {
 
 // Settled tells whether the tables are as wanted.
 func (p *Programmer) Settled() bool {
-	return p.sources.Settled() && p.vnis.Settled() && p.addresses.Settled() && p.ports.Settled() && p.hops.Settled() && p.routes.Settled() &&
+	return p.sources.Settled() && p.vnis.Settled() && p.addresses.Settled() && p.prefixes.Settled() && p.ports.Settled() && p.hops.Settled() && p.routes.Settled() &&
 		p.services.Settled() && p.aliases.Settled()
 }
 
@@ -210,7 +226,7 @@ func (p *Programmer) Settled() bool {
 func (p *Programmer) NextAttempt() (time.Time, bool) {
 	var first time.Time
 	for _, next := range []func() (time.Time, bool){
-		p.sources.NextAttempt, p.vnis.NextAttempt, p.addresses.NextAttempt, p.ports.NextAttempt, p.hops.NextAttempt, p.routes.NextAttempt,
+		p.sources.NextAttempt, p.vnis.NextAttempt, p.addresses.NextAttempt, p.prefixes.NextAttempt, p.ports.NextAttempt, p.hops.NextAttempt, p.routes.NextAttempt,
 		p.services.NextAttempt, p.aliases.NextAttempt,
 	} {
 		if t, ok := next(); ok && (first.IsZero() || t.Before(first)) {
@@ -238,7 +254,8 @@ func (p *Programmer) PortProblem(a Attachment) string {
 	if !ok2 {
 		return "not wanted"
 	}
-	return cmp.Or(explain(a1, ok1), explain(a2, ok2))
+	a3, ok3 := p.prefixes.Status(a.Ifindex)
+	return cmp.Or(explain(a1, ok1), explain(a3, ok3), explain(a2, ok2))
 }
 
 // Alias returns the number of the port on an interface, 0 if it has none.
@@ -246,7 +263,7 @@ func (p *Programmer) Alias(ifindex int) uint32 { return p.tables.Ports[ifindex].
 
 // InterfaceFree tells whether no table may refer to an interface any more.
 func (p *Programmer) InterfaceFree(ifindex int) bool {
-	return !p.ports.MayHave(ifindex) && !p.addresses.MayHave(ifindex) &&
+	return !p.ports.MayHave(ifindex) && !p.addresses.MayHave(ifindex) && !p.prefixes.MayHave(ifindex) &&
 		!p.hops.MayHave(vrouter.NextHop{Kind: vrouter.NextHopPort, Ifindex: ifindex})
 }
 

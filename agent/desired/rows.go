@@ -40,7 +40,9 @@ type Port struct {
 	MAC       [6]byte
 	Addresses []Address
 	// Sources are prefixes behind the port, which its workload may send from.
-	Sources  []netip.Prefix
+	Sources []netip.Prefix
+	// Pairs are ranges that it may send from, with a MAC, whatever the routes say.
+	Pairs    []Pair
 	MTU      int // 0: the underlay's less the tunnel's cost
 	Binding  string
 	HostName string // what DHCP and DNS call the workload
@@ -294,7 +296,8 @@ func port(m *hoststream.Port) (Port, error) {
 		}
 		p.Sources = append(p.Sources, source)
 	}
-	return p, nil
+	p.Pairs, err = pairs(m)
+	return p, err
 }
 
 // prefix reads a prefix without host bits.

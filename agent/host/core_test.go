@@ -64,6 +64,7 @@ func randomRows(r *rand.Rand) map[string]*hoststream.Row {
 				Port: portID(p), PortName: "d:p:" + fmt.Sprint(p), Vrf: uint32(1 + r.IntN(vrfs)), Mac: []byte{2, 0, 0, 0, 0, byte(p)},
 				Addresses: []*hoststream.PortAddress{{Ip: []byte{10, 0, 0, byte(r.IntN(4))}, PrefixLength: 24}},
 			}}}
+			randomPrefixes(r, rows[desired.PortRow(portID(p))].GetPort())
 		}
 	}
 	for range r.IntN(20) {
@@ -113,6 +114,9 @@ func show(m *datapath.MemoryKernel) string {
 	}
 	for k := range m.PortAddresses.Rows {
 		lines = append(lines, fmt.Sprintf("address %d %v", k.Ifindex, k.Address))
+	}
+	for k, v := range m.PortPrefixes.Rows {
+		lines = append(lines, fmt.Sprintf("prefix %+v: %+v", k, v))
 	}
 	for k, v := range m.Ports.Rows {
 		lines = append(lines, fmt.Sprintf("port %d: %+v", k, v))
@@ -164,6 +168,7 @@ func guard(t *testing.T, m *datapath.MemoryKernel, ids map[uint32]vrouter.NextHo
 			t.Fatalf("port on interface %d may send with %d addresses known, want its one", ifindex, n)
 		}
 	}
+	guardPrefixes(t, m)
 	m.PortAddresses.Check = func(a vrouter.PortAddress, _ struct{}, deleted bool) {}
 }
 

@@ -240,7 +240,7 @@ func (r Reader) vnis(context.Context, words) (api.Table, error) {
 }
 
 func (r Reader) portAddresses(_ context.Context, w words) (api.Table, error) {
-	t := api.Table{Columns: []string{"INTERFACE", "PORT", "ADDRESS"}}
+	t := api.Table{Columns: []string{"INTERFACE", "PORT", "ADDRESS", "MAC", "ONLY"}}
 	all, err := r.Kernel.PortAddresses.All()
 	keys := slices.SortedFunc(maps.Keys(all), func(a, b vrouter.PortAddress) int {
 		if a.Ifindex != b.Ifindex {
@@ -249,8 +249,13 @@ func (r Reader) portAddresses(_ context.Context, w words) (api.Table, error) {
 		return netip.Addr.Compare(a.Address, b.Address)
 	})
 	for _, k := range keys {
-		t.Rows = append(t.Rows, []string{w.name(k.Ifindex), w.port(k.Ifindex), k.Address.String()})
+		t.Rows = append(t.Rows, []string{w.name(k.Ifindex), w.port(k.Ifindex), k.Address.String(), "", ""})
 	}
+	if err != nil {
+		return t, err
+	}
+	rows, err := r.portPrefixes(w)
+	t.Rows = append(t.Rows, rows...)
 	return t, err
 }
 

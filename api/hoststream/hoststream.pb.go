@@ -1760,12 +1760,14 @@ type Port struct {
 	// Prefixes that static routes lead to the port. The workload may send from
 	// an address in one of them if the longest route of the VRF to that address
 	// leads to this port, or did so but for an equally good next hop.
-	Sources       []*Prefix     `protobuf:"bytes,9,rep,name=sources,proto3" json:"sources,omitempty"`
-	HostName      string        `protobuf:"bytes,10,opt,name=host_name,json=hostName,proto3" json:"host_name,omitempty"` // what DHCP and DNS call the workload
-	Domain        string        `protobuf:"bytes,11,opt,name=domain,proto3" json:"domain,omitempty"`                     // of that name, without a dot at the end
-	Options       []*DhcpOption `protobuf:"bytes,12,rep,name=options,proto3" json:"options,omitempty"`
-	Project       string        `protobuf:"bytes,13,opt,name=project,proto3" json:"project,omitempty"` // UUID: whose names it may resolve
-	Machine       string        `protobuf:"bytes,14,opt,name=machine,proto3" json:"machine,omitempty"` // UUID of its virtual-machine; may be empty
+	Sources  []*Prefix     `protobuf:"bytes,9,rep,name=sources,proto3" json:"sources,omitempty"`
+	HostName string        `protobuf:"bytes,10,opt,name=host_name,json=hostName,proto3" json:"host_name,omitempty"` // what DHCP and DNS call the workload
+	Domain   string        `protobuf:"bytes,11,opt,name=domain,proto3" json:"domain,omitempty"`                     // of that name, without a dot at the end
+	Options  []*DhcpOption `protobuf:"bytes,12,rep,name=options,proto3" json:"options,omitempty"`
+	Project  string        `protobuf:"bytes,13,opt,name=project,proto3" json:"project,omitempty"` // UUID: whose names it may resolve
+	Machine  string        `protobuf:"bytes,14,opt,name=machine,proto3" json:"machine,omitempty"` // UUID of its virtual-machine; may be empty
+	// Further addresses that the workload may send from, whatever the routes say.
+	Pairs         []*AllowedPair `protobuf:"bytes,20,rep,name=pairs,proto3" json:"pairs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1898,6 +1900,66 @@ func (x *Port) GetMachine() string {
 	return ""
 }
 
+func (x *Port) GetPairs() []*AllowedPair {
+	if x != nil {
+		return x.Pairs
+	}
+	return nil
+}
+
+// AllowedPair is a range of source addresses and the MAC that goes with them.
+type AllowedPair struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Range         *Prefix                `protobuf:"bytes,1,opt,name=range,proto3" json:"range,omitempty"`
+	Mac           []byte                 `protobuf:"bytes,2,opt,name=mac,proto3" json:"mac,omitempty"` // 6 bytes
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AllowedPair) Reset() {
+	*x = AllowedPair{}
+	mi := &file_hoststream_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AllowedPair) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AllowedPair) ProtoMessage() {}
+
+func (x *AllowedPair) ProtoReflect() protoreflect.Message {
+	mi := &file_hoststream_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AllowedPair.ProtoReflect.Descriptor instead.
+func (*AllowedPair) Descriptor() ([]byte, []int) {
+	return file_hoststream_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *AllowedPair) GetRange() *Prefix {
+	if x != nil {
+		return x.Range
+	}
+	return nil
+}
+
+func (x *AllowedPair) GetMac() []byte {
+	if x != nil {
+		return x.Mac
+	}
+	return nil
+}
+
 type Prefix struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Address       []byte                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"` // 4 or 16 bytes, without host bits
@@ -1908,7 +1970,7 @@ type Prefix struct {
 
 func (x *Prefix) Reset() {
 	*x = Prefix{}
-	mi := &file_hoststream_proto_msgTypes[25]
+	mi := &file_hoststream_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1920,7 +1982,7 @@ func (x *Prefix) String() string {
 func (*Prefix) ProtoMessage() {}
 
 func (x *Prefix) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[25]
+	mi := &file_hoststream_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1933,7 +1995,7 @@ func (x *Prefix) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prefix.ProtoReflect.Descriptor instead.
 func (*Prefix) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{25}
+	return file_hoststream_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Prefix) GetAddress() []byte {
@@ -1962,7 +2024,7 @@ type PortAddress struct {
 
 func (x *PortAddress) Reset() {
 	*x = PortAddress{}
-	mi := &file_hoststream_proto_msgTypes[26]
+	mi := &file_hoststream_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1974,7 +2036,7 @@ func (x *PortAddress) String() string {
 func (*PortAddress) ProtoMessage() {}
 
 func (x *PortAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[26]
+	mi := &file_hoststream_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1987,7 +2049,7 @@ func (x *PortAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortAddress.ProtoReflect.Descriptor instead.
 func (*PortAddress) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{26}
+	return file_hoststream_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *PortAddress) GetIp() []byte {
@@ -2041,7 +2103,7 @@ type Subnet struct {
 
 func (x *Subnet) Reset() {
 	*x = Subnet{}
-	mi := &file_hoststream_proto_msgTypes[27]
+	mi := &file_hoststream_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2053,7 +2115,7 @@ func (x *Subnet) String() string {
 func (*Subnet) ProtoMessage() {}
 
 func (x *Subnet) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[27]
+	mi := &file_hoststream_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2066,7 +2128,7 @@ func (x *Subnet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Subnet.ProtoReflect.Descriptor instead.
 func (*Subnet) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{27}
+	return file_hoststream_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Subnet) GetSubnet() string {
@@ -2174,7 +2236,7 @@ type Name struct {
 
 func (x *Name) Reset() {
 	*x = Name{}
-	mi := &file_hoststream_proto_msgTypes[28]
+	mi := &file_hoststream_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2186,7 +2248,7 @@ func (x *Name) String() string {
 func (*Name) ProtoMessage() {}
 
 func (x *Name) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[28]
+	mi := &file_hoststream_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2199,7 +2261,7 @@ func (x *Name) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Name.ProtoReflect.Descriptor instead.
 func (*Name) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{28}
+	return file_hoststream_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Name) GetProject() string {
@@ -2241,7 +2303,7 @@ type HostRoute struct {
 
 func (x *HostRoute) Reset() {
 	*x = HostRoute{}
-	mi := &file_hoststream_proto_msgTypes[29]
+	mi := &file_hoststream_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2253,7 +2315,7 @@ func (x *HostRoute) String() string {
 func (*HostRoute) ProtoMessage() {}
 
 func (x *HostRoute) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[29]
+	mi := &file_hoststream_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2266,7 +2328,7 @@ func (x *HostRoute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostRoute.ProtoReflect.Descriptor instead.
 func (*HostRoute) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{29}
+	return file_hoststream_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *HostRoute) GetPrefixAddress() []byte {
@@ -2301,7 +2363,7 @@ type DhcpOption struct {
 
 func (x *DhcpOption) Reset() {
 	*x = DhcpOption{}
-	mi := &file_hoststream_proto_msgTypes[30]
+	mi := &file_hoststream_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2313,7 +2375,7 @@ func (x *DhcpOption) String() string {
 func (*DhcpOption) ProtoMessage() {}
 
 func (x *DhcpOption) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[30]
+	mi := &file_hoststream_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2326,7 +2388,7 @@ func (x *DhcpOption) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DhcpOption.ProtoReflect.Descriptor instead.
 func (*DhcpOption) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{30}
+	return file_hoststream_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *DhcpOption) GetSix() bool {
@@ -2376,7 +2438,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_hoststream_proto_msgTypes[31]
+	mi := &file_hoststream_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2388,7 +2450,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[31]
+	mi := &file_hoststream_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2401,7 +2463,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{31}
+	return file_hoststream_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Route) GetVrf() uint32 {
@@ -2542,7 +2604,7 @@ type Remote struct {
 
 func (x *Remote) Reset() {
 	*x = Remote{}
-	mi := &file_hoststream_proto_msgTypes[32]
+	mi := &file_hoststream_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2554,7 +2616,7 @@ func (x *Remote) String() string {
 func (*Remote) ProtoMessage() {}
 
 func (x *Remote) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[32]
+	mi := &file_hoststream_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2567,7 +2629,7 @@ func (x *Remote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Remote.ProtoReflect.Descriptor instead.
 func (*Remote) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{32}
+	return file_hoststream_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Remote) GetHost() string {
@@ -2593,7 +2655,7 @@ type Gateway struct {
 
 func (x *Gateway) Reset() {
 	*x = Gateway{}
-	mi := &file_hoststream_proto_msgTypes[33]
+	mi := &file_hoststream_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2605,7 +2667,7 @@ func (x *Gateway) String() string {
 func (*Gateway) ProtoMessage() {}
 
 func (x *Gateway) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[33]
+	mi := &file_hoststream_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2618,7 +2680,7 @@ func (x *Gateway) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gateway.ProtoReflect.Descriptor instead.
 func (*Gateway) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{33}
+	return file_hoststream_proto_rawDescGZIP(), []int{34}
 }
 
 // Discard drops on purpose.
@@ -2630,7 +2692,7 @@ type Discard struct {
 
 func (x *Discard) Reset() {
 	*x = Discard{}
-	mi := &file_hoststream_proto_msgTypes[34]
+	mi := &file_hoststream_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2642,7 +2704,7 @@ func (x *Discard) String() string {
 func (*Discard) ProtoMessage() {}
 
 func (x *Discard) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[34]
+	mi := &file_hoststream_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2655,7 +2717,7 @@ func (x *Discard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Discard.ProtoReflect.Descriptor instead.
 func (*Discard) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{34}
+	return file_hoststream_proto_rawDescGZIP(), []int{35}
 }
 
 // Report is what the host knows and the controller does not. It is sent whole
@@ -2677,7 +2739,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_hoststream_proto_msgTypes[35]
+	mi := &file_hoststream_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2689,7 +2751,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[35]
+	mi := &file_hoststream_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2702,7 +2764,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{35}
+	return file_hoststream_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Report) GetPorts() []*PortReport {
@@ -2760,7 +2822,7 @@ type TakenAddress struct {
 
 func (x *TakenAddress) Reset() {
 	*x = TakenAddress{}
-	mi := &file_hoststream_proto_msgTypes[36]
+	mi := &file_hoststream_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2772,7 +2834,7 @@ func (x *TakenAddress) String() string {
 func (*TakenAddress) ProtoMessage() {}
 
 func (x *TakenAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[36]
+	mi := &file_hoststream_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2785,7 +2847,7 @@ func (x *TakenAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakenAddress.ProtoReflect.Descriptor instead.
 func (*TakenAddress) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{36}
+	return file_hoststream_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *TakenAddress) GetAddress() string {
@@ -2828,7 +2890,7 @@ type PortReport struct {
 
 func (x *PortReport) Reset() {
 	*x = PortReport{}
-	mi := &file_hoststream_proto_msgTypes[37]
+	mi := &file_hoststream_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2840,7 +2902,7 @@ func (x *PortReport) String() string {
 func (*PortReport) ProtoMessage() {}
 
 func (x *PortReport) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[37]
+	mi := &file_hoststream_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2853,7 +2915,7 @@ func (x *PortReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortReport.ProtoReflect.Descriptor instead.
 func (*PortReport) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{37}
+	return file_hoststream_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *PortReport) GetPort() string {
@@ -2895,7 +2957,7 @@ type TableRequest struct {
 
 func (x *TableRequest) Reset() {
 	*x = TableRequest{}
-	mi := &file_hoststream_proto_msgTypes[38]
+	mi := &file_hoststream_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2907,7 +2969,7 @@ func (x *TableRequest) String() string {
 func (*TableRequest) ProtoMessage() {}
 
 func (x *TableRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[38]
+	mi := &file_hoststream_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2920,7 +2982,7 @@ func (x *TableRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRequest.ProtoReflect.Descriptor instead.
 func (*TableRequest) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{38}
+	return file_hoststream_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *TableRequest) GetId() uint64 {
@@ -2950,7 +3012,7 @@ type TableReply struct {
 
 func (x *TableReply) Reset() {
 	*x = TableReply{}
-	mi := &file_hoststream_proto_msgTypes[39]
+	mi := &file_hoststream_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2962,7 +3024,7 @@ func (x *TableReply) String() string {
 func (*TableReply) ProtoMessage() {}
 
 func (x *TableReply) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[39]
+	mi := &file_hoststream_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2975,7 +3037,7 @@ func (x *TableReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableReply.ProtoReflect.Descriptor instead.
 func (*TableReply) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{39}
+	return file_hoststream_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *TableReply) GetId() uint64 {
@@ -3022,7 +3084,7 @@ type TableRow struct {
 
 func (x *TableRow) Reset() {
 	*x = TableRow{}
-	mi := &file_hoststream_proto_msgTypes[40]
+	mi := &file_hoststream_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3034,7 +3096,7 @@ func (x *TableRow) String() string {
 func (*TableRow) ProtoMessage() {}
 
 func (x *TableRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[40]
+	mi := &file_hoststream_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3047,7 +3109,7 @@ func (x *TableRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRow.ProtoReflect.Descriptor instead.
 func (*TableRow) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{40}
+	return file_hoststream_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *TableRow) GetCells() []string {
@@ -3172,7 +3234,7 @@ const file_hoststream_proto_rawDesc = "" +
 	"\taddresses\x18\x03 \x03(\fR\taddresses\"4\n" +
 	"\fTunnelSource\x12\x10\n" +
 	"\x03vni\x18\x01 \x01(\rR\x03vni\x12\x12\n" +
-	"\x04host\x18\x02 \x01(\tR\x04host\"\xca\x03\n" +
+	"\x04host\x18\x02 \x01(\tR\x04host\"\x81\x04\n" +
 	"\x04Port\x12\x12\n" +
 	"\x04port\x18\x01 \x01(\tR\x04port\x12\x1b\n" +
 	"\tport_name\x18\x02 \x01(\tR\bportName\x12\x10\n" +
@@ -3188,7 +3250,11 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x06domain\x18\v \x01(\tR\x06domain\x128\n" +
 	"\aoptions\x18\f \x03(\v2\x1e.weft.hoststream.v1.DhcpOptionR\aoptions\x12\x18\n" +
 	"\aproject\x18\r \x01(\tR\aproject\x12\x18\n" +
-	"\amachine\x18\x0e \x01(\tR\amachine\":\n" +
+	"\amachine\x18\x0e \x01(\tR\amachine\x125\n" +
+	"\x05pairs\x18\x14 \x03(\v2\x1f.weft.hoststream.v1.AllowedPairR\x05pairs\"Q\n" +
+	"\vAllowedPair\x120\n" +
+	"\x05range\x18\x01 \x01(\v2\x1a.weft.hoststream.v1.PrefixR\x05range\x12\x10\n" +
+	"\x03mac\x18\x02 \x01(\fR\x03mac\":\n" +
 	"\x06Prefix\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\fR\aaddress\x12\x16\n" +
 	"\x06length\x18\x02 \x01(\rR\x06length\"t\n" +
@@ -3300,7 +3366,7 @@ func file_hoststream_proto_rawDescGZIP() []byte {
 	return file_hoststream_proto_rawDescData
 }
 
-var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
+var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_hoststream_proto_goTypes = []any{
 	(*CertifyRequest)(nil),    // 0: weft.hoststream.v1.CertifyRequest
 	(*CertifyReply)(nil),      // 1: weft.hoststream.v1.CertifyReply
@@ -3327,33 +3393,34 @@ var file_hoststream_proto_goTypes = []any{
 	(*TunnelEndpoint)(nil),    // 22: weft.hoststream.v1.TunnelEndpoint
 	(*TunnelSource)(nil),      // 23: weft.hoststream.v1.TunnelSource
 	(*Port)(nil),              // 24: weft.hoststream.v1.Port
-	(*Prefix)(nil),            // 25: weft.hoststream.v1.Prefix
-	(*PortAddress)(nil),       // 26: weft.hoststream.v1.PortAddress
-	(*Subnet)(nil),            // 27: weft.hoststream.v1.Subnet
-	(*Name)(nil),              // 28: weft.hoststream.v1.Name
-	(*HostRoute)(nil),         // 29: weft.hoststream.v1.HostRoute
-	(*DhcpOption)(nil),        // 30: weft.hoststream.v1.DhcpOption
-	(*Route)(nil),             // 31: weft.hoststream.v1.Route
-	(*Remote)(nil),            // 32: weft.hoststream.v1.Remote
-	(*Gateway)(nil),           // 33: weft.hoststream.v1.Gateway
-	(*Discard)(nil),           // 34: weft.hoststream.v1.Discard
-	(*Report)(nil),            // 35: weft.hoststream.v1.Report
-	(*TakenAddress)(nil),      // 36: weft.hoststream.v1.TakenAddress
-	(*PortReport)(nil),        // 37: weft.hoststream.v1.PortReport
-	(*TableRequest)(nil),      // 38: weft.hoststream.v1.TableRequest
-	(*TableReply)(nil),        // 39: weft.hoststream.v1.TableReply
-	(*TableRow)(nil),          // 40: weft.hoststream.v1.TableRow
+	(*AllowedPair)(nil),       // 25: weft.hoststream.v1.AllowedPair
+	(*Prefix)(nil),            // 26: weft.hoststream.v1.Prefix
+	(*PortAddress)(nil),       // 27: weft.hoststream.v1.PortAddress
+	(*Subnet)(nil),            // 28: weft.hoststream.v1.Subnet
+	(*Name)(nil),              // 29: weft.hoststream.v1.Name
+	(*HostRoute)(nil),         // 30: weft.hoststream.v1.HostRoute
+	(*DhcpOption)(nil),        // 31: weft.hoststream.v1.DhcpOption
+	(*Route)(nil),             // 32: weft.hoststream.v1.Route
+	(*Remote)(nil),            // 33: weft.hoststream.v1.Remote
+	(*Gateway)(nil),           // 34: weft.hoststream.v1.Gateway
+	(*Discard)(nil),           // 35: weft.hoststream.v1.Discard
+	(*Report)(nil),            // 36: weft.hoststream.v1.Report
+	(*TakenAddress)(nil),      // 37: weft.hoststream.v1.TakenAddress
+	(*PortReport)(nil),        // 38: weft.hoststream.v1.PortReport
+	(*TableRequest)(nil),      // 39: weft.hoststream.v1.TableRequest
+	(*TableReply)(nil),        // 40: weft.hoststream.v1.TableReply
+	(*TableRow)(nil),          // 41: weft.hoststream.v1.TableRow
 }
 var file_hoststream_proto_depIdxs = []int32{
 	9,  // 0: weft.hoststream.v1.HostMessage.hello:type_name -> weft.hoststream.v1.Hello
 	16, // 1: weft.hoststream.v1.HostMessage.ack:type_name -> weft.hoststream.v1.Ack
-	35, // 2: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
-	39, // 3: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
+	36, // 2: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
+	40, // 3: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
 	4,  // 4: weft.hoststream.v1.HostMessage.standby:type_name -> weft.hoststream.v1.Standby
 	5,  // 5: weft.hoststream.v1.HostMessage.ping:type_name -> weft.hoststream.v1.Ping
 	13, // 6: weft.hoststream.v1.HostMessage.row_list:type_name -> weft.hoststream.v1.RowList
 	14, // 7: weft.hoststream.v1.ControllerMessage.delta:type_name -> weft.hoststream.v1.Delta
-	38, // 8: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
+	39, // 8: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
 	6,  // 9: weft.hoststream.v1.ControllerMessage.pong:type_name -> weft.hoststream.v1.Pong
 	12, // 10: weft.hoststream.v1.ControllerMessage.row_list_request:type_name -> weft.hoststream.v1.RowListRequest
 	8,  // 11: weft.hoststream.v1.Pong.version:type_name -> weft.hoststream.v1.Version
@@ -3369,35 +3436,37 @@ var file_hoststream_proto_depIdxs = []int32{
 	20, // 21: weft.hoststream.v1.Row.vrf:type_name -> weft.hoststream.v1.Vrf
 	22, // 22: weft.hoststream.v1.Row.tunnel_endpoint:type_name -> weft.hoststream.v1.TunnelEndpoint
 	24, // 23: weft.hoststream.v1.Row.port:type_name -> weft.hoststream.v1.Port
-	31, // 24: weft.hoststream.v1.Row.route:type_name -> weft.hoststream.v1.Route
+	32, // 24: weft.hoststream.v1.Row.route:type_name -> weft.hoststream.v1.Route
 	23, // 25: weft.hoststream.v1.Row.tunnel_source:type_name -> weft.hoststream.v1.TunnelSource
-	27, // 26: weft.hoststream.v1.Row.subnet:type_name -> weft.hoststream.v1.Subnet
-	28, // 27: weft.hoststream.v1.Row.name:type_name -> weft.hoststream.v1.Name
+	28, // 26: weft.hoststream.v1.Row.subnet:type_name -> weft.hoststream.v1.Subnet
+	29, // 27: weft.hoststream.v1.Row.name:type_name -> weft.hoststream.v1.Name
 	19, // 28: weft.hoststream.v1.Row.reservation:type_name -> weft.hoststream.v1.Reservation
-	26, // 29: weft.hoststream.v1.Reservation.ip:type_name -> weft.hoststream.v1.PortAddress
+	27, // 29: weft.hoststream.v1.Reservation.ip:type_name -> weft.hoststream.v1.PortAddress
 	21, // 30: weft.hoststream.v1.Vrf.services:type_name -> weft.hoststream.v1.FabricService
-	26, // 31: weft.hoststream.v1.Port.addresses:type_name -> weft.hoststream.v1.PortAddress
-	25, // 32: weft.hoststream.v1.Port.sources:type_name -> weft.hoststream.v1.Prefix
-	30, // 33: weft.hoststream.v1.Port.options:type_name -> weft.hoststream.v1.DhcpOption
-	29, // 34: weft.hoststream.v1.Subnet.host_routes:type_name -> weft.hoststream.v1.HostRoute
-	30, // 35: weft.hoststream.v1.Subnet.options:type_name -> weft.hoststream.v1.DhcpOption
-	32, // 36: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
-	33, // 37: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
-	34, // 38: weft.hoststream.v1.Route.discard:type_name -> weft.hoststream.v1.Discard
-	37, // 39: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
-	36, // 40: weft.hoststream.v1.Report.taken:type_name -> weft.hoststream.v1.TakenAddress
-	40, // 41: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
-	2,  // 42: weft.hoststream.v1.HostStream.Resume:input_type -> weft.hoststream.v1.HostMessage
-	2,  // 43: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
-	0,  // 44: weft.hoststream.v1.HostStream.Certify:input_type -> weft.hoststream.v1.CertifyRequest
-	3,  // 45: weft.hoststream.v1.HostStream.Resume:output_type -> weft.hoststream.v1.ControllerMessage
-	3,  // 46: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
-	1,  // 47: weft.hoststream.v1.HostStream.Certify:output_type -> weft.hoststream.v1.CertifyReply
-	45, // [45:48] is the sub-list for method output_type
-	42, // [42:45] is the sub-list for method input_type
-	42, // [42:42] is the sub-list for extension type_name
-	42, // [42:42] is the sub-list for extension extendee
-	0,  // [0:42] is the sub-list for field type_name
+	27, // 31: weft.hoststream.v1.Port.addresses:type_name -> weft.hoststream.v1.PortAddress
+	26, // 32: weft.hoststream.v1.Port.sources:type_name -> weft.hoststream.v1.Prefix
+	31, // 33: weft.hoststream.v1.Port.options:type_name -> weft.hoststream.v1.DhcpOption
+	25, // 34: weft.hoststream.v1.Port.pairs:type_name -> weft.hoststream.v1.AllowedPair
+	26, // 35: weft.hoststream.v1.AllowedPair.range:type_name -> weft.hoststream.v1.Prefix
+	30, // 36: weft.hoststream.v1.Subnet.host_routes:type_name -> weft.hoststream.v1.HostRoute
+	31, // 37: weft.hoststream.v1.Subnet.options:type_name -> weft.hoststream.v1.DhcpOption
+	33, // 38: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
+	34, // 39: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
+	35, // 40: weft.hoststream.v1.Route.discard:type_name -> weft.hoststream.v1.Discard
+	38, // 41: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
+	37, // 42: weft.hoststream.v1.Report.taken:type_name -> weft.hoststream.v1.TakenAddress
+	41, // 43: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
+	2,  // 44: weft.hoststream.v1.HostStream.Resume:input_type -> weft.hoststream.v1.HostMessage
+	2,  // 45: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
+	0,  // 46: weft.hoststream.v1.HostStream.Certify:input_type -> weft.hoststream.v1.CertifyRequest
+	3,  // 47: weft.hoststream.v1.HostStream.Resume:output_type -> weft.hoststream.v1.ControllerMessage
+	3,  // 48: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
+	1,  // 49: weft.hoststream.v1.HostStream.Certify:output_type -> weft.hoststream.v1.CertifyReply
+	47, // [47:50] is the sub-list for method output_type
+	44, // [44:47] is the sub-list for method input_type
+	44, // [44:44] is the sub-list for extension type_name
+	44, // [44:44] is the sub-list for extension extendee
+	0,  // [0:44] is the sub-list for field type_name
 }
 
 func init() { file_hoststream_proto_init() }
@@ -3430,7 +3499,7 @@ func file_hoststream_proto_init() {
 		(*Row_Name)(nil),
 		(*Row_Reservation)(nil),
 	}
-	file_hoststream_proto_msgTypes[31].OneofWrappers = []any{
+	file_hoststream_proto_msgTypes[32].OneofWrappers = []any{
 		(*Route_Port)(nil),
 		(*Route_Remote)(nil),
 		(*Route_Gateway)(nil),
@@ -3442,7 +3511,7 @@ func file_hoststream_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hoststream_proto_rawDesc), len(file_hoststream_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   41,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

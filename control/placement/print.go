@@ -89,6 +89,9 @@ func describePort(p *hoststream.Port) string {
 	for _, c := range p.Sources {
 		words = append(words, fmt.Sprintf("sends from %s/%d", ipText(c.Address), c.Length))
 	}
+	for _, c := range p.Pairs {
+		words = append(words, fmt.Sprintf("sends from %s/%d with %s", ipText(c.Range.GetAddress()), c.Range.GetLength(), net.HardwareAddr(c.Mac)))
+	}
 	words = append(words, p.HostName+"."+p.Domain)
 	return strings.Join(append(words, describeOptions(p.Options)...), "\t")
 }

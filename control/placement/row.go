@@ -104,6 +104,11 @@ func portRow(p *routing.Port) Row {
 	for _, c := range p.Sources {
 		port.Sources = append(port.Sources, &hoststream.Prefix{Address: c.Addr().AsSlice(), Length: uint32(c.Bits())})
 	}
+	for _, c := range p.Pairs {
+		port.Pairs = append(port.Pairs, &hoststream.AllowedPair{
+			Range: &hoststream.Prefix{Address: c.Range.Addr().AsSlice(), Length: uint32(c.Range.Bits())}, Mac: macBytes(c.MAC),
+		})
+	}
 	return encode(PortKey(p.Ref.UUID), &hoststream.Row{Body: &hoststream.Row_Port{Port: port}})
 }
 

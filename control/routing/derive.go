@@ -111,7 +111,7 @@ func (n *Network) addPorts(objects objects, hosts map[string]*Host) {
 		}
 		port := &Port{
 			Ref: api.RefTo(p), Network: n.Identity, MAC: p.Spec.MAC, Host: hosts[active.Spec.Host.UUID].Ref,
-			Binding: api.RefTo(active), BindingRevision: active.Meta.Revision,
+			Binding: api.RefTo(active), BindingRevision: active.Meta.Revision, Pairs: pairsOf(p),
 			Options: p.Spec.DHCPOptions, Project: p.Meta.Parent.UUID, Machine: p.Spec.VirtualMachine.UUID,
 		}
 		port.HostName, port.Domain = nameOf(p, objects.machine(port.Machine), n.Identity)

@@ -213,6 +213,14 @@ type Port struct {
 	Options  []api.DHCPOption // never modified
 	Project  string           // UUID
 	Machine  string           // UUID of the virtual-machine, may be empty
+	// Pairs are what else it may send from, whatever the routes say. Sorted.
+	Pairs []Pair
+}
+
+// Pair is a range of source addresses and the MAC that goes with them.
+type Pair struct {
+	Range netip.Prefix // without host bits
+	MAC   api.MAC
 }
 
 // PortAddress is an address a port answers for.

@@ -59,6 +59,9 @@ func (d *Derived) String() string {
 		for _, c := range p.Sources {
 			fmt.Fprintf(w, "\tbehind it %v", c)
 		}
+		for _, c := range p.Pairs {
+			fmt.Fprintf(w, "\tmay send from %v with %s", c.Range, c.MAC)
+		}
 		fmt.Fprintln(w)
 	}
 	w.Flush()

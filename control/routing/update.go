@@ -248,7 +248,7 @@ func keepPorts(old, now *Network) {
 // Equal tells that two ports read the same.
 func (p *Port) Equal(q *Port) bool {
 	return p.Ref == q.Ref && *p.Network == *q.Network && p.MAC == q.MAC && p.Host == q.Host && p.Binding == q.Binding &&
-		p.BindingRevision == q.BindingRevision && slices.Equal(p.Addresses, q.Addresses) && slices.Equal(p.Sources, q.Sources) &&
+		p.BindingRevision == q.BindingRevision && slices.Equal(p.Addresses, q.Addresses) && slices.Equal(p.Sources, q.Sources) && slices.Equal(p.Pairs, q.Pairs) &&
 		p.HostName == q.HostName && p.Domain == q.Domain && slices.Equal(p.Options, q.Options) && p.Project == q.Project && p.Machine == q.Machine
 }
 

@@ -52,6 +52,18 @@ func (w *World) applyRouting(f []string) {
 		p = api.Clone(p)
 		addRef(&p.Spec.RouteTables, api.KindRouteTable, f[2])
 		w.Put(p, api.KindPort, f[1])
+	case "pair":
+		p, ok := w.Get(api.KindPort, UUID(api.KindPort, f[1])).(*api.Port)
+		if !ok {
+			return
+		}
+		p = api.Clone(p)
+		pair := api.AllowedPair{Range: netip.MustParsePrefix(f[2])}
+		if len(f) > 3 {
+			pair.MAC = api.MAC(f[3])
+		}
+		p.Spec.AllowedPairs = append(slices.Clone(p.Spec.AllowedPairs), pair)
+		w.Put(p, api.KindPort, f[1])
 	default:
 		w.applyServices(f)
 	}
@@ -75,6 +87,7 @@ func randomRouting(r *rand.Rand, network, port string) []string {
 		"table " + table + fmt.Sprintf(" 2001:db8:8::/48 2001:db8::%d 10.8.0.0/15 discard 2001:db8::%d/128 -", 1+r.IntN(6), 1+r.IntN(6)),
 		"table-network " + network + " " + table,
 		"table-port " + port + " " + table,
+		"pair " + port + fmt.Sprintf(" 10.0.0.%d/30", r.IntN(256)),
 		"remove " + string(api.KindRouteTarget) + " " + target,
 		"remove " + string(api.KindRouteTable) + " " + table,
 	}

@@ -52,6 +52,7 @@ type World struct {
 //	domain blue example.org         (of the names of network blue)
 //	serve blue time 10.9.9.9 123    (service of the fabric)
 //	resolver blue 10.0.0.0/24 10.0.0.2 (DNS server of the subnet)
+//	pair a 10.9.0.0/24 MAC          (allowed address pair; without MAC, the port's; repeatable)
 //	remove KIND NAME
 //
 // Lines that are empty or begin with # are ignored.

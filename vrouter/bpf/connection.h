@@ -75,7 +75,7 @@ static __always_inline bool connection_leads(struct packet *p)
 	set_connection_key(p, p->ifindex, DIRECTION_OUT);
 	struct connection_value *c = connection_of(p, p->from);
 	p->connection = c;
-	if (!c)
+	if (!c || p->notes->other_mac)
 		return false;
 	__u64 way = *(volatile __u64 *)&c->way; // next hop and generation are of one moment
 	if ((__u32)way != p->notes->vrf_generation || c->port_generation != p->notes->port_generation)
@@ -124,7 +124,7 @@ static __always_inline void open_connection(struct packet *p, const struct port_
 	__u32 now = tick_now();
 	n->fresh = (struct connection_value){ .port = port->port, .seen = now, .made = now };
 	n->fresh.state = state_after(0, p, direction);
-	if (direction == DIRECTION_OUT) {
+	if (direction == DIRECTION_OUT && !n->other_mac) {
 		n->fresh.way = way_of(n->route.next_hop, n->vrf_generation);
 		n->fresh.port_generation = n->port_generation;
 		n->fresh.mtu = n->route.mtu;
@@ -144,7 +144,7 @@ static __always_inline void note_packet(struct packet *p, struct connection_valu
 	}
 	__u32 now = tick_now();
 	__u8 state = state_after(c->state, p, direction);
-	if (direction == DIRECTION_OUT && !p->notes->led)
+	if (direction == DIRECTION_OUT && !p->notes->led && !p->notes->other_mac)
 		world_lead_connection(p, c, way_of(p->notes->route.next_hop, p->notes->vrf_generation));
 	if (c->seen != now || c->state != state)
 		world_touch_connection(c, now, state);

@@ -28,7 +28,7 @@ enum resolution {
 // Who in the port's own network has the address, and at which MAC.
 static __always_inline enum resolution resolve(const struct packet *p, const struct address *target, struct mac *mac)
 {
-	if (owns_address(p->ifindex, p->family, target))
+	if (owns_address(p->ifindex, p->family, target) || (unspecified(&p->source) && may_take(p, target)))
 		return RESOLUTION_OWN;
 	struct route_value *route = route_of(p->vrf, p->family, target);
 	if (!route || route->flags & ROUTE_ROUTED)

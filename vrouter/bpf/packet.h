@@ -70,6 +70,7 @@ struct notes {
 	bool tuple; // the ports are known, so it belongs to a connection
 	bool half_open; // the connection is in that table
 	bool led; // the connection says where it goes
+	bool other_mac; // the source MAC is not the port's, but perhaps one of its prefixes'
 	__u8 tcp_flags;
 	__u32 l4; // offset of what follows the IP headers
 	__u32 end; // offset of the end of the IP packet

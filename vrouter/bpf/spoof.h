@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stage spoof: a workload sends from its own MAC and its own addresses only.
+// Stage spoof: a workload sends from its own MAC and its own addresses
+// only, or as one of its prefixes allows.
 #pragma once
 
-#include "drop.h"
+#include "lookup.h"
 
 static __always_inline bool is_neighbour_discovery(const struct packet *p)
 {
@@ -33,17 +34,53 @@ static __always_inline bool source_excepted(const struct packet *p)
 	return unspecified(&p->source) && (is_neighbour_discovery(p) || is_multicast_listener(p));
 }
 
+// The longest of the port's prefixes for an address and the frame's MAC.
+static __noinline struct port_prefix_value *port_prefix_of(const struct packet *p, const struct address *a)
+{
+	if (p->family == FAMILY_4) {
+		struct port_prefix4_key key = { .prefix_length = PORT_PREFIX_MAC + 32, .ifindex = p->ifindex, .mac = p->ethernet.source, .address = a->word[0] };
+		return bpf_map_lookup_elem(&port_prefixes4, &key);
+	}
+	struct port_prefix6_key key = { .prefix_length = PORT_PREFIX_MAC + 128, .ifindex = p->ifindex, .mac = p->ethernet.source, .address = *a };
+	return bpf_map_lookup_elem(&port_prefixes6, &key);
+}
+
+// Whether the port may have the address whatever the routes say.
+static __always_inline bool may_take(const struct packet *p, const struct address *a)
+{
+	struct port_prefix_value *prefix = port_prefix_of(p, a);
+	return prefix && !(prefix->flags & PORT_PREFIX_BEHIND);
+}
+
+static __always_inline bool prefix_allows_source(const struct packet *p)
+{
+	const struct address *source = &p->source;
+	bool group = p->family == FAMILY_4 ? (source->word[0] & bpf_htonl(0xe0000000)) == bpf_htonl(0xe0000000) : multicast6(source);
+	if (group || unspecified(source))
+		return false;
+	struct port_prefix_value *prefix = port_prefix_of(p, source);
+	if (!prefix)
+		return false;
+	if (!(prefix->flags & PORT_PREFIX_BEHIND))
+		return true;
+	__u32 length = prefix->length;
+	struct route_value *route = route_of(p->vrf, p->family, source);
+	return route && route->length == length;
+}
+
 static __always_inline int stage_spoof_mac(struct packet *p)
 {
-	const struct mac *mac = &p->from->mac;
-	if (!mac_equal(&p->ethernet.source, mac) || (p->arp && !mac_equal(&p->arp_sender_mac, mac)))
+	p->notes->other_mac = !mac_equal(&p->ethernet.source, &p->from->mac);
+	if (p->arp && !mac_equal(&p->arp_sender_mac, &p->ethernet.source))
 		return end(p, REASON_SPOOFED_MAC);
 	return NEXT;
 }
 
 static __always_inline int stage_spoof_address(struct packet *p)
 {
-	if (!owns_address(p->ifindex, p->family, &p->source) && !source_excepted(p))
-		return end(p, REASON_SPOOFED_ADDRESS);
-	return NEXT;
+	if (!p->notes->other_mac && (owns_address(p->ifindex, p->family, &p->source) || source_excepted(p)))
+		return NEXT;
+	if (prefix_allows_source(p))
+		return NEXT;
+	return end(p, p->notes->other_mac ? REASON_SPOOFED_MAC : REASON_SPOOFED_ADDRESS);
 }

@@ -44,6 +44,32 @@ struct port_address_key {
 	struct address address;
 };
 
+enum { PORT_PREFIX_MAC = 96 }; // bits before the address
+
+// Up to the MAC all is matched in full.
+struct port_prefix4_key {
+	__u32 prefix_length; // counts all before the address too
+	__u32 ifindex;
+	struct mac mac;
+	__u8 pad[2];
+	__be32 address;
+};
+
+struct port_prefix6_key {
+	__u32 prefix_length; // counts all before the address too
+	__u32 ifindex;
+	struct mac mac;
+	__u8 pad[2];
+	struct address address;
+};
+
+enum port_prefix_flag { PORT_PREFIX_BEHIND = 1 };
+
+struct port_prefix_value {
+	enum port_prefix_flag flags;
+	__u32 length; // of the address's part
+};
+
 struct route4_key {
 	__u32 prefix_length; // counts the 32 bits of the VRF too
 	__u32 vrf;
@@ -63,7 +89,8 @@ struct route_value {
 	__u32 mtu; // of the destination's network, 0 = not known
 	enum route_flag flags;
 	struct mac mac;
-	__u8 pad[2];
+	__u8 length; // of the prefix
+	__u8 pad;
 };
 
 enum next_hop_kind {
@@ -243,6 +270,16 @@ struct {
 struct {
 	TABLE(BPF_MAP_TYPE_HASH, struct port_address_key, __u8);
 } port_addresses SEC(".maps");
+
+struct {
+	TABLE(BPF_MAP_TYPE_LPM_TRIE, struct port_prefix4_key, struct port_prefix_value);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+} port_prefixes4 SEC(".maps");
+
+struct {
+	TABLE(BPF_MAP_TYPE_LPM_TRIE, struct port_prefix6_key, struct port_prefix_value);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+} port_prefixes6 SEC(".maps");
 
 // Routes of full length, which are nearly all of them, and nothing is longer:
 // a hash finds one in a tenth of the time that the tries take when large.
