@@ -5,6 +5,8 @@ package desired
 import (
 	"fmt"
 	"net/netip"
+	"strconv"
+	"strings"
 
 	"github.com/weft-network/weft/api/hoststream"
 	"google.golang.org/protobuf/proto"
@@ -205,28 +207,37 @@ func (r *Rows) remove(key string) {
 	if r.removeReservation(key) {
 		return
 	}
-	var vrf uint32
-	var rest string
-	if n, _ := fmt.Sscanf(key, "vrf/%d", &vrf); n == 1 {
-		delete(r.VRFs, vrf)
+	kind, rest, found := strings.Cut(key, "/")
+	if !found {
 		return
 	}
-	if n, _ := fmt.Sscanf(key, "route/%d/%s", &vrf, &rest); n == 2 {
-		if p, err := netip.ParsePrefix(rest); err == nil {
-			delete(r.Routes, RouteKey{vrf, p})
-		}
-		return
-	}
-	if n, _ := fmt.Sscanf(key, "tunnel-source/%d/%s", &vrf, &rest); n == 2 {
-		delete(r.Sources, SourceKey{vrf, rest})
-		return
-	}
-	if n, _ := fmt.Sscanf(key, "port/%s", &rest); n == 1 {
+	switch kind {
+	case "port":
 		delete(r.Ports, rest)
 		return
-	}
-	if n, _ := fmt.Sscanf(key, "tunnel-endpoint/%s", &rest); n == 1 {
+	case "tunnel-endpoint":
 		delete(r.Endpoints, rest)
+		return
+	}
+	number, rest, _ := strings.Cut(rest, "/")
+	parsed, err := strconv.ParseUint(number, 10, 32)
+	if err != nil {
+		return
+	}
+	// The key must be the one that such a row has, and not only read like it.
+	switch id := uint32(parsed); kind {
+	case "vrf":
+		if VRFRow(id) == key {
+			delete(r.VRFs, id)
+		}
+	case "tunnel-source":
+		if k := (SourceKey{id, rest}); SourceRow(k) == key {
+			delete(r.Sources, k)
+		}
+	case "route":
+		if p, err := netip.ParsePrefix(rest); err == nil && RouteRow(RouteKey{id, p}) == key {
+			delete(r.Routes, RouteKey{id, p})
+		}
 	}
 }
 
