@@ -13,7 +13,7 @@ var transportSizes = map[byte]int{6: 20, 17: 8, 136: 8, 132: 12, 33: 12, 1: 8, 5
 func (g *generator) edge(ifindex int, six bool) []byte {
 	mac := portMAC(ifindex)
 	s := ipSpec{source: g.own(ifindex, six), destination: g.destination(g.o.Ports[ifindex].VRF, six), protocol: 17, hops: 64, payload: make([]byte, 40)}
-	switch g.IntN(7) {
+	switch g.IntN(8) {
 	case 0, 1: // the shortest transport header, or a byte less
 		s.protocol = pick(g, byte(6), 17, 136, 132, 33, 1, 58)
 		s.payload = make([]byte, transportSizes[s.protocol]-g.IntN(2))
@@ -39,6 +39,14 @@ func (g *generator) edge(ifindex int, six bool) []byte {
 		frame := ethernetFrame(GatewayMAC, mac, 0x0806, arpMessage(1, mac, g.own(ifindex, false), MAC{}, poolAddress(false, 1)))
 		frame[14+g.IntN(8)] += byte(1 + g.IntN(2))
 		return frame
+	case 7: // two fragment headers, of which one says nothing
+		if six {
+			s.extensions, s.fragment = []byte{44, 44}, pick(g, uint16(1), 0x10)
+			frame := ethernetFrame(GatewayMAC, mac, 0x86dd, s.build())
+			quiet := 54 + 8*g.IntN(2)
+			frame[quiet+2], frame[quiet+3] = 0, 0
+			return frame
+		}
 	case 6: // one bit of the destination's MAC
 		frame := ethernetFrame(GatewayMAC, mac, s.ethertype(), s.build())
 		frame[g.IntN(6)] ^= 1 << g.IntN(8)

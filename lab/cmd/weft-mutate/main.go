@@ -35,7 +35,7 @@ type options struct {
 func main() {
 	var o options
 	flag.IntVar(&o.sample, "sample", 0, "try so many mutants, chosen at random (0: all)")
-	flag.Uint64Var(&o.seed, "seed", rand.Uint64(), "of the sample and of the worlds that the tests make")
+	flag.Uint64Var(&o.seed, "seed", 0, "of the sample and of the worlds that the tests make (0: a new one)")
 	flag.StringVar(&o.only, "only", "", "mutants of these files only, separated by commas")
 	flag.StringVar(&o.id, "id", "", "these mutants only, separated by commas")
 	flag.BoolVar(&o.list, "list", false, "list the mutants and try none")
@@ -45,6 +45,9 @@ func main() {
 	flag.Float64Var(&o.most, "most", 10, "fail if more of a hundred survive")
 	flag.DurationVar(&o.limit, "limit", 24*time.Hour, "begin no further mutant after this time")
 	flag.Parse()
+	if o.seed == 0 {
+		o.seed = rand.Uint64()
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, o); err != nil {
