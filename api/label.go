@@ -48,12 +48,15 @@ func labelSet(text, key, set string, not bool) (LabelRequirement, error) {
 	for v := range strings.SplitSeq(strings.TrimSuffix(set, ")"), ",") {
 		r.Values = append(r.Values, strings.TrimSpace(v))
 	}
+	if strings.Contains(set, "(") { // alone it could not be told from a set
+		r.Key = ""
+	}
 	return r, r.check(text)
 }
 
 func (r LabelRequirement) check(text string) error {
 	switch {
-	case r.Key == "" || len(text) > maxLabelValues*MaxLabelBytes || strings.HasPrefix(r.Key, "!"):
+	case r.Key == "" || len(text) > maxLabelValues*MaxLabelBytes || strings.HasPrefix(r.Key, "!") || strings.HasSuffix(r.Key, "!") || strings.Contains(r.Key, "="):
 		return Errorf(CodeInvalid, "read label condition %.100q: want KEY=VALUE, KEY!=VALUE, KEY, !KEY, KEY in (A,B) or KEY notin (A,B)", text)
 	case len(r.Values) > maxLabelValues:
 		return Errorf(CodeInvalid, "read label condition on %s: %d values, at most %d are allowed", r.Key, len(r.Values), maxLabelValues)

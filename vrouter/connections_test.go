@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
 )
@@ -226,6 +227,10 @@ func (g *generator) nextOf(said, answers *[]sent) sent {
 	return sent{ifindex: ifindex, frame: frame}
 }
 
+// connectionTestLife is longer than a world lives here, and shorter than the
+// machine has been up: an age counted from nothing is longer.
+const connectionTestLife = time.Minute
+
 // compareConnections compares the entries of ports as they now are.
 func compareConnections(t *testing.T, d *Datapath, o *Oracle, states map[string]int) {
 	t.Helper()
@@ -233,6 +238,9 @@ func compareConnections(t *testing.T, d *Datapath, o *Oracle, states map[string]
 	got := map[ConnectionKey]Connection{}
 	check(t, d.Connections(func(k ConnectionKey, c Connection) {
 		if present(k, c) {
+			if c.Age > connectionTestLife || c.Idle > c.Age {
+				t.Errorf("connection %v made just now is %v old and idle for %v", k, c.Age, c.Idle)
+			}
 			c.Idle, c.Age = 0, 0
 			got[k] = c
 		}

@@ -45,7 +45,7 @@ func newGenerator(r *rand.Rand) *generator {
 		Ports: map[int]Port{}, PortAddresses: map[PortAddress]struct{}{}, PortPrefixes: map[PortPrefix]Permission{}, Routes: map[RouteKey]Route{},
 		NextHops: map[uint32]NextHop{}, VNIs: map[uint32]VNI{}, TunnelSources: map[TunnelSource]struct{}{}, Exhausted: map[int]bool{}, Silenced: map[int]bool{},
 	}
-	if !g.chance(10) {
+	if !g.chance(12) {
 		g.o.Config.TunnelDevice = testTunnelDevice
 	}
 	if g.chance(70) {
@@ -86,6 +86,7 @@ func newGenerator(r *rand.Rand) *generator {
 	for ifindex := 1; ifindex <= testPorts; ifindex++ {
 		g.prefixes(ifindex)
 	}
+	g.placeBorders()
 	return g
 }
 
@@ -110,8 +111,8 @@ func (g *generator) tunnelKey(ifindex int) *TunnelKey {
 		return nil
 	}
 	own := g.o.Ports[ifindex].VRF
-	key := &TunnelKey{VNI: 1000 + pick(g, uint32(1), 2, own, own, 3, 9), Remote: testSources[g.IntN(len(testSources))]}
-	if g.chance(80) {
+	key := &TunnelKey{VNI: 1000 + pick(g, uint32(1), 2, own, own, own, own, own, own, 3, 9), Remote: testSources[g.IntN(len(testSources))]}
+	if g.chance(85) {
 		key.Remote = testSources[0]
 	}
 	if g.chance(3) { // the bytes of an IPv4 source, as an IPv6 address
@@ -215,8 +216,10 @@ func (g *generator) frame(ifindex int) (kind string, frame []byte) {
 		kind, frame = "dhcp", g.dhcp(ifindex, six)
 	case n < 11:
 		kind, frame = "service", g.toHost(ifindex, six)
-	case n < 66:
+	case n < 60:
 		kind, frame = "data", g.data(ifindex, six)
+	case n < 66:
+		kind, frame = "edge", g.edge(ifindex, six)
 	case n < 74:
 		kind, frame = "arp", g.arp(ifindex)
 	case n < 83:
@@ -302,7 +305,7 @@ func (g *generator) source(ifindex int, six bool) netip.Addr {
 
 // destination is most often an address that something answers for.
 func (g *generator) destination(vrf uint32, six bool) netip.Addr {
-	if g.chance(75) {
+	if g.chance(90) {
 		for range 8 {
 			a := poolAddress(six, pick(g, 1+g.IntN(poolSize), 100+g.IntN(16)))
 			route := g.o.Routes[RouteKey{vrf, host(a)}]

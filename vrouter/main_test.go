@@ -19,6 +19,10 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "the tests of vrouter load eBPF programs and make network namespaces: run them as root")
 		os.Exit(1)
 	}
+	if err := replaceObjects(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	os.Exit(m.Run())
 }
 

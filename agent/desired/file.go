@@ -50,13 +50,22 @@ func Open(path string) (*Table, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read desired rows: %w", err)
 	}
+	t, err := decode(data)
+	if err != nil {
+		return nil, fmt.Errorf("read desired rows from %s: %w", path, err)
+	}
+	return t, nil
+}
+
+// decode reads what Encode returned.
+func decode(data []byte) (*Table, error) {
 	if len(data) < headLength || string(data[:len(magic)]) != magic ||
 		binary.BigEndian.Uint64(data[len(magic):]) != xxhash.Sum64(data[headLength:]) {
-		return nil, fmt.Errorf("read desired rows from %s: %w", path, ErrDamaged)
+		return nil, ErrDamaged
 	}
 	var d hoststream.Delta
 	if err := proto.Unmarshal(data[headLength:], &d); err != nil {
-		return nil, fmt.Errorf("read desired rows from %s: %w: %w", path, ErrDamaged, err)
+		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	t := New()
 	if err := t.Apply(&d); err != nil {

@@ -5,6 +5,7 @@ package desired
 import (
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"github.com/weft-network/weft/api/hoststream"
@@ -223,36 +224,45 @@ func (r *Rows) remove(key string) {
 	if r.removeReservation(key) {
 		return
 	}
-	var vrf uint32
-	var rest string
-	if n, _ := fmt.Sscanf(key, "vrf/%d", &vrf); n == 1 {
-		delete(r.VRFs, vrf)
+	kind, rest, found := strings.Cut(key, "/")
+	if !found {
 		return
 	}
-	if n, _ := fmt.Sscanf(key, "route/%d/%s", &vrf, &rest); n == 2 {
-		if p, err := netip.ParsePrefix(rest); err == nil {
-			delete(r.Routes, RouteKey{vrf, p})
-		}
+	switch kind {
+	case "port":
+		delete(r.Ports, rest)
 		return
-	}
-	if n, _ := fmt.Sscanf(key, "tunnel-source/%d/%s", &vrf, &rest); n == 2 {
-		delete(r.Sources, SourceKey{vrf, rest})
+	case "tunnel-endpoint":
+		delete(r.Endpoints, rest)
 		return
-	}
-	if project, port, ok := strings.Cut(strings.TrimPrefix(key, "name/"), "/"); ok && strings.HasPrefix(key, "name/") {
+	case "name":
+		project, port, _ := strings.Cut(rest, "/")
 		delete(r.Names, NameKey{project, port})
 		return
 	}
-	if n, _ := fmt.Sscanf(key, "subnet/%d/%s", &vrf, &rest); n == 2 {
-		delete(r.Subnets, SubnetKey{vrf, rest})
+	number, rest, _ := strings.Cut(rest, "/")
+	parsed, err := strconv.ParseUint(number, 10, 32)
+	if err != nil {
 		return
 	}
-	if n, _ := fmt.Sscanf(key, "port/%s", &rest); n == 1 {
-		delete(r.Ports, rest)
-		return
-	}
-	if n, _ := fmt.Sscanf(key, "tunnel-endpoint/%s", &rest); n == 1 {
-		delete(r.Endpoints, rest)
+	// The key must be the one that such a row has, and not only read like it.
+	switch id := uint32(parsed); kind {
+	case "vrf":
+		if VRFRow(id) == key {
+			delete(r.VRFs, id)
+		}
+	case "subnet":
+		if k := (SubnetKey{id, rest}); SubnetRow(k) == key {
+			delete(r.Subnets, k)
+		}
+	case "tunnel-source":
+		if k := (SourceKey{id, rest}); SourceRow(k) == key {
+			delete(r.Sources, k)
+		}
+	case "route":
+		if p, err := netip.ParsePrefix(rest); err == nil && RouteRow(RouteKey{id, p}) == key {
+			delete(r.Routes, RouteKey{id, p})
+		}
 	}
 }
 
