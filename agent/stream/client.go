@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -99,6 +100,7 @@ type Client struct {
 	log       *slog.Logger
 	directory *directory
 	stirred   chan struct{} // holds at most one token: something about a link is new
+	renewals  atomic.Int64  // of the credential
 }
 
 // New returns a client. Run connects.
@@ -124,11 +126,16 @@ func (c *Client) open(ctx context.Context, address string, b beats) (*link, erro
 	if err != nil {
 		return nil, fmt.Errorf("prepare connection: %w", err)
 	}
+	era := c.renewals.Load() // before the credential is read: rather once too often anew
 	config, err := c.options.Credential.TLS(name)
 	if err != nil {
 		return nil, fmt.Errorf("prepare connection: %w", err)
 	}
-	return open(ctx, address, way{config, c.options.Dial, !c.directory.older(address)}, b, c.heard)
+	l, err := open(ctx, address, way{config, c.options.Dial, !c.directory.older(address)}, b, c.heard)
+	if err == nil {
+		l.era = era
+	}
+	return l, err
 }
 
 // heard takes a pong.
@@ -188,6 +195,7 @@ func (c *Client) serve(l *link, begun bool, synced func()) error {
 	go func() {
 		defer close(tended)
 		if c.tend(l.ctx, hoststream.NewHostStreamClient(l.conn)) {
+			c.renewals.Add(1)
 			l.end(errRenewed)
 		}
 	}()

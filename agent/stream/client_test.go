@@ -23,7 +23,10 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
 
 	"github.com/weft-network/weft/agent/datapath"
 	"github.com/weft-network/weft/agent/desired"
@@ -34,14 +37,16 @@ import (
 )
 
 // identity is one self-signed certificate that everybody here has and trusts.
-func identity(t *testing.T) *tls.Config {
+func identity(t *testing.T) *tls.Config { return identityOf(t, 1) }
+
+func identityOf(t *testing.T, serial int64) *tls.Config {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+		SerialNumber: big.NewInt(serial), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
@@ -77,6 +82,8 @@ type controller struct {
 	version atomic.Pointer[hoststream.Version]
 	list    atomic.Pointer[[]*hoststream.Controller]
 	standby atomic.Int32 // streams held in reserve now
+	old     atomic.Bool  // knows neither pings nor standby
+	shown   sync.Map     // what the hosts of streams in reserve showed: their certificates' serial numbers
 }
 
 // session is one stream seen from the controller; ending it ends the stream.
@@ -93,6 +100,12 @@ func (x session) Send(m *hoststream.ControllerMessage) error {
 	x.sending.Lock()
 	defer x.sending.Unlock()
 	return x.HostStream_SyncServer.Send(m)
+}
+
+// serial is that of the certificate that the host showed.
+func (x session) serial() int64 {
+	who, _ := peer.FromContext(x.Context())
+	return who.AuthInfo.(credentials.TLSInfo).State.PeerCertificates[0].SerialNumber.Int64()
 }
 
 func (c *controller) Sync(s hoststream.HostStream_SyncServer) error {
@@ -117,8 +130,10 @@ func (c *controller) receive(x session) error {
 			return nil
 		}
 		switch {
-		case c.hang.Load():
+		case c.hang.Load(), c.old.Load() && m.GetPing() != nil:
 			continue
+		case c.old.Load() && m.GetStandby() != nil:
+			return status.Error(codes.InvalidArgument, "the first message of a stream must be a hello")
 		case m.GetPing() != nil:
 			pong := &hoststream.Pong{Id: m.GetPing().Id, Controller: c.name, Version: c.version.Load(), Controllers: *c.list.Load()}
 			err := x.Send(&hoststream.ControllerMessage{Body: &hoststream.ControllerMessage_Pong{Pong: pong}})
@@ -130,6 +145,8 @@ func (c *controller) receive(x session) error {
 			x.reserved.Store(true)
 			c.standby.Add(1)
 			defer c.standby.Add(-1)
+			c.shown.Store(x.serial(), true)
+			defer c.shown.Delete(x.serial())
 			continue
 		case !greeted:
 			greeted = true

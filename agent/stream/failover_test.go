@@ -41,7 +41,14 @@ type cluster struct {
 
 // newCluster starts n controllers; the agent knows the first few of them.
 func newCluster(t *testing.T, n, known int) *cluster {
-	c := &cluster{t: t, conf: identity(t), kill: map[*controller]func(){}}
+	conf := identity(t)
+	return newClusterAs(t, n, known, conf, still{conf})
+}
+
+// newClusterAs is newCluster with controllers of this configuration and an
+// agent of this credential.
+func newClusterAs(t *testing.T, n, known int, conf *tls.Config, credential stream.Credential) *cluster {
+	c := &cluster{t: t, conf: conf, kill: map[*controller]func(){}}
 	var addresses []string
 	for range n {
 		x, kill := listenAt(t, c.conf, "127.0.0.1:0")
@@ -56,7 +63,7 @@ func newCluster(t *testing.T, n, known int) *cluster {
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	c.ctx = ctx
 	client := stream.New(stream.Options{
-		Addresses: addresses[:known], Credential: still{c.conf}, AgentVersion: "v1", Beat: beat,
+		Addresses: addresses[:known], Credential: credential, AgentVersion: "v1", Beat: beat, TendEvery: beat,
 		Remember: func(all []string) error {
 			c.mu.Lock()
 			defer c.mu.Unlock()

@@ -52,6 +52,7 @@ type link struct {
 	resumes bool // its hello sums the rows up
 	work    sync.WaitGroup
 	began   time.Time
+	era     int64 // how often the credential had been renewed when it was opened
 
 	sending sync.Mutex // held while a message is sent
 

@@ -94,6 +94,7 @@ func (p *pair) look() {
 
 // step begins what is due.
 func (p *pair) step(now time.Time) {
+	p.renew(now)
 	p.judge(now)
 	switch {
 	case p.active != nil || p.trying || now.Before(p.dialAt):
@@ -105,6 +106,19 @@ func (p *pair) step(now time.Time) {
 	}
 	if p.active != nil && p.warm == nil && !p.tryWarm && !now.Before(p.warmAt) {
 		p.tryReserve()
+	}
+}
+
+// renew ends links that were opened with a credential of the past, also those
+// that were on their way when it was renewed, or had just taken over.
+func (p *pair) renew(now time.Time) {
+	era := p.renewals.Load()
+	if p.active != nil && p.active.era < era {
+		p.active.end(errRenewed)
+	}
+	if p.warm != nil && p.warm.era < era {
+		p.dropWarm(errRenewed)
+		p.refused, p.warmAt = 0, now
 	}
 }
 
@@ -294,10 +308,7 @@ func (p *pair) lost(err error) {
 	}
 	if errors.Is(err, errRenewed) { // nothing is wrong: the same controller at once
 		p.log.Info("opening the streams anew", "controller", address, "reason", err)
-		if p.warm != nil {
-			p.dropWarm(err)
-		}
-		p.again, p.dialAt, p.warmAt, p.refused = address, time.Time{}, time.Time{}, 0
+		p.again, p.dialAt = address, time.Time{}
 		return
 	}
 	if p.failures == 0 && p.usable() {

@@ -67,9 +67,11 @@ func (s *Server) Recheck() {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, n := range s.sessions {
-		if !s.options.Authority.Accepts(n.chain) {
-			n.end(status.Errorf(codes.Unauthenticated, "the certificate of host %s is good no more", n.host))
+	for _, all := range []map[string]*session{s.sessions, s.standbys} {
+		for _, n := range all {
+			if !s.options.Authority.Accepts(n.chain) {
+				n.end(status.Errorf(codes.Unauthenticated, "the certificate of host %s is good no more", n.host))
+			}
 		}
 	}
 }

@@ -181,8 +181,11 @@ func phase(s pki.State) string {
 
 // state reads what is true for all controllers.
 func (k *Keeper) state(ctx context.Context) (pki.State, int64, error) {
-	s := k.options.CA.State()
+	var s pki.State // decoding into the CA's own would write what it shares with it
 	revision, err := k.options.Authorities.State(ctx, &s)
+	if revision == 0 {
+		s = k.options.CA.State()
+	}
 	return s, revision, err
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -23,8 +24,9 @@ import (
 
 // controller is one controller's authority.
 type controller struct {
-	ca     *pki.CA
-	keeper *authority.Keeper
+	ca          *pki.CA
+	keeper      *authority.Keeper
+	authorities *store.Authorities
 }
 
 // rotating is some controllers that replace their authority, of which old made
@@ -33,6 +35,7 @@ type rotating struct {
 	t     *testing.T
 	ahead atomic.Int64 // of the controllers' clocks
 	all   []*controller
+	dir   string // of the first one's authority
 	old   string
 }
 
@@ -51,19 +54,19 @@ func newRotating(t *testing.T, n int) *rotating {
 	t.Cleanup(etcd.Close)
 	r := &rotating{t: t}
 	now := func() time.Time { return time.Now().Add(time.Duration(r.ahead.Load())) }
-	first := ""
 	for i := range n {
 		dir := t.TempDir()
 		if i > 0 {
-			check(t, os.CopyFS(dir, os.DirFS(first)))
+			check(t, os.CopyFS(dir, os.DirFS(r.dir)))
 		} else {
-			first = dir
+			r.dir = dir
 		}
 		ca, err := pki.Open(dir, now)
 		check(t, err)
 		name := fmt.Sprint("c", i)
+		shared := store.NewAuthorities(etcd.Client(), name)
 		k, err := authority.Open(t.Context(), authority.Options{
-			CA: ca, Authorities: store.NewAuthorities(etcd.Client(), name), Name: name, Now: now, Log: slog.New(slog.DiscardHandler),
+			CA: ca, Authorities: shared, Name: name, Now: now, Log: slog.New(slog.DiscardHandler),
 			Adopted: func(context.Context) {}, Hosts: func() []api.Ref { return nil },
 		})
 		check(t, err)
@@ -71,7 +74,7 @@ func newRotating(t *testing.T, n int) *rotating {
 		var wait sync.WaitGroup
 		wait.Go(func() { k.Run(ctx) })
 		t.Cleanup(func() { cancel(); wait.Wait() })
-		r.all = append(r.all, &controller{ca, k})
+		r.all = append(r.all, &controller{ca, k, shared})
 	}
 	r.old = r.all[0].ca.Hash()
 	return r
@@ -193,5 +196,29 @@ func TestCertificateOfAQuestionIsNotNoted(t *testing.T) {
 	r.all[0].keeper.Saw(t.Context(), who, cert, r.old)
 	if n := r.pending(); n != 0 {
 		t.Errorf("%d are pending, want 0", n)
+	}
+}
+
+// To look at the state of all does not change what this controller has adopted.
+func TestLookingChangesNothing(t *testing.T) {
+	r := newRotating(t, 1)
+	c := r.all[0]
+	// One that is cut off when the other goes on.
+	dir := t.TempDir()
+	check(t, os.CopyFS(dir, os.DirFS(r.dir)))
+	behind, err := pki.Open(dir, time.Now)
+	check(t, err)
+	r.replace()
+	k, err := authority.Open(t.Context(), authority.Options{CA: behind, Authorities: c.authorities, Now: time.Now, Hosts: func() []api.Ref { return nil }, Log: slog.New(slog.DiscardHandler)})
+	check(t, err)
+	before := behind.State()
+	before.Trusted = slices.Clone(before.Trusted)
+	_, err = c.keeper.Finish(t.Context(), true)
+	check(t, err)
+	if s, err := k.Show(t.Context()); err != nil || len(s.Authorities) != 1 {
+		t.Errorf("%d authorities, %v", len(s.Authorities), err)
+	}
+	if after := behind.State(); !reflect.DeepEqual(after, before) {
+		t.Errorf("looking made\n%+v\nof\n%+v", after, before)
 	}
 }

@@ -113,11 +113,13 @@ func hashOf(cert *x509.Certificate) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// State returns the present state.
+// State returns the present state, which is the caller's.
 func (ca *CA) State() State {
 	ca.mu.RLock()
 	defer ca.mu.RUnlock()
-	return ca.state
+	s := ca.state
+	s.Trusted, s.Endorsements = slices.Clone(s.Trusted), slices.Clone(s.Endorsements)
+	return s
 }
 
 // Introduce makes a new authority beside the serving one and returns the state
