@@ -4,7 +4,6 @@ package agents
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -39,7 +38,7 @@ type Crowd struct {
 type agent struct {
 	name   string
 	ledger *ledger
-	tls    *tls.Config
+	id     join.Identity
 }
 
 // HostName is the name of the n-th host, from 0.
@@ -79,11 +78,7 @@ func (c *Crowd) join(ctx context.Context, server, token string, n int) (*agent, 
 	if err != nil {
 		return nil, err
 	}
-	config, err := id.TLS("")
-	if err != nil {
-		return nil, err
-	}
-	return &agent{name: HostName(n), ledger: newLedger(c.watch), tls: config}, nil
+	return &agent{name: HostName(n), ledger: newLedger(c.watch), id: id}, nil
 }
 
 // Connect starts the agents' streams; Disconnect ends them. What the agents
@@ -92,20 +87,14 @@ func (c *Crowd) Connect() {
 	ctx, cancel := context.WithCancel(context.Background())
 	c.cancel = cancel
 	for _, a := range c.agents {
-		o := stream.Options{Addresses: []string{c.stream}, Credential: still{a.tls}, AgentVersion: "simulated", Dial: c.meter.dial}
+		o := stream.Options{Addresses: []string{c.stream}, Credential: still{a.id}, AgentVersion: "simulated", Dial: c.meter.dial}
 		s := stream.New(o, a.ledger, noTables, slog.New(slog.DiscardHandler))
 		c.work.Go(func() { s.Run(ctx) })
 	}
 }
 
-// still is a credential that never changes.
-type still struct{ *tls.Config }
-
-func (s still) TLS(server string) (*tls.Config, error) {
-	c := s.Config.Clone()
-	c.ServerName = server
-	return c, nil
-}
+// still is a credential that is not renewed: a run is shorter than its life.
+type still struct{ join.Identity }
 
 func (still) Tend(context.Context, hoststream.HostStreamClient) (bool, error) { return false, nil }
 
