@@ -44,6 +44,9 @@ func load(ctx context.Context, client *clientv3.Client, revision int64) (*tables
 		if _, err := t.absorb(revision, page); err != nil {
 			return nil, 0, fmt.Errorf("load the tables: %w", err)
 		}
+		if prefix == prefixObject { // not all came after what they refer to
+			t.shareAll()
+		}
 	}
 	t.rested = revision
 	return t, revision, nil

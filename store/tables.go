@@ -212,6 +212,10 @@ func (t *tables) applyObject(prefix string, i id, c change) error {
 		if now, err = decodeRecord(i, c.value, c.mod); err != nil {
 			return err
 		}
+		if old != nil { // who refers to it has its words already
+			now.keepWords(old)
+		}
+		t.share(now)
 		if old != nil && old.statusJSON != "" {
 			now, err = now.withStatus(old.statusJSON)
 		}
