@@ -78,13 +78,21 @@ func Kinds() []Info { return kinds }
 
 // KindInfo returns the description of a kind.
 func KindInfo(k Kind) (Info, bool) {
-	for _, i := range kinds {
-		if i.Kind == k {
-			return i, true
-		}
+	n, ok := kindPlaces[k]
+	if !ok {
+		return Info{}, false
 	}
-	return Info{}, false
+	return kinds[n], true
 }
+
+// kindPlaces tells where in kinds a kind is: the store asks for each reference.
+var kindPlaces = func() map[Kind]int {
+	places := map[Kind]int{}
+	for n, i := range kinds {
+		places[i.Kind] = n
+	}
+	return places
+}()
 
 // ParseKind finds a kind by its singular, plural or short name.
 func ParseKind(s string) (Info, bool) {

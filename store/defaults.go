@@ -61,13 +61,13 @@ func (s *Store) addDefaults(ctx context.Context) error {
 // state lacks. They take the highest VNIs where these are free, so that what
 // people make begins at 1.
 func defaultsMissing(base *Snapshot) []api.Operation {
-	project := base.named(api.KindProject, api.JoinName(DefaultDomain, DefaultProject))
+	project := base.byName(api.KindProject, api.JoinName(DefaultDomain, DefaultProject))
 	if project == nil {
 		return nil
 	}
 	var ops []api.Operation
 	for i, name := range DefaultNetworks {
-		if base.named(api.KindNetwork, api.JoinName(project.object.Head().Meta.FQName, name)) != nil {
+		if base.byName(api.KindNetwork, api.JoinName(project.object.Head().Meta.FQName, name)) != nil {
 			continue
 		}
 		n := &api.Network{}

@@ -51,7 +51,7 @@ func (s *Store) evaluate(base *Snapshot, by api.Identity, ops []api.Operation, r
 		return p, err
 	}
 	p.sight = base.sightOf(by)
-	if p.writer = base.named(api.KindOrchestrator, by.Orchestrator); p.writer == nil {
+	if p.writer = base.byName(api.KindOrchestrator, by.Orchestrator); p.writer == nil {
 		return p, api.Errorf(api.CodeForbidden, "write: there is no orchestrator %q to write as", by.Orchestrator)
 	}
 	for n, op := range ops {

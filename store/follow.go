@@ -33,18 +33,20 @@ var errCompacted = errors.New("revision is compacted")
 func load(ctx context.Context, client *clientv3.Client, revision int64) (*tables, int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
 	defer cancel()
-	var changes []change
+	t := newTables()
+	// Objects come before their statuses.
 	for _, prefix := range []string{prefixObject, prefixStatus, prefixToken, prefixRest, prefixMeta} {
 		page, at, err := loadRange(ctx, client, prefix, revision)
 		if err != nil {
 			return nil, 0, fmt.Errorf("load %s from etcd: %w", prefix, err)
 		}
 		revision = at
-		changes = append(changes, page...)
-	}
-	t := newTables()
-	if _, err := t.apply(revision, changes); err != nil {
-		return nil, 0, fmt.Errorf("load the tables: %w", err)
+		if _, err := t.absorb(revision, page); err != nil {
+			return nil, 0, fmt.Errorf("load the tables: %w", err)
+		}
+		if prefix == prefixObject { // not all came after what they refer to
+			t.shareAll()
+		}
 	}
 	t.rested = revision
 	return t, revision, nil
@@ -183,21 +185,21 @@ func (s *Store) reload(ctx context.Context, old *tables, revision int64) (*table
 func difference(old, now *Snapshot) []api.Event {
 	var ids []id
 	for _, info := range api.Kinds() {
-		now.each(indexName+"_prefix", kindName(info.Kind, ""), func(r *record) bool {
+		now.eachOfKind(info.Kind, func(r *record) bool {
 			was := old.record(r.id)
 			if was == nil || was.modRevision != r.modRevision || was.statusJSON != r.statusJSON {
 				ids = append(ids, r.id)
 			}
 			return true
 		})
-		old.each(indexName+"_prefix", kindName(info.Kind, ""), func(r *record) bool {
+		old.eachOfKind(info.Kind, func(r *record) bool {
 			if now.record(r.id) == nil {
 				ids = append(ids, r.id)
 			}
 			return true
 		})
 	}
-	return eventsBetween(old.db, now.db, ids, now.revision)
+	return eventsBetween(old.trees, now.trees, ids, now.revision)
 }
 
 // pauseFor waits and tells whether ctx is still alive.

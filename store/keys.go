@@ -66,9 +66,12 @@ func refKey(target, referrer id, field string) string {
 	return target.refsPrefix() + string(referrer) + "/" + field
 }
 
+// rootParent stands in a name's key for the parent of what has none.
+const rootParent = "-"
+
 func nameKey(kind api.Kind, parent, name string) string {
 	if parent == "" {
-		parent = "-"
+		parent = rootParent
 	}
 	return prefixName + string(kind) + "/" + parent + "/" + name
 }

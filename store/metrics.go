@@ -89,7 +89,7 @@ func (c objectCounter) Collect(to chan<- prometheus.Metric) {
 	snapshot := c.store.latest()
 	for _, info := range api.Kinds() {
 		n := 0
-		snapshot.each(indexName+"_prefix", kindName(info.Kind, ""), func(*record) bool {
+		snapshot.eachOfKind(info.Kind, func(*record) bool {
 			n++
 			return true
 		})

@@ -72,9 +72,9 @@ func (s *Snapshot) ownedBy(orchestrator id, name string) []*record {
 			return true
 		}
 		if name == api.AdministratorsName { // whose objects do not refer to it
-			s.each(indexName+"_prefix", kindName(info.Kind, ""), collect)
+			s.eachOfKind(info.Kind, collect)
 		} else {
-			s.each(indexTarget, refersTo(orchestrator, info.Kind), collect)
+			s.eachReferrer(orchestrator, info.Kind, collect)
 		}
 		owned = append(owned, s.referrersFirst(some)...)
 	}
@@ -95,7 +95,7 @@ func (s *Snapshot) referrersFirst(some []*record) []*record {
 			return
 		}
 		delete(waiting, r.id)
-		s.each(indexTarget, refersTo(r.id, r.id.kind()), func(by *record) bool {
+		s.eachReferrer(r.id, r.id.kind(), func(by *record) bool {
 			visit(by)
 			return true
 		})

@@ -26,6 +26,7 @@ const schemaVersion = 1
 // immutable once made.
 type record struct {
 	id     id
+	name   string     // fully qualified, of one that was read from etcd; its place in the tables
 	object api.Object // with status and revision filled in
 	// shares maps a field that refers to another owner's object to the share
 	// that allows it; shareOwner needs no share.
@@ -115,7 +116,7 @@ func decodeRecord(i id, data []byte, modRevision int64) (*record, error) {
 			return nil, fmt.Errorf("decode stored %s (schema %d, this controller knows %d): %w", i, s.Schema, schemaVersion, err)
 		}
 	}
-	r.object = o
+	r.object, r.name = o, o.Head().Meta.FQName
 	if !strict {
 		r.unknown = unknownIn(data, r.encodeKnown())
 	}
@@ -138,9 +139,8 @@ func decodeStored(data []byte, s *stored) (strict bool, err error) {
 // withStatus returns a copy of the record with another status.
 func (r *record) withStatus(statusJSON string) (*record, error) {
 	c := *r
-	c.object = api.Clone(r.object)
+	c.object = statusless(r.object)
 	c.statusJSON = statusJSON
-	clearStatus(c.object)
 	if statusJSON != "" {
 		if err := json.Unmarshal([]byte(statusJSON), c.object.StatusBody()); err != nil {
 			return nil, fmt.Errorf("decode stored status of %s: %w", r.id, err)
@@ -149,11 +149,20 @@ func (r *record) withStatus(statusJSON string) (*record, error) {
 	return &c, nil
 }
 
-// withoutStatus returns a copy without what only the store adds.
+// withoutStatus returns a copy without what only the store adds. It shares with
+// the object what that points to, and so is not for changing.
 func withoutStatus(o api.Object) api.Object {
-	c := api.Clone(o)
-	clearStatus(c)
+	c := statusless(o)
 	c.Head().Meta.Revision = 0
+	return c
+}
+
+// statusless returns a copy with an empty status, which shares everything else
+// with the object.
+func statusless(o api.Object) api.Object {
+	c := api.New(o.Head().Kind)
+	reflect.ValueOf(c).Elem().Set(reflect.ValueOf(o).Elem())
+	clearStatus(c)
 	return c
 }
 

@@ -60,7 +60,7 @@ func (p *plan) recordOf(o api.Object) *record {
 // of the transaction.
 func (p *plan) referring(kind api.Kind, to id) []api.Object {
 	var objects []api.Object
-	p.base.each(indexTarget, refersTo(to, kind), func(r *record) bool {
+	p.base.eachReferrer(to, kind, func(r *record) bool {
 		if _, touched := p.deltas[r.id]; !touched {
 			objects = append(objects, r.object)
 		}

@@ -11,7 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hashicorp/go-memdb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/weft-network/weft/api"
@@ -38,19 +37,18 @@ func restOf(claimKey string) (string, bool) {
 	return strings.CutPrefix(claimKey, prefixClaim+claimsAddress)
 }
 
-func applyRest(txn *memdb.Txn, c change) error {
+func (t *tables) applyRest(c change) error {
 	key := strings.TrimPrefix(c.key, prefixRest)
 	if c.deleted {
-		if _, err := txn.DeleteAll(tableRest, indexID, key); err != nil {
-			return fmt.Errorf("delete rest %s from the tables: %w", key, err)
-		}
+		t.rests.Delete(&rest{key: key})
 		return nil
 	}
 	r := &rest{key: key, mod: c.mod}
 	if err := json.Unmarshal(c.value, r); err != nil {
 		return fmt.Errorf("decode stored rest %s: %w", key, err)
 	}
-	return txn.Insert(tableRest, r)
+	t.rests.ReplaceOrInsert(r)
+	return nil
 }
 
 // resting returns the rest of an address by its claim's key, or nil.
@@ -59,22 +57,21 @@ func (s *Snapshot) resting(claimKey string) *rest {
 	if !ok {
 		return nil
 	}
-	return first[*rest](s.db, tableRest, indexID, key)
+	r, _ := s.rests.Get(&rest{key: key})
+	return r
 }
 
 // Resting returns the addresses of an address space that are in quarantine.
 func (s *Snapshot) Resting(space string) []netip.Addr {
 	prefix := space + "/"
-	it, err := s.db.Txn(false).Get(tableRest, indexID+"_prefix", prefix)
-	if err != nil {
-		panic(fmt.Sprintf("store: read the resting addresses of %s: %v", space, err))
-	}
 	var resting []netip.Addr
-	for row := it.Next(); row != nil; row = it.Next() {
-		if v, err := netip.ParseAddr(strings.TrimPrefix(row.(*rest).key, prefix)); err == nil {
+	s.rests.AscendGreaterOrEqual(&rest{key: prefix}, func(r *rest) bool {
+		text, ok := strings.CutPrefix(r.key, prefix)
+		if v, err := netip.ParseAddr(text); ok && err == nil {
 			resting = append(resting, v)
 		}
-	}
+		return ok
+	})
 	return resting
 }
 
@@ -95,7 +92,7 @@ func (p *plan) wake(r *record, k held, fail failure) error {
 
 // formerOwner names the orchestrator that freed an address, if it may be seen.
 func (p *plan) formerOwner(r *rest) string {
-	if o := p.base.named(api.KindOrchestrator, r.Owner); o != nil && p.sees(o) {
+	if o := p.base.byName(api.KindOrchestrator, r.Owner); o != nil && p.sees(o) {
 		return "orchestrator " + r.Owner
 	}
 	return "another orchestrator"

@@ -132,7 +132,7 @@ func (p *plan) refersTo(r, old *record, f api.FieldRef, t *record, edited bool, 
 			return "", err
 		}
 		owner := r.object.Head().Meta.Owner
-		return p.shareFor(r, f, t, p.base.named(api.KindOrchestrator, owner), owner, fail)
+		return p.shareFor(r, f, t, p.base.byName(api.KindOrchestrator, owner), owner, fail)
 	}
 	return p.shareFor(r, f, t, p.writer, p.by.Orchestrator, fail)
 }

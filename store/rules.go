@@ -152,7 +152,7 @@ func (p *plan) sharedRange(o *api.Subnet, ipam api.Ref, fail failure) error {
 // networksIn lists the UUIDs of the networks that share an address space.
 func (p *plan) networksIn(ipam string) []string {
 	var found []string
-	p.base.each(indexTarget, refersTo(idOf(api.KindIPAM, ipam), api.KindNetwork), func(r *record) bool {
+	p.base.eachReferrer(idOf(api.KindIPAM, ipam), api.KindNetwork, func(r *record) bool {
 		found = append(found, r.id.uuid())
 		return true
 	})
@@ -196,7 +196,7 @@ func (p *plan) address(o *api.Address, fail failure) error {
 // dropReservations deletes the addresses reserved for a host that goes: they
 // were Weft's to make, and nobody else can need them.
 func (p *plan) dropReservations(host id) {
-	p.base.each(indexTarget, refersTo(host, api.KindAddress), func(r *record) bool {
+	p.base.eachReferrer(host, api.KindAddress, func(r *record) bool {
 		if now := p.record(r.id); now != nil && now.object.(*api.Address).ReservedFor().UUID == host.uuid() {
 			p.set(r.id, nil)
 		}

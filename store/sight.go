@@ -46,7 +46,7 @@ func (s *Snapshot) sightOf(by api.Identity) *sight {
 		v.everything = true
 		return v
 	}
-	r := s.named(api.KindOrchestrator, by.Orchestrator)
+	r := s.byName(api.KindOrchestrator, by.Orchestrator)
 	if r == nil {
 		return v
 	}
@@ -136,7 +136,7 @@ func (s *Snapshot) tags(r *record, visit func(string) bool) {
 		}
 	}
 	self := kindName(r.id.kind(), r.object.Head().Meta.FQName)
-	s.each(indexAbove, self, func(below *record) bool {
+	s.eachBelow(self, func(below *record) bool {
 		if share, ok := below.object.(*api.Share); ok && !s.grantTags(share, visit) {
 			return false
 		}
@@ -207,7 +207,7 @@ func (s *Snapshot) shareTags(target id, visit func(string) bool) bool {
 
 // sharesOn calls visit with every share on an object until it returns false.
 func (s *Snapshot) sharesOn(target id, visit func(*record, *api.Share) bool) {
-	s.each(indexTarget, refersTo(target, api.KindShare), func(r *record) bool {
+	s.eachReferrer(target, api.KindShare, func(r *record) bool {
 		share := r.object.(*api.Share)
 		if understood(r) != nil {
 			return true // what it grants, and when, is not known here: nothing
@@ -322,13 +322,13 @@ func (s seen) Lookup(kind api.Kind, ref api.Ref) api.Object {
 	if ref.UUID != "" {
 		return s.Get(kind, ref.UUID)
 	}
-	return s.visible(s.all.named(kind, ref.Name))
+	return s.visible(s.all.byName(kind, ref.Name))
 }
 
 // List returns the visible objects of a kind, ordered by fully qualified name.
 func (s seen) List(kind api.Kind) []api.Object {
 	var objects []api.Object
-	s.all.each(indexName+"_prefix", kindName(kind, ""), func(r *record) bool {
+	s.all.eachOfKind(kind, func(r *record) bool {
 		if o := s.visible(r); o != nil {
 			objects = append(objects, o)
 		}
@@ -340,7 +340,7 @@ func (s seen) List(kind api.Kind) []api.Object {
 // Children returns the visible objects of a kind that have the parent, in no order.
 func (s seen) Children(kind api.Kind, parent string) []api.Object {
 	var objects []api.Object
-	s.all.each(indexParent, string(idOf(kind, parent)), func(r *record) bool {
+	s.all.eachChild(kind, parent, func(r *record) bool {
 		if o := s.visible(r); o != nil {
 			objects = append(objects, o)
 		}

@@ -82,7 +82,7 @@ func affected(before, after *Snapshot, i id) []id {
 			target := idOf(share.Spec.TargetKind, share.Spec.Target.UUID)
 			found = append(found, target)
 			if target.kind() == api.KindNetwork {
-				after.each(indexParent, string(idOf(api.KindSubnet, target.uuid())), func(s *record) bool {
+				after.eachChild(api.KindSubnet, target.uuid(), func(s *record) bool {
 					found = append(found, s.id)
 					return true
 				})
@@ -93,7 +93,7 @@ func affected(before, after *Snapshot, i id) []id {
 		}
 		for _, name := range showsAbove(r) {
 			for _, s := range []*Snapshot{before, after} {
-				if above := first[*record](s.db, tableObject, indexName, name); above != nil {
+				if above := s.byKindName(name); above != nil {
 					found = append(found, above.id)
 				}
 			}

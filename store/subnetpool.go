@@ -53,7 +53,7 @@ func (p *plan) rangeTaken(pool string, wanted netip.Prefix) string {
 // rangesOf lists the ranges of a pool's subnets, ascending.
 func (p *plan) rangesOf(pool string) []netip.Prefix {
 	var used []netip.Prefix
-	p.base.each(indexTarget, refersTo(idOf(api.KindSubnetPool, pool), api.KindSubnet), func(r *record) bool {
+	p.base.eachReferrer(idOf(api.KindSubnetPool, pool), api.KindSubnet, func(r *record) bool {
 		if p.record(r.id) != nil {
 			used = append(used, r.object.(*api.Subnet).Spec.CIDR)
 		}

@@ -87,7 +87,7 @@ func (s *Store) CreateToken(ctx context.Context, by api.Identity, request api.To
 	for _, i := range scopeTargets(identity.Scope) {
 		compare = append(compare, present(i.objectKey()))
 	}
-	if o := snapshot.named(api.KindOrchestrator, identity.Orchestrator); o != nil {
+	if o := snapshot.byName(api.KindOrchestrator, identity.Orchestrator); o != nil {
 		t.Orchestrator = o.id.uuid()
 		compare = append(compare, present(o.id.objectKey()))
 	}
@@ -122,7 +122,7 @@ func tokenIdentity(by api.Identity, request api.TokenRequest, snapshot *Snapshot
 		if identity.Orchestrator == "" {
 			identity.Orchestrator = by.Orchestrator
 		}
-		if snapshot.named(api.KindOrchestrator, identity.Orchestrator) == nil {
+		if snapshot.byName(api.KindOrchestrator, identity.Orchestrator) == nil {
 			p.Addf("orchestrator", "there is no orchestrator %q: create it first", identity.Orchestrator)
 		}
 		if request.Host != "" {
@@ -250,15 +250,18 @@ func (s *Store) expired(snapshot *Snapshot) []clientv3.Op {
 
 // tokens returns all tokens, ordered by id.
 func (s *Snapshot) tokens() []*token {
-	it, err := s.db.Txn(false).Get(tableToken, indexID)
-	if err != nil {
-		panic(fmt.Sprintf("store: read the tokens: %v", err))
-	}
 	var all []*token
-	for row := it.Next(); row != nil; row = it.Next() {
-		all = append(all, row.(*token))
-	}
+	s.trees.tokens.Ascend(func(t *token) bool {
+		all = append(all, t)
+		return true
+	})
 	return all
+}
+
+// token returns one, or nil.
+func (s *Snapshot) token(tokenID string) *token {
+	t, _ := s.trees.tokens.Get(&token{ID: tokenID})
+	return t
 }
 
 // ListTokens returns the tokens whose orchestrator the caller administers,
@@ -289,7 +292,7 @@ func (s *Store) DeleteToken(ctx context.Context, by api.Identity, tokenID string
 	if err != nil {
 		return err
 	}
-	t := first[*token](snapshot.db, tableToken, indexID, tokenID)
+	t := snapshot.token(tokenID)
 	if t == nil || !snapshot.mayManage(by, t) {
 		return api.Errorf(api.CodeNotFound, "delete token %s: there is no such token", tokenID)
 	}
@@ -311,13 +314,13 @@ func (s *Store) Authenticate(ctx context.Context, tokenID, secret string) (api.I
 		return api.Identity{}, refused
 	}
 	snapshot := s.latest()
-	t := first[*token](snapshot.db, tableToken, indexID, tokenID)
+	t := snapshot.token(tokenID)
 	if t == nil { // it may have been made a moment ago through another controller
 		var err error
 		if snapshot, err = s.linearizable(ctx, 0); err != nil {
 			return api.Identity{}, err
 		}
-		if t = first[*token](snapshot.db, tableToken, indexID, tokenID); t == nil {
+		if t = snapshot.token(tokenID); t == nil {
 			return api.Identity{}, refused
 		}
 	}

@@ -40,7 +40,7 @@ func (v *view) lookup(kind api.Kind, ref api.Ref) *record {
 	if i, ok := v.names[kindName(kind, ref.Name)]; ok && v.record(i) != nil {
 		return v.record(i)
 	}
-	if r := v.base.named(kind, ref.Name); r != nil {
+	if r := v.base.byName(kind, ref.Name); r != nil {
 		return v.record(r.id) // the transaction may have deleted it
 	}
 	return nil
@@ -67,7 +67,7 @@ func (v *view) set(i id, r *record) {
 // children returns the objects of a kind below a parent.
 func (v *view) children(kind api.Kind, parent string) []api.Object {
 	var objects []api.Object
-	v.base.each(indexParent, string(idOf(kind, parent)), func(r *record) bool {
+	v.base.eachChild(kind, parent, func(r *record) bool {
 		if _, touched := v.deltas[r.id]; !touched {
 			objects = append(objects, r.object)
 		}
@@ -97,7 +97,7 @@ func (v *view) referrers(i id, limit int) []*record {
 		}
 	}
 	seen := map[id]bool{}
-	v.base.each(indexTarget+"_prefix", refersTo(i, ""), func(r *record) bool {
+	v.base.eachReferrerAtAll(i, func(r *record) bool {
 		if _, touched := v.deltas[r.id]; !touched && !seen[r.id] && len(found) < limit {
 			seen[r.id] = true
 			found = append(found, r)
@@ -107,9 +107,27 @@ func (v *view) referrers(i id, limit int) []*record {
 	return found
 }
 
+// refers tells whether a record has the target; it is targets without making
+// their names.
 func refers(r *record, to id) bool {
-	for _, t := range r.targets() {
-		if t.target == to {
+	kind, uuid := to.kind(), to.uuid()
+	if r.object.Head().Meta.Parent.UUID == uuid {
+		if info, _ := api.KindInfo(r.id.kind()); info.Parent == kind {
+			return true
+		}
+	}
+	switch {
+	case kind == api.KindOrchestrator && r.orchestrator == uuid && uuid != "":
+		return true
+	case kind == api.KindShare:
+		for _, share := range r.shares {
+			if share == uuid {
+				return true
+			}
+		}
+	}
+	for _, f := range r.object.Refs() {
+		if f.Kind == kind && f.Ref.UUID == uuid && uuid != "" {
 			return true
 		}
 	}
