@@ -158,7 +158,7 @@ func (g *generator) step(t *testing.T, r *Tracer, what string, s sent) Outcome {
 // replies while the tables change. What an entry remembers must never show in
 // what becomes of a frame; in the end the entries are those the oracle has.
 func TestConversationsAgreeWithOracle(t *testing.T) {
-	const worlds, perWorld = 250, 1000 // well over 200,000 that a test run takes
+	const worlds, perWorld = 400, 1000 // 1,000 of each reason, also of those that are rare
 	random := seeded(t)
 	sizes := smallSizes
 	sizes.Connections, sizes.HalfOpen, sizes.Fragments = 1<<14, 1<<14, 1<<13
