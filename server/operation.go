@@ -184,7 +184,11 @@ func (s *Server) readBody(w http.ResponseWriter, r *request) ([]byte, error) {
 		}
 		return nil, tooLarge
 	}
-	if err := s.hold(r.Context(), r, bodyMax); err != nil {
+	room := bodyMax // of one that does not say how long it is
+	if r.ContentLength >= 0 {
+		room = int(r.ContentLength)
+	}
+	if err := s.hold(r.Context(), r, room); err != nil {
 		return nil, err
 	}
 	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, bodyMax))

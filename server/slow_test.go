@@ -271,3 +271,15 @@ func TestRequestsGivenUp(t *testing.T) {
 		t.Errorf("afterwards: %v", err)
 	}
 }
+
+// A body takes the room that it says it needs: many small ones at once are not
+// turned away for what the largest would need.
+func TestSmallBodiesTakeLittleRoom(t *testing.T) {
+	const all = bodyMax>>20 + 2
+	w := newWorldWith(t, fakeViews{}, func(s *Server) { s.limits.memory = newGate("MiB", all, all, time.Second) })
+	leave, err := w.server.limits.memory.enter(t.Context(), "somebody else", all-1)
+	check(t, err)
+	defer leave()
+	_, err = client.Create(t.Context(), w.admin, network("small"))
+	check(t, err)
+}

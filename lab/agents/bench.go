@@ -182,7 +182,7 @@ func (b *bench) change(ctx context.Context) error {
 	if len(late) > 0 {
 		b.P50, b.P99, b.Max = late[len(late)/2], late[len(late)*99/100], late[len(late)-1]
 	}
-	b.Say("%d changes at %d a second: p50 %v, p99 %v, max %v; %d did not arrive\n", b.Changes, b.Rate, b.P50, b.P99, b.Max, b.Lost)
+	b.Say("%d changes at %d a second: p50 %v, p99 %v, max %v; %d were undone before they arrived\n", b.Changes, b.Rate, b.P50, b.P99, b.Max, b.Lost)
 	return nil
 }
 
@@ -243,7 +243,7 @@ func (r Report) Print(w io.Writer) {
 	fmt.Fprintf(w, "  load        hosts joined %v, networks and ports stored %v\n", r.Join.Round(time.Millisecond), r.Fill.Round(time.Millisecond))
 	fmt.Fprintf(w, "  delivery    %d rows in %v; all statuses stored %v later\n", r.Rows, r.Deliver.Round(time.Millisecond), r.Settle.Round(time.Millisecond))
 	fmt.Fprintf(w, "  memory      controller %d MiB with the objects alone, %d MiB with all agents, at most %d MiB\n", r.FillMemory>>20, r.Memory>>20, r.Peak>>20)
-	fmt.Fprintf(w, "  change      %d at %d a second, from stored to acknowledged by all hosts: p50 %v, p99 %v, max %v; %d lost; begun at most %v late\n",
+	fmt.Fprintf(w, "  change      %d at %d a second, from stored to acknowledged by all hosts: p50 %v, p99 %v, max %v; %d undone before they arrived; begun at most %v late\n",
 		r.Changes, o.Rate, r.P50.Round(time.Microsecond), r.P99.Round(time.Microsecond), r.Max.Round(time.Microsecond), r.Lost, r.Behind.Round(time.Microsecond))
 	fmt.Fprintf(w, "  reconnect   all at once in %v, %d KiB to the controller, %d KiB from it\n", r.Reconnect.Round(time.Millisecond), r.ReconnectUp>>10, r.ReconnectDown>>10)
 }

@@ -14,11 +14,11 @@ import (
 )
 
 const (
-	project = "default-domain:default-project"
+	domain = "default-domain"
 	// writersAtOnce fill the store.
 	writersAtOnce = 4
 	// networksInOne and portsInOne are made by one transaction.
-	networksInOne = 50
+	networksInOne = 33
 	portsInOne    = 33
 )
 
@@ -35,10 +35,14 @@ func (w World) HostOf(network, port int) int { return (network*37 + port) % w.Ho
 // HostsOf is how many hosts have ports of a network.
 func (w World) HostsOf() int { return min(w.Hosts, w.Ports) }
 
-func networkName(n int) string { return fmt.Sprintf("%s:net-%04d", project, n) }
+// projectName is that of a network's project: each has one of its own, as
+// tenants do, for a host learns the names of all ports of its projects.
+func projectName(network int) string { return fmt.Sprintf("%s:project-%04d", domain, network) }
+
+func networkName(n int) string { return fmt.Sprintf("%s:net-%04d", projectName(n), n) }
 
 func portName(network, port int) string {
-	return fmt.Sprintf("%s:port-%04d-%04d", project, network, port)
+	return fmt.Sprintf("%s:port-%04d-%04d", projectName(network), network, port)
 }
 
 // address is that of a port: all networks have the same.
@@ -53,10 +57,11 @@ func head(o api.Object, kind api.Kind, parent, name string) api.Object {
 }
 
 func makeNetwork(n int) []api.Operation {
-	network := head(&api.Network{}, api.KindNetwork, project, api.BaseName(networkName(n)))
+	project := head(&api.Project{}, api.KindProject, domain, api.BaseName(projectName(n)))
+	network := head(&api.Network{}, api.KindNetwork, projectName(n), api.BaseName(networkName(n)))
 	subnet := &api.Subnet{}
 	subnet.Spec.CIDR = netip.MustParsePrefix("10.0.0.0/16")
-	return creates(network, head(subnet, api.KindSubnet, networkName(n), "v4"))
+	return creates(project, network, head(subnet, api.KindSubnet, networkName(n), "v4"))
 }
 
 // makePort makes a port with an address, bound to a host.
@@ -70,7 +75,7 @@ func makePort(network, port, host int) []api.Operation {
 	b := &api.Binding{}
 	b.Spec.Host, b.Spec.Active = api.Ref{Name: HostName(host)}, true
 	return creates(
-		head(p, api.KindPort, project, api.BaseName(portName(network, port))),
+		head(p, api.KindPort, projectName(network), api.BaseName(portName(network, port))),
 		head(a, api.KindAddress, networkName(network), fmt.Sprintf("a-%04d", port)),
 		head(b, api.KindBinding, portName(network, port), HostName(host)),
 	)
