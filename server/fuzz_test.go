@@ -302,7 +302,7 @@ func (a *arena) unchangedSince(before int64) error {
 	for reply := range a.etcd.Watch(ctx, "\x00", clientv3.WithFromKey(), clientv3.WithRev(before+1)) {
 		for _, e := range reply.Events {
 			leased := strings.HasPrefix(string(e.Kv.Key), "write/") || strings.HasPrefix(string(e.Kv.Key), "rest/")
-			noted := strings.HasPrefix(string(e.Kv.Key), "authority/") // who uses which certificate, and which controllers there are
+			noted := strings.HasPrefix(string(e.Kv.Key), "authority/") || string(e.Kv.Key) == "meta/authority" // who uses which certificate, and which controllers there are
 			if !(leased && e.Type == clientv3.EventTypeDelete || noted) {
 				return fmt.Errorf("it changed %s of %s", e.Type, e.Kv.Key)
 			}

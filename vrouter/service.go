@@ -129,7 +129,8 @@ var hostFlowCodec = codec[HostFlow, HostFlowState, layoutHostFlowKey, layoutHost
 	},
 	valueOf: func(raw layoutHostFlowValue) HostFlowState {
 		family := layoutFamilyFAMILY_4
-		if raw.Workload.Word[1]|raw.Workload.Word[2]|raw.Workload.Word[3] != 0 { // no workload has ::a.b.c.d
+		w, p := raw.Workload.Word, raw.Peer.Word
+		if w[1]|w[2]|w[3]|p[1]|p[2]|p[3] != 0 { // of no flow have both ends an address of a /96 with nothing after it
 			family = layoutFamilyFAMILY_6
 		}
 		return HostFlowState{
