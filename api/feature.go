@@ -9,7 +9,7 @@ import (
 
 // PortFeatures is what a port may have beside its place in a network.
 type PortFeatures struct {
-	AdminState      AdminState    `json:"adminState,omitempty" enum:"up,down" default:"up" effect:"none" doc:"down: nothing passes the port."`
+	AdminState      AdminState    `json:"adminState,omitempty" enum:"up,down" default:"up" doc:"down: nothing passes the port."`
 	VirtualMachine  Ref           `json:"virtualMachine,omitzero" doc:"The workload that the port belongs to."`
 	PortSecurity    string        `json:"portSecurity,omitempty" enum:"on,off" effect:"none" doc:"off: any source address, and no security-groups; the network's when absent."`
 	SecurityGroups  []Ref         `json:"securityGroups,omitempty" effect:"none" doc:"What the port may receive and send; what one of them allows is allowed."`
@@ -106,7 +106,7 @@ func (f *PortFeatures) check(p *Problems) {
 
 // NetworkFeatures is what a network may have beside its identity.
 type NetworkFeatures struct {
-	AdminState    AdminState       `json:"adminState,omitempty" enum:"up,down" default:"up" effect:"none" doc:"down: nothing passes the network."`
+	AdminState    AdminState       `json:"adminState,omitempty" enum:"up,down" default:"up" doc:"down: nothing passes the ports of the network."`
 	External      bool             `json:"external,omitempty" effect:"none" doc:"Whether routers may have their gateway here."`
 	PortSecurity  string           `json:"portSecurity,omitempty" enum:"on,off" default:"on" effect:"none" doc:"What ports have that say nothing."`
 	DNSDomain     string           `json:"dnsDomain,omitempty" doc:"Domain of the names of ports."`

@@ -54,14 +54,17 @@ const (
 	PortUnbound PortState = "unbound" // no active binding
 	PortWaiting PortState = "waiting" // bound, no workload plugged yet
 	PortUp      PortState = "up"      // attached and programmed
-	PortFailed  PortState = "failed"  // the host could not attach it, see message
+	// PortDisabled: attached and programmed; nothing passes, for its adminState
+	// or its network's is down.
+	PortDisabled PortState = "disabled"
+	PortFailed   PortState = "failed" // the host could not attach it, see message
 )
 
 // PortStatus is what the port's host reports.
 type PortStatus struct {
-	State   PortState `json:"state,omitempty" doc:"unbound, waiting, up or failed."`
+	State   PortState `json:"state,omitempty" doc:"unbound, waiting, up, disabled (its adminState, or its network's, is down) or failed."`
 	Host    string    `json:"host,omitempty" doc:"Name of the host that reported."`
-	Message string    `json:"message,omitempty" doc:"Why, where the state is failed."`
+	Message string    `json:"message,omitempty" doc:"Why, where the state is failed or disabled."`
 }
 
 func (p *Port) Refs() []FieldRef {

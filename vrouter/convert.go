@@ -61,6 +61,7 @@ var portCodec = codec[int, Port, uint32, layoutPortValue]{
 		for flag, set := range map[layoutPortFlag]bool{
 			layoutPortFlagPORT_REDIRECT_PEER: p.RedirectPeer, layoutPortFlagPORT_DHCP4: p.DHCP4,
 			layoutPortFlagPORT_DHCP6: p.DHCP6, layoutPortFlagPORT_ADVERTISE: p.Advertise,
+			layoutPortFlagPORT_DISABLED: p.Disabled,
 		} {
 			if set {
 				raw.Flags |= flag
@@ -82,6 +83,7 @@ var portCodec = codec[int, Port, uint32, layoutPortValue]{
 			DHCP4:        raw.Flags&layoutPortFlagPORT_DHCP4 != 0,
 			DHCP6:        raw.Flags&layoutPortFlagPORT_DHCP6 != 0,
 			Advertise:    raw.Flags&layoutPortFlagPORT_ADVERTISE != 0,
+			Disabled:     raw.Flags&layoutPortFlagPORT_DISABLED != 0,
 			Alias:        raw.Alias,
 			Address4:     optionalOf(raw.Address4, layoutFamilyFAMILY_4), Address6: optionalOf(raw.Address6, layoutFamilyFAMILY_6),
 			Gateway4: optionalOf(raw.Gateway4, layoutFamilyFAMILY_4), Gateway6: optionalOf(raw.Gateway6, layoutFamilyFAMILY_6),

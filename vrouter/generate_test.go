@@ -58,7 +58,7 @@ func newGenerator(r *rand.Rand) *generator {
 		port := Port{
 			VRF: uint32(1 + g.IntN(2)), ID: g.Uint32(), MAC: portMAC(ifindex),
 			MTU: pick(g, 0, 0, 0, 1500, 1500, 120), RedirectPeer: g.chance(50),
-			DHCP4: g.chance(70), DHCP6: g.chance(70), Advertise: g.chance(70),
+			DHCP4: g.chance(70), DHCP6: g.chance(70), Advertise: g.chance(70), Disabled: g.chance(3),
 		}
 		if g.chance(80) {
 			port.Gateway4 = poolAddress(false, 1)

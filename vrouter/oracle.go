@@ -42,6 +42,9 @@ func (o *Oracle) FromPort(ifindex int, frame []byte) Outcome {
 	if !known {
 		return dropped(frame, "no-port")
 	}
+	if port.Disabled {
+		return dropped(frame, "port-disabled")
+	}
 	if reason := o.spoofed(ifindex, port, f); reason != "" {
 		return dropped(frame, reason)
 	}
@@ -198,6 +201,9 @@ func (o *Oracle) deliver(next NextHop, out []byte) Outcome {
 	port, known := o.Ports[next.Ifindex]
 	if !known {
 		return dropped(out, "port-gone")
+	}
+	if port.Disabled {
+		return dropped(out, "receiver-disabled")
 	}
 	return Outcome{Verdict: "delivered", Redirect: next.Ifindex, Peer: port.RedirectPeer, Frame: out}
 }

@@ -86,6 +86,9 @@ func (o *Oracle) FromHost(frame []byte) Outcome {
 	f.rewrite(out, peer, workload, peerPort, to)
 	copy(out[0:], port.MAC[:])
 	copy(out[6:], GatewayMAC[:])
+	if port.Disabled {
+		return dropped(out, "receiver-disabled")
+	}
 	return Outcome{Verdict: "delivered", Redirect: ifindex, Peer: port.RedirectPeer, Frame: out}
 }
 

@@ -35,6 +35,9 @@ type Port struct {
 	// DHCP4, DHCP6 and Advertise say that the agent answers what the workload
 	// asks by DHCP, DHCPv6 and router solicitations.
 	DHCP4, DHCP6, Advertise bool
+	// Disabled says that nothing passes: the adminState of the port, or of its
+	// network, is down.
+	Disabled bool
 	// Alias is the number of the addresses by which this host knows the port,
 	// see [AliasAddress]; 0: it does not.
 	Alias uint32

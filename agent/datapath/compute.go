@@ -10,14 +10,8 @@ import (
 	"time"
 
 	"github.com/weft-network/weft/agent/desired"
+	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/vrouter"
-)
-
-// Bytes that the tunnel adds to an IP packet: outer IP, UDP (8), VXLAN (8) and
-// the inner Ethernet header (14).
-const (
-	Overhead4 = 20 + 8 + 8 + 14
-	Overhead6 = 40 + 8 + 8 + 14
 )
 
 // A port gets this many ICMP errors at once and then one each interval: enough
@@ -53,13 +47,14 @@ type Local struct {
 }
 
 // WorkloadMTU is the MTU of a workload's interface that asks for none: what
-// every tunnel this host may use can carry. A host with both families tunnels
-// over IPv6 to hosts that have nothing else, so it pays for the larger header.
+// every tunnel this host may use can carry.
 func (u Underlay) WorkloadMTU() int {
+	var addresses []netip.Addr
 	if u.IPv6.IsValid() {
-		return u.MTU - Overhead6
+		addresses = append(addresses, u.IPv6)
 	}
-	return u.MTU - Overhead4
+	mtu, _ := api.WorkloadMTU(u.MTU, api.EncapsulationVXLAN, addresses)
+	return mtu
 }
 
 // Config is what the packet path must know of the underlay.
@@ -72,12 +67,26 @@ func (u Underlay) Config(tunnelDevice int, local Local) vrouter.Config {
 	}
 }
 
-// tunnelMTU is the largest packet that fits a tunnel to this address.
-func (u Underlay) tunnelMTU(remote netip.Addr) int {
-	if remote.Is6() {
-		return u.MTU - Overhead6
+// tunnelMTU is the largest packet that fits a tunnel to another host at this
+// address: what the smaller of both underlays carries. A sender then hears of
+// it from its own host, for the other one could only drop.
+func (u Underlay) tunnelMTU(remote netip.Addr, e desired.Endpoint) int {
+	mtu := u.MTU
+	if e.MTU != 0 {
+		mtu = min(mtu, e.MTU)
 	}
-	return u.MTU - Overhead4
+	return mtu - api.TunnelCost(api.EncapsulationVXLAN, remote.Is6())
+}
+
+// destinationMTU is what the workload's interface takes that a route leads to:
+// what its network says, else what its host gives to workloads. 0: not known.
+func destinationMTU(r desired.Route, rows desired.Rows) int {
+	if r.MTU != 0 || r.Host == "" {
+		return r.MTU
+	}
+	e := rows.Endpoints[r.Host]
+	mtu, _ := api.WorkloadMTU(e.MTU, api.EncapsulationVXLAN, e.Addresses)
+	return mtu
 }
 
 // remote chooses the address at which another host is reached: IPv4 if both
@@ -156,7 +165,7 @@ func Compute(rows desired.Rows, attached map[string]Attachment, underlay Underla
 	t.addSources(rows)
 	for id, p := range rows.Ports {
 		if a, ok := attached[id]; ok {
-			t.addPort(p, a, rows.Subnets, underlay)
+			t.addPort(p, a, rows, underlay)
 			t.addRouter(p)
 			t.addServices(p, rows.VRFs[p.VRF].Services, local)
 		}
@@ -188,7 +197,7 @@ func (t *Tables) addSources(rows desired.Rows) {
 	}
 }
 
-func (t *Tables) addPort(p desired.Port, a Attachment, subnets map[desired.SubnetKey]desired.Subnet, underlay Underlay) {
+func (t *Tables) addPort(p desired.Port, a Attachment, rows desired.Rows, underlay Underlay) {
 	addresses := make([]netip.Addr, 0, len(p.Addresses))
 	for _, x := range p.Addresses {
 		addresses = append(addresses, x.Prefix.Addr())
@@ -197,7 +206,7 @@ func (t *Tables) addPort(p desired.Port, a Attachment, subnets map[desired.Subne
 	t.PortAddresses[a.Ifindex] = slices.Compact(addresses)
 	t.PortPrefixes[a.Ifindex] = prefixesOf(p)
 	four, six := Gateways(p)
-	answers := answersOf(p, subnets)
+	answers := answersOf(p, rows.Subnets)
 	t.Ports[a.Ifindex] = vrouter.Port{
 		VRF:          p.VRF,
 		ID:           PortNumber(p.ID),
@@ -209,6 +218,7 @@ func (t *Tables) addPort(p desired.Port, a Attachment, subnets map[desired.Subne
 		DHCP4:        answers.dhcp4,
 		DHCP6:        answers.dhcp6,
 		Advertise:    answers.advertise,
+		Disabled:     rows.Disabled(p) != "",
 		Address4:     first(addresses, false),
 		Address6:     first(addresses, true),
 	}
@@ -252,7 +262,7 @@ func (t *Tables) addRoute(key desired.RouteKey, r desired.Route, rows desired.Ro
 		t.Problems[desired.RouteRow(key)] = problem
 	}
 	t.NextHops[hop] = struct{}{}
-	t.Routes[vrouter.RouteKey{VRF: key.VRF, Prefix: key.Prefix}] = Route{hop, r.MAC, r.Routed, r.MTU}
+	t.Routes[vrouter.RouteKey{VRF: key.VRF, Prefix: key.Prefix}] = Route{hop, r.MAC, r.Routed, destinationMTU(r, rows)}
 }
 
 // nextHop says where a route leads. A place that is not known (yet) is a next
@@ -280,5 +290,5 @@ func nextHop(r desired.Route, rows desired.Rows, attached map[string]Attachment,
 	if !ok {
 		return none, fmt.Sprintf("host %s has no tunnel address of a family this host has: give both one", e.Name)
 	}
-	return vrouter.NextHop{Kind: vrouter.NextHopTunnel, VNI: r.VNI, Remote: remote, MTU: underlay.tunnelMTU(remote)}, ""
+	return vrouter.NextHop{Kind: vrouter.NextHopTunnel, VNI: r.VNI, Remote: remote, MTU: underlay.tunnelMTU(remote, e)}, ""
 }

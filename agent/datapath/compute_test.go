@@ -120,3 +120,29 @@ func TestWorkloadMTU(t *testing.T) {
 		}
 	}
 }
+
+// A route to another host takes no more than both underlays and the
+// destination's interface do, as far as they are known.
+func TestRouteMTU(t *testing.T) {
+	for _, c := range []struct {
+		what              string
+		addresses         []netip.Addr
+		underlay, network int
+		hop, route        int
+	}{
+		{"nothing is known", []netip.Addr{four}, 0, 0, 1450, 0},
+		{"carries less", []netip.Addr{four}, 1400, 0, 1350, 1350},
+		{"carries more", []netip.Addr{four}, 9000, 0, 1450, 8950},
+		{"pays for IPv6", []netip.Addr{four, six}, 1500, 0, 1450, 1430},
+		{"its network says", []netip.Addr{four}, 1400, 1300, 1350, 1300},
+	} {
+		key := desired.RouteKey{VRF: 7, Prefix: prefix}
+		rows := rowsOf(c.addresses...)
+		rows.Endpoints["h2"] = desired.Endpoint{Host: "h2", Addresses: c.addresses, MTU: c.underlay}
+		rows.Routes[key] = desired.Route{Host: "h2", VNI: 9, MAC: mac, MTU: c.network}
+		got := datapath.Compute(rows, nil, datapath.Underlay{IPv4: here4, IPv6: here6, MTU: 1500}, datapath.Local{})
+		if r := got.Routes[vrouter.RouteKey(key)]; r.NextHop.MTU != c.hop || r.MTU != c.route {
+			t.Errorf("%s: next hop takes %d, route %d; want %d and %d", c.what, r.NextHop.MTU, r.MTU, c.hop, c.route)
+		}
+	}
+}

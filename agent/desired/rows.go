@@ -20,6 +20,7 @@ type VRF struct {
 	// SourcesListed: only hosts in Rows.Sources may send into the VNI.
 	SourcesListed bool
 	Services      []FabricService
+	Disabled      bool // its adminState is down
 }
 
 // SourceKey names a host that may send into a VNI.
@@ -32,6 +33,7 @@ type SourceKey struct {
 type Endpoint struct {
 	Host, Name string
 	Addresses  []netip.Addr
+	MTU        int // largest IP packet its underlay carries; 0: not known
 }
 
 // Port is a port whose active binding is this host.
@@ -51,6 +53,7 @@ type Port struct {
 	Options  []Option
 	Project  string // UUID
 	Machine  string // UUID; may be empty
+	Disabled bool   // its own adminState is down
 }
 
 // Address is an address of a port with the gateway of its subnet.
@@ -159,7 +162,7 @@ func (r *Rows) insert(key string, row *hoststream.Row) (string, error) {
 		v := b.Vrf
 		k := VRFRow(v.Vrf)
 		if k == key {
-			r.VRFs[v.Vrf] = VRF{ID: v.Vrf, VNI: v.Vni, Network: v.Network, Name: v.NetworkName, SourcesListed: v.SourcesListed, Services: fabricServices(v.Services)}
+			r.VRFs[v.Vrf] = VRF{ID: v.Vrf, VNI: v.Vni, Network: v.Network, Name: v.NetworkName, SourcesListed: v.SourcesListed, Services: fabricServices(v.Services), Disabled: v.Disabled}
 		}
 		return k, nil
 	case *hoststream.Row_TunnelEndpoint:
@@ -267,7 +270,7 @@ func (r *Rows) remove(key string) {
 }
 
 func endpoint(m *hoststream.TunnelEndpoint) (Endpoint, error) {
-	e := Endpoint{Host: m.Host, Name: m.HostName}
+	e := Endpoint{Host: m.Host, Name: m.HostName, MTU: int(m.UnderlayMtu)}
 	for _, raw := range m.Addresses {
 		a, ok := netip.AddrFromSlice(raw)
 		if !ok {
@@ -286,7 +289,7 @@ func mac(raw []byte) ([6]byte, error) {
 }
 
 func port(m *hoststream.Port) (Port, error) {
-	p := Port{ID: m.Port, Name: m.PortName, VRF: m.Vrf, MTU: int(m.Mtu), Binding: m.Binding, HostName: m.HostName, Domain: m.Domain, Options: dhcpOptions(m.Options), Project: m.Project, Machine: m.Machine}
+	p := Port{ID: m.Port, Name: m.PortName, VRF: m.Vrf, MTU: int(m.Mtu), Binding: m.Binding, HostName: m.HostName, Domain: m.Domain, Options: dhcpOptions(m.Options), Project: m.Project, Machine: m.Machine, Disabled: m.Disabled}
 	var err error
 	if p.MAC, err = mac(m.Mac); err != nil {
 		return p, fmt.Errorf("port %s: %w", m.PortName, err)
@@ -346,4 +349,16 @@ func route(m *hoststream.Route) (RouteKey, Route, error) {
 		return key, r, fmt.Errorf("route %v of VRF %d: %w", to, m.Vrf, err)
 	}
 	return key, r, nil
+}
+
+// Disabled says why nothing is to pass a port: its adminState, or its
+// network's, is down. Empty if it may.
+func (r Rows) Disabled(p Port) string {
+	switch v := r.VRFs[p.VRF]; {
+	case p.Disabled:
+		return "adminState of the port is down"
+	case v.Disabled:
+		return "adminState of network " + v.Name + " is down"
+	}
+	return ""
 }

@@ -210,7 +210,16 @@ func (c *Core) PortState(id string) (api.PortState, string) {
 	if why := c.programmer.PortProblem(p.Attachment); why != "" {
 		return api.PortFailed, why
 	}
+	if why := c.disabled(id); why != "" {
+		return api.PortDisabled, why
+	}
 	return api.PortUp, ""
+}
+
+// disabled says why nothing passes a port though all is well; empty if it does.
+func (c *Core) disabled(id string) string {
+	rows := c.rows()
+	return rows.Disabled(rows.Ports[id])
 }
 
 // Port returns a port that is bound here, or took reserved addresses, by UUID or fully qualified name.
@@ -229,7 +238,7 @@ func (c *Core) Port(ref string) (desired.Port, bool) {
 // Reachable returns why traffic for a plugged port does not flow yet: its own
 // rows, or the local routes to it, are not in the kernel. Empty if it does.
 func (c *Core) Reachable(id string) string {
-	if state, why := c.PortState(id); state != api.PortUp {
+	if state, why := c.PortState(id); state != api.PortUp && state != api.PortDisabled {
 		return fmt.Sprintf("%s %s", state, why)
 	}
 	problems := c.Problems()

@@ -126,7 +126,7 @@ func (c *Collector) collectHost(to chan<- prometheus.Metric) {
 		to <- gauge(version, float64(v.Revision))
 		to <- gauge(epoch, float64(v.Epoch))
 		to <- gauge(missing, float64(len(core.Problems())))
-		states := map[api.PortState]int{api.PortWaiting: 0, api.PortUp: 0, api.PortFailed: 0}
+		states := map[api.PortState]int{api.PortWaiting: 0, api.PortUp: 0, api.PortDisabled: 0, api.PortFailed: 0}
 		for id := range core.Rows().Ports {
 			state, _ := core.PortState(id)
 			states[state]++

@@ -63,7 +63,7 @@ func Of(rows desired.Rows, port desired.Port, ifindex int, underlay datapath.Und
 		}
 		f.addSubnet6(a, s, address)
 	}
-	if len(a.Prefixes) > 0 {
+	if len(a.Prefixes) > 0 && rows.Disabled(port) == "" {
 		f.Advertise = a
 	}
 	return f

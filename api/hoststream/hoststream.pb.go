@@ -1493,6 +1493,7 @@ type Vrf struct {
 	// this row. Without it (an older controller) anybody may send.
 	SourcesListed bool             `protobuf:"varint,5,opt,name=sources_listed,json=sourcesListed,proto3" json:"sources_listed,omitempty"`
 	Services      []*FabricService `protobuf:"bytes,6,rep,name=services,proto3" json:"services,omitempty"`
+	Disabled      bool             `protobuf:"varint,100,opt,name=disabled,proto3" json:"disabled,omitempty"` // adminState down: nothing passes its ports
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1569,6 +1570,13 @@ func (x *Vrf) GetServices() []*FabricService {
 	return nil
 }
 
+func (x *Vrf) GetDisabled() bool {
+	if x != nil {
+		return x.Disabled
+	}
+	return false
+}
+
 // FabricService is a service that the host knows by name, at an address of a
 // network.
 type FabricService struct {
@@ -1636,7 +1644,8 @@ type TunnelEndpoint struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Host          string                 `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"` // UUID
 	HostName      string                 `protobuf:"bytes,2,opt,name=host_name,json=hostName,proto3" json:"host_name,omitempty"`
-	Addresses     [][]byte               `protobuf:"bytes,3,rep,name=addresses,proto3" json:"addresses,omitempty"` // 4 or 16 bytes each
+	Addresses     [][]byte               `protobuf:"bytes,3,rep,name=addresses,proto3" json:"addresses,omitempty"`                           // 4 or 16 bytes each
+	UnderlayMtu   uint32                 `protobuf:"varint,100,opt,name=underlay_mtu,json=underlayMtu,proto3" json:"underlay_mtu,omitempty"` // largest IP packet its underlay carries, bytes; 0: not known
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1690,6 +1699,13 @@ func (x *TunnelEndpoint) GetAddresses() [][]byte {
 		return x.Addresses
 	}
 	return nil
+}
+
+func (x *TunnelEndpoint) GetUnderlayMtu() uint32 {
+	if x != nil {
+		return x.UnderlayMtu
+	}
+	return 0
 }
 
 // TunnelSource says that a host may send into a VNI, from any of its tunnel
@@ -1768,6 +1784,7 @@ type Port struct {
 	Machine  string        `protobuf:"bytes,14,opt,name=machine,proto3" json:"machine,omitempty"` // UUID of its virtual-machine; may be empty
 	// Further addresses that the workload may send from, whatever the routes say.
 	Pairs         []*AllowedPair `protobuf:"bytes,20,rep,name=pairs,proto3" json:"pairs,omitempty"`
+	Disabled      bool           `protobuf:"varint,100,opt,name=disabled,proto3" json:"disabled,omitempty"` // its own adminState is down
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1905,6 +1922,13 @@ func (x *Port) GetPairs() []*AllowedPair {
 		return x.Pairs
 	}
 	return nil
+}
+
+func (x *Port) GetDisabled() bool {
+	if x != nil {
+		return x.Disabled
+	}
+	return false
 }
 
 // AllowedPair is a range of source addresses and the MAC that goes with them.
@@ -2430,7 +2454,8 @@ type Route struct {
 	Origin   string          `protobuf:"bytes,9,opt,name=origin,proto3" json:"origin,omitempty"`                      // fully qualified name of the object that made the route
 	LeakedBy string          `protobuf:"bytes,10,opt,name=leaked_by,json=leakedBy,proto3" json:"leaked_by,omitempty"` // fully qualified name of the network-policy or route-target that leaked it
 	// With remote: bytes that the destination's network takes; 0: what its
-	// host's underlay leaves, which is taken to be what this host's does.
+	// host's underlay leaves (TunnelEndpoint.underlay_mtu), which is taken to be
+	// what this host's does where it is not known.
 	Mtu           uint32 `protobuf:"varint,11,opt,name=mtu,proto3" json:"mtu,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2881,7 +2906,7 @@ func (x *TakenAddress) GetMac() []byte {
 type PortReport struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Port          string                 `protobuf:"bytes,1,opt,name=port,proto3" json:"port,omitempty"`   // UUID
-	State         string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"` // waiting, up, failed (the words of api.PortState)
+	State         string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"` // waiting, up, disabled, failed (the words of api.PortState)
 	Message       string                 `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
 	Interface     string                 `protobuf:"bytes,4,opt,name=interface,proto3" json:"interface,omitempty"` // name on the host
 	unknownFields protoimpl.UnknownFields
@@ -3216,25 +3241,27 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x03mtu\x18\x05 \x01(\rR\x03mtu\x12\x10\n" +
 	"\x03mac\x18\x06 \x01(\fR\x03mac\x12\x1c\n" +
 	"\treleasing\x18\a \x01(\bR\treleasing\x12\x18\n" +
-	"\anetwork\x18\b \x01(\tR\anetwork\"\xcc\x01\n" +
+	"\anetwork\x18\b \x01(\tR\anetwork\"\xe8\x01\n" +
 	"\x03Vrf\x12\x10\n" +
 	"\x03vrf\x18\x01 \x01(\rR\x03vrf\x12\x10\n" +
 	"\x03vni\x18\x02 \x01(\rR\x03vni\x12\x18\n" +
 	"\anetwork\x18\x03 \x01(\tR\anetwork\x12!\n" +
 	"\fnetwork_name\x18\x04 \x01(\tR\vnetworkName\x12%\n" +
 	"\x0esources_listed\x18\x05 \x01(\bR\rsourcesListed\x12=\n" +
-	"\bservices\x18\x06 \x03(\v2!.weft.hoststream.v1.FabricServiceR\bservices\"Q\n" +
+	"\bservices\x18\x06 \x03(\v2!.weft.hoststream.v1.FabricServiceR\bservices\x12\x1a\n" +
+	"\bdisabled\x18d \x01(\bR\bdisabled\"Q\n" +
 	"\rFabricService\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\fR\aaddress\x12\x12\n" +
-	"\x04port\x18\x03 \x01(\rR\x04port\"_\n" +
+	"\x04port\x18\x03 \x01(\rR\x04port\"\x82\x01\n" +
 	"\x0eTunnelEndpoint\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x1b\n" +
 	"\thost_name\x18\x02 \x01(\tR\bhostName\x12\x1c\n" +
-	"\taddresses\x18\x03 \x03(\fR\taddresses\"4\n" +
+	"\taddresses\x18\x03 \x03(\fR\taddresses\x12!\n" +
+	"\funderlay_mtu\x18d \x01(\rR\vunderlayMtu\"4\n" +
 	"\fTunnelSource\x12\x10\n" +
 	"\x03vni\x18\x01 \x01(\rR\x03vni\x12\x12\n" +
-	"\x04host\x18\x02 \x01(\tR\x04host\"\x81\x04\n" +
+	"\x04host\x18\x02 \x01(\tR\x04host\"\x9d\x04\n" +
 	"\x04Port\x12\x12\n" +
 	"\x04port\x18\x01 \x01(\tR\x04port\x12\x1b\n" +
 	"\tport_name\x18\x02 \x01(\tR\bportName\x12\x10\n" +
@@ -3251,7 +3278,8 @@ const file_hoststream_proto_rawDesc = "" +
 	"\aoptions\x18\f \x03(\v2\x1e.weft.hoststream.v1.DhcpOptionR\aoptions\x12\x18\n" +
 	"\aproject\x18\r \x01(\tR\aproject\x12\x18\n" +
 	"\amachine\x18\x0e \x01(\tR\amachine\x125\n" +
-	"\x05pairs\x18\x14 \x03(\v2\x1f.weft.hoststream.v1.AllowedPairR\x05pairs\"Q\n" +
+	"\x05pairs\x18\x14 \x03(\v2\x1f.weft.hoststream.v1.AllowedPairR\x05pairs\x12\x1a\n" +
+	"\bdisabled\x18d \x01(\bR\bdisabled\"Q\n" +
 	"\vAllowedPair\x120\n" +
 	"\x05range\x18\x01 \x01(\v2\x1a.weft.hoststream.v1.PrefixR\x05range\x12\x10\n" +
 	"\x03mac\x18\x02 \x01(\fR\x03mac\":\n" +

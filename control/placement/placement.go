@@ -220,7 +220,7 @@ type endpoints struct {
 // keeps its number as long as it exists.
 func (e *endpoints) next(hosts []*routing.Host) *endpoints {
 	same := func(a, b *routing.Host) bool {
-		return a == b || a.Ref == b.Ref && slices.Equal(a.TunnelAddresses, b.TunnelAddresses)
+		return a == b || a.Ref == b.Ref && a.UnderlayMTU == b.UnderlayMTU && slices.Equal(a.TunnelAddresses, b.TunnelAddresses)
 	}
 	if slices.EqualFunc(e.hosts, hosts, same) {
 		return e

@@ -42,6 +42,9 @@ func Describe(body []byte) string {
 		if row.Vrf.SourcesListed {
 			words += "\tsources listed"
 		}
+		if row.Vrf.Disabled {
+			words += "\tdisabled"
+		}
 		for _, s := range row.Vrf.Services {
 			words += fmt.Sprintf("\tservice %s at %s port %d", s.Name, ipText(s.Address), s.Port)
 		}
@@ -52,6 +55,9 @@ func Describe(body []byte) string {
 		words := []string{row.TunnelEndpoint.HostName}
 		for _, a := range row.TunnelEndpoint.Addresses {
 			words = append(words, ipText(a))
+		}
+		if m := row.TunnelEndpoint.UnderlayMtu; m != 0 {
+			words = append(words, fmt.Sprintf("underlay mtu %d", m))
 		}
 		return strings.Join(words, "\t")
 	case *hoststream.Row_Subnet:
@@ -93,6 +99,9 @@ func describePort(p *hoststream.Port) string {
 		words = append(words, fmt.Sprintf("sends from %s/%d with %s", ipText(c.Range.GetAddress()), c.Range.GetLength(), net.HardwareAddr(c.Mac)))
 	}
 	words = append(words, p.HostName+"."+p.Domain)
+	if p.Disabled {
+		words = append(words, "disabled")
+	}
 	return strings.Join(append(words, describeOptions(p.Options)...), "\t")
 }
 

@@ -65,7 +65,7 @@ func encode(key string, body *hoststream.Row) Row {
 }
 
 func vrfRow(n *routing.Network) Row {
-	vrf := &hoststream.Vrf{Vrf: n.VRF, Vni: n.VRF, Network: n.Ref.UUID, NetworkName: n.Ref.Name, SourcesListed: true}
+	vrf := &hoststream.Vrf{Vrf: n.VRF, Vni: n.VRF, Network: n.Ref.UUID, NetworkName: n.Ref.Name, SourcesListed: true, Disabled: n.Disabled}
 	for _, s := range n.Services {
 		vrf.Services = append(vrf.Services, &hoststream.FabricService{Name: s.Name, Address: s.Address.Unmap().AsSlice(), Port: uint32(s.Port)})
 	}
@@ -73,7 +73,7 @@ func vrfRow(n *routing.Network) Row {
 }
 
 func endpointRow(h *routing.Host) Row {
-	endpoint := &hoststream.TunnelEndpoint{Host: h.Ref.UUID, HostName: h.Ref.Name}
+	endpoint := &hoststream.TunnelEndpoint{Host: h.Ref.UUID, HostName: h.Ref.Name, UnderlayMtu: uint32(h.UnderlayMTU)}
 	for _, a := range h.TunnelAddresses {
 		endpoint.Addresses = append(endpoint.Addresses, a.AsSlice())
 	}
@@ -94,7 +94,7 @@ func portRow(p *routing.Port) Row {
 	port := &hoststream.Port{
 		Port: p.Ref.UUID, PortName: p.Ref.Name, Vrf: p.Network.VRF, Mac: macBytes(p.MAC),
 		Mtu: uint32(p.Network.MTU), Binding: p.Binding.UUID, BindingRevision: p.BindingRevision,
-		HostName: p.HostName, Domain: p.Domain, Options: options(p.Options), Project: p.Project, Machine: p.Machine,
+		HostName: p.HostName, Domain: p.Domain, Options: options(p.Options), Project: p.Project, Machine: p.Machine, Disabled: p.Disabled,
 	}
 	for _, a := range p.Addresses {
 		port.Addresses = append(port.Addresses, &hoststream.PortAddress{

@@ -36,7 +36,7 @@ func nothing() *Derived {
 }
 
 func hostOf(h *api.Host) *Host {
-	host := &Host{Ref: api.RefTo(h)}
+	host := &Host{Ref: api.RefTo(h), UnderlayMTU: h.Spec.UnderlayMTU}
 	for _, a := range h.Spec.TunnelAddresses {
 		if a.IsValid() {
 			host.TunnelAddresses = append(host.TunnelAddresses, a.Unmap())
@@ -54,7 +54,7 @@ func identities(s api.Snapshot) []Identity {
 			continue
 		}
 		taken[n.Spec.VNI] = true
-		all = append(all, Identity{Ref: api.RefTo(n), VRF: n.Spec.VNI, MTU: n.Spec.MTU, Domain: domainOf(n)})
+		all = append(all, Identity{Ref: api.RefTo(n), VRF: n.Spec.VNI, MTU: n.Spec.MTU, Domain: domainOf(n), Disabled: n.Spec.AdminState == api.AdminDown})
 	}
 	return all
 }
@@ -112,7 +112,7 @@ func (n *Network) addPorts(objects objects, hosts map[string]*Host) {
 		port := &Port{
 			Ref: api.RefTo(p), Network: n.Identity, MAC: p.Spec.MAC, Host: hosts[active.Spec.Host.UUID].Ref,
 			Binding: api.RefTo(active), BindingRevision: active.Meta.Revision, Pairs: pairsOf(p),
-			Options: p.Spec.DHCPOptions, Project: p.Meta.Parent.UUID, Machine: p.Spec.VirtualMachine.UUID,
+			Options: p.Spec.DHCPOptions, Project: p.Meta.Parent.UUID, Machine: p.Spec.VirtualMachine.UUID, Disabled: p.Spec.AdminState == api.AdminDown,
 		}
 		port.HostName, port.Domain = nameOf(p, objects.machine(port.Machine), n.Identity)
 		n.ports = append(n.ports, port)

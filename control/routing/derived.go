@@ -59,6 +59,7 @@ func (d *Derived) Ports() []*Port {
 type Host struct {
 	Ref             api.Ref
 	TunnelAddresses []netip.Addr
+	UnderlayMTU     int     // largest IP packet, bytes; 0: not known
 	Ports           []*Port // by fully qualified name
 	// Reserved are the addresses it may give away by itself, by fully qualified name.
 	Reserved []*Reservation
@@ -71,6 +72,8 @@ type Identity struct {
 	MTU int    // 0: follows from the underlay
 	// Domain is that of the names of its ports, without a dot at the end.
 	Domain string
+	// Disabled says that its adminState is down: nothing passes its ports.
+	Disabled bool
 }
 
 // Network is a network with its VRF.
@@ -215,6 +218,8 @@ type Port struct {
 	Machine  string           // UUID of the virtual-machine, may be empty
 	// Pairs are what else it may send from, whatever the routes say. Sorted.
 	Pairs []Pair
+	// Disabled says that its own adminState is down.
+	Disabled bool
 }
 
 // Pair is a range of source addresses and the MAC that goes with them.

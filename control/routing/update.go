@@ -167,7 +167,7 @@ func (u *update) runHosts() {
 		host, old := hostOf(h), u.earlier.hosts[h.Meta.UUID]
 		if old != nil {
 			host.Ports, host.Reserved = old.Ports, old.Reserved
-			if old.Ref == host.Ref && slices.Equal(old.TunnelAddresses, host.TunnelAddresses) {
+			if old.Ref == host.Ref && old.UnderlayMTU == host.UnderlayMTU && slices.Equal(old.TunnelAddresses, host.TunnelAddresses) {
 				host = old
 			}
 		}
@@ -249,7 +249,7 @@ func keepPorts(old, now *Network) {
 func (p *Port) Equal(q *Port) bool {
 	return p.Ref == q.Ref && *p.Network == *q.Network && p.MAC == q.MAC && p.Host == q.Host && p.Binding == q.Binding &&
 		p.BindingRevision == q.BindingRevision && slices.Equal(p.Addresses, q.Addresses) && slices.Equal(p.Sources, q.Sources) && slices.Equal(p.Pairs, q.Pairs) &&
-		p.HostName == q.HostName && p.Domain == q.Domain && slices.Equal(p.Options, q.Options) && p.Project == q.Project && p.Machine == q.Machine
+		p.HostName == q.HostName && p.Domain == q.Domain && slices.Equal(p.Options, q.Options) && p.Project == q.Project && p.Machine == q.Machine && p.Disabled == q.Disabled
 }
 
 // replaceLocal puts in a network what was derived of its own objects, and
@@ -334,6 +334,6 @@ func (u *update) runPlaces() {
 			}
 		}
 		slices.SortFunc(ports, comparePorts)
-		u.hosts[uuid] = &Host{Ref: h.Ref, TunnelAddresses: h.TunnelAddresses, Ports: ports, Reserved: h.Reserved}
+		u.hosts[uuid] = &Host{Ref: h.Ref, TunnelAddresses: h.TunnelAddresses, UnderlayMTU: h.UnderlayMTU, Ports: ports, Reserved: h.Reserved}
 	}
 }

@@ -139,7 +139,7 @@ func controllerName(name string) string {
 func countUp(r *hoststream.Report) int {
 	n := 0
 	for _, p := range r.Ports {
-		if api.PortState(p.State) == api.PortUp {
+		if s := api.PortState(p.State); s == api.PortUp || s == api.PortDisabled {
 			n++
 		}
 	}
@@ -162,7 +162,7 @@ func (c *collector) port(p *api.Port) api.PortStatus {
 	waiting := api.PortStatus{State: api.PortWaiting, Host: placed.Host.Name}
 	if r := c.report(placed.Host.UUID, p.Meta.UUID); r != nil {
 		switch state := api.PortState(r.State); state {
-		case api.PortUp, api.PortWaiting, api.PortFailed:
+		case api.PortUp, api.PortWaiting, api.PortFailed, api.PortDisabled:
 			return api.PortStatus{State: state, Host: placed.Host.Name, Message: bounded(r.Message)}
 		}
 		return api.PortStatus{State: api.PortFailed, Host: placed.Host.Name, Message: bounded("the host reports the unknown state " + r.State)}

@@ -29,6 +29,8 @@ const (
 	statusOK      = "ok"
 	statusPending = "pending"
 	statusMissing = "missing"
+	// statusDisabled: somebody set its adminState to down.
+	statusDisabled = string(api.PortDisabled)
 	// What these credentials may not see is not told apart from what is gone.
 	statusUnseen = "not-visible"
 )
@@ -108,7 +110,22 @@ func (c *chain) add(stage api.Stage, where, what, detail, status string) {
 // object adds an object as intent.
 func (c *chain) object(o api.Object) {
 	m := &o.Head().Meta
-	c.add(api.StageIntent, whereStore, fmt.Sprintf("%s %s", o.Head().Kind, m.FQName), fmt.Sprintf("%srevision %d", describe(o), m.Revision), statusOK)
+	detail, status := fmt.Sprintf("%srevision %d", describe(o), m.Revision), statusOK
+	if isDown(o) {
+		detail, status = detail+", adminState down: nothing passes", statusDisabled
+	}
+	c.add(api.StageIntent, whereStore, fmt.Sprintf("%s %s", o.Head().Kind, m.FQName), detail, status)
+}
+
+// isDown tells whether what carries packets was told not to.
+func isDown(o api.Object) bool {
+	switch o := o.(type) {
+	case *api.Network:
+		return o.Spec.AdminState == api.AdminDown
+	case *api.Port:
+		return o.Spec.AdminState == api.AdminDown
+	}
+	return false
 }
 
 // describe says what matters of an object here.

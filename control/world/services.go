@@ -36,6 +36,10 @@ func (w *World) applyServices(f []string) {
 		})
 	case "resolver":
 		change(w, api.KindSubnet, f[1]+":"+f[2], func(s *api.Subnet) { s.Spec.DNSServers = []netip.Addr{netip.MustParseAddr(f[3])} })
+	case "disable-port":
+		change(w, api.KindPort, f[1], func(p *api.Port) { p.Spec.AdminState = api.AdminDown })
+	case "disable-network":
+		change(w, api.KindNetwork, f[1], func(n *api.Network) { n.Spec.AdminState = api.AdminDown })
 	default:
 		panic(fmt.Sprintf("world: %q is not a line", strings.Join(f, " ")))
 	}

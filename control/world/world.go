@@ -30,7 +30,7 @@ type World struct {
 
 // New reads lines such as
 //
-//	host h1 192.0.2.1 2001:db8::1
+//	host h1 192.0.2.1 2001:db8::1 [mtu=9000]
 //	network blue 10 [mtu]
 //	subnet blue 10.0.0.0/24 [gateway]
 //	port blue a [q]                 (port a of network blue, in project q)
@@ -53,6 +53,8 @@ type World struct {
 //	serve blue time 10.9.9.9 123    (service of the fabric)
 //	resolver blue 10.0.0.0/24 10.0.0.2 (DNS server of the subnet)
 //	pair a 10.9.0.0/24 MAC          (allowed address pair; without MAC, the port's; repeatable)
+//	disable-port a                  (adminState down)
+//	disable-network blue
 //	remove KIND NAME
 //
 // Lines that are empty or begin with # are ignored.
@@ -77,6 +79,10 @@ func (w *World) apply(f []string) {
 	case "host":
 		h := &api.Host{}
 		for _, a := range f[2:] {
+			if mtu, ok := strings.CutPrefix(a, "mtu="); ok {
+				h.Spec.UnderlayMTU = int(number(mtu))
+				continue
+			}
 			h.Spec.TunnelAddresses = append(h.Spec.TunnelAddresses, netip.MustParseAddr(a))
 		}
 		w.Put(h, api.KindHost, f[1])

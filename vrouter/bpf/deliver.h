@@ -10,6 +10,8 @@ static __always_inline int stage_deliver(struct packet *p)
 	struct port_value *to = p->to;
 	if (!to)
 		return end(p, REASON_PORT_GONE);
+	if (to->flags & PORT_DISABLED)
+		return end(p, REASON_RECEIVER_DISABLED);
 	int action = to->flags & PORT_REDIRECT_PEER ? world_redirect_peer(p->skb, ifindex) : world_redirect(p->skb, ifindex);
 	if (action != TC_ACT_REDIRECT)
 		return end(p, REASON_REDIRECT_FAILED);

@@ -12,5 +12,7 @@ static __always_inline int stage_port(struct packet *p)
 	p->from = port;
 	p->vrf = port->vrf;
 	world_count_received(port, p->skb->len);
+	if (port->flags & PORT_DISABLED)
+		return end(p, REASON_PORT_DISABLED);
 	return NEXT;
 }

@@ -38,6 +38,7 @@ enum stage {
 	X(TOO_MANY_EXTENSION_HEADERS, PARSE, DROPPED, "more than six IPv6 extension headers")                              \
 	X(ARP_MALFORMED, PARSE, DROPPED, "ARP is not a request or reply for IPv4 over Ethernet")                           \
 	X(NO_PORT, PORT, DROPPED, "interface is not a port")                                                               \
+	X(PORT_DISABLED, PORT, DROPPED, "the port's adminState, or its network's, is down")                                 \
 	X(SPOOFED_MAC, SPOOF, DROPPED, "source MAC is not the port's")                                                     \
 	X(SPOOFED_ADDRESS, SPOOF, DROPPED, "source address is not one of the port's")                                      \
 	X(ARP_ANNOUNCEMENT, NEIGHBOUR, CONSUMED, "ARP reply or announcement; nothing learns from it")                      \
@@ -81,6 +82,7 @@ enum stage {
 	X(ERROR_LIMITED, ERROR, DROPPED, "ICMP error was due, and its port has had its share of them for now")             \
 	X(ERROR_FAILED, ERROR, DROPPED, "kernel refused to build or send the ICMP error")                                  \
 	X(PORT_GONE, DELIVER, DROPPED, "next hop is an interface that is not a port")                                      \
+	X(RECEIVER_DISABLED, DELIVER, DROPPED, "adminState of the port it goes to, or of its network, is down")             \
 	X(REDIRECT_FAILED, DELIVER, DROPPED, "kernel refused to redirect to the port")                                     \
 	X(NO_TUNNEL_DEVICE, ENCAP, DROPPED, "no tunnel device is configured")                                              \
 	X(TUNNEL_KEY_FAILED, ENCAP, DROPPED, "kernel refused the tunnel key")                                              \

@@ -21,6 +21,7 @@ enum port_flag {
 	PORT_DHCP4 = 2, // these three: the agent answers
 	PORT_DHCP6 = 4,
 	PORT_ADVERTISE = 8,
+	PORT_DISABLED = 2048, // adminState down: nothing passes
 };
 
 struct port_value {
