@@ -217,18 +217,26 @@ func (f optionForm) encode(text string, six bool) ([]byte, error) {
 
 // NetworkService is a service of the fabric at an address of a network.
 type NetworkService struct {
-	Name    string     `json:"name" doc:"Name by which hosts know the service (weft-agent run --service name=address:port)."`
-	Address netip.Addr `json:"address" doc:"Address at which workloads reach it: link-local, or outside the network's subnets."`
-	Port    int        `json:"port" minimum:"1" maximum:"65535" doc:"TCP port at that address."`
+	Name     string     `json:"name" doc:"Name by which hosts know the service (weft-agent run --service name=address:port)."`
+	Address  netip.Addr `json:"address" doc:"Address at which workloads reach it: link-local, or outside the network's subnets."`
+	Port     int        `json:"port" minimum:"1" maximum:"65535" doc:"Port at that address."`
+	Protocol string     `json:"protocol,omitempty" enum:"tcp,udp" default:"tcp" doc:"Transport of the service. One that has both is two entries."`
 }
 
+// UDP tells whether the service is asked by UDP.
+func (s *NetworkService) UDP() bool { return s.Protocol == "udp" }
+
 func checkNetworkServices(p *Problems, services []NetworkService) {
-	seen := map[netip.AddrPort]bool{}
+	type place struct {
+		at  netip.AddrPort
+		udp bool
+	}
+	seen := map[place]bool{}
 	for i, s := range services {
 		at := entry("spec.services", i)
-		where := netip.AddrPortFrom(s.Address, uint16(s.Port))
+		where := place{netip.AddrPortFrom(s.Address.Unmap(), uint16(s.Port)), s.UDP()}
 		if seen[where] {
-			p.Addf(at, "%v is another service's", where)
+			p.Addf(at, "%v is another service's", where.at)
 		}
 		seen[where] = true
 		if a := s.Address; a.IsMulticast() || a.IsUnspecified() || a.IsLoopback() {

@@ -101,6 +101,8 @@ const (
 	HostTableConnections   = "connections"
 	HostTableCapacity      = "capacity"
 	HostTableDesired       = "desired"
+	HostTableLeases        = "leases"
+	HostTableAliases       = "aliases"
 )
 
 // HostTables are the names of these tables.
@@ -108,6 +110,7 @@ func HostTables() []string {
 	return []string{
 		HostTableDrops, HostTableCounters, HostTablePorts, HostTableRoutes,
 		HostTableNextHops, HostTableVNIs, HostTablePortAddresses, HostTableConnections, HostTableCapacity, HostTableDesired,
+		HostTableLeases, HostTableAliases,
 	}
 }
 

@@ -49,7 +49,7 @@ func (g *generator) hostPath() {
 					port.Address4 = a
 				}
 			}
-			for range 6 {
+			for range 12 {
 				g.flow(ifindex, six)
 			}
 		}
@@ -70,11 +70,17 @@ func (g *generator) hostPath() {
 
 func (g *generator) flow(ifindex int, six bool) {
 	key := HostFlow{Ifindex: ifindex, Six: six, Protocol: pick(g, byte(6), 17), WorkloadPort: testPeers[g.IntN(3)], HostPort: testListeners[g.IntN(2)]}
-	state := HostFlowState{Workload: g.source(ifindex, six), Peer: poolAddress(six, 1), PeerPort: pick(g, uint16(53), 80)}
+	state := HostFlowState{Workload: g.source(ifindex, six), WorkloadPort: key.WorkloadPort, Peer: poolAddress(six, 1), PeerPort: pick(g, uint16(53), 80)}
 	if state.Workload.IsUnspecified() {
 		return
 	}
-	if g.chance(60) {
+	if g.chance(60) { // some are seen from another port, or that port is another's
+		state.Seen = max(0, g.o.Now-time.Duration(g.IntN(4))*time.Second)
+		key.WorkloadPort = portCandidates(state.Workload, state.Peer, state.WorkloadPort, state.PeerPort)[g.IntN(4)]
+		if g.chance(40) {
+			state.WorkloadPort = testPeers[g.IntN(3)]
+		}
+	} else {
 		key.HostPort = testHostPorts[g.IntN(2)]
 		state.FromHost, state.PeerPort, state.Seen = true, key.HostPort, max(0, g.o.Now-pick(g, 0, time.Second, 10*udpSilence))
 	}
@@ -111,8 +117,8 @@ func (g *generator) toHost(ifindex int, six bool) []byte {
 	to, from := pick(g, uint16(53), 80, 80, testHostPorts[0], testHostPorts[1]), testPeers[g.IntN(3)]
 	source := g.source(ifindex, six)
 	for key, flow := range g.o.HostFlows {
-		if key.Ifindex == ifindex && key.Six == six && flow.FromHost && g.chance(70) {
-			protocol, from, to, source = key.Protocol, key.WorkloadPort, key.HostPort, flow.Workload
+		if key.Ifindex == ifindex && key.Six == six && g.chance(35) {
+			protocol, from, to, source = key.Protocol, flow.WorkloadPort, flow.PeerPort, flow.Workload
 			break
 		}
 	}
@@ -148,7 +154,14 @@ func (g *generator) fromHost() []byte {
 		s.destination = poolAddress(six, 3)
 	}
 	from := pick(g, testListeners[0], testListeners[1], testHostPorts[0], testHostPorts[1])
-	s.payload = g.transportTo(s.protocol, s.source, s.destination, from, testPeers[g.IntN(3)])
+	to := testPeers[g.IntN(3)]
+	for key := range g.o.HostFlows {
+		if key.Ifindex == g.o.Aliases[number] && key.Six == six && s.protocol != 1 && g.chance(35) {
+			s.protocol, from, to = key.Protocol, key.HostPort, key.WorkloadPort
+			break
+		}
+	}
+	s.payload = g.transportTo(s.protocol, s.source, s.destination, from, to)
 	if g.chance(5) {
 		s.fragment = 0x2000
 		if six {

@@ -147,13 +147,14 @@ type layoutHostFlowKey struct {
 }
 
 type layoutHostFlowValue struct {
-	_        structs.HostLayout
-	Seen     uint64
-	Workload layoutAddress
-	Peer     layoutAddress
-	PeerPort uint16
-	FromHost uint8
-	Pad      [5]uint8
+	_            structs.HostLayout
+	Seen         uint64
+	Workload     layoutAddress
+	Peer         layoutAddress
+	PeerPort     uint16
+	FromHost     uint8
+	Pad          [3]uint8
+	WorkloadPort uint16
 }
 
 type layoutHostRouteKey struct {

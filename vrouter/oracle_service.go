@@ -27,8 +27,11 @@ func (o *Oracle) service(ifindex int, f parsed) (outcome Outcome, done bool) {
 		return Outcome{}, false
 	}
 	port := o.Ports[ifindex]
+	seenFrom := from
 	listener, is := o.Services[Service{VRF: port.VRF, Address: f.destination, Protocol: f.protocol, Port: to}]
-	if !is {
+	if is {
+		seenFrom = o.hostSidePort(ifindex, f, from, to, listener)
+	} else {
 		flow, known := o.HostFlows[HostFlow{Ifindex: ifindex, Six: f.source.Is6(), Protocol: f.protocol, WorkloadPort: from, HostPort: to}]
 		if !known || !flow.FromHost || flow.Workload != f.source || flow.Peer != f.destination {
 			return Outcome{}, false
@@ -45,10 +48,51 @@ func (o *Oracle) service(ifindex int, f parsed) (outcome Outcome, done bool) {
 		return dropped(f.frame, "no-host-path"), true
 	}
 	out := append([]byte(nil), f.frame...)
-	f.rewrite(out, AliasAddress(port.Alias, f.source.Is6()), AliasAddress(HostAlias, f.source.Is6()), from, listener)
+	f.rewrite(out, AliasAddress(port.Alias, f.source.Is6()), AliasAddress(HostAlias, f.source.Is6()), seenFrom, listener)
 	copy(out[0:], o.Config.HostMAC[:])
 	copy(out[6:], GatewayMAC[:])
 	return Outcome{Verdict: "hosted", Redirect: o.Config.HostDevice, Frame: out}, true
+}
+
+// portCandidates are the ports from which the host may see a conversation.
+func portCandidates(source, destination netip.Addr, from, to uint16) (all [4]uint16) {
+	const prime = 2654435761
+	var h uint32
+	for _, a := range []netip.Addr{source, destination} {
+		var words [16]byte
+		copy(words[:], a.AsSlice())
+		for i := 0; i < 16; i += 4 {
+			h = (h ^ binary.BigEndian.Uint32(words[i:])) * prime
+		}
+	}
+	h = (h ^ (uint32(from)<<16 | uint32(to))) * prime
+	all[0] = from
+	for i := uint32(1); i < 4; i++ {
+		h = (h ^ i) * prime
+		all[i] = uint16(32768 + h>>17)
+	}
+	return all
+}
+
+// hostSidePort is the port from which the host sees a packet to a listener.
+func (o *Oracle) hostSidePort(ifindex int, f parsed, from, to, listener uint16) uint16 {
+	all := portCandidates(f.source, f.destination, from, to)
+	used := func(candidate uint16) (HostFlowState, bool) {
+		flow, is := o.HostFlows[HostFlow{Ifindex: ifindex, Six: f.source.Is6(), Protocol: f.protocol, WorkloadPort: candidate, HostPort: listener}]
+		return flow, is
+	}
+	least := all[0]
+	for _, c := range all {
+		flow, is := used(c)
+		if is && !flow.FromHost && flow.Workload == f.source && flow.WorkloadPort == from && flow.Peer == f.destination && flow.PeerPort == to {
+			return c
+		}
+		other, _ := used(least)
+		if flow.Seen < other.Seen {
+			least = c
+		}
+	}
+	return least
 }
 
 // FromHost says what becomes of a packet that this host sends into the host path.
@@ -70,20 +114,20 @@ func (o *Oracle) FromHost(frame []byte) Outcome {
 	if !ok {
 		return dropped(frame, "host-protocol")
 	}
-	workload, peer := port.Address4, port.Gateway4
+	workload, peer, workloadPort := port.Address4, port.Gateway4, to
 	if f.source.Is6() {
 		workload, peer = port.Address6, port.Gateway6
 	}
 	peerPort := from
 	flow, known := o.HostFlows[HostFlow{Ifindex: ifindex, Six: f.source.Is6(), Protocol: f.protocol, WorkloadPort: to, HostPort: from}]
 	if known && !flow.FromHost {
-		workload, peer, peerPort = flow.Workload, flow.Peer, flow.PeerPort
+		workload, peer, peerPort, workloadPort = flow.Workload, flow.Peer, flow.PeerPort, flow.WorkloadPort
 	}
 	if !workload.IsValid() || !peer.IsValid() {
 		return dropped(frame, "no-port-address")
 	}
 	out := append([]byte(nil), frame...)
-	f.rewrite(out, peer, workload, peerPort, to)
+	f.rewrite(out, peer, workload, peerPort, workloadPort)
 	copy(out[0:], port.MAC[:])
 	copy(out[6:], GatewayMAC[:])
 	if port.Disabled {

@@ -36,6 +36,8 @@ func TestProductAgreesWithOracle(t *testing.T) {
 			if !runnable(frame) {
 				continue
 			}
+			g.o.HostFlows, err = d.hostFlows.All() // those before have left theirs
+			check(t, err)
 			want := g.o.FromPort(loopback, frame)
 			run := ebpf.RunOptions{Data: frame, DataOut: make([]byte, len(frame)+frameRoom)}
 			action, err := d.hooks[stubSlotSLOT_PORT].Run(&run)
@@ -44,6 +46,9 @@ func TestProductAgreesWithOracle(t *testing.T) {
 			if (action == 2) != ended || (action == 7) == ended || !bytes.Equal(run.DataOut, want.Frame) {
 				t.Fatalf("%s frame\n in   %s\n got  action %d\n      %s\n want %s",
 					kind, hex.EncodeToString(frame), action, hex.EncodeToString(run.DataOut), show(want))
+			}
+			if want.Verdict == "hosted" {
+				mustGoOn(t, d, g.o, frame, want)
 			}
 			if want.Verdict == "handed" {
 				asked, err := requests.Next()
@@ -81,6 +86,17 @@ func TestProductAgreesWithOracle(t *testing.T) {
 	check(t, d.Forget(loopback))
 	if drops, err = d.Drops(); err != nil || len(drops) != 0 {
 		t.Errorf("%d counts left of a forgotten interface (%v)", len(drops), err)
+	}
+}
+
+// mustGoOn fails unless the next frame of a conversation goes the way of this one.
+func mustGoOn(t *testing.T, d *Datapath, o *Oracle, frame []byte, first Outcome) {
+	t.Helper()
+	var err error
+	o.HostFlows, err = d.hostFlows.All()
+	check(t, err)
+	if then := o.FromPort(loopback, frame); !bytes.Equal(then.Frame, first.Frame) {
+		t.Fatalf("in    %s\nfirst %s\nthen  %s", hex.EncodeToString(frame), show(first), show(then))
 	}
 }
 

@@ -21,17 +21,18 @@ type HostFlow struct {
 	Ifindex      int
 	Six          bool
 	Protocol     byte
-	WorkloadPort uint16
+	WorkloadPort uint16 // as the host sees it
 	HostPort     uint16
 }
 
 // HostFlowState is what the workload sees of a conversation.
 type HostFlowState struct {
-	Seen     time.Duration // of the monotonic clock, when the host sent last
-	Workload netip.Addr    // the workload's own address
-	Peer     netip.Addr    // who it talks to
-	PeerPort uint16
-	FromHost bool // the host began
+	Seen         time.Duration // of the monotonic clock, when it was used last
+	Workload     netip.Addr    // the workload's own address
+	WorkloadPort uint16        // its own port
+	Peer         netip.Addr    // who it talks to
+	PeerPort     uint16
+	FromHost     bool // the host began
 }
 
 // Numbers of aliases.
@@ -116,7 +117,7 @@ var hostFlowCodec = codec[HostFlow, HostFlowState, layoutHostFlowKey, layoutHost
 		}
 	},
 	value: func(s HostFlowState) (layoutHostFlowValue, error) {
-		raw := layoutHostFlowValue{Seen: uint64(s.Seen), PeerPort: networkOrder(s.PeerPort)}
+		raw := layoutHostFlowValue{Seen: uint64(s.Seen), PeerPort: networkOrder(s.PeerPort), WorkloadPort: networkOrder(s.WorkloadPort)}
 		if s.FromHost {
 			raw.FromHost = 1
 		}
@@ -135,7 +136,7 @@ var hostFlowCodec = codec[HostFlow, HostFlowState, layoutHostFlowKey, layoutHost
 		}
 		return HostFlowState{
 			Seen: time.Duration(raw.Seen), Workload: addressOf(raw.Workload, family), Peer: addressOf(raw.Peer, family),
-			PeerPort: networkOrder(raw.PeerPort), FromHost: raw.FromHost != 0,
+			PeerPort: networkOrder(raw.PeerPort), FromHost: raw.FromHost != 0, WorkloadPort: networkOrder(raw.WorkloadPort),
 		}
 	},
 }

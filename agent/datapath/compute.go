@@ -41,9 +41,15 @@ type Underlay struct {
 type Local struct {
 	HostDevice int
 	HostMAC    vrouter.MAC
-	DNS        uint16            // UDP and TCP
-	Metadata   uint16            // TCP
-	Fabric     map[string]uint16 // TCP, by the name of the service
+	DNS        uint16 // UDP and TCP
+	Metadata   uint16 // TCP
+	Fabric     map[Fabric]uint16
+}
+
+// Fabric is what a host offers of a service of the fabric.
+type Fabric struct {
+	Name string
+	UDP  bool // else TCP
 }
 
 // WorkloadMTU is the MTU of a workload's interface that asks for none: what

@@ -80,21 +80,25 @@ func (t *Tables) addServices(p desired.Port, services []desired.FabricService, l
 	}
 	if local.Metadata != 0 {
 		for _, a := range MetadataAddresses {
-			t.addService(p.VRF, netip.AddrPortFrom(a, metadataPort), local.Metadata)
+			t.addService(p.VRF, tcp, netip.AddrPortFrom(a, metadataPort), local.Metadata)
 		}
 	}
 	for _, s := range services {
-		if listener := local.Fabric[s.Name]; listener != 0 {
-			t.addService(p.VRF, s.At, listener)
+		protocol := byte(tcp)
+		if s.UDP {
+			protocol = udp
+		}
+		if listener := local.Fabric[Fabric{s.Name, s.UDP}]; listener != 0 {
+			t.addService(p.VRF, protocol, s.At, listener)
 		}
 	}
 }
 
-// addService makes an address of TCP the vRouter's own in a VRF and leads it to
+// addService makes an address the vRouter's own in a VRF and leads it to
 // a listener. A route that the network has for the address itself prevails.
-func (t *Tables) addService(vrf uint32, at netip.AddrPort, listener uint16) {
+func (t *Tables) addService(vrf uint32, protocol byte, at netip.AddrPort, listener uint16) {
 	hop := vrouter.NextHop{Kind: vrouter.NextHopGateway}
-	t.Services[vrouter.Service{VRF: vrf, Address: at.Addr(), Protocol: tcp, Port: at.Port()}] = listener
+	t.Services[vrouter.Service{VRF: vrf, Address: at.Addr(), Protocol: protocol, Port: at.Port()}] = listener
 	t.NextHops[hop] = struct{}{}
 	t.Routes[vrouter.RouteKey{VRF: vrf, Prefix: netip.PrefixFrom(at.Addr(), at.Addr().BitLen())}] = Route{NextHop: hop}
 }

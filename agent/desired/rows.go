@@ -101,6 +101,10 @@ type Rows struct {
 	// newer controller. They are kept, and are no error of a row: they say that
 	// the agent is to be upgraded, once.
 	Unknown map[string]struct{}
+
+	// named are the names that changed since somebody took note; nil while
+	// nobody does.
+	named map[NameKey]struct{}
 }
 
 func newRows() Rows {
@@ -241,6 +245,7 @@ func (r *Rows) remove(key string) {
 	case "name":
 		project, port, _ := strings.Cut(rest, "/")
 		delete(r.Names, NameKey{project, port})
+		r.noteName(NameKey{project, port})
 		return
 	}
 	number, rest, _ := strings.Cut(rest, "/")

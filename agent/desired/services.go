@@ -4,7 +4,9 @@ package desired
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 
 	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/api/hoststream"
@@ -41,13 +43,14 @@ type Option struct {
 type FabricService struct {
 	Name string
 	At   netip.AddrPort
+	UDP  bool // else TCP
 }
 
 // fabricServices leaves out what has no address.
 func fabricServices(rows []*hoststream.FabricService) (all []FabricService) {
 	for _, s := range rows {
 		if a, ok := netip.AddrFromSlice(s.Address); ok {
-			all = append(all, FabricService{s.Name, netip.AddrPortFrom(a, uint16(s.Port))})
+			all = append(all, FabricService{s.Name, netip.AddrPortFrom(a, uint16(s.Port)), s.Udp})
 		}
 	}
 	return all
@@ -64,6 +67,26 @@ type Name struct {
 
 // NameRow is the key of a name's row.
 func NameRow(k NameKey) string { return "name/" + k.Project + "/" + k.Port }
+
+func (r *Rows) noteName(k NameKey) {
+	if r.named != nil {
+		r.named[k] = struct{}{}
+	}
+}
+
+// TakeNames returns the names that changed or went since it was asked last, the
+// first time all that there are.
+func (t *Table) TakeNames() []NameKey {
+	changed := t.named
+	if changed == nil {
+		t.named = map[NameKey]struct{}{}
+		return slices.Collect(maps.Keys(t.Names))
+	}
+	if len(changed) > 0 {
+		t.named = map[NameKey]struct{}{}
+	}
+	return slices.Collect(maps.Keys(changed))
+}
 
 // addresses leaves out what is none.
 func addresses(raw [][]byte) (all []netip.Addr) {
@@ -102,6 +125,7 @@ func (r *Rows) insertName(key string, m *hoststream.Name) string {
 	k := NameRow(id)
 	if k == key {
 		r.Names[id] = Name{m.Name, addresses(m.Addresses)}
+		r.noteName(id)
 	}
 	return k
 }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
@@ -83,12 +84,19 @@ func Answer(request []byte, f Facts) (Reply, error) {
 	if q.OpCode != dhcpv4.OpcodeBootRequest || len(q.ClientHWAddr) != len(f.MAC) || [6]byte(q.ClientHWAddr) != f.MAC {
 		return Reply{}, fmt.Errorf("%w: not a request of the port's own MAC", ErrSilent)
 	}
+	if q.GatewayIPAddr != nil && !q.GatewayIPAddr.IsUnspecified() {
+		return Reply{}, fmt.Errorf("%w: it says that a relay passed it on, and there is none", ErrSilent)
+	}
 	if len(f.Leases) == 0 {
 		return Reply{}, fmt.Errorf("%w: the port has no address in a subnet with DHCP", ErrSilent)
 	}
 	switch q.MessageType() {
 	case dhcpv4.MessageTypeDiscover:
-		return f.give(q, dhcpv4.MessageTypeOffer, f.choose(q.RequestedIPAddress()))
+		kind := dhcpv4.MessageTypeOffer
+		if q.Options.Has(dhcpv4.OptionRapidCommit) { // RFC 4039: there is no other server to choose
+			kind = dhcpv4.MessageTypeAck
+		}
+		return f.give(q, kind, f.choose(q.RequestedIPAddress()))
 	case dhcpv4.MessageTypeRequest:
 		return f.request(q)
 	case dhcpv4.MessageTypeInform:
@@ -152,6 +160,9 @@ func (f Facts) give(q *dhcpv4.DHCPv4, kind dhcpv4.MessageType, l Lease) (Reply, 
 	r.ServerIPAddr = f.Server.AsSlice()
 	r.UpdateOption(dhcpv4.OptServerIdentifier(f.Server.AsSlice()))
 	inform := q.MessageType() == dhcpv4.MessageTypeInform
+	if q.MessageType() == dhcpv4.MessageTypeDiscover && kind == dhcpv4.MessageTypeAck {
+		r.UpdateOption(dhcpv4.OptGeneric(dhcpv4.OptionRapidCommit, nil))
+	}
 	if inform {
 		r.ClientIPAddr = q.ClientIPAddr
 	} else {
@@ -160,7 +171,7 @@ func (f Facts) give(q *dhcpv4.DHCPv4, kind dhcpv4.MessageType, l Lease) (Reply, 
 		r.UpdateOption(dhcpv4.OptRenewTimeValue(l.Time / 2))
 		r.UpdateOption(dhcpv4.OptRebindingTimeValue(l.Time / 8 * 7))
 	}
-	f.describe(r, l)
+	f.describe(r, q, l)
 	further(r, l.Options)
 	message, err := fit(r, q, l.Options)
 	if err != nil {
@@ -177,7 +188,7 @@ func (f Facts) give(q *dhcpv4.DHCPv4, kind dhcpv4.MessageType, l Lease) (Reply, 
 }
 
 // describe adds what follows from the port and its subnet.
-func (f Facts) describe(r *dhcpv4.DHCPv4, l Lease) {
+func (f Facts) describe(r, q *dhcpv4.DHCPv4, l Lease) {
 	r.UpdateOption(dhcpv4.OptSubnetMask(net.CIDRMask(l.Prefix.Bits(), 32)))
 	if l.Gateway.IsValid() {
 		r.UpdateOption(dhcpv4.OptRouter(l.Gateway.AsSlice()))
@@ -204,9 +215,17 @@ func (f Facts) describe(r *dhcpv4.DHCPv4, l Lease) {
 		r.UpdateOption(dhcpv4.Option{Code: dhcpv4.OptionInterfaceMTU, Value: dhcpv4.Uint16(f.MTU)})
 	}
 	if len(l.Routes) > 0 {
-		r.UpdateOption(dhcpv4.OptClasslessStaticRoute(routes(l)...))
+		told := dhcpv4.OptClasslessStaticRoute(routes(l)...)
+		r.UpdateOption(told)
+		if slices.ContainsFunc(q.ParameterRequestList(), func(c dhcpv4.OptionCode) bool { return c.Code() == optionMicrosoftRoutes.Code() }) {
+			r.UpdateOption(dhcpv4.Option{Code: optionMicrosoftRoutes, Value: told.Value})
+		}
 	}
 }
+
+// optionMicrosoftRoutes is option 121 under the number by which Windows asked
+// for it before RFC 3442 had one.
+const optionMicrosoftRoutes = dhcpv4.GenericOptionCode(249)
 
 // domains are searched in this order, each once.
 func domains(first string, rest []string) (all []string) {

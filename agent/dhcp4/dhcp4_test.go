@@ -3,6 +3,8 @@
 package dhcp4_test
 
 import (
+	"bytes"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
@@ -68,6 +70,13 @@ func TestAnswers(t *testing.T) {
 		{"renewing", ask(t, dhcpv4.MessageTypeRequest, dhcpv4.WithClientIP(net.IP{10, 9, 0, 5})), "ACK 10.9.0.5 to 10.9.0.5"},
 		{"renewing what is lost", ask(t, dhcpv4.MessageTypeRequest, dhcpv4.WithClientIP(net.IP{10, 0, 0, 6})), "NAK 0.0.0.0 to 255.255.255.255 broadcast"},
 		{"inform", ask(t, dhcpv4.MessageTypeInform, dhcpv4.WithClientIP(net.IP{10, 0, 0, 5})), "ACK 0.0.0.0 to 10.0.0.5"},
+		{"who wants it at once", ask(t, dhcpv4.MessageTypeDiscover, dhcpv4.WithOption(dhcpv4.OptGeneric(dhcpv4.OptionRapidCommit, nil))), "ACK 10.0.0.5 to 10.0.0.5"},
+		{"rebooting", ask(t, dhcpv4.MessageTypeRequest, wish("10.0.0.5")), "ACK 10.0.0.5 to 10.0.0.5"},
+		{"rebooting, cannot receive yet", ask(t, dhcpv4.MessageTypeRequest, wish("10.0.0.5"), dhcpv4.WithBroadcast(true)), "ACK 10.0.0.5 to 255.255.255.255 broadcast"},
+		{"rebinding", ask(t, dhcpv4.MessageTypeRequest, dhcpv4.WithClientIP(net.IP{10, 0, 0, 5}), dhcpv4.WithBroadcast(true)), "ACK 10.0.0.5 to 10.0.0.5"},
+		{"decline", ask(t, dhcpv4.MessageTypeDecline, wish("10.0.0.5"), server("10.0.0.1")), "silent"},
+		{"through a relay", ask(t, dhcpv4.MessageTypeDiscover, dhcpv4.WithGatewayIP(net.IP{10, 0, 0, 9})), "silent"},
+		{"bootp", bootp(t), "silent"},
 		{"release", ask(t, dhcpv4.MessageTypeRelease), "silent"},
 		{"an offer", ask(t, dhcpv4.MessageTypeOffer), "silent"},
 		{"a reply", ask(t, dhcpv4.MessageTypeDiscover, func(d *dhcpv4.DHCPv4) { d.OpCode = dhcpv4.OpcodeBootReply }), "silent"},
@@ -78,6 +87,16 @@ func TestAnswers(t *testing.T) {
 			t.Errorf("%s: %s, want %s", w.name, got, w.want)
 		}
 	}
+}
+
+// bootp is a request of before DHCP.
+func bootp(t *testing.T) []byte {
+	q, err := dhcpv4.FromBytes(ask(t, dhcpv4.MessageTypeDiscover))
+	if err != nil {
+		t.Fatal(err)
+	}
+	q.DeleteOption(dhcpv4.OptionDHCPMessageType)
+	return q.ToBytes()
 }
 
 func say(t *testing.T, request []byte) string {
@@ -123,6 +142,60 @@ func TestReplyTells(t *testing.T) {
 	}
 }
 
+// What clients of different makers ask with is answered in their way: the
+// options that isc-dhclient, udhcpc, systemd-networkd, Windows and cloud-init
+// send and request.
+func TestClientsOfDifferentMakers(t *testing.T) {
+	id := []byte{0xff, 1, 2, 3, 4, 0, 2, 0, 0, 0xab, 0x11}
+	for name, w := range map[string]struct {
+		change    []dhcpv4.Modifier
+		id, rapid bool
+		microsoft bool
+	}{
+		"isc-dhclient": {change: []dhcpv4.Modifier{dhcpv4.WithRequestedOptions(dhcpv4.OptionSubnetMask, dhcpv4.OptionBroadcastAddress, dhcpv4.OptionTimeOffset,
+			dhcpv4.OptionRouter, dhcpv4.OptionDomainName, dhcpv4.OptionDomainNameServer, dhcpv4.OptionDNSDomainSearchList, dhcpv4.OptionHostName,
+			dhcpv4.OptionNetBIOSOverTCPIPNameServer, dhcpv4.OptionInterfaceMTU, dhcpv4.OptionClasslessStaticRoute, dhcpv4.OptionNTPServers)}},
+		"udhcpc and cloud-init": {change: []dhcpv4.Modifier{dhcpv4.WithOption(dhcpv4.OptGeneric(dhcpv4.OptionClientIdentifier, append([]byte{1}, mac[:]...))),
+			dhcpv4.WithOption(dhcpv4.OptClassIdentifier("udhcp 1.35.0")), dhcpv4.WithOption(dhcpv4.OptMaxMessageSize(576))}, id: true},
+		"systemd-networkd": {change: []dhcpv4.Modifier{dhcpv4.WithOption(dhcpv4.OptGeneric(dhcpv4.OptionClientIdentifier, id)),
+			dhcpv4.WithOption(dhcpv4.OptGeneric(dhcpv4.OptionRapidCommit, nil)), dhcpv4.WithOption(dhcpv4.OptMaxMessageSize(1472)),
+			dhcpv4.WithRequestedOptions(dhcpv4.OptionSubnetMask, dhcpv4.OptionRouter, dhcpv4.OptionClasslessStaticRoute, dhcpv4.GenericOptionCode(108))}, id: true, rapid: true},
+		"Windows": {change: []dhcpv4.Modifier{dhcpv4.WithBroadcast(true), dhcpv4.WithOption(dhcpv4.OptClassIdentifier("MSFT 5.0")),
+			dhcpv4.WithOption(dhcpv4.OptGeneric(dhcpv4.OptionClientIdentifier, append([]byte{1}, mac[:]...))),
+			dhcpv4.WithOption(dhcpv4.OptGeneric(dhcpv4.GenericOptionCode(81), append([]byte{0, 0, 0}, "guest"...))),
+			dhcpv4.WithRequestedOptions(dhcpv4.OptionSubnetMask, dhcpv4.OptionRouter, dhcpv4.OptionDomainNameServer, dhcpv4.OptionDomainName,
+				dhcpv4.OptionClasslessStaticRoute, dhcpv4.GenericOptionCode(249), dhcpv4.GenericOptionCode(252))}, id: true, microsoft: true},
+	} {
+		request := ask(t, dhcpv4.MessageTypeDiscover, w.change...)
+		r, err := dhcp4.Answer(request, facts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := dhcpv4.FromBytes(r.Message)
+		if err != nil {
+			t.Fatal(err)
+		}
+		q, _ := dhcpv4.FromBytes(request)
+		asked := q.Options.Get(dhcpv4.OptionClientIdentifier)
+		if got := m.Options.Get(dhcpv4.OptionClientIdentifier); (len(got) > 0) != w.id || !bytes.Equal(got, asked) {
+			t.Errorf("%s: its identifier %x is answered with %x", name, asked, got)
+		}
+		if m.Options.Has(dhcpv4.OptionRapidCommit) != w.rapid || (m.MessageType() == dhcpv4.MessageTypeAck) != w.rapid {
+			t.Errorf("%s gets %v", name, m.MessageType())
+		}
+		if has := m.Options.Has(dhcpv4.GenericOptionCode(249)); has != w.microsoft || has && !bytes.Equal(m.Options.Get(dhcpv4.GenericOptionCode(249)), m.Options.Get(dhcpv4.OptionClasslessStaticRoute)) {
+			t.Errorf("%s: routes under the number of Windows: %t", name, has)
+		}
+		s, err := dhcp4.Summarize(request)
+		if err != nil || s.Kind != "discover" || s.Client == "" || w.id && s.Client != hex.EncodeToString(asked) {
+			t.Errorf("%s is told as %+v, %v", name, s, err)
+		}
+		if s, err = dhcp4.Summarize(r.Message); err != nil || s.Address != facts.Leases[0].Prefix.Addr() || s.Time != time.Hour {
+			t.Errorf("the answer to %s is told as %+v, %v", name, s, err)
+		}
+	}
+}
+
 // A client that takes little gets fewer further options, and never a longer message.
 func TestReplyFits(t *testing.T) {
 	f := facts
@@ -147,6 +220,13 @@ func FuzzAnswer(f *testing.F) {
 		f.Add(ask(f, kind))
 	}
 	f.Fuzz(func(t *testing.T, request []byte) {
+		if s, err := dhcp4.Summarize(request); err == nil {
+			for _, word := range []string{s.Kind, s.Client, s.HostName, s.Vendor} {
+				if len(word) > 140 || strings.ContainsFunc(word, func(r rune) bool { return r < ' ' || r > '~' }) {
+					t.Fatalf("%x is told as %q", request, word)
+				}
+			}
+		}
 		r, err := dhcp4.Answer(request, facts)
 		if err != nil {
 			return

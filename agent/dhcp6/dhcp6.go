@@ -29,6 +29,12 @@ var ErrSilent = errors.New("no answer is due")
 // maxIdentities bounds the identity associations of one message.
 const maxIdentities = 16
 
+const (
+	maxPreference = 255
+	// leastRefresh is IRT_MINIMUM of RFC 8415.
+	leastRefresh = 600 * time.Second
+)
+
 // Option is a further option.
 type Option struct {
 	Code  uint16
@@ -61,8 +67,8 @@ func Answer(message []byte, f Facts) ([]byte, error) {
 	if why := f.improper(m); why != "" {
 		return nil, fmt.Errorf("%w: %s", ErrSilent, why)
 	}
-	if len(m.Options.IANA()) > maxIdentities {
-		return nil, fmt.Errorf("%w: %d identity associations", ErrSilent, len(m.Options.IANA()))
+	if len(m.Options.IANA())+len(m.Options.IATA())+len(m.Options.IAPD()) > maxIdentities {
+		return nil, fmt.Errorf("%w: %d identity associations", ErrSilent, len(m.Options.IANA())+len(m.Options.IATA())+len(m.Options.IAPD()))
 	}
 	r := &dhcpv6.Message{MessageType: dhcpv6.MessageTypeReply, TransactionID: m.TransactionID}
 	if id := m.Options.ClientID(); id != nil {
@@ -72,6 +78,7 @@ func Answer(message []byte, f Facts) ([]byte, error) {
 	switch m.MessageType {
 	case dhcpv6.MessageTypeSolicit:
 		r.MessageType = dhcpv6.MessageTypeAdvertise
+		r.AddOption(dhcpv6.OptPreference(maxPreference)) // the client need not wait for others
 		if m.GetOneOption(dhcpv6.OptionRapidCommit) != nil {
 			r.MessageType = dhcpv6.MessageTypeReply
 			r.AddOption(&dhcpv6.OptionGeneric{OptionCode: dhcpv6.OptionRapidCommit})
@@ -87,6 +94,9 @@ func Answer(message []byte, f Facts) ([]byte, error) {
 		r.AddOption(&dhcpv6.OptStatusCode{StatusCode: iana.StatusSuccess})
 	case dhcpv6.MessageTypeInformationRequest:
 		f.describe(r)
+		if f.Time > 0 {
+			r.AddOption(dhcpv6.OptInformationRefreshTime(max(f.Time, leastRefresh)))
+		}
 	}
 	return r.ToBytes(), nil
 }
@@ -139,6 +149,11 @@ func (f Facts) assign(m, r *dhcpv6.Message) {
 			answer.T1, answer.T2 = 0, 0
 			answer.Options.Add(&dhcpv6.OptStatusCode{StatusCode: iana.StatusNoAddrsAvail, StatusMessage: "no address for this identity"})
 		}
+		r.AddOption(answer)
+	}
+	for _, ta := range m.Options.IATA() {
+		answer := &dhcpv6.OptIATA{IaId: ta.IaId}
+		answer.Options.Add(&dhcpv6.OptStatusCode{StatusCode: iana.StatusNoAddrsAvail, StatusMessage: "no temporary addresses"})
 		r.AddOption(answer)
 	}
 	for _, pd := range m.Options.IAPD() {

@@ -120,6 +120,10 @@ func TestAnswers(t *testing.T) {
 		{dhcpv6.MessageTypeConfirm, "client fd99::5", facts, "REPLY NotOnLink"},
 		{dhcpv6.MessageTypeConfirm, "client ia", facts, "silent"},
 		{dhcpv6.MessageTypeRelease, "client us fd00::5", facts, "REPLY Success"},
+		{dhcpv6.MessageTypeDecline, "client us fd00::5", facts, "REPLY Success"},
+		{dhcpv6.MessageTypeDecline, "client fd00::5", facts, "silent"},
+		{dhcpv6.MessageTypeReconfigure, "client us", facts, "silent"},
+		{dhcpv6.MessageTypeRelayForward, "client", facts, "silent"},
 		{dhcpv6.MessageTypeInformationRequest, "", none, "REPLY" + told},
 		{dhcpv6.MessageTypeInformationRequest, "client them", facts, "silent"},
 		{dhcpv6.MessageTypeReply, "client us", facts, "silent"},
@@ -133,10 +137,50 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
+// An offer says that no other will come, information says how long it is good,
+// and temporary addresses are refused in words.
+func TestReplyTells(t *testing.T) {
+	answer := func(kind dhcpv6.MessageType, parts string, more ...dhcpv6.Option) *dhcpv6.Message {
+		q, err := dhcpv6.MessageFromBytes(ask(t, kind, parts))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range more {
+			q.AddOption(o)
+		}
+		raw, err := dhcp6.Answer(q.ToBytes(), facts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := dhcpv6.MessageFromBytes(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := dhcp6.Summarize(raw)
+		if err != nil || s.Kind != strings.ToLower(r.MessageType.String()) || len(r.Options.IANA()) > 0 && (s.Time != time.Hour || len(s.Addresses) != 1) {
+			t.Errorf("%v is told as %+v, %v", r, s, err)
+		}
+		return r
+	}
+	if p := answer(dhcpv6.MessageTypeSolicit, "client ia").Options.Preference(); p != 255 {
+		t.Errorf("preference %d", p)
+	}
+	if d := answer(dhcpv6.MessageTypeInformationRequest, "client").Options.InformationRefreshTime(0); d != time.Hour {
+		t.Errorf("information is good for %v", d)
+	}
+	temporary := answer(dhcpv6.MessageTypeSolicit, "client ia", &dhcpv6.OptIATA{IaId: [4]byte{9}}).Options.OneIATA()
+	if temporary == nil || temporary.IaId != [4]byte{9} || temporary.Options.Status().StatusCode != iana.StatusNoAddrsAvail {
+		t.Errorf("temporary addresses: %v", temporary)
+	}
+}
+
 func FuzzAnswer(f *testing.F) {
 	f.Add(ask(f, dhcpv6.MessageTypeSolicit, "client rapid ia pd"))
 	f.Add(ask(f, dhcpv6.MessageTypeRenew, "client us fd00::6"))
 	f.Fuzz(func(t *testing.T, message []byte) {
+		if s, err := dhcp6.Summarize(message); err == nil && (len(s.Client) > 128 || len(s.Addresses) > 64) {
+			t.Fatalf("%x is told as %+v", message, s)
+		}
 		raw, err := dhcp6.Answer(message, facts)
 		if err != nil {
 			return

@@ -278,6 +278,16 @@ func (c *Core) Plugs() map[string]Plug { return maps.Clone(c.plugs) }
 // Rows returns the desired rows, which the caller must not change.
 func (c *Core) Rows() desired.Rows { return c.rows() }
 
+// TakeNames returns the names of workloads that changed since it was asked last,
+// with what they are now; one without addresses is gone.
+func (c *Core) TakeNames() map[desired.NameKey]desired.Name {
+	changed := map[desired.NameKey]desired.Name{}
+	for _, k := range c.want.TakeNames() {
+		changed[k] = c.want.Names[k]
+	}
+	return changed
+}
+
 // Keys returns the keys of the desired rows, ordered.
 func (c *Core) Keys() []string { return c.want.Keys() }
 

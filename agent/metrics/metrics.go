@@ -60,24 +60,26 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 }
 
 var (
-	inSync  = desc("weft_agent_in_sync", "1 when a controller has delivered everything since the agent started.")
-	version = desc("weft_agent_revision", "Revision of the store that the desired rows are of.")
-	epoch   = desc("weft_agent_epoch", "Epoch that the desired rows are of; rises when the store is restored from a backup.")
-	ports   = desc("weft_agent_ports", "Ports bound to this host by state.", "state")
-	rows    = desc("weft_agent_rows", "Desired rows by table.", "table")
-	missing = desc("weft_agent_row_errors", "Desired rows that are not in the kernel; `weft describe host` says why.")
-	packets = desc("weft_vrouter_packets_total", "Frames on all ports and the tunnel device; received is from a workload or the tunnel.", "direction")
-	octets  = desc("weft_vrouter_bytes_total", "Bytes of these frames with their Ethernet headers.", "direction")
-	ends    = desc("weft_vrouter_ended_packets_total", "Frames that ended in the vRouter by verdict (dropped, consumed), stage and reason (doc/packet-path.md).", "verdict", "stage", "reason")
-	asked   = desc("weft_agent_requests_total", "DHCP, DHCPv6 and router solicitations of workloads by outcome: answered; silent, where nothing is to be said; failed, see the log.", "outcome")
-	adverts = desc("weft_agent_router_advertisements_total", "Router advertisements sent without being asked.")
-	queries = desc("weft_agent_dns_queries_total", "DNS queries of workloads by outcome: answered from the names of a project, forwarded to a server of the host's, unanswered by all of these, or refused.", "outcome")
-	endsLen = desc("weft_vrouter_ended_bytes_total", "Bytes of these frames.", "verdict", "stage", "reason")
+	inSync   = desc("weft_agent_in_sync", "1 when a controller has delivered everything since the agent started.")
+	version  = desc("weft_agent_revision", "Revision of the store that the desired rows are of.")
+	epoch    = desc("weft_agent_epoch", "Epoch that the desired rows are of; rises when the store is restored from a backup.")
+	ports    = desc("weft_agent_ports", "Ports bound to this host by state.", "state")
+	rows     = desc("weft_agent_rows", "Desired rows by table.", "table")
+	missing  = desc("weft_agent_row_errors", "Desired rows that are not in the kernel; `weft describe host` says why.")
+	packets  = desc("weft_vrouter_packets_total", "Frames on all ports and the tunnel device; received is from a workload or the tunnel.", "direction")
+	octets   = desc("weft_vrouter_bytes_total", "Bytes of these frames with their Ethernet headers.", "direction")
+	ends     = desc("weft_vrouter_ended_packets_total", "Frames that ended in the vRouter by verdict (dropped, consumed), stage and reason (doc/packet-path.md).", "verdict", "stage", "reason")
+	asked    = desc("weft_agent_requests_total", "DHCP, DHCPv6 and router solicitations of workloads by outcome: answered; silent, where nothing is to be said; failed, see the log.", "outcome")
+	adverts  = desc("weft_agent_router_advertisements_total", "Router advertisements sent without being asked.")
+	messages = desc("weft_agent_address_messages_total", "Messages by which workloads ask for addresses, by way (dhcp, dhcpv6, ra), kind and answer (none: no answer is due).", "way", "asked", "answered")
+	crowded  = desc("weft_agent_services_crowded_total", "Connections, conversations and queries of workloads that were refused because the workload or the host had as many as it may.")
+	queries  = desc("weft_agent_dns_queries_total", "DNS queries of workloads by outcome: answered from the names of a project, forwarded to a server of the host's, unanswered by all of these, or refused.", "outcome")
+	endsLen  = desc("weft_vrouter_ended_bytes_total", "Bytes of these frames.", "verdict", "stage", "reason")
 )
 
 // Describe names all metrics.
 func (c *Collector) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{inSync, version, epoch, ports, rows, missing, packets, octets, ends, endsLen, asked, adverts, queries} {
+	for _, d := range []*prometheus.Desc{inSync, version, epoch, ports, rows, missing, packets, octets, ends, endsLen, asked, adverts, queries, messages, crowded} {
 		to <- d
 	}
 }
@@ -103,6 +105,10 @@ func (c *Collector) collectAnswers(to chan<- prometheus.Metric) {
 	to <- counter(queries, n.Forwarded, "forwarded")
 	to <- counter(queries, n.Unanswered, "unanswered")
 	to <- counter(queries, n.Refused, "refused")
+	to <- counter(crowded, n.Crowded)
+	for m, count := range n.Messages {
+		to <- counter(messages, count, m.Way, m.Asked, m.Answered)
+	}
 }
 
 func gauge(d *prometheus.Desc, value float64, labels ...string) prometheus.Metric {

@@ -26,104 +26,121 @@ const (
 	maxUDP = 1232
 )
 
-// Zone is the names of a project.
-type Zone struct {
-	forward map[string][]netip.Addr // by name, with a dot at the end
-	reverse map[string][]string     // by reverse name
-	parents map[string]bool         // names that exist because others are below them
-}
-
-// NewZone returns a zone without names.
-func NewZone() *Zone {
-	return &Zone{forward: map[string][]netip.Addr{}, reverse: map[string][]string{}, parents: map[string]bool{}}
-}
-
-// Add adds a name of some addresses. Several workloads may share a name.
-func (z *Zone) Add(name string, addresses []netip.Addr) {
-	name = dns.CanonicalName(name)
-	if _, ok := dns.IsDomainName(name); !ok {
-		return
+// Answer replies to a query of a workload, or tells that somebody else is to be
+// asked. Nobody else is asked for the names of addresses in the workload's own
+// ranges, nor in private ones.
+func (z *Zone) Answer(q *dns.Msg, own []netip.Prefix) (reply *dns.Msg, forward bool) {
+	if q.Response {
+		return nil, false // a reply to a reply would never end
 	}
-	for _, a := range addresses {
-		reverse, err := dns.ReverseAddr(a.String())
-		if err != nil || slices.Contains(z.forward[name], a) {
-			continue
-		}
-		z.forward[name] = append(z.forward[name], a)
-		z.reverse[reverse] = append(z.reverse[reverse], name)
-	}
-	for _, at := range dns.Split(name)[1:] {
-		z.parents[name[at:]] = true
-	}
-}
-
-// Sort puts answers into an order that does not depend on that of Add.
-func (z *Zone) Sort() {
-	for _, all := range z.forward {
-		slices.SortFunc(all, netip.Addr.Compare)
-	}
-	for _, all := range z.reverse {
-		slices.Sort(all)
-	}
-}
-
-// Answer replies to a query, or tells that it is to be forwarded.
-func (z *Zone) Answer(q *dns.Msg) (reply *dns.Msg, forward bool) {
 	reply = new(dns.Msg)
 	reply.SetReply(q)
-	reply.RecursionAvailable = true
-	switch {
-	case q.Response:
-		return nil, false // a reply to a reply would never end
-	case q.Opcode != dns.OpcodeQuery:
-		reply.Rcode = dns.RcodeNotImplemented
-		return reply, false
-	case len(q.Question) != 1:
-		reply.Rcode = dns.RcodeFormatError
-		return reply, false
-	}
-	if o := q.IsEdns0(); o != nil && o.Version() != 0 {
-		reply.SetEdns0(maxUDP, false)
-		reply.Rcode = dns.RcodeBadVers
+	reply.RecursionAvailable, reply.Compress = true, true
+	if code := unfit(q); code != dns.RcodeSuccess {
+		if reply.Rcode = code; code == dns.RcodeBadVers {
+			reply.SetEdns0(maxUDP, false)
+		}
 		return reply, false
 	}
 	asked := q.Question[0]
 	name := dns.CanonicalName(asked.Name)
-	addresses, known := z.forward[name]
-	pointers, reversed := z.reverse[name]
+	f := z.find(name)
+	zone := zoneOf(name, own)
 	switch {
-	case known:
-		reply.Authoritative = true
-		z.addresses(reply, asked, addresses)
-	case reversed:
-		reply.Authoritative = true
+	case len(f.addresses) > 0:
+		addresses(reply, asked, f.addresses)
+	case len(f.pointers) > 0:
 		if asked.Qtype == dns.TypePTR || asked.Qtype == dns.TypeANY {
-			for _, p := range pointers {
+			for _, p := range f.pointers {
 				reply.Answer = append(reply.Answer, &dns.PTR{Hdr: header(asked.Name, dns.TypePTR), Ptr: p})
 			}
 		}
-	case name == Internal || strings.HasSuffix(name, "."+Internal):
-		reply.Authoritative = true
-		if !z.parents[name] && name != Internal {
-			reply.Rcode = dns.RcodeNameError
-		}
-	default:
+	case zone == localhost && name == localhost:
+		addresses(reply, asked, loopback)
+	case zone == "":
 		return nil, true
+	case name != zone && !f.below:
+		reply.Rcode = dns.RcodeNameError
+	case name == zone:
+		ofZone(reply, asked, zone)
 	}
+	reply.Authoritative = true
 	if len(reply.Answer) == 0 { // says how long that may be remembered (RFC 2308)
-		reply.Ns = []dns.RR{&dns.SOA{
-			Hdr: header(Internal, dns.TypeSOA), Ns: "ns." + Internal, Mbox: "hostmaster." + Internal,
-			Serial: 1, Refresh: 3600, Retry: 600, Expire: 86400, Minttl: ttl,
-		}}
+		if zone == "" { // a name of ours in somebody else's domain
+			_, zone, _ = strings.Cut(name, ".")
+		}
+		reply.Ns = []dns.RR{authority(zone)}
 	}
 	return reply, false
+}
+
+// unfit says what is wrong with a query for any zone.
+func unfit(q *dns.Msg) int {
+	switch {
+	case q.Opcode != dns.OpcodeQuery:
+		return dns.RcodeNotImplemented
+	case len(q.Question) != 1:
+		return dns.RcodeFormatError
+	}
+	if o := q.IsEdns0(); o != nil && o.Version() != 0 {
+		return dns.RcodeBadVers
+	}
+	asked := q.Question[0]
+	if asked.Qclass != dns.ClassINET && asked.Qclass != dns.ClassANY {
+		return dns.RcodeRefused
+	}
+	if asked.Qtype == dns.TypeAXFR || asked.Qtype == dns.TypeIXFR { // whole zones are told to nobody
+		return dns.RcodeRefused
+	}
+	return dns.RcodeSuccess
+}
+
+// Names that mean the same everywhere (RFC 6761).
+const (
+	localhost = "localhost."
+	invalid   = "invalid."
+)
+
+var loopback = []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::1")}
+
+// zoneOf is the zone of ours that a name is in; empty: it is somebody else's.
+func zoneOf(name string, own []netip.Prefix) string {
+	for _, zone := range []string{Internal, localhost, invalid} {
+		if dns.IsSubDomain(zone, name) {
+			return zone
+		}
+	}
+	r, reverse := rangeOf(name)
+	if !reverse || !within(r, own) && !within(r, private) {
+		return ""
+	}
+	// The zone of the first byte always holds all of a private range or is cut out of it.
+	labels := dns.SplitDomainName(name)
+	return dns.Fqdn(strings.Join(labels[len(labels)-3:], "."))
 }
 
 func header(name string, kind uint16) dns.RR_Header {
 	return dns.RR_Header{Name: name, Rrtype: kind, Class: dns.ClassINET, Ttl: ttl}
 }
 
-func (z *Zone) addresses(reply *dns.Msg, asked dns.Question, all []netip.Addr) {
+func authority(zone string) *dns.SOA {
+	return &dns.SOA{
+		Hdr: header(zone, dns.TypeSOA), Ns: "ns." + Internal, Mbox: "hostmaster." + Internal,
+		Serial: 1, Refresh: 3600, Retry: 600, Expire: 86400, Minttl: ttl,
+	}
+}
+
+// ofZone answers what is asked of a zone itself.
+func ofZone(reply *dns.Msg, asked dns.Question, zone string) {
+	switch asked.Qtype {
+	case dns.TypeSOA:
+		reply.Answer = append(reply.Answer, authority(zone))
+	case dns.TypeNS:
+		reply.Answer = append(reply.Answer, &dns.NS{Hdr: header(asked.Name, dns.TypeNS), Ns: "ns." + Internal})
+	}
+}
+
+func addresses(reply *dns.Msg, asked dns.Question, all []netip.Addr) {
 	for _, a := range all {
 		any := asked.Qtype == dns.TypeANY
 		switch {

@@ -5,7 +5,11 @@ package services
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
+	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/miekg/dns"
@@ -18,24 +22,35 @@ import (
 const (
 	// maxForwarded bounds the queries that wait for upstream servers at a time:
 	// each holds a socket, and the machine's workloads share them.
-	maxForwarded = 256
-	// upstreamPatience is what one upstream server has; resolvers ask again
-	// after 5 s.
+	maxForwarded     = 256
+	maxForwardedEach = 64 // of one workload
+	// upstreamPatience is what one upstream server has, and forwardPatience all
+	// together: resolvers ask again after 5 s.
 	upstreamPatience = 2 * time.Second
+	forwardPatience  = 4500 * time.Millisecond
 	// idle closes connections of workloads that ask no more.
 	idle = 10 * time.Second
+	// maxConnections and maxConnectionsEach bound the connections of DNS, and
+	// apart from these of metadata.
+	maxConnections     = 1024
+	maxConnectionsEach = 64
+	// upstreamEDNS is the longest reply that is asked for by UDP.
+	upstreamEDNS = 1232
 )
 
 // DNS answers the workloads' DNS.
 type DNS struct {
 	services  *Services
 	upstreams []string // host:port
-	slots     chan struct{}
+	slots     *Slots
+	// first is the upstream server that answered last, which is asked first, so
+	// that one that is down costs its time once.
+	first atomic.Int32
 }
 
 // NewDNS returns a server that asks these others what is not a workload's name.
 func NewDNS(s *Services, upstreams []netip.AddrPort) *DNS {
-	d := &DNS{services: s, slots: make(chan struct{}, maxForwarded)}
+	d := &DNS{services: s, slots: NewSlots(maxForwarded, maxForwardedEach)}
 	for _, u := range upstreams {
 		d.upstreams = append(d.upstreams, u.String())
 	}
@@ -60,8 +75,9 @@ func SystemUpstreams(path string) (servers []netip.AddrPort, err error) {
 func (d *DNS) Run(ctx context.Context, l *Listeners) error {
 	group, ctx := errgroup.WithContext(ctx)
 	var servers []*dns.Server
+	slots := NewSlots(maxConnections, maxConnectionsEach)
 	for _, s := range l.Streams {
-		servers = append(servers, &dns.Server{Listener: s, Handler: d, ReadTimeout: idle, IdleTimeout: func() time.Duration { return idle }})
+		servers = append(servers, &dns.Server{Listener: bounded{s, d.services, slots}, Handler: d, ReadTimeout: idle, IdleTimeout: func() time.Duration { return idle }})
 	}
 	for _, p := range l.Packets {
 		servers = append(servers, &dns.Server{PacketConn: p, Handler: d})
@@ -82,15 +98,14 @@ func (d *DNS) Run(ctx context.Context, l *Listeners) error {
 // ServeDNS implements dns.Handler.
 func (d *DNS) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 	f, known := d.services.whose(w.RemoteAddr())
-	_, overTCP := w.RemoteAddr().(interface{ AddrPort() netip.AddrPort })
-	overTCP = overTCP && w.RemoteAddr().Network() == "tcp"
+	overTCP := w.RemoteAddr().Network() == "tcp"
 	var reply *dns.Msg
 	forward := false
 	if !known {
 		d.services.refused.Add(1)
 		reply = refusal(q, dns.RcodeRefused)
-	} else if reply, forward = d.services.zone(f.Project).Answer(q); forward {
-		reply = d.forward(q, overTCP)
+	} else if reply, forward = d.services.zone(f.Project).Answer(q, f.Ranges); forward {
+		reply = d.forward(q, f, overTCP)
 	} else {
 		d.services.named.Add(1)
 	}
@@ -105,54 +120,108 @@ func (d *DNS) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 
 func refusal(q *dns.Msg, code int) *dns.Msg {
 	r := new(dns.Msg)
+	r.RecursionAvailable = true
 	return r.SetRcode(q, code)
 }
 
 // forward asks the upstream servers in turn.
-func (d *DNS) forward(q *dns.Msg, overTCP bool) *dns.Msg {
-	select {
-	case d.slots <- struct{}{}:
-		defer func() { <-d.slots }()
-	default:
+func (d *DNS) forward(q *dns.Msg, f Facts, overTCP bool) *dns.Msg {
+	if !q.RecursionDesired { // we know no more ourselves
+		d.services.refused.Add(1)
+		return refusal(q, dns.RcodeRefused)
+	}
+	if !d.slots.Take(f.Port) {
+		d.services.crowded.Add(1)
 		d.services.unanswered.Add(1)
 		return refusal(q, dns.RcodeServerFailure)
 	}
-	ask := q.Copy()
-	ask.Id = dns.Id()
-	if ask.IsEdns0() == nil {
-		ask.SetEdns0(1232, false)
+	defer d.slots.Give(f.Port)
+	ctx, cancel := context.WithTimeout(context.Background(), forwardPatience)
+	defer cancel()
+	var last *dns.Msg
+	begin := int(d.first.Load())
+	for i := range d.upstreams {
+		n := (begin + i) % len(d.upstreams)
+		r, err := ask(ctx, q, d.upstreams[n], overTCP)
+		if err != nil {
+			d.services.log.Debug("an upstream DNS server does not answer", "server", d.upstreams[n], "error", err)
+			continue
+		}
+		// Who cannot or will not say is no reason to give up, if there are others.
+		if last = r; r.Rcode != dns.RcodeServerFailure && r.Rcode != dns.RcodeRefused && r.Rcode != dns.RcodeNotImplemented {
+			d.first.Store(int32(n))
+			break
+		}
 	}
-	client := dns.Client{Timeout: upstreamPatience}
+	if last == nil {
+		d.services.unanswered.Add(1)
+		return refusal(q, dns.RcodeServerFailure)
+	}
+	d.services.forwarded.Add(1)
+	last.Id, last.RecursionAvailable = q.Id, true
+	last.Question = q.Question // in the workload's own letters
+	return last
+}
+
+// ask asks one server. A reply by UDP that is cut short is passed on so: the
+// workload asks again by TCP, and then so do we.
+func ask(ctx context.Context, q *dns.Msg, server string, overTCP bool) (*dns.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, upstreamPatience)
+	defer cancel()
+	query := new(dns.Msg) // and nothing of the workload's own options (RFC 6891 section 6.1.1: they are for one hop)
+	query.SetQuestion(q.Question[0].Name, q.Question[0].Qtype)
+	query.Question[0].Qclass = q.Question[0].Qclass
+	query.CheckingDisabled, query.AuthenticatedData = q.CheckingDisabled, q.AuthenticatedData
+	edns := q.IsEdns0()
+	query.SetEdns0(upstreamEDNS, edns != nil && edns.Do())
+	client := dns.Client{UDPSize: upstreamEDNS}
 	if overTCP {
 		client.Net = "tcp"
 	}
-	for _, server := range d.upstreams {
-		r, _, err := client.Exchange(ask, server)
-		if err == nil { // cut short: the workload asks again by TCP
-			d.services.forwarded.Add(1)
-			r.Id = q.Id
-			return r
-		}
-		d.services.log.Debug("an upstream DNS server does not answer", "server", server, "error", err)
+	r, _, err := client.ExchangeContext(ctx, query, server)
+	if err != nil {
+		return nil, err
 	}
-	d.services.unanswered.Add(1)
-	return refusal(q, dns.RcodeServerFailure)
+	if r.Rcode == dns.RcodeFormatError { // an old server that does not know EDNS
+		query.Extra = nil
+		if r, _, err = client.ExchangeContext(ctx, query, server); err != nil {
+			return nil, err
+		}
+	}
+	if len(r.Question) != 1 || r.Question[0].Qtype != q.Question[0].Qtype || !strings.EqualFold(r.Question[0].Name, q.Question[0].Name) {
+		return nil, fmt.Errorf("it answers another question")
+	}
+	r.Extra = slices.DeleteFunc(r.Extra, func(e dns.RR) bool { return e.Header().Rrtype == dns.TypeOPT }) // its own, for this hop
+	r.Compress = true
+	return r, nil
 }
 
-// zonesOf returns the names of each project.
-func zonesOf(rows desired.Rows) map[string]*names.Zone {
-	zones := map[string]*names.Zone{}
-	for key, n := range rows.Names {
-		if zones[key.Project] == nil {
-			zones[key.Project] = names.NewZone()
+// follow brings the zones up to changed names.
+func (z zones) follow(changed map[desired.NameKey]desired.Name) zones {
+	fresh := z
+	for key, n := range changed {
+		zone := fresh[key.Project]
+		if zone == nil { // others read the map: it is replaced, never changed
+			fresh = maps.Clone(fresh)
+			zone = names.NewZone()
+			fresh[key.Project] = zone
 		}
-		zones[key.Project].Add(n.Name, n.Addresses)
+		if len(n.Addresses) == 0 {
+			zone.Remove(key.Port)
+		} else {
+			zone.Set(key.Port, n.Name, n.Addresses)
+		}
 	}
-	for _, z := range zones {
-		z.Sort()
+	gone := maps.Clone(fresh)
+	maps.DeleteFunc(gone, func(_ string, zone *names.Zone) bool { return zone.Len() == 0 })
+	if len(gone) == len(fresh) {
+		return fresh
 	}
-	return zones
+	return gone
 }
+
+// zones are the names of each project, by UUID.
+type zones map[string]*names.Zone
 
 // zone returns the names of a project, which may be none.
 func (s *Services) zone(project string) *names.Zone {

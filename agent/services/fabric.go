@@ -16,20 +16,23 @@ import (
 // Bounds of connections to services of the fabric.
 const (
 	maxFabric      = 512 // at a time, to one service, of all workloads of the host
+	maxFabricEach  = 128 // of one workload
 	fabricPatience = 10 * time.Second
 	fabricIdle     = 10 * time.Minute
 )
 
-// Relay passes connections of workloads on to one service of the fabric.
+// Relay passes what workloads say on to one service of the fabric.
 type Relay struct {
-	services *Services
-	name, to string // to is host:port
-	slots    chan struct{}
+	services  *Services
+	name      string
+	streams   string // host:port of TCP; empty: none
+	datagrams string // host:port of UDP; empty: none
+	slots     *Slots
 }
 
-// NewRelay returns a relay to a service.
-func NewRelay(s *Services, name, to string) *Relay {
-	return &Relay{services: s, name: name, to: to, slots: make(chan struct{}, maxFabric)}
+// NewRelay returns a relay to a service by TCP, by UDP or by both.
+func NewRelay(s *Services, name, streams, datagrams string) *Relay {
+	return &Relay{services: s, name: name, streams: streams, datagrams: datagrams, slots: NewSlots(maxFabric, maxFabricEach)}
 }
 
 // Run relays what arrives at the listeners until the context ends, and then
@@ -37,6 +40,10 @@ func NewRelay(s *Services, name, to string) *Relay {
 func (r *Relay) Run(ctx context.Context, l *Listeners) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, s := range l.Streams {
+		if r.streams == "" {
+			continue
+		}
+		s = bounded{s, r.services, r.slots}
 		group.Go(func() error {
 			for {
 				conn, err := s.Accept()
@@ -50,25 +57,19 @@ func (r *Relay) Run(ctx context.Context, l *Listeners) error {
 			}
 		})
 	}
+	for _, p := range l.Packets {
+		group.Go(func() error { return r.relayDatagrams(ctx, p) })
+	}
 	group.Go(func() error { <-ctx.Done(); l.Close(); return nil })
 	return group.Wait()
 }
 
 func (r *Relay) relay(ctx context.Context, workload net.Conn) {
 	defer workload.Close()
-	f, known := r.services.whose(workload.RemoteAddr())
-	select {
-	case r.slots <- struct{}{}:
-		defer func() { <-r.slots }()
-	default:
-		known = false
-	}
-	if !known {
-		return
-	}
-	server, err := (&net.Dialer{Timeout: fabricPatience}).DialContext(ctx, "tcp", r.to)
+	f, _ := r.services.whose(workload.RemoteAddr()) // it was when it was accepted
+	server, err := (&net.Dialer{Timeout: fabricPatience}).DialContext(ctx, "tcp", r.streams)
 	if err != nil {
-		r.services.log.Warn("a service of the fabric does not answer", "service", r.name, "server", r.to, "port", f.Port, "error", err)
+		r.services.log.Warn("a service of the fabric does not answer", "service", r.name, "server", r.streams, "port", f.Port, "error", err)
 		return
 	}
 	defer server.Close()
@@ -96,7 +97,7 @@ func pass(to, from net.Conn) {
 		if err == nil {
 			continue
 		}
-		if half, ok := to.(*net.TCPConn); ok && errors.Is(err, io.EOF) {
+		if half, ok := to.(interface{ CloseWrite() error }); ok && errors.Is(err, io.EOF) {
 			_ = half.CloseWrite() // the other direction goes on
 			return
 		}

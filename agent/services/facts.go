@@ -25,6 +25,7 @@ type Facts struct {
 	Project   string // UUID
 	Machine   string // UUID; may be empty
 	Addresses []netip.Addr
+	Ranges    []netip.Prefix // of its subnets
 	MAC       [6]byte
 	DHCP4     dhcp4.Facts
 	DHCP6     dhcp6.Facts
@@ -40,6 +41,9 @@ func Of(rows desired.Rows, port desired.Port, ifindex int, underlay datapath.Und
 	f := Facts{Port: port.ID, Ifindex: ifindex, Project: port.Project, Machine: port.Machine, MAC: port.MAC}
 	for _, a := range port.Addresses {
 		f.Addresses = append(f.Addresses, a.Prefix.Addr())
+		if r := a.Prefix.Masked(); !slices.Contains(f.Ranges, r) {
+			f.Ranges = append(f.Ranges, r)
+		}
 	}
 	mtu := datapath.PortMTU(port, underlay)
 	four, _ := datapath.Gateways(port)
@@ -150,6 +154,22 @@ func (f *Facts) addSubnet6(a *advertise.Facts, s desired.Subnet, address desired
 
 // Table is the facts of all plugged ports by interface. It never changes.
 type Table map[int]Facts
+
+// knowledge is what is known at one moment. It never changes.
+type knowledge struct {
+	ports   Table
+	aliases map[uint32]int // interfaces
+}
+
+func knowledgeOf(t Table) *knowledge {
+	k := &knowledge{ports: t, aliases: make(map[uint32]int, len(t))}
+	for ifindex, f := range t {
+		if f.Alias != 0 {
+			k.aliases[f.Alias] = ifindex
+		}
+	}
+	return k
+}
 
 // tableOf computes the facts of everything on this host.
 func tableOf(c *host.Core) Table {

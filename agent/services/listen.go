@@ -96,11 +96,10 @@ func (s *Services) whose(remote net.Addr) (Facts, bool) {
 	if err != nil {
 		return Facts{}, false
 	}
-	number := vrouter.AliasNumber(at.Addr())
-	for _, f := range *s.table.Load() {
-		if f.Alias == number && number != 0 {
-			return f, true
-		}
+	known := s.known.Load()
+	ifindex, is := known.aliases[vrouter.AliasNumber(at.Addr())]
+	if !is {
+		return Facts{}, false
 	}
-	return Facts{}, false
+	return known.ports[ifindex], true
 }

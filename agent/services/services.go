@@ -15,17 +15,18 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/weft-network/weft/agent/advertise"
+	"github.com/weft-network/weft/agent/desired"
 	"github.com/weft-network/weft/agent/dhcp4"
 	"github.com/weft-network/weft/agent/dhcp6"
 	"github.com/weft-network/weft/agent/frame"
 	"github.com/weft-network/weft/agent/host"
-	"github.com/weft-network/weft/agent/names"
 	"github.com/weft-network/weft/vrouter"
 )
 
@@ -47,11 +48,15 @@ type Services struct {
 	requests Requests
 	sender   Sender
 	log      *slog.Logger
-	table    atomic.Pointer[Table]
-	zones    atomic.Pointer[map[string]*names.Zone] // by project
+	known    atomic.Pointer[knowledge]
+	zones    atomic.Pointer[zones]
+	leases   leases
+	// refreshing is held while what is known is renewed.
+	refreshing sync.Mutex
 	// advertised is the number of the advertisements sent.
 	answered, silent, failed, advertised  atomic.Uint64
 	named, forwarded, unanswered, refused atomic.Uint64 // DNS
+	crowded                               atomic.Uint64
 }
 
 // Counts are what was answered since the agent started.
@@ -59,6 +64,8 @@ type Counts struct {
 	Answered, Silent, Failed              uint64 // DHCP, DHCPv6, router solicitations
 	Advertised                            uint64 // without being asked
 	Named, Forwarded, Unanswered, Refused uint64 // DNS queries
+	Crowded                               uint64 // connections, conversations and queries beyond the workload's or the host's share
+	Messages                              map[Message]uint64
 }
 
 // Counts returns the counts.
@@ -66,14 +73,15 @@ func (s *Services) Counts() Counts {
 	return Counts{
 		Answered: s.answered.Load(), Silent: s.silent.Load(), Failed: s.failed.Load(), Advertised: s.advertised.Load(),
 		Named: s.named.Load(), Forwarded: s.forwarded.Load(), Unanswered: s.unanswered.Load(), Refused: s.refused.Load(),
+		Crowded: s.crowded.Load(), Messages: s.leases.countsOf(),
 	}
 }
 
 // New returns the services that know what the loop knows.
 func New(loop *host.Loop, requests Requests, sender Sender, log *slog.Logger) *Services {
 	s := &Services{loop: loop, requests: requests, sender: sender, log: log}
-	s.table.Store(&Table{})
-	s.zones.Store(&map[string]*names.Zone{})
+	s.known.Store(knowledgeOf(Table{}))
+	s.zones.Store(&zones{})
 	return s
 }
 
@@ -101,7 +109,7 @@ func (s *Services) follow(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-listener.Changed:
-			before := *s.table.Load()
+			before := s.known.Load().ports
 			now, err := s.refresh(ctx)
 			if err != nil {
 				return err
@@ -112,7 +120,7 @@ func (s *Services) follow(ctx context.Context) error {
 				}
 			}
 		case <-next.C:
-			table := *s.table.Load()
+			table := s.known.Load().ports
 			for _, ifindex := range slices.Sorted(maps.Keys(table)) {
 				s.advertise(table[ifindex])
 			}
@@ -127,11 +135,17 @@ func pause() time.Duration {
 }
 
 func (s *Services) refresh(ctx context.Context) (now Table, err error) {
-	var zones map[string]*names.Zone
-	err = s.loop.Do(ctx, func(c *host.Core) { now, zones = tableOf(c), zonesOf(c.Rows()) })
+	s.refreshing.Lock()
+	defer s.refreshing.Unlock()
+	var changed map[desired.NameKey]desired.Name
+	err = s.loop.Do(ctx, func(c *host.Core) { now, changed = tableOf(c), c.TakeNames() })
 	if err == nil {
-		s.table.Store(&now)
-		s.zones.Store(&zones)
+		s.known.Store(knowledgeOf(now))
+		if len(changed) > 0 {
+			fresh := s.zones.Load().follow(changed)
+			s.zones.Store(&fresh)
+		}
+		s.leases.keep(now)
 	}
 	return now, err
 }
@@ -159,7 +173,7 @@ func (s *Services) answerAll(ctx context.Context) error {
 }
 
 func (s *Services) answer(ctx context.Context, q vrouter.Request) {
-	f, known := (*s.table.Load())[q.Ifindex]
+	f, known := s.known.Load().ports[q.Ifindex]
 	if !known { // plugged a moment ago
 		table, err := s.refresh(ctx)
 		if f, known = table[q.Ifindex]; err != nil || !known {
@@ -168,6 +182,10 @@ func (s *Services) answer(ctx context.Context, q vrouter.Request) {
 		}
 	}
 	reply, err := Reply(q.Frame, f)
+	noted := s.leases.note(f, q.Frame, reply, time.Now())
+	if noted.Asked == "decline" {
+		s.log.Warn("a workload declines its address, for something behind its interface has it too", "port", f.Port, "client", noted.Client)
+	}
 	switch {
 	case err == nil:
 		err = s.sender.Send(q.Ifindex, reply)

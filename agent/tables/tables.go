@@ -14,6 +14,7 @@ import (
 
 	"github.com/weft-network/weft/agent/datapath"
 	"github.com/weft-network/weft/agent/host"
+	"github.com/weft-network/weft/agent/services"
 	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/vrouter"
 )
@@ -32,6 +33,7 @@ type Reader struct {
 	Statistics Statistics
 	Loop       *host.Loop
 	Names      func() (map[int]string, error) // of interfaces by index
+	Leases     func() []services.Lease
 }
 
 // words are the names for the numbers of one table.
@@ -67,6 +69,8 @@ func (r Reader) Table(ctx context.Context, name string) (api.Table, error) {
 		api.HostTableConnections:   r.connections,
 		api.HostTableCapacity:      r.capacity,
 		api.HostTableDesired:       r.desired,
+		api.HostTableLeases:        r.leases,
+		api.HostTableAliases:       r.aliases,
 	}[name]
 	if !known {
 		return api.Table{}, fmt.Errorf("print table %q: a host has no such table", name)

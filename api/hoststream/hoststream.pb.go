@@ -1583,7 +1583,8 @@ type FabricService struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Address       []byte                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"` // 4 or 16 bytes
-	Port          uint32                 `protobuf:"varint,3,opt,name=port,proto3" json:"port,omitempty"`      // TCP
+	Port          uint32                 `protobuf:"varint,3,opt,name=port,proto3" json:"port,omitempty"`
+	Udp           bool                   `protobuf:"varint,90,opt,name=udp,proto3" json:"udp,omitempty"` // else TCP
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1637,6 +1638,13 @@ func (x *FabricService) GetPort() uint32 {
 		return x.Port
 	}
 	return 0
+}
+
+func (x *FabricService) GetUdp() bool {
+	if x != nil {
+		return x.Udp
+	}
+	return false
 }
 
 // TunnelEndpoint is a host that some route leads to, or that may send here.
@@ -3249,11 +3257,12 @@ const file_hoststream_proto_rawDesc = "" +
 	"\fnetwork_name\x18\x04 \x01(\tR\vnetworkName\x12%\n" +
 	"\x0esources_listed\x18\x05 \x01(\bR\rsourcesListed\x12=\n" +
 	"\bservices\x18\x06 \x03(\v2!.weft.hoststream.v1.FabricServiceR\bservices\x12\x1a\n" +
-	"\bdisabled\x18d \x01(\bR\bdisabled\"Q\n" +
+	"\bdisabled\x18d \x01(\bR\bdisabled\"c\n" +
 	"\rFabricService\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\fR\aaddress\x12\x12\n" +
-	"\x04port\x18\x03 \x01(\rR\x04port\"\x82\x01\n" +
+	"\x04port\x18\x03 \x01(\rR\x04port\x12\x10\n" +
+	"\x03udp\x18Z \x01(\bR\x03udp\"\x82\x01\n" +
 	"\x0eTunnelEndpoint\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x1b\n" +
 	"\thost_name\x18\x02 \x01(\tR\bhostName\x12\x1c\n" +

@@ -31,7 +31,7 @@ type localServices struct {
 	dns       *services.Keeper
 	metadata  *services.Keeper            // nil: no metadata server is known
 	fabric    map[string]*services.Keeper // by the name of the service
-	servers   map[string]string           // of these, host:port
+	servers   map[string]fabricServer     // of these
 	requests  *vrouter.Requests
 	socket    *services.Socket
 	services  *services.Services
@@ -110,9 +110,14 @@ func (l *localServices) facts() datapath.Local {
 	if l.metadata != nil {
 		f.Metadata = l.metadata.Port()
 	}
-	f.Fabric = map[string]uint16{}
+	f.Fabric = map[datapath.Fabric]uint16{}
 	for name, x := range l.fabric {
-		f.Fabric[name] = x.Port()
+		if l.servers[name].streams != "" {
+			f.Fabric[datapath.Fabric{Name: name}] = x.Port()
+		}
+		if l.servers[name].datagrams != "" {
+			f.Fabric[datapath.Fabric{Name: name, UDP: true}] = x.Port()
+		}
 	}
 	return f
 }
@@ -129,8 +134,8 @@ func (l *localServices) listen(ctx context.Context, log *slog.Logger) {
 	if l.server != nil {
 		l.metadata = keep("metadata", false)
 	}
-	for name := range l.servers {
-		l.fabric[name] = keep(name, false)
+	for name, server := range l.servers {
+		l.fabric[name] = keep(name, server.datagrams != "")
 	}
 }
 
@@ -162,7 +167,7 @@ func (l *localServices) run(ctx context.Context, loop *host.Loop) error {
 		l.metadata.Serve = services.NewMetadata(s, l.server, l.secret).Run
 	}
 	for name, k := range l.fabric {
-		k.Serve = services.NewRelay(s, name, l.servers[name]).Run
+		k.Serve = services.NewRelay(s, name, l.servers[name].streams, l.servers[name].datagrams).Run
 	}
 	moved := func(ctx context.Context) error {
 		return loop.Do(ctx, func(c *host.Core) { c.SetLocal(l.facts()) })
@@ -185,19 +190,30 @@ func (l *localServices) close() {
 	}
 }
 
+// fabricServer is where a service of the fabric is, host:port of each transport;
+// empty: it is not asked by that one.
+type fabricServer struct{ streams, datagrams string }
+
 // fabricServers reads which services of the fabric there are.
-func fabricServers(flags []string) (map[string]string, error) {
-	servers := map[string]string{}
+func fabricServers(flags []string) (map[string]fabricServer, error) {
+	servers := map[string]fabricServer{}
 	for _, text := range flags {
 		name, to, ok := strings.Cut(text, "=")
-		host, port, err := net.SplitHostPort(to)
+		to, datagrams := strings.CutSuffix(to, "/udp")
+		host, port, err := net.SplitHostPort(strings.TrimSuffix(to, "/tcp"))
 		if !ok || name == "" || err != nil || host == "" || port == "" {
-			return nil, fmt.Errorf("read --service: %q is not name=host:port", text)
+			return nil, fmt.Errorf("read --service: %q is not name=host:port or name=host:port/udp", text)
 		}
-		if _, twice := servers[name]; twice {
+		server := servers[name]
+		at := &server.streams
+		if datagrams {
+			at = &server.datagrams
+		}
+		if *at != "" {
 			return nil, fmt.Errorf("read --service: %s is given twice", name)
 		}
-		servers[name] = to
+		*at = net.JoinHostPort(host, port)
+		servers[name] = server
 	}
 	return servers, nil
 }

@@ -74,7 +74,7 @@ func runCommand() *cobra.Command {
 	s.StringSliceVar(&f.dnsUpstreams, "dns-upstream", nil, "address or address:port of a DNS server to ask what is no workload's name; repeatable (default: those of /etc/resolv.conf)")
 	s.StringVar(&f.metadataUpstream, "metadata-upstream", "", "URL of the server to which what workloads ask at 169.254.169.254 and fe80::a9fe:a9fe is passed on (default: nobody answers)")
 	s.StringVar(&f.metadataSecretFile, "metadata-secret-file", "", "file with the secret by which the metadata server knows that the headers saying who asks are ours")
-	s.StringSliceVar(&f.services, "service", nil, "name=host:port of a service of the fabric (TCP) that networks may have at an address of theirs; repeatable")
+	s.StringSliceVar(&f.services, "service", nil, "name=host:port, or name=host:port/udp, of a service of the fabric that networks may have at an address of theirs; repeatable")
 	s.StringVar(&f.metricsListen, "metrics-listen", "", "loopback address for /metrics, /livez and /readyz without credentials (default: none)")
 	s.StringVar(&f.attachment, "attachment", string(vrouter.AttachAuto), "how programs are attached to interfaces: auto, tcx (Linux 6.6 and newer) or clsact")
 	s.DurationVar(&f.tendEvery, "certificate-check", 10*time.Minute, "how often to ask, at random moments about so far apart, whether the host's certificate is to be renewed")

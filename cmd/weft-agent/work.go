@@ -108,10 +108,10 @@ func (a agent) work(ctx context.Context) error {
 	core.RestoreTaken(taken)
 	loop := host.NewLoop(core, func(data []byte) error { return desired.WriteFile(a.dir.Desired(), data) }, a.log)
 	plugger := plug.New(loop, a.links, a.path, records, []int{tunnel, local.device}, a.log)
-	reader := tables.Reader{Kernel: datapath.KernelOf(a.path), Statistics: a.path, Loop: loop, Names: a.links.Names}
+	local.services = services.New(loop, local.requests, local.socket, a.log)
+	reader := tables.Reader{Kernel: datapath.KernelOf(a.path), Statistics: a.path, Loop: loop, Names: a.links.Names, Leases: local.services.Leases}
 	client := stream.New(a.controllers(), loop, reader.Table, a.log)
 
-	local.services = services.New(loop, local.requests, local.socket, a.log)
 	health := &health{loop: loop, local: local.failures}
 	stop, err := observe(a.flags.metricsListen, a.path, loop, local.services, health, a.log)
 	if err != nil {

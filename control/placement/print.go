@@ -47,6 +47,9 @@ func Describe(body []byte) string {
 		}
 		for _, s := range row.Vrf.Services {
 			words += fmt.Sprintf("\tservice %s at %s port %d", s.Name, ipText(s.Address), s.Port)
+			if s.Udp {
+				words += " udp"
+			}
 		}
 		return words
 	case *hoststream.Row_TunnelSource:

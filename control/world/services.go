@@ -31,8 +31,11 @@ func (w *World) applyServices(f []string) {
 		change(w, api.KindNetwork, f[1], func(n *api.Network) { n.Spec.DNSDomain = f[2] })
 	case "serve":
 		change(w, api.KindNetwork, f[1], func(n *api.Network) {
-			n.Spec.Services = append(n.Spec.Services[:len(n.Spec.Services):len(n.Spec.Services)],
-				api.NetworkService{Name: f[2], Address: netip.MustParseAddr(f[3]), Port: int(number(f[4]))})
+			service := api.NetworkService{Name: f[2], Address: netip.MustParseAddr(f[3]), Port: int(number(f[4]))}
+			if len(f) > 5 {
+				service.Protocol = f[5]
+			}
+			n.Spec.Services = append(n.Spec.Services[:len(n.Spec.Services):len(n.Spec.Services)], service)
 		})
 	case "resolver":
 		change(w, api.KindSubnet, f[1]+":"+f[2], func(s *api.Subnet) { s.Spec.DNSServers = []netip.Addr{netip.MustParseAddr(f[3])} })
@@ -66,6 +69,7 @@ func randomServices(r *rand.Rand, network, port string) []string {
 		fmt.Sprintf("called %s called example%d.org", port, r.IntN(2)),
 		fmt.Sprintf("domain %s example%d.org", network, r.IntN(2)),
 		fmt.Sprintf("serve %s time 169.254.9.9 %d", network, 1+r.IntN(3)),
+		fmt.Sprintf("serve %s time 169.254.9.9 %d udp", network, 1+r.IntN(3)),
 		fmt.Sprintf("resolver %s 10.0.0.0/24 10.0.0.%d", network, 1+r.IntN(3)),
 		fmt.Sprintf("remove %s %s", api.KindVirtualMachine, machine),
 	}

@@ -32,6 +32,7 @@ static __always_inline int stage_host(struct packet *p, __u32 ifindex)
 		t.source = flow->peer;
 		t.destination = flow->workload;
 		t.ports.source = flow->peer_port;
+		t.ports.destination = flow->workload_port;
 	} else {
 		bool four = p->family == FAMILY_4;
 		t.source = four ? p->to->gateway4 : p->to->gateway6;
@@ -40,6 +41,7 @@ static __always_inline int stage_host(struct packet *p, __u32 ifindex)
 			return end(p, REASON_NO_PORT_ADDRESS);
 		struct host_flow_value now = {
 			.seen = bpf_ktime_get_ns(), .workload = t.destination, .peer = t.source, .peer_port = ports.source, .from_host = 1,
+			.workload_port = ports.destination,
 		};
 		if (world_remember_flow(&key, &now))
 			return end(p, REASON_REWRITE_FAILED);

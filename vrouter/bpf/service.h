@@ -114,20 +114,85 @@ static __always_inline bool host_began(const struct packet *p, const struct host
 	return (p->notes->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN;
 }
 
-// Finds where on the host a packet goes, and remembers what it looked like.
-static __always_inline __be16 listener_of(struct packet *p, const struct ports_pair *ports)
+// How often the time of a conversation is written.
+#define FLOW_TICK (1ULL << 30)
+
+enum { PORT_CANDIDATES = 4, FIRST_CANDIDATE = 32768 };
+
+#define HASH_PRIME 2654435761U
+
+static __always_inline __u32 hash_of(const struct packet *p, const struct ports_pair *ports)
+{
+	__u32 h = 0;
+#pragma unroll
+	for (int i = 0; i < 4; i++)
+		h = (h ^ bpf_ntohl(p->source.word[i])) * HASH_PRIME;
+#pragma unroll
+	for (int i = 0; i < 4; i++)
+		h = (h ^ bpf_ntohl(p->destination.word[i])) * HASH_PRIME;
+	return (h ^ ((__u32)bpf_ntohs(ports->source) << 16 | bpf_ntohs(ports->destination))) * HASH_PRIME;
+}
+
+// Whether a flow is the conversation with a service that a packet belongs to.
+static __always_inline bool converses(const struct packet *p, const struct ports_pair *ports, const struct host_flow_value *flow)
+{
+	return !flow->from_host && flow->workload_port == ports->source && flow->peer_port == ports->destination &&
+	       address_equal(&flow->workload, &p->source) && address_equal(&flow->peer, &p->destination);
+}
+
+// Chooses the port from which the host sees a conversation with a listener, and
+// remembers what the conversation looked like; 0 if it cannot.
+static __noinline __be16 host_side_port(struct packet *p, const struct ports_pair *ports, __be16 listener)
+{
+	struct host_flow_key at = flow_key_of(p, p->ifindex, ports->source, listener);
+	struct host_flow_value now = {
+		.seen = bpf_ktime_get_ns(), .workload = p->source, .peer = p->destination,
+		.peer_port = ports->destination, .workload_port = ports->source,
+	};
+	__u64 least = ~0ULL;
+	__be16 chosen = ports->source;
+	__u32 h = hash_of(p, ports);
+#pragma unroll
+	for (__u32 i = 0; i < PORT_CANDIDATES; i++) {
+		if (i) {
+			h = (h ^ i) * HASH_PRIME;
+			at.workload_port = bpf_htons(FIRST_CANDIDATE + (h >> 17));
+		}
+		struct host_flow_value *flow = bpf_map_lookup_elem(&host_flows, &at);
+		if (flow && converses(p, ports, flow)) {
+			if (now.seen - flow->seen < FLOW_TICK)
+				return at.workload_port;
+			chosen = at.workload_port;
+			break;
+		}
+		__u64 seen = flow ? flow->seen : 0;
+		if (seen < least) {
+			least = seen;
+			chosen = at.workload_port;
+		}
+	}
+	at.workload_port = chosen;
+	return world_remember_flow(&at, &now) ? SOCKET_NONE : chosen;
+}
+
+// Where on the host a packet goes and from which port; no listener: it is not
+// for the host.
+static __always_inline struct ports_pair host_ports(struct packet *p, const struct ports_pair *ports)
 {
 	struct service_key key = { .vrf = p->vrf, .family = p->family, .protocol = p->notes->protocol, .port = ports->destination, .address = p->destination };
 	__be16 *listener = bpf_map_lookup_elem(&services, &key);
-	struct host_flow_key at = flow_key_of(p, p->ifindex, ports->source, listener ? *listener : ports->destination);
-	struct host_flow_value *flow = bpf_map_lookup_elem(&host_flows, &at);
-	if (!listener)
-		return host_began(p, flow) ? ports->destination : SOCKET_NONE;
-	if (flow && !flow->from_host && flow->peer_port == ports->destination && address_equal(&flow->workload, &p->source) &&
-	    address_equal(&flow->peer, &p->destination))
-		return *listener;
-	struct host_flow_value now = { .workload = p->source, .peer = p->destination, .peer_port = ports->destination };
-	return world_remember_flow(&at, &now) ? SOCKET_NONE : *listener;
+	struct ports_pair host = *ports;
+	if (listener) {
+		host.destination = *listener;
+		host.source = host_side_port(p, ports, *listener);
+		if (!host.source)
+			host.destination = SOCKET_NONE;
+		return host;
+	}
+	struct host_flow_key at = flow_key_of(p, p->ifindex, ports->source, ports->destination);
+	if (!host_began(p, bpf_map_lookup_elem(&host_flows, &at)))
+		host.destination = SOCKET_NONE;
+	return host;
 }
 
 // From a workload to a gateway address; NEXT if that is not for the host.
@@ -137,8 +202,8 @@ static __always_inline int stage_service(struct packet *p)
 	struct config_value *c = configuration();
 	if (!p->from || !c || !transport(p, &ports))
 		return NEXT;
-	__be16 listener = listener_of(p, &ports);
-	if (listener == SOCKET_NONE)
+	struct ports_pair host_side = host_ports(p, &ports);
+	if (host_side.destination == SOCKET_NONE)
 		return NEXT;
 	if (!c->host_ifindex || !p->from->alias)
 		return end(p, REASON_NO_HOST_PATH);
@@ -146,7 +211,7 @@ static __always_inline int stage_service(struct packet *p)
 	struct translation t = {
 		.source = alias_of(p->family, p->from->alias),
 		.destination = alias_of(p->family, HOST_ALIAS),
-		.ports = { .source = ports.source, .destination = listener },
+		.ports = host_side,
 	};
 	__u32 ifindex = c->host_ifindex;
 	if (translate(p, &t, &ports) || set_ethernet(p, &host, &gateway))

@@ -156,18 +156,19 @@ struct host_flow_key {
 	__u32 ifindex;
 	__u8 family;
 	__u8 protocol;
-	__be16 workload_port;
+	__be16 workload_port; // as the host sees it
 	__be16 host_port;
 	__u16 pad;
 };
 
 struct host_flow_value {
-	__u64 seen; // when the host sent last, if it began
+	__u64 seen; // when the host sent last if it began, else about when the workload did
 	struct address workload; // as the workload knows itself
 	struct address peer; // as it knows the other
 	__be16 peer_port;
 	__u8 from_host; // the host began
-	__u8 pad[5];
+	__u8 pad[3];
+	__be16 workload_port; // as the workload knows it
 };
 
 // The longest frame that the agent answers: DHCP and DHCPv6 messages fit the
