@@ -45,24 +45,36 @@ func (d *distribution) String() string {
 	return b.String()
 }
 
+// missing names what has fewer cases than wanted: reasons, errors that are
+// answered, and verdicts.
+func (d *distribution) missing(t *testing.T, cases int) (all []string) {
+	t.Helper()
+	reasons, err := Reasons()
+	check(t, err)
+	lacks := func(what string) {
+		if n := d.counts[what]; n < cases {
+			all = append(all, fmt.Sprintf("%d frames were %s, want %d", n, what, cases))
+		}
+	}
+	for _, r := range reasons {
+		if !unreachable[r.Name] {
+			lacks(r.Verdict + " " + r.Name)
+		}
+		if r.Name == "ttl-expired" || r.Name == "too-big" {
+			lacks("answered " + r.Name)
+		}
+	}
+	lacks("handed")
+	lacks("hosted")
+	return all
+}
+
 // mustBeFair wants at least so many cases of each reason and so many of a
 // hundred frames sent on.
 func (d *distribution) mustBeFair(t *testing.T, percent, cases int) {
 	t.Helper()
-	reasons, err := Reasons()
-	check(t, err)
-	for _, r := range reasons {
-		if n := d.counts[r.Verdict+" "+r.Name]; n < cases && !unreachable[r.Name] {
-			t.Errorf("%d frames were %s for %s, want %d", n, r.Verdict, r.Name, cases)
-		}
-		if n := d.counts["answered "+r.Name]; (r.Name == "ttl-expired" || r.Name == "too-big") && n < cases {
-			t.Errorf("%d frames were answered for %s, want %d", n, r.Name, cases)
-		}
-	}
-	for _, verdict := range []string{"handed", "hosted"} {
-		if n := d.counts[verdict]; n < cases {
-			t.Errorf("%d frames were %s, want %d", n, verdict, cases)
-		}
+	for _, what := range d.missing(t, cases) {
+		t.Error(what)
 	}
 	if d.sent*100 < d.total*percent {
 		t.Errorf("only %d of %d frames were sent on: the generator tests refusals and little else", d.sent, d.total)
