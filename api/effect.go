@@ -17,7 +17,7 @@ var effective = map[Kind]bool{
 	KindDomain: true, KindProject: true, KindOrchestrator: true, KindShare: true, KindHost: true,
 	KindNetwork: true, KindSubnet: true, KindAddress: true, KindPort: true, KindBinding: true,
 	KindVirtualMachine: true, KindNetworkPolicy: true, KindNetworkPolicyAttachment: true, KindIPAM: true, KindSubnetPool: true,
-	KindRouteTarget: true, KindRouteTable: true, KindAddressScope: true,
+	KindRouteTarget: true, KindRouteTable: true, KindAddressScope: true, KindTrunk: true, KindSubPort: true,
 	// A document is there to be stored.
 	KindForeignDocument: true,
 }

@@ -34,7 +34,7 @@ type Trunk struct {
 // TrunkSpec says which port.
 type TrunkSpec struct {
 	Port       Ref        `json:"port" doc:"The port that carries; fixed. A port is in one trunk at most."`
-	AdminState AdminState `json:"adminState,omitempty" enum:"up,down" default:"up" doc:"down: sub-ports carry nothing and cannot be changed."`
+	AdminState AdminState `json:"adminState,omitempty" enum:"up,down" default:"up" doc:"down: its sub-ports are on no host and carry nothing; the port itself is not concerned."`
 }
 
 func (t *Trunk) Refs() []FieldRef {
@@ -69,7 +69,7 @@ type SubPort struct {
 
 // SubPortSpec is fixed at creation.
 type SubPortSpec struct {
-	Port Ref `json:"port" doc:"The port that is carried; fixed."`
+	Port Ref `json:"port" doc:"The port that is carried; fixed. It is on the host where the trunk's port is: it needs no binding, and one of its own that is active must be to that host."`
 	VLAN int `json:"vlan" minimum:"1" maximum:"4094" doc:"VLAN tag in the trunk; fixed, and unique there."`
 }
 

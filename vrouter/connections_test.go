@@ -76,6 +76,9 @@ func (g *generator) reply(before sent, went Outcome) (sent, bool) {
 		out[f.l4], out[f.l4+1], out[f.l4+2], out[f.l4+3] = out[f.l4+2], out[f.l4+3], out[f.l4], out[f.l4+1]
 	}
 	back := sent{ifindex: went.Redirect, frame: out}
+	if went.VLAN != 0 {
+		back.ifindex = g.o.SubPorts[SubPort{went.Redirect, went.VLAN}]
+	}
 	if went.Tunnel != nil {
 		back = sent{ifindex: testTunnelDevice, frame: out, key: &TunnelKey{VNI: 1000 + g.o.Ports[before.ifindex].VRF, Remote: testSources[0]}}
 	}
@@ -146,8 +149,9 @@ func (g *generator) step(t *testing.T, r *Tracer, what string, s sent) Outcome {
 		got, err = r.FromTunnel(testTunnelDevice, s.key, s.frame)
 		want = g.o.FromTunnel(testTunnelDevice, s.key, s.frame)
 	default:
-		got, err = r.FromPort(s.ifindex, s.frame)
-		want = g.o.FromPort(s.ifindex, s.frame)
+		device, frame := g.wire(s.ifindex, s.frame)
+		got, err = r.FromPort(device, frame)
+		want = g.o.FromPort(device, frame)
 	}
 	check(t, err)
 	compare(t, what+" "+s.String(), s.frame, got, want)

@@ -60,7 +60,7 @@ var portCodec = codec[int, Port, uint32, layoutPortValue]{
 		raw := layoutPortValue{Vrf: p.VRF, Port: p.ID, Mtu: uint32(p.MTU), Mac: layoutMac{Byte: p.MAC}}
 		for flag, set := range map[layoutPortFlag]bool{
 			layoutPortFlagPORT_REDIRECT_PEER: p.RedirectPeer, layoutPortFlagPORT_DHCP4: p.DHCP4,
-			layoutPortFlagPORT_DHCP6: p.DHCP6, layoutPortFlagPORT_ADVERTISE: p.Advertise,
+			layoutPortFlagPORT_DHCP6: p.DHCP6, layoutPortFlagPORT_ADVERTISE: p.Advertise, layoutPortFlagPORT_SUB: p.VLAN != 0,
 			layoutPortFlagPORT_DISABLED: p.Disabled,
 		} {
 			if set {
@@ -72,6 +72,7 @@ var portCodec = codec[int, Port, uint32, layoutPortValue]{
 		raw.Gateway6, err6 = optionalToRaw(p.Gateway6, layoutFamilyFAMILY_6)
 		err := errors.Join(err4, err6)
 		raw.Alias = p.Alias
+		raw.Device, raw.Vlan = uint32(p.Device), uint32(p.VLAN)
 		raw.Address4, err4 = optionalToRaw(p.Address4, layoutFamilyFAMILY_4)
 		raw.Address6, err6 = optionalToRaw(p.Address6, layoutFamilyFAMILY_6)
 		return raw, errors.Join(err, err4, err6)
@@ -85,10 +86,23 @@ var portCodec = codec[int, Port, uint32, layoutPortValue]{
 			Advertise:    raw.Flags&layoutPortFlagPORT_ADVERTISE != 0,
 			Disabled:     raw.Flags&layoutPortFlagPORT_DISABLED != 0,
 			Alias:        raw.Alias,
-			Address4:     optionalOf(raw.Address4, layoutFamilyFAMILY_4), Address6: optionalOf(raw.Address6, layoutFamilyFAMILY_6),
+			Device:       int(raw.Device), VLAN: uint16(raw.Vlan),
+			Address4: optionalOf(raw.Address4, layoutFamilyFAMILY_4), Address6: optionalOf(raw.Address6, layoutFamilyFAMILY_6),
 			Gateway4: optionalOf(raw.Gateway4, layoutFamilyFAMILY_4), Gateway6: optionalOf(raw.Gateway6, layoutFamilyFAMILY_6),
 		}
 	},
+}
+
+var subPortCodec = codec[SubPort, int, layoutSubPortKey, uint32]{
+	key: func(s SubPort) (layoutSubPortKey, error) {
+		if s.VLAN == 0 || s.VLAN >= VLANs-1 {
+			return layoutSubPortKey{}, fmt.Errorf("VLAN %d is not from 1 to %d", s.VLAN, VLANs-2)
+		}
+		return layoutSubPortKey{Device: uint32(s.Device), Vlan: uint32(s.VLAN)}, nil
+	},
+	keyOf:   func(raw layoutSubPortKey) SubPort { return SubPort{Device: int(raw.Device), VLAN: uint16(raw.Vlan)} },
+	value:   func(ifindex int) (uint32, error) { return uint32(ifindex), nil },
+	valueOf: func(raw uint32) int { return int(raw) },
 }
 
 var portAddressCodec = codec[PortAddress, struct{}, layoutPortAddressKey, uint8]{

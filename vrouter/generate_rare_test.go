@@ -19,8 +19,7 @@ func (g *generator) rare() sent {
 	case 1:
 		return sent{ifindex: testTunnelDevice, frame: g.any(ifindex, six)} // no tunnel key
 	case 2:
-		frame := g.data(ifindex, six)
-		return sent{ifindex: ifindex, frame: append(append(append([]byte(nil), frame[:12]...), 0x81, 0, 0, 5), frame[12:]...)}
+		return sent{ifindex: ifindex, frame: g.tagged(g.any(ifindex, six))}
 	case 3:
 		return sent{ifindex: ifindex, frame: g.extended(ifindex)}
 	case 4:

@@ -42,7 +42,7 @@ func portMAC(ifindex int) MAC { return MAC{2, 0, 0, 0, 0, byte(ifindex)} }
 func newGenerator(r *rand.Rand) *generator {
 	g := &generator{Rand: r, gateway: map[uint32][]netip.Addr{}}
 	g.o = &Oracle{
-		Ports: map[int]Port{}, PortAddresses: map[PortAddress]struct{}{}, PortPrefixes: map[PortPrefix]Permission{}, Routes: map[RouteKey]Route{},
+		Ports: map[int]Port{}, SubPorts: map[SubPort]int{}, PortAddresses: map[PortAddress]struct{}{}, PortPrefixes: map[PortPrefix]Permission{}, Routes: map[RouteKey]Route{},
 		NextHops: map[uint32]NextHop{}, VNIs: map[uint32]VNI{}, TunnelSources: map[TunnelSource]struct{}{}, Exhausted: map[int]bool{}, Silenced: map[int]bool{},
 	}
 	if !g.chance(12) {
@@ -74,6 +74,7 @@ func newGenerator(r *rand.Rand) *generator {
 		}
 		g.o.Ports[ifindex] = port
 	}
+	g.subPorts()
 	for vrf := uint32(1); vrf <= 3; vrf++ { // 3 has no port, only routes
 		g.o.VNIs[1000+vrf] = VNI{VRF: vrf, CheckSources: g.chance(75)}
 		g.sources(1000 + vrf)
@@ -227,8 +228,7 @@ func (g *generator) frame(ifindex int) (kind string, frame []byte) {
 	case n < 90:
 		kind, frame = "echo", g.echo(ifindex, six)
 	case n < 92:
-		kind, frame = "vlan", g.data(ifindex, six)
-		frame = append(append(append([]byte(nil), frame[:12]...), pick(g, byte(0x81), 0x88), pick(g, byte(0), 0xa8), 0, 5), frame[12:]...)
+		kind, frame = "vlan", g.tagged(g.data(ifindex, six))
 	case n < 94:
 		kind = "garbage"
 		frame = make([]byte, 15+g.IntN(200))

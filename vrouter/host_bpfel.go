@@ -38,6 +38,7 @@ const (
 	hostMapRoutes6       = "routes6"
 	hostMapScratch       = "scratch"
 	hostMapServices      = "services"
+	hostMapSubPorts      = "sub_ports"
 	hostMapTunnelSources = "tunnel_sources"
 	hostMapVnis          = "vnis"
 	hostProgFromHost     = "from_host"
@@ -114,6 +115,7 @@ type hostMapSpecs struct {
 	Routes6       *ebpf.MapSpec `ebpf:"routes6"`
 	Scratch       *ebpf.MapSpec `ebpf:"scratch"`
 	Services      *ebpf.MapSpec `ebpf:"services"`
+	SubPorts      *ebpf.MapSpec `ebpf:"sub_ports"`
 	TunnelSources *ebpf.MapSpec `ebpf:"tunnel_sources"`
 	Vnis          *ebpf.MapSpec `ebpf:"vnis"`
 }
@@ -166,6 +168,7 @@ type hostMaps struct {
 	Routes6       *ebpf.Map `ebpf:"routes6"`
 	Scratch       *ebpf.Map `ebpf:"scratch"`
 	Services      *ebpf.Map `ebpf:"services"`
+	SubPorts      *ebpf.Map `ebpf:"sub_ports"`
 	TunnelSources *ebpf.Map `ebpf:"tunnel_sources"`
 	Vnis          *ebpf.Map `ebpf:"vnis"`
 }
@@ -194,6 +197,7 @@ func (m *hostMaps) Close() error {
 		m.Routes6,
 		m.Scratch,
 		m.Services,
+		m.SubPorts,
 		m.TunnelSources,
 		m.Vnis,
 	)

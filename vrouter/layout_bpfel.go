@@ -204,6 +204,7 @@ const (
 	layoutPortFlagPORT_DHCP6         layoutPortFlag = 4
 	layoutPortFlagPORT_ADVERTISE     layoutPortFlag = 8
 	layoutPortFlagPORT_DISABLED      layoutPortFlag = 2048
+	layoutPortFlagPORT_SUB           layoutPortFlag = 256
 )
 
 type layoutPortPrefix4Key struct {
@@ -250,68 +251,71 @@ type layoutPortValue struct {
 	Address4 layoutAddress
 	Address6 layoutAddress
 	Alias    uint32
+	Device   uint32
+	Vlan     uint32
 }
 
 type layoutReason uint32
 
 const (
 	layoutReasonREASON_NONE                       layoutReason = 0
-	layoutReasonREASON_MALFORMED                  layoutReason = 1
-	layoutReasonREASON_VLAN_TAGGED                layoutReason = 2
-	layoutReasonREASON_UNKNOWN_PROTOCOL           layoutReason = 3
-	layoutReasonREASON_TOO_MANY_EXTENSION_HEADERS layoutReason = 4
-	layoutReasonREASON_ARP_MALFORMED              layoutReason = 5
-	layoutReasonREASON_NO_PORT                    layoutReason = 6
-	layoutReasonREASON_PORT_DISABLED              layoutReason = 7
-	layoutReasonREASON_SPOOFED_MAC                layoutReason = 8
-	layoutReasonREASON_SPOOFED_ADDRESS            layoutReason = 9
-	layoutReasonREASON_ARP_ANNOUNCEMENT           layoutReason = 10
-	layoutReasonREASON_ARP_OWN_ADDRESS            layoutReason = 11
-	layoutReasonREASON_ARP_PROBE_UNCLAIMED        layoutReason = 12
-	layoutReasonREASON_ARP_UNKNOWN_TARGET         layoutReason = 13
-	layoutReasonREASON_ND_MALFORMED               layoutReason = 14
-	layoutReasonREASON_ND_ADVERTISEMENT           layoutReason = 15
-	layoutReasonREASON_ND_OWN_ADDRESS             layoutReason = 16
-	layoutReasonREASON_ND_PROBE_UNCLAIMED         layoutReason = 17
-	layoutReasonREASON_ND_UNKNOWN_TARGET          layoutReason = 18
-	layoutReasonREASON_ND_NOT_ALLOWED             layoutReason = 19
-	layoutReasonREASON_ROUTER_SOLICITATION        layoutReason = 20
-	layoutReasonREASON_MULTICAST_LISTENER         layoutReason = 21
-	layoutReasonREASON_GATEWAY_UNANSWERED         layoutReason = 22
-	layoutReasonREASON_ANSWER_FAILED              layoutReason = 23
-	layoutReasonREASON_REQUEST_TOO_LONG           layoutReason = 24
-	layoutReasonREASON_REQUEST_LIMITED            layoutReason = 25
-	layoutReasonREASON_REQUEST_UNHEARD            layoutReason = 26
-	layoutReasonREASON_NO_HOST_PATH               layoutReason = 27
-	layoutReasonREASON_HOST_REDIRECT_FAILED       layoutReason = 28
-	layoutReasonREASON_UNKNOWN_ALIAS              layoutReason = 29
-	layoutReasonREASON_HOST_PROTOCOL              layoutReason = 30
-	layoutReasonREASON_NO_PORT_ADDRESS            layoutReason = 31
-	layoutReasonREASON_NO_TUNNEL_KEY              layoutReason = 32
-	layoutReasonREASON_UNKNOWN_VNI                layoutReason = 33
-	layoutReasonREASON_UNKNOWN_TUNNEL_SOURCE      layoutReason = 34
-	layoutReasonREASON_NOT_CARRIED                layoutReason = 35
-	layoutReasonREASON_BROADCAST                  layoutReason = 36
-	layoutReasonREASON_MULTICAST                  layoutReason = 37
-	layoutReasonREASON_NO_ROUTE                   layoutReason = 38
-	layoutReasonREASON_WRONG_DESTINATION_MAC      layoutReason = 39
-	layoutReasonREASON_UNRESOLVED_NEXT_HOP        layoutReason = 40
-	layoutReasonREASON_DISCARD_ROUTE              layoutReason = 41
-	layoutReasonREASON_GATEWAY_FROM_TUNNEL        layoutReason = 42
-	layoutReasonREASON_TUNNEL_TO_TUNNEL           layoutReason = 43
-	layoutReasonREASON_LINK_LOCAL                 layoutReason = 44
-	layoutReasonREASON_TTL_EXPIRED                layoutReason = 45
-	layoutReasonREASON_TOO_BIG                    layoutReason = 46
-	layoutReasonREASON_REWRITE_FAILED             layoutReason = 47
-	layoutReasonREASON_ERROR_LIMITED              layoutReason = 48
-	layoutReasonREASON_ERROR_FAILED               layoutReason = 49
-	layoutReasonREASON_PORT_GONE                  layoutReason = 50
-	layoutReasonREASON_RECEIVER_DISABLED          layoutReason = 51
-	layoutReasonREASON_REDIRECT_FAILED            layoutReason = 52
-	layoutReasonREASON_NO_TUNNEL_DEVICE           layoutReason = 53
-	layoutReasonREASON_TUNNEL_KEY_FAILED          layoutReason = 54
-	layoutReasonREASON_TUNNEL_REDIRECT_FAILED     layoutReason = 55
-	layoutReasonREASON_COUNT                      layoutReason = 56
+	layoutReasonREASON_UNKNOWN_VLAN               layoutReason = 1
+	layoutReasonREASON_MALFORMED                  layoutReason = 2
+	layoutReasonREASON_VLAN_TAGGED                layoutReason = 3
+	layoutReasonREASON_UNKNOWN_PROTOCOL           layoutReason = 4
+	layoutReasonREASON_TOO_MANY_EXTENSION_HEADERS layoutReason = 5
+	layoutReasonREASON_ARP_MALFORMED              layoutReason = 6
+	layoutReasonREASON_NO_PORT                    layoutReason = 7
+	layoutReasonREASON_PORT_DISABLED              layoutReason = 8
+	layoutReasonREASON_SPOOFED_MAC                layoutReason = 9
+	layoutReasonREASON_SPOOFED_ADDRESS            layoutReason = 10
+	layoutReasonREASON_ARP_ANNOUNCEMENT           layoutReason = 11
+	layoutReasonREASON_ARP_OWN_ADDRESS            layoutReason = 12
+	layoutReasonREASON_ARP_PROBE_UNCLAIMED        layoutReason = 13
+	layoutReasonREASON_ARP_UNKNOWN_TARGET         layoutReason = 14
+	layoutReasonREASON_ND_MALFORMED               layoutReason = 15
+	layoutReasonREASON_ND_ADVERTISEMENT           layoutReason = 16
+	layoutReasonREASON_ND_OWN_ADDRESS             layoutReason = 17
+	layoutReasonREASON_ND_PROBE_UNCLAIMED         layoutReason = 18
+	layoutReasonREASON_ND_UNKNOWN_TARGET          layoutReason = 19
+	layoutReasonREASON_ND_NOT_ALLOWED             layoutReason = 20
+	layoutReasonREASON_ROUTER_SOLICITATION        layoutReason = 21
+	layoutReasonREASON_MULTICAST_LISTENER         layoutReason = 22
+	layoutReasonREASON_GATEWAY_UNANSWERED         layoutReason = 23
+	layoutReasonREASON_ANSWER_FAILED              layoutReason = 24
+	layoutReasonREASON_REQUEST_TOO_LONG           layoutReason = 25
+	layoutReasonREASON_REQUEST_LIMITED            layoutReason = 26
+	layoutReasonREASON_REQUEST_UNHEARD            layoutReason = 27
+	layoutReasonREASON_NO_HOST_PATH               layoutReason = 28
+	layoutReasonREASON_HOST_REDIRECT_FAILED       layoutReason = 29
+	layoutReasonREASON_UNKNOWN_ALIAS              layoutReason = 30
+	layoutReasonREASON_HOST_PROTOCOL              layoutReason = 31
+	layoutReasonREASON_NO_PORT_ADDRESS            layoutReason = 32
+	layoutReasonREASON_NO_TUNNEL_KEY              layoutReason = 33
+	layoutReasonREASON_UNKNOWN_VNI                layoutReason = 34
+	layoutReasonREASON_UNKNOWN_TUNNEL_SOURCE      layoutReason = 35
+	layoutReasonREASON_NOT_CARRIED                layoutReason = 36
+	layoutReasonREASON_BROADCAST                  layoutReason = 37
+	layoutReasonREASON_MULTICAST                  layoutReason = 38
+	layoutReasonREASON_NO_ROUTE                   layoutReason = 39
+	layoutReasonREASON_WRONG_DESTINATION_MAC      layoutReason = 40
+	layoutReasonREASON_UNRESOLVED_NEXT_HOP        layoutReason = 41
+	layoutReasonREASON_DISCARD_ROUTE              layoutReason = 42
+	layoutReasonREASON_GATEWAY_FROM_TUNNEL        layoutReason = 43
+	layoutReasonREASON_TUNNEL_TO_TUNNEL           layoutReason = 44
+	layoutReasonREASON_LINK_LOCAL                 layoutReason = 45
+	layoutReasonREASON_TTL_EXPIRED                layoutReason = 46
+	layoutReasonREASON_TOO_BIG                    layoutReason = 47
+	layoutReasonREASON_REWRITE_FAILED             layoutReason = 48
+	layoutReasonREASON_ERROR_LIMITED              layoutReason = 49
+	layoutReasonREASON_ERROR_FAILED               layoutReason = 50
+	layoutReasonREASON_PORT_GONE                  layoutReason = 51
+	layoutReasonREASON_RECEIVER_DISABLED          layoutReason = 52
+	layoutReasonREASON_REDIRECT_FAILED            layoutReason = 53
+	layoutReasonREASON_NO_TUNNEL_DEVICE           layoutReason = 54
+	layoutReasonREASON_TUNNEL_KEY_FAILED          layoutReason = 55
+	layoutReasonREASON_TUNNEL_REDIRECT_FAILED     layoutReason = 56
+	layoutReasonREASON_COUNT                      layoutReason = 57
 )
 
 type layoutReasonRow struct {
@@ -382,7 +386,14 @@ const (
 	layoutStageSTAGE_ERROR     layoutStage = 9
 	layoutStageSTAGE_DELIVER   layoutStage = 10
 	layoutStageSTAGE_ENCAP     layoutStage = 11
+	layoutStageSTAGE_VLAN      layoutStage = 12
 )
+
+type layoutSubPortKey struct {
+	_      structs.HostLayout
+	Device uint32
+	Vlan   uint32
+}
 
 type layoutTick uint32
 
@@ -447,6 +458,7 @@ const (
 	layoutMapRoutes4             = "routes4"
 	layoutMapRoutes6             = "routes6"
 	layoutMapServices            = "services"
+	layoutMapSubPorts            = "sub_ports"
 	layoutMapTunnelSources       = "tunnel_sources"
 	layoutMapVnis                = "vnis"
 	layoutVarBounds              = "bounds"
@@ -523,6 +535,7 @@ type layoutMapSpecs struct {
 	Routes4       *ebpf.MapSpec `ebpf:"routes4"`
 	Routes6       *ebpf.MapSpec `ebpf:"routes6"`
 	Services      *ebpf.MapSpec `ebpf:"services"`
+	SubPorts      *ebpf.MapSpec `ebpf:"sub_ports"`
 	TunnelSources *ebpf.MapSpec `ebpf:"tunnel_sources"`
 	Vnis          *ebpf.MapSpec `ebpf:"vnis"`
 }
@@ -577,6 +590,7 @@ type layoutMaps struct {
 	Routes4       *ebpf.Map `ebpf:"routes4"`
 	Routes6       *ebpf.Map `ebpf:"routes6"`
 	Services      *ebpf.Map `ebpf:"services"`
+	SubPorts      *ebpf.Map `ebpf:"sub_ports"`
 	TunnelSources *ebpf.Map `ebpf:"tunnel_sources"`
 	Vnis          *ebpf.Map `ebpf:"vnis"`
 }
@@ -604,6 +618,7 @@ func (m *layoutMaps) Close() error {
 		m.Routes4,
 		m.Routes6,
 		m.Services,
+		m.SubPorts,
 		m.TunnelSources,
 		m.Vnis,
 	)

@@ -92,6 +92,7 @@ func (s Sizes) withDefaults() Sizes {
 func (s Sizes) of() map[string]uint32 {
 	return map[string]uint32{
 		"ports":          s.Ports,
+		"sub_ports":      s.Ports,
 		"port_addresses": s.PortAddresses,
 		"port_prefixes4": s.PortPrefixes,
 		"port_prefixes6": s.PortPrefixes,
@@ -130,6 +131,7 @@ type Options struct {
 // goroutines; each table has one writer by convention.
 type Datapath struct {
 	Ports         *Table[int, Port]             // by interface index
+	SubPorts      *Table[SubPort, int]          // interface index that stands for it
 	PortAddresses *Table[PortAddress, struct{}] // presence is the value
 	PortPrefixes  *PortPrefixes                 // beside the addresses
 	Routes        *Routes                       // by VRF and prefix

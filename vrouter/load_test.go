@@ -277,7 +277,7 @@ func TestFramesOnTheWire(t *testing.T) {
 	if got := dropsOf(t, h.d, w.ifindex, "malformed"); got != 2 {
 		t.Errorf("%d frames malformed, want 2", got)
 	}
-	if got := dropsOf(t, h.d, w.ifindex, "vlan-tagged"); got != 1 {
-		t.Errorf("%d frames vlan-tagged, want 1", got)
+	if got := dropsOf(t, h.d, w.ifindex, "unknown-vlan"); got != 1 {
+		t.Errorf("%d frames unknown-vlan, want 1", got)
 	}
 }

@@ -72,6 +72,7 @@ func seeded(t testing.TB) *rand.Rand {
 func install(t testing.TB, d *Datapath, o *Oracle) {
 	t.Helper()
 	check(t, replace(d.Ports, o.Ports))
+	check(t, replace(d.SubPorts, o.SubPorts))
 	check(t, replace(d.PortAddresses, o.PortAddresses))
 	installPrefixes(t, d, o.PortPrefixes)
 	check(t, replace(d.NextHops, o.NextHops))

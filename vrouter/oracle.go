@@ -11,7 +11,8 @@ import (
 // Oracle is the packet path once more, plain and slow, written from
 // doc/packet-path.md and not from the C. Tests compare the two.
 type Oracle struct {
-	Ports         map[int]Port
+	Ports         map[int]Port // by interface, also those without device: the sub-ports
+	SubPorts      map[SubPort]int
 	PortAddresses map[PortAddress]struct{}
 	PortPrefixes  map[PortPrefix]Permission
 	Routes        map[RouteKey]Route
@@ -32,8 +33,16 @@ type Oracle struct {
 	fragments   map[fragmentKey]wirePorts
 }
 
-// FromPort says what becomes of a frame that the workload behind an interface sends.
-func (o *Oracle) FromPort(ifindex int, frame []byte) Outcome {
+// FromPort says what becomes of a frame that the workload behind a device sends.
+func (o *Oracle) FromPort(device int, frame []byte) Outcome {
+	ifindex, frame, refused := o.enter(device, frame)
+	if refused != "" {
+		return dropped(frame, refused)
+	}
+	return o.leave(o.fromPort(ifindex, frame))
+}
+
+func (o *Oracle) fromPort(ifindex int, frame []byte) Outcome {
 	f := parse(frame)
 	if f.refused != "" {
 		return dropped(frame, f.refused)
@@ -77,7 +86,7 @@ func (o *Oracle) FromTunnel(ifindex int, key *TunnelKey, frame []byte) Outcome {
 	if f.arp || f.isND() {
 		return dropped(frame, "not-carried")
 	}
-	return o.route(ifindex, vni.VRF, true, f)
+	return o.leave(o.route(ifindex, vni.VRF, true, f))
 }
 
 func dropped(frame []byte, reason string) Outcome {

@@ -133,7 +133,7 @@ func (o *Oracle) FromHost(frame []byte) Outcome {
 	if port.Disabled {
 		return dropped(out, "receiver-disabled")
 	}
-	return Outcome{Verdict: "delivered", Redirect: ifindex, Peer: port.RedirectPeer, Frame: out}
+	return o.leave(Outcome{Verdict: "delivered", Redirect: ifindex, Peer: port.RedirectPeer, Frame: out})
 }
 
 // rewrite changes addresses and transport ports of a copy of f's frame. All

@@ -90,8 +90,8 @@ func compare(t *testing.T, what string, in []byte, got, want Outcome) {
 }
 
 func show(o Outcome) string {
-	return fmt.Sprintf("%s %s redirect=%d peer=%t tunnel=%v\n       %s",
-		o.Verdict, o.Reason, o.Redirect, o.Peer, o.Tunnel, hex.EncodeToString(o.Frame))
+	return fmt.Sprintf("%s %s redirect=%d peer=%t vlan=%d tunnel=%v\n       %s",
+		o.Verdict, o.Reason, o.Redirect, o.Peer, o.VLAN, o.Tunnel, hex.EncodeToString(o.Frame))
 }
 
 // runnable is what the kernel asks of a test run: a whole IP header.
@@ -140,6 +140,7 @@ func TestProgramsAgreeWithOracle(t *testing.T) {
 				if g.chance(2) {
 					ifindex = 77 // not a port
 				}
+				ifindex, frame = g.wire(ifindex, frame)
 				got, err = tracer.FromPort(ifindex, frame)
 				want = g.o.FromPort(ifindex, frame)
 			}

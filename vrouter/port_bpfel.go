@@ -39,6 +39,7 @@ const (
 	portMapRoutes6       = "routes6"
 	portMapScratch       = "scratch"
 	portMapServices      = "services"
+	portMapSubPorts      = "sub_ports"
 	portMapTunnelSources = "tunnel_sources"
 	portMapVnis          = "vnis"
 	portProgFromPort     = "from_port"
@@ -116,6 +117,7 @@ type portMapSpecs struct {
 	Routes6       *ebpf.MapSpec `ebpf:"routes6"`
 	Scratch       *ebpf.MapSpec `ebpf:"scratch"`
 	Services      *ebpf.MapSpec `ebpf:"services"`
+	SubPorts      *ebpf.MapSpec `ebpf:"sub_ports"`
 	TunnelSources *ebpf.MapSpec `ebpf:"tunnel_sources"`
 	Vnis          *ebpf.MapSpec `ebpf:"vnis"`
 }
@@ -169,6 +171,7 @@ type portMaps struct {
 	Routes6       *ebpf.Map `ebpf:"routes6"`
 	Scratch       *ebpf.Map `ebpf:"scratch"`
 	Services      *ebpf.Map `ebpf:"services"`
+	SubPorts      *ebpf.Map `ebpf:"sub_ports"`
 	TunnelSources *ebpf.Map `ebpf:"tunnel_sources"`
 	Vnis          *ebpf.Map `ebpf:"vnis"`
 }
@@ -198,6 +201,7 @@ func (m *portMaps) Close() error {
 		m.Routes6,
 		m.Scratch,
 		m.Services,
+		m.SubPorts,
 		m.TunnelSources,
 		m.Vnis,
 	)

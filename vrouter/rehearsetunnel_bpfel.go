@@ -39,6 +39,7 @@ const (
 	rehearseTunnelMapRoutes6       = "routes6"
 	rehearseTunnelMapScratch       = "scratch"
 	rehearseTunnelMapServices      = "services"
+	rehearseTunnelMapSubPorts      = "sub_ports"
 	rehearseTunnelMapTraceIn       = "trace_in"
 	rehearseTunnelMapTraceOut      = "trace_out"
 	rehearseTunnelMapTunnelSources = "tunnel_sources"
@@ -118,6 +119,7 @@ type rehearseTunnelMapSpecs struct {
 	Routes6       *ebpf.MapSpec `ebpf:"routes6"`
 	Scratch       *ebpf.MapSpec `ebpf:"scratch"`
 	Services      *ebpf.MapSpec `ebpf:"services"`
+	SubPorts      *ebpf.MapSpec `ebpf:"sub_ports"`
 	TraceIn       *ebpf.MapSpec `ebpf:"trace_in"`
 	TraceOut      *ebpf.MapSpec `ebpf:"trace_out"`
 	TunnelSources *ebpf.MapSpec `ebpf:"tunnel_sources"`
@@ -173,6 +175,7 @@ type rehearseTunnelMaps struct {
 	Routes6       *ebpf.Map `ebpf:"routes6"`
 	Scratch       *ebpf.Map `ebpf:"scratch"`
 	Services      *ebpf.Map `ebpf:"services"`
+	SubPorts      *ebpf.Map `ebpf:"sub_ports"`
 	TraceIn       *ebpf.Map `ebpf:"trace_in"`
 	TraceOut      *ebpf.Map `ebpf:"trace_out"`
 	TunnelSources *ebpf.Map `ebpf:"tunnel_sources"`
@@ -204,6 +207,7 @@ func (m *rehearseTunnelMaps) Close() error {
 		m.Routes6,
 		m.Scratch,
 		m.Services,
+		m.SubPorts,
 		m.TraceIn,
 		m.TraceOut,
 		m.TunnelSources,

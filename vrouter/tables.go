@@ -43,6 +43,34 @@ type Port struct {
 	Alias uint32
 	// Address4 and Address6 are where what the host begins is sent; invalid: nowhere.
 	Address4, Address6 netip.Addr
+	// Device and VLAN say where the frames of a sub-port come and go; VLAN is 0
+	// for a port with a device of its own.
+	Device int
+	VLAN   uint16
+}
+
+// SubPort is where the frames of a port that has no device of its own come and
+// go: in another port's device, with a tag.
+type SubPort struct {
+	Device int
+	VLAN   uint16 // 1 to 4094
+}
+
+// VLANs is how many values a tag has.
+const VLANs = 1 << 12
+
+// firstSubPort is greater than the index of any device.
+const firstSubPort = 1 << 31
+
+// SubPortDevices is how many devices have sub-port numbers of their own.
+const SubPortDevices = 1 << 19
+
+// Number is the interface that stands for a sub-port in all tables. It follows
+// from device and VLAN alone, so it is the same after a restart, when
+// connections go on. Two devices whose indexes are equal but for a
+// multiple of SubPortDevices share numbers; whoever meets both refuses one.
+func (s SubPort) Number() int {
+	return firstSubPort | s.Device%SubPortDevices*VLANs | int(s.VLAN)
 }
 
 // PortAddress is an address that the port may send from.
@@ -261,6 +289,7 @@ func (d *Datapath) makeTables() {
 	d.Ports = newTable("ports", d.maps["ports"], portCodec)
 	d.Ports.put = d.putPort
 	d.Ports.then(d.generations.renewPort)
+	d.SubPorts = newTable("sub_ports", d.maps["sub_ports"], subPortCodec)
 	d.PortAddresses = newTable("port_addresses", d.maps["port_addresses"], portAddressCodec).then(
 		func(k PortAddress) error { return d.generations.renewPort(k.Ifindex) })
 	ofPrefix := func(k PortPrefix) error { return d.generations.renewPort(k.Ifindex) }

@@ -26,6 +26,7 @@ type Outcome struct {
 	Redirect int        // interface it left through, 0 if none
 	Peer     bool       // left into the namespace of that interface's peer
 	Tunnel   *TunnelKey // set if tunnelled
+	VLAN     uint16     // of the tag that it left with, 0 if none; the tag is not in Frame
 	Frame    []byte     // as it is in the end, changed or not
 }
 
@@ -159,6 +160,7 @@ func outcomeOf(record tracePortTraceRecord, frame []byte) (Outcome, error) {
 		Verdict:  w.verdicts[record.Verdict],
 		Redirect: int(record.Redirect),
 		Peer:     record.Peer != 0,
+		VLAN:     uint16(record.Vlan),
 		Frame:    frame,
 	}
 	if record.Reason != 0 {

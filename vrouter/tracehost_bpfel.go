@@ -38,6 +38,7 @@ const (
 	traceHostMapRoutes6       = "routes6"
 	traceHostMapScratch       = "scratch"
 	traceHostMapServices      = "services"
+	traceHostMapSubPorts      = "sub_ports"
 	traceHostMapTraceIn       = "trace_in"
 	traceHostMapTraceOut      = "trace_out"
 	traceHostMapTunnelSources = "tunnel_sources"
@@ -116,6 +117,7 @@ type traceHostMapSpecs struct {
 	Routes6       *ebpf.MapSpec `ebpf:"routes6"`
 	Scratch       *ebpf.MapSpec `ebpf:"scratch"`
 	Services      *ebpf.MapSpec `ebpf:"services"`
+	SubPorts      *ebpf.MapSpec `ebpf:"sub_ports"`
 	TraceIn       *ebpf.MapSpec `ebpf:"trace_in"`
 	TraceOut      *ebpf.MapSpec `ebpf:"trace_out"`
 	TunnelSources *ebpf.MapSpec `ebpf:"tunnel_sources"`
@@ -170,6 +172,7 @@ type traceHostMaps struct {
 	Routes6       *ebpf.Map `ebpf:"routes6"`
 	Scratch       *ebpf.Map `ebpf:"scratch"`
 	Services      *ebpf.Map `ebpf:"services"`
+	SubPorts      *ebpf.Map `ebpf:"sub_ports"`
 	TraceIn       *ebpf.Map `ebpf:"trace_in"`
 	TraceOut      *ebpf.Map `ebpf:"trace_out"`
 	TunnelSources *ebpf.Map `ebpf:"tunnel_sources"`
@@ -200,6 +203,7 @@ func (m *traceHostMaps) Close() error {
 		m.Routes6,
 		m.Scratch,
 		m.Services,
+		m.SubPorts,
 		m.TraceIn,
 		m.TraceOut,
 		m.TunnelSources,

@@ -55,6 +55,7 @@ type tracePortTraceRecord struct {
 			Word [4]uint32
 		}
 	}
+	Vlan uint32
 }
 
 // Names of all BPF objects in the ELF.
@@ -84,6 +85,7 @@ const (
 	tracePortMapRoutes6       = "routes6"
 	tracePortMapScratch       = "scratch"
 	tracePortMapServices      = "services"
+	tracePortMapSubPorts      = "sub_ports"
 	tracePortMapTraceIn       = "trace_in"
 	tracePortMapTraceOut      = "trace_out"
 	tracePortMapTunnelSources = "tunnel_sources"
@@ -163,6 +165,7 @@ type tracePortMapSpecs struct {
 	Routes6       *ebpf.MapSpec `ebpf:"routes6"`
 	Scratch       *ebpf.MapSpec `ebpf:"scratch"`
 	Services      *ebpf.MapSpec `ebpf:"services"`
+	SubPorts      *ebpf.MapSpec `ebpf:"sub_ports"`
 	TraceIn       *ebpf.MapSpec `ebpf:"trace_in"`
 	TraceOut      *ebpf.MapSpec `ebpf:"trace_out"`
 	TunnelSources *ebpf.MapSpec `ebpf:"tunnel_sources"`
@@ -218,6 +221,7 @@ type tracePortMaps struct {
 	Routes6       *ebpf.Map `ebpf:"routes6"`
 	Scratch       *ebpf.Map `ebpf:"scratch"`
 	Services      *ebpf.Map `ebpf:"services"`
+	SubPorts      *ebpf.Map `ebpf:"sub_ports"`
 	TraceIn       *ebpf.Map `ebpf:"trace_in"`
 	TraceOut      *ebpf.Map `ebpf:"trace_out"`
 	TunnelSources *ebpf.Map `ebpf:"tunnel_sources"`
@@ -249,6 +253,7 @@ func (m *tracePortMaps) Close() error {
 		m.Routes6,
 		m.Scratch,
 		m.Services,
+		m.SubPorts,
 		m.TraceIn,
 		m.TraceOut,
 		m.TunnelSources,

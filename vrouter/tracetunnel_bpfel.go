@@ -39,6 +39,7 @@ const (
 	traceTunnelMapRoutes6       = "routes6"
 	traceTunnelMapScratch       = "scratch"
 	traceTunnelMapServices      = "services"
+	traceTunnelMapSubPorts      = "sub_ports"
 	traceTunnelMapTraceIn       = "trace_in"
 	traceTunnelMapTraceOut      = "trace_out"
 	traceTunnelMapTunnelSources = "tunnel_sources"
@@ -118,6 +119,7 @@ type traceTunnelMapSpecs struct {
 	Routes6       *ebpf.MapSpec `ebpf:"routes6"`
 	Scratch       *ebpf.MapSpec `ebpf:"scratch"`
 	Services      *ebpf.MapSpec `ebpf:"services"`
+	SubPorts      *ebpf.MapSpec `ebpf:"sub_ports"`
 	TraceIn       *ebpf.MapSpec `ebpf:"trace_in"`
 	TraceOut      *ebpf.MapSpec `ebpf:"trace_out"`
 	TunnelSources *ebpf.MapSpec `ebpf:"tunnel_sources"`
@@ -173,6 +175,7 @@ type traceTunnelMaps struct {
 	Routes6       *ebpf.Map `ebpf:"routes6"`
 	Scratch       *ebpf.Map `ebpf:"scratch"`
 	Services      *ebpf.Map `ebpf:"services"`
+	SubPorts      *ebpf.Map `ebpf:"sub_ports"`
 	TraceIn       *ebpf.Map `ebpf:"trace_in"`
 	TraceOut      *ebpf.Map `ebpf:"trace_out"`
 	TunnelSources *ebpf.Map `ebpf:"tunnel_sources"`
@@ -204,6 +207,7 @@ func (m *traceTunnelMaps) Close() error {
 		m.Routes6,
 		m.Scratch,
 		m.Services,
+		m.SubPorts,
 		m.TraceIn,
 		m.TraceOut,
 		m.TunnelSources,

@@ -39,6 +39,7 @@ const (
 	tunnelMapRoutes6       = "routes6"
 	tunnelMapScratch       = "scratch"
 	tunnelMapServices      = "services"
+	tunnelMapSubPorts      = "sub_ports"
 	tunnelMapTunnelSources = "tunnel_sources"
 	tunnelMapVnis          = "vnis"
 	tunnelProgFromTunnel   = "from_tunnel"
@@ -116,6 +117,7 @@ type tunnelMapSpecs struct {
 	Routes6       *ebpf.MapSpec `ebpf:"routes6"`
 	Scratch       *ebpf.MapSpec `ebpf:"scratch"`
 	Services      *ebpf.MapSpec `ebpf:"services"`
+	SubPorts      *ebpf.MapSpec `ebpf:"sub_ports"`
 	TunnelSources *ebpf.MapSpec `ebpf:"tunnel_sources"`
 	Vnis          *ebpf.MapSpec `ebpf:"vnis"`
 }
@@ -169,6 +171,7 @@ type tunnelMaps struct {
 	Routes6       *ebpf.Map `ebpf:"routes6"`
 	Scratch       *ebpf.Map `ebpf:"scratch"`
 	Services      *ebpf.Map `ebpf:"services"`
+	SubPorts      *ebpf.Map `ebpf:"sub_ports"`
 	TunnelSources *ebpf.Map `ebpf:"tunnel_sources"`
 	Vnis          *ebpf.Map `ebpf:"vnis"`
 }
@@ -198,6 +201,7 @@ func (m *tunnelMaps) Close() error {
 		m.Routes6,
 		m.Scratch,
 		m.Services,
+		m.SubPorts,
 		m.TunnelSources,
 		m.Vnis,
 	)

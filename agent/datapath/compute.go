@@ -118,8 +118,11 @@ func (u Underlay) remote(e desired.Endpoint) (netip.Addr, bool) {
 
 // Attachment is the interface of a port on this host.
 type Attachment struct {
-	Ifindex      int
+	Ifindex      int  // for a sub-port the number that stands for it
 	RedirectPeer bool // a veth whose other end is in another namespace
+	MTU          int  // of an interface that somebody else made; 0: not known
+	Device       int  // of a sub-port: the interface that carries its frames
+	VLAN         uint16
 }
 
 // Route is a route whose next hop is named by what it is.
@@ -139,6 +142,7 @@ type Tables struct {
 	PortAddresses map[int][]netip.Addr // by interface, sorted
 	PortPrefixes  map[int][]PortPrefix // by interface, sorted; a port without has a row too
 	Ports         map[int]vrouter.Port
+	SubPorts      map[vrouter.SubPort]int // interface by device and VLAN
 	NextHops      map[vrouter.NextHop]struct{}
 	Routes        map[vrouter.RouteKey]Route
 	Services      map[vrouter.Service]uint16
@@ -156,6 +160,7 @@ func Compute(rows desired.Rows, attached map[string]Attachment, underlay Underla
 		PortAddresses: make(map[int][]netip.Addr, len(attached)),
 		PortPrefixes:  make(map[int][]PortPrefix, len(attached)),
 		Ports:         make(map[int]vrouter.Port, len(attached)),
+		SubPorts:      map[vrouter.SubPort]int{},
 		NextHops:      map[vrouter.NextHop]struct{}{},
 		Routes:        make(map[vrouter.RouteKey]Route, len(rows.Routes)),
 		Services:      map[vrouter.Service]uint16{},
@@ -213,11 +218,16 @@ func (t *Tables) addPort(p desired.Port, a Attachment, rows desired.Rows, underl
 	t.PortPrefixes[a.Ifindex] = prefixesOf(p)
 	four, six := Gateways(p)
 	answers := answersOf(p, rows.Subnets)
+	if a.VLAN != 0 {
+		t.SubPorts[vrouter.SubPort{Device: a.Device, VLAN: a.VLAN}] = a.Ifindex
+	}
 	t.Ports[a.Ifindex] = vrouter.Port{
 		VRF:          p.VRF,
 		ID:           PortNumber(p.ID),
 		MAC:          p.MAC,
-		MTU:          PortMTU(p, underlay),
+		MTU:          PortMTU(p, a, rows.Ports, underlay),
+		Device:       a.Device,
+		VLAN:         a.VLAN,
 		RedirectPeer: a.RedirectPeer,
 		Gateway4:     four,
 		Gateway6:     six,
@@ -244,8 +254,23 @@ func Gateways(p desired.Port) (four, six netip.Addr) {
 	return four, six
 }
 
-// PortMTU is the MTU of a port's interface.
-func PortMTU(p desired.Port, underlay Underlay) int {
+// PortMTU is the MTU of a port: what its network takes, and no more than its
+// interface does if somebody else made that, and for a sub-port than the port
+// that carries it.
+func PortMTU(p desired.Port, a Attachment, ports map[string]desired.Port, underlay Underlay) int {
+	mtu := NetworkMTU(p, underlay)
+	if a.MTU != 0 {
+		mtu = min(mtu, a.MTU)
+	}
+	if trunk, there := ports[p.Trunk]; there {
+		mtu = min(mtu, NetworkMTU(trunk, underlay))
+	}
+	return mtu
+}
+
+// NetworkMTU is what a port's network takes, and so the MTU of an interface that
+// we make.
+func NetworkMTU(p desired.Port, underlay Underlay) int {
 	if p.MTU != 0 {
 		return p.MTU
 	}

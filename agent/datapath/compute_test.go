@@ -72,7 +72,8 @@ func TestComputeWorld(t *testing.T) {
 			{VRF: 7, Address: datapath.MetadataAddresses[0], Protocol: 6, Port: 80}:    2001,
 			{VRF: 7, Address: datapath.MetadataAddresses[1], Protocol: 6, Port: 80}:    2001,
 		},
-		Aliases: map[uint32]int{6: 4},
+		Aliases:  map[uint32]int{6: 4},
+		SubPorts: map[vrouter.SubPort]int{},
 		Problems: map[string]string{
 			"route/x": "unreadable", "tunnel-source/7/unknown": "tunnel endpoint of host unknown is not known here",
 		},

@@ -24,6 +24,7 @@ type Kernel struct {
 	PortAddresses Table[vrouter.PortAddress, struct{}]
 	PortPrefixes  Table[vrouter.PortPrefix, vrouter.Permission]
 	Ports         Table[int, vrouter.Port]
+	SubPorts      Table[vrouter.SubPort, int]
 	NextHops      Table[uint32, vrouter.NextHop]
 	Routes        Table[vrouter.RouteKey, vrouter.Route]
 	Services      Table[vrouter.Service, uint16]
@@ -40,6 +41,7 @@ func KernelOf(d *vrouter.Datapath) Kernel {
 		PortAddresses: d.PortAddresses,
 		PortPrefixes:  d.PortPrefixes,
 		Ports:         d.Ports,
+		SubPorts:      d.SubPorts,
 		NextHops:      d.NextHops,
 		Routes:        d.Routes,
 		Services:      d.Services,
@@ -103,6 +105,7 @@ type MemoryKernel struct {
 	PortAddresses *Memory[vrouter.PortAddress, struct{}]
 	PortPrefixes  *Memory[vrouter.PortPrefix, vrouter.Permission]
 	Ports         *Memory[int, vrouter.Port]
+	SubPorts      *Memory[vrouter.SubPort, int]
 	NextHops      *Memory[uint32, vrouter.NextHop]
 	Routes        *Memory[vrouter.RouteKey, vrouter.Route]
 	Services      *Memory[vrouter.Service, uint16]
@@ -117,6 +120,7 @@ func NewMemoryKernel(faults *rand.Rand) *MemoryKernel {
 		PortAddresses: &Memory[vrouter.PortAddress, struct{}]{Rows: map[vrouter.PortAddress]struct{}{}, Faults: faults},
 		PortPrefixes:  &Memory[vrouter.PortPrefix, vrouter.Permission]{Rows: map[vrouter.PortPrefix]vrouter.Permission{}, Faults: faults},
 		Ports:         &Memory[int, vrouter.Port]{Rows: map[int]vrouter.Port{}, Faults: faults},
+		SubPorts:      &Memory[vrouter.SubPort, int]{Rows: map[vrouter.SubPort]int{}, Faults: faults},
 		NextHops:      &Memory[uint32, vrouter.NextHop]{Rows: map[uint32]vrouter.NextHop{}, Faults: faults},
 		Routes:        &Memory[vrouter.RouteKey, vrouter.Route]{Rows: map[vrouter.RouteKey]vrouter.Route{}, Faults: faults},
 		Services:      &Memory[vrouter.Service, uint16]{Rows: map[vrouter.Service]uint16{}, Faults: faults},
@@ -126,5 +130,5 @@ func NewMemoryKernel(faults *rand.Rand) *MemoryKernel {
 
 // Kernel returns the tables as the Programmer takes them.
 func (m *MemoryKernel) Kernel() Kernel {
-	return Kernel{m.TunnelSources, m.VNIs, m.PortAddresses, m.PortPrefixes, m.Ports, m.NextHops, m.Routes, m.Services, m.Aliases, func(int) error { return nil }}
+	return Kernel{m.TunnelSources, m.VNIs, m.PortAddresses, m.PortPrefixes, m.Ports, m.SubPorts, m.NextHops, m.Routes, m.Services, m.Aliases, func(int) error { return nil }}
 }

@@ -29,6 +29,7 @@ type Programmer struct {
 	addresses *reconcile.Sync[int, []netip.Addr]
 	prefixes  *reconcile.Sync[int, []PortPrefix]
 	ports     *reconcile.Sync[int, vrouter.Port]
+	subPorts  *reconcile.Sync[vrouter.SubPort, int]
 	hops      *reconcile.Sync[vrouter.NextHop, struct{}]
 	routes    *reconcile.Sync[vrouter.RouteKey, Route]
 	services  *reconcile.Sync[vrouter.Service, uint16]
@@ -70,6 +71,13 @@ func NewProgrammer(k Kernel) *Programmer {
 			}
 			st, wanted = p.prefixes.Status(ifindex)
 			return when(!wanted || st.State != reconcile.Done, "prefixes of interface %d are not programmed yet", ifindex)
+		},
+	})
+	p.subPorts = reconcile.New(plain[vrouter.SubPort, int]{k.SubPorts}, reconcile.Options[vrouter.SubPort, int]{
+		Name: "sub-port", Compare: compareSubPorts, Equal: same[int],
+		Ready: func(_ vrouter.SubPort, ifindex int) error {
+			st, wanted := p.ports.Status(ifindex)
+			return when(!wanted || st.State != reconcile.Done, "port on interface %d is not programmed yet", ifindex)
 		},
 	})
 	p.hops = reconcile.New(hopTarget, reconcile.Options[vrouter.NextHop, struct{}]{
@@ -119,6 +127,10 @@ func when(condition bool, format string, args ...any) error {
 	return fmt.Errorf(format, args...)
 }
 
+func compareSubPorts(a, b vrouter.SubPort) int {
+	return cmp.Or(cmp.Compare(a.Device, b.Device), cmp.Compare(a.VLAN, b.VLAN))
+}
+
 func compareServices(a, b vrouter.Service) int {
 	return cmp.Or(cmp.Compare(a.VRF, b.VRF), a.Address.Compare(b.Address), cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Port, b.Port))
 }
@@ -155,6 +167,7 @@ func (p *Programmer) Want(t Tables) {
 	p.addresses.Want(t.PortAddresses)
 	p.prefixes.Want(t.PortPrefixes)
 	p.ports.Want(t.Ports)
+	p.subPorts.Want(t.SubPorts)
 	p.hops.Want(t.NextHops)
 	p.routes.Want(t.Routes)
 	p.services.Want(t.Services)
@@ -170,6 +183,7 @@ func (p *Programmer) Sweep() {
 	p.addresses.Sweep()
 	p.prefixes.Sweep()
 	p.ports.Sweep()
+	p.subPorts.Sweep()
 	p.hops.Sweep()
 	p.routes.Sweep()
 	p.services.Sweep()
@@ -199,6 +213,7 @@ func (p *Programmer) pass(ctx context.Context, now time.Time) (done int) {
 	done += p.addresses.Updates(ctx, now)
 	done += p.prefixes.Updates(ctx, now)
 	done += p.ports.Updates(ctx, now)
+	done += p.subPorts.Updates(ctx, now)
 	done += p.hops.Updates(ctx, now)
 	done += p.routes.Updates(ctx, now)
 	done += p.services.Updates(ctx, now)
@@ -208,6 +223,7 @@ func (p *Programmer) pass(ctx context.Context, now time.Time) (done int) {
 	done += p.services.Deletes(ctx, now)
 	done += p.routes.Deletes(ctx, now)
 	done += p.hops.Deletes(ctx, now)
+	done += p.subPorts.Deletes(ctx, now)
 	done += p.ports.Deletes(ctx, now)
 	done += p.prefixes.Deletes(ctx, now)
 	done += p.addresses.Deletes(ctx, now)
@@ -218,7 +234,7 @@ func (p *Programmer) pass(ctx context.Context, now time.Time) (done int) {
 
 // Settled tells whether the tables are as wanted.
 func (p *Programmer) Settled() bool {
-	return p.sources.Settled() && p.vnis.Settled() && p.addresses.Settled() && p.prefixes.Settled() && p.ports.Settled() && p.hops.Settled() && p.routes.Settled() &&
+	return p.sources.Settled() && p.vnis.Settled() && p.addresses.Settled() && p.prefixes.Settled() && p.ports.Settled() && p.subPorts.Settled() && p.hops.Settled() && p.routes.Settled() &&
 		p.services.Settled() && p.aliases.Settled()
 }
 
@@ -226,7 +242,7 @@ func (p *Programmer) Settled() bool {
 func (p *Programmer) NextAttempt() (time.Time, bool) {
 	var first time.Time
 	for _, next := range []func() (time.Time, bool){
-		p.sources.NextAttempt, p.vnis.NextAttempt, p.addresses.NextAttempt, p.prefixes.NextAttempt, p.ports.NextAttempt, p.hops.NextAttempt, p.routes.NextAttempt,
+		p.sources.NextAttempt, p.vnis.NextAttempt, p.addresses.NextAttempt, p.prefixes.NextAttempt, p.ports.NextAttempt, p.subPorts.NextAttempt, p.hops.NextAttempt, p.routes.NextAttempt,
 		p.services.NextAttempt, p.aliases.NextAttempt,
 	} {
 		if t, ok := next(); ok && (first.IsZero() || t.Before(first)) {
@@ -255,7 +271,8 @@ func (p *Programmer) PortProblem(a Attachment) string {
 		return "not wanted"
 	}
 	a3, ok3 := p.prefixes.Status(a.Ifindex)
-	return cmp.Or(explain(a1, ok1), explain(a3, ok3), explain(a2, ok2))
+	a4, ok4 := p.subPorts.Status(vrouter.SubPort{Device: a.Device, VLAN: a.VLAN})
+	return cmp.Or(explain(a1, ok1), explain(a3, ok3), explain(a2, ok2), explain(a4, ok4))
 }
 
 // Alias returns the number of the port on an interface, 0 if it has none.
@@ -263,6 +280,11 @@ func (p *Programmer) Alias(ifindex int) uint32 { return p.tables.Ports[ifindex].
 
 // InterfaceFree tells whether no table may refer to an interface any more.
 func (p *Programmer) InterfaceFree(ifindex int) bool {
+	for vlan := range uint16(vrouter.VLANs) {
+		if p.subPorts.MayHave(vrouter.SubPort{Device: ifindex, VLAN: vlan}) {
+			return false
+		}
+	}
 	return !p.ports.MayHave(ifindex) && !p.addresses.MayHave(ifindex) && !p.prefixes.MayHave(ifindex) &&
 		!p.hops.MayHave(vrouter.NextHop{Kind: vrouter.NextHopPort, Ifindex: ifindex})
 }

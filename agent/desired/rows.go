@@ -54,6 +54,8 @@ type Port struct {
 	Project  string // UUID
 	Machine  string // UUID; may be empty
 	Disabled bool   // its own adminState is down
+	Trunk    string // UUID of the port that carries this one; empty for most
+	VLAN     uint16 // and the tag there
 }
 
 // Address is an address of a port with the gateway of its subnet.
@@ -314,9 +316,15 @@ func port(m *hoststream.Port) (Port, error) {
 		}
 		p.Sources = append(p.Sources, source)
 	}
+	if m.Trunk != "" && (m.Vlan == 0 || m.Vlan > maxVLAN) {
+		return p, fmt.Errorf("port %s: VLAN %d of its trunk is not from 1 to %d", m.PortName, m.Vlan, maxVLAN)
+	}
+	p.Trunk, p.VLAN = m.Trunk, uint16(m.Vlan)
 	p.Pairs, err = pairs(m)
 	return p, err
 }
+
+const maxVLAN = 4094
 
 // prefix reads a prefix without host bits.
 func prefix(raw []byte, length uint32) (netip.Prefix, bool) {
@@ -362,6 +370,8 @@ func (r Rows) Disabled(p Port) string {
 	switch v := r.VRFs[p.VRF]; {
 	case p.Disabled:
 		return "adminState of the port is down"
+	case r.Ports[p.Trunk].Disabled:
+		return "adminState of the port that carries it is down"
 	case v.Disabled:
 		return "adminState of network " + v.Name + " is down"
 	}

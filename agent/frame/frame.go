@@ -187,3 +187,10 @@ func fold(sum uint32) uint16 {
 	}
 	return ^uint16(sum)
 }
+
+// Tag puts a VLAN tag (IEEE 802.1Q) on a frame, which has a whole Ethernet header.
+func Tag(frame []byte, vlan uint16) []byte {
+	out := append(make([]byte, 0, len(frame)+4), frame[:12]...)
+	out = binary.BigEndian.AppendUint16(append(out, 0x81, 0), vlan)
+	return append(out, frame[12:]...)
+}

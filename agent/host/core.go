@@ -43,7 +43,8 @@ type Core struct {
 	taken     map[string]Taken // by the port's UUID
 	known     bool             // the rows were complete at least once: those of a file are
 	connected bool
-	warm      string // controller that a stream is held in reserve to
+	warm      string          // controller that a stream is held in reserve to
+	carried   map[string]Plug // of sub-ports; nil: to be computed, as after each change
 }
 
 // NewCore returns the state that starts with these desired rows. The
@@ -78,7 +79,7 @@ func (c *Core) Apply(d *hoststream.Delta) error {
 	c.sequence = d.Sequence
 	c.known = c.known || c.want.InSync()
 	c.checkTaken()
-	c.stale = true
+	c.changed()
 	return nil
 }
 
@@ -86,7 +87,7 @@ func (c *Core) Apply(d *hoststream.Delta) error {
 func (c *Core) SetPlug(port string, p Plug) {
 	if c.plugs[port] != p {
 		c.plugs[port] = p
-		c.stale = true
+		c.changed()
 	}
 }
 
@@ -94,14 +95,46 @@ func (c *Core) SetPlug(port string, p Plug) {
 func (c *Core) DropPlug(port string) {
 	if _, ok := c.plugs[port]; ok {
 		delete(c.plugs, port)
-		c.stale = true
+		c.changed()
 	}
+}
+
+// changed notes that ports or plugs did.
+func (c *Core) changed() { c.stale, c.carried = true, nil }
+
+// everywhere returns the plugs of all ports: those that somebody plugged, and
+// those of sub-ports, which follow from the ports that carry them.
+func (c *Core) everywhere() map[string]Plug {
+	if c.carried != nil {
+		return c.carried
+	}
+	all, attached := maps.Clone(c.plugs), map[string]datapath.Attachment{}
+	rows := c.rows().Ports
+	for id, p := range c.plugs {
+		if rows[id].Trunk != "" {
+			all[id] = Plug{Interface: p.Interface, Failure: "it is a sub-port and plugged by itself: unplug it, and plug the port that carries it"}
+		} else if p.Failure == "" {
+			attached[id] = p.Attachment
+		}
+	}
+	carried, problems := datapath.Carried(rows, attached)
+	for id, a := range carried {
+		if _, plugged := c.plugs[id]; !plugged {
+			all[id] = Plug{Interface: fmt.Sprintf("%s.%d", c.plugs[rows[id].Trunk].Interface, a.VLAN), Attachment: a}
+		}
+	}
+	for id, why := range problems {
+		all[id] = Plug{Failure: why}
+	}
+	c.carried = all
+	return all
 }
 
 // attached returns the ports that have an interface.
 func (c *Core) attached() map[string]datapath.Attachment {
-	a := make(map[string]datapath.Attachment, len(c.plugs))
-	for port, p := range c.plugs {
+	plugs := c.everywhere()
+	a := make(map[string]datapath.Attachment, len(plugs))
+	for port, p := range plugs {
 		if p.Failure == "" {
 			a[port] = p.Attachment
 		}
@@ -184,7 +217,7 @@ func (c *Core) Report() *hoststream.Report {
 	for _, id := range slices.Sorted(maps.Keys(ports)) {
 		state, message := c.PortState(id)
 		r.Ports = append(r.Ports, &hoststream.PortReport{
-			Port: id, State: string(state), Message: message, Interface: c.plugs[id].Interface,
+			Port: id, State: string(state), Message: message, Interface: c.everywhere()[id].Interface,
 		})
 	}
 	for _, id := range slices.Sorted(maps.Keys(c.plugs)) {
@@ -200,9 +233,12 @@ func (c *Core) Report() *hoststream.Report {
 
 // PortState returns how far a port of this host has come and why not further.
 func (c *Core) PortState(id string) (api.PortState, string) {
-	p, plugged := c.plugs[id]
+	p, plugged := c.everywhere()[id]
 	switch {
 	case !plugged:
+		if trunk := c.rows().Ports[id].Trunk; trunk != "" {
+			return c.trunkState(trunk)
+		}
 		return api.PortWaiting, ""
 	case p.Failure != "":
 		return api.PortFailed, p.Failure
@@ -220,6 +256,15 @@ func (c *Core) PortState(id string) (api.PortState, string) {
 func (c *Core) disabled(id string) string {
 	rows := c.rows()
 	return rows.Disabled(rows.Ports[id])
+}
+
+// trunkState is the state of a sub-port without interface, by that of the port
+// that carries it.
+func (c *Core) trunkState(trunk string) (api.PortState, string) {
+	if why := c.plugs[trunk].Failure; why != "" {
+		return api.PortFailed, fmt.Sprintf("port %s, which carries it: %s", trunk, why)
+	}
+	return api.PortWaiting, ""
 }
 
 // Port returns a port that is bound here, or took reserved addresses, by UUID or fully qualified name.
@@ -269,11 +314,11 @@ func (c *Core) SetLocal(local datapath.Local) { c.local, c.stale = local, true }
 // SetUnderlay says that the host has something else for tunnels now.
 func (c *Core) SetUnderlay(u datapath.Underlay) {
 	c.underlay = u
-	c.stale = true
+	c.changed()
 }
 
-// Plugs returns the ports' interfaces.
-func (c *Core) Plugs() map[string]Plug { return maps.Clone(c.plugs) }
+// Plugs returns the ports' interfaces, those of sub-ports too.
+func (c *Core) Plugs() map[string]Plug { return maps.Clone(c.everywhere()) }
 
 // Rows returns the desired rows, which the caller must not change.
 func (c *Core) Rows() desired.Rows { return c.rows() }

@@ -36,7 +36,7 @@ func (c *Core) RestoreTaken(all []Taken) {
 		c.taken[t.Port] = t
 	}
 	c.checkTaken()
-	c.stale = true
+	c.changed()
 }
 
 // Taken returns what was given away, by the port's UUID.
@@ -81,14 +81,14 @@ func (c *Core) Reserved(network string) (slot []desired.Reservation) {
 func (c *Core) Take(t Taken) {
 	c.taken[t.Port] = t
 	c.checkTaken()
-	c.stale = true
+	c.changed()
 }
 
 // GiveBack ends what a port took; it may be given away again.
 func (c *Core) GiveBack(port string) {
 	if _, ok := c.taken[port]; ok {
 		delete(c.taken, port)
-		c.stale = true
+		c.changed()
 	}
 }
 
@@ -105,7 +105,7 @@ func (c *Core) checkTaken() {
 		})
 		if gone {
 			delete(c.taken, port)
-			c.stale = true
+			c.changed()
 		}
 	}
 }

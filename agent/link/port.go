@@ -39,6 +39,7 @@ type Found struct {
 	Ifindex      int
 	Name         string
 	RedirectPeer bool
+	MTU          int // of one that somebody else made, who may change it; else 0
 }
 
 // ErrGone says that a port's interface, or the namespace it led to, is not
@@ -90,7 +91,9 @@ func (d *Driver) take(name string) (Found, error) {
 	if err := d.nl.LinkSetUp(l); err != nil {
 		return Found{}, fmt.Errorf("bring interface %s up: %w", name, err)
 	}
-	return found(l), nil
+	f := found(l)
+	f.MTU = l.Attrs().MTU
+	return f, nil
 }
 
 // takeable finds an interface that may be a port's.

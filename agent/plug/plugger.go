@@ -153,6 +153,9 @@ func (p *Plugger) Plug(ctx context.Context, r Request) (Answer, error) {
 	if err != nil {
 		return Answer{}, failed("plug", r.Port, err)
 	}
+	if row.Trunk != "" {
+		return Answer{}, isCarried(r.Port, row)
+	}
 	var underlay datapath.Underlay
 	if err := p.loop.Do(ctx, func(c *host.Core) { underlay = c.Underlay() }); err != nil {
 		return Answer{}, failed("plug", r.Port, err)
@@ -213,7 +216,7 @@ func (p *Plugger) announce(ctx context.Context, port string, f link.Found) error
 func plugOf(f link.Found) host.Plug {
 	return host.Plug{
 		Interface:  f.Name,
-		Attachment: datapath.Attachment{Ifindex: f.Ifindex, RedirectPeer: f.RedirectPeer},
+		Attachment: datapath.Attachment{Ifindex: f.Ifindex, RedirectPeer: f.RedirectPeer, MTU: f.MTU},
 	}
 }
 
@@ -235,7 +238,7 @@ func (p *Plugger) programmed(ctx context.Context, port string) error {
 }
 
 func settingsOf(row desired.Port, underlay datapath.Underlay) link.Settings {
-	s := link.Settings{MAC: row.MAC, MTU: datapath.PortMTU(row, underlay)}
+	s := link.Settings{MAC: row.MAC, MTU: datapath.NetworkMTU(row, underlay)}
 	for _, a := range row.Addresses {
 		s.Addresses = append(s.Addresses, link.Address{Prefix: a.Prefix, Gateway: a.Gateway})
 	}

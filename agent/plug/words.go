@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/weft-network/weft/agent/desired"
 	"github.com/weft-network/weft/agent/link"
 	"github.com/weft-network/weft/api"
 )
@@ -115,6 +116,11 @@ func notBound(ref string, waited time.Duration) error {
 
 func notProgrammed(ref, why string) error {
 	return api.Errorf(api.CodeTimeout, "plug port %s: its rows are not in the kernel yet: %s", ref, why).About(api.KindPort, ref, "")
+}
+
+// isCarried is the refusal of a sub-port, which comes and goes with another port.
+func isCarried(ref string, row desired.Port) error {
+	return api.Errorf(api.CodeConflict, "plug port %s: it is carried by port %s with VLAN %d: plug that", ref, row.Trunk, row.VLAN).About(api.KindPort, ref, "")
 }
 
 func inUse(ref, name, by string) error {

@@ -3,6 +3,7 @@
 package services
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"time"
@@ -20,7 +21,9 @@ import (
 // Facts are what the services know of a port.
 type Facts struct {
 	Port      string // UUID
-	Ifindex   int
+	Ifindex   int    // for a sub-port the number that stands for it
+	Device    int    // that its frames come and go through
+	VLAN      uint16 // and their tag; 0: none
 	Alias     uint32 // by which the host path knows it; 0: not yet
 	Project   string // UUID
 	Machine   string // UUID; may be empty
@@ -37,15 +40,15 @@ type Facts struct {
 var serverWithoutGateway = netip.MustParseAddr("169.254.169.254")
 
 // Of computes the facts of a port on an interface.
-func Of(rows desired.Rows, port desired.Port, ifindex int, underlay datapath.Underlay) Facts {
-	f := Facts{Port: port.ID, Ifindex: ifindex, Project: port.Project, Machine: port.Machine, MAC: port.MAC}
+func Of(rows desired.Rows, port desired.Port, at datapath.Attachment, underlay datapath.Underlay) Facts {
+	f := Facts{Port: port.ID, Ifindex: at.Ifindex, Device: cmp.Or(at.Device, at.Ifindex), VLAN: at.VLAN, Project: port.Project, Machine: port.Machine, MAC: port.MAC}
 	for _, a := range port.Addresses {
 		f.Addresses = append(f.Addresses, a.Prefix.Addr())
 		if r := a.Prefix.Masked(); !slices.Contains(f.Ranges, r) {
 			f.Ranges = append(f.Ranges, r)
 		}
 	}
-	mtu := datapath.PortMTU(port, underlay)
+	mtu := datapath.PortMTU(port, at, rows.Ports, underlay)
 	four, _ := datapath.Gateways(port)
 	if !four.IsValid() {
 		four = serverWithoutGateway
@@ -177,7 +180,7 @@ func tableOf(c *host.Core) Table {
 	rows := c.Rows()
 	for id, p := range c.Plugs() {
 		if port, bound := rows.Ports[id]; bound && p.Failure == "" {
-			f := Of(rows, port, p.Ifindex, c.Underlay())
+			f := Of(rows, port, p.Attachment, c.Underlay())
 			f.Alias = c.Alias(p.Ifindex)
 			table[p.Ifindex] = f
 		}

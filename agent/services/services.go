@@ -188,7 +188,7 @@ func (s *Services) answer(ctx context.Context, q vrouter.Request) {
 	}
 	switch {
 	case err == nil:
-		err = s.sender.Send(q.Ifindex, reply)
+		err = s.send(f, reply)
 	case errors.Is(err, dhcp4.ErrSilent), errors.Is(err, dhcp6.ErrSilent), errors.Is(err, ErrNobody):
 		s.silent.Add(1)
 		s.log.Debug("a request of a workload gets no answer", "port", f.Port, "reason", err)
@@ -200,6 +200,14 @@ func (s *Services) answer(ctx context.Context, q vrouter.Request) {
 		return
 	}
 	s.answered.Add(1)
+}
+
+// send sends a frame to a port: a sub-port's with its tag.
+func (s *Services) send(f Facts, reply []byte) error {
+	if f.VLAN != 0 {
+		reply = frame.Tag(reply, f.VLAN)
+	}
+	return s.sender.Send(f.Device, reply)
 }
 
 // ErrNobody says that a frame asks for nothing that the port has.
@@ -257,7 +265,7 @@ func (s *Services) advertise(f Facts) {
 	if f.Advertise == nil {
 		return
 	}
-	if err := s.sender.Send(f.Ifindex, advertisement(f, allNodes)); err != nil {
+	if err := s.send(f, advertisement(f, allNodes)); err != nil {
 		s.failed.Add(1)
 		s.log.Debug("a router advertisement is not sent", "port", f.Port, "error", err)
 		return

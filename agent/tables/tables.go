@@ -86,6 +86,9 @@ func (r Reader) Table(ctx context.Context, name string) (api.Table, error) {
 			if p.Failure != "" {
 				continue
 			}
+			if p.VLAN != 0 {
+				w.names[p.Ifindex] = p.Interface
+			}
 			w.ports[p.Ifindex] = id
 			if row, ok := bound[id]; ok {
 				w.ports[p.Ifindex] = row.Name

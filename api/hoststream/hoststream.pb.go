@@ -1791,8 +1791,12 @@ type Port struct {
 	Project  string        `protobuf:"bytes,13,opt,name=project,proto3" json:"project,omitempty"` // UUID: whose names it may resolve
 	Machine  string        `protobuf:"bytes,14,opt,name=machine,proto3" json:"machine,omitempty"` // UUID of its virtual-machine; may be empty
 	// Further addresses that the workload may send from, whatever the routes say.
-	Pairs         []*AllowedPair `protobuf:"bytes,20,rep,name=pairs,proto3" json:"pairs,omitempty"`
-	Disabled      bool           `protobuf:"varint,100,opt,name=disabled,proto3" json:"disabled,omitempty"` // its own adminState is down
+	Pairs    []*AllowedPair `protobuf:"bytes,20,rep,name=pairs,proto3" json:"pairs,omitempty"`
+	Disabled bool           `protobuf:"varint,100,opt,name=disabled,proto3" json:"disabled,omitempty"` // its own adminState is down
+	// Of a sub-port: the port of this host that carries it, and its tag there. An
+	// older agent takes it for a port that nobody plugs.
+	Trunk         string `protobuf:"bytes,60,opt,name=trunk,proto3" json:"trunk,omitempty"` // UUID; empty for all others
+	Vlan          uint32 `protobuf:"varint,61,opt,name=vlan,proto3" json:"vlan,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1937,6 +1941,20 @@ func (x *Port) GetDisabled() bool {
 		return x.Disabled
 	}
 	return false
+}
+
+func (x *Port) GetTrunk() string {
+	if x != nil {
+		return x.Trunk
+	}
+	return ""
+}
+
+func (x *Port) GetVlan() uint32 {
+	if x != nil {
+		return x.Vlan
+	}
+	return 0
 }
 
 // AllowedPair is a range of source addresses and the MAC that goes with them.
@@ -3270,7 +3288,7 @@ const file_hoststream_proto_rawDesc = "" +
 	"\funderlay_mtu\x18d \x01(\rR\vunderlayMtu\"4\n" +
 	"\fTunnelSource\x12\x10\n" +
 	"\x03vni\x18\x01 \x01(\rR\x03vni\x12\x12\n" +
-	"\x04host\x18\x02 \x01(\tR\x04host\"\x9d\x04\n" +
+	"\x04host\x18\x02 \x01(\tR\x04host\"\xc7\x04\n" +
 	"\x04Port\x12\x12\n" +
 	"\x04port\x18\x01 \x01(\tR\x04port\x12\x1b\n" +
 	"\tport_name\x18\x02 \x01(\tR\bportName\x12\x10\n" +
@@ -3288,7 +3306,9 @@ const file_hoststream_proto_rawDesc = "" +
 	"\aproject\x18\r \x01(\tR\aproject\x12\x18\n" +
 	"\amachine\x18\x0e \x01(\tR\amachine\x125\n" +
 	"\x05pairs\x18\x14 \x03(\v2\x1f.weft.hoststream.v1.AllowedPairR\x05pairs\x12\x1a\n" +
-	"\bdisabled\x18d \x01(\bR\bdisabled\"Q\n" +
+	"\bdisabled\x18d \x01(\bR\bdisabled\x12\x14\n" +
+	"\x05trunk\x18< \x01(\tR\x05trunk\x12\x12\n" +
+	"\x04vlan\x18= \x01(\rR\x04vlan\"Q\n" +
 	"\vAllowedPair\x120\n" +
 	"\x05range\x18\x01 \x01(\v2\x1a.weft.hoststream.v1.PrefixR\x05range\x12\x10\n" +
 	"\x03mac\x18\x02 \x01(\fR\x03mac\":\n" +

@@ -101,6 +101,9 @@ func describePort(p *hoststream.Port) string {
 	for _, c := range p.Pairs {
 		words = append(words, fmt.Sprintf("sends from %s/%d with %s", ipText(c.Range.GetAddress()), c.Range.GetLength(), net.HardwareAddr(c.Mac)))
 	}
+	if p.Vlan != 0 {
+		words = append(words, fmt.Sprintf("VLAN %d of port %s", p.Vlan, p.Trunk))
+	}
 	words = append(words, p.HostName+"."+p.Domain)
 	if p.Disabled {
 		words = append(words, "disabled")

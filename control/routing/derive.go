@@ -87,31 +87,24 @@ func (n *Network) addSubnet(sub *api.Subnet) {
 	}
 }
 
-// addPorts finds each port's active binding, and the hosts with any. The store
-// admits one active; were there more, the newest wins.
+// addPorts finds each port's active binding, and the hosts with any.
 func (n *Network) addPorts(objects objects, hosts map[string]*Host) {
 	members := map[string]bool{}
 	for _, p := range objects.ports(n.Ref.UUID) {
-		var active *api.Binding
-		for _, b := range objects.bindings(p.Meta.UUID) {
-			host := hosts[b.Spec.Host.UUID]
-			if host == nil {
-				continue
-			}
-			if !members[host.Ref.UUID] {
-				members[host.Ref.UUID] = true
-				n.members = append(n.members, host.Ref)
-			}
-			if b.Spec.Active && (active == nil || newer(b, active)) {
-				active = b
-			}
+		active, sequence := n.place(objects.bindings(p.Meta.UUID), hosts, members), int64(0)
+		if active != nil {
+			sequence = active.Meta.Revision
+		}
+		c, carried := objects.carrier(p.Meta.UUID)
+		if carried {
+			active, sequence = n.carry(c, active, objects.bindings(c.port.UUID), hosts, members)
 		}
 		if _, err := p.Spec.MAC.Bytes(); active == nil || err != nil {
 			continue
 		}
 		port := &Port{
 			Ref: api.RefTo(p), Network: n.Identity, MAC: p.Spec.MAC, Host: hosts[active.Spec.Host.UUID].Ref,
-			Binding: api.RefTo(active), BindingRevision: active.Meta.Revision, Pairs: pairsOf(p),
+			Binding: api.RefTo(active), BindingRevision: sequence, Trunk: c.port, VLAN: c.vlan, Pairs: pairsOf(p),
 			Options: p.Spec.DHCPOptions, Project: p.Meta.Parent.UUID, Machine: p.Spec.VirtualMachine.UUID, Disabled: p.Spec.AdminState == api.AdminDown,
 		}
 		port.HostName, port.Domain = nameOf(p, objects.machine(port.Machine), n.Identity)

@@ -198,7 +198,8 @@ func (r *Route) Preference() int {
 // Leaked tells whether the route was made in another network.
 func (r *Route) Leaked() bool { return !r.LeakedBy.IsZero() }
 
-// Port is a port with an active binding.
+// Port is a port with an active binding, for a sub-port that of the port that
+// carries it.
 type Port struct {
 	Ref             api.Ref
 	Network         *Identity
@@ -220,6 +221,9 @@ type Port struct {
 	Pairs []Pair
 	// Disabled says that its own adminState is down.
 	Disabled bool
+	// Trunk is the port that carries this one, if any, and VLAN its tag there.
+	Trunk api.Ref
+	VLAN  int
 }
 
 // Pair is a range of source addresses and the MAC that goes with them.

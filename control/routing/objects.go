@@ -16,6 +16,11 @@ type objects interface {
 	addresses(network string) []*api.Address
 	bindings(port string) []*api.Binding
 	bindingsOn(host string) []*api.Binding
+	// carrier finds what carries a port, carriedBy the ports that a port
+	// carries, carriedIn those of a trunk; in no order.
+	carrier(port string) (c carrier, carried bool)
+	carriedBy(port string) []string
+	carriedIn(trunk string) []string
 	reservedOn(host string) []*api.Address
 	// table returns a route-table or nil, tablesOf the tables of a network, and
 	// usersOf the networks that have a table, or a port with it.
@@ -150,12 +155,14 @@ type lists struct {
 	bindingsOf  map[string][]*api.Binding
 	on          map[string][]*api.Binding // by host
 	reserved    map[string][]*api.Address // by host
+	subPortsOf  map[string][]*api.SubPort // by the port that is carried
 }
 
 func listed(s api.Snapshot) *lists {
 	l := &lists{s: s,
 		subnetsOf: map[string][]*api.Subnet{}, portsOf: map[string][]*api.Port{},
 		addressesOf: map[string][]*api.Address{}, bindingsOf: map[string][]*api.Binding{}, on: map[string][]*api.Binding{}, reserved: map[string][]*api.Address{},
+		subPortsOf: map[string][]*api.SubPort{},
 	}
 	for _, o := range api.ListOf[*api.Subnet](s, api.KindSubnet) {
 		l.subnetsOf[o.Meta.Parent.UUID] = append(l.subnetsOf[o.Meta.Parent.UUID], o)
@@ -168,6 +175,9 @@ func listed(s api.Snapshot) *lists {
 		if r := o.Spec.Reservation; r != nil {
 			l.reserved[r.Host.UUID] = append(l.reserved[r.Host.UUID], o)
 		}
+	}
+	for _, o := range api.ListOf[*api.SubPort](s, api.KindSubPort) {
+		l.subPortsOf[o.Spec.Port.UUID] = append(l.subPortsOf[o.Spec.Port.UUID], o)
 	}
 	for _, o := range api.ListOf[*api.Binding](s, api.KindBinding) {
 		l.bindingsOf[o.Meta.Parent.UUID] = append(l.bindingsOf[o.Meta.Parent.UUID], o)

@@ -62,6 +62,9 @@ func (d *Derived) String() string {
 		for _, c := range p.Pairs {
 			fmt.Fprintf(w, "\tmay send from %v with %s", c.Range, c.MAC)
 		}
+		if p.VLAN != 0 {
+			fmt.Fprintf(w, "\tVLAN %d of %s", p.VLAN, p.Trunk)
+		}
 		fmt.Fprintln(w)
 	}
 	w.Flush()

@@ -28,6 +28,7 @@ var reads = map[api.Kind]bool{
 	api.KindHost: true, api.KindNetwork: true, api.KindSubnet: true, api.KindPort: true, api.KindAddress: true,
 	api.KindBinding: true, api.KindNetworkPolicy: true, api.KindNetworkPolicyAttachment: true,
 	api.KindRouteTarget: true, api.KindRouteTable: true, api.KindVirtualMachine: true,
+	api.KindTrunk: true, api.KindSubPort: true,
 }
 
 // update is one computation.
@@ -75,6 +76,7 @@ func (u *update) touch(e api.Event) {
 			if e.Was == nil || e.Type == api.EventDelete {
 				for _, b := range u.objects.bindingsOn(o.Meta.UUID) {
 					u.touchPort(b.Meta.Parent.UUID)
+					u.touchCarried(b.Meta.Parent.UUID)
 				}
 				for _, a := range u.objects.reservedOn(o.Meta.UUID) {
 					u.dirty[a.Meta.Parent.UUID] = true
@@ -91,6 +93,13 @@ func (u *update) touch(e api.Event) {
 			u.dirty[o.Meta.Parent.UUID] = true
 		case *api.Binding:
 			u.touchPort(o.Meta.Parent.UUID)
+			u.touchCarried(o.Meta.Parent.UUID)
+		case *api.Trunk:
+			for _, port := range u.objects.carriedIn(o.Meta.UUID) {
+				u.touchPort(port)
+			}
+		case *api.SubPort:
+			u.touchPort(o.Spec.Port.UUID)
 		case *api.RouteTable:
 			for _, network := range u.objects.usersOf(o.Meta.UUID) {
 				u.dirty[network] = true
@@ -249,7 +258,8 @@ func keepPorts(old, now *Network) {
 func (p *Port) Equal(q *Port) bool {
 	return p.Ref == q.Ref && *p.Network == *q.Network && p.MAC == q.MAC && p.Host == q.Host && p.Binding == q.Binding &&
 		p.BindingRevision == q.BindingRevision && slices.Equal(p.Addresses, q.Addresses) && slices.Equal(p.Sources, q.Sources) && slices.Equal(p.Pairs, q.Pairs) &&
-		p.HostName == q.HostName && p.Domain == q.Domain && slices.Equal(p.Options, q.Options) && p.Project == q.Project && p.Machine == q.Machine && p.Disabled == q.Disabled
+		p.HostName == q.HostName && p.Domain == q.Domain && slices.Equal(p.Options, q.Options) && p.Project == q.Project && p.Machine == q.Machine && p.Disabled == q.Disabled &&
+		p.Trunk == q.Trunk && p.VLAN == q.VLAN
 }
 
 // replaceLocal puts in a network what was derived of its own objects, and

@@ -88,7 +88,7 @@ func TestUpdateEqualsDerive(t *testing.T) {
 	seed := rand.Uint64()
 	r := rand.New(rand.NewPCG(seed, 4))
 	t.Logf("seed %d", seed)
-	shared, all, reserved := 0, 0, 0
+	shared, all, reserved, carried := 0, 0, 0, 0
 	for round := range 10 {
 		w := world.New("host h1 192.0.2.1\nhost h2 192.0.2.2\nhost h3 192.0.2.3")
 		before := w.Snapshot()
@@ -117,11 +117,19 @@ func TestUpdateEqualsDerive(t *testing.T) {
 			}
 			for _, h := range next.Hosts {
 				reserved += len(h.Reserved)
+				for _, p := range h.Ports {
+					if p.VLAN != 0 {
+						carried++
+					}
+				}
 			}
 			before, derived = after, next
 		}
 	}
-	t.Logf("%d reservations", reserved)
+	t.Logf("%d reservations, sub-ports placed: %d", reserved, carried)
+	if carried < 100 {
+		t.Errorf("seed %d: too few sub-ports were placed", seed)
+	}
 	if reserved < 100 {
 		t.Errorf("seed %d: only %d reservations were seen", seed, reserved)
 	}
@@ -146,7 +154,7 @@ func (r recorder) Get(k api.Kind, uuid string) api.Object {
 // Update passes over events of kinds that Derive does not read. Which these
 // are is a list; it is all that Derive reads.
 func TestListOfKindsIsComplete(t *testing.T) {
-	r := recorder{world.New("host h1 192.0.2.1\nnetwork n 1\nnetwork m 2\ntarget t 64512:1\nimport n t\nexport m t\ntable r 10.9.0.0/16 -\ntable-network n r\nport n p\nbind p h1\nmachine v w\nruns v p"), map[api.Kind]bool{}}
+	r := recorder{world.New("host h1 192.0.2.1\nnetwork n 1\nnetwork m 2\ntarget t 64512:1\nimport n t\nexport m t\ntable r 10.9.0.0/16 -\ntable-network n r\nport n p\nbind p h1\nmachine v w\nruns v p\nport m q\ntrunk u p\ncarry u q 5"), map[api.Kind]bool{}}
 	routing.Derive(r)
 	if !reflect.DeepEqual(r.kinds, routing.Reads) {
 		t.Errorf("Derive reads %v, Update expects %v", r.kinds, routing.Reads)

@@ -63,7 +63,7 @@ type Change struct {
 func Changes(in Input) []Change { return newCollector(in).run() }
 
 func newCollector(in Input) *collector {
-	return &collector{Input: in, reports: map[string]map[string]*hoststream.PortReport{}, pending: map[string]bool{}}
+	return &collector{Input: in, reports: map[string]map[string]*hoststream.PortReport{}, pending: map[string]bool{}, carried: map[string]bool{}}
 }
 
 func (c *collector) run() []Change {
@@ -72,6 +72,7 @@ func (c *collector) run() []Change {
 	c.bindings()
 	c.attachments()
 	c.routeTables()
+	c.trunks()
 	c.reserved()
 	if c.Usage {
 		c.usage()
@@ -85,6 +86,7 @@ type collector struct {
 	reports map[string]map[string]*hoststream.PortReport // by host and port, of hosts that were asked for
 	changes []Change
 	pending map[string]bool // ports with a binding that is not acknowledged
+	carried map[string]bool // sub-ports that were looked at, and whether they work
 }
 
 // report is what a host said of a port, or nil.

@@ -86,6 +86,8 @@ func words(body any) string {
 		return fmt.Sprintf("%d assignable, %d used, %d reserved, %d resting, %d free", b.Assignable, b.Used, b.Reserved, b.Resting, b.Free)
 	case *api.BindingStatus:
 		conditions = b.Conditions
+	case *api.Reported:
+		conditions = b.Conditions
 	case *api.NetworkPolicyAttachmentStatus:
 		conditions = b.Conditions
 	}
@@ -298,4 +300,25 @@ func TestWriter(t *testing.T) {
 	if err, _ := write(start, change("5", "up")); err != nil {
 		t.Errorf("an object deleted meanwhile: %v", err)
 	}
+}
+
+// The life of a sub-port: it waits for its trunk's port, works, and says why not.
+func TestTrunkStatus(t *testing.T) {
+	s := newSystem(t, "host h1 192.0.2.1\nhost h2 192.0.2.2\nnetwork n 1\nnetwork m 2\nport n a\nport m b\ntrunk t a\ncarry t b 5")
+	s.want("a trunk whose port is nowhere", "port a: unbound\nport b: unbound\n"+
+		"sub-port t:b: Programmed false no-host port d:p:a, which carries it, has no active binding\ntrunk t: Programmed false pending 0 of 1 sub-ports are at work")
+	s.host("h1", connect)
+	s.Do("bind a h1")
+	s.want("binding its port", "host h1: connected true, v1 on 6.1, 0 ports\nport a: waiting h1\nport b: waiting h1\nbinding a:h1: Programmed false pending\nsub-port t:b: Programmed false pending")
+	s.host("h1", report("b", "up", ""))
+	s.want("the sub-port being up", "host h1: connected true, v1 on 6.1, 1 ports\nport b: up h1\nsub-port t:b: Programmed true acknowledged\ntrunk t: Programmed true acknowledged")
+	s.Do("bind b h2")
+	s.want("a binding elsewhere", "port b: unbound\nbinding b:h2: Programmed false inactive\n"+
+		"sub-port t:b: Programmed false other-host it has a binding of its own that is not to host h1, where port d:p:a is, which carries it: change or delete that\n"+
+		"trunk t: Programmed false pending 0 of 1 sub-ports are at work")
+	s.Do("remove binding b:h2")
+	s.Do("trunk t a down")
+	s.want("the trunk going down", "sub-port t:b: Programmed false trunk-down\ntrunk t: Programmed false trunk-down")
+	s.Do("trunk t a")
+	s.want("the trunk coming up", "port b: up h1\nsub-port t:b: Programmed true acknowledged\ntrunk t: Programmed true acknowledged")
 }

@@ -67,6 +67,16 @@ func (t *Tracker) scope(in Input) *scope {
 			ports[o.Meta.UUID] = true
 		case *api.Binding:
 			ports[o.Meta.Parent.UUID] = true
+			addCarried(ports, snapshot, o.Meta.Parent.UUID)
+		case *api.SubPort:
+			if e.Type == api.EventDelete {
+				return nil // its trunk may have all it carries at work now
+			}
+			ports[o.Spec.Port.UUID] = true
+		case *api.Trunk:
+			if e.Type == api.EventDelete || e.Was == nil || e.Was.Head().Meta.Revision != o.Head().Meta.Revision {
+				return nil
+			}
 		case *api.Host, *api.Network:
 			if e.Type == api.EventDelete || e.Was == nil || e.Was.Head().Meta.Revision != o.Head().Meta.Revision {
 				return nil // any port may be placed now, or no longer

@@ -35,7 +35,7 @@ func surprise(r *rand.Rand, s *system, revision int64) {
 			h.Settled = placement.Version{Epoch: 1, Revision: revision}
 		default:
 			h.Report = &hoststream.Report{}
-			for _, p := range []string{"p0", "p1", "p2", "silentn1"} {
+			for _, p := range []string{"p0", "p1", "p2", "p3", "p4", "silentn1"} {
 				if state := []string{"up", "waiting", "failed", ""}[r.IntN(4)]; state != "" {
 					h.Report.Ports = append(h.Report.Ports, &hoststream.PortReport{Port: world.UUID(api.KindPort, p), State: state})
 				}

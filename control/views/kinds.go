@@ -44,7 +44,9 @@ func (c *chain) whyPort(p *api.Port) {
 	if addresses == 0 {
 		c.add(api.StageIntent, whereStore, "addresses", "no address is held by the port", statusMissing)
 	}
-	c.bindings(p)
+	if !c.carried(p) {
+		c.bindings(p)
+	}
 	c.pickPort(p.Meta.UUID)
 	c.pickRoutes("route", func(_ *routing.Network, r *routing.Route) bool { return r.Port.UUID == p.Meta.UUID })
 }

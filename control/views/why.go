@@ -93,6 +93,10 @@ func (v *Views) Why(ctx context.Context, s api.Snapshot, o api.Object) ([]api.Wh
 		c.whyAttachment(o)
 	case *api.RouteTable:
 		c.whyRouteTable(o)
+	case *api.Trunk:
+		c.whyTrunk(o)
+	case *api.SubPort:
+		c.whySubPort(o)
 	case *api.RouteTarget:
 		c.whyRouteTarget(o)
 	default:
@@ -151,6 +155,10 @@ func describe(o api.Object) string {
 		return fmt.Sprintf("%d routes, ", len(o.Spec.Routes))
 	case *api.RouteTarget:
 		return string(o.Spec.Target) + ", "
+	case *api.Trunk:
+		return fmt.Sprintf("port %s, ", o.Spec.Port)
+	case *api.SubPort:
+		return fmt.Sprintf("port %s, VLAN %d, ", o.Spec.Port, o.Spec.VLAN)
 	}
 	return ""
 }

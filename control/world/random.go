@@ -5,13 +5,14 @@ package world
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/weft-network/weft/api"
 )
 
 // RandomEdit returns a line that changes a small world of hosts h1 to h3: it
 // adds, changes, moves or removes a host, network, subnet, port, address,
-// reservation, binding, policy, attachment, route-target or route-table. Names are few, so that edits meet.
+// reservation, binding, policy, attachment, route-target, route-table, trunk or sub-port. Names are few, so that edits meet.
 func RandomEdit(r *rand.Rand) string {
 	network := fmt.Sprintf("n%d", r.IntN(4))
 	port := fmt.Sprintf("p%d", r.IntN(8))
@@ -21,7 +22,7 @@ func RandomEdit(r *rand.Rand) string {
 	if r.IntN(2) == 0 {
 		ip = fmt.Sprintf("2001:db8::%d", 1+r.IntN(6))
 	}
-	lines := append(append(randomRouting(r, network, port), randomServices(r, network, port)...), []string{
+	lines := append(slices.Concat(randomRouting(r, network, port), randomServices(r, network, port), randomTrunks(r, port)), []string{
 		"network " + network + " " + fmt.Sprint(1+int(network[1]-'0')),
 		"network " + network + " " + fmt.Sprint(11+int(network[1]-'0')) + " 1400",
 		"host " + host + " 192.0.2." + fmt.Sprint(r.IntN(3)*10+int(host[1]-'0')),

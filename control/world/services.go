@@ -43,6 +43,18 @@ func (w *World) applyServices(f []string) {
 		change(w, api.KindPort, f[1], func(p *api.Port) { p.Spec.AdminState = api.AdminDown })
 	case "disable-network":
 		change(w, api.KindNetwork, f[1], func(n *api.Network) { n.Spec.AdminState = api.AdminDown })
+	case "trunk":
+		t := &api.Trunk{}
+		t.Spec.Port = Ref(api.KindPort, f[2])
+		if len(f) > 3 {
+			t.Spec.AdminState = api.AdminState(f[3])
+		}
+		w.Put(t, api.KindTrunk, f[1])
+	case "carry":
+		s := &api.SubPort{}
+		s.Meta.Parent = Ref(api.KindTrunk, f[1])
+		s.Spec.Port, s.Spec.VLAN = Ref(api.KindPort, f[2]), int(number(f[3]))
+		w.Put(s, api.KindSubPort, f[1]+":"+f[2])
 	default:
 		panic(fmt.Sprintf("world: %q is not a line", strings.Join(f, " ")))
 	}
@@ -72,5 +84,18 @@ func randomServices(r *rand.Rand, network, port string) []string {
 		fmt.Sprintf("serve %s time 169.254.9.9 %d udp", network, 1+r.IntN(3)),
 		fmt.Sprintf("resolver %s 10.0.0.0/24 10.0.0.%d", network, 1+r.IntN(3)),
 		fmt.Sprintf("remove %s %s", api.KindVirtualMachine, machine),
+	}
+}
+
+// randomTrunks returns lines about trunks that a port carries or is carried in.
+func randomTrunks(r *rand.Rand, port string) []string {
+	trunk, other := fmt.Sprintf("tr%d", r.IntN(2)), fmt.Sprintf("p%d", r.IntN(8))
+	return []string{
+		"trunk " + trunk + " " + port,
+		"trunk " + trunk + " " + port + " down",
+		fmt.Sprintf("carry %s %s %d", trunk, port, 1+r.IntN(3)),
+		fmt.Sprintf("carry %s %s %d\ntrunk %s %s", trunk, port, 1+r.IntN(3), trunk, other),
+		fmt.Sprintf("remove %s %s", api.KindTrunk, trunk),
+		fmt.Sprintf("remove %s %s:%s", api.KindSubPort, trunk, port),
 	}
 }

@@ -55,6 +55,8 @@ type World struct {
 //	pair a 10.9.0.0/24 MAC          (allowed address pair; without MAC, the port's; repeatable)
 //	disable-port a                  (adminState down)
 //	disable-network blue
+//	trunk t a [down]                (port a is a trunk's)
+//	carry t b 5                     (sub-port: trunk t carries port b with VLAN 5)
 //	remove KIND NAME
 //
 // Lines that are empty or begin with # are ignored.

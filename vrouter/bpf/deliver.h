@@ -2,7 +2,7 @@
 // Stage deliver: to a workload of this host.
 #pragma once
 
-#include "drop.h"
+#include "vlan.h"
 
 static __always_inline int stage_deliver(struct packet *p)
 {
@@ -12,7 +12,11 @@ static __always_inline int stage_deliver(struct packet *p)
 		return end(p, REASON_PORT_GONE);
 	if (to->flags & PORT_DISABLED)
 		return end(p, REASON_RECEIVER_DISABLED);
-	int action = to->flags & PORT_REDIRECT_PEER ? world_redirect_peer(p->skb, ifindex) : world_redirect(p->skb, ifindex);
+	int action;
+	if (to->flags & PORT_SUB)
+		action = send_tagged(p, to, to->flags & PORT_REDIRECT_PEER);
+	else
+		action = to->flags & PORT_REDIRECT_PEER ? world_redirect_peer(p->skb, ifindex) : world_redirect(p->skb, ifindex);
 	if (action != TC_ACT_REDIRECT)
 		return end(p, REASON_REDIRECT_FAILED);
 	world_count_sent(to, p->skb->len);

@@ -211,7 +211,7 @@ static __always_inline int end_with_error(struct packet *p, enum reason reason, 
 		return end(p, REASON_ERROR_LIMITED);
 	if (p->family == FAMILY_4 ? build_error4(p, limit) : build_error6(p, limit))
 		return end(p, REASON_ERROR_FAILED);
-	if (world_redirect(p->skb, p->ifindex) != TC_ACT_REDIRECT)
+	if (send_back(p) != TC_ACT_REDIRECT)
 		return end(p, REASON_ERROR_FAILED);
 	world_count_drop(p->ifindex, reason, came);
 	world_count_sent(p->from, p->skb->len);

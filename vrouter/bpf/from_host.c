@@ -66,6 +66,7 @@ int from_host(struct __sk_buff *skb)
 	if (!take_notes(p))
 		return TC_ACT_SHOT; // cannot be: an array has its element
 
+	RUN(refuse_tag(p));
 	RUN(stage_parse(p));
 	RUN(stage_alias(p, &ifindex));
 	RUN(stage_host(p, ifindex));

@@ -6,6 +6,7 @@
 #include "parse.h"
 #include "port.h"
 #include "route.h"
+#include "vlan.h"
 
 SEC("tc")
 int from_port(struct __sk_buff *skb)
@@ -16,6 +17,8 @@ int from_port(struct __sk_buff *skb)
 	if (!take_notes(p))
 		return TC_ACT_SHOT; // cannot be: an array has its element
 
+	if (world_tagged(skb))
+		RUN(stage_vlan(p));
 	RUN(stage_parse(p));
 	world_scatter(p);
 	RUN(stage_port(p));

@@ -16,6 +16,7 @@ int from_tunnel(struct __sk_buff *skb)
 		return TC_ACT_SHOT; // cannot be: an array has its element
 
 	RUN(stage_tunnel(p));
+	RUN(refuse_tag(p));
 	RUN(stage_parse(p));
 	world_scatter(p);
 	RUN(stage_tunnel_carried(p));

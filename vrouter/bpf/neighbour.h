@@ -7,6 +7,7 @@
 #include "parse.h"
 #include "request.h"
 #include "spoof.h"
+#include "vlan.h"
 
 enum {
 	ICMPV6_ROUTER_SOLICITATION = 133,
@@ -53,7 +54,7 @@ static __always_inline enum resolution resolve(const struct packet *p, const str
 
 static __always_inline int send_answer(struct packet *p)
 {
-	if (world_redirect(p->skb, p->ifindex) != TC_ACT_REDIRECT)
+	if (send_back(p) != TC_ACT_REDIRECT)
 		return end(p, REASON_ANSWER_FAILED);
 	world_count_sent(p->from, p->skb->len);
 	world_verdict(VERDICT_ANSWERED, REASON_NONE);

@@ -153,12 +153,16 @@ static __always_inline int parse_arp(struct packet *p)
 	return NEXT;
 }
 
+// Of hooks that have no stage vlan: none of what they carry has a tag.
+static __always_inline int refuse_tag(struct packet *p)
+{
+	return p->skb->vlan_present ? end(p, REASON_VLAN_TAGGED) : NEXT;
+}
+
 static __always_inline int stage_parse(struct packet *p)
 {
 	if (load(p, 0, &p->ethernet, sizeof(p->ethernet)))
 		return end(p, REASON_MALFORMED);
-	if (p->skb->vlan_present)
-		return end(p, REASON_VLAN_TAGGED);
 	switch (bpf_ntohs(p->ethernet.type)) {
 	case ETHERTYPE_IPV4:
 		return parse_ipv4(p);

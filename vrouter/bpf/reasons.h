@@ -29,11 +29,13 @@ enum stage {
 	STAGE_ERROR,
 	STAGE_DELIVER,
 	STAGE_ENCAP,
+	STAGE_VLAN, // the first of all, and the last that was added
 };
 
 #define REASONS(X)                                                                                                     \
+	X(UNKNOWN_VLAN, VLAN, DROPPED, "VLAN tag is that of no sub-port of this device")                                   \
 	X(MALFORMED, PARSE, DROPPED, "frame shorter than its headers say, or a header contradicts itself")                 \
-	X(VLAN_TAGGED, PARSE, DROPPED, "frame carries a VLAN tag")                                                         \
+	X(VLAN_TAGGED, PARSE, DROPPED, "frame carries a VLAN tag where none may be")                                                         \
 	X(UNKNOWN_PROTOCOL, PARSE, DROPPED, "ethertype is not IPv4, IPv6 or ARP")                                          \
 	X(TOO_MANY_EXTENSION_HEADERS, PARSE, DROPPED, "more than six IPv6 extension headers")                              \
 	X(ARP_MALFORMED, PARSE, DROPPED, "ARP is not a request or reply for IPv4 over Ethernet")                           \

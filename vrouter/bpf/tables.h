@@ -22,6 +22,7 @@ enum port_flag {
 	PORT_DHCP6 = 4,
 	PORT_ADVERTISE = 8,
 	PORT_DISABLED = 2048, // adminState down: nothing passes
+	PORT_SUB = 256, // has no device of its own: see device and vlan
 };
 
 struct port_value {
@@ -37,6 +38,13 @@ struct port_value {
 	struct address address4; // where the host reaches it, zero = nowhere
 	struct address address6;
 	__u32 alias; // number of the addresses that the host knows it by, 0 = none
+	__u32 device; // of a sub-port, through which its frames come and go
+	__u32 vlan; // and their tag
+};
+
+struct sub_port_key {
+	__u32 device;
+	__u32 vlan;
 };
 
 struct port_address_key {
@@ -268,6 +276,11 @@ struct counter_value {
 struct {
 	TABLE(BPF_MAP_TYPE_HASH, __u32, struct port_value);
 } ports SEC(".maps");
+
+// The interface that stands for a sub-port in all tables. No device has its number.
+struct {
+	TABLE(BPF_MAP_TYPE_HASH, struct sub_port_key, __u32);
+} sub_ports SEC(".maps");
 
 struct {
 	TABLE(BPF_MAP_TYPE_HASH, struct port_address_key, __u8);

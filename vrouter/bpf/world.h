@@ -13,6 +13,11 @@ struct tunnel_key {
 	struct address local; // of a frame to be sent; zero = the kernel chooses
 };
 
+struct vlan_tag {
+	__be16 protocol;
+	__u16 control;
+};
+
 #ifdef WEFT_TRACE
 
 struct trace_arguments {
@@ -31,6 +36,7 @@ struct trace_record {
 	__u32 peer; // 1 = into the peer's namespace
 	__u32 has_tunnel_key;
 	struct tunnel_key tunnel_key;
+	__u32 vlan; // of the tag it leaves with, 0 = none
 };
 
 struct {
@@ -52,6 +58,30 @@ static __always_inline __u32 world_ifindex(struct __sk_buff *skb)
 	__u32 zero = 0;
 	struct trace_arguments *a = bpf_map_lookup_elem(&trace_in, &zero);
 	return a ? a->ifindex : 0;
+}
+
+// The frame of a test run has its tag where a wire has it.
+static __always_inline bool world_tagged(struct __sk_buff *skb)
+{
+	return skb->protocol == bpf_htons(ETHERTYPE_VLAN) || skb->protocol == bpf_htons(ETHERTYPE_QINQ);
+}
+
+static __always_inline int world_vlan(struct __sk_buff *skb, struct vlan_tag *tag)
+{
+	__be16 raw[3];
+	if (bpf_skb_load_bytes(skb, ETHERTYPE_OFFSET, raw, sizeof(raw)))
+		return -1;
+	tag->protocol = raw[0];
+	tag->control = bpf_ntohs(raw[1]);
+	return 0;
+}
+
+static __always_inline int world_push_vlan(struct __sk_buff *skb, __u16 vlan)
+{
+	struct trace_record *r = record();
+	if (r)
+		r->vlan = vlan;
+	return 0;
 }
 
 static __always_inline bool world_tunnel_key(struct __sk_buff *skb, struct tunnel_key *key)
@@ -144,6 +174,23 @@ static __noinline void world_count_drop(__u32 ifindex, enum reason reason, __u32
 static __always_inline __u32 world_ifindex(struct __sk_buff *skb)
 {
 	return skb->ifindex;
+}
+
+static __always_inline bool world_tagged(struct __sk_buff *skb)
+{
+	return skb->vlan_present;
+}
+
+static __always_inline int world_vlan(struct __sk_buff *skb, struct vlan_tag *tag)
+{
+	tag->protocol = skb->vlan_proto;
+	tag->control = skb->vlan_tci;
+	return 0;
+}
+
+static __always_inline int world_push_vlan(struct __sk_buff *skb, __u16 vlan)
+{
+	return bpf_skb_vlan_push(skb, bpf_htons(ETHERTYPE_VLAN), vlan);
 }
 
 static __always_inline bool world_tunnel_key(struct __sk_buff *skb, struct tunnel_key *key)
