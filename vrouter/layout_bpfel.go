@@ -67,7 +67,7 @@ type layoutConnectionValue struct {
 	Mac            layoutMac
 	Flags          uint8
 	State          uint8
-	_              [4]byte
+	Told           uint32
 }
 
 type layoutCounterSlot uint32

@@ -47,7 +47,7 @@ var DefaultSizes = Sizes{
 	Routes6:       1 << 16,
 	NextHops:      16384,   // ports of this host, and (host, VNI) pairs it talks to
 	VNIs:          4096,    // networks with a port on this host
-	Connections:   1 << 20, // costs memory only when used
+	Connections:   1 << 18, // as many as Linux tracks by default; 4 MB of buckets, a larger table is slower for all (0025); entries cost memory only when used
 	HalfOpen:      1 << 16, // 10 MB; a flood of 100,000 a second turns it over in half a second
 	Fragments:     8192,
 	TunnelSources: 1 << 18, // 64 other hosts, each with two addresses, in 2048 networks; costs memory only when used

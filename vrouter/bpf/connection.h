@@ -118,10 +118,9 @@ static __always_inline __u8 state_after(__u8 state, const struct packet *p, enum
 	return state | own;
 }
 
-static __always_inline void open_connection(struct packet *p, const struct port_value *port, enum direction direction)
+static __always_inline void open_connection(struct packet *p, const struct port_value *port, enum direction direction, __u32 now)
 {
 	struct notes *n = p->notes;
-	__u32 now = tick_now();
 	n->fresh = (struct connection_value){ .port = port->port, .seen = now, .made = now };
 	n->fresh.state = state_after(0, p, direction);
 	if (direction == DIRECTION_OUT && !n->other_mac) {
@@ -134,22 +133,46 @@ static __always_inline void open_connection(struct packet *p, const struct port_
 	world_open_connection(p);
 }
 
+// Whether the packet may take back what ends know.
+static __always_inline bool changes_state(const struct packet *p)
+{
+	return p->notes->tcp_flags & (TCP_FIN | TCP_SYN | TCP_RST);
+}
+
 // Notes the packet in the end's entry, which the key is of, or makes one.
-static __always_inline void note_packet(struct packet *p, struct connection_value *c, const struct port_value *port,
-					enum direction direction)
+// Returns whether the next like it would change nothing but the time.
+static __always_inline bool note_packet(struct packet *p, struct connection_value *c, const struct port_value *port,
+					enum direction direction, __u32 now)
 {
 	if (!c) {
-		open_connection(p, port, direction);
-		return;
+		open_connection(p, port, direction, now);
+		return false;
 	}
-	__u32 now = tick_now();
 	__u8 state = state_after(c->state, p, direction);
 	if (direction == DIRECTION_OUT && !p->notes->led && !p->notes->other_mac)
 		world_lead_connection(p, c, way_of(p->notes->route.next_hop, p->notes->vrf_generation));
 	if (c->seen != now || c->state != state)
 		world_touch_connection(c, now, state);
-	if (p->notes->half_open && state & CONNECTION_PROVEN)
+	if (changes_state(p))
+		world_tell_connection(c, 0); // of both ends, for both may change
+	if (!p->notes->half_open)
+		return state & CONNECTION_PROVEN;
+	if (state & CONNECTION_PROVEN)
 		world_confirm_connection(p, c);
+	return false;
+}
+
+// The tick and the receiving interface's number as one. Neither ever becomes
+// smaller, so the sum is of one moment only.
+static __always_inline __u32 told_now(const struct packet *p, __u32 now)
+{
+	return now + port_generation(p->next->ifindex);
+}
+
+// Whether the receiver's end has been noted in this tick and would not change.
+static __always_inline bool told(const struct packet *p, __u32 when)
+{
+	return p->notes->led && p->connection && p->connection->told == when && !changes_state(p);
 }
 
 // Notes a frame that is about to leave, at the ends that are on this host.
@@ -157,12 +180,17 @@ static __always_inline void stage_connection(struct packet *p)
 {
 	if (!p->notes->tuple)
 		return;
+	__u32 now = tick_now();
 	note_fragment(p);
 	if (p->from)
-		note_packet(p, p->connection, p->from, DIRECTION_OUT);
-	if (p->to) {
-		__u32 ifindex = p->next->ifindex;
-		set_connection_key(p, ifindex, DIRECTION_IN);
-		note_packet(p, connection_of(p, p->to), p->to, DIRECTION_IN);
-	}
+		note_packet(p, p->connection, p->from, DIRECTION_OUT, now);
+	if (!p->to)
+		return;
+	__u32 when = told_now(p, now);
+	if (told(p, when))
+		return;
+	__u32 ifindex = p->next->ifindex;
+	set_connection_key(p, ifindex, DIRECTION_IN);
+	if (note_packet(p, connection_of(p, p->to), p->to, DIRECTION_IN, now) && p->connection)
+		world_tell_connection(p->connection, when);
 }

@@ -224,6 +224,7 @@ struct connection_value {
 	struct mac mac; // as in the route
 	__u8 flags; // enum route_flag
 	__u8 state; // enum connection_state, a sum
+	__u32 told; // when the other end, a port of this host, was last noted; see told_now
 };
 
 struct fragment_key {

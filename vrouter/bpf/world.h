@@ -348,6 +348,10 @@ static __always_inline void world_touch_connection(struct connection_value *c, _
 {
 }
 
+static __always_inline void world_tell_connection(struct connection_value *c, __u32 now)
+{
+}
+
 static __always_inline void world_confirm_connection(struct packet *p, const struct connection_value *c)
 {
 }
@@ -375,6 +379,7 @@ static __always_inline void world_lead_connection(const struct packet *p, struct
 	c->flags = p->notes->route.flags;
 	c->mac = p->notes->route.mac;
 	c->port_generation = p->notes->port_generation;
+	c->told = 0; // of another end, perhaps
 	*(volatile __u64 *)&c->way = way;
 }
 
@@ -383,6 +388,11 @@ static __always_inline void world_touch_connection(struct connection_value *c, _
 {
 	c->seen = now;
 	c->state = state;
+}
+
+static __always_inline void world_tell_connection(struct connection_value *c, __u32 now)
+{
+	c->told = now;
 }
 
 static __noinline __attribute__((unused)) void world_confirm_connection(struct packet *p, const struct connection_value *c)
