@@ -7,6 +7,7 @@ package advertise
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 )
@@ -51,12 +52,46 @@ type Prefix struct {
 // Facts are what is known of a port.
 type Facts struct {
 	MAC      [6]byte // the gateway's
+	Router   bool    // whether the workload may send to the gateway what leaves its link
 	MTU      int     // bytes, 0: not said
 	Managed  bool
 	Other    bool
 	Prefixes []Prefix
 	DNS      []netip.Addr
 	Search   []string
+	// What the workload was told and is to forget: said with a lifetime of 0.
+	GoneDNS    []netip.Addr
+	GoneSearch []string
+}
+
+// After is what to say to a workload that was told before: what is now, and
+// that what is no more has ended. It is nil if there is nothing to say.
+func After(before, now *Facts) *Facts {
+	if before == nil {
+		return now
+	}
+	var f Facts
+	if f.MAC = before.MAC; now != nil {
+		f = *now
+	}
+	f.Prefixes = slices.Clone(f.Prefixes)
+	for _, p := range before.Prefixes {
+		if !slices.ContainsFunc(f.Prefixes, func(q Prefix) bool { return p.Range == q.Range }) {
+			p.Time = 0
+			f.Prefixes = append(f.Prefixes, p)
+		}
+	}
+	for _, a := range before.DNS {
+		if !slices.Contains(f.DNS, a) {
+			f.GoneDNS = append(f.GoneDNS, a)
+		}
+	}
+	for _, d := range before.Search {
+		if !slices.Contains(f.Search, d) {
+			f.GoneSearch = append(f.GoneSearch, d)
+		}
+	}
+	return &f
 }
 
 // Message returns the advertisement, its checksum still to be filled in.
@@ -69,7 +104,11 @@ func Message(f Facts) []byte {
 		flags |= otherConfig
 	}
 	m := []byte{messageType, 0, 0, 0, 64, flags}
-	m = binary.BigEndian.AppendUint16(m, uint16(Lifetime/time.Second))
+	lifetime := time.Duration(0)
+	if f.Router {
+		lifetime = Lifetime
+	}
+	m = binary.BigEndian.AppendUint16(m, uint16(lifetime/time.Second))
 	m = append(m, make([]byte, 8)...) // reachable and retransmission time: not said
 	m = append(append(m, optionSource, 1), f.MAC[:]...)
 	if f.MTU > 0 {
@@ -79,7 +118,8 @@ func Message(f Facts) []byte {
 	for _, p := range f.Prefixes {
 		m = p.append(m)
 	}
-	return search(servers(m, f.DNS), f.Search)
+	m = servers(servers(m, f.DNS, Lifetime), f.GoneDNS, 0)
+	return search(search(m, f.Search, Lifetime), f.GoneSearch, 0)
 }
 
 func (p Prefix) append(m []byte) []byte {
@@ -94,7 +134,7 @@ func (p Prefix) append(m []byte) []byte {
 	return append(m, p.Range.Masked().Addr().AsSlice()...)
 }
 
-func servers(m []byte, dns []netip.Addr) []byte {
+func servers(m []byte, dns []netip.Addr, lifetime time.Duration) []byte {
 	var all []byte
 	for _, a := range dns {
 		if a.Is6() {
@@ -105,11 +145,11 @@ func servers(m []byte, dns []netip.Addr) []byte {
 		return m
 	}
 	m = append(m, optionRDNSS, byte(1+len(all)/8), 0, 0)
-	m = binary.BigEndian.AppendUint32(m, uint32(Lifetime/time.Second))
+	m = binary.BigEndian.AppendUint32(m, uint32(lifetime/time.Second))
 	return append(m, all...)
 }
 
-func search(m []byte, domains []string) []byte {
+func search(m []byte, domains []string, lifetime time.Duration) []byte {
 	var names []byte
 	for _, d := range domains {
 		for label := range strings.SplitSeq(d, ".") {
@@ -124,6 +164,6 @@ func search(m []byte, domains []string) []byte {
 		names = append(names, 0)
 	}
 	m = append(m, optionDNSSL, byte(1+len(names)/8), 0, 0)
-	m = binary.BigEndian.AppendUint32(m, uint32(Lifetime/time.Second))
+	m = binary.BigEndian.AppendUint32(m, uint32(lifetime/time.Second))
 	return append(m, names...)
 }

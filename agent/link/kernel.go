@@ -26,7 +26,9 @@ type Kernel interface {
 	LinkSetIP6AddrGenMode(link netlink.Link, mode int) error
 	AddrList(link netlink.Link, family int) ([]netlink.Addr, error)
 	AddrReplace(link netlink.Link, address *netlink.Addr) error
+	AddrDel(link netlink.Link, address *netlink.Addr) error
 	RouteList(link netlink.Link, family int) ([]netlink.Route, error)
 	RouteReplace(route *netlink.Route) error
+	RouteDel(route *netlink.Route) error
 	Close()
 }

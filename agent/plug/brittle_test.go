@@ -134,6 +134,14 @@ func (b brittle) AddrReplace(l netlink.Link, a *netlink.Addr) error {
 	return b.f.try("address", func() error { return b.Kernel.AddrReplace(l, a) })
 }
 
+func (b brittle) AddrDel(l netlink.Link, a *netlink.Addr) error {
+	return b.f.try("remove address", func() error { return b.Kernel.AddrDel(l, a) })
+}
+
+func (b brittle) RouteDel(r *netlink.Route) error {
+	return b.f.try("remove route", func() error { return b.Kernel.RouteDel(r) })
+}
+
 func (b brittle) RouteList(l netlink.Link, family int) ([]netlink.Route, error) {
 	return ask(b.f, "list routes", func() ([]netlink.Route, error) { return b.Kernel.RouteList(l, family) })
 }

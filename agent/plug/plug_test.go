@@ -39,6 +39,8 @@ type links struct {
 	hooks  map[int]bool
 	fail   error
 	refuse error
+	// followed are the calls of Follow: end of the port's UUID, MTU before and after.
+	followed []string
 }
 
 func newLinks() *links {
@@ -58,6 +60,13 @@ func (l *links) Ensure(port string, place link.Place, _ link.Settings) (link.Fou
 	}
 	l.hooks[l.ports[port].Ifindex] = true
 	return l.ports[port], nil
+}
+
+func (l *links) Follow(port string, _ link.Place, was, now link.Settings) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.followed = append(l.followed, fmt.Sprint(port[len(port)-1:], was.MTU, now.MTU))
+	return l.fail
 }
 
 func (l *links) Usable(link.Place) error {

@@ -23,6 +23,7 @@ type Links interface {
 	Ensure(port string, place link.Place, s link.Settings) (link.Found, error)
 	Find(port string, place link.Place) (link.Found, error) // link.ErrGone if not there
 	Release(port string, place link.Place) error
+	Follow(port string, place link.Place, was, now link.Settings) error
 	Owned() (map[string]string, error)
 	RemoveOwned(name string) error
 }
@@ -193,10 +194,17 @@ func (p *Plugger) connect(ctx context.Context, row desired.Port, place link.Plac
 			return link.Found{}, err
 		}
 	}
-	if err := p.remember(Record{Port: row.ID, Name: row.Name, Place: place}); err != nil {
+	rec := Record{Port: row.ID, Name: row.Name, Place: place}
+	if place.Netns != "" {
+		rec.Given = &s
+	}
+	if err := p.remember(rec); err != nil {
 		return link.Found{}, err
 	}
 	f, err := p.links.Ensure(row.ID, place, s)
+	if err == nil && plugged && old.Place == place && old.Given != nil {
+		err = p.links.Follow(row.ID, place, *old.Given, s) // what it was given before and is to have no more
+	}
 	if err != nil {
 		// The record stays: the port is shown as failed, and unplug cleans up.
 		failure := host.Plug{Failure: err.Error()}

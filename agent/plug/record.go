@@ -23,6 +23,9 @@ type Record struct {
 	Port  string     `json:"port"` // UUID
 	Name  string     `json:"name"` // fully qualified
 	Place link.Place `json:"place"`
+	// Given is what the interface got that was made for the workload; nil if it
+	// was not made here, or by an agent that did not say.
+	Given *link.Settings `json:"given,omitempty"`
 	// GoneSince is when the interface was first missed; zero while it is there.
 	GoneSince time.Time `json:"goneSince,omitzero"`
 

@@ -130,6 +130,7 @@ func (f *Facts) addSubnet6(a *advertise.Facts, s desired.Subnet, address desired
 	if !slices.Contains(a.Prefixes, prefix) {
 		a.Prefixes = append(a.Prefixes, prefix)
 	}
+	a.Router = a.Router || s.Gateway.IsValid()
 	a.Managed = a.Managed || s.Mode == api.ModeStateful
 	a.Other = a.Other || s.Mode == api.ModeStateless
 	f.DHCP6.Prefixes = append(f.DHCP6.Prefixes, s.Prefix)

@@ -15,6 +15,7 @@ import (
 	"net/http/httputil"
 	"net/netip"
 	"net/url"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -36,7 +37,11 @@ const (
 	maxMetadataHeader = 32 << 10
 	maxMetadataBody   = 1 << 20
 	maxMetadataAtOnce = 256 // of all workloads together
+	maxMetadataEach   = 32  // of one
 	metadataPatience  = 30 * time.Second
+	// serverPatience is what the metadata server has, less than the workload
+	// has: it is to hear why there is no answer.
+	serverPatience = 20 * time.Second
 )
 
 // Metadata passes what workloads ask at the metadata addresses on to a server,
@@ -45,12 +50,13 @@ type Metadata struct {
 	services *Services
 	upstream *url.URL
 	secret   []byte
-	slots    chan struct{}
+	slots    *Slots
+	patience time.Duration // with the server
 }
 
 // NewMetadata returns a proxy for a server that knows the secret.
 func NewMetadata(s *Services, upstream *url.URL, secret []byte) *Metadata {
-	return &Metadata{services: s, upstream: upstream, secret: secret, slots: make(chan struct{}, maxMetadataAtOnce)}
+	return &Metadata{services: s, upstream: upstream, secret: secret, slots: NewSlots(maxMetadataAtOnce, maxMetadataEach), patience: serverPatience}
 }
 
 // Sign returns the signature of a text, HMAC-SHA256 in hexadecimal.
@@ -76,6 +82,11 @@ func Identify(h http.Header, f Facts, six bool, secret []byte) {
 		HeaderSigned:    Sign(secret, f.Machine),
 		HeaderSignature: Sign(secret, f.Port+"\n"+f.Machine+"\n"+f.Project+"\n"+address),
 	} {
+		for sent := range h { // some servers take an underscore for a dash
+			if http.CanonicalHeaderKey(strings.ReplaceAll(sent, "_", "-")) == http.CanonicalHeaderKey(key) {
+				delete(h, sent)
+			}
+		}
 		h.Set(key, value)
 	}
 	if f.Machine == "" { // no machine, and nothing that could be taken for its signature
@@ -92,9 +103,10 @@ func (m *Metadata) Run(ctx context.Context, l *Listeners) error {
 		ErrorLog: slog.NewLogLogger(m.services.log.Handler(), slog.LevelDebug),
 	}
 	group, ctx := errgroup.WithContext(ctx)
+	slots := NewSlots(maxConnections, maxConnectionsEach)
 	for _, s := range l.Streams {
 		group.Go(func() error {
-			if err := server.Serve(s); !errors.Is(err, http.ErrServerClosed) && ctx.Err() == nil {
+			if err := server.Serve(bounded{s, m.services, slots}); !errors.Is(err, http.ErrServerClosed) && ctx.Err() == nil {
 				return fmt.Errorf("serve metadata: %w", err)
 			}
 			return nil
@@ -107,11 +119,14 @@ func (m *Metadata) Run(ctx context.Context, l *Listeners) error {
 func (m *Metadata) handler() http.Handler {
 	proxy := &httputil.ReverseProxy{
 		Rewrite:   m.rewrite,
-		Transport: &http.Transport{DialContext: (&net.Dialer{Timeout: idle}).DialContext, ResponseHeaderTimeout: metadataPatience, MaxIdleConnsPerHost: 8, IdleConnTimeout: idle},
+		Transport: &http.Transport{DialContext: (&net.Dialer{Timeout: idle}).DialContext, ResponseHeaderTimeout: m.patience, MaxIdleConnsPerHost: 8, IdleConnTimeout: idle},
 		ErrorLog:  slog.NewLogLogger(m.services.log.Handler(), slog.LevelDebug),
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
-			m.services.log.Warn("the metadata server does not answer", "server", m.upstream.Host, "error", err)
-			http.Error(w, "metadata server does not answer", http.StatusBadGateway)
+			code, why := statusOf(err)
+			if code != http.StatusRequestEntityTooLarge {
+				m.services.log.Warn("the metadata server does not answer", "server", m.upstream.Host, "error", err)
+			}
+			http.Error(w, why, code)
 		},
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -120,16 +135,29 @@ func (m *Metadata) handler() http.Handler {
 			http.Error(w, "not a workload of this host", http.StatusForbidden)
 			return
 		}
-		select {
-		case m.slots <- struct{}{}:
-			defer func() { <-m.slots }()
-		default:
+		if !m.slots.Take(f.Port) {
+			m.services.crowded.Add(1)
+			w.Header().Set("Retry-After", "1")
 			http.Error(w, "too many ask at once", http.StatusServiceUnavailable)
 			return
 		}
+		defer m.slots.Give(f.Port)
 		r.Body = http.MaxBytesReader(w, r.Body, maxMetadataBody)
 		proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), caller{}, f)))
 	})
+}
+
+// statusOf says what a workload hears of a failure.
+func statusOf(err error) (code int, text string) {
+	var late net.Error
+	var long *http.MaxBytesError
+	switch {
+	case errors.As(err, &long):
+		return http.StatusRequestEntityTooLarge, fmt.Sprintf("a request has at most %d bytes", long.Limit)
+	case errors.As(err, &late) && late.Timeout():
+		return http.StatusGatewayTimeout, "metadata server does not answer in time"
+	}
+	return http.StatusBadGateway, "metadata server does not answer"
 }
 
 // caller is the key of the facts of who asks.
@@ -139,6 +167,9 @@ func (m *Metadata) rewrite(p *httputil.ProxyRequest) {
 	f, _ := p.In.Context().Value(caller{}).(Facts)
 	p.SetURL(m.upstream)
 	p.Out.Host = m.upstream.Host
+	p.Out.Trailer = nil // headers after the body, which nobody has looked at
+	p.Out.Header.Del("Upgrade")
+	p.Out.Header.Del("Connection")
 	at, _ := netip.ParseAddrPort(p.In.RemoteAddr)
 	Identify(p.Out.Header, f, at.Addr().Is6(), m.secret)
 }

@@ -115,7 +115,8 @@ func (s *Services) follow(ctx context.Context) error {
 				return err
 			}
 			for ifindex, f := range now {
-				if !reflect.DeepEqual(f.Advertise, before[ifindex].Advertise) {
+				if was := before[ifindex].Advertise; !reflect.DeepEqual(f.Advertise, was) {
+					f.Advertise = advertise.After(was, f.Advertise)
 					s.advertise(f)
 				}
 			}

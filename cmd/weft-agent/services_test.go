@@ -282,4 +282,30 @@ func TestSLAAC(t *testing.T) {
 	})
 	reaches(t, s.workload, "fd00:a::1")
 	reaches(t, s.workload, "fe80::1%eth0")
+	router := func() (found bool) {
+		inside(t, s.workload, func() error {
+			routes, err := netlink.RouteList(nil, netlink.FAMILY_V6)
+			for _, r := range routes {
+				found = found || r.Gw.Equal(net.ParseIP("fe80::1"))
+			}
+			return err
+		})
+		return found
+	}
+	rows := servedRows(api.ModeSLAAC, servedSelf)
+	delete(rows, desired.SubnetRow(desired.SubnetKey{VRF: 7, ID: "s6"}))
+	s.controller.set(rows)
+	eventually(t, func() error { // told at once, not after half an hour
+		if router() {
+			return errors.New("the workload still has a router")
+		}
+		return nil
+	})
+	s.controller.set(servedRows(api.ModeSLAAC, servedSelf))
+	eventually(t, func() error {
+		if !router() {
+			return errors.New("the workload has no router again")
+		}
+		return nil
+	})
 }

@@ -178,6 +178,7 @@ func (a agent) serve(ctx context.Context, tunnel int, blank bool, loop *host.Loo
 	group.Go(func() error { a.watch(ctx, changed); return nil })
 	group.Go(func() error { a.followUnderlay(ctx, tunnel, a.given, local.facts(), loop); return nil })
 	group.Go(func() error { plugger.Upkeep(ctx, changed, synced); return nil })
+	group.Go(func() error { return plugger.Follow(ctx) })
 	group.Go(func() error {
 		err := loop.Wait(ctx, func(c *host.Core) bool { return c.InSync() && c.Tried() })
 		if err == nil && blank {
