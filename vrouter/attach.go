@@ -49,6 +49,7 @@ var (
 	portHook   = hook{name: "port", stub: "stub_port"}
 	tunnelHook = hook{name: "tunnel", stub: "stub_tunnel"}
 	hostHook   = hook{name: "host", stub: "stub_host"}
+	fabricHook = hook{name: "fabric", stub: "stub_fabric"}
 )
 
 // AttachPort makes everything a workload sends through its host-side
@@ -65,6 +66,11 @@ func (d *Datapath) AttachTunnel(ifindex int) error { return d.attach(tunnelHook,
 
 // AttachHost does the same for the far end of the host path.
 func (d *Datapath) AttachHost(ifindex int) error { return d.attach(hostHook, ifindex) }
+
+// AttachUplink puts the vRouter before what an interface of the host's own
+// receives. It takes only what is for workloads in the underlay, and nothing
+// before [Datapath.Activate].
+func (d *Datapath) AttachUplink(ifindex int) error { return d.attach(fabricHook, ifindex) }
 
 func (d *Datapath) attach(h hook, ifindex int) error {
 	if d.attachment == AttachClsact {
@@ -112,7 +118,7 @@ func (d *Datapath) attachLink(h hook, ifindex int) error {
 // first if that matters. Absence is success. Like attaching it must be called
 // in the network namespace of the interface.
 func (d *Datapath) Detach(ifindex int) error {
-	for _, h := range []hook{portHook, tunnelHook, hostHook} {
+	for _, h := range []hook{portHook, tunnelHook, hostHook, fabricHook} {
 		if err := removeLink(d.linkPath(h, ifindex)); err != nil {
 			return fmt.Errorf("detach interface %d: %w", ifindex, err)
 		}
@@ -147,17 +153,27 @@ func removeLink(path string) error {
 // Attached returns the index of every interface that a link is pinned for,
 // sorted, including those that have gone since: what is not wanted of them
 // should be detached.
-func (d *Datapath) Attached() ([]int, error) {
+func (d *Datapath) Attached() ([]int, error) { return d.attachedBy(func(string) bool { return true }) }
+
+// Uplinks does the same for uplinks only.
+func (d *Datapath) Uplinks() ([]int, error) {
+	return d.attachedBy(func(h string) bool { return h == fabricHook.name || h == fabricHook.filter().name })
+}
+
+func (d *Datapath) attachedBy(wanted func(hook string) bool) ([]int, error) {
 	entries, err := os.ReadDir(filepath.Join(d.pinDir, linksName))
 	if err != nil {
 		return nil, fmt.Errorf("list links: %w", err)
 	}
 	var attached []int
 	for _, e := range entries {
-		_, number, _ := strings.Cut(e.Name(), "-")
+		h, number, _ := strings.Cut(e.Name(), "-")
 		ifindex, err := strconv.Atoi(number)
 		if err != nil {
 			return nil, fmt.Errorf("list links: %s is not ours", e.Name())
+		}
+		if !wanted(h) {
+			continue
 		}
 		attached = append(attached, ifindex)
 	}

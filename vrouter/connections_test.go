@@ -17,7 +17,7 @@ import (
 // connections and fragments behind as the product does.
 func newRehearsal(t testing.TB, d *Datapath) *Tracer {
 	t.Helper()
-	r, err := d.newTracer(loadRehearsePort, loadRehearseTunnel)
+	r, err := d.newTracer(tracing{loadRehearsePort, loadRehearseTunnel, loadRehearseHost, loadRehearseFabric})
 	check(t, err)
 	t.Cleanup(r.Close)
 	return r
@@ -78,6 +78,9 @@ func (g *generator) reply(before sent, went Outcome) (sent, bool) {
 	back := sent{ifindex: went.Redirect, frame: out}
 	if went.VLAN != 0 {
 		back.ifindex = g.o.SubPorts[SubPort{went.Redirect, went.VLAN}]
+	}
+	if went.Verdict == "routed" {
+		back = sent{ifindex: testUplink, frame: out}
 	}
 	if went.Tunnel != nil {
 		back = sent{ifindex: testTunnelDevice, frame: out, key: &TunnelKey{VNI: 1000 + g.o.Ports[before.ifindex].VRF, Remote: testSources[0]}}
@@ -145,6 +148,9 @@ func (g *generator) step(t *testing.T, r *Tracer, what string, s sent) Outcome {
 	case testHostDevice:
 		got, err = r.FromHost(testHostDevice, s.frame)
 		want = g.o.FromHost(s.frame)
+	case testUplink:
+		got, err = r.FromFabric(testUplink, s.frame)
+		want = g.o.FromFabric(testUplink, s.frame)
 	case testTunnelDevice:
 		got, err = r.FromTunnel(testTunnelDevice, s.key, s.frame)
 		want = g.o.FromTunnel(testTunnelDevice, s.key, s.frame)
@@ -188,7 +194,7 @@ func TestConversationsAgreeWithOracle(t *testing.T) {
 			}
 			got := g.step(t, r, fmt.Sprintf("world %d frame %d", world, n), s)
 			seen.add(got)
-			if s.ifindex != testHostDevice && (got.Verdict == "delivered" || got.Verdict == "tunnelled") {
+			if s.ifindex != testHostDevice && (got.Verdict == "delivered" || got.Verdict == "tunnelled" || got.Verdict == "routed") {
 				said = append(said, s)
 				if more, can := g.rest(s); can && g.chance(70) {
 					answers = append(answers, more)
@@ -221,8 +227,10 @@ func (g *generator) nextOf(said, answers *[]sent) sent {
 		return g.flags((*said)[len(*said)-1-g.IntN(min(len(*said), 200))])
 	case n < 58:
 		return g.rare()
-	case n < 63:
+	case n < 61:
 		return sent{ifindex: testHostDevice, frame: g.fromHost()}
+	case n < 65:
+		return sent{ifindex: testUplink, frame: g.fromFabric()}
 	case n < 70:
 		ifindex := 1 + g.IntN(testPorts)
 		_, frame := g.frame(ifindex)

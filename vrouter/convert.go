@@ -174,11 +174,14 @@ func routeToRaw(r Route) (layoutRouteValue, error) {
 	if r.Routed {
 		raw.Flags |= layoutRouteFlagROUTE_ROUTED
 	}
+	if r.Fabric {
+		raw.Flags |= layoutRouteFlagROUTE_FABRIC
+	}
 	return raw, nil
 }
 
 func routeOf(raw layoutRouteValue) Route {
-	return Route{NextHop: raw.NextHop, MTU: int(raw.Mtu), MAC: raw.Mac.Byte, Routed: raw.Flags&layoutRouteFlagROUTE_ROUTED != 0}
+	return Route{NextHop: raw.NextHop, MTU: int(raw.Mtu), MAC: raw.Mac.Byte, Routed: raw.Flags&layoutRouteFlagROUTE_ROUTED != 0, Fabric: raw.Flags&layoutRouteFlagROUTE_FABRIC != 0}
 }
 
 var nextHopCodec = codec[uint32, NextHop, uint32, layoutNextHopValue]{
@@ -190,6 +193,8 @@ var nextHopCodec = codec[uint32, NextHop, uint32, layoutNextHopValue]{
 		switch n.Kind {
 		case NextHopPort:
 			raw.Ifindex = uint32(n.Ifindex)
+		case NextHopFabric:
+			raw.Ifindex, raw.Mtu = uint32(n.Ifindex), uint32(n.MTU)
 		case NextHopTunnel:
 			raw.Vni, raw.Mtu = n.VNI, uint32(n.MTU)
 			raw.Remote, raw.Family, err = addressToRaw(n.Remote)

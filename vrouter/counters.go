@@ -84,7 +84,7 @@ type counterSlots struct {
 
 // slotsOf finds the slots that an earlier run gave.
 func slotsOf(ports *ebpf.Map) (*counterSlots, error) {
-	s := &counterSlots{of: map[int]uint32{}, used: map[uint32]bool{uint32(layoutCounterSlotTUNNEL_SLOT): true, uint32(layoutCounterSlotHOST_SLOT): true}}
+	s := &counterSlots{of: map[int]uint32{}, used: map[uint32]bool{uint32(layoutCounterSlotTUNNEL_SLOT): true, uint32(layoutCounterSlotHOST_SLOT): true, uint32(layoutCounterSlotFABRIC_SLOT): true}}
 	var ifindex uint32
 	var port layoutPortValue
 	entries := ports.Iterate()
@@ -145,6 +145,14 @@ func (d *Datapath) Counters() ([]Counter, error) {
 	}
 	if config.HostDevice != 0 {
 		slots[config.HostDevice] = uint32(layoutCounterSlotHOST_SLOT)
+	}
+	// One slot serves all uplinks, and is shown at the first.
+	uplinks, err := d.Uplinks()
+	if err != nil {
+		return nil, err
+	}
+	if len(uplinks) > 0 {
+		slots[uplinks[0]] = uint32(layoutCounterSlotFABRIC_SLOT)
 	}
 	var all []Counter
 	for ifindex, slot := range slots {

@@ -13,7 +13,7 @@ import (
 func (g *generator) rare() sent {
 	ifindex := 1 + g.IntN(testPorts)
 	six := g.chance(50)
-	switch g.IntN(31) {
+	switch g.IntN(33) {
 	case 0:
 		return sent{ifindex: 77, frame: g.any(ifindex, six)} // not a port
 	case 1:
@@ -44,6 +44,8 @@ func (g *generator) rare() sent {
 		s := solicitation(g.own(ifindex, true), poolAddress(true, 1), portMAC(ifindex))
 		s.payload = icmp6(s.source, s.destination, 133, 0, make([]byte, 4))
 		return sent{ifindex: ifindex, frame: ethernetFrame(MAC{0x33, 0x33, 0, 0, 0, 2}, portMAC(ifindex), 0x86dd, s.build())}
+	case 31, 32:
+		return g.transit(ifindex, six)
 	case 16, 17:
 		return g.firstFragment(ifindex, six)
 	case 8:

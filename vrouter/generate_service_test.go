@@ -153,6 +153,9 @@ func (g *generator) fromHost() []byte {
 	if g.chance(5) {
 		s.destination = poolAddress(six, 3)
 	}
+	if g.chance(15) {
+		s.source, s.destination = underlayAddress(six, g.IntN(8)), poolAddress(six, 2+g.IntN(poolSize-2))
+	}
 	from := pick(g, testListeners[0], testListeners[1], testHostPorts[0], testHostPorts[1])
 	to := testPeers[g.IntN(3)]
 	for key := range g.o.HostFlows {

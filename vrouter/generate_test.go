@@ -88,6 +88,7 @@ func newGenerator(r *rand.Rand) *generator {
 		g.prefixes(ifindex)
 	}
 	g.placeBorders()
+	g.underlay()
 	return g
 }
 
@@ -179,6 +180,8 @@ func (g *generator) somewhere(vrf uint32) uint32 {
 		return g.nextHop(NextHop{Kind: NextHopPort, Ifindex: 1 + g.IntN(testPorts)})
 	case 4:
 		return g.nextHop(NextHop{Kind: NextHopDiscard})
+	case 5:
+		return g.fabricHop()
 	}
 	remote := netip.AddrFrom4([4]byte{192, 0, 2, byte(g.IntN(256))})
 	if g.chance(50) {
@@ -305,6 +308,9 @@ func (g *generator) source(ifindex int, six bool) netip.Addr {
 
 // destination is most often an address that something answers for.
 func (g *generator) destination(vrf uint32, six bool) netip.Addr {
+	if g.chance(4) {
+		return underlayAddress(six, g.IntN(8))
+	}
 	if g.chance(90) {
 		for range 8 {
 			a := poolAddress(six, pick(g, 1+g.IntN(poolSize), 100+g.IntN(16)))

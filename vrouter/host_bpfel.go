@@ -21,6 +21,7 @@ const (
 	hostMapConnections   = "connections"
 	hostMapCounters      = "counters"
 	hostMapDrops         = "drops"
+	hostMapErrorScratch  = "error_scratch"
 	hostMapErrorTimes    = "error_times"
 	hostMapFragments     = "fragments"
 	hostMapGenerations   = "generations"
@@ -98,6 +99,7 @@ type hostMapSpecs struct {
 	Connections   *ebpf.MapSpec `ebpf:"connections"`
 	Counters      *ebpf.MapSpec `ebpf:"counters"`
 	Drops         *ebpf.MapSpec `ebpf:"drops"`
+	ErrorScratch  *ebpf.MapSpec `ebpf:"error_scratch"`
 	ErrorTimes    *ebpf.MapSpec `ebpf:"error_times"`
 	Fragments     *ebpf.MapSpec `ebpf:"fragments"`
 	Generations   *ebpf.MapSpec `ebpf:"generations"`
@@ -151,6 +153,7 @@ type hostMaps struct {
 	Connections   *ebpf.Map `ebpf:"connections"`
 	Counters      *ebpf.Map `ebpf:"counters"`
 	Drops         *ebpf.Map `ebpf:"drops"`
+	ErrorScratch  *ebpf.Map `ebpf:"error_scratch"`
 	ErrorTimes    *ebpf.Map `ebpf:"error_times"`
 	Fragments     *ebpf.Map `ebpf:"fragments"`
 	Generations   *ebpf.Map `ebpf:"generations"`
@@ -180,6 +183,7 @@ func (m *hostMaps) Close() error {
 		m.Connections,
 		m.Counters,
 		m.Drops,
+		m.ErrorScratch,
 		m.ErrorTimes,
 		m.Fragments,
 		m.Generations,

@@ -56,7 +56,7 @@ var DefaultSizes = Sizes{
 // Bounds of the tables nobody configures.
 const (
 	reasonsPerInterface = 8  // an interface that shows more kinds of trouble at once loses the count of some
-	ownDevices          = 2  // tunnel and host path
+	ownDevices          = 3  // tunnel, host path and uplinks
 	servicesPerVRF      = 16 // DNS of both transports at four gateways, metadata in both families, and some of the fabric
 	flowsPerPort        = 16 // conversations with services at a time; the oldest makes room
 	// requestBytes is room for 128 requests that wait for the agent: a request
@@ -158,6 +158,9 @@ type Datapath struct {
 	// The host path's slot is an array of its own.
 	hostSlots *ebpf.Map
 	hostHook  *ebpf.Program
+	// So is that of the uplinks.
+	fabricSlots *ebpf.Map
+	fabricHook  *ebpf.Program
 }
 
 // Load creates the pinned tables, or opens them with their contents if a
@@ -198,7 +201,7 @@ func (d *Datapath) load(sizes Sizes) error {
 	if err := d.loadHook(stubSlotSLOT_TUNNEL, loadTunnel, "from_tunnel"); err != nil {
 		return err
 	}
-	if err := d.loadHostHook(); err != nil {
+	if err := d.loadOwnHooks(); err != nil {
 		return err
 	}
 	if d.generations, err = newGenerations(d.maps["generations"]); err != nil {
@@ -216,7 +219,8 @@ const (
 	linksName    = "links"
 	programsName = "programs"
 	// hostProgramsName is apart, because programs is pinned and cannot grow.
-	hostProgramsName = "host_programs"
+	hostProgramsName   = "host_programs"
+	fabricProgramsName = "fabric_programs"
 )
 
 func preparePinDir(dir string) error {
@@ -265,15 +269,16 @@ func (d *Datapath) openStubs() error {
 		return fmt.Errorf("open program slots: %w", err)
 	}
 	slots.Pinning = ebpf.PinNone
-	hostSlots := spec.Maps[hostProgramsName]
-	hostSlots.Pinning = ebpf.PinByName
-	d.hostSlots, err = ebpf.NewMapWithOptions(hostSlots, ebpf.MapOptions{PinPath: d.pinDir})
-	if err != nil {
-		return fmt.Errorf("open program slot of the host path: %w", err)
+	for name, slots := range map[string]**ebpf.Map{hostProgramsName: &d.hostSlots, fabricProgramsName: &d.fabricSlots} {
+		own := spec.Maps[name]
+		own.Pinning = ebpf.PinByName
+		if *slots, err = ebpf.NewMapWithOptions(own, ebpf.MapOptions{PinPath: d.pinDir}); err != nil {
+			return fmt.Errorf("open program slot %s: %w", name, err)
+		}
+		own.Pinning = ebpf.PinNone
 	}
-	hostSlots.Pinning = ebpf.PinNone
 	d.stubs, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
-		MapReplacements: map[string]*ebpf.Map{programsName: d.stubMap, hostProgramsName: d.hostSlots},
+		MapReplacements: map[string]*ebpf.Map{programsName: d.stubMap, hostProgramsName: d.hostSlots, fabricProgramsName: d.fabricSlots},
 	})
 	if err != nil {
 		return fmt.Errorf("load stubs: %w", err)
@@ -294,12 +299,19 @@ func (d *Datapath) loadHook(slot stubSlot, read func() (*ebpf.CollectionSpec, er
 	return nil
 }
 
-func (d *Datapath) loadHostHook() error {
+// loadOwnHooks loads the programs of the host's own interfaces.
+func (d *Datapath) loadOwnHooks() error {
 	spec, err := loadHost()
 	if err != nil {
 		return fmt.Errorf("read object of from_host: %w", err)
 	}
-	d.hostHook, err = loadProgram(spec, "from_host", d.maps)
+	if d.hostHook, err = loadProgram(spec, "from_host", d.maps); err != nil {
+		return err
+	}
+	if spec, err = loadFabric(); err != nil {
+		return fmt.Errorf("read object of from_fabric: %w", err)
+	}
+	d.fabricHook, err = loadProgram(spec, "from_fabric", d.maps)
 	return err
 }
 
@@ -334,6 +346,9 @@ func (d *Datapath) Activate() error {
 	}
 	if err := d.hostSlots.Put(uint32(0), d.hostHook); err != nil {
 		return fmt.Errorf("activate program of the host path: %w", err)
+	}
+	if err := d.fabricSlots.Put(uint32(0), d.fabricHook); err != nil {
+		return fmt.Errorf("activate program of the uplinks: %w", err)
 	}
 	entries, err := os.ReadDir(d.pinDir)
 	if err != nil {
@@ -372,6 +387,12 @@ func (d *Datapath) Close() {
 	if d.hostHook != nil {
 		d.hostHook.Close()
 	}
+	if d.fabricSlots != nil {
+		d.fabricSlots.Close()
+	}
+	if d.fabricHook != nil {
+		d.fabricHook.Close()
+	}
 }
 
 // Remove, called in the network namespace of the interfaces, detaches every interface and removes everything pinned below pinDir,
@@ -395,7 +416,7 @@ func Remove(pinDir string) error {
 	}
 	for _, e := range entries {
 		name := e.Name()
-		if name != linksName && name != programsName && name != hostProgramsName && !strings.HasPrefix(name, mapsPrefix) {
+		if name != linksName && name != programsName && name != hostProgramsName && name != fabricProgramsName && !strings.HasPrefix(name, mapsPrefix) {
 			continue
 		}
 		if err := os.RemoveAll(filepath.Join(pinDir, name)); err != nil {

@@ -16,6 +16,8 @@ var objects = map[string]*[]byte{
 	"port_bpfel.o": &_PortBytes, "tunnel_bpfel.o": &_TunnelBytes, "stub_bpfel.o": &_StubBytes,
 	"traceport_bpfel.o": &_TracePortBytes, "tracetunnel_bpfel.o": &_TraceTunnelBytes,
 	"host_bpfel.o": &_HostBytes, "tracehost_bpfel.o": &_TraceHostBytes,
+	"fabric_bpfel.o": &_FabricBytes, "tracefabric_bpfel.o": &_TraceFabricBytes,
+	"rehearsehost_bpfel.o": &_RehearseHostBytes, "rehearsefabric_bpfel.o": &_RehearseFabricBytes,
 	"rehearseport_bpfel.o": &_RehearsePortBytes, "rehearsetunnel_bpfel.o": &_RehearseTunnelBytes,
 }
 

@@ -181,27 +181,34 @@ func (o *Oracle) route(ifindex int, vrf uint32, fromTunnel bool, f parsed) Outco
 		return echo(ifindex, f)
 	case next.Kind == NextHopTunnel && fromTunnel:
 		return dropped(f.frame, "tunnel-to-tunnel")
-	case next.Kind != NextHopPort && next.Kind != NextHopTunnel:
+	case next.Kind == NextHopFabric && fromTunnel:
+		return dropped(f.frame, "tunnel-to-fabric")
+	case next.Kind != NextHopPort && next.Kind != NextHopTunnel && next.Kind != NextHopFabric:
 		return dropped(f.frame, "unresolved-next-hop")
 	}
 	if f.source.Is6() && (f.source.IsLinkLocalUnicast() || f.destination.IsLinkLocalUnicast() || f.source.IsUnspecified()) {
 		return dropped(f.frame, "link-local")
 	}
-	if route.Routed && !fromTunnel && f.hops <= 1 {
-		return o.refusal(ifindex, fromTunnel, f, "ttl-expired", 0)
+	isHop := (route.Routed || next.Kind == NextHopFabric) && !fromTunnel
+	from := o.errorsFrom(ifindex, fromTunnel, f)
+	if isHop && f.hops <= 1 {
+		return o.refusal(ifindex, from, f, "ttl-expired", 0)
 	}
 	if limit := o.limit(next, route); limit != 0 && len(f.frame)-14 > limit {
-		return o.refusal(ifindex, fromTunnel, f, "too-big", limit)
+		return o.refusal(ifindex, from, f, "too-big", limit)
 	}
 	out := append([]byte(nil), f.frame...)
 	copy(out[0:6], route.MAC[:])
-	if route.Routed && !fromTunnel {
+	if isHop {
 		copy(out[6:12], GatewayMAC[:])
 		setHops(out, f.hops-1)
 	}
 	o.note(ifindex, vrf, fromTunnel, next, f)
-	if next.Kind == NextHopPort {
+	switch next.Kind {
+	case NextHopPort:
 		return o.deliver(next, out)
+	case NextHopFabric:
+		return o.depart(next, out)
 	}
 	return o.encap(next, out)
 }

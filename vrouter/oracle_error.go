@@ -8,20 +8,32 @@ import (
 	"slices"
 )
 
+// router is whom an ICMP error is from; without an address nobody sends one.
+type router struct {
+	address netip.Addr
+	mac     MAC
+}
+
+func (o *Oracle) errorsFrom(ifindex int, fromTunnel bool, f parsed) router {
+	switch {
+	case fromTunnel:
+		return router{}
+	case f.source.Is6():
+		return router{o.Ports[ifindex].Gateway6, GatewayMAC}
+	}
+	return router{o.Ports[ifindex].Gateway4, GatewayMAC}
+}
+
 // refusal ends a packet that cannot go on: with an ICMP error to its sender if
 // there may be one. limit is that of a packet too big, else 0.
-func (o *Oracle) refusal(ifindex int, fromTunnel bool, f parsed, reason string, limit int) Outcome {
-	gateway := o.Ports[ifindex].Gateway4
-	if f.source.Is6() {
-		gateway = o.Ports[ifindex].Gateway6
-	}
-	if fromTunnel || f.later || f.isErrorOrUnknown() || !gateway.IsValid() {
+func (o *Oracle) refusal(ifindex int, from router, f parsed, reason string, limit int) Outcome {
+	if f.later || f.isErrorOrUnknown() || !from.address.IsValid() {
 		return dropped(f.frame, reason)
 	}
 	if o.Exhausted[ifindex] {
 		return dropped(f.frame, "error-limited")
 	}
-	return Outcome{Verdict: "answered", Reason: reason, Redirect: ifindex, Frame: icmpError(f, gateway, reason, limit)}
+	return Outcome{Verdict: "answered", Reason: reason, Redirect: ifindex, Frame: icmpError(f, from, reason, limit)}
 }
 
 // isErrorOrUnknown tells of an ICMP message about which there is no error.
@@ -37,10 +49,11 @@ func (f parsed) isErrorOrUnknown() bool {
 
 const longestQuote = 128
 
-func icmpError(f parsed, gateway netip.Addr, reason string, limit int) []byte {
+func icmpError(f parsed, from router, reason string, limit int) []byte {
+	gateway := from.address
 	quote := f.frame[14 : f.l4+len(f.payload)]
 	quote = quote[:min(len(quote), longestQuote)]
-	out := append(append([]byte(nil), f.ethSource[:]...), GatewayMAC[:]...)
+	out := append(append([]byte(nil), f.ethSource[:]...), from.mac[:]...)
 	icmp := binary.BigEndian.AppendUint32(make([]byte, 4), uint32(limit))
 	icmp = append(icmp, quote...)
 	if f.source.Is6() {

@@ -46,7 +46,7 @@ func (o *Oracle) claim(ifindex int, vrf uint32, f parsed, address netip.Addr) cl
 			return claim{own: true}
 		}
 		return claim{known: true, mac: route.MAC}
-	case NextHopTunnel:
+	case NextHopTunnel, NextHopFabric:
 		return claim{known: true, mac: route.MAC}
 	}
 	return claim{}

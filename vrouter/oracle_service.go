@@ -105,6 +105,9 @@ func (o *Oracle) FromHost(frame []byte) Outcome {
 	if !f.arp {
 		number = AliasNumber(f.destination)
 	}
+	if route, known := o.lookup(UnderlayVRF, f.destination); number == 0 && known && !f.arp {
+		return o.leave(o.arrive(0, false, route, f))
+	}
 	ifindex, known := o.Aliases[number]
 	port, there := o.Ports[ifindex]
 	if number == 0 || !known || !there || port.Alias != number {

@@ -16,7 +16,7 @@ import (
 // Reasons only a failing kernel gives: see doc/packet-path.md, last section.
 var unreachable = map[string]bool{
 	"answer-failed": true, "error-failed": true, "rewrite-failed": true, "redirect-failed": true,
-	"request-unheard": true, "host-redirect-failed": true, "tunnel-key-failed": true, "tunnel-redirect-failed": true,
+	"request-unheard": true, "host-redirect-failed": true, "fabric-redirect-failed": true, "tunnel-key-failed": true, "tunnel-redirect-failed": true,
 }
 
 // distribution counts outcomes and knows what share was sent on.
@@ -31,7 +31,7 @@ func (d *distribution) add(o Outcome) {
 		d.counts = map[string]int{}
 	}
 	d.total++
-	if o.Verdict == "delivered" || o.Verdict == "tunnelled" || o.Verdict == "hosted" {
+	if o.Verdict == "delivered" || o.Verdict == "tunnelled" || o.Verdict == "hosted" || o.Verdict == "routed" {
 		d.sent++
 	}
 	d.counts[strings.TrimSpace(o.Verdict+" "+o.Reason)]++
@@ -131,6 +131,13 @@ func TestProgramsAgreeWithOracle(t *testing.T) {
 				what = fmt.Sprintf("world %d frame %d from the host", world, n)
 				got, err = tracer.FromHost(testHostDevice, frame)
 				want = g.o.FromHost(frame)
+			} else if g.chance(8) {
+				if frame = g.fromFabric(); !runnable(frame) {
+					continue
+				}
+				what = fmt.Sprintf("world %d frame %d from an uplink", world, n)
+				got, err = tracer.FromFabric(testUplink, frame)
+				want = g.o.FromFabric(testUplink, frame)
 			} else if g.chance(30) {
 				key := g.tunnelKey(ifindex)
 				what = fmt.Sprintf("world %d frame %d (%s) from tunnel %v", world, n, kind, key)

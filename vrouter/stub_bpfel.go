@@ -24,11 +24,13 @@ const (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	stubMapHostPrograms = "host_programs"
-	stubMapPrograms     = "programs"
-	stubProgStubHost    = "stub_host"
-	stubProgStubPort    = "stub_port"
-	stubProgStubTunnel  = "stub_tunnel"
+	stubMapFabricPrograms = "fabric_programs"
+	stubMapHostPrograms   = "host_programs"
+	stubMapPrograms       = "programs"
+	stubProgStubFabric    = "stub_fabric"
+	stubProgStubHost      = "stub_host"
+	stubProgStubPort      = "stub_port"
+	stubProgStubTunnel    = "stub_tunnel"
 )
 
 // loadStub returns the embedded CollectionSpec for stub.
@@ -73,6 +75,7 @@ type stubSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type stubProgramSpecs struct {
+	StubFabric *ebpf.ProgramSpec `ebpf:"stub_fabric"`
 	StubHost   *ebpf.ProgramSpec `ebpf:"stub_host"`
 	StubPort   *ebpf.ProgramSpec `ebpf:"stub_port"`
 	StubTunnel *ebpf.ProgramSpec `ebpf:"stub_tunnel"`
@@ -82,8 +85,9 @@ type stubProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type stubMapSpecs struct {
-	HostPrograms *ebpf.MapSpec `ebpf:"host_programs"`
-	Programs     *ebpf.MapSpec `ebpf:"programs"`
+	FabricPrograms *ebpf.MapSpec `ebpf:"fabric_programs"`
+	HostPrograms   *ebpf.MapSpec `ebpf:"host_programs"`
+	Programs       *ebpf.MapSpec `ebpf:"programs"`
 }
 
 // stubVariableSpecs contains global variables before they are loaded into the kernel.
@@ -112,12 +116,14 @@ func (o *stubObjects) Close() error {
 //
 // It can be passed to loadStubObjects or ebpf.CollectionSpec.LoadAndAssign.
 type stubMaps struct {
-	HostPrograms *ebpf.Map `ebpf:"host_programs"`
-	Programs     *ebpf.Map `ebpf:"programs"`
+	FabricPrograms *ebpf.Map `ebpf:"fabric_programs"`
+	HostPrograms   *ebpf.Map `ebpf:"host_programs"`
+	Programs       *ebpf.Map `ebpf:"programs"`
 }
 
 func (m *stubMaps) Close() error {
 	return _StubClose(
+		m.FabricPrograms,
 		m.HostPrograms,
 		m.Programs,
 	)
@@ -133,6 +139,7 @@ type stubVariables struct {
 //
 // It can be passed to loadStubObjects or ebpf.CollectionSpec.LoadAndAssign.
 type stubPrograms struct {
+	StubFabric *ebpf.Program `ebpf:"stub_fabric"`
 	StubHost   *ebpf.Program `ebpf:"stub_host"`
 	StubPort   *ebpf.Program `ebpf:"stub_port"`
 	StubTunnel *ebpf.Program `ebpf:"stub_tunnel"`
@@ -140,6 +147,7 @@ type stubPrograms struct {
 
 func (p *stubPrograms) Close() error {
 	return _StubClose(
+		p.StubFabric,
 		p.StubHost,
 		p.StubPort,
 		p.StubTunnel,

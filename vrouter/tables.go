@@ -100,11 +100,16 @@ type RouteKey struct {
 	Prefix netip.Prefix
 }
 
+// UnderlayVRF is the VRF of the underlay, as far as this host's workloads are
+// in it: no network has the number.
+const UnderlayVRF = 0
+
 // Route says where a prefix is.
 type Route struct {
 	NextHop uint32 // id in NextHops
 	MAC     MAC    // who has the addresses, written as destination
 	Routed  bool   // leaked from another network: decrement the hop count, send from the gateway MAC
+	Fabric  bool   // in UnderlayVRF: what uplinks receive may go there
 	MTU     int    // of the destination's network; 0 = not known, ignored for a port of this host
 	bits    uint8  // of the prefix; only on the way into the table
 }
@@ -131,9 +136,10 @@ const (
 	NextHopTunnel  = NextHopKind(layoutNextHopKindNEXT_HOP_TUNNEL)  // another host
 	NextHopGateway = NextHopKind(layoutNextHopKindNEXT_HOP_GATEWAY) // the vRouter itself
 	NextHopDiscard = NextHopKind(layoutNextHopKindNEXT_HOP_DISCARD) // drop, on purpose
+	NextHopFabric  = NextHopKind(layoutNextHopKindNEXT_HOP_FABRIC)  // the underlay, without encapsulation
 )
 
-// String returns the kind's word: none, port, tunnel, gateway, discard.
+// String returns the kind's word: none, port, tunnel, gateway, discard, fabric.
 func (k NextHopKind) String() string {
 	w, err := words()
 	if word, ok := w.nextHopKinds[uint32(k)]; ok && err == nil {
@@ -145,10 +151,10 @@ func (k NextHopKind) String() string {
 // NextHop is a value: only the fields of its kind are used.
 type NextHop struct {
 	Kind    NextHopKind
-	Ifindex int        // port
+	Ifindex int        // port; fabric: the uplink, 0 = through this host's own routing
 	VNI     uint32     // tunnel
 	Remote  netip.Addr // tunnel, the other host's underlay address
-	MTU     int        // tunnel, the largest packet that fits; 0 = not checked
+	MTU     int        // tunnel and fabric, the largest packet that fits; 0 = not checked
 }
 
 // Table is one pinned table with the types a caller works with.

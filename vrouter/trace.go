@@ -21,7 +21,7 @@ type TunnelKey struct {
 
 // Outcome is what became of one frame.
 type Outcome struct {
-	Verdict  string     // dropped, consumed, answered, delivered or tunnelled
+	Verdict  string     // dropped, consumed, answered, delivered, tunnelled, …: see doc/packet-path.md
 	Reason   string     // name of the reason if dropped or consumed, else empty
 	Redirect int        // interface it left through, 0 if none
 	Peer     bool       // left into the namespace of that interface's peer
@@ -39,6 +39,7 @@ type Tracer struct {
 	port   *ebpf.Program
 	tunnel *ebpf.Program
 	host   *ebpf.Program
+	fabric *ebpf.Program
 }
 
 // frameRoom is how much longer a frame may become: an advertisement is longer
@@ -46,10 +47,17 @@ type Tracer struct {
 const frameRoom = 256
 
 // NewTracer loads the tracing programs.
-func (d *Datapath) NewTracer() (*Tracer, error) { return d.newTracer(loadTracePort, loadTraceTunnel) }
+func (d *Datapath) NewTracer() (*Tracer, error) {
+	return d.newTracer(tracing{loadTracePort, loadTraceTunnel, loadTraceHost, loadTraceFabric})
+}
 
-func (d *Datapath) newTracer(readPort, readTunnel func() (*ebpf.CollectionSpec, error)) (*Tracer, error) {
-	spec, err := readPort()
+// tracing reads the objects of one build of the programs that record.
+type tracing struct {
+	port, tunnel, host, fabric func() (*ebpf.CollectionSpec, error)
+}
+
+func (d *Datapath) newTracer(read tracing) (*Tracer, error) {
+	spec, err := read.port()
 	if err != nil {
 		return nil, fmt.Errorf("read trace object: %w", err)
 	}
@@ -69,7 +77,7 @@ func (d *Datapath) newTracer(readPort, readTunnel func() (*ebpf.CollectionSpec, 
 		t.Close()
 		return nil, err
 	}
-	if spec, err = readTunnel(); err != nil {
+	if spec, err = read.tunnel(); err != nil {
 		t.Close()
 		return nil, fmt.Errorf("read trace object: %w", err)
 	}
@@ -77,15 +85,27 @@ func (d *Datapath) newTracer(readPort, readTunnel func() (*ebpf.CollectionSpec, 
 		t.Close()
 		return nil, err
 	}
-	if spec, err = loadTraceHost(); err != nil {
-		t.Close()
-		return nil, fmt.Errorf("read trace object: %w", err)
-	}
-	if t.host, err = loadProgram(spec, "from_host", maps); err != nil {
+	if err := t.loadOwn(read, maps); err != nil {
 		t.Close()
 		return nil, err
 	}
 	return t, nil
+}
+
+// loadOwn loads the programs of the host's own interfaces.
+func (t *Tracer) loadOwn(read tracing, maps map[string]*ebpf.Map) error {
+	spec, err := read.host()
+	if err != nil {
+		return fmt.Errorf("read trace object: %w", err)
+	}
+	if t.host, err = loadProgram(spec, "from_host", maps); err != nil {
+		return err
+	}
+	if spec, err = read.fabric(); err != nil {
+		return fmt.Errorf("read trace object: %w", err)
+	}
+	t.fabric, err = loadProgram(spec, "from_fabric", maps)
+	return err
 }
 
 // Close unloads the tracing programs.
@@ -95,7 +115,7 @@ func (t *Tracer) Close() {
 			m.Close()
 		}
 	}
-	for _, p := range []*ebpf.Program{t.port, t.tunnel, t.host} {
+	for _, p := range []*ebpf.Program{t.port, t.tunnel, t.host, t.fabric} {
 		if p != nil {
 			p.Close()
 		}
@@ -129,6 +149,12 @@ func (t *Tracer) FromTunnel(ifindex int, key *TunnelKey, frame []byte) (Outcome,
 // host path.
 func (t *Tracer) FromHost(ifindex int, frame []byte) (Outcome, error) {
 	return t.run(t.host, tracePortTraceArguments{Ifindex: uint32(ifindex)}, frame)
+}
+
+// FromFabric shows what would become of a frame that an uplink receives for
+// this host's MAC.
+func (t *Tracer) FromFabric(ifindex int, frame []byte) (Outcome, error) {
+	return t.run(t.fabric, tracePortTraceArguments{Ifindex: uint32(ifindex)}, frame)
 }
 
 func (t *Tracer) run(program *ebpf.Program, arguments tracePortTraceArguments, frame []byte) (Outcome, error) {

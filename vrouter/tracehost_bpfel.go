@@ -21,6 +21,7 @@ const (
 	traceHostMapConnections   = "connections"
 	traceHostMapCounters      = "counters"
 	traceHostMapDrops         = "drops"
+	traceHostMapErrorScratch  = "error_scratch"
 	traceHostMapErrorTimes    = "error_times"
 	traceHostMapFragments     = "fragments"
 	traceHostMapGenerations   = "generations"
@@ -100,6 +101,7 @@ type traceHostMapSpecs struct {
 	Connections   *ebpf.MapSpec `ebpf:"connections"`
 	Counters      *ebpf.MapSpec `ebpf:"counters"`
 	Drops         *ebpf.MapSpec `ebpf:"drops"`
+	ErrorScratch  *ebpf.MapSpec `ebpf:"error_scratch"`
 	ErrorTimes    *ebpf.MapSpec `ebpf:"error_times"`
 	Fragments     *ebpf.MapSpec `ebpf:"fragments"`
 	Generations   *ebpf.MapSpec `ebpf:"generations"`
@@ -155,6 +157,7 @@ type traceHostMaps struct {
 	Connections   *ebpf.Map `ebpf:"connections"`
 	Counters      *ebpf.Map `ebpf:"counters"`
 	Drops         *ebpf.Map `ebpf:"drops"`
+	ErrorScratch  *ebpf.Map `ebpf:"error_scratch"`
 	ErrorTimes    *ebpf.Map `ebpf:"error_times"`
 	Fragments     *ebpf.Map `ebpf:"fragments"`
 	Generations   *ebpf.Map `ebpf:"generations"`
@@ -186,6 +189,7 @@ func (m *traceHostMaps) Close() error {
 		m.Connections,
 		m.Counters,
 		m.Drops,
+		m.ErrorScratch,
 		m.ErrorTimes,
 		m.Fragments,
 		m.Generations,

@@ -131,6 +131,7 @@ type Route struct {
 	MAC     vrouter.MAC
 	Routed  bool
 	MTU     int
+	Fabric  bool // of the underlay's VRF: uplinks may lead there
 }
 
 // Tables are the contents that the vRouter's tables should have.
@@ -293,7 +294,7 @@ func (t *Tables) addRoute(key desired.RouteKey, r desired.Route, rows desired.Ro
 		t.Problems[desired.RouteRow(key)] = problem
 	}
 	t.NextHops[hop] = struct{}{}
-	t.Routes[vrouter.RouteKey{VRF: key.VRF, Prefix: key.Prefix}] = Route{hop, r.MAC, r.Routed, destinationMTU(r, rows)}
+	t.Routes[vrouter.RouteKey{VRF: key.VRF, Prefix: key.Prefix}] = Route{NextHop: hop, MAC: r.MAC, Routed: r.Routed, MTU: destinationMTU(r, rows)}
 }
 
 // nextHop says where a route leads. A place that is not known (yet) is a next

@@ -139,6 +139,8 @@ func canonical(n vrouter.NextHop) vrouter.NextHop {
 	switch n.Kind {
 	case vrouter.NextHopPort:
 		c.Ifindex = n.Ifindex
+	case vrouter.NextHopFabric:
+		c.Ifindex, c.MTU = n.Ifindex, n.MTU
 	case vrouter.NextHopTunnel:
 		c.VNI, c.Remote, c.MTU = n.VNI, n.Remote, n.MTU
 	}
@@ -219,7 +221,7 @@ func (r *routes) Owned(context.Context) (map[vrouter.RouteKey]Route, error) {
 			hop = vrouter.NextHop{Kind: unknownHop}
 		}
 		r.use(k, hop)
-		rows[k] = Route{hop, v.MAC, v.Routed, v.MTU}
+		rows[k] = Route{hop, v.MAC, v.Routed, v.MTU, v.Fabric}
 	}
 	return rows, nil
 }
@@ -254,7 +256,7 @@ func (r *routes) Update(_ context.Context, key vrouter.RouteKey, want Route) err
 		return fmt.Errorf("next hop %+v has no id", want.NextHop)
 	}
 	r.use(key, want.NextHop)
-	if err := r.table.Put(key, vrouter.Route{NextHop: ids[0], MAC: want.MAC, Routed: want.Routed, MTU: want.MTU}); err != nil {
+	if err := r.table.Put(key, vrouter.Route{NextHop: ids[0], MAC: want.MAC, Routed: want.Routed, MTU: want.MTU, Fabric: want.Fabric}); err != nil {
 		return err
 	}
 	r.settle(key, want.NextHop)

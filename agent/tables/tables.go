@@ -178,6 +178,11 @@ func hop(n vrouter.NextHop, w words) string {
 		return "gateway"
 	case vrouter.NextHopDiscard:
 		return "discard"
+	case vrouter.NextHopFabric:
+		if n.Ifindex == 0 {
+			return "host"
+		}
+		return "fabric " + w.name(n.Ifindex)
 	}
 	return fmt.Sprintf("kind %d", n.Kind)
 }
@@ -208,7 +213,7 @@ func (r Reader) routes(_ context.Context, w words) (api.Table, error) {
 // mtu is the largest packet that a route to another host takes.
 func mtu(r vrouter.Route, n vrouter.NextHop) string {
 	switch {
-	case n.Kind != vrouter.NextHopTunnel || r.MTU == 0 && n.MTU == 0:
+	case n.Kind != vrouter.NextHopTunnel && n.Kind != vrouter.NextHopFabric || r.MTU == 0 && n.MTU == 0:
 		return "-"
 	case r.MTU == 0 || n.MTU != 0 && n.MTU < r.MTU:
 		return number(n.MTU)

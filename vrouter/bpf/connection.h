@@ -85,7 +85,7 @@ static __always_inline bool connection_leads(struct packet *p)
 		return false;
 	__u32 id = p->notes->route.next_hop;
 	p->next = bpf_map_lookup_elem(&next_hops, &id);
-	if (!p->next || (p->next->kind != NEXT_HOP_PORT && p->next->kind != NEXT_HOP_TUNNEL))
+	if (!p->next || (p->next->kind != NEXT_HOP_PORT && p->next->kind != NEXT_HOP_TUNNEL && p->next->kind != NEXT_HOP_FABRIC))
 		return false;
 	p->notes->led = true;
 	return true;

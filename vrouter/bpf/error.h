@@ -62,12 +62,27 @@ static __always_inline bool icmp_query(const struct packet *p)
 	return true;
 }
 
+// Notes which address the error is from: the port's gateway, or on an uplink
+// this host's own.
+static __always_inline bool take_router(const struct packet *p)
+{
+	bool four = p->family == FAMILY_4;
+	struct config_value *c = configuration();
+	if (p->from)
+		p->notes->router = four ? p->from->gateway4 : p->from->gateway6;
+	else if (p->from_fabric && c)
+		p->notes->router = four ? c->local4 : c->local6;
+	else
+		return false;
+	return true;
+}
+
 static __always_inline bool error_allowed(const struct packet *p)
 {
 	__u8 icmp = p->family == FAMILY_4 ? PROTOCOL_ICMP : PROTOCOL_ICMPV6;
-	if (!p->from || p->notes->later || (p->notes->protocol == icmp && !icmp_query(p)))
+	if (p->notes->later || (p->notes->protocol == icmp && !icmp_query(p)))
 		return false;
-	return !unspecified(p->family == FAMILY_4 ? &p->from->gateway4 : &p->from->gateway6);
+	return take_router(p) && !unspecified(&p->notes->router);
 }
 
 // Takes one of the port's errors, if it has one left.
@@ -115,8 +130,8 @@ static __always_inline int replace_frame(struct packet *p, const void *frame, __
 static __always_inline struct ethernet error_ethernet(const struct packet *p)
 {
 	struct config_value *c = configuration();
-	struct ethernet e = { .destination = p->ethernet.source, .type = p->ethernet.type };
-	if (c)
+	struct ethernet e = { .destination = p->ethernet.source, .source = p->ethernet.destination, .type = p->ethernet.type };
+	if (c && !p->from_fabric)
 		e.source = c->gateway;
 	return e;
 }
@@ -154,7 +169,7 @@ static __noinline int build_error4(struct packet *p, __u32 limit)
 			.fragment = bpf_htons(IPV4_DONT_FRAGMENT),
 			.ttl = ERROR_HOP_COUNT,
 			.protocol = PROTOCOL_ICMP,
-			.source = p->from->gateway4.word[0],
+			.source = p->notes->router.word[0],
 			.destination = p->source.word[0],
 		},
 		.icmp = {
@@ -185,7 +200,7 @@ static __noinline int build_error6(struct packet *p, __u32 limit)
 			.payload_length = bpf_htons(ICMP_SIZE + size),
 			.next_header = PROTOCOL_ICMPV6,
 			.hop_limit = ERROR_HOP_COUNT,
-			.source = p->from->gateway6,
+			.source = p->notes->router,
 			.destination = p->source,
 		},
 		.icmp = { .type = limit ? ICMPV6_TOO_BIG : ICMPV6_TIME_EXCEEDED, .limit = bpf_htonl(limit) },
@@ -214,7 +229,10 @@ static __always_inline int end_with_error(struct packet *p, enum reason reason, 
 	if (send_back(p) != TC_ACT_REDIRECT)
 		return end(p, REASON_ERROR_FAILED);
 	world_count_drop(p->ifindex, reason, came);
-	world_count_sent(p->from, p->skb->len);
+	if (p->from_fabric)
+		world_count_fabric_sent(p->skb->len);
+	else
+		world_count_sent(p->from, p->skb->len);
 	world_verdict(VERDICT_ANSWERED, reason);
 	return TC_ACT_REDIRECT;
 }

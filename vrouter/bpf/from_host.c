@@ -2,13 +2,14 @@
 // Hook from_host: packets of this host's own TCP/IP for a workload's alias.
 // See doc/packet-path.md.
 #include "deliver.h"
+#include "fabric.h"
 #include "service.h"
 
 // Leaves the interface of the port that an alias means.
 static __always_inline int stage_alias(struct packet *p, __u32 *ifindex)
 {
-	__u32 number = p->arp ? 0 : alias_number(p->family, &p->destination);
-	__u32 *found = number ? bpf_map_lookup_elem(&aliases, &number) : 0;
+	__u32 number = alias_number(p->family, &p->destination);
+	__u32 *found = bpf_map_lookup_elem(&aliases, &number);
 	if (!found)
 		return end(p, REASON_UNKNOWN_ALIAS);
 	*ifindex = *found;
@@ -16,6 +17,17 @@ static __always_inline int stage_alias(struct packet *p, __u32 *ifindex)
 	if (!p->to || p->to->alias != number)
 		return end(p, REASON_UNKNOWN_ALIAS);
 	return NEXT;
+}
+
+// To a workload's own address, which the host sees.
+static __always_inline int stage_visible(struct packet *p)
+{
+	struct route_value *route = p->arp ? 0 : route_of(UNDERLAY_VRF, p->family, &p->destination);
+	if (!route)
+		return end(p, REASON_UNKNOWN_ALIAS);
+	p->notes->route = *route;
+	RUN(stage_enter(p));
+	return stage_deliver(p);
 }
 
 // What the workload is to see: for a service, what it asked; for what the host
@@ -68,6 +80,8 @@ int from_host(struct __sk_buff *skb)
 
 	RUN(refuse_tag(p));
 	RUN(stage_parse(p));
+	if (p->arp || !alias_number(p->family, &p->destination))
+		return stage_visible(p);
 	RUN(stage_alias(p, &ifindex));
 	RUN(stage_host(p, ifindex));
 	next.ifindex = ifindex;

@@ -3,6 +3,7 @@
 #include "connection.h"
 #include "deliver.h"
 #include "encap.h"
+#include "fabric.h"
 #include "parse.h"
 #include "port.h"
 #include "route.h"
@@ -31,9 +32,14 @@ int from_port(struct __sk_buff *skb)
 	}
 	RUN(stage_forward(p));
 	stage_connection(p);
-	if (p->next->kind == NEXT_HOP_PORT)
+	switch (p->next->kind) {
+	case NEXT_HOP_PORT:
 		return stage_deliver(p);
-	return stage_encap(p);
+	case NEXT_HOP_FABRIC:
+		return stage_leave(p);
+	default:
+		return stage_encap(p);
+	}
 }
 
 // No helper used here asks for a GPL-compatible licence.

@@ -41,6 +41,7 @@ enum { BPF_F_RECOMPUTE_CSUM = 1 };
 enum { BPF_F_TUNINFO_IPV6 = 1 };
 
 enum {
+	TC_ACT_UNSPEC = -1, // the next program decides; also tcx's word for it
 	TC_ACT_SHOT = 2,
 	TC_ACT_REDIRECT = 7,
 };

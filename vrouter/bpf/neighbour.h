@@ -43,6 +43,7 @@ static __always_inline enum resolution resolve(const struct packet *p, const str
 	case NEXT_HOP_PORT:
 		return next->ifindex == p->ifindex ? RESOLUTION_OWN : RESOLUTION_NEIGHBOUR;
 	case NEXT_HOP_TUNNEL:
+	case NEXT_HOP_FABRIC:
 		return RESOLUTION_NEIGHBOUR;
 	case NEXT_HOP_GATEWAY:
 		*mac = c->gateway;

@@ -85,6 +85,7 @@ struct notes {
 	__u32 vrf_generation; // read before the routes
 	__u32 port_generation;
 	__u32 fragment_id;
+	struct address router; // whom an error is from
 	struct route_value route; // the one chosen, a copy
 	struct connection_key key;
 	struct connection_value fresh; // an entry to be written
@@ -101,6 +102,7 @@ struct packet {
 	__u32 ifindex; // where it came from
 	__u32 vrf;
 	bool from_tunnel;
+	bool from_fabric; // from an uplink, as it is
 	bool arp; // else IP of the family below
 	enum family family;
 	struct address source; // ARP: sender

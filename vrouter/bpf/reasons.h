@@ -14,6 +14,8 @@ enum verdict {
 	VERDICT_TUNNELLED,
 	VERDICT_HANDED, // to the agent, which answers
 	VERDICT_HOSTED, // to this host's own TCP/IP
+	VERDICT_ROUTED, // into the underlay without encapsulation
+	VERDICT_PASSED, // left alone, for the host
 };
 
 enum stage {
@@ -30,6 +32,8 @@ enum stage {
 	STAGE_DELIVER,
 	STAGE_ENCAP,
 	STAGE_VLAN, // the first of all, and the last that was added
+	STAGE_ENTER,
+	STAGE_LEAVE,
 };
 
 #define REASONS(X)                                                                                                     \
@@ -62,7 +66,7 @@ enum stage {
 	X(REQUEST_UNHEARD, REQUEST, DROPPED, "request to the host's agent, which does not run or does not keep up")          \
 	X(NO_HOST_PATH, SERVICE, DROPPED, "to a service of this host, which has no host path or no alias for the port")       \
 	X(HOST_REDIRECT_FAILED, SERVICE, DROPPED, "kernel refused to redirect to the host")                                \
-	X(UNKNOWN_ALIAS, SERVICE, DROPPED, "from the host to an address that is no port's alias")                           \
+	X(UNKNOWN_ALIAS, SERVICE, DROPPED, "from the host to an address that is no port's alias, nor a workload's that it sees")                           \
 	X(HOST_PROTOCOL, SERVICE, DROPPED, "from the host to a port, and not whole TCP or UDP")                            \
 	X(NO_PORT_ADDRESS, SERVICE, DROPPED, "from the host to a port that has no address or no gateway of the family")     \
 	X(NO_TUNNEL_KEY, TUNNEL, DROPPED, "frame from the tunnel device has no tunnel metadata")                           \
@@ -88,7 +92,10 @@ enum stage {
 	X(REDIRECT_FAILED, DELIVER, DROPPED, "kernel refused to redirect to the port")                                     \
 	X(NO_TUNNEL_DEVICE, ENCAP, DROPPED, "no tunnel device is configured")                                              \
 	X(TUNNEL_KEY_FAILED, ENCAP, DROPPED, "kernel refused the tunnel key")                                              \
-	X(TUNNEL_REDIRECT_FAILED, ENCAP, DROPPED, "kernel refused to redirect to the tunnel device")
+	X(TUNNEL_REDIRECT_FAILED, ENCAP, DROPPED, "kernel refused to redirect to the tunnel device")                       \
+	X(TUNNEL_TO_FABRIC, ROUTE, DROPPED, "from a tunnel to the underlay; hosts do not transit")                         \
+	X(FABRIC_SPOOFED, ENTER, DROPPED, "from the underlay with a source that the workload would not answer there")      \
+	X(FABRIC_REDIRECT_FAILED, LEAVE, DROPPED, "kernel refused to redirect to the uplink")
 
 #define REASON_AS_ENUM(name, stage, verdict, text) REASON_##name,
 enum reason { REASON_NONE, REASONS(REASON_AS_ENUM) REASON_COUNT };

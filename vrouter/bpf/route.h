@@ -31,7 +31,9 @@ static __always_inline int refuse_local(struct packet *p)
 // Whether this is the router's hop of the packet.
 static __always_inline bool hop(const struct packet *p)
 {
-	return !p->from_tunnel && p->notes->route.flags & ROUTE_ROUTED;
+	if (p->from_fabric)
+		return true;
+	return !p->from_tunnel && (p->notes->route.flags & ROUTE_ROUTED || p->next->kind == NEXT_HOP_FABRIC);
 }
 
 // The largest packet that can go there, 0 for any.
@@ -69,7 +71,7 @@ static __always_inline int rewrite(struct packet *p)
 	return NEXT;
 }
 
-// The long way to a route. Leaves a next hop of kind port or tunnel.
+// The long way to a route. Leaves a next hop of kind port, tunnel or fabric.
 static __always_inline int stage_route(struct packet *p)
 {
 	RUN(refuse_groups(p));
@@ -88,6 +90,10 @@ static __always_inline int stage_route(struct packet *p)
 	case NEXT_HOP_TUNNEL:
 		if (p->from_tunnel)
 			return end(p, REASON_TUNNEL_TO_TUNNEL);
+		break;
+	case NEXT_HOP_FABRIC:
+		if (p->from_tunnel)
+			return end(p, REASON_TUNNEL_TO_FABRIC);
 		break;
 	case NEXT_HOP_GATEWAY:
 		if (p->from_tunnel)

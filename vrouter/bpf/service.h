@@ -195,6 +195,23 @@ static __always_inline struct ports_pair host_ports(struct packet *p, const stru
 	return host;
 }
 
+// Out of the vRouter's end of the host path.
+static __noinline int send_to_host(struct packet *p)
+{
+	struct config_value *c = configuration();
+	if (!c || !c->host_ifindex)
+		return end(p, REASON_NO_HOST_PATH);
+	struct mac host = c->host_mac, gateway = c->gateway;
+	__u32 ifindex = c->host_ifindex;
+	if (set_ethernet(p, &host, &gateway))
+		return end(p, REASON_REWRITE_FAILED);
+	if (world_redirect(p->skb, ifindex) != TC_ACT_REDIRECT)
+		return end(p, REASON_HOST_REDIRECT_FAILED);
+	world_count_hosted(p->skb->len);
+	world_verdict(VERDICT_HOSTED, REASON_NONE);
+	return TC_ACT_REDIRECT;
+}
+
 // From a workload to a gateway address; NEXT if that is not for the host.
 static __always_inline int stage_service(struct packet *p)
 {
@@ -207,18 +224,12 @@ static __always_inline int stage_service(struct packet *p)
 		return NEXT;
 	if (!c->host_ifindex || !p->from->alias)
 		return end(p, REASON_NO_HOST_PATH);
-	struct mac host = c->host_mac, gateway = c->gateway;
 	struct translation t = {
 		.source = alias_of(p->family, p->from->alias),
 		.destination = alias_of(p->family, HOST_ALIAS),
 		.ports = host_side,
 	};
-	__u32 ifindex = c->host_ifindex;
-	if (translate(p, &t, &ports) || set_ethernet(p, &host, &gateway))
+	if (translate(p, &t, &ports))
 		return end(p, REASON_REWRITE_FAILED);
-	if (world_redirect(p->skb, ifindex) != TC_ACT_REDIRECT)
-		return end(p, REASON_HOST_REDIRECT_FAILED);
-	world_count_hosted(p->skb->len);
-	world_verdict(VERDICT_HOSTED, REASON_NONE);
-	return TC_ACT_REDIRECT;
+	return send_to_host(p);
 }

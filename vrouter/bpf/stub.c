@@ -22,6 +22,22 @@ struct {
 	__type(value, __u32);
 } host_programs SEC(".maps");
 
+// Of the uplinks, for the same reason.
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} fabric_programs SEC(".maps");
+
+// The one that passes when its slot is empty: an uplink is the host's own.
+SEC("tc")
+int stub_fabric(struct __sk_buff *skb)
+{
+	bpf_tail_call(skb, &fabric_programs, 0);
+	return TC_ACT_UNSPEC;
+}
+
 SEC("tc")
 int stub_host(struct __sk_buff *skb)
 {

@@ -91,7 +91,10 @@ struct route6_key {
 	struct address address;
 };
 
-enum route_flag { ROUTE_ROUTED = 1 };
+enum route_flag {
+	ROUTE_ROUTED = 1,
+	ROUTE_FABRIC = 8, // in the underlay's VRF: what uplinks receive may go there
+};
 
 struct route_value {
 	__u32 next_hop;
@@ -108,6 +111,7 @@ enum next_hop_kind {
 	NEXT_HOP_TUNNEL,
 	NEXT_HOP_GATEWAY,
 	NEXT_HOP_DISCARD,
+	NEXT_HOP_FABRIC = 6, // the underlay, without encapsulation
 };
 
 struct host_route_key {
@@ -118,9 +122,9 @@ struct host_route_key {
 
 struct next_hop_value {
 	enum next_hop_kind kind;
-	__u32 ifindex; // port
+	__u32 ifindex; // port; fabric: the uplink, 0 = the host's own routing
 	__u32 vni; // tunnel
-	__u32 mtu; // tunnel, largest packet, 0 = not checked
+	__u32 mtu; // tunnel and fabric, largest packet, 0 = not checked
 	enum family family; // tunnel, of remote
 	struct address remote; // tunnel
 };
@@ -391,8 +395,8 @@ struct {
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 } drops SEC(".maps");
 
-// By the slot that a port has; those of the tunnel and of the host path are always there.
-enum counter_slot { TUNNEL_SLOT, HOST_SLOT };
+// By the slot that a port has; those of the tunnel, the host path and the uplinks are always there.
+enum counter_slot { TUNNEL_SLOT, HOST_SLOT, FABRIC_SLOT };
 
 struct {
 	TABLE(BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct counter_value);
