@@ -119,7 +119,8 @@ type NetworkFeatures struct {
 	Forwarding    string           `json:"forwarding,omitempty" enum:"l2-l3,l2,l3" default:"l2-l3" effect:"none" doc:"l2-l3: frames inside, packets beyond; l2: frames only; l3: packets only."`
 	ReverseCheck  string           `json:"reversePathCheck,omitempty" enum:"on,off" default:"on" effect:"none" doc:"on: packets whose source is not routed to where they come from are dropped."`
 	Flooding      bool             `json:"flooding,omitempty" effect:"none" doc:"Whether broadcast and unknown unicast leave the host."`
-	Encapsulation []string         `json:"encapsulation,omitempty" enum:"vxlan,mplsudp,mplsgre,none" effect:"none" doc:"Ways to travel between hosts, the best first; vxlan when absent."`
+	Encapsulation []string         `json:"encapsulation,omitempty" enum:"vxlan,mplsudp,mplsgre,none" doc:"Ways to travel between hosts, the best first; vxlan when absent. With none first, workloads are routed in the underlay under their own addresses; mplsudp and mplsgre are stored only."`
+	HostVisible   bool             `json:"hostVisible,omitempty" doc:"Whether hosts and their own workloads of the network reach each other by their own addresses; always so with encapsulation none. The subnets of all such networks must not overlap."`
 	ECMPFields    []string         `json:"ecmpFields,omitempty" enum:"source,destination,protocol,source-port,destination-port" effect:"none" doc:"What equal paths are chosen by; all five when absent."`
 }
 

@@ -152,12 +152,18 @@ func removeLink(path string) error {
 
 // Attached returns the index of every interface that a link is pinned for,
 // sorted, including those that have gone since: what is not wanted of them
-// should be detached.
-func (d *Datapath) Attached() ([]int, error) { return d.attachedBy(func(string) bool { return true }) }
+// should be detached. Uplinks are not among them, but in [Datapath.Uplinks].
+func (d *Datapath) Attached() ([]int, error) {
+	return d.attachedBy(func(h string) bool { return !ofUplink(h) })
+}
+
+func ofUplink(h string) bool {
+	return h == fabricHook.name || h == fabricHook.filter().name || h == fabricHook.clsact().name
+}
 
 // Uplinks does the same for uplinks only.
 func (d *Datapath) Uplinks() ([]int, error) {
-	return d.attachedBy(func(h string) bool { return h == fabricHook.name || h == fabricHook.filter().name })
+	return d.attachedBy(ofUplink)
 }
 
 func (d *Datapath) attachedBy(wanted func(hook string) bool) ([]int, error) {

@@ -227,11 +227,11 @@ func (g *generator) nextOf(said, answers *[]sent) sent {
 		return g.flags((*said)[len(*said)-1-g.IntN(min(len(*said), 200))])
 	case n < 58:
 		return g.rare()
-	case n < 61:
+	case n < 64:
 		return sent{ifindex: testHostDevice, frame: g.fromHost()}
-	case n < 65:
+	case n < 68:
 		return sent{ifindex: testUplink, frame: g.fromFabric()}
-	case n < 70:
+	case n < 74:
 		ifindex := 1 + g.IntN(testPorts)
 		_, frame := g.frame(ifindex)
 		return sent{ifindex: testTunnelDevice, key: g.tunnelKey(ifindex), frame: frame}

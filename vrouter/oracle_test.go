@@ -66,6 +66,8 @@ func (d *distribution) missing(t *testing.T, cases int) (all []string) {
 	}
 	lacks("handed")
 	lacks("hosted")
+	lacks("routed")
+	lacks("passed")
 	return all
 }
 

@@ -44,6 +44,9 @@ type Local struct {
 	DNS        uint16 // UDP and TCP
 	Metadata   uint16 // TCP
 	Fabric     map[Fabric]uint16
+	// Ways are the host's own routes, none of them ours, and Own its addresses.
+	Ways []Way
+	Own  []netip.Addr
 }
 
 // Fabric is what a host offers of a service of the fabric.
@@ -184,8 +187,9 @@ func Compute(rows desired.Rows, attached map[string]Attachment, underlay Underla
 	}
 	t.nameAliases()
 	for key, r := range rows.Routes {
-		t.addRoute(key, r, rows, attached, underlay)
+		t.addRoute(key, r, rows, attached, underlay, local)
 	}
+	t.addUnderlay(rows, attached, local)
 	return t
 }
 
@@ -226,7 +230,7 @@ func (t *Tables) addPort(p desired.Port, a Attachment, rows desired.Rows, underl
 		VRF:          p.VRF,
 		ID:           PortNumber(p.ID),
 		MAC:          p.MAC,
-		MTU:          PortMTU(p, a, rows.Ports, underlay),
+		MTU:          PortMTU(p, a, rows, underlay),
 		Device:       a.Device,
 		VLAN:         a.VLAN,
 		RedirectPeer: a.RedirectPeer,
@@ -258,22 +262,25 @@ func Gateways(p desired.Port) (four, six netip.Addr) {
 // PortMTU is the MTU of a port: what its network takes, and no more than its
 // interface does if somebody else made that, and for a sub-port than the port
 // that carries it.
-func PortMTU(p desired.Port, a Attachment, ports map[string]desired.Port, underlay Underlay) int {
-	mtu := NetworkMTU(p, underlay)
+func PortMTU(p desired.Port, a Attachment, rows desired.Rows, underlay Underlay) int {
+	mtu := NetworkMTU(p, rows, underlay)
 	if a.MTU != 0 {
 		mtu = min(mtu, a.MTU)
 	}
-	if trunk, there := ports[p.Trunk]; there {
-		mtu = min(mtu, NetworkMTU(trunk, underlay))
+	if trunk, there := rows.Ports[p.Trunk]; there {
+		mtu = min(mtu, NetworkMTU(trunk, rows, underlay))
 	}
 	return mtu
 }
 
 // NetworkMTU is what a port's network takes, and so the MTU of an interface that
-// we make.
-func NetworkMTU(p desired.Port, underlay Underlay) int {
+// we make. In the underlay no tunnel costs anything.
+func NetworkMTU(p desired.Port, rows desired.Rows, underlay Underlay) int {
 	if p.MTU != 0 {
 		return p.MTU
+	}
+	if rows.VRFs[p.VRF].Fabric {
+		return underlay.MTU
 	}
 	return underlay.WorkloadMTU()
 }
@@ -288,7 +295,11 @@ func PortNumber(uuid string) uint32 {
 	return uint32(n)
 }
 
-func (t *Tables) addRoute(key desired.RouteKey, r desired.Route, rows desired.Rows, attached map[string]Attachment, underlay Underlay) {
+func (t *Tables) addRoute(key desired.RouteKey, r desired.Route, rows desired.Rows, attached map[string]Attachment, underlay Underlay, local Local) {
+	if ThroughFabric(key, r, rows) {
+		t.lead(key.VRF, key.Prefix, fabricRoute(key, r, rows, local))
+		return
+	}
 	hop, problem := nextHop(r, rows, attached, underlay)
 	if problem != "" {
 		t.Problems[desired.RouteRow(key)] = problem

@@ -19,8 +19,11 @@ type VRF struct {
 	Name    string // of the network, fully qualified
 	// SourcesListed: only hosts in Rows.Sources may send into the VNI.
 	SourcesListed bool
-	Services      []FabricService
-	Disabled      bool // its adminState is down
+	// Fabric: its workloads are routed in the underlay. HostVisible: hosts and
+	// their workloads reach each other by their own addresses.
+	Fabric, HostVisible bool
+	Services            []FabricService
+	Disabled            bool // its adminState is down
 }
 
 // SourceKey names a host that may send into a VNI.
@@ -168,7 +171,7 @@ func (r *Rows) insert(key string, row *hoststream.Row) (string, error) {
 		v := b.Vrf
 		k := VRFRow(v.Vrf)
 		if k == key {
-			r.VRFs[v.Vrf] = VRF{ID: v.Vrf, VNI: v.Vni, Network: v.Network, Name: v.NetworkName, SourcesListed: v.SourcesListed, Services: fabricServices(v.Services), Disabled: v.Disabled}
+			r.VRFs[v.Vrf] = VRF{ID: v.Vrf, VNI: v.Vni, Network: v.Network, Name: v.NetworkName, SourcesListed: v.SourcesListed, Fabric: v.Fabric, HostVisible: v.HostVisible, Services: fabricServices(v.Services), Disabled: v.Disabled}
 		}
 		return k, nil
 	case *hoststream.Row_TunnelEndpoint:

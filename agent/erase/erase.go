@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/weft-network/weft/agent/bpffs"
+	"github.com/weft-network/weft/agent/hostroute"
 	"github.com/weft-network/weft/agent/link"
 	"github.com/weft-network/weft/agent/plug"
 	"github.com/weft-network/weft/agent/state"
@@ -38,6 +39,7 @@ func Host(d Directories) error {
 	if kept {
 		bad = release(dir)
 	}
+	bad = errors.Join(bad, hostroute.Remove())
 	bad = errors.Join(bad, links())
 	bad = errors.Join(bad, vrouter.Remove(d.BPF))
 	bad = errors.Join(bad, bpffs.Remove(d.BPF))

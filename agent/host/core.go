@@ -45,6 +45,7 @@ type Core struct {
 	connected bool
 	warm      string          // controller that a stream is held in reserve to
 	carried   map[string]Plug // of sub-ports; nil: to be computed, as after each change
+	warnings  []string
 }
 
 // NewCore returns the state that starts with these desired rows. The
@@ -130,7 +131,9 @@ func (c *Core) everywhere() map[string]Plug {
 	return all
 }
 
-// attached returns the ports that have an interface.
+// Attached returns the ports that have an interface.
+func (c *Core) Attached() map[string]datapath.Attachment { return c.attached() }
+
 func (c *Core) attached() map[string]datapath.Attachment {
 	plugs := c.everywhere()
 	a := make(map[string]datapath.Attachment, len(plugs))
@@ -228,6 +231,7 @@ func (c *Core) Report() *hoststream.Report {
 	if n := len(c.want.Unknown); n > 0 {
 		r.Warnings = append(r.Warnings, fmt.Sprintf("%d rows are of kinds that this agent does not know: upgrade it to the controllers' version", n))
 	}
+	r.Warnings = append(r.Warnings, c.warnings...)
 	return r
 }
 
@@ -309,7 +313,20 @@ func (c *Core) Alias(ifindex int) uint32 { return c.programmer.Alias(ifindex) }
 func (c *Core) Underlay() datapath.Underlay { return c.underlay }
 
 // SetLocal says that the host has something else for its workloads now.
-func (c *Core) SetLocal(local datapath.Local) { c.local, c.stale = local, true }
+func (c *Core) SetLocal(local datapath.Local) {
+	local.Ways, local.Own = c.local.Ways, c.local.Own
+	c.local, c.stale = local, true
+}
+
+// SetWays says how the host's own routing is now.
+func (c *Core) SetWays(ways []datapath.Way, own []netip.Addr) {
+	if !slices.Equal(ways, c.local.Ways) || !slices.Equal(own, c.local.Own) {
+		c.local.Ways, c.local.Own, c.stale = ways, own, true
+	}
+}
+
+// SetWarnings says what is wrong with the host's own routing.
+func (c *Core) SetWarnings(all []string) { c.warnings = all }
 
 // SetUnderlay says that the host has something else for tunnels now.
 func (c *Core) SetUnderlay(u datapath.Underlay) {

@@ -30,6 +30,9 @@ func HostName(port string) string {
 	return "wf" + digits[max(0, len(digits)-11):]
 }
 
+// Ours tells whether we made an interface.
+func Ours(l netlink.Link) bool { return marked(l) }
+
 func marked(l netlink.Link) bool { return l.Attrs().Group == group }
 
 // portOf returns the UUID of the port that an interface of ours belongs to;

@@ -157,8 +157,8 @@ func (p *Plugger) Plug(ctx context.Context, r Request) (Answer, error) {
 	if row.Trunk != "" {
 		return Answer{}, isCarried(r.Port, row)
 	}
-	var underlay datapath.Underlay
-	if err := p.loop.Do(ctx, func(c *host.Core) { underlay = c.Underlay() }); err != nil {
+	var mtu int
+	if err := p.loop.Do(ctx, func(c *host.Core) { mtu = datapath.NetworkMTU(row, c.Rows(), c.Underlay()) }); err != nil {
 		return Answer{}, failed("plug", r.Port, err)
 	}
 	release, err := p.claim(ctx, row.ID)
@@ -166,7 +166,7 @@ func (p *Plugger) Plug(ctx context.Context, r Request) (Answer, error) {
 		return Answer{}, failed("plug", r.Port, err)
 	}
 	defer release()
-	settings := settingsOf(row, underlay)
+	settings := settingsOf(row, mtu)
 	f, err := p.connect(ctx, row, r.Place, settings)
 	if err != nil {
 		return Answer{}, failed("plug", r.Port, err)
@@ -245,8 +245,8 @@ func (p *Plugger) programmed(ctx context.Context, port string) error {
 	return err
 }
 
-func settingsOf(row desired.Port, underlay datapath.Underlay) link.Settings {
-	s := link.Settings{MAC: row.MAC, MTU: datapath.NetworkMTU(row, underlay)}
+func settingsOf(row desired.Port, mtu int) link.Settings {
+	s := link.Settings{MAC: row.MAC, MTU: mtu}
 	for _, a := range row.Addresses {
 		s.Addresses = append(s.Addresses, link.Address{Prefix: a.Prefix, Gateway: a.Gateway})
 	}

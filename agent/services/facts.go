@@ -48,7 +48,7 @@ func Of(rows desired.Rows, port desired.Port, at datapath.Attachment, underlay d
 			f.Ranges = append(f.Ranges, r)
 		}
 	}
-	mtu := datapath.PortMTU(port, at, rows.Ports, underlay)
+	mtu := datapath.PortMTU(port, at, rows, underlay)
 	four, _ := datapath.Gateways(port)
 	if !four.IsValid() {
 		four = serverWithoutGateway

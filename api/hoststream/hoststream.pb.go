@@ -1493,7 +1493,11 @@ type Vrf struct {
 	// this row. Without it (an older controller) anybody may send.
 	SourcesListed bool             `protobuf:"varint,5,opt,name=sources_listed,json=sourcesListed,proto3" json:"sources_listed,omitempty"`
 	Services      []*FabricService `protobuf:"bytes,6,rep,name=services,proto3" json:"services,omitempty"`
-	Disabled      bool             `protobuf:"varint,100,opt,name=disabled,proto3" json:"disabled,omitempty"` // adminState down: nothing passes its ports
+	// Without encapsulation: workloads are routed in the underlay. An agent that
+	// does not know it tunnels, and workloads on other hosts do not reach its own.
+	Fabric        bool `protobuf:"varint,70,opt,name=fabric,proto3" json:"fabric,omitempty"`
+	HostVisible   bool `protobuf:"varint,71,opt,name=host_visible,json=hostVisible,proto3" json:"host_visible,omitempty"` // the host and its workloads reach each other by their own addresses
+	Disabled      bool `protobuf:"varint,100,opt,name=disabled,proto3" json:"disabled,omitempty"`                         // adminState down: nothing passes its ports
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1568,6 +1572,20 @@ func (x *Vrf) GetServices() []*FabricService {
 		return x.Services
 	}
 	return nil
+}
+
+func (x *Vrf) GetFabric() bool {
+	if x != nil {
+		return x.Fabric
+	}
+	return false
+}
+
+func (x *Vrf) GetHostVisible() bool {
+	if x != nil {
+		return x.HostVisible
+	}
+	return false
 }
 
 func (x *Vrf) GetDisabled() bool {
@@ -3267,14 +3285,16 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x03mtu\x18\x05 \x01(\rR\x03mtu\x12\x10\n" +
 	"\x03mac\x18\x06 \x01(\fR\x03mac\x12\x1c\n" +
 	"\treleasing\x18\a \x01(\bR\treleasing\x12\x18\n" +
-	"\anetwork\x18\b \x01(\tR\anetwork\"\xe8\x01\n" +
+	"\anetwork\x18\b \x01(\tR\anetwork\"\xa3\x02\n" +
 	"\x03Vrf\x12\x10\n" +
 	"\x03vrf\x18\x01 \x01(\rR\x03vrf\x12\x10\n" +
 	"\x03vni\x18\x02 \x01(\rR\x03vni\x12\x18\n" +
 	"\anetwork\x18\x03 \x01(\tR\anetwork\x12!\n" +
 	"\fnetwork_name\x18\x04 \x01(\tR\vnetworkName\x12%\n" +
 	"\x0esources_listed\x18\x05 \x01(\bR\rsourcesListed\x12=\n" +
-	"\bservices\x18\x06 \x03(\v2!.weft.hoststream.v1.FabricServiceR\bservices\x12\x1a\n" +
+	"\bservices\x18\x06 \x03(\v2!.weft.hoststream.v1.FabricServiceR\bservices\x12\x16\n" +
+	"\x06fabric\x18F \x01(\bR\x06fabric\x12!\n" +
+	"\fhost_visible\x18G \x01(\bR\vhostVisible\x12\x1a\n" +
 	"\bdisabled\x18d \x01(\bR\bdisabled\"c\n" +
 	"\rFabricService\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +

@@ -20,6 +20,7 @@ import (
 
 	"github.com/weft-network/weft/agent/datapath"
 	"github.com/weft-network/weft/agent/host"
+	"github.com/weft-network/weft/agent/hostroute"
 	"github.com/weft-network/weft/agent/link"
 	"github.com/weft-network/weft/agent/services"
 	"github.com/weft-network/weft/vrouter"
@@ -35,6 +36,8 @@ type localServices struct {
 	requests  *vrouter.Requests
 	socket    *services.Socket
 	services  *services.Services
+	keeper    *hostroute.Keeper // of routes to workloads in the underlay
+	routing   hostroute.Facts   // when the agent started
 	upstreams []netip.AddrPort
 	server    *url.URL // of metadata
 	secret    []byte
@@ -73,6 +76,12 @@ func (a agent) openLocal(ctx context.Context) (l *localServices, err error) {
 	if err = a.links.StartHostPath(); err != nil {
 		return l, err
 	}
+	if l.keeper, err = hostroute.Open(a.path, a.flags.hostRoutes == hostRoutesAuto, a.log); err != nil {
+		return l, err
+	}
+	if l.routing, err = l.keeper.Read([]netip.Addr{a.underlay.IPv4, a.underlay.IPv6}); err != nil {
+		return l, err
+	}
 	l.listen(ctx, a.log)
 	if l.requests, err = a.path.OpenRequests(); err != nil {
 		return l, err
@@ -106,7 +115,7 @@ func (l *localServices) readMetadata(server, secretFile string) error {
 
 // facts are what the packet path must know.
 func (l *localServices) facts() datapath.Local {
-	f := datapath.Local{HostDevice: l.device, HostMAC: link.HostPathMAC, DNS: l.dns.Port()}
+	f := datapath.Local{HostDevice: l.device, HostMAC: link.HostPathMAC, DNS: l.dns.Port(), Ways: l.routing.Ways, Own: l.routing.Own}
 	if l.metadata != nil {
 		f.Metadata = l.metadata.Port()
 	}
@@ -181,6 +190,9 @@ func (l *localServices) run(ctx context.Context, loop *host.Loop) error {
 func (l *localServices) close() {
 	for _, k := range l.keepers() {
 		k.Close()
+	}
+	if l.keeper != nil {
+		l.keeper.Close()
 	}
 	if l.requests != nil {
 		_ = l.requests.Close() // a second time is harmless

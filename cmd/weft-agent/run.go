@@ -36,11 +36,18 @@ type flags struct {
 	metadataUpstream                   string
 	metadataSecretFile                 string
 	services                           []string
+	hostRoutes                         string
 	tunnelPort                         int
 	tendEvery                          time.Duration
 	log                                journal.Options
 	tableSizes                         map[string]int64
 }
+
+// The words of --host-routes.
+const (
+	hostRoutesAuto = "auto"
+	hostRoutesNone = "none"
+)
 
 // vxlanPort is the port of VXLAN (RFC 7348).
 const vxlanPort = 4789
@@ -75,6 +82,7 @@ func runCommand() *cobra.Command {
 	s.StringVar(&f.metadataUpstream, "metadata-upstream", "", "URL of the server to which what workloads ask at 169.254.169.254 and fe80::a9fe:a9fe is passed on (default: nobody answers)")
 	s.StringVar(&f.metadataSecretFile, "metadata-secret-file", "", "file with the secret by which the metadata server knows that the headers saying who asks are ours")
 	s.StringSliceVar(&f.services, "service", nil, "name=host:port, or name=host:port/udp, of a service of the fabric that networks may have at an address of theirs; repeatable")
+	s.StringVar(&f.hostRoutes, "host-routes", hostRoutesAuto, "routes to workloads that other hosts have in the underlay: auto (where those hosts are neighbours) or none (a routing daemon or the fabric does it)")
 	s.StringVar(&f.metricsListen, "metrics-listen", "", "loopback address for /metrics, /livez and /readyz without credentials (default: none)")
 	s.StringVar(&f.attachment, "attachment", string(vrouter.AttachAuto), "how programs are attached to interfaces: auto, tcx (Linux 6.6 and newer) or clsact")
 	s.DurationVar(&f.tendEvery, "certificate-check", 10*time.Minute, "how often to ask, at random moments about so far apart, whether the host's certificate is to be renewed")
@@ -92,6 +100,9 @@ func run(ctx context.Context, f flags) error {
 	log = log.With("host", f.name)
 	if f.tendEvery <= 0 {
 		return fmt.Errorf("read --certificate-check: %v is not a time to wait", f.tendEvery)
+	}
+	if f.hostRoutes != hostRoutesAuto && f.hostRoutes != hostRoutesNone {
+		return fmt.Errorf("read --host-routes: %q is neither %s nor %s", f.hostRoutes, hostRoutesAuto, hostRoutesNone)
 	}
 	given, err := addresses(f.tunnelAddresses)
 	if err != nil {

@@ -174,6 +174,7 @@ func (a agent) serve(ctx context.Context, tunnel int, blank bool, loop *host.Loo
 	group.Go(func() error { client.Run(ctx); return nil })
 	group.Go(func() error { expire.Run(ctx, a.path, a.log); return nil })
 	group.Go(func() error { return local.run(ctx, loop) })
+	group.Go(func() error { local.keeper.Run(ctx, loop); return nil })
 	group.Go(func() error { return plugger.Serve(ctx, a.flags.Run, func() {}) })
 	group.Go(func() error { a.watch(ctx, changed); return nil })
 	group.Go(func() error { a.followUnderlay(ctx, tunnel, a.given, local.facts(), loop); return nil })

@@ -42,6 +42,11 @@ func Describe(body []byte) string {
 		if row.Vrf.SourcesListed {
 			words += "\tsources listed"
 		}
+		if row.Vrf.Fabric {
+			words += "\tfabric"
+		} else if row.Vrf.HostVisible {
+			words += "\tvisible"
+		}
 		if row.Vrf.Disabled {
 			words += "\tdisabled"
 		}

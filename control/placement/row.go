@@ -65,7 +65,7 @@ func encode(key string, body *hoststream.Row) Row {
 }
 
 func vrfRow(n *routing.Network) Row {
-	vrf := &hoststream.Vrf{Vrf: n.VRF, Vni: n.VRF, Network: n.Ref.UUID, NetworkName: n.Ref.Name, SourcesListed: true, Disabled: n.Disabled}
+	vrf := &hoststream.Vrf{Vrf: n.VRF, Vni: n.VRF, Network: n.Ref.UUID, NetworkName: n.Ref.Name, SourcesListed: true, Fabric: n.Underlay.Fabric, HostVisible: n.Underlay.Visible, Disabled: n.Disabled}
 	for _, s := range n.Services {
 		vrf.Services = append(vrf.Services, &hoststream.FabricService{Name: s.Name, Address: s.Address.Unmap().AsSlice(), Port: uint32(s.Port), Udp: s.UDP()})
 	}

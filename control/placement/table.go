@@ -29,6 +29,7 @@ type Table struct {
 	VRF     uint32 // or the number of a table of names
 	network api.Ref
 	down    bool // the network is disabled
+	place   routing.Underlay
 	vrf     Row
 	senders []api.Ref
 	sources []Row // sources[i] says senders[i]
@@ -51,7 +52,7 @@ func newTable(n *routing.Network, old *Table, e *endpoints) *Table {
 		old = &Table{}
 	}
 	t := &Table{
-		VRF: n.VRF, network: n.Ref, down: n.Disabled, vrf: vrfRow(n), senders: n.Senders, sources: make([]Row, len(n.Senders)),
+		VRF: n.VRF, network: n.Ref, down: n.Disabled, place: n.Underlay, vrf: vrfRow(n), senders: n.Senders, sources: make([]Row, len(n.Senders)),
 		paths: n.Routes, routes: make([]Row, len(n.Routes)), services: n.Services, subnets: n.Subnets,
 	}
 	t.addSubnets(n)
@@ -107,7 +108,7 @@ func comparePaths(a, b routing.Route) int { return a.Prefix.Compare(b.Prefix) }
 
 // says tells that the table is the network's.
 func (t *Table) says(n *routing.Network) bool {
-	return t.VRF == n.VRF && t.network == n.Ref && t.down == n.Disabled && slices.Equal(t.services, n.Services) && slices.EqualFunc(t.subnets, n.Subnets, routing.Subnet.Equal) &&
+	return t.VRF == n.VRF && t.network == n.Ref && t.down == n.Disabled && t.place == n.Underlay && slices.Equal(t.services, n.Services) && slices.EqualFunc(t.subnets, n.Subnets, routing.Subnet.Equal) &&
 		slices.Equal(t.senders, n.Senders) && slices.Equal(t.paths, n.Routes)
 }
 

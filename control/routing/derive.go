@@ -54,7 +54,9 @@ func identities(s api.Snapshot) []Identity {
 			continue
 		}
 		taken[n.Spec.VNI] = true
-		all = append(all, Identity{Ref: api.RefTo(n), VRF: n.Spec.VNI, MTU: n.Spec.MTU, Domain: domainOf(n), Disabled: n.Spec.AdminState == api.AdminDown})
+		id := Identity{Ref: api.RefTo(n), VRF: n.Spec.VNI, MTU: n.Spec.MTU, Domain: domainOf(n), Disabled: n.Spec.AdminState == api.AdminDown}
+		id.asks(n)
+		all = append(all, id)
 	}
 	return all
 }

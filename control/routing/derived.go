@@ -70,6 +70,10 @@ type Identity struct {
 	Ref api.Ref
 	VRF uint32 // id of the VRF: the network's VNI
 	MTU int    // 0: follows from the underlay
+	// Fabric: its workloads ask to be routed in the underlay. Visible: hosts are
+	// to see them. What becomes of it says Network.Underlay.
+	Fabric, Visible bool
+	created         int64
 	// Domain is that of the names of its ports, without a dot at the end.
 	Domain string
 	// Disabled says that its adminState is down: nothing passes its ports.
@@ -87,6 +91,8 @@ type Network struct {
 	// OwnEqual are further next hops of the prefixes in Own that are as good as
 	// the one there. By prefix, then as they were chosen.
 	OwnEqual []Route
+	// Underlay says whether it is in the underlay, and seen by hosts.
+	Underlay Underlay
 	// Unresolved are static routes that lead nowhere, by prefix.
 	Unresolved []Unresolved
 	// UnresolvedCount counts them, also those that Unresolved has no room for.
@@ -133,6 +139,15 @@ func (n *Network) Places(yield func(string) bool) {
 			return
 		}
 	}
+}
+
+// Underlay is a network's place in the one address space of the underlay and
+// of the hosts. Only networks that ask for one have it.
+type Underlay struct {
+	Fabric  bool // workloads are routed in the underlay
+	Visible bool // hosts see workloads
+	// Refused is what the network's subnets overlap with, instead; empty: nothing.
+	Refused string
 }
 
 // Subnet is a range of a network.

@@ -27,6 +27,17 @@ func (r *Route) NextHop() string {
 	return "port " + r.Port.String() + " on " + r.Host.String()
 }
 
+// String says in words what place a network has.
+func (u Underlay) String() string {
+	switch {
+	case u.Refused != "":
+		return "refused: " + u.Refused
+	case u.Fabric:
+		return "routed"
+	}
+	return "seen by hosts"
+}
+
 // String says in words what does not fit.
 func (c *Conflict) String() string {
 	side := func(s Claimant) string {
@@ -48,6 +59,11 @@ func (d *Derived) String() string {
 		printRoutes(w, "equal", n, n.Equal)
 	}
 	w.Flush()
+	for _, n := range d.Networks {
+		if n.Underlay != (Underlay{}) {
+			fmt.Fprintf(&b, "underlay %s %s\n", n.Ref, n.Underlay)
+		}
+	}
 	for _, p := range d.Ports() {
 		fmt.Fprintf(w, "port\t%s\t%s\ton %s", p.Ref, p.MAC, p.Host)
 		for _, a := range p.Addresses {

@@ -136,6 +136,7 @@ func (u *update) run() *Derived {
 		u.runNetworks()
 	}
 	u.runLocal()
+	u.runUnderlay()
 	if u.joinsNew {
 		u.runImports()
 	}

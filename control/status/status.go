@@ -73,6 +73,7 @@ func (c *collector) run() []Change {
 	c.attachments()
 	c.routeTables()
 	c.trunks()
+	c.networks()
 	c.reserved()
 	if c.Usage {
 		c.usage()

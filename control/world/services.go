@@ -41,6 +41,10 @@ func (w *World) applyServices(f []string) {
 		change(w, api.KindSubnet, f[1]+":"+f[2], func(s *api.Subnet) { s.Spec.DNSServers = []netip.Addr{netip.MustParseAddr(f[3])} })
 	case "disable-port":
 		change(w, api.KindPort, f[1], func(p *api.Port) { p.Spec.AdminState = api.AdminDown })
+	case "underlay":
+		change(w, api.KindNetwork, f[1], func(n *api.Network) { n.Spec.Encapsulation = []string{api.EncapsulationNone} })
+	case "visible":
+		change(w, api.KindNetwork, f[1], func(n *api.Network) { n.Spec.HostVisible = true })
 	case "disable-network":
 		change(w, api.KindNetwork, f[1], func(n *api.Network) { n.Spec.AdminState = api.AdminDown })
 	case "trunk":
@@ -73,6 +77,8 @@ func change[T api.Object](w *World, kind api.Kind, name string, edit func(T)) {
 func randomServices(r *rand.Rand, network, port string) []string {
 	machine := fmt.Sprintf("m%d", r.IntN(2))
 	return []string{
+		"underlay " + network,
+		"visible " + network,
 		fmt.Sprintf("port %s %s q%d", network, port, r.IntN(2)),
 		fmt.Sprintf("port n%d %s q", int(port[1]-'0')%4, port),
 		fmt.Sprintf("machine %s name%d", machine, r.IntN(3)),

@@ -57,6 +57,8 @@ type World struct {
 //	disable-network blue
 //	trunk t a [down]                (port a is a trunk's)
 //	carry t b 5                     (sub-port: trunk t carries port b with VLAN 5)
+//	underlay blue                   (routed without encapsulation)
+//	visible blue                    (hosts see their workloads)
 //	remove KIND NAME
 //
 // Lines that are empty or begin with # are ignored.
