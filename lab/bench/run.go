@@ -138,7 +138,11 @@ func wire(ctx context.Context, l *topology.Lab, o Options) ([]Path, error) {
 		if err != nil {
 			return nil, err
 		}
-		paths = append(paths, weftAcross, weftLocal)
+		fabric, err := wireFabric(ctx, l)
+		if err != nil {
+			return nil, err
+		}
+		paths = append(paths, weftAcross, weftLocal, fabric)
 	}
 	slices.SortStableFunc(paths, func(a, b Path) int {
 		return slices.Index(groups, a.Group) - slices.Index(groups, b.Group)
