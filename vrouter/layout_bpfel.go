@@ -75,6 +75,7 @@ type layoutCounterSlot uint32
 const (
 	layoutCounterSlotTUNNEL_SLOT layoutCounterSlot = 0
 	layoutCounterSlotHOST_SLOT   layoutCounterSlot = 1
+	layoutCounterSlotFABRIC_SLOT layoutCounterSlot = 2
 )
 
 type layoutCounterValue struct {
@@ -177,6 +178,7 @@ const (
 	layoutNextHopKindNEXT_HOP_TUNNEL  layoutNextHopKind = 2
 	layoutNextHopKindNEXT_HOP_GATEWAY layoutNextHopKind = 3
 	layoutNextHopKindNEXT_HOP_DISCARD layoutNextHopKind = 4
+	layoutNextHopKindNEXT_HOP_FABRIC  layoutNextHopKind = 6
 )
 
 type layoutNextHopValue struct {
@@ -315,7 +317,10 @@ const (
 	layoutReasonREASON_NO_TUNNEL_DEVICE           layoutReason = 54
 	layoutReasonREASON_TUNNEL_KEY_FAILED          layoutReason = 55
 	layoutReasonREASON_TUNNEL_REDIRECT_FAILED     layoutReason = 56
-	layoutReasonREASON_COUNT                      layoutReason = 57
+	layoutReasonREASON_TUNNEL_TO_FABRIC           layoutReason = 57
+	layoutReasonREASON_FABRIC_SPOOFED             layoutReason = 58
+	layoutReasonREASON_FABRIC_REDIRECT_FAILED     layoutReason = 59
+	layoutReasonREASON_COUNT                      layoutReason = 60
 )
 
 type layoutReasonRow struct {
@@ -350,6 +355,7 @@ type layoutRouteFlag uint32
 
 const (
 	layoutRouteFlagROUTE_ROUTED layoutRouteFlag = 1
+	layoutRouteFlagROUTE_FABRIC layoutRouteFlag = 8
 )
 
 type layoutRouteValue struct {
@@ -387,6 +393,8 @@ const (
 	layoutStageSTAGE_DELIVER   layoutStage = 10
 	layoutStageSTAGE_ENCAP     layoutStage = 11
 	layoutStageSTAGE_VLAN      layoutStage = 12
+	layoutStageSTAGE_ENTER     layoutStage = 13
+	layoutStageSTAGE_LEAVE     layoutStage = 14
 )
 
 type layoutSubPortKey struct {
@@ -419,6 +427,8 @@ const (
 	layoutVerdictVERDICT_TUNNELLED layoutVerdict = 5
 	layoutVerdictVERDICT_HANDED    layoutVerdict = 6
 	layoutVerdictVERDICT_HOSTED    layoutVerdict = 7
+	layoutVerdictVERDICT_ROUTED    layoutVerdict = 8
+	layoutVerdictVERDICT_PASSED    layoutVerdict = 9
 )
 
 type layoutVniFlag uint32

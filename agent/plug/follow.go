@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/weft-network/weft/agent/datapath"
 	"github.com/weft-network/weft/agent/host"
 	"github.com/weft-network/weft/agent/link"
 )
@@ -62,7 +63,7 @@ func (p *Plugger) followAll(ctx context.Context) (pause time.Duration, err error
 		rows := c.Rows().Ports
 		for _, port := range ours {
 			if row, bound := rows[port]; bound {
-				wanted[port] = settingsOf(row, c.Underlay())
+				wanted[port] = settingsOf(row, datapath.NetworkMTU(row, c.Rows(), c.Underlay()))
 			}
 		}
 	})
