@@ -121,7 +121,7 @@ type NetworkFeatures struct {
 	Flooding      bool             `json:"flooding,omitempty" effect:"none" doc:"Whether broadcast and unknown unicast leave the host."`
 	Encapsulation []string         `json:"encapsulation,omitempty" enum:"vxlan,mplsudp,mplsgre,none" doc:"Ways to travel between hosts, the best first; vxlan when absent. With none first, workloads are routed in the underlay under their own addresses; mplsudp and mplsgre are stored only."`
 	HostVisible   bool             `json:"hostVisible,omitempty" doc:"Whether hosts and their own workloads of the network reach each other by their own addresses; always so with encapsulation none. The subnets of all such networks must not overlap."`
-	ECMPFields    []string         `json:"ecmpFields,omitempty" enum:"source,destination,protocol,source-port,destination-port" effect:"none" doc:"What equal paths are chosen by; all five when absent."`
+	ECMPFields    []string         `json:"ecmpFields,omitempty" enum:"source,destination,protocol,source-port,destination-port" doc:"What equal paths are chosen by; all five when absent."`
 }
 
 // Segment is a place in the physical network.

@@ -128,7 +128,7 @@ type RouteTable struct {
 
 // RouteTableSpec lists the routes.
 type RouteTableSpec struct {
-	Routes []StaticRoute `json:"routes,omitempty" maxItems:"1000" doc:"The routes. Several of one prefix are equal paths, of which the first is used."`
+	Routes []StaticRoute `json:"routes,omitempty" maxItems:"1000" doc:"The routes. Several of one prefix are equal paths: each connection takes one and keeps it."`
 }
 
 func (r *RouteTable) Validate() Problems {

@@ -105,15 +105,13 @@ func (g *generator) flags(s sent) sent {
 // churn changes a table of the oracle and of the datapath in one place.
 func (g *generator) churn(t testing.TB, d *Datapath) {
 	t.Helper()
-	switch routes := slices.Collect(maps.Keys(g.o.Routes)); g.IntN(13) {
+	switch routes := slices.Collect(maps.Keys(g.o.Routes)); g.IntN(16) {
 	case 0, 1, 2: // somebody moves
 		key := routes[g.IntN(len(routes))]
 		route := g.o.Routes[key]
 		route.NextHop, route.MAC = g.somewhere(key.VRF), MAC{2, 3, 0, 0, 0, byte(g.Uint32())}
 		g.o.Routes[key] = route
-		if next, there := g.o.NextHops[route.NextHop]; there {
-			check(t, d.NextHops.Put(route.NextHop, next))
-		}
+		g.installHop(t, d, route.NextHop)
 		check(t, d.Routes.Put(key, route))
 	case 3, 4, 5: // somebody goes; a shorter prefix may take over
 		key := routes[g.IntN(len(routes))]
@@ -130,6 +128,8 @@ func (g *generator) churn(t testing.TB, d *Datapath) {
 		}
 	case 9, 10, 11:
 		g.churnPrefix(t, d)
+	case 12, 13, 14:
+		g.churnGroup(t, d)
 	default: // another port on the same interface, perhaps of another tenant
 		ifindex := 1 + g.IntN(testPorts)
 		port := g.o.Ports[ifindex]
@@ -180,7 +180,7 @@ func TestConversationsAgreeWithOracle(t *testing.T) {
 	states := map[string]int{}
 	for world := 0; world < worlds || world < atMost && len(seen.missing(t, cases)) > 0; world++ {
 		g := newGenerator(random)
-		g.o.Connections, g.o.fragments = map[ConnectionKey]Connection{}, map[fragmentKey]wirePorts{}
+		g.o.Connections, g.o.fragments, g.o.ways = map[ConnectionKey]Connection{}, map[fragmentKey]wirePorts{}, map[ConnectionKey]oracleWay{}
 		install(t, d, g.o)
 		forgetConnections(t, d)
 		var said, answers []sent

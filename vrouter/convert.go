@@ -177,11 +177,17 @@ func routeToRaw(r Route) (layoutRouteValue, error) {
 	if r.Fabric {
 		raw.Flags |= layoutRouteFlagROUTE_FABRIC
 	}
+	if r.Proxied {
+		raw.Flags |= layoutRouteFlagROUTE_PROXIED
+	}
 	return raw, nil
 }
 
 func routeOf(raw layoutRouteValue) Route {
-	return Route{NextHop: raw.NextHop, MTU: int(raw.Mtu), MAC: raw.Mac.Byte, Routed: raw.Flags&layoutRouteFlagROUTE_ROUTED != 0, Fabric: raw.Flags&layoutRouteFlagROUTE_FABRIC != 0}
+	return Route{
+		NextHop: raw.NextHop, MTU: int(raw.Mtu), MAC: raw.Mac.Byte,
+		Routed: raw.Flags&layoutRouteFlagROUTE_ROUTED != 0, Fabric: raw.Flags&layoutRouteFlagROUTE_FABRIC != 0, Proxied: raw.Flags&layoutRouteFlagROUTE_PROXIED != 0,
+	}
 }
 
 var nextHopCodec = codec[uint32, NextHop, uint32, layoutNextHopValue]{

@@ -66,9 +66,7 @@ func (g *generator) churnPrefix(t testing.TB, d *Datapath) {
 	check(t, d.PortPrefixes.Put(key, value))
 	to := RouteKey{g.o.Ports[ifindex].VRF, key.Prefix}
 	if route, ok := g.o.Routes[to]; ok {
-		if next, there := g.o.NextHops[route.NextHop]; there {
-			check(t, d.NextHops.Put(route.NextHop, next))
-		}
+		g.installHop(t, d, route.NextHop)
 		check(t, d.Routes.Put(to, route))
 	}
 }

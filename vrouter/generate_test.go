@@ -42,7 +42,7 @@ func portMAC(ifindex int) MAC { return MAC{2, 0, 0, 0, 0, byte(ifindex)} }
 func newGenerator(r *rand.Rand) *generator {
 	g := &generator{Rand: r, gateway: map[uint32][]netip.Addr{}}
 	g.o = &Oracle{
-		Ports: map[int]Port{}, SubPorts: map[SubPort]int{}, PortAddresses: map[PortAddress]struct{}{}, PortPrefixes: map[PortPrefix]Permission{}, Routes: map[RouteKey]Route{},
+		Ports: map[int]Port{}, SubPorts: map[SubPort]int{}, PortAddresses: map[PortAddress]struct{}{}, PortPrefixes: map[PortPrefix]Permission{}, Routes: map[RouteKey]Route{}, Groups: map[uint32]Group{},
 		NextHops: map[uint32]NextHop{}, VNIs: map[uint32]VNI{}, TunnelSources: map[TunnelSource]struct{}{}, Exhausted: map[int]bool{}, Silenced: map[int]bool{},
 	}
 	if !g.chance(12) {
@@ -86,6 +86,9 @@ func newGenerator(r *rand.Rand) *generator {
 	}
 	for ifindex := 1; ifindex <= testPorts; ifindex++ {
 		g.prefixes(ifindex)
+	}
+	for vrf := uint32(1); vrf <= 3; vrf++ {
+		g.groups(vrf)
 	}
 	g.placeBorders()
 	g.underlay()
@@ -315,7 +318,7 @@ func (g *generator) destination(vrf uint32, six bool) netip.Addr {
 		for range 8 {
 			a := poolAddress(six, pick(g, 1+g.IntN(poolSize), 100+g.IntN(16)))
 			route := g.o.Routes[RouteKey{vrf, host(a)}]
-			if next := g.o.NextHops[route.NextHop]; next.Kind == NextHopPort || next.Kind == NextHopTunnel {
+			if next := g.o.NextHops[route.NextHop]; next.Kind == NextHopPort || next.Kind == NextHopTunnel || next.Kind == NextHopGroup {
 				return a
 			}
 		}

@@ -25,6 +25,7 @@ const (
 	hostMapErrorTimes    = "error_times"
 	hostMapFragments     = "fragments"
 	hostMapGenerations   = "generations"
+	hostMapGroups        = "groups"
 	hostMapHalfOpen      = "half_open"
 	hostMapHostFlows     = "host_flows"
 	hostMapHostRoutes    = "host_routes"
@@ -103,6 +104,7 @@ type hostMapSpecs struct {
 	ErrorTimes    *ebpf.MapSpec `ebpf:"error_times"`
 	Fragments     *ebpf.MapSpec `ebpf:"fragments"`
 	Generations   *ebpf.MapSpec `ebpf:"generations"`
+	Groups        *ebpf.MapSpec `ebpf:"groups"`
 	HalfOpen      *ebpf.MapSpec `ebpf:"half_open"`
 	HostFlows     *ebpf.MapSpec `ebpf:"host_flows"`
 	HostRoutes    *ebpf.MapSpec `ebpf:"host_routes"`
@@ -157,6 +159,7 @@ type hostMaps struct {
 	ErrorTimes    *ebpf.Map `ebpf:"error_times"`
 	Fragments     *ebpf.Map `ebpf:"fragments"`
 	Generations   *ebpf.Map `ebpf:"generations"`
+	Groups        *ebpf.Map `ebpf:"groups"`
 	HalfOpen      *ebpf.Map `ebpf:"half_open"`
 	HostFlows     *ebpf.Map `ebpf:"host_flows"`
 	HostRoutes    *ebpf.Map `ebpf:"host_routes"`
@@ -187,6 +190,7 @@ func (m *hostMaps) Close() error {
 		m.ErrorTimes,
 		m.Fragments,
 		m.Generations,
+		m.Groups,
 		m.HalfOpen,
 		m.HostFlows,
 		m.HostRoutes,

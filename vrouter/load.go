@@ -28,6 +28,7 @@ type Sizes struct {
 	Routes4       uint32 // shorter ones
 	Routes6       uint32
 	NextHops      uint32
+	Groups        uint32 // of equal next hops
 	VNIs          uint32
 	TunnelSources uint32
 	Connections   uint32 // whose remote end is proven
@@ -46,6 +47,7 @@ var DefaultSizes = Sizes{
 	Routes4:       1 << 16, // subnets and what is outside; an entry costs memory only when used
 	Routes6:       1 << 16,
 	NextHops:      16384,   // ports of this host, and (host, VNI) pairs it talks to
+	Groups:        4096,    // an entry is 1 KiB and costs memory only when used
 	VNIs:          4096,    // networks with a port on this host
 	Connections:   1 << 18, // as many as Linux tracks by default; 4 MB of buckets, a larger table is slower for all (0025); entries cost memory only when used
 	HalfOpen:      1 << 16, // 10 MB; a flood of 100,000 a second turns it over in half a second
@@ -80,6 +82,7 @@ func (s Sizes) withDefaults() Sizes {
 		Routes4:       or(s.Routes4, DefaultSizes.Routes4),
 		Routes6:       or(s.Routes6, DefaultSizes.Routes6),
 		NextHops:      or(s.NextHops, DefaultSizes.NextHops),
+		Groups:        or(s.Groups, DefaultSizes.Groups),
 		VNIs:          or(s.VNIs, DefaultSizes.VNIs),
 		TunnelSources: or(s.TunnelSources, DefaultSizes.TunnelSources),
 		Connections:   or(s.Connections, DefaultSizes.Connections),
@@ -100,6 +103,7 @@ func (s Sizes) of() map[string]uint32 {
 		"routes4":        s.Routes4,
 		"routes6":        s.Routes6,
 		"next_hops":      s.NextHops,
+		"groups":         s.Groups,
 		"vnis":           s.VNIs,
 		"tunnel_sources": s.TunnelSources,
 		"connections":    s.Connections,
@@ -136,6 +140,7 @@ type Datapath struct {
 	PortPrefixes  *PortPrefixes                 // beside the addresses
 	Routes        *Routes                       // by VRF and prefix
 	NextHops      *Table[uint32, NextHop]       // by id
+	Groups        *Table[uint32, Group]         // by id of the next hop
 	VNIs          *Table[uint32, VNI]
 	TunnelSources *Table[TunnelSource, struct{}] // presence is the value
 	config        *Table[uint32, Config]

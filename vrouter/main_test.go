@@ -42,7 +42,7 @@ func mountBPFFS(t testing.TB) string {
 }
 
 // smallSizes keeps the kernel from clearing megabytes for every test.
-var smallSizes = Sizes{Ports: 64, PortAddresses: 512, Routes4: 4096, Routes6: 4096, NextHops: 512, VNIs: 64, TunnelSources: 256}
+var smallSizes = Sizes{Ports: 64, PortAddresses: 512, Routes4: 4096, Routes6: 4096, NextHops: 8192, VNIs: 64, TunnelSources: 256}
 
 func loadForTest(t testing.TB, sizes Sizes) *Datapath {
 	t.Helper()
@@ -76,6 +76,7 @@ func install(t testing.TB, d *Datapath, o *Oracle) {
 	check(t, replace(d.PortAddresses, o.PortAddresses))
 	installPrefixes(t, d, o.PortPrefixes)
 	check(t, replace(d.NextHops, o.NextHops))
+	check(t, replace(d.Groups, o.Groups))
 	check(t, replace(d.VNIs, o.VNIs))
 	check(t, replace(d.TunnelSources, o.TunnelSources))
 	have, err := d.Routes.All()

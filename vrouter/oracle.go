@@ -17,6 +17,7 @@ type Oracle struct {
 	PortPrefixes  map[PortPrefix]Permission
 	Routes        map[RouteKey]Route
 	NextHops      map[uint32]NextHop
+	Groups        map[uint32]Group
 	VNIs          map[uint32]VNI
 	TunnelSources map[TunnelSource]struct{}
 	Config        Config
@@ -27,10 +28,11 @@ type Oracle struct {
 	Now           time.Duration // of the monotonic clock
 	Silenced      map[int]bool  // interfaces that may ask the agent nothing now
 
-	// What packets that went before have left. It decides nothing; nil: it is
-	// not kept.
+	// What packets that went before have left. It decides nothing but the member
+	// of a group; nil: it is not kept.
 	Connections map[ConnectionKey]Connection
 	fragments   map[fragmentKey]wirePorts
+	ways        map[ConnectionKey]oracleWay
 }
 
 // FromPort says what becomes of a frame that the workload behind a device sends.
@@ -164,11 +166,18 @@ func (o *Oracle) route(ifindex int, vrf uint32, fromTunnel bool, f parsed) Outco
 	if !found {
 		return dropped(f.frame, "no-route")
 	}
-	toRoute := !route.Routed && f.ethDestination == route.MAC
+	toRoute := !route.Routed && (route.Proxied || f.ethDestination == route.MAC)
 	if !fromTunnel && f.ethDestination != GatewayMAC && !toRoute {
 		return dropped(f.frame, "wrong-destination-mac")
 	}
 	next := o.NextHops[route.NextHop]
+	if next.Kind == NextHopGroup {
+		var reason string
+		if route, reason = o.throughGroup(ifindex, vrf, fromTunnel, f, route); reason != "" {
+			return dropped(f.frame, reason)
+		}
+		next = o.NextHops[route.NextHop]
+	}
 	switch {
 	case next.Kind == NextHopDiscard:
 		return dropped(f.frame, "discard-route")
@@ -203,7 +212,7 @@ func (o *Oracle) route(ifindex int, vrf uint32, fromTunnel bool, f parsed) Outco
 		copy(out[6:12], GatewayMAC[:])
 		setHops(out, f.hops-1)
 	}
-	o.note(ifindex, vrf, fromTunnel, next, f)
+	o.note(ifindex, vrf, fromTunnel, next, route, f)
 	switch next.Kind {
 	case NextHopPort:
 		return o.deliver(next, out)

@@ -20,7 +20,7 @@ type fragmentKey struct {
 }
 
 // note remembers a frame at the ends of its connection that are on this host.
-func (o *Oracle) note(ifindex int, vrf uint32, fromTunnel bool, next NextHop, f parsed) {
+func (o *Oracle) note(ifindex int, vrf uint32, fromTunnel bool, next NextHop, route Route, f parsed) {
 	if o.Connections == nil {
 		return
 	}
@@ -28,9 +28,16 @@ func (o *Oracle) note(ifindex int, vrf uint32, fromTunnel bool, next NextHop, f 
 	if !known {
 		return
 	}
+	if f.fragment && !f.later {
+		o.fragments[fragmentKeyOf(ifindex, vrf, f)] = ports
+	}
 	source, destination := netip.AddrPortFrom(f.source, ports.source), netip.AddrPortFrom(f.destination, ports.destination)
 	if !fromTunnel {
-		o.noteEnd(ConnectionKey{ifindex, f.protocol, source, destination}, ConnectionSent, f)
+		key := senderKey(ifindex, f, ports)
+		o.noteEnd(key, ConnectionSent, f)
+		if f.ethSource == o.Ports[ifindex].MAC {
+			o.ways[key] = oracleWay{route.NextHop, route.MAC}
+		}
 	}
 	if _, here := o.Ports[next.Ifindex]; here && next.Kind == NextHopPort {
 		o.noteEnd(ConnectionKey{next.Ifindex, f.protocol, destination, source}, ConnectionHeard, f)
@@ -38,9 +45,8 @@ func (o *Oracle) note(ifindex int, vrf uint32, fromTunnel bool, next NextHop, f 
 }
 
 func (o *Oracle) portsOf(ifindex int, vrf uint32, f parsed) (ports wirePorts, known bool) {
-	key := fragmentKey{vrf, ifindex, f.source, f.destination, f.protocol, f.fragmentID}
 	if f.later {
-		ports, known = o.fragments[key]
+		ports, known = o.fragments[fragmentKeyOf(ifindex, vrf, f)]
 		return ports, known
 	}
 	echo := uint16(8)
@@ -57,10 +63,16 @@ func (o *Oracle) portsOf(ifindex int, vrf uint32, f parsed) (ports wirePorts, kn
 	case f.protocol == 6 || f.protocol == 17 || f.protocol == 33 || f.protocol == 132 || f.protocol == 136:
 		ports = wirePorts{binary.BigEndian.Uint16(f.payload), binary.BigEndian.Uint16(f.payload[2:])}
 	}
-	if f.fragment {
-		o.fragments[key] = ports
-	}
 	return ports, true
+}
+
+func fragmentKeyOf(ifindex int, vrf uint32, f parsed) fragmentKey {
+	return fragmentKey{vrf, ifindex, f.source, f.destination, f.protocol, f.fragmentID}
+}
+
+// senderKey is that of a frame's connection at its sender.
+func senderKey(ifindex int, f parsed, ports wirePorts) ConnectionKey {
+	return ConnectionKey{ifindex, f.protocol, netip.AddrPortFrom(f.source, ports.source), netip.AddrPortFrom(f.destination, ports.destination)}
 }
 
 // noteEnd remembers a frame that an end has sent or heard.
@@ -69,6 +81,7 @@ func (o *Oracle) noteEnd(key ConnectionKey, how ConnectionState, f parsed) {
 	c, known := o.Connections[key]
 	if !known || c.Port != port {
 		c = Connection{Port: port, HalfOpen: true}
+		delete(o.ways, key)
 	}
 	var tcp byte
 	if f.protocol == 6 && !f.later {

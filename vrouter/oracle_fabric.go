@@ -93,6 +93,6 @@ func (o *Oracle) arrive(ifindex int, fromUplink bool, route Route, f parsed) Out
 	if fromUplink {
 		setHops(out, f.hops-1)
 	}
-	o.note(ifindex, port.VRF, true, next, f)
+	o.note(ifindex, port.VRF, true, next, Route{}, f)
 	return o.deliver(next, out)
 }

@@ -38,7 +38,17 @@ func (o *Oracle) claim(ifindex int, vrf uint32, f parsed, address netip.Addr) cl
 	if !found || route.Routed {
 		return claim{}
 	}
+	if route.Proxied {
+		route.MAC = GatewayMAC
+	}
 	switch next := o.NextHops[route.NextHop]; next.Kind {
+	case NextHopGroup:
+		for _, m := range o.Groups[route.NextHop].Members {
+			if m.Ifindex == ifindex {
+				return claim{own: true}
+			}
+		}
+		return claim{known: true, mac: GatewayMAC}
 	case NextHopGateway:
 		return claim{known: true, gateway: true, mac: GatewayMAC}
 	case NextHopPort:

@@ -25,6 +25,7 @@ const (
 	rehearseFabricMapErrorTimes    = "error_times"
 	rehearseFabricMapFragments     = "fragments"
 	rehearseFabricMapGenerations   = "generations"
+	rehearseFabricMapGroups        = "groups"
 	rehearseFabricMapHalfOpen      = "half_open"
 	rehearseFabricMapHostFlows     = "host_flows"
 	rehearseFabricMapHostRoutes    = "host_routes"
@@ -105,6 +106,7 @@ type rehearseFabricMapSpecs struct {
 	ErrorTimes    *ebpf.MapSpec `ebpf:"error_times"`
 	Fragments     *ebpf.MapSpec `ebpf:"fragments"`
 	Generations   *ebpf.MapSpec `ebpf:"generations"`
+	Groups        *ebpf.MapSpec `ebpf:"groups"`
 	HalfOpen      *ebpf.MapSpec `ebpf:"half_open"`
 	HostFlows     *ebpf.MapSpec `ebpf:"host_flows"`
 	HostRoutes    *ebpf.MapSpec `ebpf:"host_routes"`
@@ -161,6 +163,7 @@ type rehearseFabricMaps struct {
 	ErrorTimes    *ebpf.Map `ebpf:"error_times"`
 	Fragments     *ebpf.Map `ebpf:"fragments"`
 	Generations   *ebpf.Map `ebpf:"generations"`
+	Groups        *ebpf.Map `ebpf:"groups"`
 	HalfOpen      *ebpf.Map `ebpf:"half_open"`
 	HostFlows     *ebpf.Map `ebpf:"host_flows"`
 	HostRoutes    *ebpf.Map `ebpf:"host_routes"`
@@ -193,6 +196,7 @@ func (m *rehearseFabricMaps) Close() error {
 		m.ErrorTimes,
 		m.Fragments,
 		m.Generations,
+		m.Groups,
 		m.HalfOpen,
 		m.HostFlows,
 		m.HostRoutes,

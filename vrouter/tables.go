@@ -111,6 +111,7 @@ type Route struct {
 	Routed  bool   // leaked from another network: decrement the hop count, send from the gateway MAC
 	Fabric  bool   // in UnderlayVRF: what uplinks receive may go there
 	MTU     int    // of the destination's network; 0 = not known, ignored for a port of this host
+	Proxied bool   // neighbours are told the gateway MAC
 	bits    uint8  // of the prefix; only on the way into the table
 }
 
@@ -136,10 +137,11 @@ const (
 	NextHopTunnel  = NextHopKind(layoutNextHopKindNEXT_HOP_TUNNEL)  // another host
 	NextHopGateway = NextHopKind(layoutNextHopKindNEXT_HOP_GATEWAY) // the vRouter itself
 	NextHopDiscard = NextHopKind(layoutNextHopKindNEXT_HOP_DISCARD) // drop, on purpose
+	NextHopGroup   = NextHopKind(layoutNextHopKindNEXT_HOP_GROUP)   // one of several, see Group
 	NextHopFabric  = NextHopKind(layoutNextHopKindNEXT_HOP_FABRIC)  // the underlay, without encapsulation
 )
 
-// String returns the kind's word: none, port, tunnel, gateway, discard, fabric.
+// String returns the kind's word: none, port, tunnel, gateway, discard, group, fabric.
 func (k NextHopKind) String() string {
 	w, err := words()
 	if word, ok := w.nextHopKinds[uint32(k)]; ok && err == nil {
@@ -155,6 +157,7 @@ type NextHop struct {
 	VNI     uint32     // tunnel
 	Remote  netip.Addr // tunnel, the other host's underlay address
 	MTU     int        // tunnel and fabric, the largest packet that fits; 0 = not checked
+	Group   string     // group, the name that its maker knows it by; it is not in the table
 }
 
 // Table is one pinned table with the types a caller works with.
@@ -309,6 +312,7 @@ func (d *Datapath) makeTables() {
 		six:   newTable("routes6", d.maps["routes6"], route6Codec).then(ofRoute),
 	}
 	d.NextHops = newTable("next_hops", d.maps["next_hops"], nextHopCodec)
+	d.Groups = newTable("groups", d.maps["groups"], groupCodec)
 	d.VNIs = newTable("vnis", d.maps["vnis"], vniCodec)
 	d.TunnelSources = newTable("tunnel_sources", d.maps["tunnel_sources"], tunnelSourceCodec)
 	d.config = newTable("config", d.maps["config"], configCodec)

@@ -71,6 +71,7 @@ const (
 	tracePortMapErrorTimes    = "error_times"
 	tracePortMapFragments     = "fragments"
 	tracePortMapGenerations   = "generations"
+	tracePortMapGroups        = "groups"
 	tracePortMapHalfOpen      = "half_open"
 	tracePortMapHostFlows     = "host_flows"
 	tracePortMapHostRoutes    = "host_routes"
@@ -151,6 +152,7 @@ type tracePortMapSpecs struct {
 	ErrorTimes    *ebpf.MapSpec `ebpf:"error_times"`
 	Fragments     *ebpf.MapSpec `ebpf:"fragments"`
 	Generations   *ebpf.MapSpec `ebpf:"generations"`
+	Groups        *ebpf.MapSpec `ebpf:"groups"`
 	HalfOpen      *ebpf.MapSpec `ebpf:"half_open"`
 	HostFlows     *ebpf.MapSpec `ebpf:"host_flows"`
 	HostRoutes    *ebpf.MapSpec `ebpf:"host_routes"`
@@ -207,6 +209,7 @@ type tracePortMaps struct {
 	ErrorTimes    *ebpf.Map `ebpf:"error_times"`
 	Fragments     *ebpf.Map `ebpf:"fragments"`
 	Generations   *ebpf.Map `ebpf:"generations"`
+	Groups        *ebpf.Map `ebpf:"groups"`
 	HalfOpen      *ebpf.Map `ebpf:"half_open"`
 	HostFlows     *ebpf.Map `ebpf:"host_flows"`
 	HostRoutes    *ebpf.Map `ebpf:"host_routes"`
@@ -239,6 +242,7 @@ func (m *tracePortMaps) Close() error {
 		m.ErrorTimes,
 		m.Fragments,
 		m.Generations,
+		m.Groups,
 		m.HalfOpen,
 		m.HostFlows,
 		m.HostRoutes,

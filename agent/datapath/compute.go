@@ -135,6 +135,7 @@ type Route struct {
 	Routed  bool
 	MTU     int
 	Fabric  bool // of the underlay's VRF: uplinks may lead there
+	Proxied bool
 }
 
 // Tables are the contents that the vRouter's tables should have.
@@ -148,6 +149,7 @@ type Tables struct {
 	Ports         map[int]vrouter.Port
 	SubPorts      map[vrouter.SubPort]int // interface by device and VLAN
 	NextHops      map[vrouter.NextHop]struct{}
+	Groups        map[string]Group // by the name in a next hop
 	Routes        map[vrouter.RouteKey]Route
 	Services      map[vrouter.Service]uint16
 	Aliases       map[uint32]int // interface by number
@@ -166,6 +168,7 @@ func Compute(rows desired.Rows, attached map[string]Attachment, underlay Underla
 		Ports:         make(map[int]vrouter.Port, len(attached)),
 		SubPorts:      map[vrouter.SubPort]int{},
 		NextHops:      map[vrouter.NextHop]struct{}{},
+		Groups:        map[string]Group{},
 		Routes:        make(map[vrouter.RouteKey]Route, len(rows.Routes)),
 		Services:      map[vrouter.Service]uint16{},
 		Aliases:       Aliases(attached),
@@ -300,18 +303,32 @@ func (t *Tables) addRoute(key desired.RouteKey, r desired.Route, rows desired.Ro
 		t.lead(key.VRF, key.Prefix, fabricRoute(key, r, rows, local))
 		return
 	}
-	hop, problem := nextHop(r, rows, attached, underlay)
+	places := places{rows, attached, underlay}
+	var hop vrouter.NextHop
+	var problem string
+	if len(r.Equal) > 0 {
+		hop, problem = t.addGroup(r, places)
+	} else {
+		hop, problem = nextHop(r, places)
+	}
 	if problem != "" {
 		t.Problems[desired.RouteRow(key)] = problem
 	}
 	t.NextHops[hop] = struct{}{}
-	t.Routes[vrouter.RouteKey{VRF: key.VRF, Prefix: key.Prefix}] = Route{NextHop: hop, MAC: r.MAC, Routed: r.Routed, MTU: destinationMTU(r, rows)}
+	t.Routes[vrouter.RouteKey{VRF: key.VRF, Prefix: key.Prefix}] = Route{NextHop: hop, MAC: r.MAC, Routed: r.Routed, MTU: destinationMTU(r, rows), Proxied: r.Proxied}
+}
+
+// places are what next hops are found in.
+type places struct {
+	rows     desired.Rows
+	attached map[string]Attachment
+	underlay Underlay
 }
 
 // nextHop says where a route leads. A place that is not known (yet) is a next
 // hop of its own kind: frames for it are dropped and counted as unresolved, and
 // do not follow a shorter prefix elsewhere.
-func nextHop(r desired.Route, rows desired.Rows, attached map[string]Attachment, underlay Underlay) (hop vrouter.NextHop, problem string) {
+func nextHop(r desired.Route, p places) (hop vrouter.NextHop, problem string) {
 	none := vrouter.NextHop{Kind: vrouter.NextHopNone}
 	switch {
 	case r.Gateway:
@@ -319,19 +336,19 @@ func nextHop(r desired.Route, rows desired.Rows, attached map[string]Attachment,
 	case r.Discard:
 		return vrouter.NextHop{Kind: vrouter.NextHopDiscard}, ""
 	case r.Port != "":
-		a, plugged := attached[r.Port]
-		if _, bound := rows.Ports[r.Port]; !bound || !plugged {
+		a, plugged := p.attached[r.Port]
+		if _, bound := p.rows.Ports[r.Port]; !bound || !plugged {
 			return none, "" // waiting for the workload is not an error
 		}
 		return vrouter.NextHop{Kind: vrouter.NextHopPort, Ifindex: a.Ifindex}, ""
 	}
-	e, ok := rows.Endpoints[r.Host]
+	e, ok := p.rows.Endpoints[r.Host]
 	if !ok {
 		return none, fmt.Sprintf("tunnel endpoint of host %s is not known here", r.Host)
 	}
-	remote, ok := underlay.remote(e)
+	remote, ok := p.underlay.remote(e)
 	if !ok {
 		return none, fmt.Sprintf("host %s has no tunnel address of a family this host has: give both one", e.Name)
 	}
-	return vrouter.NextHop{Kind: vrouter.NextHopTunnel, VNI: r.VNI, Remote: remote, MTU: underlay.tunnelMTU(remote, e)}, ""
+	return vrouter.NextHop{Kind: vrouter.NextHopTunnel, VNI: r.VNI, Remote: remote, MTU: p.underlay.tunnelMTU(remote, e)}, ""
 }

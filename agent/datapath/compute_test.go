@@ -56,6 +56,7 @@ func TestComputeWorld(t *testing.T) {
 		Ports: map[int]vrouter.Port{4: {VRF: 7, ID: 1, MAC: mac, MTU: 1450, RedirectPeer: true, Gateway4: gateway4, DHCP4: true, Advertise: true, Alias: 6,
 			Address4: netip.MustParseAddr("10.0.0.9"), Address6: netip.MustParseAddr("fd00::9")}},
 		NextHops: map[vrouter.NextHop]struct{}{tunnel: {}, gateway: {}, local: {}},
+		Groups:   map[string]datapath.Group{},
 		Routes: map[vrouter.RouteKey]datapath.Route{
 			{VRF: 7, Prefix: prefix}:                                       {NextHop: tunnel, MAC: mac, Routed: true, MTU: 1400},
 			{VRF: 7, Prefix: netip.MustParsePrefix("10.0.0.1/32")}:         {NextHop: gateway},

@@ -26,6 +26,7 @@ type Kernel struct {
 	Ports         Table[int, vrouter.Port]
 	SubPorts      Table[vrouter.SubPort, int]
 	NextHops      Table[uint32, vrouter.NextHop]
+	Groups        Table[uint32, vrouter.Group]
 	Routes        Table[vrouter.RouteKey, vrouter.Route]
 	Services      Table[vrouter.Service, uint16]
 	Aliases       Table[uint32, int]
@@ -43,6 +44,7 @@ func KernelOf(d *vrouter.Datapath) Kernel {
 		Ports:         d.Ports,
 		SubPorts:      d.SubPorts,
 		NextHops:      d.NextHops,
+		Groups:        d.Groups,
 		Routes:        d.Routes,
 		Services:      d.Services,
 		Aliases:       d.Aliases,
@@ -107,6 +109,7 @@ type MemoryKernel struct {
 	Ports         *Memory[int, vrouter.Port]
 	SubPorts      *Memory[vrouter.SubPort, int]
 	NextHops      *Memory[uint32, vrouter.NextHop]
+	Groups        *Memory[uint32, vrouter.Group]
 	Routes        *Memory[vrouter.RouteKey, vrouter.Route]
 	Services      *Memory[vrouter.Service, uint16]
 	Aliases       *Memory[uint32, int]
@@ -121,6 +124,7 @@ func NewMemoryKernel(faults *rand.Rand) *MemoryKernel {
 		PortPrefixes:  &Memory[vrouter.PortPrefix, vrouter.Permission]{Rows: map[vrouter.PortPrefix]vrouter.Permission{}, Faults: faults},
 		Ports:         &Memory[int, vrouter.Port]{Rows: map[int]vrouter.Port{}, Faults: faults},
 		SubPorts:      &Memory[vrouter.SubPort, int]{Rows: map[vrouter.SubPort]int{}, Faults: faults},
+		Groups:        &Memory[uint32, vrouter.Group]{Rows: map[uint32]vrouter.Group{}, Faults: faults},
 		NextHops:      &Memory[uint32, vrouter.NextHop]{Rows: map[uint32]vrouter.NextHop{}, Faults: faults},
 		Routes:        &Memory[vrouter.RouteKey, vrouter.Route]{Rows: map[vrouter.RouteKey]vrouter.Route{}, Faults: faults},
 		Services:      &Memory[vrouter.Service, uint16]{Rows: map[vrouter.Service]uint16{}, Faults: faults},
@@ -130,5 +134,5 @@ func NewMemoryKernel(faults *rand.Rand) *MemoryKernel {
 
 // Kernel returns the tables as the Programmer takes them.
 func (m *MemoryKernel) Kernel() Kernel {
-	return Kernel{m.TunnelSources, m.VNIs, m.PortAddresses, m.PortPrefixes, m.Ports, m.SubPorts, m.NextHops, m.Routes, m.Services, m.Aliases, func(int) error { return nil }}
+	return Kernel{m.TunnelSources, m.VNIs, m.PortAddresses, m.PortPrefixes, m.Ports, m.SubPorts, m.NextHops, m.Groups, m.Routes, m.Services, m.Aliases, func(int) error { return nil }}
 }

@@ -24,6 +24,7 @@ const maxPasses = 64
 // Programmer keeps the vRouter's tables as computed. It belongs to one goroutine.
 type Programmer struct {
 	tables    Tables
+	hopTarget *nextHops
 	sources   *reconcile.Sync[uint32, []netip.Addr]
 	vnis      *reconcile.Sync[uint32, vrouter.VNI]
 	addresses *reconcile.Sync[int, []netip.Addr]
@@ -39,7 +40,8 @@ type Programmer struct {
 // NewProgrammer returns a Programmer. Call Load before anything else.
 func NewProgrammer(k Kernel) *Programmer {
 	p := &Programmer{}
-	hopTarget := &nextHops{table: k.NextHops, ids: map[vrouter.NextHop][]uint32{}, words: map[uint32]vrouter.NextHop{}}
+	hopTarget := &nextHops{table: k.NextHops, groups: k.Groups, ids: map[vrouter.NextHop][]uint32{}, words: map[uint32]vrouter.NextHop{}, members: map[uint32][]uint32{}}
+	p.hopTarget = hopTarget
 	routeTarget := &routes{table: k.Routes, hops: hopTarget, uses: map[vrouter.RouteKey][]vrouter.NextHop{}, refs: map[vrouter.NextHop]int{}}
 	p.sources = reconcile.New(tunnelSources(k.TunnelSources), reconcile.Options[uint32, []netip.Addr]{
 		Name: "tunnel sources of VNI", Compare: cmp.Compare[uint32], Equal: slices.Equal[[]netip.Addr],
@@ -80,9 +82,33 @@ func NewProgrammer(k Kernel) *Programmer {
 			return when(!wanted || st.State != reconcile.Done, "port on interface %d is not programmed yet", ifindex)
 		},
 	})
+	p.addRouting(hopTarget, routeTarget)
+	p.services = reconcile.New(plain[vrouter.Service, uint16]{k.Services}, reconcile.Options[vrouter.Service, uint16]{
+		Name: "service", Compare: compareServices, Equal: same[uint16],
+	})
+	p.aliases = reconcile.New(plain[uint32, int]{k.Aliases}, reconcile.Options[uint32, int]{
+		Name: "alias", Compare: cmp.Compare[uint32], Equal: same[int],
+	})
+	return p
+}
+
+// addRouting adds next hops, groups of them, and routes.
+func (p *Programmer) addRouting(hopTarget *nextHops, routeTarget *routes) {
 	p.hops = reconcile.New(hopTarget, reconcile.Options[vrouter.NextHop, struct{}]{
 		Name: "next hop", Compare: compareHops, Equal: same[struct{}],
+		Ready: func(hop vrouter.NextHop, _ struct{}) error {
+			for _, m := range hopTarget.contents[hop.Group].Members {
+				st, wanted := p.hops.Status(m.NextHop)
+				if err := when(!wanted || st.State != reconcile.Done, "next hop %+v is not programmed yet", m.NextHop); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
 		Free: func(hop vrouter.NextHop) error {
+			if err := when(hopTarget.isMember(hop), "a group still has next hop %+v as a member", hop); err != nil {
+				return err
+			}
 			return when(routeTarget.refs[hop] > 0, "%d routes still lead to next hop %+v", routeTarget.refs[hop], hop)
 		},
 	})
@@ -93,13 +119,6 @@ func NewProgrammer(k Kernel) *Programmer {
 			return when(!wanted || st.State != reconcile.Done, "next hop %+v is not programmed yet", r.NextHop)
 		},
 	})
-	p.services = reconcile.New(plain[vrouter.Service, uint16]{k.Services}, reconcile.Options[vrouter.Service, uint16]{
-		Name: "service", Compare: compareServices, Equal: same[uint16],
-	})
-	p.aliases = reconcile.New(plain[uint32, int]{k.Aliases}, reconcile.Options[uint32, int]{
-		Name: "alias", Compare: cmp.Compare[uint32], Equal: same[int],
-	})
-	return p
 }
 
 // mayCheck tells whether the kernel may be checking the sources of a VNI.
@@ -136,7 +155,7 @@ func compareServices(a, b vrouter.Service) int {
 }
 
 func compareHops(a, b vrouter.NextHop) int {
-	return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Ifindex, b.Ifindex), cmp.Compare(a.VNI, b.VNI), a.Remote.Compare(b.Remote), cmp.Compare(a.MTU, b.MTU))
+	return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Ifindex, b.Ifindex), cmp.Compare(a.VNI, b.VNI), a.Remote.Compare(b.Remote), cmp.Compare(a.MTU, b.MTU), cmp.Compare(a.Group, b.Group))
 }
 
 // CompareRoutes orders routes by VRF, family, address and length.
@@ -168,6 +187,7 @@ func (p *Programmer) Want(t Tables) {
 	p.prefixes.Want(t.PortPrefixes)
 	p.ports.Want(t.Ports)
 	p.subPorts.Want(t.SubPorts)
+	p.hopTarget.contents = t.Groups
 	p.hops.Want(t.NextHops)
 	p.routes.Want(t.Routes)
 	p.services.Want(t.Services)

@@ -123,81 +123,6 @@ func tunnelSources(table Table[vrouter.TunnelSource, struct{}]) *addressSets[uin
 	}
 }
 
-// nextHops gives each next hop an id. An id is not given again within a run:
-// a frame that is being forwarded may have read it from a route a moment ago,
-// and must not find another tenant's next hop under it.
-type nextHops struct {
-	table Table[uint32, vrouter.NextHop]
-	ids   map[vrouter.NextHop][]uint32 // more than one only if another agent left doubles
-	words map[uint32]vrouter.NextHop
-	last  uint32
-}
-
-// canonical keeps only the fields of the kind, so that equal means the same.
-func canonical(n vrouter.NextHop) vrouter.NextHop {
-	c := vrouter.NextHop{Kind: n.Kind}
-	switch n.Kind {
-	case vrouter.NextHopPort:
-		c.Ifindex = n.Ifindex
-	case vrouter.NextHopFabric:
-		c.Ifindex, c.MTU = n.Ifindex, n.MTU
-	case vrouter.NextHopTunnel:
-		c.VNI, c.Remote, c.MTU = n.VNI, n.Remote, n.MTU
-	}
-	return c
-}
-
-func (n *nextHops) Owned(context.Context) (map[vrouter.NextHop]struct{}, error) {
-	all, err := n.table.All()
-	if err != nil {
-		return nil, err
-	}
-	n.ids, n.words, n.last = map[vrouter.NextHop][]uint32{}, map[uint32]vrouter.NextHop{}, 0
-	rows := map[vrouter.NextHop]struct{}{}
-	for id, hop := range all {
-		hop = canonical(hop)
-		n.ids[hop] = append(n.ids[hop], id)
-		n.words[id] = hop
-		n.last = max(n.last, id)
-		rows[hop] = struct{}{}
-	}
-	for _, ids := range n.ids {
-		slices.Sort(ids)
-	}
-	return rows, nil
-}
-
-func (n *nextHops) Update(_ context.Context, hop vrouter.NextHop, _ struct{}) error {
-	if len(n.ids[hop]) == 0 {
-		n.last = n.unused()
-		n.ids[hop] = []uint32{n.last}
-		n.words[n.last] = hop
-	}
-	return n.table.Put(n.ids[hop][0], hop)
-}
-
-// unused returns the id after the last one given, skipping, after a wrap
-// around, 0 and what is in use. The table holds far fewer than 2^32.
-func (n *nextHops) unused() uint32 {
-	for id := n.last + 1; ; id++ {
-		if _, used := n.words[id]; !used && id != 0 {
-			return id
-		}
-	}
-}
-
-func (n *nextHops) Delete(_ context.Context, hop vrouter.NextHop) error {
-	for _, id := range slices.Clone(n.ids[hop]) {
-		if err := n.table.Delete(id); err != nil {
-			return err
-		}
-		delete(n.words, id)
-		n.ids[hop] = n.ids[hop][1:]
-	}
-	delete(n.ids, hop)
-	return nil
-}
-
 // routes translates next hops to ids and knows which next hops the kernel's
 // routes may refer to.
 type routes struct {
@@ -221,7 +146,7 @@ func (r *routes) Owned(context.Context) (map[vrouter.RouteKey]Route, error) {
 			hop = vrouter.NextHop{Kind: unknownHop}
 		}
 		r.use(k, hop)
-		rows[k] = Route{hop, v.MAC, v.Routed, v.MTU, v.Fabric}
+		rows[k] = Route{hop, v.MAC, v.Routed, v.MTU, v.Fabric, v.Proxied}
 	}
 	return rows, nil
 }
@@ -256,7 +181,7 @@ func (r *routes) Update(_ context.Context, key vrouter.RouteKey, want Route) err
 		return fmt.Errorf("next hop %+v has no id", want.NextHop)
 	}
 	r.use(key, want.NextHop)
-	if err := r.table.Put(key, vrouter.Route{NextHop: ids[0], MAC: want.MAC, Routed: want.Routed, MTU: want.MTU, Fabric: want.Fabric}); err != nil {
+	if err := r.table.Put(key, vrouter.Route{NextHop: ids[0], MAC: want.MAC, Routed: want.Routed, MTU: want.MTU, Fabric: want.Fabric, Proxied: want.Proxied}); err != nil {
 		return err
 	}
 	r.settle(key, want.NextHop)

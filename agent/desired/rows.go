@@ -87,6 +87,27 @@ type Route struct {
 	Routed  bool
 	Origin  string
 	Leaked  string
+	// Proxied: neighbours are told the gateway's Ethernet address.
+	Proxied bool
+	// Equal are further next hops, as good as the one above; with them Identity
+	// is that of the one above, and Fields are what chooses (none: everything).
+	Equal    []Hop
+	Identity string
+	Fields   []string
+}
+
+// Hop is one of several next hops: exactly one of Port and Host is set.
+type Hop struct {
+	Port, Host string // UUID
+	VNI        uint32
+	MTU        int
+	MAC        [6]byte
+	Identity   string // what flows are spread by
+}
+
+// Hops are all next hops of a route that leads to ports.
+func (r *Route) Hops() []Hop {
+	return append([]Hop{{Port: r.Port, Host: r.Host, VNI: r.VNI, MTU: r.MTU, MAC: r.MAC, Identity: r.Identity}}, r.Equal...)
 }
 
 // Rows are the desired tables.
@@ -345,7 +366,7 @@ func route(m *hoststream.Route) (RouteKey, Route, error) {
 		return RouteKey{}, Route{}, fmt.Errorf("route of VRF %d: %d bytes with prefix length %d are not a prefix", m.Vrf, len(m.PrefixAddress), m.PrefixLength)
 	}
 	key := RouteKey{m.Vrf, to}
-	r := Route{Routed: m.Routed, Origin: m.Origin, Leaked: m.LeakedBy}
+	r := Route{Routed: m.Routed, Origin: m.Origin, Leaked: m.LeakedBy, Proxied: m.Proxied, Identity: m.Identity, Fields: m.EcmpFields}
 	switch n := m.NextHop.(type) {
 	case *hoststream.Route_Port:
 		r.Port = n.Port
@@ -361,7 +382,10 @@ func route(m *hoststream.Route) (RouteKey, Route, error) {
 		return key, r, fmt.Errorf("route %v of VRF %d: next hop is of a kind this agent does not know: upgrade it", to, m.Vrf)
 	}
 	var err error
-	if r.MAC, err = mac(m.Mac); err != nil {
+	if r.MAC, err = mac(m.Mac); err == nil {
+		r.Equal, err = hops(m.Equal)
+	}
+	if err != nil {
 		return key, r, fmt.Errorf("route %v of VRF %d: %w", to, m.Vrf, err)
 	}
 	return key, r, nil
@@ -379,4 +403,24 @@ func (r Rows) Disabled(p Port) string {
 		return "adminState of network " + v.Name + " is down"
 	}
 	return ""
+}
+
+// hops leaves out those of kinds that this agent does not know: the others serve.
+func hops(equal []*hoststream.EqualHop) (all []Hop, err error) {
+	for _, e := range equal {
+		h := Hop{MTU: int(e.Mtu), Identity: e.Identity}
+		switch n := e.NextHop.(type) {
+		case *hoststream.EqualHop_Port:
+			h.Port = n.Port
+		case *hoststream.EqualHop_Remote:
+			h.Host, h.VNI = n.Remote.Host, n.Remote.Vni
+		default:
+			continue
+		}
+		if h.MAC, err = mac(e.Mac); err != nil {
+			return nil, err
+		}
+		all = append(all, h)
+	}
+	return all, nil
 }

@@ -78,6 +78,7 @@ func randomRows(r *rand.Rand) map[string]*hoststream.Row {
 		case 2:
 			m.NextHop = &hoststream.Route_Gateway{Gateway: &hoststream.Gateway{}}
 		}
+		randomEquals(r, m)
 		key := desired.RouteRow(desired.RouteKey{VRF: m.Vrf, Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte(m.PrefixAddress)), 32)})
 		rows[key] = &hoststream.Row{Body: &hoststream.Row_Route{Route: m}}
 	}
@@ -125,6 +126,7 @@ func show(m *datapath.MemoryKernel) string {
 	for _, v := range m.NextHops.Rows {
 		hops[v] = true
 	}
+	lines = append(lines, showGroups(m)...)
 	for v := range hops {
 		lines = append(lines, fmt.Sprintf("next hop %+v", v))
 	}
@@ -143,8 +145,26 @@ func guard(t *testing.T, m *datapath.MemoryKernel, ids map[uint32]vrouter.NextHo
 			t.Fatalf("route %v leads to next hop %d, which is not there", k, v.NextHop)
 		}
 	}
+	m.Groups.Check = func(id uint32, g vrouter.Group, deleted bool) {
+		if _, ok := m.NextHops.Rows[id]; ok && deleted {
+			t.Fatalf("group %d is removed and is still a next hop", id)
+		}
+		for _, member := range g.Members {
+			if _, ok := m.NextHops.Rows[member.NextHop]; !ok {
+				t.Fatalf("group %d has next hop %d, which is not there", id, member.NextHop)
+			}
+		}
+	}
 	m.NextHops.Check = func(id uint32, v vrouter.NextHop, deleted bool) {
+		if _, ok := m.Groups.Rows[id]; v.Kind == vrouter.NextHopGroup && !ok {
+			t.Fatalf("group %d is not there", id)
+		}
 		if deleted {
+			for group, g := range m.Groups.Rows {
+				if slices.ContainsFunc(g.Members, func(member vrouter.GroupMember) bool { return member.NextHop == id }) {
+					t.Fatalf("next hop %d is removed under group %d", id, group)
+				}
+			}
 			for k, r := range m.Routes.Rows {
 				if r.NextHop == id {
 					t.Fatalf("next hop %d is removed under route %v", id, k)

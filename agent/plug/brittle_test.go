@@ -179,6 +179,7 @@ func brittleKernel(k datapath.Kernel, f *faults) datapath.Kernel {
 		Aliases:       brittleTable[uint32, int]{k.Aliases, "aliases", f},
 		Ports:         brittleTable[int, vrouter.Port]{k.Ports, "ports", f},
 		NextHops:      brittleTable[uint32, vrouter.NextHop]{k.NextHops, "next hops", f},
+		Groups:        brittleTable[uint32, vrouter.Group]{k.Groups, "groups", f},
 		Routes:        brittleTable[vrouter.RouteKey, vrouter.Route]{k.Routes, "routes", f},
 		Forget:        func(i int) error { return f.try("forget", func() error { return k.Forget(i) }) },
 	}

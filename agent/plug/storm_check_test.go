@@ -182,10 +182,12 @@ func read(k datapath.Kernel) (t tables, err error) {
 	fail(e)
 	t.Hops, t.Routes = map[vrouter.NextHop]int{}, map[vrouter.RouteKey]string{}
 	for _, h := range hops {
+		h.Group = "" // it is not in a kernel
 		t.Hops[h]++
 	}
 	for key, r := range routes {
 		hop := hops[r.NextHop]
+		hop.Group = ""
 		r.NextHop = 0
 		t.Routes[key] = fmt.Sprintf("%+v %+v", r, hop)
 	}

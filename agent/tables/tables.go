@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/weft-network/weft/agent/datapath"
 	"github.com/weft-network/weft/agent/host"
@@ -193,6 +194,10 @@ func (r Reader) routes(_ context.Context, w words) (api.Table, error) {
 	if err != nil {
 		return t, err
 	}
+	groups, err := r.Kernel.Groups.All()
+	if err != nil {
+		return t, err
+	}
 	all, err := r.Kernel.Routes.All()
 	keys := slices.SortedFunc(maps.Keys(all), datapath.CompareRoutes)
 	for _, k := range keys {
@@ -201,6 +206,9 @@ func (r Reader) routes(_ context.Context, w words) (api.Table, error) {
 		if n, ok := hops[v.NextHop]; ok {
 			to = hop(n, w)
 		}
+		if g, ok := groups[v.NextHop]; ok {
+			to = group(g, hops, w)
+		}
 		mac := "-" // of the vRouter's own addresses: it is the gateway's everywhere
 		if v.MAC != (vrouter.MAC{}) {
 			mac = v.MAC.String()
@@ -208,6 +216,22 @@ func (r Reader) routes(_ context.Context, w words) (api.Table, error) {
 		t.Rows = append(t.Rows, []string{number(k.VRF), k.Prefix.String(), to, yes(v.Routed), mac, mtu(v, hops[v.NextHop])})
 	}
 	return t, err
+}
+
+// group says the members of a group in words, each with its share of the
+// buckets.
+func group(g vrouter.Group, hops map[uint32]vrouter.NextHop, w words) string {
+	share := make([]int, len(g.Members))
+	for _, m := range g.All {
+		if int(m) < len(share) {
+			share[m]++
+		}
+	}
+	var parts []string
+	for i, m := range g.Members {
+		parts = append(parts, fmt.Sprintf("%s %v %d/%d", hop(hops[m.NextHop], w), m.MAC, share[i], vrouter.GroupBuckets))
+	}
+	return strings.Join(parts, " or ")
 }
 
 // mtu is the largest packet that a route to another host takes.
@@ -224,8 +248,16 @@ func mtu(r vrouter.Route, n vrouter.NextHop) string {
 func (r Reader) nextHops(_ context.Context, w words) (api.Table, error) {
 	t := api.Table{Columns: []string{"ID", "NEXT-HOP"}}
 	all, err := r.Kernel.NextHops.All()
+	if err != nil {
+		return t, err
+	}
+	groups, err := r.Kernel.Groups.All()
 	for _, id := range slices.Sorted(maps.Keys(all)) {
-		t.Rows = append(t.Rows, []string{number(id), hop(all[id], w)})
+		to := hop(all[id], w)
+		if g, ok := groups[id]; ok {
+			to = group(g, all, w)
+		}
+		t.Rows = append(t.Rows, []string{number(id), to})
 	}
 	return t, err
 }

@@ -2500,7 +2500,15 @@ type Route struct {
 	// With remote: bytes that the destination's network takes; 0: what its
 	// host's underlay leaves (TunnelEndpoint.underlay_mtu), which is taken to be
 	// what this host's does where it is not known.
-	Mtu           uint32 `protobuf:"varint,11,opt,name=mtu,proto3" json:"mtu,omitempty"`
+	Mtu uint32 `protobuf:"varint,11,opt,name=mtu,proto3" json:"mtu,omitempty"`
+	// Further next hops that are as good, of the same network. An agent that does
+	// not know them uses the one above.
+	Equal      []*EqualHop `protobuf:"bytes,40,rep,name=equal,proto3" json:"equal,omitempty"`
+	Identity   string      `protobuf:"bytes,41,opt,name=identity,proto3" json:"identity,omitempty"`                       // with equal: of the one above, as EqualHop.identity
+	EcmpFields []string    `protobuf:"bytes,42,rep,name=ecmp_fields,json=ecmpFields,proto3" json:"ecmp_fields,omitempty"` // with equal: the words of the network's ecmpFields; none: all
+	// Who has the prefix may change: neighbours are told the gateway's Ethernet
+	// address.
+	Proxied       bool `protobuf:"varint,43,opt,name=proxied,proto3" json:"proxied,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2634,6 +2642,34 @@ func (x *Route) GetMtu() uint32 {
 	return 0
 }
 
+func (x *Route) GetEqual() []*EqualHop {
+	if x != nil {
+		return x.Equal
+	}
+	return nil
+}
+
+func (x *Route) GetIdentity() string {
+	if x != nil {
+		return x.Identity
+	}
+	return ""
+}
+
+func (x *Route) GetEcmpFields() []string {
+	if x != nil {
+		return x.EcmpFields
+	}
+	return nil
+}
+
+func (x *Route) GetProxied() bool {
+	if x != nil {
+		return x.Proxied
+	}
+	return false
+}
+
 type isRoute_NextHop interface {
 	isRoute_NextHop()
 }
@@ -2662,6 +2698,114 @@ func (*Route_Gateway) isRoute_NextHop() {}
 
 func (*Route_Discard) isRoute_NextHop() {}
 
+// EqualHop is one of several next hops of a route.
+type EqualHop struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to NextHop:
+	//
+	//	*EqualHop_Port
+	//	*EqualHop_Remote
+	NextHop isEqualHop_NextHop `protobuf_oneof:"next_hop"`
+	Mac     []byte             `protobuf:"bytes,3,opt,name=mac,proto3" json:"mac,omitempty"`  // 6 bytes
+	Mtu     uint32             `protobuf:"varint,4,opt,name=mtu,proto3" json:"mtu,omitempty"` // as Route.mtu
+	// What flows are spread by: the port's UUID, on every host the same.
+	Identity      string `protobuf:"bytes,5,opt,name=identity,proto3" json:"identity,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EqualHop) Reset() {
+	*x = EqualHop{}
+	mi := &file_hoststream_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EqualHop) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EqualHop) ProtoMessage() {}
+
+func (x *EqualHop) ProtoReflect() protoreflect.Message {
+	mi := &file_hoststream_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EqualHop.ProtoReflect.Descriptor instead.
+func (*EqualHop) Descriptor() ([]byte, []int) {
+	return file_hoststream_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *EqualHop) GetNextHop() isEqualHop_NextHop {
+	if x != nil {
+		return x.NextHop
+	}
+	return nil
+}
+
+func (x *EqualHop) GetPort() string {
+	if x != nil {
+		if x, ok := x.NextHop.(*EqualHop_Port); ok {
+			return x.Port
+		}
+	}
+	return ""
+}
+
+func (x *EqualHop) GetRemote() *Remote {
+	if x != nil {
+		if x, ok := x.NextHop.(*EqualHop_Remote); ok {
+			return x.Remote
+		}
+	}
+	return nil
+}
+
+func (x *EqualHop) GetMac() []byte {
+	if x != nil {
+		return x.Mac
+	}
+	return nil
+}
+
+func (x *EqualHop) GetMtu() uint32 {
+	if x != nil {
+		return x.Mtu
+	}
+	return 0
+}
+
+func (x *EqualHop) GetIdentity() string {
+	if x != nil {
+		return x.Identity
+	}
+	return ""
+}
+
+type isEqualHop_NextHop interface {
+	isEqualHop_NextHop()
+}
+
+type EqualHop_Port struct {
+	Port string `protobuf:"bytes,1,opt,name=port,proto3,oneof"` // UUID of a port on this host
+}
+
+type EqualHop_Remote struct {
+	Remote *Remote `protobuf:"bytes,2,opt,name=remote,proto3,oneof"`
+}
+
+func (*EqualHop_Port) isEqualHop_NextHop() {}
+
+func (*EqualHop_Remote) isEqualHop_NextHop() {}
+
 // Remote leads through a tunnel to another host.
 type Remote struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2673,7 +2817,7 @@ type Remote struct {
 
 func (x *Remote) Reset() {
 	*x = Remote{}
-	mi := &file_hoststream_proto_msgTypes[33]
+	mi := &file_hoststream_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2685,7 +2829,7 @@ func (x *Remote) String() string {
 func (*Remote) ProtoMessage() {}
 
 func (x *Remote) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[33]
+	mi := &file_hoststream_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2698,7 +2842,7 @@ func (x *Remote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Remote.ProtoReflect.Descriptor instead.
 func (*Remote) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{33}
+	return file_hoststream_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Remote) GetHost() string {
@@ -2724,7 +2868,7 @@ type Gateway struct {
 
 func (x *Gateway) Reset() {
 	*x = Gateway{}
-	mi := &file_hoststream_proto_msgTypes[34]
+	mi := &file_hoststream_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2736,7 +2880,7 @@ func (x *Gateway) String() string {
 func (*Gateway) ProtoMessage() {}
 
 func (x *Gateway) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[34]
+	mi := &file_hoststream_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2749,7 +2893,7 @@ func (x *Gateway) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gateway.ProtoReflect.Descriptor instead.
 func (*Gateway) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{34}
+	return file_hoststream_proto_rawDescGZIP(), []int{35}
 }
 
 // Discard drops on purpose.
@@ -2761,7 +2905,7 @@ type Discard struct {
 
 func (x *Discard) Reset() {
 	*x = Discard{}
-	mi := &file_hoststream_proto_msgTypes[35]
+	mi := &file_hoststream_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2773,7 +2917,7 @@ func (x *Discard) String() string {
 func (*Discard) ProtoMessage() {}
 
 func (x *Discard) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[35]
+	mi := &file_hoststream_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2786,7 +2930,7 @@ func (x *Discard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Discard.ProtoReflect.Descriptor instead.
 func (*Discard) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{35}
+	return file_hoststream_proto_rawDescGZIP(), []int{36}
 }
 
 // Report is what the host knows and the controller does not. It is sent whole
@@ -2808,7 +2952,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_hoststream_proto_msgTypes[36]
+	mi := &file_hoststream_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2820,7 +2964,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[36]
+	mi := &file_hoststream_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2833,7 +2977,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{36}
+	return file_hoststream_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Report) GetPorts() []*PortReport {
@@ -2891,7 +3035,7 @@ type TakenAddress struct {
 
 func (x *TakenAddress) Reset() {
 	*x = TakenAddress{}
-	mi := &file_hoststream_proto_msgTypes[37]
+	mi := &file_hoststream_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2903,7 +3047,7 @@ func (x *TakenAddress) String() string {
 func (*TakenAddress) ProtoMessage() {}
 
 func (x *TakenAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[37]
+	mi := &file_hoststream_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2916,7 +3060,7 @@ func (x *TakenAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakenAddress.ProtoReflect.Descriptor instead.
 func (*TakenAddress) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{37}
+	return file_hoststream_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *TakenAddress) GetAddress() string {
@@ -2959,7 +3103,7 @@ type PortReport struct {
 
 func (x *PortReport) Reset() {
 	*x = PortReport{}
-	mi := &file_hoststream_proto_msgTypes[38]
+	mi := &file_hoststream_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2971,7 +3115,7 @@ func (x *PortReport) String() string {
 func (*PortReport) ProtoMessage() {}
 
 func (x *PortReport) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[38]
+	mi := &file_hoststream_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2984,7 +3128,7 @@ func (x *PortReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortReport.ProtoReflect.Descriptor instead.
 func (*PortReport) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{38}
+	return file_hoststream_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *PortReport) GetPort() string {
@@ -3026,7 +3170,7 @@ type TableRequest struct {
 
 func (x *TableRequest) Reset() {
 	*x = TableRequest{}
-	mi := &file_hoststream_proto_msgTypes[39]
+	mi := &file_hoststream_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3038,7 +3182,7 @@ func (x *TableRequest) String() string {
 func (*TableRequest) ProtoMessage() {}
 
 func (x *TableRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[39]
+	mi := &file_hoststream_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3051,7 +3195,7 @@ func (x *TableRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRequest.ProtoReflect.Descriptor instead.
 func (*TableRequest) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{39}
+	return file_hoststream_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *TableRequest) GetId() uint64 {
@@ -3081,7 +3225,7 @@ type TableReply struct {
 
 func (x *TableReply) Reset() {
 	*x = TableReply{}
-	mi := &file_hoststream_proto_msgTypes[40]
+	mi := &file_hoststream_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3093,7 +3237,7 @@ func (x *TableReply) String() string {
 func (*TableReply) ProtoMessage() {}
 
 func (x *TableReply) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[40]
+	mi := &file_hoststream_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3106,7 +3250,7 @@ func (x *TableReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableReply.ProtoReflect.Descriptor instead.
 func (*TableReply) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{40}
+	return file_hoststream_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *TableReply) GetId() uint64 {
@@ -3153,7 +3297,7 @@ type TableRow struct {
 
 func (x *TableRow) Reset() {
 	*x = TableRow{}
-	mi := &file_hoststream_proto_msgTypes[41]
+	mi := &file_hoststream_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3165,7 +3309,7 @@ func (x *TableRow) String() string {
 func (*TableRow) ProtoMessage() {}
 
 func (x *TableRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[41]
+	mi := &file_hoststream_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3178,7 +3322,7 @@ func (x *TableRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRow.ProtoReflect.Descriptor instead.
 func (*TableRow) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{41}
+	return file_hoststream_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *TableRow) GetCells() []string {
@@ -3371,7 +3515,7 @@ const file_hoststream_proto_rawDesc = "" +
 	"DhcpOption\x12\x10\n" +
 	"\x03six\x18\x01 \x01(\bR\x03six\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\rR\x04code\x12\x14\n" +
-	"\x05value\x18\x03 \x01(\fR\x05value\"\xa0\x03\n" +
+	"\x05value\x18\x03 \x01(\fR\x05value\"\xab\x04\n" +
 	"\x05Route\x12\x10\n" +
 	"\x03vrf\x18\x01 \x01(\rR\x03vrf\x12%\n" +
 	"\x0eprefix_address\x18\x02 \x01(\fR\rprefixAddress\x12#\n" +
@@ -3385,7 +3529,20 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x06origin\x18\t \x01(\tR\x06origin\x12\x1b\n" +
 	"\tleaked_by\x18\n" +
 	" \x01(\tR\bleakedBy\x12\x10\n" +
-	"\x03mtu\x18\v \x01(\rR\x03mtuB\n" +
+	"\x03mtu\x18\v \x01(\rR\x03mtu\x122\n" +
+	"\x05equal\x18( \x03(\v2\x1c.weft.hoststream.v1.EqualHopR\x05equal\x12\x1a\n" +
+	"\bidentity\x18) \x01(\tR\bidentity\x12\x1f\n" +
+	"\vecmp_fields\x18* \x03(\tR\n" +
+	"ecmpFields\x12\x18\n" +
+	"\aproxied\x18+ \x01(\bR\aproxiedB\n" +
+	"\n" +
+	"\bnext_hop\"\xa2\x01\n" +
+	"\bEqualHop\x12\x14\n" +
+	"\x04port\x18\x01 \x01(\tH\x00R\x04port\x124\n" +
+	"\x06remote\x18\x02 \x01(\v2\x1a.weft.hoststream.v1.RemoteH\x00R\x06remote\x12\x10\n" +
+	"\x03mac\x18\x03 \x01(\fR\x03mac\x12\x10\n" +
+	"\x03mtu\x18\x04 \x01(\rR\x03mtu\x12\x1a\n" +
+	"\bidentity\x18\x05 \x01(\tR\bidentityB\n" +
 	"\n" +
 	"\bnext_hop\".\n" +
 	"\x06Remote\x12\x12\n" +
@@ -3443,7 +3600,7 @@ func file_hoststream_proto_rawDescGZIP() []byte {
 	return file_hoststream_proto_rawDescData
 }
 
-var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
 var file_hoststream_proto_goTypes = []any{
 	(*CertifyRequest)(nil),    // 0: weft.hoststream.v1.CertifyRequest
 	(*CertifyReply)(nil),      // 1: weft.hoststream.v1.CertifyReply
@@ -3478,26 +3635,27 @@ var file_hoststream_proto_goTypes = []any{
 	(*HostRoute)(nil),         // 30: weft.hoststream.v1.HostRoute
 	(*DhcpOption)(nil),        // 31: weft.hoststream.v1.DhcpOption
 	(*Route)(nil),             // 32: weft.hoststream.v1.Route
-	(*Remote)(nil),            // 33: weft.hoststream.v1.Remote
-	(*Gateway)(nil),           // 34: weft.hoststream.v1.Gateway
-	(*Discard)(nil),           // 35: weft.hoststream.v1.Discard
-	(*Report)(nil),            // 36: weft.hoststream.v1.Report
-	(*TakenAddress)(nil),      // 37: weft.hoststream.v1.TakenAddress
-	(*PortReport)(nil),        // 38: weft.hoststream.v1.PortReport
-	(*TableRequest)(nil),      // 39: weft.hoststream.v1.TableRequest
-	(*TableReply)(nil),        // 40: weft.hoststream.v1.TableReply
-	(*TableRow)(nil),          // 41: weft.hoststream.v1.TableRow
+	(*EqualHop)(nil),          // 33: weft.hoststream.v1.EqualHop
+	(*Remote)(nil),            // 34: weft.hoststream.v1.Remote
+	(*Gateway)(nil),           // 35: weft.hoststream.v1.Gateway
+	(*Discard)(nil),           // 36: weft.hoststream.v1.Discard
+	(*Report)(nil),            // 37: weft.hoststream.v1.Report
+	(*TakenAddress)(nil),      // 38: weft.hoststream.v1.TakenAddress
+	(*PortReport)(nil),        // 39: weft.hoststream.v1.PortReport
+	(*TableRequest)(nil),      // 40: weft.hoststream.v1.TableRequest
+	(*TableReply)(nil),        // 41: weft.hoststream.v1.TableReply
+	(*TableRow)(nil),          // 42: weft.hoststream.v1.TableRow
 }
 var file_hoststream_proto_depIdxs = []int32{
 	9,  // 0: weft.hoststream.v1.HostMessage.hello:type_name -> weft.hoststream.v1.Hello
 	16, // 1: weft.hoststream.v1.HostMessage.ack:type_name -> weft.hoststream.v1.Ack
-	36, // 2: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
-	40, // 3: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
+	37, // 2: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
+	41, // 3: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
 	4,  // 4: weft.hoststream.v1.HostMessage.standby:type_name -> weft.hoststream.v1.Standby
 	5,  // 5: weft.hoststream.v1.HostMessage.ping:type_name -> weft.hoststream.v1.Ping
 	13, // 6: weft.hoststream.v1.HostMessage.row_list:type_name -> weft.hoststream.v1.RowList
 	14, // 7: weft.hoststream.v1.ControllerMessage.delta:type_name -> weft.hoststream.v1.Delta
-	39, // 8: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
+	40, // 8: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
 	6,  // 9: weft.hoststream.v1.ControllerMessage.pong:type_name -> weft.hoststream.v1.Pong
 	12, // 10: weft.hoststream.v1.ControllerMessage.row_list_request:type_name -> weft.hoststream.v1.RowListRequest
 	8,  // 11: weft.hoststream.v1.Pong.version:type_name -> weft.hoststream.v1.Version
@@ -3527,23 +3685,25 @@ var file_hoststream_proto_depIdxs = []int32{
 	26, // 35: weft.hoststream.v1.AllowedPair.range:type_name -> weft.hoststream.v1.Prefix
 	30, // 36: weft.hoststream.v1.Subnet.host_routes:type_name -> weft.hoststream.v1.HostRoute
 	31, // 37: weft.hoststream.v1.Subnet.options:type_name -> weft.hoststream.v1.DhcpOption
-	33, // 38: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
-	34, // 39: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
-	35, // 40: weft.hoststream.v1.Route.discard:type_name -> weft.hoststream.v1.Discard
-	38, // 41: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
-	37, // 42: weft.hoststream.v1.Report.taken:type_name -> weft.hoststream.v1.TakenAddress
-	41, // 43: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
-	2,  // 44: weft.hoststream.v1.HostStream.Resume:input_type -> weft.hoststream.v1.HostMessage
-	2,  // 45: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
-	0,  // 46: weft.hoststream.v1.HostStream.Certify:input_type -> weft.hoststream.v1.CertifyRequest
-	3,  // 47: weft.hoststream.v1.HostStream.Resume:output_type -> weft.hoststream.v1.ControllerMessage
-	3,  // 48: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
-	1,  // 49: weft.hoststream.v1.HostStream.Certify:output_type -> weft.hoststream.v1.CertifyReply
-	47, // [47:50] is the sub-list for method output_type
-	44, // [44:47] is the sub-list for method input_type
-	44, // [44:44] is the sub-list for extension type_name
-	44, // [44:44] is the sub-list for extension extendee
-	0,  // [0:44] is the sub-list for field type_name
+	34, // 38: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
+	35, // 39: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
+	36, // 40: weft.hoststream.v1.Route.discard:type_name -> weft.hoststream.v1.Discard
+	33, // 41: weft.hoststream.v1.Route.equal:type_name -> weft.hoststream.v1.EqualHop
+	34, // 42: weft.hoststream.v1.EqualHop.remote:type_name -> weft.hoststream.v1.Remote
+	39, // 43: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
+	38, // 44: weft.hoststream.v1.Report.taken:type_name -> weft.hoststream.v1.TakenAddress
+	42, // 45: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
+	2,  // 46: weft.hoststream.v1.HostStream.Resume:input_type -> weft.hoststream.v1.HostMessage
+	2,  // 47: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
+	0,  // 48: weft.hoststream.v1.HostStream.Certify:input_type -> weft.hoststream.v1.CertifyRequest
+	3,  // 49: weft.hoststream.v1.HostStream.Resume:output_type -> weft.hoststream.v1.ControllerMessage
+	3,  // 50: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
+	1,  // 51: weft.hoststream.v1.HostStream.Certify:output_type -> weft.hoststream.v1.CertifyReply
+	49, // [49:52] is the sub-list for method output_type
+	46, // [46:49] is the sub-list for method input_type
+	46, // [46:46] is the sub-list for extension type_name
+	46, // [46:46] is the sub-list for extension extendee
+	0,  // [0:46] is the sub-list for field type_name
 }
 
 func init() { file_hoststream_proto_init() }
@@ -3582,13 +3742,17 @@ func file_hoststream_proto_init() {
 		(*Route_Gateway)(nil),
 		(*Route_Discard)(nil),
 	}
+	file_hoststream_proto_msgTypes[33].OneofWrappers = []any{
+		(*EqualHop_Port)(nil),
+		(*EqualHop_Remote)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hoststream_proto_rawDesc), len(file_hoststream_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   42,
+			NumMessages:   43,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -17,7 +17,7 @@ func sizesOf(given map[string]int64) (vrouter.Sizes, error) {
 	var s vrouter.Sizes
 	fields := map[string][]*uint32{
 		"ports": {&s.Ports}, "port-addresses": {&s.PortAddresses}, "port-prefixes": {&s.PortPrefixes}, "host-routes": {&s.HostRoutes}, "routes": {&s.Routes4, &s.Routes6},
-		"next-hops": {&s.NextHops}, "vnis": {&s.VNIs}, "tunnel-sources": {&s.TunnelSources},
+		"next-hops": {&s.NextHops}, "groups": {&s.Groups}, "vnis": {&s.VNIs}, "tunnel-sources": {&s.TunnelSources},
 		"connections": {&s.Connections}, "half-open": {&s.HalfOpen}, "fragments": {&s.Fragments},
 	}
 	for name, size := range given {

@@ -132,6 +132,20 @@ func describeRoute(r *hoststream.Route) string {
 	if r.Mtu != 0 {
 		words = append(words, fmt.Sprintf("mtu %d", r.Mtu))
 	}
+	for _, e := range r.Equal {
+		if port := e.GetPort(); port != "" {
+			words = append(words, "or port "+port)
+		} else {
+			words = append(words, fmt.Sprintf("or host %s vni %d", e.GetRemote().GetHost(), e.GetRemote().GetVni()))
+		}
+		words = append(words, net.HardwareAddr(e.Mac).String())
+	}
+	if len(r.EcmpFields) > 0 {
+		words = append(words, "by "+strings.Join(r.EcmpFields, ", "))
+	}
+	if r.Proxied {
+		words = append(words, "proxied")
+	}
 	switch {
 	case r.LeakedBy != "":
 		words = append(words, "routed, leaked by "+r.LeakedBy)

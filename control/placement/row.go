@@ -113,26 +113,51 @@ func portRow(p *routing.Port) Row {
 	return encode(PortKey(p.Ref.UUID), &hoststream.Row{Body: &hoststream.Row_Port{Port: port}})
 }
 
-// routeRow encodes a route of a VRF, as the host of its port reads it (local)
-// or as all others do. A remote route carries the VNI of the destination's network.
-func routeRow(vrf uint32, r *routing.Route, local bool) Row {
+// routeRow encodes a route of a VRF with those that are as good, as a host reads it
+// that has one of their ports, or as all others do (""). A remote route carries
+// the VNI of the destination's network.
+func routeRow(vrf uint32, r *routing.Route, equal []routing.Route, host string) Row {
 	route := &hoststream.Route{
 		Vrf: vrf, PrefixAddress: r.Prefix.Addr().AsSlice(), PrefixLength: uint32(r.Prefix.Bits()),
-		Routed: r.Routed, Origin: r.Origin.Name, LeakedBy: r.LeakedBy.Name,
+		Routed: r.Routed, Origin: r.Origin.Name, LeakedBy: r.LeakedBy.Name, Proxied: r.Proxied,
 	}
 	switch {
 	case r.Gateway:
 		route.NextHop = &hoststream.Route_Gateway{Gateway: &hoststream.Gateway{}}
 	case r.Discard:
 		route.NextHop = &hoststream.Route_Discard{Discard: &hoststream.Discard{}}
-	case local:
+	case !r.Port.IsZero() && r.Host.UUID == host:
 		route.NextHop = &hoststream.Route_Port{Port: r.Port.UUID}
 		route.Mac = macBytes(r.MAC)
 	default:
-		route.NextHop = &hoststream.Route_Remote{Remote: &hoststream.Remote{Host: r.Host.UUID, Vni: r.OriginVRF}}
+		route.NextHop = &hoststream.Route_Remote{Remote: remoteOf(r)}
 		route.Mac, route.Mtu = macBytes(r.MAC), uint32(r.MTU)
 	}
+	if len(equal) > 0 {
+		// Proxied: they have several Ethernet addresses, and had one, or will have.
+		route.Identity, route.Proxied = r.Port.UUID, true
+		if r.ECMPFields != "" {
+			route.EcmpFields = strings.Fields(r.ECMPFields)
+		}
+	}
+	for i := range equal {
+		q := &equal[i]
+		if q.Port.IsZero() && q.Host.UUID == host {
+			continue // reserved, and nobody there has it
+		}
+		hop := &hoststream.EqualHop{Mac: macBytes(q.MAC), Identity: q.Port.UUID}
+		if q.Host.UUID == host {
+			hop.NextHop = &hoststream.EqualHop_Port{Port: q.Port.UUID}
+		} else {
+			hop.NextHop, hop.Mtu = &hoststream.EqualHop_Remote{Remote: remoteOf(q)}, uint32(q.MTU)
+		}
+		route.Equal = append(route.Equal, hop)
+	}
 	return encode(RouteKey(vrf, r.Prefix), &hoststream.Row{Body: &hoststream.Row_Route{Route: route}})
+}
+
+func remoteOf(r *routing.Route) *hoststream.Remote {
+	return &hoststream.Remote{Host: r.Host.UUID, Vni: r.OriginVRF}
 }
 
 func macBytes(m api.MAC) []byte {

@@ -5,6 +5,7 @@ package placement
 import (
 	"cmp"
 	"iter"
+	"net/netip"
 	"slices"
 
 	"github.com/weft-network/weft/api"
@@ -34,9 +35,10 @@ type Table struct {
 	senders []api.Ref
 	sources []Row // sources[i] says senders[i]
 	paths   []routing.Route
-	routes  []Row   // routes[i] says paths[i], as hosts see it that have not the port
-	facts   []Row   // subnets or names, by key
-	peers   hostSet // the senders and the hosts of the paths
+	equal   []routing.Route // further next hops of paths, by prefix
+	routes  []Row           // routes[i] says paths[i], as hosts see it that have not the port
+	facts   []Row           // subnets or names, by key
+	peers   hostSet         // the senders and the hosts of the paths
 
 	services []api.NetworkService
 	subnets  []routing.Subnet
@@ -53,7 +55,7 @@ func newTable(n *routing.Network, old *Table, e *endpoints) *Table {
 	}
 	t := &Table{
 		VRF: n.VRF, network: n.Ref, down: n.Disabled, place: n.Underlay, vrf: vrfRow(n), senders: n.Senders, sources: make([]Row, len(n.Senders)),
-		paths: n.Routes, routes: make([]Row, len(n.Routes)), services: n.Services, subnets: n.Subnets,
+		paths: n.Routes, equal: n.Equal, routes: make([]Row, len(n.Routes)), services: n.Services, subnets: n.Subnets,
 	}
 	t.addSubnets(n)
 	for i, host := range t.senders {
@@ -67,13 +69,16 @@ func newTable(n *routing.Network, old *Table, e *endpoints) *Table {
 	}
 	for i := range t.paths {
 		r := &t.paths[i]
-		if j, ok := slices.BinarySearchFunc(old.paths, *r, comparePaths); ok && old.paths[j] == *r {
+		if j, ok := slices.BinarySearchFunc(old.paths, *r, comparePaths); ok && old.paths[j] == *r && slices.Equal(old.equals(j), t.equals(i)) {
 			t.routes[i] = old.routes[j]
 		} else {
-			t.routes[i] = routeRow(n.VRF, r, false)
+			t.routes[i] = routeRow(n.VRF, r, t.equals(i), "")
 		}
 		if !r.Gateway {
 			e.add(&t.peers, r.Host)
+		}
+		for _, q := range t.equals(i) {
+			e.add(&t.peers, q.Host)
 		}
 		t.sum += t.routes[i].sum()
 	}
@@ -90,7 +95,7 @@ func (t *Table) Sum(host string) uint64 {
 		}
 	}
 	for i := range t.paths {
-		if t.paths[i].Host.UUID == host {
+		if t.ends(i, host) {
 			sum -= t.routes[i].sum()
 			if local, ok := t.route(i, host); ok {
 				sum += local.sum()
@@ -109,7 +114,7 @@ func comparePaths(a, b routing.Route) int { return a.Prefix.Compare(b.Prefix) }
 // says tells that the table is the network's.
 func (t *Table) says(n *routing.Network) bool {
 	return t.VRF == n.VRF && t.network == n.Ref && t.down == n.Disabled && t.place == n.Underlay && slices.Equal(t.services, n.Services) && slices.EqualFunc(t.subnets, n.Subnets, routing.Subnet.Equal) &&
-		slices.Equal(t.senders, n.Senders) && slices.Equal(t.paths, n.Routes)
+		slices.Equal(t.senders, n.Senders) && slices.Equal(t.paths, n.Routes) && slices.Equal(t.equal, n.Equal)
 }
 
 // source returns a sender's row as a host sees it; not the host's own.
@@ -122,12 +127,32 @@ func (t *Table) source(i int, host string) (Row, bool) {
 func (t *Table) route(i int, host string) (Row, bool) {
 	r := &t.paths[i]
 	switch {
-	case r.Gateway || r.Host.UUID != host:
+	case r.Gateway || !t.ends(i, host):
 		return t.routes[i], true
 	case r.Port.IsZero():
 		return t.routes[i], r.Discard
 	}
-	return routeRow(t.VRF, r, true), true
+	return routeRow(t.VRF, r, t.equals(i), host), true
+}
+
+// equals are the further next hops of a path.
+func (t *Table) equals(i int) []routing.Route {
+	if len(t.equal) == 0 {
+		return nil
+	}
+	prefix := t.paths[i].Prefix
+	from, _ := slices.BinarySearchFunc(t.equal, prefix, func(r routing.Route, p netip.Prefix) int { return r.Prefix.Compare(p) })
+	to := from
+	for to < len(t.equal) && t.equal[to].Prefix == prefix {
+		to++
+	}
+	return t.equal[from:to]
+}
+
+// ends tells that a path, or one that is as good, ends on the host.
+func (t *Table) ends(i int, host string) bool {
+	on := func(r routing.Route) bool { return r.Host.UUID == host }
+	return on(t.paths[i]) || slices.ContainsFunc(t.equals(i), on)
 }
 
 // Rows yields the rows of a part as a host sees them. A table that is nil has none.

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/weft-network/weft/api"
 )
@@ -54,7 +55,7 @@ func identities(s api.Snapshot) []Identity {
 			continue
 		}
 		taken[n.Spec.VNI] = true
-		id := Identity{Ref: api.RefTo(n), VRF: n.Spec.VNI, MTU: n.Spec.MTU, Domain: domainOf(n), Disabled: n.Spec.AdminState == api.AdminDown}
+		id := Identity{Ref: api.RefTo(n), VRF: n.Spec.VNI, MTU: n.Spec.MTU, Domain: domainOf(n), Disabled: n.Spec.AdminState == api.AdminDown, ECMPFields: strings.Join(n.Spec.ECMPFields, " ")}
 		id.asks(n)
 		all = append(all, id)
 	}

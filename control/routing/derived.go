@@ -78,6 +78,8 @@ type Identity struct {
 	Domain string
 	// Disabled says that its adminState is down: nothing passes its ports.
 	Disabled bool
+	// ECMPFields are what equal next hops are chosen by, in words; empty: everything.
+	ECMPFields string
 }
 
 // Network is a network with its VRF.
@@ -106,8 +108,8 @@ type Network struct {
 	Senders []api.Ref
 	// Routes is the VRF: own and leaked routes by prefix, one for each prefix.
 	Routes []Route
-	// Equal are further next hops of the prefixes in Routes. The data path uses
-	// the one in Routes.
+	// Equal are further next hops of the prefixes in Routes, by prefix; each
+	// connection takes one of all.
 	Equal []Route
 	// ConflictCount counts conflicts, also those that Derived.Conflicts has no
 	// room for.
@@ -186,6 +188,11 @@ type Route struct {
 	Origin        api.Ref
 	OriginNetwork api.Ref
 	OriginVRF     uint32
+	// ECMPFields are the origin network's; only of a route that may have equals.
+	ECMPFields string
+	// Proxied says that whoever has the prefix may change while others talk to
+	// it: neighbours are told the gateway's Ethernet address.
+	Proxied bool
 	// Routed says that packets take a router's hop: the route was leaked, or it
 	// is a static one that leads beyond the network's subnets.
 	Routed bool

@@ -92,7 +92,7 @@ func (n *Network) tableRoutes(objects objects, tables []api.Ref, port *Port) (ro
 				continue
 			}
 			r.Prefix, r.Origin, r.OriginKind = x.Prefix.Masked(), api.RefTo(table), api.KindRouteTable
-			r.OriginNetwork, r.OriginVRF = n.Ref, n.VRF
+			r.OriginNetwork, r.OriginVRF, r.ECMPFields = n.Ref, n.VRF, n.ECMPFields
 			// Within a subnet workloads take the prefix for neighbours and ask
 			// for its Ethernet address; beyond it they send to the gateway.
 			r.Routed = !slices.ContainsFunc(n.Subnets, func(sub Subnet) bool {

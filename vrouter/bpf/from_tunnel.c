@@ -20,9 +20,9 @@ int from_tunnel(struct __sk_buff *skb)
 	RUN(stage_parse(p));
 	world_scatter(p);
 	RUN(stage_tunnel_carried(p));
+	find_fragment(p);
 	RUN(stage_route(p));
 	RUN(stage_forward(p));
-	find_fragment(p);
 	stage_connection(p);
 	return stage_deliver(p);
 }

@@ -36,5 +36,9 @@ static __always_inline bool right_destination_mac(const struct packet *p)
 	struct config_value *c = configuration();
 	if (c && mac_equal(&p->ethernet.destination, &c->gateway))
 		return true;
-	return !(p->notes->route.flags & ROUTE_ROUTED) && mac_equal(&p->ethernet.destination, &p->notes->route.mac);
+	if (p->notes->route.flags & ROUTE_ROUTED)
+		return false;
+	if (p->notes->route.flags & ROUTE_PROXIED) // somebody else's, once
+		return !(p->ethernet.destination.byte[0] & 1);
+	return mac_equal(&p->ethernet.destination, &p->notes->route.mac);
 }

@@ -3,6 +3,7 @@
 // here, from the routes; nothing is ever learned from a frame.
 #pragma once
 
+#include "group.h"
 #include "lookup.h"
 #include "parse.h"
 #include "request.h"
@@ -38,13 +39,16 @@ static __always_inline enum resolution resolve(const struct packet *p, const str
 	struct config_value *c = configuration();
 	if (!next || !c)
 		return RESOLUTION_UNKNOWN;
-	*mac = route->mac;
+	*mac = route->flags & ROUTE_PROXIED ? c->gateway : route->mac;
 	switch (next->kind) {
 	case NEXT_HOP_PORT:
 		return next->ifindex == p->ifindex ? RESOLUTION_OWN : RESOLUTION_NEIGHBOUR;
 	case NEXT_HOP_TUNNEL:
 	case NEXT_HOP_FABRIC:
 		return RESOLUTION_NEIGHBOUR;
+	case NEXT_HOP_GROUP:
+		*mac = c->gateway;
+		return is_member(route->next_hop, p->ifindex) ? RESOLUTION_OWN : RESOLUTION_NEIGHBOUR;
 	case NEXT_HOP_GATEWAY:
 		*mac = c->gateway;
 		return RESOLUTION_GATEWAY;

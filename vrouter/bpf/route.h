@@ -4,6 +4,7 @@
 
 #include "echo.h"
 #include "error.h"
+#include "group.h"
 #include "lookup.h"
 #include "service.h"
 
@@ -82,6 +83,10 @@ static __always_inline int stage_route(struct packet *p)
 	if (!p->from_tunnel && !right_destination_mac(p))
 		return end(p, REASON_WRONG_DESTINATION_MAC);
 	p->next = next_hop_of(&p->notes->route);
+	if (p->next && p->next->kind == NEXT_HOP_GROUP) {
+		RUN(stage_group(p));
+		p->next = next_hop_of(&p->notes->route);
+	}
 	if (!p->next)
 		return end(p, REASON_UNRESOLVED_NEXT_HOP);
 	switch (p->next->kind) {

@@ -93,6 +93,7 @@ struct route6_key {
 
 enum route_flag {
 	ROUTE_ROUTED = 1,
+	ROUTE_PROXIED = 2, // neighbours are told the gateway MAC
 	ROUTE_FABRIC = 8, // in the underlay's VRF: what uplinks receive may go there
 };
 
@@ -111,6 +112,7 @@ enum next_hop_kind {
 	NEXT_HOP_TUNNEL,
 	NEXT_HOP_GATEWAY,
 	NEXT_HOP_DISCARD,
+	NEXT_HOP_GROUP = 5, // see groups, under the same id
 	NEXT_HOP_FABRIC = 6, // the underlay, without encapsulation
 };
 
@@ -127,6 +129,33 @@ struct next_hop_value {
 	__u32 mtu; // tunnel and fabric, largest packet, 0 = not checked
 	enum family family; // tunnel, of remote
 	struct address remote; // tunnel
+};
+
+enum group_field {
+	GROUP_SOURCE = 1,
+	GROUP_DESTINATION = 2,
+	GROUP_PROTOCOL = 4,
+	GROUP_SOURCE_PORT = 8,
+	GROUP_DESTINATION_PORT = 16,
+};
+
+enum group_bound { GROUP_MEMBERS = 32, GROUP_NONE = 255, GROUP_BUCKETS = 256 };
+
+struct group_member {
+	__u32 next_hop;
+	__u32 ifindex; // of the port it is, 0 = it is none
+	__u32 mtu; // as in a route
+	struct mac mac;
+	__u8 pad[2];
+};
+
+// Never changed: another group has another id.
+struct group_value {
+	enum group_field fields; // a sum
+	__u32 count;
+	struct group_member members[GROUP_MEMBERS];
+	__u8 all[GROUP_BUCKETS]; // a member's place, or GROUP_NONE
+	__u8 local[GROUP_BUCKETS]; // that of one that is a port
 };
 
 enum vni_flag { VNI_CHECK_SOURCES = 1 };
@@ -321,6 +350,11 @@ struct {
 struct {
 	TABLE(BPF_MAP_TYPE_HASH, __u32, struct next_hop_value);
 } next_hops SEC(".maps");
+
+struct {
+	TABLE(BPF_MAP_TYPE_HASH, __u32, struct group_value);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+} groups SEC(".maps");
 
 struct {
 	TABLE(BPF_MAP_TYPE_HASH, __u32, struct vni_value);
