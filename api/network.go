@@ -36,6 +36,8 @@ type NetworkSpec struct {
 
 // NetworkStatus is what the system reports of a network.
 type NetworkStatus struct {
+	MTU        int         `json:"mtu,omitempty" doc:"Largest packet that all workloads of the network may send to all others, bytes; absent while no host has a port of it."`
+	MTUReason  string      `json:"mtuReason,omitempty" doc:"What it follows from."`
 	Conditions []Condition `json:"conditions,omitempty"`
 }
 

@@ -73,8 +73,11 @@ func (s *Server) registerViews() {
 	s.add(operation{
 		id: "host-table", method: http.MethodGet, path: "/v1/hosts/{ref}/tables/{table}", tag: "views", roles: readers,
 		summary: "A table of a host, as it is now; through the controller that holds its stream",
-		query:   []parameter{{name: "local", doc: "true: only if this controller holds the host's stream; one that passes the question on says so."}},
-		reply:   s.schemaOf(api.Table{}), handle: s.hostTable,
+		query: []parameter{
+			{name: "local", doc: "true: only if this controller holds the host's stream; one that passes the question on says so."},
+			{name: "question", doc: "For a table that is made for one: its words, as those of a URL. Of trace: port and to, with from, protocol, sport, dport, reply, hops, size; or vni, source, frame and frame-size."},
+		},
+		reply: s.schemaOf(api.Table{}), handle: s.hostTable,
 	})
 	s.add(operation{
 		id: "why", method: http.MethodGet, path: "/v1/why/{kind}/{ref}", tag: "views", roles: readers,

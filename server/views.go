@@ -36,6 +36,9 @@ func (s *Server) networkRoutes(ctx context.Context, r *request) (any, error) {
 	return reply, err
 }
 
+// maxQuestion bounds what a host is asked: a frame in hexadecimal, and some words.
+const maxQuestion = 8 << 10
+
 // hostTable prints what a host has of all tenants, so only who sees all of them
 // may look.
 func (s *Server) hostTable(ctx context.Context, r *request) (any, error) {
@@ -51,7 +54,14 @@ func (s *Server) hostTable(ctx context.Context, r *request) (any, error) {
 		return nil, err
 	}
 	m := &host.Head().Meta
-	table, err := s.views.HostTable(ctx, m.UUID, r.PathValue("table"), r.URL.Query().Get("local") == "true")
+	name := r.PathValue("table")
+	if question := r.URL.Query().Get("question"); question != "" {
+		if len(question) > maxQuestion {
+			return nil, api.Errorf(api.CodeInvalid, "get table %s of host %s: a question has at most %d bytes", name, m.Name, maxQuestion)
+		}
+		name += "?" + question
+	}
+	table, err := s.views.HostTable(ctx, m.UUID, name, r.URL.Query().Get("local") == "true")
 	var e *api.Error
 	if errors.As(err, &e) {
 		return nil, ofHost(e, r.PathValue("table"), m)

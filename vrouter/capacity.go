@@ -3,6 +3,7 @@
 package vrouter
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -11,36 +12,66 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+// ErrFull says that a table takes no further entry.
+var ErrFull = errors.New("the table is full")
+
 // Usage is how full a table is.
 type Usage struct {
-	Table string // as doc/packet-path.md names it
-	Used  uint32 // entries
-	Size  uint32 // entries at most
-	Bytes uint64 // of kernel memory now, 0 if this kernel does not tell or the table takes none while empty
+	Table   string // as doc/packet-path.md names it
+	Feature string // what it is for, see [Feature]
+	Used    uint32 // entries
+	Size    uint32 // entries at most
+	Bytes   uint64 // of kernel memory now, 0 if this kernel does not tell or the table takes none while empty
+	Fixed   bool   // its entries are always all there: it cannot fill up
 }
 
 // Full tells whether the table takes no more. A table that evicts is never full.
-func (u Usage) Full() bool { return u.Used >= u.Size && !slices.Contains(evicting, u.Table) }
+func (u Usage) Full() bool { return u.Used >= u.Size && u.fills() }
+
+// NearlyFull tells whether at least this many of a hundred entries are used.
+func (u Usage) NearlyFull(percent uint64) bool {
+	return uint64(u.Used)*100 >= uint64(u.Size)*percent && u.fills()
+}
+
+func (u Usage) fills() bool { return !u.Fixed && !slices.Contains(evicting, u.Table) }
 
 var evicting = []string{halfOpenTable, "fragments", "host_flows"}
 
-// Capacity returns the use of every table that can fill up, by name. It walks
-// the tables: a million entries take about a second.
+// purposes are what tables are for, by which their memory is summed up.
+var purposes = map[string]string{
+	"ports": "ports", "port_addresses": "ports", "port_prefixes4": "ports", "port_prefixes6": "ports", "aliases": "ports",
+	"host_routes": "routes", "routes4": "routes", "routes6": "routes", "next_hops": "routes",
+	"vnis": "networks", "tunnel_sources": "networks",
+	"connections": "connections", halfOpenTable: "connections", "fragments": "connections", "generations": "connections",
+	"services": "services", "host_flows": "services", "requests": "services", "request_times": "services",
+	"drops": "counters", "counters": "counters", "error_times": "counters",
+}
+
+// Feature is what a table is for: ports, routes, networks, connections,
+// services, counters, or other.
+func Feature(table string) string {
+	return cmp.Or(purposes[table], "other")
+}
+
+// Capacity returns the use of every table, by name. It walks the tables: a
+// million entries take about a second.
 func (d *Datapath) Capacity() ([]Usage, error) {
 	var all []Usage
 	for _, name := range slices.Sorted(maps.Keys(d.maps)) {
 		m := d.maps[name]
+		u := Usage{Table: name, Feature: Feature(name), Size: m.MaxEntries()}
+		var err error
 		switch m.Type() {
-		case ebpf.Array, ebpf.PerCPUArray: // all of its entries are always there
-			continue
+		case ebpf.Array, ebpf.PerCPUArray, ebpf.ProgramArray:
+			u.Fixed = true
 		case ebpf.RingBuf: // it has bytes and no entries
-			continue
+			u.Fixed = true
+		default:
+			u.Used, err = countEntries(m)
 		}
-		used, err := countEntries(m)
 		if err != nil {
 			return nil, fmt.Errorf("count entries of table %s: %w", name, err)
 		}
-		u := Usage{Table: name, Used: used, Size: m.MaxEntries()}
 		info, err := m.Info()
 		if err != nil {
 			return nil, fmt.Errorf("read memory of table %s: %w", name, err)

@@ -26,6 +26,7 @@ var words = sync.OnceValues(readWords)
 type vocabulary struct {
 	reasons      []Reason // by number; 0 is no reason
 	verdicts     map[uint32]string
+	stages       map[uint32]string
 	nextHopKinds map[uint32]string
 }
 
@@ -56,7 +57,7 @@ func readWords() (vocabulary, error) {
 	if err := spec.Variables["reason_rows"].Get(&rows); err != nil {
 		return vocabulary{}, fmt.Errorf("read texts of reasons: %w", err)
 	}
-	w := vocabulary{verdicts: names["verdict"], nextHopKinds: names["next_hop_kind"], reasons: make([]Reason, len(rows))}
+	w := vocabulary{verdicts: names["verdict"], stages: names["stage"], nextHopKinds: names["next_hop_kind"], reasons: make([]Reason, len(rows))}
 	for i, row := range rows {
 		text, _, _ := bytes.Cut(row.Text[:], []byte{0})
 		w.reasons[i] = Reason{

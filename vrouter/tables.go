@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 )
 
 // MAC is an Ethernet address, comparable.
@@ -165,6 +166,7 @@ type Table[K comparable, V any] struct {
 	name string
 	put  func(K, V) error
 	del  func(K) error
+	get  func(K) (V, bool, error)
 	scan func(func(K, V)) error
 }
 
@@ -182,6 +184,14 @@ func (t *Table[K, V]) Delete(key K) error {
 		return fmt.Errorf("delete %v from table %s: %w", key, t.name, err)
 	}
 	return nil
+}
+
+// Get returns what is under a key, in a trie under the longest prefix of it.
+func (t *Table[K, V]) Get(key K) (value V, found bool, err error) {
+	if value, found, err = t.get(key); err != nil {
+		return value, false, fmt.Errorf("look up %v in table %s: %w", key, t.name, err)
+	}
+	return value, found, nil
 }
 
 // All returns every entry. Entries written meanwhile may be missing.
@@ -213,7 +223,7 @@ func newTable[K comparable, V, RawK, RawV any](name string, m *ebpf.Map, c codec
 			if err != nil {
 				return err
 			}
-			return m.Put(&rawK, &rawV)
+			return refused(m, m.Put(&rawK, &rawV))
 		},
 		del: func(k K) error {
 			rawK, err := c.key(k)
@@ -221,6 +231,20 @@ func newTable[K comparable, V, RawK, RawV any](name string, m *ebpf.Map, c codec
 				return err
 			}
 			return m.Delete(&rawK)
+		},
+		get: func(k K) (v V, found bool, err error) {
+			rawK, err := c.key(k)
+			if err != nil {
+				return v, false, err
+			}
+			var rawV RawV
+			switch err := m.Lookup(&rawK, &rawV); {
+			case errors.Is(err, ebpf.ErrKeyNotExist):
+				return v, false, nil
+			case err != nil:
+				return v, false, err
+			}
+			return c.valueOf(rawV), true, nil
 		},
 		scan: func(yield func(K, V)) error {
 			var rawK RawK
@@ -332,7 +356,15 @@ func (d *Datapath) putPort(ifindex int, p Port) error {
 	if err != nil {
 		return err
 	}
-	return d.maps["ports"].Put(uint32(ifindex), &raw)
+	return refused(d.maps["ports"], d.maps["ports"].Put(uint32(ifindex), &raw))
+}
+
+// refused says of an entry that found no room what can be done.
+func refused(m *ebpf.Map, err error) error {
+	if errors.Is(err, unix.E2BIG) || errors.Is(err, unix.ENOSPC) { // a hash table, a trie
+		return fmt.Errorf("%w: all of its %d entries are in use (weft get capacity; weft-agent run --table-size)", ErrFull, m.MaxEntries())
+	}
+	return err
 }
 
 // Config is what the programs know beside the tables.

@@ -125,17 +125,29 @@ func (t *Tracer) Close() {
 // FromPort shows what would become of a frame that a workload sends. The kernel
 // refuses to try a frame that ends within its Ethernet or IP header.
 func (t *Tracer) FromPort(ifindex int, frame []byte) (Outcome, error) {
+	trace, err := t.FollowFromPort(ifindex, frame)
+	return trace.Outcome, err
+}
+
+// FollowFromPort is FromPort, and the way there.
+func (t *Tracer) FollowFromPort(ifindex int, frame []byte) (Trace, error) {
 	return t.run(t.port, tracePortTraceArguments{Ifindex: uint32(ifindex)}, frame)
 }
 
 // FromTunnel shows what would become of a frame that the vxlan device with
 // that index receives. A nil key is a frame without tunnel metadata.
 func (t *Tracer) FromTunnel(ifindex int, key *TunnelKey, frame []byte) (Outcome, error) {
+	trace, err := t.FollowFromTunnel(ifindex, key, frame)
+	return trace.Outcome, err
+}
+
+// FollowFromTunnel is FromTunnel, and the way there.
+func (t *Tracer) FollowFromTunnel(ifindex int, key *TunnelKey, frame []byte) (Trace, error) {
 	arguments := tracePortTraceArguments{Ifindex: uint32(ifindex)}
 	if key != nil {
 		remote, family, err := addressToRaw(key.Remote)
 		if err != nil {
-			return Outcome{}, fmt.Errorf("trace frame from tunnel: %w", err)
+			return Trace{}, fmt.Errorf("trace frame from tunnel: %w", err)
 		}
 		arguments.HasTunnelKey = 1
 		arguments.TunnelKey.Vni = key.VNI
@@ -148,33 +160,67 @@ func (t *Tracer) FromTunnel(ifindex int, key *TunnelKey, frame []byte) (Outcome,
 // FromHost shows what would become of a frame that this host sends into the
 // host path.
 func (t *Tracer) FromHost(ifindex int, frame []byte) (Outcome, error) {
-	return t.run(t.host, tracePortTraceArguments{Ifindex: uint32(ifindex)}, frame)
+	trace, err := t.run(t.host, tracePortTraceArguments{Ifindex: uint32(ifindex)}, frame)
+	return trace.Outcome, err
 }
 
 // FromFabric shows what would become of a frame that an uplink receives for
 // this host's MAC.
 func (t *Tracer) FromFabric(ifindex int, frame []byte) (Outcome, error) {
-	return t.run(t.fabric, tracePortTraceArguments{Ifindex: uint32(ifindex)}, frame)
+	trace, err := t.run(t.fabric, tracePortTraceArguments{Ifindex: uint32(ifindex)}, frame)
+	return trace.Outcome, err
 }
 
-func (t *Tracer) run(program *ebpf.Program, arguments tracePortTraceArguments, frame []byte) (Outcome, error) {
+func (t *Tracer) run(program *ebpf.Program, arguments tracePortTraceArguments, frame []byte) (Trace, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var record tracePortTraceRecord
 	if err := t.in.Put(uint32(0), &arguments); err != nil {
-		return Outcome{}, fmt.Errorf("write trace arguments: %w", err)
+		return Trace{}, fmt.Errorf("write trace arguments: %w", err)
 	}
 	if err := t.out.Put(uint32(0), &record); err != nil {
-		return Outcome{}, fmt.Errorf("clear trace record: %w", err)
+		return Trace{}, fmt.Errorf("clear trace record: %w", err)
 	}
 	options := ebpf.RunOptions{Data: frame, DataOut: make([]byte, len(frame)+frameRoom)}
 	if _, err := program.Run(&options); err != nil {
-		return Outcome{}, fmt.Errorf("run packet path on a frame of %d bytes: %w", len(frame), err)
+		return Trace{}, fmt.Errorf("run packet path on a frame of %d bytes: %w", len(frame), err)
 	}
 	if err := t.out.Lookup(uint32(0), &record); err != nil {
-		return Outcome{}, fmt.Errorf("read trace record: %w", err)
+		return Trace{}, fmt.Errorf("read trace record: %w", err)
 	}
-	return outcomeOf(record, options.DataOut)
+	outcome, err := outcomeOf(record, options.DataOut)
+	if err != nil {
+		return Trace{}, err
+	}
+	return traceOf(record, outcome)
+}
+
+// Trace is what became of one frame, and its way there.
+type Trace struct {
+	Outcome
+	Stages []string // that it met, in the order of the packet path
+	Led    bool     // by what its connection remembers: stages were skipped
+	Route  *Route   // that it took, nil if it came to none
+	Bits   int      // length of that route's prefix; -1 if it was led, when nobody looked for one
+}
+
+func traceOf(record tracePortTraceRecord, outcome Outcome) (Trace, error) {
+	w, err := words()
+	if err != nil {
+		return Trace{}, err
+	}
+	t := Trace{Outcome: outcome, Led: record.Led != 0}
+	for _, number := range record.Stages[:min(int(record.Met), len(record.Stages))] {
+		t.Stages = append(t.Stages, w.stages[uint32(number)])
+	}
+	if record.HasRoute != 0 {
+		r := record.Route
+		t.Route = &Route{NextHop: r.NextHop, MAC: r.Mac.Byte, Routed: r.Flags&uint32(layoutRouteFlagROUTE_ROUTED) != 0, MTU: int(r.Mtu)}
+		if t.Bits = int(r.Length); t.Led {
+			t.Bits = -1
+		}
+	}
+	return t, nil
 }
 
 func outcomeOf(record tracePortTraceRecord, frame []byte) (Outcome, error) {

@@ -14,6 +14,7 @@ import (
 	"github.com/weft-network/weft/agent/desired"
 	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/api/hoststream"
+	"github.com/weft-network/weft/vrouter"
 )
 
 // maxRowErrors bounds the errors of one Ack, so that a full table does not
@@ -46,6 +47,8 @@ type Core struct {
 	warm      string          // controller that a stream is held in reserve to
 	carried   map[string]Plug // of sub-ports; nil: to be computed, as after each change
 	warnings  []string
+	short     []*hoststream.TableUse // tables with little room left, by name
+	usage     []vrouter.Usage        // of the tables, as last counted
 }
 
 // NewCore returns the state that starts with these desired rows. The
@@ -216,6 +219,7 @@ func (c *Core) Report() *hoststream.Report {
 		}
 	}
 	r.UnderlayMtu = uint32(c.underlay.MTU)
+	r.Tables = c.short
 	ports := c.rows().Ports
 	for _, id := range slices.Sorted(maps.Keys(ports)) {
 		state, message := c.PortState(id)

@@ -28,6 +28,8 @@ type Kernel interface {
 	AddrReplace(link netlink.Link, address *netlink.Addr) error
 	AddrDel(link netlink.Link, address *netlink.Addr) error
 	RouteList(link netlink.Link, family int) ([]netlink.Route, error)
+	RouteGetWithOptions(destination net.IP, options *netlink.RouteGetOptions) ([]netlink.Route, error)
+	NeighList(link, family int) ([]netlink.Neigh, error)
 	RouteReplace(route *netlink.Route) error
 	RouteDel(route *netlink.Route) error
 	Close()

@@ -40,6 +40,7 @@ type Collector struct {
 	statistics Statistics
 	host       Host
 	answers    Answers
+	maxPorts   int // with more than these, none is told by itself
 
 	mu      sync.Mutex // guards what follows
 	traffic *totals[trafficKey]
@@ -50,9 +51,9 @@ type trafficKey struct{ direction, unit string }
 
 type endedKey struct{ verdict, stage, reason, unit string }
 
-// New returns a collector.
-func New(statistics Statistics, host Host, answers Answers) *Collector {
-	return &Collector{statistics: statistics, host: host, answers: answers, traffic: newTotals[trafficKey](), ended: newTotals[endedKey]()}
+// New returns a collector. Ports are told one by one while there are at most maxPorts.
+func New(statistics Statistics, host Host, answers Answers, maxPorts int) *Collector {
+	return &Collector{statistics: statistics, host: host, answers: answers, maxPorts: maxPorts, traffic: newTotals[trafficKey](), ended: newTotals[endedKey]()}
 }
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
@@ -79,7 +80,7 @@ var (
 
 // Describe names all metrics.
 func (c *Collector) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{inSync, version, epoch, ports, rows, missing, packets, octets, ends, endsLen, asked, adverts, queries, messages, crowded} {
+	for _, d := range []*prometheus.Desc{inSync, version, epoch, ports, rows, missing, packets, octets, ends, endsLen, asked, adverts, queries, messages, crowded, portTraffic, portOctets, portEnds, portsShown, tableEntries, tableSize, tableBytes} {
 		to <- d
 	}
 }
@@ -93,6 +94,7 @@ func (c *Collector) Collect(to chan<- prometheus.Metric) {
 	c.collectTraffic(to)
 	c.collectEnded(to)
 	c.collectAnswers(to)
+	c.collectPorts(to)
 }
 
 func (c *Collector) collectAnswers(to chan<- prometheus.Metric) {

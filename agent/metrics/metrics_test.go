@@ -66,7 +66,7 @@ func TestSumsNeverFall(t *testing.T) {
 		counters: []vrouter.Counter{{Ifindex: 3, RxPackets: 10, TxPackets: 4}, {Ifindex: 5, RxPackets: 100}},
 		drops:    []vrouter.Drop{{Ifindex: 3, Reason: spoofed, Packets: 2}},
 	}
-	c := New(s, stopped{}, quiet{})
+	c := New(s, stopped{}, quiet{}, 0)
 	expect(t, c, traffic+`
 weft_vrouter_packets_total{direction="received"} 110
 weft_vrouter_packets_total{direction="sent"} 4
@@ -94,7 +94,7 @@ weft_vrouter_ended_packets_total{reason="spoofed-mac",stage="spoof",verdict="dro
 // TestUnreadable: what cannot be read is an error, not a zero.
 func TestUnreadable(t *testing.T) {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(New(&counts{err: errors.New("read counters: no such map")}, stopped{}, quiet{}))
+	registry.MustRegister(New(&counts{err: errors.New("read counters: no such map")}, stopped{}, quiet{}, 0))
 	families, err := registry.Gather()
 	if err == nil || !strings.Contains(err.Error(), "no such map") || !strings.Contains(err.Error(), host.ErrStopped.Error()) {
 		t.Errorf("gathered %v with error %v; want both errors", families, err)
@@ -115,7 +115,7 @@ func (quiet) Counts() services.Counts { return services.Counts{Answered: 3, Forw
 // What workloads asked is counted by outcome.
 func TestAnswersAreCounted(t *testing.T) {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(New(&counts{}, stopped{}, quiet{}))
+	registry.MustRegister(New(&counts{}, stopped{}, quiet{}, 0))
 	families, _ := registry.Gather() // the stopped host's metrics fail
 	got := map[string]float64{}
 	for _, f := range families {

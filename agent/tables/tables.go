@@ -35,6 +35,8 @@ type Reader struct {
 	Loop       *host.Loop
 	Names      func() (map[int]string, error) // of interfaces by index
 	Leases     func() []services.Lease
+	// Trace answers a question about a packet; query is its words.
+	Trace func(ctx context.Context, query string) (api.Table, error)
 }
 
 // words are the names for the numbers of one table.
@@ -59,6 +61,9 @@ func (w words) port(ifindex int) string {
 
 // Table returns a table by its name, one of the words api.HostTable….
 func (r Reader) Table(ctx context.Context, name string) (api.Table, error) {
+	if table, query, asked := strings.Cut(name, "?"); asked && table == api.HostTableTrace && r.Trace != nil {
+		return r.Trace(ctx, query)
+	}
 	print, known := map[string]func(context.Context, words) (api.Table, error){
 		api.HostTableDrops:         r.drops,
 		api.HostTableCounters:      r.counters,

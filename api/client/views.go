@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/weft-network/weft/api"
@@ -32,17 +33,23 @@ func (c *Client) Routes(ctx context.Context, network, host api.Ref) (RouteList, 
 
 // HostTable reads a table of a host as it is now; see the api.HostTable names.
 func (c *Client) HostTable(ctx context.Context, host api.Ref, table string) (api.Table, error) {
-	var t api.Table
-	err := c.do(ctx, call{what: "get table " + table + " of host " + host.String(), method: http.MethodGet, path: []string{"hosts", refText(host), "tables", table}}, &t)
-	return t, err
+	return c.hostTable(ctx, host, table, url.Values{})
 }
 
 // LocalHostTable is HostTable of a host that has its stream at the controller
 // that is asked, which does not ask others. Controllers ask each other so.
 func (c *Client) LocalHostTable(ctx context.Context, host api.Ref, table string) (api.Table, error) {
+	return c.hostTable(ctx, host, table, url.Values{"local": {"true"}})
+}
+
+// hostTable passes the question that a table is made for beside its name.
+func (c *Client) hostTable(ctx context.Context, host api.Ref, table string, query url.Values) (api.Table, error) {
+	name, question, asked := strings.Cut(table, "?")
+	if asked {
+		query.Set("question", question)
+	}
 	var t api.Table
-	query := url.Values{"local": {"true"}}
-	err := c.do(ctx, call{what: "get table " + table + " of host " + host.String(), method: http.MethodGet, path: []string{"hosts", refText(host), "tables", table}, query: query}, &t)
+	err := c.do(ctx, call{what: "get table " + name + " of host " + host.String(), method: http.MethodGet, path: []string{"hosts", refText(host), "tables", name}, query: query}, &t)
 	return t, err
 }
 

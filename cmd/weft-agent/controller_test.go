@@ -259,6 +259,16 @@ func (c *controller) state(port string, want api.PortState) {
 // table asks the host for one of its tables.
 func (c *controller) table(name string) *hoststream.TableReply {
 	c.t.Helper()
+	reply := c.ask(name)
+	if reply.Error != "" {
+		c.t.Fatalf("table %s: %s", name, reply.Error)
+	}
+	return reply
+}
+
+// ask is table, whatever the answer.
+func (c *controller) ask(name string) *hoststream.TableReply {
+	c.t.Helper()
 	c.lastAsk++
 	id := c.lastAsk
 	c.asks <- &hoststream.TableRequest{Id: id, Table: name}
@@ -272,8 +282,5 @@ func (c *controller) table(name string) *hoststream.TableReply {
 		}
 		return nil
 	})
-	if reply.Error != "" {
-		c.t.Fatalf("table %s: %s", name, reply.Error)
-	}
 	return reply
 }

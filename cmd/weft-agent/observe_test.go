@@ -15,12 +15,14 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/weft-network/weft/agent/datapath"
 	"github.com/weft-network/weft/agent/desired"
 	"github.com/weft-network/weft/agent/host"
 	"github.com/weft-network/weft/agent/metrics"
 	"github.com/weft-network/weft/agent/services"
+	"github.com/weft-network/weft/api/hoststream"
 	"github.com/weft-network/weft/cmd/exposition"
 	"github.com/weft-network/weft/cmd/exposition/documented"
 	"github.com/weft-network/weft/vrouter"
@@ -39,11 +41,22 @@ func (oneFrame) Counters() ([]vrouter.Counter, error) {
 	return []vrouter.Counter{{Ifindex: 1, RxPackets: 1, RxBytes: 60}}, nil
 }
 
-// blank is a host that has nothing yet.
-type blank struct{}
+// onePort is a host with a port plugged, and a table.
+type onePort struct{}
 
-func (blank) Do(_ context.Context, call func(*host.Core)) error {
-	call(host.NewCore(desired.New(), datapath.Underlay{}, datapath.Local{}, datapath.NewProgrammer(datapath.Kernel{})))
+func (onePort) Do(_ context.Context, call func(*host.Core)) error {
+	want := desired.New()
+	body, err := proto.Marshal(&hoststream.Row{Body: &hoststream.Row_Port{Port: &hoststream.Port{Port: portID(1, 1), PortName: portName(1, 1), Mac: macOf(1)}}})
+	if err == nil {
+		err = want.Apply(&hoststream.Delta{Version: &hoststream.Version{Epoch: 1, Revision: 1}, Put: []*hoststream.EncodedRow{{Key: desired.PortRow(portID(1, 1)), Body: body}}})
+	}
+	if err != nil {
+		return err
+	}
+	core := host.NewCore(want, datapath.Underlay{}, datapath.Local{}, datapath.NewProgrammer(datapath.Kernel{}))
+	core.SetPlug(portID(1, 1), host.Plug{Interface: "x", Attachment: datapath.Attachment{Ifindex: 1}})
+	core.SetCapacity([]vrouter.Usage{{Table: "ports", Feature: "ports", Used: 1, Size: 2}})
+	call(core)
 	return nil
 }
 
@@ -54,7 +67,7 @@ func (quiet) Counts() services.Counts { return services.Counts{} }
 
 // TestMetricsAreDocumented: doc/metrics.md lists exactly what is exported.
 func TestMetricsAreDocumented(t *testing.T) {
-	registry, parts := prometheus.NewRegistry(), []prometheus.Collector{metrics.New(oneFrame{}, blank{}, quiet{})}
+	registry, parts := prometheus.NewRegistry(), []prometheus.Collector{metrics.New(oneFrame{}, onePort{}, quiet{}, 256)}
 	exposition.Export(registry, version, parts)
 	documented.Compare(t, "../../doc/metrics.md", "weft-agent", registry, parts, *update)
 }
@@ -104,13 +117,19 @@ func TestObserved(t *testing.T) {
 			t.Errorf("%s: %d %q %v", path, status, text, err)
 		}
 	}
-	_, text, err := get(t, m[0].ns, "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
+	var text string
+	eventually(t, func() (err error) { // until the tables were counted with these rows in them
+		if _, text, err = get(t, m[0].ns, "/metrics"); err == nil && !strings.Contains(text, `weft_vrouter_table_entries{table="host_routes"} 9`) {
+			err = fmt.Errorf("the host's routes are not counted in\n%s", text)
+		}
+		return err
+	})
 	for _, line := range []string{
 		`weft_agent_ports{state="up"} 2`, "weft_agent_in_sync 1", "weft_agent_row_errors 0", `weft_agent_rows{table="port"} `,
 		`weft_vrouter_ended_packets_total{reason="arp-unknown-target",stage="neighbour",verdict="dropped"} `, `weft_vrouter_packets_total{direction="sent"} `, "go_goroutines",
+		`weft_port_packets_total{direction="received",name="` + portName(100, 10) + `",port="` + portID(100, 10) + `"} `, "weft_agent_port_metrics 1",
+		`weft_port_ended_packets_total{name="` + portName(100, 10) + `",port="` + portID(100, 10) + `",reason="arp-unknown-target",verdict="dropped"} `,
+		`weft_vrouter_table_entries{table="host_routes"} `, `weft_vrouter_table_entries_max{table="ports"} `, `weft_vrouter_table_bytes{feature="ports",table="ports"} `,
 	} {
 		if !strings.Contains(text, line) || strings.Contains(text, line+"0\n") {
 			t.Errorf("no %q in\n%s", line, text)

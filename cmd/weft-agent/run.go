@@ -41,6 +41,7 @@ type flags struct {
 	tendEvery                          time.Duration
 	log                                journal.Options
 	tableSizes                         map[string]int64
+	portMetrics                        int
 }
 
 // The words of --host-routes.
@@ -84,6 +85,7 @@ func runCommand() *cobra.Command {
 	s.StringSliceVar(&f.services, "service", nil, "name=host:port, or name=host:port/udp, of a service of the fabric that networks may have at an address of theirs; repeatable")
 	s.StringVar(&f.hostRoutes, "host-routes", hostRoutesAuto, "routes to workloads that other hosts have in the underlay: auto (where those hosts are neighbours) or none (a routing daemon or the fabric does it)")
 	s.StringVar(&f.metricsListen, "metrics-listen", "", "loopback address for /metrics, /livez and /readyz without credentials (default: none)")
+	s.IntVar(&f.portMetrics, "port-metrics", 256, "export counters of each port by itself while at most this many are plugged; 0: never")
 	s.StringVar(&f.attachment, "attachment", string(vrouter.AttachAuto), "how programs are attached to interfaces: auto, tcx (Linux 6.6 and newer) or clsact")
 	s.DurationVar(&f.tendEvery, "certificate-check", 10*time.Minute, "how often to ask, at random moments about so far apart, whether the host's certificate is to be renewed")
 	s.StringToInt64Var(&f.tableSizes, "table-size", nil, "TABLE=ENTRIES of the packet path, see weft get capacity --host; repeatable. Another size is another layout: the tables are filled anew beside the old ones, and connections are noted anew")

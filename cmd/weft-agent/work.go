@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"github.com/weft-network/weft/agent/capacity"
 	"github.com/weft-network/weft/agent/datapath"
 	"github.com/weft-network/weft/agent/desired"
 	"github.com/weft-network/weft/agent/expire"
@@ -24,6 +25,7 @@ import (
 	"github.com/weft-network/weft/agent/state"
 	"github.com/weft-network/weft/agent/stream"
 	"github.com/weft-network/weft/agent/tables"
+	"github.com/weft-network/weft/agent/trace"
 	"github.com/weft-network/weft/vrouter"
 )
 
@@ -109,11 +111,10 @@ func (a agent) work(ctx context.Context) error {
 	loop := host.NewLoop(core, func(data []byte) error { return desired.WriteFile(a.dir.Desired(), data) }, a.log)
 	plugger := plug.New(loop, a.links, a.path, records, []int{tunnel, local.device}, a.log)
 	local.services = services.New(loop, local.requests, local.socket, a.log)
-	reader := tables.Reader{Kernel: datapath.KernelOf(a.path), Statistics: a.path, Loop: loop, Names: a.links.Names, Leases: local.services.Leases}
-	client := stream.New(a.controllers(), loop, reader.Table, a.log)
+	client := stream.New(a.controllers(), loop, a.reader(loop, local.services).Table, a.log)
 
 	health := &health{loop: loop, local: local.failures}
-	stop, err := observe(a.flags.metricsListen, a.path, loop, local.services, health, a.log)
+	stop, err := observe(a.flags.metricsListen, a.flags.portMetrics, a.path, loop, local.services, health, a.log)
 	if err != nil {
 		return err
 	}
@@ -132,6 +133,12 @@ func (a agent) work(ctx context.Context) error {
 		return err
 	}
 	return nil
+}
+
+// reader answers what people ask of the host's tables.
+func (a agent) reader(loop *host.Loop, served *services.Services) tables.Reader {
+	tracer := trace.Tracer{Path: a.path, NextHops: a.path.NextHops, Loop: loop, Underlay: a.links}
+	return tables.Reader{Kernel: datapath.KernelOf(a.path), Statistics: a.path, Loop: loop, Names: a.links.Names, Leases: served.Leases, Trace: tracer.Trace}
 }
 
 // controllers says where the controllers are: by flag, or as they told last,
@@ -173,6 +180,7 @@ func (a agent) serve(ctx context.Context, tunnel int, blank bool, loop *host.Loo
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { client.Run(ctx); return nil })
 	group.Go(func() error { expire.Run(ctx, a.path, a.log); return nil })
+	group.Go(func() error { capacity.Run(ctx, a.path, loop, a.log); return nil })
 	group.Go(func() error { return local.run(ctx, loop) })
 	group.Go(func() error { local.keeper.Run(ctx, loop); return nil })
 	group.Go(func() error { return plugger.Serve(ctx, a.flags.Run, func() {}) })

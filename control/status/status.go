@@ -68,6 +68,7 @@ func newCollector(in Input) *collector {
 
 func (c *collector) run() []Change {
 	c.hosts()
+	c.networks()
 	c.ports()
 	c.bindings()
 	c.attachments()
@@ -84,6 +85,7 @@ func (c *collector) run() []Change {
 type collector struct {
 	Input
 	only    *scope                                       // nil: all ports
+	before  *Input                                       // of the round before, where only what changed is looked at
 	reports map[string]map[string]*hoststream.PortReport // by host and port, of hosts that were asked for
 	changes []Change
 	pending map[string]bool // ports with a binding that is not acknowledged
@@ -124,10 +126,12 @@ func (c *collector) hosts() {
 				now.Announced = announced(h, state.Report)
 				now.Ports, now.Warm = countUp(state.Report), controllerName(state.Report.WarmController)
 				now.Conditions = strays(h.Status.Conditions, state.Report.Warnings, c.Now)
+				now.Conditions = capacity(now.Conditions, state.Report.Tables, c.Now)
 			}
 		case known || c.ClaimAll:
 			now.Connected, now.Warm = false, ""
 		}
+		now.Conditions = hostMTU(now.Conditions, h, c.Now)
 		c.want(h, &now)
 	}
 }

@@ -84,6 +84,8 @@ func words(body any) string {
 		return strings.TrimSpace(fmt.Sprintf("%s %s %s", b.State, b.Host, b.Message))
 	case *api.SubnetStatus:
 		return fmt.Sprintf("%d assignable, %d used, %d reserved, %d resting, %d free", b.Assignable, b.Used, b.Reserved, b.Resting, b.Free)
+	case *api.NetworkStatus:
+		conditions = append([]api.Condition{{Type: "mtu", Status: true, Reason: fmt.Sprint(b.MTU), Message: b.MTUReason}}, b.Conditions...)
 	case *api.BindingStatus:
 		conditions = b.Conditions
 	case *api.Reported:

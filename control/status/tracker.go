@@ -36,10 +36,16 @@ func (t *Tracker) Changes(in Input) []Change {
 	}
 	if c.only == nil {
 		t.all = in.Now
+	} else if slices.EqualFunc(in.Plan.Derived.Hosts, t.last.Plan.Derived.Hosts, sameUnderlay) {
+		c.before = t.last
 	}
 	changes := c.run()
 	t.last, t.pending = &in, c.pending
 	return changes
+}
+
+func sameUnderlay(a, b *routing.Host) bool {
+	return a == b || a.Ref == b.Ref && a.UnderlayMTU == b.UnderlayMTU && slices.Equal(a.TunnelAddresses, b.TunnelAddresses)
 }
 
 // scope is the ports that a round looks at.

@@ -20,25 +20,13 @@ const (
 	reasonOverlaps = "overlaps"     // another network has some of its addresses there
 )
 
-func (c *collector) networks() {
-	for _, n := range c.Plan.Derived.Networks {
-		if n.Underlay == (routing.Underlay{}) && c.only != nil {
-			continue // one that lost its place was changed, and then all are looked at
-		}
-		o, _ := c.Snapshot.Get(api.KindNetwork, n.Ref.UUID).(*api.Network)
-		if o == nil {
-			continue
-		}
-		now := o.Status
-		if n.Underlay == (routing.Underlay{}) {
-			if !slices.ContainsFunc(now.Conditions, ofUnderlay) {
-				continue
-			}
-			now.Conditions = slices.DeleteFunc(slices.Clone(now.Conditions), ofUnderlay)
-		} else {
-			now.Conditions = c.setOf(now.Conditions, inUnderlay(n.Underlay))
-		}
-		c.want(o, &now)
+// place says in a network's status whether it has the place in the underlay
+// that it asks for.
+func (c *collector) place(n *routing.Network, now *api.NetworkStatus) {
+	if n.Underlay != (routing.Underlay{}) {
+		now.Conditions = c.setOf(now.Conditions, inUnderlay(n.Underlay))
+	} else if slices.ContainsFunc(now.Conditions, ofUnderlay) {
+		now.Conditions = without(now.Conditions, InUnderlay)
 	}
 }
 

@@ -4,6 +4,7 @@ package stream
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"time"
 
@@ -78,8 +79,9 @@ func (s *Server) Table(ctx context.Context, host, table string) (api.Table, erro
 	s.mu.Lock()
 	n := s.sessions[host]
 	s.mu.Unlock()
+	name, _, _ := strings.Cut(table, "?") // without the question that it is made for
 	fail := func(code api.Code, format string, args ...any) (api.Table, error) {
-		return api.Table{}, api.Errorf(code, "read table %s: "+format, append([]any{table}, args...)...).About(api.KindHost, host, "")
+		return api.Table{}, api.Errorf(code, "read table %s: "+format, append([]any{name}, args...)...).About(api.KindHost, host, "")
 	}
 	if n == nil {
 		return fail(api.CodeUnavailable, "host %s is not connected to this controller", host)

@@ -49,6 +49,8 @@ func TestSpine(t *testing.T) {
 			{"a host holds only routes of its members", testRoutesOfMembers},
 			{"a policy joins networks under a running ping", testPolicy},
 			{"why names every stage", testWhy},
+			{"a trace says what becomes of a packet", testTrace},
+			{"a port that is set down passes nothing", testDisabled},
 			{"spoofed packets are dropped and counted", testSpoofed},
 			{"frames of hosts outside a network are dropped and counted", testSources},
 			{"an agent's crash loses nothing", testAgentCrash},

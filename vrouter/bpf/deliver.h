@@ -6,6 +6,7 @@
 
 static __always_inline int stage_deliver(struct packet *p)
 {
+	world_meet(STAGE_DELIVER);
 	__u32 ifindex = p->next->ifindex;
 	struct port_value *to = p->to;
 	if (!to)

@@ -6,6 +6,7 @@
 
 static __always_inline int stage_encap(struct packet *p)
 {
+	world_meet(STAGE_ENCAP);
 	struct config_value *c = configuration();
 	if (!c || !c->tunnel_ifindex)
 		return end(p, REASON_NO_TUNNEL_DEVICE);

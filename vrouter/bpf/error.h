@@ -220,6 +220,7 @@ static __noinline int build_error6(struct packet *p, __u32 limit)
 static __always_inline int end_with_error(struct packet *p, enum reason reason, __u32 limit)
 {
 	__u32 came = p->skb->len;
+	world_meet(STAGE_ERROR);
 	if (!error_allowed(p))
 		return end(p, reason);
 	if (!use_error(p))

@@ -82,6 +82,7 @@ int from_host(struct __sk_buff *skb)
 	RUN(stage_parse(p));
 	if (p->arp || !alias_number(p->family, &p->destination))
 		return stage_visible(p);
+	world_meet(STAGE_SERVICE);
 	RUN(stage_alias(p, &ifindex));
 	RUN(stage_host(p, ifindex));
 	next.ifindex = ifindex;

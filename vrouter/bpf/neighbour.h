@@ -212,6 +212,7 @@ static __always_inline int neighbour_discovery(struct packet *p)
 
 static __always_inline int stage_neighbour(struct packet *p)
 {
+	world_meet(STAGE_NEIGHBOUR);
 	if (p->arp)
 		return neighbour_arp(p);
 	if (is_neighbour_discovery(p))

@@ -161,6 +161,7 @@ static __always_inline int refuse_tag(struct packet *p)
 
 static __always_inline int stage_parse(struct packet *p)
 {
+	world_meet(STAGE_PARSE);
 	if (load(p, 0, &p->ethernet, sizeof(p->ethernet)))
 		return end(p, REASON_MALFORMED);
 	switch (bpf_ntohs(p->ethernet.type)) {

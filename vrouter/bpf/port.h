@@ -6,6 +6,7 @@
 
 static __always_inline int stage_port(struct packet *p)
 {
+	world_meet(STAGE_PORT);
 	struct port_value *port = bpf_map_lookup_elem(&ports, &p->ifindex);
 	if (!port)
 		return end(p, REASON_NO_PORT);

@@ -68,6 +68,7 @@ static __always_inline bool asks_dhcp6(const struct packet *p)
 
 static __always_inline int stage_request(struct packet *p)
 {
+	world_meet(STAGE_REQUEST);
 	if (p->family == FAMILY_4) {
 		if (p->from->flags & PORT_DHCP4 && asks_dhcp4(p))
 			return hand_over(p);

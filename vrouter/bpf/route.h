@@ -75,11 +75,13 @@ static __always_inline int rewrite(struct packet *p)
 // The long way to a route. Leaves a next hop of kind port, tunnel or fabric.
 static __always_inline int stage_route(struct packet *p)
 {
+	world_meet(STAGE_ROUTE);
 	RUN(refuse_groups(p));
 	struct route_value *route = route_of(p->vrf, p->family, &p->destination);
 	if (!route)
 		return end(p, REASON_NO_ROUTE);
 	p->notes->route = *route;
+	world_take(p);
 	if (!p->from_tunnel && !right_destination_mac(p))
 		return end(p, REASON_WRONG_DESTINATION_MAC);
 	p->next = next_hop_of(&p->notes->route);
@@ -116,6 +118,7 @@ static __always_inline int stage_route(struct packet *p)
 // What remains when the next hop is known, whichever way.
 static __always_inline int stage_forward(struct packet *p)
 {
+	world_take(p);
 	if (p->next->kind == NEXT_HOP_PORT) {
 		__u32 ifindex = p->next->ifindex;
 		p->to = bpf_map_lookup_elem(&ports, &ifindex);

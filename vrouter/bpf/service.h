@@ -215,6 +215,7 @@ static __noinline int send_to_host(struct packet *p)
 // From a workload to a gateway address; NEXT if that is not for the host.
 static __always_inline int stage_service(struct packet *p)
 {
+	world_meet(STAGE_SERVICE);
 	struct ports_pair ports;
 	struct config_value *c = configuration();
 	if (!p->from || !c || !transport(p, &ports))

@@ -70,6 +70,7 @@ static __always_inline bool prefix_allows_source(const struct packet *p)
 
 static __always_inline int stage_spoof_mac(struct packet *p)
 {
+	world_meet(STAGE_SPOOF);
 	p->notes->other_mac = !mac_equal(&p->ethernet.source, &p->from->mac);
 	if (p->arp && !mac_equal(&p->arp_sender_mac, &p->ethernet.source))
 		return end(p, REASON_SPOOFED_MAC);

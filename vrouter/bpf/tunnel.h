@@ -12,6 +12,7 @@ static __always_inline bool may_send(const struct tunnel_key *from)
 
 static __always_inline int stage_tunnel(struct packet *p)
 {
+	world_meet(STAGE_TUNNEL);
 	struct tunnel_key key = {};
 	if (!world_tunnel_key(p->skb, &key))
 		return end(p, REASON_NO_TUNNEL_KEY);

@@ -10,6 +10,7 @@ enum { VLAN_ID = 0x0fff }; // the rest of the tag's control information is prior
 static __noinline __attribute__((unused)) int stage_vlan(struct packet *p)
 {
 	struct vlan_tag tag;
+	world_meet(STAGE_VLAN);
 	if (world_vlan(p->skb, &tag))
 		return end(p, REASON_MALFORMED);
 	if (tag.protocol != bpf_htons(ETHERTYPE_VLAN))

@@ -37,6 +37,11 @@ struct trace_record {
 	__u32 has_tunnel_key;
 	struct tunnel_key tunnel_key;
 	__u32 vlan; // of the tag it leaves with, 0 = none
+	__u32 met; // how many stages
+	__u8 stages[16]; // which, in order
+	__u32 led; // 1 = by its connection
+	__u32 has_route;
+	struct route_value route;
 };
 
 struct {
@@ -111,6 +116,23 @@ static __always_inline void world_verdict(enum verdict verdict, enum reason reas
 		return;
 	r->verdict = verdict;
 	r->reason = reason;
+}
+
+static __always_inline void world_meet(enum stage stage)
+{
+	struct trace_record *r = record();
+	if (r && r->met < sizeof(r->stages))
+		r->stages[r->met++] = stage;
+}
+
+static __always_inline void world_take(const struct packet *p)
+{
+	struct trace_record *r = record();
+	if (!r)
+		return;
+	r->led = p->notes->led;
+	r->has_route = 1;
+	r->route = p->notes->route;
 }
 
 static __always_inline int world_redirect(struct __sk_buff *skb, __u32 ifindex)
@@ -246,6 +268,14 @@ static __always_inline int world_set_tunnel_key(struct __sk_buff *skb, const str
 }
 
 static __always_inline void world_verdict(enum verdict verdict, enum reason reason)
+{
+}
+
+static __always_inline void world_meet(enum stage stage)
+{
+}
+
+static __always_inline void world_take(const struct packet *p)
 {
 }
 

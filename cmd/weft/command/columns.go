@@ -69,7 +69,7 @@ var columnsOf = map[api.Kind][]column{
 	},
 	api.KindNetwork: {
 		col("VNI", func(_ *view, o *api.Network) string { return number(int(o.Spec.VNI)) }),
-		col("MTU", func(_ *view, o *api.Network) string { return number(o.Spec.MTU) }),
+		col("MTU", func(_ *view, o *api.Network) string { return number(cmp.Or(o.Status.MTU, o.Spec.MTU)) }),
 		col("SUBNETS", networkSubnets),
 		extra("PORTS", func(v *view, o *api.Network) string { return strconv.Itoa(len(besideOf[*api.Port](v, o))) }),
 		extra("POLICIES", networkPolicies),

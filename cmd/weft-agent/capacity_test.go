@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/weft-network/weft/api"
+)
+
+// refused waits until the host has acknowledged the newest rows but for these,
+// for which its table has no room.
+func (c *controller) refused(want ...string) {
+	c.t.Helper()
+	eventually(c.t, func() error {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		var have []string
+		for _, e := range c.ack.GetErrors() {
+			if !strings.Contains(e.Error, "the table is full: all of its ") {
+				return fmt.Errorf("row %s is refused otherwise: %s", e.Key, e.Error)
+			}
+			have = append(have, e.Key)
+		}
+		if c.acked != c.revision || !slices.Equal(have, want) {
+			return fmt.Errorf("revision %d of %d: rows that are not in the kernel: %v, want %v", c.acked, c.revision, have, want)
+		}
+		return nil
+	})
+}
+
+// short waits until the host reports these tables, full or nearly.
+func (c *controller) short(want ...string) {
+	c.t.Helper()
+	eventually(c.t, func() error {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		var have []string
+		for _, t := range c.report.GetTables() {
+			have = append(have, fmt.Sprintf("%s %d %v", t.Table, t.Size, t.Full))
+		}
+		if !slices.Equal(have, want) {
+			return fmt.Errorf("tables reported as short: %q, want %q", have, want)
+		}
+		return nil
+	})
+}
+
+// Routes that a table has no room for are told one by one, and which they are
+// follows from the order of all; packets to them are counted; the host says
+// that the table is full. Those that were there stay, and when there is room
+// again the others come and nothing is said any more.
+func TestRoutesThatDoNotFit(t *testing.T) {
+	m := twoHosts(t, tunnels4)[0]
+	m.arguments = []string{"--table-size", "host-routes=7"}
+	m.start(tunnels4[0])
+	m.agent.waitReady(t)
+	rows := network(100, tunnels4)[0] // eight routes, and one of the host's own
+	m.controller.set(rows)
+	left := []string{"route/100/fd00:a::12/128"} // the last but for the host's own fe80::1
+	m.controller.refused(left...)
+	m.controller.short("host_routes 7 true")
+	w10 := namespace(t, "w10")
+	m.mustPlug(portID(100, 10), w10)
+	unreachable(t, w10, ips(12)[1].String())
+	if n := m.ended("nd-unknown-target"); n == 0 {
+		t.Error("nothing is counted of packets to a route that was left out")
+	}
+	trace := m.traced(api.TraceQuestion{Port: portID(100, 10), To: ips(12)[1]})
+	expectItems(t, trace, map[string]string{api.TraceReason: "nd-unknown-target"})
+
+	less := maps.Clone(rows)
+	for _, n := range []int{11, 12} {
+		for i, ip := range ips(n) {
+			delete(less, fmt.Sprintf("route/100/%v/%d", ip, []int{32, 128}[i]))
+		}
+	}
+	m.controller.set(less)
+	m.controller.settled()
+	m.controller.short()
+	reaches(t, w10, ips(1)[0].String())
+	m.controller.set(rows) // five are there and stay; of those that come together the first two fit
+	m.controller.refused("route/100/fd00:a::11/128", left[0])
+	m.controller.short("host_routes 7 true")
+}
+
+// A port that finds no room is refused and says why, at the port and at the host.
+func TestPortsThatDoNotFit(t *testing.T) {
+	m := twoHosts(t, tunnels4)[0]
+	m.arguments = []string{"--table-size", "ports=1"}
+	m.start(tunnels4[0])
+	m.agent.waitReady(t)
+	m.controller.set(network(100, tunnels4)[0])
+	m.controller.settled()
+	w10, w12 := namespace(t, "w10"), namespace(t, "w12")
+	m.mustPlug(portID(100, 10), w10)
+	if a, err := m.plug(portID(100, 12), w12); err == nil || !strings.Contains(err.Error(), "the table is full") {
+		t.Errorf("a second port in a table of one: %+v, %v", a, err)
+	}
+}
