@@ -60,10 +60,12 @@ func (onePort) Do(_ context.Context, call func(*host.Core)) error {
 	return nil
 }
 
-// quiet has answered nobody.
+// quiet has answered nobody, and been asked once.
 type quiet struct{}
 
-func (quiet) Counts() services.Counts { return services.Counts{} }
+func (quiet) Counts() services.Counts {
+	return services.Counts{Messages: map[services.Message]uint64{{Way: "ra", Asked: "solicit", Answered: "none"}: 1}}
+}
 
 // TestMetricsAreDocumented: doc/metrics.md lists exactly what is exported.
 func TestMetricsAreDocumented(t *testing.T) {
