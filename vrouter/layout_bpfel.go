@@ -137,6 +137,42 @@ const (
 	layoutGenerationBoundGENERATION_SLOTS layoutGenerationBound = 4096
 )
 
+type layoutGroupBound uint32
+
+const (
+	layoutGroupBoundGROUP_MEMBERS layoutGroupBound = 32
+	layoutGroupBoundGROUP_NONE    layoutGroupBound = 255
+	layoutGroupBoundGROUP_BUCKETS layoutGroupBound = 256
+)
+
+type layoutGroupField uint32
+
+const (
+	layoutGroupFieldGROUP_SOURCE           layoutGroupField = 1
+	layoutGroupFieldGROUP_DESTINATION      layoutGroupField = 2
+	layoutGroupFieldGROUP_PROTOCOL         layoutGroupField = 4
+	layoutGroupFieldGROUP_SOURCE_PORT      layoutGroupField = 8
+	layoutGroupFieldGROUP_DESTINATION_PORT layoutGroupField = 16
+)
+
+type layoutGroupMember struct {
+	_       structs.HostLayout
+	NextHop uint32
+	Ifindex uint32
+	Mtu     uint32
+	Mac     layoutMac
+	Pad     [2]uint8
+}
+
+type layoutGroupValue struct {
+	_       structs.HostLayout
+	Fields  layoutGroupField
+	Count   uint32
+	Members [32]layoutGroupMember
+	All     [256]uint8
+	Local   [256]uint8
+}
+
 type layoutHostFlowKey struct {
 	_            structs.HostLayout
 	Ifindex      uint32
@@ -178,6 +214,7 @@ const (
 	layoutNextHopKindNEXT_HOP_TUNNEL  layoutNextHopKind = 2
 	layoutNextHopKindNEXT_HOP_GATEWAY layoutNextHopKind = 3
 	layoutNextHopKindNEXT_HOP_DISCARD layoutNextHopKind = 4
+	layoutNextHopKindNEXT_HOP_GROUP   layoutNextHopKind = 5
 	layoutNextHopKindNEXT_HOP_FABRIC  layoutNextHopKind = 6
 )
 
@@ -354,8 +391,9 @@ type layoutRoute6Key struct {
 type layoutRouteFlag uint32
 
 const (
-	layoutRouteFlagROUTE_ROUTED layoutRouteFlag = 1
-	layoutRouteFlagROUTE_FABRIC layoutRouteFlag = 8
+	layoutRouteFlagROUTE_ROUTED  layoutRouteFlag = 1
+	layoutRouteFlagROUTE_PROXIED layoutRouteFlag = 2
+	layoutRouteFlagROUTE_FABRIC  layoutRouteFlag = 8
 )
 
 type layoutRouteValue struct {
@@ -455,6 +493,7 @@ const (
 	layoutMapErrorTimes          = "error_times"
 	layoutMapFragments           = "fragments"
 	layoutMapGenerations         = "generations"
+	layoutMapGroups              = "groups"
 	layoutMapHalfOpen            = "half_open"
 	layoutMapHostFlows           = "host_flows"
 	layoutMapHostRoutes          = "host_routes"
@@ -532,6 +571,7 @@ type layoutMapSpecs struct {
 	ErrorTimes    *ebpf.MapSpec `ebpf:"error_times"`
 	Fragments     *ebpf.MapSpec `ebpf:"fragments"`
 	Generations   *ebpf.MapSpec `ebpf:"generations"`
+	Groups        *ebpf.MapSpec `ebpf:"groups"`
 	HalfOpen      *ebpf.MapSpec `ebpf:"half_open"`
 	HostFlows     *ebpf.MapSpec `ebpf:"host_flows"`
 	HostRoutes    *ebpf.MapSpec `ebpf:"host_routes"`
@@ -587,6 +627,7 @@ type layoutMaps struct {
 	ErrorTimes    *ebpf.Map `ebpf:"error_times"`
 	Fragments     *ebpf.Map `ebpf:"fragments"`
 	Generations   *ebpf.Map `ebpf:"generations"`
+	Groups        *ebpf.Map `ebpf:"groups"`
 	HalfOpen      *ebpf.Map `ebpf:"half_open"`
 	HostFlows     *ebpf.Map `ebpf:"host_flows"`
 	HostRoutes    *ebpf.Map `ebpf:"host_routes"`
@@ -615,6 +656,7 @@ func (m *layoutMaps) Close() error {
 		m.ErrorTimes,
 		m.Fragments,
 		m.Generations,
+		m.Groups,
 		m.HalfOpen,
 		m.HostFlows,
 		m.HostRoutes,

@@ -55,7 +55,23 @@ type tracePortTraceRecord struct {
 			Word [4]uint32
 		}
 	}
-	Vlan uint32
+	Vlan     uint32
+	Met      uint32
+	Stages   [16]uint8
+	Led      uint32
+	HasRoute uint32
+	Route    struct {
+		_       structs.HostLayout
+		NextHop uint32
+		Mtu     uint32
+		Flags   uint32
+		Mac     struct {
+			_    structs.HostLayout
+			Byte [6]uint8
+		}
+		Length uint8
+		Pad    uint8
+	}
 }
 
 // Names of all BPF objects in the ELF.

@@ -2945,7 +2945,9 @@ type Report struct {
 	UnderlayMtu     uint32   `protobuf:"varint,12,opt,name=underlay_mtu,json=underlayMtu,proto3" json:"underlay_mtu,omitempty"`            // bytes
 	// Reserved addresses that were given to workloads while no controller could
 	// be reached, until a port of the host has them.
-	Taken         []*TakenAddress `protobuf:"bytes,13,rep,name=taken,proto3" json:"taken,omitempty"`
+	Taken []*TakenAddress `protobuf:"bytes,13,rep,name=taken,proto3" json:"taken,omitempty"`
+	// Tables of the packet path that have little room left, or none, by name.
+	Tables        []*TableUse `protobuf:"bytes,100,rep,name=tables,proto3" json:"tables,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3022,6 +3024,74 @@ func (x *Report) GetTaken() []*TakenAddress {
 	return nil
 }
 
+func (x *Report) GetTables() []*TableUse {
+	if x != nil {
+		return x.Tables
+	}
+	return nil
+}
+
+// TableUse is a table of which nine tenths or more are in use.
+type TableUse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Table         string                 `protobuf:"bytes,1,opt,name=table,proto3" json:"table,omitempty"` // as weft get capacity names it
+	Size          uint32                 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`  // entries at most
+	Full          bool                   `protobuf:"varint,3,opt,name=full,proto3" json:"full,omitempty"`  // it takes no more
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TableUse) Reset() {
+	*x = TableUse{}
+	mi := &file_hoststream_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TableUse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TableUse) ProtoMessage() {}
+
+func (x *TableUse) ProtoReflect() protoreflect.Message {
+	mi := &file_hoststream_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TableUse.ProtoReflect.Descriptor instead.
+func (*TableUse) Descriptor() ([]byte, []int) {
+	return file_hoststream_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *TableUse) GetTable() string {
+	if x != nil {
+		return x.Table
+	}
+	return ""
+}
+
+func (x *TableUse) GetSize() uint32 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *TableUse) GetFull() bool {
+	if x != nil {
+		return x.Full
+	}
+	return false
+}
+
 // TakenAddress says which reserved address went where.
 type TakenAddress struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -3035,7 +3105,7 @@ type TakenAddress struct {
 
 func (x *TakenAddress) Reset() {
 	*x = TakenAddress{}
-	mi := &file_hoststream_proto_msgTypes[38]
+	mi := &file_hoststream_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3047,7 +3117,7 @@ func (x *TakenAddress) String() string {
 func (*TakenAddress) ProtoMessage() {}
 
 func (x *TakenAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[38]
+	mi := &file_hoststream_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3060,7 +3130,7 @@ func (x *TakenAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakenAddress.ProtoReflect.Descriptor instead.
 func (*TakenAddress) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{38}
+	return file_hoststream_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *TakenAddress) GetAddress() string {
@@ -3103,7 +3173,7 @@ type PortReport struct {
 
 func (x *PortReport) Reset() {
 	*x = PortReport{}
-	mi := &file_hoststream_proto_msgTypes[39]
+	mi := &file_hoststream_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3115,7 +3185,7 @@ func (x *PortReport) String() string {
 func (*PortReport) ProtoMessage() {}
 
 func (x *PortReport) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[39]
+	mi := &file_hoststream_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3128,7 +3198,7 @@ func (x *PortReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortReport.ProtoReflect.Descriptor instead.
 func (*PortReport) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{39}
+	return file_hoststream_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *PortReport) GetPort() string {
@@ -3161,16 +3231,18 @@ func (x *PortReport) GetInterface() string {
 
 // TableRequest asks for a table of the host as it is now.
 type TableRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
-	Table         string                 `protobuf:"bytes,2,opt,name=table,proto3" json:"table,omitempty"` // the words of api.HostTable…
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The words of api.HostTable…; one that is made for a question is followed by
+	// its words as those of a URL are: trace?port=…&to=….
+	Table         string `protobuf:"bytes,2,opt,name=table,proto3" json:"table,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TableRequest) Reset() {
 	*x = TableRequest{}
-	mi := &file_hoststream_proto_msgTypes[40]
+	mi := &file_hoststream_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3182,7 +3254,7 @@ func (x *TableRequest) String() string {
 func (*TableRequest) ProtoMessage() {}
 
 func (x *TableRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[40]
+	mi := &file_hoststream_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3195,7 +3267,7 @@ func (x *TableRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRequest.ProtoReflect.Descriptor instead.
 func (*TableRequest) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{40}
+	return file_hoststream_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *TableRequest) GetId() uint64 {
@@ -3225,7 +3297,7 @@ type TableReply struct {
 
 func (x *TableReply) Reset() {
 	*x = TableReply{}
-	mi := &file_hoststream_proto_msgTypes[41]
+	mi := &file_hoststream_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3237,7 +3309,7 @@ func (x *TableReply) String() string {
 func (*TableReply) ProtoMessage() {}
 
 func (x *TableReply) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[41]
+	mi := &file_hoststream_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3250,7 +3322,7 @@ func (x *TableReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableReply.ProtoReflect.Descriptor instead.
 func (*TableReply) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{41}
+	return file_hoststream_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *TableReply) GetId() uint64 {
@@ -3297,7 +3369,7 @@ type TableRow struct {
 
 func (x *TableRow) Reset() {
 	*x = TableRow{}
-	mi := &file_hoststream_proto_msgTypes[42]
+	mi := &file_hoststream_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3309,7 +3381,7 @@ func (x *TableRow) String() string {
 func (*TableRow) ProtoMessage() {}
 
 func (x *TableRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[42]
+	mi := &file_hoststream_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3322,7 +3394,7 @@ func (x *TableRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRow.ProtoReflect.Descriptor instead.
 func (*TableRow) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{42}
+	return file_hoststream_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *TableRow) GetCells() []string {
@@ -3549,7 +3621,7 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x10\n" +
 	"\x03vni\x18\x02 \x01(\rR\x03vni\"\t\n" +
 	"\aGateway\"\t\n" +
-	"\aDiscard\"\x89\x02\n" +
+	"\aDiscard\"\xbf\x02\n" +
 	"\x06Report\x124\n" +
 	"\x05ports\x18\x01 \x03(\v2\x1e.weft.hoststream.v1.PortReportR\x05ports\x12\x1a\n" +
 	"\bwarnings\x18\x02 \x03(\tR\bwarnings\x12'\n" +
@@ -3557,7 +3629,12 @@ const file_hoststream_proto_rawDesc = "" +
 	" \x01(\tR\x0ewarmController\x12)\n" +
 	"\x10tunnel_addresses\x18\v \x03(\fR\x0ftunnelAddresses\x12!\n" +
 	"\funderlay_mtu\x18\f \x01(\rR\vunderlayMtu\x126\n" +
-	"\x05taken\x18\r \x03(\v2 .weft.hoststream.v1.TakenAddressR\x05taken\"b\n" +
+	"\x05taken\x18\r \x03(\v2 .weft.hoststream.v1.TakenAddressR\x05taken\x124\n" +
+	"\x06tables\x18d \x03(\v2\x1c.weft.hoststream.v1.TableUseR\x06tables\"H\n" +
+	"\bTableUse\x12\x14\n" +
+	"\x05table\x18\x01 \x01(\tR\x05table\x12\x12\n" +
+	"\x04size\x18\x02 \x01(\rR\x04size\x12\x12\n" +
+	"\x04full\x18\x03 \x01(\bR\x04full\"b\n" +
 	"\fTakenAddress\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x12\n" +
 	"\x04port\x18\x02 \x01(\tR\x04port\x12\x12\n" +
@@ -3600,7 +3677,7 @@ func file_hoststream_proto_rawDescGZIP() []byte {
 	return file_hoststream_proto_rawDescData
 }
 
-var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
+var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
 var file_hoststream_proto_goTypes = []any{
 	(*CertifyRequest)(nil),    // 0: weft.hoststream.v1.CertifyRequest
 	(*CertifyReply)(nil),      // 1: weft.hoststream.v1.CertifyReply
@@ -3640,22 +3717,23 @@ var file_hoststream_proto_goTypes = []any{
 	(*Gateway)(nil),           // 35: weft.hoststream.v1.Gateway
 	(*Discard)(nil),           // 36: weft.hoststream.v1.Discard
 	(*Report)(nil),            // 37: weft.hoststream.v1.Report
-	(*TakenAddress)(nil),      // 38: weft.hoststream.v1.TakenAddress
-	(*PortReport)(nil),        // 39: weft.hoststream.v1.PortReport
-	(*TableRequest)(nil),      // 40: weft.hoststream.v1.TableRequest
-	(*TableReply)(nil),        // 41: weft.hoststream.v1.TableReply
-	(*TableRow)(nil),          // 42: weft.hoststream.v1.TableRow
+	(*TableUse)(nil),          // 38: weft.hoststream.v1.TableUse
+	(*TakenAddress)(nil),      // 39: weft.hoststream.v1.TakenAddress
+	(*PortReport)(nil),        // 40: weft.hoststream.v1.PortReport
+	(*TableRequest)(nil),      // 41: weft.hoststream.v1.TableRequest
+	(*TableReply)(nil),        // 42: weft.hoststream.v1.TableReply
+	(*TableRow)(nil),          // 43: weft.hoststream.v1.TableRow
 }
 var file_hoststream_proto_depIdxs = []int32{
 	9,  // 0: weft.hoststream.v1.HostMessage.hello:type_name -> weft.hoststream.v1.Hello
 	16, // 1: weft.hoststream.v1.HostMessage.ack:type_name -> weft.hoststream.v1.Ack
 	37, // 2: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
-	41, // 3: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
+	42, // 3: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
 	4,  // 4: weft.hoststream.v1.HostMessage.standby:type_name -> weft.hoststream.v1.Standby
 	5,  // 5: weft.hoststream.v1.HostMessage.ping:type_name -> weft.hoststream.v1.Ping
 	13, // 6: weft.hoststream.v1.HostMessage.row_list:type_name -> weft.hoststream.v1.RowList
 	14, // 7: weft.hoststream.v1.ControllerMessage.delta:type_name -> weft.hoststream.v1.Delta
-	40, // 8: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
+	41, // 8: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
 	6,  // 9: weft.hoststream.v1.ControllerMessage.pong:type_name -> weft.hoststream.v1.Pong
 	12, // 10: weft.hoststream.v1.ControllerMessage.row_list_request:type_name -> weft.hoststream.v1.RowListRequest
 	8,  // 11: weft.hoststream.v1.Pong.version:type_name -> weft.hoststream.v1.Version
@@ -3690,20 +3768,21 @@ var file_hoststream_proto_depIdxs = []int32{
 	36, // 40: weft.hoststream.v1.Route.discard:type_name -> weft.hoststream.v1.Discard
 	33, // 41: weft.hoststream.v1.Route.equal:type_name -> weft.hoststream.v1.EqualHop
 	34, // 42: weft.hoststream.v1.EqualHop.remote:type_name -> weft.hoststream.v1.Remote
-	39, // 43: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
-	38, // 44: weft.hoststream.v1.Report.taken:type_name -> weft.hoststream.v1.TakenAddress
-	42, // 45: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
-	2,  // 46: weft.hoststream.v1.HostStream.Resume:input_type -> weft.hoststream.v1.HostMessage
-	2,  // 47: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
-	0,  // 48: weft.hoststream.v1.HostStream.Certify:input_type -> weft.hoststream.v1.CertifyRequest
-	3,  // 49: weft.hoststream.v1.HostStream.Resume:output_type -> weft.hoststream.v1.ControllerMessage
-	3,  // 50: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
-	1,  // 51: weft.hoststream.v1.HostStream.Certify:output_type -> weft.hoststream.v1.CertifyReply
-	49, // [49:52] is the sub-list for method output_type
-	46, // [46:49] is the sub-list for method input_type
-	46, // [46:46] is the sub-list for extension type_name
-	46, // [46:46] is the sub-list for extension extendee
-	0,  // [0:46] is the sub-list for field type_name
+	40, // 43: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
+	39, // 44: weft.hoststream.v1.Report.taken:type_name -> weft.hoststream.v1.TakenAddress
+	38, // 45: weft.hoststream.v1.Report.tables:type_name -> weft.hoststream.v1.TableUse
+	43, // 46: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
+	2,  // 47: weft.hoststream.v1.HostStream.Resume:input_type -> weft.hoststream.v1.HostMessage
+	2,  // 48: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
+	0,  // 49: weft.hoststream.v1.HostStream.Certify:input_type -> weft.hoststream.v1.CertifyRequest
+	3,  // 50: weft.hoststream.v1.HostStream.Resume:output_type -> weft.hoststream.v1.ControllerMessage
+	3,  // 51: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
+	1,  // 52: weft.hoststream.v1.HostStream.Certify:output_type -> weft.hoststream.v1.CertifyReply
+	50, // [50:53] is the sub-list for method output_type
+	47, // [47:50] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_hoststream_proto_init() }
@@ -3752,7 +3831,7 @@ func file_hoststream_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hoststream_proto_rawDesc), len(file_hoststream_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   43,
+			NumMessages:   44,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -118,23 +118,6 @@ static __always_inline void world_verdict(enum verdict verdict, enum reason reas
 	r->reason = reason;
 }
 
-static __always_inline void world_meet(enum stage stage)
-{
-	struct trace_record *r = record();
-	if (r && r->met < sizeof(r->stages))
-		r->stages[r->met++] = stage;
-}
-
-static __always_inline void world_take(const struct packet *p)
-{
-	struct trace_record *r = record();
-	if (!r)
-		return;
-	r->led = p->notes->led;
-	r->has_route = 1;
-	r->route = p->notes->route;
-}
-
 static __always_inline int world_redirect(struct __sk_buff *skb, __u32 ifindex)
 {
 	struct trace_record *r = record();
@@ -268,14 +251,6 @@ static __always_inline int world_set_tunnel_key(struct __sk_buff *skb, const str
 }
 
 static __always_inline void world_verdict(enum verdict verdict, enum reason reason)
-{
-}
-
-static __always_inline void world_meet(enum stage stage)
-{
-}
-
-static __always_inline void world_take(const struct packet *p)
 {
 }
 
@@ -508,3 +483,5 @@ static __always_inline void world_scatter(struct packet *p)
 #endif
 
 #endif
+
+#include "way.h"
