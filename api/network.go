@@ -84,6 +84,12 @@ type Subnet struct {
 	Status SubnetStatus `json:"status,omitzero"`
 }
 
+// AsksForUnderlay tells whether hosts are to route the network's addresses in
+// their own tables: its workloads travel in the underlay, or hosts see them.
+func (n *Network) AsksForUnderlay() bool {
+	return n.Spec.HostVisible || len(n.Spec.Encapsulation) > 0 && n.Spec.Encapsulation[0] == EncapsulationNone
+}
+
 // AllocateFrom is the end of a subnet at which allocation begins.
 type AllocateFrom string
 

@@ -237,3 +237,30 @@ func documentAbout(t *testing.T, network string) api.Object {
 	d.Head().Meta.Foreign = &api.Foreign{Kind: "thing", ID: "7"}
 	return d
 }
+
+// Hosts route what a network in the underlay has as its range to its
+// workloads. A tenant could take anybody's address so.
+func TestTenantsBringNothingIntoTheUnderlay(t *testing.T) {
+	w := newWorld(t)
+	w.orchestrators()
+	tenant := blue
+	tenant.Name, tenant.Scope = "tenant", &api.Scope{Projects: []api.Ref{api.RefTo(w.Latest().Lookup(api.KindProject, named("blue-own:p")))}}
+	fabric := func(name string) *api.Network {
+		n := network(name, projectOf(blue))
+		n.Spec.Encapsulation = []string{api.EncapsulationNone}
+		return n
+	}
+	visible := network("visible", projectOf(blue))
+	visible.Spec.HostVisible = true
+	w.refused(api.CodeForbidden, "hosts' own routing", tenant, api.OpCreate, fabric("f"))
+	w.refused(api.CodeForbidden, "hosts' own routing", tenant, api.OpCreate, visible)
+
+	w.create(tenant, network("f", projectOf(blue)), subnet("s", "10.0.0.0/24", api.Ref{Name: "blue-own:p:f"}))
+	w.refused(api.CodeForbidden, "hosts' own routing", tenant, api.OpUpdate, fabric("f"))
+	w.update(blue, fabric("f"))
+	w.refused(api.CodeForbidden, "hosts' own routing", tenant, api.OpCreate, subnet("more", "192.0.2.0/24", api.Ref{Name: "blue-own:p:f"}))
+	described := fabric("f")
+	described.Meta.Description = "the tenant may still say this"
+	w.update(tenant, described)
+	w.create(blue, subnet("more", "192.0.2.0/24", api.Ref{Name: "blue-own:p:f"}))
+}

@@ -69,6 +69,9 @@ func inherit(old, now api.Object) {
 
 // rules checks an object against others, and allocates what it leaves open.
 func (p *plan) rules(r, old *record, fail failure) error {
+	if err := p.underlay(r, old, fail); err != nil {
+		return err
+	}
 	switch o := r.object.(type) {
 	case *api.Network:
 		return p.network(o, fail)

@@ -14,7 +14,7 @@ import (
 // asks reads what a network asks for in the underlay.
 func (id *Identity) asks(n *api.Network) {
 	id.Fabric = len(n.Spec.Encapsulation) > 0 && n.Spec.Encapsulation[0] == api.EncapsulationNone
-	id.Visible = n.Spec.HostVisible || id.Fabric
+	id.Visible = n.AsksForUnderlay()
 	id.created = n.Meta.CreatedAt.UnixMilli()
 }
 
