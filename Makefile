@@ -16,9 +16,9 @@ GO_BUILD := CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION
 RUN_PACKAGES := iproute2 iputils-ping iputils-tracepath traceroute isc-dhcp-client udhcpc bind9-dnsutils
 GENERATE_PACKAGES := clang-14 llvm-14 libbpf-dev protobuf-compiler
 BENCH_PACKAGES := iperf3 ethtool
-GUEST_PACKAGES := qemu-system-x86 busybox-static
+GUEST_PACKAGES := qemu-system-x86 busybox-static ipxe-qemu dash
 
-.PHONY: build demo demo-down test test-long test-kernel test-mutation bench bench-try generate generate-check run-packages generate-packages bench-packages clean
+.PHONY: build demo demo-down test test-long test-kernel test-mutation bench bench-try generate generate-check run-packages generate-packages guest-packages bench-packages clean
 
 build:
 	@echo "build: weft, weft-controller, weft-agent and the lab"
@@ -31,7 +31,7 @@ demo: run-packages build
 demo-down: build
 	@bin/weft-demo down
 
-test: run-packages generate-packages
+test: run-packages generate-packages guest-packages
 	go vet ./...
 	go test -timeout 20m ./...
 
@@ -44,8 +44,7 @@ test-long: run-packages generate-packages
 	go test -timeout 3h -v -run 'TestLossless$$' ./lab/lossless -times 10 -away 2m
 
 # The oldest kernel we support, emulated: slow, so by hand.
-test-kernel: run-packages
-	@scripts/debian-packages $(GUEST_PACKAGES)
+test-kernel: run-packages guest-packages
 	CGO_ENABLED=0 go test -c -o bin/guest/ ./vrouter ./cmd/weft-agent
 	go run ./lab/cmd/weft-guest bin/guest/vrouter.test bin/guest/weft-agent.test
 
@@ -85,6 +84,8 @@ run-packages:
 	@scripts/debian-packages $(RUN_PACKAGES)
 generate-packages:
 	@scripts/debian-packages $(GENERATE_PACKAGES)
+guest-packages:
+	@scripts/debian-packages $(GUEST_PACKAGES)
 bench-packages:
 	@scripts/debian-packages $(BENCH_PACKAGES)
 

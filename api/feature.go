@@ -38,7 +38,26 @@ type DHCPOption struct {
 	Option string `json:"option" doc:"Name or number of the option."`
 	Value  string `json:"value,omitempty" maxLength:"1024" doc:"Its value."`
 	Family Family `json:"family,omitempty" enum:"IPv4,IPv6" default:"IPv4" doc:"DHCPv4 or DHCPv6."`
+	// The conditions. An option with one comes before those without.
+	ClientArchitecture ClientArchitecture `json:"clientArchitecture,omitempty" enum:"bios,uefi-x86,uefi-x64,uefi-arm,uefi-arm64,http-x86,http-x64,http-arm,http-arm64" doc:"Only for clients that boot from the network on such a machine, as they say (RFC 4578, RFC 5970); http: by HTTP. Comes before an option without condition."`
+	UserClass          string             `json:"userClass,omitempty" maxLength:"64" doc:"Only for clients that say they are of this class (RFC 3004), such as iPXE. Comes before an option without condition."`
 }
+
+// ClientArchitecture is the kind of machine that boots from the network.
+type ClientArchitecture string
+
+// clientArchitectures are the numbers that clients say (RFC 4578, section 2.1, and
+// IANA's registry "Processor Architecture Types"); some of them use either of two.
+var clientArchitectures = map[ClientArchitecture][]uint16{
+	"bios": {0}, "uefi-x86": {6}, "uefi-x64": {7, 9}, "uefi-arm": {10}, "uefi-arm64": {11},
+	"http-x86": {15}, "http-x64": {16}, "http-arm": {18}, "http-arm64": {19},
+}
+
+// Numbers are what clients of the architecture say of themselves.
+func (a ClientArchitecture) Numbers() []uint16 { return clientArchitectures[a] }
+
+// Conditional tells whether only some clients are told the option.
+func (o DHCPOption) Conditional() bool { return o.ClientArchitecture != "" || o.UserClass != "" }
 
 // NamedPort gives a transport port a name.
 type NamedPort struct {

@@ -37,6 +37,10 @@ type Option struct {
 	Six   bool
 	Code  int
 	Value []byte
+	// Architectures and UserClass are what a client says of itself that is told
+	// the option; none: any client is.
+	Architectures []uint16
+	UserClass     string
 }
 
 // FabricService is a service that the host knows by name, at an address of a network.
@@ -133,7 +137,7 @@ func (r *Rows) insertName(key string, m *hoststream.Name) string {
 func subnet(m *hoststream.Subnet) (Subnet, error) {
 	s := Subnet{
 		ID: m.Subnet, Name: m.SubnetName, DHCP: m.Dhcp, Mode: api.AddressMode(m.AddressMode),
-		SearchDomains: m.SearchDomains, LeaseSeconds: int(m.LeaseSeconds), Options: dhcpOptions(m.Options),
+		SearchDomains: m.SearchDomains, LeaseSeconds: int(m.LeaseSeconds), Options: dhcpOptions(m.ConditionalOptions, m.Options),
 	}
 	var ok bool
 	if s.Prefix, ok = prefix(m.PrefixAddress, m.PrefixLength); !ok {
@@ -158,9 +162,19 @@ func subnet(m *hoststream.Subnet) (Subnet, error) {
 	return s, nil
 }
 
-func dhcpOptions(rows []*hoststream.DhcpOption) (options []Option) {
+// dhcpOptions lists options, those with a condition first: of two with one code
+// that a client may be told, the first counts.
+func dhcpOptions(conditional []*hoststream.ConditionalOption, rows []*hoststream.DhcpOption) (options []Option) {
+	for _, c := range conditional {
+		o := c.GetOption()
+		option := Option{Six: o.GetSix(), Code: int(o.GetCode()), Value: o.GetValue(), UserClass: c.UserClass}
+		for _, n := range c.Architectures {
+			option.Architectures = append(option.Architectures, uint16(n))
+		}
+		options = append(options, option)
+	}
 	for _, o := range rows {
-		options = append(options, Option{o.Six, int(o.Code), o.Value})
+		options = append(options, Option{Six: o.Six, Code: int(o.Code), Value: o.Value})
 	}
 	return options
 }

@@ -37,6 +37,10 @@ var ErrSilent = errors.New("no answer is due")
 type Option struct {
 	Code  uint8
 	Value []byte
+	// Architectures and UserClass are what a client says of itself that is told
+	// the option; none: any client is.
+	Architectures []uint16
+	UserClass     string
 }
 
 // Route is a route that the client is told.
@@ -172,8 +176,10 @@ func (f Facts) give(q *dhcpv4.DHCPv4, kind dhcpv4.MessageType, l Lease) (Reply, 
 		r.UpdateOption(dhcpv4.OptRebindingTimeValue(l.Time / 8 * 7))
 	}
 	f.describe(r, q, l)
-	further(r, l.Options)
-	message, err := fit(r, q, l.Options)
+	options := forClient(l.Options, q)
+	further(r, options)
+	acceptHTTP(r, q)
+	message, err := fit(r, q, options)
 	if err != nil {
 		return Reply{}, err
 	}
@@ -267,6 +273,7 @@ const (
 	optionTFTPServer  = 66
 	optionBootFile    = 67
 	optionTFTPAddress = 150
+	bootFileRoom      = 128 // of that field, with a zero at its end
 )
 
 // further adds the options that somebody asked for; the first of a code wins.
@@ -276,7 +283,9 @@ func further(r *dhcpv4.DHCPv4, options []Option) {
 		r.UpdateOption(dhcpv4.OptGeneric(dhcpv4.GenericOptionCode(o.Code), o.Value))
 		switch o.Code {
 		case optionBootFile:
-			r.BootFileName = string(o.Value)
+			if len(o.Value) < bootFileRoom { // else it is in the option alone
+				r.BootFileName = string(o.Value)
+			}
 		case optionTFTPServer:
 			r.ServerHostName = string(o.Value)
 			if a, err := netip.ParseAddr(string(o.Value)); err == nil && a.Is4() {

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv6"
@@ -39,6 +40,10 @@ const (
 type Option struct {
 	Code  uint16
 	Value []byte
+	// Architectures and UserClass are what a client says of itself that is told
+	// the option; none: any client is.
+	Architectures []uint16
+	UserClass     string
 }
 
 // Facts are what is known of a port.
@@ -84,16 +89,16 @@ func Answer(message []byte, f Facts) ([]byte, error) {
 			r.AddOption(&dhcpv6.OptionGeneric{OptionCode: dhcpv6.OptionRapidCommit})
 		}
 		f.assign(m, r)
-		f.describe(r)
+		f.describe(m, r)
 	case dhcpv6.MessageTypeRequest, dhcpv6.MessageTypeRenew, dhcpv6.MessageTypeRebind:
 		f.assign(m, r)
-		f.describe(r)
+		f.describe(m, r)
 	case dhcpv6.MessageTypeConfirm:
 		return f.confirm(m, r)
 	case dhcpv6.MessageTypeRelease, dhcpv6.MessageTypeDecline:
 		r.AddOption(&dhcpv6.OptStatusCode{StatusCode: iana.StatusSuccess})
 	case dhcpv6.MessageTypeInformationRequest:
-		f.describe(r)
+		f.describe(m, r)
 		if f.Time > 0 {
 			r.AddOption(dhcpv6.OptInformationRefreshTime(max(f.Time, leastRefresh)))
 		}
@@ -193,7 +198,7 @@ func (f Facts) onLink(ip net.IP) bool {
 }
 
 // describe adds what clients of every mode are told.
-func (f Facts) describe(r *dhcpv6.Message) {
+func (f Facts) describe(m, r *dhcpv6.Message) {
 	var servers []net.IP
 	for _, a := range f.DNS {
 		if a.Is6() {
@@ -208,9 +213,17 @@ func (f Facts) describe(r *dhcpv6.Message) {
 	}
 	seen := map[uint16]bool{}
 	for _, o := range f.Options {
-		if !seen[o.Code] {
+		if !seen[o.Code] && o.isFor(m) {
 			seen[o.Code] = true
 			r.AddOption(&dhcpv6.OptionGeneric{OptionCode: dhcpv6.OptionCode(o.Code), OptionData: o.Value})
 		}
 	}
+}
+
+// isFor tells whether a client is told an option, by what it says of itself.
+func (o Option) isFor(m *dhcpv6.Message) bool {
+	if len(o.Architectures) > 0 && !slices.ContainsFunc(m.Options.ArchTypes(), func(a iana.Arch) bool { return slices.Contains(o.Architectures, uint16(a)) }) {
+		return false
+	}
+	return o.UserClass == "" || slices.ContainsFunc(m.Options.UserClasses(), func(c []byte) bool { return string(c) == o.UserClass })
 }

@@ -14,10 +14,18 @@ import (
 // only sets a flag.
 const watchQueue = 64
 
-// Watch calls removed, which must not block, whenever an interface of this
-// namespace was removed, until the context ends. Losing the subscription (an
+// Event is news of an interface.
+type Event struct {
+	Name    string
+	Ifindex int
+	MTU     int
+	Removed bool
+}
+
+// Watch calls heard, which must not block, whenever an interface of this
+// namespace came, changed or was removed, until the context ends. Losing the subscription (an
 // overflowing socket) is an error; the caller looks for itself and watches anew.
-func Watch(ctx context.Context, removed func()) error {
+func Watch(ctx context.Context, heard func(Event)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	updates := make(chan netlink.LinkUpdate, watchQueue)
@@ -37,9 +45,8 @@ func Watch(ctx context.Context, removed func()) error {
 				}
 				return fmt.Errorf("watch interfaces: the kernel's queue overflowed")
 			}
-			if u.Header.Type == unix.RTM_DELLINK {
-				removed()
-			}
+			a := u.Attrs()
+			heard(Event{Name: a.Name, Ifindex: a.Index, MTU: a.MTU, Removed: u.Header.Type == unix.RTM_DELLINK})
 		}
 	}
 }

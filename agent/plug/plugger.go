@@ -51,6 +51,7 @@ type Plugger struct {
 	// plugs is by port UUID; busy are those somebody works on.
 	plugs map[string]*Record
 	found map[string]int // interface index
+	sizes map[string]int // MTU of interfaces that others make
 	busy  map[string]chan struct{}
 }
 
@@ -58,7 +59,7 @@ type Plugger struct {
 func New(loop *host.Loop, links Links, hooks Hooks, records Records, keep []int, log *slog.Logger) *Plugger {
 	p := &Plugger{
 		loop: loop, links: links, hooks: hooks, records: records, log: log, headlessAfter: HeadlessAfter, keep: map[int]bool{},
-		plugs: map[string]*Record{}, found: map[string]int{}, busy: map[string]chan struct{}{},
+		plugs: map[string]*Record{}, found: map[string]int{}, sizes: map[string]int{}, busy: map[string]chan struct{}{},
 	}
 	for _, i := range keep {
 		p.keep[i] = true
@@ -119,6 +120,7 @@ func (p *Plugger) forget(port string) error {
 	defer p.mu.Unlock()
 	delete(p.plugs, port)
 	delete(p.found, port)
+	delete(p.sizes, port)
 	return nil
 }
 
@@ -216,7 +218,7 @@ func (p *Plugger) connect(ctx context.Context, row desired.Port, place link.Plac
 
 func (p *Plugger) announce(ctx context.Context, port string, f link.Found) error {
 	p.mu.Lock()
-	p.found[port] = f.Ifindex
+	p.found[port], p.sizes[port] = f.Ifindex, f.MTU
 	p.mu.Unlock()
 	return p.loop.Do(ctx, func(c *host.Core) { c.SetPlug(port, plugOf(f)) })
 }

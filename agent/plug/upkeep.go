@@ -18,7 +18,9 @@ import (
 
 // GoneKeep is how long a port whose interface has vanished is shown as failed
 // before its record is dropped: time enough to be seen, and for a workload's
-// owner that restarts it to plug again.
+// owner that restarts it to plug again. The interface of a virtual machine
+// comes and goes with its process, under the same name: while the port is bound
+// here, its record is kept.
 const GoneKeep = 2 * time.Minute
 
 // Restore takes up the plugs of an earlier run: those with a record, and those
@@ -104,10 +106,27 @@ func (p *Plugger) refresh(ctx context.Context, port string, now time.Time) error
 	if now.Sub(rec.GoneSince) < GoneKeep {
 		return nil
 	}
+	bound := false
+	if err := p.loop.Do(ctx, func(c *host.Core) { _, bound = c.Port(port) }); err != nil || bound && rec.Place.Interface != "" {
+		return err
+	}
 	if err := p.forget(port); err != nil {
 		return err
 	}
 	return p.loop.Do(ctx, func(c *host.Core) { c.DropPlug(port) })
+}
+
+// Concerns tells whether an event is about an interface that somebody else makes
+// for a port and that is not the one known, or not as it was.
+func (p *Plugger) Concerns(e link.Event) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for port, rec := range p.plugs {
+		if rec.Place.Interface != "" && rec.Place.Interface == e.Name && (p.found[port] != e.Ifindex || p.sizes[port] != e.MTU) {
+			return true
+		}
+	}
+	return false
 }
 
 // Sweep removes what carries our mark and nobody wants: interfaces whose
@@ -198,7 +217,7 @@ func (p *Plugger) sweepHooks() (done bool, err error) {
 const refreshEvery = 30 * time.Second
 
 // Upkeep looks after plugged interfaces until the context ends: when an
-// interface was removed (changed has an element), and from time to time. It
+// interface was removed, came or changed (changed has an element), and from time to time. It
 // sweeps once, after the first full sync (synced is closed then).
 func (p *Plugger) Upkeep(ctx context.Context, changed, synced <-chan struct{}) {
 	tick := time.NewTicker(refreshEvery)

@@ -106,7 +106,7 @@ func (f *Facts) add4(s desired.Subnet, address desired.Address, port desired.Por
 	}
 	for _, o := range slices.Concat(port.Options, s.Options) {
 		if !o.Six {
-			lease.Options = append(lease.Options, dhcp4.Option{Code: uint8(o.Code), Value: o.Value})
+			lease.Options = append(lease.Options, dhcp4.Option{Code: uint8(o.Code), Value: o.Value, Architectures: o.Architectures, UserClass: o.UserClass})
 		}
 	}
 	f.DHCP4.Leases = append(f.DHCP4.Leases, lease)
@@ -114,7 +114,7 @@ func (f *Facts) add4(s desired.Subnet, address desired.Address, port desired.Por
 
 func (f *Facts) add6(o desired.Option) {
 	if o.Six {
-		f.DHCP6.Options = append(f.DHCP6.Options, dhcp6.Option{Code: uint16(o.Code), Value: o.Value})
+		f.DHCP6.Options = append(f.DHCP6.Options, dhcp6.Option{Code: uint16(o.Code), Value: o.Value, Architectures: o.Architectures, UserClass: o.UserClass})
 	}
 }
 

@@ -1813,10 +1813,11 @@ type Port struct {
 	Disabled bool           `protobuf:"varint,100,opt,name=disabled,proto3" json:"disabled,omitempty"` // its own adminState is down
 	// Of a sub-port: the port of this host that carries it, and its tag there. An
 	// older agent takes it for a port that nobody plugs.
-	Trunk         string `protobuf:"bytes,60,opt,name=trunk,proto3" json:"trunk,omitempty"` // UUID; empty for all others
-	Vlan          uint32 `protobuf:"varint,61,opt,name=vlan,proto3" json:"vlan,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Trunk              string               `protobuf:"bytes,60,opt,name=trunk,proto3" json:"trunk,omitempty"` // UUID; empty for all others
+	Vlan               uint32               `protobuf:"varint,61,opt,name=vlan,proto3" json:"vlan,omitempty"`
+	ConditionalOptions []*ConditionalOption `protobuf:"bytes,62,rep,name=conditional_options,json=conditionalOptions,proto3" json:"conditional_options,omitempty"` // they come before options
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *Port) Reset() {
@@ -1973,6 +1974,13 @@ func (x *Port) GetVlan() uint32 {
 		return x.Vlan
 	}
 	return 0
+}
+
+func (x *Port) GetConditionalOptions() []*ConditionalOption {
+	if x != nil {
+		return x.ConditionalOptions
+	}
+	return nil
 }
 
 // AllowedPair is a range of source addresses and the MAC that goes with them.
@@ -2151,22 +2159,23 @@ func (x *PortAddress) GetSubnet() string {
 // Subnet is what workloads are told about a subnet. It is put before the ports
 // that have an address in it.
 type Subnet struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Subnet        string                 `protobuf:"bytes,1,opt,name=subnet,proto3" json:"subnet,omitempty"`                                    // UUID
-	SubnetName    string                 `protobuf:"bytes,2,opt,name=subnet_name,json=subnetName,proto3" json:"subnet_name,omitempty"`          // fully qualified
-	PrefixAddress []byte                 `protobuf:"bytes,3,opt,name=prefix_address,json=prefixAddress,proto3" json:"prefix_address,omitempty"` // 4 or 16 bytes
-	PrefixLength  uint32                 `protobuf:"varint,4,opt,name=prefix_length,json=prefixLength,proto3" json:"prefix_length,omitempty"`
-	Gateway       []byte                 `protobuf:"bytes,5,opt,name=gateway,proto3" json:"gateway,omitempty"`
-	Dhcp          bool                   `protobuf:"varint,6,opt,name=dhcp,proto3" json:"dhcp,omitempty"`                                 // IPv4: the host answers
-	AddressMode   string                 `protobuf:"bytes,7,opt,name=address_mode,json=addressMode,proto3" json:"address_mode,omitempty"` // IPv6: the words of api.AddressMode
-	DnsServers    [][]byte               `protobuf:"bytes,8,rep,name=dns_servers,json=dnsServers,proto3" json:"dns_servers,omitempty"`    // none: the gateway
-	SearchDomains []string               `protobuf:"bytes,9,rep,name=search_domains,json=searchDomains,proto3" json:"search_domains,omitempty"`
-	HostRoutes    []*HostRoute           `protobuf:"bytes,10,rep,name=host_routes,json=hostRoutes,proto3" json:"host_routes,omitempty"`
-	LeaseSeconds  uint32                 `protobuf:"varint,11,opt,name=lease_seconds,json=leaseSeconds,proto3" json:"lease_seconds,omitempty"`
-	Options       []*DhcpOption          `protobuf:"bytes,12,rep,name=options,proto3" json:"options,omitempty"`
-	Vrf           uint32                 `protobuf:"varint,13,opt,name=vrf,proto3" json:"vrf,omitempty"` // of its network
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state              protoimpl.MessageState `protogen:"open.v1"`
+	Subnet             string                 `protobuf:"bytes,1,opt,name=subnet,proto3" json:"subnet,omitempty"`                                    // UUID
+	SubnetName         string                 `protobuf:"bytes,2,opt,name=subnet_name,json=subnetName,proto3" json:"subnet_name,omitempty"`          // fully qualified
+	PrefixAddress      []byte                 `protobuf:"bytes,3,opt,name=prefix_address,json=prefixAddress,proto3" json:"prefix_address,omitempty"` // 4 or 16 bytes
+	PrefixLength       uint32                 `protobuf:"varint,4,opt,name=prefix_length,json=prefixLength,proto3" json:"prefix_length,omitempty"`
+	Gateway            []byte                 `protobuf:"bytes,5,opt,name=gateway,proto3" json:"gateway,omitempty"`
+	Dhcp               bool                   `protobuf:"varint,6,opt,name=dhcp,proto3" json:"dhcp,omitempty"`                                 // IPv4: the host answers
+	AddressMode        string                 `protobuf:"bytes,7,opt,name=address_mode,json=addressMode,proto3" json:"address_mode,omitempty"` // IPv6: the words of api.AddressMode
+	DnsServers         [][]byte               `protobuf:"bytes,8,rep,name=dns_servers,json=dnsServers,proto3" json:"dns_servers,omitempty"`    // none: the gateway
+	SearchDomains      []string               `protobuf:"bytes,9,rep,name=search_domains,json=searchDomains,proto3" json:"search_domains,omitempty"`
+	HostRoutes         []*HostRoute           `protobuf:"bytes,10,rep,name=host_routes,json=hostRoutes,proto3" json:"host_routes,omitempty"`
+	LeaseSeconds       uint32                 `protobuf:"varint,11,opt,name=lease_seconds,json=leaseSeconds,proto3" json:"lease_seconds,omitempty"`
+	Options            []*DhcpOption          `protobuf:"bytes,12,rep,name=options,proto3" json:"options,omitempty"`
+	Vrf                uint32                 `protobuf:"varint,13,opt,name=vrf,proto3" json:"vrf,omitempty"`                                                        // of its network
+	ConditionalOptions []*ConditionalOption   `protobuf:"bytes,60,rep,name=conditional_options,json=conditionalOptions,proto3" json:"conditional_options,omitempty"` // they come before options
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *Subnet) Reset() {
@@ -2288,6 +2297,13 @@ func (x *Subnet) GetVrf() uint32 {
 		return x.Vrf
 	}
 	return 0
+}
+
+func (x *Subnet) GetConditionalOptions() []*ConditionalOption {
+	if x != nil {
+		return x.ConditionalOptions
+	}
+	return nil
 }
 
 // Name is what the workload of a port is called within its project. A host
@@ -2420,6 +2436,68 @@ func (x *HostRoute) GetNextHop() []byte {
 	return nil
 }
 
+// ConditionalOption is an option for some clients alone; an older agent, which
+// does not know conditions, tells it nobody.
+type ConditionalOption struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Option        *DhcpOption            `protobuf:"bytes,1,opt,name=option,proto3" json:"option,omitempty"`
+	Architectures []uint32               `protobuf:"varint,2,rep,packed,name=architectures,proto3" json:"architectures,omitempty"`  // as clients say (RFC 4578, RFC 5970): one of these; none: any
+	UserClass     string                 `protobuf:"bytes,3,opt,name=user_class,json=userClass,proto3" json:"user_class,omitempty"` // empty: any
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConditionalOption) Reset() {
+	*x = ConditionalOption{}
+	mi := &file_hoststream_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConditionalOption) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConditionalOption) ProtoMessage() {}
+
+func (x *ConditionalOption) ProtoReflect() protoreflect.Message {
+	mi := &file_hoststream_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConditionalOption.ProtoReflect.Descriptor instead.
+func (*ConditionalOption) Descriptor() ([]byte, []int) {
+	return file_hoststream_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *ConditionalOption) GetOption() *DhcpOption {
+	if x != nil {
+		return x.Option
+	}
+	return nil
+}
+
+func (x *ConditionalOption) GetArchitectures() []uint32 {
+	if x != nil {
+		return x.Architectures
+	}
+	return nil
+}
+
+func (x *ConditionalOption) GetUserClass() string {
+	if x != nil {
+		return x.UserClass
+	}
+	return ""
+}
+
 type DhcpOption struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Six           bool                   `protobuf:"varint,1,opt,name=six,proto3" json:"six,omitempty"` // DHCPv6, else DHCP
@@ -2431,7 +2509,7 @@ type DhcpOption struct {
 
 func (x *DhcpOption) Reset() {
 	*x = DhcpOption{}
-	mi := &file_hoststream_proto_msgTypes[31]
+	mi := &file_hoststream_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2443,7 +2521,7 @@ func (x *DhcpOption) String() string {
 func (*DhcpOption) ProtoMessage() {}
 
 func (x *DhcpOption) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[31]
+	mi := &file_hoststream_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2456,7 +2534,7 @@ func (x *DhcpOption) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DhcpOption.ProtoReflect.Descriptor instead.
 func (*DhcpOption) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{31}
+	return file_hoststream_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *DhcpOption) GetSix() bool {
@@ -2515,7 +2593,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_hoststream_proto_msgTypes[32]
+	mi := &file_hoststream_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2527,7 +2605,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[32]
+	mi := &file_hoststream_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2540,7 +2618,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{32}
+	return file_hoststream_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Route) GetVrf() uint32 {
@@ -2716,7 +2794,7 @@ type EqualHop struct {
 
 func (x *EqualHop) Reset() {
 	*x = EqualHop{}
-	mi := &file_hoststream_proto_msgTypes[33]
+	mi := &file_hoststream_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2728,7 +2806,7 @@ func (x *EqualHop) String() string {
 func (*EqualHop) ProtoMessage() {}
 
 func (x *EqualHop) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[33]
+	mi := &file_hoststream_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2741,7 +2819,7 @@ func (x *EqualHop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EqualHop.ProtoReflect.Descriptor instead.
 func (*EqualHop) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{33}
+	return file_hoststream_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *EqualHop) GetNextHop() isEqualHop_NextHop {
@@ -2817,7 +2895,7 @@ type Remote struct {
 
 func (x *Remote) Reset() {
 	*x = Remote{}
-	mi := &file_hoststream_proto_msgTypes[34]
+	mi := &file_hoststream_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2829,7 +2907,7 @@ func (x *Remote) String() string {
 func (*Remote) ProtoMessage() {}
 
 func (x *Remote) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[34]
+	mi := &file_hoststream_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2842,7 +2920,7 @@ func (x *Remote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Remote.ProtoReflect.Descriptor instead.
 func (*Remote) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{34}
+	return file_hoststream_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Remote) GetHost() string {
@@ -2868,7 +2946,7 @@ type Gateway struct {
 
 func (x *Gateway) Reset() {
 	*x = Gateway{}
-	mi := &file_hoststream_proto_msgTypes[35]
+	mi := &file_hoststream_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2880,7 +2958,7 @@ func (x *Gateway) String() string {
 func (*Gateway) ProtoMessage() {}
 
 func (x *Gateway) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[35]
+	mi := &file_hoststream_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2893,7 +2971,7 @@ func (x *Gateway) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gateway.ProtoReflect.Descriptor instead.
 func (*Gateway) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{35}
+	return file_hoststream_proto_rawDescGZIP(), []int{36}
 }
 
 // Discard drops on purpose.
@@ -2905,7 +2983,7 @@ type Discard struct {
 
 func (x *Discard) Reset() {
 	*x = Discard{}
-	mi := &file_hoststream_proto_msgTypes[36]
+	mi := &file_hoststream_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2917,7 +2995,7 @@ func (x *Discard) String() string {
 func (*Discard) ProtoMessage() {}
 
 func (x *Discard) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[36]
+	mi := &file_hoststream_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2930,7 +3008,7 @@ func (x *Discard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Discard.ProtoReflect.Descriptor instead.
 func (*Discard) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{36}
+	return file_hoststream_proto_rawDescGZIP(), []int{37}
 }
 
 // Report is what the host knows and the controller does not. It is sent whole
@@ -2954,7 +3032,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_hoststream_proto_msgTypes[37]
+	mi := &file_hoststream_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2966,7 +3044,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[37]
+	mi := &file_hoststream_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2979,7 +3057,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{37}
+	return file_hoststream_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Report) GetPorts() []*PortReport {
@@ -3043,7 +3121,7 @@ type TableUse struct {
 
 func (x *TableUse) Reset() {
 	*x = TableUse{}
-	mi := &file_hoststream_proto_msgTypes[38]
+	mi := &file_hoststream_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3055,7 +3133,7 @@ func (x *TableUse) String() string {
 func (*TableUse) ProtoMessage() {}
 
 func (x *TableUse) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[38]
+	mi := &file_hoststream_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3068,7 +3146,7 @@ func (x *TableUse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableUse.ProtoReflect.Descriptor instead.
 func (*TableUse) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{38}
+	return file_hoststream_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *TableUse) GetTable() string {
@@ -3105,7 +3183,7 @@ type TakenAddress struct {
 
 func (x *TakenAddress) Reset() {
 	*x = TakenAddress{}
-	mi := &file_hoststream_proto_msgTypes[39]
+	mi := &file_hoststream_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3117,7 +3195,7 @@ func (x *TakenAddress) String() string {
 func (*TakenAddress) ProtoMessage() {}
 
 func (x *TakenAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[39]
+	mi := &file_hoststream_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3130,7 +3208,7 @@ func (x *TakenAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakenAddress.ProtoReflect.Descriptor instead.
 func (*TakenAddress) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{39}
+	return file_hoststream_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *TakenAddress) GetAddress() string {
@@ -3173,7 +3251,7 @@ type PortReport struct {
 
 func (x *PortReport) Reset() {
 	*x = PortReport{}
-	mi := &file_hoststream_proto_msgTypes[40]
+	mi := &file_hoststream_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3185,7 +3263,7 @@ func (x *PortReport) String() string {
 func (*PortReport) ProtoMessage() {}
 
 func (x *PortReport) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[40]
+	mi := &file_hoststream_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3198,7 +3276,7 @@ func (x *PortReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortReport.ProtoReflect.Descriptor instead.
 func (*PortReport) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{40}
+	return file_hoststream_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *PortReport) GetPort() string {
@@ -3242,7 +3320,7 @@ type TableRequest struct {
 
 func (x *TableRequest) Reset() {
 	*x = TableRequest{}
-	mi := &file_hoststream_proto_msgTypes[41]
+	mi := &file_hoststream_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3254,7 +3332,7 @@ func (x *TableRequest) String() string {
 func (*TableRequest) ProtoMessage() {}
 
 func (x *TableRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[41]
+	mi := &file_hoststream_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3267,7 +3345,7 @@ func (x *TableRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRequest.ProtoReflect.Descriptor instead.
 func (*TableRequest) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{41}
+	return file_hoststream_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *TableRequest) GetId() uint64 {
@@ -3297,7 +3375,7 @@ type TableReply struct {
 
 func (x *TableReply) Reset() {
 	*x = TableReply{}
-	mi := &file_hoststream_proto_msgTypes[42]
+	mi := &file_hoststream_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3309,7 +3387,7 @@ func (x *TableReply) String() string {
 func (*TableReply) ProtoMessage() {}
 
 func (x *TableReply) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[42]
+	mi := &file_hoststream_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3322,7 +3400,7 @@ func (x *TableReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableReply.ProtoReflect.Descriptor instead.
 func (*TableReply) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{42}
+	return file_hoststream_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *TableReply) GetId() uint64 {
@@ -3369,7 +3447,7 @@ type TableRow struct {
 
 func (x *TableRow) Reset() {
 	*x = TableRow{}
-	mi := &file_hoststream_proto_msgTypes[43]
+	mi := &file_hoststream_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3381,7 +3459,7 @@ func (x *TableRow) String() string {
 func (*TableRow) ProtoMessage() {}
 
 func (x *TableRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[43]
+	mi := &file_hoststream_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3394,7 +3472,7 @@ func (x *TableRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRow.ProtoReflect.Descriptor instead.
 func (*TableRow) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{43}
+	return file_hoststream_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *TableRow) GetCells() []string {
@@ -3524,7 +3602,7 @@ const file_hoststream_proto_rawDesc = "" +
 	"\funderlay_mtu\x18d \x01(\rR\vunderlayMtu\"4\n" +
 	"\fTunnelSource\x12\x10\n" +
 	"\x03vni\x18\x01 \x01(\rR\x03vni\x12\x12\n" +
-	"\x04host\x18\x02 \x01(\tR\x04host\"\xc7\x04\n" +
+	"\x04host\x18\x02 \x01(\tR\x04host\"\x9f\x05\n" +
 	"\x04Port\x12\x12\n" +
 	"\x04port\x18\x01 \x01(\tR\x04port\x12\x1b\n" +
 	"\tport_name\x18\x02 \x01(\tR\bportName\x12\x10\n" +
@@ -3544,7 +3622,8 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x05pairs\x18\x14 \x03(\v2\x1f.weft.hoststream.v1.AllowedPairR\x05pairs\x12\x1a\n" +
 	"\bdisabled\x18d \x01(\bR\bdisabled\x12\x14\n" +
 	"\x05trunk\x18< \x01(\tR\x05trunk\x12\x12\n" +
-	"\x04vlan\x18= \x01(\rR\x04vlan\"Q\n" +
+	"\x04vlan\x18= \x01(\rR\x04vlan\x12V\n" +
+	"\x13conditional_options\x18> \x03(\v2%.weft.hoststream.v1.ConditionalOptionR\x12conditionalOptions\"Q\n" +
 	"\vAllowedPair\x120\n" +
 	"\x05range\x18\x01 \x01(\v2\x1a.weft.hoststream.v1.PrefixR\x05range\x12\x10\n" +
 	"\x03mac\x18\x02 \x01(\fR\x03mac\":\n" +
@@ -3555,7 +3634,7 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x02ip\x18\x01 \x01(\fR\x02ip\x12#\n" +
 	"\rprefix_length\x18\x02 \x01(\rR\fprefixLength\x12\x18\n" +
 	"\agateway\x18\x03 \x01(\fR\agateway\x12\x16\n" +
-	"\x06subnet\x18\x04 \x01(\tR\x06subnet\"\xd7\x03\n" +
+	"\x06subnet\x18\x04 \x01(\tR\x06subnet\"\xaf\x04\n" +
 	"\x06Subnet\x12\x16\n" +
 	"\x06subnet\x18\x01 \x01(\tR\x06subnet\x12\x1f\n" +
 	"\vsubnet_name\x18\x02 \x01(\tR\n" +
@@ -3573,7 +3652,8 @@ const file_hoststream_proto_rawDesc = "" +
 	"hostRoutes\x12#\n" +
 	"\rlease_seconds\x18\v \x01(\rR\fleaseSeconds\x128\n" +
 	"\aoptions\x18\f \x03(\v2\x1e.weft.hoststream.v1.DhcpOptionR\aoptions\x12\x10\n" +
-	"\x03vrf\x18\r \x01(\rR\x03vrf\"f\n" +
+	"\x03vrf\x18\r \x01(\rR\x03vrf\x12V\n" +
+	"\x13conditional_options\x18< \x03(\v2%.weft.hoststream.v1.ConditionalOptionR\x12conditionalOptions\"f\n" +
 	"\x04Name\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x12\n" +
 	"\x04port\x18\x02 \x01(\tR\x04port\x12\x12\n" +
@@ -3582,7 +3662,12 @@ const file_hoststream_proto_rawDesc = "" +
 	"\tHostRoute\x12%\n" +
 	"\x0eprefix_address\x18\x01 \x01(\fR\rprefixAddress\x12#\n" +
 	"\rprefix_length\x18\x02 \x01(\rR\fprefixLength\x12\x19\n" +
-	"\bnext_hop\x18\x03 \x01(\fR\anextHop\"H\n" +
+	"\bnext_hop\x18\x03 \x01(\fR\anextHop\"\x90\x01\n" +
+	"\x11ConditionalOption\x126\n" +
+	"\x06option\x18\x01 \x01(\v2\x1e.weft.hoststream.v1.DhcpOptionR\x06option\x12$\n" +
+	"\rarchitectures\x18\x02 \x03(\rR\rarchitectures\x12\x1d\n" +
+	"\n" +
+	"user_class\x18\x03 \x01(\tR\tuserClass\"H\n" +
 	"\n" +
 	"DhcpOption\x12\x10\n" +
 	"\x03six\x18\x01 \x01(\bR\x03six\x12\x12\n" +
@@ -3677,7 +3762,7 @@ func file_hoststream_proto_rawDescGZIP() []byte {
 	return file_hoststream_proto_rawDescData
 }
 
-var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
+var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
 var file_hoststream_proto_goTypes = []any{
 	(*CertifyRequest)(nil),    // 0: weft.hoststream.v1.CertifyRequest
 	(*CertifyReply)(nil),      // 1: weft.hoststream.v1.CertifyReply
@@ -3710,30 +3795,31 @@ var file_hoststream_proto_goTypes = []any{
 	(*Subnet)(nil),            // 28: weft.hoststream.v1.Subnet
 	(*Name)(nil),              // 29: weft.hoststream.v1.Name
 	(*HostRoute)(nil),         // 30: weft.hoststream.v1.HostRoute
-	(*DhcpOption)(nil),        // 31: weft.hoststream.v1.DhcpOption
-	(*Route)(nil),             // 32: weft.hoststream.v1.Route
-	(*EqualHop)(nil),          // 33: weft.hoststream.v1.EqualHop
-	(*Remote)(nil),            // 34: weft.hoststream.v1.Remote
-	(*Gateway)(nil),           // 35: weft.hoststream.v1.Gateway
-	(*Discard)(nil),           // 36: weft.hoststream.v1.Discard
-	(*Report)(nil),            // 37: weft.hoststream.v1.Report
-	(*TableUse)(nil),          // 38: weft.hoststream.v1.TableUse
-	(*TakenAddress)(nil),      // 39: weft.hoststream.v1.TakenAddress
-	(*PortReport)(nil),        // 40: weft.hoststream.v1.PortReport
-	(*TableRequest)(nil),      // 41: weft.hoststream.v1.TableRequest
-	(*TableReply)(nil),        // 42: weft.hoststream.v1.TableReply
-	(*TableRow)(nil),          // 43: weft.hoststream.v1.TableRow
+	(*ConditionalOption)(nil), // 31: weft.hoststream.v1.ConditionalOption
+	(*DhcpOption)(nil),        // 32: weft.hoststream.v1.DhcpOption
+	(*Route)(nil),             // 33: weft.hoststream.v1.Route
+	(*EqualHop)(nil),          // 34: weft.hoststream.v1.EqualHop
+	(*Remote)(nil),            // 35: weft.hoststream.v1.Remote
+	(*Gateway)(nil),           // 36: weft.hoststream.v1.Gateway
+	(*Discard)(nil),           // 37: weft.hoststream.v1.Discard
+	(*Report)(nil),            // 38: weft.hoststream.v1.Report
+	(*TableUse)(nil),          // 39: weft.hoststream.v1.TableUse
+	(*TakenAddress)(nil),      // 40: weft.hoststream.v1.TakenAddress
+	(*PortReport)(nil),        // 41: weft.hoststream.v1.PortReport
+	(*TableRequest)(nil),      // 42: weft.hoststream.v1.TableRequest
+	(*TableReply)(nil),        // 43: weft.hoststream.v1.TableReply
+	(*TableRow)(nil),          // 44: weft.hoststream.v1.TableRow
 }
 var file_hoststream_proto_depIdxs = []int32{
 	9,  // 0: weft.hoststream.v1.HostMessage.hello:type_name -> weft.hoststream.v1.Hello
 	16, // 1: weft.hoststream.v1.HostMessage.ack:type_name -> weft.hoststream.v1.Ack
-	37, // 2: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
-	42, // 3: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
+	38, // 2: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
+	43, // 3: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
 	4,  // 4: weft.hoststream.v1.HostMessage.standby:type_name -> weft.hoststream.v1.Standby
 	5,  // 5: weft.hoststream.v1.HostMessage.ping:type_name -> weft.hoststream.v1.Ping
 	13, // 6: weft.hoststream.v1.HostMessage.row_list:type_name -> weft.hoststream.v1.RowList
 	14, // 7: weft.hoststream.v1.ControllerMessage.delta:type_name -> weft.hoststream.v1.Delta
-	41, // 8: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
+	42, // 8: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
 	6,  // 9: weft.hoststream.v1.ControllerMessage.pong:type_name -> weft.hoststream.v1.Pong
 	12, // 10: weft.hoststream.v1.ControllerMessage.row_list_request:type_name -> weft.hoststream.v1.RowListRequest
 	8,  // 11: weft.hoststream.v1.Pong.version:type_name -> weft.hoststream.v1.Version
@@ -3749,7 +3835,7 @@ var file_hoststream_proto_depIdxs = []int32{
 	20, // 21: weft.hoststream.v1.Row.vrf:type_name -> weft.hoststream.v1.Vrf
 	22, // 22: weft.hoststream.v1.Row.tunnel_endpoint:type_name -> weft.hoststream.v1.TunnelEndpoint
 	24, // 23: weft.hoststream.v1.Row.port:type_name -> weft.hoststream.v1.Port
-	32, // 24: weft.hoststream.v1.Row.route:type_name -> weft.hoststream.v1.Route
+	33, // 24: weft.hoststream.v1.Row.route:type_name -> weft.hoststream.v1.Route
 	23, // 25: weft.hoststream.v1.Row.tunnel_source:type_name -> weft.hoststream.v1.TunnelSource
 	28, // 26: weft.hoststream.v1.Row.subnet:type_name -> weft.hoststream.v1.Subnet
 	29, // 27: weft.hoststream.v1.Row.name:type_name -> weft.hoststream.v1.Name
@@ -3758,31 +3844,34 @@ var file_hoststream_proto_depIdxs = []int32{
 	21, // 30: weft.hoststream.v1.Vrf.services:type_name -> weft.hoststream.v1.FabricService
 	27, // 31: weft.hoststream.v1.Port.addresses:type_name -> weft.hoststream.v1.PortAddress
 	26, // 32: weft.hoststream.v1.Port.sources:type_name -> weft.hoststream.v1.Prefix
-	31, // 33: weft.hoststream.v1.Port.options:type_name -> weft.hoststream.v1.DhcpOption
+	32, // 33: weft.hoststream.v1.Port.options:type_name -> weft.hoststream.v1.DhcpOption
 	25, // 34: weft.hoststream.v1.Port.pairs:type_name -> weft.hoststream.v1.AllowedPair
-	26, // 35: weft.hoststream.v1.AllowedPair.range:type_name -> weft.hoststream.v1.Prefix
-	30, // 36: weft.hoststream.v1.Subnet.host_routes:type_name -> weft.hoststream.v1.HostRoute
-	31, // 37: weft.hoststream.v1.Subnet.options:type_name -> weft.hoststream.v1.DhcpOption
-	34, // 38: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
-	35, // 39: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
-	36, // 40: weft.hoststream.v1.Route.discard:type_name -> weft.hoststream.v1.Discard
-	33, // 41: weft.hoststream.v1.Route.equal:type_name -> weft.hoststream.v1.EqualHop
-	34, // 42: weft.hoststream.v1.EqualHop.remote:type_name -> weft.hoststream.v1.Remote
-	40, // 43: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
-	39, // 44: weft.hoststream.v1.Report.taken:type_name -> weft.hoststream.v1.TakenAddress
-	38, // 45: weft.hoststream.v1.Report.tables:type_name -> weft.hoststream.v1.TableUse
-	43, // 46: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
-	2,  // 47: weft.hoststream.v1.HostStream.Resume:input_type -> weft.hoststream.v1.HostMessage
-	2,  // 48: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
-	0,  // 49: weft.hoststream.v1.HostStream.Certify:input_type -> weft.hoststream.v1.CertifyRequest
-	3,  // 50: weft.hoststream.v1.HostStream.Resume:output_type -> weft.hoststream.v1.ControllerMessage
-	3,  // 51: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
-	1,  // 52: weft.hoststream.v1.HostStream.Certify:output_type -> weft.hoststream.v1.CertifyReply
-	50, // [50:53] is the sub-list for method output_type
-	47, // [47:50] is the sub-list for method input_type
-	47, // [47:47] is the sub-list for extension type_name
-	47, // [47:47] is the sub-list for extension extendee
-	0,  // [0:47] is the sub-list for field type_name
+	31, // 35: weft.hoststream.v1.Port.conditional_options:type_name -> weft.hoststream.v1.ConditionalOption
+	26, // 36: weft.hoststream.v1.AllowedPair.range:type_name -> weft.hoststream.v1.Prefix
+	30, // 37: weft.hoststream.v1.Subnet.host_routes:type_name -> weft.hoststream.v1.HostRoute
+	32, // 38: weft.hoststream.v1.Subnet.options:type_name -> weft.hoststream.v1.DhcpOption
+	31, // 39: weft.hoststream.v1.Subnet.conditional_options:type_name -> weft.hoststream.v1.ConditionalOption
+	32, // 40: weft.hoststream.v1.ConditionalOption.option:type_name -> weft.hoststream.v1.DhcpOption
+	35, // 41: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
+	36, // 42: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
+	37, // 43: weft.hoststream.v1.Route.discard:type_name -> weft.hoststream.v1.Discard
+	34, // 44: weft.hoststream.v1.Route.equal:type_name -> weft.hoststream.v1.EqualHop
+	35, // 45: weft.hoststream.v1.EqualHop.remote:type_name -> weft.hoststream.v1.Remote
+	41, // 46: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
+	40, // 47: weft.hoststream.v1.Report.taken:type_name -> weft.hoststream.v1.TakenAddress
+	39, // 48: weft.hoststream.v1.Report.tables:type_name -> weft.hoststream.v1.TableUse
+	44, // 49: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
+	2,  // 50: weft.hoststream.v1.HostStream.Resume:input_type -> weft.hoststream.v1.HostMessage
+	2,  // 51: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
+	0,  // 52: weft.hoststream.v1.HostStream.Certify:input_type -> weft.hoststream.v1.CertifyRequest
+	3,  // 53: weft.hoststream.v1.HostStream.Resume:output_type -> weft.hoststream.v1.ControllerMessage
+	3,  // 54: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
+	1,  // 55: weft.hoststream.v1.HostStream.Certify:output_type -> weft.hoststream.v1.CertifyReply
+	53, // [53:56] is the sub-list for method output_type
+	50, // [50:53] is the sub-list for method input_type
+	50, // [50:50] is the sub-list for extension type_name
+	50, // [50:50] is the sub-list for extension extendee
+	0,  // [0:50] is the sub-list for field type_name
 }
 
 func init() { file_hoststream_proto_init() }
@@ -3815,13 +3904,13 @@ func file_hoststream_proto_init() {
 		(*Row_Name)(nil),
 		(*Row_Reservation)(nil),
 	}
-	file_hoststream_proto_msgTypes[32].OneofWrappers = []any{
+	file_hoststream_proto_msgTypes[33].OneofWrappers = []any{
 		(*Route_Port)(nil),
 		(*Route_Remote)(nil),
 		(*Route_Gateway)(nil),
 		(*Route_Discard)(nil),
 	}
-	file_hoststream_proto_msgTypes[33].OneofWrappers = []any{
+	file_hoststream_proto_msgTypes[34].OneofWrappers = []any{
 		(*EqualHop_Port)(nil),
 		(*EqualHop_Remote)(nil),
 	}
@@ -3831,7 +3920,7 @@ func file_hoststream_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hoststream_proto_rawDesc), len(file_hoststream_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   44,
+			NumMessages:   45,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

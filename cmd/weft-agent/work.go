@@ -184,7 +184,7 @@ func (a agent) serve(ctx context.Context, tunnel int, blank bool, loop *host.Loo
 	group.Go(func() error { return local.run(ctx, loop) })
 	group.Go(func() error { local.keeper.Run(ctx, loop); return nil })
 	group.Go(func() error { return plugger.Serve(ctx, a.flags.Run, func() {}) })
-	group.Go(func() error { a.watch(ctx, changed); return nil })
+	group.Go(func() error { a.watch(ctx, plugger, changed); return nil })
 	group.Go(func() error { a.followUnderlay(ctx, tunnel, a.given, local.facts(), loop); return nil })
 	group.Go(func() error { plugger.Upkeep(ctx, changed, synced); return nil })
 	group.Go(func() error { return plugger.Follow(ctx) })
@@ -218,8 +218,9 @@ func (a agent) activate(tunnel int) error {
 // watchPause is the wait before watching anew after the kernel's queue overflowed.
 const watchPause = time.Second
 
-// watch sets a flag whenever an interface was removed.
-func (a agent) watch(ctx context.Context, changed chan<- struct{}) {
+// watch sets a flag whenever an interface was removed, or one that somebody else
+// makes for a port is not as it was.
+func (a agent) watch(ctx context.Context, plugger *plug.Plugger, changed chan<- struct{}) {
 	flag := func() {
 		select {
 		case changed <- struct{}{}:
@@ -227,7 +228,12 @@ func (a agent) watch(ctx context.Context, changed chan<- struct{}) {
 		}
 	}
 	for ctx.Err() == nil {
-		if err := link.Watch(ctx, flag); err != nil {
+		heard := func(e link.Event) {
+			if e.Removed || plugger.Concerns(e) {
+				flag()
+			}
+		}
+		if err := link.Watch(ctx, heard); err != nil {
 			a.log.Warn("events of interfaces were lost; looking at all", "error", err)
 			flag()
 			select {

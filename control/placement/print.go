@@ -113,6 +113,7 @@ func describePort(p *hoststream.Port) string {
 	if p.Disabled {
 		words = append(words, "disabled")
 	}
+	words = append(words, describeConditional(p.ConditionalOptions)...)
 	return strings.Join(append(words, describeOptions(p.Options)...), "\t")
 }
 

@@ -95,7 +95,7 @@ func portRow(p *routing.Port) Row {
 		Port: p.Ref.UUID, PortName: p.Ref.Name, Vrf: p.Network.VRF, Mac: macBytes(p.MAC),
 		Mtu: uint32(p.Network.MTU), Binding: p.Binding.UUID, BindingRevision: p.BindingRevision,
 		HostName: p.HostName, Domain: p.Domain, Options: options(p.Options), Project: p.Project, Machine: p.Machine, Disabled: p.Disabled,
-		Trunk: p.Trunk.UUID, Vlan: uint32(p.VLAN),
+		Trunk: p.Trunk.UUID, Vlan: uint32(p.VLAN), ConditionalOptions: conditional(p.Options),
 	}
 	for _, a := range p.Addresses {
 		port.Addresses = append(port.Addresses, &hoststream.PortAddress{

@@ -17,7 +17,7 @@ func subnetBody(vrf uint32, s *routing.Subnet) *hoststream.Subnet {
 	body := &hoststream.Subnet{
 		Vrf: vrf, Subnet: s.Ref.UUID, SubnetName: s.Ref.Name, PrefixAddress: s.CIDR.Addr().AsSlice(), PrefixLength: uint32(s.CIDR.Bits()),
 		Gateway: s.Gateway.AsSlice(), SearchDomains: s.Services.SearchDomains,
-		LeaseSeconds: uint32(s.Services.Lease()), Options: options(s.Services.DHCPOptions),
+		LeaseSeconds: uint32(s.Services.Lease()), Options: options(s.Services.DHCPOptions), ConditionalOptions: conditional(s.Services.DHCPOptions),
 	}
 	if s.CIDR.Addr().Is4() {
 		body.Dhcp = s.Services.Answers()
@@ -116,9 +116,25 @@ func (p *Plan) namesFor(h *routing.Host) (tables []*Table) {
 // options leaves out what cannot be encoded, which the API admits none of.
 func options(asked []api.DHCPOption) (encoded []*hoststream.DhcpOption) {
 	for _, o := range asked {
-		if code, value, err := o.Encode(); err == nil {
+		if code, value, err := o.Encode(); err == nil && !o.Conditional() {
 			encoded = append(encoded, &hoststream.DhcpOption{Six: o.Family == api.IPv6, Code: uint32(code), Value: value})
 		}
+	}
+	return encoded
+}
+
+// conditional are the options that only some clients are told.
+func conditional(asked []api.DHCPOption) (encoded []*hoststream.ConditionalOption) {
+	for _, o := range asked {
+		code, value, err := o.Encode()
+		if err != nil || !o.Conditional() {
+			continue
+		}
+		c := &hoststream.ConditionalOption{Option: &hoststream.DhcpOption{Six: o.Family == api.IPv6, Code: uint32(code), Value: value}, UserClass: o.UserClass}
+		for _, n := range o.ClientArchitecture.Numbers() {
+			c.Architectures = append(c.Architectures, uint32(n))
+		}
+		encoded = append(encoded, c)
 	}
 	return encoded
 }
@@ -144,7 +160,21 @@ func describeSubnet(s *hoststream.Subnet) string {
 		words = append(words, fmt.Sprintf("route %s/%d via %s", ipText(r.PrefixAddress), r.PrefixLength, ipText(r.NextHop)))
 	}
 	words = append(words, fmt.Sprintf("lease %d", s.LeaseSeconds))
-	return strings.Join(append(words, describeOptions(s.Options)...), "\t")
+	return strings.Join(append(append(words, describeConditional(s.ConditionalOptions)...), describeOptions(s.Options)...), "\t")
+}
+
+func describeConditional(options []*hoststream.ConditionalOption) (words []string) {
+	for _, c := range options {
+		word := describeOptions([]*hoststream.DhcpOption{c.Option})[0]
+		if len(c.Architectures) > 0 {
+			word += fmt.Sprintf(" for architectures %v", c.Architectures)
+		}
+		if c.UserClass != "" {
+			word += " for class " + c.UserClass
+		}
+		words = append(words, word)
+	}
+	return words
 }
 
 func describeOptions(options []*hoststream.DhcpOption) (words []string) {

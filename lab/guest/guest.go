@@ -147,15 +147,25 @@ func unpack(ctx context.Context, cache string) (kernel, error) {
 	return k, nil
 }
 
+func known(ctx context.Context) (name string, found bool) {
+	out, err := exec.CommandContext(ctx, "apt-cache", "depends", "--important", Package).Output()
+	_, rest, found := strings.Cut(string(out), "Depends: ")
+	if err != nil || !found {
+		return "", false
+	}
+	return strings.Fields(rest)[0], true
+}
+
 // dependency asks which kernel the package stands for now.
 func dependency(ctx context.Context) (string, error) {
-	out, err := exec.CommandContext(ctx, "apt-cache", "depends", "--important", Package).Output()
-	if err != nil {
-		return "", fmt.Errorf("ask for the package of the kernel: %w", err)
+	name, found := known(ctx)
+	if !found { // a machine that has never asked for packages
+		if out, err := exec.CommandContext(ctx, "apt-get", "update", "-qq").CombinedOutput(); err != nil {
+			return "", fmt.Errorf("ask for the package of the kernel: %w: %s", err, out)
+		}
+		if name, found = known(ctx); !found {
+			return "", fmt.Errorf("package %s has no dependency", Package)
+		}
 	}
-	_, name, found := strings.Cut(string(out), "Depends: ")
-	if !found {
-		return "", fmt.Errorf("package %s has no dependency: run apt-get update", Package)
-	}
-	return strings.Fields(name)[0], nil
+	return name, nil
 }

@@ -33,10 +33,10 @@ func image(kernel kernel, commands []Command) ([]byte, error) {
 	for _, d := range []string{"proc", "sys", "dev", "tmp", "run/netns", "guest", "var/tmp"} {
 		a.directory(d)
 	}
-	if err := addPrograms(a); err != nil {
+	if err := addPrograms(a, applets, tools); err != nil {
 		return nil, err
 	}
-	loads, err := addModules(a, kernel.modules)
+	loads, err := addModules(a, kernel.modules, modules)
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +61,7 @@ func image(kernel kernel, commands []Command) ([]byte, error) {
 	return out.Bytes(), a.close()
 }
 
-func addPrograms(a *archive) error {
+func addPrograms(a *archive, applets, tools []string) error {
 	busybox, err := os.ReadFile("/bin/busybox")
 	if err != nil {
 		return fmt.Errorf("read busybox (Debian package busybox-static): %w", err)
@@ -115,7 +115,7 @@ func libraries(path string) ([]string, error) {
 // addModules adds the modules with what they depend on and returns them in
 // the order in which they load. One that is not there is built in, or missing,
 // which the tests will tell.
-func addModules(a *archive, root string) (order []string, err error) {
+func addModules(a *archive, root string, modules []string) (order []string, err error) {
 	files := map[string]string{}
 	err = filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
 		if name, ok := strings.CutSuffix(filepath.Base(path), ".ko"); ok && err == nil {
