@@ -61,6 +61,7 @@ bench: run-packages bench-packages generate-packages build
 	bin/weft-load
 	bin/weft-bench
 	bin/weft-bench --rounds 5 latency
+	bin/weft-bench --rounds 5 packets
 	bin/weft-bench --rounds 9 --seconds 5 plug
 	bin/weft-bench --rounds 10 --sources . lossless
 	bin/weft-agents-bench --agents 200 --networks 200 --ports 50
@@ -69,6 +70,7 @@ bench: run-packages bench-packages generate-packages build
 bench-try: run-packages bench-packages build
 	bin/weft-bench --seconds 1 --rounds 1 --run try
 	bin/weft-bench --rounds 1 --run try --exchanges 200 latency
+	bin/weft-bench --seconds 1 --rounds 1 --run try packets
 	bin/weft-bench --seconds 1 --rounds 1 --run try --ports 10 plug
 	bin/weft-bench --rounds 1 --run try --rates 10000 --away 1s lossless
 

@@ -9,8 +9,8 @@ import (
 )
 
 func TestStreamIsReadFromTheReport(t *testing.T) {
-	s, err := parseStream([]byte(`{"start":{"tcp_mss_default":1448},"end":{"sum_sent":{"bits_per_second":9e9,"retransmits":7},"sum_received":{"bits_per_second":8.5e9}}}`))
-	if err != nil || s != (Stream{GbitPerSecond: 8.5, Retransmits: 7, MSS: 1448}) {
+	s, err := parseStream([]byte(`{"start":{"tcp_mss_default":1448},"end":{"sum_sent":{"bits_per_second":9e9,"retransmits":7},"sum_received":{"bits_per_second":8.5e9},"cpu_utilization_percent":{"host_total":60,"remote_total":40.5}}}`))
+	if err != nil || s != (Stream{GbitPerSecond: 8.5, Retransmits: 7, MSS: 1448, ClientCPU: 60, ServerCPU: 40.5}) || !s.disturbed() {
 		t.Errorf("got %+v, %v", s, err)
 	}
 	if _, err := parseStream([]byte(`{"error":"unable to connect"}`)); err == nil || !strings.Contains(err.Error(), "unable to connect") {
@@ -55,7 +55,7 @@ func TestCompareIsWithinARound(t *testing.T) {
 
 func TestRowsOfOneComparisonFollowEachOther(t *testing.T) {
 	paths := []Path{{Group: Across, Name: "a"}, {Group: Across, Name: "b"}, {Group: Local, Name: "c"}}
-	rows := rowsFor(paths, Options{Families: []Family{IPv4, IPv6}, Lengths: []Length{"", "1M"}})
+	rows := rowsFor(paths, Options{Families: []Family{IPv4, IPv6}, Loads: []Load{{1, ""}, {1, "1M"}}})
 	if len(rows) != 12 {
 		t.Fatalf("%d rows, want 12", len(rows))
 	}

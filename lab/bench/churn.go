@@ -103,7 +103,7 @@ func timedStream(ctx context.Context, l *topology.Lab, p Path, seconds int) (gbi
 	if err != nil {
 		return 0, 0, err
 	}
-	s, err := stream(ctx, l.Namespace(p.client), p.address(IPv4), "", seconds)
+	s, err := stream(ctx, l.Namespace(p.client), p.address(IPv4), Load{Streams: 1}, seconds)
 	if err != nil {
 		return 0, 0, err
 	}

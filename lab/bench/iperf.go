@@ -41,18 +41,44 @@ func (l Length) String() string {
 	return string(l)
 }
 
-// Stream is one measured stream.
+// Load is what a client sends: so many streams at a time, with writes of a size.
+type Load struct {
+	Streams int    `json:"streams"`
+	Length  Length `json:"length"`
+}
+
+func (l Load) String() string {
+	if l.Streams > 1 {
+		return fmt.Sprintf("%d streams, writes of %v", l.Streams, l.Length)
+	}
+	return fmt.Sprintf("one stream, writes of %v", l.Length)
+}
+
+// Stream is one measurement, of all its streams together.
 type Stream struct {
 	GbitPerSecond float64 `json:"gbitPerSecond"`
 	Retransmits   int     `json:"retransmits"`
 	MSS           int     `json:"mss"`
+	// ClientCPU and ServerCPU are how much of its core each end used, percent.
+	// When neither used most of it, something else of the machine did.
+	ClientCPU float64 `json:"clientCPU"`
+	ServerCPU float64 `json:"serverCPU"`
 }
 
+// busy is the part of a core, percent, that the slower end of an undisturbed
+// stream uses at least; what is missing from 100 is waiting for the other.
+const busy = 85
+
+func (s Stream) disturbed() bool { return s.ClientCPU < busy && s.ServerCPU < busy }
+
 // stream runs one client against the server that listens at an address.
-func stream(ctx context.Context, ns string, to netip.Addr, length Length, seconds int) (Stream, error) {
+func stream(ctx context.Context, ns string, to netip.Addr, load Load, seconds int) (Stream, error) {
 	argv := []string{"-c", to.String(), "-p", iperfPort, "-J", "-C", congestion, "-A", affinity, "-t", strconv.Itoa(seconds)}
-	if length != "" {
-		argv = append(argv, "-l", string(length))
+	if load.Length != "" {
+		argv = append(argv, "-l", string(load.Length))
+	}
+	if load.Streams > 1 {
+		argv = append(argv, "-P", strconv.Itoa(load.Streams))
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(seconds)*time.Second+streamSlack)
 	defer cancel()
@@ -90,6 +116,10 @@ func parseStream(data []byte) (Stream, error) {
 			Received struct {
 				Bits float64 `json:"bits_per_second"`
 			} `json:"sum_received"`
+			CPU struct {
+				Host   float64 `json:"host_total"`
+				Remote float64 `json:"remote_total"`
+			} `json:"cpu_utilization_percent"`
 		} `json:"end"`
 	}
 	if err := json.Unmarshal(data, &report); err != nil {
@@ -102,5 +132,7 @@ func parseStream(data []byte) (Stream, error) {
 		GbitPerSecond: report.End.Received.Bits / 1e9,
 		Retransmits:   report.End.Sent.Retransmits,
 		MSS:           report.Start.MSS,
+		ClientCPU:     report.End.CPU.Host,
+		ServerCPU:     report.End.CPU.Remote,
 	}, nil
 }

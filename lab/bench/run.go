@@ -28,7 +28,7 @@ type Options struct {
 	Seconds       int    // of one stream
 	Rounds        int
 	Families      []Family
-	Lengths       []Length
+	Loads         []Load
 	Progress      func(format string, args ...any)
 }
 
@@ -55,13 +55,16 @@ type Row struct {
 	Group    Group    `json:"group"`
 	Path     string   `json:"path"`
 	Family   Family   `json:"family"`
-	Length   Length   `json:"length"`
+	Load     Load     `json:"load"`
 	Baseline string   `json:"baseline"`
 	Streams  []Stream `json:"streams"`
 	Gbit     Spread   `json:"gbitPerSecond"`
 	// OfBaseline compares each stream with the baseline's of the same round.
 	OfBaseline  Spread `json:"ofBaseline"`
 	Retransmits int    `json:"retransmits"` // of all rounds
+	// Disturbed counts measurements that were repeated because something else
+	// of the machine took the cores of both ends.
+	Disturbed int `json:"disturbed"`
 }
 
 // Report is all of a run.
@@ -173,7 +176,7 @@ func rowsFor(paths []Path, o Options) []Row {
 	var rows []Row
 	for _, group := range groups {
 		for _, family := range o.Families {
-			for _, length := range o.Lengths {
+			for _, load := range o.Loads {
 				baseline := ""
 				for _, p := range paths {
 					if p.Group != group {
@@ -182,7 +185,7 @@ func rowsFor(paths []Path, o Options) []Row {
 					if baseline == "" {
 						baseline = p.Name
 					}
-					rows = append(rows, Row{Group: group, Path: p.Name, Family: family, Length: length, Baseline: baseline})
+					rows = append(rows, Row{Group: group, Path: p.Name, Family: family, Load: load, Baseline: baseline})
 				}
 			}
 		}
@@ -201,18 +204,25 @@ func measureRound(ctx context.Context, l *topology.Lab, paths []Path, o Options,
 			return fmt.Errorf("round %d, %s, %s, %s: %w", round, r.Group, r.Path, r.Family, err)
 		}
 		r.Streams = append(r.Streams, s)
-		o.Progress("round %d of %d: %-12s %-22s %s %-20s %6.2f Gbit/s, %d retransmits\n",
-			round, o.Rounds, r.Group, r.Path, r.Family, r.Length, s.GbitPerSecond, s.Retransmits)
+		o.Progress("round %d of %d: %-12s %-22s %s %-42s %6.2f Gbit/s, %d retransmits, cores used %.0f and %.0f %%\n",
+			round, o.Rounds, r.Group, r.Path, r.Family, r.Load, s.GbitPerSecond, s.Retransmits, s.ClientCPU, s.ServerCPU)
 	}
 	return nil
 }
 
 // patientStream tries again for a moment in the first round, when servers may
-// not listen yet.
+// not listen yet, and a few times when something else took the cores.
 func patientStream(ctx context.Context, ns string, p Path, r *Row, seconds int, first bool) (Stream, error) {
 	for try := 1; ; try++ {
-		s, err := stream(ctx, ns, p.address(r.Family), r.Length, seconds)
-		if err == nil || !first || try == firstTries || ctx.Err() != nil {
+		s, err := stream(ctx, ns, p.address(r.Family), r.Load, seconds)
+		if err == nil {
+			if !s.disturbed() || try >= quietTries || ctx.Err() != nil {
+				return s, nil
+			}
+			r.Disturbed++
+			continue
+		}
+		if !first || try == firstTries || ctx.Err() != nil {
 			return s, err
 		}
 		select {
@@ -221,6 +231,8 @@ func patientStream(ctx context.Context, ns string, p Path, r *Row, seconds int, 
 		}
 	}
 }
+
+const quietTries = 4
 
 const firstTries = 5
 
@@ -247,7 +259,7 @@ func compare(rows []Row) {
 	for i := range rows {
 		r := &rows[i]
 		base := &rows[slices.IndexFunc(rows, func(b Row) bool {
-			return b.Group == r.Group && b.Family == r.Family && b.Length == r.Length && b.Path == r.Baseline
+			return b.Group == r.Group && b.Family == r.Family && b.Load == r.Load && b.Path == r.Baseline
 		})]
 		var gbit, ratio []float64
 		for n, s := range r.Streams {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command weft-bench measures Weft beside what the kernel does without it: TCP
-// streams across hosts and on one host (streams), small exchanges (latency),
+// streams across hosts and on one host (streams), small exchanges (latency), small
+// datagrams (packets),
 // how soon a plugged port works and what changing ports costs others (plug),
 // and what is lost while agents and controllers change (lossless).
 package main
@@ -43,11 +44,11 @@ type options struct {
 	sources          string
 }
 
-const usage = "usage: weft-bench [--seconds N] [--rounds N] [-o table|json] [--baselines] [streams|latency|plug|lossless]; see --help"
+const usage = "usage: weft-bench [--seconds N] [--rounds N] [-o table|json] [--baselines] [streams|latency|packets|plug|lossless]; see --help"
 
 func run(ctx context.Context) error {
 	o := options{Options: bench.Options{
-		Families: []bench.Family{bench.IPv4, bench.IPv6}, Lengths: []bench.Length{"", "1M"},
+		Families: []bench.Family{bench.IPv4, bench.IPv6}, Loads: []bench.Load{{Streams: 1}, {Streams: 1, Length: "1M"}, {Streams: 8}},
 		Progress: func(format string, args ...any) { fmt.Fprintf(os.Stderr, format, args...) },
 	}}
 	flag.IntVar(&o.Seconds, "seconds", 2, "length of one stream")
@@ -64,7 +65,7 @@ func run(ctx context.Context) error {
 	flag.Parse()
 	what := cmp.Or(flag.Arg(0), "streams")
 	measure, known := parts[what]
-	if flag.NArg() > 1 || !known || o.Seconds < 1 || o.Rounds < 1 || o.exchanges < 1 || (*output != "table" && *output != "json") || *baselines && what != "streams" && what != "latency" {
+	if flag.NArg() > 1 || !known || o.Seconds < 1 || o.Rounds < 1 || o.exchanges < 1 || (*output != "table" && *output != "json") || *baselines && what != "streams" && what != "latency" && what != "packets" {
 		return errors.New(usage)
 	}
 	var err error

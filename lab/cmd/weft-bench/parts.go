@@ -28,6 +28,7 @@ var parts = map[string]part{
 	"latency": func(ctx context.Context, o options) (printer, error) {
 		return bench.MeasureLatency(ctx, o.Options, o.exchanges)
 	},
+	"packets": func(ctx context.Context, o options) (printer, error) { return bench.MeasurePackets(ctx, o.Options) },
 	"plug": func(ctx context.Context, o options) (printer, error) {
 		return bench.MeasurePlug(ctx, o.Options, bench.PlugOptions{Ports: o.ports, Rounds: o.Rounds})
 	},
