@@ -62,4 +62,8 @@ func TestRowsOfOneComparisonFollowEachOther(t *testing.T) {
 	if rows[0].Path != "a" || rows[1].Path != "b" || rows[1].Baseline != "a" || rows[8].Baseline != "c" {
 		t.Errorf("rows are %+v", rows)
 	}
+	rows = rowsFor(paths, Options{Families: []Family{IPv4, IPv6}, Loads: []Load{{1, ""}, {8, ""}}, Only: "across hosts, IPv6, 8 streams"})
+	if len(rows) != 2 || rows[0].Family != IPv6 || rows[1].Load.Streams != 8 {
+		t.Errorf("only one table was asked for, got %+v", rows)
+	}
 }

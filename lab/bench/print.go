@@ -15,14 +15,13 @@ func (r Report) Print(w io.Writer) {
 	fmt.Fprintf(w, "TCP streams, %d rounds of %d s, paths of a table in turn; median and range. Every path has an inner MTU of %d.\n",
 		s.Rounds, s.Seconds, s.InnerMTU)
 	fmt.Fprintf(w, "Hosts are namespaces on this machine: figures compare paths with each other, not with a real network.\n")
-	group := ""
+	table := ""
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, row := range r.Rows {
-		heading := fmt.Sprintf("%s, %s, %v", row.Group, row.Family, row.Load)
-		if heading != group {
+		if h := heading(row.Group, row.Family, row.Load); h != table {
 			t.Flush()
-			group = heading
-			fmt.Fprintf(w, "\n%s\n", heading)
+			table = h
+			fmt.Fprintf(w, "\n%s\n", h)
 			fmt.Fprintf(t, "  PATH\tGBIT/S\tRANGE\tOF %s\tRANGE\tRETRANSMITS\tREPEATED\n", strings.ToUpper(row.Baseline))
 		}
 		fmt.Fprintf(t, "  %s\t%.2f\t%.2f to %.2f\t%.2f\t%.2f to %.2f\t%d\t%d\n", row.Path,

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os/exec"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/weft-network/weft/lab/topology"
@@ -29,6 +30,7 @@ type Options struct {
 	Rounds        int
 	Families      []Family
 	Loads         []Load
+	Only          string // measure tables only whose heading has this in it
 	Progress      func(format string, args ...any)
 }
 
@@ -106,6 +108,12 @@ func Measure(ctx context.Context, o Options) (report Report, err error) {
 	if err != nil {
 		return report, err
 	}
+	taps, stop, err := wireTaps(ctx, l, o.Bin != "")
+	if err != nil {
+		return report, err
+	}
+	defer func() { err = errors.Join(err, stop()) }()
+	paths = append(paths, taps...)
 	if report.Settings, err = settings(l, o); err != nil {
 		return report, err
 	}
@@ -156,7 +164,7 @@ func wire(ctx context.Context, l *topology.Lab, o Options) ([]Path, error) {
 	return paths, startServers(l, paths)
 }
 
-var groups = []Group{Across, Local}
+var groups = []Group{Across, Local, Taps}
 
 func startServers(l *topology.Lab, paths []Path) error {
 	started := map[string]bool{}
@@ -172,11 +180,16 @@ func startServers(l *topology.Lab, paths []Path) error {
 	return nil
 }
 
+func heading(g Group, f Family, l Load) string { return fmt.Sprintf("%s, %s, %v", g, f, l) }
+
 func rowsFor(paths []Path, o Options) []Row {
 	var rows []Row
 	for _, group := range groups {
 		for _, family := range o.Families {
 			for _, load := range o.Loads {
+				if !strings.Contains(heading(group, family, load), o.Only) {
+					continue
+				}
 				baseline := ""
 				for _, p := range paths {
 					if p.Group != group {
@@ -211,12 +224,13 @@ func measureRound(ctx context.Context, l *topology.Lab, paths []Path, o Options,
 }
 
 // patientStream tries again for a moment in the first round, when servers may
-// not listen yet, and a few times when something else took the cores.
+// not listen yet, and a few times when something else took the cores; behind a
+// tap it is the bench's own copying that takes them.
 func patientStream(ctx context.Context, ns string, p Path, r *Row, seconds int, first bool) (Stream, error) {
 	for try := 1; ; try++ {
 		s, err := stream(ctx, ns, p.address(r.Family), r.Load, seconds)
 		if err == nil {
-			if !s.disturbed() || try >= quietTries || ctx.Err() != nil {
+			if p.Group == Taps || !s.disturbed() || try >= quietTries || ctx.Err() != nil {
 				return s, nil
 			}
 			r.Disturbed++

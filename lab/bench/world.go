@@ -22,6 +22,7 @@ type Group string
 const (
 	Across Group = "across hosts"
 	Local  Group = "on one host"
+	Taps   Group = "across hosts, from a tap"
 )
 
 // Path is one way from a client to a server.

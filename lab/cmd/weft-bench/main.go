@@ -55,6 +55,7 @@ func run(ctx context.Context) error {
 	flag.IntVar(&o.Rounds, "rounds", 3, "how often everything is measured")
 	flag.StringVar(&o.Run, "run", "bench", "id of the run: part of the names of its namespaces")
 	flag.StringVar(&o.Bin, "bin", "", "folder with weft, weft-controller and weft-agent (default: the folder of this program)")
+	flag.StringVar(&o.Only, "only", "", "streams: only the tables whose heading has this in it, as \"across hosts, IPv4, one\"")
 	flag.IntVar(&o.exchanges, "exchanges", 5000, "latency: small exchanges a round")
 	flag.IntVar(&o.ports, "ports", 100, "plug: ports on the host")
 	flag.DurationVar(&o.away, "away", 10*time.Second, "lossless: how long the controller is away, and how long it hangs")
