@@ -3,6 +3,7 @@
 package vrouter
 
 import (
+	"fmt"
 	"net/netip"
 	"testing"
 	"time"
@@ -96,36 +97,46 @@ func establish(b *testing.B, d *Datapath, r *Tracer, c conversation, flows int) 
 	}
 }
 
-// BenchmarkEstablished is the path of the next frame of a proven connection:
-// the product's for one that repeats, so that its entries are hot, and the
-// rehearsal's, which costs about as much, for any of very many.
+// BenchmarkEstablished is the path of the next frame of a proven connection, one
+// that repeats, so that its entries are hot.
 func BenchmarkEstablished(b *testing.B) {
 	for _, c := range conversations() {
 		d := benchmarkDatapath(b, 1000, c.six)
-		r := newRehearsal(b, d)
-		establish(b, d, r, c, 0)
-		b.Run(c.String()+"/one-flow", func(b *testing.B) { benchmarkProgram(b, d.hooks[stubSlotSLOT_PORT], c.there().frame) })
-		const flows = 100_000
-		establish(b, d, r, c, flows)
-		b.Run(c.String()+"/100000-flows", func(b *testing.B) {
-			reportChunks(b, func(count int) (time.Duration, error) { return r.say(c.there(), flows, 0, count) })
-		})
+		establish(b, d, newRehearsal(b, d), c, 0)
+		b.Run(c.String(), func(b *testing.B) { benchmarkProgram(b, d.hooks[stubSlotSLOT_PORT], c.there().frame) })
+	}
+}
+
+// BenchmarkFlows is how the path of an established frame grows with the number
+// of flows, of which each frame is any.
+func BenchmarkFlows(b *testing.B) {
+	for _, c := range conversations() {
+		for _, flows := range []int{1_000, 10_000, 100_000} {
+			d := benchmarkDatapath(b, 1000, c.six)
+			r := newRehearsal(b, d)
+			establish(b, d, r, c, flows)
+			b.Run(fmt.Sprintf("%v/%d-flows", c, flows), func(b *testing.B) {
+				reportChunks(b, func(count int) (time.Duration, error) { return r.say(c.there(), flows, 0, count) })
+			})
+		}
 	}
 }
 
 // BenchmarkNewFlow is the path of the first frame of a flow, in the rehearsal,
-// among a million host routes of which the frames use one.
+// among host routes of which the frames use one.
 func BenchmarkNewFlow(b *testing.B) {
 	for _, six := range []bool{false, true} {
-		d := benchmarkDatapath(b, 1_000_000, six)
-		r := newRehearsal(b, d)
-		c := conversation{six: six, tunnel: true}
-		next := 1
-		b.Run(c.String(), func(b *testing.B) {
-			reportChunks(b, func(count int) (time.Duration, error) {
-				next += count
-				return r.say(c.there(), 1, next-count, count)
+		for _, routes := range []int{1_000, 100_000, 1_000_000} {
+			d := benchmarkDatapath(b, routes, six)
+			r := newRehearsal(b, d)
+			c := conversation{six: six, tunnel: true}
+			next := 1
+			b.Run(fmt.Sprintf("%v/%d-routes", c, routes), func(b *testing.B) {
+				reportChunks(b, func(count int) (time.Duration, error) {
+					next += count
+					return r.say(c.there(), 1, next-count, count)
+				})
 			})
-		})
+		}
 	}
 }
