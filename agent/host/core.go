@@ -316,6 +316,9 @@ func (c *Core) Alias(ifindex int) uint32 { return c.programmer.Alias(ifindex) }
 // Underlay returns what this host has for tunnels.
 func (c *Core) Underlay() datapath.Underlay { return c.underlay }
 
+// Local returns what this host has for its workloads.
+func (c *Core) Local() datapath.Local { return c.local }
+
 // SetLocal says that the host has something else for its workloads now.
 func (c *Core) SetLocal(local datapath.Local) {
 	local.Ways, local.Own = c.local.Ways, c.local.Own

@@ -156,6 +156,29 @@ func (f *Facts) addSubnet6(a *advertise.Facts, s desired.Subnet, address desired
 	}
 }
 
+// reachLocal tells workloads of subnets without gateway the way to what their
+// host offers at link-local addresses: straight out of the interface.
+func (f *Facts) reachLocal(v desired.VRF, local datapath.Local) {
+	var at []netip.Addr
+	if local.Metadata != 0 {
+		at = append(at, datapath.MetadataAddresses[0])
+	}
+	for _, s := range v.Services {
+		if local.Fabric[datapath.Fabric{Name: s.Name, UDP: s.UDP}] != 0 && s.At.Addr().Is4() && !slices.Contains(at, s.At.Addr()) {
+			at = append(at, s.At.Addr())
+		}
+	}
+	for i := range f.DHCP4.Leases {
+		lease := &f.DHCP4.Leases[i]
+		if lease.Gateway.IsValid() {
+			continue
+		}
+		for _, a := range at {
+			lease.Routes = append(lease.Routes, dhcp4.Route{Destination: netip.PrefixFrom(a, 32), NextHop: netip.IPv4Unspecified()})
+		}
+	}
+}
+
 // Table is the facts of all plugged ports by interface. It never changes.
 type Table map[int]Facts
 
@@ -183,6 +206,7 @@ func tableOf(c *host.Core) Table {
 		if port, bound := rows.Ports[id]; bound && p.Failure == "" {
 			f := Of(rows, port, p.Attachment, c.Underlay())
 			f.Alias = c.Alias(p.Ifindex)
+			f.reachLocal(rows.VRFs[port.VRF], c.Local())
 			table[p.Ifindex] = f
 		}
 	}

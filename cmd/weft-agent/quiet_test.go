@@ -23,9 +23,9 @@ import (
 	"github.com/weft-network/weft/vrouter"
 )
 
-// capture keeps every frame of an interface, sent and received, that has
+// wiretap keeps every frame of an interface, sent and received, that has
 // something in it.
-type capture struct {
+type wiretap struct {
 	fd    int
 	stop  atomic.Bool
 	ended chan struct{}
@@ -35,9 +35,9 @@ type capture struct {
 	with [][]byte
 }
 
-func newCapture(t *testing.T, ns, name string, marks ...[]byte) *capture {
+func newWiretap(t *testing.T, ns, name string, marks ...[]byte) *wiretap {
 	t.Helper()
-	c := &capture{ended: make(chan struct{})}
+	c := &wiretap{ended: make(chan struct{})}
 	inside(t, ns, func() error {
 		l, err := netlink.LinkByName(name)
 		if err != nil {
@@ -76,7 +76,7 @@ func newCapture(t *testing.T, ns, name string, marks ...[]byte) *capture {
 	return c
 }
 
-func (c *capture) seen() [][]byte {
+func (c *wiretap) seen() [][]byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.with
@@ -109,8 +109,8 @@ func TestNothingOfServicesLeavesTheHost(t *testing.T) {
 	}
 	neighbour := namespace(t, "w12")
 	m.mustPlug(portID(7, 12), neighbour)
-	underlay := newCapture(t, m.ns, "u0", servedMAC, vrouter.GatewayMAC[:])
-	beside := newCapture(t, neighbour, "eth0", servedMAC)
+	underlay := newWiretap(t, m.ns, "u0", servedMAC, vrouter.GatewayMAC[:])
+	beside := newWiretap(t, neighbour, "eth0", servedMAC)
 
 	s.client(t, "udhcpc", "-i", "eth0", "-f", "-n", "-q", "-t", "5", "-T", "1", "-s", "SCRIPT")
 	eventually(t, s.tentative)
@@ -128,7 +128,7 @@ func TestNothingOfServicesLeavesTheHost(t *testing.T) {
 	}
 	reaches(t, s.workload, "10.0.0.1")
 	reaches(t, s.workload, "fd00:a::1")
-	for where, c := range map[string]*capture{"the wire between hosts": underlay, "its neighbour": beside} {
+	for where, c := range map[string]*wiretap{"the wire between hosts": underlay, "its neighbour": beside} {
 		for i, f := range c.seen() {
 			if i == 5 {
 				break
