@@ -10,8 +10,14 @@ import (
 	"github.com/weft-network/weft/control/routing"
 )
 
-// encapsulation is how all packets travel between hosts so far.
-const encapsulation = "vxlan"
+// travels says how packets of a network reach another host's workload: those of
+// joined networks always through a tunnel.
+func travels(n *routing.Network, r *routing.Route) string {
+	if n.Underlay.Fabric && !r.Leaked() {
+		return api.EncapsulationNone
+	}
+	return api.EncapsulationVXLAN
+}
 
 // listing makes the routes of one network readable.
 type listing struct {
@@ -73,7 +79,7 @@ func (l *listing) route(r *routing.Route) api.Route {
 		v.State, v.LastModified = api.RouteSecondary, later(v.LastModified, l.leaked(r))
 	}
 	if h := l.Host(r.Host.UUID); h != nil && r.Host.UUID != l.host {
-		v.Tunnel = &api.RouteTunnel{Addresses: slices.Clone(h.TunnelAddresses), Encapsulation: []string{encapsulation}, Label: r.OriginVRF}
+		v.Tunnel = &api.RouteTunnel{Addresses: slices.Clone(h.TunnelAddresses), Encapsulation: []string{travels(l.network, r)}, Label: r.OriginVRF}
 	}
 	return v
 }

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package datapath_test
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/weft-network/weft/agent/datapath"
+	"github.com/weft-network/weft/agent/desired"
+	"github.com/weft-network/weft/vrouter"
+)
+
+// fabricRows is a network in the underlay with a workload here, one on a
+// neighbour and one far away, and a leaked route; another network in the
+// underlay, one that the host sees, and one that is neither.
+func fabricRows() desired.Rows {
+	port := func(id string, vrf uint32, address string) desired.Port {
+		return desired.Port{ID: id, VRF: vrf, MAC: mac, Addresses: []desired.Address{{Prefix: netip.MustParsePrefix(address)}}}
+	}
+	return desired.Rows{
+		VRFs: map[uint32]desired.VRF{
+			7: {ID: 7, VNI: 7, Fabric: true, HostVisible: true}, 8: {ID: 8, VNI: 8, Fabric: true, HostVisible: true},
+			9: {ID: 9, VNI: 9, HostVisible: true}, 10: {ID: 10, VNI: 10},
+		},
+		Endpoints: map[string]desired.Endpoint{
+			"near": {Host: "near", Name: "near", Addresses: []netip.Addr{four}},
+			"far":  {Host: "far", Name: "far", Addresses: []netip.Addr{netip.MustParseAddr("198.51.100.9")}},
+		},
+		Subnets: map[desired.SubnetKey]desired.Subnet{{VRF: 7, ID: "s"}: {ID: "s", Prefix: netip.MustParsePrefix("10.7.0.0/24")}},
+		Ports: map[string]desired.Port{
+			"a": port("a", 7, "10.7.0.2/24"), "b": port("b", 8, "10.8.0.2/24"), "c": port("c", 9, "10.9.0.2/24"), "d": port("d", 10, "10.7.0.9/24"),
+		},
+		Routes: map[desired.RouteKey]desired.Route{
+			{VRF: 7, Prefix: netip.MustParsePrefix("10.7.0.2/32")}:  {Port: "a", MAC: mac},
+			{VRF: 7, Prefix: netip.MustParsePrefix("10.7.0.3/32")}:  {Host: "near", VNI: 7, MAC: mac},
+			{VRF: 7, Prefix: netip.MustParsePrefix("10.7.0.4/32")}:  {Host: "far", VNI: 7, MAC: mac},
+			{VRF: 7, Prefix: netip.MustParsePrefix("10.10.0.5/32")}: {Host: "near", VNI: 10, MAC: mac, Routed: true, Leaked: "policy"},
+			{VRF: 8, Prefix: netip.MustParsePrefix("10.8.0.2/32")}:  {Port: "b", MAC: mac},
+			{VRF: 8, Prefix: netip.MustParsePrefix("0.0.0.0/0")}:    {Port: "b", MAC: mac, Routed: true}, // a router of the tenant's own
+			{VRF: 9, Prefix: netip.MustParsePrefix("10.9.0.2/32")}:  {Port: "c", MAC: mac},
+			{VRF: 9, Prefix: netip.MustParsePrefix("10.9.0.3/32")}:  {Host: "near", VNI: 9, MAC: mac},
+			{VRF: 10, Prefix: netip.MustParsePrefix("10.7.0.9/32")}: {Port: "d", MAC: mac},
+			{VRF: 10, Prefix: netip.MustParsePrefix("10.7.0.2/32")}: {Port: "a", MAC: mac, Routed: true, Leaked: "policy"},
+		},
+	}
+}
+
+func TestComputeFabric(t *testing.T) {
+	attached := map[string]datapath.Attachment{"a": {Ifindex: 11}, "b": {Ifindex: 12}, "c": {Ifindex: 13}, "d": {Ifindex: 14}}
+	local := datapath.Local{
+		Own: []netip.Addr{here4},
+		Ways: []datapath.Way{
+			{Prefix: netip.MustParsePrefix("0.0.0.0/0"), Device: 2, MTU: 1500},
+			{Prefix: netip.MustParsePrefix("192.0.2.0/24"), Device: 3, MTU: 9000, OnLink: true},
+			{Prefix: netip.MustParsePrefix("203.0.113.0/24")},
+		},
+	}
+	got := datapath.Compute(fabricRows(), attached, datapath.Underlay{IPv4: here4, MTU: 1500}, local)
+	uplink := func(device, mtu int) vrouter.NextHop {
+		return vrouter.NextHop{Kind: vrouter.NextHopFabric, Ifindex: device, MTU: mtu}
+	}
+	port := func(ifindex int) vrouter.NextHop {
+		return vrouter.NextHop{Kind: vrouter.NextHopPort, Ifindex: ifindex}
+	}
+	gateway := vrouter.MAC(vrouter.GatewayMAC)
+	for _, w := range []struct {
+		vrf    uint32
+		prefix string
+		want   datapath.Route
+	}{
+		{7, "0.0.0.0/0", datapath.Route{NextHop: uplink(2, 1500), MAC: gateway, Routed: true}},
+		{7, "192.0.2.0/24", datapath.Route{NextHop: uplink(3, 9000), MAC: gateway, Routed: true}},
+		{7, "203.0.113.0/24", datapath.Route{NextHop: uplink(0, 0), MAC: gateway, Routed: true}},
+		{7, "192.0.2.1/32", datapath.Route{NextHop: uplink(0, 0), MAC: gateway, Routed: true}}, // the host itself
+		{7, "10.7.0.0/24", datapath.Route{NextHop: vrouter.NextHop{Kind: vrouter.NextHopDiscard}}},
+		{7, "10.7.0.2/32", datapath.Route{NextHop: port(11), MAC: mac}},
+		{7, "10.7.0.3/32", datapath.Route{NextHop: uplink(3, 9000), MAC: gateway}},
+		{7, "10.7.0.4/32", datapath.Route{NextHop: uplink(2, 1500), MAC: gateway}},
+		{7, "10.10.0.5/32", datapath.Route{NextHop: vrouter.NextHop{Kind: vrouter.NextHopTunnel, VNI: 10, Remote: four, MTU: 1450}, MAC: mac, Routed: true}},
+		{7, "10.8.0.2/32", datapath.Route{NextHop: port(12), MAC: mac, Routed: true}}, // the other network in the underlay
+		{8, "0.0.0.0/0", datapath.Route{NextHop: port(12), MAC: mac, Routed: true}},   // was there before
+		{8, "10.7.0.2/32", datapath.Route{NextHop: port(11), MAC: mac, Routed: true}},
+		{9, "192.0.2.1/32", datapath.Route{NextHop: uplink(0, 0), MAC: gateway, Routed: true}},
+		{9, "10.9.0.3/32", datapath.Route{NextHop: vrouter.NextHop{Kind: vrouter.NextHopTunnel, VNI: 9, Remote: four, MTU: 1450}, MAC: mac}},
+		{9, "0.0.0.0/0", datapath.Route{}},
+		{10, "0.0.0.0/0", datapath.Route{}},
+		{10, "192.0.2.1/32", datapath.Route{}},
+		{vrouter.UnderlayVRF, "10.7.0.2/32", datapath.Route{NextHop: port(11), MAC: mac, Fabric: true}},
+		{vrouter.UnderlayVRF, "10.8.0.2/32", datapath.Route{NextHop: port(12), MAC: mac, Fabric: true}},
+		{vrouter.UnderlayVRF, "10.9.0.2/32", datapath.Route{NextHop: port(13), MAC: mac}},
+		{vrouter.UnderlayVRF, "10.7.0.9/32", datapath.Route{}},
+		{vrouter.UnderlayVRF, "0.0.0.0/0", datapath.Route{}}, // the tenant's router is not the underlay's
+		{vrouter.UnderlayVRF, "10.7.0.3/32", datapath.Route{}},
+	} {
+		key := vrouter.RouteKey{VRF: w.vrf, Prefix: netip.MustParsePrefix(w.prefix)}
+		if r := got.Routes[key]; r != w.want {
+			t.Errorf("%d %s: %+v\nwant %+v", w.vrf, w.prefix, r, w.want)
+		} else if _, there := got.NextHops[r.NextHop]; r != (datapath.Route{}) && !there {
+			t.Errorf("%d %s: its next hop is not wanted", w.vrf, w.prefix)
+		}
+	}
+	for ifindex, mtu := range map[int]int{11: 1500, 12: 1500, 13: 1450, 14: 1450} {
+		if got.Ports[ifindex].MTU != mtu {
+			t.Errorf("MTU %d on %d, want %d", got.Ports[ifindex].MTU, ifindex, mtu)
+		}
+	}
+}
