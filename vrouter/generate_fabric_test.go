@@ -25,6 +25,10 @@ func (g *generator) underlay() {
 		for vrf := uint32(1); vrf <= 2; vrf++ {
 			where := netip.PrefixFrom(underlayAddress(six, 0), map[bool]int{false: 28, true: 124}[six]) // the host's machines
 			g.o.Routes[RouteKey{vrf, where.Masked()}] = Route{NextHop: g.fabricHop(), Routed: g.chance(80), MAC: GatewayMAC, MTU: g.mtu()}
+			if g.chance(40) {
+				everything := netip.PrefixFrom(underlayAddress(six, 0), 0).Masked()
+				g.o.Routes[RouteKey{vrf, everything}] = Route{NextHop: g.fabricHop(), Routed: true, MAC: GatewayMAC}
+			}
 			g.o.Routes[RouteKey{vrf, host(underlayAddress(six, 7))}] = Route{NextHop: g.somewhere(3), Routed: true} // a joined network's
 		}
 		for n := 2; n < poolSize; n++ {
@@ -62,7 +66,7 @@ func (g *generator) fromFabric() []byte {
 		}
 		s.destination = poolAddress(six, 2+g.IntN(poolSize-2))
 	}
-	switch g.IntN(20) {
+	switch g.IntN(14) {
 	case 0:
 		s.source = g.source(ifindex, six)
 	case 1:

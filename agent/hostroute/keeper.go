@@ -111,13 +111,14 @@ type state struct {
 	fabric, visible bool
 	wanted          map[Key]Route
 	complete        bool
+	mtu             int // of the underlay
 }
 
 func (k *Keeper) take(c *host.Core, t table, near int) (s state, f Facts) {
 	u := c.Underlay()
 	f = factsOf(t, []netip.Addr{u.IPv4, u.IPv6})
 	c.SetWays(f.Ways, f.Own)
-	s.complete = c.InSync()
+	s.complete, s.mtu = c.InSync(), u.MTU
 	if s.fabric, s.visible = Wants(c.Rows()); s.visible {
 		s.wanted = Wanted(c.Rows(), c.Attached(), u, f.Ways, near, k.remote)
 	}
@@ -151,6 +152,7 @@ func (k *Keeper) round(ctx context.Context, loop *host.Loop) (warnings []string)
 	}
 	if s.visible {
 		warn(allowForwarding())
+		warn(k.kernel.widen(s.mtu))
 	}
 	warn(k.keepUplinks(s.fabric, f.Uplinks, s.complete))
 	for _, err := range k.keepRoutes(t, s.wanted, s.complete) {

@@ -128,6 +128,20 @@ func (k kernel) near() (int, error) {
 	return l.Attrs().Index, nil
 }
 
+// widen lets the host path carry what the underlay does.
+func (k kernel) widen(mtu int) error {
+	for _, name := range []string{link.PathEndName, link.HostPathName} {
+		l, err := k.nl.LinkByName(name)
+		if err == nil && l.Attrs().MTU < mtu {
+			err = k.nl.LinkSetMTU(l, mtu)
+		}
+		if err != nil {
+			return fmt.Errorf("set MTU %d of %s: %w", mtu, name, err)
+		}
+	}
+	return nil
+}
+
 // settings are those of weft0, and of nothing else: what workloads send through
 // the host's own routing is forwarded, whichever way an answer would take.
 var settings = [][2]string{

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -31,7 +32,10 @@ type site struct {
 	rows    [2]map[string]*hoststream.Row
 }
 
-// at is number n of the segment.
+// siteMTU is more than the host path has by itself.
+const siteMTU = 2000
+
+// segment gives the addresses of number n of it.
 func segment(n int) [2]netip.Prefix {
 	return [2]netip.Prefix{netip.MustParsePrefix(fmt.Sprintf("192.0.2.%d/24", n)), netip.MustParsePrefix(fmt.Sprintf("2001:db8:ffff::%d/64", n))}
 }
@@ -89,7 +93,8 @@ func connect(t *testing.T, middle, ns string, n int) {
 	inside(t, middle, func() error {
 		attrs := netlink.NewLinkAttrs()
 		attrs.Name = fmt.Sprintf("s%d", n)
-		pair := &netlink.Veth{LinkAttrs: attrs, PeerName: "u0", PeerNamespace: netlink.NsFd(int(h))}
+		attrs.MTU = siteMTU
+		pair := &netlink.Veth{LinkAttrs: attrs, PeerName: "u0", PeerNamespace: netlink.NsFd(int(h)), PeerMTU: siteMTU}
 		if err := netlink.LinkAdd(pair); err != nil {
 			return err
 		}
@@ -259,8 +264,8 @@ func TestFabric(t *testing.T) {
 	w := map[int]string{}
 	for n, at := range placed {
 		w[n] = namespace(t, fmt.Sprintf("w%d", n))
-		if a := s.hosts[at].mustPlug(portID(100, n), w[n]); a.MTU != 1500 {
-			t.Errorf("MTU %d, want the underlay's 1500", a.MTU)
+		if a := s.hosts[at].mustPlug(portID(100, n), w[n]); a.MTU != siteMTU {
+			t.Errorf("MTU %d, want the underlay's %d", a.MTU, siteMTU)
 		}
 		s.leads(n, at)
 	}
@@ -284,9 +289,11 @@ func TestFabric(t *testing.T) {
 	if seen.plain.Load() == 0 || underlay.plain.Load() == 0 || underlay.tunnel.Load() != 0 {
 		t.Errorf("%d packets at the machine, %d and %d in tunnels at the host", seen.plain.Load(), underlay.plain.Load(), underlay.tunnel.Load())
 	}
+	s.carries(s.hosts[0].ns, w[10], 1900)
 	s.restart(w)
 	s.keepsRoutes()
 	s.move(w)
+	s.turn(w)
 	for i, m := range s.hosts {
 		m.agent.stop(t, syscall.SIGTERM)
 		m.uninstall(slices.DeleteFunc(before[i], func(l string) bool { return strings.HasPrefix(l, "weft") }))
@@ -294,6 +301,55 @@ func TestFabric(t *testing.T) {
 			t.Errorf("routes after uninstall: %v", left)
 		}
 	}
+}
+
+// carries sends large packets between workload 10, its host, and for more than
+// a tunnel takes also the machine and another host's workload.
+func (s *site) carries(host, workload string, payload int) {
+	s.t.Helper()
+	large := func(from, to string) {
+		s.t.Helper()
+		if out, err := ping(s.t, from, to, "-M", "do", "-s", fmt.Sprint(payload), "-c", "2", "-i", "0.05", "-W", "2"); err != nil {
+			s.t.Errorf("large packets from %s to %s: %v\n%s", from, to, err, out)
+		}
+	}
+	for i := range 2 {
+		large(host, ips(10)[i].String())
+		large(workload, segment(1)[i].Addr().String())
+		large(workload, ips(11)[i].String())
+		if payload > 1850 {
+			large(s.machine, ips(10)[i].String())
+		}
+	}
+}
+
+// turn gives the network its tunnels back.
+func (s *site) turn(w map[int]string) {
+	s.t.Helper()
+	for i := range s.rows {
+		v := s.rows[i][desired.VRFRow(100)].GetVrf()
+		v.Fabric, v.HostVisible = false, false
+		delete(s.rows[i], desired.PortRow(portID(100, 11)))
+		addWorkload(s.rows[i], 100, 11, 1, i)
+		s.set(i)
+		s.mustHave(i)
+	}
+	if err := netns.DeleteNamed(w[11]); err != nil {
+		s.t.Fatal(err)
+	}
+	w[11] = namespace(s.t, "w11")
+	s.hosts[1].mustPlug(portID(100, 11), w[11])
+	for i := range 2 {
+		answers(s.t, w[10], ips(11)[i].String())
+		unreachable(s.t, s.machine, ips(10)[i].String())
+		unreachable(s.t, s.hosts[0].ns, ips(10)[i].String())
+	}
+	eventually(s.t, func() error {
+		if left, err := filepath.Glob(s.hosts[0].dir + "/bpf/links/fabric*"); err != nil || len(left) > 0 {
+			return fmt.Errorf("the packet path is still on uplinks: %v %v", left, err)
+		}
+		return nil
+	})
 }
 
 // restart restarts and kills both agents while packets of all kinds pass.
@@ -374,4 +430,5 @@ func TestVisibleNetwork(t *testing.T) {
 		unreachable(t, s.machine, ips(10)[i].String())
 		unreachable(t, w[10], segment(3)[i].Addr().String())
 	}
+	s.carries(s.hosts[0].ns, w[10], 1800)
 }
