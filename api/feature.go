@@ -11,7 +11,7 @@ import (
 type PortFeatures struct {
 	AdminState      AdminState    `json:"adminState,omitempty" enum:"up,down" default:"up" doc:"down: nothing passes the port."`
 	VirtualMachine  Ref           `json:"virtualMachine,omitzero" doc:"The workload that the port belongs to."`
-	PortSecurity    string        `json:"portSecurity,omitempty" enum:"on,off" effect:"none" doc:"off: any source address, and no security-groups; the network's when absent."`
+	PortSecurity    string        `json:"portSecurity,omitempty" enum:"on,off" doc:"off: any source address and Ethernet address that is nobody else's, and no security-groups; the network's when absent."`
 	SecurityGroups  []Ref         `json:"securityGroups,omitempty" effect:"none" doc:"What the port may receive and send; what one of them allows is allowed."`
 	AllowedPairs    []AllowedPair `json:"allowedAddressPairs,omitempty" maxItems:"64" doc:"Further source addresses that the workload may use."`
 	DNSName         string        `json:"dnsName,omitempty" doc:"Name of the workload in the network's DNS."`
@@ -21,7 +21,7 @@ type PortFeatures struct {
 	QoSPolicy       Ref           `json:"qosPolicy,omitzero" effect:"none" doc:"Limits of the port; the network's when absent."`
 	RouteTables     []Ref         `json:"routeTables,omitempty" maxItems:"16" doc:"Routes that lead to the port (interface routes). They are routes of the network: in another owner's they need its share with verb route."`
 	HealthChecks    []Ref         `json:"healthChecks,omitempty" effect:"none" doc:"How the workload is tried."`
-	MACLearning     *MACLearning  `json:"macLearning,omitempty" effect:"none" doc:"Ethernet addresses behind the port are learned; not when absent."`
+	MACLearning     *MACLearning  `json:"macLearning,omitempty" doc:"Ethernet addresses behind the port are learned; not when absent. Not in a network that forwards l3."`
 	ConnectionLimit int           `json:"connectionLimit,omitempty" minimum:"1" effect:"none" doc:"Most connections at a time; no limit of its own when absent."`
 	FatFlows        []FatFlow     `json:"fatFlows,omitempty" effect:"none" doc:"Conversations that count as one connection."`
 }
@@ -65,6 +65,19 @@ type NamedPort struct {
 	Protocol Protocol `json:"protocol" doc:"A protocol that has ports."`
 	Port     int      `json:"port" minimum:"1" maximum:"65535" doc:"Transport port."`
 }
+
+// The words of a network's forwarding.
+const (
+	ForwardingBoth    = "l2-l3"
+	ForwardingFrames  = "l2"
+	ForwardingPackets = "l3"
+)
+
+// PortSecurityOff is the word for a port whose source addresses are not checked.
+const PortSecurityOff = "off"
+
+// DefaultMACLimit is how many addresses a learning port may have that says nothing.
+const DefaultMACLimit = 64
 
 // MACLearning is about workloads that are bridges.
 type MACLearning struct {
@@ -127,7 +140,7 @@ func (f *PortFeatures) check(p *Problems) {
 type NetworkFeatures struct {
 	AdminState    AdminState       `json:"adminState,omitempty" enum:"up,down" default:"up" doc:"down: nothing passes the ports of the network."`
 	External      bool             `json:"external,omitempty" effect:"none" doc:"Whether routers may have their gateway here."`
-	PortSecurity  string           `json:"portSecurity,omitempty" enum:"on,off" default:"on" effect:"none" doc:"What ports have that say nothing."`
+	PortSecurity  string           `json:"portSecurity,omitempty" enum:"on,off" default:"on" doc:"What ports have that say nothing."`
 	DNSDomain     string           `json:"dnsDomain,omitempty" doc:"Domain of the names of ports."`
 	Services      []NetworkService `json:"services,omitempty" maxItems:"64" doc:"Services of the fabric that workloads of the network reach through their own host."`
 	ImportTargets []Ref            `json:"importTargets,omitempty" maxItems:"64" doc:"route-targets whose routes the network takes."`
@@ -135,9 +148,9 @@ type NetworkFeatures struct {
 	RouteTables   []Ref            `json:"routeTables,omitempty" maxItems:"16" doc:"Static routes of the network."`
 	QoSPolicy     Ref              `json:"qosPolicy,omitzero" effect:"none" doc:"Limits of ports that name no policy."`
 	Segments      []Segment        `json:"segments,omitempty" effect:"none" doc:"Places of the physical network that carry this one without tunnel."`
-	Forwarding    string           `json:"forwarding,omitempty" enum:"l2-l3,l2,l3" default:"l2-l3" effect:"none" doc:"l2-l3: frames inside, packets beyond; l2: frames only; l3: packets only."`
+	Forwarding    string           `json:"forwarding,omitempty" enum:"l2-l3,l2,l3" default:"l2-l3" doc:"l2-l3: packets, and inside also frames of any protocol by their Ethernet address; l2: frames only, without gateway and routes; l3: packets only."`
 	ReverseCheck  string           `json:"reversePathCheck,omitempty" enum:"on,off" default:"on" effect:"none" doc:"on: packets whose source is not routed to where they come from are dropped."`
-	Flooding      bool             `json:"flooding,omitempty" effect:"none" doc:"Whether broadcast and unknown unicast leave the host."`
+	Flooding      bool             `json:"flooding,omitempty" doc:"Whether broadcast, multicast and frames to unknown Ethernet addresses go to all ports of the network, at most 256 of them and of other hosts together. Not with forwarding l3."`
 	Encapsulation []string         `json:"encapsulation,omitempty" enum:"vxlan,mplsudp,mplsgre,none" doc:"Ways to travel between hosts, the best first; vxlan when absent. With none first, workloads are routed in the underlay under their own addresses; mplsudp and mplsgre are stored only."`
 	HostVisible   bool             `json:"hostVisible,omitempty" doc:"Whether hosts and their own workloads of the network reach each other by their own addresses; always so with encapsulation none. The subnets of all such networks must not overlap."`
 	ECMPFields    []string         `json:"ecmpFields,omitempty" enum:"source,destination,protocol,source-port,destination-port" doc:"What equal paths are chosen by; all five when absent."`

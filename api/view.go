@@ -103,6 +103,8 @@ const (
 	HostTableDesired       = "desired"
 	HostTableLeases        = "leases"
 	HostTableAliases       = "aliases"
+	HostTableMACs          = "macs"
+	HostTableReceivers     = "receivers"
 )
 
 // HostTables are the names of these tables.
@@ -110,7 +112,7 @@ func HostTables() []string {
 	return []string{
 		HostTableDrops, HostTableCounters, HostTablePorts, HostTableRoutes,
 		HostTableNextHops, HostTableVNIs, HostTablePortAddresses, HostTableConnections, HostTableCapacity, HostTableDesired,
-		HostTableLeases, HostTableAliases,
+		HostTableLeases, HostTableAliases, HostTableMACs, HostTableReceivers,
 	}
 }
 

@@ -17,7 +17,7 @@ import (
 // connections and fragments behind as the product does.
 func newRehearsal(t testing.TB, d *Datapath) *Tracer {
 	t.Helper()
-	r, err := d.newTracer(tracing{loadRehearsePort, loadRehearseTunnel, loadRehearseHost, loadRehearseFabric})
+	r, err := d.newTracer(tracing{loadRehearsePort, loadRehearseTunnel, loadRehearseHost, loadRehearseFabric, loadRehearseBridge})
 	check(t, err)
 	t.Cleanup(r.Close)
 	return r
@@ -181,6 +181,7 @@ func TestConversationsAgreeWithOracle(t *testing.T) {
 	for world := 0; world < worlds || world < atMost && len(seen.missing(t, cases)) > 0; world++ {
 		g := newGenerator(random)
 		g.o.Connections, g.o.fragments, g.o.ways = map[ConnectionKey]Connection{}, map[fragmentKey]wirePorts{}, map[ConnectionKey]oracleWay{}
+		g.o.Learns = true
 		install(t, d, g.o)
 		forgetConnections(t, d)
 		var said, answers []sent
@@ -205,6 +206,7 @@ func TestConversationsAgreeWithOracle(t *testing.T) {
 			}
 		}
 		compareConnections(t, d, g.o, states)
+		compareLearned(t, d, g.o)
 	}
 	t.Logf("%d frames, %v\n%s", seen.total, states, &seen)
 	for _, state := range []string{"opening half-open", "established", "closing", "closed", "opening", "closed half-open"} {
@@ -239,6 +241,24 @@ func (g *generator) nextOf(said, answers *[]sent) sent {
 	ifindex := 1 + g.IntN(testPorts)
 	_, frame := g.frame(ifindex)
 	return sent{ifindex: ifindex, frame: frame}
+}
+
+// compareLearned compares where the MACs are that frames have taught.
+func compareLearned(t *testing.T, d *Datapath, o *Oracle) {
+	t.Helper()
+	got, err := d.learned.All()
+	check(t, err)
+	if got, want := places(got), places(o.Learned); !maps.Equal(got, want) {
+		t.Fatalf("learned\n %v\nwant\n %v", got, want)
+	}
+	counts, err := d.macCounts.All()
+	check(t, err)
+	none := func(_ MACCount, n uint32) bool { return n == 0 }
+	maps.DeleteFunc(counts, none)
+	want := maps.Clone(o.MACCounts)
+	if maps.DeleteFunc(want, none); !maps.Equal(counts, want) {
+		t.Fatalf("counts of learned MACs\n %v\nwant\n %v", counts, want)
+	}
 }
 
 // connectionTestLife is longer than a world lives here, and shorter than the

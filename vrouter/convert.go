@@ -62,6 +62,7 @@ var portCodec = codec[int, Port, uint32, layoutPortValue]{
 			layoutPortFlagPORT_REDIRECT_PEER: p.RedirectPeer, layoutPortFlagPORT_DHCP4: p.DHCP4,
 			layoutPortFlagPORT_DHCP6: p.DHCP6, layoutPortFlagPORT_ADVERTISE: p.Advertise, layoutPortFlagPORT_SUB: p.VLAN != 0,
 			layoutPortFlagPORT_DISABLED: p.Disabled,
+			layoutPortFlagPORT_BRIDGE:   p.Bridge, layoutPortFlagPORT_FRAMES: p.Frames,
 		} {
 			if set {
 				raw.Flags |= flag
@@ -71,7 +72,10 @@ var portCodec = codec[int, Port, uint32, layoutPortValue]{
 		raw.Gateway4, err4 = optionalToRaw(p.Gateway4, layoutFamilyFAMILY_4)
 		raw.Gateway6, err6 = optionalToRaw(p.Gateway6, layoutFamilyFAMILY_6)
 		err := errors.Join(err4, err6)
-		raw.Alias = p.Alias
+		raw.Alias, raw.MacLimit = p.Alias, uint32(p.MACLimit)
+		if p.Unchecked {
+			raw.Unchecked = 1
+		}
 		raw.Device, raw.Vlan = uint32(p.Device), uint32(p.VLAN)
 		raw.Address4, err4 = optionalToRaw(p.Address4, layoutFamilyFAMILY_4)
 		raw.Address6, err6 = optionalToRaw(p.Address6, layoutFamilyFAMILY_6)
@@ -85,8 +89,10 @@ var portCodec = codec[int, Port, uint32, layoutPortValue]{
 			DHCP6:        raw.Flags&layoutPortFlagPORT_DHCP6 != 0,
 			Advertise:    raw.Flags&layoutPortFlagPORT_ADVERTISE != 0,
 			Disabled:     raw.Flags&layoutPortFlagPORT_DISABLED != 0,
-			Alias:        raw.Alias,
-			Device:       int(raw.Device), VLAN: uint16(raw.Vlan),
+			Bridge:       raw.Flags&layoutPortFlagPORT_BRIDGE != 0,
+			Frames:       raw.Flags&layoutPortFlagPORT_FRAMES != 0,
+			Alias:        raw.Alias, MACLimit: int(raw.MacLimit), Unchecked: raw.Unchecked != 0,
+			Device: int(raw.Device), VLAN: uint16(raw.Vlan),
 			Address4: optionalOf(raw.Address4, layoutFamilyFAMILY_4), Address6: optionalOf(raw.Address6, layoutFamilyFAMILY_6),
 			Gateway4: optionalOf(raw.Gateway4, layoutFamilyFAMILY_4), Gateway6: optionalOf(raw.Gateway6, layoutFamilyFAMILY_6),
 		}
@@ -223,10 +229,19 @@ var vniCodec = codec[uint32, VNI, uint32, layoutVniValue]{
 		if v.CheckSources {
 			raw.Flags |= layoutVniFlagVNI_CHECK_SOURCES
 		}
+		if v.Bridge {
+			raw.Flags |= layoutVniFlagVNI_BRIDGE
+		}
+		if v.Frames {
+			raw.Flags |= layoutVniFlagVNI_FRAMES
+		}
 		return raw, nil
 	},
 	valueOf: func(raw layoutVniValue) VNI {
-		return VNI{VRF: raw.Vrf, CheckSources: raw.Flags&layoutVniFlagVNI_CHECK_SOURCES != 0}
+		return VNI{
+			VRF: raw.Vrf, CheckSources: raw.Flags&layoutVniFlagVNI_CHECK_SOURCES != 0,
+			Bridge: raw.Flags&layoutVniFlagVNI_BRIDGE != 0, Frames: raw.Flags&layoutVniFlagVNI_FRAMES != 0,
+		}
 	},
 }
 
@@ -251,6 +266,7 @@ var configCodec = codec[uint32, Config, uint32, layoutConfigValue]{
 			ErrorInterval: uint64(c.ErrorInterval), ErrorBurst: uint32(c.ErrorBurst),
 			HostIfindex: uint32(c.HostDevice), HostMac: layoutMac{Byte: c.HostMAC},
 			RequestInterval: uint64(c.RequestInterval), RequestBurst: uint32(c.RequestBurst),
+			TunnelMtu4: uint32(c.TunnelMTU4), TunnelMtu6: uint32(c.TunnelMTU6),
 		}
 		var err4, err6 error
 		raw.Local4, err4 = optionalToRaw(c.Local4, layoutFamilyFAMILY_4)
@@ -262,6 +278,7 @@ var configCodec = codec[uint32, Config, uint32, layoutConfigValue]{
 			TunnelDevice: int(raw.TunnelIfindex), ErrorInterval: time.Duration(raw.ErrorInterval), ErrorBurst: int(raw.ErrorBurst),
 			HostDevice: int(raw.HostIfindex), HostMAC: raw.HostMac.Byte,
 			RequestInterval: time.Duration(raw.RequestInterval), RequestBurst: int(raw.RequestBurst),
+			TunnelMTU4: int(raw.TunnelMtu4), TunnelMTU6: int(raw.TunnelMtu6),
 			Local4: optionalOf(raw.Local4, layoutFamilyFAMILY_4),
 			Local6: optionalOf(raw.Local6, layoutFamilyFAMILY_6),
 		}

@@ -196,5 +196,5 @@ func (d *Datapath) Forget(ifindex int) error {
 		return fmt.Errorf("forget ICMP errors of interface %d: %w", ifindex, err)
 	}
 	d.slots.release(ifindex)
-	return nil
+	return d.forgetMACs(ifindex)
 }

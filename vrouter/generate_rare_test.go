@@ -13,7 +13,11 @@ import (
 func (g *generator) rare() sent {
 	ifindex := 1 + g.IntN(testPorts)
 	six := g.chance(50)
-	switch g.IntN(33) {
+	switch g.IntN(41) {
+	case 40:
+		return sent{ifindex: ifindex, frame: g.rareARP(ifindex)}
+	case 33, 34, 35, 36, 37, 38, 39:
+		return g.bridgedFrom(ifindex)
 	case 0:
 		return sent{ifindex: 77, frame: g.any(ifindex, six)} // not a port
 	case 1:

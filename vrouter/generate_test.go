@@ -91,6 +91,11 @@ func newGenerator(r *rand.Rand) *generator {
 		g.groups(vrf)
 	}
 	g.placeBorders()
+	now, err := ticksNow()
+	if err != nil {
+		panic(err)
+	}
+	g.bridging(now)
 	g.underlay()
 	return g
 }
@@ -227,8 +232,10 @@ func (g *generator) frame(ifindex int) (kind string, frame []byte) {
 		kind, frame = "data", g.data(ifindex, six)
 	case n < 66:
 		kind, frame = "edge", g.edge(ifindex, six)
-	case n < 74:
+	case n < 72:
 		kind, frame = "arp", g.arp(ifindex)
+	case n < 76:
+		kind, frame = "bridged", g.bridged(ifindex)
 	case n < 83:
 		kind, frame = "icmpv6", g.control6(ifindex)
 	case n < 90:

@@ -23,17 +23,22 @@ const (
 	hostMapDrops         = "drops"
 	hostMapErrorScratch  = "error_scratch"
 	hostMapErrorTimes    = "error_times"
+	hostMapFloods        = "floods"
 	hostMapFragments     = "fragments"
 	hostMapGenerations   = "generations"
 	hostMapGroups        = "groups"
 	hostMapHalfOpen      = "half_open"
 	hostMapHostFlows     = "host_flows"
 	hostMapHostRoutes    = "host_routes"
+	hostMapLearnedMacs   = "learned_macs"
+	hostMapMacCounts     = "mac_counts"
+	hostMapMacs          = "macs"
 	hostMapNextHops      = "next_hops"
 	hostMapPortAddresses = "port_addresses"
 	hostMapPortPrefixes4 = "port_prefixes4"
 	hostMapPortPrefixes6 = "port_prefixes6"
 	hostMapPorts         = "ports"
+	hostMapReceivers     = "receivers"
 	hostMapRequestTimes  = "request_times"
 	hostMapRequests      = "requests"
 	hostMapRoutes4       = "routes4"
@@ -102,17 +107,22 @@ type hostMapSpecs struct {
 	Drops         *ebpf.MapSpec `ebpf:"drops"`
 	ErrorScratch  *ebpf.MapSpec `ebpf:"error_scratch"`
 	ErrorTimes    *ebpf.MapSpec `ebpf:"error_times"`
+	Floods        *ebpf.MapSpec `ebpf:"floods"`
 	Fragments     *ebpf.MapSpec `ebpf:"fragments"`
 	Generations   *ebpf.MapSpec `ebpf:"generations"`
 	Groups        *ebpf.MapSpec `ebpf:"groups"`
 	HalfOpen      *ebpf.MapSpec `ebpf:"half_open"`
 	HostFlows     *ebpf.MapSpec `ebpf:"host_flows"`
 	HostRoutes    *ebpf.MapSpec `ebpf:"host_routes"`
+	LearnedMacs   *ebpf.MapSpec `ebpf:"learned_macs"`
+	MacCounts     *ebpf.MapSpec `ebpf:"mac_counts"`
+	Macs          *ebpf.MapSpec `ebpf:"macs"`
 	NextHops      *ebpf.MapSpec `ebpf:"next_hops"`
 	PortAddresses *ebpf.MapSpec `ebpf:"port_addresses"`
 	PortPrefixes4 *ebpf.MapSpec `ebpf:"port_prefixes4"`
 	PortPrefixes6 *ebpf.MapSpec `ebpf:"port_prefixes6"`
 	Ports         *ebpf.MapSpec `ebpf:"ports"`
+	Receivers     *ebpf.MapSpec `ebpf:"receivers"`
 	RequestTimes  *ebpf.MapSpec `ebpf:"request_times"`
 	Requests      *ebpf.MapSpec `ebpf:"requests"`
 	Routes4       *ebpf.MapSpec `ebpf:"routes4"`
@@ -157,17 +167,22 @@ type hostMaps struct {
 	Drops         *ebpf.Map `ebpf:"drops"`
 	ErrorScratch  *ebpf.Map `ebpf:"error_scratch"`
 	ErrorTimes    *ebpf.Map `ebpf:"error_times"`
+	Floods        *ebpf.Map `ebpf:"floods"`
 	Fragments     *ebpf.Map `ebpf:"fragments"`
 	Generations   *ebpf.Map `ebpf:"generations"`
 	Groups        *ebpf.Map `ebpf:"groups"`
 	HalfOpen      *ebpf.Map `ebpf:"half_open"`
 	HostFlows     *ebpf.Map `ebpf:"host_flows"`
 	HostRoutes    *ebpf.Map `ebpf:"host_routes"`
+	LearnedMacs   *ebpf.Map `ebpf:"learned_macs"`
+	MacCounts     *ebpf.Map `ebpf:"mac_counts"`
+	Macs          *ebpf.Map `ebpf:"macs"`
 	NextHops      *ebpf.Map `ebpf:"next_hops"`
 	PortAddresses *ebpf.Map `ebpf:"port_addresses"`
 	PortPrefixes4 *ebpf.Map `ebpf:"port_prefixes4"`
 	PortPrefixes6 *ebpf.Map `ebpf:"port_prefixes6"`
 	Ports         *ebpf.Map `ebpf:"ports"`
+	Receivers     *ebpf.Map `ebpf:"receivers"`
 	RequestTimes  *ebpf.Map `ebpf:"request_times"`
 	Requests      *ebpf.Map `ebpf:"requests"`
 	Routes4       *ebpf.Map `ebpf:"routes4"`
@@ -188,17 +203,22 @@ func (m *hostMaps) Close() error {
 		m.Drops,
 		m.ErrorScratch,
 		m.ErrorTimes,
+		m.Floods,
 		m.Fragments,
 		m.Generations,
 		m.Groups,
 		m.HalfOpen,
 		m.HostFlows,
 		m.HostRoutes,
+		m.LearnedMacs,
+		m.MacCounts,
+		m.Macs,
 		m.NextHops,
 		m.PortAddresses,
 		m.PortPrefixes4,
 		m.PortPrefixes6,
 		m.Ports,
+		m.Receivers,
 		m.RequestTimes,
 		m.Requests,
 		m.Routes4,

@@ -31,6 +31,8 @@ type layoutConfigValue struct {
 	Gateway         layoutMac
 	HostMac         layoutMac
 	Pad             [4]uint8
+	TunnelMtu4      uint32
+	TunnelMtu6      uint32
 }
 
 type layoutConnectionKey struct {
@@ -105,6 +107,18 @@ const (
 	layoutFamilyFAMILY_4 layoutFamily = 4
 	layoutFamilyFAMILY_6 layoutFamily = 6
 )
+
+type layoutFloodBound uint32
+
+const (
+	layoutFloodBoundFLOOD_RECEIVERS layoutFloodBound = 256
+)
+
+type layoutFloodValue struct {
+	_       structs.HostLayout
+	Places  uint32
+	LeftOut uint32
+}
 
 type layoutFragmentBound uint32
 
@@ -201,9 +215,40 @@ type layoutHostRouteKey struct {
 	Address layoutAddress
 }
 
+type layoutLearnedMacValue struct {
+	_     structs.HostLayout
+	At    layoutNextHopValue
+	Port  uint32
+	Seen  uint32
+	Moved uint32
+	Moves uint32
+	Vrf   uint32
+}
+
+type layoutLearningBound uint32
+
+const (
+	layoutLearningBoundLEARNED_FROM_TUNNEL layoutLearningBound = 8192
+	layoutLearningBoundMOVE_TICKS          layoutLearningBound = 64
+	layoutLearningBoundMOVES               layoutLearningBound = 8
+)
+
 type layoutMac struct {
 	_    structs.HostLayout
 	Byte [6]uint8
+}
+
+type layoutMacCountKey struct {
+	_       structs.HostLayout
+	Vrf     uint32
+	Ifindex uint32
+}
+
+type layoutMacKey struct {
+	_   structs.HostLayout
+	Vrf uint32
+	Mac layoutMac
+	Pad [2]uint8
 }
 
 type layoutNextHopKind uint32
@@ -242,6 +287,8 @@ const (
 	layoutPortFlagPORT_DHCP4         layoutPortFlag = 2
 	layoutPortFlagPORT_DHCP6         layoutPortFlag = 4
 	layoutPortFlagPORT_ADVERTISE     layoutPortFlag = 8
+	layoutPortFlagPORT_FRAMES        layoutPortFlag = 64
+	layoutPortFlagPORT_BRIDGE        layoutPortFlag = 128
 	layoutPortFlagPORT_DISABLED      layoutPortFlag = 2048
 	layoutPortFlagPORT_SUB           layoutPortFlag = 256
 )
@@ -277,21 +324,23 @@ type layoutPortPrefixValue struct {
 }
 
 type layoutPortValue struct {
-	_        structs.HostLayout
-	Vrf      uint32
-	Port     uint32
-	Mtu      uint32
-	Flags    layoutPortFlag
-	Slot     uint32
-	Mac      layoutMac
-	Pad      [2]uint8
-	Gateway4 layoutAddress
-	Gateway6 layoutAddress
-	Address4 layoutAddress
-	Address6 layoutAddress
-	Alias    uint32
-	Device   uint32
-	Vlan     uint32
+	_         structs.HostLayout
+	Vrf       uint32
+	Port      uint32
+	Mtu       uint32
+	Flags     layoutPortFlag
+	Slot      uint32
+	Mac       layoutMac
+	Pad       [2]uint8
+	Gateway4  layoutAddress
+	Gateway6  layoutAddress
+	Address4  layoutAddress
+	Address6  layoutAddress
+	Alias     uint32
+	Device    uint32
+	Vlan      uint32
+	MacLimit  uint32
+	Unchecked uint32
 }
 
 type layoutReason uint32
@@ -357,7 +406,15 @@ const (
 	layoutReasonREASON_TUNNEL_TO_FABRIC           layoutReason = 57
 	layoutReasonREASON_FABRIC_SPOOFED             layoutReason = 58
 	layoutReasonREASON_FABRIC_REDIRECT_FAILED     layoutReason = 59
-	layoutReasonREASON_COUNT                      layoutReason = 60
+	layoutReasonREASON_UNKNOWN_MAC                layoutReason = 60
+	layoutReasonREASON_MAC_LIMIT                  layoutReason = 61
+	layoutReasonREASON_MAC_TABLE_FULL             layoutReason = 62
+	layoutReasonREASON_MAC_MOVING                 layoutReason = 63
+	layoutReasonREASON_SAME_PORT                  layoutReason = 64
+	layoutReasonREASON_FRAME_TOO_BIG              layoutReason = 65
+	layoutReasonREASON_FLOOD_BOUND                layoutReason = 66
+	layoutReasonREASON_COPY_FAILED                layoutReason = 67
+	layoutReasonREASON_COUNT                      layoutReason = 68
 )
 
 type layoutReasonRow struct {
@@ -365,6 +422,12 @@ type layoutReasonRow struct {
 	Stage   layoutStage
 	Verdict layoutVerdict
 	Text    [96]uint8
+}
+
+type layoutReceiverKey struct {
+	_     structs.HostLayout
+	Vrf   uint32
+	Place uint32
 }
 
 type layoutRequestRecord struct {
@@ -433,6 +496,15 @@ const (
 	layoutStageSTAGE_VLAN      layoutStage = 12
 	layoutStageSTAGE_ENTER     layoutStage = 13
 	layoutStageSTAGE_LEAVE     layoutStage = 14
+	layoutStageSTAGE_BRIDGE    layoutStage = 15
+)
+
+type layoutStageSlot uint32
+
+const (
+	layoutStageSlotSTAGE_SLOT_BRIDGE_PORT   layoutStageSlot = 2
+	layoutStageSlotSTAGE_SLOT_BRIDGE_TUNNEL layoutStageSlot = 3
+	layoutStageSlotSTAGE_SLOTS              layoutStageSlot = 32
 )
 
 type layoutSubPortKey struct {
@@ -467,12 +539,15 @@ const (
 	layoutVerdictVERDICT_HOSTED    layoutVerdict = 7
 	layoutVerdictVERDICT_ROUTED    layoutVerdict = 8
 	layoutVerdictVERDICT_PASSED    layoutVerdict = 9
+	layoutVerdictVERDICT_FLOODED   layoutVerdict = 10
 )
 
 type layoutVniFlag uint32
 
 const (
 	layoutVniFlagVNI_CHECK_SOURCES layoutVniFlag = 1
+	layoutVniFlagVNI_BRIDGE        layoutVniFlag = 2
+	layoutVniFlagVNI_FRAMES        layoutVniFlag = 4
 )
 
 type layoutVniValue struct {
@@ -491,17 +566,22 @@ const (
 	layoutMapCounters            = "counters"
 	layoutMapDrops               = "drops"
 	layoutMapErrorTimes          = "error_times"
+	layoutMapFloods              = "floods"
 	layoutMapFragments           = "fragments"
 	layoutMapGenerations         = "generations"
 	layoutMapGroups              = "groups"
 	layoutMapHalfOpen            = "half_open"
 	layoutMapHostFlows           = "host_flows"
 	layoutMapHostRoutes          = "host_routes"
+	layoutMapLearnedMacs         = "learned_macs"
+	layoutMapMacCounts           = "mac_counts"
+	layoutMapMacs                = "macs"
 	layoutMapNextHops            = "next_hops"
 	layoutMapPortAddresses       = "port_addresses"
 	layoutMapPortPrefixes4       = "port_prefixes4"
 	layoutMapPortPrefixes6       = "port_prefixes6"
 	layoutMapPorts               = "ports"
+	layoutMapReceivers           = "receivers"
 	layoutMapRequestTimes        = "request_times"
 	layoutMapRequests            = "requests"
 	layoutMapRoutes4             = "routes4"
@@ -569,17 +649,22 @@ type layoutMapSpecs struct {
 	Counters      *ebpf.MapSpec `ebpf:"counters"`
 	Drops         *ebpf.MapSpec `ebpf:"drops"`
 	ErrorTimes    *ebpf.MapSpec `ebpf:"error_times"`
+	Floods        *ebpf.MapSpec `ebpf:"floods"`
 	Fragments     *ebpf.MapSpec `ebpf:"fragments"`
 	Generations   *ebpf.MapSpec `ebpf:"generations"`
 	Groups        *ebpf.MapSpec `ebpf:"groups"`
 	HalfOpen      *ebpf.MapSpec `ebpf:"half_open"`
 	HostFlows     *ebpf.MapSpec `ebpf:"host_flows"`
 	HostRoutes    *ebpf.MapSpec `ebpf:"host_routes"`
+	LearnedMacs   *ebpf.MapSpec `ebpf:"learned_macs"`
+	MacCounts     *ebpf.MapSpec `ebpf:"mac_counts"`
+	Macs          *ebpf.MapSpec `ebpf:"macs"`
 	NextHops      *ebpf.MapSpec `ebpf:"next_hops"`
 	PortAddresses *ebpf.MapSpec `ebpf:"port_addresses"`
 	PortPrefixes4 *ebpf.MapSpec `ebpf:"port_prefixes4"`
 	PortPrefixes6 *ebpf.MapSpec `ebpf:"port_prefixes6"`
 	Ports         *ebpf.MapSpec `ebpf:"ports"`
+	Receivers     *ebpf.MapSpec `ebpf:"receivers"`
 	RequestTimes  *ebpf.MapSpec `ebpf:"request_times"`
 	Requests      *ebpf.MapSpec `ebpf:"requests"`
 	Routes4       *ebpf.MapSpec `ebpf:"routes4"`
@@ -625,17 +710,22 @@ type layoutMaps struct {
 	Counters      *ebpf.Map `ebpf:"counters"`
 	Drops         *ebpf.Map `ebpf:"drops"`
 	ErrorTimes    *ebpf.Map `ebpf:"error_times"`
+	Floods        *ebpf.Map `ebpf:"floods"`
 	Fragments     *ebpf.Map `ebpf:"fragments"`
 	Generations   *ebpf.Map `ebpf:"generations"`
 	Groups        *ebpf.Map `ebpf:"groups"`
 	HalfOpen      *ebpf.Map `ebpf:"half_open"`
 	HostFlows     *ebpf.Map `ebpf:"host_flows"`
 	HostRoutes    *ebpf.Map `ebpf:"host_routes"`
+	LearnedMacs   *ebpf.Map `ebpf:"learned_macs"`
+	MacCounts     *ebpf.Map `ebpf:"mac_counts"`
+	Macs          *ebpf.Map `ebpf:"macs"`
 	NextHops      *ebpf.Map `ebpf:"next_hops"`
 	PortAddresses *ebpf.Map `ebpf:"port_addresses"`
 	PortPrefixes4 *ebpf.Map `ebpf:"port_prefixes4"`
 	PortPrefixes6 *ebpf.Map `ebpf:"port_prefixes6"`
 	Ports         *ebpf.Map `ebpf:"ports"`
+	Receivers     *ebpf.Map `ebpf:"receivers"`
 	RequestTimes  *ebpf.Map `ebpf:"request_times"`
 	Requests      *ebpf.Map `ebpf:"requests"`
 	Routes4       *ebpf.Map `ebpf:"routes4"`
@@ -654,17 +744,22 @@ func (m *layoutMaps) Close() error {
 		m.Counters,
 		m.Drops,
 		m.ErrorTimes,
+		m.Floods,
 		m.Fragments,
 		m.Generations,
 		m.Groups,
 		m.HalfOpen,
 		m.HostFlows,
 		m.HostRoutes,
+		m.LearnedMacs,
+		m.MacCounts,
+		m.Macs,
 		m.NextHops,
 		m.PortAddresses,
 		m.PortPrefixes4,
 		m.PortPrefixes6,
 		m.Ports,
+		m.Receivers,
 		m.RequestTimes,
 		m.Requests,
 		m.Routes4,

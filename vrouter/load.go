@@ -34,6 +34,9 @@ type Sizes struct {
 	Connections   uint32 // whose remote end is proven
 	HalfOpen      uint32 // all others
 	Fragments     uint32 // packets in fragments at one time
+	MACs          uint32 // of ports, wherever they are
+	LearnedMACs   uint32
+	Receivers     uint32 // of floods, all networks together
 }
 
 // DefaultSizes are used for sizes that are zero. Hash tables are allocated in
@@ -52,6 +55,9 @@ var DefaultSizes = Sizes{
 	Connections:   1 << 18, // as many as Linux tracks by default; 4 MB of buckets, a larger table is slower for all (0025); entries cost memory only when used
 	HalfOpen:      1 << 16, // 10 MB; a flood of 100,000 a second turns it over in half a second
 	Fragments:     8192,
+	MACs:          1 << 17, // ports of the networks that have a port here; these three cost memory only when used
+	LearnedMACs:   1 << 16, // a thousand ports with the 64 that are their limit unless they ask for more
+	Receivers:     1 << 16, // 256 networks with as many receivers as may be
 	TunnelSources: 1 << 18, // 64 other hosts, each with two addresses, in 2048 networks; costs memory only when used
 }
 
@@ -88,6 +94,9 @@ func (s Sizes) withDefaults() Sizes {
 		Connections:   or(s.Connections, DefaultSizes.Connections),
 		HalfOpen:      or(s.HalfOpen, DefaultSizes.HalfOpen),
 		Fragments:     or(s.Fragments, DefaultSizes.Fragments),
+		MACs:          or(s.MACs, DefaultSizes.MACs),
+		LearnedMACs:   or(s.LearnedMACs, DefaultSizes.LearnedMACs),
+		Receivers:     or(s.Receivers, DefaultSizes.Receivers),
 	}
 }
 
@@ -109,6 +118,11 @@ func (s Sizes) of() map[string]uint32 {
 		"connections":    s.Connections,
 		"half_open":      s.HalfOpen,
 		"fragments":      s.Fragments,
+		"macs":           s.MACs,
+		"learned_macs":   s.LearnedMACs,
+		"mac_counts":     s.Ports + s.VNIs,
+		"floods":         s.VNIs,
+		"receivers":      s.Receivers,
 		"generations":    2 * generationSlots,
 		"config":         1,
 		"error_times":    s.Ports,
@@ -144,8 +158,13 @@ type Datapath struct {
 	VNIs          *Table[uint32, VNI]
 	TunnelSources *Table[TunnelSource, struct{}] // presence is the value
 	config        *Table[uint32, Config]
-	Services      *Table[Service, uint16] // port of the listener on this host
-	Aliases       *Table[uint32, int]     // interface, by number
+	Services      *Table[Service, uint16]  // port of the listener on this host
+	Aliases       *Table[uint32, int]      // interface, by number
+	MACs          *Table[MACKey, uint32]   // next hops of the MACs of ports
+	Floods        *Table[uint32, Flood]    // by VRF
+	Receivers     *Table[Receiver, uint32] // next hops of floods
+	learned       *Table[MACKey, LearnedMAC]
+	macCounts     *Table[MACCount, uint32]
 	hostFlows     *Table[HostFlow, HostFlowState]
 	errorTimes    *Table[int, uint64] // nanoseconds of the monotonic clock, by interface
 	requestTimes  *Table[int, uint64]
@@ -166,6 +185,9 @@ type Datapath struct {
 	// So is that of the uplinks.
 	fabricSlots *ebpf.Map
 	fabricHook  *ebpf.Program
+	// Programs that hooks go on with, by their slots in an array of their own.
+	stageSlots *ebpf.Map
+	stages     map[layoutStageSlot]*ebpf.Program
 }
 
 // Load creates the pinned tables, or opens them with their contents if a
@@ -180,7 +202,7 @@ func Load(options Options) (*Datapath, error) {
 	if err := preparePinDir(options.PinDir); err != nil {
 		return nil, err
 	}
-	d := &Datapath{attachment: cmp.Or(options.Attachment, AttachAuto), pinDir: options.PinDir, maps: map[string]*ebpf.Map{}, hooks: map[stubSlot]*ebpf.Program{}}
+	d := &Datapath{attachment: cmp.Or(options.Attachment, AttachAuto), pinDir: options.PinDir, maps: map[string]*ebpf.Map{}, hooks: map[stubSlot]*ebpf.Program{}, stages: map[layoutStageSlot]*ebpf.Program{}}
 	if err := d.load(options.Sizes.withDefaults()); err != nil {
 		d.Close()
 		return nil, fmt.Errorf("load packet path at %s: %w", options.PinDir, explain(err))
@@ -209,6 +231,9 @@ func (d *Datapath) load(sizes Sizes) error {
 	if err := d.loadOwnHooks(); err != nil {
 		return err
 	}
+	if err := d.loadStages(); err != nil {
+		return err
+	}
 	if d.generations, err = newGenerations(d.maps["generations"]); err != nil {
 		return err
 	}
@@ -226,6 +251,8 @@ const (
 	// hostProgramsName is apart, because programs is pinned and cannot grow.
 	hostProgramsName   = "host_programs"
 	fabricProgramsName = "fabric_programs"
+	// stageProgramsName is apart for the same reason.
+	stageProgramsName = "stage_programs"
 )
 
 func preparePinDir(dir string) error {
@@ -267,23 +294,17 @@ func (d *Datapath) openStubs() error {
 	if err != nil {
 		return fmt.Errorf("read stub object: %w", err)
 	}
-	slots := spec.Maps[programsName]
-	slots.Pinning = ebpf.PinByName
-	d.stubMap, err = ebpf.NewMapWithOptions(slots, ebpf.MapOptions{PinPath: d.pinDir})
-	if err != nil {
-		return fmt.Errorf("open program slots: %w", err)
-	}
-	slots.Pinning = ebpf.PinNone
-	for name, slots := range map[string]**ebpf.Map{hostProgramsName: &d.hostSlots, fabricProgramsName: &d.fabricSlots} {
-		own := spec.Maps[name]
-		own.Pinning = ebpf.PinByName
-		if *slots, err = ebpf.NewMapWithOptions(own, ebpf.MapOptions{PinPath: d.pinDir}); err != nil {
-			return fmt.Errorf("open program slot %s: %w", name, err)
+	for name, m := range map[string]**ebpf.Map{programsName: &d.stubMap, hostProgramsName: &d.hostSlots, fabricProgramsName: &d.fabricSlots, stageProgramsName: &d.stageSlots} {
+		slots := spec.Maps[name]
+		slots.Pinning = ebpf.PinByName
+		*m, err = ebpf.NewMapWithOptions(slots, ebpf.MapOptions{PinPath: d.pinDir})
+		if err != nil {
+			return fmt.Errorf("open program slots %s: %w", name, err)
 		}
-		own.Pinning = ebpf.PinNone
+		slots.Pinning = ebpf.PinNone
 	}
 	d.stubs, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
-		MapReplacements: map[string]*ebpf.Map{programsName: d.stubMap, hostProgramsName: d.hostSlots, fabricProgramsName: d.fabricSlots},
+		MapReplacements: map[string]*ebpf.Map{programsName: d.stubMap, hostProgramsName: d.hostSlots, fabricProgramsName: d.fabricSlots, stageProgramsName: d.stageSlots},
 	})
 	if err != nil {
 		return fmt.Errorf("load stubs: %w", err)
@@ -296,7 +317,7 @@ func (d *Datapath) loadHook(slot stubSlot, read func() (*ebpf.CollectionSpec, er
 	if err != nil {
 		return fmt.Errorf("read object of %s: %w", name, err)
 	}
-	program, err := loadProgram(spec, name, d.maps)
+	program, err := loadProgram(spec, name, d.mapsAnd(map[string]*ebpf.Map{stageProgramsName: d.stageSlots}))
 	if err != nil {
 		return err
 	}
@@ -322,6 +343,12 @@ func (d *Datapath) loadOwnHooks() error {
 
 // loadProgram loads one program of an object over existing maps.
 func loadProgram(spec *ebpf.CollectionSpec, name string, maps map[string]*ebpf.Map) (*ebpf.Program, error) {
+	programs, err := loadPrograms(spec, maps, name)
+	return programs[name], err
+}
+
+// loadPrograms loads some programs of an object over existing maps.
+func loadPrograms(spec *ebpf.CollectionSpec, maps map[string]*ebpf.Map, names ...string) (map[string]*ebpf.Program, error) {
 	replace := map[string]*ebpf.Map{}
 	for n, s := range spec.Maps {
 		if m, ok := maps[n]; ok {
@@ -331,19 +358,26 @@ func loadProgram(spec *ebpf.CollectionSpec, name string, maps map[string]*ebpf.M
 	}
 	c, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: replace})
 	if err != nil {
-		return nil, fmt.Errorf("load program %s: %w", name, err)
+		return nil, fmt.Errorf("load program %s: %w", strings.Join(names, ", "), err)
 	}
 	defer c.Close()
-	program := c.DetachProgram(name)
-	if program == nil {
-		return nil, fmt.Errorf("load program %s: object does not have it", name)
+	programs := map[string]*ebpf.Program{}
+	for _, name := range names {
+		if programs[name] = c.DetachProgram(name); programs[name] == nil {
+			return nil, fmt.Errorf("load program %s: object does not have it", name)
+		}
 	}
-	return program, nil
+	return programs, nil
 }
 
 // Activate makes this build's programs the ones all attached interfaces run,
 // and then removes the tables of other layouts. It may be repeated.
 func (d *Datapath) Activate() error {
+	for slot, program := range d.stages { // before the hooks that go on with them
+		if err := d.stageSlots.Put(slot, program); err != nil {
+			return fmt.Errorf("activate program slot %d of a stage: %w", slot, err)
+		}
+	}
 	for slot, program := range d.hooks {
 		if err := d.stubMap.Put(slot, program); err != nil {
 			return fmt.Errorf("activate program slot %d: %w", slot, err)
@@ -398,6 +432,12 @@ func (d *Datapath) Close() {
 	if d.fabricHook != nil {
 		d.fabricHook.Close()
 	}
+	if d.stageSlots != nil {
+		d.stageSlots.Close()
+	}
+	for _, p := range d.stages {
+		p.Close()
+	}
 }
 
 // Remove, called in the network namespace of the interfaces, detaches every interface and removes everything pinned below pinDir,
@@ -421,7 +461,7 @@ func Remove(pinDir string) error {
 	}
 	for _, e := range entries {
 		name := e.Name()
-		if name != linksName && name != programsName && name != hostProgramsName && name != fabricProgramsName && !strings.HasPrefix(name, mapsPrefix) {
+		if name != linksName && name != programsName && name != hostProgramsName && name != fabricProgramsName && name != stageProgramsName && !strings.HasPrefix(name, mapsPrefix) {
 			continue
 		}
 		if err := os.RemoveAll(filepath.Join(pinDir, name)); err != nil {

@@ -42,7 +42,7 @@ func mountBPFFS(t testing.TB) string {
 }
 
 // smallSizes keeps the kernel from clearing megabytes for every test.
-var smallSizes = Sizes{Ports: 64, PortAddresses: 512, Routes4: 4096, Routes6: 4096, NextHops: 8192, VNIs: 64, TunnelSources: 256}
+var smallSizes = Sizes{Ports: 64, PortAddresses: 512, Routes4: 4096, Routes6: 4096, NextHops: 8192, VNIs: 64, TunnelSources: 256, LearnedMACs: learnedRoom}
 
 func loadForTest(t testing.TB, sizes Sizes) *Datapath {
 	t.Helper()
@@ -91,6 +91,11 @@ func install(t testing.TB, d *Datapath, o *Oracle) {
 	check(t, replace(d.Services, o.Services))
 	check(t, replace(d.Aliases, o.Aliases))
 	check(t, replace(d.hostFlows, o.HostFlows))
+	check(t, replace(d.MACs, o.MACs))
+	check(t, replace(d.Floods, o.Floods))
+	check(t, replace(d.Receivers, o.Receivers))
+	check(t, replace(d.learned, o.Learned))
+	check(t, replace(d.macCounts, o.MACCounts))
 	times := map[int]uint64{}
 	for ifindex := range o.Exhausted {
 		times[ifindex] = never

@@ -18,6 +18,7 @@ var objects = map[string]*[]byte{
 	"host_bpfel.o": &_HostBytes, "tracehost_bpfel.o": &_TraceHostBytes,
 	"fabric_bpfel.o": &_FabricBytes, "tracefabric_bpfel.o": &_TraceFabricBytes,
 	"rehearsehost_bpfel.o": &_RehearseHostBytes, "rehearsefabric_bpfel.o": &_RehearseFabricBytes,
+	"bridge_bpfel.o": &_BridgeBytes, "tracebridge_bpfel.o": &_TraceBridgeBytes, "rehearsebridge_bpfel.o": &_RehearseBridgeBytes,
 	"rehearseport_bpfel.o": &_RehearsePortBytes, "rehearsetunnel_bpfel.o": &_RehearseTunnelBytes,
 }
 

@@ -33,6 +33,17 @@ type Oracle struct {
 	Connections map[ConnectionKey]Connection
 	fragments   map[fragmentKey]wirePorts
 	ways        map[ConnectionKey]oracleWay
+
+	MACs      map[MACKey]uint32
+	Floods    map[uint32]Flood
+	Receivers map[Receiver]uint32
+	// What source MACs that went before have left, and how many of each place.
+	// It is only added to if Learns is set.
+	Learned     map[MACKey]LearnedMAC
+	MACCounts   map[MACCount]uint32
+	Learns      bool
+	LearnedRoom int    // entries, 0: any number
+	Tick        uint32 // now
 }
 
 // FromPort says what becomes of a frame that the workload behind a device sends.
@@ -45,10 +56,6 @@ func (o *Oracle) FromPort(device int, frame []byte) Outcome {
 }
 
 func (o *Oracle) fromPort(ifindex int, frame []byte) Outcome {
-	f := parse(frame)
-	if f.refused != "" {
-		return dropped(frame, f.refused)
-	}
 	port, known := o.Ports[ifindex]
 	if !known {
 		return dropped(frame, "no-port")
@@ -56,21 +63,49 @@ func (o *Oracle) fromPort(ifindex int, frame []byte) Outcome {
 	if port.Disabled {
 		return dropped(frame, "port-disabled")
 	}
+	f := parse(frame)
+	refusal := o.refusalOf(ifindex, f)
+	if f.refused == "unknown-protocol" {
+		return o.bridgeable(refusal, dropped(frame, f.refused))
+	}
+	if f.refused != "" {
+		return dropped(frame, f.refused)
+	}
 	if reason := o.spoofed(ifindex, port, f); reason != "" {
 		return dropped(frame, reason)
 	}
 	if outcome, done := o.neighbour(ifindex, port.VRF, f); done {
+		if port.passesOn(outcome.Reason) {
+			return o.bridgeable(refusal, outcome)
+		}
 		return outcome
 	}
 	if port.asks(f) {
 		return o.request(ifindex, f)
 	}
-	return o.route(ifindex, port.VRF, false, f)
+	if port.Frames {
+		return o.bridgeable(refusal, dropped(frame, "unknown-mac"))
+	}
+	return o.route(refusal, f)
+}
+
+// passesOn tells whether the bridge stage may know better than the neighbour stage.
+func (p Port) passesOn(reason string) bool {
+	switch reason {
+	case "arp-announcement", "arp-unknown-target", "arp-probe-unclaimed", "nd-advertisement", "nd-unknown-target", "nd-probe-unclaimed",
+		"router-solicitation", "multicast-listener":
+		return true
+	}
+	return reason == "nd-not-allowed" && p.Unchecked
 }
 
 // FromTunnel says what becomes of a frame another host sent. A nil key is a
 // frame without tunnel metadata.
 func (o *Oracle) FromTunnel(ifindex int, key *TunnelKey, frame []byte) Outcome {
+	return o.leave(o.fromTunnel(ifindex, key, frame))
+}
+
+func (o *Oracle) fromTunnel(ifindex int, key *TunnelKey, frame []byte) Outcome {
 	if key == nil {
 		return dropped(frame, "no-tunnel-key")
 	}
@@ -82,13 +117,18 @@ func (o *Oracle) FromTunnel(ifindex int, key *TunnelKey, frame []byte) Outcome {
 		return dropped(frame, "unknown-tunnel-source")
 	}
 	f := parse(frame)
-	if f.refused != "" {
+	refusal := refusal{ifindex: ifindex, vrf: vni.VRF, key: key, bridge: vni.Bridge, f: f}
+	switch {
+	case vni.Frames && f.refused != "vlan-tagged":
+		return o.bridgeable(refusal, dropped(frame, "unknown-mac"))
+	case f.refused == "unknown-protocol":
+		return o.bridgeable(refusal, dropped(frame, f.refused))
+	case f.refused != "":
 		return dropped(frame, f.refused)
+	case f.arp || f.isND():
+		return o.bridgeable(refusal, dropped(frame, "not-carried"))
 	}
-	if f.arp || f.isND() {
-		return dropped(frame, "not-carried")
-	}
-	return o.leave(o.route(ifindex, vni.VRF, true, f))
+	return o.route(refusal, f)
 }
 
 func dropped(frame []byte, reason string) Outcome {
@@ -105,11 +145,20 @@ func (o *Oracle) owns(ifindex int, address netip.Addr) bool {
 }
 
 func (o *Oracle) spoofed(ifindex int, port Port, f parsed) string {
-	if f.arp && f.arpSenderMAC != f.ethSource {
+	if f.arp && !port.Unchecked && f.arpSenderMAC != f.ethSource {
 		return "spoofed-mac"
 	}
+	learns := port.MACLimit > 0
+	if f.ethSource != port.MAC && (learns || port.Unchecked) {
+		if refused := o.otherMAC(ifindex, port, f.ethSource); refused != "" {
+			return refused
+		}
+	}
+	if port.Unchecked {
+		return ""
+	}
 	allowed := o.allows(ifindex, port.VRF, f)
-	if f.ethSource != port.MAC {
+	if f.ethSource != port.MAC && !learns {
 		if !allowed {
 			return "spoofed-mac"
 		}
@@ -155,22 +204,26 @@ func longest[V any](address netip.Addr, at func(netip.Prefix) (V, bool)) (prefix
 	return prefix, value, false
 }
 
-func (o *Oracle) route(ifindex int, vrf uint32, fromTunnel bool, f parsed) Outcome {
+func (o *Oracle) route(r refusal, f parsed) Outcome {
+	ifindex, vrf, fromTunnel := r.ifindex, r.vrf, r.key != nil
 	if f.ethDestination == (MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}) || f.destination == broadcast4 {
-		return dropped(f.frame, "broadcast")
+		return o.bridgeable(r, dropped(f.frame, "broadcast"))
 	}
 	if f.ethDestination[0]&1 != 0 || f.destination.IsMulticast() {
-		return dropped(f.frame, "multicast")
+		return o.bridgeable(r, dropped(f.frame, "multicast"))
 	}
 	route, found := o.lookup(vrf, f.destination)
 	if !found {
-		return dropped(f.frame, "no-route")
+		return o.stray(r, "no-route")
 	}
 	toRoute := !route.Routed && (route.Proxied || f.ethDestination == route.MAC)
 	if !fromTunnel && f.ethDestination != GatewayMAC && !toRoute {
-		return dropped(f.frame, "wrong-destination-mac")
+		return o.stray(r, "wrong-destination-mac")
 	}
 	next := o.NextHops[route.NextHop]
+	if next.Kind != NextHopGroup && o.sentByMAC(r, route) {
+		return o.bridgeable(r, dropped(f.frame, "wrong-destination-mac"))
+	}
 	if next.Kind == NextHopGroup {
 		var reason string
 		if route, reason = o.throughGroup(ifindex, vrf, fromTunnel, f, route); reason != "" {
@@ -220,6 +273,26 @@ func (o *Oracle) route(ifindex int, vrf uint32, fromTunnel bool, f parsed) Outco
 		return o.depart(next, out)
 	}
 	return o.encap(next, out)
+}
+
+// sentByMAC tells whether another host went by the MAC and not by its route.
+func (o *Oracle) sentByMAC(r refusal, route Route) bool {
+	to := MACKey{r.vrf, r.f.ethDestination}
+	_, aPorts := o.MACs[to]
+	_, learned := o.Learned[to]
+	return r.key != nil && r.bridge && !route.Proxied && to.MAC != route.MAC && (aPorts || learned)
+}
+
+// stray is a frame that its address leads nowhere.
+func (o *Oracle) stray(r refusal, reason string) Outcome {
+	if reason == "no-route" && r.f.ethDestination == GatewayMAC {
+		return dropped(r.f.frame, reason)
+	}
+	linkLocal := r.f.source.Is6() && r.f.source.IsLinkLocalUnicast()
+	if r.key == nil && r.bridge && linkLocal && !o.Ports[r.ifindex].Unchecked {
+		reason = "link-local"
+	}
+	return o.bridgeable(r, dropped(r.f.frame, reason))
 }
 
 func (o *Oracle) deliver(next NextHop, out []byte) Outcome {

@@ -99,6 +99,9 @@ func (o *Oracle) discovery(ifindex int, vrf uint32, f parsed) Outcome {
 	case 134, 137:
 		return dropped(f.frame, "nd-not-allowed")
 	case 136:
+		if port := o.Ports[ifindex]; port.Bridge && !port.Unchecked {
+			return o.advertised(ifindex, f)
+		}
 		return consumed(f.frame, "nd-advertisement")
 	}
 	if len(f.payload) < 24 {
@@ -118,6 +121,18 @@ func (o *Oracle) discovery(ifindex int, vrf uint32, f parsed) Outcome {
 		return dropped(f.frame, "nd-unknown-target")
 	}
 	return Outcome{Verdict: "answered", Redirect: ifindex, Frame: advertisement(f, target, c)}
+}
+
+// advertised wants an advertisement to be of something that the port has.
+func (o *Oracle) advertised(ifindex int, f parsed) Outcome {
+	if len(f.payload) < 24 {
+		return dropped(f.frame, "nd-malformed")
+	}
+	target := netip.AddrFrom16([16]byte(f.payload[8:24]))
+	if o.owns(ifindex, target) || o.mayTake(ifindex, f.ethSource, target) || target.IsLinkLocalUnicast() {
+		return consumed(f.frame, "nd-advertisement")
+	}
+	return dropped(f.frame, "spoofed-address")
 }
 
 var allNodes = netip.MustParseAddr("ff02::1")

@@ -53,5 +53,10 @@ func (o *Oracle) leave(out Outcome) Outcome {
 	if p := o.Ports[out.Redirect]; p.VLAN != 0 {
 		out.Redirect, out.VLAN = p.Device, p.VLAN
 	}
+	for i, c := range out.Copies {
+		if p := o.Ports[c.Redirect]; p.VLAN != 0 {
+			out.Copies[i].Redirect, out.Copies[i].VLAN = p.Device, p.VLAN
+		}
+	}
 	return out
 }

@@ -30,6 +30,8 @@ func TestProductAgreesWithOracle(t *testing.T) {
 	defer requests.Close()
 	for range worlds {
 		g := newGenerator(r)
+		g.o.Learns = true
+		g.unbridge() // copies of a flooded frame would really leave through this machine's interfaces
 		install(t, d, g.o)
 		for range perWorld {
 			kind, frame := g.frame(loopback)
@@ -63,10 +65,8 @@ func TestProductAgreesWithOracle(t *testing.T) {
 				c.Bytes += uint64(len(frame))
 				counted[want.Reason] = c
 			}
-			if f := parse(frame); f.refused == "" {
-				received.RxPackets++
-				received.RxBytes += uint64(len(frame))
-			}
+			received.RxPackets++
+			received.RxBytes += uint64(len(frame))
 		}
 	}
 	drops, err := d.Drops()
@@ -157,6 +157,9 @@ func dump(t testing.TB, d *Datapath) *Oracle {
 	check(t, err)
 	o.HostFlows, err = d.hostFlows.All()
 	check(t, err)
+	o.Groups, err = d.Groups.All()
+	check(t, err)
+	dumpBridge(t, d, &o)
 	asked, err := d.requestTimes.All()
 	check(t, err)
 	o.Silenced = map[int]bool{}
@@ -170,6 +173,19 @@ func dump(t testing.TB, d *Datapath) *Oracle {
 	return &o
 }
 
+func dumpBridge(t testing.TB, d *Datapath, o *Oracle) {
+	t.Helper()
+	var errs [5]error
+	o.MACs, errs[0] = d.MACs.All()
+	o.Floods, errs[1] = d.Floods.All()
+	o.Receivers, errs[2] = d.Receivers.All()
+	o.Learned, errs[3] = d.learned.All()
+	o.MACCounts, errs[4] = d.macCounts.All()
+	for _, err := range errs {
+		check(t, err)
+	}
+}
+
 // TestTablesReadBackWhatWasWritten also is the test of all conversions.
 func TestTablesReadBackWhatWasWritten(t *testing.T) {
 	r := seeded(t)
@@ -178,7 +194,7 @@ func TestTablesReadBackWhatWasWritten(t *testing.T) {
 		g := newGenerator(r)
 		install(t, d, g.o)
 		want := *g.o
-		want.Now = 0 // not a table
+		want.Now, want.Tick, want.LearnedRoom = 0, 0, 0 // not tables
 		if got := dump(t, d); !reflect.DeepEqual(*got, want) {
 			t.Fatalf("got\n%v\nwant\n%v", *got, want)
 		}

@@ -27,6 +27,7 @@ const (
 	stubMapFabricPrograms = "fabric_programs"
 	stubMapHostPrograms   = "host_programs"
 	stubMapPrograms       = "programs"
+	stubMapStagePrograms  = "stage_programs"
 	stubProgStubFabric    = "stub_fabric"
 	stubProgStubHost      = "stub_host"
 	stubProgStubPort      = "stub_port"
@@ -88,6 +89,7 @@ type stubMapSpecs struct {
 	FabricPrograms *ebpf.MapSpec `ebpf:"fabric_programs"`
 	HostPrograms   *ebpf.MapSpec `ebpf:"host_programs"`
 	Programs       *ebpf.MapSpec `ebpf:"programs"`
+	StagePrograms  *ebpf.MapSpec `ebpf:"stage_programs"`
 }
 
 // stubVariableSpecs contains global variables before they are loaded into the kernel.
@@ -119,6 +121,7 @@ type stubMaps struct {
 	FabricPrograms *ebpf.Map `ebpf:"fabric_programs"`
 	HostPrograms   *ebpf.Map `ebpf:"host_programs"`
 	Programs       *ebpf.Map `ebpf:"programs"`
+	StagePrograms  *ebpf.Map `ebpf:"stage_programs"`
 }
 
 func (m *stubMaps) Close() error {
@@ -126,6 +129,7 @@ func (m *stubMaps) Close() error {
 		m.FabricPrograms,
 		m.HostPrograms,
 		m.Programs,
+		m.StagePrograms,
 	)
 }
 

@@ -28,7 +28,7 @@ var GatewayMAC = MAC{0x00, 0x00, 0x5e, 0x00, 0x01, 0x00}
 type Port struct {
 	VRF          uint32
 	ID           uint32 // the control plane's id
-	MAC          MAC    // the only one it may send from
+	MAC          MAC    // the only one it may send from, unless it learns or is unchecked
 	MTU          int    // bytes after the Ethernet header; 0 = not checked
 	RedirectPeer bool   // a veth whose other end is in another namespace
 	// Gateway4 and Gateway6 send the port's ICMP errors; invalid: nobody does.
@@ -48,6 +48,13 @@ type Port struct {
 	// for a port with a device of its own.
 	Device int
 	VLAN   uint16
+	// Bridge says that its network forwards frames by their MAC, Frames that it
+	// does nothing else.
+	Bridge, Frames bool
+	// MACLimit is how many MACs are learned behind it at most; 0: none.
+	MACLimit int
+	// Unchecked: it sends from any address and MAC that is nobody else's.
+	Unchecked bool
 }
 
 // SubPort is where the frames of a port that has no device of its own come and
@@ -120,6 +127,8 @@ type Route struct {
 type VNI struct {
 	VRF          uint32
 	CheckSources bool // only hosts in TunnelSources may send
+	// Bridge and Frames are as in Port.
+	Bridge, Frames bool
 }
 
 // TunnelSource is another host's underlay address, and a VNI that it may send.
@@ -345,6 +354,7 @@ func (d *Datapath) makeTables() {
 	d.Aliases = newTable("aliases", d.maps["aliases"], aliasCodec)
 	d.hostFlows = newTable("host_flows", d.maps["host_flows"], hostFlowCodec)
 	d.requestTimes = newTable("request_times", d.maps["request_times"], errorTimeCodec)
+	d.makeBridgeTables()
 }
 
 // putPort gives the port its counters, too.
@@ -386,6 +396,9 @@ type Config struct {
 	// HostMAC the address of its near end.
 	HostDevice int
 	HostMAC    MAC
+	// TunnelMTU4 and TunnelMTU6 are the largest packets that fit a tunnel to a
+	// host where a MAC was learned; 0 = not checked.
+	TunnelMTU4, TunnelMTU6 int
 }
 
 // SetConfig replaces the configuration.

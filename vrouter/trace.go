@@ -4,7 +4,9 @@ package vrouter
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"github.com/cilium/ebpf"
@@ -22,12 +24,20 @@ type TunnelKey struct {
 // Outcome is what became of one frame.
 type Outcome struct {
 	Verdict  string     // dropped, consumed, answered, delivered, tunnelled, …: see doc/packet-path.md
-	Reason   string     // name of the reason if dropped or consumed, else empty
+	Reason   string     // name of the reason if dropped or consumed, or if copies were left out; else empty
 	Redirect int        // interface it left through, 0 if none
 	Peer     bool       // left into the namespace of that interface's peer
 	Tunnel   *TunnelKey // set if tunnelled
 	VLAN     uint16     // of the tag that it left with, 0 if none; the tag is not in Frame
+	Copies   []Copy     // set if flooded
 	Frame    []byte     // as it is in the end, changed or not
+}
+
+// Copy is a copy of a flooded frame.
+type Copy struct {
+	Redirect int        // interface it left through
+	VLAN     uint16     // of the tag that it left with, 0 if none
+	Tunnel   *TunnelKey // set if it went to another host
 }
 
 // Tracer runs the packet path on single frames over the live tables of a
@@ -36,6 +46,9 @@ type Tracer struct {
 	mu     sync.Mutex // arguments and record are one entry each
 	in     *ebpf.Map
 	out    *ebpf.Map
+	copies *ebpf.Map
+	slots  *ebpf.Map
+	stages map[string]*ebpf.Program
 	port   *ebpf.Program
 	tunnel *ebpf.Program
 	host   *ebpf.Program
@@ -48,12 +61,12 @@ const frameRoom = 256
 
 // NewTracer loads the tracing programs.
 func (d *Datapath) NewTracer() (*Tracer, error) {
-	return d.newTracer(tracing{loadTracePort, loadTraceTunnel, loadTraceHost, loadTraceFabric})
+	return d.newTracer(tracing{loadTracePort, loadTraceTunnel, loadTraceHost, loadTraceFabric, loadTraceBridge})
 }
 
 // tracing reads the objects of one build of the programs that record.
 type tracing struct {
-	port, tunnel, host, fabric func() (*ebpf.CollectionSpec, error)
+	port, tunnel, host, fabric, bridge func() (*ebpf.CollectionSpec, error)
 }
 
 func (d *Datapath) newTracer(read tracing) (*Tracer, error) {
@@ -62,18 +75,15 @@ func (d *Datapath) newTracer(read tracing) (*Tracer, error) {
 		return nil, fmt.Errorf("read trace object: %w", err)
 	}
 	t := &Tracer{}
-	maps := map[string]*ebpf.Map{}
-	for name, m := range d.maps {
-		maps[name] = m
-	}
-	for name, m := range map[string]**ebpf.Map{"trace_in": &t.in, "trace_out": &t.out} {
+	tables := maps.Clone(d.maps)
+	for name, m := range map[string]**ebpf.Map{"trace_in": &t.in, "trace_out": &t.out, "trace_copies": &t.copies, stageProgramsName: &t.slots} {
 		if *m, err = ebpf.NewMap(spec.Maps[name]); err != nil {
 			t.Close()
 			return nil, fmt.Errorf("create map %s: %w", name, err)
 		}
-		maps[name] = *m
+		tables[name] = *m
 	}
-	if t.port, err = loadProgram(spec, "from_port", maps); err != nil {
+	if t.port, err = loadProgram(spec, "from_port", tables); err != nil {
 		t.Close()
 		return nil, err
 	}
@@ -81,11 +91,15 @@ func (d *Datapath) newTracer(read tracing) (*Tracer, error) {
 		t.Close()
 		return nil, fmt.Errorf("read trace object: %w", err)
 	}
-	if t.tunnel, err = loadProgram(spec, "from_tunnel", maps); err != nil {
+	if t.tunnel, err = loadProgram(spec, "from_tunnel", tables); err != nil {
 		t.Close()
 		return nil, err
 	}
-	if err := t.loadOwn(read, maps); err != nil {
+	if err = t.loadStages(read.bridge, tables); err != nil {
+		t.Close()
+		return nil, err
+	}
+	if err = t.loadOwn(read, tables); err != nil {
 		t.Close()
 		return nil, err
 	}
@@ -93,29 +107,45 @@ func (d *Datapath) newTracer(read tracing) (*Tracer, error) {
 }
 
 // loadOwn loads the programs of the host's own interfaces.
-func (t *Tracer) loadOwn(read tracing, maps map[string]*ebpf.Map) error {
+func (t *Tracer) loadOwn(read tracing, tables map[string]*ebpf.Map) error {
 	spec, err := read.host()
 	if err != nil {
 		return fmt.Errorf("read trace object: %w", err)
 	}
-	if t.host, err = loadProgram(spec, "from_host", maps); err != nil {
+	if t.host, err = loadProgram(spec, "from_host", tables); err != nil {
 		return err
 	}
 	if spec, err = read.fabric(); err != nil {
 		return fmt.Errorf("read trace object: %w", err)
 	}
-	t.fabric, err = loadProgram(spec, "from_fabric", maps)
+	t.fabric, err = loadProgram(spec, "from_fabric", tables)
 	return err
+}
+
+func (t *Tracer) loadStages(read func() (*ebpf.CollectionSpec, error), tables map[string]*ebpf.Map) error {
+	spec, err := read()
+	if err != nil {
+		return fmt.Errorf("read trace object: %w", err)
+	}
+	if t.stages, err = loadPrograms(spec, tables, slices.Collect(maps.Values(bridgeStages))...); err != nil {
+		return err
+	}
+	for slot, name := range bridgeStages {
+		if err := t.slots.Put(slot, t.stages[name]); err != nil {
+			return fmt.Errorf("set slot %d of the trace: %w", slot, err)
+		}
+	}
+	return nil
 }
 
 // Close unloads the tracing programs.
 func (t *Tracer) Close() {
-	for _, m := range []*ebpf.Map{t.in, t.out} {
+	for _, m := range []*ebpf.Map{t.in, t.out, t.copies, t.slots} {
 		if m != nil {
 			m.Close()
 		}
 	}
-	for _, p := range []*ebpf.Program{t.port, t.tunnel, t.host, t.fabric} {
+	for _, p := range append(slices.Collect(maps.Values(t.stages)), t.port, t.tunnel, t.host, t.fabric) {
 		if p != nil {
 			p.Close()
 		}
@@ -189,6 +219,9 @@ func (t *Tracer) run(program *ebpf.Program, arguments tracePortTraceArguments, f
 		return Trace{}, fmt.Errorf("read trace record: %w", err)
 	}
 	outcome, err := outcomeOf(record, options.DataOut)
+	if err == nil {
+		outcome.Copies, err = t.readCopies(record.Copies)
+	}
 	if err != nil {
 		return Trace{}, err
 	}
@@ -223,6 +256,28 @@ func traceOf(record tracePortTraceRecord, outcome Outcome) (Trace, error) {
 	return t, nil
 }
 
+// readCopies reads where copies of a flooded frame went.
+func (t *Tracer) readCopies(number uint32) (all []Copy, err error) {
+	for n := range number {
+		var c tracePortTraceCopy
+		if err := t.copies.Lookup(n, &c); err != nil {
+			return nil, fmt.Errorf("read trace record of copy %d: %w", n, err)
+		}
+		sent := Copy{Redirect: int(c.Redirect), VLAN: uint16(c.Vlan)}
+		if c.HasTunnelKey != 0 {
+			sent.Tunnel = tracedKey(c.TunnelKey)
+		}
+		all = append(all, sent)
+	}
+	return all, nil
+}
+
+func tracedKey(raw tracePortTunnelKey) *TunnelKey {
+	remote, local := layoutAddress{Word: raw.Remote.Word}, layoutAddress{Word: raw.Local.Word}
+	family := layoutFamily(raw.Family)
+	return &TunnelKey{VNI: raw.Vni, Remote: addressOf(remote, family), Local: optionalOf(local, family)}
+}
+
 func outcomeOf(record tracePortTraceRecord, frame []byte) (Outcome, error) {
 	w, err := words()
 	if err != nil {
@@ -239,9 +294,7 @@ func outcomeOf(record tracePortTraceRecord, frame []byte) (Outcome, error) {
 		outcome.Reason = w.reasons[record.Reason].Name
 	}
 	if record.HasTunnelKey != 0 {
-		remote, local := layoutAddress{Word: record.TunnelKey.Remote.Word}, layoutAddress{Word: record.TunnelKey.Local.Word}
-		family := layoutFamily(record.TunnelKey.Family)
-		outcome.Tunnel = &TunnelKey{VNI: record.TunnelKey.Vni, Remote: addressOf(remote, family), Local: optionalOf(local, family)}
+		outcome.Tunnel = tracedKey(record.TunnelKey)
 	}
 	return outcome, nil
 }

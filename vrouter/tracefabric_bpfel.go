@@ -23,17 +23,22 @@ const (
 	traceFabricMapDrops         = "drops"
 	traceFabricMapErrorScratch  = "error_scratch"
 	traceFabricMapErrorTimes    = "error_times"
+	traceFabricMapFloods        = "floods"
 	traceFabricMapFragments     = "fragments"
 	traceFabricMapGenerations   = "generations"
 	traceFabricMapGroups        = "groups"
 	traceFabricMapHalfOpen      = "half_open"
 	traceFabricMapHostFlows     = "host_flows"
 	traceFabricMapHostRoutes    = "host_routes"
+	traceFabricMapLearnedMacs   = "learned_macs"
+	traceFabricMapMacCounts     = "mac_counts"
+	traceFabricMapMacs          = "macs"
 	traceFabricMapNextHops      = "next_hops"
 	traceFabricMapPortAddresses = "port_addresses"
 	traceFabricMapPortPrefixes4 = "port_prefixes4"
 	traceFabricMapPortPrefixes6 = "port_prefixes6"
 	traceFabricMapPorts         = "ports"
+	traceFabricMapReceivers     = "receivers"
 	traceFabricMapRequestTimes  = "request_times"
 	traceFabricMapRequests      = "requests"
 	traceFabricMapRoutes4       = "routes4"
@@ -41,6 +46,7 @@ const (
 	traceFabricMapScratch       = "scratch"
 	traceFabricMapServices      = "services"
 	traceFabricMapSubPorts      = "sub_ports"
+	traceFabricMapTraceCopies   = "trace_copies"
 	traceFabricMapTraceIn       = "trace_in"
 	traceFabricMapTraceOut      = "trace_out"
 	traceFabricMapTunnelSources = "tunnel_sources"
@@ -104,17 +110,22 @@ type traceFabricMapSpecs struct {
 	Drops         *ebpf.MapSpec `ebpf:"drops"`
 	ErrorScratch  *ebpf.MapSpec `ebpf:"error_scratch"`
 	ErrorTimes    *ebpf.MapSpec `ebpf:"error_times"`
+	Floods        *ebpf.MapSpec `ebpf:"floods"`
 	Fragments     *ebpf.MapSpec `ebpf:"fragments"`
 	Generations   *ebpf.MapSpec `ebpf:"generations"`
 	Groups        *ebpf.MapSpec `ebpf:"groups"`
 	HalfOpen      *ebpf.MapSpec `ebpf:"half_open"`
 	HostFlows     *ebpf.MapSpec `ebpf:"host_flows"`
 	HostRoutes    *ebpf.MapSpec `ebpf:"host_routes"`
+	LearnedMacs   *ebpf.MapSpec `ebpf:"learned_macs"`
+	MacCounts     *ebpf.MapSpec `ebpf:"mac_counts"`
+	Macs          *ebpf.MapSpec `ebpf:"macs"`
 	NextHops      *ebpf.MapSpec `ebpf:"next_hops"`
 	PortAddresses *ebpf.MapSpec `ebpf:"port_addresses"`
 	PortPrefixes4 *ebpf.MapSpec `ebpf:"port_prefixes4"`
 	PortPrefixes6 *ebpf.MapSpec `ebpf:"port_prefixes6"`
 	Ports         *ebpf.MapSpec `ebpf:"ports"`
+	Receivers     *ebpf.MapSpec `ebpf:"receivers"`
 	RequestTimes  *ebpf.MapSpec `ebpf:"request_times"`
 	Requests      *ebpf.MapSpec `ebpf:"requests"`
 	Routes4       *ebpf.MapSpec `ebpf:"routes4"`
@@ -122,6 +133,7 @@ type traceFabricMapSpecs struct {
 	Scratch       *ebpf.MapSpec `ebpf:"scratch"`
 	Services      *ebpf.MapSpec `ebpf:"services"`
 	SubPorts      *ebpf.MapSpec `ebpf:"sub_ports"`
+	TraceCopies   *ebpf.MapSpec `ebpf:"trace_copies"`
 	TraceIn       *ebpf.MapSpec `ebpf:"trace_in"`
 	TraceOut      *ebpf.MapSpec `ebpf:"trace_out"`
 	TunnelSources *ebpf.MapSpec `ebpf:"tunnel_sources"`
@@ -161,17 +173,22 @@ type traceFabricMaps struct {
 	Drops         *ebpf.Map `ebpf:"drops"`
 	ErrorScratch  *ebpf.Map `ebpf:"error_scratch"`
 	ErrorTimes    *ebpf.Map `ebpf:"error_times"`
+	Floods        *ebpf.Map `ebpf:"floods"`
 	Fragments     *ebpf.Map `ebpf:"fragments"`
 	Generations   *ebpf.Map `ebpf:"generations"`
 	Groups        *ebpf.Map `ebpf:"groups"`
 	HalfOpen      *ebpf.Map `ebpf:"half_open"`
 	HostFlows     *ebpf.Map `ebpf:"host_flows"`
 	HostRoutes    *ebpf.Map `ebpf:"host_routes"`
+	LearnedMacs   *ebpf.Map `ebpf:"learned_macs"`
+	MacCounts     *ebpf.Map `ebpf:"mac_counts"`
+	Macs          *ebpf.Map `ebpf:"macs"`
 	NextHops      *ebpf.Map `ebpf:"next_hops"`
 	PortAddresses *ebpf.Map `ebpf:"port_addresses"`
 	PortPrefixes4 *ebpf.Map `ebpf:"port_prefixes4"`
 	PortPrefixes6 *ebpf.Map `ebpf:"port_prefixes6"`
 	Ports         *ebpf.Map `ebpf:"ports"`
+	Receivers     *ebpf.Map `ebpf:"receivers"`
 	RequestTimes  *ebpf.Map `ebpf:"request_times"`
 	Requests      *ebpf.Map `ebpf:"requests"`
 	Routes4       *ebpf.Map `ebpf:"routes4"`
@@ -179,6 +196,7 @@ type traceFabricMaps struct {
 	Scratch       *ebpf.Map `ebpf:"scratch"`
 	Services      *ebpf.Map `ebpf:"services"`
 	SubPorts      *ebpf.Map `ebpf:"sub_ports"`
+	TraceCopies   *ebpf.Map `ebpf:"trace_copies"`
 	TraceIn       *ebpf.Map `ebpf:"trace_in"`
 	TraceOut      *ebpf.Map `ebpf:"trace_out"`
 	TunnelSources *ebpf.Map `ebpf:"tunnel_sources"`
@@ -194,17 +212,22 @@ func (m *traceFabricMaps) Close() error {
 		m.Drops,
 		m.ErrorScratch,
 		m.ErrorTimes,
+		m.Floods,
 		m.Fragments,
 		m.Generations,
 		m.Groups,
 		m.HalfOpen,
 		m.HostFlows,
 		m.HostRoutes,
+		m.LearnedMacs,
+		m.MacCounts,
+		m.Macs,
 		m.NextHops,
 		m.PortAddresses,
 		m.PortPrefixes4,
 		m.PortPrefixes6,
 		m.Ports,
+		m.Receivers,
 		m.RequestTimes,
 		m.Requests,
 		m.Routes4,
@@ -212,6 +235,7 @@ func (m *traceFabricMaps) Close() error {
 		m.Scratch,
 		m.Services,
 		m.SubPorts,
+		m.TraceCopies,
 		m.TraceIn,
 		m.TraceOut,
 		m.TunnelSources,

@@ -23,17 +23,22 @@ const (
 	traceHostMapDrops         = "drops"
 	traceHostMapErrorScratch  = "error_scratch"
 	traceHostMapErrorTimes    = "error_times"
+	traceHostMapFloods        = "floods"
 	traceHostMapFragments     = "fragments"
 	traceHostMapGenerations   = "generations"
 	traceHostMapGroups        = "groups"
 	traceHostMapHalfOpen      = "half_open"
 	traceHostMapHostFlows     = "host_flows"
 	traceHostMapHostRoutes    = "host_routes"
+	traceHostMapLearnedMacs   = "learned_macs"
+	traceHostMapMacCounts     = "mac_counts"
+	traceHostMapMacs          = "macs"
 	traceHostMapNextHops      = "next_hops"
 	traceHostMapPortAddresses = "port_addresses"
 	traceHostMapPortPrefixes4 = "port_prefixes4"
 	traceHostMapPortPrefixes6 = "port_prefixes6"
 	traceHostMapPorts         = "ports"
+	traceHostMapReceivers     = "receivers"
 	traceHostMapRequestTimes  = "request_times"
 	traceHostMapRequests      = "requests"
 	traceHostMapRoutes4       = "routes4"
@@ -41,6 +46,7 @@ const (
 	traceHostMapScratch       = "scratch"
 	traceHostMapServices      = "services"
 	traceHostMapSubPorts      = "sub_ports"
+	traceHostMapTraceCopies   = "trace_copies"
 	traceHostMapTraceIn       = "trace_in"
 	traceHostMapTraceOut      = "trace_out"
 	traceHostMapTunnelSources = "tunnel_sources"
@@ -104,17 +110,22 @@ type traceHostMapSpecs struct {
 	Drops         *ebpf.MapSpec `ebpf:"drops"`
 	ErrorScratch  *ebpf.MapSpec `ebpf:"error_scratch"`
 	ErrorTimes    *ebpf.MapSpec `ebpf:"error_times"`
+	Floods        *ebpf.MapSpec `ebpf:"floods"`
 	Fragments     *ebpf.MapSpec `ebpf:"fragments"`
 	Generations   *ebpf.MapSpec `ebpf:"generations"`
 	Groups        *ebpf.MapSpec `ebpf:"groups"`
 	HalfOpen      *ebpf.MapSpec `ebpf:"half_open"`
 	HostFlows     *ebpf.MapSpec `ebpf:"host_flows"`
 	HostRoutes    *ebpf.MapSpec `ebpf:"host_routes"`
+	LearnedMacs   *ebpf.MapSpec `ebpf:"learned_macs"`
+	MacCounts     *ebpf.MapSpec `ebpf:"mac_counts"`
+	Macs          *ebpf.MapSpec `ebpf:"macs"`
 	NextHops      *ebpf.MapSpec `ebpf:"next_hops"`
 	PortAddresses *ebpf.MapSpec `ebpf:"port_addresses"`
 	PortPrefixes4 *ebpf.MapSpec `ebpf:"port_prefixes4"`
 	PortPrefixes6 *ebpf.MapSpec `ebpf:"port_prefixes6"`
 	Ports         *ebpf.MapSpec `ebpf:"ports"`
+	Receivers     *ebpf.MapSpec `ebpf:"receivers"`
 	RequestTimes  *ebpf.MapSpec `ebpf:"request_times"`
 	Requests      *ebpf.MapSpec `ebpf:"requests"`
 	Routes4       *ebpf.MapSpec `ebpf:"routes4"`
@@ -122,6 +133,7 @@ type traceHostMapSpecs struct {
 	Scratch       *ebpf.MapSpec `ebpf:"scratch"`
 	Services      *ebpf.MapSpec `ebpf:"services"`
 	SubPorts      *ebpf.MapSpec `ebpf:"sub_ports"`
+	TraceCopies   *ebpf.MapSpec `ebpf:"trace_copies"`
 	TraceIn       *ebpf.MapSpec `ebpf:"trace_in"`
 	TraceOut      *ebpf.MapSpec `ebpf:"trace_out"`
 	TunnelSources *ebpf.MapSpec `ebpf:"tunnel_sources"`
@@ -161,17 +173,22 @@ type traceHostMaps struct {
 	Drops         *ebpf.Map `ebpf:"drops"`
 	ErrorScratch  *ebpf.Map `ebpf:"error_scratch"`
 	ErrorTimes    *ebpf.Map `ebpf:"error_times"`
+	Floods        *ebpf.Map `ebpf:"floods"`
 	Fragments     *ebpf.Map `ebpf:"fragments"`
 	Generations   *ebpf.Map `ebpf:"generations"`
 	Groups        *ebpf.Map `ebpf:"groups"`
 	HalfOpen      *ebpf.Map `ebpf:"half_open"`
 	HostFlows     *ebpf.Map `ebpf:"host_flows"`
 	HostRoutes    *ebpf.Map `ebpf:"host_routes"`
+	LearnedMacs   *ebpf.Map `ebpf:"learned_macs"`
+	MacCounts     *ebpf.Map `ebpf:"mac_counts"`
+	Macs          *ebpf.Map `ebpf:"macs"`
 	NextHops      *ebpf.Map `ebpf:"next_hops"`
 	PortAddresses *ebpf.Map `ebpf:"port_addresses"`
 	PortPrefixes4 *ebpf.Map `ebpf:"port_prefixes4"`
 	PortPrefixes6 *ebpf.Map `ebpf:"port_prefixes6"`
 	Ports         *ebpf.Map `ebpf:"ports"`
+	Receivers     *ebpf.Map `ebpf:"receivers"`
 	RequestTimes  *ebpf.Map `ebpf:"request_times"`
 	Requests      *ebpf.Map `ebpf:"requests"`
 	Routes4       *ebpf.Map `ebpf:"routes4"`
@@ -179,6 +196,7 @@ type traceHostMaps struct {
 	Scratch       *ebpf.Map `ebpf:"scratch"`
 	Services      *ebpf.Map `ebpf:"services"`
 	SubPorts      *ebpf.Map `ebpf:"sub_ports"`
+	TraceCopies   *ebpf.Map `ebpf:"trace_copies"`
 	TraceIn       *ebpf.Map `ebpf:"trace_in"`
 	TraceOut      *ebpf.Map `ebpf:"trace_out"`
 	TunnelSources *ebpf.Map `ebpf:"tunnel_sources"`
@@ -194,17 +212,22 @@ func (m *traceHostMaps) Close() error {
 		m.Drops,
 		m.ErrorScratch,
 		m.ErrorTimes,
+		m.Floods,
 		m.Fragments,
 		m.Generations,
 		m.Groups,
 		m.HalfOpen,
 		m.HostFlows,
 		m.HostRoutes,
+		m.LearnedMacs,
+		m.MacCounts,
+		m.Macs,
 		m.NextHops,
 		m.PortAddresses,
 		m.PortPrefixes4,
 		m.PortPrefixes6,
 		m.Ports,
+		m.Receivers,
 		m.RequestTimes,
 		m.Requests,
 		m.Routes4,
@@ -212,6 +235,7 @@ func (m *traceHostMaps) Close() error {
 		m.Scratch,
 		m.Services,
 		m.SubPorts,
+		m.TraceCopies,
 		m.TraceIn,
 		m.TraceOut,
 		m.TunnelSources,

@@ -17,22 +17,18 @@ type tracePortTraceArguments struct {
 	_            structs.HostLayout
 	Ifindex      uint32
 	HasTunnelKey uint32
-	TunnelKey    struct {
-		_      structs.HostLayout
-		Vni    uint32
-		Family uint32
-		Remote struct {
-			_    structs.HostLayout
-			Word [4]uint32
-		}
-		Local struct {
-			_    structs.HostLayout
-			Word [4]uint32
-		}
-	}
-	Flows    uint32
-	NextFlow uint32
-	Answers  uint32
+	TunnelKey    tracePortTunnelKey
+	Flows        uint32
+	NextFlow     uint32
+	Answers      uint32
+}
+
+type tracePortTraceCopy struct {
+	_            structs.HostLayout
+	Redirect     uint32
+	Vlan         uint32
+	HasTunnelKey uint32
+	TunnelKey    tracePortTunnelKey
 }
 
 type tracePortTraceRecord struct {
@@ -42,25 +38,13 @@ type tracePortTraceRecord struct {
 	Redirect     uint32
 	Peer         uint32
 	HasTunnelKey uint32
-	TunnelKey    struct {
-		_      structs.HostLayout
-		Vni    uint32
-		Family uint32
-		Remote struct {
-			_    structs.HostLayout
-			Word [4]uint32
-		}
-		Local struct {
-			_    structs.HostLayout
-			Word [4]uint32
-		}
-	}
-	Vlan     uint32
-	Met      uint32
-	Stages   [16]uint8
-	Led      uint32
-	HasRoute uint32
-	Route    struct {
+	TunnelKey    tracePortTunnelKey
+	Vlan         uint32
+	Met          uint32
+	Stages       [16]uint8
+	Led          uint32
+	HasRoute     uint32
+	Route        struct {
 		_       structs.HostLayout
 		NextHop uint32
 		Mtu     uint32
@@ -71,6 +55,21 @@ type tracePortTraceRecord struct {
 		}
 		Length uint8
 		Pad    uint8
+	}
+	Copies uint32
+}
+
+type tracePortTunnelKey struct {
+	_      structs.HostLayout
+	Vni    uint32
+	Family uint32
+	Remote struct {
+		_    structs.HostLayout
+		Word [4]uint32
+	}
+	Local struct {
+		_    structs.HostLayout
+		Word [4]uint32
 	}
 }
 
@@ -85,24 +84,31 @@ const (
 	tracePortMapDrops         = "drops"
 	tracePortMapErrorScratch  = "error_scratch"
 	tracePortMapErrorTimes    = "error_times"
+	tracePortMapFloods        = "floods"
 	tracePortMapFragments     = "fragments"
 	tracePortMapGenerations   = "generations"
 	tracePortMapGroups        = "groups"
 	tracePortMapHalfOpen      = "half_open"
 	tracePortMapHostFlows     = "host_flows"
 	tracePortMapHostRoutes    = "host_routes"
+	tracePortMapLearnedMacs   = "learned_macs"
+	tracePortMapMacCounts     = "mac_counts"
+	tracePortMapMacs          = "macs"
 	tracePortMapNextHops      = "next_hops"
 	tracePortMapPortAddresses = "port_addresses"
 	tracePortMapPortPrefixes4 = "port_prefixes4"
 	tracePortMapPortPrefixes6 = "port_prefixes6"
 	tracePortMapPorts         = "ports"
+	tracePortMapReceivers     = "receivers"
 	tracePortMapRequestTimes  = "request_times"
 	tracePortMapRequests      = "requests"
 	tracePortMapRoutes4       = "routes4"
 	tracePortMapRoutes6       = "routes6"
 	tracePortMapScratch       = "scratch"
 	tracePortMapServices      = "services"
+	tracePortMapStagePrograms = "stage_programs"
 	tracePortMapSubPorts      = "sub_ports"
+	tracePortMapTraceCopies   = "trace_copies"
 	tracePortMapTraceIn       = "trace_in"
 	tracePortMapTraceOut      = "trace_out"
 	tracePortMapTunnelSources = "tunnel_sources"
@@ -166,24 +172,31 @@ type tracePortMapSpecs struct {
 	Drops         *ebpf.MapSpec `ebpf:"drops"`
 	ErrorScratch  *ebpf.MapSpec `ebpf:"error_scratch"`
 	ErrorTimes    *ebpf.MapSpec `ebpf:"error_times"`
+	Floods        *ebpf.MapSpec `ebpf:"floods"`
 	Fragments     *ebpf.MapSpec `ebpf:"fragments"`
 	Generations   *ebpf.MapSpec `ebpf:"generations"`
 	Groups        *ebpf.MapSpec `ebpf:"groups"`
 	HalfOpen      *ebpf.MapSpec `ebpf:"half_open"`
 	HostFlows     *ebpf.MapSpec `ebpf:"host_flows"`
 	HostRoutes    *ebpf.MapSpec `ebpf:"host_routes"`
+	LearnedMacs   *ebpf.MapSpec `ebpf:"learned_macs"`
+	MacCounts     *ebpf.MapSpec `ebpf:"mac_counts"`
+	Macs          *ebpf.MapSpec `ebpf:"macs"`
 	NextHops      *ebpf.MapSpec `ebpf:"next_hops"`
 	PortAddresses *ebpf.MapSpec `ebpf:"port_addresses"`
 	PortPrefixes4 *ebpf.MapSpec `ebpf:"port_prefixes4"`
 	PortPrefixes6 *ebpf.MapSpec `ebpf:"port_prefixes6"`
 	Ports         *ebpf.MapSpec `ebpf:"ports"`
+	Receivers     *ebpf.MapSpec `ebpf:"receivers"`
 	RequestTimes  *ebpf.MapSpec `ebpf:"request_times"`
 	Requests      *ebpf.MapSpec `ebpf:"requests"`
 	Routes4       *ebpf.MapSpec `ebpf:"routes4"`
 	Routes6       *ebpf.MapSpec `ebpf:"routes6"`
 	Scratch       *ebpf.MapSpec `ebpf:"scratch"`
 	Services      *ebpf.MapSpec `ebpf:"services"`
+	StagePrograms *ebpf.MapSpec `ebpf:"stage_programs"`
 	SubPorts      *ebpf.MapSpec `ebpf:"sub_ports"`
+	TraceCopies   *ebpf.MapSpec `ebpf:"trace_copies"`
 	TraceIn       *ebpf.MapSpec `ebpf:"trace_in"`
 	TraceOut      *ebpf.MapSpec `ebpf:"trace_out"`
 	TunnelSources *ebpf.MapSpec `ebpf:"tunnel_sources"`
@@ -223,24 +236,31 @@ type tracePortMaps struct {
 	Drops         *ebpf.Map `ebpf:"drops"`
 	ErrorScratch  *ebpf.Map `ebpf:"error_scratch"`
 	ErrorTimes    *ebpf.Map `ebpf:"error_times"`
+	Floods        *ebpf.Map `ebpf:"floods"`
 	Fragments     *ebpf.Map `ebpf:"fragments"`
 	Generations   *ebpf.Map `ebpf:"generations"`
 	Groups        *ebpf.Map `ebpf:"groups"`
 	HalfOpen      *ebpf.Map `ebpf:"half_open"`
 	HostFlows     *ebpf.Map `ebpf:"host_flows"`
 	HostRoutes    *ebpf.Map `ebpf:"host_routes"`
+	LearnedMacs   *ebpf.Map `ebpf:"learned_macs"`
+	MacCounts     *ebpf.Map `ebpf:"mac_counts"`
+	Macs          *ebpf.Map `ebpf:"macs"`
 	NextHops      *ebpf.Map `ebpf:"next_hops"`
 	PortAddresses *ebpf.Map `ebpf:"port_addresses"`
 	PortPrefixes4 *ebpf.Map `ebpf:"port_prefixes4"`
 	PortPrefixes6 *ebpf.Map `ebpf:"port_prefixes6"`
 	Ports         *ebpf.Map `ebpf:"ports"`
+	Receivers     *ebpf.Map `ebpf:"receivers"`
 	RequestTimes  *ebpf.Map `ebpf:"request_times"`
 	Requests      *ebpf.Map `ebpf:"requests"`
 	Routes4       *ebpf.Map `ebpf:"routes4"`
 	Routes6       *ebpf.Map `ebpf:"routes6"`
 	Scratch       *ebpf.Map `ebpf:"scratch"`
 	Services      *ebpf.Map `ebpf:"services"`
+	StagePrograms *ebpf.Map `ebpf:"stage_programs"`
 	SubPorts      *ebpf.Map `ebpf:"sub_ports"`
+	TraceCopies   *ebpf.Map `ebpf:"trace_copies"`
 	TraceIn       *ebpf.Map `ebpf:"trace_in"`
 	TraceOut      *ebpf.Map `ebpf:"trace_out"`
 	TunnelSources *ebpf.Map `ebpf:"tunnel_sources"`
@@ -256,24 +276,31 @@ func (m *tracePortMaps) Close() error {
 		m.Drops,
 		m.ErrorScratch,
 		m.ErrorTimes,
+		m.Floods,
 		m.Fragments,
 		m.Generations,
 		m.Groups,
 		m.HalfOpen,
 		m.HostFlows,
 		m.HostRoutes,
+		m.LearnedMacs,
+		m.MacCounts,
+		m.Macs,
 		m.NextHops,
 		m.PortAddresses,
 		m.PortPrefixes4,
 		m.PortPrefixes6,
 		m.Ports,
+		m.Receivers,
 		m.RequestTimes,
 		m.Requests,
 		m.Routes4,
 		m.Routes6,
 		m.Scratch,
 		m.Services,
+		m.StagePrograms,
 		m.SubPorts,
+		m.TraceCopies,
 		m.TraceIn,
 		m.TraceOut,
 		m.TunnelSources,

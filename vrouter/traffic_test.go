@@ -319,8 +319,8 @@ func (h *testHost) restart(t testing.TB, otherLayout bool) {
 	}))
 	check(t, h.d.Activate())
 	old.Close()
-	if entries, err := os.ReadDir(h.pinDir); err != nil || len(entries) != 5 {
-		t.Fatalf("pin directory has %v, want links, programs, host_programs, fabric_programs and one directory of tables (%v)", entries, err)
+	if entries, err := os.ReadDir(h.pinDir); err != nil || len(entries) != 6 {
+		t.Fatalf("pin directory has %v, want links, programs, host_programs, fabric_programs, stage_programs and one directory of tables (%v)", entries, err)
 	}
 }
 

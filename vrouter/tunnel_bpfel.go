@@ -23,23 +23,29 @@ const (
 	tunnelMapDrops         = "drops"
 	tunnelMapErrorScratch  = "error_scratch"
 	tunnelMapErrorTimes    = "error_times"
+	tunnelMapFloods        = "floods"
 	tunnelMapFragments     = "fragments"
 	tunnelMapGenerations   = "generations"
 	tunnelMapGroups        = "groups"
 	tunnelMapHalfOpen      = "half_open"
 	tunnelMapHostFlows     = "host_flows"
 	tunnelMapHostRoutes    = "host_routes"
+	tunnelMapLearnedMacs   = "learned_macs"
+	tunnelMapMacCounts     = "mac_counts"
+	tunnelMapMacs          = "macs"
 	tunnelMapNextHops      = "next_hops"
 	tunnelMapPortAddresses = "port_addresses"
 	tunnelMapPortPrefixes4 = "port_prefixes4"
 	tunnelMapPortPrefixes6 = "port_prefixes6"
 	tunnelMapPorts         = "ports"
+	tunnelMapReceivers     = "receivers"
 	tunnelMapRequestTimes  = "request_times"
 	tunnelMapRequests      = "requests"
 	tunnelMapRoutes4       = "routes4"
 	tunnelMapRoutes6       = "routes6"
 	tunnelMapScratch       = "scratch"
 	tunnelMapServices      = "services"
+	tunnelMapStagePrograms = "stage_programs"
 	tunnelMapSubPorts      = "sub_ports"
 	tunnelMapTunnelSources = "tunnel_sources"
 	tunnelMapVnis          = "vnis"
@@ -102,23 +108,29 @@ type tunnelMapSpecs struct {
 	Drops         *ebpf.MapSpec `ebpf:"drops"`
 	ErrorScratch  *ebpf.MapSpec `ebpf:"error_scratch"`
 	ErrorTimes    *ebpf.MapSpec `ebpf:"error_times"`
+	Floods        *ebpf.MapSpec `ebpf:"floods"`
 	Fragments     *ebpf.MapSpec `ebpf:"fragments"`
 	Generations   *ebpf.MapSpec `ebpf:"generations"`
 	Groups        *ebpf.MapSpec `ebpf:"groups"`
 	HalfOpen      *ebpf.MapSpec `ebpf:"half_open"`
 	HostFlows     *ebpf.MapSpec `ebpf:"host_flows"`
 	HostRoutes    *ebpf.MapSpec `ebpf:"host_routes"`
+	LearnedMacs   *ebpf.MapSpec `ebpf:"learned_macs"`
+	MacCounts     *ebpf.MapSpec `ebpf:"mac_counts"`
+	Macs          *ebpf.MapSpec `ebpf:"macs"`
 	NextHops      *ebpf.MapSpec `ebpf:"next_hops"`
 	PortAddresses *ebpf.MapSpec `ebpf:"port_addresses"`
 	PortPrefixes4 *ebpf.MapSpec `ebpf:"port_prefixes4"`
 	PortPrefixes6 *ebpf.MapSpec `ebpf:"port_prefixes6"`
 	Ports         *ebpf.MapSpec `ebpf:"ports"`
+	Receivers     *ebpf.MapSpec `ebpf:"receivers"`
 	RequestTimes  *ebpf.MapSpec `ebpf:"request_times"`
 	Requests      *ebpf.MapSpec `ebpf:"requests"`
 	Routes4       *ebpf.MapSpec `ebpf:"routes4"`
 	Routes6       *ebpf.MapSpec `ebpf:"routes6"`
 	Scratch       *ebpf.MapSpec `ebpf:"scratch"`
 	Services      *ebpf.MapSpec `ebpf:"services"`
+	StagePrograms *ebpf.MapSpec `ebpf:"stage_programs"`
 	SubPorts      *ebpf.MapSpec `ebpf:"sub_ports"`
 	TunnelSources *ebpf.MapSpec `ebpf:"tunnel_sources"`
 	Vnis          *ebpf.MapSpec `ebpf:"vnis"`
@@ -157,23 +169,29 @@ type tunnelMaps struct {
 	Drops         *ebpf.Map `ebpf:"drops"`
 	ErrorScratch  *ebpf.Map `ebpf:"error_scratch"`
 	ErrorTimes    *ebpf.Map `ebpf:"error_times"`
+	Floods        *ebpf.Map `ebpf:"floods"`
 	Fragments     *ebpf.Map `ebpf:"fragments"`
 	Generations   *ebpf.Map `ebpf:"generations"`
 	Groups        *ebpf.Map `ebpf:"groups"`
 	HalfOpen      *ebpf.Map `ebpf:"half_open"`
 	HostFlows     *ebpf.Map `ebpf:"host_flows"`
 	HostRoutes    *ebpf.Map `ebpf:"host_routes"`
+	LearnedMacs   *ebpf.Map `ebpf:"learned_macs"`
+	MacCounts     *ebpf.Map `ebpf:"mac_counts"`
+	Macs          *ebpf.Map `ebpf:"macs"`
 	NextHops      *ebpf.Map `ebpf:"next_hops"`
 	PortAddresses *ebpf.Map `ebpf:"port_addresses"`
 	PortPrefixes4 *ebpf.Map `ebpf:"port_prefixes4"`
 	PortPrefixes6 *ebpf.Map `ebpf:"port_prefixes6"`
 	Ports         *ebpf.Map `ebpf:"ports"`
+	Receivers     *ebpf.Map `ebpf:"receivers"`
 	RequestTimes  *ebpf.Map `ebpf:"request_times"`
 	Requests      *ebpf.Map `ebpf:"requests"`
 	Routes4       *ebpf.Map `ebpf:"routes4"`
 	Routes6       *ebpf.Map `ebpf:"routes6"`
 	Scratch       *ebpf.Map `ebpf:"scratch"`
 	Services      *ebpf.Map `ebpf:"services"`
+	StagePrograms *ebpf.Map `ebpf:"stage_programs"`
 	SubPorts      *ebpf.Map `ebpf:"sub_ports"`
 	TunnelSources *ebpf.Map `ebpf:"tunnel_sources"`
 	Vnis          *ebpf.Map `ebpf:"vnis"`
@@ -188,23 +206,29 @@ func (m *tunnelMaps) Close() error {
 		m.Drops,
 		m.ErrorScratch,
 		m.ErrorTimes,
+		m.Floods,
 		m.Fragments,
 		m.Generations,
 		m.Groups,
 		m.HalfOpen,
 		m.HostFlows,
 		m.HostRoutes,
+		m.LearnedMacs,
+		m.MacCounts,
+		m.Macs,
 		m.NextHops,
 		m.PortAddresses,
 		m.PortPrefixes4,
 		m.PortPrefixes6,
 		m.Ports,
+		m.Receivers,
 		m.RequestTimes,
 		m.Requests,
 		m.Routes4,
 		m.Routes6,
 		m.Scratch,
 		m.Services,
+		m.StagePrograms,
 		m.SubPorts,
 		m.TunnelSources,
 		m.Vnis,

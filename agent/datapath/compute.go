@@ -73,6 +73,7 @@ func (u Underlay) Config(tunnelDevice int, local Local) vrouter.Config {
 		ErrorInterval: errorInterval, ErrorBurst: errorBurst,
 		HostDevice: local.HostDevice, HostMAC: local.HostMAC,
 		RequestInterval: requestInterval, RequestBurst: requestBurst,
+		TunnelMTU4: u.tunnelMTU(netip.IPv4Unspecified(), desired.Endpoint{}), TunnelMTU6: u.tunnelMTU(netip.IPv6Unspecified(), desired.Endpoint{}),
 	}
 }
 
@@ -84,7 +85,7 @@ func (u Underlay) tunnelMTU(remote netip.Addr, e desired.Endpoint) int {
 	if e.MTU != 0 {
 		mtu = min(mtu, e.MTU)
 	}
-	return mtu - api.TunnelCost(api.EncapsulationVXLAN, remote.Is6())
+	return max(0, mtu-api.TunnelCost(api.EncapsulationVXLAN, remote.Is6()))
 }
 
 // destinationMTU is what the workload's interface takes that a route leads to:
@@ -153,6 +154,8 @@ type Tables struct {
 	Routes        map[vrouter.RouteKey]Route
 	Services      map[vrouter.Service]uint16
 	Aliases       map[uint32]int // interface by number
+	MACs          map[vrouter.MACKey]vrouter.NextHop
+	Floods        map[uint32]Flood // by VRF; a network that does not flood has none
 	// Problems are desired rows that cannot be turned into table rows.
 	Problems map[string]string
 }
@@ -172,20 +175,24 @@ func Compute(rows desired.Rows, attached map[string]Attachment, underlay Underla
 		Routes:        make(map[vrouter.RouteKey]Route, len(rows.Routes)),
 		Services:      map[vrouter.Service]uint16{},
 		Aliases:       Aliases(attached),
+		MACs:          map[vrouter.MACKey]vrouter.NextHop{},
+		Floods:        map[uint32]Flood{},
 		Problems:      map[string]string{},
 	}
 	for key, why := range rows.Bad {
 		t.Problems[key] = why
 	}
 	for _, v := range rows.VRFs {
-		t.VNIs[v.VNI] = vrouter.VNI{VRF: v.ID, CheckSources: v.SourcesListed}
+		t.VNIs[v.VNI] = vrouter.VNI{VRF: v.ID, CheckSources: v.SourcesListed, Bridge: v.Bridges(), Frames: v.Frames()}
 	}
 	t.addSources(rows)
 	for id, p := range rows.Ports {
 		if a, ok := attached[id]; ok {
 			t.addPort(p, a, rows, underlay)
-			t.addRouter(p)
-			t.addServices(p, rows.VRFs[p.VRF].Services, local)
+			if v := rows.VRFs[p.VRF]; !v.Frames() {
+				t.addRouter(p)
+				t.addServices(p, v.Services, local)
+			}
 		}
 	}
 	t.nameAliases()
@@ -193,6 +200,7 @@ func Compute(rows desired.Rows, attached map[string]Attachment, underlay Underla
 		t.addRoute(key, r, rows, attached, underlay, local)
 	}
 	t.addUnderlay(rows, attached, local)
+	t.addBridging(places{rows, attached, underlay})
 	return t
 }
 
@@ -245,6 +253,10 @@ func (t *Tables) addPort(p desired.Port, a Attachment, rows desired.Rows, underl
 		Disabled:     rows.Disabled(p) != "",
 		Address4:     first(addresses, false),
 		Address6:     first(addresses, true),
+		Bridge:       rows.VRFs[p.VRF].Bridges(),
+		Frames:       rows.VRFs[p.VRF].Frames(),
+		MACLimit:     p.MACLimit,
+		Unchecked:    p.Unchecked,
 	}
 }
 

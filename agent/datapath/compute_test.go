@@ -75,6 +75,8 @@ func TestComputeWorld(t *testing.T) {
 		},
 		Aliases:  map[uint32]int{6: 4},
 		SubPorts: map[vrouter.SubPort]int{},
+		MACs:     map[vrouter.MACKey]vrouter.NextHop{},
+		Floods:   map[uint32]datapath.Flood{},
 		Problems: map[string]string{
 			"route/x": "unreadable", "tunnel-source/7/unknown": "tunnel endpoint of host unknown is not known here",
 		},

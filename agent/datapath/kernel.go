@@ -30,6 +30,9 @@ type Kernel struct {
 	Routes        Table[vrouter.RouteKey, vrouter.Route]
 	Services      Table[vrouter.Service, uint16]
 	Aliases       Table[uint32, int]
+	MACs          Table[vrouter.MACKey, uint32]
+	Floods        Table[uint32, vrouter.Flood]
+	Receivers     Table[vrouter.Receiver, uint32]
 	// Forget drops the counts of an interface that is no longer a port.
 	Forget func(ifindex int) error
 }
@@ -48,6 +51,9 @@ func KernelOf(d *vrouter.Datapath) Kernel {
 		Routes:        d.Routes,
 		Services:      d.Services,
 		Aliases:       d.Aliases,
+		MACs:          d.MACs,
+		Floods:        d.Floods,
+		Receivers:     d.Receivers,
 		Forget:        d.Forget,
 	}
 }
@@ -113,6 +119,9 @@ type MemoryKernel struct {
 	Routes        *Memory[vrouter.RouteKey, vrouter.Route]
 	Services      *Memory[vrouter.Service, uint16]
 	Aliases       *Memory[uint32, int]
+	MACs          *Memory[vrouter.MACKey, uint32]
+	Floods        *Memory[uint32, vrouter.Flood]
+	Receivers     *Memory[vrouter.Receiver, uint32]
 }
 
 // NewMemoryKernel returns empty tables; faults may be nil.
@@ -129,10 +138,13 @@ func NewMemoryKernel(faults *rand.Rand) *MemoryKernel {
 		Routes:        &Memory[vrouter.RouteKey, vrouter.Route]{Rows: map[vrouter.RouteKey]vrouter.Route{}, Faults: faults},
 		Services:      &Memory[vrouter.Service, uint16]{Rows: map[vrouter.Service]uint16{}, Faults: faults},
 		Aliases:       &Memory[uint32, int]{Rows: map[uint32]int{}, Faults: faults},
+		MACs:          &Memory[vrouter.MACKey, uint32]{Rows: map[vrouter.MACKey]uint32{}, Faults: faults},
+		Floods:        &Memory[uint32, vrouter.Flood]{Rows: map[uint32]vrouter.Flood{}, Faults: faults},
+		Receivers:     &Memory[vrouter.Receiver, uint32]{Rows: map[vrouter.Receiver]uint32{}, Faults: faults},
 	}
 }
 
 // Kernel returns the tables as the Programmer takes them.
 func (m *MemoryKernel) Kernel() Kernel {
-	return Kernel{m.TunnelSources, m.VNIs, m.PortAddresses, m.PortPrefixes, m.Ports, m.SubPorts, m.NextHops, m.Groups, m.Routes, m.Services, m.Aliases, func(int) error { return nil }}
+	return Kernel{m.TunnelSources, m.VNIs, m.PortAddresses, m.PortPrefixes, m.Ports, m.SubPorts, m.NextHops, m.Groups, m.Routes, m.Services, m.Aliases, m.MACs, m.Floods, m.Receivers, func(int) error { return nil }}
 }

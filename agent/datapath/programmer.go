@@ -35,6 +35,8 @@ type Programmer struct {
 	routes    *reconcile.Sync[vrouter.RouteKey, Route]
 	services  *reconcile.Sync[vrouter.Service, uint16]
 	aliases   *reconcile.Sync[uint32, int]
+	macs      *reconcile.Sync[vrouter.MACKey, vrouter.NextHop]
+	floods    *reconcile.Sync[uint32, Flood]
 }
 
 // NewProgrammer returns a Programmer. Call Load before anything else.
@@ -42,7 +44,8 @@ func NewProgrammer(k Kernel) *Programmer {
 	p := &Programmer{}
 	hopTarget := &nextHops{table: k.NextHops, groups: k.Groups, ids: map[vrouter.NextHop][]uint32{}, words: map[uint32]vrouter.NextHop{}, members: map[uint32][]uint32{}}
 	p.hopTarget = hopTarget
-	routeTarget := &routes{table: k.Routes, hops: hopTarget, uses: map[vrouter.RouteKey][]vrouter.NextHop{}, refs: map[vrouter.NextHop]int{}}
+	refs := map[vrouter.NextHop]int{} // from all tables
+	routeTarget := &routes{table: k.Routes, hopUses: newHopUses[vrouter.RouteKey](hopTarget, refs)}
 	p.sources = reconcile.New(tunnelSources(k.TunnelSources), reconcile.Options[uint32, []netip.Addr]{
 		Name: "tunnel sources of VNI", Compare: cmp.Compare[uint32], Equal: slices.Equal[[]netip.Addr],
 		Free: func(vni uint32) error {
@@ -89,6 +92,7 @@ func NewProgrammer(k Kernel) *Programmer {
 	p.aliases = reconcile.New(plain[uint32, int]{k.Aliases}, reconcile.Options[uint32, int]{
 		Name: "alias", Compare: cmp.Compare[uint32], Equal: same[int],
 	})
+	p.bridge(k, hopTarget, refs)
 	return p
 }
 
@@ -109,16 +113,46 @@ func (p *Programmer) addRouting(hopTarget *nextHops, routeTarget *routes) {
 			if err := when(hopTarget.isMember(hop), "a group still has next hop %+v as a member", hop); err != nil {
 				return err
 			}
-			return when(routeTarget.refs[hop] > 0, "%d routes still lead to next hop %+v", routeTarget.refs[hop], hop)
+			return when(routeTarget.refs[hop] > 0, "%d routes, MACs and receivers still lead to next hop %+v", routeTarget.refs[hop], hop)
 		},
 	})
 	p.routes = reconcile.New(routeTarget, reconcile.Options[vrouter.RouteKey, Route]{
 		Name: "route", Compare: CompareRoutes, Equal: same[Route],
 		Ready: func(_ vrouter.RouteKey, r Route) error {
-			st, wanted := p.hops.Status(r.NextHop)
-			return when(!wanted || st.State != reconcile.Done, "next hop %+v is not programmed yet", r.NextHop)
+			return p.hopReady(r.NextHop)
 		},
 	})
+}
+
+// bridge makes the reconcilers of what networks do with frames.
+func (p *Programmer) bridge(k Kernel, hops *nextHops, refs map[vrouter.NextHop]int) {
+	p.macs = reconcile.New(&macs{table: k.MACs, hopUses: newHopUses[vrouter.MACKey](hops, refs)}, reconcile.Options[vrouter.MACKey, vrouter.NextHop]{
+		Name: "MAC", Compare: CompareMACs, Equal: same[vrouter.NextHop],
+		Ready: func(_ vrouter.MACKey, hop vrouter.NextHop) error { return p.hopReady(hop) },
+	})
+	target := &floods{lists: k.Floods, receivers: k.Receivers, hopUses: newHopUses[vrouter.Receiver](hops, refs), places: map[uint32]map[int]place{}}
+	p.floods = reconcile.New(target, reconcile.Options[uint32, Flood]{
+		Name: "receivers of VRF", Compare: cmp.Compare[uint32], Equal: sameFlood,
+		Ready: func(_ uint32, f Flood) error {
+			for _, hop := range f.Hops {
+				if err := p.hopReady(hop); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	})
+}
+
+// hopReady says that a next hop is not in the kernel yet, if so.
+func (p *Programmer) hopReady(hop vrouter.NextHop) error {
+	st, wanted := p.hops.Status(hop)
+	return when(!wanted || st.State != reconcile.Done, "next hop %+v is not programmed yet", hop)
+}
+
+// CompareMACs orders MACs by VRF.
+func CompareMACs(a, b vrouter.MACKey) int {
+	return cmp.Or(cmp.Compare(a.VRF, b.VRF), slices.Compare(a.MAC[:], b.MAC[:]))
 }
 
 // mayCheck tells whether the kernel may be checking the sources of a VNI.
@@ -175,6 +209,8 @@ func (p *Programmer) Load(ctx context.Context) error {
 		p.routes.Load(ctx),
 		p.services.Load(ctx),
 		p.aliases.Load(ctx),
+		p.macs.Load(ctx),
+		p.floods.Load(ctx),
 	)
 }
 
@@ -192,6 +228,8 @@ func (p *Programmer) Want(t Tables) {
 	p.routes.Want(t.Routes)
 	p.services.Want(t.Services)
 	p.aliases.Want(t.Aliases)
+	p.macs.Want(t.MACs)
+	p.floods.Want(t.Floods)
 }
 
 // Sweep schedules the removal of everything that is in the tables and not
@@ -208,6 +246,8 @@ func (p *Programmer) Sweep() {
 	p.routes.Sweep()
 	p.services.Sweep()
 	p.aliases.Sweep()
+	p.macs.Sweep()
+	p.floods.Sweep()
 }
 
 // Round does what is due and tells whether there is more that could be done at
@@ -238,7 +278,11 @@ func (p *Programmer) pass(ctx context.Context, now time.Time) (done int) {
 	done += p.routes.Updates(ctx, now)
 	done += p.services.Updates(ctx, now)
 	done += p.aliases.Updates(ctx, now)
+	done += p.macs.Updates(ctx, now)
+	done += p.floods.Updates(ctx, now)
 
+	done += p.floods.Deletes(ctx, now)
+	done += p.macs.Deletes(ctx, now)
 	done += p.aliases.Deletes(ctx, now)
 	done += p.services.Deletes(ctx, now)
 	done += p.routes.Deletes(ctx, now)
@@ -255,7 +299,7 @@ func (p *Programmer) pass(ctx context.Context, now time.Time) (done int) {
 // Settled tells whether the tables are as wanted.
 func (p *Programmer) Settled() bool {
 	return p.sources.Settled() && p.vnis.Settled() && p.addresses.Settled() && p.prefixes.Settled() && p.ports.Settled() && p.subPorts.Settled() && p.hops.Settled() && p.routes.Settled() &&
-		p.services.Settled() && p.aliases.Settled()
+		p.services.Settled() && p.aliases.Settled() && p.macs.Settled() && p.floods.Settled()
 }
 
 // NextAttempt returns when a failed row is due again; false if there is none.
@@ -263,7 +307,7 @@ func (p *Programmer) NextAttempt() (time.Time, bool) {
 	var first time.Time
 	for _, next := range []func() (time.Time, bool){
 		p.sources.NextAttempt, p.vnis.NextAttempt, p.addresses.NextAttempt, p.prefixes.NextAttempt, p.ports.NextAttempt, p.subPorts.NextAttempt, p.hops.NextAttempt, p.routes.NextAttempt,
-		p.services.NextAttempt, p.aliases.NextAttempt,
+		p.services.NextAttempt, p.aliases.NextAttempt, p.macs.NextAttempt, p.floods.NextAttempt,
 	} {
 		if t, ok := next(); ok && (first.IsZero() || t.Before(first)) {
 			first = t
@@ -330,14 +374,22 @@ func (p *Programmer) Problems(rows desired.Rows, attached map[string]Attachment)
 	for _, v := range rows.VRFs {
 		st, ok := p.vnis.Status(v.VNI)
 		note(desired.VRFRow(v.ID), explain(st, ok))
+		flood, floods := p.floods.Status(v.ID)
+		note(desired.VRFRow(v.ID), explain(flood, floods))
 	}
 	for id := range rows.Ports {
 		if a, ok := attached[id]; ok {
 			note(desired.PortRow(id), p.PortProblem(a))
 		}
 	}
+	for key := range rows.MACs {
+		st, ok := p.macs.Status(vrouter.MACKey{VRF: key.VRF, MAC: key.MAC})
+		note(desired.MACRow(key), explain(st, ok))
+	}
 	for key := range rows.Routes {
 		st, ok := p.routes.Status(vrouter.RouteKey{VRF: key.VRF, Prefix: key.Prefix})
+		note(desired.RouteRow(key), explain(st, ok))
+		st, ok = p.macs.Status(vrouter.MACKey{VRF: key.VRF, MAC: rows.Routes[key].MAC})
 		note(desired.RouteRow(key), explain(st, ok))
 	}
 	return problems

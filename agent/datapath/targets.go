@@ -5,7 +5,6 @@ package datapath
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
 	"slices"
 
@@ -127,9 +126,7 @@ func tunnelSources(table Table[vrouter.TunnelSource, struct{}]) *addressSets[uin
 // routes may refer to.
 type routes struct {
 	table Table[vrouter.RouteKey, vrouter.Route]
-	hops  *nextHops
-	uses  map[vrouter.RouteKey][]vrouter.NextHop // two or more after a failed change
-	refs  map[vrouter.NextHop]int
+	hopUses[vrouter.RouteKey]
 }
 
 // Owned must run after nextHops.Owned.
@@ -138,13 +135,10 @@ func (r *routes) Owned(context.Context) (map[vrouter.RouteKey]Route, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.uses, r.refs = map[vrouter.RouteKey][]vrouter.NextHop{}, map[vrouter.NextHop]int{}
+	r.settleAll()
 	rows := make(map[vrouter.RouteKey]Route, len(all))
 	for k, v := range all {
-		hop, ok := r.hops.words[v.NextHop]
-		if !ok {
-			hop = vrouter.NextHop{Kind: unknownHop}
-		}
+		hop := r.hop(v.NextHop)
 		r.use(k, hop)
 		rows[k] = Route{hop, v.MAC, v.Routed, v.MTU, v.Fabric, v.Proxied}
 	}
@@ -155,33 +149,13 @@ func (r *routes) Owned(context.Context) (map[vrouter.RouteKey]Route, error) {
 // the table; it equals nothing that is wanted.
 const unknownHop = vrouter.NextHopKind(1 << 31)
 
-func (r *routes) use(key vrouter.RouteKey, hop vrouter.NextHop) {
-	if !slices.Contains(r.uses[key], hop) {
-		r.uses[key] = append(r.uses[key], hop)
-		r.refs[hop]++
-	}
-}
-
-// settle notes that the kernel's route now has only this next hop, or is gone.
-func (r *routes) settle(key vrouter.RouteKey, now ...vrouter.NextHop) {
-	for _, hop := range r.uses[key] {
-		if r.refs[hop]--; r.refs[hop] == 0 {
-			delete(r.refs, hop)
-		}
-	}
-	delete(r.uses, key)
-	for _, hop := range now {
-		r.use(key, hop)
-	}
-}
-
 func (r *routes) Update(_ context.Context, key vrouter.RouteKey, want Route) error {
-	ids := r.hops.ids[want.NextHop]
-	if len(ids) == 0 {
-		return fmt.Errorf("next hop %+v has no id", want.NextHop)
+	id, err := r.id(want.NextHop)
+	if err != nil {
+		return err
 	}
 	r.use(key, want.NextHop)
-	if err := r.table.Put(key, vrouter.Route{NextHop: ids[0], MAC: want.MAC, Routed: want.Routed, MTU: want.MTU, Fabric: want.Fabric, Proxied: want.Proxied}); err != nil {
+	if err := r.table.Put(key, vrouter.Route{NextHop: id, MAC: want.MAC, Routed: want.Routed, MTU: want.MTU, Fabric: want.Fabric, Proxied: want.Proxied}); err != nil {
 		return err
 	}
 	r.settle(key, want.NextHop)

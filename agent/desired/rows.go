@@ -24,6 +24,9 @@ type VRF struct {
 	Fabric, HostVisible bool
 	Services            []FabricService
 	Disabled            bool // its adminState is down
+	// Forwarding is what the network does with frames; empty: packets only.
+	Forwarding string
+	Flooding   bool
 }
 
 // SourceKey names a host that may send into a VNI.
@@ -59,6 +62,9 @@ type Port struct {
 	Disabled bool   // its own adminState is down
 	Trunk    string // UUID of the port that carries this one; empty for most
 	VLAN     uint16 // and the tag there
+	MACLimit int    // most MACs learned behind it; 0: none
+	// Unchecked: any source address, and any MAC that is nobody else's.
+	Unchecked bool
 }
 
 // Address is an address of a port with the gateway of its subnet.
@@ -117,6 +123,7 @@ type Rows struct {
 	Sources   map[SourceKey]struct{}
 	Subnets   map[SubnetKey]Subnet
 	Names     map[NameKey]Name
+	MACs      map[MACKey]MAC // that no route tells of
 	Ports     map[string]Port
 	Routes    map[RouteKey]Route
 	// Reservations are by the address's UUID.
@@ -140,6 +147,7 @@ func newRows() Rows {
 		Sources:      map[SourceKey]struct{}{},
 		Subnets:      map[SubnetKey]Subnet{},
 		Names:        map[NameKey]Name{},
+		MACs:         map[MACKey]MAC{},
 		Ports:        map[string]Port{},
 		Routes:       map[RouteKey]Route{},
 		Reservations: map[string]Reservation{},
@@ -192,7 +200,7 @@ func (r *Rows) insert(key string, row *hoststream.Row) (string, error) {
 		v := b.Vrf
 		k := VRFRow(v.Vrf)
 		if k == key {
-			r.VRFs[v.Vrf] = VRF{ID: v.Vrf, VNI: v.Vni, Network: v.Network, Name: v.NetworkName, SourcesListed: v.SourcesListed, Fabric: v.Fabric, HostVisible: v.HostVisible, Services: fabricServices(v.Services), Disabled: v.Disabled}
+			r.VRFs[v.Vrf] = VRF{ID: v.Vrf, VNI: v.Vni, Network: v.Network, Name: v.NetworkName, SourcesListed: v.SourcesListed, Fabric: v.Fabric, HostVisible: v.HostVisible, Services: fabricServices(v.Services), Disabled: v.Disabled, Forwarding: v.Forwarding, Flooding: v.Flooding}
 		}
 		return k, nil
 	case *hoststream.Row_TunnelEndpoint:
@@ -214,6 +222,8 @@ func (r *Rows) insert(key string, row *hoststream.Row) (string, error) {
 		return k, nil
 	case *hoststream.Row_Subnet:
 		return r.insertSubnet(key, b.Subnet)
+	case *hoststream.Row_Mac:
+		return r.insertMAC(key, b.Mac)
 	case *hoststream.Row_Name:
 		return r.insertName(key, b.Name), nil
 	case *hoststream.Row_Port:
@@ -289,6 +299,8 @@ func (r *Rows) remove(key string) {
 		if k := (SubnetKey{id, rest}); SubnetRow(k) == key {
 			delete(r.Subnets, k)
 		}
+	case "mac":
+		r.removeMAC(id, rest)
 	case "tunnel-source":
 		if k := (SourceKey{id, rest}); SourceRow(k) == key {
 			delete(r.Sources, k)
@@ -320,7 +332,7 @@ func mac(raw []byte) ([6]byte, error) {
 }
 
 func port(m *hoststream.Port) (Port, error) {
-	p := Port{ID: m.Port, Name: m.PortName, VRF: m.Vrf, MTU: int(m.Mtu), Binding: m.Binding, HostName: m.HostName, Domain: m.Domain, Options: dhcpOptions(m.ConditionalOptions, m.Options), Project: m.Project, Machine: m.Machine, Disabled: m.Disabled}
+	p := Port{ID: m.Port, Name: m.PortName, VRF: m.Vrf, MTU: int(m.Mtu), Binding: m.Binding, HostName: m.HostName, Domain: m.Domain, Options: dhcpOptions(m.ConditionalOptions, m.Options), Project: m.Project, Machine: m.Machine, Disabled: m.Disabled, MACLimit: int(m.MacLimit), Unchecked: m.Unchecked}
 	var err error
 	if p.MAC, err = mac(m.Mac); err != nil {
 		return p, fmt.Errorf("port %s: %w", m.PortName, err)

@@ -14,10 +14,12 @@ import (
 // timeout of a connection, which so may live twice as long as it says.
 const Interval = 10 * time.Second
 
-// Connections is the packet path's table of connections.
+// Connections is the packet path's tables of what packets leave.
 type Connections interface {
 	// ExpireConnections removes those that have been idle for too long.
 	ExpireConnections() (removed int, err error)
+	// ExpireMACs removes learned MACs that have not been heard for too long.
+	ExpireMACs() (removed int, err error)
 }
 
 // Run walks the connections until the context ends. A walk that fails is
@@ -33,6 +35,9 @@ func Run(ctx context.Context, connections Connections, log *slog.Logger) {
 		}
 		if _, err := connections.ExpireConnections(); err != nil {
 			log.Warn("idle connections are not removed; trying again", "error", err, "retry", Interval)
+		}
+		if _, err := connections.ExpireMACs(); err != nil {
+			log.Warn("idle learned MACs are not removed; trying again", "error", err, "retry", Interval)
 		}
 	}
 }

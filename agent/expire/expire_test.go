@@ -17,6 +17,7 @@ import (
 
 type walks struct {
 	count int
+	macs  int
 	five  chan struct{}
 }
 
@@ -26,6 +27,13 @@ func (w *walks) ExpireConnections() (int, error) {
 	}
 	if w.count == 5 {
 		close(w.five)
+	}
+	return 1, nil
+}
+
+func (w *walks) ExpireMACs() (int, error) {
+	if w.macs++; w.macs == 3 {
+		return 0, errors.New("MACs are busy")
 	}
 	return 1, nil
 }
@@ -42,7 +50,7 @@ func TestRunWalksUntilTheEnd(t *testing.T) {
 		<-w.five
 		cancel()
 		<-done
-		if w.count != 5 || time.Since(began) != 5*expire.Interval || strings.Count(log.String(), "table is busy") != 1 {
+		if w.count != 5 || time.Since(began) != 5*expire.Interval || strings.Count(log.String(), "table is busy") != 1 || strings.Count(log.String(), "MACs are busy") != 1 {
 			t.Errorf("%d walks, want 5; log %q", w.count, log.String())
 		}
 	})

@@ -45,6 +45,7 @@ func randomRows(r *rand.Rand) map[string]*hoststream.Row {
 	for v := range vrfs {
 		if r.IntN(3) > 0 {
 			rows[desired.VRFRow(uint32(v+1))] = &hoststream.Row{Body: &hoststream.Row_Vrf{Vrf: &hoststream.Vrf{Vrf: uint32(v + 1), Vni: uint32(v + 1), SourcesListed: r.IntN(3) > 0}}}
+			randomBridging(r, rows[desired.VRFRow(uint32(v+1))].GetVrf())
 		}
 	}
 	for h := range hosts {
@@ -67,6 +68,7 @@ func randomRows(r *rand.Rand) map[string]*hoststream.Row {
 			randomPrefixes(r, rows[desired.PortRow(portID(p))].GetPort())
 		}
 	}
+	randomMACs(r, rows)
 	for range r.IntN(20) {
 		m := &hoststream.Route{Vrf: uint32(1 + r.IntN(vrfs)), PrefixAddress: []byte{10, 0, 0, byte(r.IntN(8))}, PrefixLength: 32, Mac: make([]byte, 6), Routed: r.IntN(2) == 0}
 		switch r.IntN(3) {
@@ -133,6 +135,7 @@ func show(m *datapath.MemoryKernel) string {
 	for k, v := range m.Routes.Rows {
 		lines = append(lines, fmt.Sprintf("route %v: %+v %v %v %d", k, m.NextHops.Rows[v.NextHop], v.MAC, v.Routed, v.MTU))
 	}
+	lines = append(lines, showBridging(m)...)
 	slices.Sort(lines)
 	return strings.Join(lines, "\n")
 }
@@ -170,6 +173,9 @@ func guard(t *testing.T, m *datapath.MemoryKernel, ids map[uint32]vrouter.NextHo
 					t.Fatalf("next hop %d is removed under route %v", id, k)
 				}
 			}
+			if k := userOf(m, id); k != nil {
+				t.Fatalf("next hop %d is removed under %+v", id, k)
+			}
 			return
 		}
 		if old, used := ids[id]; used && old != v {
@@ -177,6 +183,7 @@ func guard(t *testing.T, m *datapath.MemoryKernel, ids map[uint32]vrouter.NextHo
 		}
 		ids[id] = v
 	}
+	guardBridging(t, m)
 	m.Ports.Check = func(ifindex int, _ vrouter.Port, deleted bool) {
 		n := 0
 		for a := range m.PortAddresses.Rows {

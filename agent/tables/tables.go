@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/weft-network/weft/agent/datapath"
 	"github.com/weft-network/weft/agent/host"
@@ -25,6 +26,7 @@ type Statistics interface {
 	Drops() ([]vrouter.Drop, error)
 	Counters() ([]vrouter.Counter, error)
 	Connections(visit func(vrouter.ConnectionKey, vrouter.Connection)) error
+	LearnedMACs(visit func(vrouter.MACKey, vrouter.LearnedMAC, time.Duration)) error
 	Capacity() ([]vrouter.Usage, error)
 }
 
@@ -77,6 +79,8 @@ func (r Reader) Table(ctx context.Context, name string) (api.Table, error) {
 		api.HostTableDesired:       r.desired,
 		api.HostTableLeases:        r.leases,
 		api.HostTableAliases:       r.aliases,
+		api.HostTableMACs:          r.macs,
+		api.HostTableReceivers:     r.receivers,
 	}[name]
 	if !known {
 		return api.Table{}, fmt.Errorf("print table %q: a host has no such table", name)

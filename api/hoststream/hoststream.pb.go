@@ -805,7 +805,7 @@ func (x *RowHash) GetHash() uint64 {
 }
 
 // TableSum sums up the rows of one network (keys vrf/N, tunnel-source/N/…,
-// subnet/N/… and route/N/…), the names of a project (keys name/PROJECT/…, table
+// subnet/N/…, mac/N/… and route/N/…), the names of a project (keys name/PROJECT/…, table
 // 2^31 + the lower 31 bits of xxHash64(PROJECT); two projects may share one), or
 // with table 0 all others. sum is the sum, modulo 2^64, of
 // xxHash64(key, 0 byte, big-endian RowHash.hash) over the rows.
@@ -1201,7 +1201,7 @@ func (x *RowError) GetError() string {
 //
 //	tunnel-endpoint/<host uuid>   tunnel-source/<vni>/<host uuid>   vrf/<vrf>
 //	port/<port uuid>   route/<vrf>/<prefix>   reservation/<address uuid>
-//	subnet/<vrf>/<subnet uuid>   name/<project uuid>/<port uuid>
+//	subnet/<vrf>/<subnet uuid>   name/<project uuid>/<port uuid>   mac/<vrf>/<mac>
 type Row struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Body:
@@ -1213,6 +1213,7 @@ type Row struct {
 	//	*Row_TunnelSource
 	//	*Row_Subnet
 	//	*Row_Name
+	//	*Row_Mac
 	//	*Row_Reservation
 	Body          isRow_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
@@ -1319,6 +1320,15 @@ func (x *Row) GetName() *Name {
 	return nil
 }
 
+func (x *Row) GetMac() *Mac {
+	if x != nil {
+		if x, ok := x.Body.(*Row_Mac); ok {
+			return x.Mac
+		}
+	}
+	return nil
+}
+
 func (x *Row) GetReservation() *Reservation {
 	if x != nil {
 		if x, ok := x.Body.(*Row_Reservation); ok {
@@ -1360,6 +1370,10 @@ type Row_Name struct {
 	Name *Name `protobuf:"bytes,7,opt,name=name,proto3,oneof"`
 }
 
+type Row_Mac struct {
+	Mac *Mac `protobuf:"bytes,50,opt,name=mac,proto3,oneof"`
+}
+
 type Row_Reservation struct {
 	Reservation *Reservation `protobuf:"bytes,20,opt,name=reservation,proto3,oneof"`
 }
@@ -1377,6 +1391,8 @@ func (*Row_TunnelSource) isRow_Body() {}
 func (*Row_Subnet) isRow_Body() {}
 
 func (*Row_Name) isRow_Body() {}
+
+func (*Row_Mac) isRow_Body() {}
 
 func (*Row_Reservation) isRow_Body() {}
 
@@ -1493,6 +1509,10 @@ type Vrf struct {
 	// this row. Without it (an older controller) anybody may send.
 	SourcesListed bool             `protobuf:"varint,5,opt,name=sources_listed,json=sourcesListed,proto3" json:"sources_listed,omitempty"`
 	Services      []*FabricService `protobuf:"bytes,6,rep,name=services,proto3" json:"services,omitempty"`
+	// What the network does with frames: the words of api.Network's forwarding.
+	// Empty (an older controller): packets only.
+	Forwarding string `protobuf:"bytes,50,opt,name=forwarding,proto3" json:"forwarding,omitempty"`
+	Flooding   bool   `protobuf:"varint,51,opt,name=flooding,proto3" json:"flooding,omitempty"`
 	// Without encapsulation: workloads are routed in the underlay. An agent that
 	// does not know it tunnels, and workloads on other hosts do not reach its own.
 	Fabric        bool `protobuf:"varint,70,opt,name=fabric,proto3" json:"fabric,omitempty"`
@@ -1574,6 +1594,20 @@ func (x *Vrf) GetServices() []*FabricService {
 	return nil
 }
 
+func (x *Vrf) GetForwarding() string {
+	if x != nil {
+		return x.Forwarding
+	}
+	return ""
+}
+
+func (x *Vrf) GetFlooding() bool {
+	if x != nil {
+		return x.Flooding
+	}
+	return false
+}
+
 func (x *Vrf) GetFabric() bool {
 	if x != nil {
 		return x.Fabric
@@ -1595,6 +1629,76 @@ func (x *Vrf) GetDisabled() bool {
 	return false
 }
 
+// Mac says where a MAC of a network is that no route of the network tells: that
+// of a port without addresses.
+type Mac struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Vrf           uint32                 `protobuf:"varint,1,opt,name=vrf,proto3" json:"vrf,omitempty"`
+	Mac           []byte                 `protobuf:"bytes,2,opt,name=mac,proto3" json:"mac,omitempty"`   // 6 bytes
+	Port          string                 `protobuf:"bytes,3,opt,name=port,proto3" json:"port,omitempty"` // UUID
+	Host          string                 `protobuf:"bytes,4,opt,name=host,proto3" json:"host,omitempty"` // UUID: key of its TunnelEndpoint; of the port's active binding
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Mac) Reset() {
+	*x = Mac{}
+	mi := &file_hoststream_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Mac) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Mac) ProtoMessage() {}
+
+func (x *Mac) ProtoReflect() protoreflect.Message {
+	mi := &file_hoststream_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Mac.ProtoReflect.Descriptor instead.
+func (*Mac) Descriptor() ([]byte, []int) {
+	return file_hoststream_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *Mac) GetVrf() uint32 {
+	if x != nil {
+		return x.Vrf
+	}
+	return 0
+}
+
+func (x *Mac) GetMac() []byte {
+	if x != nil {
+		return x.Mac
+	}
+	return nil
+}
+
+func (x *Mac) GetPort() string {
+	if x != nil {
+		return x.Port
+	}
+	return ""
+}
+
+func (x *Mac) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
 // FabricService is a service that the host knows by name, at an address of a
 // network.
 type FabricService struct {
@@ -1609,7 +1713,7 @@ type FabricService struct {
 
 func (x *FabricService) Reset() {
 	*x = FabricService{}
-	mi := &file_hoststream_proto_msgTypes[21]
+	mi := &file_hoststream_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1621,7 +1725,7 @@ func (x *FabricService) String() string {
 func (*FabricService) ProtoMessage() {}
 
 func (x *FabricService) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[21]
+	mi := &file_hoststream_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1634,7 +1738,7 @@ func (x *FabricService) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FabricService.ProtoReflect.Descriptor instead.
 func (*FabricService) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{21}
+	return file_hoststream_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *FabricService) GetName() string {
@@ -1678,7 +1782,7 @@ type TunnelEndpoint struct {
 
 func (x *TunnelEndpoint) Reset() {
 	*x = TunnelEndpoint{}
-	mi := &file_hoststream_proto_msgTypes[22]
+	mi := &file_hoststream_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1690,7 +1794,7 @@ func (x *TunnelEndpoint) String() string {
 func (*TunnelEndpoint) ProtoMessage() {}
 
 func (x *TunnelEndpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[22]
+	mi := &file_hoststream_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1703,7 +1807,7 @@ func (x *TunnelEndpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TunnelEndpoint.ProtoReflect.Descriptor instead.
 func (*TunnelEndpoint) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{22}
+	return file_hoststream_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *TunnelEndpoint) GetHost() string {
@@ -1746,7 +1850,7 @@ type TunnelSource struct {
 
 func (x *TunnelSource) Reset() {
 	*x = TunnelSource{}
-	mi := &file_hoststream_proto_msgTypes[23]
+	mi := &file_hoststream_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1758,7 +1862,7 @@ func (x *TunnelSource) String() string {
 func (*TunnelSource) ProtoMessage() {}
 
 func (x *TunnelSource) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[23]
+	mi := &file_hoststream_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1771,7 +1875,7 @@ func (x *TunnelSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TunnelSource.ProtoReflect.Descriptor instead.
 func (*TunnelSource) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{23}
+	return file_hoststream_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *TunnelSource) GetVni() uint32 {
@@ -1802,12 +1906,14 @@ type Port struct {
 	// Prefixes that static routes lead to the port. The workload may send from
 	// an address in one of them if the longest route of the VRF to that address
 	// leads to this port, or did so but for an equally good next hop.
-	Sources  []*Prefix     `protobuf:"bytes,9,rep,name=sources,proto3" json:"sources,omitempty"`
-	HostName string        `protobuf:"bytes,10,opt,name=host_name,json=hostName,proto3" json:"host_name,omitempty"` // what DHCP and DNS call the workload
-	Domain   string        `protobuf:"bytes,11,opt,name=domain,proto3" json:"domain,omitempty"`                     // of that name, without a dot at the end
-	Options  []*DhcpOption `protobuf:"bytes,12,rep,name=options,proto3" json:"options,omitempty"`
-	Project  string        `protobuf:"bytes,13,opt,name=project,proto3" json:"project,omitempty"` // UUID: whose names it may resolve
-	Machine  string        `protobuf:"bytes,14,opt,name=machine,proto3" json:"machine,omitempty"` // UUID of its virtual-machine; may be empty
+	Sources   []*Prefix     `protobuf:"bytes,9,rep,name=sources,proto3" json:"sources,omitempty"`
+	HostName  string        `protobuf:"bytes,10,opt,name=host_name,json=hostName,proto3" json:"host_name,omitempty"` // what DHCP and DNS call the workload
+	Domain    string        `protobuf:"bytes,11,opt,name=domain,proto3" json:"domain,omitempty"`                     // of that name, without a dot at the end
+	Options   []*DhcpOption `protobuf:"bytes,12,rep,name=options,proto3" json:"options,omitempty"`
+	Project   string        `protobuf:"bytes,13,opt,name=project,proto3" json:"project,omitempty"`                    // UUID: whose names it may resolve
+	Machine   string        `protobuf:"bytes,14,opt,name=machine,proto3" json:"machine,omitempty"`                    // UUID of its virtual-machine; may be empty
+	MacLimit  uint32        `protobuf:"varint,50,opt,name=mac_limit,json=macLimit,proto3" json:"mac_limit,omitempty"` // most MACs learned behind it; 0: none
+	Unchecked bool          `protobuf:"varint,51,opt,name=unchecked,proto3" json:"unchecked,omitempty"`               // portSecurity off: any source address and MAC that is nobody else's
 	// Further addresses that the workload may send from, whatever the routes say.
 	Pairs    []*AllowedPair `protobuf:"bytes,20,rep,name=pairs,proto3" json:"pairs,omitempty"`
 	Disabled bool           `protobuf:"varint,100,opt,name=disabled,proto3" json:"disabled,omitempty"` // its own adminState is down
@@ -1822,7 +1928,7 @@ type Port struct {
 
 func (x *Port) Reset() {
 	*x = Port{}
-	mi := &file_hoststream_proto_msgTypes[24]
+	mi := &file_hoststream_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1834,7 +1940,7 @@ func (x *Port) String() string {
 func (*Port) ProtoMessage() {}
 
 func (x *Port) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[24]
+	mi := &file_hoststream_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1847,7 +1953,7 @@ func (x *Port) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Port.ProtoReflect.Descriptor instead.
 func (*Port) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{24}
+	return file_hoststream_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Port) GetPort() string {
@@ -1948,6 +2054,20 @@ func (x *Port) GetMachine() string {
 	return ""
 }
 
+func (x *Port) GetMacLimit() uint32 {
+	if x != nil {
+		return x.MacLimit
+	}
+	return 0
+}
+
+func (x *Port) GetUnchecked() bool {
+	if x != nil {
+		return x.Unchecked
+	}
+	return false
+}
+
 func (x *Port) GetPairs() []*AllowedPair {
 	if x != nil {
 		return x.Pairs
@@ -1994,7 +2114,7 @@ type AllowedPair struct {
 
 func (x *AllowedPair) Reset() {
 	*x = AllowedPair{}
-	mi := &file_hoststream_proto_msgTypes[25]
+	mi := &file_hoststream_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2006,7 +2126,7 @@ func (x *AllowedPair) String() string {
 func (*AllowedPair) ProtoMessage() {}
 
 func (x *AllowedPair) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[25]
+	mi := &file_hoststream_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2019,7 +2139,7 @@ func (x *AllowedPair) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AllowedPair.ProtoReflect.Descriptor instead.
 func (*AllowedPair) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{25}
+	return file_hoststream_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *AllowedPair) GetRange() *Prefix {
@@ -2046,7 +2166,7 @@ type Prefix struct {
 
 func (x *Prefix) Reset() {
 	*x = Prefix{}
-	mi := &file_hoststream_proto_msgTypes[26]
+	mi := &file_hoststream_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2058,7 +2178,7 @@ func (x *Prefix) String() string {
 func (*Prefix) ProtoMessage() {}
 
 func (x *Prefix) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[26]
+	mi := &file_hoststream_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2071,7 +2191,7 @@ func (x *Prefix) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prefix.ProtoReflect.Descriptor instead.
 func (*Prefix) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{26}
+	return file_hoststream_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Prefix) GetAddress() []byte {
@@ -2100,7 +2220,7 @@ type PortAddress struct {
 
 func (x *PortAddress) Reset() {
 	*x = PortAddress{}
-	mi := &file_hoststream_proto_msgTypes[27]
+	mi := &file_hoststream_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2112,7 +2232,7 @@ func (x *PortAddress) String() string {
 func (*PortAddress) ProtoMessage() {}
 
 func (x *PortAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[27]
+	mi := &file_hoststream_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2125,7 +2245,7 @@ func (x *PortAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortAddress.ProtoReflect.Descriptor instead.
 func (*PortAddress) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{27}
+	return file_hoststream_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *PortAddress) GetIp() []byte {
@@ -2180,7 +2300,7 @@ type Subnet struct {
 
 func (x *Subnet) Reset() {
 	*x = Subnet{}
-	mi := &file_hoststream_proto_msgTypes[28]
+	mi := &file_hoststream_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2192,7 +2312,7 @@ func (x *Subnet) String() string {
 func (*Subnet) ProtoMessage() {}
 
 func (x *Subnet) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[28]
+	mi := &file_hoststream_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2205,7 +2325,7 @@ func (x *Subnet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Subnet.ProtoReflect.Descriptor instead.
 func (*Subnet) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{28}
+	return file_hoststream_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Subnet) GetSubnet() string {
@@ -2320,7 +2440,7 @@ type Name struct {
 
 func (x *Name) Reset() {
 	*x = Name{}
-	mi := &file_hoststream_proto_msgTypes[29]
+	mi := &file_hoststream_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2332,7 +2452,7 @@ func (x *Name) String() string {
 func (*Name) ProtoMessage() {}
 
 func (x *Name) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[29]
+	mi := &file_hoststream_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2345,7 +2465,7 @@ func (x *Name) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Name.ProtoReflect.Descriptor instead.
 func (*Name) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{29}
+	return file_hoststream_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Name) GetProject() string {
@@ -2387,7 +2507,7 @@ type HostRoute struct {
 
 func (x *HostRoute) Reset() {
 	*x = HostRoute{}
-	mi := &file_hoststream_proto_msgTypes[30]
+	mi := &file_hoststream_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2399,7 +2519,7 @@ func (x *HostRoute) String() string {
 func (*HostRoute) ProtoMessage() {}
 
 func (x *HostRoute) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[30]
+	mi := &file_hoststream_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2412,7 +2532,7 @@ func (x *HostRoute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostRoute.ProtoReflect.Descriptor instead.
 func (*HostRoute) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{30}
+	return file_hoststream_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *HostRoute) GetPrefixAddress() []byte {
@@ -2449,7 +2569,7 @@ type ConditionalOption struct {
 
 func (x *ConditionalOption) Reset() {
 	*x = ConditionalOption{}
-	mi := &file_hoststream_proto_msgTypes[31]
+	mi := &file_hoststream_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2461,7 +2581,7 @@ func (x *ConditionalOption) String() string {
 func (*ConditionalOption) ProtoMessage() {}
 
 func (x *ConditionalOption) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[31]
+	mi := &file_hoststream_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2474,7 +2594,7 @@ func (x *ConditionalOption) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConditionalOption.ProtoReflect.Descriptor instead.
 func (*ConditionalOption) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{31}
+	return file_hoststream_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ConditionalOption) GetOption() *DhcpOption {
@@ -2509,7 +2629,7 @@ type DhcpOption struct {
 
 func (x *DhcpOption) Reset() {
 	*x = DhcpOption{}
-	mi := &file_hoststream_proto_msgTypes[32]
+	mi := &file_hoststream_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2521,7 +2641,7 @@ func (x *DhcpOption) String() string {
 func (*DhcpOption) ProtoMessage() {}
 
 func (x *DhcpOption) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[32]
+	mi := &file_hoststream_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2534,7 +2654,7 @@ func (x *DhcpOption) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DhcpOption.ProtoReflect.Descriptor instead.
 func (*DhcpOption) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{32}
+	return file_hoststream_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *DhcpOption) GetSix() bool {
@@ -2593,7 +2713,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_hoststream_proto_msgTypes[33]
+	mi := &file_hoststream_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2605,7 +2725,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[33]
+	mi := &file_hoststream_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2618,7 +2738,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{33}
+	return file_hoststream_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Route) GetVrf() uint32 {
@@ -2794,7 +2914,7 @@ type EqualHop struct {
 
 func (x *EqualHop) Reset() {
 	*x = EqualHop{}
-	mi := &file_hoststream_proto_msgTypes[34]
+	mi := &file_hoststream_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2806,7 +2926,7 @@ func (x *EqualHop) String() string {
 func (*EqualHop) ProtoMessage() {}
 
 func (x *EqualHop) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[34]
+	mi := &file_hoststream_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2819,7 +2939,7 @@ func (x *EqualHop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EqualHop.ProtoReflect.Descriptor instead.
 func (*EqualHop) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{34}
+	return file_hoststream_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *EqualHop) GetNextHop() isEqualHop_NextHop {
@@ -2895,7 +3015,7 @@ type Remote struct {
 
 func (x *Remote) Reset() {
 	*x = Remote{}
-	mi := &file_hoststream_proto_msgTypes[35]
+	mi := &file_hoststream_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2907,7 +3027,7 @@ func (x *Remote) String() string {
 func (*Remote) ProtoMessage() {}
 
 func (x *Remote) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[35]
+	mi := &file_hoststream_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2920,7 +3040,7 @@ func (x *Remote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Remote.ProtoReflect.Descriptor instead.
 func (*Remote) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{35}
+	return file_hoststream_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Remote) GetHost() string {
@@ -2946,7 +3066,7 @@ type Gateway struct {
 
 func (x *Gateway) Reset() {
 	*x = Gateway{}
-	mi := &file_hoststream_proto_msgTypes[36]
+	mi := &file_hoststream_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2958,7 +3078,7 @@ func (x *Gateway) String() string {
 func (*Gateway) ProtoMessage() {}
 
 func (x *Gateway) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[36]
+	mi := &file_hoststream_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2971,7 +3091,7 @@ func (x *Gateway) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gateway.ProtoReflect.Descriptor instead.
 func (*Gateway) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{36}
+	return file_hoststream_proto_rawDescGZIP(), []int{37}
 }
 
 // Discard drops on purpose.
@@ -2983,7 +3103,7 @@ type Discard struct {
 
 func (x *Discard) Reset() {
 	*x = Discard{}
-	mi := &file_hoststream_proto_msgTypes[37]
+	mi := &file_hoststream_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2995,7 +3115,7 @@ func (x *Discard) String() string {
 func (*Discard) ProtoMessage() {}
 
 func (x *Discard) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[37]
+	mi := &file_hoststream_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3008,7 +3128,7 @@ func (x *Discard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Discard.ProtoReflect.Descriptor instead.
 func (*Discard) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{37}
+	return file_hoststream_proto_rawDescGZIP(), []int{38}
 }
 
 // Report is what the host knows and the controller does not. It is sent whole
@@ -3032,7 +3152,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_hoststream_proto_msgTypes[38]
+	mi := &file_hoststream_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3044,7 +3164,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[38]
+	mi := &file_hoststream_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3057,7 +3177,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{38}
+	return file_hoststream_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Report) GetPorts() []*PortReport {
@@ -3121,7 +3241,7 @@ type TableUse struct {
 
 func (x *TableUse) Reset() {
 	*x = TableUse{}
-	mi := &file_hoststream_proto_msgTypes[39]
+	mi := &file_hoststream_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3133,7 +3253,7 @@ func (x *TableUse) String() string {
 func (*TableUse) ProtoMessage() {}
 
 func (x *TableUse) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[39]
+	mi := &file_hoststream_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3146,7 +3266,7 @@ func (x *TableUse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableUse.ProtoReflect.Descriptor instead.
 func (*TableUse) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{39}
+	return file_hoststream_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *TableUse) GetTable() string {
@@ -3183,7 +3303,7 @@ type TakenAddress struct {
 
 func (x *TakenAddress) Reset() {
 	*x = TakenAddress{}
-	mi := &file_hoststream_proto_msgTypes[40]
+	mi := &file_hoststream_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3195,7 +3315,7 @@ func (x *TakenAddress) String() string {
 func (*TakenAddress) ProtoMessage() {}
 
 func (x *TakenAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[40]
+	mi := &file_hoststream_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3208,7 +3328,7 @@ func (x *TakenAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakenAddress.ProtoReflect.Descriptor instead.
 func (*TakenAddress) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{40}
+	return file_hoststream_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *TakenAddress) GetAddress() string {
@@ -3251,7 +3371,7 @@ type PortReport struct {
 
 func (x *PortReport) Reset() {
 	*x = PortReport{}
-	mi := &file_hoststream_proto_msgTypes[41]
+	mi := &file_hoststream_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3263,7 +3383,7 @@ func (x *PortReport) String() string {
 func (*PortReport) ProtoMessage() {}
 
 func (x *PortReport) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[41]
+	mi := &file_hoststream_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3276,7 +3396,7 @@ func (x *PortReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortReport.ProtoReflect.Descriptor instead.
 func (*PortReport) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{41}
+	return file_hoststream_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *PortReport) GetPort() string {
@@ -3320,7 +3440,7 @@ type TableRequest struct {
 
 func (x *TableRequest) Reset() {
 	*x = TableRequest{}
-	mi := &file_hoststream_proto_msgTypes[42]
+	mi := &file_hoststream_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3332,7 +3452,7 @@ func (x *TableRequest) String() string {
 func (*TableRequest) ProtoMessage() {}
 
 func (x *TableRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[42]
+	mi := &file_hoststream_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3345,7 +3465,7 @@ func (x *TableRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRequest.ProtoReflect.Descriptor instead.
 func (*TableRequest) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{42}
+	return file_hoststream_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *TableRequest) GetId() uint64 {
@@ -3375,7 +3495,7 @@ type TableReply struct {
 
 func (x *TableReply) Reset() {
 	*x = TableReply{}
-	mi := &file_hoststream_proto_msgTypes[43]
+	mi := &file_hoststream_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3387,7 +3507,7 @@ func (x *TableReply) String() string {
 func (*TableReply) ProtoMessage() {}
 
 func (x *TableReply) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[43]
+	mi := &file_hoststream_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3400,7 +3520,7 @@ func (x *TableReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableReply.ProtoReflect.Descriptor instead.
 func (*TableReply) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{43}
+	return file_hoststream_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *TableReply) GetId() uint64 {
@@ -3447,7 +3567,7 @@ type TableRow struct {
 
 func (x *TableRow) Reset() {
 	*x = TableRow{}
-	mi := &file_hoststream_proto_msgTypes[44]
+	mi := &file_hoststream_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3459,7 +3579,7 @@ func (x *TableRow) String() string {
 func (*TableRow) ProtoMessage() {}
 
 func (x *TableRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[44]
+	mi := &file_hoststream_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3472,7 +3592,7 @@ func (x *TableRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRow.ProtoReflect.Descriptor instead.
 func (*TableRow) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{44}
+	return file_hoststream_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *TableRow) GetCells() []string {
@@ -3560,7 +3680,7 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x06errors\x18\x03 \x03(\v2\x1c.weft.hoststream.v1.RowErrorR\x06errors\"2\n" +
 	"\bRowError\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05error\x18\x02 \x01(\tR\x05error\"\xe0\x03\n" +
+	"\x05error\x18\x02 \x01(\tR\x05error\"\x8d\x04\n" +
 	"\x03Row\x12+\n" +
 	"\x03vrf\x18\x01 \x01(\v2\x17.weft.hoststream.v1.VrfH\x00R\x03vrf\x12M\n" +
 	"\x0ftunnel_endpoint\x18\x02 \x01(\v2\".weft.hoststream.v1.TunnelEndpointH\x00R\x0etunnelEndpoint\x12.\n" +
@@ -3568,7 +3688,8 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x05route\x18\x04 \x01(\v2\x19.weft.hoststream.v1.RouteH\x00R\x05route\x12G\n" +
 	"\rtunnel_source\x18\x05 \x01(\v2 .weft.hoststream.v1.TunnelSourceH\x00R\ftunnelSource\x124\n" +
 	"\x06subnet\x18\x06 \x01(\v2\x1a.weft.hoststream.v1.SubnetH\x00R\x06subnet\x12.\n" +
-	"\x04name\x18\a \x01(\v2\x18.weft.hoststream.v1.NameH\x00R\x04name\x12C\n" +
+	"\x04name\x18\a \x01(\v2\x18.weft.hoststream.v1.NameH\x00R\x04name\x12+\n" +
+	"\x03mac\x182 \x01(\v2\x17.weft.hoststream.v1.MacH\x00R\x03mac\x12C\n" +
 	"\vreservation\x18\x14 \x01(\v2\x1f.weft.hoststream.v1.ReservationH\x00R\vreservationB\x06\n" +
 	"\x04body\"\xe9\x01\n" +
 	"\vReservation\x12\x18\n" +
@@ -3579,17 +3700,26 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x03mtu\x18\x05 \x01(\rR\x03mtu\x12\x10\n" +
 	"\x03mac\x18\x06 \x01(\fR\x03mac\x12\x1c\n" +
 	"\treleasing\x18\a \x01(\bR\treleasing\x12\x18\n" +
-	"\anetwork\x18\b \x01(\tR\anetwork\"\xa3\x02\n" +
+	"\anetwork\x18\b \x01(\tR\anetwork\"\xdf\x02\n" +
 	"\x03Vrf\x12\x10\n" +
 	"\x03vrf\x18\x01 \x01(\rR\x03vrf\x12\x10\n" +
 	"\x03vni\x18\x02 \x01(\rR\x03vni\x12\x18\n" +
 	"\anetwork\x18\x03 \x01(\tR\anetwork\x12!\n" +
 	"\fnetwork_name\x18\x04 \x01(\tR\vnetworkName\x12%\n" +
 	"\x0esources_listed\x18\x05 \x01(\bR\rsourcesListed\x12=\n" +
-	"\bservices\x18\x06 \x03(\v2!.weft.hoststream.v1.FabricServiceR\bservices\x12\x16\n" +
+	"\bservices\x18\x06 \x03(\v2!.weft.hoststream.v1.FabricServiceR\bservices\x12\x1e\n" +
+	"\n" +
+	"forwarding\x182 \x01(\tR\n" +
+	"forwarding\x12\x1a\n" +
+	"\bflooding\x183 \x01(\bR\bflooding\x12\x16\n" +
 	"\x06fabric\x18F \x01(\bR\x06fabric\x12!\n" +
 	"\fhost_visible\x18G \x01(\bR\vhostVisible\x12\x1a\n" +
-	"\bdisabled\x18d \x01(\bR\bdisabled\"c\n" +
+	"\bdisabled\x18d \x01(\bR\bdisabled\"Q\n" +
+	"\x03Mac\x12\x10\n" +
+	"\x03vrf\x18\x01 \x01(\rR\x03vrf\x12\x10\n" +
+	"\x03mac\x18\x02 \x01(\fR\x03mac\x12\x12\n" +
+	"\x04port\x18\x03 \x01(\tR\x04port\x12\x12\n" +
+	"\x04host\x18\x04 \x01(\tR\x04host\"c\n" +
 	"\rFabricService\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\fR\aaddress\x12\x12\n" +
@@ -3602,7 +3732,7 @@ const file_hoststream_proto_rawDesc = "" +
 	"\funderlay_mtu\x18d \x01(\rR\vunderlayMtu\"4\n" +
 	"\fTunnelSource\x12\x10\n" +
 	"\x03vni\x18\x01 \x01(\rR\x03vni\x12\x12\n" +
-	"\x04host\x18\x02 \x01(\tR\x04host\"\x9f\x05\n" +
+	"\x04host\x18\x02 \x01(\tR\x04host\"\xda\x05\n" +
 	"\x04Port\x12\x12\n" +
 	"\x04port\x18\x01 \x01(\tR\x04port\x12\x1b\n" +
 	"\tport_name\x18\x02 \x01(\tR\bportName\x12\x10\n" +
@@ -3618,7 +3748,9 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x06domain\x18\v \x01(\tR\x06domain\x128\n" +
 	"\aoptions\x18\f \x03(\v2\x1e.weft.hoststream.v1.DhcpOptionR\aoptions\x12\x18\n" +
 	"\aproject\x18\r \x01(\tR\aproject\x12\x18\n" +
-	"\amachine\x18\x0e \x01(\tR\amachine\x125\n" +
+	"\amachine\x18\x0e \x01(\tR\amachine\x12\x1b\n" +
+	"\tmac_limit\x182 \x01(\rR\bmacLimit\x12\x1c\n" +
+	"\tunchecked\x183 \x01(\bR\tunchecked\x125\n" +
 	"\x05pairs\x18\x14 \x03(\v2\x1f.weft.hoststream.v1.AllowedPairR\x05pairs\x12\x1a\n" +
 	"\bdisabled\x18d \x01(\bR\bdisabled\x12\x14\n" +
 	"\x05trunk\x18< \x01(\tR\x05trunk\x12\x12\n" +
@@ -3762,7 +3894,7 @@ func file_hoststream_proto_rawDescGZIP() []byte {
 	return file_hoststream_proto_rawDescData
 }
 
-var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
+var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
 var file_hoststream_proto_goTypes = []any{
 	(*CertifyRequest)(nil),    // 0: weft.hoststream.v1.CertifyRequest
 	(*CertifyReply)(nil),      // 1: weft.hoststream.v1.CertifyReply
@@ -3785,41 +3917,42 @@ var file_hoststream_proto_goTypes = []any{
 	(*Row)(nil),               // 18: weft.hoststream.v1.Row
 	(*Reservation)(nil),       // 19: weft.hoststream.v1.Reservation
 	(*Vrf)(nil),               // 20: weft.hoststream.v1.Vrf
-	(*FabricService)(nil),     // 21: weft.hoststream.v1.FabricService
-	(*TunnelEndpoint)(nil),    // 22: weft.hoststream.v1.TunnelEndpoint
-	(*TunnelSource)(nil),      // 23: weft.hoststream.v1.TunnelSource
-	(*Port)(nil),              // 24: weft.hoststream.v1.Port
-	(*AllowedPair)(nil),       // 25: weft.hoststream.v1.AllowedPair
-	(*Prefix)(nil),            // 26: weft.hoststream.v1.Prefix
-	(*PortAddress)(nil),       // 27: weft.hoststream.v1.PortAddress
-	(*Subnet)(nil),            // 28: weft.hoststream.v1.Subnet
-	(*Name)(nil),              // 29: weft.hoststream.v1.Name
-	(*HostRoute)(nil),         // 30: weft.hoststream.v1.HostRoute
-	(*ConditionalOption)(nil), // 31: weft.hoststream.v1.ConditionalOption
-	(*DhcpOption)(nil),        // 32: weft.hoststream.v1.DhcpOption
-	(*Route)(nil),             // 33: weft.hoststream.v1.Route
-	(*EqualHop)(nil),          // 34: weft.hoststream.v1.EqualHop
-	(*Remote)(nil),            // 35: weft.hoststream.v1.Remote
-	(*Gateway)(nil),           // 36: weft.hoststream.v1.Gateway
-	(*Discard)(nil),           // 37: weft.hoststream.v1.Discard
-	(*Report)(nil),            // 38: weft.hoststream.v1.Report
-	(*TableUse)(nil),          // 39: weft.hoststream.v1.TableUse
-	(*TakenAddress)(nil),      // 40: weft.hoststream.v1.TakenAddress
-	(*PortReport)(nil),        // 41: weft.hoststream.v1.PortReport
-	(*TableRequest)(nil),      // 42: weft.hoststream.v1.TableRequest
-	(*TableReply)(nil),        // 43: weft.hoststream.v1.TableReply
-	(*TableRow)(nil),          // 44: weft.hoststream.v1.TableRow
+	(*Mac)(nil),               // 21: weft.hoststream.v1.Mac
+	(*FabricService)(nil),     // 22: weft.hoststream.v1.FabricService
+	(*TunnelEndpoint)(nil),    // 23: weft.hoststream.v1.TunnelEndpoint
+	(*TunnelSource)(nil),      // 24: weft.hoststream.v1.TunnelSource
+	(*Port)(nil),              // 25: weft.hoststream.v1.Port
+	(*AllowedPair)(nil),       // 26: weft.hoststream.v1.AllowedPair
+	(*Prefix)(nil),            // 27: weft.hoststream.v1.Prefix
+	(*PortAddress)(nil),       // 28: weft.hoststream.v1.PortAddress
+	(*Subnet)(nil),            // 29: weft.hoststream.v1.Subnet
+	(*Name)(nil),              // 30: weft.hoststream.v1.Name
+	(*HostRoute)(nil),         // 31: weft.hoststream.v1.HostRoute
+	(*ConditionalOption)(nil), // 32: weft.hoststream.v1.ConditionalOption
+	(*DhcpOption)(nil),        // 33: weft.hoststream.v1.DhcpOption
+	(*Route)(nil),             // 34: weft.hoststream.v1.Route
+	(*EqualHop)(nil),          // 35: weft.hoststream.v1.EqualHop
+	(*Remote)(nil),            // 36: weft.hoststream.v1.Remote
+	(*Gateway)(nil),           // 37: weft.hoststream.v1.Gateway
+	(*Discard)(nil),           // 38: weft.hoststream.v1.Discard
+	(*Report)(nil),            // 39: weft.hoststream.v1.Report
+	(*TableUse)(nil),          // 40: weft.hoststream.v1.TableUse
+	(*TakenAddress)(nil),      // 41: weft.hoststream.v1.TakenAddress
+	(*PortReport)(nil),        // 42: weft.hoststream.v1.PortReport
+	(*TableRequest)(nil),      // 43: weft.hoststream.v1.TableRequest
+	(*TableReply)(nil),        // 44: weft.hoststream.v1.TableReply
+	(*TableRow)(nil),          // 45: weft.hoststream.v1.TableRow
 }
 var file_hoststream_proto_depIdxs = []int32{
 	9,  // 0: weft.hoststream.v1.HostMessage.hello:type_name -> weft.hoststream.v1.Hello
 	16, // 1: weft.hoststream.v1.HostMessage.ack:type_name -> weft.hoststream.v1.Ack
-	38, // 2: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
-	43, // 3: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
+	39, // 2: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
+	44, // 3: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
 	4,  // 4: weft.hoststream.v1.HostMessage.standby:type_name -> weft.hoststream.v1.Standby
 	5,  // 5: weft.hoststream.v1.HostMessage.ping:type_name -> weft.hoststream.v1.Ping
 	13, // 6: weft.hoststream.v1.HostMessage.row_list:type_name -> weft.hoststream.v1.RowList
 	14, // 7: weft.hoststream.v1.ControllerMessage.delta:type_name -> weft.hoststream.v1.Delta
-	42, // 8: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
+	43, // 8: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
 	6,  // 9: weft.hoststream.v1.ControllerMessage.pong:type_name -> weft.hoststream.v1.Pong
 	12, // 10: weft.hoststream.v1.ControllerMessage.row_list_request:type_name -> weft.hoststream.v1.RowListRequest
 	8,  // 11: weft.hoststream.v1.Pong.version:type_name -> weft.hoststream.v1.Version
@@ -3833,45 +3966,46 @@ var file_hoststream_proto_depIdxs = []int32{
 	8,  // 19: weft.hoststream.v1.Ack.version:type_name -> weft.hoststream.v1.Version
 	17, // 20: weft.hoststream.v1.Ack.errors:type_name -> weft.hoststream.v1.RowError
 	20, // 21: weft.hoststream.v1.Row.vrf:type_name -> weft.hoststream.v1.Vrf
-	22, // 22: weft.hoststream.v1.Row.tunnel_endpoint:type_name -> weft.hoststream.v1.TunnelEndpoint
-	24, // 23: weft.hoststream.v1.Row.port:type_name -> weft.hoststream.v1.Port
-	33, // 24: weft.hoststream.v1.Row.route:type_name -> weft.hoststream.v1.Route
-	23, // 25: weft.hoststream.v1.Row.tunnel_source:type_name -> weft.hoststream.v1.TunnelSource
-	28, // 26: weft.hoststream.v1.Row.subnet:type_name -> weft.hoststream.v1.Subnet
-	29, // 27: weft.hoststream.v1.Row.name:type_name -> weft.hoststream.v1.Name
-	19, // 28: weft.hoststream.v1.Row.reservation:type_name -> weft.hoststream.v1.Reservation
-	27, // 29: weft.hoststream.v1.Reservation.ip:type_name -> weft.hoststream.v1.PortAddress
-	21, // 30: weft.hoststream.v1.Vrf.services:type_name -> weft.hoststream.v1.FabricService
-	27, // 31: weft.hoststream.v1.Port.addresses:type_name -> weft.hoststream.v1.PortAddress
-	26, // 32: weft.hoststream.v1.Port.sources:type_name -> weft.hoststream.v1.Prefix
-	32, // 33: weft.hoststream.v1.Port.options:type_name -> weft.hoststream.v1.DhcpOption
-	25, // 34: weft.hoststream.v1.Port.pairs:type_name -> weft.hoststream.v1.AllowedPair
-	31, // 35: weft.hoststream.v1.Port.conditional_options:type_name -> weft.hoststream.v1.ConditionalOption
-	26, // 36: weft.hoststream.v1.AllowedPair.range:type_name -> weft.hoststream.v1.Prefix
-	30, // 37: weft.hoststream.v1.Subnet.host_routes:type_name -> weft.hoststream.v1.HostRoute
-	32, // 38: weft.hoststream.v1.Subnet.options:type_name -> weft.hoststream.v1.DhcpOption
-	31, // 39: weft.hoststream.v1.Subnet.conditional_options:type_name -> weft.hoststream.v1.ConditionalOption
-	32, // 40: weft.hoststream.v1.ConditionalOption.option:type_name -> weft.hoststream.v1.DhcpOption
-	35, // 41: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
-	36, // 42: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
-	37, // 43: weft.hoststream.v1.Route.discard:type_name -> weft.hoststream.v1.Discard
-	34, // 44: weft.hoststream.v1.Route.equal:type_name -> weft.hoststream.v1.EqualHop
-	35, // 45: weft.hoststream.v1.EqualHop.remote:type_name -> weft.hoststream.v1.Remote
-	41, // 46: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
-	40, // 47: weft.hoststream.v1.Report.taken:type_name -> weft.hoststream.v1.TakenAddress
-	39, // 48: weft.hoststream.v1.Report.tables:type_name -> weft.hoststream.v1.TableUse
-	44, // 49: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
-	2,  // 50: weft.hoststream.v1.HostStream.Resume:input_type -> weft.hoststream.v1.HostMessage
-	2,  // 51: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
-	0,  // 52: weft.hoststream.v1.HostStream.Certify:input_type -> weft.hoststream.v1.CertifyRequest
-	3,  // 53: weft.hoststream.v1.HostStream.Resume:output_type -> weft.hoststream.v1.ControllerMessage
-	3,  // 54: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
-	1,  // 55: weft.hoststream.v1.HostStream.Certify:output_type -> weft.hoststream.v1.CertifyReply
-	53, // [53:56] is the sub-list for method output_type
-	50, // [50:53] is the sub-list for method input_type
-	50, // [50:50] is the sub-list for extension type_name
-	50, // [50:50] is the sub-list for extension extendee
-	0,  // [0:50] is the sub-list for field type_name
+	23, // 22: weft.hoststream.v1.Row.tunnel_endpoint:type_name -> weft.hoststream.v1.TunnelEndpoint
+	25, // 23: weft.hoststream.v1.Row.port:type_name -> weft.hoststream.v1.Port
+	34, // 24: weft.hoststream.v1.Row.route:type_name -> weft.hoststream.v1.Route
+	24, // 25: weft.hoststream.v1.Row.tunnel_source:type_name -> weft.hoststream.v1.TunnelSource
+	29, // 26: weft.hoststream.v1.Row.subnet:type_name -> weft.hoststream.v1.Subnet
+	30, // 27: weft.hoststream.v1.Row.name:type_name -> weft.hoststream.v1.Name
+	21, // 28: weft.hoststream.v1.Row.mac:type_name -> weft.hoststream.v1.Mac
+	19, // 29: weft.hoststream.v1.Row.reservation:type_name -> weft.hoststream.v1.Reservation
+	28, // 30: weft.hoststream.v1.Reservation.ip:type_name -> weft.hoststream.v1.PortAddress
+	22, // 31: weft.hoststream.v1.Vrf.services:type_name -> weft.hoststream.v1.FabricService
+	28, // 32: weft.hoststream.v1.Port.addresses:type_name -> weft.hoststream.v1.PortAddress
+	27, // 33: weft.hoststream.v1.Port.sources:type_name -> weft.hoststream.v1.Prefix
+	33, // 34: weft.hoststream.v1.Port.options:type_name -> weft.hoststream.v1.DhcpOption
+	26, // 35: weft.hoststream.v1.Port.pairs:type_name -> weft.hoststream.v1.AllowedPair
+	32, // 36: weft.hoststream.v1.Port.conditional_options:type_name -> weft.hoststream.v1.ConditionalOption
+	27, // 37: weft.hoststream.v1.AllowedPair.range:type_name -> weft.hoststream.v1.Prefix
+	31, // 38: weft.hoststream.v1.Subnet.host_routes:type_name -> weft.hoststream.v1.HostRoute
+	33, // 39: weft.hoststream.v1.Subnet.options:type_name -> weft.hoststream.v1.DhcpOption
+	32, // 40: weft.hoststream.v1.Subnet.conditional_options:type_name -> weft.hoststream.v1.ConditionalOption
+	33, // 41: weft.hoststream.v1.ConditionalOption.option:type_name -> weft.hoststream.v1.DhcpOption
+	36, // 42: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
+	37, // 43: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
+	38, // 44: weft.hoststream.v1.Route.discard:type_name -> weft.hoststream.v1.Discard
+	35, // 45: weft.hoststream.v1.Route.equal:type_name -> weft.hoststream.v1.EqualHop
+	36, // 46: weft.hoststream.v1.EqualHop.remote:type_name -> weft.hoststream.v1.Remote
+	42, // 47: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
+	41, // 48: weft.hoststream.v1.Report.taken:type_name -> weft.hoststream.v1.TakenAddress
+	40, // 49: weft.hoststream.v1.Report.tables:type_name -> weft.hoststream.v1.TableUse
+	45, // 50: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
+	2,  // 51: weft.hoststream.v1.HostStream.Resume:input_type -> weft.hoststream.v1.HostMessage
+	2,  // 52: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
+	0,  // 53: weft.hoststream.v1.HostStream.Certify:input_type -> weft.hoststream.v1.CertifyRequest
+	3,  // 54: weft.hoststream.v1.HostStream.Resume:output_type -> weft.hoststream.v1.ControllerMessage
+	3,  // 55: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
+	1,  // 56: weft.hoststream.v1.HostStream.Certify:output_type -> weft.hoststream.v1.CertifyReply
+	54, // [54:57] is the sub-list for method output_type
+	51, // [51:54] is the sub-list for method input_type
+	51, // [51:51] is the sub-list for extension type_name
+	51, // [51:51] is the sub-list for extension extendee
+	0,  // [0:51] is the sub-list for field type_name
 }
 
 func init() { file_hoststream_proto_init() }
@@ -3902,15 +4036,16 @@ func file_hoststream_proto_init() {
 		(*Row_TunnelSource)(nil),
 		(*Row_Subnet)(nil),
 		(*Row_Name)(nil),
+		(*Row_Mac)(nil),
 		(*Row_Reservation)(nil),
 	}
-	file_hoststream_proto_msgTypes[33].OneofWrappers = []any{
+	file_hoststream_proto_msgTypes[34].OneofWrappers = []any{
 		(*Route_Port)(nil),
 		(*Route_Remote)(nil),
 		(*Route_Gateway)(nil),
 		(*Route_Discard)(nil),
 	}
-	file_hoststream_proto_msgTypes[34].OneofWrappers = []any{
+	file_hoststream_proto_msgTypes[35].OneofWrappers = []any{
 		(*EqualHop_Port)(nil),
 		(*EqualHop_Remote)(nil),
 	}
@@ -3920,7 +4055,7 @@ func file_hoststream_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hoststream_proto_rawDesc), len(file_hoststream_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   45,
+			NumMessages:   46,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -22,7 +22,7 @@ func NamesOf(project string) uint32 { return uint32(xxhash.Sum64String(project))
 func TableOf(key string) uint32 {
 	class, rest, _ := strings.Cut(key, "/")
 	switch class {
-	case "route", "vrf", "tunnel-source", "subnet":
+	case "route", "vrf", "tunnel-source", "subnet", "mac":
 		number, _, _ := strings.Cut(rest, "/")
 		n, _ := strconv.ParseUint(number, 10, 32) // no number: as any other row
 		return uint32(n)

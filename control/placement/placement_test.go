@@ -74,12 +74,18 @@ func TestReuseNeverShows(t *testing.T) {
 	}
 }
 
+// here tells whether a host is the one that rows are of, whose endpoint it needs not.
+func here(where, host string) bool {
+	name := where[strings.LastIndex(where, " ")+1:]
+	return world.UUID(api.KindHost, name) == host
+}
+
 // checkRows checks what holds for the rows of any host: no key twice, hashes
 // of the bytes, and what is referred to comes before what refers to it.
 func checkRows(t *testing.T, where string, rows []placement.Row) {
 	t.Helper()
 	seen := map[string]bool{}
-	order := []string{"tunnel-endpoint", "tunnel-source", "vrf", "subnet", "name", "port", "reservation", "route"}
+	order := []string{"tunnel-endpoint", "tunnel-source", "vrf", "mac", "subnet", "name", "port", "reservation", "route"}
 	last := 0
 	for _, r := range rows {
 		class, rest, _ := strings.Cut(r.Key, "/")
@@ -90,6 +96,9 @@ func checkRows(t *testing.T, where string, rows []placement.Row) {
 		seen[r.Key], last = true, at
 		text := placement.Describe(r.Body)
 		if _, sender, _ := strings.Cut(rest, "/"); class == "tunnel-source" && !seen["tunnel-endpoint/"+sender] {
+			t.Fatalf("%s: %s without the host's addresses", where, r.Key)
+		}
+		if words := strings.Fields(text); class == "mac" && !seen["tunnel-endpoint/"+words[1]] && !here(where, words[1]) {
 			t.Fatalf("%s: %s without the host's addresses", where, r.Key)
 		}
 		if class != "route" {

@@ -50,6 +50,7 @@ func Describe(body []byte) string {
 		if row.Vrf.Disabled {
 			words += "\tdisabled"
 		}
+		words += describeBridging(row.Vrf)
 		for _, s := range row.Vrf.Services {
 			words += fmt.Sprintf("\tservice %s at %s port %d", s.Name, ipText(s.Address), s.Port)
 			if s.Udp {
@@ -68,6 +69,8 @@ func Describe(body []byte) string {
 			words = append(words, fmt.Sprintf("underlay mtu %d", m))
 		}
 		return strings.Join(words, "\t")
+	case *hoststream.Row_Mac:
+		return fmt.Sprintf("host %s\tport %s", row.Mac.Host, row.Mac.Port)
 	case *hoststream.Row_Subnet:
 		return describeSubnet(row.Subnet)
 	case *hoststream.Row_Name:
@@ -109,6 +112,7 @@ func describePort(p *hoststream.Port) string {
 	if p.Vlan != 0 {
 		words = append(words, fmt.Sprintf("VLAN %d of port %s", p.Vlan, p.Trunk))
 	}
+	words = append(words, describeLearning(p)...)
 	words = append(words, p.HostName+"."+p.Domain)
 	if p.Disabled {
 		words = append(words, "disabled")

@@ -36,6 +36,9 @@ func NameKey(project, port string) string { return "name/" + project + "/" + por
 func SubnetKey(vrf uint32, subnet string) string {
 	return "subnet/" + strconv.FormatUint(uint64(vrf), 10) + "/" + subnet
 }
+func MACKey(vrf uint32, mac api.MAC) string {
+	return "mac/" + strconv.FormatUint(uint64(vrf), 10) + "/" + string(mac)
+}
 func PortKey(port string) string { return "port/" + port }
 func RouteKey(vrf uint32, prefix netip.Prefix) string {
 	return RouteKeyPrefix(vrf) + prefix.String()
@@ -65,7 +68,7 @@ func encode(key string, body *hoststream.Row) Row {
 }
 
 func vrfRow(n *routing.Network) Row {
-	vrf := &hoststream.Vrf{Vrf: n.VRF, Vni: n.VRF, Network: n.Ref.UUID, NetworkName: n.Ref.Name, SourcesListed: true, Fabric: n.Underlay.Fabric, HostVisible: n.Underlay.Visible, Disabled: n.Disabled}
+	vrf := &hoststream.Vrf{Vrf: n.VRF, Vni: n.VRF, Network: n.Ref.UUID, NetworkName: n.Ref.Name, SourcesListed: true, Fabric: n.Underlay.Fabric, HostVisible: n.Underlay.Visible, Disabled: n.Disabled, Forwarding: n.Forwarding, Flooding: n.Flooding}
 	for _, s := range n.Services {
 		vrf.Services = append(vrf.Services, &hoststream.FabricService{Name: s.Name, Address: s.Address.Unmap().AsSlice(), Port: uint32(s.Port), Udp: s.UDP()})
 	}
@@ -96,6 +99,7 @@ func portRow(p *routing.Port) Row {
 		Mtu: uint32(p.Network.MTU), Binding: p.Binding.UUID, BindingRevision: p.BindingRevision,
 		HostName: p.HostName, Domain: p.Domain, Options: options(p.Options), Project: p.Project, Machine: p.Machine, Disabled: p.Disabled,
 		Trunk: p.Trunk.UUID, Vlan: uint32(p.VLAN), ConditionalOptions: conditional(p.Options),
+		MacLimit: uint32(p.MACLimit), Unchecked: p.Unchecked,
 	}
 	for _, a := range p.Addresses {
 		port.Addresses = append(port.Addresses, &hoststream.PortAddress{

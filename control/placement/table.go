@@ -29,7 +29,8 @@ const (
 type Table struct {
 	VRF     uint32 // or the number of a table of names
 	network api.Ref
-	down    bool // the network is disabled
+	is      routing.Identity // of a network
+	macs    []macPlace       // of ports that no route tells of
 	place   routing.Underlay
 	vrf     Row
 	senders []api.Ref
@@ -37,7 +38,7 @@ type Table struct {
 	paths   []routing.Route
 	equal   []routing.Route // further next hops of paths, by prefix
 	routes  []Row           // routes[i] says paths[i], as hosts see it that have not the port
-	facts   []Row           // subnets or names, by key
+	facts   []Row           // subnets and MACs, or names, by key
 	peers   hostSet         // the senders and the hosts of the paths
 
 	services []api.NetworkService
@@ -54,10 +55,11 @@ func newTable(n *routing.Network, old *Table, e *endpoints) *Table {
 		old = &Table{}
 	}
 	t := &Table{
-		VRF: n.VRF, network: n.Ref, down: n.Disabled, place: n.Underlay, vrf: vrfRow(n), senders: n.Senders, sources: make([]Row, len(n.Senders)),
+		VRF: n.VRF, network: n.Ref, is: *n.Identity, macs: macsOf(n), place: n.Underlay, vrf: vrfRow(n), senders: n.Senders, sources: make([]Row, len(n.Senders)),
 		paths: n.Routes, equal: n.Equal, routes: make([]Row, len(n.Routes)), services: n.Services, subnets: n.Subnets,
 	}
 	t.addSubnets(n)
+	t.addMACs(e)
 	for i, host := range t.senders {
 		if j, ok := slices.BinarySearchFunc(old.senders, host, compareHosts); ok && old.senders[j] == host {
 			t.sources[i] = old.sources[j]
@@ -113,7 +115,7 @@ func comparePaths(a, b routing.Route) int { return a.Prefix.Compare(b.Prefix) }
 
 // says tells that the table is the network's.
 func (t *Table) says(n *routing.Network) bool {
-	return t.VRF == n.VRF && t.network == n.Ref && t.down == n.Disabled && t.place == n.Underlay && slices.Equal(t.services, n.Services) && slices.EqualFunc(t.subnets, n.Subnets, routing.Subnet.Equal) &&
+	return t.VRF == n.VRF && t.network == n.Ref && t.is == *n.Identity && slices.Equal(t.macs, macsOf(n)) && t.place == n.Underlay && slices.Equal(t.services, n.Services) && slices.EqualFunc(t.subnets, n.Subnets, routing.Subnet.Equal) &&
 		slices.Equal(t.senders, n.Senders) && slices.Equal(t.paths, n.Routes) && slices.Equal(t.equal, n.Equal)
 }
 
@@ -302,7 +304,6 @@ func (t *Table) addSubnets(n *routing.Network) {
 		t.facts = append(t.facts, row)
 		t.sum += row.sum()
 	}
-	slices.SortFunc(t.facts, compareKeys)
 }
 
 // places yields the hosts that need a table of names, by UUID; some more than once.

@@ -137,7 +137,7 @@ func (s hostSet) len() int {
 }
 
 // classes are the first parts of keys, things before what refers to them.
-var classes = []string{"tunnel-endpoint", "tunnel-source", "vrf", "subnet", "name", "port", "route"}
+var classes = []string{"tunnel-endpoint", "tunnel-source", "vrf", "mac", "subnet", "name", "port", "route"}
 
 func classOf(key string) int {
 	class, _, _ := strings.Cut(key, "/")

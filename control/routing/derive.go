@@ -55,11 +55,22 @@ func identities(s api.Snapshot) []Identity {
 			continue
 		}
 		taken[n.Spec.VNI] = true
-		id := Identity{Ref: api.RefTo(n), VRF: n.Spec.VNI, MTU: n.Spec.MTU, Domain: domainOf(n), Disabled: n.Spec.AdminState == api.AdminDown, ECMPFields: strings.Join(n.Spec.ECMPFields, " ")}
+		id := identityOf(n)
 		id.asks(n)
 		all = append(all, id)
 	}
 	return all
+}
+
+func identityOf(n *api.Network) Identity {
+	forwarding := cmp.Or(n.Spec.Forwarding, api.ForwardingBoth)
+	if e := n.Spec.Encapsulation; len(e) > 0 && e[0] == api.EncapsulationNone {
+		forwarding = api.ForwardingPackets // there is no tunnel to carry frames
+	}
+	return Identity{
+		Ref: api.RefTo(n), VRF: n.Spec.VNI, MTU: n.Spec.MTU, Domain: domainOf(n), Disabled: n.Spec.AdminState == api.AdminDown, ECMPFields: strings.Join(n.Spec.ECMPFields, " "),
+		Forwarding: forwarding, Flooding: n.Spec.Flooding && forwarding != api.ForwardingPackets, Unchecked: n.Spec.PortSecurity == api.PortSecurityOff,
+	}
 }
 
 // local derives what follows from a network's own objects alone: subnets,
@@ -75,12 +86,17 @@ func local(id *Identity, objects objects, hosts map[string]*Host) *Network {
 	addresses := objects.addresses(id.Ref.UUID)
 	n.addReservations(addresses, hosts)
 	n.addAddresses(addresses)
-	n.addStatic(objects)
+	if !n.Frames() {
+		n.addStatic(objects)
+	}
 	return n
 }
 
 func (n *Network) addSubnet(sub *api.Subnet) {
 	subnet := Subnet{Ref: api.RefTo(sub), CIDR: sub.Spec.CIDR.Masked(), Gateway: sub.Spec.Gateway.Unmap(), Services: &sub.Spec.SubnetServices}
+	if n.Frames() { // nobody answers for it
+		subnet.Gateway = netip.Addr{}
+	}
 	n.Subnets = append(n.Subnets, subnet)
 	if subnet.Gateway.IsValid() {
 		n.Own = append(n.Own, Route{
@@ -110,6 +126,7 @@ func (n *Network) addPorts(objects objects, hosts map[string]*Host) {
 			Binding: api.RefTo(active), BindingRevision: sequence, Trunk: c.port, VLAN: c.vlan, Pairs: pairsOf(p),
 			Options: p.Spec.DHCPOptions, Project: p.Meta.Parent.UUID, Machine: p.Spec.VirtualMachine.UUID, Disabled: p.Spec.AdminState == api.AdminDown,
 		}
+		port.MACLimit, port.Unchecked = learning(p, n.Identity)
 		port.HostName, port.Domain = nameOf(p, objects.machine(port.Machine), n.Identity)
 		n.ports = append(n.ports, port)
 		if len(p.Spec.RouteTables) > 0 {
@@ -117,6 +134,18 @@ func (n *Network) addPorts(objects objects, hosts map[string]*Host) {
 		}
 	}
 	slices.SortFunc(n.members, compareRefs)
+}
+
+// learning is how many MACs are learned behind a port, and whether nothing is
+// checked that it sends.
+func learning(p *api.Port, network *Identity) (limit int, unchecked bool) {
+	if l := p.Spec.MACLearning; l != nil && network.Forwarding != api.ForwardingPackets {
+		limit = cmp.Or(l.Limit, api.DefaultMACLimit)
+	}
+	if p.Spec.PortSecurity == "" {
+		return limit, network.Unchecked
+	}
+	return limit, p.Spec.PortSecurity == api.PortSecurityOff
 }
 
 // newer orders bindings by mobility sequence; the UUID only breaks ties.

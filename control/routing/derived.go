@@ -80,7 +80,14 @@ type Identity struct {
 	Disabled bool
 	// ECMPFields are what equal next hops are chosen by, in words; empty: everything.
 	ECMPFields string
+	// Forwarding is what it does with frames and packets, Flooding whether it
+	// floods, Unchecked that ports which say nothing have portSecurity off.
+	Forwarding          string
+	Flooding, Unchecked bool
 }
+
+// Frames says that the network has neither gateway nor routes.
+func (i *Identity) Frames() bool { return i.Forwarding == api.ForwardingFrames }
 
 // Network is a network with its VRF.
 type Network struct {
@@ -239,6 +246,9 @@ type Port struct {
 	Options  []api.DHCPOption // never modified
 	Project  string           // UUID
 	Machine  string           // UUID of the virtual-machine, may be empty
+	// MACLimit is how many MACs are learned behind it at most; 0: none.
+	MACLimit  int
+	Unchecked bool // portSecurity is off
 	// Pairs are what else it may send from, whatever the routes say. Sorted.
 	Pairs []Pair
 	// Disabled says that its own adminState is down.

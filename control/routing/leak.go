@@ -12,7 +12,8 @@ import (
 
 // runImports finds which networks take the routes of which, by network-policies
 // and by route-targets. One that takes them in several ways takes them once: by
-// a policy rather than a route-target, by the first of its kind by name.
+// a policy rather than a route-target, by the first of its kind by name. One
+// that forwards frames only has no part in it.
 func (u *update) runImports() {
 	attached := map[string][]*Network{} // by policy
 	for _, a := range api.ListOf[*api.NetworkPolicyAttachment](u.snapshot, api.KindNetworkPolicyAttachment) {
@@ -24,7 +25,7 @@ func (u *update) runImports() {
 	imports := map[string][]Import{} // by the importing network
 	joined := map[[2]*Network]bool{}
 	take := func(a, b *Network, kind api.Kind, by api.Ref) {
-		if pair := [2]*Network{a, b}; !joined[pair] {
+		if pair := [2]*Network{a, b}; !joined[pair] && !a.Frames() && !b.Frames() {
 			joined[pair] = true
 			imports[a.Ref.UUID] = append(imports[a.Ref.UUID], Import{Network: b.Ref, Kind: kind, By: by})
 		}

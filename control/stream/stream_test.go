@@ -88,7 +88,8 @@ func TestHelloIsAnsweredByTheDifference(t *testing.T) {
 
 	w.Do("port blue c\naddress blue 10.0.0.7 c\nbind c h2\nremove address blue:10.0.0.6")
 	c.publish(w)
-	want := "put name/project-p/<c>\nput route/10/10.0.0.7/32\ndelete route/10/10.0.0.6/32\ndelete name/project-p/<b>\nin sync\n"
+	b := placement.MACKey(10, api.MACFromUUID(world.UUID(api.KindPort, "b"))) // it has no address now
+	want := "put " + b + "\nput name/project-p/<c>\nput route/10/10.0.0.7/32\ndelete route/10/10.0.0.6/32\ndelete name/project-p/<b>\nin sync\n"
 	if got := keys(w, a.delta()); got != want {
 		t.Errorf("an edit sends\n%s\nwant\n%s", got, want)
 	}
@@ -104,6 +105,7 @@ delete route/10/10.0.0.5/32
 delete route/10/10.0.0.7/32
 delete port/<a>
 delete subnet/10/<blue:10.0.0.0/24>
+delete ` + b + `
 delete vrf/10
 delete tunnel-source/10/<h2>
 delete name/project-p/<a>

@@ -202,7 +202,7 @@ func (w *writing) deletePart(p *part, of placement.Part, table *placement.Table)
 func compareDeletes(a, b string) int {
 	rank := func(key string) int {
 		class, _, _ := strings.Cut(key, "/")
-		return slices.Index([]string{"name", "subnet", "vrf", "tunnel-source"}, class)
+		return slices.Index([]string{"name", "mac", "subnet", "vrf", "tunnel-source"}, class)
 	}
 	return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a, b))
 }

@@ -56,6 +56,7 @@ func (c *chain) selectRows() []*hostRows {
 	}
 	for _, p := range c.picked.ports {
 		keys[placement.PortKey(p.Ref.UUID)] = true
+		keys[placement.MACKey(p.Network.VRF, p.MAC)] = true // a row of those without addresses
 		concerned[p.Network.Ref.UUID] = true
 	}
 	for _, r := range c.picked.routes {
@@ -198,6 +199,8 @@ func tableOf(key string) string {
 		return api.HostTablePorts
 	case "route":
 		return api.HostTableRoutes
+	case "mac":
+		return api.HostTableMACs
 	}
 	return "" // VRFs and endpoints have no table of their own
 }
@@ -241,7 +244,7 @@ func notAsked(h *hostRows, err error) string {
 }
 
 // index keys the rows of a host's table as rows of desired tables are keyed.
-// Columns go by their names: PORT in ports, VRF and PREFIX in routes.
+// Columns go by their names: PORT in ports, VRF and PREFIX in routes, VRF and MAC in macs.
 func index(t api.Table, name string) map[string][]string {
 	rows := make(map[string][]string, len(t.Rows))
 	for _, row := range t.Rows {
@@ -249,7 +252,9 @@ func index(t api.Table, name string) map[string][]string {
 			rows[placement.PortKey(cell(t, row, "PORT"))] = row
 			continue
 		}
-		if vrf, err := strconv.ParseUint(cell(t, row, "VRF"), 10, 32); err == nil {
+		if vrf, err := strconv.ParseUint(cell(t, row, "VRF"), 10, 32); err == nil && name == api.HostTableMACs {
+			rows[placement.MACKey(uint32(vrf), api.MAC(cell(t, row, "MAC")))] = row
+		} else if err == nil {
 			rows[placement.RouteKeyPrefix(uint32(vrf))+cell(t, row, "PREFIX")] = row
 		}
 	}

@@ -41,14 +41,27 @@ func (c *chain) whyPort(p *api.Port) {
 			addresses++
 		}
 	}
-	if addresses == 0 {
+	frames := addresses == 0 && c.bridges(p.Spec.Network)
+	switch {
+	case frames:
+		c.add(api.StageIntent, whereStore, "addresses", "none: frames reach the port by its MAC", statusOK)
+	case addresses == 0:
 		c.add(api.StageIntent, whereStore, "addresses", "no address is held by the port", statusMissing)
 	}
 	if !c.carried(p) {
 		c.bindings(p)
 	}
 	c.pickPort(p.Meta.UUID)
+	if frames {
+		return
+	}
 	c.pickRoutes("route", func(_ *routing.Network, r *routing.Route) bool { return r.Port.UUID == p.Meta.UUID })
+}
+
+// bridges tells whether ports of a network may do without addresses.
+func (c *chain) bridges(network api.Ref) bool {
+	n := c.plan.Derived.Network(network.UUID)
+	return n != nil && (n.Frames() || n.Flooding)
 }
 
 // bindings adds the placements of a port.

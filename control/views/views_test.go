@@ -52,6 +52,8 @@ func (f *fleet) Table(_ context.Context, host, table string) (api.Table, error) 
 	t := api.Table{Columns: []string{"PORT", "NAME", "STATE"}}
 	if table == api.HostTableRoutes {
 		t.Columns = []string{"VRF", "PREFIX", "NEXT-HOP"}
+	} else if table == api.HostTableMACs {
+		t.Columns = []string{"VRF", "MAC", "NEXT-HOP"}
 	}
 	for _, r := range f.plan.For(host) {
 		class, rest, _ := strings.Cut(r.Key, "/")
@@ -59,6 +61,9 @@ func (f *fleet) Table(_ context.Context, host, table string) (api.Table, error) 
 		case f.lost[r.Key] || f.failed[r.Key] != "":
 		case class == "port" && table == api.HostTablePorts:
 			t.Rows = append(t.Rows, []string{rest, "x", "up"})
+		case class == "mac" && table == api.HostTableMACs:
+			vrf, mac, _ := strings.Cut(rest, "/")
+			t.Rows = append(t.Rows, []string{vrf, mac, "7"})
 		case class == "route" && table == api.HostTableRoutes:
 			vrf, prefix, _ := strings.Cut(rest, "/")
 			t.Rows = append(t.Rows, []string{vrf, prefix, "7"})

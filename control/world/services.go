@@ -59,6 +59,17 @@ func (w *World) applyServices(f []string) {
 		s.Meta.Parent = Ref(api.KindTrunk, f[1])
 		s.Spec.Port, s.Spec.VLAN = Ref(api.KindPort, f[2]), int(number(f[3]))
 		w.Put(s, api.KindSubPort, f[1]+":"+f[2])
+	case "forward":
+		change(w, api.KindNetwork, f[1], func(n *api.Network) {
+			n.Spec.Forwarding, n.Spec.Flooding, n.Spec.PortSecurity = f[2], len(f) > 3 && f[3] == "flooding", ""
+			if f[len(f)-1] == "unchecked" {
+				n.Spec.PortSecurity = api.PortSecurityOff
+			}
+		})
+	case "learn":
+		change(w, api.KindPort, f[1], func(p *api.Port) { p.Spec.MACLearning = &api.MACLearning{Limit: int(number(f[2]))} })
+	case "secure":
+		change(w, api.KindPort, f[1], func(p *api.Port) { p.Spec.PortSecurity = f[2] })
 	default:
 		panic(fmt.Sprintf("world: %q is not a line", strings.Join(f, " ")))
 	}
@@ -90,6 +101,13 @@ func randomServices(r *rand.Rand, network, port string) []string {
 		fmt.Sprintf("serve %s time 169.254.9.9 %d udp", network, 1+r.IntN(3)),
 		fmt.Sprintf("resolver %s 10.0.0.0/24 10.0.0.%d", network, 1+r.IntN(3)),
 		fmt.Sprintf("remove %s %s", api.KindVirtualMachine, machine),
+		"forward " + network + " l2",
+		"forward " + network + " l2 flooding unchecked",
+		"forward " + network + " l2-l3 flooding",
+		"forward " + network + " l3",
+		fmt.Sprintf("learn %s %d", port, r.IntN(3)),
+		"secure " + port + " off",
+		"secure " + port + " on",
 	}
 }
 

@@ -53,10 +53,10 @@ func testSources(t *testing.T, s *system) {
 			return n == i+1, strconv.Itoa(n)
 		})
 	}
-	before := dropped(t, s, redWeb3.HostName(), "unknown-protocol")
+	before := dropped(t, s, redWeb3.HostName(), "unknown-mac")
 	s.forge(t, redWeb1.Host, four, uint32(vni)) // h1 has; the frame itself is nonsense
 	eventually(t, "a frame from a member is looked at", func() (bool, string) {
-		n := dropped(t, s, redWeb3.HostName(), "unknown-protocol")
+		n := dropped(t, s, redWeb3.HostName(), "unknown-mac")
 		return n == before+1, strconv.Itoa(n)
 	})
 	if n := dropped(t, s, redWeb3.HostName(), reason); n != 2 {

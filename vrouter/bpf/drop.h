@@ -25,3 +25,23 @@ static __always_inline int end(struct packet *p, enum reason reason)
 		return TC_ACT_SHOT;
 	}
 }
+
+// Ends the frame for a reason that only the run knows.
+static __noinline __attribute__((unused)) int end_refused(struct packet *p, enum reason reason)
+{
+	return end(p, reason);
+}
+
+// A refusal that the bridge stage may know better.
+static __always_inline int end_or_bridge(struct packet *p, enum reason reason)
+{
+	if (!(p->bridging & BRIDGES))
+		return end(p, reason);
+	p->notes->refusal = reason;
+	return BRIDGE;
+}
+
+static __always_inline bool unchecked(const struct packet *p)
+{
+	return p->from && p->from->unchecked;
+}

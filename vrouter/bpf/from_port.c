@@ -7,27 +7,24 @@
 #include "parse.h"
 #include "port.h"
 #include "route.h"
+#include "stages.h"
 #include "vlan.h"
 
-SEC("tc")
-int from_port(struct __sk_buff *skb)
+static __always_inline int run_stages(struct packet *p)
 {
-	struct packet packet = { .skb = skb, .ifindex = world_ifindex(skb) };
-	struct packet *p = &packet;
-
-	if (!take_notes(p))
-		return TC_ACT_SHOT; // cannot be: an array has its element
-
-	if (world_tagged(skb))
+	if (world_tagged(p->skb))
 		RUN(stage_vlan(p));
+	RUN(stage_port(p));
 	RUN(stage_parse(p));
 	world_scatter(p);
-	RUN(stage_port(p));
 	RUN(stage_spoof_mac(p));
-	if (!connection_leads(p)) {
+	bool frames_only = p->bridging & FRAMES_ONLY;
+	if (frames_only || !connection_leads(p)) {
 		RUN(stage_spoof_address(p));
 		RUN(stage_neighbour(p));
 		RUN(stage_request(p));
+		if (frames_only)
+			return end_or_bridge(p, REASON_UNKNOWN_MAC);
 		RUN(stage_route(p));
 	}
 	RUN(stage_forward(p));
@@ -40,6 +37,23 @@ int from_port(struct __sk_buff *skb)
 	default:
 		return stage_encap(p);
 	}
+}
+
+SEC("tc")
+int from_port(struct __sk_buff *skb)
+{
+	struct packet packet = { .skb = skb, .ifindex = world_ifindex(skb) };
+	struct packet *p = &packet;
+
+	if (!take_notes(p))
+		return TC_ACT_SHOT; // cannot be: an array has its element
+	int action = run_stages(p);
+	if (action != BRIDGE)
+		return action;
+	skb->cb[0] = p->notes->refusal;
+	skb->cb[1] = p->ifindex; // of a sub-port it is not the device's
+	bpf_tail_call(skb, &stage_programs, STAGE_SLOT_BRIDGE_PORT);
+	return end_refused(p, p->notes->refusal); // there is no such program yet
 }
 
 // No helper used here asks for a GPL-compatible licence.

@@ -4,7 +4,26 @@
 #include "deliver.h"
 #include "parse.h"
 #include "route.h"
+#include "stages.h"
 #include "tunnel.h"
+
+static __always_inline int run_stages(struct packet *p)
+{
+	RUN(stage_tunnel(p));
+	RUN(refuse_tag(p));
+	if (p->bridging & FRAMES_ONLY) {
+		RUN(refuse_inner_tag(p));
+		return end_or_bridge(p, REASON_UNKNOWN_MAC);
+	}
+	RUN(stage_parse(p));
+	world_scatter(p);
+	RUN(stage_tunnel_carried(p));
+	find_fragment(p);
+	RUN(stage_route(p));
+	RUN(stage_forward(p));
+	stage_connection(p);
+	return stage_deliver(p);
+}
 
 SEC("tc")
 int from_tunnel(struct __sk_buff *skb)
@@ -14,17 +33,12 @@ int from_tunnel(struct __sk_buff *skb)
 
 	if (!take_notes(p))
 		return TC_ACT_SHOT; // cannot be: an array has its element
-
-	RUN(stage_tunnel(p));
-	RUN(refuse_tag(p));
-	RUN(stage_parse(p));
-	world_scatter(p);
-	RUN(stage_tunnel_carried(p));
-	find_fragment(p);
-	RUN(stage_route(p));
-	RUN(stage_forward(p));
-	stage_connection(p);
-	return stage_deliver(p);
+	int action = run_stages(p);
+	if (action != BRIDGE)
+		return action;
+	skb->cb[0] = p->notes->refusal;
+	bpf_tail_call(skb, &stage_programs, STAGE_SLOT_BRIDGE_TUNNEL);
+	return end_refused(p, p->notes->refusal); // there is no such program yet
 }
 
 // No helper used here asks for a GPL-compatible licence.

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Not a hook: the object from which Go takes the layouts of all tables and the
 // words of all reasons. No program is in it.
+#include "slots.h"
 #include "tables.h"
+#include "tables_frames.h"
 
 enum { REASON_TEXT_SIZE = 96 };
 
@@ -20,7 +22,10 @@ const struct {
 	enum counter_slot slot;
 	enum group_bound group;
 	enum group_field field;
-} bounds SEC(".rodata.bounds") = { TICK_SHIFT, FRAGMENT_TICKS, GENERATION_SLOTS, 0, TUNNEL_SLOT, GROUP_MEMBERS, 0 };
+	enum learning_bound learning;
+	enum flood_bound flood;
+	enum stage_slot stage;
+} bounds SEC(".rodata.bounds") = { TICK_SHIFT, FRAGMENT_TICKS, GENERATION_SLOTS, 0, TUNNEL_SLOT, GROUP_MEMBERS, 0, MOVES, FLOOD_RECEIVERS, STAGE_SLOTS };
 
 #define REASON_AS_ROW(name, stage, verdict, text) [REASON_##name] = { STAGE_##stage, VERDICT_##verdict, text },
 const struct reason_row reason_rows[REASON_COUNT] SEC(".rodata.reasons") = { REASONS(REASON_AS_ROW) };

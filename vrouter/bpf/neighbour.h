@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Stage neighbour: ARP, neighbour discovery and gateway echo are answered
-// here, from the routes; nothing is ever learned from a frame.
+// here, from the routes; no address is ever learned from a frame.
 #pragma once
 
 #include "group.h"
@@ -94,14 +94,14 @@ static __always_inline int neighbour_arp(struct packet *p)
 {
 	struct mac mac;
 	if (p->arp_operation == ARP_REPLY || address_equal(&p->source, &p->destination))
-		return end(p, REASON_ARP_ANNOUNCEMENT);
+		return end_or_bridge(p, REASON_ARP_ANNOUNCEMENT);
 	switch (resolve(p, &p->destination, &mac)) {
 	case RESOLUTION_OWN:
 		return end(p, REASON_ARP_OWN_ADDRESS);
 	case RESOLUTION_UNKNOWN:
 		if (unspecified(&p->source))
-			return end(p, REASON_ARP_PROBE_UNCLAIMED);
-		return end(p, REASON_ARP_UNKNOWN_TARGET);
+			return end_or_bridge(p, REASON_ARP_PROBE_UNCLAIMED);
+		return end_or_bridge(p, REASON_ARP_UNKNOWN_TARGET);
 	default:
 		return answer_arp(p, &mac);
 	}
@@ -171,25 +171,44 @@ static __always_inline int answer_solicitation(struct packet *p, const struct ad
 	return send_answer(p);
 }
 
+static __always_inline int load_target(const struct packet *p, struct address *target)
+{
+	if (p->notes->l4 + ICMP_SIZE + sizeof(*target) > p->notes->end)
+		return -1;
+	return bpf_skb_load_bytes(p->skb, p->notes->l4 + ICMP_SIZE, target, sizeof(*target));
+}
+
 static __always_inline int neighbour_solicitation(struct packet *p)
 {
 	struct address target;
 	struct mac mac;
-	if (p->notes->l4 + ICMP_SIZE + sizeof(target) > p->notes->end ||
-	    bpf_skb_load_bytes(p->skb, p->notes->l4 + ICMP_SIZE, &target, sizeof(target)) || multicast6(&target))
+	if (load_target(p, &target) || multicast6(&target))
 		return end(p, REASON_ND_MALFORMED);
 	switch (resolve(p, &target, &mac)) {
 	case RESOLUTION_OWN:
 		return end(p, REASON_ND_OWN_ADDRESS);
 	case RESOLUTION_UNKNOWN:
 		if (unspecified(&p->source))
-			return end(p, REASON_ND_PROBE_UNCLAIMED);
-		return end(p, REASON_ND_UNKNOWN_TARGET);
+			return end_or_bridge(p, REASON_ND_PROBE_UNCLAIMED);
+		return end_or_bridge(p, REASON_ND_UNKNOWN_TARGET);
 	case RESOLUTION_GATEWAY:
 		return answer_solicitation(p, &target, &mac, true);
 	default:
 		return answer_solicitation(p, &target, &mac, false);
 	}
+}
+
+// Others may come to see it, so it must not say that this port has what it has not.
+static __always_inline int neighbour_advertisement(struct packet *p)
+{
+	struct address target;
+	if (p->bridging & BRIDGES && !p->from->unchecked) {
+		if (load_target(p, &target))
+			return end(p, REASON_ND_MALFORMED);
+		if (!owns_address(p->ifindex, p->family, &target) && !may_take(p, &target) && !link_local6(&target))
+			return end(p, REASON_SPOOFED_ADDRESS);
+	}
+	return end_or_bridge(p, REASON_ND_ADVERTISEMENT);
 }
 
 static __always_inline int neighbour_discovery(struct packet *p)
@@ -200,13 +219,13 @@ static __always_inline int neighbour_discovery(struct packet *p)
 	case ICMPV6_ROUTER_SOLICITATION:
 		if (p->from->flags & PORT_ADVERTISE)
 			return hand_over(p);
-		return end(p, REASON_ROUTER_SOLICITATION);
+		return end_or_bridge(p, REASON_ROUTER_SOLICITATION);
 	case ICMPV6_SOLICITATION:
 		return neighbour_solicitation(p);
 	case ICMPV6_ADVERTISEMENT:
-		return end(p, REASON_ND_ADVERTISEMENT);
+		return neighbour_advertisement(p);
 	default:
-		return end(p, REASON_ND_NOT_ALLOWED);
+		return p->from->unchecked ? end_or_bridge(p, REASON_ND_NOT_ALLOWED) : end(p, REASON_ND_NOT_ALLOWED);
 	}
 }
 
@@ -218,6 +237,6 @@ static __always_inline int stage_neighbour(struct packet *p)
 	if (is_neighbour_discovery(p))
 		return neighbour_discovery(p);
 	if (is_multicast_listener(p))
-		return end(p, REASON_MULTICAST_LISTENER);
+		return end_or_bridge(p, REASON_MULTICAST_LISTENER);
 	return NEXT;
 }

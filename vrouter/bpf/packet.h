@@ -4,8 +4,17 @@
 
 #include "tables.h"
 
-// A stage returns NEXT, or the tc action that ends the run.
-enum { NEXT = -1 };
+// A stage returns NEXT, or BRIDGE, or the tc action that ends the run.
+enum {
+	NEXT = -1,
+	BRIDGE = -2, // the bridge stage goes on, with the reason in notes
+};
+
+// What the frame's network does with frames.
+enum bridging {
+	BRIDGES = 1, // forwards them by their MAC
+	FRAMES_ONLY = 2, // and has nothing else
+};
 
 #define RUN(stage)                                                                                                     \
 	do {                                                                                                               \
@@ -70,7 +79,7 @@ struct notes {
 	bool tuple; // the ports are known, so it belongs to a connection
 	bool half_open; // the connection is in that table
 	bool led; // the connection says where it goes
-	bool other_mac; // the source MAC is not the port's, but perhaps one of its prefixes'
+	bool other_mac; // the source MAC is not the port's, but perhaps one of its prefixes' or a learned one
 	__u8 tcp_flags;
 	__u32 l4; // offset of what follows the IP headers
 	__u32 end; // offset of the end of the IP packet
@@ -81,6 +90,7 @@ struct notes {
 	bool icmp; // ICMP or ICMPv6 of the right family, not a fragment
 	__u8 icmp_type;
 	__u8 icmp_code;
+	enum reason refusal; // why it would end if it were not for the bridge stage
 	// From here on nothing is read that the same frame has not written.
 	__u32 vrf_generation; // read before the routes
 	__u32 port_generation;
@@ -103,6 +113,7 @@ struct packet {
 	__u32 vrf;
 	bool from_tunnel;
 	bool from_fabric; // from an uplink, as it is
+	__u8 bridging; // enum bridging, a sum
 	bool arp; // else IP of the family below
 	enum family family;
 	struct address source; // ARP: sender

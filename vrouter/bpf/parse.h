@@ -159,6 +159,15 @@ static __always_inline int refuse_tag(struct packet *p)
 	return p->skb->vlan_present ? end(p, REASON_VLAN_TAGGED) : NEXT;
 }
 
+// Of frames that are not parsed: a port's device must not get what its sub-ports are to get.
+static __always_inline __attribute__((unused)) int refuse_inner_tag(struct packet *p)
+{
+	if (load(p, 0, &p->ethernet, sizeof(p->ethernet)))
+		return end(p, REASON_MALFORMED);
+	__u16 type = bpf_ntohs(p->ethernet.type);
+	return type == ETHERTYPE_VLAN || type == ETHERTYPE_QINQ ? end(p, REASON_VLAN_TAGGED) : NEXT;
+}
+
 static __always_inline int stage_parse(struct packet *p)
 {
 	world_meet(STAGE_PARSE);
@@ -175,5 +184,5 @@ static __always_inline int stage_parse(struct packet *p)
 	case ETHERTYPE_QINQ:
 		return end(p, REASON_VLAN_TAGGED);
 	}
-	return end(p, REASON_UNKNOWN_PROTOCOL);
+	return end_or_bridge(p, REASON_UNKNOWN_PROTOCOL);
 }

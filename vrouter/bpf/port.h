@@ -12,6 +12,7 @@ static __always_inline int stage_port(struct packet *p)
 		return end(p, REASON_NO_PORT);
 	p->from = port;
 	p->vrf = port->vrf;
+	p->bridging = (port->flags & PORT_BRIDGE ? BRIDGES : 0) | (port->flags & PORT_FRAMES ? FRAMES_ONLY : 0);
 	world_count_received(port, p->skb->len);
 	if (port->flags & PORT_DISABLED)
 		return end(p, REASON_PORT_DISABLED);

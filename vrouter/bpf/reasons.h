@@ -16,6 +16,7 @@ enum verdict {
 	VERDICT_HOSTED, // to this host's own TCP/IP
 	VERDICT_ROUTED, // into the underlay without encapsulation
 	VERDICT_PASSED, // left alone, for the host
+	VERDICT_FLOODED, // copied to all receivers of its network
 };
 
 enum stage {
@@ -31,34 +32,35 @@ enum stage {
 	STAGE_ERROR,
 	STAGE_DELIVER,
 	STAGE_ENCAP,
-	STAGE_VLAN, // the first of all, and the last that was added
+	STAGE_VLAN, // the first of all
 	STAGE_ENTER,
 	STAGE_LEAVE,
+	STAGE_BRIDGE,
 };
 
 #define REASONS(X)                                                                                                     \
 	X(UNKNOWN_VLAN, VLAN, DROPPED, "VLAN tag is that of no sub-port of this device")                                   \
 	X(MALFORMED, PARSE, DROPPED, "frame shorter than its headers say, or a header contradicts itself")                 \
 	X(VLAN_TAGGED, PARSE, DROPPED, "frame carries a VLAN tag where none may be")                                                         \
-	X(UNKNOWN_PROTOCOL, PARSE, DROPPED, "ethertype is not IPv4, IPv6 or ARP")                                          \
+	X(UNKNOWN_PROTOCOL, PARSE, DROPPED, "ethertype is not IPv4, IPv6 or ARP, and the network forwards packets only")                                          \
 	X(TOO_MANY_EXTENSION_HEADERS, PARSE, DROPPED, "more than six IPv6 extension headers")                              \
 	X(ARP_MALFORMED, PARSE, DROPPED, "ARP is not a request or reply for IPv4 over Ethernet")                           \
 	X(NO_PORT, PORT, DROPPED, "interface is not a port")                                                               \
 	X(PORT_DISABLED, PORT, DROPPED, "the port's adminState, or its network's, is down")                                 \
 	X(SPOOFED_MAC, SPOOF, DROPPED, "source MAC is not the port's")                                                     \
 	X(SPOOFED_ADDRESS, SPOOF, DROPPED, "source address is not one of the port's")                                      \
-	X(ARP_ANNOUNCEMENT, NEIGHBOUR, CONSUMED, "ARP reply or announcement; nothing learns from it")                      \
+	X(ARP_ANNOUNCEMENT, NEIGHBOUR, CONSUMED, "ARP reply or announcement; no address is learned from it")                      \
 	X(ARP_OWN_ADDRESS, NEIGHBOUR, CONSUMED, "ARP request for the port's own address")                                  \
 	X(ARP_PROBE_UNCLAIMED, NEIGHBOUR, CONSUMED, "ARP probe for an address nobody in the network has")                  \
 	X(ARP_UNKNOWN_TARGET, NEIGHBOUR, DROPPED, "ARP request for an address that is not in the network")                 \
 	X(ND_MALFORMED, NEIGHBOUR, DROPPED, "neighbour discovery message breaks RFC 4861")                                 \
-	X(ND_ADVERTISEMENT, NEIGHBOUR, CONSUMED, "neighbour advertisement; nothing learns from it")                        \
+	X(ND_ADVERTISEMENT, NEIGHBOUR, CONSUMED, "neighbour advertisement; no address is learned from it")                        \
 	X(ND_OWN_ADDRESS, NEIGHBOUR, CONSUMED, "neighbour solicitation for the port's own address")                        \
 	X(ND_PROBE_UNCLAIMED, NEIGHBOUR, CONSUMED, "duplicate address probe for an address nobody in the network has")     \
 	X(ND_UNKNOWN_TARGET, NEIGHBOUR, DROPPED, "neighbour solicitation for an address that is not in the network")       \
 	X(ND_NOT_ALLOWED, NEIGHBOUR, DROPPED, "router advertisement or redirect from a workload")                          \
 	X(ROUTER_SOLICITATION, NEIGHBOUR, CONSUMED, "router solicitation; the port gets no advertisements")                 \
-	X(MULTICAST_LISTENER, NEIGHBOUR, CONSUMED, "multicast listener message; nothing is flooded")                       \
+	X(MULTICAST_LISTENER, NEIGHBOUR, CONSUMED, "multicast listener message, and the network does not flood")                       \
 	X(GATEWAY_UNANSWERED, NEIGHBOUR, DROPPED, "to a gateway address, and neither echo request nor service")                \
 	X(ANSWER_FAILED, NEIGHBOUR, DROPPED, "kernel refused to build or send the answer")                                 \
 	X(REQUEST_TOO_LONG, REQUEST, DROPPED, "request to the host's agent is longer than one can be")                        \
@@ -73,8 +75,8 @@ enum stage {
 	X(UNKNOWN_VNI, TUNNEL, DROPPED, "VNI belongs to no VRF on this host")                                              \
 	X(UNKNOWN_TUNNEL_SOURCE, TUNNEL, DROPPED, "underlay address it came from belongs to no host of this VNI")             \
 	X(NOT_CARRIED, TUNNEL, DROPPED, "ARP or neighbour discovery in a tunnel; it is answered at its source")            \
-	X(BROADCAST, ROUTE, DROPPED, "broadcast is not forwarded")                                                         \
-	X(MULTICAST, ROUTE, DROPPED, "multicast is not forwarded")                                                         \
+	X(BROADCAST, ROUTE, DROPPED, "broadcast, and the network does not flood")                                                         \
+	X(MULTICAST, ROUTE, DROPPED, "multicast, and the network does not flood")                                                         \
 	X(NO_ROUTE, ROUTE, DROPPED, "no route to the destination in the VRF")                                              \
 	X(WRONG_DESTINATION_MAC, ROUTE, DROPPED, "destination MAC is neither the gateway's nor the route's")               \
 	X(UNRESOLVED_NEXT_HOP, ROUTE, DROPPED, "next hop of the route is not known yet")                                   \
@@ -95,7 +97,15 @@ enum stage {
 	X(TUNNEL_REDIRECT_FAILED, ENCAP, DROPPED, "kernel refused to redirect to the tunnel device")                       \
 	X(TUNNEL_TO_FABRIC, ROUTE, DROPPED, "from a tunnel to the underlay; hosts do not transit")                         \
 	X(FABRIC_SPOOFED, ENTER, DROPPED, "from the underlay with a source that the workload would not answer there")      \
-	X(FABRIC_REDIRECT_FAILED, LEAVE, DROPPED, "kernel refused to redirect to the uplink")
+	X(FABRIC_REDIRECT_FAILED, LEAVE, DROPPED, "kernel refused to redirect to the uplink")                               \
+	X(UNKNOWN_MAC, BRIDGE, DROPPED, "nobody in the network is known to have the destination MAC")                      \
+	X(MAC_LIMIT, BRIDGE, DROPPED, "as many source MACs are learned behind the port as it may have")                    \
+	X(MAC_TABLE_FULL, BRIDGE, DROPPED, "no room to learn the source MAC")                                              \
+	X(MAC_MOVING, BRIDGE, DROPPED, "source MAC moves to and fro: it is in two places, or there is a loop")             \
+	X(SAME_PORT, BRIDGE, CONSUMED, "destination MAC is behind the port that the frame came from")                      \
+	X(FRAME_TOO_BIG, BRIDGE, DROPPED, "frame is larger than the MTU of where its MAC is")                              \
+	X(FLOOD_BOUND, BRIDGE, DROPPED, "flooded, but the network has more receivers than a frame is copied to")           \
+	X(COPY_FAILED, BRIDGE, DROPPED, "kernel refused to send a copy of a flooded frame")
 
 #define REASON_AS_ENUM(name, stage, verdict, text) REASON_##name,
 enum reason { REASON_NONE, REASONS(REASON_AS_ENUM) REASON_COUNT };

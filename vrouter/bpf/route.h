@@ -5,6 +5,7 @@
 #include "echo.h"
 #include "error.h"
 #include "group.h"
+#include "learn.h"
 #include "lookup.h"
 #include "service.h"
 
@@ -12,11 +13,11 @@ static __always_inline int refuse_groups(struct packet *p)
 {
 	const struct mac *m = &p->ethernet.destination;
 	if (mac_broadcast(m) || (p->family == FAMILY_4 && p->destination.word[0] == 0xffffffff))
-		return end(p, REASON_BROADCAST);
+		return end_or_bridge(p, REASON_BROADCAST);
 	bool group = p->family == FAMILY_4 ? (p->destination.word[0] & bpf_htonl(0xf0000000)) == bpf_htonl(0xe0000000) :
 						   multicast6(&p->destination);
 	if (group || m->byte[0] & 1)
-		return end(p, REASON_MULTICAST);
+		return end_or_bridge(p, REASON_MULTICAST);
 	return NEXT;
 }
 
@@ -72,6 +73,30 @@ static __always_inline int rewrite(struct packet *p)
 	return NEXT;
 }
 
+// Where addresses do not lead, the MAC may. A link-local source is nobody's for
+// sure, so the frame goes only where the network floods anyway.
+static __always_inline int refuse_stray(struct packet *p, enum reason reason)
+{
+	if (p->bridging & BRIDGES && p->from && !p->from->unchecked && p->family == FAMILY_6 && link_local6(&p->source))
+		return end_or_bridge(p, REASON_LINK_LOCAL);
+	return end_or_bridge(p, reason);
+}
+
+static __always_inline int refuse_unrouted(struct packet *p)
+{
+	struct config_value *c = configuration();
+	if (!c || mac_equal(&p->ethernet.destination, &c->gateway))
+		return end(p, REASON_NO_ROUTE);
+	return refuse_stray(p, REASON_NO_ROUTE);
+}
+
+// From a tunnel: whether its sender's host went by the MAC and not by the route.
+static __always_inline bool sent_by_mac(const struct packet *p)
+{
+	const struct route_value *route = &p->notes->route;
+	return !(route->flags & ROUTE_PROXIED) && !mac_equal(&p->ethernet.destination, &route->mac) && mac_known(p);
+}
+
 // The long way to a route. Leaves a next hop of kind port, tunnel or fabric.
 static __always_inline int stage_route(struct packet *p)
 {
@@ -79,15 +104,17 @@ static __always_inline int stage_route(struct packet *p)
 	RUN(refuse_groups(p));
 	struct route_value *route = route_of(p->vrf, p->family, &p->destination);
 	if (!route)
-		return end(p, REASON_NO_ROUTE);
+		return refuse_unrouted(p);
 	p->notes->route = *route;
 	world_take(p);
 	if (!p->from_tunnel && !right_destination_mac(p))
-		return end(p, REASON_WRONG_DESTINATION_MAC);
+		return refuse_stray(p, REASON_WRONG_DESTINATION_MAC);
 	p->next = next_hop_of(&p->notes->route);
 	if (p->next && p->next->kind == NEXT_HOP_GROUP) {
 		RUN(stage_group(p));
 		p->next = next_hop_of(&p->notes->route);
+	} else if (p->from_tunnel && p->bridging & BRIDGES && sent_by_mac(p)) {
+		return end_or_bridge(p, REASON_WRONG_DESTINATION_MAC);
 	}
 	if (!p->next)
 		return end(p, REASON_UNRESOLVED_NEXT_HOP);

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Stage spoof: a workload sends from its own MAC and its own addresses
-// only, or as one of its prefixes allows.
+// only, or as one of its prefixes allows, or from others behind it, which are
+// learned.
 #pragma once
 
-#include "lookup.h"
+#include "learn.h"
 
 static __always_inline bool is_neighbour_discovery(const struct packet *p)
 {
@@ -22,7 +23,7 @@ static __always_inline bool owns_address(__u32 ifindex, enum family family, cons
 }
 
 // Sources that no port has and that are still right where they occur.
-// Nothing that passes here is ever forwarded.
+// Nothing that passes here is ever forwarded but where the network floods.
 static __always_inline bool source_excepted(const struct packet *p)
 {
 	if (p->arp)
@@ -72,16 +73,21 @@ static __always_inline int stage_spoof_mac(struct packet *p)
 {
 	world_meet(STAGE_SPOOF);
 	p->notes->other_mac = !mac_equal(&p->ethernet.source, &p->from->mac);
-	if (p->arp && !mac_equal(&p->arp_sender_mac, &p->ethernet.source))
+	if (p->arp && !p->from->unchecked && !mac_equal(&p->arp_sender_mac, &p->ethernet.source))
 		return end(p, REASON_SPOOFED_MAC);
+	if (p->notes->other_mac && (p->from->mac_limit || p->from->unchecked))
+		return learn_source(p);
 	return NEXT;
 }
 
 static __always_inline int stage_spoof_address(struct packet *p)
 {
-	if (!p->notes->other_mac && (owns_address(p->ifindex, p->family, &p->source) || source_excepted(p)))
+	bool own_mac = !p->notes->other_mac || p->from->mac_limit;
+	if (p->from->unchecked)
+		return NEXT;
+	if (own_mac && (owns_address(p->ifindex, p->family, &p->source) || source_excepted(p)))
 		return NEXT;
 	if (prefix_allows_source(p))
 		return NEXT;
-	return end(p, p->notes->other_mac ? REASON_SPOOFED_MAC : REASON_SPOOFED_ADDRESS);
+	return end(p, own_mac ? REASON_SPOOFED_ADDRESS : REASON_SPOOFED_MAC);
 }

@@ -2,7 +2,7 @@
 // What the links hold, for ever: a jump to the program of the day. Replacing
 // that program is one slot write, at once for every interface. An empty slot
 // drops: an interface is never open before its program is there.
-#include "kernel.h"
+#include "stages.h" // the array is made with the others
 
 enum slot { SLOT_PORT, SLOT_TUNNEL, SLOT_COUNT };
 

@@ -21,6 +21,8 @@ enum port_flag {
 	PORT_DHCP4 = 2, // these three: the agent answers
 	PORT_DHCP6 = 4,
 	PORT_ADVERTISE = 8,
+	PORT_FRAMES = 64, // its network knows frames only
+	PORT_BRIDGE = 128, // its network forwards frames by their MAC as well
 	PORT_DISABLED = 2048, // adminState down: nothing passes
 	PORT_SUB = 256, // has no device of its own: see device and vlan
 };
@@ -40,6 +42,8 @@ struct port_value {
 	__u32 alias; // number of the addresses that the host knows it by, 0 = none
 	__u32 device; // of a sub-port, through which its frames come and go
 	__u32 vlan; // and their tag
+	__u32 mac_limit; // most MACs that are learned behind it, 0 = it does not learn
+	__u32 unchecked; // not 0: sends from any address and MAC that is nobody else's
 };
 
 struct sub_port_key {
@@ -158,7 +162,11 @@ struct group_value {
 	__u8 local[GROUP_BUCKETS]; // that of one that is a port
 };
 
-enum vni_flag { VNI_CHECK_SOURCES = 1 };
+enum vni_flag {
+	VNI_CHECK_SOURCES = 1,
+	VNI_BRIDGE = 2, // as PORT_BRIDGE and PORT_FRAMES
+	VNI_FRAMES = 4,
+};
 
 struct vni_value {
 	__u32 vrf;
@@ -183,6 +191,8 @@ struct config_value {
 	struct mac gateway;
 	struct mac host_mac;
 	__u8 pad[4];
+	__u32 tunnel_mtu4; // largest packet that fits a tunnel of the family, 0 = not checked
+	__u32 tunnel_mtu6;
 };
 
 struct service_key {

@@ -22,6 +22,7 @@ static __always_inline int stage_tunnel(struct packet *p)
 	if (vni->flags & VNI_CHECK_SOURCES && !may_send(&key))
 		return end(p, REASON_UNKNOWN_TUNNEL_SOURCE);
 	p->vrf = vni->vrf;
+	p->bridging = (vni->flags & VNI_BRIDGE ? BRIDGES : 0) | (vni->flags & VNI_FRAMES ? FRAMES_ONLY : 0);
 	world_count_received(0, p->skb->len);
 	return NEXT;
 }
@@ -29,6 +30,6 @@ static __always_inline int stage_tunnel(struct packet *p)
 static __always_inline int stage_tunnel_carried(struct packet *p)
 {
 	if (p->arp || is_neighbour_discovery(p))
-		return end(p, REASON_NOT_CARRIED);
+		return end_or_bridge(p, REASON_NOT_CARRIED);
 	return NEXT;
 }

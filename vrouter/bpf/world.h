@@ -42,6 +42,7 @@ struct trace_record {
 	__u32 led; // 1 = by its connection
 	__u32 has_route;
 	struct route_value route;
+	__u32 copies; // of a flooded frame, in trace_copies
 };
 
 struct {

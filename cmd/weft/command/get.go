@@ -35,7 +35,7 @@ With --host, the table is read from the agent of that host as it is now:
 -o wide adds columns; json and yaml print objects that "weft apply -f" reads
 again; name prints KIND/NAME, one a line.`
 
-const hostTables = "ports, port-addresses, routes, next-hops, vnis, connections, counters, drops, capacity, leases, aliases, desired"
+const hostTables = "ports, port-addresses, routes, next-hops, vnis, macs, receivers, connections, counters, drops, capacity, leases, aliases, desired"
 
 const getExample = `  weft get
   weft get networks

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+// Stage bridge: frames that go by their MAC, or to all of their network.
+#pragma once
+
+#include "deliver.h"
+#include "encap.h"
+#include "learn.h"
+
+static __always_inline bool unparsed(enum reason refusal)
+{
+	return refusal == REASON_UNKNOWN_PROTOCOL;
+}
+
+// Whether a frame with this reason goes by its MAC also where nothing is flooded.
+static __always_inline bool by_mac(enum reason refusal)
+{
+	return unparsed(refusal) || refusal == REASON_NO_ROUTE || refusal == REASON_WRONG_DESTINATION_MAC ||
+	       refusal == REASON_UNKNOWN_MAC;
+}
+
+// The largest packet that a next hop takes, 0 for any.
+static __always_inline __u32 frame_limit(const struct next_hop_value *next, const struct port_value *to)
+{
+	return next->kind == NEXT_HOP_PORT ? (to ? to->mtu : 0) : next->mtu;
+}
+
+static __always_inline bool fits(const struct __sk_buff *skb, __u32 limit)
+{
+	return !limit || skb->gso_size || skb->len - ETHERNET_SIZE <= limit;
+}
+
+// A port of the frame's own network, or null.
+static __always_inline struct port_value *port_of_network(__u32 vrf, __u32 ifindex)
+{
+	struct port_value *port = bpf_map_lookup_elem(&ports, &ifindex);
+	return port && port->vrf == vrf ? port : 0;
+}
+
+static __always_inline int bridge_forward(struct packet *p, struct next_hop_value *next)
+{
+	p->next = next;
+	if (next->kind == NEXT_HOP_PORT) {
+		if (next->ifindex == p->ifindex)
+			return end(p, REASON_SAME_PORT);
+		p->to = port_of_network(p->vrf, next->ifindex);
+		if (!p->to)
+			return end(p, REASON_PORT_GONE);
+	} else if (p->from_tunnel) {
+		return end(p, REASON_TUNNEL_TO_TUNNEL);
+	}
+	if (!fits(p->skb, frame_limit(next, p->to)))
+		return end(p, REASON_FRAME_TOO_BIG);
+	return next->kind == NEXT_HOP_PORT ? stage_deliver(p) : stage_encap(p);
+}
+
+// What the copies of one frame have in common.
+struct flooding {
+	struct __sk_buff *skb;
+	__u32 ifindex; // where it came from
+	__u32 vrf;
+	bool from_tunnel;
+	bool too_big; // a copy was left out
+};
+
+// Copies the frame to another host.
+static __always_inline void copy_to_tunnel(struct flooding *f, const struct next_hop_value *next)
+{
+	struct config_value *c = configuration();
+	if (!c || !c->tunnel_ifindex) {
+		world_count_drop(f->ifindex, REASON_NO_TUNNEL_DEVICE, f->skb->len);
+		return;
+	}
+	struct tunnel_key key = { .vni = next->vni, .family = next->family, .remote = next->remote };
+	key.local = key.family == FAMILY_4 ? c->local4 : c->local6;
+	if (world_copy(f->skb, c->tunnel_ifindex, 0, &key))
+		world_count_drop(f->ifindex, REASON_COPY_FAILED, f->skb->len);
+	else
+		world_count_sent(0, f->skb->len);
+}
+
+// One place of the list. Returns 0: the next one, please.
+static long copy_to_place(__u32 place, struct flooding *f)
+{
+	struct receiver_key key = { .vrf = f->vrf, .place = place };
+	struct port_value *to = 0;
+	__u64 *word = bpf_map_lookup_elem(&receivers, &key);
+	struct next_hop_value *next = word ? hop_of_word(f->vrf, word) : 0;
+	if (!next)
+		return 0;
+	__u32 ifindex = next->ifindex;
+	if (next->kind == NEXT_HOP_PORT) {
+		to = port_of_network(f->vrf, ifindex);
+		if (!to || to->flags & PORT_DISABLED || ifindex == f->ifindex)
+			return 0;
+	} else if (next->kind != NEXT_HOP_TUNNEL || f->from_tunnel) {
+		return 0;
+	}
+	if (!fits(f->skb, frame_limit(next, to))) {
+		f->too_big = true;
+		world_count_drop(f->ifindex, REASON_FRAME_TOO_BIG, f->skb->len);
+		return 0;
+	}
+	if (!to)
+		copy_to_tunnel(f, next);
+	else if (world_copy(f->skb, to->flags & PORT_SUB ? to->device : ifindex, to->flags & PORT_SUB ? to->vlan : 0, 0))
+		world_count_drop(f->ifindex, REASON_COPY_FAILED, f->skb->len);
+	else
+		world_count_sent(to, f->skb->len);
+	return 0;
+}
+
+static __always_inline int flood(struct packet *p, const struct flood_value *list)
+{
+	struct flooding f = { .skb = p->skb, .ifindex = p->ifindex, .vrf = p->vrf, .from_tunnel = p->from_tunnel };
+	enum reason reason = list->left_out ? REASON_FLOOD_BOUND : REASON_NONE;
+	__u32 places = list->places;
+	if (reason)
+		world_count_drop(p->ifindex, reason, p->skb->len);
+	if (places > FLOOD_RECEIVERS)
+		places = FLOOD_RECEIVERS;
+	bpf_loop(places, copy_to_place, &f, 0);
+	if (!reason && f.too_big)
+		reason = REASON_FRAME_TOO_BIG;
+	world_verdict(VERDICT_FLOODED, reason);
+	return TC_ACT_SHOT; // the copies are on their way
+}
+
+// The next hop of the frame's destination; one that is no place if its workload
+// is not there; null if nobody is known.
+static __always_inline struct next_hop_value *place_of_mac(struct packet *p, struct next_hop_value *copy, bool *known)
+{
+	struct mac_key key = mac_key_of(p->vrf, &p->ethernet.destination);
+	__u64 *word = bpf_map_lookup_elem(&macs, &key);
+	*known = word;
+	if (word)
+		return hop_of_word(p->vrf, word);
+	struct learned_mac_value *learned = bpf_map_lookup_elem(&learned_macs, &key);
+	if (!learned)
+		return 0;
+	*copy = learned->at;
+	__u32 port = learned->port;
+	if (learned->vrf != p->vrf)
+		return 0;
+	if (copy->kind == NEXT_HOP_PORT) {
+		struct port_value *to = port_of_network(p->vrf, copy->ifindex);
+		if (!to || to->port != port)
+			return 0; // it is of a former port
+		return copy;
+	}
+	struct config_value *c = configuration();
+	if (c)
+		copy->mtu = copy->family == FAMILY_4 ? c->tunnel_mtu4 : c->tunnel_mtu6;
+	return copy;
+}
+
+static __always_inline int stage_bridge(struct packet *p, enum reason refusal)
+{
+	const struct mac *to = &p->ethernet.destination;
+	struct next_hop_value copy = {};
+	bool known;
+	__u32 vrf = p->vrf;
+	world_meet(STAGE_BRIDGE);
+	struct flood_value *list = bpf_map_lookup_elem(&floods, &vrf);
+	if (!list && !by_mac(refusal))
+		return end_refused(p, refusal);
+	if (to->byte[0] & 1) {
+		if (list)
+			return flood(p, list);
+		return mac_broadcast(to) ? end(p, REASON_BROADCAST) : end(p, REASON_MULTICAST);
+	}
+	struct next_hop_value *next = place_of_mac(p, &copy, &known);
+	if (next && (next->kind == NEXT_HOP_PORT || next->kind == NEXT_HOP_TUNNEL))
+		return bridge_forward(p, next);
+	if (known)
+		return end(p, REASON_UNKNOWN_MAC);
+	if (list)
+		return flood(p, list);
+	return end_refused(p, unparsed(refusal) ? REASON_UNKNOWN_MAC : refusal);
+}

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a hook goes on with by tail call: programs that most frames never need.
+#pragma once
+
+// Slots of stage_programs (stages.h). The array is pinned and can never change
+// its size; those that are not named are for what comes later.
+enum stage_slot {
+	STAGE_SLOT_BRIDGE_PORT = 2,
+	STAGE_SLOT_BRIDGE_TUNNEL = 3,
+	STAGE_SLOTS = 32,
+};
