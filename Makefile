@@ -61,6 +61,7 @@ bench: run-packages bench-packages generate-packages build
 	bin/weft-load
 	bin/weft-bench
 	bin/weft-bench --rounds 5 latency
+	bin/weft-bench --rounds 5 --one-core latency
 	bin/weft-bench --rounds 5 packets
 	bin/weft-bench --rounds 9 --seconds 5 plug
 	bin/weft-bench --rounds 10 --sources . lossless

@@ -22,10 +22,13 @@ var exchangeTimeout = unix.Timeval{Sec: 5}
 
 // echoer answers every byte with itself, one connection after the other, on a
 // thread of its own with blocking calls: what Go's scheduler adds would hide
-// what the path costs.
+// what the path costs. With a core of its own it has to be woken for each byte,
+// as on another host; on the client's core the path is nearly all there is.
 type echoer struct {
 	listener int
+	cpu      int
 	ended    chan struct{}
+	failed   error // to be moved to its CPU; read it after ended
 }
 
 func sockaddr(a netip.Addr, port int) (unix.Sockaddr, int) {
@@ -35,8 +38,8 @@ func sockaddr(a netip.Addr, port int) (unix.Sockaddr, int) {
 	return &unix.SockaddrInet6{Port: port, Addr: a.As16()}, unix.AF_INET6
 }
 
-func newEchoer(ns string) (*echoer, error) {
-	e := &echoer{listener: -1, ended: make(chan struct{})}
+func newEchoer(ns string, cpu int) (*echoer, error) {
+	e := &echoer{listener: -1, cpu: cpu, ended: make(chan struct{})}
 	err := namespace.Do(ns, func() (err error) {
 		e.listener, err = unix.Socket(unix.AF_INET6, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 		return err
@@ -67,13 +70,17 @@ func (e *echoer) serve() {
 	defer close(e.ended)
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	e.failed = onCPU(e.cpu, e.accept)
+}
+
+func (e *echoer) accept() error {
 	for {
 		c, _, err := unix.Accept4(e.listener, unix.SOCK_CLOEXEC)
 		if errors.Is(err, unix.EINTR) || errors.Is(err, unix.ECONNABORTED) {
 			continue
 		}
 		if err != nil {
-			return // closed
+			return nil // closed
 		}
 		answer(c)
 		unix.Close(c)
@@ -84,11 +91,20 @@ func answer(c int) {
 	prepare(c)
 	var b [1]byte
 	for {
-		if n, err := unix.Read(c, b[:]); n != 1 || err != nil {
+		if n, err := again(unix.Read, c, b[:]); n != 1 || err != nil {
 			return
 		}
-		if _, err := unix.Write(c, b[:]); err != nil {
+		if _, err := again(unix.Write, c, b[:]); err != nil {
 			return
+		}
+	}
+}
+
+// again goes on after signals, which Go sends its own threads.
+func again(call func(int, []byte) (int, error), fd int, b []byte) (n int, err error) {
+	for {
+		if n, err = call(fd, b); !errors.Is(err, unix.EINTR) {
+			return n, err
 		}
 	}
 }
@@ -101,10 +117,10 @@ func prepare(fd int) {
 	unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &exchangeTimeout)
 }
 
-func (e *echoer) close() {
+func (e *echoer) close() error {
 	unix.Shutdown(e.listener, unix.SHUT_RDWR) // wakes accept
 	<-e.ended
-	unix.Close(e.listener)
+	return errors.Join(e.failed, unix.Close(e.listener))
 }
 
 // connect opens a connection; the caller is on a thread in the namespace.
@@ -115,20 +131,44 @@ func connect(to netip.Addr) (int, error) {
 		return -1, err
 	}
 	prepare(fd)
-	if err := unix.Connect(fd, address); err != nil {
+	err = unix.Connect(fd, address)
+	if errors.Is(err, unix.EINTR) { // it goes on by itself
+		err = connected(fd)
+	}
+	if err != nil {
 		unix.Close(fd)
 		return -1, err
 	}
 	return fd, nil
 }
 
+// connected waits for the end of a connect that a signal interrupted.
+func connected(fd int) error {
+	for {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, int(exchangeTimeout.Sec)*1000)
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case err != nil:
+			return err
+		case n == 0:
+			return unix.ETIMEDOUT
+		}
+		code, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+		if err == nil && code != 0 {
+			err = unix.Errno(code)
+		}
+		return err
+	}
+}
+
 // exchange sends a byte and waits for it.
 func exchange(fd int) error {
 	b := [1]byte{7}
-	if _, err := unix.Write(fd, b[:]); err != nil {
+	if _, err := again(unix.Write, fd, b[:]); err != nil {
 		return err
 	}
-	n, err := unix.Read(fd, b[:])
+	n, err := again(unix.Read, fd, b[:])
 	if err == nil && n != 1 {
 		err = errors.New("the other side closed")
 	}
@@ -166,16 +206,18 @@ func timed(ns string, to netip.Addr, count int, begin func() (once func() error,
 			return err
 		}
 		defer end()
-		for i := range count + count/10 {
-			start := time.Now()
-			if err := once(); err != nil {
-				return err
+		return onCPU(senderCPU, func() error {
+			for i := range count + count/10 {
+				start := time.Now()
+				if err := once(); err != nil {
+					return err
+				}
+				if i >= count/10 {
+					all = append(all, time.Since(start))
+				}
 			}
-			if i >= count/10 {
-				all = append(all, time.Since(start))
-			}
-		}
-		return nil
+			return nil
+		})
 	})
 	if err != nil {
 		return nil, fmt.Errorf("exchange bytes with %v from %s: %w", to, ns, err)

@@ -41,9 +41,11 @@ type LatencyRow struct {
 
 // LatencyReport is all of a run.
 type LatencyReport struct {
-	Settings Settings     `json:"settings"`
-	Count    int          `json:"count"` // of exchanges a round
-	Rows     []LatencyRow `json:"rows"`
+	Settings Settings `json:"settings"`
+	Count    int      `json:"count"` // of exchanges a round
+	// ServerCPU is where the server runs; the client runs on senderCPU.
+	ServerCPU int          `json:"serverCPU"`
+	Rows      []LatencyRow `json:"rows"`
 }
 
 // MeasureLatency times small exchanges over the same paths as Measure.
@@ -61,11 +63,15 @@ func MeasureLatency(ctx context.Context, o Options, count int) (report LatencyRe
 		return report, err
 	}
 	report.Count = count
-	stop, err := startEchoers(l, paths)
+	report.ServerCPU = receiverCPU
+	if o.OneCore {
+		report.ServerCPU = senderCPU
+	}
+	stop, err := startEchoers(l, paths, report.ServerCPU)
 	if err != nil {
 		return report, err
 	}
-	defer stop()
+	defer func() { err = errors.Join(err, stop()) }()
 	report.Rows = latencyRows(paths, o.Families)
 	for round := 1; round <= o.Rounds; round++ {
 		for i := range report.Rows {
@@ -85,21 +91,21 @@ func MeasureLatency(ctx context.Context, o Options, count int) (report LatencyRe
 }
 
 // startEchoers starts one in every namespace that is a path's server.
-func startEchoers(l *topology.Lab, paths []Path) (stop func(), err error) {
+func startEchoers(l *topology.Lab, paths []Path, cpu int) (stop func() error, err error) {
 	started := map[string]*echoer{}
-	stop = func() {
+	stop = func() (all error) {
 		for _, e := range started {
-			e.close()
+			all = errors.Join(all, e.close())
 		}
+		return all
 	}
 	for _, p := range paths {
 		if started[p.server] != nil {
 			continue
 		}
-		e, err := newEchoer(l.Namespace(p.server))
+		e, err := newEchoer(l.Namespace(p.server), cpu)
 		if err != nil {
-			stop()
-			return nil, err
+			return nil, errors.Join(err, stop())
 		}
 		started[p.server] = e
 	}
@@ -183,6 +189,6 @@ func (r LatencyReport) Print(w io.Writer) {
 			row.P99.Median, row.OfBaseline.Median, row.OfBaseline.Min, row.OfBaseline.Max)
 	}
 	t.Flush()
-	fmt.Fprintf(w, "\nsettings: Linux %s, %d CPUs; rps_cpus %s on every veth; load before the start %s\n",
-		r.Settings.Kernel, r.Settings.CPUs, r.Settings.RPS, r.Settings.LoadBefore)
+	fmt.Fprintf(w, "\nsettings: Linux %s, %d CPUs; client on CPU %d, server on CPU %d; rps_cpus %s on every veth; load before the start %s\n",
+		r.Settings.Kernel, r.Settings.CPUs, senderCPU, r.ServerCPU, r.Settings.RPS, r.Settings.LoadBefore)
 }

@@ -62,11 +62,11 @@ func MeasurePlug(ctx context.Context, o Options, p PlugOptions) (report PlugRepo
 		return report, err
 	}
 	report.Ports = p.Ports
-	stop, err := startEchoers(l, paths)
+	stop, err := startEchoers(l, paths, receiverCPU)
 	if err != nil {
 		return report, err
 	}
-	defer stop()
+	defer func() { err = errors.Join(err, stop()) }()
 	guests, err := makeGuests(ctx, l, p.Ports)
 	if err != nil {
 		return report, err

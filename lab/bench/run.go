@@ -30,6 +30,7 @@ type Options struct {
 	Rounds        int
 	Families      []Family
 	Loads         []Load
+	OneCore       bool   // exchanges have client and server on one core
 	Only          string // measure tables only whose heading has this in it
 	Progress      func(format string, args ...any)
 }

@@ -57,6 +57,7 @@ func run(ctx context.Context) error {
 	flag.StringVar(&o.Bin, "bin", "", "folder with weft, weft-controller and weft-agent (default: the folder of this program)")
 	flag.StringVar(&o.Only, "only", "", "streams: only the tables whose heading has this in it, as \"across hosts, IPv4, one\"")
 	flag.IntVar(&o.exchanges, "exchanges", 5000, "latency: small exchanges a round")
+	flag.BoolVar(&o.OneCore, "one-core", false, "latency: client and server on one core, which leaves the waking of the other out")
 	flag.IntVar(&o.ports, "ports", 100, "plug: ports on the host")
 	flag.DurationVar(&o.away, "away", 10*time.Second, "lossless: how long the controller is away, and how long it hangs")
 	flag.StringVar(&o.sources, "sources", "", "lossless: folder of the sources, to build an agent with another layout of the tables (default: without it)")
