@@ -42,19 +42,23 @@ type conversations struct {
 // relayDatagrams passes datagrams on until the socket is closed.
 func (r *Relay) relayDatagrams(ctx context.Context, workload net.PacketConn) error {
 	c := &conversations{relay: r, workload: workload, all: map[string]*conversation{}}
+	return c.run(ctx)
+}
+
+func (c *conversations) run(ctx context.Context) error {
 	defer c.end()
 	buffer := make([]byte, maxDatagram)
 	for {
-		n, from, err := workload.ReadFrom(buffer)
+		n, from, err := c.workload.ReadFrom(buffer)
 		if ctx.Err() != nil {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("receive for service %s: %w", r.name, err)
+			return fmt.Errorf("receive for service %s: %w", c.relay.name, err)
 		}
 		talk := c.of(ctx, from)
 		if talk == nil {
-			r.services.crowded.Add(1)
+			c.relay.services.crowded.Add(1)
 			continue
 		}
 		talk.used.Store(time.Now().UnixNano())

@@ -212,12 +212,13 @@ func (z zones) follow(changed map[desired.NameKey]desired.Name) zones {
 			zone.Set(key.Port, n.Name, n.Addresses)
 		}
 	}
-	gone := maps.Clone(fresh)
-	maps.DeleteFunc(gone, func(_ string, zone *names.Zone) bool { return zone.Len() == 0 })
-	if len(gone) == len(fresh) {
-		return fresh
+	for project, zone := range fresh {
+		if zone.Len() == 0 {
+			fresh = maps.Clone(fresh)
+			delete(fresh, project)
+		}
 	}
-	return gone
+	return fresh
 }
 
 // zones are the names of each project, by UUID.
