@@ -3,11 +3,14 @@
 package datapath
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 	"maps"
 	"slices"
 
 	"github.com/weft-network/weft/agent/desired"
+	"github.com/weft-network/weft/reconcile"
 	"github.com/weft-network/weft/vrouter"
 )
 
@@ -37,4 +40,53 @@ func Carried(rows map[string]desired.Port, attached map[string]Attachment) (carr
 		carried[id] = Attachment{Ifindex: at.Number(), RedirectPeer: trunk.RedirectPeer, MTU: trunk.MTU, Device: at.Device, VLAN: at.VLAN}
 	}
 	return carried, problems
+}
+
+func (p *Programmer) addSubPorts(k Kernel) {
+	p.tags = &tags{plain[vrouter.SubPort, int]{k.SubPorts}, map[int]vrouter.SubPort{}}
+	p.subPorts = reconcile.New(p.tags, reconcile.Options[vrouter.SubPort, int]{
+		Name: "sub-port", Compare: compareSubPorts, Equal: same[int],
+		Ready: func(_ vrouter.SubPort, ifindex int) error {
+			st, wanted := p.ports.Status(ifindex)
+			return when(!wanted || st.State != reconcile.Done, "port on interface %d is not programmed yet", ifindex)
+		},
+	})
+}
+
+func compareSubPorts(a, b vrouter.SubPort) int {
+	return cmp.Or(cmp.Compare(a.Device, b.Device), cmp.Compare(a.VLAN, b.VLAN))
+}
+
+// notCarried lets a port go when no tag leads to it any more.
+func (p *Programmer) notCarried(ifindex int) error {
+	tag, leads := p.tags.to[ifindex]
+	return when(leads, "VLAN %d of interface %d still leads to interface %d", tag.VLAN, tag.Device, ifindex)
+}
+
+// tags is the table of sub-ports, and knows which tags may lead to an interface.
+type tags struct {
+	plain[vrouter.SubPort, int]
+	to map[int]vrouter.SubPort
+}
+
+func (t *tags) Owned(ctx context.Context) (map[vrouter.SubPort]int, error) {
+	rows, err := t.plain.Owned(ctx)
+	t.to = map[int]vrouter.SubPort{}
+	for tag, ifindex := range rows {
+		t.to[ifindex] = tag
+	}
+	return rows, err
+}
+
+func (t *tags) Update(ctx context.Context, tag vrouter.SubPort, ifindex int) error {
+	t.to[ifindex] = tag
+	return t.plain.Update(ctx, tag, ifindex)
+}
+
+func (t *tags) Delete(ctx context.Context, tag vrouter.SubPort) error {
+	err := t.plain.Delete(ctx, tag)
+	if err == nil {
+		maps.DeleteFunc(t.to, func(_ int, other vrouter.SubPort) bool { return other == tag })
+	}
+	return err
 }

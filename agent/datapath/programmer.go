@@ -31,6 +31,7 @@ type Programmer struct {
 	prefixes  *reconcile.Sync[int, []PortPrefix]
 	ports     *reconcile.Sync[int, vrouter.Port]
 	subPorts  *reconcile.Sync[vrouter.SubPort, int]
+	tags      *tags // the table under it
 	hops      *reconcile.Sync[vrouter.NextHop, struct{}]
 	routes    *reconcile.Sync[vrouter.RouteKey, Route]
 	services  *reconcile.Sync[vrouter.Service, uint16]
@@ -77,14 +78,9 @@ func NewProgrammer(k Kernel) *Programmer {
 			st, wanted = p.prefixes.Status(ifindex)
 			return when(!wanted || st.State != reconcile.Done, "prefixes of interface %d are not programmed yet", ifindex)
 		},
+		Free: p.notCarried,
 	})
-	p.subPorts = reconcile.New(plain[vrouter.SubPort, int]{k.SubPorts}, reconcile.Options[vrouter.SubPort, int]{
-		Name: "sub-port", Compare: compareSubPorts, Equal: same[int],
-		Ready: func(_ vrouter.SubPort, ifindex int) error {
-			st, wanted := p.ports.Status(ifindex)
-			return when(!wanted || st.State != reconcile.Done, "port on interface %d is not programmed yet", ifindex)
-		},
-	})
+	p.addSubPorts(k)
 	p.addRouting(hopTarget, routeTarget)
 	p.services = reconcile.New(plain[vrouter.Service, uint16]{k.Services}, reconcile.Options[vrouter.Service, uint16]{
 		Name: "service", Compare: compareServices, Equal: same[uint16],
@@ -180,10 +176,6 @@ func when(condition bool, format string, args ...any) error {
 	return fmt.Errorf(format, args...)
 }
 
-func compareSubPorts(a, b vrouter.SubPort) int {
-	return cmp.Or(cmp.Compare(a.Device, b.Device), cmp.Compare(a.VLAN, b.VLAN))
-}
-
 func compareServices(a, b vrouter.Service) int {
 	return cmp.Or(cmp.Compare(a.VRF, b.VRF), a.Address.Compare(b.Address), cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Port, b.Port))
 }
@@ -205,6 +197,7 @@ func (p *Programmer) Load(ctx context.Context) error {
 		p.addresses.Load(ctx),
 		p.prefixes.Load(ctx),
 		p.ports.Load(ctx),
+		p.subPorts.Load(ctx),
 		p.hops.Load(ctx), // before routes, which are read as next hops
 		p.routes.Load(ctx),
 		p.services.Load(ctx),

@@ -66,6 +66,7 @@ func randomRows(r *rand.Rand) map[string]*hoststream.Row {
 				Addresses: []*hoststream.PortAddress{{Ip: []byte{10, 0, 0, byte(r.IntN(4))}, PrefixLength: 24}},
 			}}}
 			randomPrefixes(r, rows[desired.PortRow(portID(p))].GetPort())
+			randomTrunk(r, rows[desired.PortRow(portID(p))].GetPort())
 		}
 	}
 	randomMACs(r, rows)
@@ -128,7 +129,7 @@ func show(m *datapath.MemoryKernel) string {
 	for _, v := range m.NextHops.Rows {
 		hops[v] = true
 	}
-	lines = append(lines, showGroups(m)...)
+	lines = append(append(lines, showGroups(m)...), showSubPorts(m)...)
 	for v := range hops {
 		lines = append(lines, fmt.Sprintf("next hop %+v", v))
 	}
@@ -191,11 +192,17 @@ func guard(t *testing.T, m *datapath.MemoryKernel, ids map[uint32]vrouter.NextHo
 				n++
 			}
 		}
+		for s, to := range m.SubPorts.Rows {
+			if to == ifindex && deleted {
+				t.Fatalf("port on interface %d is removed under sub-port %v", ifindex, s)
+			}
+		}
 		if n != 1 && !deleted {
 			t.Fatalf("port on interface %d may send with %d addresses known, want its one", ifindex, n)
 		}
 	}
 	guardPrefixes(t, m)
+	guardSubPorts(t, m)
 	m.PortAddresses.Check = func(a vrouter.PortAddress, _ struct{}, deleted bool) {}
 }
 

@@ -16,7 +16,7 @@ import (
 )
 
 // modules are what the packet path and its tests need of a modular kernel.
-var modules = []string{"veth", "vxlan", "sch_ingress", "cls_bpf", "tun", "bridge", "af_packet"}
+var modules = []string{"veth", "vxlan", "sch_ingress", "cls_bpf", "tun", "bridge", "af_packet", "8021q"}
 
 // tools are programs of this machine that tests call; they are copied with
 // the libraries they are linked with.

@@ -12,11 +12,12 @@ import (
 	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 )
 
-// VLAN is an interface whose frames carry a VLAN tag on another one, as a
-// device of the kernel's module 8021q has it, which not every kernel can load:
-// a pair of virtual Ethernet interfaces, with eBPF at its far end.
+// VLAN is an interface whose frames carry a VLAN tag on another one: a device of
+// the kernel's module 8021q, or, for not every kernel can load that, a pair of
+// virtual Ethernet interfaces with eBPF at its far end.
 type VLAN struct {
 	Namespace string // that has Parent
 	Parent    string
@@ -41,6 +42,10 @@ func (v *VLAN) Add() error {
 		if err != nil {
 			return err
 		}
+		own, err := v.device(parent, far)
+		if own || err != nil {
+			return err
+		}
 		attrs := netlink.NewLinkAttrs()
 		attrs.Name, attrs.MTU = fmt.Sprintf("vlan%d", v.ID), v.MTU
 		if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: v.Name, PeerNamespace: netlink.NsFd(int(far)), PeerHardwareAddr: v.MAC, PeerMTU: uint32(v.MTU)}); err != nil {
@@ -62,6 +67,32 @@ func (v *VLAN) Add() error {
 		return errors.Join(fmt.Errorf("make VLAN %d of %s in %s: %w", v.ID, v.Parent, v.Namespace, err), v.Close())
 	}
 	return nil
+}
+
+// device makes a device of the module 8021q; own is false if the kernel has none.
+func (v *VLAN) device(parent netlink.Link, far netns.NsHandle) (own bool, err error) {
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.MTU, attrs.ParentIndex, attrs.HardwareAddr = fmt.Sprintf("vlan%d", v.ID), v.MTU, parent.Attrs().Index, v.MAC
+	device := &netlink.Vlan{LinkAttrs: attrs, VlanId: int(v.ID), VlanProtocol: netlink.VLAN_PROTOCOL_8021Q}
+	if err := netlink.LinkAdd(device); err != nil {
+		if errors.Is(err, unix.EOPNOTSUPP) {
+			err = nil
+		}
+		return false, err
+	}
+	if err := netlink.LinkSetNsFd(device, int(far)); err != nil {
+		return true, err
+	}
+	inside, err := netlink.NewHandleAt(far, unix.NETLINK_ROUTE)
+	if err != nil {
+		return true, err
+	}
+	defer inside.Close()
+	moved, err := inside.LinkByName(attrs.Name)
+	if err != nil {
+		return true, err
+	}
+	return true, inside.LinkSetName(moved, v.Name)
 }
 
 // Close ends the tagging.

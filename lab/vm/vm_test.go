@@ -301,7 +301,9 @@ func TestVirtualMachine(t *testing.T) {
 		}
 		l.UseAgent(1, topology.AgentBuild{Program: filepath.Join(binaries, "weft-agent"), Arguments: []string{"--metadata-upstream", "http://127.0.0.1:8775", "--metadata-secret-file", secret}})
 	})
-	s.serve("h1", "127.0.0.1:8775", func(w http.ResponseWriter, r *http.Request) { fmt.Fprintf(w, "asked by %s", r.Header.Get("X-Forwarded-For")) })
+	s.serve("h1", "127.0.0.1:8775", func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, "asked by %s", r.Header.Get("X-Forwarded-For"))
+	})
 	s.apply(objects)
 	s.ports()
 	s.container("web", "acme:p:web")
@@ -359,8 +361,9 @@ func (s *site) nests(m *guest.Machine) {
 	s.serve("far", ":80", large)
 	s.do(m, in+"weft-ask get http://10.9.0.30/", fmt.Sprintf("%d bytes", big))
 	s.do(m, in+fmt.Sprintf("weft-ask post http://[fd00:9::30]/ %d", big), fmt.Sprintf("%d bytes", big))
-	if out := s.weft("get", "port", "inside", "-p", "acme:p"); !strings.Contains(out, "up") {
-		s.Errorf("the sub-port is not up:\n%s", out)
+	// All of the chain is well, else the command fails.
+	if out := s.weft("port", "inside", "-p", "acme:p"); !strings.Contains(out, tapName+".5") {
+		s.Errorf("what is shown of the sub-port does not name its place:\n%s", out)
 	}
 	s.do(m, "ping -c 2 -i 0.2 -W 5 10.9.0.20", " 0% packet loss") // the machine itself, as before
 }
