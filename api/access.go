@@ -77,6 +77,7 @@ type JoinRequest struct {
 	Name            string       `json:"name" doc:"Name of the host."`
 	TunnelAddresses []netip.Addr `json:"tunnelAddresses" doc:"Underlay addresses for tunnel packets."`
 	UnderlayMTU     int          `json:"underlayMTU,omitempty" doc:"Largest IP packet of the underlay, bytes."`
+	Encapsulations  []string     `json:"encapsulations,omitempty" doc:"Ways to travel that the host can do; vxlan when absent."`
 	CSR             string       `json:"csr" doc:"PKCS #10 request in PEM for the host's key."`
 }
 

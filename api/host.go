@@ -15,11 +15,16 @@ type Host struct {
 // HostSpec says how the host is reached in the underlay.
 type HostSpec struct {
 	// TunnelAddresses are the host's own addresses in the underlay at which it
-	// receives tunnel packets (VTEP), at most one per family.
-	TunnelAddresses []netip.Addr `json:"tunnelAddresses" doc:"Underlay addresses for tunnel packets, at most one IPv4 and one IPv6."`
+	// receives tunnel packets (VTEP), in the order in which it names them.
+	TunnelAddresses []netip.Addr `json:"tunnelAddresses" doc:"Underlay addresses for tunnel packets, at most four of each family. Others send to all of them, each flow to one; from whichever it comes, it is accepted."`
 	// UnderlayMTU is the largest IP packet, in bytes, the underlay carries.
 	UnderlayMTU int `json:"underlayMTU,omitempty" doc:"Largest IP packet of the underlay, bytes."`
+	// Encapsulations are the ways in which the host sends and receives.
+	Encapsulations []string `json:"encapsulations,omitempty" enum:"vxlan,mplsudp,mplsgre,none" doc:"Ways to travel that the host can do; vxlan when absent. No agent does mplsgre."`
 }
+
+// MaxTunnelAddresses bounds the tunnel addresses of one family.
+const MaxTunnelAddresses = 4
 
 // HostStatus is what the agent and its controller report.
 type HostStatus struct {
@@ -37,6 +42,7 @@ type HostStatus struct {
 type Underlay struct {
 	TunnelAddresses []netip.Addr `json:"tunnelAddresses" doc:"Its own addresses for tunnel packets."`
 	MTU             int          `json:"mtu,omitempty" doc:"Largest IP packet, bytes."`
+	Encapsulations  []string     `json:"encapsulations,omitempty" doc:"Ways to travel that it can do."`
 }
 
 func (h *Host) Refs() []FieldRef { return nil }
@@ -64,9 +70,10 @@ func (h *Host) Validate() Problems {
 			v6++
 		}
 	}
-	if len(h.Spec.TunnelAddresses) == 0 || v4 > 1 || v6 > 1 {
-		p.Addf("spec.tunnelAddresses", "one address is required, at most one per family")
+	if len(h.Spec.TunnelAddresses) == 0 || v4 > MaxTunnelAddresses || v6 > MaxTunnelAddresses {
+		p.Addf("spec.tunnelAddresses", "one address is required, at most %d of each family", MaxTunnelAddresses)
 	}
+	p = append(p, checkFields(h.Spec)...)
 	if m := h.Spec.UnderlayMTU; m != 0 && (m < 1280 || m > 65535) {
 		p.Addf("spec.underlayMTU", "%d is not between 1280 and 65535", m)
 	}

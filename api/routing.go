@@ -100,15 +100,37 @@ func (r *RouteTarget) StatusBody() any { return &r.Status }
 
 // StaticRoute says where packets for a range go.
 type StaticRoute struct {
-	Prefix      netip.Prefix `json:"prefix" doc:"Destination."`
-	NextHop     netip.Addr   `json:"nextHop,omitzero" doc:"Address of the next hop: one that a port of the network has. In a port's table absent: the port itself."`
-	Discard     bool         `json:"discard,omitempty" doc:"Drop the packets, counted; excludes nextHop. Not in a port's table."`
-	Communities []string     `json:"communities,omitempty" doc:"BGP communities the route is exported with; stored only until there is BGP."`
+	Prefix      netip.Prefix  `json:"prefix" doc:"Destination."`
+	NextHop     netip.Addr    `json:"nextHop,omitzero" doc:"Address of the next hop: one that a port of the network has. In a port's table absent: the port itself."`
+	Discard     bool          `json:"discard,omitempty" doc:"Drop the packets, counted; excludes nextHop. Not in a port's table."`
+	Tunnel      *StaticTunnel `json:"tunnel,omitempty" doc:"A gateway outside of Weft as the next hop, at the other end of a tunnel; excludes nextHop and discard. Not in a port's table. Only in tables of Weft's own administrators, who may share them (verb attach): it sends into the underlay."`
+	Communities []string      `json:"communities,omitempty" doc:"BGP communities the route is exported with; stored only until there is BGP."`
+}
+
+// StaticTunnel is a gateway outside of Weft, such as the edge router of an L3VPN
+// (RFC 4364). It reaches the network by the same encapsulation, with the network's
+// VNI as the label, at any host that has a port of it.
+type StaticTunnel struct {
+	Address       netip.Addr `json:"address" doc:"Of the gateway in the underlay, from which its own packets come, too."`
+	Encapsulation string     `json:"encapsulation,omitempty" enum:"mplsudp" default:"mplsudp" doc:"How packets travel to it and from it."`
+	Label         uint32     `json:"label" minimum:"16" maximum:"1048575" doc:"MPLS label that the gateway gave to the network."`
+}
+
+func (t *StaticTunnel) check(p *Problems, field string, r StaticRoute) {
+	switch a := t.Address; {
+	case !a.IsValid() || a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() || a.IsLinkLocalUnicast() || a.Zone() != "":
+		p.Addf(field+".address", "%v is not an address of a gateway", a)
+	case r.NextHop.IsValid() || r.Discard:
+		p.Addf(field, "excludes nextHop and discard")
+	}
 }
 
 func checkRoutes(p *Problems, field string, routes []StaticRoute) {
 	for i, r := range routes {
 		at := entry(field, i)
+		if r.Tunnel != nil {
+			r.Tunnel.check(p, at+".tunnel", r)
+		}
 		if r.NextHop.IsValid() && r.Discard {
 			p.Addf(at+".nextHop", "excludes discard")
 		}
@@ -182,6 +204,9 @@ func (r *Router) Validate() Problems {
 	p := checkFields(r.Spec)
 	checkRoutes(&p, "spec.routes", r.Spec.Routes)
 	for i, x := range r.Spec.Routes {
+		if x.Tunnel != nil {
+			p.Addf(entry("spec.routes", i)+".tunnel", "is for a route-table that a network names")
+		}
 		if !x.NextHop.IsValid() && !x.Discard {
 			p.Addf(entry("spec.routes", i)+".nextHop", "is required unless the route discards")
 		}

@@ -47,8 +47,8 @@ const (
 // RouteTunnel is the tunnel to the host of a next hop.
 type RouteTunnel struct {
 	Addresses     []netip.Addr `json:"addresses" doc:"Tunnel addresses of the host, as it told them."`
-	Encapsulation []string     `json:"encapsulation" doc:"Ways to travel, the best first: vxlan."`
-	Label         uint32       `json:"label" doc:"VNI that packets carry: that of the network the route was made in."`
+	Encapsulation []string     `json:"encapsulation" doc:"Ways to travel, the best first."`
+	Label         uint32       `json:"label" doc:"VNI or label that packets carry: that of the network the route was made in, or of a gateway outside."`
 }
 
 // RouteCounts counts routes as routers do.

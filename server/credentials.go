@@ -96,6 +96,7 @@ func (s *Server) joined(ctx context.Context, who api.Identity, wanted api.JoinRe
 			op.Op, host = api.OpUpdate, api.Clone(old.(*api.Host))
 		}
 		host.Spec.TunnelAddresses, host.Spec.UnderlayMTU = wanted.TunnelAddresses, wanted.UnderlayMTU
+		host.Spec.Encapsulations = wanted.Encapsulations
 		op.Object = host
 		result, err := s.commit(ctx, by, []api.Operation{op}, false)
 		var e *api.Error

@@ -90,12 +90,25 @@ func (p *plan) rules(r, old *record, fail failure) error {
 			return err
 		}
 		return p.address(o, fail)
+	case *api.RouteTable:
+		if err := p.underlayRoutes(o, fail); err != nil {
+			return err
+		}
 	case *api.Share:
 		if old != nil {
 			return p.shareKeepsVerbs(old.object.(*api.Share), o, fail)
 		}
 	}
 	return p.relations(r, old, fail)
+}
+
+// underlayRoutes leaves routes into the underlay to those who answer for it: a
+// label of somebody else would lead into that tenant's network.
+func (p *plan) underlayRoutes(o *api.RouteTable, fail failure) error {
+	if administrator(p.by) || !slices.ContainsFunc(o.Spec.Routes, func(r api.StaticRoute) bool { return r.Tunnel != nil }) {
+		return nil
+	}
+	return fail.forbidden("spec.routes", "only Weft's administrators write tables with routes by a tunnel; they may share such a table (verb attach)")
 }
 
 // administered are the kinds that only Weft's administrators write.

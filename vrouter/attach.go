@@ -50,6 +50,9 @@ var (
 	tunnelHook = hook{name: "tunnel", stub: "stub_tunnel"}
 	hostHook   = hook{name: "host", stub: "stub_host"}
 	fabricHook = hook{name: "fabric", stub: "stub_fabric"}
+
+	toUnderlayHook   = hook{name: "label", stub: "stub_to_underlay"}
+	fromUnderlayHook = hook{name: "underlay", stub: "stub_from_underlay"}
 )
 
 // AttachPort makes everything a workload sends through its host-side
@@ -72,6 +75,13 @@ func (d *Datapath) AttachHost(ifindex int) error { return d.attach(hostHook, ifi
 // before [Datapath.Activate].
 func (d *Datapath) AttachUplink(ifindex int) error { return d.attach(fabricHook, ifindex) }
 
+// AttachLabel does the same for the far end of the label path.
+func (d *Datapath) AttachLabel(ifindex int) error { return d.attach(toUnderlayHook, ifindex) }
+
+// AttachUnderlay takes MPLS over UDP for this host's tunnel addresses from what
+// an interface receives; all else stays the host's.
+func (d *Datapath) AttachUnderlay(ifindex int) error { return d.attach(fromUnderlayHook, ifindex) }
+
 func (d *Datapath) attach(h hook, ifindex int) error {
 	if d.attachment == AttachClsact {
 		return d.attachFilter(h, ifindex)
@@ -91,7 +101,7 @@ func (d *Datapath) attachLink(h hook, ifindex int) error {
 	}
 	// Whatever is left under this index belongs to an interface that has
 	// gone, or to the other hook.
-	if err := d.Detach(ifindex); err != nil {
+	if err := d.clear(h, ifindex); err != nil {
 		return err
 	}
 	l, err := link.AttachTCX(link.TCXOptions{
@@ -113,18 +123,34 @@ func (d *Datapath) attachLink(h hook, ifindex int) error {
 	return nil
 }
 
+// clear takes off an interface what must not be beside a hook. The one for MPLS
+// over UDP shares its interface, and is neither in the way nor has one.
+func (d *Datapath) clear(h hook, ifindex int) error {
+	if h == fromUnderlayHook {
+		return d.detach(h, ifindex)
+	}
+	return d.Detach(ifindex)
+}
+
 // Detach takes the vRouter off an interface, which then passes nothing to it:
 // what a workload sends goes to the host's own stack. Take the interface down
-// first if that matters. Absence is success. Like attaching it must be called
+// first if that matters. MPLS over UDP stays: see [Datapath.DetachUnderlay]. Absence is success. Like attaching it must be called
 // in the network namespace of the interface.
 func (d *Datapath) Detach(ifindex int) error {
-	for _, h := range []hook{portHook, tunnelHook, hostHook, fabricHook} {
-		if err := removeLink(d.linkPath(h, ifindex)); err != nil {
-			return fmt.Errorf("detach interface %d: %w", ifindex, err)
+	for _, h := range []hook{portHook, tunnelHook, hostHook, fabricHook, toUnderlayHook} {
+		if err := d.detach(h, ifindex); err != nil {
+			return err
 		}
-		if err := removeFilter(d.linkPath(h.filter(), ifindex), d.linkPath(h.clsact(), ifindex), ifindex); err != nil {
-			return fmt.Errorf("detach interface %d: %w", ifindex, err)
-		}
+	}
+	return nil
+}
+
+func (d *Datapath) detach(h hook, ifindex int) error {
+	if err := removeLink(d.linkPath(h, ifindex)); err != nil {
+		return fmt.Errorf("detach interface %d: %w", ifindex, err)
+	}
+	if err := removeFilter(d.linkPath(h.filter(), ifindex), d.linkPath(h.clsact(), ifindex), ifindex); err != nil {
+		return fmt.Errorf("detach interface %d: %w", ifindex, err)
 	}
 	return nil
 }
@@ -152,18 +178,20 @@ func removeLink(path string) error {
 
 // Attached returns the index of every interface that a link is pinned for,
 // sorted, including those that have gone since: what is not wanted of them
-// should be detached. Uplinks are not among them, but in [Datapath.Uplinks].
+// should be detached. Uplinks are not among them, but in [Datapath.Uplinks] and
+// [Datapath.AttachedUnderlay].
 func (d *Datapath) Attached() ([]int, error) {
-	return d.attachedBy(func(h string) bool { return !ofUplink(h) })
+	return d.attachedBy(func(h string) bool { return !fabricHook.named(h) && !fromUnderlayHook.named(h) })
 }
 
-func ofUplink(h string) bool {
-	return h == fabricHook.name || h == fabricHook.filter().name || h == fabricHook.clsact().name
+// named tells whether the first part of a pin's name is of this hook.
+func (h hook) named(first string) bool {
+	return first == h.name || first == h.filter().name || first == h.clsact().name
 }
 
 // Uplinks does the same for uplinks only.
 func (d *Datapath) Uplinks() ([]int, error) {
-	return d.attachedBy(ofUplink)
+	return d.attachedBy(fabricHook.named)
 }
 
 func (d *Datapath) attachedBy(wanted func(hook string) bool) ([]int, error) {

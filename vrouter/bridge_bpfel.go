@@ -16,39 +16,40 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	bridgeMapAliases       = "aliases"
-	bridgeMapConfig        = "config"
-	bridgeMapConnections   = "connections"
-	bridgeMapCounters      = "counters"
-	bridgeMapDrops         = "drops"
-	bridgeMapErrorTimes    = "error_times"
-	bridgeMapFloods        = "floods"
-	bridgeMapFragments     = "fragments"
-	bridgeMapGenerations   = "generations"
-	bridgeMapGroups        = "groups"
-	bridgeMapHalfOpen      = "half_open"
-	bridgeMapHostFlows     = "host_flows"
-	bridgeMapHostRoutes    = "host_routes"
-	bridgeMapLearnedMacs   = "learned_macs"
-	bridgeMapMacCounts     = "mac_counts"
-	bridgeMapMacs          = "macs"
-	bridgeMapNextHops      = "next_hops"
-	bridgeMapPortAddresses = "port_addresses"
-	bridgeMapPortPrefixes4 = "port_prefixes4"
-	bridgeMapPortPrefixes6 = "port_prefixes6"
-	bridgeMapPorts         = "ports"
-	bridgeMapReceivers     = "receivers"
-	bridgeMapRequestTimes  = "request_times"
-	bridgeMapRequests      = "requests"
-	bridgeMapRoutes4       = "routes4"
-	bridgeMapRoutes6       = "routes6"
-	bridgeMapScratch       = "scratch"
-	bridgeMapServices      = "services"
-	bridgeMapSubPorts      = "sub_ports"
-	bridgeMapTunnelSources = "tunnel_sources"
-	bridgeMapVnis          = "vnis"
-	bridgeProgBridgePort   = "bridge_port"
-	bridgeProgBridgeTunnel = "bridge_tunnel"
+	bridgeMapAliases         = "aliases"
+	bridgeMapConfig          = "config"
+	bridgeMapConnections     = "connections"
+	bridgeMapCounters        = "counters"
+	bridgeMapDrops           = "drops"
+	bridgeMapErrorTimes      = "error_times"
+	bridgeMapFloods          = "floods"
+	bridgeMapFragments       = "fragments"
+	bridgeMapGenerations     = "generations"
+	bridgeMapGroups          = "groups"
+	bridgeMapHalfOpen        = "half_open"
+	bridgeMapHostFlows       = "host_flows"
+	bridgeMapHostRoutes      = "host_routes"
+	bridgeMapLearnedMacs     = "learned_macs"
+	bridgeMapMacCounts       = "mac_counts"
+	bridgeMapMacs            = "macs"
+	bridgeMapNextHops        = "next_hops"
+	bridgeMapPortAddresses   = "port_addresses"
+	bridgeMapPortPrefixes4   = "port_prefixes4"
+	bridgeMapPortPrefixes6   = "port_prefixes6"
+	bridgeMapPorts           = "ports"
+	bridgeMapReceivers       = "receivers"
+	bridgeMapRequestTimes    = "request_times"
+	bridgeMapRequests        = "requests"
+	bridgeMapRoutes4         = "routes4"
+	bridgeMapRoutes6         = "routes6"
+	bridgeMapScratch         = "scratch"
+	bridgeMapServices        = "services"
+	bridgeMapSubPorts        = "sub_ports"
+	bridgeMapTunnelAddresses = "tunnel_addresses"
+	bridgeMapTunnelSources   = "tunnel_sources"
+	bridgeMapVnis            = "vnis"
+	bridgeProgBridgePort     = "bridge_port"
+	bridgeProgBridgeTunnel   = "bridge_tunnel"
 )
 
 // loadBridge returns the embedded CollectionSpec for bridge.
@@ -101,37 +102,38 @@ type bridgeProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bridgeMapSpecs struct {
-	Aliases       *ebpf.MapSpec `ebpf:"aliases"`
-	Config        *ebpf.MapSpec `ebpf:"config"`
-	Connections   *ebpf.MapSpec `ebpf:"connections"`
-	Counters      *ebpf.MapSpec `ebpf:"counters"`
-	Drops         *ebpf.MapSpec `ebpf:"drops"`
-	ErrorTimes    *ebpf.MapSpec `ebpf:"error_times"`
-	Floods        *ebpf.MapSpec `ebpf:"floods"`
-	Fragments     *ebpf.MapSpec `ebpf:"fragments"`
-	Generations   *ebpf.MapSpec `ebpf:"generations"`
-	Groups        *ebpf.MapSpec `ebpf:"groups"`
-	HalfOpen      *ebpf.MapSpec `ebpf:"half_open"`
-	HostFlows     *ebpf.MapSpec `ebpf:"host_flows"`
-	HostRoutes    *ebpf.MapSpec `ebpf:"host_routes"`
-	LearnedMacs   *ebpf.MapSpec `ebpf:"learned_macs"`
-	MacCounts     *ebpf.MapSpec `ebpf:"mac_counts"`
-	Macs          *ebpf.MapSpec `ebpf:"macs"`
-	NextHops      *ebpf.MapSpec `ebpf:"next_hops"`
-	PortAddresses *ebpf.MapSpec `ebpf:"port_addresses"`
-	PortPrefixes4 *ebpf.MapSpec `ebpf:"port_prefixes4"`
-	PortPrefixes6 *ebpf.MapSpec `ebpf:"port_prefixes6"`
-	Ports         *ebpf.MapSpec `ebpf:"ports"`
-	Receivers     *ebpf.MapSpec `ebpf:"receivers"`
-	RequestTimes  *ebpf.MapSpec `ebpf:"request_times"`
-	Requests      *ebpf.MapSpec `ebpf:"requests"`
-	Routes4       *ebpf.MapSpec `ebpf:"routes4"`
-	Routes6       *ebpf.MapSpec `ebpf:"routes6"`
-	Scratch       *ebpf.MapSpec `ebpf:"scratch"`
-	Services      *ebpf.MapSpec `ebpf:"services"`
-	SubPorts      *ebpf.MapSpec `ebpf:"sub_ports"`
-	TunnelSources *ebpf.MapSpec `ebpf:"tunnel_sources"`
-	Vnis          *ebpf.MapSpec `ebpf:"vnis"`
+	Aliases         *ebpf.MapSpec `ebpf:"aliases"`
+	Config          *ebpf.MapSpec `ebpf:"config"`
+	Connections     *ebpf.MapSpec `ebpf:"connections"`
+	Counters        *ebpf.MapSpec `ebpf:"counters"`
+	Drops           *ebpf.MapSpec `ebpf:"drops"`
+	ErrorTimes      *ebpf.MapSpec `ebpf:"error_times"`
+	Floods          *ebpf.MapSpec `ebpf:"floods"`
+	Fragments       *ebpf.MapSpec `ebpf:"fragments"`
+	Generations     *ebpf.MapSpec `ebpf:"generations"`
+	Groups          *ebpf.MapSpec `ebpf:"groups"`
+	HalfOpen        *ebpf.MapSpec `ebpf:"half_open"`
+	HostFlows       *ebpf.MapSpec `ebpf:"host_flows"`
+	HostRoutes      *ebpf.MapSpec `ebpf:"host_routes"`
+	LearnedMacs     *ebpf.MapSpec `ebpf:"learned_macs"`
+	MacCounts       *ebpf.MapSpec `ebpf:"mac_counts"`
+	Macs            *ebpf.MapSpec `ebpf:"macs"`
+	NextHops        *ebpf.MapSpec `ebpf:"next_hops"`
+	PortAddresses   *ebpf.MapSpec `ebpf:"port_addresses"`
+	PortPrefixes4   *ebpf.MapSpec `ebpf:"port_prefixes4"`
+	PortPrefixes6   *ebpf.MapSpec `ebpf:"port_prefixes6"`
+	Ports           *ebpf.MapSpec `ebpf:"ports"`
+	Receivers       *ebpf.MapSpec `ebpf:"receivers"`
+	RequestTimes    *ebpf.MapSpec `ebpf:"request_times"`
+	Requests        *ebpf.MapSpec `ebpf:"requests"`
+	Routes4         *ebpf.MapSpec `ebpf:"routes4"`
+	Routes6         *ebpf.MapSpec `ebpf:"routes6"`
+	Scratch         *ebpf.MapSpec `ebpf:"scratch"`
+	Services        *ebpf.MapSpec `ebpf:"services"`
+	SubPorts        *ebpf.MapSpec `ebpf:"sub_ports"`
+	TunnelAddresses *ebpf.MapSpec `ebpf:"tunnel_addresses"`
+	TunnelSources   *ebpf.MapSpec `ebpf:"tunnel_sources"`
+	Vnis            *ebpf.MapSpec `ebpf:"vnis"`
 }
 
 // bridgeVariableSpecs contains global variables before they are loaded into the kernel.
@@ -160,37 +162,38 @@ func (o *bridgeObjects) Close() error {
 //
 // It can be passed to loadBridgeObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bridgeMaps struct {
-	Aliases       *ebpf.Map `ebpf:"aliases"`
-	Config        *ebpf.Map `ebpf:"config"`
-	Connections   *ebpf.Map `ebpf:"connections"`
-	Counters      *ebpf.Map `ebpf:"counters"`
-	Drops         *ebpf.Map `ebpf:"drops"`
-	ErrorTimes    *ebpf.Map `ebpf:"error_times"`
-	Floods        *ebpf.Map `ebpf:"floods"`
-	Fragments     *ebpf.Map `ebpf:"fragments"`
-	Generations   *ebpf.Map `ebpf:"generations"`
-	Groups        *ebpf.Map `ebpf:"groups"`
-	HalfOpen      *ebpf.Map `ebpf:"half_open"`
-	HostFlows     *ebpf.Map `ebpf:"host_flows"`
-	HostRoutes    *ebpf.Map `ebpf:"host_routes"`
-	LearnedMacs   *ebpf.Map `ebpf:"learned_macs"`
-	MacCounts     *ebpf.Map `ebpf:"mac_counts"`
-	Macs          *ebpf.Map `ebpf:"macs"`
-	NextHops      *ebpf.Map `ebpf:"next_hops"`
-	PortAddresses *ebpf.Map `ebpf:"port_addresses"`
-	PortPrefixes4 *ebpf.Map `ebpf:"port_prefixes4"`
-	PortPrefixes6 *ebpf.Map `ebpf:"port_prefixes6"`
-	Ports         *ebpf.Map `ebpf:"ports"`
-	Receivers     *ebpf.Map `ebpf:"receivers"`
-	RequestTimes  *ebpf.Map `ebpf:"request_times"`
-	Requests      *ebpf.Map `ebpf:"requests"`
-	Routes4       *ebpf.Map `ebpf:"routes4"`
-	Routes6       *ebpf.Map `ebpf:"routes6"`
-	Scratch       *ebpf.Map `ebpf:"scratch"`
-	Services      *ebpf.Map `ebpf:"services"`
-	SubPorts      *ebpf.Map `ebpf:"sub_ports"`
-	TunnelSources *ebpf.Map `ebpf:"tunnel_sources"`
-	Vnis          *ebpf.Map `ebpf:"vnis"`
+	Aliases         *ebpf.Map `ebpf:"aliases"`
+	Config          *ebpf.Map `ebpf:"config"`
+	Connections     *ebpf.Map `ebpf:"connections"`
+	Counters        *ebpf.Map `ebpf:"counters"`
+	Drops           *ebpf.Map `ebpf:"drops"`
+	ErrorTimes      *ebpf.Map `ebpf:"error_times"`
+	Floods          *ebpf.Map `ebpf:"floods"`
+	Fragments       *ebpf.Map `ebpf:"fragments"`
+	Generations     *ebpf.Map `ebpf:"generations"`
+	Groups          *ebpf.Map `ebpf:"groups"`
+	HalfOpen        *ebpf.Map `ebpf:"half_open"`
+	HostFlows       *ebpf.Map `ebpf:"host_flows"`
+	HostRoutes      *ebpf.Map `ebpf:"host_routes"`
+	LearnedMacs     *ebpf.Map `ebpf:"learned_macs"`
+	MacCounts       *ebpf.Map `ebpf:"mac_counts"`
+	Macs            *ebpf.Map `ebpf:"macs"`
+	NextHops        *ebpf.Map `ebpf:"next_hops"`
+	PortAddresses   *ebpf.Map `ebpf:"port_addresses"`
+	PortPrefixes4   *ebpf.Map `ebpf:"port_prefixes4"`
+	PortPrefixes6   *ebpf.Map `ebpf:"port_prefixes6"`
+	Ports           *ebpf.Map `ebpf:"ports"`
+	Receivers       *ebpf.Map `ebpf:"receivers"`
+	RequestTimes    *ebpf.Map `ebpf:"request_times"`
+	Requests        *ebpf.Map `ebpf:"requests"`
+	Routes4         *ebpf.Map `ebpf:"routes4"`
+	Routes6         *ebpf.Map `ebpf:"routes6"`
+	Scratch         *ebpf.Map `ebpf:"scratch"`
+	Services        *ebpf.Map `ebpf:"services"`
+	SubPorts        *ebpf.Map `ebpf:"sub_ports"`
+	TunnelAddresses *ebpf.Map `ebpf:"tunnel_addresses"`
+	TunnelSources   *ebpf.Map `ebpf:"tunnel_sources"`
+	Vnis            *ebpf.Map `ebpf:"vnis"`
 }
 
 func (m *bridgeMaps) Close() error {
@@ -224,6 +227,7 @@ func (m *bridgeMaps) Close() error {
 		m.Scratch,
 		m.Services,
 		m.SubPorts,
+		m.TunnelAddresses,
 		m.TunnelSources,
 		m.Vnis,
 	)

@@ -190,6 +190,9 @@ func TestConversationsAgreeWithOracle(t *testing.T) {
 			if g.chance(3) {
 				g.churn(t, d)
 			}
+			if g.chance(20) {
+				seen.add(g.underlayStep(t, d, r, fmt.Sprintf("world %d frame %d", world, n)))
+			}
 			if !runnable(s.frame) {
 				continue
 			}

@@ -209,7 +209,14 @@ var nextHopCodec = codec[uint32, NextHop, uint32, layoutNextHopValue]{
 			raw.Ifindex, raw.Mtu = uint32(n.Ifindex), uint32(n.MTU)
 		case NextHopTunnel:
 			raw.Vni, raw.Mtu = n.VNI, uint32(n.MTU)
+			raw.Encapsulation = layoutEncapsulation(n.Encapsulation)
 			raw.Remote, raw.Family, err = addressToRaw(n.Remote)
+			if n.Encapsulation == EncapsulationMPLSUDP {
+				raw.Ifindex = uint32(n.Ifindex)
+			}
+			if err == nil {
+				raw.Local, err = optionalToRaw(n.Local, raw.Family)
+			}
 		}
 		return raw, err
 	},
@@ -217,6 +224,7 @@ var nextHopCodec = codec[uint32, NextHop, uint32, layoutNextHopValue]{
 		return NextHop{
 			Kind: NextHopKind(raw.Kind), Ifindex: int(raw.Ifindex), VNI: raw.Vni,
 			Remote: addressOf(raw.Remote, raw.Family), MTU: int(raw.Mtu),
+			Encapsulation: Encapsulation(raw.Encapsulation), Local: optionalOf(raw.Local, raw.Family),
 		}
 	},
 }
@@ -235,12 +243,16 @@ var vniCodec = codec[uint32, VNI, uint32, layoutVniValue]{
 		if v.Frames {
 			raw.Flags |= layoutVniFlagVNI_FRAMES
 		}
+		if v.Label {
+			raw.Flags |= layoutVniFlagVNI_LABEL
+		}
 		return raw, nil
 	},
 	valueOf: func(raw layoutVniValue) VNI {
 		return VNI{
 			VRF: raw.Vrf, CheckSources: raw.Flags&layoutVniFlagVNI_CHECK_SOURCES != 0,
 			Bridge: raw.Flags&layoutVniFlagVNI_BRIDGE != 0, Frames: raw.Flags&layoutVniFlagVNI_FRAMES != 0,
+			Label: raw.Flags&layoutVniFlagVNI_LABEL != 0,
 		}
 	},
 }
@@ -257,12 +269,22 @@ var tunnelSourceCodec = codec[TunnelSource, struct{}, layoutTunnelSourceKey, uin
 	valueOf: func(uint8) struct{} { return struct{}{} },
 }
 
+var tunnelAddressCodec = codec[netip.Addr, struct{}, layoutTunnelAddressKey, uint8]{
+	key: func(a netip.Addr) (layoutTunnelAddressKey, error) {
+		address, family, err := addressToRaw(a)
+		return layoutTunnelAddressKey{Family: family, Address: address}, err
+	},
+	keyOf:   func(raw layoutTunnelAddressKey) netip.Addr { return addressOf(raw.Address, raw.Family) },
+	value:   func(struct{}) (uint8, error) { return 1, nil },
+	valueOf: func(uint8) struct{} { return struct{}{} },
+}
+
 var configCodec = codec[uint32, Config, uint32, layoutConfigValue]{
 	key:   same32,
 	keyOf: identity[uint32],
 	value: func(c Config) (layoutConfigValue, error) {
 		raw := layoutConfigValue{
-			TunnelIfindex: uint32(c.TunnelDevice), Gateway: layoutMac{Byte: GatewayMAC},
+			TunnelIfindex: uint32(c.TunnelDevice), LabelIfindex: uint32(c.LabelDevice), Gateway: layoutMac{Byte: GatewayMAC},
 			ErrorInterval: uint64(c.ErrorInterval), ErrorBurst: uint32(c.ErrorBurst),
 			HostIfindex: uint32(c.HostDevice), HostMac: layoutMac{Byte: c.HostMAC},
 			RequestInterval: uint64(c.RequestInterval), RequestBurst: uint32(c.RequestBurst),
@@ -275,7 +297,7 @@ var configCodec = codec[uint32, Config, uint32, layoutConfigValue]{
 	},
 	valueOf: func(raw layoutConfigValue) Config {
 		return Config{
-			TunnelDevice: int(raw.TunnelIfindex), ErrorInterval: time.Duration(raw.ErrorInterval), ErrorBurst: int(raw.ErrorBurst),
+			TunnelDevice: int(raw.TunnelIfindex), LabelDevice: int(raw.LabelIfindex), ErrorInterval: time.Duration(raw.ErrorInterval), ErrorBurst: int(raw.ErrorBurst),
 			HostDevice: int(raw.HostIfindex), HostMAC: raw.HostMac.Byte,
 			RequestInterval: time.Duration(raw.RequestInterval), RequestBurst: int(raw.RequestBurst),
 			TunnelMTU4: int(raw.TunnelMtu4), TunnelMTU6: int(raw.TunnelMtu6),

@@ -16,39 +16,40 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	fabricMapAliases       = "aliases"
-	fabricMapConfig        = "config"
-	fabricMapConnections   = "connections"
-	fabricMapCounters      = "counters"
-	fabricMapDrops         = "drops"
-	fabricMapErrorScratch  = "error_scratch"
-	fabricMapErrorTimes    = "error_times"
-	fabricMapFloods        = "floods"
-	fabricMapFragments     = "fragments"
-	fabricMapGenerations   = "generations"
-	fabricMapGroups        = "groups"
-	fabricMapHalfOpen      = "half_open"
-	fabricMapHostFlows     = "host_flows"
-	fabricMapHostRoutes    = "host_routes"
-	fabricMapLearnedMacs   = "learned_macs"
-	fabricMapMacCounts     = "mac_counts"
-	fabricMapMacs          = "macs"
-	fabricMapNextHops      = "next_hops"
-	fabricMapPortAddresses = "port_addresses"
-	fabricMapPortPrefixes4 = "port_prefixes4"
-	fabricMapPortPrefixes6 = "port_prefixes6"
-	fabricMapPorts         = "ports"
-	fabricMapReceivers     = "receivers"
-	fabricMapRequestTimes  = "request_times"
-	fabricMapRequests      = "requests"
-	fabricMapRoutes4       = "routes4"
-	fabricMapRoutes6       = "routes6"
-	fabricMapScratch       = "scratch"
-	fabricMapServices      = "services"
-	fabricMapSubPorts      = "sub_ports"
-	fabricMapTunnelSources = "tunnel_sources"
-	fabricMapVnis          = "vnis"
-	fabricProgFromFabric   = "from_fabric"
+	fabricMapAliases         = "aliases"
+	fabricMapConfig          = "config"
+	fabricMapConnections     = "connections"
+	fabricMapCounters        = "counters"
+	fabricMapDrops           = "drops"
+	fabricMapErrorScratch    = "error_scratch"
+	fabricMapErrorTimes      = "error_times"
+	fabricMapFloods          = "floods"
+	fabricMapFragments       = "fragments"
+	fabricMapGenerations     = "generations"
+	fabricMapGroups          = "groups"
+	fabricMapHalfOpen        = "half_open"
+	fabricMapHostFlows       = "host_flows"
+	fabricMapHostRoutes      = "host_routes"
+	fabricMapLearnedMacs     = "learned_macs"
+	fabricMapMacCounts       = "mac_counts"
+	fabricMapMacs            = "macs"
+	fabricMapNextHops        = "next_hops"
+	fabricMapPortAddresses   = "port_addresses"
+	fabricMapPortPrefixes4   = "port_prefixes4"
+	fabricMapPortPrefixes6   = "port_prefixes6"
+	fabricMapPorts           = "ports"
+	fabricMapReceivers       = "receivers"
+	fabricMapRequestTimes    = "request_times"
+	fabricMapRequests        = "requests"
+	fabricMapRoutes4         = "routes4"
+	fabricMapRoutes6         = "routes6"
+	fabricMapScratch         = "scratch"
+	fabricMapServices        = "services"
+	fabricMapSubPorts        = "sub_ports"
+	fabricMapTunnelAddresses = "tunnel_addresses"
+	fabricMapTunnelSources   = "tunnel_sources"
+	fabricMapVnis            = "vnis"
+	fabricProgFromFabric     = "from_fabric"
 )
 
 // loadFabric returns the embedded CollectionSpec for fabric.
@@ -100,38 +101,39 @@ type fabricProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type fabricMapSpecs struct {
-	Aliases       *ebpf.MapSpec `ebpf:"aliases"`
-	Config        *ebpf.MapSpec `ebpf:"config"`
-	Connections   *ebpf.MapSpec `ebpf:"connections"`
-	Counters      *ebpf.MapSpec `ebpf:"counters"`
-	Drops         *ebpf.MapSpec `ebpf:"drops"`
-	ErrorScratch  *ebpf.MapSpec `ebpf:"error_scratch"`
-	ErrorTimes    *ebpf.MapSpec `ebpf:"error_times"`
-	Floods        *ebpf.MapSpec `ebpf:"floods"`
-	Fragments     *ebpf.MapSpec `ebpf:"fragments"`
-	Generations   *ebpf.MapSpec `ebpf:"generations"`
-	Groups        *ebpf.MapSpec `ebpf:"groups"`
-	HalfOpen      *ebpf.MapSpec `ebpf:"half_open"`
-	HostFlows     *ebpf.MapSpec `ebpf:"host_flows"`
-	HostRoutes    *ebpf.MapSpec `ebpf:"host_routes"`
-	LearnedMacs   *ebpf.MapSpec `ebpf:"learned_macs"`
-	MacCounts     *ebpf.MapSpec `ebpf:"mac_counts"`
-	Macs          *ebpf.MapSpec `ebpf:"macs"`
-	NextHops      *ebpf.MapSpec `ebpf:"next_hops"`
-	PortAddresses *ebpf.MapSpec `ebpf:"port_addresses"`
-	PortPrefixes4 *ebpf.MapSpec `ebpf:"port_prefixes4"`
-	PortPrefixes6 *ebpf.MapSpec `ebpf:"port_prefixes6"`
-	Ports         *ebpf.MapSpec `ebpf:"ports"`
-	Receivers     *ebpf.MapSpec `ebpf:"receivers"`
-	RequestTimes  *ebpf.MapSpec `ebpf:"request_times"`
-	Requests      *ebpf.MapSpec `ebpf:"requests"`
-	Routes4       *ebpf.MapSpec `ebpf:"routes4"`
-	Routes6       *ebpf.MapSpec `ebpf:"routes6"`
-	Scratch       *ebpf.MapSpec `ebpf:"scratch"`
-	Services      *ebpf.MapSpec `ebpf:"services"`
-	SubPorts      *ebpf.MapSpec `ebpf:"sub_ports"`
-	TunnelSources *ebpf.MapSpec `ebpf:"tunnel_sources"`
-	Vnis          *ebpf.MapSpec `ebpf:"vnis"`
+	Aliases         *ebpf.MapSpec `ebpf:"aliases"`
+	Config          *ebpf.MapSpec `ebpf:"config"`
+	Connections     *ebpf.MapSpec `ebpf:"connections"`
+	Counters        *ebpf.MapSpec `ebpf:"counters"`
+	Drops           *ebpf.MapSpec `ebpf:"drops"`
+	ErrorScratch    *ebpf.MapSpec `ebpf:"error_scratch"`
+	ErrorTimes      *ebpf.MapSpec `ebpf:"error_times"`
+	Floods          *ebpf.MapSpec `ebpf:"floods"`
+	Fragments       *ebpf.MapSpec `ebpf:"fragments"`
+	Generations     *ebpf.MapSpec `ebpf:"generations"`
+	Groups          *ebpf.MapSpec `ebpf:"groups"`
+	HalfOpen        *ebpf.MapSpec `ebpf:"half_open"`
+	HostFlows       *ebpf.MapSpec `ebpf:"host_flows"`
+	HostRoutes      *ebpf.MapSpec `ebpf:"host_routes"`
+	LearnedMacs     *ebpf.MapSpec `ebpf:"learned_macs"`
+	MacCounts       *ebpf.MapSpec `ebpf:"mac_counts"`
+	Macs            *ebpf.MapSpec `ebpf:"macs"`
+	NextHops        *ebpf.MapSpec `ebpf:"next_hops"`
+	PortAddresses   *ebpf.MapSpec `ebpf:"port_addresses"`
+	PortPrefixes4   *ebpf.MapSpec `ebpf:"port_prefixes4"`
+	PortPrefixes6   *ebpf.MapSpec `ebpf:"port_prefixes6"`
+	Ports           *ebpf.MapSpec `ebpf:"ports"`
+	Receivers       *ebpf.MapSpec `ebpf:"receivers"`
+	RequestTimes    *ebpf.MapSpec `ebpf:"request_times"`
+	Requests        *ebpf.MapSpec `ebpf:"requests"`
+	Routes4         *ebpf.MapSpec `ebpf:"routes4"`
+	Routes6         *ebpf.MapSpec `ebpf:"routes6"`
+	Scratch         *ebpf.MapSpec `ebpf:"scratch"`
+	Services        *ebpf.MapSpec `ebpf:"services"`
+	SubPorts        *ebpf.MapSpec `ebpf:"sub_ports"`
+	TunnelAddresses *ebpf.MapSpec `ebpf:"tunnel_addresses"`
+	TunnelSources   *ebpf.MapSpec `ebpf:"tunnel_sources"`
+	Vnis            *ebpf.MapSpec `ebpf:"vnis"`
 }
 
 // fabricVariableSpecs contains global variables before they are loaded into the kernel.
@@ -160,38 +162,39 @@ func (o *fabricObjects) Close() error {
 //
 // It can be passed to loadFabricObjects or ebpf.CollectionSpec.LoadAndAssign.
 type fabricMaps struct {
-	Aliases       *ebpf.Map `ebpf:"aliases"`
-	Config        *ebpf.Map `ebpf:"config"`
-	Connections   *ebpf.Map `ebpf:"connections"`
-	Counters      *ebpf.Map `ebpf:"counters"`
-	Drops         *ebpf.Map `ebpf:"drops"`
-	ErrorScratch  *ebpf.Map `ebpf:"error_scratch"`
-	ErrorTimes    *ebpf.Map `ebpf:"error_times"`
-	Floods        *ebpf.Map `ebpf:"floods"`
-	Fragments     *ebpf.Map `ebpf:"fragments"`
-	Generations   *ebpf.Map `ebpf:"generations"`
-	Groups        *ebpf.Map `ebpf:"groups"`
-	HalfOpen      *ebpf.Map `ebpf:"half_open"`
-	HostFlows     *ebpf.Map `ebpf:"host_flows"`
-	HostRoutes    *ebpf.Map `ebpf:"host_routes"`
-	LearnedMacs   *ebpf.Map `ebpf:"learned_macs"`
-	MacCounts     *ebpf.Map `ebpf:"mac_counts"`
-	Macs          *ebpf.Map `ebpf:"macs"`
-	NextHops      *ebpf.Map `ebpf:"next_hops"`
-	PortAddresses *ebpf.Map `ebpf:"port_addresses"`
-	PortPrefixes4 *ebpf.Map `ebpf:"port_prefixes4"`
-	PortPrefixes6 *ebpf.Map `ebpf:"port_prefixes6"`
-	Ports         *ebpf.Map `ebpf:"ports"`
-	Receivers     *ebpf.Map `ebpf:"receivers"`
-	RequestTimes  *ebpf.Map `ebpf:"request_times"`
-	Requests      *ebpf.Map `ebpf:"requests"`
-	Routes4       *ebpf.Map `ebpf:"routes4"`
-	Routes6       *ebpf.Map `ebpf:"routes6"`
-	Scratch       *ebpf.Map `ebpf:"scratch"`
-	Services      *ebpf.Map `ebpf:"services"`
-	SubPorts      *ebpf.Map `ebpf:"sub_ports"`
-	TunnelSources *ebpf.Map `ebpf:"tunnel_sources"`
-	Vnis          *ebpf.Map `ebpf:"vnis"`
+	Aliases         *ebpf.Map `ebpf:"aliases"`
+	Config          *ebpf.Map `ebpf:"config"`
+	Connections     *ebpf.Map `ebpf:"connections"`
+	Counters        *ebpf.Map `ebpf:"counters"`
+	Drops           *ebpf.Map `ebpf:"drops"`
+	ErrorScratch    *ebpf.Map `ebpf:"error_scratch"`
+	ErrorTimes      *ebpf.Map `ebpf:"error_times"`
+	Floods          *ebpf.Map `ebpf:"floods"`
+	Fragments       *ebpf.Map `ebpf:"fragments"`
+	Generations     *ebpf.Map `ebpf:"generations"`
+	Groups          *ebpf.Map `ebpf:"groups"`
+	HalfOpen        *ebpf.Map `ebpf:"half_open"`
+	HostFlows       *ebpf.Map `ebpf:"host_flows"`
+	HostRoutes      *ebpf.Map `ebpf:"host_routes"`
+	LearnedMacs     *ebpf.Map `ebpf:"learned_macs"`
+	MacCounts       *ebpf.Map `ebpf:"mac_counts"`
+	Macs            *ebpf.Map `ebpf:"macs"`
+	NextHops        *ebpf.Map `ebpf:"next_hops"`
+	PortAddresses   *ebpf.Map `ebpf:"port_addresses"`
+	PortPrefixes4   *ebpf.Map `ebpf:"port_prefixes4"`
+	PortPrefixes6   *ebpf.Map `ebpf:"port_prefixes6"`
+	Ports           *ebpf.Map `ebpf:"ports"`
+	Receivers       *ebpf.Map `ebpf:"receivers"`
+	RequestTimes    *ebpf.Map `ebpf:"request_times"`
+	Requests        *ebpf.Map `ebpf:"requests"`
+	Routes4         *ebpf.Map `ebpf:"routes4"`
+	Routes6         *ebpf.Map `ebpf:"routes6"`
+	Scratch         *ebpf.Map `ebpf:"scratch"`
+	Services        *ebpf.Map `ebpf:"services"`
+	SubPorts        *ebpf.Map `ebpf:"sub_ports"`
+	TunnelAddresses *ebpf.Map `ebpf:"tunnel_addresses"`
+	TunnelSources   *ebpf.Map `ebpf:"tunnel_sources"`
+	Vnis            *ebpf.Map `ebpf:"vnis"`
 }
 
 func (m *fabricMaps) Close() error {
@@ -226,6 +229,7 @@ func (m *fabricMaps) Close() error {
 		m.Scratch,
 		m.Services,
 		m.SubPorts,
+		m.TunnelAddresses,
 		m.TunnelSources,
 		m.Vnis,
 	)

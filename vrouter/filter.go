@@ -25,6 +25,14 @@ const (
 	filterPriority = 1 // the first that tc can give
 )
 
+// priority lets two hooks share an interface.
+func (h hook) priority() uint16 {
+	if h == fromUnderlayHook {
+		return filterPriority + 1
+	}
+	return filterPriority
+}
+
 func (h hook) filter() hook { return hook{name: h.name + filterSuffix, stub: h.stub} }
 func (h hook) clsact() hook { return hook{name: h.name + clsactSuffix, stub: h.stub} }
 
@@ -35,7 +43,7 @@ func (d *Datapath) attachFilter(h hook, ifindex int) error {
 	if _, err := os.Stat(d.linkPath(h, ifindex)); err != nil && filterLives(path, ifindex) {
 		return nil
 	}
-	if err := d.Detach(ifindex); err != nil {
+	if err := d.clear(h, ifindex); err != nil {
 		return err
 	}
 	clsact := &netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{LinkIndex: ifindex, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT}}
@@ -52,7 +60,7 @@ func (d *Datapath) attachFilter(h hook, ifindex int) error {
 	}
 	err = netlink.FilterAdd(&netlink.BpfFilter{
 		FilterAttrs: netlink.FilterAttrs{
-			LinkIndex: ifindex, Parent: netlink.HANDLE_MIN_INGRESS, Handle: filterHandle, Priority: filterPriority, Protocol: unix.ETH_P_ALL,
+			LinkIndex: ifindex, Parent: netlink.HANDLE_MIN_INGRESS, Handle: filterHandle, Priority: h.priority(), Protocol: unix.ETH_P_ALL,
 		},
 		Fd: d.stubs.Programs[h.stub].FD(), Name: "weft_" + h.name, DirectAction: true,
 	})

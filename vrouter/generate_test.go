@@ -15,6 +15,7 @@ type generator struct {
 	o       *Oracle
 	gateway map[uint32][]netip.Addr
 	nextID  uint32
+	lastID  uint32 // of the next hops that the tables have from the beginning
 }
 
 const (
@@ -81,6 +82,7 @@ func newGenerator(r *rand.Rand) *generator {
 		g.network(vrf)
 	}
 	g.hostPath()
+	g.labels()
 	for vrf := uint32(1); vrf <= 3; vrf++ {
 		g.leak(vrf, vrf%3+1)
 	}
@@ -97,6 +99,7 @@ func newGenerator(r *rand.Rand) *generator {
 	}
 	g.bridging(now)
 	g.underlay()
+	g.lastID = g.nextID
 	return g
 }
 
@@ -195,7 +198,7 @@ func (g *generator) somewhere(vrf uint32) uint32 {
 	if g.chance(50) {
 		remote = netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, 1, 15: byte(g.IntN(256))})
 	}
-	return g.nextHop(NextHop{Kind: NextHopTunnel, VNI: 1000 + vrf, Remote: remote, MTU: g.mtu()})
+	return g.nextHop(g.tunnel(vrf, remote))
 }
 
 // mtu is none, one that no frame here exceeds, or one that some do.

@@ -30,9 +30,9 @@ type layoutConfigValue struct {
 	HostIfindex     uint32
 	Gateway         layoutMac
 	HostMac         layoutMac
-	Pad             [4]uint8
 	TunnelMtu4      uint32
 	TunnelMtu6      uint32
+	LabelIfindex    uint32
 }
 
 type layoutConnectionKey struct {
@@ -100,6 +100,14 @@ type layoutDropValue struct {
 	Packets uint64
 	Bytes   uint64
 }
+
+type layoutEncapsulation uint32
+
+const (
+	layoutEncapsulationENCAPSULATION_VXLAN       layoutEncapsulation = 0
+	layoutEncapsulationENCAPSULATION_MPLSUDP     layoutEncapsulation = 1
+	layoutEncapsulationENCAPSULATION_UNAVAILABLE layoutEncapsulation = 2
+)
 
 type layoutFamily uint32
 
@@ -264,13 +272,15 @@ const (
 )
 
 type layoutNextHopValue struct {
-	_       structs.HostLayout
-	Kind    layoutNextHopKind
-	Ifindex uint32
-	Vni     uint32
-	Mtu     uint32
-	Family  layoutFamily
-	Remote  layoutAddress
+	_             structs.HostLayout
+	Kind          layoutNextHopKind
+	Ifindex       uint32
+	Vni           uint32
+	Mtu           uint32
+	Family        layoutFamily
+	Remote        layoutAddress
+	Encapsulation layoutEncapsulation
+	Local         layoutAddress
 }
 
 type layoutPortAddressKey struct {
@@ -414,7 +424,19 @@ const (
 	layoutReasonREASON_FRAME_TOO_BIG              layoutReason = 65
 	layoutReasonREASON_FLOOD_BOUND                layoutReason = 66
 	layoutReasonREASON_COPY_FAILED                layoutReason = 67
-	layoutReasonREASON_COUNT                      layoutReason = 68
+	layoutReasonREASON_NO_ENCAPSULATION           layoutReason = 68
+	layoutReasonREASON_NO_LABEL_PATH              layoutReason = 69
+	layoutReasonREASON_LABEL_REDIRECT_FAILED      layoutReason = 70
+	layoutReasonREASON_UNKNOWN_LABEL_HOP          layoutReason = 71
+	layoutReasonREASON_LABEL_TOO_BIG              layoutReason = 72
+	layoutReasonREASON_LABEL_FAILED               layoutReason = 73
+	layoutReasonREASON_OUTER_FRAGMENT             layoutReason = 74
+	layoutReasonREASON_LABEL_AGGREGATED           layoutReason = 75
+	layoutReasonREASON_LABEL_MALFORMED            layoutReason = 76
+	layoutReasonREASON_LABEL_STACK                layoutReason = 77
+	layoutReasonREASON_UNKNOWN_LABEL              layoutReason = 78
+	layoutReasonREASON_UNLABEL_FAILED             layoutReason = 79
+	layoutReasonREASON_COUNT                      layoutReason = 80
 )
 
 type layoutReasonRow struct {
@@ -497,6 +519,8 @@ const (
 	layoutStageSTAGE_ENTER     layoutStage = 13
 	layoutStageSTAGE_LEAVE     layoutStage = 14
 	layoutStageSTAGE_BRIDGE    layoutStage = 15
+	layoutStageSTAGE_LABEL     layoutStage = 16
+	layoutStageSTAGE_UNLABEL   layoutStage = 17
 )
 
 type layoutStageSlot uint32
@@ -518,6 +542,12 @@ type layoutTick uint32
 const (
 	layoutTickTICK_SHIFT layoutTick = 30
 )
+
+type layoutTunnelAddressKey struct {
+	_       structs.HostLayout
+	Family  layoutFamily
+	Address layoutAddress
+}
 
 type layoutTunnelSourceKey struct {
 	_       structs.HostLayout
@@ -548,6 +578,7 @@ const (
 	layoutVniFlagVNI_CHECK_SOURCES layoutVniFlag = 1
 	layoutVniFlagVNI_BRIDGE        layoutVniFlag = 2
 	layoutVniFlagVNI_FRAMES        layoutVniFlag = 4
+	layoutVniFlagVNI_LABEL         layoutVniFlag = 16
 )
 
 type layoutVniValue struct {
@@ -588,6 +619,7 @@ const (
 	layoutMapRoutes6             = "routes6"
 	layoutMapServices            = "services"
 	layoutMapSubPorts            = "sub_ports"
+	layoutMapTunnelAddresses     = "tunnel_addresses"
 	layoutMapTunnelSources       = "tunnel_sources"
 	layoutMapVnis                = "vnis"
 	layoutVarBounds              = "bounds"
@@ -643,36 +675,37 @@ type layoutProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type layoutMapSpecs struct {
-	Aliases       *ebpf.MapSpec `ebpf:"aliases"`
-	Config        *ebpf.MapSpec `ebpf:"config"`
-	Connections   *ebpf.MapSpec `ebpf:"connections"`
-	Counters      *ebpf.MapSpec `ebpf:"counters"`
-	Drops         *ebpf.MapSpec `ebpf:"drops"`
-	ErrorTimes    *ebpf.MapSpec `ebpf:"error_times"`
-	Floods        *ebpf.MapSpec `ebpf:"floods"`
-	Fragments     *ebpf.MapSpec `ebpf:"fragments"`
-	Generations   *ebpf.MapSpec `ebpf:"generations"`
-	Groups        *ebpf.MapSpec `ebpf:"groups"`
-	HalfOpen      *ebpf.MapSpec `ebpf:"half_open"`
-	HostFlows     *ebpf.MapSpec `ebpf:"host_flows"`
-	HostRoutes    *ebpf.MapSpec `ebpf:"host_routes"`
-	LearnedMacs   *ebpf.MapSpec `ebpf:"learned_macs"`
-	MacCounts     *ebpf.MapSpec `ebpf:"mac_counts"`
-	Macs          *ebpf.MapSpec `ebpf:"macs"`
-	NextHops      *ebpf.MapSpec `ebpf:"next_hops"`
-	PortAddresses *ebpf.MapSpec `ebpf:"port_addresses"`
-	PortPrefixes4 *ebpf.MapSpec `ebpf:"port_prefixes4"`
-	PortPrefixes6 *ebpf.MapSpec `ebpf:"port_prefixes6"`
-	Ports         *ebpf.MapSpec `ebpf:"ports"`
-	Receivers     *ebpf.MapSpec `ebpf:"receivers"`
-	RequestTimes  *ebpf.MapSpec `ebpf:"request_times"`
-	Requests      *ebpf.MapSpec `ebpf:"requests"`
-	Routes4       *ebpf.MapSpec `ebpf:"routes4"`
-	Routes6       *ebpf.MapSpec `ebpf:"routes6"`
-	Services      *ebpf.MapSpec `ebpf:"services"`
-	SubPorts      *ebpf.MapSpec `ebpf:"sub_ports"`
-	TunnelSources *ebpf.MapSpec `ebpf:"tunnel_sources"`
-	Vnis          *ebpf.MapSpec `ebpf:"vnis"`
+	Aliases         *ebpf.MapSpec `ebpf:"aliases"`
+	Config          *ebpf.MapSpec `ebpf:"config"`
+	Connections     *ebpf.MapSpec `ebpf:"connections"`
+	Counters        *ebpf.MapSpec `ebpf:"counters"`
+	Drops           *ebpf.MapSpec `ebpf:"drops"`
+	ErrorTimes      *ebpf.MapSpec `ebpf:"error_times"`
+	Floods          *ebpf.MapSpec `ebpf:"floods"`
+	Fragments       *ebpf.MapSpec `ebpf:"fragments"`
+	Generations     *ebpf.MapSpec `ebpf:"generations"`
+	Groups          *ebpf.MapSpec `ebpf:"groups"`
+	HalfOpen        *ebpf.MapSpec `ebpf:"half_open"`
+	HostFlows       *ebpf.MapSpec `ebpf:"host_flows"`
+	HostRoutes      *ebpf.MapSpec `ebpf:"host_routes"`
+	LearnedMacs     *ebpf.MapSpec `ebpf:"learned_macs"`
+	MacCounts       *ebpf.MapSpec `ebpf:"mac_counts"`
+	Macs            *ebpf.MapSpec `ebpf:"macs"`
+	NextHops        *ebpf.MapSpec `ebpf:"next_hops"`
+	PortAddresses   *ebpf.MapSpec `ebpf:"port_addresses"`
+	PortPrefixes4   *ebpf.MapSpec `ebpf:"port_prefixes4"`
+	PortPrefixes6   *ebpf.MapSpec `ebpf:"port_prefixes6"`
+	Ports           *ebpf.MapSpec `ebpf:"ports"`
+	Receivers       *ebpf.MapSpec `ebpf:"receivers"`
+	RequestTimes    *ebpf.MapSpec `ebpf:"request_times"`
+	Requests        *ebpf.MapSpec `ebpf:"requests"`
+	Routes4         *ebpf.MapSpec `ebpf:"routes4"`
+	Routes6         *ebpf.MapSpec `ebpf:"routes6"`
+	Services        *ebpf.MapSpec `ebpf:"services"`
+	SubPorts        *ebpf.MapSpec `ebpf:"sub_ports"`
+	TunnelAddresses *ebpf.MapSpec `ebpf:"tunnel_addresses"`
+	TunnelSources   *ebpf.MapSpec `ebpf:"tunnel_sources"`
+	Vnis            *ebpf.MapSpec `ebpf:"vnis"`
 }
 
 // layoutVariableSpecs contains global variables before they are loaded into the kernel.
@@ -704,36 +737,37 @@ func (o *layoutObjects) Close() error {
 //
 // It can be passed to loadLayoutObjects or ebpf.CollectionSpec.LoadAndAssign.
 type layoutMaps struct {
-	Aliases       *ebpf.Map `ebpf:"aliases"`
-	Config        *ebpf.Map `ebpf:"config"`
-	Connections   *ebpf.Map `ebpf:"connections"`
-	Counters      *ebpf.Map `ebpf:"counters"`
-	Drops         *ebpf.Map `ebpf:"drops"`
-	ErrorTimes    *ebpf.Map `ebpf:"error_times"`
-	Floods        *ebpf.Map `ebpf:"floods"`
-	Fragments     *ebpf.Map `ebpf:"fragments"`
-	Generations   *ebpf.Map `ebpf:"generations"`
-	Groups        *ebpf.Map `ebpf:"groups"`
-	HalfOpen      *ebpf.Map `ebpf:"half_open"`
-	HostFlows     *ebpf.Map `ebpf:"host_flows"`
-	HostRoutes    *ebpf.Map `ebpf:"host_routes"`
-	LearnedMacs   *ebpf.Map `ebpf:"learned_macs"`
-	MacCounts     *ebpf.Map `ebpf:"mac_counts"`
-	Macs          *ebpf.Map `ebpf:"macs"`
-	NextHops      *ebpf.Map `ebpf:"next_hops"`
-	PortAddresses *ebpf.Map `ebpf:"port_addresses"`
-	PortPrefixes4 *ebpf.Map `ebpf:"port_prefixes4"`
-	PortPrefixes6 *ebpf.Map `ebpf:"port_prefixes6"`
-	Ports         *ebpf.Map `ebpf:"ports"`
-	Receivers     *ebpf.Map `ebpf:"receivers"`
-	RequestTimes  *ebpf.Map `ebpf:"request_times"`
-	Requests      *ebpf.Map `ebpf:"requests"`
-	Routes4       *ebpf.Map `ebpf:"routes4"`
-	Routes6       *ebpf.Map `ebpf:"routes6"`
-	Services      *ebpf.Map `ebpf:"services"`
-	SubPorts      *ebpf.Map `ebpf:"sub_ports"`
-	TunnelSources *ebpf.Map `ebpf:"tunnel_sources"`
-	Vnis          *ebpf.Map `ebpf:"vnis"`
+	Aliases         *ebpf.Map `ebpf:"aliases"`
+	Config          *ebpf.Map `ebpf:"config"`
+	Connections     *ebpf.Map `ebpf:"connections"`
+	Counters        *ebpf.Map `ebpf:"counters"`
+	Drops           *ebpf.Map `ebpf:"drops"`
+	ErrorTimes      *ebpf.Map `ebpf:"error_times"`
+	Floods          *ebpf.Map `ebpf:"floods"`
+	Fragments       *ebpf.Map `ebpf:"fragments"`
+	Generations     *ebpf.Map `ebpf:"generations"`
+	Groups          *ebpf.Map `ebpf:"groups"`
+	HalfOpen        *ebpf.Map `ebpf:"half_open"`
+	HostFlows       *ebpf.Map `ebpf:"host_flows"`
+	HostRoutes      *ebpf.Map `ebpf:"host_routes"`
+	LearnedMacs     *ebpf.Map `ebpf:"learned_macs"`
+	MacCounts       *ebpf.Map `ebpf:"mac_counts"`
+	Macs            *ebpf.Map `ebpf:"macs"`
+	NextHops        *ebpf.Map `ebpf:"next_hops"`
+	PortAddresses   *ebpf.Map `ebpf:"port_addresses"`
+	PortPrefixes4   *ebpf.Map `ebpf:"port_prefixes4"`
+	PortPrefixes6   *ebpf.Map `ebpf:"port_prefixes6"`
+	Ports           *ebpf.Map `ebpf:"ports"`
+	Receivers       *ebpf.Map `ebpf:"receivers"`
+	RequestTimes    *ebpf.Map `ebpf:"request_times"`
+	Requests        *ebpf.Map `ebpf:"requests"`
+	Routes4         *ebpf.Map `ebpf:"routes4"`
+	Routes6         *ebpf.Map `ebpf:"routes6"`
+	Services        *ebpf.Map `ebpf:"services"`
+	SubPorts        *ebpf.Map `ebpf:"sub_ports"`
+	TunnelAddresses *ebpf.Map `ebpf:"tunnel_addresses"`
+	TunnelSources   *ebpf.Map `ebpf:"tunnel_sources"`
+	Vnis            *ebpf.Map `ebpf:"vnis"`
 }
 
 func (m *layoutMaps) Close() error {
@@ -766,6 +800,7 @@ func (m *layoutMaps) Close() error {
 		m.Routes6,
 		m.Services,
 		m.SubPorts,
+		m.TunnelAddresses,
 		m.TunnelSources,
 		m.Vnis,
 	)

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -65,6 +66,8 @@ var DefaultSizes = Sizes{
 const (
 	reasonsPerInterface = 8  // an interface that shows more kinds of trouble at once loses the count of some
 	ownDevices          = 3  // tunnel, host path and uplinks
+	underlayDevices     = 9  // label path and interfaces into the underlay
+	tunnelAddresses     = 32 // of this host
 	servicesPerVRF      = 16 // DNS of both transports at four gateways, metadata in both families, and some of the fabric
 	flowsPerPort        = 16 // conversations with services at a time; the oldest makes room
 	// requestBytes is room for 128 requests that wait for the agent: a request
@@ -103,36 +106,37 @@ func (s Sizes) withDefaults() Sizes {
 // of returns the bound of each table by name.
 func (s Sizes) of() map[string]uint32 {
 	return map[string]uint32{
-		"ports":          s.Ports,
-		"sub_ports":      s.Ports,
-		"port_addresses": s.PortAddresses,
-		"port_prefixes4": s.PortPrefixes,
-		"port_prefixes6": s.PortPrefixes,
-		"host_routes":    s.HostRoutes,
-		"routes4":        s.Routes4,
-		"routes6":        s.Routes6,
-		"next_hops":      s.NextHops,
-		"groups":         s.Groups,
-		"vnis":           s.VNIs,
-		"tunnel_sources": s.TunnelSources,
-		"connections":    s.Connections,
-		"half_open":      s.HalfOpen,
-		"fragments":      s.Fragments,
-		"macs":           s.MACs,
-		"learned_macs":   s.LearnedMACs,
-		"mac_counts":     s.Ports + s.VNIs,
-		"floods":         s.VNIs,
-		"receivers":      s.Receivers,
-		"generations":    2 * generationSlots,
-		"config":         1,
-		"error_times":    s.Ports,
-		"services":       s.VNIs * servicesPerVRF,
-		"host_flows":     s.Ports * flowsPerPort,
-		"aliases":        s.Ports,
-		"request_times":  s.Ports,
-		"requests":       requestBytes,
-		"drops":          (s.Ports + ownDevices) * reasonsPerInterface,
-		"counters":       2*s.Ports + ownDevices, // ports that go and ports that come may be there together
+		"ports":            s.Ports,
+		"sub_ports":        s.Ports,
+		"port_addresses":   s.PortAddresses,
+		"port_prefixes4":   s.PortPrefixes,
+		"port_prefixes6":   s.PortPrefixes,
+		"host_routes":      s.HostRoutes,
+		"routes4":          s.Routes4,
+		"routes6":          s.Routes6,
+		"next_hops":        s.NextHops,
+		"groups":           s.Groups,
+		"vnis":             s.VNIs,
+		"tunnel_sources":   s.TunnelSources,
+		"connections":      s.Connections,
+		"half_open":        s.HalfOpen,
+		"fragments":        s.Fragments,
+		"macs":             s.MACs,
+		"learned_macs":     s.LearnedMACs,
+		"mac_counts":       s.Ports + s.VNIs,
+		"floods":           s.VNIs,
+		"receivers":        s.Receivers,
+		"generations":      2 * generationSlots,
+		"config":           1,
+		"tunnel_addresses": tunnelAddresses,
+		"error_times":      s.Ports,
+		"services":         s.VNIs * servicesPerVRF,
+		"host_flows":       s.Ports * flowsPerPort,
+		"aliases":          s.Ports,
+		"request_times":    s.Ports,
+		"requests":         requestBytes,
+		"drops":            (s.Ports + ownDevices + underlayDevices) * reasonsPerInterface,
+		"counters":         2*s.Ports + ownDevices, // ports that go and ports that come may be there together
 	}
 }
 
@@ -157,19 +161,21 @@ type Datapath struct {
 	Groups        *Table[uint32, Group]         // by id of the next hop
 	VNIs          *Table[uint32, VNI]
 	TunnelSources *Table[TunnelSource, struct{}] // presence is the value
-	config        *Table[uint32, Config]
-	Services      *Table[Service, uint16]  // port of the listener on this host
-	Aliases       *Table[uint32, int]      // interface, by number
-	MACs          *Table[MACKey, uint32]   // next hops of the MACs of ports
-	Floods        *Table[uint32, Flood]    // by VRF
-	Receivers     *Table[Receiver, uint32] // next hops of floods
-	learned       *Table[MACKey, LearnedMAC]
-	macCounts     *Table[MACCount, uint32]
-	hostFlows     *Table[HostFlow, HostFlowState]
-	errorTimes    *Table[int, uint64] // nanoseconds of the monotonic clock, by interface
-	requestTimes  *Table[int, uint64]
-	generations   *generations
-	slots         *counterSlots
+	// TunnelAddresses are the addresses at which this host receives tunnel packets.
+	TunnelAddresses *Table[netip.Addr, struct{}]
+	config          *Table[uint32, Config]
+	Services        *Table[Service, uint16]  // port of the listener on this host
+	Aliases         *Table[uint32, int]      // interface, by number
+	MACs            *Table[MACKey, uint32]   // next hops of the MACs of ports
+	Floods          *Table[uint32, Flood]    // by VRF
+	Receivers       *Table[Receiver, uint32] // next hops of floods
+	learned         *Table[MACKey, LearnedMAC]
+	macCounts       *Table[MACCount, uint32]
+	hostFlows       *Table[HostFlow, HostFlowState]
+	errorTimes      *Table[int, uint64] // nanoseconds of the monotonic clock, by interface
+	requestTimes    *Table[int, uint64]
+	generations     *generations
+	slots           *counterSlots
 
 	attachment Attachment
 
@@ -188,6 +194,7 @@ type Datapath struct {
 	// Programs that hooks go on with, by their slots in an array of their own.
 	stageSlots *ebpf.Map
 	stages     map[layoutStageSlot]*ebpf.Program
+	underlay   underlayHooks
 }
 
 // Load creates the pinned tables, or opens them with their contents if a
@@ -232,6 +239,9 @@ func (d *Datapath) load(sizes Sizes) error {
 		return err
 	}
 	if err := d.loadStages(); err != nil {
+		return err
+	}
+	if err := d.underlay.load(d.maps); err != nil {
 		return err
 	}
 	if d.generations, err = newGenerations(d.maps["generations"]); err != nil {
@@ -303,8 +313,11 @@ func (d *Datapath) openStubs() error {
 		}
 		slots.Pinning = ebpf.PinNone
 	}
+	if err := d.underlay.open(spec, d.pinDir); err != nil {
+		return err
+	}
 	d.stubs, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
-		MapReplacements: map[string]*ebpf.Map{programsName: d.stubMap, hostProgramsName: d.hostSlots, fabricProgramsName: d.fabricSlots, stageProgramsName: d.stageSlots},
+		MapReplacements: map[string]*ebpf.Map{programsName: d.stubMap, hostProgramsName: d.hostSlots, fabricProgramsName: d.fabricSlots, stageProgramsName: d.stageSlots, underlayProgramsName: d.underlay.slots},
 	})
 	if err != nil {
 		return fmt.Errorf("load stubs: %w", err)
@@ -389,6 +402,9 @@ func (d *Datapath) Activate() error {
 	if err := d.fabricSlots.Put(uint32(0), d.fabricHook); err != nil {
 		return fmt.Errorf("activate program of the uplinks: %w", err)
 	}
+	if err := d.underlay.activate(); err != nil {
+		return err
+	}
 	entries, err := os.ReadDir(d.pinDir)
 	if err != nil {
 		return fmt.Errorf("list pin directory: %w", err)
@@ -438,6 +454,7 @@ func (d *Datapath) Close() {
 	for _, p := range d.stages {
 		p.Close()
 	}
+	d.underlay.close()
 }
 
 // Remove, called in the network namespace of the interfaces, detaches every interface and removes everything pinned below pinDir,
@@ -461,7 +478,7 @@ func Remove(pinDir string) error {
 	}
 	for _, e := range entries {
 		name := e.Name()
-		if name != linksName && name != programsName && name != hostProgramsName && name != fabricProgramsName && name != stageProgramsName && !strings.HasPrefix(name, mapsPrefix) {
+		if name != linksName && name != programsName && name != hostProgramsName && name != fabricProgramsName && name != stageProgramsName && name != underlayProgramsName && !strings.HasPrefix(name, mapsPrefix) {
 			continue
 		}
 		if err := os.RemoveAll(filepath.Join(pinDir, name)); err != nil {

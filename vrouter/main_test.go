@@ -79,6 +79,7 @@ func install(t testing.TB, d *Datapath, o *Oracle) {
 	check(t, replace(d.Groups, o.Groups))
 	check(t, replace(d.VNIs, o.VNIs))
 	check(t, replace(d.TunnelSources, o.TunnelSources))
+	check(t, replace(d.TunnelAddresses, o.TunnelAddresses))
 	have, err := d.Routes.All()
 	check(t, err)
 	for k := range have {

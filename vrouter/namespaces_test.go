@@ -201,7 +201,7 @@ func (w *workload) advertise(t testing.TB, to *testHost, vrf uint32, underlay in
 	next := NextHop{Kind: NextHopPort, Ifindex: w.ifindex}
 	if to != w.host {
 		w.host.admit(t, w.vrf, to) // whoever has the route may use it
-		next = NextHop{Kind: NextHopTunnel, VNI: w.vrf, Remote: w.host.underlay[underlay]}
+		next = NextHop{Kind: NextHopTunnel, VNI: w.vrf, Remote: w.host.underlay[underlay], Local: to.underlay[underlay]}
 	}
 	hop := to.nextHop(t, next)
 	for _, address := range w.addresses {

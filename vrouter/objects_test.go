@@ -20,6 +20,8 @@ var objects = map[string]*[]byte{
 	"rehearsehost_bpfel.o": &_RehearseHostBytes, "rehearsefabric_bpfel.o": &_RehearseFabricBytes,
 	"bridge_bpfel.o": &_BridgeBytes, "tracebridge_bpfel.o": &_TraceBridgeBytes, "rehearsebridge_bpfel.o": &_RehearseBridgeBytes,
 	"rehearseport_bpfel.o": &_RehearsePortBytes, "rehearsetunnel_bpfel.o": &_RehearseTunnelBytes,
+	"tounderlay_bpfel.o": &_ToUnderlayBytes, "fromunderlay_bpfel.o": &_FromUnderlayBytes,
+	"tracetounderlay_bpfel.o": &_TraceToUnderlayBytes, "tracefromunderlay_bpfel.o": &_TraceFromUnderlayBytes,
 }
 
 // replaceObjects takes objects from the directory WEFT_OBJECTS instead of the

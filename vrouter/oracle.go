@@ -20,13 +20,15 @@ type Oracle struct {
 	Groups        map[uint32]Group
 	VNIs          map[uint32]VNI
 	TunnelSources map[TunnelSource]struct{}
-	Config        Config
-	Exhausted     map[int]bool // interfaces that may send no ICMP error now; the others are not limited
-	Services      map[Service]uint16
-	HostFlows     map[HostFlow]HostFlowState
-	Aliases       map[uint32]int
-	Now           time.Duration // of the monotonic clock
-	Silenced      map[int]bool  // interfaces that may ask the agent nothing now
+	// TunnelAddresses are this host's own.
+	TunnelAddresses map[netip.Addr]struct{}
+	Config          Config
+	Exhausted       map[int]bool // interfaces that may send no ICMP error now; the others are not limited
+	Services        map[Service]uint16
+	HostFlows       map[HostFlow]HostFlowState
+	Aliases         map[uint32]int
+	Now             time.Duration // of the monotonic clock
+	Silenced        map[int]bool  // interfaces that may ask the agent nothing now
 
 	// What packets that went before have left. It decides nothing but the member
 	// of a group; nil: it is not kept.
@@ -272,7 +274,7 @@ func (o *Oracle) route(r refusal, f parsed) Outcome {
 	case NextHopFabric:
 		return o.depart(next, out)
 	}
-	return o.encap(next, out)
+	return o.encap(route.NextHop, next, f, out)
 }
 
 // sentByMAC tells whether another host went by the MAC and not by its route.
@@ -306,14 +308,30 @@ func (o *Oracle) deliver(next NextHop, out []byte) Outcome {
 	return Outcome{Verdict: "delivered", Redirect: next.Ifindex, Peer: port.RedirectPeer, Frame: out}
 }
 
-func (o *Oracle) encap(next NextHop, out []byte) Outcome {
+func (o *Oracle) encap(id uint32, next NextHop, f parsed, out []byte) Outcome {
+	switch next.Encapsulation {
+	case EncapsulationUnavailable:
+		return dropped(out, "no-encapsulation")
+	case EncapsulationMPLSUDP:
+		return o.labelPath(id, next, f, out)
+	}
+	return o.vxlan(next, next.Local, out)
+}
+
+// encapFrame sends what is bridged, which goes by VXLAN.
+func (o *Oracle) encapFrame(next NextHop, out []byte) Outcome {
+	local := o.Config.Local4
+	if next.Remote.Is6() {
+		local = o.Config.Local6
+	}
+	return o.vxlan(next, local, out)
+}
+
+func (o *Oracle) vxlan(next NextHop, local netip.Addr, out []byte) Outcome {
 	if o.Config.TunnelDevice == 0 {
 		return dropped(out, "no-tunnel-device")
 	}
-	key := TunnelKey{VNI: next.VNI, Remote: next.Remote, Local: o.Config.Local4}
-	if next.Remote.Is6() {
-		key.Local = o.Config.Local6
-	}
+	key := TunnelKey{VNI: next.VNI, Remote: next.Remote, Local: local}
 	return Outcome{Verdict: "tunnelled", Redirect: o.Config.TunnelDevice, Tunnel: &key, Frame: out}
 }
 

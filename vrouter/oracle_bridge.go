@@ -120,7 +120,7 @@ func (o *Oracle) byMAC(r refusal, next NextHop) Outcome {
 	if next.Kind == NextHopPort {
 		return o.deliver(next, r.f.frame)
 	}
-	return o.encap(next, r.f.frame)
+	return o.encapFrame(next, r.f.frame)
 }
 
 func (o *Oracle) flood(r refusal, list Flood) Outcome {
@@ -145,7 +145,7 @@ func (o *Oracle) flood(r refusal, list Flood) Outcome {
 		case next.Kind == NextHopPort:
 			out.Copies = append(out.Copies, Copy{Redirect: next.Ifindex})
 		default:
-			if sent := o.encap(next, r.f.frame); sent.Verdict == "tunnelled" {
+			if sent := o.encapFrame(next, r.f.frame); sent.Verdict == "tunnelled" {
 				out.Copies = append(out.Copies, Copy{Redirect: sent.Redirect, Tunnel: sent.Tunnel})
 			}
 		}

@@ -49,6 +49,11 @@ func (o *Oracle) portsOf(ifindex int, vrf uint32, f parsed) (ports wirePorts, kn
 		ports, known = o.fragments[fragmentKeyOf(ifindex, vrf, f)]
 		return ports, known
 	}
+	return f.wirePorts()
+}
+
+// wirePorts are those that a packet carries itself; false: it is of no connection.
+func (f parsed) wirePorts() (ports wirePorts, known bool) {
 	echo := uint16(8)
 	if f.source.Is6() {
 		echo = 128

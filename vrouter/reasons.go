@@ -28,6 +28,8 @@ type vocabulary struct {
 	verdicts     map[uint32]string
 	stages       map[uint32]string
 	nextHopKinds map[uint32]string
+
+	encapsulations map[uint32]string
 }
 
 // Reasons returns every reason in the order of the list. An error means a
@@ -47,7 +49,7 @@ func readWords() (vocabulary, error) {
 	}
 	names := map[string]map[uint32]string{}
 	for enum, prefix := range map[string]string{
-		"reason": "REASON_", "verdict": "VERDICT_", "stage": "STAGE_", "next_hop_kind": "NEXT_HOP_",
+		"reason": "REASON_", "verdict": "VERDICT_", "stage": "STAGE_", "next_hop_kind": "NEXT_HOP_", "encapsulation": "ENCAPSULATION_",
 	} {
 		if names[enum], err = enumWords(spec.Types, enum, prefix); err != nil {
 			return vocabulary{}, err
@@ -57,7 +59,7 @@ func readWords() (vocabulary, error) {
 	if err := spec.Variables["reason_rows"].Get(&rows); err != nil {
 		return vocabulary{}, fmt.Errorf("read texts of reasons: %w", err)
 	}
-	w := vocabulary{verdicts: names["verdict"], stages: names["stage"], nextHopKinds: names["next_hop_kind"], reasons: make([]Reason, len(rows))}
+	w := vocabulary{verdicts: names["verdict"], stages: names["stage"], nextHopKinds: names["next_hop_kind"], encapsulations: names["encapsulation"], reasons: make([]Reason, len(rows))}
 	for i, row := range rows {
 		text, _, _ := bytes.Cut(row.Text[:], []byte{0})
 		w.reasons[i] = Reason{

@@ -20,18 +20,29 @@ const (
 	stubSlotSLOT_COUNT  stubSlot = 2
 )
 
+type stubUnderlaySlot uint32
+
+const (
+	stubUnderlaySlotSLOT_TO_UNDERLAY    stubUnderlaySlot = 0
+	stubUnderlaySlotSLOT_FROM_UNDERLAY  stubUnderlaySlot = 1
+	stubUnderlaySlotUNDERLAY_SLOT_COUNT stubUnderlaySlot = 2
+)
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	stubMapFabricPrograms = "fabric_programs"
-	stubMapHostPrograms   = "host_programs"
-	stubMapPrograms       = "programs"
-	stubMapStagePrograms  = "stage_programs"
-	stubProgStubFabric    = "stub_fabric"
-	stubProgStubHost      = "stub_host"
-	stubProgStubPort      = "stub_port"
-	stubProgStubTunnel    = "stub_tunnel"
+	stubMapFabricPrograms    = "fabric_programs"
+	stubMapHostPrograms      = "host_programs"
+	stubMapPrograms          = "programs"
+	stubMapStagePrograms     = "stage_programs"
+	stubMapUnderlayPrograms  = "underlay_programs"
+	stubProgStubFabric       = "stub_fabric"
+	stubProgStubFromUnderlay = "stub_from_underlay"
+	stubProgStubHost         = "stub_host"
+	stubProgStubPort         = "stub_port"
+	stubProgStubToUnderlay   = "stub_to_underlay"
+	stubProgStubTunnel       = "stub_tunnel"
 )
 
 // loadStub returns the embedded CollectionSpec for stub.
@@ -76,20 +87,23 @@ type stubSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type stubProgramSpecs struct {
-	StubFabric *ebpf.ProgramSpec `ebpf:"stub_fabric"`
-	StubHost   *ebpf.ProgramSpec `ebpf:"stub_host"`
-	StubPort   *ebpf.ProgramSpec `ebpf:"stub_port"`
-	StubTunnel *ebpf.ProgramSpec `ebpf:"stub_tunnel"`
+	StubFabric       *ebpf.ProgramSpec `ebpf:"stub_fabric"`
+	StubFromUnderlay *ebpf.ProgramSpec `ebpf:"stub_from_underlay"`
+	StubHost         *ebpf.ProgramSpec `ebpf:"stub_host"`
+	StubPort         *ebpf.ProgramSpec `ebpf:"stub_port"`
+	StubToUnderlay   *ebpf.ProgramSpec `ebpf:"stub_to_underlay"`
+	StubTunnel       *ebpf.ProgramSpec `ebpf:"stub_tunnel"`
 }
 
 // stubMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type stubMapSpecs struct {
-	FabricPrograms *ebpf.MapSpec `ebpf:"fabric_programs"`
-	HostPrograms   *ebpf.MapSpec `ebpf:"host_programs"`
-	Programs       *ebpf.MapSpec `ebpf:"programs"`
-	StagePrograms  *ebpf.MapSpec `ebpf:"stage_programs"`
+	FabricPrograms   *ebpf.MapSpec `ebpf:"fabric_programs"`
+	HostPrograms     *ebpf.MapSpec `ebpf:"host_programs"`
+	Programs         *ebpf.MapSpec `ebpf:"programs"`
+	StagePrograms    *ebpf.MapSpec `ebpf:"stage_programs"`
+	UnderlayPrograms *ebpf.MapSpec `ebpf:"underlay_programs"`
 }
 
 // stubVariableSpecs contains global variables before they are loaded into the kernel.
@@ -118,10 +132,11 @@ func (o *stubObjects) Close() error {
 //
 // It can be passed to loadStubObjects or ebpf.CollectionSpec.LoadAndAssign.
 type stubMaps struct {
-	FabricPrograms *ebpf.Map `ebpf:"fabric_programs"`
-	HostPrograms   *ebpf.Map `ebpf:"host_programs"`
-	Programs       *ebpf.Map `ebpf:"programs"`
-	StagePrograms  *ebpf.Map `ebpf:"stage_programs"`
+	FabricPrograms   *ebpf.Map `ebpf:"fabric_programs"`
+	HostPrograms     *ebpf.Map `ebpf:"host_programs"`
+	Programs         *ebpf.Map `ebpf:"programs"`
+	StagePrograms    *ebpf.Map `ebpf:"stage_programs"`
+	UnderlayPrograms *ebpf.Map `ebpf:"underlay_programs"`
 }
 
 func (m *stubMaps) Close() error {
@@ -130,6 +145,7 @@ func (m *stubMaps) Close() error {
 		m.HostPrograms,
 		m.Programs,
 		m.StagePrograms,
+		m.UnderlayPrograms,
 	)
 }
 
@@ -143,17 +159,21 @@ type stubVariables struct {
 //
 // It can be passed to loadStubObjects or ebpf.CollectionSpec.LoadAndAssign.
 type stubPrograms struct {
-	StubFabric *ebpf.Program `ebpf:"stub_fabric"`
-	StubHost   *ebpf.Program `ebpf:"stub_host"`
-	StubPort   *ebpf.Program `ebpf:"stub_port"`
-	StubTunnel *ebpf.Program `ebpf:"stub_tunnel"`
+	StubFabric       *ebpf.Program `ebpf:"stub_fabric"`
+	StubFromUnderlay *ebpf.Program `ebpf:"stub_from_underlay"`
+	StubHost         *ebpf.Program `ebpf:"stub_host"`
+	StubPort         *ebpf.Program `ebpf:"stub_port"`
+	StubToUnderlay   *ebpf.Program `ebpf:"stub_to_underlay"`
+	StubTunnel       *ebpf.Program `ebpf:"stub_tunnel"`
 }
 
 func (p *stubPrograms) Close() error {
 	return _StubClose(
 		p.StubFabric,
+		p.StubFromUnderlay,
 		p.StubHost,
 		p.StubPort,
+		p.StubToUnderlay,
 		p.StubTunnel,
 	)
 }

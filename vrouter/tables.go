@@ -129,6 +129,7 @@ type VNI struct {
 	CheckSources bool // only hosts in TunnelSources may send
 	// Bridge and Frames are as in Port.
 	Bridge, Frames bool
+	Label          bool // an MPLS label of this host, too, with which hosts in TunnelSources may send
 }
 
 // TunnelSource is another host's underlay address, and a VNI that it may send.
@@ -160,14 +161,37 @@ func (k NextHopKind) String() string {
 	return fmt.Sprintf("next-hop-kind-%d", uint32(k))
 }
 
+// Encapsulation is how a packet travels through a tunnel.
+type Encapsulation uint32
+
+// The encapsulations.
+const (
+	EncapsulationVXLAN       = Encapsulation(layoutEncapsulationENCAPSULATION_VXLAN)
+	EncapsulationMPLSUDP     = Encapsulation(layoutEncapsulationENCAPSULATION_MPLSUDP)
+	EncapsulationUnavailable = Encapsulation(layoutEncapsulationENCAPSULATION_UNAVAILABLE) // nothing fits both ends; frames are dropped
+)
+
+// String returns the word: vxlan, mplsudp, unavailable.
+func (e Encapsulation) String() string {
+	w, err := words()
+	if word, ok := w.encapsulations[uint32(e)]; ok && err == nil {
+		return word
+	}
+	return fmt.Sprintf("encapsulation-%d", uint32(e))
+}
+
 // NextHop is a value: only the fields of its kind are used.
 type NextHop struct {
 	Kind    NextHopKind
-	Ifindex int        // port; fabric: the uplink, 0 = through this host's own routing
-	VNI     uint32     // tunnel
+	Ifindex int        // port; fabric: the uplink, 0 = through this host's own routing; tunnel by MPLS over UDP: the uplink
+	VNI     uint32     // tunnel; by MPLS over UDP the label
 	Remote  netip.Addr // tunnel, the other host's underlay address
 	MTU     int        // tunnel and fabric, the largest packet that fits; 0 = not checked
 	Group   string     // group, the name that its maker knows it by; it is not in the table
+	// Encapsulation and Local are of a tunnel. From an invalid Local VXLAN is
+	// sent as the kernel chooses, and MPLS over UDP not at all.
+	Encapsulation Encapsulation
+	Local         netip.Addr
 }
 
 // Table is one pinned table with the types a caller works with.
@@ -348,6 +372,7 @@ func (d *Datapath) makeTables() {
 	d.Groups = newTable("groups", d.maps["groups"], groupCodec)
 	d.VNIs = newTable("vnis", d.maps["vnis"], vniCodec)
 	d.TunnelSources = newTable("tunnel_sources", d.maps["tunnel_sources"], tunnelSourceCodec)
+	d.TunnelAddresses = newTable("tunnel_addresses", d.maps["tunnel_addresses"], tunnelAddressCodec)
 	d.config = newTable("config", d.maps["config"], configCodec)
 	d.errorTimes = newTable("error_times", d.maps["error_times"], errorTimeCodec)
 	d.Services = newTable("services", d.maps["services"], serviceCodec)
@@ -382,9 +407,12 @@ type Config struct {
 	// TunnelDevice is the interface that encapsulates; 0 means none, and frames
 	// for other hosts are dropped and counted.
 	TunnelDevice int
-	// Local4 and Local6 are this host's own tunnel addresses, from which frames
-	// are sent. For one that is invalid the kernel chooses the source.
+	// Local4 and Local6 are this host's own tunnel addresses, from which copies
+	// are flooded. For one that is invalid the kernel chooses the source.
 	Local4, Local6 netip.Addr
+	// LabelDevice is the end of the label path into which frames are sent that
+	// leave by MPLS over UDP; 0 means none, and they are dropped and counted.
+	LabelDevice int
 	// ErrorInterval is the time between the ICMP errors of one port, after
 	// ErrorBurst of them at once; 0 does not limit them.
 	ErrorInterval time.Duration

@@ -16,9 +16,11 @@ import (
 // host's underlay address. Local is the one that a frame is sent from, invalid
 // if the kernel chooses; it says nothing of a frame that came in.
 type TunnelKey struct {
-	VNI    uint32
+	VNI    uint32 // or label
 	Remote netip.Addr
 	Local  netip.Addr
+	// Encapsulation is that of a frame that is sent.
+	Encapsulation Encapsulation
 }
 
 // Outcome is what became of one frame.
@@ -53,6 +55,8 @@ type Tracer struct {
 	tunnel *ebpf.Program
 	host   *ebpf.Program
 	fabric *ebpf.Program
+
+	toUnderlay, fromUnderlay *ebpf.Program
 }
 
 // frameRoom is how much longer a frame may become: an advertisement is longer
@@ -103,6 +107,10 @@ func (d *Datapath) newTracer(read tracing) (*Tracer, error) {
 		t.Close()
 		return nil, err
 	}
+	if err := t.loadUnderlay(tables); err != nil {
+		t.Close()
+		return nil, err
+	}
 	return t, nil
 }
 
@@ -145,7 +153,7 @@ func (t *Tracer) Close() {
 			m.Close()
 		}
 	}
-	for _, p := range append(slices.Collect(maps.Values(t.stages)), t.port, t.tunnel, t.host, t.fabric) {
+	for _, p := range append(slices.Collect(maps.Values(t.stages)), t.port, t.tunnel, t.host, t.fabric, t.toUnderlay, t.fromUnderlay) {
 		if p != nil {
 			p.Close()
 		}
@@ -275,7 +283,7 @@ func (t *Tracer) readCopies(number uint32) (all []Copy, err error) {
 func tracedKey(raw tracePortTunnelKey) *TunnelKey {
 	remote, local := layoutAddress{Word: raw.Remote.Word}, layoutAddress{Word: raw.Local.Word}
 	family := layoutFamily(raw.Family)
-	return &TunnelKey{VNI: raw.Vni, Remote: addressOf(remote, family), Local: optionalOf(local, family)}
+	return &TunnelKey{VNI: raw.Vni, Remote: addressOf(remote, family), Local: optionalOf(local, family), Encapsulation: Encapsulation(raw.Encapsulation)}
 }
 
 func outcomeOf(record tracePortTraceRecord, frame []byte) (Outcome, error) {

@@ -112,7 +112,7 @@ func TestTraceTellsTheWay(t *testing.T) {
 		}
 		got, err := tracer.FollowFromPort(1, c.frame(false))
 		check(t, err)
-		want := []string{"parse", "port", "spoof"}
+		want := []string{"port", "parse", "spoof"}
 		if c.what == "routed" {
 			want = append(want, "neighbour", "request", "route", "encap")
 			if got.Route == nil || got.Route.NextHop != 13 || !got.Route.Routed || got.Bits != 32 || got.Led {

@@ -16,42 +16,43 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	traceFabricMapAliases       = "aliases"
-	traceFabricMapConfig        = "config"
-	traceFabricMapConnections   = "connections"
-	traceFabricMapCounters      = "counters"
-	traceFabricMapDrops         = "drops"
-	traceFabricMapErrorScratch  = "error_scratch"
-	traceFabricMapErrorTimes    = "error_times"
-	traceFabricMapFloods        = "floods"
-	traceFabricMapFragments     = "fragments"
-	traceFabricMapGenerations   = "generations"
-	traceFabricMapGroups        = "groups"
-	traceFabricMapHalfOpen      = "half_open"
-	traceFabricMapHostFlows     = "host_flows"
-	traceFabricMapHostRoutes    = "host_routes"
-	traceFabricMapLearnedMacs   = "learned_macs"
-	traceFabricMapMacCounts     = "mac_counts"
-	traceFabricMapMacs          = "macs"
-	traceFabricMapNextHops      = "next_hops"
-	traceFabricMapPortAddresses = "port_addresses"
-	traceFabricMapPortPrefixes4 = "port_prefixes4"
-	traceFabricMapPortPrefixes6 = "port_prefixes6"
-	traceFabricMapPorts         = "ports"
-	traceFabricMapReceivers     = "receivers"
-	traceFabricMapRequestTimes  = "request_times"
-	traceFabricMapRequests      = "requests"
-	traceFabricMapRoutes4       = "routes4"
-	traceFabricMapRoutes6       = "routes6"
-	traceFabricMapScratch       = "scratch"
-	traceFabricMapServices      = "services"
-	traceFabricMapSubPorts      = "sub_ports"
-	traceFabricMapTraceCopies   = "trace_copies"
-	traceFabricMapTraceIn       = "trace_in"
-	traceFabricMapTraceOut      = "trace_out"
-	traceFabricMapTunnelSources = "tunnel_sources"
-	traceFabricMapVnis          = "vnis"
-	traceFabricProgFromFabric   = "from_fabric"
+	traceFabricMapAliases         = "aliases"
+	traceFabricMapConfig          = "config"
+	traceFabricMapConnections     = "connections"
+	traceFabricMapCounters        = "counters"
+	traceFabricMapDrops           = "drops"
+	traceFabricMapErrorScratch    = "error_scratch"
+	traceFabricMapErrorTimes      = "error_times"
+	traceFabricMapFloods          = "floods"
+	traceFabricMapFragments       = "fragments"
+	traceFabricMapGenerations     = "generations"
+	traceFabricMapGroups          = "groups"
+	traceFabricMapHalfOpen        = "half_open"
+	traceFabricMapHostFlows       = "host_flows"
+	traceFabricMapHostRoutes      = "host_routes"
+	traceFabricMapLearnedMacs     = "learned_macs"
+	traceFabricMapMacCounts       = "mac_counts"
+	traceFabricMapMacs            = "macs"
+	traceFabricMapNextHops        = "next_hops"
+	traceFabricMapPortAddresses   = "port_addresses"
+	traceFabricMapPortPrefixes4   = "port_prefixes4"
+	traceFabricMapPortPrefixes6   = "port_prefixes6"
+	traceFabricMapPorts           = "ports"
+	traceFabricMapReceivers       = "receivers"
+	traceFabricMapRequestTimes    = "request_times"
+	traceFabricMapRequests        = "requests"
+	traceFabricMapRoutes4         = "routes4"
+	traceFabricMapRoutes6         = "routes6"
+	traceFabricMapScratch         = "scratch"
+	traceFabricMapServices        = "services"
+	traceFabricMapSubPorts        = "sub_ports"
+	traceFabricMapTraceCopies     = "trace_copies"
+	traceFabricMapTraceIn         = "trace_in"
+	traceFabricMapTraceOut        = "trace_out"
+	traceFabricMapTunnelAddresses = "tunnel_addresses"
+	traceFabricMapTunnelSources   = "tunnel_sources"
+	traceFabricMapVnis            = "vnis"
+	traceFabricProgFromFabric     = "from_fabric"
 )
 
 // loadTraceFabric returns the embedded CollectionSpec for traceFabric.
@@ -103,41 +104,42 @@ type traceFabricProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type traceFabricMapSpecs struct {
-	Aliases       *ebpf.MapSpec `ebpf:"aliases"`
-	Config        *ebpf.MapSpec `ebpf:"config"`
-	Connections   *ebpf.MapSpec `ebpf:"connections"`
-	Counters      *ebpf.MapSpec `ebpf:"counters"`
-	Drops         *ebpf.MapSpec `ebpf:"drops"`
-	ErrorScratch  *ebpf.MapSpec `ebpf:"error_scratch"`
-	ErrorTimes    *ebpf.MapSpec `ebpf:"error_times"`
-	Floods        *ebpf.MapSpec `ebpf:"floods"`
-	Fragments     *ebpf.MapSpec `ebpf:"fragments"`
-	Generations   *ebpf.MapSpec `ebpf:"generations"`
-	Groups        *ebpf.MapSpec `ebpf:"groups"`
-	HalfOpen      *ebpf.MapSpec `ebpf:"half_open"`
-	HostFlows     *ebpf.MapSpec `ebpf:"host_flows"`
-	HostRoutes    *ebpf.MapSpec `ebpf:"host_routes"`
-	LearnedMacs   *ebpf.MapSpec `ebpf:"learned_macs"`
-	MacCounts     *ebpf.MapSpec `ebpf:"mac_counts"`
-	Macs          *ebpf.MapSpec `ebpf:"macs"`
-	NextHops      *ebpf.MapSpec `ebpf:"next_hops"`
-	PortAddresses *ebpf.MapSpec `ebpf:"port_addresses"`
-	PortPrefixes4 *ebpf.MapSpec `ebpf:"port_prefixes4"`
-	PortPrefixes6 *ebpf.MapSpec `ebpf:"port_prefixes6"`
-	Ports         *ebpf.MapSpec `ebpf:"ports"`
-	Receivers     *ebpf.MapSpec `ebpf:"receivers"`
-	RequestTimes  *ebpf.MapSpec `ebpf:"request_times"`
-	Requests      *ebpf.MapSpec `ebpf:"requests"`
-	Routes4       *ebpf.MapSpec `ebpf:"routes4"`
-	Routes6       *ebpf.MapSpec `ebpf:"routes6"`
-	Scratch       *ebpf.MapSpec `ebpf:"scratch"`
-	Services      *ebpf.MapSpec `ebpf:"services"`
-	SubPorts      *ebpf.MapSpec `ebpf:"sub_ports"`
-	TraceCopies   *ebpf.MapSpec `ebpf:"trace_copies"`
-	TraceIn       *ebpf.MapSpec `ebpf:"trace_in"`
-	TraceOut      *ebpf.MapSpec `ebpf:"trace_out"`
-	TunnelSources *ebpf.MapSpec `ebpf:"tunnel_sources"`
-	Vnis          *ebpf.MapSpec `ebpf:"vnis"`
+	Aliases         *ebpf.MapSpec `ebpf:"aliases"`
+	Config          *ebpf.MapSpec `ebpf:"config"`
+	Connections     *ebpf.MapSpec `ebpf:"connections"`
+	Counters        *ebpf.MapSpec `ebpf:"counters"`
+	Drops           *ebpf.MapSpec `ebpf:"drops"`
+	ErrorScratch    *ebpf.MapSpec `ebpf:"error_scratch"`
+	ErrorTimes      *ebpf.MapSpec `ebpf:"error_times"`
+	Floods          *ebpf.MapSpec `ebpf:"floods"`
+	Fragments       *ebpf.MapSpec `ebpf:"fragments"`
+	Generations     *ebpf.MapSpec `ebpf:"generations"`
+	Groups          *ebpf.MapSpec `ebpf:"groups"`
+	HalfOpen        *ebpf.MapSpec `ebpf:"half_open"`
+	HostFlows       *ebpf.MapSpec `ebpf:"host_flows"`
+	HostRoutes      *ebpf.MapSpec `ebpf:"host_routes"`
+	LearnedMacs     *ebpf.MapSpec `ebpf:"learned_macs"`
+	MacCounts       *ebpf.MapSpec `ebpf:"mac_counts"`
+	Macs            *ebpf.MapSpec `ebpf:"macs"`
+	NextHops        *ebpf.MapSpec `ebpf:"next_hops"`
+	PortAddresses   *ebpf.MapSpec `ebpf:"port_addresses"`
+	PortPrefixes4   *ebpf.MapSpec `ebpf:"port_prefixes4"`
+	PortPrefixes6   *ebpf.MapSpec `ebpf:"port_prefixes6"`
+	Ports           *ebpf.MapSpec `ebpf:"ports"`
+	Receivers       *ebpf.MapSpec `ebpf:"receivers"`
+	RequestTimes    *ebpf.MapSpec `ebpf:"request_times"`
+	Requests        *ebpf.MapSpec `ebpf:"requests"`
+	Routes4         *ebpf.MapSpec `ebpf:"routes4"`
+	Routes6         *ebpf.MapSpec `ebpf:"routes6"`
+	Scratch         *ebpf.MapSpec `ebpf:"scratch"`
+	Services        *ebpf.MapSpec `ebpf:"services"`
+	SubPorts        *ebpf.MapSpec `ebpf:"sub_ports"`
+	TraceCopies     *ebpf.MapSpec `ebpf:"trace_copies"`
+	TraceIn         *ebpf.MapSpec `ebpf:"trace_in"`
+	TraceOut        *ebpf.MapSpec `ebpf:"trace_out"`
+	TunnelAddresses *ebpf.MapSpec `ebpf:"tunnel_addresses"`
+	TunnelSources   *ebpf.MapSpec `ebpf:"tunnel_sources"`
+	Vnis            *ebpf.MapSpec `ebpf:"vnis"`
 }
 
 // traceFabricVariableSpecs contains global variables before they are loaded into the kernel.
@@ -166,41 +168,42 @@ func (o *traceFabricObjects) Close() error {
 //
 // It can be passed to loadTraceFabricObjects or ebpf.CollectionSpec.LoadAndAssign.
 type traceFabricMaps struct {
-	Aliases       *ebpf.Map `ebpf:"aliases"`
-	Config        *ebpf.Map `ebpf:"config"`
-	Connections   *ebpf.Map `ebpf:"connections"`
-	Counters      *ebpf.Map `ebpf:"counters"`
-	Drops         *ebpf.Map `ebpf:"drops"`
-	ErrorScratch  *ebpf.Map `ebpf:"error_scratch"`
-	ErrorTimes    *ebpf.Map `ebpf:"error_times"`
-	Floods        *ebpf.Map `ebpf:"floods"`
-	Fragments     *ebpf.Map `ebpf:"fragments"`
-	Generations   *ebpf.Map `ebpf:"generations"`
-	Groups        *ebpf.Map `ebpf:"groups"`
-	HalfOpen      *ebpf.Map `ebpf:"half_open"`
-	HostFlows     *ebpf.Map `ebpf:"host_flows"`
-	HostRoutes    *ebpf.Map `ebpf:"host_routes"`
-	LearnedMacs   *ebpf.Map `ebpf:"learned_macs"`
-	MacCounts     *ebpf.Map `ebpf:"mac_counts"`
-	Macs          *ebpf.Map `ebpf:"macs"`
-	NextHops      *ebpf.Map `ebpf:"next_hops"`
-	PortAddresses *ebpf.Map `ebpf:"port_addresses"`
-	PortPrefixes4 *ebpf.Map `ebpf:"port_prefixes4"`
-	PortPrefixes6 *ebpf.Map `ebpf:"port_prefixes6"`
-	Ports         *ebpf.Map `ebpf:"ports"`
-	Receivers     *ebpf.Map `ebpf:"receivers"`
-	RequestTimes  *ebpf.Map `ebpf:"request_times"`
-	Requests      *ebpf.Map `ebpf:"requests"`
-	Routes4       *ebpf.Map `ebpf:"routes4"`
-	Routes6       *ebpf.Map `ebpf:"routes6"`
-	Scratch       *ebpf.Map `ebpf:"scratch"`
-	Services      *ebpf.Map `ebpf:"services"`
-	SubPorts      *ebpf.Map `ebpf:"sub_ports"`
-	TraceCopies   *ebpf.Map `ebpf:"trace_copies"`
-	TraceIn       *ebpf.Map `ebpf:"trace_in"`
-	TraceOut      *ebpf.Map `ebpf:"trace_out"`
-	TunnelSources *ebpf.Map `ebpf:"tunnel_sources"`
-	Vnis          *ebpf.Map `ebpf:"vnis"`
+	Aliases         *ebpf.Map `ebpf:"aliases"`
+	Config          *ebpf.Map `ebpf:"config"`
+	Connections     *ebpf.Map `ebpf:"connections"`
+	Counters        *ebpf.Map `ebpf:"counters"`
+	Drops           *ebpf.Map `ebpf:"drops"`
+	ErrorScratch    *ebpf.Map `ebpf:"error_scratch"`
+	ErrorTimes      *ebpf.Map `ebpf:"error_times"`
+	Floods          *ebpf.Map `ebpf:"floods"`
+	Fragments       *ebpf.Map `ebpf:"fragments"`
+	Generations     *ebpf.Map `ebpf:"generations"`
+	Groups          *ebpf.Map `ebpf:"groups"`
+	HalfOpen        *ebpf.Map `ebpf:"half_open"`
+	HostFlows       *ebpf.Map `ebpf:"host_flows"`
+	HostRoutes      *ebpf.Map `ebpf:"host_routes"`
+	LearnedMacs     *ebpf.Map `ebpf:"learned_macs"`
+	MacCounts       *ebpf.Map `ebpf:"mac_counts"`
+	Macs            *ebpf.Map `ebpf:"macs"`
+	NextHops        *ebpf.Map `ebpf:"next_hops"`
+	PortAddresses   *ebpf.Map `ebpf:"port_addresses"`
+	PortPrefixes4   *ebpf.Map `ebpf:"port_prefixes4"`
+	PortPrefixes6   *ebpf.Map `ebpf:"port_prefixes6"`
+	Ports           *ebpf.Map `ebpf:"ports"`
+	Receivers       *ebpf.Map `ebpf:"receivers"`
+	RequestTimes    *ebpf.Map `ebpf:"request_times"`
+	Requests        *ebpf.Map `ebpf:"requests"`
+	Routes4         *ebpf.Map `ebpf:"routes4"`
+	Routes6         *ebpf.Map `ebpf:"routes6"`
+	Scratch         *ebpf.Map `ebpf:"scratch"`
+	Services        *ebpf.Map `ebpf:"services"`
+	SubPorts        *ebpf.Map `ebpf:"sub_ports"`
+	TraceCopies     *ebpf.Map `ebpf:"trace_copies"`
+	TraceIn         *ebpf.Map `ebpf:"trace_in"`
+	TraceOut        *ebpf.Map `ebpf:"trace_out"`
+	TunnelAddresses *ebpf.Map `ebpf:"tunnel_addresses"`
+	TunnelSources   *ebpf.Map `ebpf:"tunnel_sources"`
+	Vnis            *ebpf.Map `ebpf:"vnis"`
 }
 
 func (m *traceFabricMaps) Close() error {
@@ -238,6 +241,7 @@ func (m *traceFabricMaps) Close() error {
 		m.TraceCopies,
 		m.TraceIn,
 		m.TraceOut,
+		m.TunnelAddresses,
 		m.TunnelSources,
 		m.Vnis,
 	)

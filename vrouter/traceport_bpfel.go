@@ -71,49 +71,51 @@ type tracePortTunnelKey struct {
 		_    structs.HostLayout
 		Word [4]uint32
 	}
+	Encapsulation uint32
 }
 
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	tracePortMapAliases       = "aliases"
-	tracePortMapConfig        = "config"
-	tracePortMapConnections   = "connections"
-	tracePortMapCounters      = "counters"
-	tracePortMapDrops         = "drops"
-	tracePortMapErrorScratch  = "error_scratch"
-	tracePortMapErrorTimes    = "error_times"
-	tracePortMapFloods        = "floods"
-	tracePortMapFragments     = "fragments"
-	tracePortMapGenerations   = "generations"
-	tracePortMapGroups        = "groups"
-	tracePortMapHalfOpen      = "half_open"
-	tracePortMapHostFlows     = "host_flows"
-	tracePortMapHostRoutes    = "host_routes"
-	tracePortMapLearnedMacs   = "learned_macs"
-	tracePortMapMacCounts     = "mac_counts"
-	tracePortMapMacs          = "macs"
-	tracePortMapNextHops      = "next_hops"
-	tracePortMapPortAddresses = "port_addresses"
-	tracePortMapPortPrefixes4 = "port_prefixes4"
-	tracePortMapPortPrefixes6 = "port_prefixes6"
-	tracePortMapPorts         = "ports"
-	tracePortMapReceivers     = "receivers"
-	tracePortMapRequestTimes  = "request_times"
-	tracePortMapRequests      = "requests"
-	tracePortMapRoutes4       = "routes4"
-	tracePortMapRoutes6       = "routes6"
-	tracePortMapScratch       = "scratch"
-	tracePortMapServices      = "services"
-	tracePortMapStagePrograms = "stage_programs"
-	tracePortMapSubPorts      = "sub_ports"
-	tracePortMapTraceCopies   = "trace_copies"
-	tracePortMapTraceIn       = "trace_in"
-	tracePortMapTraceOut      = "trace_out"
-	tracePortMapTunnelSources = "tunnel_sources"
-	tracePortMapVnis          = "vnis"
-	tracePortProgFromPort     = "from_port"
+	tracePortMapAliases         = "aliases"
+	tracePortMapConfig          = "config"
+	tracePortMapConnections     = "connections"
+	tracePortMapCounters        = "counters"
+	tracePortMapDrops           = "drops"
+	tracePortMapErrorScratch    = "error_scratch"
+	tracePortMapErrorTimes      = "error_times"
+	tracePortMapFloods          = "floods"
+	tracePortMapFragments       = "fragments"
+	tracePortMapGenerations     = "generations"
+	tracePortMapGroups          = "groups"
+	tracePortMapHalfOpen        = "half_open"
+	tracePortMapHostFlows       = "host_flows"
+	tracePortMapHostRoutes      = "host_routes"
+	tracePortMapLearnedMacs     = "learned_macs"
+	tracePortMapMacCounts       = "mac_counts"
+	tracePortMapMacs            = "macs"
+	tracePortMapNextHops        = "next_hops"
+	tracePortMapPortAddresses   = "port_addresses"
+	tracePortMapPortPrefixes4   = "port_prefixes4"
+	tracePortMapPortPrefixes6   = "port_prefixes6"
+	tracePortMapPorts           = "ports"
+	tracePortMapReceivers       = "receivers"
+	tracePortMapRequestTimes    = "request_times"
+	tracePortMapRequests        = "requests"
+	tracePortMapRoutes4         = "routes4"
+	tracePortMapRoutes6         = "routes6"
+	tracePortMapScratch         = "scratch"
+	tracePortMapServices        = "services"
+	tracePortMapStagePrograms   = "stage_programs"
+	tracePortMapSubPorts        = "sub_ports"
+	tracePortMapTraceCopies     = "trace_copies"
+	tracePortMapTraceIn         = "trace_in"
+	tracePortMapTraceOut        = "trace_out"
+	tracePortMapTunnelAddresses = "tunnel_addresses"
+	tracePortMapTunnelSources   = "tunnel_sources"
+	tracePortMapVnis            = "vnis"
+	tracePortProgFromPort       = "from_port"
 )
 
 // loadTracePort returns the embedded CollectionSpec for tracePort.
@@ -165,42 +167,43 @@ type tracePortProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type tracePortMapSpecs struct {
-	Aliases       *ebpf.MapSpec `ebpf:"aliases"`
-	Config        *ebpf.MapSpec `ebpf:"config"`
-	Connections   *ebpf.MapSpec `ebpf:"connections"`
-	Counters      *ebpf.MapSpec `ebpf:"counters"`
-	Drops         *ebpf.MapSpec `ebpf:"drops"`
-	ErrorScratch  *ebpf.MapSpec `ebpf:"error_scratch"`
-	ErrorTimes    *ebpf.MapSpec `ebpf:"error_times"`
-	Floods        *ebpf.MapSpec `ebpf:"floods"`
-	Fragments     *ebpf.MapSpec `ebpf:"fragments"`
-	Generations   *ebpf.MapSpec `ebpf:"generations"`
-	Groups        *ebpf.MapSpec `ebpf:"groups"`
-	HalfOpen      *ebpf.MapSpec `ebpf:"half_open"`
-	HostFlows     *ebpf.MapSpec `ebpf:"host_flows"`
-	HostRoutes    *ebpf.MapSpec `ebpf:"host_routes"`
-	LearnedMacs   *ebpf.MapSpec `ebpf:"learned_macs"`
-	MacCounts     *ebpf.MapSpec `ebpf:"mac_counts"`
-	Macs          *ebpf.MapSpec `ebpf:"macs"`
-	NextHops      *ebpf.MapSpec `ebpf:"next_hops"`
-	PortAddresses *ebpf.MapSpec `ebpf:"port_addresses"`
-	PortPrefixes4 *ebpf.MapSpec `ebpf:"port_prefixes4"`
-	PortPrefixes6 *ebpf.MapSpec `ebpf:"port_prefixes6"`
-	Ports         *ebpf.MapSpec `ebpf:"ports"`
-	Receivers     *ebpf.MapSpec `ebpf:"receivers"`
-	RequestTimes  *ebpf.MapSpec `ebpf:"request_times"`
-	Requests      *ebpf.MapSpec `ebpf:"requests"`
-	Routes4       *ebpf.MapSpec `ebpf:"routes4"`
-	Routes6       *ebpf.MapSpec `ebpf:"routes6"`
-	Scratch       *ebpf.MapSpec `ebpf:"scratch"`
-	Services      *ebpf.MapSpec `ebpf:"services"`
-	StagePrograms *ebpf.MapSpec `ebpf:"stage_programs"`
-	SubPorts      *ebpf.MapSpec `ebpf:"sub_ports"`
-	TraceCopies   *ebpf.MapSpec `ebpf:"trace_copies"`
-	TraceIn       *ebpf.MapSpec `ebpf:"trace_in"`
-	TraceOut      *ebpf.MapSpec `ebpf:"trace_out"`
-	TunnelSources *ebpf.MapSpec `ebpf:"tunnel_sources"`
-	Vnis          *ebpf.MapSpec `ebpf:"vnis"`
+	Aliases         *ebpf.MapSpec `ebpf:"aliases"`
+	Config          *ebpf.MapSpec `ebpf:"config"`
+	Connections     *ebpf.MapSpec `ebpf:"connections"`
+	Counters        *ebpf.MapSpec `ebpf:"counters"`
+	Drops           *ebpf.MapSpec `ebpf:"drops"`
+	ErrorScratch    *ebpf.MapSpec `ebpf:"error_scratch"`
+	ErrorTimes      *ebpf.MapSpec `ebpf:"error_times"`
+	Floods          *ebpf.MapSpec `ebpf:"floods"`
+	Fragments       *ebpf.MapSpec `ebpf:"fragments"`
+	Generations     *ebpf.MapSpec `ebpf:"generations"`
+	Groups          *ebpf.MapSpec `ebpf:"groups"`
+	HalfOpen        *ebpf.MapSpec `ebpf:"half_open"`
+	HostFlows       *ebpf.MapSpec `ebpf:"host_flows"`
+	HostRoutes      *ebpf.MapSpec `ebpf:"host_routes"`
+	LearnedMacs     *ebpf.MapSpec `ebpf:"learned_macs"`
+	MacCounts       *ebpf.MapSpec `ebpf:"mac_counts"`
+	Macs            *ebpf.MapSpec `ebpf:"macs"`
+	NextHops        *ebpf.MapSpec `ebpf:"next_hops"`
+	PortAddresses   *ebpf.MapSpec `ebpf:"port_addresses"`
+	PortPrefixes4   *ebpf.MapSpec `ebpf:"port_prefixes4"`
+	PortPrefixes6   *ebpf.MapSpec `ebpf:"port_prefixes6"`
+	Ports           *ebpf.MapSpec `ebpf:"ports"`
+	Receivers       *ebpf.MapSpec `ebpf:"receivers"`
+	RequestTimes    *ebpf.MapSpec `ebpf:"request_times"`
+	Requests        *ebpf.MapSpec `ebpf:"requests"`
+	Routes4         *ebpf.MapSpec `ebpf:"routes4"`
+	Routes6         *ebpf.MapSpec `ebpf:"routes6"`
+	Scratch         *ebpf.MapSpec `ebpf:"scratch"`
+	Services        *ebpf.MapSpec `ebpf:"services"`
+	StagePrograms   *ebpf.MapSpec `ebpf:"stage_programs"`
+	SubPorts        *ebpf.MapSpec `ebpf:"sub_ports"`
+	TraceCopies     *ebpf.MapSpec `ebpf:"trace_copies"`
+	TraceIn         *ebpf.MapSpec `ebpf:"trace_in"`
+	TraceOut        *ebpf.MapSpec `ebpf:"trace_out"`
+	TunnelAddresses *ebpf.MapSpec `ebpf:"tunnel_addresses"`
+	TunnelSources   *ebpf.MapSpec `ebpf:"tunnel_sources"`
+	Vnis            *ebpf.MapSpec `ebpf:"vnis"`
 }
 
 // tracePortVariableSpecs contains global variables before they are loaded into the kernel.
@@ -229,42 +232,43 @@ func (o *tracePortObjects) Close() error {
 //
 // It can be passed to loadTracePortObjects or ebpf.CollectionSpec.LoadAndAssign.
 type tracePortMaps struct {
-	Aliases       *ebpf.Map `ebpf:"aliases"`
-	Config        *ebpf.Map `ebpf:"config"`
-	Connections   *ebpf.Map `ebpf:"connections"`
-	Counters      *ebpf.Map `ebpf:"counters"`
-	Drops         *ebpf.Map `ebpf:"drops"`
-	ErrorScratch  *ebpf.Map `ebpf:"error_scratch"`
-	ErrorTimes    *ebpf.Map `ebpf:"error_times"`
-	Floods        *ebpf.Map `ebpf:"floods"`
-	Fragments     *ebpf.Map `ebpf:"fragments"`
-	Generations   *ebpf.Map `ebpf:"generations"`
-	Groups        *ebpf.Map `ebpf:"groups"`
-	HalfOpen      *ebpf.Map `ebpf:"half_open"`
-	HostFlows     *ebpf.Map `ebpf:"host_flows"`
-	HostRoutes    *ebpf.Map `ebpf:"host_routes"`
-	LearnedMacs   *ebpf.Map `ebpf:"learned_macs"`
-	MacCounts     *ebpf.Map `ebpf:"mac_counts"`
-	Macs          *ebpf.Map `ebpf:"macs"`
-	NextHops      *ebpf.Map `ebpf:"next_hops"`
-	PortAddresses *ebpf.Map `ebpf:"port_addresses"`
-	PortPrefixes4 *ebpf.Map `ebpf:"port_prefixes4"`
-	PortPrefixes6 *ebpf.Map `ebpf:"port_prefixes6"`
-	Ports         *ebpf.Map `ebpf:"ports"`
-	Receivers     *ebpf.Map `ebpf:"receivers"`
-	RequestTimes  *ebpf.Map `ebpf:"request_times"`
-	Requests      *ebpf.Map `ebpf:"requests"`
-	Routes4       *ebpf.Map `ebpf:"routes4"`
-	Routes6       *ebpf.Map `ebpf:"routes6"`
-	Scratch       *ebpf.Map `ebpf:"scratch"`
-	Services      *ebpf.Map `ebpf:"services"`
-	StagePrograms *ebpf.Map `ebpf:"stage_programs"`
-	SubPorts      *ebpf.Map `ebpf:"sub_ports"`
-	TraceCopies   *ebpf.Map `ebpf:"trace_copies"`
-	TraceIn       *ebpf.Map `ebpf:"trace_in"`
-	TraceOut      *ebpf.Map `ebpf:"trace_out"`
-	TunnelSources *ebpf.Map `ebpf:"tunnel_sources"`
-	Vnis          *ebpf.Map `ebpf:"vnis"`
+	Aliases         *ebpf.Map `ebpf:"aliases"`
+	Config          *ebpf.Map `ebpf:"config"`
+	Connections     *ebpf.Map `ebpf:"connections"`
+	Counters        *ebpf.Map `ebpf:"counters"`
+	Drops           *ebpf.Map `ebpf:"drops"`
+	ErrorScratch    *ebpf.Map `ebpf:"error_scratch"`
+	ErrorTimes      *ebpf.Map `ebpf:"error_times"`
+	Floods          *ebpf.Map `ebpf:"floods"`
+	Fragments       *ebpf.Map `ebpf:"fragments"`
+	Generations     *ebpf.Map `ebpf:"generations"`
+	Groups          *ebpf.Map `ebpf:"groups"`
+	HalfOpen        *ebpf.Map `ebpf:"half_open"`
+	HostFlows       *ebpf.Map `ebpf:"host_flows"`
+	HostRoutes      *ebpf.Map `ebpf:"host_routes"`
+	LearnedMacs     *ebpf.Map `ebpf:"learned_macs"`
+	MacCounts       *ebpf.Map `ebpf:"mac_counts"`
+	Macs            *ebpf.Map `ebpf:"macs"`
+	NextHops        *ebpf.Map `ebpf:"next_hops"`
+	PortAddresses   *ebpf.Map `ebpf:"port_addresses"`
+	PortPrefixes4   *ebpf.Map `ebpf:"port_prefixes4"`
+	PortPrefixes6   *ebpf.Map `ebpf:"port_prefixes6"`
+	Ports           *ebpf.Map `ebpf:"ports"`
+	Receivers       *ebpf.Map `ebpf:"receivers"`
+	RequestTimes    *ebpf.Map `ebpf:"request_times"`
+	Requests        *ebpf.Map `ebpf:"requests"`
+	Routes4         *ebpf.Map `ebpf:"routes4"`
+	Routes6         *ebpf.Map `ebpf:"routes6"`
+	Scratch         *ebpf.Map `ebpf:"scratch"`
+	Services        *ebpf.Map `ebpf:"services"`
+	StagePrograms   *ebpf.Map `ebpf:"stage_programs"`
+	SubPorts        *ebpf.Map `ebpf:"sub_ports"`
+	TraceCopies     *ebpf.Map `ebpf:"trace_copies"`
+	TraceIn         *ebpf.Map `ebpf:"trace_in"`
+	TraceOut        *ebpf.Map `ebpf:"trace_out"`
+	TunnelAddresses *ebpf.Map `ebpf:"tunnel_addresses"`
+	TunnelSources   *ebpf.Map `ebpf:"tunnel_sources"`
+	Vnis            *ebpf.Map `ebpf:"vnis"`
 }
 
 func (m *tracePortMaps) Close() error {
@@ -303,6 +307,7 @@ func (m *tracePortMaps) Close() error {
 		m.TraceCopies,
 		m.TraceIn,
 		m.TraceOut,
+		m.TunnelAddresses,
 		m.TunnelSources,
 		m.Vnis,
 	)

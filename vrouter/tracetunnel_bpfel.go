@@ -16,43 +16,44 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	traceTunnelMapAliases       = "aliases"
-	traceTunnelMapConfig        = "config"
-	traceTunnelMapConnections   = "connections"
-	traceTunnelMapCounters      = "counters"
-	traceTunnelMapDrops         = "drops"
-	traceTunnelMapErrorScratch  = "error_scratch"
-	traceTunnelMapErrorTimes    = "error_times"
-	traceTunnelMapFloods        = "floods"
-	traceTunnelMapFragments     = "fragments"
-	traceTunnelMapGenerations   = "generations"
-	traceTunnelMapGroups        = "groups"
-	traceTunnelMapHalfOpen      = "half_open"
-	traceTunnelMapHostFlows     = "host_flows"
-	traceTunnelMapHostRoutes    = "host_routes"
-	traceTunnelMapLearnedMacs   = "learned_macs"
-	traceTunnelMapMacCounts     = "mac_counts"
-	traceTunnelMapMacs          = "macs"
-	traceTunnelMapNextHops      = "next_hops"
-	traceTunnelMapPortAddresses = "port_addresses"
-	traceTunnelMapPortPrefixes4 = "port_prefixes4"
-	traceTunnelMapPortPrefixes6 = "port_prefixes6"
-	traceTunnelMapPorts         = "ports"
-	traceTunnelMapReceivers     = "receivers"
-	traceTunnelMapRequestTimes  = "request_times"
-	traceTunnelMapRequests      = "requests"
-	traceTunnelMapRoutes4       = "routes4"
-	traceTunnelMapRoutes6       = "routes6"
-	traceTunnelMapScratch       = "scratch"
-	traceTunnelMapServices      = "services"
-	traceTunnelMapStagePrograms = "stage_programs"
-	traceTunnelMapSubPorts      = "sub_ports"
-	traceTunnelMapTraceCopies   = "trace_copies"
-	traceTunnelMapTraceIn       = "trace_in"
-	traceTunnelMapTraceOut      = "trace_out"
-	traceTunnelMapTunnelSources = "tunnel_sources"
-	traceTunnelMapVnis          = "vnis"
-	traceTunnelProgFromTunnel   = "from_tunnel"
+	traceTunnelMapAliases         = "aliases"
+	traceTunnelMapConfig          = "config"
+	traceTunnelMapConnections     = "connections"
+	traceTunnelMapCounters        = "counters"
+	traceTunnelMapDrops           = "drops"
+	traceTunnelMapErrorScratch    = "error_scratch"
+	traceTunnelMapErrorTimes      = "error_times"
+	traceTunnelMapFloods          = "floods"
+	traceTunnelMapFragments       = "fragments"
+	traceTunnelMapGenerations     = "generations"
+	traceTunnelMapGroups          = "groups"
+	traceTunnelMapHalfOpen        = "half_open"
+	traceTunnelMapHostFlows       = "host_flows"
+	traceTunnelMapHostRoutes      = "host_routes"
+	traceTunnelMapLearnedMacs     = "learned_macs"
+	traceTunnelMapMacCounts       = "mac_counts"
+	traceTunnelMapMacs            = "macs"
+	traceTunnelMapNextHops        = "next_hops"
+	traceTunnelMapPortAddresses   = "port_addresses"
+	traceTunnelMapPortPrefixes4   = "port_prefixes4"
+	traceTunnelMapPortPrefixes6   = "port_prefixes6"
+	traceTunnelMapPorts           = "ports"
+	traceTunnelMapReceivers       = "receivers"
+	traceTunnelMapRequestTimes    = "request_times"
+	traceTunnelMapRequests        = "requests"
+	traceTunnelMapRoutes4         = "routes4"
+	traceTunnelMapRoutes6         = "routes6"
+	traceTunnelMapScratch         = "scratch"
+	traceTunnelMapServices        = "services"
+	traceTunnelMapStagePrograms   = "stage_programs"
+	traceTunnelMapSubPorts        = "sub_ports"
+	traceTunnelMapTraceCopies     = "trace_copies"
+	traceTunnelMapTraceIn         = "trace_in"
+	traceTunnelMapTraceOut        = "trace_out"
+	traceTunnelMapTunnelAddresses = "tunnel_addresses"
+	traceTunnelMapTunnelSources   = "tunnel_sources"
+	traceTunnelMapVnis            = "vnis"
+	traceTunnelProgFromTunnel     = "from_tunnel"
 )
 
 // loadTraceTunnel returns the embedded CollectionSpec for traceTunnel.
@@ -104,42 +105,43 @@ type traceTunnelProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type traceTunnelMapSpecs struct {
-	Aliases       *ebpf.MapSpec `ebpf:"aliases"`
-	Config        *ebpf.MapSpec `ebpf:"config"`
-	Connections   *ebpf.MapSpec `ebpf:"connections"`
-	Counters      *ebpf.MapSpec `ebpf:"counters"`
-	Drops         *ebpf.MapSpec `ebpf:"drops"`
-	ErrorScratch  *ebpf.MapSpec `ebpf:"error_scratch"`
-	ErrorTimes    *ebpf.MapSpec `ebpf:"error_times"`
-	Floods        *ebpf.MapSpec `ebpf:"floods"`
-	Fragments     *ebpf.MapSpec `ebpf:"fragments"`
-	Generations   *ebpf.MapSpec `ebpf:"generations"`
-	Groups        *ebpf.MapSpec `ebpf:"groups"`
-	HalfOpen      *ebpf.MapSpec `ebpf:"half_open"`
-	HostFlows     *ebpf.MapSpec `ebpf:"host_flows"`
-	HostRoutes    *ebpf.MapSpec `ebpf:"host_routes"`
-	LearnedMacs   *ebpf.MapSpec `ebpf:"learned_macs"`
-	MacCounts     *ebpf.MapSpec `ebpf:"mac_counts"`
-	Macs          *ebpf.MapSpec `ebpf:"macs"`
-	NextHops      *ebpf.MapSpec `ebpf:"next_hops"`
-	PortAddresses *ebpf.MapSpec `ebpf:"port_addresses"`
-	PortPrefixes4 *ebpf.MapSpec `ebpf:"port_prefixes4"`
-	PortPrefixes6 *ebpf.MapSpec `ebpf:"port_prefixes6"`
-	Ports         *ebpf.MapSpec `ebpf:"ports"`
-	Receivers     *ebpf.MapSpec `ebpf:"receivers"`
-	RequestTimes  *ebpf.MapSpec `ebpf:"request_times"`
-	Requests      *ebpf.MapSpec `ebpf:"requests"`
-	Routes4       *ebpf.MapSpec `ebpf:"routes4"`
-	Routes6       *ebpf.MapSpec `ebpf:"routes6"`
-	Scratch       *ebpf.MapSpec `ebpf:"scratch"`
-	Services      *ebpf.MapSpec `ebpf:"services"`
-	StagePrograms *ebpf.MapSpec `ebpf:"stage_programs"`
-	SubPorts      *ebpf.MapSpec `ebpf:"sub_ports"`
-	TraceCopies   *ebpf.MapSpec `ebpf:"trace_copies"`
-	TraceIn       *ebpf.MapSpec `ebpf:"trace_in"`
-	TraceOut      *ebpf.MapSpec `ebpf:"trace_out"`
-	TunnelSources *ebpf.MapSpec `ebpf:"tunnel_sources"`
-	Vnis          *ebpf.MapSpec `ebpf:"vnis"`
+	Aliases         *ebpf.MapSpec `ebpf:"aliases"`
+	Config          *ebpf.MapSpec `ebpf:"config"`
+	Connections     *ebpf.MapSpec `ebpf:"connections"`
+	Counters        *ebpf.MapSpec `ebpf:"counters"`
+	Drops           *ebpf.MapSpec `ebpf:"drops"`
+	ErrorScratch    *ebpf.MapSpec `ebpf:"error_scratch"`
+	ErrorTimes      *ebpf.MapSpec `ebpf:"error_times"`
+	Floods          *ebpf.MapSpec `ebpf:"floods"`
+	Fragments       *ebpf.MapSpec `ebpf:"fragments"`
+	Generations     *ebpf.MapSpec `ebpf:"generations"`
+	Groups          *ebpf.MapSpec `ebpf:"groups"`
+	HalfOpen        *ebpf.MapSpec `ebpf:"half_open"`
+	HostFlows       *ebpf.MapSpec `ebpf:"host_flows"`
+	HostRoutes      *ebpf.MapSpec `ebpf:"host_routes"`
+	LearnedMacs     *ebpf.MapSpec `ebpf:"learned_macs"`
+	MacCounts       *ebpf.MapSpec `ebpf:"mac_counts"`
+	Macs            *ebpf.MapSpec `ebpf:"macs"`
+	NextHops        *ebpf.MapSpec `ebpf:"next_hops"`
+	PortAddresses   *ebpf.MapSpec `ebpf:"port_addresses"`
+	PortPrefixes4   *ebpf.MapSpec `ebpf:"port_prefixes4"`
+	PortPrefixes6   *ebpf.MapSpec `ebpf:"port_prefixes6"`
+	Ports           *ebpf.MapSpec `ebpf:"ports"`
+	Receivers       *ebpf.MapSpec `ebpf:"receivers"`
+	RequestTimes    *ebpf.MapSpec `ebpf:"request_times"`
+	Requests        *ebpf.MapSpec `ebpf:"requests"`
+	Routes4         *ebpf.MapSpec `ebpf:"routes4"`
+	Routes6         *ebpf.MapSpec `ebpf:"routes6"`
+	Scratch         *ebpf.MapSpec `ebpf:"scratch"`
+	Services        *ebpf.MapSpec `ebpf:"services"`
+	StagePrograms   *ebpf.MapSpec `ebpf:"stage_programs"`
+	SubPorts        *ebpf.MapSpec `ebpf:"sub_ports"`
+	TraceCopies     *ebpf.MapSpec `ebpf:"trace_copies"`
+	TraceIn         *ebpf.MapSpec `ebpf:"trace_in"`
+	TraceOut        *ebpf.MapSpec `ebpf:"trace_out"`
+	TunnelAddresses *ebpf.MapSpec `ebpf:"tunnel_addresses"`
+	TunnelSources   *ebpf.MapSpec `ebpf:"tunnel_sources"`
+	Vnis            *ebpf.MapSpec `ebpf:"vnis"`
 }
 
 // traceTunnelVariableSpecs contains global variables before they are loaded into the kernel.
@@ -168,42 +170,43 @@ func (o *traceTunnelObjects) Close() error {
 //
 // It can be passed to loadTraceTunnelObjects or ebpf.CollectionSpec.LoadAndAssign.
 type traceTunnelMaps struct {
-	Aliases       *ebpf.Map `ebpf:"aliases"`
-	Config        *ebpf.Map `ebpf:"config"`
-	Connections   *ebpf.Map `ebpf:"connections"`
-	Counters      *ebpf.Map `ebpf:"counters"`
-	Drops         *ebpf.Map `ebpf:"drops"`
-	ErrorScratch  *ebpf.Map `ebpf:"error_scratch"`
-	ErrorTimes    *ebpf.Map `ebpf:"error_times"`
-	Floods        *ebpf.Map `ebpf:"floods"`
-	Fragments     *ebpf.Map `ebpf:"fragments"`
-	Generations   *ebpf.Map `ebpf:"generations"`
-	Groups        *ebpf.Map `ebpf:"groups"`
-	HalfOpen      *ebpf.Map `ebpf:"half_open"`
-	HostFlows     *ebpf.Map `ebpf:"host_flows"`
-	HostRoutes    *ebpf.Map `ebpf:"host_routes"`
-	LearnedMacs   *ebpf.Map `ebpf:"learned_macs"`
-	MacCounts     *ebpf.Map `ebpf:"mac_counts"`
-	Macs          *ebpf.Map `ebpf:"macs"`
-	NextHops      *ebpf.Map `ebpf:"next_hops"`
-	PortAddresses *ebpf.Map `ebpf:"port_addresses"`
-	PortPrefixes4 *ebpf.Map `ebpf:"port_prefixes4"`
-	PortPrefixes6 *ebpf.Map `ebpf:"port_prefixes6"`
-	Ports         *ebpf.Map `ebpf:"ports"`
-	Receivers     *ebpf.Map `ebpf:"receivers"`
-	RequestTimes  *ebpf.Map `ebpf:"request_times"`
-	Requests      *ebpf.Map `ebpf:"requests"`
-	Routes4       *ebpf.Map `ebpf:"routes4"`
-	Routes6       *ebpf.Map `ebpf:"routes6"`
-	Scratch       *ebpf.Map `ebpf:"scratch"`
-	Services      *ebpf.Map `ebpf:"services"`
-	StagePrograms *ebpf.Map `ebpf:"stage_programs"`
-	SubPorts      *ebpf.Map `ebpf:"sub_ports"`
-	TraceCopies   *ebpf.Map `ebpf:"trace_copies"`
-	TraceIn       *ebpf.Map `ebpf:"trace_in"`
-	TraceOut      *ebpf.Map `ebpf:"trace_out"`
-	TunnelSources *ebpf.Map `ebpf:"tunnel_sources"`
-	Vnis          *ebpf.Map `ebpf:"vnis"`
+	Aliases         *ebpf.Map `ebpf:"aliases"`
+	Config          *ebpf.Map `ebpf:"config"`
+	Connections     *ebpf.Map `ebpf:"connections"`
+	Counters        *ebpf.Map `ebpf:"counters"`
+	Drops           *ebpf.Map `ebpf:"drops"`
+	ErrorScratch    *ebpf.Map `ebpf:"error_scratch"`
+	ErrorTimes      *ebpf.Map `ebpf:"error_times"`
+	Floods          *ebpf.Map `ebpf:"floods"`
+	Fragments       *ebpf.Map `ebpf:"fragments"`
+	Generations     *ebpf.Map `ebpf:"generations"`
+	Groups          *ebpf.Map `ebpf:"groups"`
+	HalfOpen        *ebpf.Map `ebpf:"half_open"`
+	HostFlows       *ebpf.Map `ebpf:"host_flows"`
+	HostRoutes      *ebpf.Map `ebpf:"host_routes"`
+	LearnedMacs     *ebpf.Map `ebpf:"learned_macs"`
+	MacCounts       *ebpf.Map `ebpf:"mac_counts"`
+	Macs            *ebpf.Map `ebpf:"macs"`
+	NextHops        *ebpf.Map `ebpf:"next_hops"`
+	PortAddresses   *ebpf.Map `ebpf:"port_addresses"`
+	PortPrefixes4   *ebpf.Map `ebpf:"port_prefixes4"`
+	PortPrefixes6   *ebpf.Map `ebpf:"port_prefixes6"`
+	Ports           *ebpf.Map `ebpf:"ports"`
+	Receivers       *ebpf.Map `ebpf:"receivers"`
+	RequestTimes    *ebpf.Map `ebpf:"request_times"`
+	Requests        *ebpf.Map `ebpf:"requests"`
+	Routes4         *ebpf.Map `ebpf:"routes4"`
+	Routes6         *ebpf.Map `ebpf:"routes6"`
+	Scratch         *ebpf.Map `ebpf:"scratch"`
+	Services        *ebpf.Map `ebpf:"services"`
+	StagePrograms   *ebpf.Map `ebpf:"stage_programs"`
+	SubPorts        *ebpf.Map `ebpf:"sub_ports"`
+	TraceCopies     *ebpf.Map `ebpf:"trace_copies"`
+	TraceIn         *ebpf.Map `ebpf:"trace_in"`
+	TraceOut        *ebpf.Map `ebpf:"trace_out"`
+	TunnelAddresses *ebpf.Map `ebpf:"tunnel_addresses"`
+	TunnelSources   *ebpf.Map `ebpf:"tunnel_sources"`
+	Vnis            *ebpf.Map `ebpf:"vnis"`
 }
 
 func (m *traceTunnelMaps) Close() error {
@@ -242,6 +245,7 @@ func (m *traceTunnelMaps) Close() error {
 		m.TraceCopies,
 		m.TraceIn,
 		m.TraceOut,
+		m.TunnelAddresses,
 		m.TunnelSources,
 		m.Vnis,
 	)

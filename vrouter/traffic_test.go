@@ -220,11 +220,14 @@ func (s *site) tunnelSources(t *testing.T) {
 	check(t, err)
 	check(t, s.a.handle.RouteAdd(&netlink.Route{LinkIndex: l.Attrs().Index, Dst: to, Src: stray.AsSlice()}))
 	s.a1.mustReach(t, s.b1.addresses[0])
-	config := s.a.config()
-	config.Local4 = netip.Addr{}
-	check(t, s.a.d.SetConfig(config))
+	hops, err := s.a.d.NextHops.All()
+	check(t, err)
+	for id, hop := range hops {
+		hop.Local = netip.Addr{}
+		check(t, s.a.d.NextHops.Put(id, hop))
+	}
 	s.a1.mustNotReach(t, s.b1.addresses[0]) // and this is why the source is set
-	check(t, s.a.d.SetConfig(s.a.config()))
+	check(t, replace(s.a.d.NextHops, hops))
 }
 
 // fragments sends what does not fit a packet.
@@ -319,8 +322,8 @@ func (h *testHost) restart(t testing.TB, otherLayout bool) {
 	}))
 	check(t, h.d.Activate())
 	old.Close()
-	if entries, err := os.ReadDir(h.pinDir); err != nil || len(entries) != 6 {
-		t.Fatalf("pin directory has %v, want links, programs, host_programs, fabric_programs, stage_programs and one directory of tables (%v)", entries, err)
+	if entries, err := os.ReadDir(h.pinDir); err != nil || len(entries) != 7 {
+		t.Fatalf("pin directory has %v, want links, programs, host_programs, fabric_programs, stage_programs, underlay_programs and one directory of tables (%v)", entries, err)
 	}
 }
 

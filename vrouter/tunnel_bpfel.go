@@ -16,40 +16,41 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	tunnelMapAliases       = "aliases"
-	tunnelMapConfig        = "config"
-	tunnelMapConnections   = "connections"
-	tunnelMapCounters      = "counters"
-	tunnelMapDrops         = "drops"
-	tunnelMapErrorScratch  = "error_scratch"
-	tunnelMapErrorTimes    = "error_times"
-	tunnelMapFloods        = "floods"
-	tunnelMapFragments     = "fragments"
-	tunnelMapGenerations   = "generations"
-	tunnelMapGroups        = "groups"
-	tunnelMapHalfOpen      = "half_open"
-	tunnelMapHostFlows     = "host_flows"
-	tunnelMapHostRoutes    = "host_routes"
-	tunnelMapLearnedMacs   = "learned_macs"
-	tunnelMapMacCounts     = "mac_counts"
-	tunnelMapMacs          = "macs"
-	tunnelMapNextHops      = "next_hops"
-	tunnelMapPortAddresses = "port_addresses"
-	tunnelMapPortPrefixes4 = "port_prefixes4"
-	tunnelMapPortPrefixes6 = "port_prefixes6"
-	tunnelMapPorts         = "ports"
-	tunnelMapReceivers     = "receivers"
-	tunnelMapRequestTimes  = "request_times"
-	tunnelMapRequests      = "requests"
-	tunnelMapRoutes4       = "routes4"
-	tunnelMapRoutes6       = "routes6"
-	tunnelMapScratch       = "scratch"
-	tunnelMapServices      = "services"
-	tunnelMapStagePrograms = "stage_programs"
-	tunnelMapSubPorts      = "sub_ports"
-	tunnelMapTunnelSources = "tunnel_sources"
-	tunnelMapVnis          = "vnis"
-	tunnelProgFromTunnel   = "from_tunnel"
+	tunnelMapAliases         = "aliases"
+	tunnelMapConfig          = "config"
+	tunnelMapConnections     = "connections"
+	tunnelMapCounters        = "counters"
+	tunnelMapDrops           = "drops"
+	tunnelMapErrorScratch    = "error_scratch"
+	tunnelMapErrorTimes      = "error_times"
+	tunnelMapFloods          = "floods"
+	tunnelMapFragments       = "fragments"
+	tunnelMapGenerations     = "generations"
+	tunnelMapGroups          = "groups"
+	tunnelMapHalfOpen        = "half_open"
+	tunnelMapHostFlows       = "host_flows"
+	tunnelMapHostRoutes      = "host_routes"
+	tunnelMapLearnedMacs     = "learned_macs"
+	tunnelMapMacCounts       = "mac_counts"
+	tunnelMapMacs            = "macs"
+	tunnelMapNextHops        = "next_hops"
+	tunnelMapPortAddresses   = "port_addresses"
+	tunnelMapPortPrefixes4   = "port_prefixes4"
+	tunnelMapPortPrefixes6   = "port_prefixes6"
+	tunnelMapPorts           = "ports"
+	tunnelMapReceivers       = "receivers"
+	tunnelMapRequestTimes    = "request_times"
+	tunnelMapRequests        = "requests"
+	tunnelMapRoutes4         = "routes4"
+	tunnelMapRoutes6         = "routes6"
+	tunnelMapScratch         = "scratch"
+	tunnelMapServices        = "services"
+	tunnelMapStagePrograms   = "stage_programs"
+	tunnelMapSubPorts        = "sub_ports"
+	tunnelMapTunnelAddresses = "tunnel_addresses"
+	tunnelMapTunnelSources   = "tunnel_sources"
+	tunnelMapVnis            = "vnis"
+	tunnelProgFromTunnel     = "from_tunnel"
 )
 
 // loadTunnel returns the embedded CollectionSpec for tunnel.
@@ -101,39 +102,40 @@ type tunnelProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type tunnelMapSpecs struct {
-	Aliases       *ebpf.MapSpec `ebpf:"aliases"`
-	Config        *ebpf.MapSpec `ebpf:"config"`
-	Connections   *ebpf.MapSpec `ebpf:"connections"`
-	Counters      *ebpf.MapSpec `ebpf:"counters"`
-	Drops         *ebpf.MapSpec `ebpf:"drops"`
-	ErrorScratch  *ebpf.MapSpec `ebpf:"error_scratch"`
-	ErrorTimes    *ebpf.MapSpec `ebpf:"error_times"`
-	Floods        *ebpf.MapSpec `ebpf:"floods"`
-	Fragments     *ebpf.MapSpec `ebpf:"fragments"`
-	Generations   *ebpf.MapSpec `ebpf:"generations"`
-	Groups        *ebpf.MapSpec `ebpf:"groups"`
-	HalfOpen      *ebpf.MapSpec `ebpf:"half_open"`
-	HostFlows     *ebpf.MapSpec `ebpf:"host_flows"`
-	HostRoutes    *ebpf.MapSpec `ebpf:"host_routes"`
-	LearnedMacs   *ebpf.MapSpec `ebpf:"learned_macs"`
-	MacCounts     *ebpf.MapSpec `ebpf:"mac_counts"`
-	Macs          *ebpf.MapSpec `ebpf:"macs"`
-	NextHops      *ebpf.MapSpec `ebpf:"next_hops"`
-	PortAddresses *ebpf.MapSpec `ebpf:"port_addresses"`
-	PortPrefixes4 *ebpf.MapSpec `ebpf:"port_prefixes4"`
-	PortPrefixes6 *ebpf.MapSpec `ebpf:"port_prefixes6"`
-	Ports         *ebpf.MapSpec `ebpf:"ports"`
-	Receivers     *ebpf.MapSpec `ebpf:"receivers"`
-	RequestTimes  *ebpf.MapSpec `ebpf:"request_times"`
-	Requests      *ebpf.MapSpec `ebpf:"requests"`
-	Routes4       *ebpf.MapSpec `ebpf:"routes4"`
-	Routes6       *ebpf.MapSpec `ebpf:"routes6"`
-	Scratch       *ebpf.MapSpec `ebpf:"scratch"`
-	Services      *ebpf.MapSpec `ebpf:"services"`
-	StagePrograms *ebpf.MapSpec `ebpf:"stage_programs"`
-	SubPorts      *ebpf.MapSpec `ebpf:"sub_ports"`
-	TunnelSources *ebpf.MapSpec `ebpf:"tunnel_sources"`
-	Vnis          *ebpf.MapSpec `ebpf:"vnis"`
+	Aliases         *ebpf.MapSpec `ebpf:"aliases"`
+	Config          *ebpf.MapSpec `ebpf:"config"`
+	Connections     *ebpf.MapSpec `ebpf:"connections"`
+	Counters        *ebpf.MapSpec `ebpf:"counters"`
+	Drops           *ebpf.MapSpec `ebpf:"drops"`
+	ErrorScratch    *ebpf.MapSpec `ebpf:"error_scratch"`
+	ErrorTimes      *ebpf.MapSpec `ebpf:"error_times"`
+	Floods          *ebpf.MapSpec `ebpf:"floods"`
+	Fragments       *ebpf.MapSpec `ebpf:"fragments"`
+	Generations     *ebpf.MapSpec `ebpf:"generations"`
+	Groups          *ebpf.MapSpec `ebpf:"groups"`
+	HalfOpen        *ebpf.MapSpec `ebpf:"half_open"`
+	HostFlows       *ebpf.MapSpec `ebpf:"host_flows"`
+	HostRoutes      *ebpf.MapSpec `ebpf:"host_routes"`
+	LearnedMacs     *ebpf.MapSpec `ebpf:"learned_macs"`
+	MacCounts       *ebpf.MapSpec `ebpf:"mac_counts"`
+	Macs            *ebpf.MapSpec `ebpf:"macs"`
+	NextHops        *ebpf.MapSpec `ebpf:"next_hops"`
+	PortAddresses   *ebpf.MapSpec `ebpf:"port_addresses"`
+	PortPrefixes4   *ebpf.MapSpec `ebpf:"port_prefixes4"`
+	PortPrefixes6   *ebpf.MapSpec `ebpf:"port_prefixes6"`
+	Ports           *ebpf.MapSpec `ebpf:"ports"`
+	Receivers       *ebpf.MapSpec `ebpf:"receivers"`
+	RequestTimes    *ebpf.MapSpec `ebpf:"request_times"`
+	Requests        *ebpf.MapSpec `ebpf:"requests"`
+	Routes4         *ebpf.MapSpec `ebpf:"routes4"`
+	Routes6         *ebpf.MapSpec `ebpf:"routes6"`
+	Scratch         *ebpf.MapSpec `ebpf:"scratch"`
+	Services        *ebpf.MapSpec `ebpf:"services"`
+	StagePrograms   *ebpf.MapSpec `ebpf:"stage_programs"`
+	SubPorts        *ebpf.MapSpec `ebpf:"sub_ports"`
+	TunnelAddresses *ebpf.MapSpec `ebpf:"tunnel_addresses"`
+	TunnelSources   *ebpf.MapSpec `ebpf:"tunnel_sources"`
+	Vnis            *ebpf.MapSpec `ebpf:"vnis"`
 }
 
 // tunnelVariableSpecs contains global variables before they are loaded into the kernel.
@@ -162,39 +164,40 @@ func (o *tunnelObjects) Close() error {
 //
 // It can be passed to loadTunnelObjects or ebpf.CollectionSpec.LoadAndAssign.
 type tunnelMaps struct {
-	Aliases       *ebpf.Map `ebpf:"aliases"`
-	Config        *ebpf.Map `ebpf:"config"`
-	Connections   *ebpf.Map `ebpf:"connections"`
-	Counters      *ebpf.Map `ebpf:"counters"`
-	Drops         *ebpf.Map `ebpf:"drops"`
-	ErrorScratch  *ebpf.Map `ebpf:"error_scratch"`
-	ErrorTimes    *ebpf.Map `ebpf:"error_times"`
-	Floods        *ebpf.Map `ebpf:"floods"`
-	Fragments     *ebpf.Map `ebpf:"fragments"`
-	Generations   *ebpf.Map `ebpf:"generations"`
-	Groups        *ebpf.Map `ebpf:"groups"`
-	HalfOpen      *ebpf.Map `ebpf:"half_open"`
-	HostFlows     *ebpf.Map `ebpf:"host_flows"`
-	HostRoutes    *ebpf.Map `ebpf:"host_routes"`
-	LearnedMacs   *ebpf.Map `ebpf:"learned_macs"`
-	MacCounts     *ebpf.Map `ebpf:"mac_counts"`
-	Macs          *ebpf.Map `ebpf:"macs"`
-	NextHops      *ebpf.Map `ebpf:"next_hops"`
-	PortAddresses *ebpf.Map `ebpf:"port_addresses"`
-	PortPrefixes4 *ebpf.Map `ebpf:"port_prefixes4"`
-	PortPrefixes6 *ebpf.Map `ebpf:"port_prefixes6"`
-	Ports         *ebpf.Map `ebpf:"ports"`
-	Receivers     *ebpf.Map `ebpf:"receivers"`
-	RequestTimes  *ebpf.Map `ebpf:"request_times"`
-	Requests      *ebpf.Map `ebpf:"requests"`
-	Routes4       *ebpf.Map `ebpf:"routes4"`
-	Routes6       *ebpf.Map `ebpf:"routes6"`
-	Scratch       *ebpf.Map `ebpf:"scratch"`
-	Services      *ebpf.Map `ebpf:"services"`
-	StagePrograms *ebpf.Map `ebpf:"stage_programs"`
-	SubPorts      *ebpf.Map `ebpf:"sub_ports"`
-	TunnelSources *ebpf.Map `ebpf:"tunnel_sources"`
-	Vnis          *ebpf.Map `ebpf:"vnis"`
+	Aliases         *ebpf.Map `ebpf:"aliases"`
+	Config          *ebpf.Map `ebpf:"config"`
+	Connections     *ebpf.Map `ebpf:"connections"`
+	Counters        *ebpf.Map `ebpf:"counters"`
+	Drops           *ebpf.Map `ebpf:"drops"`
+	ErrorScratch    *ebpf.Map `ebpf:"error_scratch"`
+	ErrorTimes      *ebpf.Map `ebpf:"error_times"`
+	Floods          *ebpf.Map `ebpf:"floods"`
+	Fragments       *ebpf.Map `ebpf:"fragments"`
+	Generations     *ebpf.Map `ebpf:"generations"`
+	Groups          *ebpf.Map `ebpf:"groups"`
+	HalfOpen        *ebpf.Map `ebpf:"half_open"`
+	HostFlows       *ebpf.Map `ebpf:"host_flows"`
+	HostRoutes      *ebpf.Map `ebpf:"host_routes"`
+	LearnedMacs     *ebpf.Map `ebpf:"learned_macs"`
+	MacCounts       *ebpf.Map `ebpf:"mac_counts"`
+	Macs            *ebpf.Map `ebpf:"macs"`
+	NextHops        *ebpf.Map `ebpf:"next_hops"`
+	PortAddresses   *ebpf.Map `ebpf:"port_addresses"`
+	PortPrefixes4   *ebpf.Map `ebpf:"port_prefixes4"`
+	PortPrefixes6   *ebpf.Map `ebpf:"port_prefixes6"`
+	Ports           *ebpf.Map `ebpf:"ports"`
+	Receivers       *ebpf.Map `ebpf:"receivers"`
+	RequestTimes    *ebpf.Map `ebpf:"request_times"`
+	Requests        *ebpf.Map `ebpf:"requests"`
+	Routes4         *ebpf.Map `ebpf:"routes4"`
+	Routes6         *ebpf.Map `ebpf:"routes6"`
+	Scratch         *ebpf.Map `ebpf:"scratch"`
+	Services        *ebpf.Map `ebpf:"services"`
+	StagePrograms   *ebpf.Map `ebpf:"stage_programs"`
+	SubPorts        *ebpf.Map `ebpf:"sub_ports"`
+	TunnelAddresses *ebpf.Map `ebpf:"tunnel_addresses"`
+	TunnelSources   *ebpf.Map `ebpf:"tunnel_sources"`
+	Vnis            *ebpf.Map `ebpf:"vnis"`
 }
 
 func (m *tunnelMaps) Close() error {
@@ -230,6 +233,7 @@ func (m *tunnelMaps) Close() error {
 		m.Services,
 		m.StagePrograms,
 		m.SubPorts,
+		m.TunnelAddresses,
 		m.TunnelSources,
 		m.Vnis,
 	)

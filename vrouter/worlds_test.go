@@ -22,9 +22,9 @@ func tenants() *Oracle {
 			1: {Kind: NextHopPort, Ifindex: 1}, 2: {Kind: NextHopPort, Ifindex: 2},
 			3: {Kind: NextHopPort, Ifindex: 3}, 4: {Kind: NextHopPort, Ifindex: 4},
 			10: {Kind: NextHopGateway},
-			11: {Kind: NextHopTunnel, VNI: 1001, Remote: netip.MustParseAddr("192.0.2.11")},
+			11: {Kind: NextHopTunnel, VNI: 1001, Remote: netip.MustParseAddr("192.0.2.11"), Local: netip.MustParseAddr("192.0.2.10")},
 			12: {Kind: NextHopTunnel, VNI: 1002, Remote: netip.MustParseAddr("2001:db8:1::12")},
-			13: {Kind: NextHopTunnel, VNI: 1003, Remote: netip.MustParseAddr("192.0.2.13")},
+			13: {Kind: NextHopTunnel, VNI: 1003, Remote: netip.MustParseAddr("192.0.2.13"), Local: netip.MustParseAddr("192.0.2.10")},
 		},
 		VNIs: map[uint32]VNI{1001: {VRF: 1, CheckSources: true}, 1002: {VRF: 2, CheckSources: true}, 1003: {VRF: 1}},
 		TunnelSources: map[TunnelSource]struct{}{
@@ -149,7 +149,7 @@ func (c packetCase) check(t *testing.T, six bool, got Outcome) {
 	if got.Tunnel != nil {
 		want := TunnelKey{VNI: c.remoteVNI, Remote: netip.MustParseAddr(c.remote)}
 		if want.Remote.Is4() {
-			want.Local = tenants().Config.Local4
+			want.Local = netip.MustParseAddr("192.0.2.10")
 		}
 		if *got.Tunnel != want {
 			t.Errorf("tunnel %v, want %v", *got.Tunnel, want)

@@ -32,7 +32,7 @@ func bridged(forwarding string, flooding bool) desired.Rows {
 // own; who gets floods from the same.
 func TestComputeBridging(t *testing.T) {
 	here := vrouter.NextHop{Kind: vrouter.NextHopPort, Ifindex: 4}
-	there := vrouter.NextHop{Kind: vrouter.NextHopTunnel, VNI: 7, Remote: four, MTU: 1450}
+	there := vrouter.NextHop{Kind: vrouter.NextHopTunnel, VNI: 7, Remote: four, MTU: 1450, Local: here4}
 	macs := map[vrouter.MACKey]vrouter.NextHop{{VRF: 7, MAC: mac}: here, {VRF: 7, MAC: vrouter.MAC{2, 0, 0, 0, 0, 6}}: there, {VRF: 7, MAC: vrouter.MAC{2, 0, 0, 0, 0, 8}}: there}
 	for _, w := range []struct {
 		forwarding string

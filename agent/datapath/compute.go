@@ -30,20 +30,15 @@ const (
 	requestInterval = 100 * time.Millisecond
 )
 
-// Underlay is what this host has for tunnels.
-type Underlay struct {
-	IPv4, IPv6 netip.Addr // its own tunnel addresses; invalid if it has none of the family
-	MTU        int        // largest IP packet, bytes
-}
-
 // Local is what this host has for its workloads: the host path, and the ports
 // at which its services listen; 0 for one that it does not have.
 type Local struct {
-	HostDevice int
-	HostMAC    vrouter.MAC
-	DNS        uint16 // UDP and TCP
-	Metadata   uint16 // TCP
-	Fabric     map[Fabric]uint16
+	HostDevice  int
+	HostMAC     vrouter.MAC
+	LabelDevice int    // of the label path
+	DNS         uint16 // UDP and TCP
+	Metadata    uint16 // TCP
+	Fabric      map[Fabric]uint16
 	// Ways are the host's own routes, none of them ours, and Own its addresses.
 	Ways []Way
 	Own  []netip.Addr
@@ -69,23 +64,12 @@ func (u Underlay) WorkloadMTU() int {
 // Config is what the packet path must know of the underlay.
 func (u Underlay) Config(tunnelDevice int, local Local) vrouter.Config {
 	return vrouter.Config{
-		TunnelDevice: tunnelDevice, Local4: u.IPv4, Local6: u.IPv6,
+		TunnelDevice: tunnelDevice, LabelDevice: local.LabelDevice, Local4: u.IPv4, Local6: u.IPv6,
 		ErrorInterval: errorInterval, ErrorBurst: errorBurst,
 		HostDevice: local.HostDevice, HostMAC: local.HostMAC,
 		RequestInterval: requestInterval, RequestBurst: requestBurst,
-		TunnelMTU4: u.tunnelMTU(netip.IPv4Unspecified(), desired.Endpoint{}), TunnelMTU6: u.tunnelMTU(netip.IPv6Unspecified(), desired.Endpoint{}),
+		TunnelMTU4: u.tunnelMTU(netip.IPv4Unspecified(), api.EncapsulationVXLAN, 0), TunnelMTU6: u.tunnelMTU(netip.IPv6Unspecified(), api.EncapsulationVXLAN, 0),
 	}
-}
-
-// tunnelMTU is the largest packet that fits a tunnel to another host at this
-// address: what the smaller of both underlays carries. A sender then hears of
-// it from its own host, for the other one could only drop.
-func (u Underlay) tunnelMTU(remote netip.Addr, e desired.Endpoint) int {
-	mtu := u.MTU
-	if e.MTU != 0 {
-		mtu = min(mtu, e.MTU)
-	}
-	return max(0, mtu-api.TunnelCost(api.EncapsulationVXLAN, remote.Is6()))
 }
 
 // destinationMTU is what the workload's interface takes that a route leads to:
@@ -97,27 +81,6 @@ func destinationMTU(r desired.Route, rows desired.Rows) int {
 	e := rows.Endpoints[r.Host]
 	mtu, _ := api.WorkloadMTU(e.MTU, api.EncapsulationVXLAN, e.Addresses)
 	return mtu
-}
-
-// remote chooses the address at which another host is reached: IPv4 if both
-// ends have it. The choice depends on nothing else, so it is stable.
-func (u Underlay) remote(e desired.Endpoint) (netip.Addr, bool) {
-	var four, six netip.Addr
-	for _, a := range e.Addresses {
-		if a.Is4() && !four.IsValid() {
-			four = a
-		}
-		if a.Is6() && !six.IsValid() {
-			six = a
-		}
-	}
-	switch {
-	case u.IPv4.IsValid() && four.IsValid():
-		return four, true
-	case u.IPv6.IsValid() && six.IsValid():
-		return six, true
-	}
-	return netip.Addr{}, false
 }
 
 // Attachment is the interface of a port on this host.
@@ -183,7 +146,7 @@ func Compute(rows desired.Rows, attached map[string]Attachment, underlay Underla
 		t.Problems[key] = why
 	}
 	for _, v := range rows.VRFs {
-		t.VNIs[v.VNI] = vrouter.VNI{VRF: v.ID, CheckSources: v.SourcesListed, Bridge: v.Bridges(), Frames: v.Frames()}
+		t.VNIs[v.VNI] = vrouter.VNI{VRF: v.ID, CheckSources: v.SourcesListed, Bridge: v.Bridges(), Frames: v.Frames(), Label: v.Labelled}
 	}
 	t.addSources(rows)
 	for id, p := range rows.Ports {
@@ -200,7 +163,7 @@ func Compute(rows desired.Rows, attached map[string]Attachment, underlay Underla
 		t.addRoute(key, r, rows, attached, underlay, local)
 	}
 	t.addUnderlay(rows, attached, local)
-	t.addBridging(places{rows, attached, underlay})
+	t.addBridging(places{rows: rows, attached: attached, underlay: underlay})
 	return t
 }
 
@@ -217,6 +180,11 @@ func (t *Tables) addSources(rows desired.Rows) {
 			continue
 		}
 		t.TunnelSources[key.VNI] = append(t.TunnelSources[key.VNI], e.Addresses...)
+	}
+	for key, r := range rows.Routes { // a gateway outside may answer into the VRF
+		if v, ok := rows.VRFs[key.VRF]; ok && r.Outside.Address.IsValid() {
+			t.TunnelSources[v.VNI] = append(t.TunnelSources[v.VNI], r.Outside.Address)
+		}
 	}
 	for vni, addresses := range t.TunnelSources {
 		slices.SortFunc(addresses, netip.Addr.Compare)
@@ -315,7 +283,7 @@ func (t *Tables) addRoute(key desired.RouteKey, r desired.Route, rows desired.Ro
 		t.lead(key.VRF, key.Prefix, fabricRoute(key, r, rows, local))
 		return
 	}
-	places := places{rows, attached, underlay}
+	places := places{key, rows, attached, underlay}
 	var hop vrouter.NextHop
 	var problem string
 	if len(r.Equal) > 0 {
@@ -327,11 +295,16 @@ func (t *Tables) addRoute(key desired.RouteKey, r desired.Route, rows desired.Ro
 		t.Problems[desired.RouteRow(key)] = problem
 	}
 	t.NextHops[hop] = struct{}{}
-	t.Routes[vrouter.RouteKey{VRF: key.VRF, Prefix: key.Prefix}] = Route{NextHop: hop, MAC: r.MAC, Routed: r.Routed, MTU: destinationMTU(r, rows), Proxied: r.Proxied}
+	mac := vrouter.MAC(r.MAC)
+	if r.Outside.Address.IsValid() { // whoever asks a neighbour's address is sent to the router
+		mac = vrouter.GatewayMAC
+	}
+	t.Routes[vrouter.RouteKey{VRF: key.VRF, Prefix: key.Prefix}] = Route{NextHop: hop, MAC: mac, Routed: r.Routed, MTU: destinationMTU(r, rows), Proxied: r.Proxied}
 }
 
 // places are what next hops are found in.
 type places struct {
+	key      desired.RouteKey
 	rows     desired.Rows
 	attached map[string]Attachment
 	underlay Underlay
@@ -347,6 +320,8 @@ func nextHop(r desired.Route, p places) (hop vrouter.NextHop, problem string) {
 		return vrouter.NextHop{Kind: vrouter.NextHopGateway}, ""
 	case r.Discard:
 		return vrouter.NextHop{Kind: vrouter.NextHopDiscard}, ""
+	case r.Outside.Address.IsValid():
+		return p.underlay.toOutside(r.Outside)
 	case r.Port != "":
 		a, plugged := p.attached[r.Port]
 		if _, bound := p.rows.Ports[r.Port]; !bound || !plugged {
@@ -358,9 +333,5 @@ func nextHop(r desired.Route, p places) (hop vrouter.NextHop, problem string) {
 	if !ok {
 		return none, fmt.Sprintf("tunnel endpoint of host %s is not known here", r.Host)
 	}
-	remote, ok := p.underlay.remote(e)
-	if !ok {
-		return none, fmt.Sprintf("host %s has no tunnel address of a family this host has: give both one", e.Name)
-	}
-	return vrouter.NextHop{Kind: vrouter.NextHopTunnel, VNI: r.VNI, Remote: remote, MTU: p.underlay.tunnelMTU(remote, e)}, ""
+	return p.underlay.toHost(p.key, r, e)
 }

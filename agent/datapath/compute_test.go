@@ -45,7 +45,7 @@ func rowsOf(addresses ...netip.Addr) desired.Rows {
 func TestComputeWorld(t *testing.T) {
 	attached := map[string]datapath.Attachment{"p-00000001": {Ifindex: 4, RedirectPeer: true}, "not-bound": {Ifindex: 5}}
 	got := datapath.Compute(rowsOf(six, four), attached, datapath.Underlay{IPv4: here4, MTU: 1500}, datapath.Local{DNS: 2000, Metadata: 2001})
-	tunnel := vrouter.NextHop{Kind: vrouter.NextHopTunnel, VNI: 9, Remote: four, MTU: 1450}
+	tunnel := vrouter.NextHop{Kind: vrouter.NextHopTunnel, VNI: 9, Remote: four, MTU: 1450, Local: here4}
 	gateway := vrouter.NextHop{Kind: vrouter.NextHopGateway}
 	local := vrouter.NextHop{Kind: vrouter.NextHopPort, Ifindex: 4}
 	want := datapath.Tables{

@@ -77,12 +77,12 @@ func TestComputeFabric(t *testing.T) {
 		{7, "10.7.0.2/32", datapath.Route{NextHop: port(11), MAC: mac}},
 		{7, "10.7.0.3/32", datapath.Route{NextHop: uplink(3, 9000), MAC: gateway}},
 		{7, "10.7.0.4/32", datapath.Route{NextHop: uplink(2, 1500), MAC: gateway}},
-		{7, "10.10.0.5/32", datapath.Route{NextHop: vrouter.NextHop{Kind: vrouter.NextHopTunnel, VNI: 10, Remote: four, MTU: 1450}, MAC: mac, Routed: true}},
+		{7, "10.10.0.5/32", datapath.Route{NextHop: vrouter.NextHop{Kind: vrouter.NextHopTunnel, VNI: 10, Remote: four, MTU: 1450, Local: here4}, MAC: mac, Routed: true}},
 		{7, "10.8.0.2/32", datapath.Route{NextHop: port(12), MAC: mac, Routed: true}}, // the other network in the underlay
 		{8, "0.0.0.0/0", datapath.Route{NextHop: port(12), MAC: mac, Routed: true}},   // was there before
 		{8, "10.7.0.2/32", datapath.Route{NextHop: port(11), MAC: mac, Routed: true}},
 		{9, "192.0.2.1/32", datapath.Route{NextHop: uplink(0, 0), MAC: gateway, Routed: true}},
-		{9, "10.9.0.3/32", datapath.Route{NextHop: vrouter.NextHop{Kind: vrouter.NextHopTunnel, VNI: 9, Remote: four, MTU: 1450}, MAC: mac}},
+		{9, "10.9.0.3/32", datapath.Route{NextHop: vrouter.NextHop{Kind: vrouter.NextHopTunnel, VNI: 9, Remote: four, MTU: 1450, Local: here4}, MAC: mac}},
 		{9, "0.0.0.0/0", datapath.Route{}},
 		{10, "0.0.0.0/0", datapath.Route{}},
 		{10, "192.0.2.1/32", datapath.Route{}},

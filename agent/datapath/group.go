@@ -60,9 +60,9 @@ func (t *Tables) addGroup(r desired.Route, p places) (hop vrouter.NextHop, probl
 	g := Group{Fields: fieldsOf(r.Fields)}
 	var identities []string
 	for _, h := range hops {
-		one, why := nextHop(desired.Route{Port: h.Port, Host: h.Host, VNI: h.VNI}, p)
+		one, why := nextHop(desired.Route{Port: h.Port, Host: h.Host, VNI: h.VNI, Encapsulations: h.Encapsulations}, p)
 		problem = cmp.Or(problem, why)
-		if one.Kind == vrouter.NextHopNone {
+		if one.Kind == vrouter.NextHopNone || one.Encapsulation == vrouter.EncapsulationUnavailable {
 			continue
 		}
 		identities = append(identities, h.Identity)

@@ -32,7 +32,10 @@ func canonical(n vrouter.NextHop) vrouter.NextHop {
 	case vrouter.NextHopFabric:
 		c.Ifindex, c.MTU = n.Ifindex, n.MTU
 	case vrouter.NextHopTunnel:
-		c.VNI, c.Remote, c.MTU = n.VNI, n.Remote, n.MTU
+		c.VNI, c.Remote, c.MTU, c.Encapsulation, c.Local = n.VNI, n.Remote, n.MTU, n.Encapsulation, n.Local
+		if n.Encapsulation == vrouter.EncapsulationMPLSUDP {
+			c.Ifindex = n.Ifindex
+		}
 	}
 	return c
 }

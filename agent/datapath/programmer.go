@@ -181,7 +181,8 @@ func compareServices(a, b vrouter.Service) int {
 }
 
 func compareHops(a, b vrouter.NextHop) int {
-	return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Ifindex, b.Ifindex), cmp.Compare(a.VNI, b.VNI), a.Remote.Compare(b.Remote), cmp.Compare(a.MTU, b.MTU), cmp.Compare(a.Group, b.Group))
+	return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Ifindex, b.Ifindex), cmp.Compare(a.VNI, b.VNI), a.Remote.Compare(b.Remote), cmp.Compare(a.MTU, b.MTU),
+		cmp.Compare(a.Encapsulation, b.Encapsulation), a.Local.Compare(b.Local), cmp.Compare(a.Group, b.Group))
 }
 
 // CompareRoutes orders routes by VRF, family, address and length.

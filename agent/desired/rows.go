@@ -23,6 +23,7 @@ type VRF struct {
 	// their workloads reach each other by their own addresses.
 	Fabric, HostVisible bool
 	Services            []FabricService
+	Labelled            bool // the VNI is an MPLS label, too
 	Disabled            bool // its adminState is down
 	// Forwarding is what the network does with frames; empty: packets only.
 	Forwarding string
@@ -40,6 +41,8 @@ type Endpoint struct {
 	Host, Name string
 	Addresses  []netip.Addr
 	MTU        int // largest IP packet its underlay carries; 0: not known
+	// Encapsulations are what it can do; none: vxlan.
+	Encapsulations []string
 }
 
 // Port is a port whose active binding is this host.
@@ -81,7 +84,8 @@ type RouteKey struct {
 }
 
 // Route leads to a port of this host, to another host, to the gateway, or
-// nowhere on purpose: exactly one of Port, Host, Gateway and Discard is set.
+// nowhere on purpose, or to a gateway outside: exactly one of Port, Host,
+// Gateway, Discard and Outside is set.
 type Route struct {
 	Port    string // UUID
 	Host    string // UUID
@@ -89,10 +93,14 @@ type Route struct {
 	MTU     int    // with Host: of the destination's network; 0: not said
 	Gateway bool
 	Discard bool
-	MAC     [6]byte
-	Routed  bool
-	Origin  string
-	Leaked  string
+	Outside Outside
+	// Encapsulations, with Host, are the ways to travel, the best first, with
+	// spaces between them; empty: vxlan.
+	Encapsulations string
+	MAC            [6]byte
+	Routed         bool
+	Origin         string
+	Leaked         string
 	// Proxied: neighbours are told the gateway's Ethernet address.
 	Proxied bool
 	// Equal are further next hops, as good as the one above; with them Identity
@@ -109,11 +117,20 @@ type Hop struct {
 	MTU        int
 	MAC        [6]byte
 	Identity   string // what flows are spread by
+	// Encapsulations are as a route's.
+	Encapsulations string
+}
+
+// Outside is a gateway that is no host, at the other end of a tunnel.
+type Outside struct {
+	Address       netip.Addr // invalid: there is none
+	Encapsulation string
+	Label         uint32
 }
 
 // Hops are all next hops of a route that leads to ports.
 func (r *Route) Hops() []Hop {
-	return append([]Hop{{Port: r.Port, Host: r.Host, VNI: r.VNI, MTU: r.MTU, MAC: r.MAC, Identity: r.Identity}}, r.Equal...)
+	return append([]Hop{{Port: r.Port, Host: r.Host, VNI: r.VNI, MTU: r.MTU, MAC: r.MAC, Identity: r.Identity, Encapsulations: r.Encapsulations}}, r.Equal...)
 }
 
 // Rows are the desired tables.
@@ -200,7 +217,7 @@ func (r *Rows) insert(key string, row *hoststream.Row) (string, error) {
 		v := b.Vrf
 		k := VRFRow(v.Vrf)
 		if k == key {
-			r.VRFs[v.Vrf] = VRF{ID: v.Vrf, VNI: v.Vni, Network: v.Network, Name: v.NetworkName, SourcesListed: v.SourcesListed, Fabric: v.Fabric, HostVisible: v.HostVisible, Services: fabricServices(v.Services), Disabled: v.Disabled, Forwarding: v.Forwarding, Flooding: v.Flooding}
+			r.VRFs[v.Vrf] = VRF{ID: v.Vrf, VNI: v.Vni, Network: v.Network, Name: v.NetworkName, SourcesListed: v.SourcesListed, Fabric: v.Fabric, HostVisible: v.HostVisible, Services: fabricServices(v.Services), Disabled: v.Disabled, Labelled: v.Labelled, Forwarding: v.Forwarding, Flooding: v.Flooding}
 		}
 		return k, nil
 	case *hoststream.Row_TunnelEndpoint:
@@ -313,7 +330,7 @@ func (r *Rows) remove(key string) {
 }
 
 func endpoint(m *hoststream.TunnelEndpoint) (Endpoint, error) {
-	e := Endpoint{Host: m.Host, Name: m.HostName, MTU: int(m.UnderlayMtu)}
+	e := Endpoint{Host: m.Host, Name: m.HostName, MTU: int(m.UnderlayMtu), Encapsulations: m.Encapsulations}
 	for _, raw := range m.Addresses {
 		a, ok := netip.AddrFromSlice(raw)
 		if !ok {
@@ -384,6 +401,14 @@ func route(m *hoststream.Route) (RouteKey, Route, error) {
 		r.Port = n.Port
 	case *hoststream.Route_Remote:
 		r.Host, r.VNI, r.MTU = n.Remote.Host, n.Remote.Vni, int(m.Mtu)
+		r.Encapsulations = strings.Join(n.Remote.Encapsulations, " ")
+	case *hoststream.Route_Outside:
+		address, ok := netip.AddrFromSlice(n.Outside.Address)
+		if !ok {
+			return key, r, fmt.Errorf("route %v of VRF %d: gateway outside of %d bytes", to, m.Vrf, len(n.Outside.Address))
+		}
+		r.Outside = Outside{address.Unmap(), n.Outside.Encapsulation, n.Outside.Label}
+		return key, r, nil
 	case *hoststream.Route_Gateway:
 		r.Gateway = true
 		return key, r, nil
@@ -425,7 +450,7 @@ func hops(equal []*hoststream.EqualHop) (all []Hop, err error) {
 		case *hoststream.EqualHop_Port:
 			h.Port = n.Port
 		case *hoststream.EqualHop_Remote:
-			h.Host, h.VNI = n.Remote.Host, n.Remote.Vni
+			h.Host, h.VNI, h.Encapsulations = n.Remote.Host, n.Remote.Vni, strings.Join(n.Remote.Encapsulations, " ")
 		default:
 			continue
 		}

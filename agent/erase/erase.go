@@ -99,7 +99,7 @@ func links() error {
 	for name := range owned {
 		bad = errors.Join(bad, d.RemoveOwned(name))
 	}
-	return errors.Join(bad, d.RemoveTunnel(), d.RemoveHostPath())
+	return errors.Join(bad, d.RemoveTunnel(), d.RemoveHostPath(), d.RemoveLabelPath())
 }
 
 func runDir(dir string) error {

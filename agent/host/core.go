@@ -33,6 +33,7 @@ type Core struct {
 	want       *desired.Table
 	plugs      map[string]Plug
 	underlay   datapath.Underlay
+	receives   []netip.Addr // tunnel addresses to be reported; it may not send from all of them yet
 	local      datapath.Local
 	programmer *datapath.Programmer
 	started    bool // the plugs of an earlier run are known
@@ -54,7 +55,7 @@ type Core struct {
 // NewCore returns the state that starts with these desired rows. The
 // programmer must be loaded.
 func NewCore(want *desired.Table, underlay datapath.Underlay, local datapath.Local, programmer *datapath.Programmer) *Core {
-	return &Core{want: want, plugs: map[string]Plug{}, taken: map[string]Taken{}, known: want.Len() > 0, underlay: underlay, local: local, programmer: programmer, stale: true}
+	return &Core{want: want, plugs: map[string]Plug{}, taken: map[string]Taken{}, known: want.Len() > 0, underlay: underlay, receives: underlay.Addresses(), local: local, programmer: programmer, stale: true}
 }
 
 // Open begins a stream: it returns the Hello. Sequences count anew.
@@ -213,11 +214,10 @@ func (c *Core) Problems() map[string]string {
 // Report says how each port of this host is, ordered by UUID.
 func (c *Core) Report() *hoststream.Report {
 	r := &hoststream.Report{WarmController: c.warm, Taken: c.reportTaken()}
-	for _, a := range []netip.Addr{c.underlay.IPv4, c.underlay.IPv6} {
-		if a.IsValid() {
-			r.TunnelAddresses = append(r.TunnelAddresses, a.AsSlice())
-		}
+	for _, a := range c.receives {
+		r.TunnelAddresses = append(r.TunnelAddresses, a.AsSlice())
 	}
+	r.Encapsulations = c.underlay.Encapsulations
 	r.UnderlayMtu = uint32(c.underlay.MTU)
 	r.Tables = c.short
 	ports := c.rows().Ports
@@ -335,10 +335,22 @@ func (c *Core) SetWays(ways []datapath.Way, own []netip.Addr) {
 // SetWarnings says what is wrong with the host's own routing.
 func (c *Core) SetWarnings(all []string) { c.warnings = all }
 
-// SetUnderlay says that the host has something else for tunnels now.
-func (c *Core) SetUnderlay(u datapath.Underlay) {
-	c.underlay = u
+// SetUnderlay says that the host has something else for tunnels now, or other
+// ways to others, and at which addresses it receives.
+func (c *Core) SetUnderlay(u datapath.Underlay, receives []netip.Addr) {
+	c.underlay, c.receives = u, receives
 	c.changed()
+}
+
+// Labels tells whether packets with an MPLS label are to be taken from the
+// underlay: whether a network here has one.
+func (c *Core) Labels() bool {
+	for _, v := range c.rows().VRFs {
+		if v.Labelled {
+			return true
+		}
+	}
+	return false
 }
 
 // Plugs returns the ports' interfaces, those of sub-ports too.

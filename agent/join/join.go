@@ -42,6 +42,8 @@ type Request struct {
 	Token      string // weft1.<id>.<secret>.<hash of the CA>
 	Addresses  []netip.Addr
 	MTU        int
+	// Encapsulations are what the host can do.
+	Encapsulations []string
 }
 
 // Join makes a key, has it certified, and returns the identity to keep. The
@@ -130,7 +132,7 @@ type shown struct {
 func (s shown) by(a trust.Anchors) error { return a.Verify(s.chain, s.name, time.Now()) }
 
 func ask(ctx context.Context, r Request, p pin, csr string) (answer api.JoinResponse, seen shown, err error) {
-	body, err := json.Marshal(api.JoinRequest{Name: r.Name, TunnelAddresses: r.Addresses, UnderlayMTU: r.MTU, CSR: csr})
+	body, err := json.Marshal(api.JoinRequest{Name: r.Name, TunnelAddresses: r.Addresses, UnderlayMTU: r.MTU, Encapsulations: r.Encapsulations, CSR: csr})
 	if err != nil {
 		return answer, seen, err
 	}

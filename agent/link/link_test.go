@@ -375,7 +375,7 @@ func TestTunnel(t *testing.T) {
 func TestUnderlay(t *testing.T) {
 	inHost(t, func() {
 		d, _ := open(t)
-		if _, _, err := d.UnderlayOf(nil); !errors.Is(err, link.ErrNoUnderlay) {
+		if _, err := d.UnderlayOf(nil); !errors.Is(err, link.ErrNoUnderlay) {
 			t.Errorf("without routes: %v", err)
 		}
 		attrs := netlink.NewLinkAttrs()
@@ -387,11 +387,11 @@ func TestUnderlay(t *testing.T) {
 		if err := errors.Join(netlink.LinkAdd(up), netlink.LinkSetUp(up), netlink.LinkSetUp(peer), netlink.AddrAdd(up, address), netlink.RouteAdd(route)); err != nil {
 			t.Fatal(err)
 		}
-		found, mtu, err := d.UnderlayOf(nil)
-		if fmt.Sprint(found) != "[192.0.2.7]" || mtu != 9000 || err != nil {
-			t.Errorf("found %v, MTU %d, %v", found, mtu, err)
+		found, err := d.UnderlayOf(nil)
+		if fmt.Sprint(found.Addresses) != "[192.0.2.7]" || found.MTU != 9000 || len(found.Uplinks) != 1 || err != nil {
+			t.Errorf("found %+v, %v", found, err)
 		}
-		if _, _, err := d.UnderlayOf([]netip.Addr{netip.MustParseAddr("192.0.2.8")}); err == nil {
+		if _, err := d.UnderlayOf([]netip.Addr{netip.MustParseAddr("192.0.2.8")}); err == nil {
 			t.Error("took an address the host does not have")
 		}
 	})

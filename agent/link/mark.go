@@ -38,7 +38,7 @@ func marked(l netlink.Link) bool { return l.Attrs().Group == group }
 // portOf returns the UUID of the port that an interface of ours belongs to;
 // empty for one whose creation was interrupted.
 func portOf(l netlink.Link) (string, bool) {
-	if n := l.Attrs().Name; !marked(l) || l.Type() != "veth" || n == HostPathName || n == PathEndName {
+	if n := l.Attrs().Name; !marked(l) || l.Type() != "veth" || n == HostPathName || n == PathEndName || n == LabelNearName || n == LabelFarName {
 		return "", false
 	}
 	uuid, _ := strings.CutPrefix(l.Attrs().Alias, portAlias)

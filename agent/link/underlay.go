@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -14,41 +15,174 @@ import (
 // ErrNoUnderlay says that no address for tunnels can be found.
 var ErrNoUnderlay = errors.New("no default route leads to an interface with a global address: give --tunnel-address")
 
-// UnderlayOf returns the tunnel addresses, at most one a family, and the MTU of
-// the interface that has them. Without given addresses they are those of the
-// interfaces that the default routes lead to.
-func (d *Driver) UnderlayOf(given []netip.Addr) (addresses []netip.Addr, mtu int, err error) {
+// Underlay is what the host has in the underlay.
+type Underlay struct {
+	Addresses []netip.Addr // for tunnels, as they were named; those without a carrier only if there are no others
+	Lost      []netip.Addr // named, but without a carrier, or no address of the host now
+	MTU       int
+	Uplinks   []int // interfaces at which tunnel packets arrive, sorted
+}
+
+// UnderlayOf finds the tunnel addresses and the interfaces that have them.
+// Without given addresses they are those of the interfaces that the default
+// routes lead to, one of each family.
+func (d *Driver) UnderlayOf(given []netip.Addr) (Underlay, error) {
+	var err error
 	if len(given) == 0 {
 		if given, err = d.defaultAddresses(); err != nil {
-			return nil, 0, err
+			return Underlay{}, err
 		}
 	}
+	has, err := d.holders()
+	if err != nil {
+		return Underlay{}, err
+	}
+	var u Underlay
+	var dark []netip.Addr // there, but without a carrier
+	for _, want := range given {
+		want = want.Unmap()
+		switch l := has[want]; {
+		case l == nil:
+			u.Lost = append(u.Lost, want)
+		case !live(l):
+			dark = append(dark, want)
+		default:
+			u.Addresses = append(u.Addresses, want)
+		}
+	}
+	if len(u.Addresses) == 0 {
+		u.Addresses, dark = dark, nil // better than none
+	}
+	u.Lost = append(u.Lost, dark...)
+	if len(u.Addresses) == 0 {
+		return Underlay{}, fmt.Errorf("tunnel address %v is not an address of this host", given[0])
+	}
+	return u, d.measure(&u, has, dark)
+}
+
+// holders are the interfaces by the addresses they have.
+func (d *Driver) holders() (map[netip.Addr]netlink.Link, error) {
 	links, err := d.nl.LinkList()
 	if err != nil {
-		return nil, 0, fmt.Errorf("list interfaces: %w", err)
+		return nil, fmt.Errorf("list interfaces: %w", err)
 	}
-	for _, want := range given {
-		found := 0
-		for _, l := range links {
-			all, err := d.nl.AddrList(l, netlink.FAMILY_ALL)
-			if err != nil {
-				return nil, 0, fmt.Errorf("list addresses of %s: %w", l.Attrs().Name, err)
-			}
-			for _, a := range all {
-				if have, ok := netip.AddrFromSlice(a.IP); ok && have.Unmap() == want.Unmap() {
-					found = l.Attrs().MTU
-				}
-			}
-		}
-		if found == 0 {
-			return nil, 0, fmt.Errorf("tunnel address %v is not an address of this host", want)
-		}
-		if mtu == 0 || found < mtu {
-			mtu = found
-		}
-		addresses = append(addresses, want.Unmap())
+	byIndex := map[int]netlink.Link{}
+	for _, l := range links {
+		byIndex[l.Attrs().Index] = l
 	}
-	return addresses, mtu, nil
+	all, err := d.nl.AddrList(nil, netlink.FAMILY_ALL)
+	if err != nil {
+		return nil, fmt.Errorf("list addresses: %w", err)
+	}
+	has := map[netip.Addr]netlink.Link{}
+	for _, a := range all {
+		if have, ok := netip.AddrFromSlice(a.IP); ok && byIndex[a.LinkIndex] != nil {
+			has[have.Unmap()] = byIndex[a.LinkIndex]
+		}
+	}
+	return has, nil
+}
+
+// measure finds the uplinks and the smallest of their MTUs. An address on an
+// interface that is no cable, as loopback, is reached through those that routes
+// lead through.
+func (d *Driver) measure(u *Underlay, has map[netip.Addr]netlink.Link, dark []netip.Addr) error {
+	uplinks := map[int]netlink.Link{}
+	for _, a := range append(slices.Clone(u.Addresses), dark...) {
+		l := has[a]
+		if !inner(l) {
+			uplinks[l.Attrs().Index] = l
+			continue
+		}
+		routed, err := d.routed()
+		if err != nil {
+			return err
+		}
+		for _, l := range routed {
+			uplinks[l.Attrs().Index] = l
+		}
+		if len(routed) == 0 && u.MTU == 0 {
+			u.MTU = l.Attrs().MTU
+		}
+	}
+	for index, l := range uplinks {
+		u.Uplinks = append(u.Uplinks, index)
+		if u.MTU == 0 || l.Attrs().MTU < u.MTU {
+			u.MTU = l.Attrs().MTU
+		}
+	}
+	slices.Sort(u.Uplinks)
+	return nil
+}
+
+// live tells whether an interface is up and has a carrier.
+func live(l netlink.Link) bool {
+	return l.Attrs().RawFlags&unix.IFF_UP != 0 && l.Attrs().RawFlags&unix.IFF_RUNNING != 0
+}
+
+// inner tells whether an interface only holds addresses.
+func inner(l netlink.Link) bool {
+	return l.Attrs().RawFlags&unix.IFF_LOOPBACK != 0 || l.Type() == "dummy"
+}
+
+// routed returns the interfaces that routes with a gateway lead through, which
+// are neither ours nor inner ones.
+func (d *Driver) routed() ([]netlink.Link, error) {
+	routes, err := d.nl.RouteList(nil, netlink.FAMILY_ALL)
+	if err != nil {
+		return nil, fmt.Errorf("list routes: %w", err)
+	}
+	through := map[int]bool{}
+	for _, r := range routes {
+		if r.Table != unix.RT_TABLE_MAIN {
+			continue
+		}
+		if r.Gw != nil || r.Via != nil {
+			through[r.LinkIndex] = true
+		}
+		for _, m := range r.MultiPath {
+			through[m.LinkIndex] = true
+		}
+	}
+	var links []netlink.Link
+	for index := range through {
+		if l, err := d.nl.LinkByIndex(index); err == nil && !marked(l) && !inner(l) {
+			links = append(links, l)
+		}
+	}
+	return links, nil
+}
+
+// Path says through which interface, and from which address, the kernel reaches
+// an address of the underlay, and whether the interface has a carrier. Where the
+// kernel's choice has none, another of the uplinks is taken that has, and that a
+// route leads through, too. False: no route leads there.
+func (d *Driver) Path(remote netip.Addr, uplinks []int) (uplink int, source netip.Addr, alive, known bool) {
+	ask := func(o *netlink.RouteGetOptions) bool {
+		routes, err := d.nl.RouteGetWithOptions(remote.AsSlice(), o)
+		if err != nil || len(routes) == 0 || routes[0].LinkIndex == 0 {
+			return false
+		}
+		l, err := d.nl.LinkByIndex(routes[0].LinkIndex)
+		if err != nil {
+			return false
+		}
+		uplink, alive = routes[0].LinkIndex, live(l)
+		a, _ := netip.AddrFromSlice(routes[0].Src)
+		source = a.Unmap()
+		return true
+	}
+	if known = ask(nil); known && alive {
+		return uplink, source, alive, known
+	}
+	for _, index := range uplinks {
+		was := [2]any{uplink, source}
+		if ask(&netlink.RouteGetOptions{OifIndex: index}) && alive {
+			return uplink, source, true, true
+		}
+		uplink, source, alive = was[0].(int), was[1].(netip.Addr), false
+	}
+	return uplink, source, false, known
 }
 
 func (d *Driver) defaultAddresses() ([]netip.Addr, error) {

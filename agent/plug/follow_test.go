@@ -73,7 +73,8 @@ func TestFollowTouchesOnlyWhatWasGiven(t *testing.T) {
 	underlay := func(mtu int) {
 		t.Helper()
 		err := w.loop.Do(t.Context(), func(c *host.Core) {
-			c.SetUnderlay(datapath.Underlay{IPv4: netip.MustParseAddr("192.0.2.1"), MTU: mtu})
+			u := datapath.Underlay{IPv4: netip.MustParseAddr("192.0.2.1"), MTU: mtu}
+			c.SetUnderlay(u, u.Addresses())
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -183,7 +183,7 @@ func hop(n vrouter.NextHop, w words) string {
 	case vrouter.NextHopPort:
 		return "port " + w.name(n.Ifindex)
 	case vrouter.NextHopTunnel:
-		return fmt.Sprintf("tunnel %v vni %d", n.Remote, n.VNI)
+		return tunnelWords(n, w)
 	case vrouter.NextHopGateway:
 		return "gateway"
 	case vrouter.NextHopDiscard:

@@ -1515,9 +1515,12 @@ type Vrf struct {
 	Flooding   bool   `protobuf:"varint,51,opt,name=flooding,proto3" json:"flooding,omitempty"`
 	// Without encapsulation: workloads are routed in the underlay. An agent that
 	// does not know it tunnels, and workloads on other hosts do not reach its own.
-	Fabric        bool `protobuf:"varint,70,opt,name=fabric,proto3" json:"fabric,omitempty"`
-	HostVisible   bool `protobuf:"varint,71,opt,name=host_visible,json=hostVisible,proto3" json:"host_visible,omitempty"` // the host and its workloads reach each other by their own addresses
-	Disabled      bool `protobuf:"varint,100,opt,name=disabled,proto3" json:"disabled,omitempty"`                         // adminState down: nothing passes its ports
+	Fabric      bool `protobuf:"varint,70,opt,name=fabric,proto3" json:"fabric,omitempty"`
+	HostVisible bool `protobuf:"varint,71,opt,name=host_visible,json=hostVisible,proto3" json:"host_visible,omitempty"` // the host and its workloads reach each other by their own addresses
+	Disabled    bool `protobuf:"varint,100,opt,name=disabled,proto3" json:"disabled,omitempty"`                         // adminState down: nothing passes its ports
+	// Packets with the VNI as MPLS label are the network's, too, from its
+	// TunnelSources and from what its routes call outside.
+	Labelled      bool `protobuf:"varint,80,opt,name=labelled,proto3" json:"labelled,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1625,6 +1628,13 @@ func (x *Vrf) GetHostVisible() bool {
 func (x *Vrf) GetDisabled() bool {
 	if x != nil {
 		return x.Disabled
+	}
+	return false
+}
+
+func (x *Vrf) GetLabelled() bool {
+	if x != nil {
+		return x.Labelled
 	}
 	return false
 }
@@ -1771,13 +1781,14 @@ func (x *FabricService) GetUdp() bool {
 
 // TunnelEndpoint is a host that some route leads to, or that may send here.
 type TunnelEndpoint struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Host          string                 `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"` // UUID
-	HostName      string                 `protobuf:"bytes,2,opt,name=host_name,json=hostName,proto3" json:"host_name,omitempty"`
-	Addresses     [][]byte               `protobuf:"bytes,3,rep,name=addresses,proto3" json:"addresses,omitempty"`                           // 4 or 16 bytes each
-	UnderlayMtu   uint32                 `protobuf:"varint,100,opt,name=underlay_mtu,json=underlayMtu,proto3" json:"underlay_mtu,omitempty"` // largest IP packet its underlay carries, bytes; 0: not known
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Host           string                 `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"` // UUID
+	HostName       string                 `protobuf:"bytes,2,opt,name=host_name,json=hostName,proto3" json:"host_name,omitempty"`
+	Addresses      [][]byte               `protobuf:"bytes,3,rep,name=addresses,proto3" json:"addresses,omitempty"`                           // 4 or 16 bytes each
+	UnderlayMtu    uint32                 `protobuf:"varint,100,opt,name=underlay_mtu,json=underlayMtu,proto3" json:"underlay_mtu,omitempty"` // largest IP packet its underlay carries, bytes; 0: not known
+	Encapsulations []string               `protobuf:"bytes,80,rep,name=encapsulations,proto3" json:"encapsulations,omitempty"`                // what it can do; none: vxlan
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *TunnelEndpoint) Reset() {
@@ -1836,6 +1847,13 @@ func (x *TunnelEndpoint) GetUnderlayMtu() uint32 {
 		return x.UnderlayMtu
 	}
 	return 0
+}
+
+func (x *TunnelEndpoint) GetEncapsulations() []string {
+	if x != nil {
+		return x.Encapsulations
+	}
+	return nil
 }
 
 // TunnelSource says that a host may send into a VNI, from any of its tunnel
@@ -2690,6 +2708,7 @@ type Route struct {
 	//	*Route_Remote
 	//	*Route_Gateway
 	//	*Route_Discard
+	//	*Route_Outside
 	NextHop  isRoute_NextHop `protobuf_oneof:"next_hop"`
 	Mac      []byte          `protobuf:"bytes,7,opt,name=mac,proto3" json:"mac,omitempty"`                            // destination's Ethernet address, 6 bytes; empty for gateway and discard
 	Routed   bool            `protobuf:"varint,8,opt,name=routed,proto3" json:"routed,omitempty"`                     // a router's hop: leaked from another network, or beyond the network's subnets
@@ -2805,6 +2824,15 @@ func (x *Route) GetDiscard() *Discard {
 	return nil
 }
 
+func (x *Route) GetOutside() *Outside {
+	if x != nil {
+		if x, ok := x.NextHop.(*Route_Outside); ok {
+			return x.Outside
+		}
+	}
+	return nil
+}
+
 func (x *Route) GetMac() []byte {
 	if x != nil {
 		return x.Mac
@@ -2888,6 +2916,10 @@ type Route_Discard struct {
 	Discard *Discard `protobuf:"bytes,12,opt,name=discard,proto3,oneof"`
 }
 
+type Route_Outside struct {
+	Outside *Outside `protobuf:"bytes,80,opt,name=outside,proto3,oneof"`
+}
+
 func (*Route_Port) isRoute_NextHop() {}
 
 func (*Route_Remote) isRoute_NextHop() {}
@@ -2895,6 +2927,8 @@ func (*Route_Remote) isRoute_NextHop() {}
 func (*Route_Gateway) isRoute_NextHop() {}
 
 func (*Route_Discard) isRoute_NextHop() {}
+
+func (*Route_Outside) isRoute_NextHop() {}
 
 // EqualHop is one of several next hops of a route.
 type EqualHop struct {
@@ -3006,11 +3040,14 @@ func (*EqualHop_Remote) isEqualHop_NextHop() {}
 
 // Remote leads through a tunnel to another host.
 type Remote struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Host          string                 `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"` // UUID: key of its TunnelEndpoint
-	Vni           uint32                 `protobuf:"varint,2,opt,name=vni,proto3" json:"vni,omitempty"`  // of the network the destination is in
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Host  string                 `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"` // UUID: key of its TunnelEndpoint
+	Vni   uint32                 `protobuf:"varint,2,opt,name=vni,proto3" json:"vni,omitempty"`  // of the network the destination is in
+	// How packets may travel, the best first, of which the first is used that
+	// both hosts can do; none: vxlan.
+	Encapsulations []string `protobuf:"bytes,80,rep,name=encapsulations,proto3" json:"encapsulations,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Remote) Reset() {
@@ -3057,6 +3094,75 @@ func (x *Remote) GetVni() uint32 {
 	return 0
 }
 
+func (x *Remote) GetEncapsulations() []string {
+	if x != nil {
+		return x.Encapsulations
+	}
+	return nil
+}
+
+// Outside leads through a tunnel to a gateway that is no host. It may send into
+// the VRF of the route.
+type Outside struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Address       []byte                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`             // 4 or 16 bytes
+	Encapsulation string                 `protobuf:"bytes,2,opt,name=encapsulation,proto3" json:"encapsulation,omitempty"` // mplsudp
+	Label         uint32                 `protobuf:"varint,3,opt,name=label,proto3" json:"label,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Outside) Reset() {
+	*x = Outside{}
+	mi := &file_hoststream_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Outside) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Outside) ProtoMessage() {}
+
+func (x *Outside) ProtoReflect() protoreflect.Message {
+	mi := &file_hoststream_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Outside.ProtoReflect.Descriptor instead.
+func (*Outside) Descriptor() ([]byte, []int) {
+	return file_hoststream_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *Outside) GetAddress() []byte {
+	if x != nil {
+		return x.Address
+	}
+	return nil
+}
+
+func (x *Outside) GetEncapsulation() string {
+	if x != nil {
+		return x.Encapsulation
+	}
+	return ""
+}
+
+func (x *Outside) GetLabel() uint32 {
+	if x != nil {
+		return x.Label
+	}
+	return 0
+}
+
 // Gateway is answered by the vRouter itself.
 type Gateway struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -3066,7 +3172,7 @@ type Gateway struct {
 
 func (x *Gateway) Reset() {
 	*x = Gateway{}
-	mi := &file_hoststream_proto_msgTypes[37]
+	mi := &file_hoststream_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3078,7 +3184,7 @@ func (x *Gateway) String() string {
 func (*Gateway) ProtoMessage() {}
 
 func (x *Gateway) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[37]
+	mi := &file_hoststream_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3091,7 +3197,7 @@ func (x *Gateway) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gateway.ProtoReflect.Descriptor instead.
 func (*Gateway) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{37}
+	return file_hoststream_proto_rawDescGZIP(), []int{38}
 }
 
 // Discard drops on purpose.
@@ -3103,7 +3209,7 @@ type Discard struct {
 
 func (x *Discard) Reset() {
 	*x = Discard{}
-	mi := &file_hoststream_proto_msgTypes[38]
+	mi := &file_hoststream_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3115,7 +3221,7 @@ func (x *Discard) String() string {
 func (*Discard) ProtoMessage() {}
 
 func (x *Discard) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[38]
+	mi := &file_hoststream_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3128,7 +3234,7 @@ func (x *Discard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Discard.ProtoReflect.Descriptor instead.
 func (*Discard) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{38}
+	return file_hoststream_proto_rawDescGZIP(), []int{39}
 }
 
 // Report is what the host knows and the controller does not. It is sent whole
@@ -3145,14 +3251,15 @@ type Report struct {
 	// be reached, until a port of the host has them.
 	Taken []*TakenAddress `protobuf:"bytes,13,rep,name=taken,proto3" json:"taken,omitempty"`
 	// Tables of the packet path that have little room left, or none, by name.
-	Tables        []*TableUse `protobuf:"bytes,100,rep,name=tables,proto3" json:"tables,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Tables         []*TableUse `protobuf:"bytes,100,rep,name=tables,proto3" json:"tables,omitempty"`
+	Encapsulations []string    `protobuf:"bytes,80,rep,name=encapsulations,proto3" json:"encapsulations,omitempty"` // what the host can do
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_hoststream_proto_msgTypes[39]
+	mi := &file_hoststream_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3164,7 +3271,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[39]
+	mi := &file_hoststream_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3177,7 +3284,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{39}
+	return file_hoststream_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Report) GetPorts() []*PortReport {
@@ -3229,6 +3336,13 @@ func (x *Report) GetTables() []*TableUse {
 	return nil
 }
 
+func (x *Report) GetEncapsulations() []string {
+	if x != nil {
+		return x.Encapsulations
+	}
+	return nil
+}
+
 // TableUse is a table of which nine tenths or more are in use.
 type TableUse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -3241,7 +3355,7 @@ type TableUse struct {
 
 func (x *TableUse) Reset() {
 	*x = TableUse{}
-	mi := &file_hoststream_proto_msgTypes[40]
+	mi := &file_hoststream_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3253,7 +3367,7 @@ func (x *TableUse) String() string {
 func (*TableUse) ProtoMessage() {}
 
 func (x *TableUse) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[40]
+	mi := &file_hoststream_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3266,7 +3380,7 @@ func (x *TableUse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableUse.ProtoReflect.Descriptor instead.
 func (*TableUse) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{40}
+	return file_hoststream_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *TableUse) GetTable() string {
@@ -3303,7 +3417,7 @@ type TakenAddress struct {
 
 func (x *TakenAddress) Reset() {
 	*x = TakenAddress{}
-	mi := &file_hoststream_proto_msgTypes[41]
+	mi := &file_hoststream_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3315,7 +3429,7 @@ func (x *TakenAddress) String() string {
 func (*TakenAddress) ProtoMessage() {}
 
 func (x *TakenAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[41]
+	mi := &file_hoststream_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3328,7 +3442,7 @@ func (x *TakenAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakenAddress.ProtoReflect.Descriptor instead.
 func (*TakenAddress) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{41}
+	return file_hoststream_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *TakenAddress) GetAddress() string {
@@ -3371,7 +3485,7 @@ type PortReport struct {
 
 func (x *PortReport) Reset() {
 	*x = PortReport{}
-	mi := &file_hoststream_proto_msgTypes[42]
+	mi := &file_hoststream_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3383,7 +3497,7 @@ func (x *PortReport) String() string {
 func (*PortReport) ProtoMessage() {}
 
 func (x *PortReport) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[42]
+	mi := &file_hoststream_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3396,7 +3510,7 @@ func (x *PortReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortReport.ProtoReflect.Descriptor instead.
 func (*PortReport) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{42}
+	return file_hoststream_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *PortReport) GetPort() string {
@@ -3440,7 +3554,7 @@ type TableRequest struct {
 
 func (x *TableRequest) Reset() {
 	*x = TableRequest{}
-	mi := &file_hoststream_proto_msgTypes[43]
+	mi := &file_hoststream_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3452,7 +3566,7 @@ func (x *TableRequest) String() string {
 func (*TableRequest) ProtoMessage() {}
 
 func (x *TableRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[43]
+	mi := &file_hoststream_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3465,7 +3579,7 @@ func (x *TableRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRequest.ProtoReflect.Descriptor instead.
 func (*TableRequest) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{43}
+	return file_hoststream_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *TableRequest) GetId() uint64 {
@@ -3495,7 +3609,7 @@ type TableReply struct {
 
 func (x *TableReply) Reset() {
 	*x = TableReply{}
-	mi := &file_hoststream_proto_msgTypes[44]
+	mi := &file_hoststream_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3507,7 +3621,7 @@ func (x *TableReply) String() string {
 func (*TableReply) ProtoMessage() {}
 
 func (x *TableReply) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[44]
+	mi := &file_hoststream_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3520,7 +3634,7 @@ func (x *TableReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableReply.ProtoReflect.Descriptor instead.
 func (*TableReply) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{44}
+	return file_hoststream_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *TableReply) GetId() uint64 {
@@ -3567,7 +3681,7 @@ type TableRow struct {
 
 func (x *TableRow) Reset() {
 	*x = TableRow{}
-	mi := &file_hoststream_proto_msgTypes[45]
+	mi := &file_hoststream_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3579,7 +3693,7 @@ func (x *TableRow) String() string {
 func (*TableRow) ProtoMessage() {}
 
 func (x *TableRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[45]
+	mi := &file_hoststream_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3592,7 +3706,7 @@ func (x *TableRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRow.ProtoReflect.Descriptor instead.
 func (*TableRow) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{45}
+	return file_hoststream_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *TableRow) GetCells() []string {
@@ -3700,7 +3814,7 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x03mtu\x18\x05 \x01(\rR\x03mtu\x12\x10\n" +
 	"\x03mac\x18\x06 \x01(\fR\x03mac\x12\x1c\n" +
 	"\treleasing\x18\a \x01(\bR\treleasing\x12\x18\n" +
-	"\anetwork\x18\b \x01(\tR\anetwork\"\xdf\x02\n" +
+	"\anetwork\x18\b \x01(\tR\anetwork\"\xfb\x02\n" +
 	"\x03Vrf\x12\x10\n" +
 	"\x03vrf\x18\x01 \x01(\rR\x03vrf\x12\x10\n" +
 	"\x03vni\x18\x02 \x01(\rR\x03vni\x12\x18\n" +
@@ -3714,7 +3828,8 @@ const file_hoststream_proto_rawDesc = "" +
 	"\bflooding\x183 \x01(\bR\bflooding\x12\x16\n" +
 	"\x06fabric\x18F \x01(\bR\x06fabric\x12!\n" +
 	"\fhost_visible\x18G \x01(\bR\vhostVisible\x12\x1a\n" +
-	"\bdisabled\x18d \x01(\bR\bdisabled\"Q\n" +
+	"\bdisabled\x18d \x01(\bR\bdisabled\x12\x1a\n" +
+	"\blabelled\x18P \x01(\bR\blabelled\"Q\n" +
 	"\x03Mac\x12\x10\n" +
 	"\x03vrf\x18\x01 \x01(\rR\x03vrf\x12\x10\n" +
 	"\x03mac\x18\x02 \x01(\fR\x03mac\x12\x12\n" +
@@ -3724,12 +3839,13 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\fR\aaddress\x12\x12\n" +
 	"\x04port\x18\x03 \x01(\rR\x04port\x12\x10\n" +
-	"\x03udp\x18Z \x01(\bR\x03udp\"\x82\x01\n" +
+	"\x03udp\x18Z \x01(\bR\x03udp\"\xaa\x01\n" +
 	"\x0eTunnelEndpoint\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x1b\n" +
 	"\thost_name\x18\x02 \x01(\tR\bhostName\x12\x1c\n" +
 	"\taddresses\x18\x03 \x03(\fR\taddresses\x12!\n" +
-	"\funderlay_mtu\x18d \x01(\rR\vunderlayMtu\"4\n" +
+	"\funderlay_mtu\x18d \x01(\rR\vunderlayMtu\x12&\n" +
+	"\x0eencapsulations\x18P \x03(\tR\x0eencapsulations\"4\n" +
 	"\fTunnelSource\x12\x10\n" +
 	"\x03vni\x18\x01 \x01(\rR\x03vni\x12\x12\n" +
 	"\x04host\x18\x02 \x01(\tR\x04host\"\xda\x05\n" +
@@ -3804,7 +3920,7 @@ const file_hoststream_proto_rawDesc = "" +
 	"DhcpOption\x12\x10\n" +
 	"\x03six\x18\x01 \x01(\bR\x03six\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\rR\x04code\x12\x14\n" +
-	"\x05value\x18\x03 \x01(\fR\x05value\"\xab\x04\n" +
+	"\x05value\x18\x03 \x01(\fR\x05value\"\xe4\x04\n" +
 	"\x05Route\x12\x10\n" +
 	"\x03vrf\x18\x01 \x01(\rR\x03vrf\x12%\n" +
 	"\x0eprefix_address\x18\x02 \x01(\fR\rprefixAddress\x12#\n" +
@@ -3812,7 +3928,8 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x04port\x18\x04 \x01(\tH\x00R\x04port\x124\n" +
 	"\x06remote\x18\x05 \x01(\v2\x1a.weft.hoststream.v1.RemoteH\x00R\x06remote\x127\n" +
 	"\agateway\x18\x06 \x01(\v2\x1b.weft.hoststream.v1.GatewayH\x00R\agateway\x127\n" +
-	"\adiscard\x18\f \x01(\v2\x1b.weft.hoststream.v1.DiscardH\x00R\adiscard\x12\x10\n" +
+	"\adiscard\x18\f \x01(\v2\x1b.weft.hoststream.v1.DiscardH\x00R\adiscard\x127\n" +
+	"\aoutside\x18P \x01(\v2\x1b.weft.hoststream.v1.OutsideH\x00R\aoutside\x12\x10\n" +
 	"\x03mac\x18\a \x01(\fR\x03mac\x12\x16\n" +
 	"\x06routed\x18\b \x01(\bR\x06routed\x12\x16\n" +
 	"\x06origin\x18\t \x01(\tR\x06origin\x12\x1b\n" +
@@ -3833,12 +3950,17 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x03mtu\x18\x04 \x01(\rR\x03mtu\x12\x1a\n" +
 	"\bidentity\x18\x05 \x01(\tR\bidentityB\n" +
 	"\n" +
-	"\bnext_hop\".\n" +
+	"\bnext_hop\"V\n" +
 	"\x06Remote\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x10\n" +
-	"\x03vni\x18\x02 \x01(\rR\x03vni\"\t\n" +
+	"\x03vni\x18\x02 \x01(\rR\x03vni\x12&\n" +
+	"\x0eencapsulations\x18P \x03(\tR\x0eencapsulations\"_\n" +
+	"\aOutside\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\fR\aaddress\x12$\n" +
+	"\rencapsulation\x18\x02 \x01(\tR\rencapsulation\x12\x14\n" +
+	"\x05label\x18\x03 \x01(\rR\x05label\"\t\n" +
 	"\aGateway\"\t\n" +
-	"\aDiscard\"\xbf\x02\n" +
+	"\aDiscard\"\xe7\x02\n" +
 	"\x06Report\x124\n" +
 	"\x05ports\x18\x01 \x03(\v2\x1e.weft.hoststream.v1.PortReportR\x05ports\x12\x1a\n" +
 	"\bwarnings\x18\x02 \x03(\tR\bwarnings\x12'\n" +
@@ -3847,7 +3969,8 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x10tunnel_addresses\x18\v \x03(\fR\x0ftunnelAddresses\x12!\n" +
 	"\funderlay_mtu\x18\f \x01(\rR\vunderlayMtu\x126\n" +
 	"\x05taken\x18\r \x03(\v2 .weft.hoststream.v1.TakenAddressR\x05taken\x124\n" +
-	"\x06tables\x18d \x03(\v2\x1c.weft.hoststream.v1.TableUseR\x06tables\"H\n" +
+	"\x06tables\x18d \x03(\v2\x1c.weft.hoststream.v1.TableUseR\x06tables\x12&\n" +
+	"\x0eencapsulations\x18P \x03(\tR\x0eencapsulations\"H\n" +
 	"\bTableUse\x12\x14\n" +
 	"\x05table\x18\x01 \x01(\tR\x05table\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\rR\x04size\x12\x12\n" +
@@ -3894,7 +4017,7 @@ func file_hoststream_proto_rawDescGZIP() []byte {
 	return file_hoststream_proto_rawDescData
 }
 
-var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
+var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
 var file_hoststream_proto_goTypes = []any{
 	(*CertifyRequest)(nil),    // 0: weft.hoststream.v1.CertifyRequest
 	(*CertifyReply)(nil),      // 1: weft.hoststream.v1.CertifyReply
@@ -3933,26 +4056,27 @@ var file_hoststream_proto_goTypes = []any{
 	(*Route)(nil),             // 34: weft.hoststream.v1.Route
 	(*EqualHop)(nil),          // 35: weft.hoststream.v1.EqualHop
 	(*Remote)(nil),            // 36: weft.hoststream.v1.Remote
-	(*Gateway)(nil),           // 37: weft.hoststream.v1.Gateway
-	(*Discard)(nil),           // 38: weft.hoststream.v1.Discard
-	(*Report)(nil),            // 39: weft.hoststream.v1.Report
-	(*TableUse)(nil),          // 40: weft.hoststream.v1.TableUse
-	(*TakenAddress)(nil),      // 41: weft.hoststream.v1.TakenAddress
-	(*PortReport)(nil),        // 42: weft.hoststream.v1.PortReport
-	(*TableRequest)(nil),      // 43: weft.hoststream.v1.TableRequest
-	(*TableReply)(nil),        // 44: weft.hoststream.v1.TableReply
-	(*TableRow)(nil),          // 45: weft.hoststream.v1.TableRow
+	(*Outside)(nil),           // 37: weft.hoststream.v1.Outside
+	(*Gateway)(nil),           // 38: weft.hoststream.v1.Gateway
+	(*Discard)(nil),           // 39: weft.hoststream.v1.Discard
+	(*Report)(nil),            // 40: weft.hoststream.v1.Report
+	(*TableUse)(nil),          // 41: weft.hoststream.v1.TableUse
+	(*TakenAddress)(nil),      // 42: weft.hoststream.v1.TakenAddress
+	(*PortReport)(nil),        // 43: weft.hoststream.v1.PortReport
+	(*TableRequest)(nil),      // 44: weft.hoststream.v1.TableRequest
+	(*TableReply)(nil),        // 45: weft.hoststream.v1.TableReply
+	(*TableRow)(nil),          // 46: weft.hoststream.v1.TableRow
 }
 var file_hoststream_proto_depIdxs = []int32{
 	9,  // 0: weft.hoststream.v1.HostMessage.hello:type_name -> weft.hoststream.v1.Hello
 	16, // 1: weft.hoststream.v1.HostMessage.ack:type_name -> weft.hoststream.v1.Ack
-	39, // 2: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
-	44, // 3: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
+	40, // 2: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
+	45, // 3: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
 	4,  // 4: weft.hoststream.v1.HostMessage.standby:type_name -> weft.hoststream.v1.Standby
 	5,  // 5: weft.hoststream.v1.HostMessage.ping:type_name -> weft.hoststream.v1.Ping
 	13, // 6: weft.hoststream.v1.HostMessage.row_list:type_name -> weft.hoststream.v1.RowList
 	14, // 7: weft.hoststream.v1.ControllerMessage.delta:type_name -> weft.hoststream.v1.Delta
-	43, // 8: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
+	44, // 8: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
 	6,  // 9: weft.hoststream.v1.ControllerMessage.pong:type_name -> weft.hoststream.v1.Pong
 	12, // 10: weft.hoststream.v1.ControllerMessage.row_list_request:type_name -> weft.hoststream.v1.RowListRequest
 	8,  // 11: weft.hoststream.v1.Pong.version:type_name -> weft.hoststream.v1.Version
@@ -3987,25 +4111,26 @@ var file_hoststream_proto_depIdxs = []int32{
 	32, // 40: weft.hoststream.v1.Subnet.conditional_options:type_name -> weft.hoststream.v1.ConditionalOption
 	33, // 41: weft.hoststream.v1.ConditionalOption.option:type_name -> weft.hoststream.v1.DhcpOption
 	36, // 42: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
-	37, // 43: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
-	38, // 44: weft.hoststream.v1.Route.discard:type_name -> weft.hoststream.v1.Discard
-	35, // 45: weft.hoststream.v1.Route.equal:type_name -> weft.hoststream.v1.EqualHop
-	36, // 46: weft.hoststream.v1.EqualHop.remote:type_name -> weft.hoststream.v1.Remote
-	42, // 47: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
-	41, // 48: weft.hoststream.v1.Report.taken:type_name -> weft.hoststream.v1.TakenAddress
-	40, // 49: weft.hoststream.v1.Report.tables:type_name -> weft.hoststream.v1.TableUse
-	45, // 50: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
-	2,  // 51: weft.hoststream.v1.HostStream.Resume:input_type -> weft.hoststream.v1.HostMessage
-	2,  // 52: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
-	0,  // 53: weft.hoststream.v1.HostStream.Certify:input_type -> weft.hoststream.v1.CertifyRequest
-	3,  // 54: weft.hoststream.v1.HostStream.Resume:output_type -> weft.hoststream.v1.ControllerMessage
-	3,  // 55: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
-	1,  // 56: weft.hoststream.v1.HostStream.Certify:output_type -> weft.hoststream.v1.CertifyReply
-	54, // [54:57] is the sub-list for method output_type
-	51, // [51:54] is the sub-list for method input_type
-	51, // [51:51] is the sub-list for extension type_name
-	51, // [51:51] is the sub-list for extension extendee
-	0,  // [0:51] is the sub-list for field type_name
+	38, // 43: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
+	39, // 44: weft.hoststream.v1.Route.discard:type_name -> weft.hoststream.v1.Discard
+	37, // 45: weft.hoststream.v1.Route.outside:type_name -> weft.hoststream.v1.Outside
+	35, // 46: weft.hoststream.v1.Route.equal:type_name -> weft.hoststream.v1.EqualHop
+	36, // 47: weft.hoststream.v1.EqualHop.remote:type_name -> weft.hoststream.v1.Remote
+	43, // 48: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
+	42, // 49: weft.hoststream.v1.Report.taken:type_name -> weft.hoststream.v1.TakenAddress
+	41, // 50: weft.hoststream.v1.Report.tables:type_name -> weft.hoststream.v1.TableUse
+	46, // 51: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
+	2,  // 52: weft.hoststream.v1.HostStream.Resume:input_type -> weft.hoststream.v1.HostMessage
+	2,  // 53: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
+	0,  // 54: weft.hoststream.v1.HostStream.Certify:input_type -> weft.hoststream.v1.CertifyRequest
+	3,  // 55: weft.hoststream.v1.HostStream.Resume:output_type -> weft.hoststream.v1.ControllerMessage
+	3,  // 56: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
+	1,  // 57: weft.hoststream.v1.HostStream.Certify:output_type -> weft.hoststream.v1.CertifyReply
+	55, // [55:58] is the sub-list for method output_type
+	52, // [52:55] is the sub-list for method input_type
+	52, // [52:52] is the sub-list for extension type_name
+	52, // [52:52] is the sub-list for extension extendee
+	0,  // [0:52] is the sub-list for field type_name
 }
 
 func init() { file_hoststream_proto_init() }
@@ -4044,6 +4169,7 @@ func file_hoststream_proto_init() {
 		(*Route_Remote)(nil),
 		(*Route_Gateway)(nil),
 		(*Route_Discard)(nil),
+		(*Route_Outside)(nil),
 	}
 	file_hoststream_proto_msgTypes[35].OneofWrappers = []any{
 		(*EqualHop_Port)(nil),
@@ -4055,7 +4181,7 @@ func file_hoststream_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hoststream_proto_rawDesc), len(file_hoststream_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   46,
+			NumMessages:   47,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -29,6 +29,8 @@ import (
 // localServices are what this host answers its own workloads with.
 type localServices struct {
 	device    int // of the host path
+	labelNear int // the ends of the label path
+	labelFar  int
 	dns       *services.Keeper
 	metadata  *services.Keeper            // nil: no metadata server is known
 	fabric    map[string]*services.Keeper // by the name of the service
@@ -76,10 +78,19 @@ func (a agent) openLocal(ctx context.Context) (l *localServices, err error) {
 	if err = a.links.StartHostPath(); err != nil {
 		return l, err
 	}
+	if l.labelNear, l.labelFar, err = a.links.EnsureLabelPath(); err != nil {
+		return l, err
+	}
+	if err = a.path.AttachLabel(l.labelFar); err != nil {
+		return l, err
+	}
+	if err = a.links.StartLabelPath(); err != nil {
+		return l, err
+	}
 	if l.keeper, err = hostroute.Open(a.path, a.flags.hostRoutes == hostRoutesAuto, a.log); err != nil {
 		return l, err
 	}
-	if l.routing, err = l.keeper.Read([]netip.Addr{a.underlay.IPv4, a.underlay.IPv6}); err != nil {
+	if l.routing, err = l.keeper.Read(a.underlay.Addresses); err != nil {
 		return l, err
 	}
 	l.listen(ctx, a.log)
@@ -115,7 +126,7 @@ func (l *localServices) readMetadata(server, secretFile string) error {
 
 // facts are what the packet path must know.
 func (l *localServices) facts() datapath.Local {
-	f := datapath.Local{HostDevice: l.device, HostMAC: link.HostPathMAC, DNS: l.dns.Port(), Ways: l.routing.Ways, Own: l.routing.Own}
+	f := datapath.Local{HostDevice: l.device, HostMAC: link.HostPathMAC, LabelDevice: l.labelNear, DNS: l.dns.Port(), Ways: l.routing.Ways, Own: l.routing.Own}
 	if l.metadata != nil {
 		f.Metadata = l.metadata.Port()
 	}

@@ -77,7 +77,7 @@ func runCommand() *cobra.Command {
 	s.StringVar(&f.token, "token", "", "token of role join; not needed after joining (others can read a command line: prefer --token-file)")
 	s.StringVar(&f.tokenFile, "token-file", "", "file with the token")
 	s.StringSliceVar(&f.streams, "stream", nil, "host:port of a controller's stream listener, instead of all that controllers tell; repeatable")
-	s.StringSliceVar(&f.tunnelAddresses, "tunnel-address", nil, "own underlay address for tunnels, at most one a family; repeatable (default: that of the default route's interface)")
+	s.StringSliceVar(&f.tunnelAddresses, "tunnel-address", nil, "own underlay address for tunnels, at most four a family; repeatable (default: that of the default route's interface)")
 	s.IntVar(&f.tunnelPort, "tunnel-port", vxlanPort, "UDP port of the tunnels, the same on all hosts")
 	s.StringSliceVar(&f.dnsUpstreams, "dns-upstream", nil, "address or address:port of a DNS server to ask what is no workload's name; repeatable (default: those of /etc/resolv.conf)")
 	s.StringVar(&f.metadataUpstream, "metadata-upstream", "", "URL of the server to which what workloads ask at 169.254.169.254 and fe80::a9fe:a9fe is passed on (default: nobody answers)")
@@ -139,15 +139,15 @@ func run(ctx context.Context, f flags) error {
 		return err
 	}
 	defer links.Close()
-	underlay, mtu, err := links.UnderlayOf(given)
+	underlay, err := links.UnderlayOf(given)
 	if err != nil {
 		return err
 	}
-	identity, err := identify(ctx, f, dir, underlay, mtu, log)
+	identity, err := identify(ctx, f, dir, underlay, log)
 	if err != nil {
 		return err
 	}
-	a := agent{flags: f, dir: dir, path: path, links: links, identity: identity, underlay: underlayOf(underlay, mtu), given: given, log: log}
+	a := agent{flags: f, dir: dir, path: path, links: links, identity: identity, underlay: underlay, given: given, log: log}
 	return a.work(ctx)
 }
 
@@ -177,7 +177,7 @@ func (f *flags) isNamed(dir state.Dir) error {
 const joinPause = 2 * time.Second
 
 // identify reads who this host is, or joins.
-func identify(ctx context.Context, f flags, dir state.Dir, underlay []netip.Addr, mtu int, log *slog.Logger) (join.Identity, error) {
+func identify(ctx context.Context, f flags, dir state.Dir, underlay link.Underlay, log *slog.Logger) (join.Identity, error) {
 	identity, err := join.Load(dir.Path())
 	if !errors.Is(err, join.ErrNotJoined) {
 		return identity, err
@@ -194,7 +194,7 @@ func identify(ctx context.Context, f flags, dir state.Dir, underlay []netip.Addr
 		return identity, fmt.Errorf("%w: --name, --controller and --token or --token-file are required once", join.ErrNotJoined)
 	}
 	for {
-		identity, err = join.Join(ctx, join.Request{Name: f.name, Controller: f.controller, Token: token, Addresses: underlay, MTU: mtu})
+		identity, err = join.Join(ctx, join.Request{Name: f.name, Controller: f.controller, Token: token, Addresses: underlay.Addresses, MTU: underlay.MTU, Encapsulations: encapsulations})
 		if err == nil {
 			log.Info("joined", "controller", f.controller, "streams", identity.Streams)
 			return identity, identity.Save(dir.Path())

@@ -36,7 +36,7 @@ type agent struct {
 	path     *vrouter.Datapath
 	links    *link.Driver
 	identity join.Identity
-	underlay datapath.Underlay
+	underlay link.Underlay
 	given    []netip.Addr // tunnel addresses, by flag
 	log      *slog.Logger
 }
@@ -48,19 +48,6 @@ func (a agent) streams() []string {
 		return a.flags.streams
 	}
 	return a.identity.Streams
-}
-
-func underlayOf(addresses []netip.Addr, mtu int) datapath.Underlay {
-	u := datapath.Underlay{MTU: mtu}
-	for _, a := range addresses {
-		switch { // the first of each family
-		case a.Is4() && !u.IPv4.IsValid():
-			u.IPv4 = a
-		case a.Is6() && !u.IPv6.IsValid():
-			u.IPv6 = a
-		}
-	}
-	return u
 }
 
 // work fills the tables from what is known, switches the packet path over to
@@ -95,21 +82,18 @@ func (a agent) work(ctx context.Context) error {
 		return err
 	}
 	defer local.close()
-	if err := a.path.SetConfig(a.underlay.Config(tunnel, local.facts())); err != nil {
-		return err
-	}
-	records, err := plug.OpenRecords(a.dir.Plugs())
+	follower, err := newFollower(a, tunnel, local)
 	if err != nil {
 		return err
 	}
-	taken, err := records.Taken()
+	records, taken, err := a.records()
 	if err != nil {
-		return err // to go on could give an address away a second time
+		return err
 	}
-	core := host.NewCore(want, a.underlay, local.facts(), programmer)
+	core := host.NewCore(want, follower.now, local.facts(), programmer)
 	core.RestoreTaken(taken)
 	loop := host.NewLoop(core, func(data []byte) error { return desired.WriteFile(a.dir.Desired(), data) }, a.log)
-	plugger := plug.New(loop, a.links, a.path, records, []int{tunnel, local.device}, a.log)
+	plugger := plug.New(loop, a.links, a.path, records, []int{tunnel, local.device, local.labelFar}, a.log)
 	local.services = services.New(loop, local.requests, local.socket, a.log)
 	client := stream.New(a.controllers(), loop, a.reader(loop, local.services).Table, a.log)
 
@@ -123,7 +107,7 @@ func (a agent) work(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { loop.Run(ctx); return nil })
 	group.Go(func() error {
-		err := a.serve(ctx, tunnel, blank, loop, plugger, client, health, local)
+		err := a.serve(ctx, tunnel, blank, loop, plugger, client, health, local, follower)
 		if ctx.Err() != nil { // told to end: what was interrupted is no failure
 			return context.Canceled
 		}
@@ -139,6 +123,17 @@ func (a agent) work(ctx context.Context) error {
 func (a agent) reader(loop *host.Loop, served *services.Services) tables.Reader {
 	tracer := trace.Tracer{Path: a.path, NextHops: a.path.NextHops, Loop: loop, Underlay: a.links}
 	return tables.Reader{Kernel: datapath.KernelOf(a.path), Statistics: a.path, Loop: loop, Names: a.links.Names, Leases: served.Leases, Trace: tracer.Trace}
+}
+
+// records opens what is remembered of plugs, and of reserved addresses that were
+// given away: to go on without could give one away a second time.
+func (a agent) records() (plug.Records, []host.Taken, error) {
+	records, err := plug.OpenRecords(a.dir.Plugs())
+	if err != nil {
+		return records, nil, err
+	}
+	taken, err := records.Taken()
+	return records, taken, err
 }
 
 // controllers says where the controllers are: by flag, or as they told last,
@@ -161,7 +156,7 @@ func (a agent) controllers() stream.Options {
 }
 
 // serve starts, in this order, what depends on the loop, and waits for its end.
-func (a agent) serve(ctx context.Context, tunnel int, blank bool, loop *host.Loop, plugger *plug.Plugger, client *stream.Client, health *health, local *localServices) error {
+func (a agent) serve(ctx context.Context, tunnel int, blank bool, loop *host.Loop, plugger *plug.Plugger, client *stream.Client, health *health, local *localServices, follower *follower) error {
 	if err := plugger.Restore(ctx, time.Now()); err != nil {
 		a.log.Warn("some plugs of the last run are not well", "error", err)
 	}
@@ -185,7 +180,7 @@ func (a agent) serve(ctx context.Context, tunnel int, blank bool, loop *host.Loo
 	group.Go(func() error { local.keeper.Run(ctx, loop); return nil })
 	group.Go(func() error { return plugger.Serve(ctx, a.flags.Run, func() {}) })
 	group.Go(func() error { a.watch(ctx, plugger, changed); return nil })
-	group.Go(func() error { a.followUnderlay(ctx, tunnel, a.given, local.facts(), loop); return nil })
+	group.Go(func() error { follower.run(ctx, loop); return nil })
 	group.Go(func() error { plugger.Upkeep(ctx, changed, synced); return nil })
 	group.Go(func() error { return plugger.Follow(ctx) })
 	group.Go(func() error {

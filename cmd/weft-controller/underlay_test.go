@@ -25,7 +25,7 @@ func TestHostsAnnounceTheirUnderlay(t *testing.T) {
 	}
 	announce := func(address string, mtu int) {
 		check(t, a.loop.Do(t.Context(), func(core *host.Core) {
-			core.SetUnderlay(datapath.Underlay{IPv4: netip.MustParseAddr(address), MTU: mtu})
+			core.SetUnderlay(datapath.Underlay{IPv4: netip.MustParseAddr(address), MTU: mtu}, []netip.Addr{netip.MustParseAddr(address)})
 		}))
 	}
 	becomes(t, admin, "192.0.2.1 0", "192.0.2.1 1500") // joined without an MTU: that counts as set

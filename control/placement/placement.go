@@ -219,10 +219,7 @@ type endpoints struct {
 // next returns the endpoints of hosts: e itself if they are the same. A host
 // keeps its number as long as it exists.
 func (e *endpoints) next(hosts []*routing.Host) *endpoints {
-	same := func(a, b *routing.Host) bool {
-		return a == b || a.Ref == b.Ref && a.UnderlayMTU == b.UnderlayMTU && slices.Equal(a.TunnelAddresses, b.TunnelAddresses)
-	}
-	if slices.EqualFunc(e.hosts, hosts, same) {
+	if slices.EqualFunc(e.hosts, hosts, (*routing.Host).SameEndpoint) {
 		return e
 	}
 	n := &endpoints{number: make(map[string]int, len(hosts)), hosts: hosts, rows: make([]Row, len(e.rows))}

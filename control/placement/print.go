@@ -42,6 +42,9 @@ func Describe(body []byte) string {
 		if row.Vrf.SourcesListed {
 			words += "\tsources listed"
 		}
+		if row.Vrf.Labelled {
+			words += "\tlabelled"
+		}
 		if row.Vrf.Fabric {
 			words += "\tfabric"
 		} else if row.Vrf.HostVisible {
@@ -64,6 +67,9 @@ func Describe(body []byte) string {
 		words := []string{row.TunnelEndpoint.HostName}
 		for _, a := range row.TunnelEndpoint.Addresses {
 			words = append(words, ipText(a))
+		}
+		if e := row.TunnelEndpoint.Encapsulations; len(e) > 0 {
+			words = append(words, "can "+strings.Join(e, ", "))
 		}
 		if m := row.TunnelEndpoint.UnderlayMtu; m != 0 {
 			words = append(words, fmt.Sprintf("underlay mtu %d", m))
@@ -128,6 +134,11 @@ func describeRoute(r *hoststream.Route) string {
 		words = append(words, "port "+hop.Port)
 	case *hoststream.Route_Remote:
 		words = append(words, fmt.Sprintf("host %s vni %d", hop.Remote.Host, hop.Remote.Vni))
+		if len(hop.Remote.Encapsulations) > 0 {
+			words = append(words, "by "+strings.Join(hop.Remote.Encapsulations, ", "))
+		}
+	case *hoststream.Route_Outside:
+		words = append(words, fmt.Sprintf("outside %s by %s label %d", ipText(hop.Outside.Address), hop.Outside.Encapsulation, hop.Outside.Label))
 	case *hoststream.Route_Gateway:
 		words = append(words, "gateway")
 	case *hoststream.Route_Discard:

@@ -68,7 +68,7 @@ func encode(key string, body *hoststream.Row) Row {
 }
 
 func vrfRow(n *routing.Network) Row {
-	vrf := &hoststream.Vrf{Vrf: n.VRF, Vni: n.VRF, Network: n.Ref.UUID, NetworkName: n.Ref.Name, SourcesListed: true, Fabric: n.Underlay.Fabric, HostVisible: n.Underlay.Visible, Disabled: n.Disabled, Forwarding: n.Forwarding, Flooding: n.Flooding}
+	vrf := &hoststream.Vrf{Vrf: n.VRF, Vni: n.VRF, Network: n.Ref.UUID, NetworkName: n.Ref.Name, SourcesListed: true, Fabric: n.Underlay.Fabric, HostVisible: n.Underlay.Visible, Disabled: n.Disabled, Labelled: n.Labelled(), Forwarding: n.Forwarding, Flooding: n.Flooding}
 	for _, s := range n.Services {
 		vrf.Services = append(vrf.Services, &hoststream.FabricService{Name: s.Name, Address: s.Address.Unmap().AsSlice(), Port: uint32(s.Port), Udp: s.UDP()})
 	}
@@ -76,7 +76,7 @@ func vrfRow(n *routing.Network) Row {
 }
 
 func endpointRow(h *routing.Host) Row {
-	endpoint := &hoststream.TunnelEndpoint{Host: h.Ref.UUID, HostName: h.Ref.Name, UnderlayMtu: uint32(h.UnderlayMTU)}
+	endpoint := &hoststream.TunnelEndpoint{Host: h.Ref.UUID, HostName: h.Ref.Name, UnderlayMtu: uint32(h.UnderlayMTU), Encapsulations: h.Encapsulations}
 	for _, a := range h.TunnelAddresses {
 		endpoint.Addresses = append(endpoint.Addresses, a.AsSlice())
 	}
@@ -128,6 +128,10 @@ func routeRow(vrf uint32, r *routing.Route, equal []routing.Route, host string) 
 	switch {
 	case r.Gateway:
 		route.NextHop = &hoststream.Route_Gateway{Gateway: &hoststream.Gateway{}}
+	case r.Outside.Address.IsValid():
+		route.NextHop = &hoststream.Route_Outside{Outside: &hoststream.Outside{
+			Address: r.Outside.Address.AsSlice(), Encapsulation: r.Outside.Encapsulation, Label: r.Outside.Label,
+		}}
 	case r.Discard:
 		route.NextHop = &hoststream.Route_Discard{Discard: &hoststream.Discard{}}
 	case !r.Port.IsZero() && r.Host.UUID == host:
@@ -136,6 +140,9 @@ func routeRow(vrf uint32, r *routing.Route, equal []routing.Route, host string) 
 	default:
 		route.NextHop = &hoststream.Route_Remote{Remote: remoteOf(r)}
 		route.Mac, route.Mtu = macBytes(r.MAC), uint32(r.MTU)
+	}
+	if r.Outside.Address.IsValid() {
+		equal = nil // of gateways outside the first is used
 	}
 	if len(equal) > 0 {
 		// Proxied: they have several Ethernet addresses, and had one, or will have.
@@ -146,7 +153,7 @@ func routeRow(vrf uint32, r *routing.Route, equal []routing.Route, host string) 
 	}
 	for i := range equal {
 		q := &equal[i]
-		if q.Port.IsZero() && q.Host.UUID == host {
+		if q.Outside.Address.IsValid() || q.Port.IsZero() && q.Host.UUID == host {
 			continue // reserved, and nobody there has it
 		}
 		hop := &hoststream.EqualHop{Mac: macBytes(q.MAC), Identity: q.Port.UUID}
@@ -161,7 +168,7 @@ func routeRow(vrf uint32, r *routing.Route, equal []routing.Route, host string) 
 }
 
 func remoteOf(r *routing.Route) *hoststream.Remote {
-	return &hoststream.Remote{Host: r.Host.UUID, Vni: r.OriginVRF}
+	return &hoststream.Remote{Host: r.Host.UUID, Vni: r.OriginVRF, Encapsulations: strings.Fields(r.Encapsulations)}
 }
 
 func macBytes(m api.MAC) []byte {

@@ -32,6 +32,7 @@ type Table struct {
 	is      routing.Identity // of a network
 	macs    []macPlace       // of ports that no route tells of
 	place   routing.Underlay
+	labels  bool // its VNI is a label, too
 	vrf     Row
 	senders []api.Ref
 	sources []Row // sources[i] says senders[i]
@@ -55,7 +56,7 @@ func newTable(n *routing.Network, old *Table, e *endpoints) *Table {
 		old = &Table{}
 	}
 	t := &Table{
-		VRF: n.VRF, network: n.Ref, is: *n.Identity, macs: macsOf(n), place: n.Underlay, vrf: vrfRow(n), senders: n.Senders, sources: make([]Row, len(n.Senders)),
+		VRF: n.VRF, network: n.Ref, is: *n.Identity, macs: macsOf(n), place: n.Underlay, labels: n.Labelled(), vrf: vrfRow(n), senders: n.Senders, sources: make([]Row, len(n.Senders)),
 		paths: n.Routes, equal: n.Equal, routes: make([]Row, len(n.Routes)), services: n.Services, subnets: n.Subnets,
 	}
 	t.addSubnets(n)
@@ -115,7 +116,7 @@ func comparePaths(a, b routing.Route) int { return a.Prefix.Compare(b.Prefix) }
 
 // says tells that the table is the network's.
 func (t *Table) says(n *routing.Network) bool {
-	return t.VRF == n.VRF && t.network == n.Ref && t.is == *n.Identity && slices.Equal(t.macs, macsOf(n)) && t.place == n.Underlay && slices.Equal(t.services, n.Services) && slices.EqualFunc(t.subnets, n.Subnets, routing.Subnet.Equal) &&
+	return t.VRF == n.VRF && t.network == n.Ref && t.is == *n.Identity && slices.Equal(t.macs, macsOf(n)) && t.place == n.Underlay && t.labels == n.Labelled() && slices.Equal(t.services, n.Services) && slices.EqualFunc(t.subnets, n.Subnets, routing.Subnet.Equal) &&
 		slices.Equal(t.senders, n.Senders) && slices.Equal(t.paths, n.Routes) && slices.Equal(t.equal, n.Equal)
 }
 

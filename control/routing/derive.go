@@ -37,7 +37,7 @@ func nothing() *Derived {
 }
 
 func hostOf(h *api.Host) *Host {
-	host := &Host{Ref: api.RefTo(h), UnderlayMTU: h.Spec.UnderlayMTU}
+	host := &Host{Ref: api.RefTo(h), UnderlayMTU: h.Spec.UnderlayMTU, Encapsulations: h.Spec.Encapsulations}
 	for _, a := range h.Spec.TunnelAddresses {
 		if a.IsValid() {
 			host.TunnelAddresses = append(host.TunnelAddresses, a.Unmap())
@@ -68,7 +68,7 @@ func identityOf(n *api.Network) Identity {
 		forwarding = api.ForwardingPackets // there is no tunnel to carry frames
 	}
 	return Identity{
-		Ref: api.RefTo(n), VRF: n.Spec.VNI, MTU: n.Spec.MTU, Domain: domainOf(n), Disabled: n.Spec.AdminState == api.AdminDown, ECMPFields: strings.Join(n.Spec.ECMPFields, " "),
+		Ref: api.RefTo(n), VRF: n.Spec.VNI, MTU: n.Spec.MTU, Domain: domainOf(n), Disabled: n.Spec.AdminState == api.AdminDown, ECMPFields: strings.Join(n.Spec.ECMPFields, " "), Encapsulations: encapsulationsOf(n),
 		Forwarding: forwarding, Flooding: n.Spec.Flooding && forwarding != api.ForwardingPackets, Unchecked: n.Spec.PortSecurity == api.PortSecurityOff,
 	}
 }
@@ -88,6 +88,13 @@ func local(id *Identity, objects objects, hosts map[string]*Host) *Network {
 	n.addAddresses(addresses)
 	if !n.Frames() {
 		n.addStatic(objects)
+	}
+	for _, routes := range [][]Route{n.Own, n.OwnEqual} {
+		for i := range routes {
+			if !routes[i].Host.IsZero() {
+				routes[i].Encapsulations = n.Encapsulations
+			}
+		}
 	}
 	return n
 }

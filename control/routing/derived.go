@@ -59,8 +59,9 @@ func (d *Derived) Ports() []*Port {
 type Host struct {
 	Ref             api.Ref
 	TunnelAddresses []netip.Addr
-	UnderlayMTU     int     // largest IP packet, bytes; 0: not known
-	Ports           []*Port // by fully qualified name
+	UnderlayMTU     int      // largest IP packet, bytes; 0: not known
+	Encapsulations  []string // what it can do; none: vxlan
+	Ports           []*Port  // by fully qualified name
 	// Reserved are the addresses it may give away by itself, by fully qualified name.
 	Reserved []*Reservation
 }
@@ -84,6 +85,10 @@ type Identity struct {
 	// floods, Unchecked that ports which say nothing have portSecurity off.
 	Forwarding          string
 	Flooding, Unchecked bool
+	// Encapsulations are the ways to travel to its ports, the best first, with
+	// spaces between them; empty: vxlan. Those that its VNI cannot be used with
+	// are left out.
+	Encapsulations string
 }
 
 // Frames says that the network has neither gateway nor routes.
@@ -183,6 +188,10 @@ type Route struct {
 	Gateway bool
 	// Discard marks a prefix whose packets are dropped on purpose; it has no port.
 	Discard bool
+	// Outside is a gateway that is no host; it has no port.
+	Outside Outside
+	// Encapsulations are those of the network that the port is in.
+	Encapsulations string
 	// Via is the next hop that a network's static route names, an address of Port.
 	Via  netip.Addr
 	Port api.Ref
@@ -209,6 +218,13 @@ type Route struct {
 	LeakedBy api.Ref
 }
 
+// Outside is a gateway that is no host, at the other end of a tunnel.
+type Outside struct {
+	Address       netip.Addr // invalid: there is none
+	Encapsulation string
+	Label         uint32
+}
+
 // The local preferences (RFC 4271, section 5.1.5) that routes have towards
 // others: what a workload that runs here answers for, and what somebody wrote down.
 const (
@@ -218,7 +234,7 @@ const (
 
 // Preference is the route's local preference.
 func (r *Route) Preference() int {
-	if r.Discard || r.Via.IsValid() {
+	if r.Discard || r.Via.IsValid() || r.Outside.Address.IsValid() {
 		return PreferenceStatic
 	}
 	return PreferenceBound

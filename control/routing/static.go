@@ -47,7 +47,7 @@ func (r *Route) rank() int {
 		return 1 // an address
 	case r.Discard:
 		return 4
-	case r.Via.IsValid():
+	case r.Via.IsValid() || r.Outside.Address.IsValid():
 		return 3
 	}
 	return 2 // an interface route
@@ -110,6 +110,8 @@ func (n *Network) resolve(x api.StaticRoute, port *Port) (r Route, why string) {
 	switch {
 	case !x.Prefix.IsValid() || x.Prefix.Addr().Is4In6():
 		return r, "not a prefix"
+	case port != nil && x.Tunnel != nil:
+		return r, "a port's table leads to the port: name the table in the network"
 	case port != nil && x.Discard:
 		return r, "a port's table cannot discard: name the table in the network"
 	case port != nil && hop.IsValid() && !slices.ContainsFunc(port.Addresses, func(a PortAddress) bool { return a.IP == hop }):
@@ -118,6 +120,8 @@ func (n *Network) resolve(x api.StaticRoute, port *Port) (r Route, why string) {
 		return Route{Port: port.Ref, Host: port.Host, MAC: port.MAC, MTU: n.MTU}, ""
 	case x.Discard:
 		return Route{Discard: true}, ""
+	case x.Tunnel != nil:
+		return n.outside(x.Tunnel)
 	case !hop.IsValid():
 		return r, "a network's table needs a next hop, or discard"
 	case hop.Is4() != x.Prefix.Addr().Is4():
@@ -140,26 +144,43 @@ func (n *Network) resolve(x api.StaticRoute, port *Port) (r Route, why string) {
 func (n *Network) choose(made []Route) {
 	all := append(slices.Clone(n.Own), made...)
 	slices.SortStableFunc(all, func(a, b Route) int {
-		return cmp.Or(a.Prefix.Compare(b.Prefix), cmp.Compare(a.rank(), b.rank()), a.Via.Compare(b.Via),
+		return cmp.Or(a.Prefix.Compare(b.Prefix), cmp.Compare(a.rank(), b.rank()), a.Via.Compare(b.Via), a.Outside.Address.Compare(b.Outside.Address), cmp.Compare(a.Outside.Label, b.Outside.Label),
 			compareRefs(a.Port, b.Port), compareRefs(a.Origin, b.Origin))
 	})
 	n.Own = make([]Route, 0, len(all))
-	leads := map[api.Ref]bool{} // where the present prefix leads already
+	leads := map[place]bool{} // where the present prefix leads already
 	for _, r := range all {
 		last := len(n.Own) - 1
 		switch {
 		case last < 0 || n.Own[last].Prefix != r.Prefix:
 			n.Own = append(n.Own, r)
 			clear(leads)
-		case leads[r.Port] && (r.Discard == n.Own[last].Discard && !n.Own[last].Gateway): // the same said twice
+		case leads[r.place()] && (r.Discard == n.Own[last].Discard && !n.Own[last].Gateway): // the same said twice
 		case n.Own[last].rank() == r.rank():
 			n.OwnEqual = append(n.OwnEqual, r)
 		default:
 			n.lost = append(n.lost, Conflict{n.Ref, SamePrefix, r.Prefix, claimantOf(n.Own[last]), claimantOf(r)})
 		}
-		leads[r.Port] = true
+		leads[r.place()] = true
 	}
 }
+
+// outside is a route to a gateway that is no host.
+func (n *Network) outside(t *api.StaticTunnel) (r Route, why string) {
+	if _, ok := api.LabelOf(n.VRF); !ok {
+		return r, fmt.Sprintf("the gateway has no label to answer with: the network's VNI %d is not between %d and %d", n.VRF, api.MinLabel, api.MaxLabel)
+	}
+	encapsulation := cmp.Or(t.Encapsulation, api.EncapsulationMPLSUDP)
+	return Route{Outside: Outside{Address: t.Address.Unmap(), Encapsulation: encapsulation, Label: t.Label}}, ""
+}
+
+// place is where a route leads.
+type place struct {
+	port    api.Ref
+	outside Outside
+}
+
+func (r *Route) place() place { return place{r.Port, r.Outside} }
 
 // addSources says which prefixes lie behind each port: what a static route
 // sends there may come from there.

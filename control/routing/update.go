@@ -177,7 +177,7 @@ func (u *update) runHosts() {
 		host, old := hostOf(h), u.earlier.hosts[h.Meta.UUID]
 		if old != nil {
 			host.Ports, host.Reserved = old.Ports, old.Reserved
-			if old.Ref == host.Ref && old.UnderlayMTU == host.UnderlayMTU && slices.Equal(old.TunnelAddresses, host.TunnelAddresses) {
+			if old.Ref == host.Ref && host.sameUnderlay(old) {
 				host = old
 			}
 		}
@@ -345,6 +345,6 @@ func (u *update) runPlaces() {
 			}
 		}
 		slices.SortFunc(ports, comparePorts)
-		u.hosts[uuid] = &Host{Ref: h.Ref, TunnelAddresses: h.TunnelAddresses, UnderlayMTU: h.UnderlayMTU, Ports: ports, Reserved: h.Reserved}
+		u.hosts[uuid] = &Host{Ref: h.Ref, TunnelAddresses: h.TunnelAddresses, UnderlayMTU: h.UnderlayMTU, Encapsulations: h.Encapsulations, Ports: ports, Reserved: h.Reserved}
 	}
 }

@@ -12,7 +12,7 @@ import (
 
 // Announced returns what a host said it has in its underlay; nil if it did not.
 func Announced(r *hoststream.Report) *api.Underlay {
-	u := &api.Underlay{MTU: int(r.GetUnderlayMtu())}
+	u := &api.Underlay{MTU: int(r.GetUnderlayMtu()), Encapsulations: r.GetEncapsulations()}
 	for _, raw := range r.GetTunnelAddresses() {
 		if a, ok := netip.AddrFromSlice(raw); ok {
 			u.TunnelAddresses = append(u.TunnelAddresses, a.Unmap())
@@ -27,12 +27,13 @@ func Announced(r *hoststream.Report) *api.Underlay {
 
 // same tells whether two say the same.
 func same(a, b *api.Underlay) bool {
-	return a != nil && b != nil && a.MTU == b.MTU && slices.Equal(a.TunnelAddresses, b.TunnelAddresses)
+	return a != nil && b != nil && a.MTU == b.MTU && slices.Equal(a.TunnelAddresses, b.TunnelAddresses) &&
+		slices.Equal(a.Encapsulations, b.Encapsulations)
 }
 
 // specOf is what the host's object says of it.
 func specOf(h *api.Host) *api.Underlay {
-	u := &api.Underlay{MTU: h.Spec.UnderlayMTU}
+	u := &api.Underlay{MTU: h.Spec.UnderlayMTU, Encapsulations: h.Spec.Encapsulations}
 	for _, a := range h.Spec.TunnelAddresses {
 		u.TunnelAddresses = append(u.TunnelAddresses, a.Unmap())
 	}
@@ -50,6 +51,7 @@ func Followed(h *api.Host, r *hoststream.Report) *api.Host {
 	}
 	f := api.Clone(h)
 	f.Spec.TunnelAddresses, f.Spec.UnderlayMTU = now.TunnelAddresses, now.MTU
+	f.Spec.Encapsulations = now.Encapsulations
 	return f
 }
 

@@ -46,7 +46,7 @@ func carriesOf(name string, underlay int, encapsulation string, addresses []neti
 }
 
 // networks says of each network how large packets of its workloads may be and
-// what does not fit, and whether it has its place in the underlay. In a round that looks at few things only, networks are
+// what does not fit, whether it has its place in the underlay, and whether its hosts can do what it asks for. In a round that looks at few things only, networks are
 // looked at that are not those of the round before.
 func (c *collector) networks() {
 	for _, n := range c.Plan.Derived.Networks {
@@ -66,6 +66,7 @@ func (c *collector) networks() {
 			now.Conditions = without(now.Conditions, MTU)
 		}
 		c.place(n, &now)
+		c.encapsulate(o, n, &now)
 		c.want(o, &now)
 	}
 }

@@ -74,7 +74,6 @@ func (c *collector) run() []Change {
 	c.attachments()
 	c.routeTables()
 	c.trunks()
-	c.networks()
 	c.reserved()
 	if c.Usage {
 		c.usage()

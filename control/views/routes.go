@@ -3,21 +3,14 @@
 package views
 
 import (
+	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/control/routing"
 )
-
-// travels says how packets of a network reach another host's workload: those of
-// joined networks always through a tunnel.
-func travels(n *routing.Network, r *routing.Route) string {
-	if n.Underlay.Fabric && !r.Leaked() {
-		return api.EncapsulationNone
-	}
-	return api.EncapsulationVXLAN
-}
 
 // listing makes the routes of one network readable.
 type listing struct {
@@ -79,9 +72,30 @@ func (l *listing) route(r *routing.Route) api.Route {
 		v.State, v.LastModified = api.RouteSecondary, later(v.LastModified, l.leaked(r))
 	}
 	if h := l.Host(r.Host.UUID); h != nil && r.Host.UUID != l.host {
-		v.Tunnel = &api.RouteTunnel{Addresses: slices.Clone(h.TunnelAddresses), Encapsulation: []string{travels(l.network, r)}, Label: r.OriginVRF}
+		v.Tunnel = &api.RouteTunnel{Addresses: slices.Clone(h.TunnelAddresses), Encapsulation: l.encapsulations(r, h), Label: r.OriginVRF}
+	}
+	if o := r.Outside; o.Address.IsValid() {
+		v.Tunnel = &api.RouteTunnel{Addresses: []netip.Addr{o.Address}, Encapsulation: []string{o.Encapsulation}, Label: o.Label}
 	}
 	return v
+}
+
+// encapsulations are the ways to travel to a host: the one that is used where
+// it is known from which.
+func (l *listing) encapsulations(r *routing.Route, to *routing.Host) []string {
+	if l.network.Underlay.Fabric && !r.Leaked() {
+		return []string{api.EncapsulationNone}
+	}
+	list := strings.Fields(r.Encapsulations)
+	from := l.Host(l.host)
+	if from == nil {
+		return api.Encapsulations(list)
+	}
+	chosen, ok := api.ChooseEncapsulation(list, from.Encapsulations, to.Encapsulations)
+	if !ok {
+		return []string{}
+	}
+	return []string{chosen}
 }
 
 // leaked is when what leaks a network's routes here last changed.

@@ -27,6 +27,8 @@ func RandomEdit(r *rand.Rand) string {
 		"network " + network + " " + fmt.Sprint(11+int(network[1]-'0')) + " 1400",
 		"host " + host + " 192.0.2." + fmt.Sprint(r.IntN(3)*10+int(host[1]-'0')),
 		"host " + host + " 192.0.2." + fmt.Sprint(int(host[1]-'0')) + " mtu=" + fmt.Sprint(1400+100*r.IntN(3)),
+		"host " + host + " 192.0.2." + fmt.Sprint(int(host[1]-'0')) + " can=mplsudp,vxlan",
+		"network " + network + " " + fmt.Sprint(21+int(network[1]-'0')), // a VNI that is a label
 		"disable-port " + port,
 		"disable-network " + network,
 		"port " + network + " silent" + network + "\nbind silent" + network + " " + host,

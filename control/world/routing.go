@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/weft-network/weft/api"
 )
@@ -23,12 +24,16 @@ func (w *World) applyRouting(f []string) {
 		t := &api.RouteTable{}
 		for i := 2; i+1 < len(f); i += 2 {
 			route := api.StaticRoute{Prefix: netip.MustParsePrefix(f[i]), Discard: f[i+1] == "discard"}
-			if f[i+1] != "discard" && f[i+1] != "-" {
+			if address, label, ok := strings.Cut(f[i+1], "/"); ok {
+				route.Tunnel = &api.StaticTunnel{Address: netip.MustParseAddr(address), Label: uint32(number(label))}
+			} else if f[i+1] != "discard" && f[i+1] != "-" {
 				route.NextHop = netip.MustParseAddr(f[i+1])
 			}
 			t.Spec.Routes = append(t.Spec.Routes, route)
 		}
 		w.Put(t, api.KindRouteTable, f[1])
+	case "encapsulation":
+		change(w, api.KindNetwork, f[1], func(n *api.Network) { n.Spec.Encapsulation = f[2:] })
 	case "import", "export", "table-network":
 		n, ok := w.Get(api.KindNetwork, UUID(api.KindNetwork, f[1])).(*api.Network)
 		if !ok {
@@ -85,6 +90,9 @@ func randomRouting(r *rand.Rand, network, port string) []string {
 		"export " + network + " " + target,
 		"table " + table + fmt.Sprintf(" 10.0.0.%d/32 10.0.0.%d 10.8.0.0/15 10.0.0.%d", 1+r.IntN(6), 1+r.IntN(6), 1+r.IntN(6)),
 		"table " + table + fmt.Sprintf(" 2001:db8:8::/48 2001:db8::%d 10.8.0.0/15 discard 2001:db8::%d/128 -", 1+r.IntN(6), 1+r.IntN(6)),
+		"table " + table + fmt.Sprintf(" 10.8.0.0/15 192.0.2.%d/%d 10.8.0.0/15 192.0.2.99/17 2001:db8:8::/48 2001:db8:f::%d/18", 90+r.IntN(3), 16+r.IntN(3), r.IntN(3)),
+		"encapsulation " + network + " mplsudp",
+		"encapsulation " + network + " none mplsudp vxlan",
 		"table-network " + network + " " + table,
 		"table-port " + port + " " + table,
 		"pair " + port + fmt.Sprintf(" 10.0.0.%d/30", r.IntN(256)),

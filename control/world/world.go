@@ -30,7 +30,9 @@ type World struct {
 
 // New reads lines such as
 //
-//	host h1 192.0.2.1 2001:db8::1 [mtu=9000]
+//	host h1 192.0.2.1 2001:db8::1 [mtu=9000] [can=vxlan,mplsudp]
+//	encapsulation blue mplsudp vxlan
+//	table r1 10.8.0.0/16 192.0.2.99/17     (outside, with label 17, by mplsudp)
 //	network blue 10 [mtu]
 //	subnet blue 10.0.0.0/24 [gateway]
 //	port blue a [q]                 (port a of network blue, in project q)
@@ -83,6 +85,10 @@ func (w *World) apply(f []string) {
 	case "host":
 		h := &api.Host{}
 		for _, a := range f[2:] {
+			if can, ok := strings.CutPrefix(a, "can="); ok {
+				h.Spec.Encapsulations = strings.Split(can, ",")
+				continue
+			}
 			if mtu, ok := strings.CutPrefix(a, "mtu="); ok {
 				h.Spec.UnderlayMTU = int(number(mtu))
 				continue

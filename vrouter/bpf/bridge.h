@@ -50,7 +50,7 @@ static __always_inline int bridge_forward(struct packet *p, struct next_hop_valu
 	}
 	if (!fits(p->skb, frame_limit(next, p->to)))
 		return end(p, REASON_FRAME_TOO_BIG);
-	return next->kind == NEXT_HOP_PORT ? stage_deliver(p) : stage_encap(p);
+	return next->kind == NEXT_HOP_PORT ? stage_deliver(p) : encap_frame(p);
 }
 
 // What the copies of one frame have in common.

@@ -4,7 +4,7 @@
 
 #include "vlan.h"
 
-static __always_inline int stage_deliver(struct packet *p)
+static __always_inline int deliver_by(struct packet *p, bool peer)
 {
 	world_meet(STAGE_DELIVER);
 	__u32 ifindex = p->next->ifindex;
@@ -15,12 +15,17 @@ static __always_inline int stage_deliver(struct packet *p)
 		return end(p, REASON_RECEIVER_DISABLED);
 	int action;
 	if (to->flags & PORT_SUB)
-		action = send_tagged(p, to, to->flags & PORT_REDIRECT_PEER);
+		action = send_tagged(p, to, peer && to->flags & PORT_REDIRECT_PEER);
 	else
-		action = to->flags & PORT_REDIRECT_PEER ? world_redirect_peer(p->skb, ifindex) : world_redirect(p->skb, ifindex);
+		action = peer && to->flags & PORT_REDIRECT_PEER ? world_redirect_peer(p->skb, ifindex) : world_redirect(p->skb, ifindex);
 	if (action != TC_ACT_REDIRECT)
 		return end(p, REASON_REDIRECT_FAILED);
 	world_count_sent(to, p->skb->len);
 	world_verdict(VERDICT_DELIVERED, REASON_NONE);
 	return action;
+}
+
+static __always_inline int stage_deliver(struct packet *p)
+{
+	return deliver_by(p, true);
 }

@@ -40,6 +40,14 @@ enum { BPF_F_NO_PREALLOC = 1 };
 enum { BPF_F_RECOMPUTE_CSUM = 1 };
 enum { BPF_F_TUNINFO_IPV6 = 1 };
 
+enum { BPF_ADJ_ROOM_MAC = 1 };
+enum {
+	BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 = 1 << 1,
+	BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 = 1 << 2,
+	BPF_F_ADJ_ROOM_ENCAP_L4_UDP = 1 << 4,
+	BPF_ADJ_ROOM_ENCAP_L2_SHIFT = 56,
+};
+
 enum {
 	TC_ACT_UNSPEC = -1, // the next program decides; also tcx's word for it
 	TC_ACT_SHOT = 2,

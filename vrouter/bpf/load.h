@@ -27,3 +27,11 @@ static __always_inline int load_transport(const struct packet *p, __u32 offset, 
 		return load(p, ETHERNET_SIZE + IPV6_SIZE + offset, to, size);
 	return bpf_skb_load_bytes(p->skb, p->notes->l4 + offset, to, size);
 }
+
+// An Internet checksum, from a sum of 32 bits.
+static __always_inline __u16 fold(__u32 sum)
+{
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return ~sum;
+}

@@ -130,13 +130,6 @@ enum {
 	ADVERTISEMENT_SUMMED = 2 * sizeof(struct address) + ADVERTISEMENT_ICMP_SIZE,
 };
 
-static __always_inline __u16 fold(__u32 sum)
-{
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return ~sum;
-}
-
 static __always_inline int answer_solicitation(struct packet *p, const struct address *target, const struct mac *mac,
 					       bool gateway)
 {

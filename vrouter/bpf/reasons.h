@@ -36,6 +36,8 @@ enum stage {
 	STAGE_ENTER,
 	STAGE_LEAVE,
 	STAGE_BRIDGE,
+	STAGE_LABEL,
+	STAGE_UNLABEL,
 };
 
 #define REASONS(X)                                                                                                     \
@@ -105,7 +107,19 @@ enum stage {
 	X(SAME_PORT, BRIDGE, CONSUMED, "destination MAC is behind the port that the frame came from")                      \
 	X(FRAME_TOO_BIG, BRIDGE, DROPPED, "frame is larger than the MTU of where its MAC is")                              \
 	X(FLOOD_BOUND, BRIDGE, DROPPED, "flooded, but the network has more receivers than a frame is copied to")           \
-	X(COPY_FAILED, BRIDGE, DROPPED, "kernel refused to send a copy of a flooded frame")
+	X(COPY_FAILED, BRIDGE, DROPPED, "kernel refused to send a copy of a flooded frame")                                \
+	X(NO_ENCAPSULATION, ENCAP, DROPPED, "hosts have no encapsulation in common that the network's list allows")        \
+	X(NO_LABEL_PATH, ENCAP, DROPPED, "to be sent by MPLS over UDP, and this host has no label path")                   \
+	X(LABEL_REDIRECT_FAILED, ENCAP, DROPPED, "kernel refused to redirect to the label path or the underlay")           \
+	X(UNKNOWN_LABEL_HOP, LABEL, DROPPED, "frame in the label path names no next hop with a label")                     \
+	X(LABEL_TOO_BIG, LABEL, DROPPED, "packet is larger than what MPLS over UDP can carry there")                       \
+	X(LABEL_FAILED, LABEL, DROPPED, "no local address of the family, or the kernel refused the outer headers")         \
+	X(OUTER_FRAGMENT, UNLABEL, DROPPED, "fragment of an outer packet of MPLS over UDP")                                \
+	X(LABEL_AGGREGATED, UNLABEL, DROPPED, "interface puts packets of MPLS over UDP together: turn that off there")     \
+	X(LABEL_MALFORMED, UNLABEL, DROPPED, "outer packet of MPLS over UDP contradicts itself or holds no IP packet")     \
+	X(LABEL_STACK, UNLABEL, DROPPED, "MPLS label is not the only one")                                                 \
+	X(UNKNOWN_LABEL, UNLABEL, DROPPED, "MPLS label belongs to no VRF on this host")                                    \
+	X(UNLABEL_FAILED, UNLABEL, DROPPED, "kernel refused to take the outer headers off")
 
 #define REASON_AS_ENUM(name, stage, verdict, text) REASON_##name,
 enum reason { REASON_NONE, REASONS(REASON_AS_ENUM) REASON_COUNT };

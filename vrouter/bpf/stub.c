@@ -38,6 +38,31 @@ int stub_fabric(struct __sk_buff *skb)
 	return TC_ACT_UNSPEC;
 }
 
+// Of the underlay, likewise.
+enum underlay_slot { SLOT_TO_UNDERLAY, SLOT_FROM_UNDERLAY, UNDERLAY_SLOT_COUNT };
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, UNDERLAY_SLOT_COUNT);
+	__type(key, enum underlay_slot);
+	__type(value, __u32);
+} underlay_programs SEC(".maps");
+
+SEC("tc")
+int stub_to_underlay(struct __sk_buff *skb)
+{
+	bpf_tail_call(skb, &underlay_programs, SLOT_TO_UNDERLAY);
+	return TC_ACT_SHOT;
+}
+
+// The interface is the host's own: without a program it gets everything.
+SEC("tc")
+int stub_from_underlay(struct __sk_buff *skb)
+{
+	bpf_tail_call(skb, &underlay_programs, SLOT_FROM_UNDERLAY);
+	return TC_ACT_UNSPEC;
+}
+
 SEC("tc")
 int stub_host(struct __sk_buff *skb)
 {

@@ -126,13 +126,21 @@ struct host_route_key {
 	struct address address;
 };
 
+enum encapsulation {
+	ENCAPSULATION_VXLAN,
+	ENCAPSULATION_MPLSUDP,
+	ENCAPSULATION_UNAVAILABLE, // nothing that both hosts can do is allowed
+};
+
 struct next_hop_value {
 	enum next_hop_kind kind;
-	__u32 ifindex; // port; fabric: the uplink, 0 = the host's own routing
-	__u32 vni; // tunnel
+	__u32 ifindex; // port; fabric: the uplink, 0 = the host's own routing; tunnel by mplsudp: the uplink
+	__u32 vni; // tunnel; of mplsudp, the label
 	__u32 mtu; // tunnel and fabric, largest packet, 0 = not checked
 	enum family family; // tunnel, of remote
 	struct address remote; // tunnel
+	enum encapsulation encapsulation; // tunnel
+	struct address local; // tunnel, outer source, zero = the kernel chooses
 };
 
 enum group_field {
@@ -166,6 +174,7 @@ enum vni_flag {
 	VNI_CHECK_SOURCES = 1,
 	VNI_BRIDGE = 2, // as PORT_BRIDGE and PORT_FRAMES
 	VNI_FRAMES = 4,
+	VNI_LABEL = 16, // an MPLS label of this host, too
 };
 
 struct vni_value {
@@ -175,6 +184,11 @@ struct vni_value {
 
 struct tunnel_source_key {
 	__u32 vni;
+	enum family family;
+	struct address address;
+};
+
+struct tunnel_address_key {
 	enum family family;
 	struct address address;
 };
@@ -190,9 +204,9 @@ struct config_value {
 	__u32 host_ifindex; // of the host path, 0 = none
 	struct mac gateway;
 	struct mac host_mac;
-	__u8 pad[4];
 	__u32 tunnel_mtu4; // largest packet that fits a tunnel of the family, 0 = not checked
 	__u32 tunnel_mtu6;
+	__u32 label_ifindex; // of the label path, 0 = none
 };
 
 struct service_key {
@@ -374,6 +388,10 @@ struct {
 	TABLE(BPF_MAP_TYPE_HASH, struct tunnel_source_key, __u8);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 } tunnel_sources SEC(".maps");
+
+struct {
+	TABLE(BPF_MAP_TYPE_HASH, struct tunnel_address_key, __u8);
+} tunnel_addresses SEC(".maps");
 
 struct {
 	TABLE(BPF_MAP_TYPE_ARRAY, __u32, struct config_value);

@@ -11,6 +11,7 @@ struct tunnel_key {
 	enum family family;
 	struct address remote;
 	struct address local; // of a frame to be sent; zero = the kernel chooses
+	enum encapsulation encapsulation; // of a frame to be sent
 };
 
 struct vlan_tag {
@@ -269,6 +270,8 @@ static __always_inline int world_redirect_peer(struct __sk_buff *skb, __u32 ifin
 	return bpf_redirect_peer(ifindex, 0);
 }
 
+// Through an interface into the underlay, to whatever neighbour the kernel's
+// routes say.
 static __always_inline int world_redirect_neighbour(struct __sk_buff *skb, __u32 ifindex)
 {
 	return bpf_redirect_neigh(ifindex, 0, 0, 0);

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/weft-network/weft/agent/desired"
+	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/api/hoststream"
+)
+
+// byMPLS makes the rows of a host those of a network whose list is this.
+func byMPLS(rows map[string]*hoststream.Row, vrf uint32, host int, list ...string) {
+	v := rows[desired.VRFRow(vrf)].GetVrf()
+	v.SourcesListed, v.Labelled = true, true
+	rows[desired.SourceRow(desired.SourceKey{VNI: vrf, Host: hostID(1 - host)})] = &hoststream.Row{Body: &hoststream.Row_TunnelSource{
+		TunnelSource: &hoststream.TunnelSource{Vni: vrf, Host: hostID(1 - host)},
+	}}
+	for _, r := range rows {
+		if e := r.GetTunnelEndpoint(); e != nil {
+			e.Encapsulations = encapsulations
+		}
+		if remote := r.GetRoute().GetRemote(); remote != nil {
+			remote.Encapsulations = list
+		}
+	}
+}
+
+// decoded reads what passes an interface until count packets of MPLS over UDP
+// did, and returns how they are decoded by others.
+func decoded(t *testing.T, ns, device string, count int) (done func() string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "capture")
+	c := exec.Command("tcpdump", "-i", device, "-U", "-w", file, "-c", fmt.Sprint(count), "udp", "port", "6635")
+	ready := &strings.Builder{}
+	pipe, err := c.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	command(t, ns, c)
+	for buffer := make([]byte, 256); !strings.Contains(ready.String(), "listening on"); {
+		n, err := pipe.Read(buffer)
+		if err != nil {
+			t.Fatalf("tcpdump: %v: %s", err, ready)
+		}
+		ready.Write(buffer[:n])
+	}
+	t.Cleanup(func() { _ = c.Process.Kill() }) // has ended if all went well
+	return func() string {
+		_ = c.Wait() // that it was told to end is no failure
+		out, err := exec.Command("tshark", "-r", file, "-o", "udp.check_checksum:TRUE", "-T", "fields", "-E", "separator=;", "-e", "frame.protocols",
+			"-e", "udp.dstport", "-e", "mpls.label", "-e", "mpls.bottom", "-e", "udp.checksum.status", "-e", "udp.srcport").Output()
+		if err != nil {
+			t.Fatalf("tshark: %v\n%s", err, out)
+		}
+		return string(out)
+	}
+}
+
+// Hosts whose network prefers MPLS over UDP use it, over either family, with
+// whole packets and segments; others decode it. Restarts lose nothing.
+func TestMPLSOverUDP(t *testing.T) {
+	for name, tunnel := range map[string][2]netip.Prefix{"IPv4 underlay": tunnels4, "IPv6 underlay": tunnels6} {
+		t.Run(name, func(t *testing.T) {
+			m := twoHosts(t, tunnel)
+			before := [2][]string{links(t, m[0].ns), links(t, m[1].ns)}
+			for i := range m {
+				m[i].start(tunnel[i])
+				m[i].agent.waitReady(t)
+				rows := network(100, tunnel)[i]
+				byMPLS(rows, 100, i, "mplsudp", "vxlan")
+				m[i].controller.set(rows)
+				m[i].controller.settled()
+			}
+			w10, w11 := namespace(t, "w10"), namespace(t, "w11")
+			m[0].mustPlug(portID(100, 10), w10)
+			m[1].mustPlug(portID(100, 11), w11)
+			if out, err := ping(t, w10, ips(11)[0].String(), "-c", "1", "-w", "15", "-i", "0.1"); err != nil { // until both take labels
+				t.Fatalf("%v\n%s", err, out)
+			}
+			done := decoded(t, m[1].ns, "u0", 6)
+			for _, to := range ips(11) {
+				reaches(t, w10, to.String())
+			}
+			inner := "icmp"
+			for _, line := range strings.Split(strings.TrimSpace(done()), "\n") {
+				f := strings.Split(line, ";")
+				right := len(f) == 6 && strings.Contains(f[0], ":udp:mpls:ip") && strings.Contains(f[0], inner) && f[1] == "6635" && f[2] == "100" && f[3] == "1"
+				if !right || tunnel[0].Addr().Is6() && f[4] != "1" {
+					t.Errorf("decoded as %q", line)
+				}
+			}
+			if hops := fmt.Sprint(m[0].controller.table(api.HostTableNextHops).Rows); !strings.Contains(hops, "mplsudp") {
+				t.Errorf("next hops: %s", hops)
+			}
+			flow := pinging(t, w10, ips(11)[1].String())
+			for i := range m {
+				m[i].agent.stop(t, syscall.SIGKILL)
+				m[i].start(tunnel[i])
+				m[i].agent.waitReady(t)
+			}
+			flow.lossless(t)
+			for i := range m {
+				m[i].agent.stop(t, syscall.SIGTERM)
+				m[i].uninstall(before[i])
+			}
+		})
+	}
+}
