@@ -94,8 +94,8 @@ func (g *generator) learned(vrf uint32, n int) {
 			v.Port++ // of a former port
 		}
 	}
-	if g.chance(40) {
-		v.Moved, v.Moves = pick(g, g.o.Tick, g.o.Tick-1000), pick(g, uint32(1), maxMoves-1, maxMoves, maxMoves)
+	if g.chance(60) {
+		v.Moved, v.Moves = pick(g, g.o.Tick, g.o.Tick, g.o.Tick, g.o.Tick-1000), pick(g, uint32(1), maxMoves-1, maxMoves, maxMoves, maxMoves)
 	}
 	g.o.Learned[MACKey{vrf, strayMAC(vrf, n)}] = v
 }

@@ -77,7 +77,7 @@ func TestTrace(t *testing.T) {
 				items := m[0].traced(api.TraceQuestion{Port: portID(100, 10), To: to, Protocol: "tcp", SourcePort: 40000, DestinationPort: 80})
 				expectItems(t, items, map[string]string{
 					api.TraceVerdict: "tunnelled", "neighbour": "is at 02:00:00:00:00:0b", api.TraceRemote: tunnel[1].Addr().String(), "connection": "none yet",
-					api.TraceStage: "parse: passed; port: passed; spoof: passed; neighbour: passed; request: passed; route: passed; encap: VNI 100",
+					api.TraceStage: "port: passed; parse: passed; spoof: passed; neighbour: passed; request: passed; route: passed; encap: VNI 100",
 					"route":        "VRF 100: tunnel to " + tunnel[1].Addr().String(), "underlay route": "on u0", "tunnel device": "is up",
 				})
 				items = m[1].traced(onward(t, items))
