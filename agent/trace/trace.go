@@ -6,6 +6,7 @@
 package trace
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"fmt"
@@ -51,9 +52,9 @@ type Tracer struct {
 
 // place is what the agent knows of ports and networks for one question.
 type place struct {
-	rows     desired.Rows
-	ports    map[int]string // UUID by interface
-	tagged   map[tag]string // UUIDs of sub-ports
+	ports    map[int]string    // UUID by interface
+	tagged   map[tag]string    // UUIDs of sub-ports
+	names    map[string]string // of ports, by UUID
 	devices  map[int]string
 	port     desired.Port // that the packet comes from
 	ifindex  int
@@ -70,6 +71,7 @@ type tag struct{ device, vlan int }
 type answer struct {
 	*Tracer
 	*place
+	ctx    context.Context // of the question
 	tracer *vrouter.Tracer
 	table  api.Table
 }
@@ -90,7 +92,7 @@ func (t *Tracer) Trace(ctx context.Context, query string) (api.Table, error) {
 	if err != nil {
 		return api.Table{}, err
 	}
-	a := &answer{Tracer: t, place: w, table: api.Table{Columns: []string{"ITEM", "VALUE", "HOW"}}}
+	a := &answer{Tracer: t, place: w, ctx: ctx, table: api.Table{Columns: []string{"ITEM", "VALUE", "HOW"}}}
 	if q.Frame == "" && !a.canSend() {
 		return a.table, nil
 	}
@@ -108,13 +110,14 @@ func (t *Tracer) Trace(ctx context.Context, query string) (api.Table, error) {
 
 // look asks the loop for what it knows; port is a UUID, a name, or empty.
 func (t *Tracer) look(ctx context.Context, port string) (*place, error) {
-	w := &place{ports: map[int]string{}, devices: map[int]string{}, tagged: map[tag]string{}}
+	w := &place{ports: map[int]string{}, devices: map[int]string{}, tagged: map[tag]string{}, names: map[string]string{}}
 	known := port == ""
 	err := t.Loop.Do(ctx, func(c *host.Core) {
-		w.rows, w.underlay = c.Rows(), c.Underlay()
+		w.underlay = c.Underlay()
 		for id, p := range c.Plugs() {
 			if p.Failure == "" {
 				w.ports[p.Ifindex], w.devices[p.Ifindex] = id, p.Interface
+				w.names[id] = c.Rows().Ports[id].Name
 				if p.Device != 0 {
 					w.tagged[tag{p.Device, int(p.VLAN)}] = id
 				}
@@ -256,10 +259,14 @@ func (a *answer) fromTunnel(q api.TraceQuestion) error {
 	}
 	network := "no network of this host"
 	vrf := q.VNI
-	for _, v := range a.rows.VRFs {
-		if v.VNI == q.VNI {
-			network, vrf = "network "+v.Name, v.ID
+	if err := a.Loop.Do(a.ctx, func(c *host.Core) {
+		for _, v := range c.Rows().VRFs {
+			if v.VNI == q.VNI {
+				network, vrf = "network "+v.Name, v.ID
+			}
 		}
+	}); err != nil {
+		return err
 	}
 	a.add("tunnel", fmt.Sprintf("VNI %d from %v: %s", q.VNI, q.Source, network), api.ReadHow)
 	trace, err := a.tracer.FollowFromTunnel(config.TunnelDevice, &vrouter.TunnelKey{VNI: q.VNI, Remote: q.Source}, frame)
@@ -341,10 +348,14 @@ func (a *answer) found(stage string, t vrouter.Trace, reason vrouter.Reason) str
 
 // route tells the route the frame took, or that it would have found.
 func (a *answer) route(t vrouter.Trace, vrf uint32, to netip.Addr) error {
-	if !to.IsValid() || t.Route == nil && t.Reason != "no-route" {
+	if !to.IsValid() || t.Route == nil && !slices.Contains(routeless, t.Reason) {
 		return nil
 	}
 	prefix, route, found, err := a.Path.LongestRoute(vrf, to)
+	if err != nil {
+		return err
+	}
+	origin, err := a.desired(vrf, to, prefix, found)
 	if err != nil {
 		return err
 	}
@@ -363,14 +374,35 @@ func (a *answer) route(t vrouter.Trace, vrf uint32, to netip.Addr) error {
 	if route.MTU != 0 {
 		words += fmt.Sprintf(", MTU %d", route.MTU)
 	}
-	if row, ok := a.rows.Routes[desired.RouteKey{VRF: vrf, Prefix: prefix}]; ok && row.Origin != "" {
-		words += ", from " + row.Origin
-		if row.Leaked != "" {
-			words += " by " + row.Leaked
-		}
-	}
-	a.add("route", words, api.ReadHow)
+	a.add("route", words+origin, api.ReadHow)
 	return nil
+}
+
+// routeless are the reasons of frames whose destination has no route.
+var routeless = []string{"no-route", "arp-unknown-target", "nd-unknown-target"}
+
+// desired says where the kernel's route comes from, and tells of a longer one
+// that the host should have and has not: its table was full, or it is about to
+// come.
+func (a *answer) desired(vrf uint32, to netip.Addr, have netip.Prefix, found bool) (origin string, err error) {
+	err = a.Loop.Do(a.ctx, func(c *host.Core) {
+		routes := c.Rows().Routes
+		for bits := to.BitLen(); bits >= 0 && !(found && bits <= have.Bits()); bits-- {
+			key := desired.RouteKey{VRF: vrf, Prefix: netip.PrefixFrom(to, bits).Masked()}
+			if _, wanted := routes[key]; wanted {
+				why := cmp.Or(c.Problems()[desired.RouteRow(key)], "it is not programmed yet")
+				a.add("missing route", fmt.Sprintf("%v is to be in VRF %d and is not: %s", key.Prefix, vrf, why), api.ReadHow)
+				return
+			}
+		}
+		if row, ok := routes[desired.RouteKey{VRF: vrf, Prefix: have}]; ok && row.Origin != "" {
+			origin = ", from " + row.Origin
+			if row.Leaked != "" {
+				origin += " by " + row.Leaked
+			}
+		}
+	})
+	return origin, err
 }
 
 func (a *answer) hop(n vrouter.NextHop, there bool) string {
@@ -400,7 +432,7 @@ func (a *answer) end(t vrouter.Trace, reason vrouter.Reason) {
 		id, is = a.tagged[tag{t.Redirect, int(t.VLAN)}]
 	}
 	if is && t.Verdict == "delivered" {
-		a.add("workload", a.rows.Ports[id].Name, api.TracedHow)
+		a.add("workload", a.names[id], api.TracedHow)
 		a.add(api.TraceReceiver, id, api.TracedHow)
 	}
 	if t.Tunnel == nil {

@@ -71,7 +71,7 @@ func TestRoutesThatDoNotFit(t *testing.T) {
 		t.Error("nothing is counted of packets to a route that was left out")
 	}
 	trace := m.traced(api.TraceQuestion{Port: portID(100, 10), To: ips(12)[1]})
-	expectItems(t, trace, map[string]string{api.TraceReason: "nd-unknown-target"})
+	expectItems(t, trace, map[string]string{api.TraceReason: "nd-unknown-target", "missing route": "fd00:a::12/128 is to be in VRF 100 and is not: update route"})
 
 	less := maps.Clone(rows)
 	for _, n := range []int{11, 12} {
@@ -83,6 +83,12 @@ func TestRoutesThatDoNotFit(t *testing.T) {
 	m.controller.settled()
 	m.controller.short()
 	reaches(t, w10, ips(1)[0].String())
+	eventually(t, func() error { // the host's own route, which is tried again by itself
+		if have := m.contents()[api.HostTableRoutes]; len(have) != 5 {
+			return fmt.Errorf("routes in the kernel: %v, want four and the host's own", have)
+		}
+		return nil
+	})
 	m.controller.set(rows) // five are there and stay; of those that come together the first two fit
 	m.controller.refused("route/100/fd00:a::11/128", left[0])
 	m.controller.short("host_routes 7 true")
