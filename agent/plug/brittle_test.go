@@ -175,6 +175,7 @@ func brittleKernel(k datapath.Kernel, f *faults) datapath.Kernel {
 		VNIs:          brittleTable[uint32, vrouter.VNI]{k.VNIs, "vnis", f},
 		PortAddresses: brittleTable[vrouter.PortAddress, struct{}]{k.PortAddresses, "port addresses", f},
 		PortPrefixes:  brittleTable[vrouter.PortPrefix, vrouter.Permission]{k.PortPrefixes, "port prefixes", f},
+		SubPorts:      brittleTable[vrouter.SubPort, int]{k.SubPorts, "sub-ports", f},
 		Services:      brittleTable[vrouter.Service, uint16]{k.Services, "services", f},
 		Aliases:       brittleTable[uint32, int]{k.Aliases, "aliases", f},
 		MACs:          brittleTable[vrouter.MACKey, uint32]{k.MACs, "macs", f},

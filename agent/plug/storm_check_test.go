@@ -163,6 +163,9 @@ type tables struct {
 	Ports     map[int]vrouter.Port
 	Hops      map[vrouter.NextHop]int
 	Routes    map[vrouter.RouteKey]string
+	Prefixes  map[vrouter.PortPrefix]vrouter.Permission
+	SubPorts  map[vrouter.SubPort]int
+	MACs      map[vrouter.MACKey]string
 }
 
 func read(k datapath.Kernel) (t tables, err error) {
@@ -190,6 +193,18 @@ func read(k datapath.Kernel) (t tables, err error) {
 		hop.Group = ""
 		r.NextHop = 0
 		t.Routes[key] = fmt.Sprintf("%+v %+v", r, hop)
+	}
+	t.Prefixes, e = k.PortPrefixes.All()
+	fail(e)
+	t.SubPorts, e = k.SubPorts.All()
+	fail(e)
+	macs, e := k.MACs.All()
+	fail(e)
+	t.MACs = map[vrouter.MACKey]string{}
+	for key, id := range macs {
+		hop := hops[id]
+		hop.Group = ""
+		t.MACs[key] = fmt.Sprintf("%+v", hop)
 	}
 	return t, err
 }
