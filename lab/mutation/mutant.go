@@ -31,9 +31,10 @@ func (m Mutant) String() string {
 // apply returns the source with the change.
 func (m Mutant) apply(source string) string { return source[:m.start] + m.with + source[m.end:] }
 
-// contracts are files that say what the kernel, Go and C agree on. A change
-// there is one of the agreement, and generated Go would change with it.
-var contracts = []string{"kernel.h", "tables.h", "reasons.h", "layout.c"}
+// contracts are files that say what the kernel, Go and C agree on, where a
+// change is one of the agreement and generated Go would change with it, or what
+// only the trace build has.
+var contracts = []string{"kernel.h", "tables.h", "reasons.h", "layout.c", "stages.h", "way.h"}
 
 // List returns the mutants of all C files in a directory, in order of file and place.
 func List(dir string) ([]Mutant, error) {
