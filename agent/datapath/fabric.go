@@ -3,6 +3,7 @@
 package datapath
 
 import (
+	"cmp"
 	"maps"
 	"net/netip"
 	"slices"
@@ -140,6 +141,7 @@ func fabricRoute(key desired.RouteKey, r desired.Route, rows desired.Rows, local
 		w, _ = WayTo(local.Ways, key.Prefix.Addr())
 	}
 	route := toFabric(w)
-	route.Routed, route.MTU = r.Routed, destinationMTU(r, rows)
+	// What its network says, else all that the other host's underlay carries.
+	route.Routed, route.MTU = r.Routed, cmp.Or(r.MTU, rows.Endpoints[r.Host].MTU)
 	return route
 }

@@ -24,7 +24,7 @@ func fabricRows() desired.Rows {
 			9: {ID: 9, VNI: 9, HostVisible: true}, 10: {ID: 10, VNI: 10},
 		},
 		Endpoints: map[string]desired.Endpoint{
-			"near": {Host: "near", Name: "near", Addresses: []netip.Addr{four}},
+			"near": {Host: "near", Name: "near", Addresses: []netip.Addr{four}, MTU: 1600},
 			"far":  {Host: "far", Name: "far", Addresses: []netip.Addr{netip.MustParseAddr("198.51.100.9")}},
 		},
 		Subnets: map[desired.SubnetKey]desired.Subnet{{VRF: 7, ID: "s"}: {ID: "s", Prefix: netip.MustParsePrefix("10.7.0.0/24")}},
@@ -75,14 +75,14 @@ func TestComputeFabric(t *testing.T) {
 		{7, "192.0.2.1/32", datapath.Route{NextHop: uplink(0, 0), MAC: gateway, Routed: true}}, // the host itself
 		{7, "10.7.0.0/24", datapath.Route{NextHop: vrouter.NextHop{Kind: vrouter.NextHopDiscard}}},
 		{7, "10.7.0.2/32", datapath.Route{NextHop: port(11), MAC: mac}},
-		{7, "10.7.0.3/32", datapath.Route{NextHop: uplink(3, 9000), MAC: gateway}},
+		{7, "10.7.0.3/32", datapath.Route{NextHop: uplink(3, 9000), MAC: gateway, MTU: 1600}},
 		{7, "10.7.0.4/32", datapath.Route{NextHop: uplink(2, 1500), MAC: gateway}},
-		{7, "10.10.0.5/32", datapath.Route{NextHop: vrouter.NextHop{Kind: vrouter.NextHopTunnel, VNI: 10, Remote: four, MTU: 1450, Local: here4}, MAC: mac, Routed: true}},
+		{7, "10.10.0.5/32", datapath.Route{NextHop: vrouter.NextHop{Kind: vrouter.NextHopTunnel, VNI: 10, Remote: four, MTU: 1450, Local: here4}, MAC: mac, Routed: true, MTU: 1550}},
 		{7, "10.8.0.2/32", datapath.Route{NextHop: port(12), MAC: mac, Routed: true}}, // the other network in the underlay
 		{8, "0.0.0.0/0", datapath.Route{NextHop: port(12), MAC: mac, Routed: true}},   // was there before
 		{8, "10.7.0.2/32", datapath.Route{NextHop: port(11), MAC: mac, Routed: true}},
 		{9, "192.0.2.1/32", datapath.Route{NextHop: uplink(0, 0), MAC: gateway, Routed: true}},
-		{9, "10.9.0.3/32", datapath.Route{NextHop: vrouter.NextHop{Kind: vrouter.NextHopTunnel, VNI: 9, Remote: four, MTU: 1450, Local: here4}, MAC: mac}},
+		{9, "10.9.0.3/32", datapath.Route{NextHop: vrouter.NextHop{Kind: vrouter.NextHopTunnel, VNI: 9, Remote: four, MTU: 1450, Local: here4}, MAC: mac, MTU: 1550}},
 		{9, "0.0.0.0/0", datapath.Route{}},
 		{10, "0.0.0.0/0", datapath.Route{}},
 		{10, "192.0.2.1/32", datapath.Route{}},

@@ -124,6 +124,11 @@ func TestFabricMode(t *testing.T) {
 	for _, to := range []string{pods[1].four, pods[1].six, "192.0.2.200", "2001:db8::c8"} {
 		answered(t, pod1, to)
 	}
+	for _, to := range []string{pods[1].four, pods[1].six} { // all that the underlay carries, and no less
+		if out, err := namespace.Run(pod1, "ping", "-n", "-M", "do", "-s", "1550", "-c", "1", "-W", "2", to); err != nil {
+			t.Errorf("large packets from pod1 to %s: %v\n%s", to, err, out)
+		}
+	}
 	counters := s.weft(t, "get", "counters", "--host", "h1")
 	if strings.Contains(counters, "weft-vxlan") {
 		t.Errorf("packets went through the tunnel:\n%s", counters)
