@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net"
+	"net/netip"
 )
 
 // MAC is an Ethernet address in the form aa:bb:cc:dd:ee:ff, lower case.
@@ -65,6 +66,20 @@ type PortStatus struct {
 	State   PortState `json:"state,omitempty" doc:"unbound, waiting, up, disabled (its adminState, or its network's, is down) or failed."`
 	Host    string    `json:"host,omitempty" doc:"Name of the host that reported."`
 	Message string    `json:"message,omitempty" doc:"Why, where the state is failed or disabled."`
+	// Announced is by address.
+	Announced []AnnouncedAddress `json:"announced,omitempty" doc:"Addresses that the workload spoke for, of its active-standby pairs and slaac subnets. The newest 16."`
+}
+
+// MaxAnnounced is how many addresses a port may have spoken for.
+const MaxAnnounced = 16
+
+// AnnouncedAddress is an address that a workload spoke for: by gratuitous ARP, a
+// neighbour advertisement, duplicate address detection or a packet from it.
+type AnnouncedAddress struct {
+	Address  netip.Addr `json:"address" doc:"The address."`
+	MAC      MAC        `json:"mac" doc:"Ethernet address that it was spoken for with."`
+	Sequence uint64     `json:"sequence" doc:"Greater each time that the workload spoke for it after somebody else."`
+	Order    uint64     `json:"order" doc:"Of all ports of the network that spoke for the address of an active-standby pair, the one with the greatest order has it; of a slaac subnet the one with the least."`
 }
 
 func (p *Port) Refs() []FieldRef {

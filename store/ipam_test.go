@@ -473,3 +473,21 @@ func TestSubnetsFromAPoolAtOnce(t *testing.T) {
 		t.Errorf("%d different ranges, want 32", len(seen))
 	}
 }
+
+// In a slaac subnet a port gets the address that its workload gives itself, and
+// a second one from the pools.
+func TestAllocateBySLAAC(t *testing.T) {
+	w := newWorld(t)
+	s := subnet("six", "2001:db8:5::/64", netN)
+	s.Spec.AddressMode = api.ModeSLAAC
+	p := port("p", project, netN)
+	p.Spec.MAC = "02:00:00:00:00:0a"
+	w.create(admin, network("n", project), s, p)
+	for _, want := range []string{"2001:db8:5::ff:fe00:a", "2001:db8:5::2"} {
+		a := address(strings.ReplaceAll(want, ":", "-"), netN, "")
+		a.Spec.Port = named("default-domain:default-project:p")
+		if got := w.create(admin, a).(*api.Address).Spec.IP.String(); got != want {
+			t.Errorf("allocated %s, want %s", got, want)
+		}
+	}
+}

@@ -223,6 +223,10 @@ func (p *plan) dropReservations(host id) {
 // allocateAddress takes an address from the pools of a subnet. They must be
 // the subnet's pools at commit, too.
 func (p *plan) allocateAddress(o *api.Address, subnet *api.Subnet, fail failure) error {
+	if ip, ok := p.interfaceAddress(o, subnet); ok {
+		o.Spec.IP = ip
+		return nil
+	}
 	v, err := p.allocate(subnetPool(subnet), fail, "spec.ip", "no address is free in "+poolsOf(subnet)+" of subnet "+subnet.Meta.FQName)
 	if err != nil {
 		return err
@@ -232,6 +236,35 @@ func (p *plan) allocateAddress(o *api.Address, subnet *api.Subnet, fail failure)
 		p.compare[r.id.objectKey()] = unchanged(r.id.objectKey(), r.modRevision)
 	}
 	return nil
+}
+
+// interfaceAddress is the address that a workload gives itself by SLAAC, from the
+// subnet's prefix and its port's MAC (RFC 4291, appendix A). None if the subnet is
+// no such one, the address is for no port, or is given out.
+func (p *plan) interfaceAddress(o *api.Address, subnet *api.Subnet) (netip.Addr, bool) {
+	prefix := subnet.Spec.CIDR
+	if o.Spec.Port.IsZero() || subnet.Spec.Mode() != api.ModeSLAAC || !prefix.Addr().Is6() || prefix.Bits() != 64 {
+		return netip.Addr{}, false
+	}
+	port := p.record(idOf(api.KindPort, o.Spec.Port.UUID)).object.(*api.Port)
+	mac := port.Spec.MAC
+	if mac == "" {
+		mac = api.MACFromUUID(port.Meta.UUID)
+	}
+	raw, err := mac.Bytes()
+	if err != nil {
+		return netip.Addr{}, false
+	}
+	ip := prefix.Masked().Addr().As16()
+	copy(ip[8:], []byte{raw[0] ^ 2, raw[1], raw[2], 0xff, 0xfe, raw[3], raw[4], raw[5]})
+	trial := api.Clone(o)
+	trial.Spec.IP = netip.AddrFrom16(ip)
+	for _, c := range trial.Claims() {
+		if p.taken(c.Key) {
+			return netip.Addr{}, false
+		}
+	}
+	return trial.Spec.IP, true
 }
 
 // poolsOf says in words where addresses of a subnet are allocated.

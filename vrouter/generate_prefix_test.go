@@ -27,7 +27,7 @@ func (g *generator) prefixes(ifindex int) {
 
 func (g *generator) addPrefix(ifindex int) (PortPrefix, Permission) {
 	key := PortPrefix{ifindex, portMAC(ifindex), g.poolPrefix(g.chance(50))}
-	value := Permission{Behind: g.chance(40)}
+	value := pick(g, Permission{Behind: true}, Permission{Behind: true}, Permission{}, Permission{Standby: true}, Permission{Standby: true}, Permission{Asked: true})
 	if g.chance(20) {
 		key.MAC = prefixMAC(ifindex)
 	}

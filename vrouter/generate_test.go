@@ -437,6 +437,8 @@ func (g *generator) arp(ifindex int) []byte {
 	inner := source
 	if g.chance(3) {
 		inner = portMAC(ifindex + 1)
+	} else if g.chance(10) {
+		inner = prefixMAC(ifindex)
 	}
 	operation := pick(g, uint16(1), 1, 1, 1, 1, 1, 2, 3)
 	return ethernetFrame(destination, source, 0x0806, arpMessage(operation, inner, sender, MAC{}, target))

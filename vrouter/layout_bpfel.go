@@ -324,7 +324,9 @@ type layoutPortPrefix6Key struct {
 type layoutPortPrefixFlag uint32
 
 const (
-	layoutPortPrefixFlagPORT_PREFIX_BEHIND layoutPortPrefixFlag = 1
+	layoutPortPrefixFlagPORT_PREFIX_BEHIND  layoutPortPrefixFlag = 1
+	layoutPortPrefixFlagPORT_PREFIX_STANDBY layoutPortPrefixFlag = 2
+	layoutPortPrefixFlagPORT_PREFIX_ASKED   layoutPortPrefixFlag = 4
 )
 
 type layoutPortPrefixValue struct {

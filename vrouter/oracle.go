@@ -76,6 +76,13 @@ func (o *Oracle) fromPort(ifindex int, frame []byte) Outcome {
 	if reason := o.spoofed(ifindex, port, f); reason != "" {
 		return dropped(frame, reason)
 	}
+	outcome := o.checked(ifindex, port, f, refusal)
+	outcome.Told = o.Connections == nil && o.tells(ifindex, port, f)
+	return outcome
+}
+
+// checked is what becomes of a frame that passed the spoof stage.
+func (o *Oracle) checked(ifindex int, port Port, f parsed, refusal refusal) Outcome {
 	if outcome, done := o.neighbour(ifindex, port.VRF, f); done {
 		if port.passesOn(outcome.Reason) {
 			return o.bridgeable(refusal, outcome)
@@ -86,7 +93,7 @@ func (o *Oracle) fromPort(ifindex int, frame []byte) Outcome {
 		return o.request(ifindex, f)
 	}
 	if port.Frames {
-		return o.bridgeable(refusal, dropped(frame, "unknown-mac"))
+		return o.bridgeable(refusal, dropped(f.frame, "unknown-mac"))
 	}
 	return o.route(refusal, f)
 }
@@ -148,7 +155,10 @@ func (o *Oracle) owns(ifindex int, address netip.Addr) bool {
 
 func (o *Oracle) spoofed(ifindex int, port Port, f parsed) string {
 	if f.arp && !port.Unchecked && f.arpSenderMAC != f.ethSource {
-		return "spoofed-mac"
+		if f.ethSource != port.MAC || isNobodys(f.source) || !o.mayTake(ifindex, f.arpSenderMAC, f.source) {
+			return "spoofed-mac"
+		}
+		return ""
 	}
 	learns := port.MACLimit > 0
 	if f.ethSource != port.MAC && (learns || port.Unchecked) {

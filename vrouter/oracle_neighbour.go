@@ -64,6 +64,9 @@ func (o *Oracle) claim(ifindex int, vrf uint32, f parsed, address netip.Addr) cl
 
 func (o *Oracle) arp(ifindex int, vrf uint32, f parsed) Outcome {
 	if f.arpReply || f.source == f.destination {
+		if o.news(ifindex, f.arpSenderMAC, f.source) {
+			return o.request(ifindex, f)
+		}
 		return consumed(f.frame, "arp-announcement")
 	}
 	c := o.claim(ifindex, vrf, f, f.destination)
@@ -99,6 +102,9 @@ func (o *Oracle) discovery(ifindex int, vrf uint32, f parsed) Outcome {
 	case 134, 137:
 		return dropped(f.frame, "nd-not-allowed")
 	case 136:
+		if len(f.payload) >= 24 && o.news(ifindex, f.ethSource, netip.AddrFrom16([16]byte(f.payload[8:24]))) {
+			return o.request(ifindex, f)
+		}
 		if port := o.Ports[ifindex]; port.Bridge && !port.Unchecked {
 			return o.advertised(ifindex, f)
 		}
@@ -112,9 +118,14 @@ func (o *Oracle) discovery(ifindex int, vrf uint32, f parsed) Outcome {
 		return dropped(f.frame, "nd-malformed")
 	}
 	c := o.claim(ifindex, vrf, f, target)
+	probe := f.source.IsUnspecified()
 	switch {
+	case c.own && probe && o.news(ifindex, f.ethSource, target):
+		return o.request(ifindex, f)
 	case c.own:
 		return consumed(f.frame, "nd-own-address")
+	case !c.known && probe && o.asked(ifindex, f.ethSource, target):
+		return o.request(ifindex, f)
 	case !c.known && f.source.IsUnspecified():
 		return consumed(f.frame, "nd-probe-unclaimed")
 	case !c.known:

@@ -25,6 +25,7 @@ type distribution struct {
 	counts map[string]int
 	total  int
 	sent   int
+	told   int // the agent was told of their source
 }
 
 func (d *distribution) add(o Outcome) {
@@ -32,6 +33,9 @@ func (d *distribution) add(o Outcome) {
 		d.counts = map[string]int{}
 	}
 	d.total++
+	if o.Told {
+		d.told++
+	}
 	if o.Verdict == "delivered" || o.Verdict == "tunnelled" || o.Verdict == "hosted" || o.Verdict == "routed" || o.Verdict == "flooded" {
 		d.sent++
 	}
@@ -103,8 +107,8 @@ func show(o Outcome) string {
 	for _, c := range o.Copies {
 		copies += fmt.Sprintf(" copy to %d VLAN %d %v", c.Redirect, c.VLAN, c.Tunnel)
 	}
-	return fmt.Sprintf("%s %s redirect=%d peer=%t vlan=%d tunnel=%v%s\n       %s",
-		o.Verdict, o.Reason, o.Redirect, o.Peer, o.VLAN, o.Tunnel, copies, hex.EncodeToString(o.Frame))
+	return fmt.Sprintf("%s %s redirect=%d peer=%t told=%t vlan=%d tunnel=%v%s\n       %s",
+		o.Verdict, o.Reason, o.Redirect, o.Peer, o.Told, o.VLAN, o.Tunnel, copies, hex.EncodeToString(o.Frame))
 }
 
 // runnable is what the kernel asks of a test run: a whole IP header.
@@ -173,6 +177,9 @@ func TestProgramsAgreeWithOracle(t *testing.T) {
 			seen.add(got)
 		}
 	}
-	t.Logf("%d frames\n%s", seen.total, &seen)
+	t.Logf("%d frames, the agent was told of %d\n%s", seen.total, seen.told, &seen)
+	if seen.told < 20 {
+		t.Errorf("the agent was told of the source of only %d frames", seen.told)
+	}
 	seen.mustBeFair(t, 25, 1) // single frames; conversations are sent on more often
 }

@@ -91,12 +91,20 @@ func prefixToRaw(k PortPrefix) (layoutAddress, error) {
 
 func permissionToRaw(p Permission) (layoutPortPrefixValue, error) {
 	raw := layoutPortPrefixValue{Length: uint32(p.bits)}
-	if p.Behind {
-		raw.Flags |= layoutPortPrefixFlagPORT_PREFIX_BEHIND
+	for flag, set := range map[layoutPortPrefixFlag]bool{
+		layoutPortPrefixFlagPORT_PREFIX_BEHIND: p.Behind, layoutPortPrefixFlagPORT_PREFIX_STANDBY: p.Standby, layoutPortPrefixFlagPORT_PREFIX_ASKED: p.Asked,
+	} {
+		if set {
+			raw.Flags |= flag
+		}
 	}
 	return raw, nil
 }
 
 func permissionOf(raw layoutPortPrefixValue) Permission {
-	return Permission{Behind: raw.Flags&layoutPortPrefixFlagPORT_PREFIX_BEHIND != 0}
+	return Permission{
+		Behind:  raw.Flags&layoutPortPrefixFlagPORT_PREFIX_BEHIND != 0,
+		Standby: raw.Flags&layoutPortPrefixFlagPORT_PREFIX_STANDBY != 0,
+		Asked:   raw.Flags&layoutPortPrefixFlagPORT_PREFIX_ASKED != 0,
+	}
 }

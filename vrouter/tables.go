@@ -99,7 +99,13 @@ type PortPrefix struct {
 type Permission struct {
 	// Behind: only addresses to which the VRF's longest route has this very prefix.
 	Behind bool
-	bits   uint8 // of the prefix
+	// Standby: whoever of several ports spoke last has an address in it, and the
+	// agent is told who speaks.
+	Standby bool
+	// Asked: it must not be sent from; the agent is told which addresses in it
+	// the workload probes.
+	Asked bool
+	bits  uint8 // of the prefix
 }
 
 // RouteKey names a route. The prefix must be masked.

@@ -28,6 +28,7 @@ type Outcome struct {
 	Verdict  string     // dropped, consumed, answered, delivered, tunnelled, …: see doc/packet-path.md
 	Reason   string     // name of the reason if dropped or consumed, or if copies were left out; else empty
 	Redirect int        // interface it left through, 0 if none
+	Told     bool       // the agent was told of its source besides
 	Peer     bool       // left into the namespace of that interface's peer
 	Tunnel   *TunnelKey // set if tunnelled
 	VLAN     uint16     // of the tag that it left with, 0 if none; the tag is not in Frame
@@ -296,6 +297,7 @@ func outcomeOf(record tracePortTraceRecord, frame []byte) (Outcome, error) {
 		Redirect: int(record.Redirect),
 		Peer:     record.Peer != 0,
 		VLAN:     uint16(record.Vlan),
+		Told:     record.Told != 0,
 		Frame:    frame,
 	}
 	if record.Reason != 0 {

@@ -37,6 +37,7 @@ type tracePortTraceRecord struct {
 	Reason       uint32
 	Redirect     uint32
 	Peer         uint32
+	Told         uint32
 	HasTunnelKey uint32
 	TunnelKey    tracePortTunnelKey
 	Vlan         uint32

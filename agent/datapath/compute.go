@@ -192,14 +192,25 @@ func (t *Tables) addSources(rows desired.Rows) {
 	}
 }
 
+// withAnnounced adds the addresses that a port asked for. Where the host
+// reaches it stays one of its own.
+func withAnnounced(own []netip.Addr, p desired.Port) []netip.Addr {
+	if len(p.Announced) == 0 {
+		return slices.Compact(own)
+	}
+	all := slices.Concat(own, p.Announced)
+	slices.SortFunc(all, netip.Addr.Compare)
+	return slices.Compact(all)
+}
+
 func (t *Tables) addPort(p desired.Port, a Attachment, rows desired.Rows, underlay Underlay) {
 	addresses := make([]netip.Addr, 0, len(p.Addresses))
 	for _, x := range p.Addresses {
 		addresses = append(addresses, x.Prefix.Addr())
 	}
 	slices.SortFunc(addresses, netip.Addr.Compare)
-	t.PortAddresses[a.Ifindex] = slices.Compact(addresses)
-	t.PortPrefixes[a.Ifindex] = prefixesOf(p)
+	t.PortAddresses[a.Ifindex] = withAnnounced(addresses, p)
+	t.PortPrefixes[a.Ifindex] = prefixesOf(p, rows.Subnets)
 	four, six := Gateways(p)
 	answers := answersOf(p, rows.Subnets)
 	if a.VLAN != 0 {

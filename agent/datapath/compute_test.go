@@ -52,7 +52,7 @@ func TestComputeWorld(t *testing.T) {
 		TunnelSources: map[uint32][]netip.Addr{7: {four, six}, 9: nil}, // all addresses of the host
 		VNIs:          map[uint32]vrouter.VNI{7: {VRF: 7, CheckSources: true}, 8: {VRF: 8}, 9: {VRF: 9, CheckSources: true}},
 		PortAddresses: map[int][]netip.Addr{4: {netip.MustParseAddr("10.0.0.9"), netip.MustParseAddr("10.9.0.9"), netip.MustParseAddr("fd00::9")}},
-		PortPrefixes:  map[int][]datapath.PortPrefix{4: {}},
+		PortPrefixes:  map[int][]datapath.PortPrefix{4: {{MAC: mac, Prefix: netip.MustParsePrefix("fd00::/64"), Asked: true}}},
 		Ports: map[int]vrouter.Port{4: {VRF: 7, ID: 1, MAC: mac, MTU: 1450, RedirectPeer: true, Gateway4: gateway4, DHCP4: true, Advertise: true, Alias: 6,
 			Address4: netip.MustParseAddr("10.0.0.9"), Address6: netip.MustParseAddr("fd00::9")}},
 		NextHops: map[vrouter.NextHop]struct{}{tunnel: {}, gateway: {}, local: {}},

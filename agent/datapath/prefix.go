@@ -10,37 +10,57 @@ import (
 	"slices"
 
 	"github.com/weft-network/weft/agent/desired"
+	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/vrouter"
 )
 
 // PortPrefix is a prefix that a port may send from with a MAC.
 type PortPrefix struct {
-	MAC    vrouter.MAC
-	Prefix netip.Prefix
-	Behind bool // only while the longest route has this very prefix
+	MAC     vrouter.MAC
+	Prefix  netip.Prefix
+	Behind  bool // only while the longest route has this very prefix
+	Standby bool // the agent is told who speaks for addresses in it
+	Asked   bool // not to be sent from; the agent is told what is probed
 }
 
 func comparePrefixes(a, b PortPrefix) int {
 	return cmp.Or(slices.Compare(a.MAC[:], b.MAC[:]), a.Prefix.Addr().Compare(b.Prefix.Addr()), cmp.Compare(a.Prefix.Bits(), b.Prefix.Bits()))
 }
 
+// permission is what the kernel has of it.
+func (p PortPrefix) permission() vrouter.Permission {
+	return vrouter.Permission{Behind: p.Behind, Standby: p.Standby, Asked: p.Asked}
+}
+
 // prefixesOf are a port's, sorted, one for each MAC and prefix. The packet path
 // goes by the longest alone, so what lies behind the port and in a pair's range
 // as well is left out: it would take away what the pair allows.
-func prefixesOf(p desired.Port) []PortPrefix {
+func prefixesOf(p desired.Port, subnets map[desired.SubnetKey]desired.Subnet) []PortPrefix {
 	all := make([]PortPrefix, 0, len(p.Pairs)+len(p.Sources))
 	for _, pair := range p.Pairs {
-		all = append(all, PortPrefix{MAC: pair.MAC, Prefix: pair.Range})
+		all = append(all, PortPrefix{MAC: pair.MAC, Prefix: pair.Range, Standby: pair.Standby})
 	}
 	for _, source := range p.Sources {
-		if !slices.ContainsFunc(p.Pairs, func(pair desired.Pair) bool {
-			return pair.MAC == p.MAC && pair.Range.Bits() <= source.Bits() && pair.Range.Contains(source.Addr())
-		}) {
+		if !inPair(p, source) {
 			all = append(all, PortPrefix{MAC: p.MAC, Prefix: source, Behind: true})
 		}
 	}
-	slices.SortFunc(all, comparePrefixes)
-	return slices.Compact(all)
+	for _, a := range p.Addresses {
+		subnet := a.Prefix.Masked()
+		if subnets[desired.SubnetKey{VRF: p.VRF, ID: a.Subnet}].Mode == api.ModeSLAAC && subnet.Addr().Is6() && !inPair(p, subnet) {
+			all = append(all, PortPrefix{MAC: p.MAC, Prefix: subnet, Asked: true})
+		}
+	}
+	// Of several for one MAC and prefix the first stays: a pair, of any mode.
+	slices.SortStableFunc(all, comparePrefixes)
+	return slices.CompactFunc(all, func(a, b PortPrefix) bool { return comparePrefixes(a, b) == 0 })
+}
+
+// inPair tells whether a pair of the port's MAC covers a prefix.
+func inPair(p desired.Port, prefix netip.Prefix) bool {
+	return slices.ContainsFunc(p.Pairs, func(pair desired.Pair) bool {
+		return pair.MAC == p.MAC && pair.Range.Bits() <= prefix.Bits() && pair.Range.Contains(prefix.Addr())
+	})
 }
 
 // portPrefixes treats all prefixes of an interface as one row, which is done
@@ -65,7 +85,7 @@ func (t *portPrefixes) Owned(context.Context) (map[int][]PortPrefix, error) {
 	rows := map[int][]PortPrefix{}
 	for k, v := range all {
 		t.note(k, held{v, true})
-		rows[k.Ifindex] = append(rows[k.Ifindex], PortPrefix{k.MAC, k.Prefix, v.Behind})
+		rows[k.Ifindex] = append(rows[k.Ifindex], PortPrefix{k.MAC, k.Prefix, v.Behind, v.Standby, v.Asked})
 	}
 	for _, list := range rows {
 		slices.SortFunc(list, comparePrefixes)
@@ -84,7 +104,7 @@ func (t *portPrefixes) Update(_ context.Context, ifindex int, want []PortPrefix)
 	var failed error
 	wanted := map[vrouter.PortPrefix]bool{}
 	for _, p := range want {
-		key, value := vrouter.PortPrefix{Ifindex: ifindex, MAC: p.MAC, Prefix: p.Prefix}, vrouter.Permission{Behind: p.Behind}
+		key, value := vrouter.PortPrefix{Ifindex: ifindex, MAC: p.MAC, Prefix: p.Prefix}, p.permission()
 		wanted[key] = true
 		if t.there[ifindex][key] == (held{value, true}) {
 			continue

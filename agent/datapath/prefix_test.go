@@ -25,7 +25,7 @@ func TestComputePrefixes(t *testing.T) {
 	got := datapath.Compute(rows, map[string]datapath.Attachment{"p-00000001": {Ifindex: 4}}, datapath.Underlay{IPv4: here4, MTU: 1500}, datapath.Local{}).PortPrefixes[4]
 	want := []datapath.PortPrefix{
 		{MAC: mac, Prefix: p("10.5.0.0/16"), Behind: false}, {MAC: mac, Prefix: p("10.6.0.0/24"), Behind: false}, {MAC: mac, Prefix: p("10.7.0.0/24"), Behind: true}, {MAC: mac, Prefix: p("10.7.0.0/25"), Behind: false},
-		{MAC: mac, Prefix: p("10.8.0.0/24"), Behind: true}, {MAC: mac, Prefix: p("::/0"), Behind: true}, {MAC: other, Prefix: p("10.8.0.0/24"), Behind: false},
+		{MAC: mac, Prefix: p("10.8.0.0/24"), Behind: true}, {MAC: mac, Prefix: p("::/0"), Behind: true}, {MAC: mac, Prefix: p("fd00::/64"), Asked: true}, {MAC: other, Prefix: p("10.8.0.0/24"), Behind: false},
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("prefixes\n%v\nwant\n%v", got, want)

@@ -13,6 +13,31 @@ import (
 type Pair struct {
 	Range netip.Prefix
 	MAC   [6]byte
+	// Standby: an address in it moves to whoever speaks for it last.
+	Standby bool
+}
+
+// Spoken is the greatest number under which the rows say that a port has spoken.
+func (r *Rows) Spoken(port string) (greatest uint64) {
+	for _, route := range r.Routes {
+		if route.Port == port {
+			greatest = max(greatest, route.Announced)
+		}
+	}
+	return greatest
+}
+
+// announced are the addresses that a port asked for and has.
+func announced(m *hoststream.Port) ([]netip.Addr, error) {
+	var all []netip.Addr
+	for _, raw := range m.Announced {
+		a, ok := netip.AddrFromSlice(raw)
+		if !ok {
+			return nil, fmt.Errorf("port %s: announced address of %d bytes", m.PortName, len(raw))
+		}
+		all = append(all, a)
+	}
+	return all, nil
 }
 
 func pairs(m *hoststream.Port) ([]Pair, error) {
@@ -26,7 +51,7 @@ func pairs(m *hoststream.Port) ([]Pair, error) {
 		if err != nil {
 			return nil, fmt.Errorf("port %s: allowed pair %v: %w", m.PortName, p, err)
 		}
-		all = append(all, Pair{p, with})
+		all = append(all, Pair{p, with, raw.Standby})
 	}
 	return all, nil
 }

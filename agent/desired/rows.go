@@ -54,18 +54,20 @@ type Port struct {
 	// Sources are prefixes behind the port, which its workload may send from.
 	Sources []netip.Prefix
 	// Pairs are ranges that it may send from, with a MAC, whatever the routes say.
-	Pairs    []Pair
-	MTU      int // 0: the underlay's less the tunnel's cost
-	Binding  string
-	HostName string // what DHCP and DNS call the workload
-	Domain   string // of that name
-	Options  []Option
-	Project  string // UUID
-	Machine  string // UUID; may be empty
-	Disabled bool   // its own adminState is down
-	Trunk    string // UUID of the port that carries this one; empty for most
-	VLAN     uint16 // and the tag there
-	MACLimit int    // most MACs learned behind it; 0: none
+	Pairs []Pair
+	// Announced are addresses that it asked for and has beside Addresses.
+	Announced []netip.Addr
+	MTU       int // 0: the underlay's less the tunnel's cost
+	Binding   string
+	HostName  string // what DHCP and DNS call the workload
+	Domain    string // of that name
+	Options   []Option
+	Project   string // UUID
+	Machine   string // UUID; may be empty
+	Disabled  bool   // its own adminState is down
+	Trunk     string // UUID of the port that carries this one; empty for most
+	VLAN      uint16 // and the tag there
+	MACLimit  int    // most MACs learned behind it; 0: none
 	// Unchecked: any source address, and any MAC that is nobody else's.
 	Unchecked bool
 }
@@ -108,6 +110,8 @@ type Route struct {
 	Equal    []Hop
 	Identity string
 	Fields   []string
+	// Announced is the number under which Port spoke for the prefix last; 0: not.
+	Announced uint64
 }
 
 // Hop is one of several next hops: exactly one of Port and Host is set.
@@ -373,7 +377,9 @@ func port(m *hoststream.Port) (Port, error) {
 		return p, fmt.Errorf("port %s: VLAN %d of its trunk is not from 1 to %d", m.PortName, m.Vlan, maxVLAN)
 	}
 	p.Trunk, p.VLAN = m.Trunk, uint16(m.Vlan)
-	p.Pairs, err = pairs(m)
+	if p.Announced, err = announced(m); err == nil {
+		p.Pairs, err = pairs(m)
+	}
 	return p, err
 }
 
@@ -395,7 +401,7 @@ func route(m *hoststream.Route) (RouteKey, Route, error) {
 		return RouteKey{}, Route{}, fmt.Errorf("route of VRF %d: %d bytes with prefix length %d are not a prefix", m.Vrf, len(m.PrefixAddress), m.PrefixLength)
 	}
 	key := RouteKey{m.Vrf, to}
-	r := Route{Routed: m.Routed, Origin: m.Origin, Leaked: m.LeakedBy, Proxied: m.Proxied, Identity: m.Identity, Fields: m.EcmpFields}
+	r := Route{Routed: m.Routed, Origin: m.Origin, Leaked: m.LeakedBy, Proxied: m.Proxied, Identity: m.Identity, Fields: m.EcmpFields, Announced: m.Announced}
 	switch n := m.NextHop.(type) {
 	case *hoststream.Route_Port:
 		r.Port = n.Port

@@ -43,7 +43,9 @@ type Core struct {
 	// sequence of the last delta applied in the present stream; 0: none
 	sequence  uint64
 	taken     map[string]Taken // by the port's UUID
-	known     bool             // the rows were complete at least once: those of a file are
+	announced map[speech]announcement
+	spoken    uint64 // sequence of the last of these
+	known     bool   // the rows were complete at least once: those of a file are
 	connected bool
 	warm      string          // controller that a stream is held in reserve to
 	carried   map[string]Plug // of sub-ports; nil: to be computed, as after each change
@@ -55,7 +57,7 @@ type Core struct {
 // NewCore returns the state that starts with these desired rows. The
 // programmer must be loaded.
 func NewCore(want *desired.Table, underlay datapath.Underlay, local datapath.Local, programmer *datapath.Programmer) *Core {
-	return &Core{want: want, plugs: map[string]Plug{}, taken: map[string]Taken{}, known: want.Len() > 0, underlay: underlay, receives: underlay.Addresses(), local: local, programmer: programmer, stale: true}
+	return &Core{want: want, plugs: map[string]Plug{}, taken: map[string]Taken{}, announced: map[speech]announcement{}, known: want.Len() > 0, underlay: underlay, receives: underlay.Addresses(), local: local, programmer: programmer, stale: true}
 }
 
 // Open begins a stream: it returns the Hello. Sequences count anew.
@@ -84,6 +86,7 @@ func (c *Core) Apply(d *hoststream.Delta) error {
 	c.sequence = d.Sequence
 	c.known = c.known || c.want.InSync()
 	c.checkTaken()
+	c.checkAnnounced()
 	c.changed()
 	return nil
 }
@@ -213,7 +216,7 @@ func (c *Core) Problems() map[string]string {
 
 // Report says how each port of this host is, ordered by UUID.
 func (c *Core) Report() *hoststream.Report {
-	r := &hoststream.Report{WarmController: c.warm, Taken: c.reportTaken()}
+	r := &hoststream.Report{WarmController: c.warm, Taken: c.reportTaken(), Announced: c.reportAnnounced()}
 	for _, a := range c.receives {
 		r.TunnelAddresses = append(r.TunnelAddresses, a.AsSlice())
 	}

@@ -110,13 +110,16 @@ func (c *Core) checkTaken() {
 	}
 }
 
-// rows are the desired rows and, where no port was delivered, those that follow
-// from what was taken.
+// rows are the desired rows and those that follow from what was taken, where no
+// port was delivered, and announced.
 func (c *Core) rows() desired.Rows {
+	return c.withAnnounced(c.withTaken(c.want.Rows))
+}
+
+func (c *Core) withTaken(rows desired.Rows) desired.Rows {
 	if len(c.taken) == 0 {
-		return c.want.Rows
+		return rows
 	}
-	rows := c.want.Rows
 	rows.Ports, rows.Routes = maps.Clone(rows.Ports), maps.Clone(rows.Routes)
 	for id, t := range c.taken {
 		if _, delivered := rows.Ports[id]; delivered {

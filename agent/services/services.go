@@ -182,6 +182,10 @@ func (s *Services) answer(ctx context.Context, q vrouter.Request) {
 			return
 		}
 	}
+	if address, mac, speaks := frame.Announced(q.Frame); speaks {
+		s.announce(ctx, q.Ifindex, address, mac)
+		return
+	}
 	reply, err := Reply(q.Frame, f)
 	noted := s.leases.note(f, q.Frame, reply, time.Now())
 	if noted.Asked == "decline" {
@@ -209,6 +213,18 @@ func (s *Services) send(f Facts, reply []byte) error {
 		reply = frame.Tag(reply, f.VLAN)
 	}
 	return s.sender.Send(f.Device, reply)
+}
+
+// announce passes on that a workload speaks for an address.
+func (s *Services) announce(ctx context.Context, ifindex int, address netip.Addr, mac frame.MAC) {
+	var port string
+	var accepted bool
+	if err := s.loop.Do(ctx, func(c *host.Core) { port, accepted = c.Announce(ifindex, address, mac, time.Now()) }); err != nil {
+		return // the agent stops; who speaks does so again
+	}
+	if accepted {
+		s.log.Debug("a workload speaks for an address", "port", port, "address", address)
+	}
 }
 
 // ErrNobody says that a frame asks for nothing that the port has.

@@ -1933,8 +1933,11 @@ type Port struct {
 	MacLimit  uint32        `protobuf:"varint,50,opt,name=mac_limit,json=macLimit,proto3" json:"mac_limit,omitempty"` // most MACs learned behind it; 0: none
 	Unchecked bool          `protobuf:"varint,51,opt,name=unchecked,proto3" json:"unchecked,omitempty"`               // portSecurity off: any source address and MAC that is nobody else's
 	// Further addresses that the workload may send from, whatever the routes say.
-	Pairs    []*AllowedPair `protobuf:"bytes,20,rep,name=pairs,proto3" json:"pairs,omitempty"`
-	Disabled bool           `protobuf:"varint,100,opt,name=disabled,proto3" json:"disabled,omitempty"` // its own adminState is down
+	Pairs []*AllowedPair `protobuf:"bytes,20,rep,name=pairs,proto3" json:"pairs,omitempty"`
+	// Addresses of its slaac subnets that the workload asked for and has, beside
+	// addresses: 16 bytes each.
+	Announced [][]byte `protobuf:"bytes,40,rep,name=announced,proto3" json:"announced,omitempty"`
+	Disabled  bool     `protobuf:"varint,100,opt,name=disabled,proto3" json:"disabled,omitempty"` // its own adminState is down
 	// Of a sub-port: the port of this host that carries it, and its tag there. An
 	// older agent takes it for a port that nobody plugs.
 	Trunk              string               `protobuf:"bytes,60,opt,name=trunk,proto3" json:"trunk,omitempty"` // UUID; empty for all others
@@ -2093,6 +2096,13 @@ func (x *Port) GetPairs() []*AllowedPair {
 	return nil
 }
 
+func (x *Port) GetAnnounced() [][]byte {
+	if x != nil {
+		return x.Announced
+	}
+	return nil
+}
+
 func (x *Port) GetDisabled() bool {
 	if x != nil {
 		return x.Disabled
@@ -2123,9 +2133,12 @@ func (x *Port) GetConditionalOptions() []*ConditionalOption {
 
 // AllowedPair is a range of source addresses and the MAC that goes with them.
 type AllowedPair struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Range         *Prefix                `protobuf:"bytes,1,opt,name=range,proto3" json:"range,omitempty"`
-	Mac           []byte                 `protobuf:"bytes,2,opt,name=mac,proto3" json:"mac,omitempty"` // 6 bytes
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Range *Prefix                `protobuf:"bytes,1,opt,name=range,proto3" json:"range,omitempty"`
+	Mac   []byte                 `protobuf:"bytes,2,opt,name=mac,proto3" json:"mac,omitempty"` // 6 bytes
+	// An address in it goes to whichever port speaks for it last: the agent
+	// reports who does.
+	Standby       bool `protobuf:"varint,40,opt,name=standby,proto3" json:"standby,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2172,6 +2185,13 @@ func (x *AllowedPair) GetMac() []byte {
 		return x.Mac
 	}
 	return nil
+}
+
+func (x *AllowedPair) GetStandby() bool {
+	if x != nil {
+		return x.Standby
+	}
+	return false
 }
 
 type Prefix struct {
@@ -2725,7 +2745,8 @@ type Route struct {
 	EcmpFields []string    `protobuf:"bytes,42,rep,name=ecmp_fields,json=ecmpFields,proto3" json:"ecmp_fields,omitempty"` // with equal: the words of the network's ecmpFields; none: all
 	// Who has the prefix may change: neighbours are told the gateway's Ethernet
 	// address.
-	Proxied       bool `protobuf:"varint,43,opt,name=proxied,proto3" json:"proxied,omitempty"`
+	Proxied       bool   `protobuf:"varint,43,opt,name=proxied,proto3" json:"proxied,omitempty"`
+	Announced     uint64 `protobuf:"varint,44,opt,name=announced,proto3" json:"announced,omitempty"` // the number under which the port announced the prefix; 0: it did not
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2894,6 +2915,13 @@ func (x *Route) GetProxied() bool {
 		return x.Proxied
 	}
 	return false
+}
+
+func (x *Route) GetAnnounced() uint64 {
+	if x != nil {
+		return x.Announced
+	}
+	return 0
 }
 
 type isRoute_NextHop interface {
@@ -3253,8 +3281,11 @@ type Report struct {
 	// Tables of the packet path that have little room left, or none, by name.
 	Tables         []*TableUse `protobuf:"bytes,100,rep,name=tables,proto3" json:"tables,omitempty"`
 	Encapsulations []string    `protobuf:"bytes,80,rep,name=encapsulations,proto3" json:"encapsulations,omitempty"` // what the host can do
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// What workloads said lately. That something is missing says nothing: an agent
+	// forgets when it starts.
+	Announced     []*Announcement `protobuf:"bytes,40,rep,name=announced,proto3" json:"announced,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Report) Reset() {
@@ -3343,6 +3374,83 @@ func (x *Report) GetEncapsulations() []string {
 	return nil
 }
 
+func (x *Report) GetAnnounced() []*Announcement {
+	if x != nil {
+		return x.Announced
+	}
+	return nil
+}
+
+// Announcement says that a workload speaks for an address, of an active-standby
+// pair or of a slaac subnet.
+type Announcement struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Port          string                 `protobuf:"bytes,1,opt,name=port,proto3" json:"port,omitempty"`          // UUID
+	Address       []byte                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`    // 4 or 16 bytes
+	Mac           []byte                 `protobuf:"bytes,3,opt,name=mac,proto3" json:"mac,omitempty"`            // 6 bytes
+	Sequence      uint64                 `protobuf:"varint,4,opt,name=sequence,proto3" json:"sequence,omitempty"` // greater each time that it speaks after somebody else did
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Announcement) Reset() {
+	*x = Announcement{}
+	mi := &file_hoststream_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Announcement) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Announcement) ProtoMessage() {}
+
+func (x *Announcement) ProtoReflect() protoreflect.Message {
+	mi := &file_hoststream_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Announcement.ProtoReflect.Descriptor instead.
+func (*Announcement) Descriptor() ([]byte, []int) {
+	return file_hoststream_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *Announcement) GetPort() string {
+	if x != nil {
+		return x.Port
+	}
+	return ""
+}
+
+func (x *Announcement) GetAddress() []byte {
+	if x != nil {
+		return x.Address
+	}
+	return nil
+}
+
+func (x *Announcement) GetMac() []byte {
+	if x != nil {
+		return x.Mac
+	}
+	return nil
+}
+
+func (x *Announcement) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
 // TableUse is a table of which nine tenths or more are in use.
 type TableUse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -3355,7 +3463,7 @@ type TableUse struct {
 
 func (x *TableUse) Reset() {
 	*x = TableUse{}
-	mi := &file_hoststream_proto_msgTypes[41]
+	mi := &file_hoststream_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3367,7 +3475,7 @@ func (x *TableUse) String() string {
 func (*TableUse) ProtoMessage() {}
 
 func (x *TableUse) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[41]
+	mi := &file_hoststream_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3380,7 +3488,7 @@ func (x *TableUse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableUse.ProtoReflect.Descriptor instead.
 func (*TableUse) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{41}
+	return file_hoststream_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *TableUse) GetTable() string {
@@ -3417,7 +3525,7 @@ type TakenAddress struct {
 
 func (x *TakenAddress) Reset() {
 	*x = TakenAddress{}
-	mi := &file_hoststream_proto_msgTypes[42]
+	mi := &file_hoststream_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3429,7 +3537,7 @@ func (x *TakenAddress) String() string {
 func (*TakenAddress) ProtoMessage() {}
 
 func (x *TakenAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[42]
+	mi := &file_hoststream_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3442,7 +3550,7 @@ func (x *TakenAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakenAddress.ProtoReflect.Descriptor instead.
 func (*TakenAddress) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{42}
+	return file_hoststream_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *TakenAddress) GetAddress() string {
@@ -3485,7 +3593,7 @@ type PortReport struct {
 
 func (x *PortReport) Reset() {
 	*x = PortReport{}
-	mi := &file_hoststream_proto_msgTypes[43]
+	mi := &file_hoststream_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3497,7 +3605,7 @@ func (x *PortReport) String() string {
 func (*PortReport) ProtoMessage() {}
 
 func (x *PortReport) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[43]
+	mi := &file_hoststream_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3510,7 +3618,7 @@ func (x *PortReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortReport.ProtoReflect.Descriptor instead.
 func (*PortReport) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{43}
+	return file_hoststream_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *PortReport) GetPort() string {
@@ -3554,7 +3662,7 @@ type TableRequest struct {
 
 func (x *TableRequest) Reset() {
 	*x = TableRequest{}
-	mi := &file_hoststream_proto_msgTypes[44]
+	mi := &file_hoststream_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3566,7 +3674,7 @@ func (x *TableRequest) String() string {
 func (*TableRequest) ProtoMessage() {}
 
 func (x *TableRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[44]
+	mi := &file_hoststream_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3579,7 +3687,7 @@ func (x *TableRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRequest.ProtoReflect.Descriptor instead.
 func (*TableRequest) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{44}
+	return file_hoststream_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *TableRequest) GetId() uint64 {
@@ -3609,7 +3717,7 @@ type TableReply struct {
 
 func (x *TableReply) Reset() {
 	*x = TableReply{}
-	mi := &file_hoststream_proto_msgTypes[45]
+	mi := &file_hoststream_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3621,7 +3729,7 @@ func (x *TableReply) String() string {
 func (*TableReply) ProtoMessage() {}
 
 func (x *TableReply) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[45]
+	mi := &file_hoststream_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3634,7 +3742,7 @@ func (x *TableReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableReply.ProtoReflect.Descriptor instead.
 func (*TableReply) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{45}
+	return file_hoststream_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *TableReply) GetId() uint64 {
@@ -3681,7 +3789,7 @@ type TableRow struct {
 
 func (x *TableRow) Reset() {
 	*x = TableRow{}
-	mi := &file_hoststream_proto_msgTypes[46]
+	mi := &file_hoststream_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3693,7 +3801,7 @@ func (x *TableRow) String() string {
 func (*TableRow) ProtoMessage() {}
 
 func (x *TableRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[46]
+	mi := &file_hoststream_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3706,7 +3814,7 @@ func (x *TableRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRow.ProtoReflect.Descriptor instead.
 func (*TableRow) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{46}
+	return file_hoststream_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *TableRow) GetCells() []string {
@@ -3848,7 +3956,7 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x0eencapsulations\x18P \x03(\tR\x0eencapsulations\"4\n" +
 	"\fTunnelSource\x12\x10\n" +
 	"\x03vni\x18\x01 \x01(\rR\x03vni\x12\x12\n" +
-	"\x04host\x18\x02 \x01(\tR\x04host\"\xda\x05\n" +
+	"\x04host\x18\x02 \x01(\tR\x04host\"\xf8\x05\n" +
 	"\x04Port\x12\x12\n" +
 	"\x04port\x18\x01 \x01(\tR\x04port\x12\x1b\n" +
 	"\tport_name\x18\x02 \x01(\tR\bportName\x12\x10\n" +
@@ -3867,14 +3975,16 @@ const file_hoststream_proto_rawDesc = "" +
 	"\amachine\x18\x0e \x01(\tR\amachine\x12\x1b\n" +
 	"\tmac_limit\x182 \x01(\rR\bmacLimit\x12\x1c\n" +
 	"\tunchecked\x183 \x01(\bR\tunchecked\x125\n" +
-	"\x05pairs\x18\x14 \x03(\v2\x1f.weft.hoststream.v1.AllowedPairR\x05pairs\x12\x1a\n" +
+	"\x05pairs\x18\x14 \x03(\v2\x1f.weft.hoststream.v1.AllowedPairR\x05pairs\x12\x1c\n" +
+	"\tannounced\x18( \x03(\fR\tannounced\x12\x1a\n" +
 	"\bdisabled\x18d \x01(\bR\bdisabled\x12\x14\n" +
 	"\x05trunk\x18< \x01(\tR\x05trunk\x12\x12\n" +
 	"\x04vlan\x18= \x01(\rR\x04vlan\x12V\n" +
-	"\x13conditional_options\x18> \x03(\v2%.weft.hoststream.v1.ConditionalOptionR\x12conditionalOptions\"Q\n" +
+	"\x13conditional_options\x18> \x03(\v2%.weft.hoststream.v1.ConditionalOptionR\x12conditionalOptions\"k\n" +
 	"\vAllowedPair\x120\n" +
 	"\x05range\x18\x01 \x01(\v2\x1a.weft.hoststream.v1.PrefixR\x05range\x12\x10\n" +
-	"\x03mac\x18\x02 \x01(\fR\x03mac\":\n" +
+	"\x03mac\x18\x02 \x01(\fR\x03mac\x12\x18\n" +
+	"\astandby\x18( \x01(\bR\astandby\":\n" +
 	"\x06Prefix\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\fR\aaddress\x12\x16\n" +
 	"\x06length\x18\x02 \x01(\rR\x06length\"t\n" +
@@ -3920,7 +4030,7 @@ const file_hoststream_proto_rawDesc = "" +
 	"DhcpOption\x12\x10\n" +
 	"\x03six\x18\x01 \x01(\bR\x03six\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\rR\x04code\x12\x14\n" +
-	"\x05value\x18\x03 \x01(\fR\x05value\"\xe4\x04\n" +
+	"\x05value\x18\x03 \x01(\fR\x05value\"\x82\x05\n" +
 	"\x05Route\x12\x10\n" +
 	"\x03vrf\x18\x01 \x01(\rR\x03vrf\x12%\n" +
 	"\x0eprefix_address\x18\x02 \x01(\fR\rprefixAddress\x12#\n" +
@@ -3940,7 +4050,8 @@ const file_hoststream_proto_rawDesc = "" +
 	"\bidentity\x18) \x01(\tR\bidentity\x12\x1f\n" +
 	"\vecmp_fields\x18* \x03(\tR\n" +
 	"ecmpFields\x12\x18\n" +
-	"\aproxied\x18+ \x01(\bR\aproxiedB\n" +
+	"\aproxied\x18+ \x01(\bR\aproxied\x12\x1c\n" +
+	"\tannounced\x18, \x01(\x04R\tannouncedB\n" +
 	"\n" +
 	"\bnext_hop\"\xa2\x01\n" +
 	"\bEqualHop\x12\x14\n" +
@@ -3960,7 +4071,7 @@ const file_hoststream_proto_rawDesc = "" +
 	"\rencapsulation\x18\x02 \x01(\tR\rencapsulation\x12\x14\n" +
 	"\x05label\x18\x03 \x01(\rR\x05label\"\t\n" +
 	"\aGateway\"\t\n" +
-	"\aDiscard\"\xe7\x02\n" +
+	"\aDiscard\"\xa7\x03\n" +
 	"\x06Report\x124\n" +
 	"\x05ports\x18\x01 \x03(\v2\x1e.weft.hoststream.v1.PortReportR\x05ports\x12\x1a\n" +
 	"\bwarnings\x18\x02 \x03(\tR\bwarnings\x12'\n" +
@@ -3970,7 +4081,13 @@ const file_hoststream_proto_rawDesc = "" +
 	"\funderlay_mtu\x18\f \x01(\rR\vunderlayMtu\x126\n" +
 	"\x05taken\x18\r \x03(\v2 .weft.hoststream.v1.TakenAddressR\x05taken\x124\n" +
 	"\x06tables\x18d \x03(\v2\x1c.weft.hoststream.v1.TableUseR\x06tables\x12&\n" +
-	"\x0eencapsulations\x18P \x03(\tR\x0eencapsulations\"H\n" +
+	"\x0eencapsulations\x18P \x03(\tR\x0eencapsulations\x12>\n" +
+	"\tannounced\x18( \x03(\v2 .weft.hoststream.v1.AnnouncementR\tannounced\"j\n" +
+	"\fAnnouncement\x12\x12\n" +
+	"\x04port\x18\x01 \x01(\tR\x04port\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\fR\aaddress\x12\x10\n" +
+	"\x03mac\x18\x03 \x01(\fR\x03mac\x12\x1a\n" +
+	"\bsequence\x18\x04 \x01(\x04R\bsequence\"H\n" +
 	"\bTableUse\x12\x14\n" +
 	"\x05table\x18\x01 \x01(\tR\x05table\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\rR\x04size\x12\x12\n" +
@@ -4017,7 +4134,7 @@ func file_hoststream_proto_rawDescGZIP() []byte {
 	return file_hoststream_proto_rawDescData
 }
 
-var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
+var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
 var file_hoststream_proto_goTypes = []any{
 	(*CertifyRequest)(nil),    // 0: weft.hoststream.v1.CertifyRequest
 	(*CertifyReply)(nil),      // 1: weft.hoststream.v1.CertifyReply
@@ -4060,23 +4177,24 @@ var file_hoststream_proto_goTypes = []any{
 	(*Gateway)(nil),           // 38: weft.hoststream.v1.Gateway
 	(*Discard)(nil),           // 39: weft.hoststream.v1.Discard
 	(*Report)(nil),            // 40: weft.hoststream.v1.Report
-	(*TableUse)(nil),          // 41: weft.hoststream.v1.TableUse
-	(*TakenAddress)(nil),      // 42: weft.hoststream.v1.TakenAddress
-	(*PortReport)(nil),        // 43: weft.hoststream.v1.PortReport
-	(*TableRequest)(nil),      // 44: weft.hoststream.v1.TableRequest
-	(*TableReply)(nil),        // 45: weft.hoststream.v1.TableReply
-	(*TableRow)(nil),          // 46: weft.hoststream.v1.TableRow
+	(*Announcement)(nil),      // 41: weft.hoststream.v1.Announcement
+	(*TableUse)(nil),          // 42: weft.hoststream.v1.TableUse
+	(*TakenAddress)(nil),      // 43: weft.hoststream.v1.TakenAddress
+	(*PortReport)(nil),        // 44: weft.hoststream.v1.PortReport
+	(*TableRequest)(nil),      // 45: weft.hoststream.v1.TableRequest
+	(*TableReply)(nil),        // 46: weft.hoststream.v1.TableReply
+	(*TableRow)(nil),          // 47: weft.hoststream.v1.TableRow
 }
 var file_hoststream_proto_depIdxs = []int32{
 	9,  // 0: weft.hoststream.v1.HostMessage.hello:type_name -> weft.hoststream.v1.Hello
 	16, // 1: weft.hoststream.v1.HostMessage.ack:type_name -> weft.hoststream.v1.Ack
 	40, // 2: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
-	45, // 3: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
+	46, // 3: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
 	4,  // 4: weft.hoststream.v1.HostMessage.standby:type_name -> weft.hoststream.v1.Standby
 	5,  // 5: weft.hoststream.v1.HostMessage.ping:type_name -> weft.hoststream.v1.Ping
 	13, // 6: weft.hoststream.v1.HostMessage.row_list:type_name -> weft.hoststream.v1.RowList
 	14, // 7: weft.hoststream.v1.ControllerMessage.delta:type_name -> weft.hoststream.v1.Delta
-	44, // 8: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
+	45, // 8: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
 	6,  // 9: weft.hoststream.v1.ControllerMessage.pong:type_name -> weft.hoststream.v1.Pong
 	12, // 10: weft.hoststream.v1.ControllerMessage.row_list_request:type_name -> weft.hoststream.v1.RowListRequest
 	8,  // 11: weft.hoststream.v1.Pong.version:type_name -> weft.hoststream.v1.Version
@@ -4116,21 +4234,22 @@ var file_hoststream_proto_depIdxs = []int32{
 	37, // 45: weft.hoststream.v1.Route.outside:type_name -> weft.hoststream.v1.Outside
 	35, // 46: weft.hoststream.v1.Route.equal:type_name -> weft.hoststream.v1.EqualHop
 	36, // 47: weft.hoststream.v1.EqualHop.remote:type_name -> weft.hoststream.v1.Remote
-	43, // 48: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
-	42, // 49: weft.hoststream.v1.Report.taken:type_name -> weft.hoststream.v1.TakenAddress
-	41, // 50: weft.hoststream.v1.Report.tables:type_name -> weft.hoststream.v1.TableUse
-	46, // 51: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
-	2,  // 52: weft.hoststream.v1.HostStream.Resume:input_type -> weft.hoststream.v1.HostMessage
-	2,  // 53: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
-	0,  // 54: weft.hoststream.v1.HostStream.Certify:input_type -> weft.hoststream.v1.CertifyRequest
-	3,  // 55: weft.hoststream.v1.HostStream.Resume:output_type -> weft.hoststream.v1.ControllerMessage
-	3,  // 56: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
-	1,  // 57: weft.hoststream.v1.HostStream.Certify:output_type -> weft.hoststream.v1.CertifyReply
-	55, // [55:58] is the sub-list for method output_type
-	52, // [52:55] is the sub-list for method input_type
-	52, // [52:52] is the sub-list for extension type_name
-	52, // [52:52] is the sub-list for extension extendee
-	0,  // [0:52] is the sub-list for field type_name
+	44, // 48: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
+	43, // 49: weft.hoststream.v1.Report.taken:type_name -> weft.hoststream.v1.TakenAddress
+	42, // 50: weft.hoststream.v1.Report.tables:type_name -> weft.hoststream.v1.TableUse
+	41, // 51: weft.hoststream.v1.Report.announced:type_name -> weft.hoststream.v1.Announcement
+	47, // 52: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
+	2,  // 53: weft.hoststream.v1.HostStream.Resume:input_type -> weft.hoststream.v1.HostMessage
+	2,  // 54: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
+	0,  // 55: weft.hoststream.v1.HostStream.Certify:input_type -> weft.hoststream.v1.CertifyRequest
+	3,  // 56: weft.hoststream.v1.HostStream.Resume:output_type -> weft.hoststream.v1.ControllerMessage
+	3,  // 57: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
+	1,  // 58: weft.hoststream.v1.HostStream.Certify:output_type -> weft.hoststream.v1.CertifyReply
+	56, // [56:59] is the sub-list for method output_type
+	53, // [53:56] is the sub-list for method input_type
+	53, // [53:53] is the sub-list for extension type_name
+	53, // [53:53] is the sub-list for extension extendee
+	0,  // [0:53] is the sub-list for field type_name
 }
 
 func init() { file_hoststream_proto_init() }
@@ -4181,7 +4300,7 @@ func file_hoststream_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hoststream_proto_rawDesc), len(file_hoststream_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   47,
+			NumMessages:   48,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -114,6 +114,12 @@ func describePort(p *hoststream.Port) string {
 	}
 	for _, c := range p.Pairs {
 		words = append(words, fmt.Sprintf("sends from %s/%d with %s", ipText(c.Range.GetAddress()), c.Range.GetLength(), net.HardwareAddr(c.Mac)))
+		if !c.Standby {
+			words[len(words)-1] += " shared"
+		}
+	}
+	for _, a := range p.Announced {
+		words = append(words, "asked for "+ipText(a))
 	}
 	if p.Vlan != 0 {
 		words = append(words, fmt.Sprintf("VLAN %d of port %s", p.Vlan, p.Trunk))
@@ -161,6 +167,9 @@ func describeRoute(r *hoststream.Route) string {
 	}
 	if r.Proxied {
 		words = append(words, "proxied")
+	}
+	if r.Announced != 0 {
+		words = append(words, "announced")
 	}
 	switch {
 	case r.LeakedBy != "":

@@ -111,8 +111,11 @@ func portRow(p *routing.Port) Row {
 	}
 	for _, c := range p.Pairs {
 		port.Pairs = append(port.Pairs, &hoststream.AllowedPair{
-			Range: &hoststream.Prefix{Address: c.Range.Addr().AsSlice(), Length: uint32(c.Range.Bits())}, Mac: macBytes(c.MAC),
+			Range: &hoststream.Prefix{Address: c.Range.Addr().AsSlice(), Length: uint32(c.Range.Bits())}, Mac: macBytes(c.MAC), Standby: c.Standby,
 		})
+	}
+	for _, a := range p.Announced {
+		port.Announced = append(port.Announced, a.AsSlice())
 	}
 	return encode(PortKey(p.Ref.UUID), &hoststream.Row{Body: &hoststream.Row_Port{Port: port}})
 }
@@ -123,7 +126,7 @@ func portRow(p *routing.Port) Row {
 func routeRow(vrf uint32, r *routing.Route, equal []routing.Route, host string) Row {
 	route := &hoststream.Route{
 		Vrf: vrf, PrefixAddress: r.Prefix.Addr().AsSlice(), PrefixLength: uint32(r.Prefix.Bits()),
-		Routed: r.Routed, Origin: r.Origin.Name, LeakedBy: r.LeakedBy.Name, Proxied: r.Proxied,
+		Routed: r.Routed, Origin: r.Origin.Name, LeakedBy: r.LeakedBy.Name, Proxied: r.Proxied, Announced: r.Announced,
 	}
 	switch {
 	case r.Gateway:

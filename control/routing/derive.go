@@ -87,6 +87,7 @@ func local(id *Identity, objects objects, hosts map[string]*Host) *Network {
 	n.addReservations(addresses, hosts)
 	n.addAddresses(addresses)
 	if !n.Frames() {
+		n.addShared()
 		n.addStatic(objects)
 	}
 	for _, routes := range [][]Route{n.Own, n.OwnEqual} {
@@ -130,7 +131,7 @@ func (n *Network) addPorts(objects objects, hosts map[string]*Host) {
 		}
 		port := &Port{
 			Ref: api.RefTo(p), Network: n.Identity, MAC: p.Spec.MAC, Host: hosts[active.Spec.Host.UUID].Ref,
-			Binding: api.RefTo(active), BindingRevision: sequence, Trunk: c.port, VLAN: c.vlan, Pairs: pairsOf(p),
+			Binding: api.RefTo(active), BindingRevision: sequence, Trunk: c.port, VLAN: c.vlan, Pairs: pairsOf(p), spoken: p.Status.Announced,
 			Options: p.Spec.DHCPOptions, Project: p.Meta.Parent.UUID, Machine: p.Spec.VirtualMachine.UUID, Disabled: p.Spec.AdminState == api.AdminDown,
 		}
 		port.MACLimit, port.Unchecked = learning(p, n.Identity)

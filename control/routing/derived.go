@@ -209,6 +209,9 @@ type Route struct {
 	// Proxied says that whoever has the prefix may change while others talk to
 	// it: neighbours are told the gateway's Ethernet address.
 	Proxied bool
+	// Announced is the number under which the port spoke for the address; 0: it
+	// has it otherwise.
+	Announced uint64
 	// Routed says that packets take a router's hop: the route was leaked, or it
 	// is a static one that leads beyond the network's subnets.
 	Routed bool
@@ -272,12 +275,19 @@ type Port struct {
 	// Trunk is the port that carries this one, if any, and VLAN its tag there.
 	Trunk api.Ref
 	VLAN  int
+	// Announced are addresses of slaac subnets that it asked for and has. Sorted.
+	Announced []netip.Addr
+
+	spoken []api.AnnouncedAddress // never modified
 }
 
 // Pair is a range of source addresses and the MAC that goes with them.
 type Pair struct {
 	Range netip.Prefix // without host bits
 	MAC   api.MAC
+	// Standby: an address in it goes to whoever spoke for it last; else all that
+	// have the range share it.
+	Standby bool
 }
 
 // PortAddress is an address a port answers for.

@@ -79,6 +79,12 @@ func (d *Derived) String() string {
 		}
 		for _, c := range p.Pairs {
 			fmt.Fprintf(w, "\tmay send from %v with %s", c.Range, c.MAC)
+			if !c.Standby {
+				fmt.Fprint(w, " shared")
+			}
+		}
+		for _, a := range p.Announced {
+			fmt.Fprintf(w, "\tasked for %v", a)
 		}
 		if p.VLAN != 0 {
 			fmt.Fprintf(w, "\tVLAN %d of %s", p.VLAN, p.Trunk)

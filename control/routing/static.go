@@ -43,14 +43,18 @@ func (r *Route) rank() int {
 	switch {
 	case r.Gateway:
 		return 0
+	case r.OriginKind == api.KindPort && r.Announced != 0:
+		return 2
+	case r.OriginKind == api.KindPort:
+		return 3 // the range of a pair
 	case r.OriginKind != api.KindRouteTable:
 		return 1 // an address
 	case r.Discard:
-		return 4
+		return 6
 	case r.Via.IsValid() || r.Outside.Address.IsValid():
-		return 3
+		return 5
 	}
-	return 2 // an interface route
+	return 4 // an interface route
 }
 
 // addStatic adds the static routes of one network, from its own tables and
@@ -70,6 +74,7 @@ func (n *Network) addStatic(objects objects) {
 	if len(made) > 0 {
 		n.choose(made)
 		n.addSources()
+		slices.SortStableFunc(n.OwnEqual, compareRoutes)
 	}
 }
 
@@ -95,9 +100,8 @@ func (n *Network) tableRoutes(objects objects, tables []api.Ref, port *Port) (ro
 			r.OriginNetwork, r.OriginVRF, r.ECMPFields = n.Ref, n.VRF, n.ECMPFields
 			// Within a subnet workloads take the prefix for neighbours and ask
 			// for its Ethernet address; beyond it they send to the gateway.
-			r.Routed = !slices.ContainsFunc(n.Subnets, func(sub Subnet) bool {
-				return sub.CIDR.Bits() <= r.Prefix.Bits() && sub.CIDR.Contains(r.Prefix.Addr())
-			})
+			r.Routed = !n.within(r.Prefix)
+			r.Announced = 0
 			routes = append(routes, r)
 		}
 	}

@@ -15,7 +15,7 @@ import (
 func Update(earlier *Derived, s api.Snapshot, events []api.Event) *Derived {
 	u := newUpdate(earlier, s, objectsOf(s))
 	for _, e := range events {
-		if e.Type == api.EventPut && e.Was != nil && e.Was.Head().Meta.Revision == e.Object.Head().Meta.Revision {
+		if e.Type == api.EventPut && e.Was != nil && e.Was.Head().Meta.Revision == e.Object.Head().Meta.Revision && !speaks(e) {
 			continue // only its status
 		}
 		u.touch(e)
@@ -260,7 +260,8 @@ func (p *Port) Equal(q *Port) bool {
 	return p.Ref == q.Ref && *p.Network == *q.Network && p.MAC == q.MAC && p.Host == q.Host && p.Binding == q.Binding &&
 		p.BindingRevision == q.BindingRevision && slices.Equal(p.Addresses, q.Addresses) && slices.Equal(p.Sources, q.Sources) && slices.Equal(p.Pairs, q.Pairs) &&
 		p.HostName == q.HostName && p.Domain == q.Domain && slices.Equal(p.Options, q.Options) && p.Project == q.Project && p.Machine == q.Machine && p.Disabled == q.Disabled &&
-		p.Trunk == q.Trunk && p.VLAN == q.VLAN && p.MACLimit == q.MACLimit && p.Unchecked == q.Unchecked
+		p.Trunk == q.Trunk && p.VLAN == q.VLAN && p.MACLimit == q.MACLimit && p.Unchecked == q.Unchecked &&
+		slices.Equal(p.Announced, q.Announced) && slices.Equal(p.spoken, q.spoken)
 }
 
 // replaceLocal puts in a network what was derived of its own objects, and

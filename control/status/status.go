@@ -63,12 +63,13 @@ type Change struct {
 func Changes(in Input) []Change { return newCollector(in).run() }
 
 func newCollector(in Input) *collector {
-	return &collector{Input: in, reports: map[string]map[string]*hoststream.PortReport{}, pending: map[string]bool{}, carried: map[string]bool{}}
+	return &collector{Input: in, reports: map[string]map[string]*hoststream.PortReport{}, said: map[string]map[string][]*hoststream.Announcement{}, orders: &Orders{given: map[said]uint64{}}, pending: map[string]bool{}, carried: map[string]bool{}}
 }
 
 func (c *collector) run() []Change {
 	c.hosts()
 	c.networks()
+	c.speakers()
 	c.ports()
 	c.bindings()
 	c.attachments()
@@ -83,9 +84,12 @@ func (c *collector) run() []Change {
 
 type collector struct {
 	Input
-	only    *scope                                       // nil: all ports
-	before  *Input                                       // of the round before, where only what changed is looked at
-	reports map[string]map[string]*hoststream.PortReport // by host and port, of hosts that were asked for
+	only    *scope                                           // nil: all ports
+	before  *Input                                           // of the round before, where only what changed is looked at
+	reports map[string]map[string]*hoststream.PortReport     // by host and port, of hosts that were asked for
+	said    map[string]map[string][]*hoststream.Announcement // as reports
+	spoken  map[string][]api.AnnouncedAddress                // by port: what is not in the snapshot
+	orders  *Orders
 	changes []Change
 	pending map[string]bool // ports with a binding that is not acknowledged
 	carried map[string]bool // sub-ports that were looked at, and whether they work
@@ -155,6 +159,9 @@ func countUp(r *hoststream.Report) int {
 func (c *collector) ports() {
 	for _, p := range c.only.ports(c.Snapshot) {
 		now := c.port(p)
+		if now.State != api.PortUnbound {
+			now.Announced = c.announcedBy(p)
+		}
 		c.want(p, &now)
 	}
 }

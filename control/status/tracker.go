@@ -22,6 +22,7 @@ type Tracker struct {
 	last    *Input // of the round before; nil: look at all
 	all     time.Time
 	pending map[string]bool // ports to look at again, whatever changed
+	orders  *Orders
 }
 
 // Forget makes the next round look at everything, as after a failure to write.
@@ -31,6 +32,10 @@ func (t *Tracker) Forget() { t.last = nil }
 // round before has returned already.
 func (t *Tracker) Changes(in Input) []Change {
 	c := newCollector(in)
+	if t.orders == nil {
+		t.orders = c.orders
+	}
+	c.orders = t.orders
 	if t.last != nil && in.Now.Sub(t.all) < lookAtAll {
 		c.only = t.scope(in)
 	}

@@ -4,6 +4,7 @@ package status_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"math/rand/v2"
 	"reflect"
 	"testing"
@@ -38,6 +39,7 @@ func surprise(r *rand.Rand, s *system, revision int64) {
 			for _, p := range []string{"p0", "p1", "p2", "p3", "p4", "silentn1"} {
 				if state := []string{"up", "waiting", "failed", ""}[r.IntN(4)]; state != "" {
 					h.Report.Ports = append(h.Report.Ports, &hoststream.PortReport{Port: world.UUID(api.KindPort, p), State: state})
+					h.Report.Announced = append(h.Report.Announced, announcement(p, fmt.Sprintf("10.0.0.%d", r.IntN(20)), uint64(1+r.IntN(9))))
 				}
 			}
 		}

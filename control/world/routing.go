@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/weft-network/weft/api"
@@ -64,14 +65,40 @@ func (w *World) applyRouting(f []string) {
 		}
 		p = api.Clone(p)
 		pair := api.AllowedPair{Range: netip.MustParsePrefix(f[2])}
-		if len(f) > 3 {
-			pair.MAC = api.MAC(f[3])
+		for _, word := range f[3:] {
+			if word == "shared" {
+				pair.Mode = "active-active"
+			} else {
+				pair.MAC = api.MAC(word)
+			}
 		}
 		p.Spec.AllowedPairs = append(slices.Clone(p.Spec.AllowedPairs), pair)
 		w.Put(p, api.KindPort, f[1])
+	case "speak":
+		w.speak(f)
 	default:
 		w.applyServices(f)
 	}
+}
+
+// speak reads "speak PORT ADDRESS ORDER [MAC]": only a status changes.
+func (w *World) speak(f []string) {
+	p, ok := w.Get(api.KindPort, UUID(api.KindPort, f[1])).(*api.Port)
+	if !ok {
+		return
+	}
+	order, err := strconv.ParseUint(f[3], 10, 64)
+	if err != nil {
+		panic(fmt.Sprintf("world: read %q: %v", f, err))
+	}
+	p = api.Clone(p)
+	a := api.AnnouncedAddress{Address: netip.MustParseAddr(f[2]), MAC: p.Spec.MAC, Sequence: order, Order: order}
+	if len(f) > 4 {
+		a.MAC = api.MAC(f[4])
+	}
+	p.Status.Announced = slices.DeleteFunc(slices.Clone(p.Status.Announced), func(b api.AnnouncedAddress) bool { return b.Address == a.Address })
+	p.Status.Announced = append(p.Status.Announced, a)
+	w.SetStatus(p)
 }
 
 func addRef(refs *[]api.Ref, kind api.Kind, name string) {
@@ -95,7 +122,12 @@ func randomRouting(r *rand.Rand, network, port string) []string {
 		"encapsulation " + network + " none mplsudp vxlan",
 		"table-network " + network + " " + table,
 		"table-port " + port + " " + table,
-		"pair " + port + fmt.Sprintf(" 10.0.0.%d/30", r.IntN(256)),
+		[]string{
+			"pair " + port + fmt.Sprintf(" 10.0.0.%d/30", r.IntN(8)),
+			"pair " + port + fmt.Sprintf(" 10.0.0.%d/30 shared", r.IntN(8)),
+			"speak " + port + fmt.Sprintf(" 10.0.0.%d %d", r.IntN(12), 1+r.IntN(9)),
+			"speak " + port + fmt.Sprintf(" 2001:db8::%d %d", r.IntN(12), 1+r.IntN(9)),
+		}[r.IntN(4)],
 		"remove " + string(api.KindRouteTarget) + " " + target,
 		"remove " + string(api.KindRouteTable) + " " + table,
 	}

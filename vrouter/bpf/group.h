@@ -38,9 +38,35 @@ static __always_inline __u32 bucket_of(const struct packet *p, __u32 fields)
 	return (h ^ h >> 16) % GROUP_BUCKETS;
 }
 
-static __always_inline bool same_way(const struct group_member *m, const struct connection_value *c)
+// What is looked for among a group's members, and its place. The search is a
+// bpf_loop: the verifier looks at its body once, not for each member.
+struct member_search {
+	const struct group_value *group;
+	struct mac mac;
+	__u32 next_hop; // 0: a port
+	__u32 ifindex; // 0: any
+	__u32 found;
+};
+
+static long is_it(__u32 i, struct member_search *s)
 {
-	return m->next_hop == *(volatile __u64 *)&c->way >> 32 && mac_equal(&m->mac, &c->mac);
+	if (i >= s->group->count)
+		return 1;
+	__u64 at = i;
+	barrier_var(at); // the verifier is to see the bound where it is used
+	const struct group_member *m = &s->group->members[at % GROUP_MEMBERS];
+	bool it = s->ifindex ? m->ifindex == s->ifindex :
+			       mac_equal(&m->mac, &s->mac) && (s->next_hop ? m->next_hop == s->next_hop : m->ifindex);
+	if (it)
+		s->found = i;
+	return it;
+}
+
+static __noinline __u32 search(struct member_search *s)
+{
+	s->found = GROUP_NONE;
+	bpf_loop(GROUP_MEMBERS, is_it, s, 0);
+	return s->found;
 }
 
 // The member that the connection of a frame from a port has used; GROUP_NONE
@@ -48,12 +74,12 @@ static __always_inline bool same_way(const struct group_member *m, const struct 
 static __always_inline __u32 member_used(const struct packet *p, const struct group_value *g)
 {
 	const struct connection_value *c = p->connection;
+	struct member_search s = { .group = g };
 	if (!c)
 		return GROUP_NONE;
-	for (__u32 i = 0; i < GROUP_MEMBERS && i < g->count; i++)
-		if (same_way(&g->members[i], c))
-			return i;
-	return GROUP_NONE;
+	s.next_hop = *(volatile __u64 *)&c->way >> 32;
+	s.mac = c->mac;
+	return s.next_hop ? search(&s) : GROUP_NONE;
 }
 
 // Of the members that are ports, the one that the sender's host chose, as far
@@ -63,10 +89,9 @@ static __always_inline __u32 member_meant(const struct packet *p, const struct g
 	__u32 first = g->local[bucket];
 	if (first >= GROUP_MEMBERS || mac_equal(&g->members[first].mac, &p->ethernet.destination))
 		return first;
-	for (__u32 i = 0; i < GROUP_MEMBERS && i < g->count; i++)
-		if (g->members[i].ifindex && mac_equal(&g->members[i].mac, &p->ethernet.destination))
-			return i;
-	return first;
+	struct member_search s = { .group = g, .mac = p->ethernet.destination };
+	__u32 meant = search(&s);
+	return meant < GROUP_MEMBERS ? meant : first;
 }
 
 // Lets a member's next hop, MAC and MTU stand for the route's.
@@ -101,8 +126,6 @@ static __noinline bool is_member(__u32 id, __u32 ifindex)
 	struct group_value *g = bpf_map_lookup_elem(&groups, &id);
 	if (!g)
 		return false;
-	for (__u32 i = 0; i < GROUP_MEMBERS && i < g->count; i++)
-		if (g->members[i].ifindex == ifindex)
-			return true;
-	return false;
+	struct member_search s = { .group = g, .ifindex = ifindex };
+	return search(&s) < GROUP_MEMBERS;
 }

@@ -93,8 +93,11 @@ static __always_inline int answer_arp(struct packet *p, const struct mac *mac)
 static __always_inline int neighbour_arp(struct packet *p)
 {
 	struct mac mac;
-	if (p->arp_operation == ARP_REPLY || address_equal(&p->source, &p->destination))
+	if (p->arp_operation == ARP_REPLY || address_equal(&p->source, &p->destination)) {
+		if (is_news(p, &p->arp_sender_mac, &p->source))
+			return hand_over(p);
 		return end_or_bridge(p, REASON_ARP_ANNOUNCEMENT);
+	}
 	switch (resolve(p, &p->destination, &mac)) {
 	case RESOLUTION_OWN:
 		return end(p, REASON_ARP_OWN_ADDRESS);
@@ -179,8 +182,12 @@ static __always_inline int neighbour_solicitation(struct packet *p)
 		return end(p, REASON_ND_MALFORMED);
 	switch (resolve(p, &target, &mac)) {
 	case RESOLUTION_OWN:
+		if (unspecified(&p->source) && is_news(p, &p->ethernet.source, &target))
+			return hand_over(p);
 		return end(p, REASON_ND_OWN_ADDRESS);
 	case RESOLUTION_UNKNOWN:
+		if (unspecified(&p->source) && is_asked(p, &target))
+			return hand_over(p);
 		if (unspecified(&p->source))
 			return end_or_bridge(p, REASON_ND_PROBE_UNCLAIMED);
 		return end_or_bridge(p, REASON_ND_UNKNOWN_TARGET);
@@ -195,6 +202,8 @@ static __always_inline int neighbour_solicitation(struct packet *p)
 static __always_inline int neighbour_advertisement(struct packet *p)
 {
 	struct address target;
+	if (!load_target(p, &target) && is_news(p, &p->ethernet.source, &target))
+		return hand_over(p);
 	if (p->bridging & BRIDGES && !p->from->unchecked) {
 		if (load_target(p, &target))
 			return end(p, REASON_ND_MALFORMED);

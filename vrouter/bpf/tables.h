@@ -76,7 +76,11 @@ struct port_prefix6_key {
 	struct address address;
 };
 
-enum port_prefix_flag { PORT_PREFIX_BEHIND = 1 };
+enum port_prefix_flag {
+	PORT_PREFIX_BEHIND = 1,
+	PORT_PREFIX_STANDBY = 2, // the agent is told who speaks for an address in it
+	PORT_PREFIX_ASKED = 4, // not to be sent from; the agent is told what is probed
+};
 
 struct port_prefix_value {
 	enum port_prefix_flag flags;
@@ -238,7 +242,10 @@ struct host_flow_value {
 
 // The longest frame that the agent answers: DHCP and DHCPv6 messages fit the
 // packets of 1500 bytes; the record makes 2 KiB.
-enum { REQUEST_FRAME = 2040 };
+enum {
+	REQUEST_FRAME = 2040,
+	REQUEST_HEAD = 128, // of a frame of which only the source matters
+};
 
 struct request_record {
 	__u32 ifindex;

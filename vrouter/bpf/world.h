@@ -35,6 +35,7 @@ struct trace_record {
 	enum reason reason;
 	__u32 redirect; // interface
 	__u32 peer; // 1 = into the peer's namespace
+	__u32 told; // 1 = the agent was told of the source
 	__u32 has_tunnel_key;
 	struct tunnel_key tunnel_key;
 	__u32 vlan; // of the tag it leaves with, 0 = none

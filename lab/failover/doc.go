@@ -1,0 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package failover tries addresses that move between ports on the real
+// programs: keepalived, active-active pairs, and what workloads choose by SLAAC.
+package failover
