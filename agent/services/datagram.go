@@ -71,10 +71,14 @@ func (c *conversations) run(ctx context.Context) error {
 func (c *conversations) of(ctx context.Context, from net.Addr) *conversation {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if talk := c.all[from.String()]; talk != nil {
-		return talk
-	}
 	f, known := c.relay.services.whose(from)
+	if talk := c.all[from.String()]; talk != nil {
+		if known && talk.port == f.Port {
+			return talk
+		}
+		talk.server.Close() // the alias is another port's now, which must hear nothing of it
+		delete(c.all, from.String())
+	}
 	if !known {
 		return nil
 	}
@@ -133,6 +137,9 @@ func (c *conversations) answer(talk *conversation, to net.Addr) {
 		switch {
 		case err == nil:
 			talk.used.Store(time.Now().UnixNano())
+			if f, known := c.relay.services.whose(to); !known || f.Port != talk.port {
+				return // it has gone, and its alias may be another's
+			}
 			_, _ = c.workload.WriteTo(buffer[:n], to) // a workload that has gone
 		case errors.As(err, &late) && late.Timeout():
 			if time.Since(time.Unix(0, talk.used.Load())) >= conversationIdle {

@@ -65,8 +65,8 @@ func (w *wire) say(t *testing.T, alias uint32, port uint16) {
 }
 
 // A workload that asks from ever new ports loses its own oldest conversations
-// and nobody else's; who is no workload of this host is not heard; and with the
-// listener everything ends.
+// and nobody else's; who is no workload of this host is not heard; who gets
+// another's alias begins anew; and with the listener everything ends.
 func TestConversationsAreBounded(t *testing.T) {
 	server, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
@@ -113,6 +113,14 @@ func TestConversationsAreBounded(t *testing.T) {
 	w.say(t, 6, 1000) // and not the stranger: nothing is sent to who is none of ours
 	if n := s.Counts().Crowded; n != 1 {
 		t.Errorf("%d were counted as refused, want 1", n)
+	}
+	s.known.Store(knowledgeOf(Table{4: {Ifindex: 4, Alias: 6, Port: "successor"}}))
+	w.say(t, 6, 1000)
+	c.mu.Lock()
+	heir := c.all[net.UDPAddrFromAddrPort(netip.AddrPortFrom(vrouter.AliasAddress(6, false), 1000)).String()]
+	c.mu.Unlock()
+	if heir == modest || heir == nil || heir.port != "successor" {
+		t.Errorf("a port with the alias of another goes on with its conversation: %+v", heir)
 	}
 	cancel()
 	close(w.closed)
