@@ -50,6 +50,11 @@ func Entries(rows desired.Rows, attached map[string]Attachment) []Entry {
 	return all
 }
 
+// linkLocal4 means something to the host itself only: aliases of ports are in
+// it, and what a cloud tells its machines. No router forwards what is for
+// there (RFC 3927, 2.7), but Linux would.
+var linkLocal4 = netip.MustParsePrefix("169.254.0.0/16")
+
 // addUnderlay adds what follows from networks being in the underlay, or seen by
 // the host.
 func (t *Tables) addUnderlay(rows desired.Rows, attached map[string]Attachment, local Local) {
@@ -73,6 +78,7 @@ func (t *Tables) addUnderlay(rows desired.Rows, attached map[string]Attachment, 
 				t.lead(id, e.Prefix, Route{NextHop: vrouter.NextHop{Kind: vrouter.NextHopPort, Ifindex: e.At.Ifindex}, MAC: e.MAC, Routed: true})
 			}
 		}
+		t.lead(id, linkLocal4, Route{NextHop: vrouter.NextHop{Kind: vrouter.NextHopDiscard}})
 		for key, s := range rows.Subnets {
 			if key.VRF == id { // nobody has the rest of it, and the underlay would send it back
 				t.lead(id, s.Prefix, Route{NextHop: vrouter.NextHop{Kind: vrouter.NextHopDiscard}})

@@ -74,6 +74,7 @@ func TestComputeFabric(t *testing.T) {
 		{7, "203.0.113.0/24", datapath.Route{NextHop: uplink(0, 0), MAC: gateway, Routed: true}},
 		{7, "192.0.2.1/32", datapath.Route{NextHop: uplink(0, 0), MAC: gateway, Routed: true}}, // the host itself
 		{7, "10.7.0.0/24", datapath.Route{NextHop: vrouter.NextHop{Kind: vrouter.NextHopDiscard}}},
+		{7, "169.254.0.0/16", datapath.Route{NextHop: vrouter.NextHop{Kind: vrouter.NextHopDiscard}}}, // aliases of ports
 		{7, "10.7.0.2/32", datapath.Route{NextHop: port(11), MAC: mac}},
 		{7, "10.7.0.3/32", datapath.Route{NextHop: uplink(3, 9000), MAC: gateway, MTU: 1600}},
 		{7, "10.7.0.4/32", datapath.Route{NextHop: uplink(2, 1500), MAC: gateway}},
