@@ -39,8 +39,8 @@ var evicting = []string{halfOpenTable, "fragments", "host_flows"}
 
 // purposes are what tables are for, by which their memory is summed up.
 var purposes = map[string]string{
-	"ports": "ports", "port_addresses": "ports", "port_prefixes4": "ports", "port_prefixes6": "ports", "aliases": "ports",
-	"host_routes": "routes", "routes4": "routes", "routes6": "routes", "next_hops": "routes",
+	"ports": "ports", "port_addresses": "ports", "port_prefixes4": "ports", "port_prefixes6": "ports", "aliases": "ports", "sub_ports": "ports",
+	"host_routes": "routes", "routes4": "routes", "routes6": "routes", "next_hops": "routes", "groups": "routes",
 	"vnis": "networks", "tunnel_sources": "networks",
 	"connections": "connections", halfOpenTable: "connections", "fragments": "connections", "generations": "connections",
 	"services": "services", "host_flows": "services", "requests": "services", "request_times": "services",

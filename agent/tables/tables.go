@@ -141,7 +141,7 @@ func (r Reader) counters(_ context.Context, w words) (api.Table, error) {
 // ports lists plugged and bound ports. VRF and MAC are the kernel's where the
 // port is there.
 func (r Reader) ports(ctx context.Context, _ words) (api.Table, error) {
-	t := api.Table{Columns: []string{"PORT", "NAME", "VRF", "INTERFACE", "MAC", "STATE", "MESSAGE"}}
+	t := api.Table{Columns: []string{"PORT", "NAME", "VRF", "INTERFACE", "MAC", "MTU", "SERVES", "STATE", "MESSAGE"}}
 	kernel, err := r.Kernel.Ports.All()
 	if err != nil {
 		return t, err
@@ -156,7 +156,7 @@ func (r Reader) ports(ctx context.Context, _ words) (api.Table, error) {
 			ids[id] = true
 		}
 		for _, id := range slices.Sorted(maps.Keys(ids)) {
-			vrf, mac, name, device := "-", "-", "-", "-"
+			vrf, mac, limit, served, name, device := "-", "-", "-", "-", "-", "-"
 			state, message := c.PortState(id)
 			if p, there := plugs[id]; there && p.Interface != "" {
 				device = p.Interface
@@ -167,12 +167,30 @@ func (r Reader) ports(ctx context.Context, _ words) (api.Table, error) {
 				state, message = api.PortUnbound, ""
 			}
 			if p, there := kernel[plugs[id].Ifindex]; there && plugs[id].Ifindex != 0 {
-				vrf, mac = number(p.VRF), p.MAC.String()
+				vrf, mac, limit, served = number(p.VRF), p.MAC.String(), number(p.MTU), serves(p)
 			}
-			t.Rows = append(t.Rows, []string{id, name, vrf, device, mac, string(state), message})
+			t.Rows = append(t.Rows, []string{id, name, vrf, device, mac, limit, served, string(state), message})
 		}
 	})
 	return t, err
+}
+
+// serves says what the packet path hands to this host for a port: DHCP, DHCPv6
+// and router solicitations to the agent, DNS and metadata through the host path.
+func serves(p vrouter.Port) string {
+	var all []string
+	for _, s := range []struct {
+		word string
+		is   bool
+	}{{"dhcp", p.DHCP4}, {"dhcpv6", p.DHCP6}, {"ra", p.Advertise}, {"host-path", p.Alias != 0}} {
+		if s.is {
+			all = append(all, s.word)
+		}
+	}
+	if len(all) == 0 {
+		return "-"
+	}
+	return strings.Join(all, ",")
 }
 
 // hop says a next hop in words.

@@ -39,8 +39,10 @@ type PlugReport struct {
 	Near []float64 `json:"nearMillis"`
 	Far  []float64 `json:"farMillis"`
 	// RSS is the agent's resident memory with all ports, bytes.
-	RSS   int64 `json:"agentRSS"`
-	Churn Churn `json:"churn"`
+	RSS int64 `json:"agentRSS"`
+	// Memory is that of the kernel's tables with all ports.
+	Memory Memory `json:"kernelMegabytes"`
+	Churn  Churn  `json:"churn"`
 }
 
 // MeasurePlug plugs many ports on one host, times each until its first packet,
@@ -90,6 +92,9 @@ func MeasurePlug(ctx context.Context, o Options, p PlugOptions) (report PlugRepo
 		return report, err
 	}
 	report.RSS = agent.RSS()
+	if report.Memory, err = kernelMemory(ctx, l, 1); err != nil {
+		return report, err
+	}
 	report.Churn, err = measureChurn(ctx, l, paths, guests, o, p.Rounds)
 	return report, err
 }

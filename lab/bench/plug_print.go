@@ -18,6 +18,7 @@ func (r PlugReport) Print(w io.Writer) {
 		fmt.Fprintf(w, "  %-20s p50 %.1f ms, p99 %.1f ms, longest %.1f ms (%d ports)\n", line.name, q.P50, q.P99, q.Max, len(line.millis))
 	}
 	fmt.Fprintf(w, "agent with %d ports: %.1f MB resident\n", r.Ports+2, float64(r.RSS)/1e6)
+	fmt.Fprintf(w, "kernel tables beside it: %v\n", r.Memory)
 	c := r.Churn
 	fmt.Fprintf(w, "\n%d changes of ports at %.0f a second (wanted %d) beside one TCP stream across hosts, IPv4, %d pairs of %d s; median and range\n",
 		c.Changes, c.Rate, changeRate, r.Settings.Rounds, r.Settings.Seconds)

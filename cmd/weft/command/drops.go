@@ -30,8 +30,11 @@ because nothing more was needed (verdict consumed), such as multicast listener
 reports. Hosts that do not answer are named on the standard error; the exit code
 is 0 unless none answers.
 
+With --by the counts are summed up by port, reason, stage or host, the largest first; with
+--top only so many of them: --by port --top 10 names who loses most.
+
 With --follow it stays, and prints only what was added since it last looked.`,
-		Example: "  weft drops\n  weft drops --host h1 --all\n  weft drops --port web-1 --follow",
+		Example: "  weft drops\n  weft drops --host h1 --all\n  weft drops --port web-1 --follow\n  weft drops --by port --top 10 --follow",
 		GroupID: groupSee,
 		Args:    noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -42,6 +45,8 @@ With --follow it stays, and prints only what was added since it last looked.`,
 	f.StringVar(&o.host, "host", "", "only this `HOST`")
 	f.StringVar(&o.port, "port", "", "only this `PORT`, by name")
 	f.BoolVar(&o.all, "all", false, "also what was consumed, and counters that are zero")
+	f.StringVar(&o.by, "by", "", "sum up by port, reason, stage or host")
+	f.IntVar(&o.top, "top", 0, "with --by: only so many, the largest")
 	f.BoolVar(&o.follow, "follow", false, "stay, and print what is added")
 	f.DurationVar(&o.interval, "interval", followInterval, "how often to look with --follow, at least "+minInterval.String())
 	outputFlag(c, &o.output, formatJSON, formatYAML)
@@ -50,9 +55,10 @@ With --follow it stays, and prints only what was added since it last looked.`,
 
 // dropsOptions are the flags of drops.
 type dropsOptions struct {
-	host, port, output string
-	all, follow        bool
-	interval           time.Duration
+	host, port, by, output string
+	all, follow            bool
+	top                    int
+	interval               time.Duration
 }
 
 const (
@@ -65,6 +71,9 @@ const (
 func (s *session) drops(ctx context.Context, o dropsOptions) error {
 	if o.follow && (o.output == formatYAML || o.interval < minInterval) {
 		return usagef("--follow prints a table or -o json, one line each, at an --interval of at least %v", minInterval)
+	}
+	if _, known := dropGroups[o.by]; o.by != "" && !known || o.top < 0 || o.top > 0 && o.by == "" {
+		return usagef("--by is port, reason, stage or host, and --top a number that goes with it")
 	}
 	c, err := s.connect()
 	if err != nil {
@@ -93,7 +102,7 @@ func (s *session) drops(ctx context.Context, o dropsOptions) error {
 		fmt.Fprintf(s.Err, "no drops on %d of %d hosts\n", len(hosts)-silent, len(hosts))
 		return nil
 	}
-	return s.printTable(o.output, t)
+	return s.printTable(o.output, o.table(t.Rows))
 }
 
 // portName finds the full name under which hosts know a port.
@@ -150,7 +159,7 @@ func (s *session) readDrops(ctx context.Context, c *client.Client, hosts []api.R
 func (s *session) followDrops(ctx context.Context, c *client.Client, hosts []api.Ref, o dropsOptions, first api.Table) error {
 	before := map[string]dropCount{}
 	added(before, first.Rows)
-	columns := append([]string{"TIME"}, dropColumns...)
+	columns := append([]string{"TIME"}, o.columns()...)
 	var out *table.Stream
 	if o.output == formatTable {
 		out = s.printer.Stream(columns, nil).Header(columns)
@@ -168,7 +177,7 @@ func (s *session) followDrops(ctx context.Context, c *client.Client, hosts []api
 			return nil
 		}
 		var rows [][]string
-		for _, r := range added(before, t.Rows) {
+		for _, r := range o.grouped(added(before, t.Rows)) {
 			rows = append(rows, append([]string{s.Now().UTC().Format(time.RFC3339)}, r...))
 		}
 		if out != nil {

@@ -49,12 +49,23 @@ type portTable struct {
 	Rows  api.Table `json:"rows,omitzero"`
 }
 
+// portWarning is a condition that does not hold.
+type portWarning struct {
+	Kind    api.Kind `json:"kind"`
+	Name    string   `json:"name"`
+	Type    string   `json:"type"`
+	Reason  string   `json:"reason"`
+	Message string   `json:"message,omitempty"`
+}
+
 // portView is the answer of weft port.
 type portView struct {
 	Port   api.Object   `json:"port"`
 	Chain  []api.WhyRow `json:"chain"`
 	Host   string       `json:"host,omitempty"`
 	Tables []portTable  `json:"tables,omitempty"`
+	// Warnings are conditions that do not hold, of the port's network and host.
+	Warnings []portWarning `json:"warnings,omitempty"`
 }
 
 func (s *session) port(ctx context.Context, name string, all bool, output string) error {
@@ -92,9 +103,11 @@ func readPort(ctx context.Context, c *client.Client, ref api.Ref) (portView, err
 	if v.Chain, err = c.Why(ctx, api.KindPort, api.RefTo(p)); err != nil {
 		return portView{}, err
 	}
+	v.warn(ctx, c, api.KindNetwork, p.Spec.Network)
 	if v.Host == "" {
 		return v, nil
 	}
+	v.warn(ctx, c, api.KindHost, api.Ref{Name: v.Host})
 	names := api.HostTables()
 	v.Tables = make([]portTable, len(names))
 	var wait sync.WaitGroup
@@ -117,6 +130,29 @@ func readPort(ctx context.Context, c *client.Client, ref api.Ref) (portView, err
 	}
 	v.keep(p.Meta.FQName, p.Meta.UUID)
 	return v, nil
+}
+
+// warn adds what is not well with an object, if these credentials may see it.
+func (v *portView) warn(ctx context.Context, c *client.Client, kind api.Kind, ref api.Ref) {
+	o, err := c.Get(ctx, kind, ref)
+	if err != nil {
+		return // the chain says so
+	}
+	var conditions []api.Condition
+	switch o := o.(type) {
+	case *api.Network:
+		conditions = o.Status.Conditions
+	case *api.Host:
+		conditions = o.Status.Conditions
+		if !o.Status.Connected {
+			v.Warnings = append(v.Warnings, portWarning{kind, o.Meta.FQName, "Connected", "disconnected", "what follows from here on is as the host last told, or not known"})
+		}
+	}
+	for _, x := range conditions {
+		if !x.Status {
+			v.Warnings = append(v.Warnings, portWarning{kind, o.Head().Meta.FQName, x.Type, x.Reason, x.Message})
+		}
+	}
 }
 
 // keep leaves, of each table, the rows about the port: those that name it, its
@@ -159,8 +195,22 @@ func (s *session) printPort(v portView, all bool) error {
 	if err := s.printer.Print(whyTable(v.Chain)); err != nil {
 		return err
 	}
+	if len(v.Warnings) > 0 {
+		fmt.Fprintf(s.Out, "\n%s\n", s.printer.Title("warnings"))
+		w := api.Table{Columns: []string{"OF", "CONDITION", "REASON", "MESSAGE"}}
+		for _, x := range v.Warnings {
+			w.Rows = append(w.Rows, []string{string(x.Kind) + " " + x.Name, x.Type, x.Reason, oneLine(x.Message)})
+		}
+		if err := s.printer.Print(w); err != nil {
+			return err
+		}
+	}
 	for _, t := range v.Tables {
-		fmt.Fprintf(s.Out, "\n%s\n", s.printer.Title(t.Table+" of "+v.Host))
+		title := t.Table + " of " + v.Host
+		if n := len(t.Rows.Rows); n > 1 {
+			title += fmt.Sprintf(" (%d)", n)
+		}
+		fmt.Fprintf(s.Out, "\n%s\n", s.printer.Title(title))
 		if t.Error != "" {
 			fmt.Fprintln(s.Out, "cannot be read:", t.Error)
 			continue

@@ -70,3 +70,23 @@ func TestDropsAdded(t *testing.T) {
 		}
 	}
 }
+
+// Sums of drops are by what was asked, the largest first, and no more of them.
+func TestDropsBy(t *testing.T) {
+	row := func(host, reason, port, packets string) []string {
+		return []string{host, "route", reason, "dropped", "wf1", port, packets, "10", "text"}
+	}
+	rows := [][]string{row("h1", "no-route", "a", "1"), row("h1", "too-big", "a", "5"), row("h2", "no-route", "b", "7"), row("h1", "no-route", "c", "2")}
+	for _, c := range []struct {
+		o    dropsOptions
+		want [][]string
+	}{
+		{dropsOptions{by: "port", top: 2}, [][]string{{"7", "10", "h2", "b"}, {"6", "20", "h1", "a"}}},
+		{dropsOptions{by: "reason"}, [][]string{{"10", "30", "no-route", "route", "text"}, {"5", "10", "too-big", "route", "text"}}},
+		{dropsOptions{by: "host", top: 1}, [][]string{{"8", "30", "h1"}}},
+	} {
+		if got := c.o.table(rows); !reflect.DeepEqual(got.Rows, c.want) || len(got.Columns) != len(c.want[0]) {
+			t.Errorf("%+v: %v, want %v", c.o, got, c.want)
+		}
+	}
+}
