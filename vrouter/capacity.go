@@ -41,6 +41,7 @@ var evicting = []string{halfOpenTable, "fragments", "host_flows"}
 var purposes = map[string]string{
 	"ports": "ports", "port_addresses": "ports", "port_prefixes4": "ports", "port_prefixes6": "ports", "aliases": "ports", "sub_ports": "ports",
 	"host_routes": "routes", "routes4": "routes", "routes6": "routes", "next_hops": "routes", "groups": "routes",
+	"macs": "layer-2", "learned_macs": "layer-2", "mac_counts": "layer-2", "floods": "layer-2", "receivers": "layer-2",
 	"vnis": "networks", "tunnel_sources": "networks",
 	"connections": "connections", halfOpenTable: "connections", "fragments": "connections", "generations": "connections",
 	"services": "services", "host_flows": "services", "requests": "services", "request_times": "services",
@@ -48,7 +49,7 @@ var purposes = map[string]string{
 }
 
 // Feature is what a table is for: ports, routes, networks, connections,
-// services, counters, or other.
+// services, layer-2, counters, or other.
 func Feature(table string) string {
 	return cmp.Or(purposes[table], "other")
 }
