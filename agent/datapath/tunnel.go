@@ -28,7 +28,7 @@ type Underlay struct {
 type Path struct {
 	Uplink int        // interface
 	Source netip.Addr // that the kernel would take
-	Live   bool       // the interface has a carrier
+	Live   bool       // the interface that the kernel would take has a carrier; Uplink may be another
 }
 
 // Addresses are all tunnel addresses of this host.

@@ -154,35 +154,43 @@ func (d *Driver) routed() ([]netlink.Link, error) {
 }
 
 // Path says through which interface, and from which address, the kernel reaches
-// an address of the underlay, and whether the interface has a carrier. Where the
-// kernel's choice has none, another of the uplinks is taken that has, and that a
-// route leads through, too. False: no route leads there.
+// an address of the underlay, and whether that interface has a carrier. Where the
+// kernel's choice has none, another of the uplinks is named that has, and that a
+// route leads through, too; alive is false all the same, for what the kernel
+// routes by itself is lost. Not known: no route leads there.
 func (d *Driver) Path(remote netip.Addr, uplinks []int) (uplink int, source netip.Addr, alive, known bool) {
-	ask := func(o *netlink.RouteGetOptions) bool {
-		routes, err := d.nl.RouteGetWithOptions(remote.AsSlice(), o)
-		if err != nil || len(routes) == 0 || routes[0].LinkIndex == 0 {
-			return false
-		}
-		l, err := d.nl.LinkByIndex(routes[0].LinkIndex)
-		if err != nil {
-			return false
-		}
-		uplink, alive = routes[0].LinkIndex, live(l)
-		a, _ := netip.AddrFromSlice(routes[0].Src)
-		source = a.Unmap()
-		return true
-	}
-	if known = ask(nil); known && alive {
-		return uplink, source, alive, known
+	uplink, source, alive, known = d.ask(remote, nil)
+	if known && alive {
+		return uplink, source, true, true
 	}
 	for _, index := range uplinks {
-		was := [2]any{uplink, source}
-		if ask(&netlink.RouteGetOptions{OifIndex: index}) && alive {
-			return uplink, source, true, true
+		// Without a route, the kernel takes any address to be on the link that it is
+		// told to use, unless it is asked for the route itself.
+		if _, _, _, routed := d.ask(remote, &netlink.RouteGetOptions{OifIndex: index, FIBMatch: true}); !routed {
+			continue
 		}
-		uplink, source, alive = was[0].(int), was[1].(netip.Addr), false
+		if u, s, up, ok := d.ask(remote, &netlink.RouteGetOptions{OifIndex: index}); ok && up {
+			return u, s, false, true
+		}
 	}
 	return uplink, source, false, known
+}
+
+// ask is one question to the kernel's routing.
+func (d *Driver) ask(remote netip.Addr, o *netlink.RouteGetOptions) (uplink int, source netip.Addr, alive, known bool) {
+	routes, err := d.nl.RouteGetWithOptions(remote.AsSlice(), o)
+	if err != nil || len(routes) == 0 {
+		return 0, netip.Addr{}, false, false
+	}
+	if o != nil && o.FIBMatch { // its interface may be in a list of hops
+		return 0, netip.Addr{}, false, true
+	}
+	l, err := d.nl.LinkByIndex(routes[0].LinkIndex)
+	if err != nil {
+		return 0, netip.Addr{}, false, false
+	}
+	a, _ := netip.AddrFromSlice(routes[0].Src)
+	return routes[0].LinkIndex, a.Unmap(), live(l), true
 }
 
 func (d *Driver) defaultAddresses() ([]netip.Addr, error) {

@@ -46,6 +46,8 @@ const (
 	IPv4 Family = "ipv4"
 	IPv6 Family = "ipv6"
 	Both Family = "both"
+	// Elsewhere: the arguments of each host's AgentBuild name its addresses.
+	Elsewhere Family = "elsewhere"
 )
 
 // Options describe a run.
@@ -194,6 +196,8 @@ func (l *Lab) tunnelAddresses(n int) []netip.Addr {
 		return []netip.Addr{v4}
 	case IPv6:
 		return []netip.Addr{v6}
+	case Elsewhere:
+		return nil
 	}
 	return []netip.Addr{v4, v6}
 }
