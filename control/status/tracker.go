@@ -76,6 +76,7 @@ func (t *Tracker) scope(in Input) *scope {
 		switch o := e.Object.(type) {
 		case *api.Port:
 			ports[o.Meta.UUID] = true
+			addCarried(ports, snapshot, o.Meta.UUID)
 		case *api.Binding:
 			ports[o.Meta.Parent.UUID] = true
 			addCarried(ports, snapshot, o.Meta.Parent.UUID)
