@@ -85,6 +85,9 @@ func (t *Tracker) scope(in Input) *scope {
 				return nil // its trunk may have all it carries at work now
 			}
 			ports[o.Spec.Port.UUID] = true
+			if e.Was == nil || e.Was.Head().Meta.Revision != o.Head().Meta.Revision {
+				addMembers(ports, snapshot, o.Meta.Parent.UUID) // who has which tag may be another now
+			}
 		case *api.Trunk:
 			if e.Type == api.EventDelete || e.Was == nil || e.Was.Head().Meta.Revision != o.Head().Meta.Revision {
 				return nil

@@ -138,8 +138,13 @@ func (s *scope) subPorts(all api.Snapshot) (subPorts []*api.SubPort) {
 // addCarried adds the ports that a port carries to those to look at.
 func addCarried(ports map[string]bool, s routing.Indexed, port string) {
 	for _, t := range s.Referrers(api.KindTrunk, api.KindPort, port) {
-		for _, o := range s.Children(api.KindSubPort, t.Head().Meta.UUID) {
-			ports[o.(*api.SubPort).Spec.Port.UUID] = true
-		}
+		addMembers(ports, s, t.Head().Meta.UUID)
+	}
+}
+
+// addMembers adds the ports that a trunk carries.
+func addMembers(ports map[string]bool, s routing.Indexed, trunk string) {
+	for _, o := range s.Children(api.KindSubPort, trunk) {
+		ports[o.(*api.SubPort).Spec.Port.UUID] = true
 	}
 }
