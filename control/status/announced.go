@@ -10,12 +10,25 @@ import (
 	"github.com/weft-network/weft/api/hoststream"
 )
 
+// encapsulations are those that an agent may say it can do.
+var encapsulations = []string{api.EncapsulationVXLAN, api.EncapsulationMPLSUDP, api.EncapsulationNone}
+
 // Announced returns what a host said it has in its underlay; nil if it did not.
+// It is no more than a host's object may hold, whatever the host says, and
+// nothing that this controller does not know: that would keep the rest out.
 func Announced(r *hoststream.Report) *api.Underlay {
-	u := &api.Underlay{MTU: int(r.GetUnderlayMtu()), Encapsulations: r.GetEncapsulations()}
+	u := &api.Underlay{MTU: int(r.GetUnderlayMtu())}
+	for _, e := range r.GetEncapsulations() {
+		if slices.Contains(encapsulations, e) && !slices.Contains(u.Encapsulations, e) {
+			u.Encapsulations = append(u.Encapsulations, e)
+		}
+	}
+	room := map[bool]int{false: api.MaxTunnelAddresses, true: api.MaxTunnelAddresses} // by whether it is IPv6
 	for _, raw := range r.GetTunnelAddresses() {
-		if a, ok := netip.AddrFromSlice(raw); ok {
-			u.TunnelAddresses = append(u.TunnelAddresses, a.Unmap())
+		a, ok := netip.AddrFromSlice(raw)
+		if a = a.Unmap(); ok && room[a.Is6()] > 0 {
+			room[a.Is6()]--
+			u.TunnelAddresses = append(u.TunnelAddresses, a)
 		}
 	}
 	if len(u.TunnelAddresses) == 0 {
