@@ -142,7 +142,7 @@ func (g *generator) bridged(ifindex int) []byte {
 	if g.chance(20) {
 		s.source = poolAddress(six, 230)
 	} else if six && g.chance(15) {
-		s.source = netip.MustParseAddr("fe80::5")
+		s.source = netip.MustParseAddr(pick(g, "fe80::5", "fe80::5", "fe80::1"))
 	}
 	switch g.IntN(8) {
 	case 0, 1, 2:
@@ -152,8 +152,8 @@ func (g *generator) bridged(ifindex int) []byte {
 		sender := pick(g, g.own(ifindex, false), g.own(ifindex, false), poolAddress(false, 230))
 		return ethernetFrame(destination, source, 0x0806, arpMessage(operation, pick(g, source, source, source, portMAC(2)), sender, MAC{}, poolAddress(false, 200)))
 	case 5:
-		from := pick(g, g.own(ifindex, true), netip.MustParseAddr("fe80::5"))
-		s = solicitation(from, pick(g, from, poolAddress(true, 200)), source)
+		from := pick(g, g.own(ifindex, true), netip.MustParseAddr("fe80::5"), netip.MustParseAddr("fe80::1"))
+		s = solicitation(from, pick(g, from, from, poolAddress(true, 200), netip.MustParseAddr("fe80::1")), source)
 		s.payload = icmp6(s.source, s.destination, pick(g, byte(133), 134, 135, 136, 136, 143), 0, s.payload[4:])
 		if g.chance(10) {
 			s.payload = s.payload[:16]

@@ -153,6 +153,9 @@ func (g *generator) fromHost() []byte {
 	if g.chance(5) {
 		s.destination = poolAddress(six, 3)
 	}
+	if g.chance(5) { // what the host forwards
+		s.source = underlayAddress(six, g.IntN(8))
+	}
 	if g.chance(15) {
 		s.source, s.destination = underlayAddress(six, g.IntN(8)), poolAddress(six, 2+g.IntN(poolSize-2))
 	}

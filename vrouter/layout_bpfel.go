@@ -438,7 +438,8 @@ const (
 	layoutReasonREASON_LABEL_STACK                layoutReason = 77
 	layoutReasonREASON_UNKNOWN_LABEL              layoutReason = 78
 	layoutReasonREASON_UNLABEL_FAILED             layoutReason = 79
-	layoutReasonREASON_COUNT                      layoutReason = 80
+	layoutReasonREASON_FABRIC_FOREIGN_SOURCE      layoutReason = 80
+	layoutReasonREASON_COUNT                      layoutReason = 81
 )
 
 type layoutReasonRow struct {

@@ -186,7 +186,7 @@ func (o *Oracle) spoofed(ifindex int, port Port, f parsed) string {
 	case f.arp:
 	case f.source.Is4() && none && f.destination == broadcast4:
 		return ""
-	case f.source.Is6() && f.source.IsLinkLocalUnicast():
+	case f.source.Is6() && f.source.IsLinkLocalUnicast() && !o.hasOwner(port.VRF, f.source):
 		return ""
 	case f.source.Is6() && none && (f.isND() || f.isMulticastListener()):
 		return ""
@@ -195,6 +195,12 @@ func (o *Oracle) spoofed(ifindex int, port Port, f parsed) string {
 }
 
 var broadcast4 = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+
+// hasOwner tells whether there is a route to exactly this address.
+func (o *Oracle) hasOwner(vrf uint32, address netip.Addr) bool {
+	_, is := o.Routes[RouteKey{vrf, netip.PrefixFrom(address, address.BitLen())}]
+	return is
+}
 
 // lookup finds the longest route.
 func (o *Oracle) lookup(vrf uint32, address netip.Addr) (Route, bool) {
@@ -262,6 +268,9 @@ func (o *Oracle) route(r refusal, f parsed) Outcome {
 	}
 	if f.source.Is6() && (f.source.IsLinkLocalUnicast() || f.destination.IsLinkLocalUnicast() || f.source.IsUnspecified()) {
 		return dropped(f.frame, "link-local")
+	}
+	if next.Kind == NextHopFabric && !o.leadsBack(ifindex, f.source) {
+		return dropped(f.frame, "fabric-foreign-source")
 	}
 	isHop := (route.Routed || next.Kind == NextHopFabric) && !fromTunnel
 	from := o.errorsFrom(ifindex, fromTunnel, f)

@@ -21,6 +21,13 @@ func (o *Oracle) depart(next NextHop, out []byte) Outcome {
 	return Outcome{Verdict: "hosted", Redirect: o.Config.HostDevice, Frame: out}
 }
 
+// leadsBack tells whether the underlay has the port behind this source.
+func (o *Oracle) leadsBack(ifindex int, source netip.Addr) bool {
+	back, found := o.lookup(UnderlayVRF, source)
+	next := o.NextHops[back.NextHop]
+	return found && next.Kind == NextHopPort && next.Ifindex == ifindex
+}
+
 // FromFabric says what becomes of a frame that an uplink receives for this
 // host's MAC.
 func (o *Oracle) FromFabric(ifindex int, frame []byte) Outcome {

@@ -140,7 +140,7 @@ func (o *Oracle) advertised(ifindex int, f parsed) Outcome {
 		return dropped(f.frame, "nd-malformed")
 	}
 	target := netip.AddrFrom16([16]byte(f.payload[8:24]))
-	if o.owns(ifindex, target) || o.mayTake(ifindex, f.ethSource, target) || target.IsLinkLocalUnicast() {
+	if o.owns(ifindex, target) || o.mayTake(ifindex, f.ethSource, target) || target.IsLinkLocalUnicast() && !o.hasOwner(o.Ports[ifindex].VRF, target) {
 		return consumed(f.frame, "nd-advertisement")
 	}
 	return dropped(f.frame, "spoofed-address")

@@ -110,7 +110,7 @@ func (o *Oracle) FromHost(frame []byte) Outcome {
 	}
 	ifindex, known := o.Aliases[number]
 	port, there := o.Ports[ifindex]
-	if number == 0 || !known || !there || port.Alias != number {
+	if number == 0 || !known || !there || port.Alias != number || f.source != AliasAddress(HostAlias, f.source.Is6()) {
 		return dropped(frame, "unknown-alias")
 	}
 	from, to, ok := f.ends()

@@ -87,6 +87,8 @@ static __always_inline bool connection_leads(struct packet *p)
 	p->next = bpf_map_lookup_elem(&next_hops, &id);
 	if (!p->next || (p->next->kind != NEXT_HOP_PORT && p->next->kind != NEXT_HOP_TUNNEL && p->next->kind != NEXT_HOP_FABRIC))
 		return false;
+	if (p->next->kind == NEXT_HOP_FABRIC && !leads_back(p)) // which the VRF's generation does not tell
+		return false;
 	p->notes->led = true;
 	return true;
 }

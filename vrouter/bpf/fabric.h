@@ -6,8 +6,6 @@
 #include "connection.h"
 #include "route.h"
 
-enum { UNDERLAY_VRF = 0 }; // no network has it
-
 static __always_inline int stage_leave(struct packet *p)
 {
 	__u32 uplink = p->next->ifindex;

@@ -10,7 +10,8 @@ static __always_inline int stage_alias(struct packet *p, __u32 *ifindex)
 {
 	__u32 number = alias_number(p->family, &p->destination);
 	__u32 *found = bpf_map_lookup_elem(&aliases, &number);
-	if (!found)
+	struct address host = alias_of(p->family, HOST_ALIAS);
+	if (!found || !address_equal(&p->source, &host)) // what the host forwards is nothing it began
 		return end(p, REASON_UNKNOWN_ALIAS);
 	*ifindex = *found;
 	p->to = bpf_map_lookup_elem(&ports, ifindex);

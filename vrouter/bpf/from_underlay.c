@@ -132,9 +132,9 @@ static __always_inline int go_on(struct packet *p)
 {
 	RUN(stage_parse(p));
 	RUN(stage_tunnel_carried(p));
+	find_fragment(p); // before the route, which may be a group
 	RUN(stage_route(p));
 	RUN(stage_forward(p));
-	find_fragment(p);
 	stage_connection(p);
 	return deliver_by(p, false);
 }

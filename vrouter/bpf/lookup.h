@@ -4,6 +4,8 @@
 
 #include "drop.h"
 
+enum { UNDERLAY_VRF = 0 }; // no network has it
+
 static __always_inline struct route_value *route_of(__u32 vrf, enum family family, const struct address *address)
 {
 	struct host_route_key exact = { .vrf = vrf, .family = family, .address = *address };
@@ -16,6 +18,13 @@ static __always_inline struct route_value *route_of(__u32 vrf, enum family famil
 	}
 	struct route6_key key = { .prefix_length = 160, .vrf = vrf, .address = *address };
 	return bpf_map_lookup_elem(&routes6, &key);
+}
+
+// Whether somebody in the VRF has exactly this address.
+static __always_inline bool has_owner(__u32 vrf, enum family family, const struct address *address)
+{
+	struct host_route_key exact = { .vrf = vrf, .family = family, .address = *address };
+	return bpf_map_lookup_elem(&host_routes, &exact);
 }
 
 static __always_inline struct next_hop_value *next_hop_of(const struct route_value *route)
@@ -41,4 +50,14 @@ static __always_inline bool right_destination_mac(const struct packet *p)
 	if (p->notes->route.flags & ROUTE_PROXIED) // somebody else's, once
 		return !(p->ethernet.destination.byte[0] & 1);
 	return mac_equal(&p->ethernet.destination, &p->notes->route.mac);
+}
+
+// Whether the underlay would lead an answer back to the packet's port. What
+// stage spoof lets pass besides, of a pair or an unchecked port, could be the
+// address of a host, which tunnels trust, or the alias of another port.
+static __noinline __attribute__((unused)) bool leads_back(const struct packet *p)
+{
+	struct route_value *back = route_of(UNDERLAY_VRF, p->family, &p->source);
+	struct next_hop_value *next = back ? next_hop_of(back) : 0;
+	return next && next->kind == NEXT_HOP_PORT && next->ifindex == p->ifindex;
 }

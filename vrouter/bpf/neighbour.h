@@ -207,7 +207,8 @@ static __always_inline int neighbour_advertisement(struct packet *p)
 	if (p->bridging & BRIDGES && !p->from->unchecked) {
 		if (load_target(p, &target))
 			return end(p, REASON_ND_MALFORMED);
-		if (!owns_address(p->ifindex, p->family, &target) && !may_take(p, &target) && !link_local6(&target))
+		bool free = link_local6(&target) && !has_owner(p->vrf, FAMILY_6, &target);
+		if (!owns_address(p->ifindex, p->family, &target) && !may_take(p, &target) && !free)
 			return end(p, REASON_SPOOFED_ADDRESS);
 	}
 	return end_or_bridge(p, REASON_ND_ADVERTISEMENT);

@@ -70,7 +70,7 @@ enum stage {
 	X(REQUEST_UNHEARD, REQUEST, DROPPED, "request to the host's agent, which does not run or does not keep up")          \
 	X(NO_HOST_PATH, SERVICE, DROPPED, "to a service of this host, which has no host path or no alias for the port")       \
 	X(HOST_REDIRECT_FAILED, SERVICE, DROPPED, "kernel refused to redirect to the host")                                \
-	X(UNKNOWN_ALIAS, SERVICE, DROPPED, "from the host to an address that is no port's alias, nor a workload's that it sees")                           \
+	X(UNKNOWN_ALIAS, SERVICE, DROPPED, "from the host, but not from its alias to a port's, nor to a workload it sees") \
 	X(HOST_PROTOCOL, SERVICE, DROPPED, "from the host to a port, and not whole TCP or UDP")                            \
 	X(NO_PORT_ADDRESS, SERVICE, DROPPED, "from the host to a port that has no address or no gateway of the family")     \
 	X(NO_TUNNEL_KEY, TUNNEL, DROPPED, "frame from the tunnel device has no tunnel metadata")                           \
@@ -119,7 +119,8 @@ enum stage {
 	X(LABEL_MALFORMED, UNLABEL, DROPPED, "outer packet of MPLS over UDP contradicts itself or holds no IP packet")     \
 	X(LABEL_STACK, UNLABEL, DROPPED, "MPLS label is not the only one")                                                 \
 	X(UNKNOWN_LABEL, UNLABEL, DROPPED, "MPLS label belongs to no VRF on this host")                                    \
-	X(UNLABEL_FAILED, UNLABEL, DROPPED, "kernel refused to take the outer headers off")
+	X(UNLABEL_FAILED, UNLABEL, DROPPED, "kernel refused to take the outer headers off")        \
+	X(FABRIC_FOREIGN_SOURCE, ROUTE, DROPPED, "to the underlay with a source that is not led back to the port")
 
 #define REASON_AS_ENUM(name, stage, verdict, text) REASON_##name,
 enum reason { REASON_NONE, REASONS(REASON_AS_ENUM) REASON_COUNT };

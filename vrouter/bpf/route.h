@@ -139,7 +139,10 @@ static __always_inline int stage_route(struct packet *p)
 	default:
 		return end(p, REASON_UNRESOLVED_NEXT_HOP);
 	}
-	return refuse_local(p);
+	RUN(refuse_local(p));
+	if (p->next->kind == NEXT_HOP_FABRIC && !leads_back(p))
+		return end(p, REASON_FABRIC_FOREIGN_SOURCE);
+	return NEXT;
 }
 
 // What remains when the next hop is known, whichever way.

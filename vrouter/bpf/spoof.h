@@ -33,7 +33,7 @@ static __always_inline bool source_excepted(const struct packet *p)
 	if (p->family == FAMILY_4)
 		return unspecified(&p->source) && p->destination.word[0] == 0xffffffff;
 	if (link_local6(&p->source))
-		return true;
+		return !has_owner(p->vrf, FAMILY_6, &p->source); // the gateway's, for one
 	return unspecified(&p->source) && (is_neighbour_discovery(p) || is_multicast_listener(p));
 }
 
