@@ -249,22 +249,8 @@ func (o *Oracle) route(r refusal, f parsed) Outcome {
 		}
 		next = o.NextHops[route.NextHop]
 	}
-	switch {
-	case next.Kind == NextHopDiscard:
-		return dropped(f.frame, "discard-route")
-	case next.Kind == NextHopGateway && fromTunnel:
-		return dropped(f.frame, "gateway-from-tunnel")
-	case next.Kind == NextHopGateway:
-		if outcome, done := o.service(ifindex, f); done {
-			return outcome
-		}
-		return echo(ifindex, f)
-	case next.Kind == NextHopTunnel && fromTunnel:
-		return dropped(f.frame, "tunnel-to-tunnel")
-	case next.Kind == NextHopFabric && fromTunnel:
-		return dropped(f.frame, "tunnel-to-fabric")
-	case next.Kind != NextHopPort && next.Kind != NextHopTunnel && next.Kind != NextHopFabric:
-		return dropped(f.frame, "unresolved-next-hop")
+	if outcome, ended := o.endsAt(next, ifindex, fromTunnel, f); ended {
+		return outcome
 	}
 	if f.source.Is6() && (f.source.IsLinkLocalUnicast() || f.destination.IsLinkLocalUnicast() || f.source.IsUnspecified()) {
 		return dropped(f.frame, "link-local")
@@ -294,6 +280,28 @@ func (o *Oracle) route(r refusal, f parsed) Outcome {
 		return o.depart(next, out)
 	}
 	return o.encap(route.NextHop, next, f, out)
+}
+
+// endsAt is what becomes of a frame whose next hop does not send it on.
+func (o *Oracle) endsAt(next NextHop, ifindex int, fromTunnel bool, f parsed) (Outcome, bool) {
+	switch {
+	case next.Kind == NextHopDiscard:
+		return dropped(f.frame, "discard-route"), true
+	case next.Kind == NextHopGateway && fromTunnel:
+		return dropped(f.frame, "gateway-from-tunnel"), true
+	case next.Kind == NextHopGateway:
+		if outcome, done := o.service(ifindex, f); done {
+			return outcome, true
+		}
+		return echo(ifindex, f), true
+	case next.Kind == NextHopTunnel && fromTunnel:
+		return dropped(f.frame, "tunnel-to-tunnel"), true
+	case next.Kind == NextHopFabric && fromTunnel:
+		return dropped(f.frame, "tunnel-to-fabric"), true
+	case next.Kind != NextHopPort && next.Kind != NextHopTunnel && next.Kind != NextHopFabric:
+		return dropped(f.frame, "unresolved-next-hop"), true
+	}
+	return Outcome{}, false
 }
 
 // sentByMAC tells whether another host went by the MAC and not by its route.

@@ -54,17 +54,7 @@ func TestProductAgreesWithOracle(t *testing.T) {
 			if want.Verdict == "hosted" {
 				mustGoOn(t, d, g.o, frame, want)
 			}
-			given := waiting(t, requests)
-			for _, asked := range given {
-				handed := want.Verdict == "handed" && bytes.Equal(asked.Frame, frame)
-				told := want.Told && bytes.HasPrefix(frame, asked.Frame) // without what pads it
-				if asked.Ifindex != loopback || !handed && !told {
-					t.Fatalf("%s frame\n in     %s\n handed %s from interface %d", kind, hex.EncodeToString(frame), hex.EncodeToString(asked.Frame), asked.Ifindex)
-				}
-			}
-			if want.Verdict == "handed" && len(given) == 0 {
-				t.Fatalf("%s frame\n in     %s\n was not handed over", kind, hex.EncodeToString(frame))
-			}
+			mustBeGiven(t, requests, kind, frame, want)
 			if want.Reason != "" {
 				c := counted[want.Reason]
 				c.Packets++
@@ -236,8 +226,25 @@ func TestReasonsAreDocumented(t *testing.T) {
 	}
 }
 
-// waiting takes what the agent would be given. A frame whose connection is
-// known is not told of once more.
+// mustBeGiven wants the agent to be given the frame if it was handed over or is
+// told of, and nothing else. A frame whose connection is known is not told of
+// once more.
+func mustBeGiven(t *testing.T, requests *Requests, kind string, frame []byte, want Outcome) {
+	t.Helper()
+	given := waiting(t, requests)
+	for _, asked := range given {
+		handed := want.Verdict == "handed" && bytes.Equal(asked.Frame, frame)
+		told := want.Told && bytes.HasPrefix(frame, asked.Frame) // without what pads it
+		if asked.Ifindex != loopback || !handed && !told {
+			t.Fatalf("%s frame\n in     %s\n handed %s from interface %d", kind, hex.EncodeToString(frame), hex.EncodeToString(asked.Frame), asked.Ifindex)
+		}
+	}
+	if want.Verdict == "handed" && len(given) == 0 {
+		t.Fatalf("%s frame\n in     %s\n was not handed over", kind, hex.EncodeToString(frame))
+	}
+}
+
+// waiting takes what the agent would be given.
 func waiting(t *testing.T, requests *Requests) (all []Request) {
 	t.Helper()
 	requests.ring.SetDeadline(time.Unix(1, 0)) // in the past: what is there is read, and nothing waited for
