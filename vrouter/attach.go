@@ -104,11 +104,15 @@ func (d *Datapath) attachLink(h hook, ifindex int) error {
 	if err := d.clear(h, ifindex); err != nil {
 		return err
 	}
-	l, err := link.AttachTCX(link.TCXOptions{
-		Interface: ifindex,
-		Program:   d.stubs.Programs[h.stub],
-		Attach:    ebpf.AttachTCXIngress,
-		Anchor:    link.Head(),
+	var l link.Link
+	err := d.expedite.during(func() (err error) {
+		l, err = link.AttachTCX(link.TCXOptions{
+			Interface: ifindex,
+			Program:   d.stubs.Programs[h.stub],
+			Attach:    ebpf.AttachTCXIngress,
+			Anchor:    link.Head(),
+		})
+		return err
 	})
 	if errors.Is(err, ebpf.ErrNotSupported) {
 		return fmt.Errorf("attach %s to interface %d: %w", h.stub, ifindex, ErrNoTCX)
@@ -146,7 +150,7 @@ func (d *Datapath) Detach(ifindex int) error {
 }
 
 func (d *Datapath) detach(h hook, ifindex int) error {
-	if err := removeLink(d.linkPath(h, ifindex)); err != nil {
+	if err := d.expedite.during(func() error { return removeLink(d.linkPath(h, ifindex)) }); err != nil {
 		return fmt.Errorf("detach interface %d: %w", ifindex, err)
 	}
 	if err := removeFilter(d.linkPath(h.filter(), ifindex), d.linkPath(h.clsact(), ifindex), ifindex); err != nil {

@@ -178,6 +178,7 @@ type Datapath struct {
 	slots           *counterSlots
 
 	attachment Attachment
+	expedite   *expediter
 
 	pinDir  string
 	mapsDir string
@@ -209,7 +210,7 @@ func Load(options Options) (*Datapath, error) {
 	if err := preparePinDir(options.PinDir); err != nil {
 		return nil, err
 	}
-	d := &Datapath{attachment: cmp.Or(options.Attachment, AttachAuto), pinDir: options.PinDir, maps: map[string]*ebpf.Map{}, hooks: map[stubSlot]*ebpf.Program{}, stages: map[layoutStageSlot]*ebpf.Program{}}
+	d := &Datapath{attachment: cmp.Or(options.Attachment, AttachAuto), pinDir: options.PinDir, expedite: newExpediter(options.PinDir), maps: map[string]*ebpf.Map{}, hooks: map[stubSlot]*ebpf.Program{}, stages: map[layoutStageSlot]*ebpf.Program{}}
 	if err := d.load(options.Sizes.withDefaults()); err != nil {
 		d.Close()
 		return nil, fmt.Errorf("load packet path at %s: %w", options.PinDir, explain(err))
@@ -218,6 +219,9 @@ func Load(options Options) (*Datapath, error) {
 }
 
 func (d *Datapath) load(sizes Sizes) error {
+	if err := d.expedite.recover(); err != nil {
+		return err
+	}
 	layout, err := sizedLayout(sizes)
 	if err != nil {
 		return err
@@ -455,42 +459,4 @@ func (d *Datapath) Close() {
 		p.Close()
 	}
 	d.underlay.close()
-}
-
-// Remove, called in the network namespace of the interfaces, detaches every interface and removes everything pinned below pinDir,
-// and pinDir itself if it is then empty and not a mount point. Absence is success.
-func Remove(pinDir string) error {
-	entries, err := os.ReadDir(pinDir)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("list pin directory: %w", err)
-	}
-	links, err := os.ReadDir(filepath.Join(pinDir, linksName))
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("list links: %w", err)
-	}
-	for _, l := range links {
-		if err := removeHook(filepath.Join(pinDir, linksName), l.Name()); err != nil {
-			return err
-		}
-	}
-	for _, e := range entries {
-		name := e.Name()
-		if name != linksName && name != programsName && name != hostProgramsName && name != fabricProgramsName && name != stageProgramsName && name != underlayProgramsName && !strings.HasPrefix(name, mapsPrefix) {
-			continue
-		}
-		if err := os.RemoveAll(filepath.Join(pinDir, name)); err != nil {
-			return fmt.Errorf("remove pinned %s: %w", name, err)
-		}
-	}
-	err = os.Remove(pinDir)
-	if errors.Is(err, unix.EBUSY) || errors.Is(err, unix.ENOTEMPTY) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("remove pin directory: %w", err)
-	}
-	return nil
 }
