@@ -34,7 +34,7 @@ func (r Ruleset) unmatched(id Identity) Verdict {
 		v.Action = r.Outside
 	}
 	if id == Pending && v.Action.Drops() {
-		v.Action = DropPending
+		v.Order, v.Action = PendingDefault, DropPending
 	}
 	return v
 }

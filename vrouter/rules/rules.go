@@ -201,13 +201,19 @@ func family(a netip.Addr) uint8 {
 	return 6
 }
 
-// Default is the order of what is decided if no rule matches.
-const Default = ^uint32(0)
+// Orders of what is decided if no rule matches. A pending end's is the smaller, so that the smallest order wins among all that is found.
+const (
+	Default        = ^uint32(0)
+	PendingDefault = Default - 1
+)
 
 // Verdict is what a ruleset says about a packet, and by which rule.
 type Verdict struct {
-	Order  uint32 // place of the rule from 1; Default if no rule matched; 0 of nothing at all
+	Order  uint32 // place of the rule from 1; Default or PendingDefault if no rule matched; 0 of nothing at all
 	Rule   uint32 // its number, 0 if no rule matched
 	Action Action
 	Log    bool
 }
+
+// Matched says whether a rule said it.
+func (v Verdict) Matched() bool { return v.Order != 0 && v.Order < PendingDefault }
