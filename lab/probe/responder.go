@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/weft-network/weft/lab/namespace"
 )
 
@@ -24,56 +26,88 @@ const maxAnswer = 256
 // Responder answers everything with its name.
 type Responder struct {
 	name string
-	udp  net.PacketConn
-	tcp  net.Listener
+	udp  []*net.UDPConn
+	tcp  []net.Listener
 	wait sync.WaitGroup
 }
 
-// Answering starts a responder inside a namespace. Close ends it.
-func Answering(ns, name string) (*Responder, error) {
+// Answering starts a responder inside a namespace, on ResponderPort if no ports
+// are given. Close ends it.
+func Answering(ns, name string, ports ...uint16) (*Responder, error) {
+	if len(ports) == 0 {
+		ports = []uint16{ResponderPort}
+	}
 	r := &Responder{name: name}
 	err := namespace.Do(ns, func() error {
-		var err error
-		address := fmt.Sprintf("[::]:%d", ResponderPort)
-		if r.udp, err = net.ListenPacket("udp", address); err != nil {
-			return err
+		for _, port := range ports {
+			if err := r.listen(port); err != nil {
+				return err
+			}
 		}
-		if r.tcp, err = net.Listen("tcp", address); err != nil {
-			r.udp.Close()
-		}
-		return err
+		return nil
 	})
 	if err != nil {
+		r.Close()
 		return nil, fmt.Errorf("start responder in %s: %w", ns, err)
 	}
-	r.wait.Go(r.serveUDP)
-	r.wait.Go(r.serveTCP)
+	for _, c := range r.udp {
+		r.wait.Go(func() { r.serveUDP(c) })
+	}
+	for _, l := range r.tcp {
+		r.wait.Go(func() { r.serveTCP(l) })
+	}
 	return r, nil
+}
+
+// responderBuffer is room for what many askers send at once.
+const responderBuffer = 4 << 20
+
+func (r *Responder) listen(port uint16) error {
+	udp, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(netip.IPv6Unspecified(), port)))
+	if err != nil {
+		return err
+	}
+	r.udp = append(r.udp, udp)
+	if err := onSocket(udp, func(fd int) error {
+		return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, responderBuffer)
+	}); err != nil {
+		return err
+	}
+	tcp, err := net.Listen("tcp", fmt.Sprintf("[::]:%d", port))
+	if err != nil {
+		return err
+	}
+	r.tcp = append(r.tcp, tcp)
+	return nil
 }
 
 // Close ends the responder and waits for it.
 func (r *Responder) Close() {
-	r.udp.Close()
-	r.tcp.Close()
+	for _, c := range r.udp {
+		c.Close()
+	}
+	for _, l := range r.tcp {
+		l.Close()
+	}
 	r.wait.Wait()
 }
 
-func (r *Responder) serveUDP() {
+func (r *Responder) serveUDP(udp *net.UDPConn) {
 	buf := make([]byte, maxAnswer)
 	for {
-		_, from, err := r.udp.ReadFrom(buf)
+		_, from, err := udp.ReadFrom(buf)
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
 		if err == nil {
-			r.udp.WriteTo([]byte(r.name), from) // a lost answer shows at the asker
+			udp.WriteTo([]byte(r.name), from) // a lost answer shows at the asker
 		}
 	}
 }
 
-func (r *Responder) serveTCP() {
+func (r *Responder) serveTCP(tcp net.Listener) {
 	for {
-		c, err := r.tcp.Accept()
+		c, err := tcp.Accept()
 		if err != nil {
 			return
 		}

@@ -64,6 +64,7 @@ func (l *Lab) StartController(ctx context.Context) error {
 		"--advertise", v4.String(), "--advertise", v6.String(),
 		"--advertise", "127.0.0.1", "--advertise", "localhost",
 	}
+	argv = append(argv, l.ControllerArguments...)
 	if err := l.start(spec{name: Controller, namespace: l.Namespace(Controller), argv: argv, files: []*os.File{inherited}}); err != nil {
 		return err
 	}

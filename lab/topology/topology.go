@@ -59,6 +59,8 @@ type Options struct {
 	UnderlayMTU int    `json:"underlayMTU"`
 	Tunnel      Family `json:"tunnel"`
 	APIPort     int    `json:"apiPort"` // on 127.0.0.1; 0 takes a free one
+	// ControllerArguments come after the controller's others.
+	ControllerArguments []string `json:"controllerArguments,omitempty"`
 }
 
 // Lab is a run.

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/weft-network/weft/api"
+)
+
+func ruleOf(name string, index int) string { return fmt.Sprintf("%s, rule %d", name, index+1) }
+
+// tiers are the firewall's, in their order.
+var tiers = []string{"admin", "default", "baseline"}
+
+// firewall: of the tiers the first that decides counts.
+func (e end) firewall() Decision {
+	for _, tier := range tiers {
+		for _, s := range e.sets(tier) {
+			d, next := e.set(s)
+			if next {
+				break
+			}
+			if d.Action != "" {
+				return d
+			}
+		}
+	}
+	return passed
+}
+
+// sets are those of a tier that are for the port: by priority, global before
+// project, by name.
+func (e end) sets(tier string) (sets []*api.ApplicationPolicySet) {
+	for _, s := range all[*api.ApplicationPolicySet](e.m, api.KindApplicationPolicySet) {
+		if cmp.Or(s.Spec.Tier, "default") == tier && e.isFor(s) {
+			sets = append(sets, s)
+		}
+	}
+	scope := func(s *api.ApplicationPolicySet) int {
+		if s.Global() {
+			return 0
+		}
+		return 1
+	}
+	slices.SortFunc(sets, func(a, b *api.ApplicationPolicySet) int {
+		return cmp.Or(cmp.Compare(a.Spec.Priority, b.Spec.Priority), cmp.Compare(scope(a), scope(b)), cmp.Compare(a.Meta.FQName, b.Meta.FQName))
+	})
+	return sets
+}
+
+func (e end) isFor(s *api.ApplicationPolicySet) bool {
+	if !s.Global() && s.Meta.Parent.UUID != project(e.port).UUID {
+		return false
+	}
+	return s.Spec.Application.IsZero() || slices.ContainsFunc(e.m.tags(e.port), func(t tagged) bool { return t.tag.Meta.UUID == s.Spec.Application.UUID })
+}
+
+// set asks the policies of one set; next leaves the rest to the following tier.
+func (e end) set(s *api.ApplicationPolicySet) (d Decision, next bool) {
+	isolated := false
+	for _, r := range s.Spec.Policies {
+		p, is := get[*api.FirewallPolicy](e.m, r)
+		if !is || !e.m.in(p.Spec.Workloads, e.port) {
+			continue
+		}
+		isolated = isolated || slices.Contains(p.Spec.Isolates, e.side)
+		for _, r := range p.Spec.Rules {
+			rule, is := get[*api.FirewallRule](e.m, r)
+			if !is || rule.Spec.Disabled || rule.Spec.Audit || p.Spec.Audit || !e.says(rule) {
+				continue
+			}
+			if rule.Spec.Action == api.ActionNext {
+				return Decision{}, true
+			}
+			return Decision{Action: rule.Spec.Action, Layer: LayerFirewall, Object: rule.Meta.FQName + " of " + p.Meta.FQName + " of " + s.Meta.FQName}, false
+		}
+	}
+	if isolated {
+		return Decision{Action: api.ActionDeny, Layer: LayerFirewall}, false
+	}
+	return Decision{}, false
+}
+
+// says tells whether a rule matches the packet at this end.
+func (e end) says(r *api.FirewallRule) bool {
+	s := r.Spec
+	services := s.Services
+	if g, is := get[*api.ServiceGroup](e.m, s.ServiceGroup); is {
+		if services = g.Spec.Services; len(services) == 0 {
+			return false
+		}
+	}
+	here, there := s.Source, s.Destination
+	if e.side == api.Ingress {
+		here, there = there, here
+	}
+	on := func(here, there api.Endpoint) bool { return e.here(here) && e.there(there) }
+	if !on(here, there) && !(s.Direction == api.DirectionBoth && on(there, here)) {
+		return false
+	}
+	return e.anyOf(services) && e.m.alike(s.MatchTags, e.port, e.remote)
+}
+
+// here is whether an endpoint means the port that is asked.
+func (e end) here(x api.Endpoint) bool {
+	return e.m.in(x, e.port) && e.m.addressed(x, e.local)
+}
+
+// there is whether an endpoint means the other end.
+func (e end) there(x api.Endpoint) bool {
+	return e.m.in(x, e.remote) && e.m.addressed(x, e.other)
+}

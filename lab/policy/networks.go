@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"github.com/weft-network/weft/api"
+)
+
+// attached are the network-policies that a network is under, by their names.
+func (m *Model) attached(network api.Ref) (under []*api.NetworkPolicy) {
+	for _, n := range all[*api.NetworkPolicy](m, api.KindNetworkPolicy) {
+		if m.isAttached(api.RefTo(n), network) {
+			under = append(under, n)
+		}
+	}
+	return under
+}
+
+func (m *Model) isAttached(policy, network api.Ref) bool {
+	for _, a := range all[*api.NetworkPolicyAttachment](m, api.KindNetworkPolicyAttachment) {
+		if a.Spec.Policy.UUID == policy.UUID && a.Spec.Network.UUID == network.UUID {
+			return true
+		}
+	}
+	return false
+}
+
+// joined tells whether a network-policy that both are under joins two networks.
+func (m *Model) joined(a, b api.Ref) bool {
+	if a.UUID == b.UUID {
+		return false
+	}
+	for _, n := range m.attached(a) {
+		if !m.isAttached(api.RefTo(n), b) {
+			continue
+		}
+		for _, r := range n.Spec.Rules {
+			if r.Action == api.ActionPass && (m.names(r.Source, a) && m.names(r.Destination, b) || m.names(r.Source, b) && m.names(r.Destination, a)) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// names tells whether one side of a rule may mean a network that is under its policy.
+func (m *Model) names(s api.NetworkSelector, network api.Ref) bool {
+	return s.Network.IsZero() || s.Network.UUID == network.UUID
+}
+
+// networkPolicies: the policies that the port's network is under, by name, their
+// rules as written.
+func (e end) networkPolicies() Decision {
+	policies := e.m.attached(e.port.Spec.Network)
+	for _, n := range policies {
+		for i, r := range n.Spec.Rules {
+			if !e.ruled(n, r) {
+				continue
+			}
+			if r.Action == api.ActionPass {
+				return passed
+			}
+			return Decision{Action: r.Action, Layer: LayerNetworkPolicy, Object: ruleOf(n.Meta.FQName, i)}
+		}
+	}
+	if len(policies) == 0 || e.remote.Spec.Network.UUID == e.port.Spec.Network.UUID {
+		return passed
+	}
+	return Decision{Action: api.ActionDeny, Layer: LayerNetworkPolicy}
+}
+
+// ruled tells whether a rule is for the port and its packet.
+func (e end) ruled(n *api.NetworkPolicy, r api.NetworkPolicyRule) bool {
+	here, there := r.Source, r.Destination
+	if e.side == api.Ingress {
+		here, there = there, here
+	}
+	on := func(here, there api.NetworkSelector) bool {
+		return e.selected(n, here, e.port) && e.selected(n, there, e.remote)
+	}
+	return on(here, there) || r.Direction == api.DirectionBoth && on(there, here)
+}
+
+// selected tells whether one side of a rule means a port.
+func (e end) selected(n *api.NetworkPolicy, s api.NetworkSelector, p *api.Port) bool {
+	if !s.Network.IsZero() {
+		return s.Network.UUID == p.Spec.Network.UUID
+	}
+	return e.m.isAttached(api.RefTo(n), p.Spec.Network)
+}
