@@ -12,10 +12,11 @@ import (
 	"github.com/weft-network/weft/lab/namespace"
 )
 
-// A sweep tells an open port from a closed one, from one that a router
-// prohibits or knows no way to, and from silence; and finds thousands in seconds.
-func TestSweep(t *testing.T) {
-	asker, other := fmt.Sprintf("weft-sweep%d-a", os.Getpid()), fmt.Sprintf("weft-sweep%d-b", os.Getpid())
+// pair makes two namespaces with a link; the other routes, and refuses to in
+// several ways.
+func pair(t *testing.T) (asker, other string) {
+	t.Helper()
+	asker, other = fmt.Sprintf("weft-sweep%d-a", os.Getpid()), fmt.Sprintf("weft-sweep%d-b", os.Getpid())
 	for _, ns := range []string{asker, other} {
 		if err := namespace.Create(ns); err != nil {
 			t.Fatal(err)
@@ -45,6 +46,13 @@ func TestSweep(t *testing.T) {
 			t.Fatal(out, err)
 		}
 	}
+	return asker, other
+}
+
+// A sweep tells an open port from a closed one, from one that a router
+// prohibits or knows no way to, and from silence; and finds thousands in seconds.
+func TestSweep(t *testing.T) {
+	asker, other := pair(t)
 	r, err := Answering(other, "other", 80, 443)
 	if err != nil {
 		t.Fatal(err)
