@@ -1202,6 +1202,7 @@ func (x *RowError) GetError() string {
 //	tunnel-endpoint/<host uuid>   tunnel-source/<vni>/<host uuid>   vrf/<vrf>
 //	port/<port uuid>   route/<vrf>/<prefix>   reservation/<address uuid>
 //	subnet/<vrf>/<subnet uuid>   name/<project uuid>/<port uuid>   mac/<vrf>/<mac>
+//	ruleset/<id>   selector/<id>
 type Row struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Body:
@@ -1215,6 +1216,8 @@ type Row struct {
 	//	*Row_Name
 	//	*Row_Mac
 	//	*Row_Reservation
+	//	*Row_Ruleset
+	//	*Row_Selector
 	Body          isRow_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1338,6 +1341,24 @@ func (x *Row) GetReservation() *Reservation {
 	return nil
 }
 
+func (x *Row) GetRuleset() *Ruleset {
+	if x != nil {
+		if x, ok := x.Body.(*Row_Ruleset); ok {
+			return x.Ruleset
+		}
+	}
+	return nil
+}
+
+func (x *Row) GetSelector() *Selector {
+	if x != nil {
+		if x, ok := x.Body.(*Row_Selector); ok {
+			return x.Selector
+		}
+	}
+	return nil
+}
+
 type isRow_Body interface {
 	isRow_Body()
 }
@@ -1378,6 +1399,14 @@ type Row_Reservation struct {
 	Reservation *Reservation `protobuf:"bytes,20,opt,name=reservation,proto3,oneof"`
 }
 
+type Row_Ruleset struct {
+	Ruleset *Ruleset `protobuf:"bytes,110,opt,name=ruleset,proto3,oneof"`
+}
+
+type Row_Selector struct {
+	Selector *Selector `protobuf:"bytes,111,opt,name=selector,proto3,oneof"`
+}
+
 func (*Row_Vrf) isRow_Body() {}
 
 func (*Row_TunnelEndpoint) isRow_Body() {}
@@ -1396,18 +1425,25 @@ func (*Row_Mac) isRow_Body() {}
 
 func (*Row_Reservation) isRow_Body() {}
 
+func (*Row_Ruleset) isRow_Body() {}
+
+func (*Row_Selector) isRow_Body() {}
+
 // Reservation is an address of a network that is claimed for this host: without
 // a controller it may give it to a workload.
 type Reservation struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Address       string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"` // UUID
-	Vrf           uint32                 `protobuf:"varint,2,opt,name=vrf,proto3" json:"vrf,omitempty"`
-	NetworkName   string                 `protobuf:"bytes,3,opt,name=network_name,json=networkName,proto3" json:"network_name,omitempty"` // fully qualified
-	Ip            *PortAddress           `protobuf:"bytes,4,opt,name=ip,proto3" json:"ip,omitempty"`
-	Mtu           uint32                 `protobuf:"varint,5,opt,name=mtu,proto3" json:"mtu,omitempty"`             // as Port.mtu
-	Mac           []byte                 `protobuf:"bytes,6,opt,name=mac,proto3" json:"mac,omitempty"`              // 6 bytes; addresses with the same one go to one workload
-	Releasing     bool                   `protobuf:"varint,7,opt,name=releasing,proto3" json:"releasing,omitempty"` // not to be given away any more
-	Network       string                 `protobuf:"bytes,8,opt,name=network,proto3" json:"network,omitempty"`      // UUID
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Address     string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"` // UUID
+	Vrf         uint32                 `protobuf:"varint,2,opt,name=vrf,proto3" json:"vrf,omitempty"`
+	NetworkName string                 `protobuf:"bytes,3,opt,name=network_name,json=networkName,proto3" json:"network_name,omitempty"` // fully qualified
+	Ip          *PortAddress           `protobuf:"bytes,4,opt,name=ip,proto3" json:"ip,omitempty"`
+	Mtu         uint32                 `protobuf:"varint,5,opt,name=mtu,proto3" json:"mtu,omitempty"`             // as Port.mtu
+	Mac         []byte                 `protobuf:"bytes,6,opt,name=mac,proto3" json:"mac,omitempty"`              // 6 bytes; addresses with the same one go to one workload
+	Releasing   bool                   `protobuf:"varint,7,opt,name=releasing,proto3" json:"releasing,omitempty"` // not to be given away any more
+	Network     string                 `protobuf:"bytes,8,opt,name=network,proto3" json:"network,omitempty"`      // UUID
+	// What a port has that is given the address here, as Port's.
+	Identity      uint64         `protobuf:"fixed64,110,opt,name=identity,proto3" json:"identity,omitempty"`
+	Rulesets      []*PortRuleset `protobuf:"bytes,111,rep,name=rulesets,proto3" json:"rulesets,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1498,6 +1534,20 @@ func (x *Reservation) GetNetwork() string {
 	return ""
 }
 
+func (x *Reservation) GetIdentity() uint64 {
+	if x != nil {
+		return x.Identity
+	}
+	return 0
+}
+
+func (x *Reservation) GetRulesets() []*PortRuleset {
+	if x != nil {
+		return x.Rulesets
+	}
+	return nil
+}
+
 // Vrf is a network the host needs.
 type Vrf struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
@@ -1520,7 +1570,10 @@ type Vrf struct {
 	Disabled    bool `protobuf:"varint,100,opt,name=disabled,proto3" json:"disabled,omitempty"`                         // adminState down: nothing passes its ports
 	// Packets with the VNI as MPLS label are the network's, too, from its
 	// TunnelSources and from what its routes call outside.
-	Labelled      bool `protobuf:"varint,80,opt,name=labelled,proto3" json:"labelled,omitempty"`
+	Labelled bool `protobuf:"varint,80,opt,name=labelled,proto3" json:"labelled,omitempty"`
+	// Subnets of the VRF's networks, its own and those it imports routes of: whose
+	// address no route tells there might be meant by rules that name workloads.
+	Managed       []*Prefix `protobuf:"bytes,110,rep,name=managed,proto3" json:"managed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1637,6 +1690,13 @@ func (x *Vrf) GetLabelled() bool {
 		return x.Labelled
 	}
 	return false
+}
+
+func (x *Vrf) GetManaged() []*Prefix {
+	if x != nil {
+		return x.Managed
+	}
+	return nil
 }
 
 // Mac says where a MAC of a network is that no route of the network tells: that
@@ -1943,8 +2003,15 @@ type Port struct {
 	Trunk              string               `protobuf:"bytes,60,opt,name=trunk,proto3" json:"trunk,omitempty"` // UUID; empty for all others
 	Vlan               uint32               `protobuf:"varint,61,opt,name=vlan,proto3" json:"vlan,omitempty"`
 	ConditionalOptions []*ConditionalOption `protobuf:"bytes,62,rep,name=conditional_options,json=conditionalOptions,proto3" json:"conditional_options,omitempty"` // they come before options
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	Identity           uint64               `protobuf:"fixed64,110,opt,name=identity,proto3" json:"identity,omitempty"`                                            // who its workload is to rules (doc/policy.md); 0: nobody they can name
+	// What is asked at the port, at most one ruleset for each layer and direction;
+	// one without passes. The port passes nothing before all rows are there. An
+	// agent that does not say "policy" in Report.features passes everything.
+	Rulesets        []*PortRuleset `protobuf:"bytes,111,rep,name=rulesets,proto3" json:"rulesets,omitempty"`
+	ConnectionLimit uint32         `protobuf:"varint,112,opt,name=connection_limit,json=connectionLimit,proto3" json:"connection_limit,omitempty"` // most connections at a time; 0: no limit
+	Stateless       bool           `protobuf:"varint,113,opt,name=stateless,proto3" json:"stateless,omitempty"`                                    // its security-groups are asked for every packet
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Port) Reset() {
@@ -2131,6 +2198,34 @@ func (x *Port) GetConditionalOptions() []*ConditionalOption {
 	return nil
 }
 
+func (x *Port) GetIdentity() uint64 {
+	if x != nil {
+		return x.Identity
+	}
+	return 0
+}
+
+func (x *Port) GetRulesets() []*PortRuleset {
+	if x != nil {
+		return x.Rulesets
+	}
+	return nil
+}
+
+func (x *Port) GetConnectionLimit() uint32 {
+	if x != nil {
+		return x.ConnectionLimit
+	}
+	return 0
+}
+
+func (x *Port) GetStateless() bool {
+	if x != nil {
+		return x.Stateless
+	}
+	return false
+}
+
 // AllowedPair is a range of source addresses and the MAC that goes with them.
 type AllowedPair struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2194,58 +2289,6 @@ func (x *AllowedPair) GetStandby() bool {
 	return false
 }
 
-type Prefix struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Address       []byte                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"` // 4 or 16 bytes, without host bits
-	Length        uint32                 `protobuf:"varint,2,opt,name=length,proto3" json:"length,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Prefix) Reset() {
-	*x = Prefix{}
-	mi := &file_hoststream_proto_msgTypes[27]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Prefix) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Prefix) ProtoMessage() {}
-
-func (x *Prefix) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[27]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Prefix.ProtoReflect.Descriptor instead.
-func (*Prefix) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{27}
-}
-
-func (x *Prefix) GetAddress() []byte {
-	if x != nil {
-		return x.Address
-	}
-	return nil
-}
-
-func (x *Prefix) GetLength() uint32 {
-	if x != nil {
-		return x.Length
-	}
-	return 0
-}
-
 type PortAddress struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Ip            []byte                 `protobuf:"bytes,1,opt,name=ip,proto3" json:"ip,omitempty"`                                          // 4 or 16 bytes
@@ -2258,7 +2301,7 @@ type PortAddress struct {
 
 func (x *PortAddress) Reset() {
 	*x = PortAddress{}
-	mi := &file_hoststream_proto_msgTypes[28]
+	mi := &file_hoststream_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2270,7 +2313,7 @@ func (x *PortAddress) String() string {
 func (*PortAddress) ProtoMessage() {}
 
 func (x *PortAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[28]
+	mi := &file_hoststream_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2283,7 +2326,7 @@ func (x *PortAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortAddress.ProtoReflect.Descriptor instead.
 func (*PortAddress) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{28}
+	return file_hoststream_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *PortAddress) GetIp() []byte {
@@ -2338,7 +2381,7 @@ type Subnet struct {
 
 func (x *Subnet) Reset() {
 	*x = Subnet{}
-	mi := &file_hoststream_proto_msgTypes[29]
+	mi := &file_hoststream_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2350,7 +2393,7 @@ func (x *Subnet) String() string {
 func (*Subnet) ProtoMessage() {}
 
 func (x *Subnet) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[29]
+	mi := &file_hoststream_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2363,7 +2406,7 @@ func (x *Subnet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Subnet.ProtoReflect.Descriptor instead.
 func (*Subnet) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{29}
+	return file_hoststream_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Subnet) GetSubnet() string {
@@ -2478,7 +2521,7 @@ type Name struct {
 
 func (x *Name) Reset() {
 	*x = Name{}
-	mi := &file_hoststream_proto_msgTypes[30]
+	mi := &file_hoststream_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2490,7 +2533,7 @@ func (x *Name) String() string {
 func (*Name) ProtoMessage() {}
 
 func (x *Name) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[30]
+	mi := &file_hoststream_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2503,7 +2546,7 @@ func (x *Name) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Name.ProtoReflect.Descriptor instead.
 func (*Name) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{30}
+	return file_hoststream_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Name) GetProject() string {
@@ -2545,7 +2588,7 @@ type HostRoute struct {
 
 func (x *HostRoute) Reset() {
 	*x = HostRoute{}
-	mi := &file_hoststream_proto_msgTypes[31]
+	mi := &file_hoststream_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2557,7 +2600,7 @@ func (x *HostRoute) String() string {
 func (*HostRoute) ProtoMessage() {}
 
 func (x *HostRoute) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[31]
+	mi := &file_hoststream_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2570,7 +2613,7 @@ func (x *HostRoute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostRoute.ProtoReflect.Descriptor instead.
 func (*HostRoute) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{31}
+	return file_hoststream_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *HostRoute) GetPrefixAddress() []byte {
@@ -2607,7 +2650,7 @@ type ConditionalOption struct {
 
 func (x *ConditionalOption) Reset() {
 	*x = ConditionalOption{}
-	mi := &file_hoststream_proto_msgTypes[32]
+	mi := &file_hoststream_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2619,7 +2662,7 @@ func (x *ConditionalOption) String() string {
 func (*ConditionalOption) ProtoMessage() {}
 
 func (x *ConditionalOption) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[32]
+	mi := &file_hoststream_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2632,7 +2675,7 @@ func (x *ConditionalOption) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConditionalOption.ProtoReflect.Descriptor instead.
 func (*ConditionalOption) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{32}
+	return file_hoststream_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ConditionalOption) GetOption() *DhcpOption {
@@ -2667,7 +2710,7 @@ type DhcpOption struct {
 
 func (x *DhcpOption) Reset() {
 	*x = DhcpOption{}
-	mi := &file_hoststream_proto_msgTypes[33]
+	mi := &file_hoststream_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2679,7 +2722,7 @@ func (x *DhcpOption) String() string {
 func (*DhcpOption) ProtoMessage() {}
 
 func (x *DhcpOption) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[33]
+	mi := &file_hoststream_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2692,7 +2735,7 @@ func (x *DhcpOption) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DhcpOption.ProtoReflect.Descriptor instead.
 func (*DhcpOption) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{33}
+	return file_hoststream_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *DhcpOption) GetSix() bool {
@@ -2745,15 +2788,18 @@ type Route struct {
 	EcmpFields []string    `protobuf:"bytes,42,rep,name=ecmp_fields,json=ecmpFields,proto3" json:"ecmp_fields,omitempty"` // with equal: the words of the network's ecmpFields; none: all
 	// Who has the prefix may change: neighbours are told the gateway's Ethernet
 	// address.
-	Proxied       bool   `protobuf:"varint,43,opt,name=proxied,proto3" json:"proxied,omitempty"`
-	Announced     uint64 `protobuf:"varint,44,opt,name=announced,proto3" json:"announced,omitempty"` // the number under which the port announced the prefix; 0: it did not
+	Proxied   bool   `protobuf:"varint,43,opt,name=proxied,proto3" json:"proxied,omitempty"`
+	Announced uint64 `protobuf:"varint,44,opt,name=announced,proto3" json:"announced,omitempty"` // the number under which the port announced the prefix; 0: it did not
+	// Who has the prefix, as Port.identity; of several ports what they are
+	// together. 0: outside, or nobody says (Vrf.managed).
+	Workload      uint64 `protobuf:"fixed64,110,opt,name=workload,proto3" json:"workload,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_hoststream_proto_msgTypes[34]
+	mi := &file_hoststream_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2765,7 +2811,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[34]
+	mi := &file_hoststream_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2778,7 +2824,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{34}
+	return file_hoststream_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Route) GetVrf() uint32 {
@@ -2924,6 +2970,13 @@ func (x *Route) GetAnnounced() uint64 {
 	return 0
 }
 
+func (x *Route) GetWorkload() uint64 {
+	if x != nil {
+		return x.Workload
+	}
+	return 0
+}
+
 type isRoute_NextHop interface {
 	isRoute_NextHop()
 }
@@ -2976,7 +3029,7 @@ type EqualHop struct {
 
 func (x *EqualHop) Reset() {
 	*x = EqualHop{}
-	mi := &file_hoststream_proto_msgTypes[35]
+	mi := &file_hoststream_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2988,7 +3041,7 @@ func (x *EqualHop) String() string {
 func (*EqualHop) ProtoMessage() {}
 
 func (x *EqualHop) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[35]
+	mi := &file_hoststream_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3001,7 +3054,7 @@ func (x *EqualHop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EqualHop.ProtoReflect.Descriptor instead.
 func (*EqualHop) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{35}
+	return file_hoststream_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *EqualHop) GetNextHop() isEqualHop_NextHop {
@@ -3080,7 +3133,7 @@ type Remote struct {
 
 func (x *Remote) Reset() {
 	*x = Remote{}
-	mi := &file_hoststream_proto_msgTypes[36]
+	mi := &file_hoststream_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3092,7 +3145,7 @@ func (x *Remote) String() string {
 func (*Remote) ProtoMessage() {}
 
 func (x *Remote) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[36]
+	mi := &file_hoststream_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3105,7 +3158,7 @@ func (x *Remote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Remote.ProtoReflect.Descriptor instead.
 func (*Remote) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{36}
+	return file_hoststream_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Remote) GetHost() string {
@@ -3142,7 +3195,7 @@ type Outside struct {
 
 func (x *Outside) Reset() {
 	*x = Outside{}
-	mi := &file_hoststream_proto_msgTypes[37]
+	mi := &file_hoststream_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3154,7 +3207,7 @@ func (x *Outside) String() string {
 func (*Outside) ProtoMessage() {}
 
 func (x *Outside) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[37]
+	mi := &file_hoststream_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3167,7 +3220,7 @@ func (x *Outside) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outside.ProtoReflect.Descriptor instead.
 func (*Outside) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{37}
+	return file_hoststream_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Outside) GetAddress() []byte {
@@ -3200,7 +3253,7 @@ type Gateway struct {
 
 func (x *Gateway) Reset() {
 	*x = Gateway{}
-	mi := &file_hoststream_proto_msgTypes[38]
+	mi := &file_hoststream_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3212,7 +3265,7 @@ func (x *Gateway) String() string {
 func (*Gateway) ProtoMessage() {}
 
 func (x *Gateway) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[38]
+	mi := &file_hoststream_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3225,7 +3278,7 @@ func (x *Gateway) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gateway.ProtoReflect.Descriptor instead.
 func (*Gateway) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{38}
+	return file_hoststream_proto_rawDescGZIP(), []int{37}
 }
 
 // Discard drops on purpose.
@@ -3237,7 +3290,7 @@ type Discard struct {
 
 func (x *Discard) Reset() {
 	*x = Discard{}
-	mi := &file_hoststream_proto_msgTypes[39]
+	mi := &file_hoststream_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3249,7 +3302,7 @@ func (x *Discard) String() string {
 func (*Discard) ProtoMessage() {}
 
 func (x *Discard) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[39]
+	mi := &file_hoststream_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3262,7 +3315,7 @@ func (x *Discard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Discard.ProtoReflect.Descriptor instead.
 func (*Discard) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{39}
+	return file_hoststream_proto_rawDescGZIP(), []int{38}
 }
 
 // Report is what the host knows and the controller does not. It is sent whole
@@ -3283,14 +3336,16 @@ type Report struct {
 	Encapsulations []string    `protobuf:"bytes,80,rep,name=encapsulations,proto3" json:"encapsulations,omitempty"` // what the host can do
 	// What workloads said lately. That something is missing says nothing: an agent
 	// forgets when it starts.
-	Announced     []*Announcement `protobuf:"bytes,40,rep,name=announced,proto3" json:"announced,omitempty"`
+	Announced []*Announcement `protobuf:"bytes,40,rep,name=announced,proto3" json:"announced,omitempty"`
+	// What the agent does besides what the first ones did: policy.
+	Features      []string `protobuf:"bytes,110,rep,name=features,proto3" json:"features,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_hoststream_proto_msgTypes[40]
+	mi := &file_hoststream_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3302,7 +3357,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[40]
+	mi := &file_hoststream_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3315,7 +3370,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{40}
+	return file_hoststream_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Report) GetPorts() []*PortReport {
@@ -3381,6 +3436,13 @@ func (x *Report) GetAnnounced() []*Announcement {
 	return nil
 }
 
+func (x *Report) GetFeatures() []string {
+	if x != nil {
+		return x.Features
+	}
+	return nil
+}
+
 // Announcement says that a workload speaks for an address, of an active-standby
 // pair or of a slaac subnet.
 type Announcement struct {
@@ -3395,7 +3457,7 @@ type Announcement struct {
 
 func (x *Announcement) Reset() {
 	*x = Announcement{}
-	mi := &file_hoststream_proto_msgTypes[41]
+	mi := &file_hoststream_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3407,7 +3469,7 @@ func (x *Announcement) String() string {
 func (*Announcement) ProtoMessage() {}
 
 func (x *Announcement) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[41]
+	mi := &file_hoststream_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3420,7 +3482,7 @@ func (x *Announcement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Announcement.ProtoReflect.Descriptor instead.
 func (*Announcement) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{41}
+	return file_hoststream_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Announcement) GetPort() string {
@@ -3463,7 +3525,7 @@ type TableUse struct {
 
 func (x *TableUse) Reset() {
 	*x = TableUse{}
-	mi := &file_hoststream_proto_msgTypes[42]
+	mi := &file_hoststream_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3475,7 +3537,7 @@ func (x *TableUse) String() string {
 func (*TableUse) ProtoMessage() {}
 
 func (x *TableUse) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[42]
+	mi := &file_hoststream_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3488,7 +3550,7 @@ func (x *TableUse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableUse.ProtoReflect.Descriptor instead.
 func (*TableUse) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{42}
+	return file_hoststream_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *TableUse) GetTable() string {
@@ -3525,7 +3587,7 @@ type TakenAddress struct {
 
 func (x *TakenAddress) Reset() {
 	*x = TakenAddress{}
-	mi := &file_hoststream_proto_msgTypes[43]
+	mi := &file_hoststream_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3537,7 +3599,7 @@ func (x *TakenAddress) String() string {
 func (*TakenAddress) ProtoMessage() {}
 
 func (x *TakenAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[43]
+	mi := &file_hoststream_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3550,7 +3612,7 @@ func (x *TakenAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakenAddress.ProtoReflect.Descriptor instead.
 func (*TakenAddress) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{43}
+	return file_hoststream_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *TakenAddress) GetAddress() string {
@@ -3582,18 +3644,21 @@ func (x *TakenAddress) GetMac() []byte {
 }
 
 type PortReport struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Port          string                 `protobuf:"bytes,1,opt,name=port,proto3" json:"port,omitempty"`   // UUID
-	State         string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"` // waiting, up, disabled, failed (the words of api.PortState)
-	Message       string                 `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
-	Interface     string                 `protobuf:"bytes,4,opt,name=interface,proto3" json:"interface,omitempty"` // name on the host
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Port      string                 `protobuf:"bytes,1,opt,name=port,proto3" json:"port,omitempty"`   // UUID
+	State     string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"` // waiting, up, disabled, failed (the words of api.PortState)
+	Message   string                 `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	Interface string                 `protobuf:"bytes,4,opt,name=interface,proto3" json:"interface,omitempty"` // name on the host
+	// Why the port has a former policy, or none of its packets pass, though it is
+	// up; empty if it has the one that the rows say.
+	Policy        string `protobuf:"bytes,110,opt,name=policy,proto3" json:"policy,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PortReport) Reset() {
 	*x = PortReport{}
-	mi := &file_hoststream_proto_msgTypes[44]
+	mi := &file_hoststream_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3605,7 +3670,7 @@ func (x *PortReport) String() string {
 func (*PortReport) ProtoMessage() {}
 
 func (x *PortReport) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[44]
+	mi := &file_hoststream_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3618,7 +3683,7 @@ func (x *PortReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortReport.ProtoReflect.Descriptor instead.
 func (*PortReport) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{44}
+	return file_hoststream_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *PortReport) GetPort() string {
@@ -3649,6 +3714,13 @@ func (x *PortReport) GetInterface() string {
 	return ""
 }
 
+func (x *PortReport) GetPolicy() string {
+	if x != nil {
+		return x.Policy
+	}
+	return ""
+}
+
 // TableRequest asks for a table of the host as it is now.
 type TableRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3662,7 +3734,7 @@ type TableRequest struct {
 
 func (x *TableRequest) Reset() {
 	*x = TableRequest{}
-	mi := &file_hoststream_proto_msgTypes[45]
+	mi := &file_hoststream_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3674,7 +3746,7 @@ func (x *TableRequest) String() string {
 func (*TableRequest) ProtoMessage() {}
 
 func (x *TableRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[45]
+	mi := &file_hoststream_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3687,7 +3759,7 @@ func (x *TableRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRequest.ProtoReflect.Descriptor instead.
 func (*TableRequest) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{45}
+	return file_hoststream_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *TableRequest) GetId() uint64 {
@@ -3717,7 +3789,7 @@ type TableReply struct {
 
 func (x *TableReply) Reset() {
 	*x = TableReply{}
-	mi := &file_hoststream_proto_msgTypes[46]
+	mi := &file_hoststream_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3729,7 +3801,7 @@ func (x *TableReply) String() string {
 func (*TableReply) ProtoMessage() {}
 
 func (x *TableReply) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[46]
+	mi := &file_hoststream_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3742,7 +3814,7 @@ func (x *TableReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableReply.ProtoReflect.Descriptor instead.
 func (*TableReply) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{46}
+	return file_hoststream_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *TableReply) GetId() uint64 {
@@ -3789,7 +3861,7 @@ type TableRow struct {
 
 func (x *TableRow) Reset() {
 	*x = TableRow{}
-	mi := &file_hoststream_proto_msgTypes[47]
+	mi := &file_hoststream_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3801,7 +3873,7 @@ func (x *TableRow) String() string {
 func (*TableRow) ProtoMessage() {}
 
 func (x *TableRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[47]
+	mi := &file_hoststream_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3814,7 +3886,7 @@ func (x *TableRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRow.ProtoReflect.Descriptor instead.
 func (*TableRow) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{47}
+	return file_hoststream_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *TableRow) GetCells() []string {
@@ -3828,7 +3900,7 @@ var File_hoststream_proto protoreflect.FileDescriptor
 
 const file_hoststream_proto_rawDesc = "" +
 	"\n" +
-	"\x10hoststream.proto\x12\x12weft.hoststream.v1\"\"\n" +
+	"\x10hoststream.proto\x12\x12weft.hoststream.v1\x1a\fpolicy.proto\"\"\n" +
 	"\x0eCertifyRequest\x12\x10\n" +
 	"\x03csr\x18\x01 \x01(\tR\x03csr\"l\n" +
 	"\fCertifyReply\x12 \n" +
@@ -3902,7 +3974,7 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x06errors\x18\x03 \x03(\v2\x1c.weft.hoststream.v1.RowErrorR\x06errors\"2\n" +
 	"\bRowError\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05error\x18\x02 \x01(\tR\x05error\"\x8d\x04\n" +
+	"\x05error\x18\x02 \x01(\tR\x05error\"\x82\x05\n" +
 	"\x03Row\x12+\n" +
 	"\x03vrf\x18\x01 \x01(\v2\x17.weft.hoststream.v1.VrfH\x00R\x03vrf\x12M\n" +
 	"\x0ftunnel_endpoint\x18\x02 \x01(\v2\".weft.hoststream.v1.TunnelEndpointH\x00R\x0etunnelEndpoint\x12.\n" +
@@ -3912,8 +3984,10 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x06subnet\x18\x06 \x01(\v2\x1a.weft.hoststream.v1.SubnetH\x00R\x06subnet\x12.\n" +
 	"\x04name\x18\a \x01(\v2\x18.weft.hoststream.v1.NameH\x00R\x04name\x12+\n" +
 	"\x03mac\x182 \x01(\v2\x17.weft.hoststream.v1.MacH\x00R\x03mac\x12C\n" +
-	"\vreservation\x18\x14 \x01(\v2\x1f.weft.hoststream.v1.ReservationH\x00R\vreservationB\x06\n" +
-	"\x04body\"\xe9\x01\n" +
+	"\vreservation\x18\x14 \x01(\v2\x1f.weft.hoststream.v1.ReservationH\x00R\vreservation\x127\n" +
+	"\aruleset\x18n \x01(\v2\x1b.weft.hoststream.v1.RulesetH\x00R\aruleset\x12:\n" +
+	"\bselector\x18o \x01(\v2\x1c.weft.hoststream.v1.SelectorH\x00R\bselectorB\x06\n" +
+	"\x04body\"\xc2\x02\n" +
 	"\vReservation\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x10\n" +
 	"\x03vrf\x18\x02 \x01(\rR\x03vrf\x12!\n" +
@@ -3922,7 +3996,9 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x03mtu\x18\x05 \x01(\rR\x03mtu\x12\x10\n" +
 	"\x03mac\x18\x06 \x01(\fR\x03mac\x12\x1c\n" +
 	"\treleasing\x18\a \x01(\bR\treleasing\x12\x18\n" +
-	"\anetwork\x18\b \x01(\tR\anetwork\"\xfb\x02\n" +
+	"\anetwork\x18\b \x01(\tR\anetwork\x12\x1a\n" +
+	"\bidentity\x18n \x01(\x06R\bidentity\x12;\n" +
+	"\brulesets\x18o \x03(\v2\x1f.weft.hoststream.v1.PortRulesetR\brulesets\"\xb1\x03\n" +
 	"\x03Vrf\x12\x10\n" +
 	"\x03vrf\x18\x01 \x01(\rR\x03vrf\x12\x10\n" +
 	"\x03vni\x18\x02 \x01(\rR\x03vni\x12\x18\n" +
@@ -3937,7 +4013,8 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x06fabric\x18F \x01(\bR\x06fabric\x12!\n" +
 	"\fhost_visible\x18G \x01(\bR\vhostVisible\x12\x1a\n" +
 	"\bdisabled\x18d \x01(\bR\bdisabled\x12\x1a\n" +
-	"\blabelled\x18P \x01(\bR\blabelled\"Q\n" +
+	"\blabelled\x18P \x01(\bR\blabelled\x124\n" +
+	"\amanaged\x18n \x03(\v2\x1a.weft.hoststream.v1.PrefixR\amanaged\"Q\n" +
 	"\x03Mac\x12\x10\n" +
 	"\x03vrf\x18\x01 \x01(\rR\x03vrf\x12\x10\n" +
 	"\x03mac\x18\x02 \x01(\fR\x03mac\x12\x12\n" +
@@ -3956,7 +4033,7 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x0eencapsulations\x18P \x03(\tR\x0eencapsulations\"4\n" +
 	"\fTunnelSource\x12\x10\n" +
 	"\x03vni\x18\x01 \x01(\rR\x03vni\x12\x12\n" +
-	"\x04host\x18\x02 \x01(\tR\x04host\"\xf8\x05\n" +
+	"\x04host\x18\x02 \x01(\tR\x04host\"\x9a\a\n" +
 	"\x04Port\x12\x12\n" +
 	"\x04port\x18\x01 \x01(\tR\x04port\x12\x1b\n" +
 	"\tport_name\x18\x02 \x01(\tR\bportName\x12\x10\n" +
@@ -3980,14 +4057,15 @@ const file_hoststream_proto_rawDesc = "" +
 	"\bdisabled\x18d \x01(\bR\bdisabled\x12\x14\n" +
 	"\x05trunk\x18< \x01(\tR\x05trunk\x12\x12\n" +
 	"\x04vlan\x18= \x01(\rR\x04vlan\x12V\n" +
-	"\x13conditional_options\x18> \x03(\v2%.weft.hoststream.v1.ConditionalOptionR\x12conditionalOptions\"k\n" +
+	"\x13conditional_options\x18> \x03(\v2%.weft.hoststream.v1.ConditionalOptionR\x12conditionalOptions\x12\x1a\n" +
+	"\bidentity\x18n \x01(\x06R\bidentity\x12;\n" +
+	"\brulesets\x18o \x03(\v2\x1f.weft.hoststream.v1.PortRulesetR\brulesets\x12)\n" +
+	"\x10connection_limit\x18p \x01(\rR\x0fconnectionLimit\x12\x1c\n" +
+	"\tstateless\x18q \x01(\bR\tstateless\"k\n" +
 	"\vAllowedPair\x120\n" +
 	"\x05range\x18\x01 \x01(\v2\x1a.weft.hoststream.v1.PrefixR\x05range\x12\x10\n" +
 	"\x03mac\x18\x02 \x01(\fR\x03mac\x12\x18\n" +
-	"\astandby\x18( \x01(\bR\astandby\":\n" +
-	"\x06Prefix\x12\x18\n" +
-	"\aaddress\x18\x01 \x01(\fR\aaddress\x12\x16\n" +
-	"\x06length\x18\x02 \x01(\rR\x06length\"t\n" +
+	"\astandby\x18( \x01(\bR\astandby\"t\n" +
 	"\vPortAddress\x12\x0e\n" +
 	"\x02ip\x18\x01 \x01(\fR\x02ip\x12#\n" +
 	"\rprefix_length\x18\x02 \x01(\rR\fprefixLength\x12\x18\n" +
@@ -4030,7 +4108,7 @@ const file_hoststream_proto_rawDesc = "" +
 	"DhcpOption\x12\x10\n" +
 	"\x03six\x18\x01 \x01(\bR\x03six\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\rR\x04code\x12\x14\n" +
-	"\x05value\x18\x03 \x01(\fR\x05value\"\x82\x05\n" +
+	"\x05value\x18\x03 \x01(\fR\x05value\"\x9e\x05\n" +
 	"\x05Route\x12\x10\n" +
 	"\x03vrf\x18\x01 \x01(\rR\x03vrf\x12%\n" +
 	"\x0eprefix_address\x18\x02 \x01(\fR\rprefixAddress\x12#\n" +
@@ -4051,7 +4129,8 @@ const file_hoststream_proto_rawDesc = "" +
 	"\vecmp_fields\x18* \x03(\tR\n" +
 	"ecmpFields\x12\x18\n" +
 	"\aproxied\x18+ \x01(\bR\aproxied\x12\x1c\n" +
-	"\tannounced\x18, \x01(\x04R\tannouncedB\n" +
+	"\tannounced\x18, \x01(\x04R\tannounced\x12\x1a\n" +
+	"\bworkload\x18n \x01(\x06R\bworkloadB\n" +
 	"\n" +
 	"\bnext_hop\"\xa2\x01\n" +
 	"\bEqualHop\x12\x14\n" +
@@ -4071,7 +4150,7 @@ const file_hoststream_proto_rawDesc = "" +
 	"\rencapsulation\x18\x02 \x01(\tR\rencapsulation\x12\x14\n" +
 	"\x05label\x18\x03 \x01(\rR\x05label\"\t\n" +
 	"\aGateway\"\t\n" +
-	"\aDiscard\"\xa7\x03\n" +
+	"\aDiscard\"\xc3\x03\n" +
 	"\x06Report\x124\n" +
 	"\x05ports\x18\x01 \x03(\v2\x1e.weft.hoststream.v1.PortReportR\x05ports\x12\x1a\n" +
 	"\bwarnings\x18\x02 \x03(\tR\bwarnings\x12'\n" +
@@ -4082,7 +4161,8 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x05taken\x18\r \x03(\v2 .weft.hoststream.v1.TakenAddressR\x05taken\x124\n" +
 	"\x06tables\x18d \x03(\v2\x1c.weft.hoststream.v1.TableUseR\x06tables\x12&\n" +
 	"\x0eencapsulations\x18P \x03(\tR\x0eencapsulations\x12>\n" +
-	"\tannounced\x18( \x03(\v2 .weft.hoststream.v1.AnnouncementR\tannounced\"j\n" +
+	"\tannounced\x18( \x03(\v2 .weft.hoststream.v1.AnnouncementR\tannounced\x12\x1a\n" +
+	"\bfeatures\x18n \x03(\tR\bfeatures\"j\n" +
 	"\fAnnouncement\x12\x12\n" +
 	"\x04port\x18\x01 \x01(\tR\x04port\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\fR\aaddress\x12\x10\n" +
@@ -4096,13 +4176,14 @@ const file_hoststream_proto_rawDesc = "" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x12\n" +
 	"\x04port\x18\x02 \x01(\tR\x04port\x12\x12\n" +
 	"\x04name\x18\x03 \x01(\tR\x04name\x12\x10\n" +
-	"\x03mac\x18\x04 \x01(\fR\x03mac\"n\n" +
+	"\x03mac\x18\x04 \x01(\fR\x03mac\"\x86\x01\n" +
 	"\n" +
 	"PortReport\x12\x12\n" +
 	"\x04port\x18\x01 \x01(\tR\x04port\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\tR\amessage\x12\x1c\n" +
-	"\tinterface\x18\x04 \x01(\tR\tinterface\"4\n" +
+	"\tinterface\x18\x04 \x01(\tR\tinterface\x12\x16\n" +
+	"\x06policy\x18n \x01(\tR\x06policy\"4\n" +
 	"\fTableRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x14\n" +
 	"\x05table\x18\x02 \x01(\tR\x05table\"\x99\x01\n" +
@@ -4134,7 +4215,7 @@ func file_hoststream_proto_rawDescGZIP() []byte {
 	return file_hoststream_proto_rawDescData
 }
 
-var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
+var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
 var file_hoststream_proto_goTypes = []any{
 	(*CertifyRequest)(nil),    // 0: weft.hoststream.v1.CertifyRequest
 	(*CertifyReply)(nil),      // 1: weft.hoststream.v1.CertifyReply
@@ -4163,38 +4244,41 @@ var file_hoststream_proto_goTypes = []any{
 	(*TunnelSource)(nil),      // 24: weft.hoststream.v1.TunnelSource
 	(*Port)(nil),              // 25: weft.hoststream.v1.Port
 	(*AllowedPair)(nil),       // 26: weft.hoststream.v1.AllowedPair
-	(*Prefix)(nil),            // 27: weft.hoststream.v1.Prefix
-	(*PortAddress)(nil),       // 28: weft.hoststream.v1.PortAddress
-	(*Subnet)(nil),            // 29: weft.hoststream.v1.Subnet
-	(*Name)(nil),              // 30: weft.hoststream.v1.Name
-	(*HostRoute)(nil),         // 31: weft.hoststream.v1.HostRoute
-	(*ConditionalOption)(nil), // 32: weft.hoststream.v1.ConditionalOption
-	(*DhcpOption)(nil),        // 33: weft.hoststream.v1.DhcpOption
-	(*Route)(nil),             // 34: weft.hoststream.v1.Route
-	(*EqualHop)(nil),          // 35: weft.hoststream.v1.EqualHop
-	(*Remote)(nil),            // 36: weft.hoststream.v1.Remote
-	(*Outside)(nil),           // 37: weft.hoststream.v1.Outside
-	(*Gateway)(nil),           // 38: weft.hoststream.v1.Gateway
-	(*Discard)(nil),           // 39: weft.hoststream.v1.Discard
-	(*Report)(nil),            // 40: weft.hoststream.v1.Report
-	(*Announcement)(nil),      // 41: weft.hoststream.v1.Announcement
-	(*TableUse)(nil),          // 42: weft.hoststream.v1.TableUse
-	(*TakenAddress)(nil),      // 43: weft.hoststream.v1.TakenAddress
-	(*PortReport)(nil),        // 44: weft.hoststream.v1.PortReport
-	(*TableRequest)(nil),      // 45: weft.hoststream.v1.TableRequest
-	(*TableReply)(nil),        // 46: weft.hoststream.v1.TableReply
-	(*TableRow)(nil),          // 47: weft.hoststream.v1.TableRow
+	(*PortAddress)(nil),       // 27: weft.hoststream.v1.PortAddress
+	(*Subnet)(nil),            // 28: weft.hoststream.v1.Subnet
+	(*Name)(nil),              // 29: weft.hoststream.v1.Name
+	(*HostRoute)(nil),         // 30: weft.hoststream.v1.HostRoute
+	(*ConditionalOption)(nil), // 31: weft.hoststream.v1.ConditionalOption
+	(*DhcpOption)(nil),        // 32: weft.hoststream.v1.DhcpOption
+	(*Route)(nil),             // 33: weft.hoststream.v1.Route
+	(*EqualHop)(nil),          // 34: weft.hoststream.v1.EqualHop
+	(*Remote)(nil),            // 35: weft.hoststream.v1.Remote
+	(*Outside)(nil),           // 36: weft.hoststream.v1.Outside
+	(*Gateway)(nil),           // 37: weft.hoststream.v1.Gateway
+	(*Discard)(nil),           // 38: weft.hoststream.v1.Discard
+	(*Report)(nil),            // 39: weft.hoststream.v1.Report
+	(*Announcement)(nil),      // 40: weft.hoststream.v1.Announcement
+	(*TableUse)(nil),          // 41: weft.hoststream.v1.TableUse
+	(*TakenAddress)(nil),      // 42: weft.hoststream.v1.TakenAddress
+	(*PortReport)(nil),        // 43: weft.hoststream.v1.PortReport
+	(*TableRequest)(nil),      // 44: weft.hoststream.v1.TableRequest
+	(*TableReply)(nil),        // 45: weft.hoststream.v1.TableReply
+	(*TableRow)(nil),          // 46: weft.hoststream.v1.TableRow
+	(*Ruleset)(nil),           // 47: weft.hoststream.v1.Ruleset
+	(*Selector)(nil),          // 48: weft.hoststream.v1.Selector
+	(*PortRuleset)(nil),       // 49: weft.hoststream.v1.PortRuleset
+	(*Prefix)(nil),            // 50: weft.hoststream.v1.Prefix
 }
 var file_hoststream_proto_depIdxs = []int32{
 	9,  // 0: weft.hoststream.v1.HostMessage.hello:type_name -> weft.hoststream.v1.Hello
 	16, // 1: weft.hoststream.v1.HostMessage.ack:type_name -> weft.hoststream.v1.Ack
-	40, // 2: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
-	46, // 3: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
+	39, // 2: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
+	45, // 3: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
 	4,  // 4: weft.hoststream.v1.HostMessage.standby:type_name -> weft.hoststream.v1.Standby
 	5,  // 5: weft.hoststream.v1.HostMessage.ping:type_name -> weft.hoststream.v1.Ping
 	13, // 6: weft.hoststream.v1.HostMessage.row_list:type_name -> weft.hoststream.v1.RowList
 	14, // 7: weft.hoststream.v1.ControllerMessage.delta:type_name -> weft.hoststream.v1.Delta
-	45, // 8: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
+	44, // 8: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
 	6,  // 9: weft.hoststream.v1.ControllerMessage.pong:type_name -> weft.hoststream.v1.Pong
 	12, // 10: weft.hoststream.v1.ControllerMessage.row_list_request:type_name -> weft.hoststream.v1.RowListRequest
 	8,  // 11: weft.hoststream.v1.Pong.version:type_name -> weft.hoststream.v1.Version
@@ -4210,46 +4294,51 @@ var file_hoststream_proto_depIdxs = []int32{
 	20, // 21: weft.hoststream.v1.Row.vrf:type_name -> weft.hoststream.v1.Vrf
 	23, // 22: weft.hoststream.v1.Row.tunnel_endpoint:type_name -> weft.hoststream.v1.TunnelEndpoint
 	25, // 23: weft.hoststream.v1.Row.port:type_name -> weft.hoststream.v1.Port
-	34, // 24: weft.hoststream.v1.Row.route:type_name -> weft.hoststream.v1.Route
+	33, // 24: weft.hoststream.v1.Row.route:type_name -> weft.hoststream.v1.Route
 	24, // 25: weft.hoststream.v1.Row.tunnel_source:type_name -> weft.hoststream.v1.TunnelSource
-	29, // 26: weft.hoststream.v1.Row.subnet:type_name -> weft.hoststream.v1.Subnet
-	30, // 27: weft.hoststream.v1.Row.name:type_name -> weft.hoststream.v1.Name
+	28, // 26: weft.hoststream.v1.Row.subnet:type_name -> weft.hoststream.v1.Subnet
+	29, // 27: weft.hoststream.v1.Row.name:type_name -> weft.hoststream.v1.Name
 	21, // 28: weft.hoststream.v1.Row.mac:type_name -> weft.hoststream.v1.Mac
 	19, // 29: weft.hoststream.v1.Row.reservation:type_name -> weft.hoststream.v1.Reservation
-	28, // 30: weft.hoststream.v1.Reservation.ip:type_name -> weft.hoststream.v1.PortAddress
-	22, // 31: weft.hoststream.v1.Vrf.services:type_name -> weft.hoststream.v1.FabricService
-	28, // 32: weft.hoststream.v1.Port.addresses:type_name -> weft.hoststream.v1.PortAddress
-	27, // 33: weft.hoststream.v1.Port.sources:type_name -> weft.hoststream.v1.Prefix
-	33, // 34: weft.hoststream.v1.Port.options:type_name -> weft.hoststream.v1.DhcpOption
-	26, // 35: weft.hoststream.v1.Port.pairs:type_name -> weft.hoststream.v1.AllowedPair
-	32, // 36: weft.hoststream.v1.Port.conditional_options:type_name -> weft.hoststream.v1.ConditionalOption
-	27, // 37: weft.hoststream.v1.AllowedPair.range:type_name -> weft.hoststream.v1.Prefix
-	31, // 38: weft.hoststream.v1.Subnet.host_routes:type_name -> weft.hoststream.v1.HostRoute
-	33, // 39: weft.hoststream.v1.Subnet.options:type_name -> weft.hoststream.v1.DhcpOption
-	32, // 40: weft.hoststream.v1.Subnet.conditional_options:type_name -> weft.hoststream.v1.ConditionalOption
-	33, // 41: weft.hoststream.v1.ConditionalOption.option:type_name -> weft.hoststream.v1.DhcpOption
-	36, // 42: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
-	38, // 43: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
-	39, // 44: weft.hoststream.v1.Route.discard:type_name -> weft.hoststream.v1.Discard
-	37, // 45: weft.hoststream.v1.Route.outside:type_name -> weft.hoststream.v1.Outside
-	35, // 46: weft.hoststream.v1.Route.equal:type_name -> weft.hoststream.v1.EqualHop
-	36, // 47: weft.hoststream.v1.EqualHop.remote:type_name -> weft.hoststream.v1.Remote
-	44, // 48: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
-	43, // 49: weft.hoststream.v1.Report.taken:type_name -> weft.hoststream.v1.TakenAddress
-	42, // 50: weft.hoststream.v1.Report.tables:type_name -> weft.hoststream.v1.TableUse
-	41, // 51: weft.hoststream.v1.Report.announced:type_name -> weft.hoststream.v1.Announcement
-	47, // 52: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
-	2,  // 53: weft.hoststream.v1.HostStream.Resume:input_type -> weft.hoststream.v1.HostMessage
-	2,  // 54: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
-	0,  // 55: weft.hoststream.v1.HostStream.Certify:input_type -> weft.hoststream.v1.CertifyRequest
-	3,  // 56: weft.hoststream.v1.HostStream.Resume:output_type -> weft.hoststream.v1.ControllerMessage
-	3,  // 57: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
-	1,  // 58: weft.hoststream.v1.HostStream.Certify:output_type -> weft.hoststream.v1.CertifyReply
-	56, // [56:59] is the sub-list for method output_type
-	53, // [53:56] is the sub-list for method input_type
-	53, // [53:53] is the sub-list for extension type_name
-	53, // [53:53] is the sub-list for extension extendee
-	0,  // [0:53] is the sub-list for field type_name
+	47, // 30: weft.hoststream.v1.Row.ruleset:type_name -> weft.hoststream.v1.Ruleset
+	48, // 31: weft.hoststream.v1.Row.selector:type_name -> weft.hoststream.v1.Selector
+	27, // 32: weft.hoststream.v1.Reservation.ip:type_name -> weft.hoststream.v1.PortAddress
+	49, // 33: weft.hoststream.v1.Reservation.rulesets:type_name -> weft.hoststream.v1.PortRuleset
+	22, // 34: weft.hoststream.v1.Vrf.services:type_name -> weft.hoststream.v1.FabricService
+	50, // 35: weft.hoststream.v1.Vrf.managed:type_name -> weft.hoststream.v1.Prefix
+	27, // 36: weft.hoststream.v1.Port.addresses:type_name -> weft.hoststream.v1.PortAddress
+	50, // 37: weft.hoststream.v1.Port.sources:type_name -> weft.hoststream.v1.Prefix
+	32, // 38: weft.hoststream.v1.Port.options:type_name -> weft.hoststream.v1.DhcpOption
+	26, // 39: weft.hoststream.v1.Port.pairs:type_name -> weft.hoststream.v1.AllowedPair
+	31, // 40: weft.hoststream.v1.Port.conditional_options:type_name -> weft.hoststream.v1.ConditionalOption
+	49, // 41: weft.hoststream.v1.Port.rulesets:type_name -> weft.hoststream.v1.PortRuleset
+	50, // 42: weft.hoststream.v1.AllowedPair.range:type_name -> weft.hoststream.v1.Prefix
+	30, // 43: weft.hoststream.v1.Subnet.host_routes:type_name -> weft.hoststream.v1.HostRoute
+	32, // 44: weft.hoststream.v1.Subnet.options:type_name -> weft.hoststream.v1.DhcpOption
+	31, // 45: weft.hoststream.v1.Subnet.conditional_options:type_name -> weft.hoststream.v1.ConditionalOption
+	32, // 46: weft.hoststream.v1.ConditionalOption.option:type_name -> weft.hoststream.v1.DhcpOption
+	35, // 47: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
+	37, // 48: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
+	38, // 49: weft.hoststream.v1.Route.discard:type_name -> weft.hoststream.v1.Discard
+	36, // 50: weft.hoststream.v1.Route.outside:type_name -> weft.hoststream.v1.Outside
+	34, // 51: weft.hoststream.v1.Route.equal:type_name -> weft.hoststream.v1.EqualHop
+	35, // 52: weft.hoststream.v1.EqualHop.remote:type_name -> weft.hoststream.v1.Remote
+	43, // 53: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
+	42, // 54: weft.hoststream.v1.Report.taken:type_name -> weft.hoststream.v1.TakenAddress
+	41, // 55: weft.hoststream.v1.Report.tables:type_name -> weft.hoststream.v1.TableUse
+	40, // 56: weft.hoststream.v1.Report.announced:type_name -> weft.hoststream.v1.Announcement
+	46, // 57: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
+	2,  // 58: weft.hoststream.v1.HostStream.Resume:input_type -> weft.hoststream.v1.HostMessage
+	2,  // 59: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
+	0,  // 60: weft.hoststream.v1.HostStream.Certify:input_type -> weft.hoststream.v1.CertifyRequest
+	3,  // 61: weft.hoststream.v1.HostStream.Resume:output_type -> weft.hoststream.v1.ControllerMessage
+	3,  // 62: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
+	1,  // 63: weft.hoststream.v1.HostStream.Certify:output_type -> weft.hoststream.v1.CertifyReply
+	61, // [61:64] is the sub-list for method output_type
+	58, // [58:61] is the sub-list for method input_type
+	58, // [58:58] is the sub-list for extension type_name
+	58, // [58:58] is the sub-list for extension extendee
+	0,  // [0:58] is the sub-list for field type_name
 }
 
 func init() { file_hoststream_proto_init() }
@@ -4257,6 +4346,7 @@ func file_hoststream_proto_init() {
 	if File_hoststream_proto != nil {
 		return
 	}
+	file_policy_proto_init()
 	file_hoststream_proto_msgTypes[2].OneofWrappers = []any{
 		(*HostMessage_Hello)(nil),
 		(*HostMessage_Ack)(nil),
@@ -4282,15 +4372,17 @@ func file_hoststream_proto_init() {
 		(*Row_Name)(nil),
 		(*Row_Mac)(nil),
 		(*Row_Reservation)(nil),
+		(*Row_Ruleset)(nil),
+		(*Row_Selector)(nil),
 	}
-	file_hoststream_proto_msgTypes[34].OneofWrappers = []any{
+	file_hoststream_proto_msgTypes[33].OneofWrappers = []any{
 		(*Route_Port)(nil),
 		(*Route_Remote)(nil),
 		(*Route_Gateway)(nil),
 		(*Route_Discard)(nil),
 		(*Route_Outside)(nil),
 	}
-	file_hoststream_proto_msgTypes[35].OneofWrappers = []any{
+	file_hoststream_proto_msgTypes[34].OneofWrappers = []any{
 		(*EqualHop_Port)(nil),
 		(*EqualHop_Remote)(nil),
 	}
@@ -4300,7 +4392,7 @@ func file_hoststream_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hoststream_proto_rawDesc), len(file_hoststream_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   48,
+			NumMessages:   47,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
