@@ -45,11 +45,13 @@ var purposes = map[string]string{
 	"vnis": "networks", "tunnel_sources": "networks",
 	"connections": "connections", halfOpenTable: "connections", "fragments": "connections", "generations": "connections",
 	"services": "services", "host_flows": "services", "requests": "services", "request_times": "services",
+	"port_policies": "policy", "rulesets": "policy", "remote_classes": "policy", "remote_ranges4": "policy", "remote_ranges6": "policy", "service_classes": "policy",
+	"service_pages": "policy", "verdicts": "policy", "managed4": "policy", "managed6": "policy", "rule_hits": "policy",
 	"drops": "counters", "counters": "counters", "error_times": "counters",
 }
 
 // Feature is what a table is for: ports, routes, networks, connections,
-// services, layer-2, counters, or other.
+// services, layer-2, policy, counters, or other.
 func Feature(table string) string {
 	return cmp.Or(purposes[table], "other")
 }

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"net/netip"
 	"time"
+
+	"github.com/weft-network/weft/vrouter/rules"
 )
 
 // The only place where the callers' types and the generated ones meet.
@@ -61,8 +63,8 @@ var portCodec = codec[int, Port, uint32, layoutPortValue]{
 		for flag, set := range map[layoutPortFlag]bool{
 			layoutPortFlagPORT_REDIRECT_PEER: p.RedirectPeer, layoutPortFlagPORT_DHCP4: p.DHCP4,
 			layoutPortFlagPORT_DHCP6: p.DHCP6, layoutPortFlagPORT_ADVERTISE: p.Advertise, layoutPortFlagPORT_SUB: p.VLAN != 0,
-			layoutPortFlagPORT_DISABLED: p.Disabled,
-			layoutPortFlagPORT_BRIDGE:   p.Bridge, layoutPortFlagPORT_FRAMES: p.Frames,
+			layoutPortFlagPORT_DISABLED: p.Disabled, layoutPortFlagPORT_POLICED: p.Policed,
+			layoutPortFlagPORT_BRIDGE: p.Bridge, layoutPortFlagPORT_FRAMES: p.Frames,
 		} {
 			if set {
 				raw.Flags |= flag
@@ -89,6 +91,7 @@ var portCodec = codec[int, Port, uint32, layoutPortValue]{
 			DHCP6:        raw.Flags&layoutPortFlagPORT_DHCP6 != 0,
 			Advertise:    raw.Flags&layoutPortFlagPORT_ADVERTISE != 0,
 			Disabled:     raw.Flags&layoutPortFlagPORT_DISABLED != 0,
+			Policed:      raw.Flags&layoutPortFlagPORT_POLICED != 0,
 			Bridge:       raw.Flags&layoutPortFlagPORT_BRIDGE != 0,
 			Frames:       raw.Flags&layoutPortFlagPORT_FRAMES != 0,
 			Alias:        raw.Alias, MACLimit: int(raw.MacLimit), Unchecked: raw.Unchecked != 0,
@@ -176,7 +179,7 @@ var hostRouteCodec = codec[RouteKey, Route, layoutHostRouteKey, layoutRouteValue
 }
 
 func routeToRaw(r Route) (layoutRouteValue, error) {
-	raw := layoutRouteValue{NextHop: r.NextHop, Mtu: uint32(r.MTU), Mac: layoutMac{Byte: r.MAC}, Length: r.bits}
+	raw := layoutRouteValue{NextHop: r.NextHop, Mtu: uint32(r.MTU), Mac: layoutMac{Byte: r.MAC}, Length: r.bits, Identity: uint64(r.Identity)}
 	if r.Routed {
 		raw.Flags |= layoutRouteFlagROUTE_ROUTED
 	}
@@ -191,7 +194,7 @@ func routeToRaw(r Route) (layoutRouteValue, error) {
 
 func routeOf(raw layoutRouteValue) Route {
 	return Route{
-		NextHop: raw.NextHop, MTU: int(raw.Mtu), MAC: raw.Mac.Byte,
+		NextHop: raw.NextHop, MTU: int(raw.Mtu), MAC: raw.Mac.Byte, Identity: rules.Identity(raw.Identity),
 		Routed: raw.Flags&layoutRouteFlagROUTE_ROUTED != 0, Fabric: raw.Flags&layoutRouteFlagROUTE_FABRIC != 0, Proxied: raw.Flags&layoutRouteFlagROUTE_PROXIED != 0,
 	}
 }

@@ -156,7 +156,8 @@ type layoutFragmentValue struct {
 type layoutGenerationBound uint32
 
 const (
-	layoutGenerationBoundGENERATION_SLOTS layoutGenerationBound = 4096
+	layoutGenerationBoundGENERATION_SLOTS    layoutGenerationBound = 4096
+	layoutGenerationBoundGENERATION_SECTIONS layoutGenerationBound = 3
 )
 
 type layoutGroupBound uint32
@@ -283,6 +284,52 @@ type layoutNextHopValue struct {
 	Local         layoutAddress
 }
 
+type layoutPolicyAction uint32
+
+const (
+	layoutPolicyActionACTION_NONE    layoutPolicyAction = 0
+	layoutPolicyActionACTION_PASS    layoutPolicyAction = 1
+	layoutPolicyActionACTION_DENY    layoutPolicyAction = 2
+	layoutPolicyActionACTION_REJECT  layoutPolicyAction = 3
+	layoutPolicyActionACTION_NEXT    layoutPolicyAction = 4
+	layoutPolicyActionACTION_PENDING layoutPolicyAction = 5
+	layoutPolicyActionACTION_ABSENT  layoutPolicyAction = 6
+)
+
+type layoutPolicyDirection uint32
+
+const (
+	layoutPolicyDirectionDIRECTION_EGRESS  layoutPolicyDirection = 0
+	layoutPolicyDirectionDIRECTION_INGRESS layoutPolicyDirection = 1
+	layoutPolicyDirectionDIRECTION_COUNT   layoutPolicyDirection = 2
+)
+
+type layoutPolicyLayer uint32
+
+const (
+	layoutPolicyLayerLAYER_NETWORK_POLICY    layoutPolicyLayer = 0
+	layoutPolicyLayerLAYER_SECURITY_GROUP    layoutPolicyLayer = 1
+	layoutPolicyLayerLAYER_FIREWALL_ADMIN    layoutPolicyLayer = 2
+	layoutPolicyLayerLAYER_FIREWALL          layoutPolicyLayer = 3
+	layoutPolicyLayerLAYER_FIREWALL_BASELINE layoutPolicyLayer = 4
+	layoutPolicyLayerLAYER_COUNT             layoutPolicyLayer = 5
+)
+
+type layoutPolicyVerdict struct {
+	_      structs.HostLayout
+	Order  uint32
+	Rule   uint32
+	Action uint8
+	Flags  uint8
+	Pad    uint16
+}
+
+type layoutPolicyVerdictFlag uint32
+
+const (
+	layoutPolicyVerdictFlagPOLICY_VERDICT_LOG layoutPolicyVerdictFlag = 1
+)
+
 type layoutPortAddressKey struct {
 	_       structs.HostLayout
 	Ifindex uint32
@@ -301,6 +348,21 @@ const (
 	layoutPortFlagPORT_BRIDGE        layoutPortFlag = 128
 	layoutPortFlagPORT_DISABLED      layoutPortFlag = 2048
 	layoutPortFlagPORT_SUB           layoutPortFlag = 256
+	layoutPortFlagPORT_POLICED       layoutPortFlag = 4096
+)
+
+type layoutPortPolicy struct {
+	_               structs.HostLayout
+	Identity        uint64
+	Rulesets        [2][5]uint32
+	ConnectionLimit uint32
+	Flags           layoutPortPolicyFlag
+}
+
+type layoutPortPolicyFlag uint32
+
+const (
+	layoutPortPolicyFlagPORT_POLICY_STATELESS layoutPortPolicyFlag = 1
 )
 
 type layoutPortPrefix4Key struct {
@@ -455,6 +517,33 @@ type layoutReceiverKey struct {
 	Place uint32
 }
 
+type layoutRemoteClassKey struct {
+	_        structs.HostLayout
+	Identity uint64
+	Ruleset  uint32
+	Pad      uint32
+}
+
+type layoutRemoteClassValue struct {
+	_     structs.HostLayout
+	Class uint32
+	Any   layoutPolicyVerdict
+}
+
+type layoutRemoteRange4Key struct {
+	_            structs.HostLayout
+	PrefixLength uint32
+	Ruleset      uint32
+	Address      uint32
+}
+
+type layoutRemoteRange6Key struct {
+	_            structs.HostLayout
+	PrefixLength uint32
+	Ruleset      uint32
+	Address      layoutAddress
+}
+
 type layoutRequestRecord struct {
 	_       structs.HostLayout
 	Ifindex uint32
@@ -485,13 +574,48 @@ const (
 )
 
 type layoutRouteValue struct {
-	_       structs.HostLayout
-	NextHop uint32
-	Mtu     uint32
-	Flags   layoutRouteFlag
-	Mac     layoutMac
-	Length  uint8
-	Pad     uint8
+	_        structs.HostLayout
+	NextHop  uint32
+	Mtu      uint32
+	Flags    layoutRouteFlag
+	Mac      layoutMac
+	Length   uint8
+	Pad      uint8
+	Pad2     uint32
+	Identity uint64
+}
+
+type layoutRulesetFlag uint32
+
+const (
+	layoutRulesetFlagRULESET_IDENTITIES   layoutRulesetFlag = 1
+	layoutRulesetFlagRULESET_RANGES4      layoutRulesetFlag = 2
+	layoutRulesetFlagRULESET_RANGES6      layoutRulesetFlag = 4
+	layoutRulesetFlagRULESET_SERVICES     layoutRulesetFlag = 8
+	layoutRulesetFlagRULESET_SOURCE_PORTS layoutRulesetFlag = 16
+	layoutRulesetFlagRULESET_ANYBODY      layoutRulesetFlag = 32
+)
+
+type layoutRulesetValue struct {
+	_          structs.HostLayout
+	Flags      layoutRulesetFlag
+	Audit      uint32
+	Outside    layoutPolicyVerdict
+	Identified layoutPolicyVerdict
+}
+
+type layoutServiceClassKey struct {
+	_        structs.HostLayout
+	Ruleset  uint32
+	Family   uint8
+	Protocol uint8
+	Page     uint16
+}
+
+type layoutServiceClassValue struct {
+	_     structs.HostLayout
+	Page  uint32
+	Class uint32
 }
 
 type layoutServiceKey struct {
@@ -501,6 +625,24 @@ type layoutServiceKey struct {
 	Protocol uint8
 	Port     uint16
 	Address  layoutAddress
+}
+
+type layoutServicePage uint32
+
+const (
+	layoutServicePageSERVICE_PAGE_OTHERS layoutServicePage = 256
+	layoutServicePageSERVICE_PAGE_SOURCE layoutServicePage = 32768
+)
+
+type layoutServicePageKey struct {
+	_       structs.HostLayout
+	Ruleset uint32
+	Page    uint32
+}
+
+type layoutServicePageValue struct {
+	_     structs.HostLayout
+	Class [256]uint16
 }
 
 type layoutStage uint32
@@ -575,6 +717,14 @@ const (
 	layoutVerdictVERDICT_FLOODED   layoutVerdict = 10
 )
 
+type layoutVerdictKey struct {
+	_       structs.HostLayout
+	Ruleset uint32
+	Remote  uint32
+	Service uint32
+	Source  uint32
+}
+
 type layoutVniFlag uint32
 
 const (
@@ -610,20 +760,31 @@ const (
 	layoutMapLearnedMacs         = "learned_macs"
 	layoutMapMacCounts           = "mac_counts"
 	layoutMapMacs                = "macs"
+	layoutMapManaged4            = "managed4"
+	layoutMapManaged6            = "managed6"
 	layoutMapNextHops            = "next_hops"
 	layoutMapPortAddresses       = "port_addresses"
+	layoutMapPortPolicies        = "port_policies"
 	layoutMapPortPrefixes4       = "port_prefixes4"
 	layoutMapPortPrefixes6       = "port_prefixes6"
 	layoutMapPorts               = "ports"
 	layoutMapReceivers           = "receivers"
+	layoutMapRemoteClasses       = "remote_classes"
+	layoutMapRemoteRanges4       = "remote_ranges4"
+	layoutMapRemoteRanges6       = "remote_ranges6"
 	layoutMapRequestTimes        = "request_times"
 	layoutMapRequests            = "requests"
 	layoutMapRoutes4             = "routes4"
 	layoutMapRoutes6             = "routes6"
+	layoutMapRuleHits            = "rule_hits"
+	layoutMapRulesets            = "rulesets"
+	layoutMapServiceClasses      = "service_classes"
+	layoutMapServicePages        = "service_pages"
 	layoutMapServices            = "services"
 	layoutMapSubPorts            = "sub_ports"
 	layoutMapTunnelAddresses     = "tunnel_addresses"
 	layoutMapTunnelSources       = "tunnel_sources"
+	layoutMapVerdicts            = "verdicts"
 	layoutMapVnis                = "vnis"
 	layoutVarBounds              = "bounds"
 	layoutVarReasonRows          = "reason_rows"
@@ -694,20 +855,31 @@ type layoutMapSpecs struct {
 	LearnedMacs     *ebpf.MapSpec `ebpf:"learned_macs"`
 	MacCounts       *ebpf.MapSpec `ebpf:"mac_counts"`
 	Macs            *ebpf.MapSpec `ebpf:"macs"`
+	Managed4        *ebpf.MapSpec `ebpf:"managed4"`
+	Managed6        *ebpf.MapSpec `ebpf:"managed6"`
 	NextHops        *ebpf.MapSpec `ebpf:"next_hops"`
 	PortAddresses   *ebpf.MapSpec `ebpf:"port_addresses"`
+	PortPolicies    *ebpf.MapSpec `ebpf:"port_policies"`
 	PortPrefixes4   *ebpf.MapSpec `ebpf:"port_prefixes4"`
 	PortPrefixes6   *ebpf.MapSpec `ebpf:"port_prefixes6"`
 	Ports           *ebpf.MapSpec `ebpf:"ports"`
 	Receivers       *ebpf.MapSpec `ebpf:"receivers"`
+	RemoteClasses   *ebpf.MapSpec `ebpf:"remote_classes"`
+	RemoteRanges4   *ebpf.MapSpec `ebpf:"remote_ranges4"`
+	RemoteRanges6   *ebpf.MapSpec `ebpf:"remote_ranges6"`
 	RequestTimes    *ebpf.MapSpec `ebpf:"request_times"`
 	Requests        *ebpf.MapSpec `ebpf:"requests"`
 	Routes4         *ebpf.MapSpec `ebpf:"routes4"`
 	Routes6         *ebpf.MapSpec `ebpf:"routes6"`
+	RuleHits        *ebpf.MapSpec `ebpf:"rule_hits"`
+	Rulesets        *ebpf.MapSpec `ebpf:"rulesets"`
+	ServiceClasses  *ebpf.MapSpec `ebpf:"service_classes"`
+	ServicePages    *ebpf.MapSpec `ebpf:"service_pages"`
 	Services        *ebpf.MapSpec `ebpf:"services"`
 	SubPorts        *ebpf.MapSpec `ebpf:"sub_ports"`
 	TunnelAddresses *ebpf.MapSpec `ebpf:"tunnel_addresses"`
 	TunnelSources   *ebpf.MapSpec `ebpf:"tunnel_sources"`
+	Verdicts        *ebpf.MapSpec `ebpf:"verdicts"`
 	Vnis            *ebpf.MapSpec `ebpf:"vnis"`
 }
 
@@ -756,20 +928,31 @@ type layoutMaps struct {
 	LearnedMacs     *ebpf.Map `ebpf:"learned_macs"`
 	MacCounts       *ebpf.Map `ebpf:"mac_counts"`
 	Macs            *ebpf.Map `ebpf:"macs"`
+	Managed4        *ebpf.Map `ebpf:"managed4"`
+	Managed6        *ebpf.Map `ebpf:"managed6"`
 	NextHops        *ebpf.Map `ebpf:"next_hops"`
 	PortAddresses   *ebpf.Map `ebpf:"port_addresses"`
+	PortPolicies    *ebpf.Map `ebpf:"port_policies"`
 	PortPrefixes4   *ebpf.Map `ebpf:"port_prefixes4"`
 	PortPrefixes6   *ebpf.Map `ebpf:"port_prefixes6"`
 	Ports           *ebpf.Map `ebpf:"ports"`
 	Receivers       *ebpf.Map `ebpf:"receivers"`
+	RemoteClasses   *ebpf.Map `ebpf:"remote_classes"`
+	RemoteRanges4   *ebpf.Map `ebpf:"remote_ranges4"`
+	RemoteRanges6   *ebpf.Map `ebpf:"remote_ranges6"`
 	RequestTimes    *ebpf.Map `ebpf:"request_times"`
 	Requests        *ebpf.Map `ebpf:"requests"`
 	Routes4         *ebpf.Map `ebpf:"routes4"`
 	Routes6         *ebpf.Map `ebpf:"routes6"`
+	RuleHits        *ebpf.Map `ebpf:"rule_hits"`
+	Rulesets        *ebpf.Map `ebpf:"rulesets"`
+	ServiceClasses  *ebpf.Map `ebpf:"service_classes"`
+	ServicePages    *ebpf.Map `ebpf:"service_pages"`
 	Services        *ebpf.Map `ebpf:"services"`
 	SubPorts        *ebpf.Map `ebpf:"sub_ports"`
 	TunnelAddresses *ebpf.Map `ebpf:"tunnel_addresses"`
 	TunnelSources   *ebpf.Map `ebpf:"tunnel_sources"`
+	Verdicts        *ebpf.Map `ebpf:"verdicts"`
 	Vnis            *ebpf.Map `ebpf:"vnis"`
 }
 
@@ -791,20 +974,31 @@ func (m *layoutMaps) Close() error {
 		m.LearnedMacs,
 		m.MacCounts,
 		m.Macs,
+		m.Managed4,
+		m.Managed6,
 		m.NextHops,
 		m.PortAddresses,
+		m.PortPolicies,
 		m.PortPrefixes4,
 		m.PortPrefixes6,
 		m.Ports,
 		m.Receivers,
+		m.RemoteClasses,
+		m.RemoteRanges4,
+		m.RemoteRanges6,
 		m.RequestTimes,
 		m.Requests,
 		m.Routes4,
 		m.Routes6,
+		m.RuleHits,
+		m.Rulesets,
+		m.ServiceClasses,
+		m.ServicePages,
 		m.Services,
 		m.SubPorts,
 		m.TunnelAddresses,
 		m.TunnelSources,
+		m.Verdicts,
 		m.Vnis,
 	)
 }

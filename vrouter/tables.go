@@ -10,6 +10,8 @@ import (
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
+
+	"github.com/weft-network/weft/vrouter/rules"
 )
 
 // MAC is an Ethernet address, comparable.
@@ -55,6 +57,8 @@ type Port struct {
 	MACLimit int
 	// Unchecked: it sends from any address and MAC that is nobody else's.
 	Unchecked bool
+	// Policed: it asks policy, and passes nothing unless PortPolicies has it.
+	Policed bool
 }
 
 // SubPort is where the frames of a port that has no device of its own come and
@@ -126,7 +130,9 @@ type Route struct {
 	Fabric  bool   // in UnderlayVRF: what uplinks receive may go there
 	MTU     int    // of the destination's network; 0 = not known, ignored for a port of this host
 	Proxied bool   // neighbours are told the gateway MAC
-	bits    uint8  // of the prefix; only on the way into the table
+	// Identity is that of who has the addresses; None: nobody whom policy knows.
+	Identity rules.Identity
+	bits     uint8 // of the prefix; only on the way into the table
 }
 
 // VNI is a network as other hosts name it in the tunnel.
@@ -386,6 +392,7 @@ func (d *Datapath) makeTables() {
 	d.hostFlows = newTable("host_flows", d.maps["host_flows"], hostFlowCodec)
 	d.requestTimes = newTable("request_times", d.maps["request_times"], errorTimeCodec)
 	d.makeBridgeTables()
+	d.makePolicyTables()
 }
 
 // putPort gives the port its counters, too.

@@ -45,6 +45,7 @@ type tracePortTraceRecord struct {
 	Stages       [16]uint8
 	Led          uint32
 	HasRoute     uint32
+	_            [4]byte
 	Route        struct {
 		_       structs.HostLayout
 		NextHop uint32
@@ -54,10 +55,13 @@ type tracePortTraceRecord struct {
 			_    structs.HostLayout
 			Byte [6]uint8
 		}
-		Length uint8
-		Pad    uint8
+		Length   uint8
+		Pad      uint8
+		Pad2     uint32
+		Identity uint64
 	}
 	Copies uint32
+	_      [4]byte
 }
 
 type tracePortTunnelKey struct {

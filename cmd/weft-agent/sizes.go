@@ -19,6 +19,8 @@ func sizesOf(given map[string]int64) (vrouter.Sizes, error) {
 		"ports": {&s.Ports}, "port-addresses": {&s.PortAddresses}, "port-prefixes": {&s.PortPrefixes}, "host-routes": {&s.HostRoutes}, "routes": {&s.Routes4, &s.Routes6},
 		"next-hops": {&s.NextHops}, "groups": {&s.Groups}, "vnis": {&s.VNIs}, "tunnel-sources": {&s.TunnelSources},
 		"connections": {&s.Connections}, "half-open": {&s.HalfOpen}, "fragments": {&s.Fragments},
+		"rulesets": {&s.Rulesets}, "remote-classes": {&s.RemoteClasses}, "remote-ranges": {&s.RemoteRanges}, "service-classes": {&s.ServiceClasses},
+		"verdicts": {&s.Verdicts}, "managed": {&s.Managed}, "rule-hits": {&s.RuleHits},
 	}
 	for name, size := range given {
 		targets, known := fields[name]

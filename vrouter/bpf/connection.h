@@ -44,6 +44,13 @@ static __always_inline __u32 port_generation(__u32 ifindex)
 	return generation_at(GENERATION_SLOTS + ifindex % GENERATION_SLOTS);
 }
 
+// How many ends at the interface have begun anew, of which others may remember
+// what they were before.
+static __always_inline __u32 beginnings_slot(__u32 ifindex)
+{
+	return 2 * GENERATION_SLOTS + ifindex % GENERATION_SLOTS;
+}
+
 static __always_inline __u64 way_of(__u32 next_hop, __u32 generation)
 {
 	return (__u64)next_hop << 32 | generation;
@@ -153,10 +160,13 @@ static __always_inline bool note_packet(struct packet *p, struct connection_valu
 	__u8 state = state_after(c->state, p, direction);
 	if (direction == DIRECTION_OUT && !p->notes->led && !p->notes->other_mac)
 		world_lead_connection(p, c, way_of(p->notes->route.next_hop, p->notes->vrf_generation));
+	bool anew = c->state & ~state;
 	if (c->seen != now || c->state != state)
 		world_touch_connection(c, now, state);
 	if (changes_state(p))
 		world_tell_connection(c, 0); // of both ends, for both may change
+	if (anew) // perhaps by a frame that the other end never saw
+		world_begin_anew(beginnings_slot(p->notes->key.ifindex));
 	if (!p->notes->half_open)
 		return state & CONNECTION_PROVEN;
 	if (state & CONNECTION_PROVEN)
@@ -164,11 +174,13 @@ static __always_inline bool note_packet(struct packet *p, struct connection_valu
 	return false;
 }
 
-// The tick and the receiving interface's number as one. Neither ever becomes
-// smaller, so the sum is of one moment only.
+// The tick, the receiving interface's number, and how many of its ends have
+// begun anew, as one. None ever becomes smaller, so the sum is of one moment
+// only.
 static __always_inline __u32 told_now(const struct packet *p, __u32 now)
 {
-	return now + port_generation(p->next->ifindex);
+	__u32 ifindex = p->next->ifindex;
+	return now + port_generation(ifindex) + generation_at(beginnings_slot(ifindex));
 }
 
 // Whether the receiver's end has been noted in this tick and would not change.

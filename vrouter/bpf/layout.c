@@ -4,6 +4,7 @@
 #include "slots.h"
 #include "tables.h"
 #include "tables_frames.h"
+#include "tables_policy.h"
 
 enum { REASON_TEXT_SIZE = 96 };
 
@@ -25,7 +26,12 @@ const struct {
 	enum learning_bound learning;
 	enum flood_bound flood;
 	enum stage_slot stage;
-} bounds SEC(".rodata.bounds") = { TICK_SHIFT, FRAGMENT_TICKS, GENERATION_SLOTS, 0, TUNNEL_SLOT, GROUP_MEMBERS, 0, MOVES, FLOOD_RECEIVERS, STAGE_SLOTS };
+	enum policy_layer layer;
+	enum policy_direction direction;
+	enum policy_action action;
+	enum policy_verdict_flag verdict_flag;
+	enum service_page page;
+} bounds SEC(".rodata.bounds") = { TICK_SHIFT, FRAGMENT_TICKS, GENERATION_SLOTS, 0, TUNNEL_SLOT, GROUP_MEMBERS, 0, MOVES, FLOOD_RECEIVERS, STAGE_SLOTS, LAYER_COUNT, DIRECTION_COUNT, ACTION_ABSENT, POLICY_VERDICT_LOG, SERVICE_PAGE_OTHERS };
 
 #define REASON_AS_ROW(name, stage, verdict, text) [REASON_##name] = { STAGE_##stage, VERDICT_##verdict, text },
 const struct reason_row reason_rows[REASON_COUNT] SEC(".rodata.reasons") = { REASONS(REASON_AS_ROW) };

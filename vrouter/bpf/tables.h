@@ -25,6 +25,7 @@ enum port_flag {
 	PORT_BRIDGE = 128, // its network forwards frames by their MAC as well
 	PORT_DISABLED = 2048, // adminState down: nothing passes
 	PORT_SUB = 256, // has no device of its own: see device and vlan
+	PORT_POLICED = 4096, // asks policy: see port_policies
 };
 
 struct port_value {
@@ -112,6 +113,8 @@ struct route_value {
 	struct mac mac;
 	__u8 length; // of the prefix
 	__u8 pad;
+	__u32 pad2;
+	__u64 identity; // of who has the addresses, 0 = nobody whom policy knows
 };
 
 enum next_hop_kind {
@@ -312,7 +315,7 @@ enum fragment_bound { FRAGMENT_TICKS = 30 }; // Linux gives up reassembly after 
 
 // VRFs and interfaces share slots with others of the same remainder, which
 // costs a lookup now and then.
-enum generation_bound { GENERATION_SLOTS = 4096 };
+enum generation_bound { GENERATION_SLOTS = 4096, GENERATION_SECTIONS = 3 };
 
 struct drop_key {
 	__u32 ifindex;
@@ -420,7 +423,8 @@ struct {
 } fragments SEC(".maps");
 
 // First the slots of VRFs, then those of interfaces. User space writes a new
-// number after it has changed what frames of the VRF or interface meet.
+// number after it has changed what frames of the VRF or interface meet. Then
+// the slots of interfaces once more, where programs count what began anew.
 struct {
 	TABLE(BPF_MAP_TYPE_ARRAY, __u32, __u32);
 } generations SEC(".maps");

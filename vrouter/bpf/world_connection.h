@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+// The part of world.h that packets leave behind: connections and fragments.
+#pragma once
+
+#if defined(WEFT_TRACE) && !defined(WEFT_REHEARSAL)
+
+static __always_inline void world_open_connection(struct packet *p)
+{
+}
+
+static __always_inline void world_lead_connection(const struct packet *p, struct connection_value *c, __u64 way)
+{
+}
+
+static __always_inline void world_touch_connection(struct connection_value *c, __u32 now, __u8 state)
+{
+}
+
+static __always_inline void world_tell_connection(struct connection_value *c, __u32 now)
+{
+}
+
+static __always_inline void world_begin_anew(__u32 slot)
+{
+}
+
+static __always_inline void world_confirm_connection(struct packet *p, const struct connection_value *c)
+{
+}
+
+static __always_inline void world_note_fragment(struct packet *p, const struct fragment_value *first)
+{
+}
+
+static __always_inline void world_scatter(struct packet *p)
+{
+}
+
+#else /* the product, and the rehearsal, whose packets are to find what those before them left */
+
+static __noinline __attribute__((unused)) void world_open_connection(struct packet *p)
+{
+	if (bpf_map_update_elem(&half_open, &p->notes->key, &p->notes->fresh, BPF_ANY))
+		world_count_untracked(p->from);
+}
+
+// The word is written last: whoever finds it right finds the rest.
+static __always_inline void world_lead_connection(const struct packet *p, struct connection_value *c, __u64 way)
+{
+	c->mtu = p->notes->route.mtu;
+	c->flags = p->notes->route.flags;
+	c->mac = p->notes->route.mac;
+	c->port_generation = p->notes->port_generation;
+	c->told = 0; // of another end, perhaps
+	*(volatile __u64 *)&c->way = way;
+}
+
+// Concurrent packets may undo each other's bit; the next ones set it again.
+static __always_inline void world_touch_connection(struct connection_value *c, __u32 now, __u8 state)
+{
+	c->seen = now;
+	c->state = state;
+}
+
+static __always_inline void world_tell_connection(struct connection_value *c, __u32 now)
+{
+	c->told = now;
+}
+
+static __always_inline void world_begin_anew(__u32 slot)
+{
+	__u32 *count = bpf_map_lookup_elem(&generations, &slot);
+	if (count)
+		__sync_fetch_and_add(count, 1);
+}
+
+static __noinline __attribute__((unused)) void world_confirm_connection(struct packet *p, const struct connection_value *c)
+{
+	p->notes->fresh = *c;
+	if (bpf_map_update_elem(&connections, &p->notes->key, &p->notes->fresh, BPF_ANY))
+		world_count_untracked(p->from);
+	else
+		bpf_map_delete_elem(&half_open, &p->notes->key);
+}
+
+static __noinline __attribute__((unused)) void world_note_fragment(struct packet *p, const struct fragment_value *first)
+{
+	bpf_map_update_elem(&fragments, &p->notes->fragment_key, first, BPF_ANY); // an eviction loses the ports, not the packet
+}
+
+#ifdef WEFT_REHEARSAL
+// Makes a repeated test run, whose frame is always the same, meet entries that
+// no cache holds.
+static __always_inline void world_scatter(struct packet *p)
+{
+	__u32 zero = 0;
+	struct trace_arguments *a = bpf_map_lookup_elem(&trace_in, &zero);
+	if (!a || !a->flows)
+		return;
+	__u32 flow = a->next_flow ? a->next_flow++ : 1 + bpf_get_prandom_u32() % a->flows;
+	p->notes->source_port = a->answers ? flow >> 16 : flow;
+	p->notes->destination_port = a->answers ? flow : flow >> 16;
+}
+#else
+static __always_inline void world_scatter(struct packet *p)
+{
+}
+#endif
+
+#endif
