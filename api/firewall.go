@@ -2,7 +2,10 @@
 
 package api
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+)
 
 // The kinds of firewall policy.
 const (
@@ -24,15 +27,15 @@ const (
 	ActionNext   Action = "next"   // leave the decision to the next tier
 )
 
-// Endpoint selects one side of a conversation: everything that is given must
-// hold, and nothing given means anybody.
+// Endpoint selects one side of a conversation, by workloads or by addresses:
+// everything that is given must hold, and nothing given means anybody.
 type Endpoint struct {
 	Tags         []Ref           `json:"tags,omitempty" doc:"Workloads that have all these tags."`
 	Expressions  []TagExpression `json:"expressions,omitempty" doc:"Workloads whose tags satisfy all of these."`
 	Project      Ref             `json:"project,omitzero" doc:"Workloads whose port is in this project."`
 	Network      Ref             `json:"network,omitzero" doc:"Workloads of this network."`
-	AddressGroup Ref             `json:"addressGroup,omitzero" doc:"Addresses of this group."`
-	Range        netip.Prefix    `json:"range,omitzero" doc:"Addresses of this range."`
+	AddressGroup Ref             `json:"addressGroup,omitzero" doc:"Addresses of this group, whoever has them; excludes range and what selects workloads."`
+	Range        netip.Prefix    `json:"range,omitzero" doc:"Addresses of this range, whoever has them; excludes what selects workloads."`
 	Except       []netip.Prefix  `json:"except,omitempty" doc:"Ranges inside range that are not meant."`
 }
 
@@ -51,7 +54,19 @@ func (e *Endpoint) refs(field string) []FieldRef {
 		FieldRef{field + ".addressGroup", KindAddressGroup, &e.AddressGroup, VerbSee})
 }
 
+// ByWorkload tells whether workloads are selected.
+func (e *Endpoint) ByWorkload() bool {
+	return len(e.Tags) > 0 || len(e.Expressions) > 0 || !e.Project.IsZero() || !e.Network.IsZero()
+}
+
+// ByAddress tells whether addresses are selected.
+func (e *Endpoint) ByAddress() bool { return !e.AddressGroup.IsZero() || e.Range.IsValid() }
+
 func (e *Endpoint) check(p *Problems, field string) {
+	if e.ByWorkload() && e.ByAddress() {
+		p.Addf(field, "selects workloads (tags, expressions, project, network) or addresses (addressGroup, range), not both: make a rule for each")
+	}
+	atMostOne(p, field+".addressGroup", "addressGroup and range", !e.AddressGroup.IsZero(), e.Range.IsValid())
 	distinct(p, field+".tags", e.Tags)
 	for i, x := range e.Expressions {
 		if word := x.Operator == "in" || x.Operator == "not-in"; word != (len(x.Values) > 0) {
@@ -99,6 +114,11 @@ func (f *FirewallRule) Validate() Problems {
 		f.Spec.Services[i].check(&p, entry("spec.services", i))
 	}
 	atMostOne(&p, "spec.services", "services and serviceGroup", len(f.Spec.Services) > 0, !f.Spec.ServiceGroup.IsZero())
+	for i, t := range f.Spec.MatchTags {
+		if t == "" || slices.Contains(f.Spec.MatchTags[:i], t) {
+			p.Addf(entry("spec.matchTags", i), "%q is no type of tags, or named twice", t)
+		}
+	}
 	return p
 }
 
@@ -129,7 +149,7 @@ func (f *FirewallPolicy) Validate() Problems {
 	p := checkFields(f.Spec)
 	distinct(&p, "spec.rules", f.Spec.Rules)
 	f.Spec.Workloads.check(&p, "spec.workloads")
-	if w := f.Spec.Workloads; w.Range.IsValid() || !w.AddressGroup.IsZero() {
+	if f.Spec.Workloads.ByAddress() {
 		p.Addf("spec.workloads", "are selected by tags, project or network, not by address")
 	}
 	return p

@@ -65,7 +65,7 @@ var networkKinds = []Info{
 }
 
 var policyKinds = []Info{
-	{KindNetworkPolicy, "network-policies", "np", KindProject, "Rules that join networks.", func() Object { return &NetworkPolicy{} }},
+	{KindNetworkPolicy, "network-policies", "np", KindProject, "Rules that join networks, and say what for.", func() Object { return &NetworkPolicy{} }},
 	{KindNetworkPolicyAttachment, "network-policy-attachments", "npa", KindProject, "Puts a network under a network-policy.", func() Object { return &NetworkPolicyAttachment{} }},
 }
 

@@ -110,7 +110,7 @@ func TestWhatOneObjectAloneCanBreak(t *testing.T) {
 		{`{"kind":"host","spec":{"tunnelAddresses":["0.0.0.0"]}}`, "spec.tunnelAddresses"},
 		{`{"kind":"address","spec":{"ip":"::ffff:10.0.0.1"}}`, "spec.ip"},
 		{`{"kind":"network-policy","spec":{"rules":[{"action":"pass","direction":"<>","source":{},"destination":{}}]}}`, ""},
-		{`{"kind":"network-policy","spec":{"rules":[{"action":"deny","direction":">","source":{},"destination":{}}]}}`, "spec.rules[0].action spec.rules[0].direction"},
+		{`{"kind":"network-policy","spec":{"rules":[{"action":"drop","direction":"<","source":{},"destination":{}}]}}`, "spec.rules[0].action spec.rules[0].direction"},
 		{`{"kind":"share","spec":{"targetKind":"network","target":"a:b:c","granteeKind":"all","verbs":["join"]}}`, ""},
 		{`{"kind":"share","spec":{"targetKind":"thing","granteeKind":"domain","verbs":["own"]}}`, "spec.targetKind spec.target spec.grantee spec.verbs"},
 		{`{"kind":"orchestrator","spec":{"platform":"kubernetes"}}`, ""},
@@ -184,26 +184,40 @@ func TestAddressesAreClaimedWithinTheirNetwork(t *testing.T) {
 	}
 }
 
-func TestPoliciesJoinWhatARuleNames(t *testing.T) {
-	any, a, b := NetworkSelector{}, NetworkSelector{Network: Ref{UUID: "a"}}, NetworkSelector{Network: Ref{UUID: "b"}}
+func TestPoliciesJoinWhatARuleThatPassesNames(t *testing.T) {
+	ref := func(name string) Ref { return Ref{UUID: name, Name: "d:p:" + name} }
+	any, a, b, local := NetworkSelector{}, NetworkSelector{Network: ref("a")}, NetworkSelector{Network: ref("b")}, NetworkSelector{Local: true}
+	subnet, policy := NetworkSelector{Subnet: Ref{UUID: "s", Name: "d:p:a:s"}}, NetworkSelector{Policy: ref("front")}
+	everywhere := NetworkSelector{Range: netip.MustParsePrefix("0.0.0.0/0")}
+	front := func(policy, network string) bool { return policy == "front" && network == "a" }
 	for _, c := range []struct {
+		action              Action
 		source, destination NetworkSelector
 		x, y                string
 		want                bool
 	}{
-		{any, any, "x", "y", true},
-		{a, b, "a", "b", true},
-		{a, b, "b", "a", true},
-		{a, b, "a", "c", false},
-		{a, any, "c", "a", true},
-		{a, any, "b", "c", false},
+		{ActionPass, any, any, "x", "y", true},
+		{ActionPass, a, b, "a", "b", true},
+		{ActionPass, a, b, "b", "a", true},
+		{ActionPass, a, b, "a", "c", false},
+		{ActionPass, a, any, "c", "a", true},
+		{ActionPass, a, any, "b", "c", false},
+		{ActionDeny, any, any, "x", "y", false},
+		{ActionPass, local, b, "a", "b", true},
+		{ActionPass, local, b, "a", "c", false},
+		{ActionPass, local, local, "a", "b", false}, // inside one network
+		{ActionPass, subnet, b, "a", "b", true},
+		{ActionPass, subnet, b, "aa", "b", false},
+		{ActionPass, policy, b, "a", "b", true},
+		{ActionPass, policy, any, "b", "c", false},
+		{ActionPass, everywhere, b, "a", "b", false},
 	} {
-		p := &NetworkPolicy{Spec: NetworkPolicySpec{Rules: []NetworkPolicyRule{{Source: c.source, Destination: c.destination}}}}
-		if got := p.Joins(c.x, c.y); got != c.want {
-			t.Errorf("%v <> %v joins %s and %s: %v, want %v", c.source, c.destination, c.x, c.y, got, c.want)
+		p := &NetworkPolicy{Spec: NetworkPolicySpec{Rules: []NetworkPolicyRule{{Action: c.action, Source: c.source, Destination: c.destination}}}}
+		if got := p.Joins(ref(c.x), ref(c.y), front); got != c.want {
+			t.Errorf("%s %v > %v joins %s and %s: %v, want %v", c.action, c.source, c.destination, c.x, c.y, got, c.want)
 		}
 	}
-	if (&NetworkPolicy{}).Joins("a", "b") {
+	if (&NetworkPolicy{}).Joins(ref("a"), ref("b"), front) {
 		t.Error("a policy without rules joins nothing")
 	}
 }

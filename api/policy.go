@@ -2,8 +2,13 @@
 
 package api
 
-// NetworkPolicy joins networks. It does nothing until networks are put under
-// it by a network-policy-attachment each.
+import (
+	"net/netip"
+	"strings"
+)
+
+// NetworkPolicy says which networks reach each other, and for what. It does
+// nothing until networks are put under it by a network-policy-attachment each.
 type NetworkPolicy struct {
 	Header
 	Spec   NetworkPolicySpec   `json:"spec"`
@@ -12,14 +17,17 @@ type NetworkPolicy struct {
 
 // NetworkPolicySpec is an ordered list of rules.
 type NetworkPolicySpec struct {
-	Rules []NetworkPolicyRule `json:"rules" doc:"Two attached networks are joined when a rule names both."`
+	Rules []NetworkPolicyRule `json:"rules,omitempty" maxItems:"1000" doc:"The first that matches decides. Two attached networks are joined, each taking the other's routes, when a rule that passes names both. A policy without rules is a name for the networks attached to it."`
 }
 
 // Direction tells which side of a rule may begin.
 type Direction string
 
-// DirectionBoth lets either side begin.
-const DirectionBoth Direction = "<>"
+// The directions of a rule.
+const (
+	DirectionBoth Direction = "<>" // either side may begin
+	DirectionTo   Direction = ">"  // the source begins
+)
 
 // Action is what a rule does.
 type Action string
@@ -27,28 +35,73 @@ type Action string
 // ActionPass lets packets through.
 const ActionPass Action = "pass"
 
-// NetworkPolicyRule names two sides that reach each other.
+// NetworkPolicyRule says what one side may say to the other.
 type NetworkPolicyRule struct {
-	Action      Action          `json:"action" enum:"pass" doc:"pass."`
-	Direction   Direction       `json:"direction" enum:"<>" doc:"<> (either side may begin)."`
-	Source      NetworkSelector `json:"source" doc:"One side."`
-	Destination NetworkSelector `json:"destination" doc:"The other side."`
+	Action      Action          `json:"action" enum:"pass,deny" doc:"pass; deny: drop."`
+	Direction   Direction       `json:"direction" enum:"<>,>" doc:"<> (either side may begin) or > (the source begins)."`
+	Source      NetworkSelector `json:"source,omitzero" doc:"One side; with > the one that begins."`
+	Destination NetworkSelector `json:"destination,omitzero" doc:"The other side."`
+	Services    []Match         `json:"services,omitempty" doc:"Packets that match one of them, by the ports of who is spoken to; all when absent."`
+	Log         bool            `json:"log,omitempty" doc:"Record each first packet that the rule decides."`
 }
 
-// NetworkSelector is one network, or any that is attached to the policy.
+// NetworkSelector is one side of a rule: at most one of its fields, or
+// none for the workloads of all networks attached to the policy.
 type NetworkSelector struct {
-	Network Ref `json:"network,omitzero" doc:"The network; absent means any network attached to the policy."`
+	Network Ref          `json:"network,omitzero" doc:"Workloads of this network. With no field: of any network attached to the policy."`
+	Policy  Ref          `json:"policy,omitzero" doc:"Workloads of the networks that are attached to this network-policy."`
+	Subnet  Ref          `json:"subnet,omitzero" doc:"Addresses of this subnet."`
+	Range   netip.Prefix `json:"range,omitzero" doc:"Addresses of this range, whoever has them; it joins no networks."`
+	Local   bool         `json:"local,omitempty" doc:"Workloads of the network that the policy is attached to, for each such network by itself: on both sides it is traffic inside one network."`
 }
 
-// Matches tells whether a network is selected.
-func (s NetworkSelector) Matches(network string) bool {
-	return s.Network.IsZero() || s.Network.UUID == network
+// IsAny tells whether nothing is selected by name: all attached networks are meant.
+func (s *NetworkSelector) IsAny() bool { return *s == NetworkSelector{} }
+
+// Names tells whether the selector names a network that is attached to the
+// rule's policy, where attached tells what other policies a network is attached to.
+func (s *NetworkSelector) Names(network Ref, attached func(policy, network string) bool) bool {
+	switch {
+	case !s.Network.IsZero():
+		return s.Network.UUID == network.UUID
+	case !s.Policy.IsZero():
+		return attached(s.Policy.UUID, network.UUID)
+	case !s.Subnet.IsZero():
+		return strings.HasPrefix(s.Subnet.Name, network.Name+":") // a subnet is a child of its network
+	}
+	return !s.Range.IsValid()
 }
 
-// Joins tells whether a rule of the policy joins two networks.
-func (n *NetworkPolicy) Joins(a, b string) bool {
-	for _, r := range n.Spec.Rules {
-		if r.Source.Matches(a) && r.Destination.Matches(b) || r.Source.Matches(b) && r.Destination.Matches(a) {
+func (s *NetworkSelector) refs(field string) []FieldRef {
+	return []FieldRef{
+		{field, KindNetwork, &s.Network, VerbSee},
+		{field + ".policy", KindNetworkPolicy, &s.Policy, VerbSee},
+		{field + ".subnet", KindSubnet, &s.Subnet, VerbSee},
+	}
+}
+
+func (s *NetworkSelector) check(p *Problems, field string) {
+	atMostOne(p, field, "network, policy, subnet, range and local",
+		!s.Network.IsZero(), !s.Policy.IsZero(), !s.Subnet.IsZero(), s.Range.IsValid(), s.Local)
+}
+
+// Joins tells whether the rule joins two networks that are attached to its
+// policy. Whichever side may begin, both need the other's routes.
+func (r *NetworkPolicyRule) Joins(a, b Ref, attached func(policy, network string) bool) bool {
+	if r.Action != ActionPass || r.Source.Local && r.Destination.Local {
+		return false
+	}
+	names := func(source, destination Ref) bool {
+		return r.Source.Names(source, attached) && r.Destination.Names(destination, attached)
+	}
+	return names(a, b) || names(b, a)
+}
+
+// Joins tells whether a rule of the policy joins two networks that are
+// attached to it.
+func (n *NetworkPolicy) Joins(a, b Ref, attached func(policy, network string) bool) bool {
+	for i := range n.Spec.Rules {
+		if n.Spec.Rules[i].Joins(a, b, attached) {
 			return true
 		}
 	}
@@ -64,9 +117,8 @@ func (n *NetworkPolicy) Refs() []FieldRef {
 	var refs []FieldRef
 	for i := range n.Spec.Rules {
 		r := &n.Spec.Rules[i]
-		refs = append(refs,
-			FieldRef{ruleField(i, "source"), KindNetwork, &r.Source.Network, VerbSee},
-			FieldRef{ruleField(i, "destination"), KindNetwork, &r.Destination.Network, VerbSee})
+		refs = append(refs, r.Source.refs(ruleField(i, "source"))...)
+		refs = append(refs, r.Destination.refs(ruleField(i, "destination"))...)
 	}
 	return refs
 }
@@ -77,16 +129,16 @@ func (n *NetworkPolicy) ValidateUpdate(Object) Problems { return nil }
 func (n *NetworkPolicy) StatusBody() any                { return &n.Status }
 
 func (n *NetworkPolicy) Validate() Problems {
-	var p Problems
-	if len(n.Spec.Rules) > MaxPolicyRules {
-		p.Addf("spec.rules", "%d rules, at most %d are allowed", len(n.Spec.Rules), MaxPolicyRules)
-	}
-	for i, r := range n.Spec.Rules {
-		if r.Action != ActionPass {
-			p.Addf(ruleField(i, "action"), "%q is not pass", r.Action)
+	p := checkFields(n.Spec)
+	for i := range n.Spec.Rules {
+		r := &n.Spec.Rules[i]
+		r.Source.check(&p, ruleField(i, "source"))
+		r.Destination.check(&p, ruleField(i, "destination"))
+		if a, b := r.Source.Range, r.Destination.Range; a.IsValid() && b.IsValid() && a.Addr().Is4() != b.Addr().Is4() {
+			p.Addf(ruleField(i, "destination.range"), "%v is not of the family of the source's %v", b, a)
 		}
-		if r.Direction != DirectionBoth {
-			p.Addf(ruleField(i, "direction"), "%q is not <>", r.Direction)
+		for j := range r.Services {
+			r.Services[j].check(&p, entry(ruleField(i, "services"), j))
 		}
 	}
 	return p

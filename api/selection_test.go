@@ -58,8 +58,9 @@ func TestSelection(t *testing.T) {
 func TestReferenceFields(t *testing.T) {
 	for kind, want := range map[Kind][]ReferenceField{
 		KindRouterInterface: {{"spec.router", KindRouter}, {"spec.subnet", KindSubnet}, {"spec.address", KindAddress}},
-		KindNetworkPolicy:   {{"spec.rules.source", KindNetwork}, {"spec.rules.destination", KindNetwork}},
-		KindShare:           {{"spec.target", ""}, {"spec.grantee", ""}},
+		KindNetworkPolicy: {{"spec.rules.source", KindNetwork}, {"spec.rules.source.policy", KindNetworkPolicy}, {"spec.rules.source.subnet", KindSubnet},
+			{"spec.rules.destination", KindNetwork}, {"spec.rules.destination.policy", KindNetworkPolicy}, {"spec.rules.destination.subnet", KindSubnet}},
+		KindShare: {{"spec.target", ""}, {"spec.grantee", ""}},
 	} {
 		if got := ReferenceFields(kind); !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: %v, want %v", kind, got, want)

@@ -19,6 +19,11 @@ func (p *plan) relations(r, old *record, fail failure) error {
 		if o.Global() && !administrator(p.by) {
 			return fail.forbidden("spec.scope", "only Weft's administrators make rules for all projects")
 		}
+		if a := o.Spec.Application; !a.IsZero() {
+			if t := referent[*api.Tag](p, api.KindTag, a).Spec.Type; t != api.TagApplication {
+				return fail.invalid("spec.application", "tag %s is of type %s, want one of type %s", a, t, api.TagApplication)
+			}
+		}
 	case *api.SecurityGroup:
 		if old != nil && old.object.(*api.SecurityGroup).Spec.Stateless != o.Spec.Stateless {
 			return p.unused(r.id, []api.Kind{api.KindPort}, "spec.stateless", fail)

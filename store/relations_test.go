@@ -116,6 +116,7 @@ func TestRelationsThatAreRefused(t *testing.T) {
 		{api.CodeConflict, "is held by port", api.OpCreate, w.mine(api.KindLoadBalancer, "x", "addresses: ['"+P+"n:held']")},
 		{api.CodeInvalid, "several networks", api.OpCreate, w.mine(api.KindLoadBalancer, "x", "addresses: ['"+P+"n:free2', '"+P+"m:other']")},
 		{api.CodeConflict, "the tier tag of", api.OpCreate, w.mine(api.KindTagBinding, "x", "tag: '"+P+"db', targetKind: port, target: '"+P+"p'")},
+		{api.CodeInvalid, "want one of type application", api.OpCreate, w.mine(api.KindApplicationPolicySet, "x", "application: '"+P+"web'")},
 		{api.CodeConflict, "tag tier=web", api.OpCreate, w.mine(api.KindTag, "x", "type: tier, value: web")},
 		{api.CodeInvalid, "not one that pool", api.OpCreate, w.mine(api.KindFloatingIP, "x", "pool: '"+P+"pool', address: '"+P+"m:other'")},
 		{api.CodeInvalid, "is not of network", api.OpCreate, w.mine(api.KindFloatingIPPool, "x", "network: '"+P+"m', subnets: ['"+P+"n:s']")},

@@ -32,7 +32,7 @@ func (u *update) runImports() {
 	}
 	for _, p := range api.ListOf[*api.NetworkPolicy](u.snapshot, api.KindNetworkPolicy) {
 		policy := api.RefTo(p)
-		joinPairs(p, attached[p.Meta.UUID], func(a, b *Network) {
+		joinPairs(p, attached, func(a, b *Network) {
 			take(a, b, api.KindNetworkPolicy, policy)
 		})
 	}
@@ -102,17 +102,28 @@ func (u *update) eachTarget(visit func(importer, exporter *Network, target api.R
 	}
 }
 
-// joinPairs calls join for each ordered pair of members that a rule of the
-// policy joins. It says the same as NetworkPolicy.Joins for every pair, without
-// asking every rule about every pair.
-func joinPairs(p *api.NetworkPolicy, members []*Network, join func(a, b *Network)) {
-	for _, rule := range p.Spec.Rules {
-		for _, a := range members {
-			if !rule.Source.Matches(a.Ref.UUID) {
-				continue
-			}
-			for _, b := range members {
-				if a != b && rule.Destination.Matches(b.Ref.UUID) {
+// joinPairs calls join for each ordered pair of networks that a rule of the
+// policy joins, of those attached to it. It says the same as NetworkPolicy.Joins
+// for every pair, without asking every rule about every pair.
+func joinPairs(p *api.NetworkPolicy, attached map[string][]*Network, join func(a, b *Network)) {
+	members := attached[p.Meta.UUID]
+	named := func(s *api.NetworkSelector) []*Network {
+		if s.IsAny() || s.Local {
+			return members
+		}
+		return slices.DeleteFunc(slices.Clone(members), func(n *Network) bool {
+			return !s.Names(n.Ref, func(policy, _ string) bool { return slices.Contains(attached[policy], n) })
+		})
+	}
+	for i := range p.Spec.Rules {
+		rule := &p.Spec.Rules[i]
+		if rule.Action != api.ActionPass || rule.Source.Local && rule.Destination.Local {
+			continue
+		}
+		destinations := named(&rule.Destination)
+		for _, a := range named(&rule.Source) {
+			for _, b := range destinations {
+				if a != b {
 					join(a, b)
 					join(b, a)
 				}

@@ -118,33 +118,48 @@ table-port b behind`)
 	}
 }
 
-// The fast way to find joined pairs says what the policy itself says.
+// The fast way to find joined pairs says what the policy itself says. Rules
+// that deny join nothing, nor does one that names a range.
 func TestJoinsAgreeWithThePolicy(t *testing.T) {
 	seed := rand.Uint64()
 	r := rand.New(rand.NewPCG(seed, 3))
-	names := []string{"n1", "n2", "n3", "n4", "any"}
-	for range 200 {
+	sides := []string{"n1", "n2", "n3", "n4", "any", "local", "policy=q", "policy=p", "subnet=n1:10.0.0.0/24", "subnet=n2:2001:db8::/64", "10.0.0.0/8"}
+	joined, refused := 0, 0
+	for range 300 {
 		rules := ""
 		for range 1 + r.IntN(3) {
-			rules += fmt.Sprintf(" %s %s", names[r.IntN(5)], names[r.IntN(5)])
+			action := []string{"pass", "pass", "deny"}[r.IntN(3)]
+			direction := []string{"<>", ">"}[r.IntN(2)]
+			rules += fmt.Sprintf("\nrule p %s %s %s %s tcp/80", action, sides[r.IntN(len(sides))], direction, sides[r.IntN(len(sides))])
 		}
-		w := world.New("network n1 1\nnetwork n2 2\nnetwork n3 3\nnetwork n4 4\npolicy p" + rules)
-		for _, n := range names[:3] { // n4 is not attached
+		w := world.New("network n1 1\nnetwork n2 2\nnetwork n3 3\nnetwork n4 4\npolicy q\nattach q n2\nattach q n3\nattach q n4" + rules)
+		for _, n := range []string{"n1", "n2", "n3"} { // n4 is not attached
 			w.Do("attach p " + n)
+		}
+		attached := func(policy, network string) bool {
+			return slices.ContainsFunc(api.ListOf[*api.NetworkPolicyAttachment](w, api.KindNetworkPolicyAttachment), func(a *api.NetworkPolicyAttachment) bool {
+				return a.Spec.Policy.UUID == policy && a.Spec.Network.UUID == network
+			})
 		}
 		policy := w.Get(api.KindNetworkPolicy, world.UUID(api.KindNetworkPolicy, "p")).(*api.NetworkPolicy)
 		d := routing.Derive(w)
 		for _, a := range d.Networks {
 			for _, b := range d.Networks {
-				imported := false
-				for _, i := range a.Imports {
-					imported = imported || i.Network == b.Ref
-				}
-				attached := a.VRF != 4 && b.VRF != 4
-				if want := a != b && attached && policy.Joins(a.Ref.UUID, b.Ref.UUID); imported != want {
+				imported := slices.ContainsFunc(a.Imports, func(i routing.Import) bool { return i.Network == b.Ref })
+				under := attached(policy.Meta.UUID, a.Ref.UUID) && attached(policy.Meta.UUID, b.Ref.UUID)
+				want := a != b && under && policy.Joins(a.Ref, b.Ref, attached)
+				if imported != want {
 					t.Fatalf("seed %d: rules%s: %s imports %s: %t, the policy says %t", seed, rules, a.Ref, b.Ref, imported, want)
+				}
+				if want {
+					joined++
+				} else if a != b && under {
+					refused++
 				}
 			}
 		}
+	}
+	if joined < 100 || refused < 100 {
+		t.Errorf("seed %d: %d pairs joined and %d not: want 100 of both", seed, joined, refused)
 	}
 }

@@ -22,15 +22,15 @@ func (c *collector) attachments() {
 			holders[n.Ref.UUID] = append(holders[n.Ref.UUID], h.Ref.UUID)
 		}
 	}
-	members := map[string][]string{} // networks attached to a policy, by policy
+	members := map[string][]api.Ref{} // networks attached to a policy, by policy
 	for _, a := range attachments {
-		if c.Plan.Derived.Network(a.Spec.Network.UUID) != nil {
-			members[a.Spec.Policy.UUID] = append(members[a.Spec.Policy.UUID], a.Spec.Network.UUID)
+		if n := c.Plan.Derived.Network(a.Spec.Network.UUID); n != nil {
+			members[a.Spec.Policy.UUID] = append(members[a.Spec.Policy.UUID], n.Ref)
 		}
 	}
 	for _, a := range attachments {
 		now := a.Status
-		now.Conditions = c.set(now.Conditions, c.attachment(a, members[a.Spec.Policy.UUID], holders[a.Spec.Network.UUID]))
+		now.Conditions = c.set(now.Conditions, c.attachment(a, members, holders[a.Spec.Network.UUID]))
 		c.want(a, &now)
 	}
 }
@@ -38,16 +38,19 @@ func (c *collector) attachments() {
 // attachment says whether the hosts of a network have acknowledged what its
 // attachment to a policy brought. Hosts that are not connected are not waited
 // for: they get it with everything else when they return.
-func (c *collector) attachment(a *api.NetworkPolicyAttachment, members, holders []string) api.Condition {
+func (c *collector) attachment(a *api.NetworkPolicyAttachment, members map[string][]api.Ref, holders []string) api.Condition {
 	policy, _ := c.Snapshot.Get(api.KindNetworkPolicy, a.Spec.Policy.UUID).(*api.NetworkPolicy)
 	network := c.Plan.Derived.Network(a.Spec.Network.UUID)
 	if policy == nil || network == nil {
 		return no(reasonMissing, "")
 	}
-	joined := slices.ContainsFunc(members, func(other string) bool {
-		return other != network.Ref.UUID && policy.Joins(network.Ref.UUID, other)
+	attached := func(policy, network string) bool {
+		return slices.ContainsFunc(members[policy], func(n api.Ref) bool { return n.UUID == network })
+	}
+	joined := slices.ContainsFunc(members[policy.Meta.UUID], func(other api.Ref) bool {
+		return other != network.Ref && policy.Joins(network.Ref, other, attached)
 	})
-	if !joined {
+	if !joined && onlyJoins(policy) {
 		return no(reasonNotJoined, "no rule of "+policy.Meta.FQName+" joins the network with another attached one")
 	}
 	need := placement.Version{Epoch: c.Plan.Version.Epoch, Revision: max(a.Meta.Revision, policy.Meta.Revision)}
@@ -76,4 +79,11 @@ func (c *collector) attachment(a *api.NetworkPolicyAttachment, members, holders 
 		return no(reasonPending, "")
 	}
 	return api.Condition{Type: Programmed, Status: true, Reason: reasonAcknowledged}
+}
+
+// onlyJoins tells whether a policy does nothing for a network but join it.
+func onlyJoins(p *api.NetworkPolicy) bool {
+	return !slices.ContainsFunc(p.Spec.Rules, func(r api.NetworkPolicyRule) bool {
+		return r.Action != api.ActionPass || r.Source.Local || r.Destination.Local || r.Source.Range.IsValid() || r.Destination.Range.IsValid()
+	})
 }

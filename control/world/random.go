@@ -46,6 +46,7 @@ func RandomEdit(r *rand.Rand) string {
 		"standby " + port + " " + host,
 		"policy " + policy + " any " + network,
 		"policy " + policy + " any any",
+		randomRule(r, policy),
 		"attach " + policy + " " + network,
 		"attach " + policy + " " + network,
 		fmt.Sprintf("remove %s %s", api.KindNetwork, network),
@@ -56,4 +57,15 @@ func RandomEdit(r *rand.Rand) string {
 		fmt.Sprintf("remove %s %s-%s", api.KindNetworkPolicyAttachment, policy, network),
 	}...)
 	return lines[r.IntN(len(lines))]
+}
+
+// randomRule returns a line that gives a policy a further rule.
+func randomRule(r *rand.Rand, policy string) string {
+	side := func() string {
+		return []string{"any", "local", "10.0.0.0/30", "policy=pol0", "policy=pol1", fmt.Sprintf("n%d", r.IntN(4)), fmt.Sprintf("subnet=n%d:10.0.0.0/24", r.IntN(4))}[r.IntN(7)]
+	}
+	action := []string{"pass", "pass", "deny"}[r.IntN(3)]
+	direction := []string{"<>", ">"}[r.IntN(2)]
+	service := []string{"", " tcp", " tcp/80-90", " udp/53 log", " icmp"}[r.IntN(5)]
+	return "rule " + policy + " " + action + " " + side() + " " + direction + " " + side() + service
 }

@@ -41,6 +41,8 @@ type World struct {
 //	bind a h1                       (active binding)
 //	standby a h2                    (inactive binding)
 //	policy mesh any any             (any, or two network names; repeatable)
+//	rule mesh deny any > subnet=blue:10.0.0.0/24 [tcp/80-90] [log] (a further rule; a side is any, local,
+//	                                a range, a network, policy=NAME or subnet=NETWORK:RANGE; <> or >; repeatable)
 //	attach mesh blue
 //	target t 64512:100
 //	import blue t                   (network blue takes what carries route-target t; repeatable)
@@ -165,6 +167,8 @@ func (w *World) applyPolicy(f []string) {
 			})
 		}
 		w.Put(p, api.KindNetworkPolicy, f[1])
+	case "rule":
+		w.addRule(f[1], f[2:])
 	case "attach":
 		a := &api.NetworkPolicyAttachment{}
 		a.Spec.Policy = Ref(api.KindNetworkPolicy, f[1])
@@ -175,11 +179,54 @@ func (w *World) applyPolicy(f []string) {
 	}
 }
 
-func selector(name string) api.NetworkSelector {
-	if name == "any" {
-		return api.NetworkSelector{}
+// addRule gives a network-policy a further rule.
+func (w *World) addRule(policy string, f []string) {
+	p, ok := w.Get(api.KindNetworkPolicy, UUID(api.KindNetworkPolicy, policy)).(*api.NetworkPolicy)
+	if !ok {
+		p = &api.NetworkPolicy{Header: api.Header{Kind: api.KindNetworkPolicy}}
 	}
-	return api.NetworkSelector{Network: Ref(api.KindNetwork, name)}
+	p = api.Clone(p)
+	rule := api.NetworkPolicyRule{Action: api.Action(f[0]), Source: selector(f[1]), Direction: api.Direction(f[2]), Destination: selector(f[3])}
+	for _, word := range f[4:] {
+		if rule.Log = rule.Log || word == "log"; word != "log" {
+			rule.Services = append(rule.Services, service(word))
+		}
+	}
+	p.Spec.Rules = append(p.Spec.Rules, rule)
+	w.Put(p, api.KindNetworkPolicy, policy)
+}
+
+// service reads PROTOCOL, PROTOCOL/PORT or PROTOCOL/FROM-TO.
+func service(word string) api.Match {
+	protocol, ports, ranged := strings.Cut(word, "/")
+	m := api.Match{Protocol: api.Protocol(protocol)}
+	if ranged {
+		from, to, several := strings.Cut(ports, "-")
+		m.Ports = &api.PortRange{From: int(number(from))}
+		if several {
+			m.Ports.To = int(number(to))
+		}
+	}
+	return m
+}
+
+func selector(word string) api.NetworkSelector {
+	if name, ok := strings.CutPrefix(word, "policy="); ok {
+		return api.NetworkSelector{Policy: Ref(api.KindNetworkPolicy, name)}
+	}
+	if name, ok := strings.CutPrefix(word, "subnet="); ok {
+		return api.NetworkSelector{Subnet: Ref(api.KindSubnet, name)}
+	}
+	if r, err := netip.ParsePrefix(word); err == nil {
+		return api.NetworkSelector{Range: r}
+	}
+	switch word {
+	case "any":
+		return api.NetworkSelector{}
+	case "local":
+		return api.NetworkSelector{Local: true}
+	}
+	return api.NetworkSelector{Network: Ref(api.KindNetwork, word)}
 }
 
 func number(s string) int64 {

@@ -14,10 +14,24 @@ import (
 func newCreatePolicy(s *session) *cobra.Command {
 	var rules, networks []string
 	c := s.creation(creation{
-		kind: api.KindNetworkPolicy, args: "NAME --rule RULE [--attach NETWORK]...", short: "Make a network-policy, which joins networks",
-		long: `A rule is 'pass NETWORK <> NETWORK'; any stands for every network that is
-attached. Two networks are joined when both are attached and a rule names both.`,
-		example: "  weft create network-policy web-db --rule 'pass any <> any' --attach web --attach db",
+		kind: api.KindNetworkPolicy, args: "NAME --rule RULE [--attach NETWORK]...", short: "Make a network-policy, which joins networks and says what for",
+		long: `A rule is ` + ruleForm + `, and the first that
+matches decides; what no rule matches is denied between joined networks. With >
+the left side begins, with <> either. A SIDE is
+  NETWORK          workloads of the network
+  any              workloads of every network attached to the policy
+  local            workloads of the network itself, for each that is attached
+  policy=POLICY    workloads of the networks attached to another network-policy
+  subnet=SUBNET    addresses of a subnet, e.g. subnet=web:v4
+  RANGE            addresses of a range, e.g. 10.0.0.0/8
+A SERVICE is a protocol with what packets of it are meant: tcp/443,
+udp/5000-5010, tcp/https (a named port of the workload), icmp/8, icmp/3/4, 47,
+all, tcp/179:from=1024-65535. Without one, all packets are meant.
+
+Two networks are joined, each taking the other's routes, when both are attached
+and a rule that passes names both.`,
+		example: `  weft create network-policy web-db --rule 'pass any <> any' --attach web --attach db
+  weft create network-policy web-db --rule 'pass tcp/5432,icmp web > db' --rule 'deny any <> any log'`,
 		build: func(_ context.Context, name string) ([]api.Operation, error) {
 			p, err := fresh[*api.NetworkPolicy](s, api.KindNetworkPolicy, name)
 			if err != nil {
@@ -44,7 +58,7 @@ attached. Two networks are joined when both are attached and a rule names both.`
 			return creates(objects...), nil
 		},
 	})
-	c.Flags().StringArrayVar(&rules, "rule", nil, "`RULE`, 'pass NETWORK <> NETWORK'; may be repeated")
+	c.Flags().StringArrayVar(&rules, "rule", nil, "`RULE`, e.g. 'pass tcp/443 web > db'; may be repeated, in their order")
 	c.Flags().StringSliceVar(&networks, "attach", nil, "attach this `NETWORK`; may be repeated")
 	return c
 }

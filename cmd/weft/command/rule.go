@@ -3,44 +3,103 @@
 package command
 
 import (
+	"net/netip"
 	"strings"
 
 	"github.com/weft-network/weft/api"
 )
 
-// anyNetwork stands for every network attached to the policy.
-const anyNetwork = "any"
+// Words of a rule's side beside names.
+const (
+	sideAny    = "any"   // every network attached to the policy
+	sideLocal  = "local" // the network the policy is attached to
+	sidePolicy = "policy="
+	sideSubnet = "subnet="
+	ruleLog    = "log"
+)
 
-// parseRule reads "pass NETWORK <> NETWORK"; NETWORK may be any.
+// ruleForm is how a rule is written.
+const ruleForm = "'pass|deny [SERVICE[,SERVICE]] SIDE <>|> SIDE [log]'"
+
+// parseRule reads a rule of a network-policy.
 func (s *session) parseRule(words string) (api.NetworkPolicyRule, error) {
 	f := strings.Fields(words)
-	if len(f) != 4 || f[0] != string(api.ActionPass) || f[2] != string(api.DirectionBoth) {
-		return api.NetworkPolicyRule{}, usagef("rule %q: want 'pass NETWORK <> NETWORK', where NETWORK is a name or any", words)
+	rule := api.NetworkPolicyRule{Log: len(f) > 0 && f[len(f)-1] == ruleLog}
+	if rule.Log {
+		f = f[:len(f)-1]
 	}
-	rule := api.NetworkPolicyRule{Action: api.ActionPass, Direction: api.DirectionBoth}
+	if len(f) == 5 {
+		for word := range strings.SplitSeq(f[1], ",") {
+			m, err := parseService(word)
+			if err != nil {
+				return rule, err
+			}
+			rule.Services = append(rule.Services, m)
+		}
+		f = append(f[:1:1], f[2:]...)
+	}
+	if len(f) != 4 || f[0] != string(api.ActionPass) && f[0] != string(api.ActionDeny) || f[2] != string(api.DirectionBoth) && f[2] != string(api.DirectionTo) {
+		return rule, usagef("rule %q: want %s, e.g. 'pass tcp/443 web > db' or 'pass any <> any'", words, ruleForm)
+	}
+	rule.Action, rule.Direction = api.Action(f[0]), api.Direction(f[2])
 	var err error
-	if rule.Source.Network, err = s.ruleSide(f[1]); err != nil {
+	if rule.Source, err = s.parseSide(f[1]); err != nil {
 		return rule, err
 	}
-	rule.Destination.Network, err = s.ruleSide(f[3])
+	rule.Destination, err = s.parseSide(f[3])
 	return rule, err
 }
 
-// ruleSide reads one side of a rule.
-func (s *session) ruleSide(word string) (api.Ref, error) {
-	if word == anyNetwork {
-		return api.Ref{}, nil
+// parseSide reads one side of a rule.
+func (s *session) parseSide(word string) (side api.NetworkSelector, err error) {
+	if r, err := netip.ParsePrefix(word); err == nil {
+		return api.NetworkSelector{Range: r}, nil
 	}
-	return s.ref(api.KindNetwork, word)
+	policy, isPolicy := strings.CutPrefix(word, sidePolicy)
+	subnet, isSubnet := strings.CutPrefix(word, sideSubnet)
+	switch {
+	case word == sideAny:
+	case word == sideLocal:
+		side.Local = true
+	case isPolicy:
+		side.Policy, err = s.ref(api.KindNetworkPolicy, policy)
+	case isSubnet:
+		side.Subnet, err = s.ref(api.KindSubnet, subnet)
+	default:
+		side.Network, err = s.ref(api.KindNetwork, word)
+	}
+	return side, err
 }
 
 // ruleText writes a rule the way parseRule reads it.
 func ruleText(project string, r api.NetworkPolicyRule) string {
-	side := func(n api.NetworkSelector) string {
-		if n.Network.IsZero() {
-			return anyNetwork
+	words := []string{string(r.Action)}
+	if len(r.Services) > 0 {
+		services := make([]string, len(r.Services))
+		for i, m := range r.Services {
+			services[i] = serviceText(m)
 		}
+		words = append(words, strings.Join(services, ","))
+	}
+	words = append(words, sideText(project, r.Source), string(r.Direction), sideText(project, r.Destination))
+	if r.Log {
+		words = append(words, ruleLog)
+	}
+	return strings.Join(words, " ")
+}
+
+func sideText(project string, n api.NetworkSelector) string {
+	switch {
+	case n.Local:
+		return sideLocal
+	case n.Range.IsValid():
+		return n.Range.String()
+	case !n.Policy.IsZero():
+		return sidePolicy + refName(project, n.Policy)
+	case !n.Subnet.IsZero():
+		return sideSubnet + refName(project, n.Subnet)
+	case !n.Network.IsZero():
 		return refName(project, n.Network)
 	}
-	return strings.Join([]string{string(r.Action), side(r.Source), string(r.Direction), side(r.Destination)}, " ")
+	return sideAny
 }
