@@ -26,7 +26,7 @@ func agree(t *testing.T, seed any, r rules.Ruleset, c *rules.Compiled, p rules.P
 
 func TestCompiledDecidesAsTheRulesDo(t *testing.T) {
 	seen := map[string]int{}
-	rulesets := 6000
+	rulesets := 5000
 	for seed := range rulesets {
 		w := world{rand.New(rand.NewPCG(uint64(seed), 1))}
 		r := w.ruleset()

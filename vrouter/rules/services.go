@@ -132,62 +132,71 @@ func (p *portSpace) entries(bit uint16, tables *pageTables) []ServiceClass {
 			out = append(out, ServiceClass{Family: f, Page: AllPages | bit, Class: others[f]})
 		}
 	}
-	ports := make([]uint16, 65536)
 	for _, key := range p.keys {
 		s := p.start[key]
-		for a := s.first; a < s.end; a++ {
-			for port := int(p.atoms[a].first); port <= int(p.atoms[a].last); port++ {
-				ports[port] = uint16(p.class[a])
-			}
+		entry := ServiceClass{Family: key[0], Protocol: key[1], Page: bit}
+		if key[1] == 0 { // AllPages of protocol 0 is the other protocols; its packets have port 0
+			entry.Class = uint16(p.class[s.first])
+			out = append(out, entry)
+			continue
 		}
-		out = append(out, pages(ServiceClass{Family: key[0], Protocol: key[1], Page: bit}, ports, others[key[0]], tables)...)
+		out = append(out, p.pages(entry, s, others[key[0]], tables)...)
 	}
 	slices.SortFunc(out, compareServices)
 	return out
 }
 
 // pages gives the entries of a protocol: the commonest class of whole pages stands for all pages without an entry.
-func pages(key ServiceClass, ports []uint16, others uint16, tables *pageTables) []ServiceClass {
-	if key.Protocol == 0 { // AllPages of protocol 0 is the other protocols; its packets have port 0
-		key.Class = ports[0]
-		return []ServiceClass{key}
-	}
-	whole := map[uint16]int{others: 0}
-	for page := range 256 {
-		if of := ports[page*256 : page*256+256]; uniform(of) {
-			whole[of[0]]++
-		}
-	}
-	common := others
-	for class, n := range whole {
-		if n > whole[common] || n == whole[common] && class < common {
-			common = class
-		}
-	}
+func (p *portSpace) pages(key ServiceClass, of span, others uint16, tables *pageTables) []ServiceClass {
+	common := p.commonest(of, others)
 	var out []ServiceClass
 	bit := key.Page
 	if common != others {
 		key.Page, key.Class = AllPages|bit, common
 		out = append(out, key)
 	}
+	atom := of.first
 	for page := range 256 {
-		of := ports[page*256 : page*256+256]
 		e := ServiceClass{Family: key.Family, Protocol: key.Protocol, Page: uint16(page) | bit}
-		switch {
-		case !uniform(of):
-			e.Table = tables.number([256]uint16(of))
-		case of[0] == common:
-			continue
-		default:
-			e.Class = of[0]
+		for int(p.atoms[atom].last) < page<<8 {
+			atom++
 		}
+		if int(p.atoms[atom].last) >= page<<8|0xff {
+			if e.Class = uint16(p.class[atom]); e.Class != common {
+				out = append(out, e)
+			}
+			continue
+		}
+		e.Table = tables.number(p.table(page, atom))
 		out = append(out, e)
 	}
 	return out
 }
 
-func uniform(of []uint16) bool {
-	return !slices.ContainsFunc(of, func(class uint16) bool { return class != of[0] })
+// commonest gives the class of the most whole pages; the smallest of equals.
+func (p *portSpace) commonest(of span, common uint16) uint16 {
+	whole := map[uint16]int{}
+	for a := of.first; a < of.end; a++ {
+		first, end := (int(p.atoms[a].first)+255)>>8, (int(p.atoms[a].last)+1)>>8
+		whole[uint16(p.class[a])] += max(end-first, 0)
+	}
+	for class, n := range whole {
+		if n > whole[common] || n == whole[common] && class < common {
+			common = class
+		}
+	}
+	return common
+}
+
+// table is a page that several atoms share, from this one on.
+func (p *portSpace) table(page, atom int) (classes [256]uint16) {
+	for low := range classes {
+		for int(p.atoms[atom].last) < page<<8|low {
+			atom++
+		}
+		classes[low] = uint16(p.class[atom])
+	}
+	return classes
 }
 
 // pageTables are the distinct pages of a ruleset, numbered from 1.
