@@ -22,6 +22,7 @@ import (
 
 	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/control/placement"
+	"github.com/weft-network/weft/control/policy"
 	"github.com/weft-network/weft/control/routing"
 	"github.com/weft-network/weft/control/status"
 	"github.com/weft-network/weft/control/stream"
@@ -220,7 +221,7 @@ func (s *Service) follow(ctx context.Context) {
 			continue
 		}
 		began := time.Now()
-		plan = placement.New(s.options.Epoch, s.derive(snapshot), plan)
+		plan = placement.Of(s.options.Epoch, s.derive(snapshot), plan)
 		s.hosts.Publish(plan)
 		s.newest.Store(&input{snapshot, plan})
 		poke(s.due)
@@ -237,14 +238,14 @@ func (s *Service) follow(ctx context.Context) {
 }
 
 // derive computes what follows from a snapshot, from what is known already.
-func (s *Service) derive(snapshot api.Snapshot) *routing.Derived {
+func (s *Service) derive(snapshot api.Snapshot) *policy.Derived {
 	changes, ok := snapshot.(Changes)
 	if in := s.newest.Load(); ok && in != nil {
 		if events, known := changes.Since(in.snapshot); known {
-			return routing.Update(in.plan.Derived, snapshot, events)
+			return policy.Update(in.plan.Policy, routing.Update(in.plan.Derived, snapshot, events), events)
 		}
 	}
-	return routing.Derive(snapshot)
+	return policy.Derive(routing.Derive(snapshot))
 }
 
 // notice passes on that something about hosts has changed, here or elsewhere.

@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/control/policy"
 	"github.com/weft-network/weft/control/routing"
 )
 
@@ -31,6 +32,7 @@ func (v Version) Before(w Version) bool {
 type Plan struct {
 	Version Version
 	Derived *routing.Derived
+	Policy  *policy.Derived // of the same snapshot
 
 	endpoints *endpoints
 	tables    map[string]*Table // by network
@@ -38,14 +40,19 @@ type Plan struct {
 	views     map[string]*View  // by host
 }
 
-// New plans for all hosts. What is the same as in an earlier plan is that
-// plan's; earlier may be nil and never changes the outcome.
+// New plans for all hosts, with the policy that is derived from nothing.
 func New(epoch uint64, d *routing.Derived, earlier *Plan) *Plan {
-	p := &Plan{Version: Version{epoch, d.Revision}, Derived: d}
+	return Of(epoch, policy.Derive(d), earlier)
+}
+
+// Of plans for all hosts. What is the same as in an earlier plan is that
+// plan's; earlier may be nil and never changes the outcome.
+func Of(epoch uint64, of *policy.Derived, earlier *Plan) *Plan {
+	p := &Plan{Version: Version{epoch, of.Routing.Revision}, Derived: of.Routing, Policy: of}
 	if earlier == nil {
-		earlier = &Plan{Derived: &routing.Derived{}, endpoints: &endpoints{}}
+		earlier = &Plan{Derived: &routing.Derived{}, Policy: &policy.Derived{}, endpoints: &endpoints{}}
 	}
-	p.endpoints = earlier.endpoints.next(d.Hosts)
+	p.endpoints = earlier.endpoints.next(p.Derived.Hosts)
 	changed := p.addTables(earlier)
 	p.addViews(earlier, changed, p.addNames(earlier))
 	return p
@@ -58,8 +65,10 @@ func (p *Plan) addTables(earlier *Plan) []*routing.Network {
 	p.tables = make(map[string]*Table, len(p.Derived.Networks))
 	for _, n := range p.Derived.Networks {
 		old := earlier.tables[n.Ref.UUID]
-		if old == nil || earlier.Derived.Network(n.Ref.UUID) != n && !old.says(n) {
-			p.tables[n.Ref.UUID] = newTable(n, old, p.endpoints)
+		members := p.membersOf(n)
+		same := earlier.Derived.Network(n.Ref.UUID) == n && old != nil && slices.Equal(old.members, members)
+		if old == nil || !same && !old.says(p, n) {
+			p.tables[n.Ref.UUID] = newTable(p, n, members, old)
 			changed = append(changed, n)
 			continue
 		}
@@ -81,7 +90,7 @@ func (p *Plan) addViews(earlier *Plan, changed []*routing.Network, renamed []*Ta
 	}
 	for _, h := range p.Derived.Hosts {
 		old := earlier.views[h.Ref.UUID]
-		if old == nil || old.endpoints != p.endpoints || !sameHost(old.Host, h) {
+		if old == nil || old.endpoints != p.endpoints || !sameHost(old.Host, h) || old.policy != p.Policy.Host(h.Ref.UUID) {
 			p.views[h.Ref.UUID] = p.view(h, old)
 		}
 	}
@@ -124,20 +133,26 @@ func sameHost(a, b *routing.Host) bool {
 
 // view selects what a host needs.
 func (p *Plan) view(h *routing.Host, old *View) *View {
-	v := &View{Host: h, endpoints: p.endpoints, ports: make([]Row, len(h.Ports))}
-	known := map[*routing.Port]Row{}
-	if old != nil {
-		for i, port := range old.Host.Ports {
-			known[port] = old.ports[i]
+	v := &View{Host: h, endpoints: p.endpoints, ports: make([]Row, len(h.Ports)), policy: p.Policy.Host(h.Ref.UUID)}
+	type port struct {
+		routed *routing.Port
+		asked  *policy.Port
+	}
+	known := map[port]Row{}
+	if old != nil && len(old.Host.Ports) > 0 {
+		for i, routed := range old.Host.Ports {
+			known[port{routed, old.policy.Ports[i]}] = old.ports[i]
 		}
 	}
-	for i, port := range h.Ports {
-		row, ok := known[port]
+	for i, routed := range h.Ports {
+		asked := v.policy.Ports[i]
+		row, ok := known[port{routed, asked}]
 		if !ok {
-			row = portRow(port)
+			row = portRow(routed, asked)
 		}
 		v.ports[i] = row
 	}
+	v.rules = policyRows(v.policy)
 	v.reserved = reservationRows(h)
 	for _, n := range p.Networks(h.Ref.UUID) {
 		v.tables = append(v.tables, p.tables[n.Ref.UUID])
@@ -163,7 +178,7 @@ func (p *Plan) For(host string) []Row {
 	}
 	// VRFs after all senders, subnets and names after all VRFs: this only reads better.
 	slices.SortStableFunc(rows, func(a, b Row) int { return cmp.Compare(classOf(a.Key), classOf(b.Key)) })
-	rows = append(append(rows, v.ports...), v.reserved...)
+	rows = slices.Concat(rows, v.rules, v.ports, v.reserved)
 	for _, t := range v.tables {
 		rows = slices.AppendSeq(rows, t.Rows(Routes, host))
 	}

@@ -11,9 +11,12 @@ import (
 	"testing"
 
 	"github.com/cespare/xxhash/v2"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/api/hoststream"
 	"github.com/weft-network/weft/control/placement"
+	"github.com/weft-network/weft/control/policy"
 	"github.com/weft-network/weft/control/routing"
 	"github.com/weft-network/weft/control/world"
 )
@@ -35,16 +38,24 @@ func TestWorlds(t *testing.T) {
 func TestReuseNeverShows(t *testing.T) {
 	seed := rand.Uint64()
 	r := rand.New(rand.NewPCG(seed, 1))
-	w := world.New("host h1 192.0.2.1\nhost h2 192.0.2.2\nhost h3 192.0.2.3")
+	w := world.New("host h1 192.0.2.1\nhost h2 192.0.2.2\nhost h3 192.0.2.3\nsecurity-group g0 default\nallow g0 r0 ingress IPv4 group=g0")
 	before := w.Snapshot()
 	plan := placement.New(1, routing.Derive(before), nil)
-	same, reserved := 0, 0
+	same, reserved, rulesets := 0, 0, 0
 	for step := range 400 {
-		w.Do(world.RandomEdit(r))
+		if step%20 == 0 { // chance alone seldom makes one whose groups are asked
+			w.Do("network n0 1\nport n0 p0\nbind p0 h1\nsecured p0 g0")
+		}
+		if r.IntN(3) > 0 {
+			w.Do(world.RandomEdit(r))
+		} else {
+			w.Do(world.RandomSecurity(r))
+		}
 		snapshot := w.Snapshot()
 		earlier := plan
 		if r.IntN(4) > 0 {
-			plan = placement.New(1, routing.Update(earlier.Derived, snapshot, world.Changes(before, snapshot)), earlier)
+			events := world.Changes(before, snapshot)
+			plan = placement.Of(1, policy.Update(earlier.Policy, routing.Update(earlier.Derived, snapshot, events), events), earlier)
 		} else {
 			plan = placement.New(1, routing.Derive(snapshot), earlier)
 		}
@@ -64,10 +75,14 @@ func TestReuseNeverShows(t *testing.T) {
 			}
 			checkRows(t, fmt.Sprintf("seed %d step %d host %s", seed, step, h), plan.For(id))
 			reserved += strings.Count(got, "reservation")
+			rulesets += strings.Count(got, " ruleset ")
 		}
 	}
 	if reserved == 0 {
 		t.Errorf("seed %d: nothing was ever reserved", seed)
+	}
+	if rulesets == 0 {
+		t.Errorf("seed %d: nothing was ever asked at a port", seed)
 	}
 	if same < 200 {
 		t.Errorf("seed %d: only %d of 1200 turns were found to change nothing", seed, same)
@@ -85,7 +100,7 @@ func here(where, host string) bool {
 func checkRows(t *testing.T, where string, rows []placement.Row) {
 	t.Helper()
 	seen := map[string]bool{}
-	order := []string{"tunnel-endpoint", "tunnel-source", "vrf", "mac", "subnet", "name", "port", "reservation", "route"}
+	order := []string{"tunnel-endpoint", "tunnel-source", "vrf", "mac", "subnet", "name", "selector", "ruleset", "port", "reservation", "route"}
 	last := 0
 	for _, r := range rows {
 		class, rest, _ := strings.Cut(r.Key, "/")
@@ -101,6 +116,13 @@ func checkRows(t *testing.T, where string, rows []placement.Row) {
 		if words := strings.Fields(text); class == "mac" && !seen["tunnel-endpoint/"+words[1]] && !here(where, words[1]) {
 			t.Fatalf("%s: %s without the host's addresses", where, r.Key)
 		}
+		if class == "ruleset" || class == "port" {
+			for _, needed := range needs(t, r) {
+				if !seen[needed] {
+					t.Fatalf("%s: %s without %s", where, r.Key, needed)
+				}
+			}
+		}
 		if class != "route" {
 			continue
 		}
@@ -113,6 +135,24 @@ func checkRows(t *testing.T, where string, rows []placement.Row) {
 			t.Fatalf("%s: route %s refers to a row that is not there: %s", where, r.Key, text)
 		}
 	}
+}
+
+// needs are the keys of the selectors that a ruleset names, or of the rulesets
+// that a port does.
+func needs(t *testing.T, r placement.Row) (keys []string) {
+	var row hoststream.Row
+	if err := proto.Unmarshal(r.Body, &row); err != nil {
+		t.Fatal(err)
+	}
+	for _, rule := range row.GetRuleset().GetRules() {
+		for _, id := range rule.GetSelected().GetSelectors() {
+			keys = append(keys, placement.SelectorKey(id))
+		}
+	}
+	for _, asked := range row.GetPort().GetRulesets() {
+		keys = append(keys, placement.RulesetKey(asked.Ruleset))
+	}
+	return keys
 }
 
 // Rows that read the same on several hosts are the same bytes in memory.

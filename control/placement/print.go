@@ -38,29 +38,7 @@ func Describe(body []byte) string {
 	}
 	switch row := row.Body.(type) {
 	case *hoststream.Row_Vrf:
-		words := fmt.Sprintf("%s\tvni %d", row.Vrf.NetworkName, row.Vrf.Vni)
-		if row.Vrf.SourcesListed {
-			words += "\tsources listed"
-		}
-		if row.Vrf.Labelled {
-			words += "\tlabelled"
-		}
-		if row.Vrf.Fabric {
-			words += "\tfabric"
-		} else if row.Vrf.HostVisible {
-			words += "\tvisible"
-		}
-		if row.Vrf.Disabled {
-			words += "\tdisabled"
-		}
-		words += describeBridging(row.Vrf)
-		for _, s := range row.Vrf.Services {
-			words += fmt.Sprintf("\tservice %s at %s port %d", s.Name, ipText(s.Address), s.Port)
-			if s.Udp {
-				words += " udp"
-			}
-		}
-		return words
+		return describeVRF(row.Vrf)
 	case *hoststream.Row_TunnelSource:
 		return fmt.Sprintf("host %s may send\tvni %d", row.TunnelSource.Host, row.TunnelSource.Vni)
 	case *hoststream.Row_TunnelEndpoint:
@@ -79,6 +57,10 @@ func Describe(body []byte) string {
 		return fmt.Sprintf("host %s\tport %s", row.Mac.Host, row.Mac.Port)
 	case *hoststream.Row_Subnet:
 		return describeSubnet(row.Subnet)
+	case *hoststream.Row_Ruleset:
+		return describeRuleset(row.Ruleset)
+	case *hoststream.Row_Selector:
+		return describeSelector(row.Selector)
 	case *hoststream.Row_Name:
 		words := []string{row.Name.Name}
 		for _, a := range row.Name.Addresses {
@@ -98,6 +80,35 @@ func Describe(body []byte) string {
 		return describeRoute(row.Route)
 	}
 	return "empty"
+}
+
+func describeVRF(v *hoststream.Vrf) string {
+	words := fmt.Sprintf("%s\tvni %d", v.NetworkName, v.Vni)
+	if v.SourcesListed {
+		words += "\tsources listed"
+	}
+	if v.Labelled {
+		words += "\tlabelled"
+	}
+	if v.Fabric {
+		words += "\tfabric"
+	} else if v.HostVisible {
+		words += "\tvisible"
+	}
+	if v.Disabled {
+		words += "\tdisabled"
+	}
+	words += describeBridging(v)
+	for _, m := range v.Managed {
+		words += fmt.Sprintf("\tmanages %s/%d", ipText(m.Address), m.Length)
+	}
+	for _, s := range v.Services {
+		words += fmt.Sprintf("\tservice %s at %s port %d", s.Name, ipText(s.Address), s.Port)
+		if s.Udp {
+			words += " udp"
+		}
+	}
+	return words
 }
 
 func describePort(p *hoststream.Port) string {
@@ -129,6 +140,7 @@ func describePort(p *hoststream.Port) string {
 	if p.Disabled {
 		words = append(words, "disabled")
 	}
+	words = append(words, describePolicy(p)...)
 	words = append(words, describeConditional(p.ConditionalOptions)...)
 	return strings.Join(append(words, describeOptions(p.Options)...), "\t")
 }
@@ -170,6 +182,9 @@ func describeRoute(r *hoststream.Route) string {
 	}
 	if r.Announced != 0 {
 		words = append(words, "announced")
+	}
+	if r.Workload != 0 {
+		words = append(words, fmt.Sprintf("workload %016x", r.Workload))
 	}
 	switch {
 	case r.LeakedBy != "":

@@ -13,6 +13,7 @@ import (
 
 	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/api/hoststream"
+	"github.com/weft-network/weft/control/policy"
 	"github.com/weft-network/weft/control/routing"
 )
 
@@ -67,10 +68,13 @@ func encode(key string, body *hoststream.Row) Row {
 	return Row{Key: key, Hash: xxhash.Sum64(data), Body: data}
 }
 
-func vrfRow(n *routing.Network) Row {
+func vrfRow(n *routing.Network, managed []netip.Prefix) Row {
 	vrf := &hoststream.Vrf{Vrf: n.VRF, Vni: n.VRF, Network: n.Ref.UUID, NetworkName: n.Ref.Name, SourcesListed: true, Fabric: n.Underlay.Fabric, HostVisible: n.Underlay.Visible, Disabled: n.Disabled, Labelled: n.Labelled(), Forwarding: n.Forwarding, Flooding: n.Flooding}
 	for _, s := range n.Services {
 		vrf.Services = append(vrf.Services, &hoststream.FabricService{Name: s.Name, Address: s.Address.Unmap().AsSlice(), Port: uint32(s.Port), Udp: s.UDP()})
+	}
+	for _, m := range managed {
+		vrf.Managed = append(vrf.Managed, prefixOf(m))
 	}
 	return encode(VRFKey(n.VRF), &hoststream.Row{Body: &hoststream.Row_Vrf{Vrf: vrf}})
 }
@@ -93,7 +97,7 @@ func subnetRow(vrf uint32, s *routing.Subnet) Row {
 	return encode(SubnetKey(vrf, s.Ref.UUID), &hoststream.Row{Body: &hoststream.Row_Subnet{Subnet: subnetBody(vrf, s)}})
 }
 
-func portRow(p *routing.Port) Row {
+func portRow(p *routing.Port, asked *policy.Port) Row {
 	port := &hoststream.Port{
 		Port: p.Ref.UUID, PortName: p.Ref.Name, Vrf: p.Network.VRF, Mac: macBytes(p.MAC),
 		Mtu: uint32(p.Network.MTU), Binding: p.Binding.UUID, BindingRevision: p.BindingRevision,
@@ -101,17 +105,18 @@ func portRow(p *routing.Port) Row {
 		Trunk: p.Trunk.UUID, Vlan: uint32(p.VLAN), ConditionalOptions: conditional(p.Options),
 		MacLimit: uint32(p.MACLimit), Unchecked: p.Unchecked,
 	}
+	addPolicy(port, asked)
 	for _, a := range p.Addresses {
 		port.Addresses = append(port.Addresses, &hoststream.PortAddress{
 			Ip: a.IP.AsSlice(), PrefixLength: uint32(a.PrefixLength), Gateway: a.Gateway.AsSlice(), Subnet: a.Subnet,
 		})
 	}
 	for _, c := range p.Sources {
-		port.Sources = append(port.Sources, &hoststream.Prefix{Address: c.Addr().AsSlice(), Length: uint32(c.Bits())})
+		port.Sources = append(port.Sources, prefixOf(c))
 	}
 	for _, c := range p.Pairs {
 		port.Pairs = append(port.Pairs, &hoststream.AllowedPair{
-			Range: &hoststream.Prefix{Address: c.Range.Addr().AsSlice(), Length: uint32(c.Range.Bits())}, Mac: macBytes(c.MAC), Standby: c.Standby,
+			Range: prefixOf(c.Range), Mac: macBytes(c.MAC), Standby: c.Standby,
 		})
 	}
 	for _, a := range p.Announced {
@@ -122,11 +127,13 @@ func portRow(p *routing.Port) Row {
 
 // routeRow encodes a route of a VRF with those that are as good, as a host reads it
 // that has one of their ports, or as all others do (""). A remote route carries
-// the VNI of the destination's network.
-func routeRow(vrf uint32, r *routing.Route, equal []routing.Route, host string) Row {
+// the VNI of the destination's network. The owner is the identity of who has the
+// prefix.
+func routeRow(vrf uint32, r *routing.Route, equal []routing.Route, owner uint64, host string) Row {
 	route := &hoststream.Route{
 		Vrf: vrf, PrefixAddress: r.Prefix.Addr().AsSlice(), PrefixLength: uint32(r.Prefix.Bits()),
 		Routed: r.Routed, Origin: r.Origin.Name, LeakedBy: r.LeakedBy.Name, Proxied: r.Proxied, Announced: r.Announced,
+		Workload: owner,
 	}
 	switch {
 	case r.Gateway:
@@ -172,6 +179,10 @@ func routeRow(vrf uint32, r *routing.Route, equal []routing.Route, host string) 
 
 func remoteOf(r *routing.Route) *hoststream.Remote {
 	return &hoststream.Remote{Host: r.Host.UUID, Vni: r.OriginVRF, Encapsulations: strings.Fields(r.Encapsulations)}
+}
+
+func prefixOf(p netip.Prefix) *hoststream.Prefix {
+	return &hoststream.Prefix{Address: p.Addr().AsSlice(), Length: uint32(p.Bits())}
 }
 
 func macBytes(m api.MAC) []byte {

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/control/policy"
 	"github.com/weft-network/weft/control/routing"
 )
 
@@ -38,10 +39,13 @@ type Table struct {
 	sources []Row // sources[i] says senders[i]
 	paths   []routing.Route
 	equal   []routing.Route // further next hops of paths, by prefix
+	owners  []uint64        // owners[i] is the identity of who has the prefix of paths[i]
 	routes  []Row           // routes[i] says paths[i], as hosts see it that have not the port
 	facts   []Row           // subnets and MACs, or names, by key
 	peers   hostSet         // the senders and the hosts of the paths
 
+	managed  []netip.Prefix
+	members  []*policy.Members // who the network and its imports are to rules
 	services []api.NetworkService
 	subnets  []routing.Subnet
 	projects []*routing.Project
@@ -51,14 +55,17 @@ type Table struct {
 }
 
 // newTable encodes a network's rows; those that an earlier table has are kept.
-func newTable(n *routing.Network, old *Table, e *endpoints) *Table {
+func newTable(p *Plan, n *routing.Network, members []*policy.Members, old *Table) *Table {
+	e := p.endpoints
 	if old == nil || old.VRF != n.VRF {
 		old = &Table{}
 	}
 	t := &Table{
-		VRF: n.VRF, network: n.Ref, is: *n.Identity, macs: macsOf(n), place: n.Underlay, labels: n.Labelled(), vrf: vrfRow(n), senders: n.Senders, sources: make([]Row, len(n.Senders)),
+		VRF: n.VRF, network: n.Ref, is: *n.Identity, macs: macsOf(n), place: n.Underlay, labels: n.Labelled(), senders: n.Senders, sources: make([]Row, len(n.Senders)),
 		paths: n.Routes, equal: n.Equal, routes: make([]Row, len(n.Routes)), services: n.Services, subnets: n.Subnets,
+		owners: make([]uint64, len(n.Routes)), managed: p.managed(n), members: members,
 	}
+	t.vrf = vrfRow(n, t.managed)
 	t.addSubnets(n)
 	t.addMACs(e)
 	for i, host := range t.senders {
@@ -72,10 +79,11 @@ func newTable(n *routing.Network, old *Table, e *endpoints) *Table {
 	}
 	for i := range t.paths {
 		r := &t.paths[i]
-		if j, ok := slices.BinarySearchFunc(old.paths, *r, comparePaths); ok && old.paths[j] == *r && slices.Equal(old.equals(j), t.equals(i)) {
+		t.owners[i] = p.Policy.Owner(r, t.equals(i))
+		if j, ok := slices.BinarySearchFunc(old.paths, *r, comparePaths); ok && old.paths[j] == *r && old.owners[j] == t.owners[i] && slices.Equal(old.equals(j), t.equals(i)) {
 			t.routes[i] = old.routes[j]
 		} else {
-			t.routes[i] = routeRow(n.VRF, r, t.equals(i), "")
+			t.routes[i] = routeRow(n.VRF, r, t.equals(i), t.owners[i], "")
 		}
 		if !r.Gateway {
 			e.add(&t.peers, r.Host)
@@ -115,9 +123,10 @@ func compareHosts(a, b api.Ref) int {
 func comparePaths(a, b routing.Route) int { return a.Prefix.Compare(b.Prefix) }
 
 // says tells that the table is the network's.
-func (t *Table) says(n *routing.Network) bool {
+func (t *Table) says(p *Plan, n *routing.Network) bool {
 	return t.VRF == n.VRF && t.network == n.Ref && t.is == *n.Identity && slices.Equal(t.macs, macsOf(n)) && t.place == n.Underlay && t.labels == n.Labelled() && slices.Equal(t.services, n.Services) && slices.EqualFunc(t.subnets, n.Subnets, routing.Subnet.Equal) &&
-		slices.Equal(t.senders, n.Senders) && slices.Equal(t.paths, n.Routes) && slices.Equal(t.equal, n.Equal)
+		slices.Equal(t.senders, n.Senders) && slices.Equal(t.paths, n.Routes) && slices.Equal(t.equal, n.Equal) &&
+		slices.Equal(t.managed, p.managed(n)) && t.owned(p)
 }
 
 // source returns a sender's row as a host sees it; not the host's own.
@@ -135,7 +144,7 @@ func (t *Table) route(i int, host string) (Row, bool) {
 	case r.Port.IsZero():
 		return t.routes[i], r.Discard
 	}
-	return routeRow(t.VRF, r, t.equals(i), host), true
+	return routeRow(t.VRF, r, t.equals(i), t.owners[i], host), true
 }
 
 // equals are the further next hops of a path.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/weft-network/weft/control/policy"
 	"github.com/weft-network/weft/control/routing"
 )
 
@@ -19,6 +20,8 @@ type View struct {
 	tables    []*Table // by VRF
 	ports     []Row
 	reserved  []Row
+	policy    *policy.Host
+	rules     []Row // selectors, then rulesets
 	endpoints *endpoints
 	peers     hostSet // hosts that routes lead to or that may send here
 }
@@ -39,6 +42,9 @@ func (v *View) find(vrf uint32) (int, bool) {
 	return slices.BinarySearchFunc(v.tables, vrf, func(t *Table, vrf uint32) int { return cmp.Compare(t.VRF, vrf) })
 }
 
+// Rules are the selectors, and the rulesets that name them. The slice is shared.
+func (v *View) Rules() []Row { return v.rules }
+
 // Ports are the rows of the host's own ports. The slice is shared.
 func (v *View) Ports() []Row { return v.ports }
 
@@ -52,22 +58,19 @@ func (v *View) Endpoints(yield func(Row) bool) {
 	}
 }
 
-// Own yields the rows that are of no network: endpoints, ports, then what is
-// reserved.
+// Own yields the rows that are of no network: endpoints, what is asked at ports,
+// ports, then what is reserved.
 func (v *View) Own(yield func(Row) bool) {
 	for r := range v.Endpoints {
 		if !yield(r) {
 			return
 		}
 	}
-	for _, r := range v.ports {
-		if !yield(r) {
-			return
-		}
-	}
-	for _, r := range v.reserved {
-		if !yield(r) {
-			return
+	for _, rows := range [][]Row{v.rules, v.ports, v.reserved} {
+		for _, r := range rows {
+			if !yield(r) {
+				return
+			}
 		}
 	}
 }
@@ -83,7 +86,7 @@ func (v *View) OwnSum() uint64 {
 
 // SameOwn tells that ports and endpoints are the same as in another view.
 func (v *View) SameOwn(w *View) bool {
-	return v.Host == w.Host && v.endpoints == w.endpoints && slices.Equal(v.peers, w.peers)
+	return v.Host == w.Host && v.policy == w.policy && v.endpoints == w.endpoints && slices.Equal(v.peers, w.peers)
 }
 
 // union are the hosts of all tables but this one.
@@ -137,7 +140,7 @@ func (s hostSet) len() int {
 }
 
 // classes are the first parts of keys, things before what refers to them.
-var classes = []string{"tunnel-endpoint", "tunnel-source", "vrf", "mac", "subnet", "name", "port", "route"}
+var classes = []string{"tunnel-endpoint", "tunnel-source", "vrf", "mac", "subnet", "name", "selector", "ruleset", "port", "route"}
 
 func classOf(key string) int {
 	class, _, _ := strings.Cut(key, "/")

@@ -25,7 +25,7 @@ type writing struct {
 // to them, and then deletes the other way round.
 func (w *writing) everything() bool {
 	return w.ownPuts("tunnel-endpoint/") && w.puts(placement.Sources) && w.ownPuts("") && w.puts(placement.Routes) &&
-		w.ownDeletes() && w.deletes(placement.Routes) && w.ownDeletes("port/", "reservation/") && w.deletes(placement.Sources) && w.ownDeletes("tunnel-endpoint/") &&
+		w.ownDeletes() && w.deletes(placement.Routes) && w.ownDeletes("port/", "reservation/") && w.ownDeletes("ruleset/") && w.ownDeletes("selector/") && w.deletes(placement.Sources) && w.ownDeletes("tunnel-endpoint/") &&
 		w.finish()
 }
 
@@ -93,7 +93,7 @@ func (w *writing) ownDeletes(prefixes ...string) bool {
 		return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(key, p) })
 	}
 	for _, key := range slices.Sorted(maps.Keys(w.own)) {
-		chosen := known(key, prefixes...) || len(prefixes) == 0 && !known(key, "port/", "reservation/", "tunnel-endpoint/")
+		chosen := known(key, prefixes...) || len(prefixes) == 0 && !known(key, "port/", "reservation/", "ruleset/", "selector/", "tunnel-endpoint/")
 		if chosen && !wanted[key] && !w.delete(key, w.own) {
 			return false
 		}

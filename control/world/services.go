@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
-	"strings"
 
 	"github.com/weft-network/weft/api"
 )
@@ -71,7 +70,7 @@ func (w *World) applyServices(f []string) {
 	case "secure":
 		change(w, api.KindPort, f[1], func(p *api.Port) { p.Spec.PortSecurity = f[2] })
 	default:
-		panic(fmt.Sprintf("world: %q is not a line", strings.Join(f, " ")))
+		w.applySecurity(f)
 	}
 }
 

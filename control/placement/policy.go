@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package placement
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/weft-network/weft/api/hoststream"
+	"github.com/weft-network/weft/control/policy"
+	"github.com/weft-network/weft/control/routing"
+)
+
+// The keys of what is asked at ports.
+func RulesetKey(id string) string  { return "ruleset/" + id }
+func SelectorKey(id string) string { return "selector/" + id }
+
+// policyRows are what a host needs for the ports on it: selectors, then the
+// rulesets that name them.
+func policyRows(h *policy.Host) []Row {
+	if h == nil {
+		return nil
+	}
+	rows := make([]Row, 0, len(h.Selectors)+len(h.Rulesets))
+	for _, s := range h.Selectors {
+		rows = append(rows, Row{SelectorKey(s.ID), s.Hash, s.Body})
+	}
+	for _, r := range h.Rulesets {
+		rows = append(rows, Row{RulesetKey(r.ID), r.Hash, r.Body})
+	}
+	return rows
+}
+
+// addPolicy says who a port is to rules, and what is asked at it.
+func addPolicy(port *hoststream.Port, asked *policy.Port) {
+	port.Identity, port.ConnectionLimit, port.Stateless = asked.Workload.Identity, uint32(asked.Limit), asked.Stateless
+	for direction, layers := range asked.Rulesets {
+		for layer, r := range layers {
+			if r != nil {
+				port.Rulesets = append(port.Rulesets, &hoststream.PortRuleset{
+					Layer: policy.Layer(layer).String(), Ingress: policy.Direction(direction) == policy.Ingress, Ruleset: r.ID,
+				})
+			}
+		}
+	}
+}
+
+// managed are the subnets of a VRF: the network's own and those of its imports,
+// by range.
+func (p *Plan) managed(n *routing.Network) (all []netip.Prefix) {
+	add := func(n *routing.Network) {
+		for i := range n.Subnets {
+			all = append(all, n.Subnets[i].CIDR)
+		}
+	}
+	add(n)
+	for i := range n.Imports {
+		add(p.Derived.Network(n.Imports[i].Network.UUID))
+	}
+	slices.SortFunc(all, netip.Prefix.Compare)
+	return slices.Compact(all)
+}
+
+// membersOf stand for who a network's addresses are, its own and its imports'.
+func (p *Plan) membersOf(n *routing.Network) []*policy.Members {
+	members := make([]*policy.Members, 1, 1+len(n.Imports))
+	members[0] = p.Policy.Members(n.Ref.UUID)
+	for i := range n.Imports {
+		members = append(members, p.Policy.Members(n.Imports[i].Network.UUID))
+	}
+	return members
+}
+
+// owned tells that the prefixes have the same owners under a plan.
+func (t *Table) owned(p *Plan) bool {
+	for i := range t.paths {
+		if p.Policy.Owner(&t.paths[i], t.equals(i)) != t.owners[i] {
+			return false
+		}
+	}
+	return true
+}
+
+func describePolicy(p *hoststream.Port) (words []string) {
+	words = append(words, fmt.Sprintf("identity %016x", p.Identity))
+	for _, r := range p.Rulesets {
+		direction := "egress"
+		if r.Ingress {
+			direction = "ingress"
+		}
+		words = append(words, fmt.Sprintf("%s %s ruleset %s", direction, r.Layer, r.Ruleset))
+	}
+	if p.ConnectionLimit != 0 {
+		words = append(words, fmt.Sprintf("at most %d connections", p.ConnectionLimit))
+	}
+	if p.Stateless {
+		words = append(words, "stateless")
+	}
+	return words
+}
+
+func describeRuleset(r *hoststream.Ruleset) string {
+	words := []string{r.Name}
+	for _, rule := range r.Rules {
+		words = append(words, strings.Join(policy.PrintRule(rule), ", "))
+	}
+	return strings.Join(append(words, "else "+r.Identified+", outside "+r.Outside), "\t")
+}
+
+func describeSelector(s *hoststream.Selector) string {
+	words := []string{}
+	for _, id := range s.Identities {
+		words = append(words, fmt.Sprintf("%016x", id))
+	}
+	return strings.Join(words, " ")
+}

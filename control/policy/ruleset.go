@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/cespare/xxhash/v2"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/weft-network/weft/api/hoststream"
+)
+
+// The fields of hoststream.Row and of the rows' own ids.
+const (
+	rowRuleset  = 110
+	rowSelector = 111
+	fieldID     = 1
+)
+
+// row encodes a row whose body has its id in front.
+func row(field protowire.Number, id string, rest []byte) []byte {
+	inner := protowire.AppendTag(nil, fieldID, protowire.BytesType)
+	inner = append(protowire.AppendString(inner, id), rest...)
+	body := make([]byte, 0, len(inner)+8)
+	return protowire.AppendBytes(protowire.AppendTag(body, field, protowire.BytesType), inner)
+}
+
+func newSelector(id string, c *criterion, identities []uint64) *Selector {
+	var rest []byte
+	if len(identities) > 0 {
+		rest = protowire.AppendTag(make([]byte, 0, 8*len(identities)+16), 2, protowire.BytesType)
+		rest = protowire.AppendVarint(rest, uint64(8*len(identities)))
+		for _, i := range identities {
+			rest = protowire.AppendFixed64(rest, i)
+		}
+	}
+	s := &Selector{ID: id, Identities: identities, Body: row(rowSelector, id, rest), criterion: c}
+	s.Hash = xxhash.Sum64(s.Body)
+	return s
+}
+
+// chosen is a selector that a rule names, as it is when nobody had it before.
+type chosen struct {
+	id string
+	*criterion
+}
+
+// builder puts the rules of one ruleset together.
+type builder struct {
+	message *hoststream.Ruleset
+	chosen  []chosen
+}
+
+// selected returns the id of the selector of a criterion.
+func (b *builder) selected(c *criterion) string {
+	id := idOf([]byte("selector" + c.key()))
+	if !slices.ContainsFunc(b.chosen, func(had chosen) bool { return had.id == id }) {
+		b.chosen = append(b.chosen, chosen{id, c})
+	}
+	return id
+}
+
+// intern returns the ruleset that says what was put together: one that is there
+// already where there is one.
+func (u *update) intern(b *builder) *Ruleset {
+	rest, err := proto.MarshalOptions{Deterministic: true}.Marshal(b.message)
+	if err != nil {
+		panic(fmt.Sprintf("policy: encode ruleset %s: %v", b.message.Name, err))
+	}
+	id := idOf(rest)
+	if had, ok := u.rulesets.get(id); ok {
+		return had.is
+	}
+	r := &Ruleset{ID: id, Body: row(rowRuleset, id, rest)}
+	r.Hash = xxhash.Sum64(r.Body)
+	for _, c := range b.chosen {
+		r.Selectors = append(r.Selectors, c.id)
+		s, ok := u.selectors.get(c.id)
+		if !ok {
+			s.is = newSelector(c.id, c.criterion, u.identities(c.criterion))
+			for _, a := range c.atoms() {
+				add(&u.writeSelecting, u.turn, a, c.id)
+			}
+		}
+		s.refs++
+		u.writeSelectors.put(c.id, s)
+	}
+	slices.Sort(r.Selectors)
+	u.writeRulesets.put(id, held[*Ruleset]{is: r})
+	u.released = append(u.released, r) // unless a port takes it
+	return r
+}
+
+// identities are those of the workloads that are meant, ascending.
+func (u *update) identities(c *criterion) (ids []uint64) {
+	u.members(c, func(w *Workload) { ids = append(ids, w.Identity) })
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
+// members calls visit for the workloads that are meant, some more than once.
+func (u *update) members(c *criterion, visit func(*Workload)) {
+	for _, a := range c.atoms() {
+		if a.kind == anyWorkload {
+			for _, class := range u.classes.all {
+				if c.matches(class.Workload) {
+					visit(class.Workload)
+				}
+			}
+			continue
+		}
+		workloads, _ := u.workloads.get(a)
+		for _, w := range workloads.items() {
+			if c.matches(w) {
+				visit(w)
+			}
+		}
+	}
+}
+
+// runRulesets compiles what is asked at the ports of the classes for which it
+// may be another, and completes the ports.
+func (u *update) runRulesets() {
+	for id := range u.stale {
+		c, ok := u.classes.get(id)
+		if !ok || c.ports == nil {
+			continue
+		}
+		c = u.class(c.Workload)
+		compiled := u.compile(c.Workload, nil)
+		u.rename(c, compiled.names)
+		c.rulesets, c.byAddress, c.stateless = compiled.rulesets, compiled.byAddress, u.stateless(c.Groups)
+		for _, port := range c.ports.items() {
+			rulesets := c.rulesets
+			if c.byAddress {
+				rulesets = u.compile(c.Workload, u.Routing.Port(port)).rulesets
+			}
+			u.complete(port, rulesets, c.stateless)
+		}
+	}
+	for uuid, now := range u.became {
+		if now == nil {
+			u.complete(uuid, Rulesets{}, false)
+		} else if !u.stale[now.Workload.Identity] {
+			c, _ := u.classes.get(now.Workload.Identity)
+			u.complete(uuid, c.rulesets, c.stateless)
+		}
+	}
+}
+
+// rename notes which names of ports the rulesets of a class follow from.
+func (u *update) rename(c *class, names []atom) {
+	if slices.Equal(c.names, names) {
+		return
+	}
+	for _, n := range c.names {
+		drop(&u.writeNamers, u.turn, n, c.Identity)
+	}
+	for _, n := range names {
+		add(&u.writeNamers, u.turn, n, c.Identity)
+	}
+	c.names = names
+}
+
+// complete puts a port, with what is asked at it, in the place of what it was.
+func (u *update) complete(uuid string, rulesets Rulesets, stateless bool) {
+	old := u.earlier.Port(uuid)
+	now, changed := u.became[uuid]
+	if !changed {
+		copied := *old
+		now = &copied
+	}
+	if now != nil {
+		now.Rulesets, now.Stateless = rulesets, stateless
+		if old != nil && *old == *now {
+			return
+		}
+		u.writePorts.put(uuid, now)
+		u.onHosts[now.Host] = true
+		for r := range rulesets.all {
+			held, _ := u.rulesets.get(r.ID)
+			held.refs++
+			u.writeRulesets.put(r.ID, held)
+		}
+	} else {
+		u.writePorts.remove(uuid)
+	}
+	if old == nil {
+		return
+	}
+	for r := range old.Rulesets.all {
+		held, _ := u.rulesets.get(r.ID)
+		held.refs--
+		u.writeRulesets.put(r.ID, held)
+		u.released = append(u.released, r)
+	}
+}
+
+// all yields the rulesets that there are; one that is asked twice, twice.
+func (r *Rulesets) all(yield func(*Ruleset) bool) {
+	for _, layers := range r {
+		for _, ruleset := range layers {
+			if ruleset != nil && !yield(ruleset) {
+				return
+			}
+		}
+	}
+}
+
+// runReleased takes away the rulesets that no port asks, and selectors that no
+// ruleset names.
+func (u *update) runReleased() {
+	for _, r := range u.released {
+		if held, ok := u.rulesets.get(r.ID); !ok || held.refs > 0 {
+			continue
+		}
+		u.writeRulesets.remove(r.ID)
+		for _, id := range r.Selectors {
+			s, _ := u.selectors.get(id)
+			if s.refs--; s.refs > 0 {
+				u.writeSelectors.put(id, s)
+				continue
+			}
+			u.writeSelectors.remove(id)
+			for _, a := range s.is.criterion.atoms() {
+				drop(&u.writeSelecting, u.turn, a, id)
+			}
+		}
+	}
+}
+
+// runHosts finds what the hosts need whose ports are others, or that need a
+// selector whose workloads are others.
+func (u *update) runHosts() {
+	if len(u.grew) > 0 {
+		for uuid, h := range u.hosts.all {
+			if slices.ContainsFunc(h.Selectors, func(s *Selector) bool { return u.grew[s.ID] }) {
+				u.onHosts[uuid] = true
+			}
+		}
+	}
+	for uuid := range u.onHosts {
+		now, old := u.hostOf(uuid), u.Host(uuid)
+		switch {
+		case now == nil && old != nil:
+			u.writeHosts.remove(uuid)
+		case now != nil && (old == nil || !slices.Equal(old.Ports, now.Ports) || !slices.Equal(old.Rulesets, now.Rulesets) || !slices.Equal(old.Selectors, now.Selectors)):
+			u.writeHosts.put(uuid, now)
+		}
+	}
+}
+
+// hostOf is what a host needs; nil if no port is there.
+func (u *update) hostOf(uuid string) *Host {
+	at := u.Routing.Host(uuid)
+	if at == nil || len(at.Ports) == 0 {
+		return nil
+	}
+	h, selectors := &Host{}, []string{}
+	seen := map[*Ruleset]bool{}
+	for _, routed := range at.Ports {
+		p := u.Port(routed.Ref.UUID)
+		h.Ports = append(h.Ports, p)
+		for r := range p.Rulesets.all {
+			if !seen[r] {
+				seen[r] = true
+				h.Rulesets = append(h.Rulesets, r)
+				selectors = append(selectors, r.Selectors...)
+			}
+		}
+	}
+	slices.SortFunc(h.Rulesets, func(a, b *Ruleset) int { return cmp.Compare(a.ID, b.ID) })
+	slices.Sort(selectors)
+	for _, id := range slices.Compact(selectors) {
+		h.Selectors = append(h.Selectors, u.Selector(id))
+	}
+	return h
+}

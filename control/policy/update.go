@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"slices"
+
+	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/control/routing"
+)
+
+// Derive computes everything that follows from the objects.
+//
+// References that lead nowhere have a defined outcome: a security-group that is
+// missing allows nothing; a tag, policy, set or rule that is missing is none; a
+// rule whose address-group or service-group is missing matches nothing.
+func Derive(d *routing.Derived) *Derived {
+	u := newUpdate(&Derived{}, d, listed(d.Snapshot))
+	u.global = globalSets(d.Snapshot)
+	for _, n := range d.Networks {
+		u.sharing[n.Ref.UUID] = true
+		for _, p := range n.Ports() {
+			u.ports[p.Ref.UUID] = true
+		}
+	}
+	return u.run()
+}
+
+// Update computes what Derive does of d, from what was derived earlier and the
+// events in between, and looks only at what they touch.
+func Update(earlier *Derived, d *routing.Derived, events []api.Event) *Derived {
+	indexed, ok := d.Snapshot.(routing.Indexed)
+	if !ok {
+		return Derive(d)
+	}
+	u := newUpdate(earlier, d, indexes{indexed})
+	u.moved()
+	for _, e := range events {
+		if e.Type == api.EventPut && e.Was != nil && e.Was.Head().Meta.Revision == e.Object.Head().Meta.Revision {
+			continue // only its status, of which routing has told
+		}
+		u.touch(e)
+	}
+	return u.run()
+}
+
+// update is one computation.
+type update struct {
+	*Derived // as it becomes
+	earlier  *Derived
+	snapshot api.Snapshot
+	objects  objects
+	turn     *turn
+	hasher   hasher
+
+	writePorts     writer[string, *Port]
+	writeClasses   writer[uint64, *class]
+	writeSelectors writer[string, held[*Selector]]
+	writeRulesets  writer[string, held[*Ruleset]]
+	writeHosts     writer[string, *Host]
+	writeMembers   writer[string, *Members]
+	writeShared    writer[string, []uint64]
+	writeWorkloads writer[atom, *list[*Workload]]
+	writeSelecting writer[atom, *list[string]]
+	writeNamers    writer[atom, *list[uint64]]
+
+	ports    map[string]bool // that may be others
+	stale    map[uint64]bool // classes whose rulesets may be others
+	emptied  map[uint64]bool // classes that something left
+	sharing  map[string]bool // networks whose shared addresses may be others
+	became   map[string]*Port
+	came     []*Workload
+	went     []*Workload
+	grew     map[string]bool // selectors whose workloads are others
+	onHosts  map[string]bool // hosts whose ports are others
+	made     []*Ruleset
+	released []*Ruleset
+
+	groups   map[string][Directions]*Ruleset // by the groups
+	networks map[string]layer                // by network
+}
+
+func newUpdate(earlier *Derived, d *routing.Derived, objects objects) *update {
+	now := *earlier
+	now.Routing = d
+	u := &update{
+		Derived: &now, earlier: earlier, snapshot: d.Snapshot, objects: objects, turn: &turn{},
+		ports: map[string]bool{}, stale: map[uint64]bool{}, emptied: map[uint64]bool{}, sharing: map[string]bool{},
+		became: map[string]*Port{}, grew: map[string]bool{}, onHosts: map[string]bool{},
+		groups: map[string][Directions]*Ruleset{}, networks: map[string]layer{},
+	}
+	u.writePorts.shards, u.writeClasses.shards, u.writeSelectors.shards = &now.ports, &now.classes, &now.selectors
+	u.writeRulesets.shards, u.writeHosts.shards, u.writeMembers.shards = &now.rulesets, &now.hosts, &now.members
+	u.writeShared.shards, u.writeWorkloads.shards, u.writeSelecting.shards = &now.shared, &now.workloads, &now.selecting
+	u.writeNamers.shards = &now.namers
+	return u
+}
+
+// run computes what was noted.
+func (u *update) run() *Derived {
+	u.runPorts()
+	u.runShared()
+	u.runEmptied()
+	u.runSelectors()
+	u.runRulesets()
+	u.runReleased()
+	u.runHosts()
+	return u.Derived
+}
+
+// runPorts finds who the ports are, and puts them into their classes.
+func (u *update) runPorts() {
+	for uuid := range u.ports {
+		old, now := u.earlier.Port(uuid), u.port(uuid)
+		if old != nil {
+			u.onHosts[old.Host] = true
+		}
+		if now != nil {
+			u.onHosts[now.Host] = true
+		}
+		u.became[uuid] = now
+		if old != nil && now != nil && old.Workload.Identity == now.Workload.Identity {
+			now.Workload = old.Workload
+			if c, _ := u.classes.get(now.Workload.Identity); c.byAddress {
+				u.stale[c.Identity] = true
+			}
+			continue
+		}
+		if now != nil {
+			c := u.class(now.Workload)
+			c.ports = c.ports.with(u.turn, uuid)
+			now.Workload = c.Workload
+			u.memberChanged(now.Workload.Network)
+		}
+		if old != nil {
+			c := u.class(old.Workload)
+			if c.ports = c.ports.without(u.turn, uuid); c.ports == nil {
+				u.emptied[c.Identity] = true
+			}
+			u.memberChanged(old.Workload.Network)
+		}
+	}
+}
+
+func (u *update) memberChanged(network string) {
+	u.sharing[network] = true
+	if old, _ := u.earlier.members.get(network); u.Members(network) == old {
+		u.writeMembers.put(network, &Members{})
+	}
+}
+
+// class returns the class of a workload, to be changed; a new one if there is none.
+func (u *update) class(w *Workload) *class {
+	c, ok := u.classes.get(w.Identity)
+	switch {
+	case !ok:
+		c = &class{Workload: w, turn: u.turn}
+		u.came = append(u.came, w)
+		u.stale[w.Identity] = true
+	case c.turn != u.turn:
+		own := *c
+		c, own.turn = &own, u.turn
+	default:
+		return c
+	}
+	u.writeClasses.put(w.Identity, c)
+	return c
+}
+
+// runShared finds the addresses that several ports share, and who these are together.
+func (u *update) runShared() {
+	for network := range u.sharing {
+		before, _ := u.earlier.shared.get(network)
+		now := u.togetherIn(u.Routing.Network(network))
+		if len(before) == 0 && len(now) == 0 {
+			continue
+		}
+		for _, w := range now {
+			u.class(w).shared++
+		}
+		for _, id := range before {
+			if c, ok := u.classes.get(id); ok {
+				c = u.class(c.Workload)
+				c.shared--
+				u.emptied[id] = true
+			}
+		}
+		ids := make([]uint64, len(now))
+		for i, w := range now {
+			ids[i] = w.Identity
+		}
+		if u.writeShared.put(network, ids); len(ids) == 0 {
+			u.writeShared.remove(network)
+		}
+	}
+}
+
+// togetherIn are the workloads that a network's shared addresses are: one for
+// each address that is not one port's or of equal ones.
+func (u *update) togetherIn(n *routing.Network) (all []*Workload) {
+	if n == nil {
+		return nil
+	}
+	for i := 0; i < len(n.OwnEqual); {
+		end := i + 1
+		for end < len(n.OwnEqual) && n.OwnEqual[end].Prefix == n.OwnEqual[i].Prefix {
+			end++
+		}
+		at, found := slices.BinarySearchFunc(n.Own, n.OwnEqual[i], func(r, q routing.Route) int { return r.Prefix.Compare(q.Prefix) })
+		if found {
+			if w := u.together(&n.Own[at], n.OwnEqual[i:end]); w != nil {
+				all = append(all, w)
+			}
+		}
+		i = end
+	}
+	return all
+}
+
+func (u *update) together(r *routing.Route, equal []routing.Route) *Workload {
+	var ids []uint64
+	each := func(r *routing.Route) {
+		if r.Port.IsZero() || r.Via.IsValid() {
+			return
+		}
+		if w := u.workloadOf(r.Port.UUID); w != nil {
+			ids = append(ids, w.Identity)
+		}
+	}
+	each(r)
+	for i := range equal {
+		each(&equal[i])
+	}
+	slices.Sort(ids)
+	if ids = slices.Compact(ids); len(ids) < 2 {
+		return nil
+	}
+	w := &Workload{Identity: Together(ids...)}
+	for _, id := range ids {
+		c, _ := u.classes.get(id)
+		w.Several = append(w.Several, c.Workload)
+	}
+	return w
+}
+
+// workloadOf is who a port is now.
+func (u *update) workloadOf(port string) *Workload {
+	if p, changed := u.became[port]; changed {
+		if p == nil {
+			return nil
+		}
+		return p.Workload
+	}
+	if p := u.earlier.Port(port); p != nil {
+		return p.Workload
+	}
+	return nil
+}
+
+// runEmptied takes away the classes that are nobody's now.
+func (u *update) runEmptied() {
+	for id := range u.emptied {
+		c, ok := u.classes.get(id)
+		if !ok || c.ports != nil || c.shared > 0 {
+			continue
+		}
+		u.writeClasses.remove(id)
+		for _, name := range c.names {
+			drop(&u.writeNamers, u.turn, name, id)
+		}
+		u.went = append(u.went, c.Workload)
+	}
+}
+
+// runSelectors gives the selectors the workloads that came, and takes from them
+// those that went.
+func (u *update) runSelectors() {
+	type change struct{ came, went []uint64 }
+	changes := map[string]*change{}
+	each := func(w *Workload, add func(*change)) {
+		seen := map[string]bool{}
+		for _, a := range append(w.atoms(), atom{kind: anyWorkload}) {
+			if a.kind == withName {
+				namers, _ := u.namers.get(a)
+				for _, id := range namers.items() {
+					u.stale[id] = true
+				}
+			}
+			selecting, _ := u.selecting.get(a)
+			for _, id := range selecting.items() {
+				if s, _ := u.selectors.get(id); !seen[id] && s.is.criterion.matches(w) {
+					if changes[id] == nil {
+						changes[id] = &change{}
+					}
+					add(changes[id])
+				}
+				seen[id] = true
+			}
+		}
+	}
+	for _, w := range u.went {
+		each(w, func(c *change) { c.went = append(c.went, w.Identity) })
+		for _, a := range w.atoms() {
+			drop(&u.writeWorkloads, u.turn, a, w)
+		}
+	}
+	for _, w := range u.came {
+		each(w, func(c *change) { c.came = append(c.came, w.Identity) })
+		for _, a := range w.atoms() {
+			add(&u.writeWorkloads, u.turn, a, w)
+		}
+	}
+	for id, c := range changes {
+		s, _ := u.selectors.get(id)
+		ids := slices.DeleteFunc(append(slices.Clone(s.is.Identities), c.came...), func(id uint64) bool { return slices.Contains(c.went, id) })
+		slices.Sort(ids)
+		u.writeSelectors.put(id, held[*Selector]{newSelector(id, s.is.criterion, ids), s.refs})
+		u.grew[id] = true
+	}
+}
