@@ -30,7 +30,8 @@ type LearnedMAC struct {
 }
 
 // MACCount names a number of learned MACs: those of a network behind an
-// interface, where the tunnel device stands for all other hosts.
+// interface, where the tunnel device stands for all other hosts, and allMACs
+// for everywhere.
 type MACCount struct {
 	VRF     uint32
 	Ifindex int
@@ -152,6 +153,23 @@ func (d *Datapath) makeBridgeTables() {
 	d.learned = newTable("learned_macs", d.maps["learned_macs"], learnedCodec)
 	d.learned.put = d.putLearned
 	d.macCounts = newTable("mac_counts", d.maps["mac_counts"], macCountCodec)
+	d.floodTimes = newTable("flood_times", d.maps["flood_times"], errorTimeCodec)
+}
+
+// allMACs stands in a MACCount for everywhere.
+const allMACs = int(layoutMacCountOfALL_MACS)
+
+// freeMACs is under what the number of free places of the table is.
+var freeMACs = MACCount{UnderlayVRF, allMACs}
+
+// initMACCounts says that a new table of learned MACs is all free. An old one
+// has been counted.
+func (d *Datapath) initMACCounts() error {
+	_, counted, err := d.macCounts.Get(freeMACs)
+	if err != nil || counted {
+		return err
+	}
+	return d.macCounts.Put(freeMACs, d.maps["learned_macs"].MaxEntries())
 }
 
 func (v LearnedMAC) idle(now uint32) time.Duration { return since(now, v.Seen) }
@@ -194,7 +212,7 @@ func (d *Datapath) ExpireMACs() (removed int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	counts := map[MACCount]uint32{}
+	counts := map[MACCount]uint32{freeMACs: d.maps["learned_macs"].MaxEntries()}
 	for k, v := range all {
 		port, there := ports[v.Ifindex]
 		former := v.Ifindex != 0 && (!there || port.VRF != k.VRF || port.ID != v.Port)
@@ -210,6 +228,8 @@ func (d *Datapath) ExpireMACs() (removed int, err error) {
 			at.Ifindex = config.TunnelDevice
 		}
 		counts[at]++
+		counts[MACCount{k.VRF, allMACs}]++
+		counts[freeMACs]--
 	}
 	return removed, d.setMACCounts(counts)
 }
@@ -223,7 +243,7 @@ func (d *Datapath) setMACCounts(counts map[MACCount]uint32) error {
 	}
 	var failed error
 	for at := range have {
-		if counts[at] == 0 {
+		if _, is := counts[at]; !is {
 			failed = errors.Join(failed, d.macCounts.Delete(at))
 		}
 	}

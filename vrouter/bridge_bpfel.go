@@ -22,6 +22,7 @@ const (
 	bridgeMapCounters        = "counters"
 	bridgeMapDrops           = "drops"
 	bridgeMapErrorTimes      = "error_times"
+	bridgeMapFloodTimes      = "flood_times"
 	bridgeMapFloods          = "floods"
 	bridgeMapFragments       = "fragments"
 	bridgeMapGenerations     = "generations"
@@ -43,6 +44,7 @@ const (
 	bridgeMapRoutes4         = "routes4"
 	bridgeMapRoutes6         = "routes6"
 	bridgeMapScratch         = "scratch"
+	bridgeMapServiceTimes    = "service_times"
 	bridgeMapServices        = "services"
 	bridgeMapSubPorts        = "sub_ports"
 	bridgeMapTunnelAddresses = "tunnel_addresses"
@@ -108,6 +110,7 @@ type bridgeMapSpecs struct {
 	Counters        *ebpf.MapSpec `ebpf:"counters"`
 	Drops           *ebpf.MapSpec `ebpf:"drops"`
 	ErrorTimes      *ebpf.MapSpec `ebpf:"error_times"`
+	FloodTimes      *ebpf.MapSpec `ebpf:"flood_times"`
 	Floods          *ebpf.MapSpec `ebpf:"floods"`
 	Fragments       *ebpf.MapSpec `ebpf:"fragments"`
 	Generations     *ebpf.MapSpec `ebpf:"generations"`
@@ -129,6 +132,7 @@ type bridgeMapSpecs struct {
 	Routes4         *ebpf.MapSpec `ebpf:"routes4"`
 	Routes6         *ebpf.MapSpec `ebpf:"routes6"`
 	Scratch         *ebpf.MapSpec `ebpf:"scratch"`
+	ServiceTimes    *ebpf.MapSpec `ebpf:"service_times"`
 	Services        *ebpf.MapSpec `ebpf:"services"`
 	SubPorts        *ebpf.MapSpec `ebpf:"sub_ports"`
 	TunnelAddresses *ebpf.MapSpec `ebpf:"tunnel_addresses"`
@@ -168,6 +172,7 @@ type bridgeMaps struct {
 	Counters        *ebpf.Map `ebpf:"counters"`
 	Drops           *ebpf.Map `ebpf:"drops"`
 	ErrorTimes      *ebpf.Map `ebpf:"error_times"`
+	FloodTimes      *ebpf.Map `ebpf:"flood_times"`
 	Floods          *ebpf.Map `ebpf:"floods"`
 	Fragments       *ebpf.Map `ebpf:"fragments"`
 	Generations     *ebpf.Map `ebpf:"generations"`
@@ -189,6 +194,7 @@ type bridgeMaps struct {
 	Routes4         *ebpf.Map `ebpf:"routes4"`
 	Routes6         *ebpf.Map `ebpf:"routes6"`
 	Scratch         *ebpf.Map `ebpf:"scratch"`
+	ServiceTimes    *ebpf.Map `ebpf:"service_times"`
 	Services        *ebpf.Map `ebpf:"services"`
 	SubPorts        *ebpf.Map `ebpf:"sub_ports"`
 	TunnelAddresses *ebpf.Map `ebpf:"tunnel_addresses"`
@@ -204,6 +210,7 @@ func (m *bridgeMaps) Close() error {
 		m.Counters,
 		m.Drops,
 		m.ErrorTimes,
+		m.FloodTimes,
 		m.Floods,
 		m.Fragments,
 		m.Generations,
@@ -225,6 +232,7 @@ func (m *bridgeMaps) Close() error {
 		m.Routes4,
 		m.Routes6,
 		m.Scratch,
+		m.ServiceTimes,
 		m.Services,
 		m.SubPorts,
 		m.TunnelAddresses,

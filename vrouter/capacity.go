@@ -41,10 +41,10 @@ var evicting = []string{halfOpenTable, "fragments", "host_flows"}
 var purposes = map[string]string{
 	"ports": "ports", "port_addresses": "ports", "port_prefixes4": "ports", "port_prefixes6": "ports", "aliases": "ports", "sub_ports": "ports",
 	"host_routes": "routes", "routes4": "routes", "routes6": "routes", "next_hops": "routes", "groups": "routes",
-	"macs": "layer-2", "learned_macs": "layer-2", "mac_counts": "layer-2", "floods": "layer-2", "receivers": "layer-2",
+	"macs": "layer-2", "learned_macs": "layer-2", "mac_counts": "layer-2", "floods": "layer-2", "receivers": "layer-2", "flood_times": "layer-2",
 	"vnis": "networks", "tunnel_sources": "networks",
 	"connections": "connections", halfOpenTable: "connections", "fragments": "connections", "generations": "connections",
-	"services": "services", "host_flows": "services", "requests": "services", "request_times": "services",
+	"services": "services", "host_flows": "services", "requests": "services", "request_times": "services", "service_times": "services",
 	"port_policies": "policy", "rulesets": "policy", "remote_classes": "policy", "remote_ranges4": "policy", "remote_ranges6": "policy", "service_classes": "policy",
 	"service_pages": "policy", "verdicts": "policy", "managed4": "policy", "managed6": "policy", "rule_hits": "policy",
 	"drops": "counters", "counters": "counters", "error_times": "counters",

@@ -291,6 +291,8 @@ var configCodec = codec[uint32, Config, uint32, layoutConfigValue]{
 			ErrorInterval: uint64(c.ErrorInterval), ErrorBurst: uint32(c.ErrorBurst),
 			HostIfindex: uint32(c.HostDevice), HostMac: layoutMac{Byte: c.HostMAC},
 			RequestInterval: uint64(c.RequestInterval), RequestBurst: uint32(c.RequestBurst),
+			FloodInterval: uint64(c.FloodInterval), FloodBurst: uint32(c.FloodBurst),
+			ServiceInterval: uint64(c.ServiceInterval), ServiceBurst: uint32(c.ServiceBurst),
 			TunnelMtu4: uint32(c.TunnelMTU4), TunnelMtu6: uint32(c.TunnelMTU6),
 		}
 		var err4, err6 error
@@ -303,6 +305,8 @@ var configCodec = codec[uint32, Config, uint32, layoutConfigValue]{
 			TunnelDevice: int(raw.TunnelIfindex), LabelDevice: int(raw.LabelIfindex), ErrorInterval: time.Duration(raw.ErrorInterval), ErrorBurst: int(raw.ErrorBurst),
 			HostDevice: int(raw.HostIfindex), HostMAC: raw.HostMac.Byte,
 			RequestInterval: time.Duration(raw.RequestInterval), RequestBurst: int(raw.RequestBurst),
+			FloodInterval: time.Duration(raw.FloodInterval), FloodBurst: int(raw.FloodBurst),
+			ServiceInterval: time.Duration(raw.ServiceInterval), ServiceBurst: int(raw.ServiceBurst),
 			TunnelMTU4: int(raw.TunnelMtu4), TunnelMTU6: int(raw.TunnelMtu6),
 			Local4: optionalOf(raw.Local4, layoutFamilyFAMILY_4),
 			Local6: optionalOf(raw.Local6, layoutFamilyFAMILY_6),

@@ -189,11 +189,10 @@ func (d *Datapath) Forget(ifindex int) error {
 			return fmt.Errorf("forget drops of interface %d: %w", ifindex, err)
 		}
 	}
-	if err := d.requestTimes.Delete(ifindex); err != nil {
-		return fmt.Errorf("forget requests of interface %d: %w", ifindex, err)
-	}
-	if err := d.errorTimes.Delete(ifindex); err != nil {
-		return fmt.Errorf("forget ICMP errors of interface %d: %w", ifindex, err)
+	for what, used := range map[string]*Table[int, uint64]{"requests": d.requestTimes, "ICMP errors": d.errorTimes, "floods": d.floodTimes, "services": d.serviceTimes} {
+		if err := used.Delete(ifindex); err != nil {
+			return fmt.Errorf("forget %s of interface %d: %w", what, ifindex, err)
+		}
 	}
 	d.slots.release(ifindex)
 	return d.forgetMACs(ifindex)

@@ -45,13 +45,14 @@ func (g *generator) bridging(now uint32) {
 			}
 		}
 	}
-	if g.chance(15) { // somebody else fills the table
-		for n := 0; len(o.Learned) < learnedRoom; n++ {
-			o.Learned[MACKey{9, strayMAC(9, n)}] = LearnedMAC{VNI: 1009, Remote: testSources[2], Seen: now, Moved: now}
-		}
+	room := pick(g, learnedRoom, learnedRoom, learnedRoom, 1+g.IntN(6), 1+g.IntN(6), 0)
+	for n := 0; learnedRoom-len(o.Learned) > room; n++ { // somebody else fills the table
+		o.Learned[MACKey{9, strayMAC(9, n)}] = LearnedMAC{VNI: 1009, Remote: testSources[2], Seen: now, Moved: now}
 	}
+	o.MACCounts[freeMACs] = uint32(learnedRoom - len(o.Learned))
 	for k, v := range o.Learned {
 		o.MACCounts[o.behind(k.VRF, v)]++
+		o.MACCounts[MACCount{k.VRF, allMACs}]++
 	}
 }
 
@@ -63,7 +64,8 @@ func (g *generator) knownMACs(vrf uint32) {
 			g.o.MACs[MACKey{vrf, port.MAC}] = g.nextHop(NextHop{Kind: NextHopPort, Ifindex: ifindex})
 		}
 	}
-	for key, route := range g.o.Routes {
+	for _, key := range inOrder(g.o.Routes) {
+		route := g.o.Routes[key]
 		if key.VRF == vrf && !route.Routed && route.MAC[1] == 1 && g.chance(70) {
 			g.o.MACs[MACKey{vrf, route.MAC}] = route.NextHop
 		}

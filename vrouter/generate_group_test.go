@@ -69,7 +69,8 @@ func (g *generator) groups(vrf uint32) {
 // churnGroup gives a prefix that has a group another one, with some of the members.
 func (g *generator) churnGroup(t testing.TB, d *Datapath) {
 	t.Helper()
-	for key, route := range g.o.Routes {
+	for _, key := range inOrder(g.o.Routes) {
+		route := g.o.Routes[key]
 		old, is := g.o.Groups[route.NextHop]
 		if !is {
 			continue

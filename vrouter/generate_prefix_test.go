@@ -3,9 +3,7 @@
 package vrouter
 
 import (
-	"maps"
 	"net/netip"
-	"slices"
 	"testing"
 )
 
@@ -55,7 +53,7 @@ func (g *generator) prefixSource(ifindex int, six bool) (netip.Addr, bool) {
 // comes with one.
 func (g *generator) churnPrefix(t testing.TB, d *Datapath) {
 	t.Helper()
-	if keys := slices.Collect(maps.Keys(g.o.PortPrefixes)); len(keys) > 0 && g.chance(50) {
+	if keys := inOrder(g.o.PortPrefixes); len(keys) > 0 && g.chance(50) {
 		key := keys[g.IntN(len(keys))]
 		delete(g.o.PortPrefixes, key)
 		check(t, d.PortPrefixes.Delete(key))

@@ -36,7 +36,8 @@ func (g *generator) hostPath() {
 	if g.chance(90) {
 		g.o.Config.HostDevice, g.o.Config.HostMAC = testHostDevice, testHostMAC
 	}
-	for ifindex, port := range g.o.Ports {
+	for _, ifindex := range inOrder(g.o.Ports) {
+		port := g.o.Ports[ifindex]
 		if g.chance(90) {
 			port.Alias = uint32(MinAlias + ifindex)
 			g.o.Aliases[port.Alias] = ifindex
@@ -82,9 +83,26 @@ func (g *generator) flow(ifindex int, six bool) {
 		}
 	} else {
 		key.HostPort = testHostPorts[g.IntN(2)]
-		state.FromHost, state.PeerPort, state.Seen = true, key.HostPort, max(0, g.o.Now-pick(g, 0, time.Second, 10*udpSilence))
+		// Of long ago only where the machine has been up for longer: else it would be
+		// over or not as the moment falls in which a frame is tried.
+		ago := pick(g, 0, time.Second, 10*udpSilence)
+		if ago >= g.o.Now {
+			ago = 0
+		}
+		state.FromHost, state.PeerPort, state.Seen = true, key.HostPort, g.o.Now-ago
 	}
 	g.o.HostFlows[key] = state
+}
+
+// flowsOf are the conversations of a port with the host, in an order that a seed repeats.
+func (g *generator) flowsOf(ifindex int, six bool) []HostFlow {
+	all := map[HostFlow]bool{}
+	for key := range g.o.HostFlows {
+		if key.Ifindex == ifindex && key.Six == six {
+			all[key] = true
+		}
+	}
+	return inOrder(all)
 }
 
 // transportTo is a segment or datagram, with flags that begin or continue.
@@ -116,8 +134,8 @@ func (g *generator) toHost(ifindex int, six bool) []byte {
 	protocol := pick(g, byte(6), 17, 17, 132)
 	to, from := pick(g, uint16(53), 80, 80, testHostPorts[0], testHostPorts[1]), testPeers[g.IntN(3)]
 	source := g.source(ifindex, six)
-	for key, flow := range g.o.HostFlows {
-		if key.Ifindex == ifindex && key.Six == six && g.chance(35) {
+	for _, key := range g.flowsOf(ifindex, six) {
+		if flow := g.o.HostFlows[key]; g.chance(35) {
 			protocol, from, to, source = key.Protocol, flow.WorkloadPort, flow.PeerPort, flow.Workload
 			break
 		}
@@ -161,8 +179,8 @@ func (g *generator) fromHost() []byte {
 	}
 	from := pick(g, testListeners[0], testListeners[1], testHostPorts[0], testHostPorts[1])
 	to := testPeers[g.IntN(3)]
-	for key := range g.o.HostFlows {
-		if key.Ifindex == g.o.Aliases[number] && key.Six == six && s.protocol != 1 && g.chance(35) {
+	for _, key := range g.flowsOf(g.o.Aliases[number], six) {
+		if s.protocol != 1 && g.chance(35) {
 			s.protocol, from, to = key.Protocol, key.HostPort, key.WorkloadPort
 			break
 		}

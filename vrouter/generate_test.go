@@ -4,8 +4,12 @@ package vrouter
 
 import (
 	"encoding/binary"
+	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
+	"strings"
 )
 
 // generator makes random worlds, small enough that things meet, and random
@@ -36,6 +40,11 @@ func poolAddress(six bool, n int) netip.Addr {
 	return netip.AddrFrom4([4]byte{10, 0, 0, byte(n)})
 }
 
+// inOrder are the keys of a map in an order that a seed repeats.
+func inOrder[K comparable, V any](m map[K]V) []K {
+	return slices.SortedFunc(maps.Keys(m), func(a, b K) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
+}
+
 func host(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
 
 func portMAC(ifindex int) MAC { return MAC{2, 0, 0, 0, 0, byte(ifindex)} }
@@ -44,7 +53,7 @@ func newGenerator(r *rand.Rand) *generator {
 	g := &generator{Rand: r, gateway: map[uint32][]netip.Addr{}}
 	g.o = &Oracle{
 		Ports: map[int]Port{}, SubPorts: map[SubPort]int{}, PortAddresses: map[PortAddress]struct{}{}, PortPrefixes: map[PortPrefix]Permission{}, Routes: map[RouteKey]Route{}, Groups: map[uint32]Group{},
-		NextHops: map[uint32]NextHop{}, VNIs: map[uint32]VNI{}, TunnelSources: map[TunnelSource]struct{}{}, Exhausted: map[int]bool{}, Silenced: map[int]bool{},
+		NextHops: map[uint32]NextHop{}, VNIs: map[uint32]VNI{}, TunnelSources: map[TunnelSource]struct{}{}, Exhausted: map[int]bool{}, Silenced: map[int]bool{}, Stilled: map[int]bool{}, Served: map[int]bool{},
 	}
 	if !g.chance(12) {
 		g.o.Config.TunnelDevice = testTunnelDevice
@@ -72,6 +81,12 @@ func newGenerator(r *rand.Rand) *generator {
 		}
 		if g.chance(20) {
 			g.o.Silenced[ifindex] = true
+		}
+		if g.chance(15) {
+			g.o.Stilled[ifindex] = true
+		}
+		if g.chance(15) {
+			g.o.Served[ifindex] = true
 		}
 		g.o.Ports[ifindex] = port
 	}

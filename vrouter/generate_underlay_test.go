@@ -34,7 +34,8 @@ func (g *generator) labels() {
 	for _, a := range testLocals {
 		g.o.TunnelAddresses[a] = struct{}{}
 	}
-	for number, vni := range g.o.VNIs {
+	for _, number := range inOrder(g.o.VNIs) {
+		vni := g.o.VNIs[number]
 		vni.Label = g.chance(85)
 		g.o.VNIs[number] = vni
 	}

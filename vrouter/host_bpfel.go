@@ -23,6 +23,7 @@ const (
 	hostMapDrops           = "drops"
 	hostMapErrorScratch    = "error_scratch"
 	hostMapErrorTimes      = "error_times"
+	hostMapFloodTimes      = "flood_times"
 	hostMapFloods          = "floods"
 	hostMapFragments       = "fragments"
 	hostMapGenerations     = "generations"
@@ -44,6 +45,7 @@ const (
 	hostMapRoutes4         = "routes4"
 	hostMapRoutes6         = "routes6"
 	hostMapScratch         = "scratch"
+	hostMapServiceTimes    = "service_times"
 	hostMapServices        = "services"
 	hostMapSubPorts        = "sub_ports"
 	hostMapTunnelAddresses = "tunnel_addresses"
@@ -108,6 +110,7 @@ type hostMapSpecs struct {
 	Drops           *ebpf.MapSpec `ebpf:"drops"`
 	ErrorScratch    *ebpf.MapSpec `ebpf:"error_scratch"`
 	ErrorTimes      *ebpf.MapSpec `ebpf:"error_times"`
+	FloodTimes      *ebpf.MapSpec `ebpf:"flood_times"`
 	Floods          *ebpf.MapSpec `ebpf:"floods"`
 	Fragments       *ebpf.MapSpec `ebpf:"fragments"`
 	Generations     *ebpf.MapSpec `ebpf:"generations"`
@@ -129,6 +132,7 @@ type hostMapSpecs struct {
 	Routes4         *ebpf.MapSpec `ebpf:"routes4"`
 	Routes6         *ebpf.MapSpec `ebpf:"routes6"`
 	Scratch         *ebpf.MapSpec `ebpf:"scratch"`
+	ServiceTimes    *ebpf.MapSpec `ebpf:"service_times"`
 	Services        *ebpf.MapSpec `ebpf:"services"`
 	SubPorts        *ebpf.MapSpec `ebpf:"sub_ports"`
 	TunnelAddresses *ebpf.MapSpec `ebpf:"tunnel_addresses"`
@@ -169,6 +173,7 @@ type hostMaps struct {
 	Drops           *ebpf.Map `ebpf:"drops"`
 	ErrorScratch    *ebpf.Map `ebpf:"error_scratch"`
 	ErrorTimes      *ebpf.Map `ebpf:"error_times"`
+	FloodTimes      *ebpf.Map `ebpf:"flood_times"`
 	Floods          *ebpf.Map `ebpf:"floods"`
 	Fragments       *ebpf.Map `ebpf:"fragments"`
 	Generations     *ebpf.Map `ebpf:"generations"`
@@ -190,6 +195,7 @@ type hostMaps struct {
 	Routes4         *ebpf.Map `ebpf:"routes4"`
 	Routes6         *ebpf.Map `ebpf:"routes6"`
 	Scratch         *ebpf.Map `ebpf:"scratch"`
+	ServiceTimes    *ebpf.Map `ebpf:"service_times"`
 	Services        *ebpf.Map `ebpf:"services"`
 	SubPorts        *ebpf.Map `ebpf:"sub_ports"`
 	TunnelAddresses *ebpf.Map `ebpf:"tunnel_addresses"`
@@ -206,6 +212,7 @@ func (m *hostMaps) Close() error {
 		m.Drops,
 		m.ErrorScratch,
 		m.ErrorTimes,
+		m.FloodTimes,
 		m.Floods,
 		m.Fragments,
 		m.Generations,
@@ -227,6 +234,7 @@ func (m *hostMaps) Close() error {
 		m.Routes4,
 		m.Routes6,
 		m.Scratch,
+		m.ServiceTimes,
 		m.Services,
 		m.SubPorts,
 		m.TunnelAddresses,

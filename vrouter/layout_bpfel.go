@@ -33,6 +33,10 @@ type layoutConfigValue struct {
 	TunnelMtu4      uint32
 	TunnelMtu6      uint32
 	LabelIfindex    uint32
+	FloodInterval   uint64
+	FloodBurst      uint32
+	ServiceBurst    uint32
+	ServiceInterval uint64
 }
 
 type layoutConnectionKey struct {
@@ -252,6 +256,12 @@ type layoutMacCountKey struct {
 	Vrf     uint32
 	Ifindex uint32
 }
+
+type layoutMacCountOf uint32
+
+const (
+	layoutMacCountOfALL_MACS layoutMacCountOf = 4294967295
+)
 
 type layoutMacKey struct {
 	_   structs.HostLayout
@@ -501,7 +511,10 @@ const (
 	layoutReasonREASON_UNKNOWN_LABEL              layoutReason = 78
 	layoutReasonREASON_UNLABEL_FAILED             layoutReason = 79
 	layoutReasonREASON_FABRIC_FOREIGN_SOURCE      layoutReason = 80
-	layoutReasonREASON_COUNT                      layoutReason = 81
+	layoutReasonREASON_MAC_SHARE                  layoutReason = 81
+	layoutReasonREASON_FLOOD_LIMITED              layoutReason = 82
+	layoutReasonREASON_SERVICE_LIMITED            layoutReason = 83
+	layoutReasonREASON_COUNT                      layoutReason = 84
 )
 
 type layoutReasonRow struct {
@@ -750,6 +763,7 @@ const (
 	layoutMapCounters            = "counters"
 	layoutMapDrops               = "drops"
 	layoutMapErrorTimes          = "error_times"
+	layoutMapFloodTimes          = "flood_times"
 	layoutMapFloods              = "floods"
 	layoutMapFragments           = "fragments"
 	layoutMapGenerations         = "generations"
@@ -780,6 +794,7 @@ const (
 	layoutMapRulesets            = "rulesets"
 	layoutMapServiceClasses      = "service_classes"
 	layoutMapServicePages        = "service_pages"
+	layoutMapServiceTimes        = "service_times"
 	layoutMapServices            = "services"
 	layoutMapSubPorts            = "sub_ports"
 	layoutMapTunnelAddresses     = "tunnel_addresses"
@@ -845,6 +860,7 @@ type layoutMapSpecs struct {
 	Counters        *ebpf.MapSpec `ebpf:"counters"`
 	Drops           *ebpf.MapSpec `ebpf:"drops"`
 	ErrorTimes      *ebpf.MapSpec `ebpf:"error_times"`
+	FloodTimes      *ebpf.MapSpec `ebpf:"flood_times"`
 	Floods          *ebpf.MapSpec `ebpf:"floods"`
 	Fragments       *ebpf.MapSpec `ebpf:"fragments"`
 	Generations     *ebpf.MapSpec `ebpf:"generations"`
@@ -875,6 +891,7 @@ type layoutMapSpecs struct {
 	Rulesets        *ebpf.MapSpec `ebpf:"rulesets"`
 	ServiceClasses  *ebpf.MapSpec `ebpf:"service_classes"`
 	ServicePages    *ebpf.MapSpec `ebpf:"service_pages"`
+	ServiceTimes    *ebpf.MapSpec `ebpf:"service_times"`
 	Services        *ebpf.MapSpec `ebpf:"services"`
 	SubPorts        *ebpf.MapSpec `ebpf:"sub_ports"`
 	TunnelAddresses *ebpf.MapSpec `ebpf:"tunnel_addresses"`
@@ -918,6 +935,7 @@ type layoutMaps struct {
 	Counters        *ebpf.Map `ebpf:"counters"`
 	Drops           *ebpf.Map `ebpf:"drops"`
 	ErrorTimes      *ebpf.Map `ebpf:"error_times"`
+	FloodTimes      *ebpf.Map `ebpf:"flood_times"`
 	Floods          *ebpf.Map `ebpf:"floods"`
 	Fragments       *ebpf.Map `ebpf:"fragments"`
 	Generations     *ebpf.Map `ebpf:"generations"`
@@ -948,6 +966,7 @@ type layoutMaps struct {
 	Rulesets        *ebpf.Map `ebpf:"rulesets"`
 	ServiceClasses  *ebpf.Map `ebpf:"service_classes"`
 	ServicePages    *ebpf.Map `ebpf:"service_pages"`
+	ServiceTimes    *ebpf.Map `ebpf:"service_times"`
 	Services        *ebpf.Map `ebpf:"services"`
 	SubPorts        *ebpf.Map `ebpf:"sub_ports"`
 	TunnelAddresses *ebpf.Map `ebpf:"tunnel_addresses"`
@@ -964,6 +983,7 @@ func (m *layoutMaps) Close() error {
 		m.Counters,
 		m.Drops,
 		m.ErrorTimes,
+		m.FloodTimes,
 		m.Floods,
 		m.Fragments,
 		m.Generations,
@@ -994,6 +1014,7 @@ func (m *layoutMaps) Close() error {
 		m.Rulesets,
 		m.ServiceClasses,
 		m.ServicePages,
+		m.ServiceTimes,
 		m.Services,
 		m.SubPorts,
 		m.TunnelAddresses,

@@ -54,6 +54,8 @@ type Datapath struct {
 	hostFlows    *Table[HostFlow, HostFlowState]
 	errorTimes   *Table[int, uint64] // nanoseconds of the monotonic clock, by interface
 	requestTimes *Table[int, uint64]
+	floodTimes   *Table[int, uint64]
+	serviceTimes *Table[int, uint64]
 	generations  *generations
 	slots        *counterSlots
 
@@ -135,6 +137,9 @@ func (d *Datapath) load(sizes Sizes) error {
 		return err
 	}
 	d.makeTables()
+	if err := d.initMACCounts(); err != nil {
+		return err
+	}
 	return d.initConfig()
 }
 

@@ -98,16 +98,18 @@ func install(t testing.TB, d *Datapath, o *Oracle) {
 	check(t, replace(d.Receivers, o.Receivers))
 	check(t, replace(d.learned, o.Learned))
 	check(t, replace(d.macCounts, o.MACCounts))
-	times := map[int]uint64{}
-	for ifindex := range o.Exhausted {
-		times[ifindex] = never
+	for used, by := range o.shares(d) {
+		times := map[int]uint64{}
+		for ifindex := range *by {
+			times[ifindex] = never
+		}
+		check(t, replace(used, times))
 	}
-	check(t, replace(d.errorTimes, times))
-	asked := map[int]uint64{}
-	for ifindex := range o.Silenced {
-		asked[ifindex] = never
-	}
-	check(t, replace(d.requestTimes, asked))
+}
+
+// shares are the tables of what ports have used up, and which ports that are.
+func (o *Oracle) shares(d *Datapath) map[*Table[int, uint64]]*map[int]bool {
+	return map[*Table[int, uint64]]*map[int]bool{d.errorTimes: &o.Exhausted, d.requestTimes: &o.Silenced, d.floodTimes: &o.Stilled, d.serviceTimes: &o.Served}
 }
 
 func installPrefixes(t testing.TB, d *Datapath, want map[PortPrefix]Permission) {

@@ -29,6 +29,8 @@ type Oracle struct {
 	Aliases         map[uint32]int
 	Now             time.Duration // of the monotonic clock
 	Silenced        map[int]bool  // interfaces that may ask the agent nothing now
+	Stilled         map[int]bool  // interfaces that may flood nothing now
+	Served          map[int]bool  // interfaces that have had their share of services
 
 	// What packets that went before have left. It decides nothing but the member
 	// of a group; nil: it is not kept.
@@ -44,7 +46,7 @@ type Oracle struct {
 	Learned     map[MACKey]LearnedMAC
 	MACCounts   map[MACCount]uint32
 	Learns      bool
-	LearnedRoom int    // entries, 0: any number
+	LearnedRoom int    // entries
 	Tick        uint32 // now
 }
 

@@ -124,6 +124,9 @@ func (o *Oracle) byMAC(r refusal, next NextHop) Outcome {
 }
 
 func (o *Oracle) flood(r refusal, list Flood) Outcome {
+	if r.key == nil && o.Stilled[r.ifindex] {
+		return dropped(r.f.frame, "flood-limited")
+	}
 	out := Outcome{Verdict: "flooded", Frame: r.f.frame}
 	if list.LeftOut > 0 {
 		out.Reason = "flood-bound"
@@ -208,15 +211,37 @@ func (o *Oracle) learn(vrf uint32, source MAC, at LearnedMAC, limit int) (refuse
 	if moved := !was || o.behind(vrf, old) != here; moved && int(o.MACCounts[here]) >= limit {
 		return "mac-limit"
 	}
-	if o.Learns && !was && o.LearnedRoom > 0 && len(o.Learned) >= o.LearnedRoom {
-		return "mac-table-full"
+	if !was {
+		if refused := o.noRoom(vrf); refused != "" {
+			return refused
+		}
 	}
 	if o.Learns {
 		if was {
 			o.MACCounts[o.behind(vrf, old)]--
+		} else {
+			o.MACCounts[MACCount{vrf, allMACs}]++
+			o.MACCounts[freeMACs]--
 		}
 		o.MACCounts[here]++
 		o.Learned[key] = at
+	}
+	return ""
+}
+
+// noRoom says why a network learns no further MAC, if that is so.
+func (o *Oracle) noRoom(vrf uint32) string {
+	network := 0
+	for k := range o.Learned {
+		if k.VRF == vrf {
+			network++
+		}
+	}
+	switch free := o.LearnedRoom - len(o.Learned); {
+	case free <= 0:
+		return "mac-table-full"
+	case network >= free:
+		return "mac-share"
 	}
 	return ""
 }

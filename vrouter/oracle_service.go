@@ -30,7 +30,11 @@ func (o *Oracle) service(ifindex int, f parsed) (outcome Outcome, done bool) {
 	seenFrom := from
 	listener, is := o.Services[Service{VRF: port.VRF, Address: f.destination, Protocol: f.protocol, Port: to}]
 	if is {
-		seenFrom = o.hostSidePort(ifindex, f, from, to, listener)
+		var begins bool
+		seenFrom, begins = o.hostSidePort(ifindex, f, from, to, listener)
+		if o.Served[ifindex] && (begins || f.protocol == 17) {
+			return dropped(f.frame, "service-limited"), true
+		}
 	} else {
 		flow, known := o.HostFlows[HostFlow{Ifindex: ifindex, Six: f.source.Is6(), Protocol: f.protocol, WorkloadPort: from, HostPort: to}]
 		if !known || !flow.FromHost || flow.Workload != f.source || flow.Peer != f.destination {
@@ -74,8 +78,9 @@ func portCandidates(source, destination netip.Addr, from, to uint16) (all [4]uin
 	return all
 }
 
-// hostSidePort is the port from which the host sees a packet to a listener.
-func (o *Oracle) hostSidePort(ifindex int, f parsed, from, to, listener uint16) uint16 {
+// hostSidePort is the port from which the host sees a packet to a listener, and
+// whether that begins a conversation.
+func (o *Oracle) hostSidePort(ifindex int, f parsed, from, to, listener uint16) (port uint16, begins bool) {
 	all := portCandidates(f.source, f.destination, from, to)
 	used := func(candidate uint16) (HostFlowState, bool) {
 		flow, is := o.HostFlows[HostFlow{Ifindex: ifindex, Six: f.source.Is6(), Protocol: f.protocol, WorkloadPort: candidate, HostPort: listener}]
@@ -85,14 +90,14 @@ func (o *Oracle) hostSidePort(ifindex int, f parsed, from, to, listener uint16) 
 	for _, c := range all {
 		flow, is := used(c)
 		if is && !flow.FromHost && flow.Workload == f.source && flow.WorkloadPort == from && flow.Peer == f.destination && flow.PeerPort == to {
-			return c
+			return c, false
 		}
 		other, _ := used(least)
 		if flow.Seen < other.Seen {
 			least = c
 		}
 	}
-	return least
+	return least, true
 }
 
 // FromHost says what becomes of a packet that this host sends into the host path.

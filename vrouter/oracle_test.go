@@ -63,7 +63,7 @@ func (d *distribution) missing(t *testing.T, cases int) (all []string) {
 	}
 	for _, r := range reasons {
 		switch {
-		case unreachable[r.Name] || cases == 1 && r.Name == "mac-table-full": // a trace fills no table
+		case unreachable[r.Name]:
 		case r.Name == "flood-bound":
 			lacks("flooded " + r.Name)
 		default:

@@ -131,9 +131,9 @@ func TestTraceChangesNothing(t *testing.T) {
 func dump(t testing.TB, d *Datapath) *Oracle {
 	t.Helper()
 	var o Oracle
-	var errs [10]error
+	var errs [9]error
 	o.Ports, errs[0] = d.Ports.All()
-	o.SubPorts, errs[9] = d.SubPorts.All()
+	o.SubPorts, errs[7] = d.SubPorts.All()
 	o.PortAddresses, errs[1] = d.PortAddresses.All()
 	o.Routes, errs[2] = d.Routes.All()
 	o.PortPrefixes, errs[8] = d.PortPrefixes.All()
@@ -141,8 +141,6 @@ func dump(t testing.TB, d *Datapath) *Oracle {
 	o.VNIs, errs[4] = d.VNIs.All()
 	o.TunnelSources, errs[5] = d.TunnelSources.All()
 	o.Config, errs[6] = d.Config()
-	var times map[int]uint64
-	times, errs[7] = d.errorTimes.All()
 	for _, err := range errs {
 		check(t, err)
 	}
@@ -160,15 +158,13 @@ func dump(t testing.TB, d *Datapath) *Oracle {
 	o.Groups, err = d.Groups.All()
 	check(t, err)
 	dumpBridge(t, d, &o)
-	asked, err := d.requestTimes.All()
-	check(t, err)
-	o.Silenced = map[int]bool{}
-	for ifindex := range asked {
-		o.Silenced[ifindex] = true
-	}
-	o.Exhausted = map[int]bool{}
-	for ifindex := range times {
-		o.Exhausted[ifindex] = true
+	for used, by := range o.shares(d) {
+		times, err := used.All()
+		check(t, err)
+		*by = map[int]bool{}
+		for ifindex := range times {
+			(*by)[ifindex] = true
+		}
 	}
 	return &o
 }

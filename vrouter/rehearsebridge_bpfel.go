@@ -22,6 +22,7 @@ const (
 	rehearseBridgeMapCounters        = "counters"
 	rehearseBridgeMapDrops           = "drops"
 	rehearseBridgeMapErrorTimes      = "error_times"
+	rehearseBridgeMapFloodTimes      = "flood_times"
 	rehearseBridgeMapFloods          = "floods"
 	rehearseBridgeMapFragments       = "fragments"
 	rehearseBridgeMapGenerations     = "generations"
@@ -43,6 +44,7 @@ const (
 	rehearseBridgeMapRoutes4         = "routes4"
 	rehearseBridgeMapRoutes6         = "routes6"
 	rehearseBridgeMapScratch         = "scratch"
+	rehearseBridgeMapServiceTimes    = "service_times"
 	rehearseBridgeMapServices        = "services"
 	rehearseBridgeMapSubPorts        = "sub_ports"
 	rehearseBridgeMapTraceCopies     = "trace_copies"
@@ -111,6 +113,7 @@ type rehearseBridgeMapSpecs struct {
 	Counters        *ebpf.MapSpec `ebpf:"counters"`
 	Drops           *ebpf.MapSpec `ebpf:"drops"`
 	ErrorTimes      *ebpf.MapSpec `ebpf:"error_times"`
+	FloodTimes      *ebpf.MapSpec `ebpf:"flood_times"`
 	Floods          *ebpf.MapSpec `ebpf:"floods"`
 	Fragments       *ebpf.MapSpec `ebpf:"fragments"`
 	Generations     *ebpf.MapSpec `ebpf:"generations"`
@@ -132,6 +135,7 @@ type rehearseBridgeMapSpecs struct {
 	Routes4         *ebpf.MapSpec `ebpf:"routes4"`
 	Routes6         *ebpf.MapSpec `ebpf:"routes6"`
 	Scratch         *ebpf.MapSpec `ebpf:"scratch"`
+	ServiceTimes    *ebpf.MapSpec `ebpf:"service_times"`
 	Services        *ebpf.MapSpec `ebpf:"services"`
 	SubPorts        *ebpf.MapSpec `ebpf:"sub_ports"`
 	TraceCopies     *ebpf.MapSpec `ebpf:"trace_copies"`
@@ -174,6 +178,7 @@ type rehearseBridgeMaps struct {
 	Counters        *ebpf.Map `ebpf:"counters"`
 	Drops           *ebpf.Map `ebpf:"drops"`
 	ErrorTimes      *ebpf.Map `ebpf:"error_times"`
+	FloodTimes      *ebpf.Map `ebpf:"flood_times"`
 	Floods          *ebpf.Map `ebpf:"floods"`
 	Fragments       *ebpf.Map `ebpf:"fragments"`
 	Generations     *ebpf.Map `ebpf:"generations"`
@@ -195,6 +200,7 @@ type rehearseBridgeMaps struct {
 	Routes4         *ebpf.Map `ebpf:"routes4"`
 	Routes6         *ebpf.Map `ebpf:"routes6"`
 	Scratch         *ebpf.Map `ebpf:"scratch"`
+	ServiceTimes    *ebpf.Map `ebpf:"service_times"`
 	Services        *ebpf.Map `ebpf:"services"`
 	SubPorts        *ebpf.Map `ebpf:"sub_ports"`
 	TraceCopies     *ebpf.Map `ebpf:"trace_copies"`
@@ -213,6 +219,7 @@ func (m *rehearseBridgeMaps) Close() error {
 		m.Counters,
 		m.Drops,
 		m.ErrorTimes,
+		m.FloodTimes,
 		m.Floods,
 		m.Fragments,
 		m.Generations,
@@ -234,6 +241,7 @@ func (m *rehearseBridgeMaps) Close() error {
 		m.Routes4,
 		m.Routes6,
 		m.Scratch,
+		m.ServiceTimes,
 		m.Services,
 		m.SubPorts,
 		m.TraceCopies,

@@ -23,6 +23,7 @@ const (
 	rehearseHostMapDrops           = "drops"
 	rehearseHostMapErrorScratch    = "error_scratch"
 	rehearseHostMapErrorTimes      = "error_times"
+	rehearseHostMapFloodTimes      = "flood_times"
 	rehearseHostMapFloods          = "floods"
 	rehearseHostMapFragments       = "fragments"
 	rehearseHostMapGenerations     = "generations"
@@ -44,6 +45,7 @@ const (
 	rehearseHostMapRoutes4         = "routes4"
 	rehearseHostMapRoutes6         = "routes6"
 	rehearseHostMapScratch         = "scratch"
+	rehearseHostMapServiceTimes    = "service_times"
 	rehearseHostMapServices        = "services"
 	rehearseHostMapSubPorts        = "sub_ports"
 	rehearseHostMapTraceCopies     = "trace_copies"
@@ -111,6 +113,7 @@ type rehearseHostMapSpecs struct {
 	Drops           *ebpf.MapSpec `ebpf:"drops"`
 	ErrorScratch    *ebpf.MapSpec `ebpf:"error_scratch"`
 	ErrorTimes      *ebpf.MapSpec `ebpf:"error_times"`
+	FloodTimes      *ebpf.MapSpec `ebpf:"flood_times"`
 	Floods          *ebpf.MapSpec `ebpf:"floods"`
 	Fragments       *ebpf.MapSpec `ebpf:"fragments"`
 	Generations     *ebpf.MapSpec `ebpf:"generations"`
@@ -132,6 +135,7 @@ type rehearseHostMapSpecs struct {
 	Routes4         *ebpf.MapSpec `ebpf:"routes4"`
 	Routes6         *ebpf.MapSpec `ebpf:"routes6"`
 	Scratch         *ebpf.MapSpec `ebpf:"scratch"`
+	ServiceTimes    *ebpf.MapSpec `ebpf:"service_times"`
 	Services        *ebpf.MapSpec `ebpf:"services"`
 	SubPorts        *ebpf.MapSpec `ebpf:"sub_ports"`
 	TraceCopies     *ebpf.MapSpec `ebpf:"trace_copies"`
@@ -175,6 +179,7 @@ type rehearseHostMaps struct {
 	Drops           *ebpf.Map `ebpf:"drops"`
 	ErrorScratch    *ebpf.Map `ebpf:"error_scratch"`
 	ErrorTimes      *ebpf.Map `ebpf:"error_times"`
+	FloodTimes      *ebpf.Map `ebpf:"flood_times"`
 	Floods          *ebpf.Map `ebpf:"floods"`
 	Fragments       *ebpf.Map `ebpf:"fragments"`
 	Generations     *ebpf.Map `ebpf:"generations"`
@@ -196,6 +201,7 @@ type rehearseHostMaps struct {
 	Routes4         *ebpf.Map `ebpf:"routes4"`
 	Routes6         *ebpf.Map `ebpf:"routes6"`
 	Scratch         *ebpf.Map `ebpf:"scratch"`
+	ServiceTimes    *ebpf.Map `ebpf:"service_times"`
 	Services        *ebpf.Map `ebpf:"services"`
 	SubPorts        *ebpf.Map `ebpf:"sub_ports"`
 	TraceCopies     *ebpf.Map `ebpf:"trace_copies"`
@@ -215,6 +221,7 @@ func (m *rehearseHostMaps) Close() error {
 		m.Drops,
 		m.ErrorScratch,
 		m.ErrorTimes,
+		m.FloodTimes,
 		m.Floods,
 		m.Fragments,
 		m.Generations,
@@ -236,6 +243,7 @@ func (m *rehearseHostMaps) Close() error {
 		m.Routes4,
 		m.Routes6,
 		m.Scratch,
+		m.ServiceTimes,
 		m.Services,
 		m.SubPorts,
 		m.TraceCopies,

@@ -23,6 +23,7 @@ const (
 	rehearseTunnelMapDrops           = "drops"
 	rehearseTunnelMapErrorScratch    = "error_scratch"
 	rehearseTunnelMapErrorTimes      = "error_times"
+	rehearseTunnelMapFloodTimes      = "flood_times"
 	rehearseTunnelMapFloods          = "floods"
 	rehearseTunnelMapFragments       = "fragments"
 	rehearseTunnelMapGenerations     = "generations"
@@ -44,6 +45,7 @@ const (
 	rehearseTunnelMapRoutes4         = "routes4"
 	rehearseTunnelMapRoutes6         = "routes6"
 	rehearseTunnelMapScratch         = "scratch"
+	rehearseTunnelMapServiceTimes    = "service_times"
 	rehearseTunnelMapServices        = "services"
 	rehearseTunnelMapStagePrograms   = "stage_programs"
 	rehearseTunnelMapSubPorts        = "sub_ports"
@@ -112,6 +114,7 @@ type rehearseTunnelMapSpecs struct {
 	Drops           *ebpf.MapSpec `ebpf:"drops"`
 	ErrorScratch    *ebpf.MapSpec `ebpf:"error_scratch"`
 	ErrorTimes      *ebpf.MapSpec `ebpf:"error_times"`
+	FloodTimes      *ebpf.MapSpec `ebpf:"flood_times"`
 	Floods          *ebpf.MapSpec `ebpf:"floods"`
 	Fragments       *ebpf.MapSpec `ebpf:"fragments"`
 	Generations     *ebpf.MapSpec `ebpf:"generations"`
@@ -133,6 +136,7 @@ type rehearseTunnelMapSpecs struct {
 	Routes4         *ebpf.MapSpec `ebpf:"routes4"`
 	Routes6         *ebpf.MapSpec `ebpf:"routes6"`
 	Scratch         *ebpf.MapSpec `ebpf:"scratch"`
+	ServiceTimes    *ebpf.MapSpec `ebpf:"service_times"`
 	Services        *ebpf.MapSpec `ebpf:"services"`
 	StagePrograms   *ebpf.MapSpec `ebpf:"stage_programs"`
 	SubPorts        *ebpf.MapSpec `ebpf:"sub_ports"`
@@ -177,6 +181,7 @@ type rehearseTunnelMaps struct {
 	Drops           *ebpf.Map `ebpf:"drops"`
 	ErrorScratch    *ebpf.Map `ebpf:"error_scratch"`
 	ErrorTimes      *ebpf.Map `ebpf:"error_times"`
+	FloodTimes      *ebpf.Map `ebpf:"flood_times"`
 	Floods          *ebpf.Map `ebpf:"floods"`
 	Fragments       *ebpf.Map `ebpf:"fragments"`
 	Generations     *ebpf.Map `ebpf:"generations"`
@@ -198,6 +203,7 @@ type rehearseTunnelMaps struct {
 	Routes4         *ebpf.Map `ebpf:"routes4"`
 	Routes6         *ebpf.Map `ebpf:"routes6"`
 	Scratch         *ebpf.Map `ebpf:"scratch"`
+	ServiceTimes    *ebpf.Map `ebpf:"service_times"`
 	Services        *ebpf.Map `ebpf:"services"`
 	StagePrograms   *ebpf.Map `ebpf:"stage_programs"`
 	SubPorts        *ebpf.Map `ebpf:"sub_ports"`
@@ -218,6 +224,7 @@ func (m *rehearseTunnelMaps) Close() error {
 		m.Drops,
 		m.ErrorScratch,
 		m.ErrorTimes,
+		m.FloodTimes,
 		m.Floods,
 		m.Fragments,
 		m.Generations,
@@ -239,6 +246,7 @@ func (m *rehearseTunnelMaps) Close() error {
 		m.Routes4,
 		m.Routes6,
 		m.Scratch,
+		m.ServiceTimes,
 		m.Services,
 		m.StagePrograms,
 		m.SubPorts,

@@ -111,7 +111,9 @@ func (s Sizes) of() map[string]uint32 {
 		"fragments":        s.Fragments,
 		"macs":             s.MACs,
 		"learned_macs":     s.LearnedMACs,
-		"mac_counts":       s.Ports + s.VNIs,
+		"mac_counts":       s.Ports + 2*s.VNIs + 1, // behind ports, behind tunnels and of networks; and what is free
+		"flood_times":      s.Ports,
+		"service_times":    s.Ports,
 		"floods":           s.VNIs,
 		"receivers":        s.Receivers,
 		"generations":      uint32(layoutGenerationBoundGENERATION_SECTIONS) * generationSlots,

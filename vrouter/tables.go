@@ -391,6 +391,7 @@ func (d *Datapath) makeTables() {
 	d.Aliases = newTable("aliases", d.maps["aliases"], aliasCodec)
 	d.hostFlows = newTable("host_flows", d.maps["host_flows"], hostFlowCodec)
 	d.requestTimes = newTable("request_times", d.maps["request_times"], errorTimeCodec)
+	d.serviceTimes = newTable("service_times", d.maps["service_times"], errorTimeCodec)
 	d.makeBridgeTables()
 	d.makePolicyTables()
 }
@@ -433,6 +434,12 @@ type Config struct {
 	// RequestInterval and RequestBurst are the same for what a port asks of the agent.
 	RequestInterval time.Duration
 	RequestBurst    int
+	// FloodInterval and FloodBurst are the same for the copies of what a port floods.
+	FloodInterval time.Duration
+	FloodBurst    int
+	// ServiceInterval and ServiceBurst are the same for packets to services.
+	ServiceInterval time.Duration
+	ServiceBurst    int
 	// HostDevice is the far end of the host path, 0 if there is none, and
 	// HostMAC the address of its near end.
 	HostDevice int

@@ -39,6 +39,7 @@ const (
 	toUnderlayMapRoutes4         = "routes4"
 	toUnderlayMapRoutes6         = "routes6"
 	toUnderlayMapScratch         = "scratch"
+	toUnderlayMapServiceTimes    = "service_times"
 	toUnderlayMapServices        = "services"
 	toUnderlayMapSubPorts        = "sub_ports"
 	toUnderlayMapTunnelAddresses = "tunnel_addresses"
@@ -119,6 +120,7 @@ type toUnderlayMapSpecs struct {
 	Routes4         *ebpf.MapSpec `ebpf:"routes4"`
 	Routes6         *ebpf.MapSpec `ebpf:"routes6"`
 	Scratch         *ebpf.MapSpec `ebpf:"scratch"`
+	ServiceTimes    *ebpf.MapSpec `ebpf:"service_times"`
 	Services        *ebpf.MapSpec `ebpf:"services"`
 	SubPorts        *ebpf.MapSpec `ebpf:"sub_ports"`
 	TunnelAddresses *ebpf.MapSpec `ebpf:"tunnel_addresses"`
@@ -175,6 +177,7 @@ type toUnderlayMaps struct {
 	Routes4         *ebpf.Map `ebpf:"routes4"`
 	Routes6         *ebpf.Map `ebpf:"routes6"`
 	Scratch         *ebpf.Map `ebpf:"scratch"`
+	ServiceTimes    *ebpf.Map `ebpf:"service_times"`
 	Services        *ebpf.Map `ebpf:"services"`
 	SubPorts        *ebpf.Map `ebpf:"sub_ports"`
 	TunnelAddresses *ebpf.Map `ebpf:"tunnel_addresses"`
@@ -207,6 +210,7 @@ func (m *toUnderlayMaps) Close() error {
 		m.Routes4,
 		m.Routes6,
 		m.Scratch,
+		m.ServiceTimes,
 		m.Services,
 		m.SubPorts,
 		m.TunnelAddresses,

@@ -23,6 +23,7 @@ const (
 	traceFabricMapDrops           = "drops"
 	traceFabricMapErrorScratch    = "error_scratch"
 	traceFabricMapErrorTimes      = "error_times"
+	traceFabricMapFloodTimes      = "flood_times"
 	traceFabricMapFloods          = "floods"
 	traceFabricMapFragments       = "fragments"
 	traceFabricMapGenerations     = "generations"
@@ -44,6 +45,7 @@ const (
 	traceFabricMapRoutes4         = "routes4"
 	traceFabricMapRoutes6         = "routes6"
 	traceFabricMapScratch         = "scratch"
+	traceFabricMapServiceTimes    = "service_times"
 	traceFabricMapServices        = "services"
 	traceFabricMapSubPorts        = "sub_ports"
 	traceFabricMapTraceCopies     = "trace_copies"
@@ -111,6 +113,7 @@ type traceFabricMapSpecs struct {
 	Drops           *ebpf.MapSpec `ebpf:"drops"`
 	ErrorScratch    *ebpf.MapSpec `ebpf:"error_scratch"`
 	ErrorTimes      *ebpf.MapSpec `ebpf:"error_times"`
+	FloodTimes      *ebpf.MapSpec `ebpf:"flood_times"`
 	Floods          *ebpf.MapSpec `ebpf:"floods"`
 	Fragments       *ebpf.MapSpec `ebpf:"fragments"`
 	Generations     *ebpf.MapSpec `ebpf:"generations"`
@@ -132,6 +135,7 @@ type traceFabricMapSpecs struct {
 	Routes4         *ebpf.MapSpec `ebpf:"routes4"`
 	Routes6         *ebpf.MapSpec `ebpf:"routes6"`
 	Scratch         *ebpf.MapSpec `ebpf:"scratch"`
+	ServiceTimes    *ebpf.MapSpec `ebpf:"service_times"`
 	Services        *ebpf.MapSpec `ebpf:"services"`
 	SubPorts        *ebpf.MapSpec `ebpf:"sub_ports"`
 	TraceCopies     *ebpf.MapSpec `ebpf:"trace_copies"`
@@ -175,6 +179,7 @@ type traceFabricMaps struct {
 	Drops           *ebpf.Map `ebpf:"drops"`
 	ErrorScratch    *ebpf.Map `ebpf:"error_scratch"`
 	ErrorTimes      *ebpf.Map `ebpf:"error_times"`
+	FloodTimes      *ebpf.Map `ebpf:"flood_times"`
 	Floods          *ebpf.Map `ebpf:"floods"`
 	Fragments       *ebpf.Map `ebpf:"fragments"`
 	Generations     *ebpf.Map `ebpf:"generations"`
@@ -196,6 +201,7 @@ type traceFabricMaps struct {
 	Routes4         *ebpf.Map `ebpf:"routes4"`
 	Routes6         *ebpf.Map `ebpf:"routes6"`
 	Scratch         *ebpf.Map `ebpf:"scratch"`
+	ServiceTimes    *ebpf.Map `ebpf:"service_times"`
 	Services        *ebpf.Map `ebpf:"services"`
 	SubPorts        *ebpf.Map `ebpf:"sub_ports"`
 	TraceCopies     *ebpf.Map `ebpf:"trace_copies"`
@@ -215,6 +221,7 @@ func (m *traceFabricMaps) Close() error {
 		m.Drops,
 		m.ErrorScratch,
 		m.ErrorTimes,
+		m.FloodTimes,
 		m.Floods,
 		m.Fragments,
 		m.Generations,
@@ -236,6 +243,7 @@ func (m *traceFabricMaps) Close() error {
 		m.Routes4,
 		m.Routes6,
 		m.Scratch,
+		m.ServiceTimes,
 		m.Services,
 		m.SubPorts,
 		m.TraceCopies,

@@ -90,6 +90,7 @@ const (
 	tracePortMapDrops           = "drops"
 	tracePortMapErrorScratch    = "error_scratch"
 	tracePortMapErrorTimes      = "error_times"
+	tracePortMapFloodTimes      = "flood_times"
 	tracePortMapFloods          = "floods"
 	tracePortMapFragments       = "fragments"
 	tracePortMapGenerations     = "generations"
@@ -111,6 +112,7 @@ const (
 	tracePortMapRoutes4         = "routes4"
 	tracePortMapRoutes6         = "routes6"
 	tracePortMapScratch         = "scratch"
+	tracePortMapServiceTimes    = "service_times"
 	tracePortMapServices        = "services"
 	tracePortMapStagePrograms   = "stage_programs"
 	tracePortMapSubPorts        = "sub_ports"
@@ -179,6 +181,7 @@ type tracePortMapSpecs struct {
 	Drops           *ebpf.MapSpec `ebpf:"drops"`
 	ErrorScratch    *ebpf.MapSpec `ebpf:"error_scratch"`
 	ErrorTimes      *ebpf.MapSpec `ebpf:"error_times"`
+	FloodTimes      *ebpf.MapSpec `ebpf:"flood_times"`
 	Floods          *ebpf.MapSpec `ebpf:"floods"`
 	Fragments       *ebpf.MapSpec `ebpf:"fragments"`
 	Generations     *ebpf.MapSpec `ebpf:"generations"`
@@ -200,6 +203,7 @@ type tracePortMapSpecs struct {
 	Routes4         *ebpf.MapSpec `ebpf:"routes4"`
 	Routes6         *ebpf.MapSpec `ebpf:"routes6"`
 	Scratch         *ebpf.MapSpec `ebpf:"scratch"`
+	ServiceTimes    *ebpf.MapSpec `ebpf:"service_times"`
 	Services        *ebpf.MapSpec `ebpf:"services"`
 	StagePrograms   *ebpf.MapSpec `ebpf:"stage_programs"`
 	SubPorts        *ebpf.MapSpec `ebpf:"sub_ports"`
@@ -244,6 +248,7 @@ type tracePortMaps struct {
 	Drops           *ebpf.Map `ebpf:"drops"`
 	ErrorScratch    *ebpf.Map `ebpf:"error_scratch"`
 	ErrorTimes      *ebpf.Map `ebpf:"error_times"`
+	FloodTimes      *ebpf.Map `ebpf:"flood_times"`
 	Floods          *ebpf.Map `ebpf:"floods"`
 	Fragments       *ebpf.Map `ebpf:"fragments"`
 	Generations     *ebpf.Map `ebpf:"generations"`
@@ -265,6 +270,7 @@ type tracePortMaps struct {
 	Routes4         *ebpf.Map `ebpf:"routes4"`
 	Routes6         *ebpf.Map `ebpf:"routes6"`
 	Scratch         *ebpf.Map `ebpf:"scratch"`
+	ServiceTimes    *ebpf.Map `ebpf:"service_times"`
 	Services        *ebpf.Map `ebpf:"services"`
 	StagePrograms   *ebpf.Map `ebpf:"stage_programs"`
 	SubPorts        *ebpf.Map `ebpf:"sub_ports"`
@@ -285,6 +291,7 @@ func (m *tracePortMaps) Close() error {
 		m.Drops,
 		m.ErrorScratch,
 		m.ErrorTimes,
+		m.FloodTimes,
 		m.Floods,
 		m.Fragments,
 		m.Generations,
@@ -306,6 +313,7 @@ func (m *tracePortMaps) Close() error {
 		m.Routes4,
 		m.Routes6,
 		m.Scratch,
+		m.ServiceTimes,
 		m.Services,
 		m.StagePrograms,
 		m.SubPorts,

@@ -39,6 +39,7 @@ const (
 	traceToUnderlayMapRoutes4         = "routes4"
 	traceToUnderlayMapRoutes6         = "routes6"
 	traceToUnderlayMapScratch         = "scratch"
+	traceToUnderlayMapServiceTimes    = "service_times"
 	traceToUnderlayMapServices        = "services"
 	traceToUnderlayMapSubPorts        = "sub_ports"
 	traceToUnderlayMapTraceIn         = "trace_in"
@@ -121,6 +122,7 @@ type traceToUnderlayMapSpecs struct {
 	Routes4         *ebpf.MapSpec `ebpf:"routes4"`
 	Routes6         *ebpf.MapSpec `ebpf:"routes6"`
 	Scratch         *ebpf.MapSpec `ebpf:"scratch"`
+	ServiceTimes    *ebpf.MapSpec `ebpf:"service_times"`
 	Services        *ebpf.MapSpec `ebpf:"services"`
 	SubPorts        *ebpf.MapSpec `ebpf:"sub_ports"`
 	TraceIn         *ebpf.MapSpec `ebpf:"trace_in"`
@@ -179,6 +181,7 @@ type traceToUnderlayMaps struct {
 	Routes4         *ebpf.Map `ebpf:"routes4"`
 	Routes6         *ebpf.Map `ebpf:"routes6"`
 	Scratch         *ebpf.Map `ebpf:"scratch"`
+	ServiceTimes    *ebpf.Map `ebpf:"service_times"`
 	Services        *ebpf.Map `ebpf:"services"`
 	SubPorts        *ebpf.Map `ebpf:"sub_ports"`
 	TraceIn         *ebpf.Map `ebpf:"trace_in"`
@@ -213,6 +216,7 @@ func (m *traceToUnderlayMaps) Close() error {
 		m.Routes4,
 		m.Routes6,
 		m.Scratch,
+		m.ServiceTimes,
 		m.Services,
 		m.SubPorts,
 		m.TraceIn,

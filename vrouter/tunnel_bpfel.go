@@ -23,6 +23,7 @@ const (
 	tunnelMapDrops           = "drops"
 	tunnelMapErrorScratch    = "error_scratch"
 	tunnelMapErrorTimes      = "error_times"
+	tunnelMapFloodTimes      = "flood_times"
 	tunnelMapFloods          = "floods"
 	tunnelMapFragments       = "fragments"
 	tunnelMapGenerations     = "generations"
@@ -44,6 +45,7 @@ const (
 	tunnelMapRoutes4         = "routes4"
 	tunnelMapRoutes6         = "routes6"
 	tunnelMapScratch         = "scratch"
+	tunnelMapServiceTimes    = "service_times"
 	tunnelMapServices        = "services"
 	tunnelMapStagePrograms   = "stage_programs"
 	tunnelMapSubPorts        = "sub_ports"
@@ -109,6 +111,7 @@ type tunnelMapSpecs struct {
 	Drops           *ebpf.MapSpec `ebpf:"drops"`
 	ErrorScratch    *ebpf.MapSpec `ebpf:"error_scratch"`
 	ErrorTimes      *ebpf.MapSpec `ebpf:"error_times"`
+	FloodTimes      *ebpf.MapSpec `ebpf:"flood_times"`
 	Floods          *ebpf.MapSpec `ebpf:"floods"`
 	Fragments       *ebpf.MapSpec `ebpf:"fragments"`
 	Generations     *ebpf.MapSpec `ebpf:"generations"`
@@ -130,6 +133,7 @@ type tunnelMapSpecs struct {
 	Routes4         *ebpf.MapSpec `ebpf:"routes4"`
 	Routes6         *ebpf.MapSpec `ebpf:"routes6"`
 	Scratch         *ebpf.MapSpec `ebpf:"scratch"`
+	ServiceTimes    *ebpf.MapSpec `ebpf:"service_times"`
 	Services        *ebpf.MapSpec `ebpf:"services"`
 	StagePrograms   *ebpf.MapSpec `ebpf:"stage_programs"`
 	SubPorts        *ebpf.MapSpec `ebpf:"sub_ports"`
@@ -171,6 +175,7 @@ type tunnelMaps struct {
 	Drops           *ebpf.Map `ebpf:"drops"`
 	ErrorScratch    *ebpf.Map `ebpf:"error_scratch"`
 	ErrorTimes      *ebpf.Map `ebpf:"error_times"`
+	FloodTimes      *ebpf.Map `ebpf:"flood_times"`
 	Floods          *ebpf.Map `ebpf:"floods"`
 	Fragments       *ebpf.Map `ebpf:"fragments"`
 	Generations     *ebpf.Map `ebpf:"generations"`
@@ -192,6 +197,7 @@ type tunnelMaps struct {
 	Routes4         *ebpf.Map `ebpf:"routes4"`
 	Routes6         *ebpf.Map `ebpf:"routes6"`
 	Scratch         *ebpf.Map `ebpf:"scratch"`
+	ServiceTimes    *ebpf.Map `ebpf:"service_times"`
 	Services        *ebpf.Map `ebpf:"services"`
 	StagePrograms   *ebpf.Map `ebpf:"stage_programs"`
 	SubPorts        *ebpf.Map `ebpf:"sub_ports"`
@@ -209,6 +215,7 @@ func (m *tunnelMaps) Close() error {
 		m.Drops,
 		m.ErrorScratch,
 		m.ErrorTimes,
+		m.FloodTimes,
 		m.Floods,
 		m.Fragments,
 		m.Generations,
@@ -230,6 +237,7 @@ func (m *tunnelMaps) Close() error {
 		m.Routes4,
 		m.Routes6,
 		m.Scratch,
+		m.ServiceTimes,
 		m.Services,
 		m.StagePrograms,
 		m.SubPorts,

@@ -30,6 +30,22 @@ const (
 	requestInterval = 100 * time.Millisecond
 )
 
+// A port may have this many copies made of what it floods: three hundred frames a
+// second to the largest list there can be and thousands to a small one, which is
+// more than hosts announce and ask, and what a core copies in a part of its time.
+const (
+	floodBurst    = 25_600 // a hundred frames to the largest list
+	floodInterval = 10 * time.Microsecond
+)
+
+// A port may send this much to services of its host: five thousand packets of UDP a
+// second within conversations, or a thousand that begin one, as most questions of
+// DNS do; some clouds give a fifth of it. Connections that are open cost nothing.
+const (
+	serviceBurst    = 5000
+	serviceInterval = 200 * time.Microsecond
+)
+
 // Local is what this host has for its workloads: the host path, and the ports
 // at which its services listen; 0 for one that it does not have.
 type Local struct {
@@ -68,6 +84,7 @@ func (u Underlay) Config(tunnelDevice int, local Local) vrouter.Config {
 		ErrorInterval: errorInterval, ErrorBurst: errorBurst,
 		HostDevice: local.HostDevice, HostMAC: local.HostMAC,
 		RequestInterval: requestInterval, RequestBurst: requestBurst,
+		FloodInterval: floodInterval, FloodBurst: floodBurst, ServiceInterval: serviceInterval, ServiceBurst: serviceBurst,
 		TunnelMTU4: u.tunnelMTU(netip.IPv4Unspecified(), api.EncapsulationVXLAN, 0), TunnelMTU6: u.tunnelMTU(netip.IPv6Unspecified(), api.EncapsulationVXLAN, 0),
 	}
 }

@@ -5,6 +5,7 @@
 #include "deliver.h"
 #include "encap.h"
 #include "learn.h"
+#include "share.h"
 
 static __always_inline bool unparsed(enum reason refusal)
 {
@@ -109,15 +110,31 @@ static long copy_to_place(__u32 place, struct flooding *f)
 	return 0;
 }
 
+// Takes what copies to so many places cost from the port's share, if it has
+// that much. What comes from a tunnel was limited where it was sent.
+static __always_inline bool use_flood(const struct packet *p, __u32 places)
+{
+	__u32 ifindex = p->ifindex;
+	__u64 until;
+	struct config_value *c = configuration();
+	if (!p->from)
+		return true;
+	if (!c || !share_left(bpf_map_lookup_elem(&flood_times, &ifindex), c->flood_interval, c->flood_burst, places ? places : 1, &until))
+		return false;
+	return world_use_flood(ifindex, until);
+}
+
 static __always_inline int flood(struct packet *p, const struct flood_value *list)
 {
 	struct flooding f = { .skb = p->skb, .ifindex = p->ifindex, .vrf = p->vrf, .from_tunnel = p->from_tunnel };
 	enum reason reason = list->left_out ? REASON_FLOOD_BOUND : REASON_NONE;
 	__u32 places = list->places;
-	if (reason)
-		world_count_drop(p->ifindex, reason, p->skb->len);
 	if (places > FLOOD_RECEIVERS)
 		places = FLOOD_RECEIVERS;
+	if (!use_flood(p, places))
+		return end(p, REASON_FLOOD_LIMITED);
+	if (reason)
+		world_count_drop(p->ifindex, reason, p->skb->len);
 	bpf_loop(places, copy_to_place, &f, 0);
 	if (!reason && f.too_big)
 		reason = REASON_FRAME_TOO_BIG;

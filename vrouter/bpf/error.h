@@ -3,6 +3,7 @@
 #pragma once
 
 #include "neighbour.h"
+#include "share.h"
 
 enum {
 	ERROR_HOP_COUNT = 64,
@@ -92,11 +93,9 @@ static __always_inline bool use_error(const struct packet *p)
 	struct config_value *c = configuration();
 	if (!c)
 		return false;
-	__u64 now = bpf_ktime_get_ns();
-	__u64 *until = bpf_map_lookup_elem(&error_times, &ifindex);
-	__u64 from = until && *until > now ? *until : now;
-	__u64 slack = c->error_burst ? (c->error_burst - 1) * c->error_interval : 0;
-	return from - now <= slack && world_use_error(ifindex, from + c->error_interval);
+	__u64 until;
+	return share_left(bpf_map_lookup_elem(&error_times, &ifindex), c->error_interval, c->error_burst, 1, &until) &&
+	       world_use_error(ifindex, until);
 }
 
 // How much of the packet is quoted. 64 bits wide, which spares the compiler

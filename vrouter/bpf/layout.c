@@ -31,7 +31,8 @@ const struct {
 	enum policy_action action;
 	enum policy_verdict_flag verdict_flag;
 	enum service_page page;
-} bounds SEC(".rodata.bounds") = { TICK_SHIFT, FRAGMENT_TICKS, GENERATION_SLOTS, 0, TUNNEL_SLOT, GROUP_MEMBERS, 0, MOVES, FLOOD_RECEIVERS, STAGE_SLOTS, LAYER_COUNT, DIRECTION_COUNT, ACTION_ABSENT, POLICY_VERDICT_LOG, SERVICE_PAGE_OTHERS };
+	enum mac_count_of macs;
+} bounds SEC(".rodata.bounds") = { TICK_SHIFT, FRAGMENT_TICKS, GENERATION_SLOTS, 0, TUNNEL_SLOT, GROUP_MEMBERS, 0, MOVES, FLOOD_RECEIVERS, STAGE_SLOTS, LAYER_COUNT, DIRECTION_COUNT, ACTION_ABSENT, POLICY_VERDICT_LOG, SERVICE_PAGE_OTHERS, ALL_MACS };
 
 #define REASON_AS_ROW(name, stage, verdict, text) [REASON_##name] = { STAGE_##stage, VERDICT_##verdict, text },
 const struct reason_row reason_rows[REASON_COUNT] SEC(".rodata.reasons") = { REASONS(REASON_AS_ROW) };

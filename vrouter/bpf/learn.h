@@ -70,6 +70,29 @@ static __always_inline bool may_move(const struct learned_mac_value *old, struct
 	return old->moves < MOVES;
 }
 
+static __always_inline struct mac_count_key all_macs_of(__u32 vrf)
+{
+	return (struct mac_count_key){ .vrf = vrf, .ifindex = ALL_MACS };
+}
+
+// Whether the table has room for one more of the network: one that learns much
+// leaves as many places to the others as it has itself.
+static __always_inline enum reason refuse_more(__u32 vrf)
+{
+	struct mac_count_key free = all_macs_of(0), network = all_macs_of(vrf);
+	__u32 left = mac_count(&free);
+	if ((__s32)left <= 0) // below: two took the last place at the same moment
+		return REASON_MAC_TABLE_FULL;
+	return mac_count(&network) < left ? REASON_NONE : REASON_MAC_SHARE;
+}
+
+static __always_inline void count_one_more(__u32 vrf)
+{
+	struct mac_count_key free = all_macs_of(0), network = all_macs_of(vrf);
+	world_count_mac(&network, 1);
+	world_count_mac(&free, -1);
+}
+
 // Notes that the frame's source MAC, which no port has, is where the frame came from.
 static __noinline enum reason learn(const struct packet *p, struct learned_mac_value *fresh, __u32 limit)
 {
@@ -95,11 +118,16 @@ static __noinline enum reason learn(const struct packet *p, struct learned_mac_v
 	bool elsewhere = !old || before.ifindex != count.ifindex;
 	if (elsewhere && mac_count(&count) >= limit)
 		return REASON_MAC_LIMIT;
+	enum reason refusal = old ? REASON_NONE : refuse_more(p->vrf);
+	if (refusal)
+		return refusal;
 	if (world_learn_mac(&key, fresh))
 		return REASON_MAC_TABLE_FULL;
 	if (elsewhere) {
 		if (old)
 			world_count_mac(&before, -1);
+		else
+			count_one_more(p->vrf);
 		world_count_mac(&count, 1);
 	}
 	return REASON_NONE;
@@ -135,6 +163,8 @@ static __noinline int learn_source(struct packet *p)
 		return end(p, REASON_MAC_MOVING);
 	case REASON_MAC_LIMIT:
 		return end(p, REASON_MAC_LIMIT);
+	case REASON_MAC_SHARE:
+		return end(p, REASON_MAC_SHARE);
 	default:
 		return end(p, REASON_MAC_TABLE_FULL);
 	}

@@ -120,7 +120,10 @@ enum stage {
 	X(LABEL_STACK, UNLABEL, DROPPED, "MPLS label is not the only one")                                                 \
 	X(UNKNOWN_LABEL, UNLABEL, DROPPED, "MPLS label belongs to no VRF on this host")                                    \
 	X(UNLABEL_FAILED, UNLABEL, DROPPED, "kernel refused to take the outer headers off")        \
-	X(FABRIC_FOREIGN_SOURCE, ROUTE, DROPPED, "to the underlay with a source that is not led back to the port")
+	X(FABRIC_FOREIGN_SOURCE, ROUTE, DROPPED, "to the underlay with a source that is not led back to the port") \
+	X(MAC_SHARE, BRIDGE, DROPPED, "the network has learned as many MACs as the table has room for those of all others") \
+	X(FLOOD_LIMITED, BRIDGE, DROPPED, "flooded, and its port has had its share of floods for now") \
+	X(SERVICE_LIMITED, SERVICE, DROPPED, "to a service of this host, and its port has had its share of them for now")
 
 #define REASON_AS_ENUM(name, stage, verdict, text) REASON_##name,
 enum reason { REASON_NONE, REASONS(REASON_AS_ENUM) REASON_COUNT };

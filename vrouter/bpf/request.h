@@ -5,6 +5,7 @@
 
 #include "lookup.h"
 #include "parse.h"
+#include "share.h"
 
 enum {
 	DHCP4_CLIENT = 68,
@@ -20,11 +21,9 @@ static __always_inline bool use_request(const struct packet *p)
 	struct config_value *c = configuration();
 	if (!c)
 		return false;
-	__u64 now = bpf_ktime_get_ns();
-	__u64 *until = bpf_map_lookup_elem(&request_times, &ifindex);
-	__u64 from = until && *until > now ? *until : now;
-	__u64 slack = c->request_burst ? (c->request_burst - 1) * c->request_interval : 0;
-	return from - now <= slack && world_use_request(ifindex, from + c->request_interval);
+	__u64 until;
+	return share_left(bpf_map_lookup_elem(&request_times, &ifindex), c->request_interval, c->request_burst, 1, &until) &&
+	       world_use_request(ifindex, until);
 }
 
 // Ends a frame by handing it to the agent.

@@ -12,6 +12,7 @@ enum {
 	BPF_F_PSEUDO_HDR = 1 << 4,
 	BPF_F_MARK_MANGLED_0 = 1 << 5,
 	SOCKET_NONE = 0,
+	SOCKET_LIMITED = 1 << 16, // no port
 	HOST_ALIAS = 1, // the host's own; ports have others
 	ALIAS_BITS = 14,
 };
@@ -140,9 +141,25 @@ static __always_inline bool converses(const struct packet *p, const struct ports
 	       address_equal(&flow->workload, &p->source) && address_equal(&flow->peer, &p->destination);
 }
 
+enum { BEGINNING = 4 }; // what a new conversation takes, in packets of UDP
+
+// Takes what a packet to a service costs from the port's share, if it has that
+// much left.
+static __always_inline bool use_service(const struct packet *p, bool begins)
+{
+	__u32 ifindex = p->ifindex;
+	struct config_value *c = configuration();
+	__u64 until, count = (p->notes->protocol == PROTOCOL_UDP) + (begins ? BEGINNING : 0);
+	if (!count)
+		return true;
+	return c && share_left(bpf_map_lookup_elem(&service_times, &ifindex), c->service_interval, c->service_burst, count, &until) &&
+	       world_use_service(ifindex, until);
+}
+
 // Chooses the port from which the host sees a conversation with a listener, and
-// remembers what the conversation looked like; 0 if it cannot.
-static __noinline __be16 host_side_port(struct packet *p, const struct ports_pair *ports, __be16 listener)
+// remembers what the conversation looked like; SOCKET_NONE if it cannot,
+// SOCKET_LIMITED if the port has no share left for it.
+static __noinline __u32 host_side_port(struct packet *p, const struct ports_pair *ports, __be16 listener)
 {
 	struct host_flow_key at = flow_key_of(p, p->ifindex, ports->source, listener);
 	struct host_flow_value now = {
@@ -151,6 +168,7 @@ static __noinline __be16 host_side_port(struct packet *p, const struct ports_pai
 	};
 	__u64 least = ~0ULL;
 	__be16 chosen = ports->source;
+	bool begins = true, recent = false;
 	__u32 h = hash_of(p, ports);
 #pragma unroll
 	for (__u32 i = 0; i < PORT_CANDIDATES; i++) {
@@ -160,8 +178,8 @@ static __noinline __be16 host_side_port(struct packet *p, const struct ports_pai
 		}
 		struct host_flow_value *flow = bpf_map_lookup_elem(&host_flows, &at);
 		if (flow && converses(p, ports, flow)) {
-			if (now.seen - flow->seen < FLOW_TICK)
-				return at.workload_port;
+			begins = false;
+			recent = now.seen - flow->seen < FLOW_TICK;
 			chosen = at.workload_port;
 			break;
 		}
@@ -171,22 +189,26 @@ static __noinline __be16 host_side_port(struct packet *p, const struct ports_pai
 			chosen = at.workload_port;
 		}
 	}
+	if (!use_service(p, begins))
+		return SOCKET_LIMITED;
+	if (recent)
+		return chosen;
 	at.workload_port = chosen;
 	return world_remember_flow(&at, &now) ? SOCKET_NONE : chosen;
 }
 
 // Where on the host a packet goes and from which port; no listener: it is not
-// for the host.
-static __always_inline struct ports_pair host_ports(struct packet *p, const struct ports_pair *ports)
+// for the host, or was limited.
+static __always_inline struct ports_pair host_ports(struct packet *p, const struct ports_pair *ports, bool *limited)
 {
 	struct service_key key = { .vrf = p->vrf, .family = p->family, .protocol = p->notes->protocol, .port = ports->destination, .address = p->destination };
 	__be16 *listener = bpf_map_lookup_elem(&services, &key);
 	struct ports_pair host = *ports;
 	if (listener) {
-		host.destination = *listener;
-		host.source = host_side_port(p, ports, *listener);
-		if (!host.source)
-			host.destination = SOCKET_NONE;
+		__u32 source = host_side_port(p, ports, *listener);
+		*limited = source == SOCKET_LIMITED;
+		host.source = source;
+		host.destination = *limited || source == SOCKET_NONE ? SOCKET_NONE : *listener;
 		return host;
 	}
 	struct host_flow_key at = flow_key_of(p, p->ifindex, ports->source, ports->destination);
@@ -220,7 +242,10 @@ static __always_inline int stage_service(struct packet *p)
 	struct config_value *c = configuration();
 	if (!p->from || !c || !transport(p, &ports))
 		return NEXT;
-	struct ports_pair host_side = host_ports(p, &ports);
+	bool limited = false;
+	struct ports_pair host_side = host_ports(p, &ports, &limited);
+	if (limited)
+		return end(p, REASON_SERVICE_LIMITED);
 	if (host_side.destination == SOCKET_NONE)
 		return NEXT;
 	if (!c->host_ifindex || !p->from->alias)

@@ -214,6 +214,10 @@ struct config_value {
 	__u32 tunnel_mtu4; // largest packet that fits a tunnel of the family, 0 = not checked
 	__u32 tunnel_mtu6;
 	__u32 label_ifindex; // of the label path, 0 = none
+	__u64 flood_interval; // nanoseconds, for each place of the list, 0 = no limit
+	__u32 flood_burst; // places
+	__u32 service_burst;
+	__u64 service_interval; // nanoseconds, 0 = no limit
 };
 
 struct service_key {
@@ -440,6 +444,12 @@ struct {
 	TABLE(BPF_MAP_TYPE_HASH, __u32, __u64);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 } request_times SEC(".maps");
+
+// As request_times.
+struct {
+	TABLE(BPF_MAP_TYPE_HASH, __u32, __u64);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+} service_times SEC(".maps");
 
 // Records of struct request_record, for the agent.
 struct {

@@ -25,6 +25,10 @@ struct mac_count_key {
 	__u32 ifindex;
 };
 
+// In place of an interface: all of the network's, and with VRF 0 the places of
+// learned_macs that are free. VLAN 4095, which the number would be of, is none.
+enum mac_count_of { ALL_MACS = 0xffffffff };
+
 enum learning_bound {
 	LEARNED_FROM_TUNNEL = 8192, // in one network; each port that they are behind has a limit of its own
 	MOVE_TICKS = 64,
@@ -60,6 +64,12 @@ struct {
 	TABLE(BPF_MAP_TYPE_HASH, struct mac_count_key, __u32);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 } mac_counts SEC(".maps");
+
+// As request_times.
+struct {
+	TABLE(BPF_MAP_TYPE_HASH, __u32, __u64);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+} flood_times SEC(".maps");
 
 struct {
 	TABLE(BPF_MAP_TYPE_HASH, __u32, struct flood_value);

@@ -161,6 +161,11 @@ static __always_inline bool world_use_error(__u32 ifindex, __u64 until)
 	return true;
 }
 
+static __always_inline bool world_use_service(__u32 ifindex, __u64 until)
+{
+	return true;
+}
+
 static __always_inline bool world_use_request(__u32 ifindex, __u64 until)
 {
 	return true;
@@ -291,6 +296,11 @@ static __always_inline bool world_use_error(__u32 ifindex, __u64 until)
 static __always_inline int world_remember_flow(const struct host_flow_key *key, const struct host_flow_value *flow)
 {
 	return bpf_map_update_elem(&host_flows, key, flow, BPF_ANY);
+}
+
+static __always_inline bool world_use_service(__u32 ifindex, __u64 until)
+{
+	return !bpf_map_update_elem(&service_times, &ifindex, &until, BPF_ANY);
 }
 
 static __always_inline bool world_use_request(__u32 ifindex, __u64 until)

@@ -38,7 +38,17 @@ static __always_inline int world_copy(struct __sk_buff *skb, __u32 ifindex, __u1
 	return 0;
 }
 
+static __always_inline bool world_use_flood(__u32 ifindex, __u64 until)
+{
+	return true;
+}
+
 #else /* the product */
+
+static __always_inline bool world_use_flood(__u32 ifindex, __u64 until)
+{
+	return !bpf_map_update_elem(&flood_times, &ifindex, &until, BPF_ANY);
+}
 
 static __always_inline int world_copy(struct __sk_buff *skb, __u32 ifindex, __u16 vlan, const struct tunnel_key *key)
 {
