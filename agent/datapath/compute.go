@@ -12,6 +12,7 @@ import (
 	"github.com/weft-network/weft/agent/desired"
 	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/vrouter"
+	"github.com/weft-network/weft/vrouter/rules"
 )
 
 // A port gets this many ICMP errors at once and then one each interval: enough
@@ -117,6 +118,7 @@ type Route struct {
 	MTU     int
 	Fabric  bool // of the underlay's VRF: uplinks may lead there
 	Proxied bool
+	Who     rules.Identity // who has the prefix
 }
 
 // Tables are the contents that the vRouter's tables should have.
@@ -136,6 +138,7 @@ type Tables struct {
 	Aliases       map[uint32]int // interface by number
 	MACs          map[vrouter.MACKey]vrouter.NextHop
 	Floods        map[uint32]Flood // by VRF; a network that does not flood has none
+	Asked
 	// Problems are desired rows that cannot be turned into table rows.
 	Problems map[string]string
 }
@@ -157,6 +160,7 @@ func Compute(rows desired.Rows, attached map[string]Attachment, underlay Underla
 		Aliases:       Aliases(attached),
 		MACs:          map[vrouter.MACKey]vrouter.NextHop{},
 		Floods:        map[uint32]Flood{},
+		Asked:         newAsked(rows),
 		Problems:      map[string]string{},
 	}
 	for key, why := range rows.Bad {
@@ -253,6 +257,7 @@ func (t *Tables) addPort(p desired.Port, a Attachment, rows desired.Rows, underl
 		Frames:       rows.VRFs[p.VRF].Frames(),
 		MACLimit:     p.MACLimit,
 		Unchecked:    p.Unchecked,
+		Policed:      t.Asked.add(p, a.Ifindex, rows),
 	}
 }
 
@@ -327,7 +332,7 @@ func (t *Tables) addRoute(key desired.RouteKey, r desired.Route, rows desired.Ro
 	if r.Outside.Address.IsValid() { // whoever asks a neighbour's address is sent to the router
 		mac = vrouter.GatewayMAC
 	}
-	t.Routes[vrouter.RouteKey{VRF: key.VRF, Prefix: key.Prefix}] = Route{NextHop: hop, MAC: mac, Routed: r.Routed, MTU: destinationMTU(r, rows), Proxied: r.Proxied}
+	t.Routes[vrouter.RouteKey{VRF: key.VRF, Prefix: key.Prefix}] = Route{NextHop: hop, MAC: mac, Routed: r.Routed, MTU: destinationMTU(r, rows), Proxied: r.Proxied, Who: r.Workload}
 }
 
 // places are what next hops are found in.

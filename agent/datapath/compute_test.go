@@ -77,6 +77,7 @@ func TestComputeWorld(t *testing.T) {
 		SubPorts: map[vrouter.SubPort]int{},
 		MACs:     map[vrouter.MACKey]vrouter.NextHop{},
 		Floods:   map[uint32]datapath.Flood{},
+		Asked:    datapath.Asked{Policies: map[int]datapath.Policy{}, Waiting: map[int]string{}, Rulesets: map[desired.Digest]desired.Ruleset{}, Managed: map[vrouter.RouteKey]struct{}{}},
 		Problems: map[string]string{
 			"route/x": "unreadable", "tunnel-source/7/unknown": "tunnel endpoint of host unknown is not known here",
 		},

@@ -8,6 +8,7 @@ import (
 
 	"github.com/weft-network/weft/reconcile"
 	"github.com/weft-network/weft/vrouter"
+	"github.com/weft-network/weft/vrouter/rules"
 )
 
 // Table is what is needed of one of the vRouter's tables.
@@ -33,8 +34,21 @@ type Kernel struct {
 	MACs          Table[vrouter.MACKey, uint32]
 	Floods        Table[uint32, vrouter.Flood]
 	Receivers     Table[vrouter.Receiver, uint32]
+	PolicyTables
 	// Forget drops the counts of an interface that is no longer a port.
 	Forget func(ifindex int) error
+}
+
+// PolicyTables are those of the vRouter's tables that say what ports ask.
+type PolicyTables struct {
+	PortPolicies   Table[int, vrouter.PortPolicy]
+	Rulesets       Table[uint32, vrouter.RulesetValue]
+	RemoteClasses  Table[vrouter.RemoteClassKey, vrouter.RemoteClass]
+	RemoteRanges   Table[vrouter.RemoteRangeKey, vrouter.RemoteClass]
+	ServiceClasses Table[vrouter.ServiceClassKey, vrouter.ServiceClass]
+	ServicePages   Table[vrouter.ServicePageKey, vrouter.ServicePage]
+	Verdicts       Table[vrouter.VerdictKey, rules.Verdict]
+	Managed        Table[vrouter.RouteKey, struct{}]
 }
 
 // KernelOf returns the tables of a loaded packet path.
@@ -54,6 +68,7 @@ func KernelOf(d *vrouter.Datapath) Kernel {
 		MACs:          d.MACs,
 		Floods:        d.Floods,
 		Receivers:     d.Receivers,
+		PolicyTables:  PolicyTables{d.PortPolicies, d.Rulesets, d.RemoteClasses, d.RemoteRanges, d.ServiceClasses, d.ServicePages, d.Verdicts, d.Managed},
 		Forget:        d.Forget,
 	}
 }
@@ -64,6 +79,8 @@ type Memory[K comparable, V any] struct {
 	Faults *rand.Rand
 	// Check is called before each change, for tests of the order of changes.
 	Check func(key K, value V, deleted bool)
+	// Size bounds the rows; 0 does not.
+	Size int
 }
 
 func (m *Memory[K, V]) fault() (before, after error) {
@@ -81,6 +98,9 @@ func (m *Memory[K, V]) Put(key K, value V) error {
 	before, after := m.fault()
 	if before != nil {
 		return before
+	}
+	if _, there := m.Rows[key]; !there && m.Size > 0 && len(m.Rows) >= m.Size {
+		return vrouter.ErrFull
 	}
 	if m.Check != nil {
 		m.Check(key, value, false)
@@ -122,6 +142,32 @@ type MemoryKernel struct {
 	MACs          *Memory[vrouter.MACKey, uint32]
 	Floods        *Memory[uint32, vrouter.Flood]
 	Receivers     *Memory[vrouter.Receiver, uint32]
+	MemoryPolicy
+}
+
+// MemoryPolicy is the tables of policy in memory.
+type MemoryPolicy struct {
+	PortPolicies   *Memory[int, vrouter.PortPolicy]
+	Rulesets       *Memory[uint32, vrouter.RulesetValue]
+	RemoteClasses  *Memory[vrouter.RemoteClassKey, vrouter.RemoteClass]
+	RemoteRanges   *Memory[vrouter.RemoteRangeKey, vrouter.RemoteClass]
+	ServiceClasses *Memory[vrouter.ServiceClassKey, vrouter.ServiceClass]
+	ServicePages   *Memory[vrouter.ServicePageKey, vrouter.ServicePage]
+	Verdicts       *Memory[vrouter.VerdictKey, rules.Verdict]
+	Managed        *Memory[vrouter.RouteKey, struct{}]
+}
+
+func newMemory[K comparable, V any](faults *rand.Rand) *Memory[K, V] {
+	return &Memory[K, V]{Rows: map[K]V{}, Faults: faults}
+}
+
+func newMemoryPolicy(f *rand.Rand) MemoryPolicy {
+	return MemoryPolicy{
+		newMemory[int, vrouter.PortPolicy](f), newMemory[uint32, vrouter.RulesetValue](f),
+		newMemory[vrouter.RemoteClassKey, vrouter.RemoteClass](f), newMemory[vrouter.RemoteRangeKey, vrouter.RemoteClass](f),
+		newMemory[vrouter.ServiceClassKey, vrouter.ServiceClass](f), newMemory[vrouter.ServicePageKey, vrouter.ServicePage](f),
+		newMemory[vrouter.VerdictKey, rules.Verdict](f), newMemory[vrouter.RouteKey, struct{}](f),
+	}
 }
 
 // NewMemoryKernel returns empty tables; faults may be nil.
@@ -141,10 +187,13 @@ func NewMemoryKernel(faults *rand.Rand) *MemoryKernel {
 		MACs:          &Memory[vrouter.MACKey, uint32]{Rows: map[vrouter.MACKey]uint32{}, Faults: faults},
 		Floods:        &Memory[uint32, vrouter.Flood]{Rows: map[uint32]vrouter.Flood{}, Faults: faults},
 		Receivers:     &Memory[vrouter.Receiver, uint32]{Rows: map[vrouter.Receiver]uint32{}, Faults: faults},
+		MemoryPolicy:  newMemoryPolicy(faults),
 	}
 }
 
 // Kernel returns the tables as the Programmer takes them.
 func (m *MemoryKernel) Kernel() Kernel {
-	return Kernel{m.TunnelSources, m.VNIs, m.PortAddresses, m.PortPrefixes, m.Ports, m.SubPorts, m.NextHops, m.Groups, m.Routes, m.Services, m.Aliases, m.MACs, m.Floods, m.Receivers, func(int) error { return nil }}
+	return Kernel{m.TunnelSources, m.VNIs, m.PortAddresses, m.PortPrefixes, m.Ports, m.SubPorts, m.NextHops, m.Groups, m.Routes, m.Services, m.Aliases, m.MACs, m.Floods, m.Receivers,
+		PolicyTables{m.PortPolicies, m.Rulesets, m.RemoteClasses, m.RemoteRanges, m.ServiceClasses, m.ServicePages, m.Verdicts, m.Managed},
+		func(int) error { return nil }}
 }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -38,6 +39,7 @@ type Programmer struct {
 	aliases   *reconcile.Sync[uint32, int]
 	macs      *reconcile.Sync[vrouter.MACKey, vrouter.NextHop]
 	floods    *reconcile.Sync[uint32, Flood]
+	enforcement
 }
 
 // NewProgrammer returns a Programmer. Call Load before anything else.
@@ -70,17 +72,21 @@ func NewProgrammer(k Kernel) *Programmer {
 	})
 	p.ports = reconcile.New(ports{plain[int, vrouter.Port]{k.Ports}, k.Forget}, reconcile.Options[int, vrouter.Port]{
 		Name: "port on interface", Compare: cmp.Compare[int], Equal: same[vrouter.Port],
-		Ready: func(ifindex int, _ vrouter.Port) error {
+		Ready: func(ifindex int, port vrouter.Port) error {
 			st, wanted := p.addresses.Status(ifindex)
 			if err := when(!wanted || st.State != reconcile.Done, "addresses of interface %d are not programmed yet", ifindex); err != nil {
 				return err
 			}
 			st, wanted = p.prefixes.Status(ifindex)
-			return when(!wanted || st.State != reconcile.Done, "prefixes of interface %d are not programmed yet", ifindex)
+			if err := when(!wanted || st.State != reconcile.Done, "prefixes of interface %d are not programmed yet", ifindex); err != nil {
+				return err
+			}
+			return p.policyReady(ifindex, port)
 		},
 		Free: p.notCarried,
 	})
 	p.addSubPorts(k)
+	p.addEnforcement(k)
 	p.addRouting(hopTarget, routeTarget)
 	p.services = reconcile.New(plain[vrouter.Service, uint16]{k.Services}, reconcile.Options[vrouter.Service, uint16]{
 		Name: "service", Compare: compareServices, Equal: same[uint16],
@@ -197,6 +203,9 @@ func (p *Programmer) Load(ctx context.Context) error {
 		p.vnis.Load(ctx),
 		p.addresses.Load(ctx),
 		p.prefixes.Load(ctx),
+		p.managed.Load(ctx),
+		p.rulesets.Load(ctx),
+		p.policies.Load(ctx),
 		p.ports.Load(ctx),
 		p.subPorts.Load(ctx),
 		p.hops.Load(ctx), // before routes, which are read as next hops
@@ -210,6 +219,7 @@ func (p *Programmer) Load(ctx context.Context) error {
 
 // Want sets what the tables should have.
 func (p *Programmer) Want(t Tables) {
+	p.wantPolicies(&t)
 	p.tables = t
 	p.sources.Want(t.TunnelSources)
 	p.vnis.Want(t.VNIs)
@@ -234,6 +244,9 @@ func (p *Programmer) Sweep() {
 	p.vnis.Sweep()
 	p.addresses.Sweep()
 	p.prefixes.Sweep()
+	p.managed.Sweep()
+	p.rulesets.Sweep()
+	p.policies.Sweep()
 	p.ports.Sweep()
 	p.subPorts.Sweep()
 	p.hops.Sweep()
@@ -266,6 +279,9 @@ func (p *Programmer) pass(ctx context.Context, now time.Time) (done int) {
 	done += p.vnis.Updates(ctx, now)
 	done += p.addresses.Updates(ctx, now)
 	done += p.prefixes.Updates(ctx, now)
+	done += p.managed.Updates(ctx, now)
+	done += p.rulesets.Updates(ctx, now)
+	done += p.policies.Updates(ctx, now)
 	done += p.ports.Updates(ctx, now)
 	done += p.subPorts.Updates(ctx, now)
 	done += p.hops.Updates(ctx, now)
@@ -283,6 +299,9 @@ func (p *Programmer) pass(ctx context.Context, now time.Time) (done int) {
 	done += p.hops.Deletes(ctx, now)
 	done += p.subPorts.Deletes(ctx, now)
 	done += p.ports.Deletes(ctx, now)
+	done += p.policies.Deletes(ctx, now)
+	done += p.rulesets.Deletes(ctx, now)
+	done += p.managed.Deletes(ctx, now)
 	done += p.prefixes.Deletes(ctx, now)
 	done += p.addresses.Deletes(ctx, now)
 	done += p.vnis.Deletes(ctx, now)
@@ -293,7 +312,8 @@ func (p *Programmer) pass(ctx context.Context, now time.Time) (done int) {
 // Settled tells whether the tables are as wanted.
 func (p *Programmer) Settled() bool {
 	return p.sources.Settled() && p.vnis.Settled() && p.addresses.Settled() && p.prefixes.Settled() && p.ports.Settled() && p.subPorts.Settled() && p.hops.Settled() && p.routes.Settled() &&
-		p.services.Settled() && p.aliases.Settled() && p.macs.Settled() && p.floods.Settled()
+		p.services.Settled() && p.aliases.Settled() && p.macs.Settled() && p.floods.Settled() &&
+		p.managed.Settled() && p.rulesets.Settled() && p.policies.Settled()
 }
 
 // NextAttempt returns when a failed row is due again; false if there is none.
@@ -302,6 +322,7 @@ func (p *Programmer) NextAttempt() (time.Time, bool) {
 	for _, next := range []func() (time.Time, bool){
 		p.sources.NextAttempt, p.vnis.NextAttempt, p.addresses.NextAttempt, p.prefixes.NextAttempt, p.ports.NextAttempt, p.subPorts.NextAttempt, p.hops.NextAttempt, p.routes.NextAttempt,
 		p.services.NextAttempt, p.aliases.NextAttempt, p.macs.NextAttempt, p.floods.NextAttempt,
+		p.managed.NextAttempt, p.rulesets.NextAttempt, p.policies.NextAttempt,
 	} {
 		if t, ok := next(); ok && (first.IsZero() || t.Before(first)) {
 			first = t
@@ -343,16 +364,17 @@ func (p *Programmer) InterfaceFree(ifindex int) bool {
 			return false
 		}
 	}
-	return !p.ports.MayHave(ifindex) && !p.addresses.MayHave(ifindex) && !p.prefixes.MayHave(ifindex) &&
+	return !p.ports.MayHave(ifindex) && !p.policies.MayHave(ifindex) && !p.addresses.MayHave(ifindex) && !p.prefixes.MayHave(ifindex) &&
 		!p.hops.MayHave(vrouter.NextHop{Kind: vrouter.NextHopPort, Ifindex: ifindex})
 }
 
 // Problems returns, by key, the desired rows that are not in the kernel and why.
 func (p *Programmer) Problems(rows desired.Rows, attached map[string]Attachment) map[string]string {
-	problems := map[string]string{}
-	for key, why := range p.tables.Problems {
-		problems[key] = why
+	problems := maps.Clone(p.tables.Problems)
+	if problems == nil {
+		problems = map[string]string{}
 	}
+	p.policyProblems(rows, attached, problems)
 	if p.Settled() {
 		return problems
 	}

@@ -140,7 +140,7 @@ func (r *routes) Owned(context.Context) (map[vrouter.RouteKey]Route, error) {
 	for k, v := range all {
 		hop := r.hop(v.NextHop)
 		r.use(k, hop)
-		rows[k] = Route{hop, v.MAC, v.Routed, v.MTU, v.Fabric, v.Proxied}
+		rows[k] = Route{hop, v.MAC, v.Routed, v.MTU, v.Fabric, v.Proxied, v.Identity}
 	}
 	return rows, nil
 }
@@ -155,7 +155,7 @@ func (r *routes) Update(_ context.Context, key vrouter.RouteKey, want Route) err
 		return err
 	}
 	r.use(key, want.NextHop)
-	if err := r.table.Put(key, vrouter.Route{NextHop: id, MAC: want.MAC, Routed: want.Routed, MTU: want.MTU, Fabric: want.Fabric, Proxied: want.Proxied}); err != nil {
+	if err := r.table.Put(key, vrouter.Route{NextHop: id, MAC: want.MAC, Routed: want.Routed, MTU: want.MTU, Fabric: want.Fabric, Proxied: want.Proxied, Identity: want.Who}); err != nil {
 		return err
 	}
 	r.settle(key, want.NextHop)

@@ -17,10 +17,16 @@ import (
 func someRows() map[string]*hoststream.Row {
 	mac := []byte{2, 0, 0, 0, 0, 1}
 	return map[string]*hoststream.Row{
-		"vrf/5":              {Body: &hoststream.Row_Vrf{Vrf: &hoststream.Vrf{Vrf: 5, Vni: 1005, Network: "n"}}},
-		"tunnel-endpoint/h":  {Body: &hoststream.Row_TunnelEndpoint{TunnelEndpoint: &hoststream.TunnelEndpoint{Host: "h", Addresses: [][]byte{{192, 0, 2, 1}}}}},
-		"tunnel-source/5/h":  {Body: &hoststream.Row_TunnelSource{TunnelSource: &hoststream.TunnelSource{Vni: 5, Host: "h"}}},
-		"port/p":             {Body: &hoststream.Row_Port{Port: &hoststream.Port{Port: "p", Vrf: 5, Mac: mac}}},
+		"vrf/5":             {Body: &hoststream.Row_Vrf{Vrf: &hoststream.Vrf{Vrf: 5, Vni: 1005, Network: "n"}}},
+		"tunnel-endpoint/h": {Body: &hoststream.Row_TunnelEndpoint{TunnelEndpoint: &hoststream.TunnelEndpoint{Host: "h", Addresses: [][]byte{{192, 0, 2, 1}}}}},
+		"tunnel-source/5/h": {Body: &hoststream.Row_TunnelSource{TunnelSource: &hoststream.TunnelSource{Vni: 5, Host: "h"}}},
+		"port/p":            {Body: &hoststream.Row_Port{Port: &hoststream.Port{Port: "p", Vrf: 5, Mac: mac}}},
+		"ruleset/r": {Body: &hoststream.Row_Ruleset{Ruleset: &hoststream.Ruleset{Ruleset: "r", Outside: "deny", Identified: "deny", Rules: []*hoststream.Rule{
+			{Kind: "security-group-rule", Action: "pass", Remote: &hoststream.Rule_Selected{Selected: &hoststream.Selected{Selectors: []string{"s"}}},
+				Services: []*hoststream.RuleService{{Family: 4, Protocol: proto.Uint32(6), Ports: &hoststream.NumberRange{First: 80, Last: 90}}}},
+			{Kind: "security-group-rule", Action: "pass", Remote: &hoststream.Rule_Ranges{Ranges: &hoststream.Ranges{Ranges: []*hoststream.Prefix{{Address: []byte{10, 0, 0, 0}, Length: 8}}}}},
+		}}}},
+		"selector/s":         {Body: &hoststream.Row_Selector{Selector: &hoststream.Selector{Selector: "s", Identities: []uint64{5, 7}}}},
 		"route/5/10.0.0.0/8": {Body: &hoststream.Row_Route{Route: &hoststream.Route{Vrf: 5, PrefixAddress: []byte{10, 0, 0, 0}, PrefixLength: 8, NextHop: &hoststream.Route_Discard{Discard: &hoststream.Discard{}}}}},
 	}
 }
@@ -66,7 +72,7 @@ func FuzzRow(f *testing.F) {
 }
 
 func count(r Rows) int {
-	return len(r.VRFs) + len(r.Endpoints) + len(r.Sources) + len(r.Ports) + len(r.Routes) + len(r.Reservations) + len(r.Bad) + len(r.Unknown)
+	return len(r.VRFs) + len(r.Endpoints) + len(r.Sources) + len(r.Ports) + len(r.Routes) + len(r.Reservations) + len(r.Rulesets) + len(r.Selectors) + len(r.Bad) + len(r.Unknown)
 }
 
 // FuzzFile: a file that is read says the same when it is written again.

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/weft-network/weft/api/hoststream"
+	"github.com/weft-network/weft/vrouter/rules"
 )
 
 // Reservation is an address that this host may give to a workload by itself
@@ -21,6 +22,8 @@ type Reservation struct {
 	MAC         [6]byte // those with the same one go to one workload
 	MTU         int     // as Port.MTU
 	Releasing   bool    // not to be given away any more
+	Identity    rules.Identity
+	Rulesets    []PortRuleset
 }
 
 const reservationPrefix = "reservation/"
@@ -47,6 +50,7 @@ func reservation(m *hoststream.Reservation) (Reservation, error) {
 	if !ok || int(m.Ip.GetPrefixLength()) > ip.BitLen() {
 		return r, fmt.Errorf("reserved address %s: address of %d bytes with prefix length %d", m.Address, len(m.Ip.GetIp()), m.Ip.GetPrefixLength())
 	}
+	r.Identity, r.Rulesets = rules.Identity(m.Identity), portRulesets(m.Rulesets)
 	gateway, _ := netip.AddrFromSlice(m.Ip.GetGateway()) // none is allowed
 	r.Address = Address{netip.PrefixFrom(ip, int(m.Ip.GetPrefixLength())), gateway, m.Ip.GetSubnet()}
 	return r, nil

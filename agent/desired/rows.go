@@ -8,27 +8,11 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/weft-network/weft/api/hoststream"
 	"google.golang.org/protobuf/proto"
-)
 
-// VRF is a network the host needs.
-type VRF struct {
-	ID, VNI uint32
-	Network string // UUID
-	Name    string // of the network, fully qualified
-	// SourcesListed: only hosts in Rows.Sources may send into the VNI.
-	SourcesListed bool
-	// Fabric: its workloads are routed in the underlay. HostVisible: hosts and
-	// their workloads reach each other by their own addresses.
-	Fabric, HostVisible bool
-	Services            []FabricService
-	Labelled            bool // the VNI is an MPLS label, too
-	Disabled            bool // its adminState is down
-	// Forwarding is what the network does with frames; empty: packets only.
-	Forwarding string
-	Flooding   bool
-}
+	"github.com/weft-network/weft/api/hoststream"
+	"github.com/weft-network/weft/vrouter/rules"
+)
 
 // SourceKey names a host that may send into a VNI.
 type SourceKey struct {
@@ -70,6 +54,11 @@ type Port struct {
 	MACLimit  int    // most MACs learned behind it; 0: none
 	// Unchecked: any source address, and any MAC that is nobody else's.
 	Unchecked bool
+	// Identity is who its workload is to rules, and Rulesets what is asked at it.
+	Identity        rules.Identity
+	Rulesets        []PortRuleset
+	ConnectionLimit uint32 // most connections at a time; 0: no limit
+	Stateless       bool   // its security-groups are asked for every packet
 }
 
 // Address is an address of a port with the gateway of its subnet.
@@ -112,6 +101,7 @@ type Route struct {
 	Fields   []string
 	// Announced is the number under which Port spoke for the prefix last; 0: not.
 	Announced uint64
+	Workload  rules.Identity // who has the prefix; 0: outside, or not said
 }
 
 // Hop is one of several next hops: exactly one of Port and Host is set.
@@ -149,6 +139,8 @@ type Rows struct {
 	Routes    map[RouteKey]Route
 	// Reservations are by the address's UUID.
 	Reservations map[string]Reservation
+	Rulesets     map[string]Ruleset
+	Selectors    map[string]Selector
 	// Bad are the keys of rows this build cannot read, with the reason.
 	Bad map[string]string
 	// Unknown are the keys of rows of kinds that this build does not know, of a
@@ -172,15 +164,14 @@ func newRows() Rows {
 		Ports:        map[string]Port{},
 		Routes:       map[RouteKey]Route{},
 		Reservations: map[string]Reservation{},
+		Rulesets:     map[string]Ruleset{},
+		Selectors:    map[string]Selector{},
 		Bad:          map[string]string{},
 		Unknown:      map[string]struct{}{},
 	}
 }
 
 // The keys of rows, as in hoststream.proto.
-
-// VRFRow is the key of a VRF's row.
-func VRFRow(vrf uint32) string { return fmt.Sprintf("vrf/%d", vrf) }
 
 // EndpointRow is the key of a tunnel endpoint's row.
 func EndpointRow(host string) string { return "tunnel-endpoint/" + host }
@@ -218,12 +209,7 @@ func (r *Rows) put(key string, body []byte) {
 func (r *Rows) insert(key string, row *hoststream.Row) (string, error) {
 	switch b := row.Body.(type) {
 	case *hoststream.Row_Vrf:
-		v := b.Vrf
-		k := VRFRow(v.Vrf)
-		if k == key {
-			r.VRFs[v.Vrf] = VRF{ID: v.Vrf, VNI: v.Vni, Network: v.Network, Name: v.NetworkName, SourcesListed: v.SourcesListed, Fabric: v.Fabric, HostVisible: v.HostVisible, Services: fabricServices(v.Services), Disabled: v.Disabled, Labelled: v.Labelled, Forwarding: v.Forwarding, Flooding: v.Flooding}
-		}
-		return k, nil
+		return r.insertVRF(key, b.Vrf)
 	case *hoststream.Row_TunnelEndpoint:
 		e, err := endpoint(b.TunnelEndpoint)
 		if err != nil {
@@ -247,6 +233,10 @@ func (r *Rows) insert(key string, row *hoststream.Row) (string, error) {
 		return r.insertMAC(key, b.Mac)
 	case *hoststream.Row_Name:
 		return r.insertName(key, b.Name), nil
+	case *hoststream.Row_Ruleset:
+		return r.insertRuleset(key, b.Ruleset)
+	case *hoststream.Row_Selector:
+		return r.insertSelector(key, b.Selector)
 	case *hoststream.Row_Port:
 		p, err := port(b.Port)
 		if err != nil {
@@ -298,6 +288,12 @@ func (r *Rows) remove(key string) {
 		return
 	case "tunnel-endpoint":
 		delete(r.Endpoints, rest)
+		return
+	case "ruleset":
+		delete(r.Rulesets, rest)
+		return
+	case "selector":
+		delete(r.Selectors, rest)
 		return
 	case "name":
 		project, port, _ := strings.Cut(rest, "/")
@@ -377,6 +373,7 @@ func port(m *hoststream.Port) (Port, error) {
 		return p, fmt.Errorf("port %s: VLAN %d of its trunk is not from 1 to %d", m.PortName, m.Vlan, maxVLAN)
 	}
 	p.Trunk, p.VLAN = m.Trunk, uint16(m.Vlan)
+	p.policyOf(m)
 	if p.Announced, err = announced(m); err == nil {
 		p.Pairs, err = pairs(m)
 	}
@@ -401,7 +398,7 @@ func route(m *hoststream.Route) (RouteKey, Route, error) {
 		return RouteKey{}, Route{}, fmt.Errorf("route of VRF %d: %d bytes with prefix length %d are not a prefix", m.Vrf, len(m.PrefixAddress), m.PrefixLength)
 	}
 	key := RouteKey{m.Vrf, to}
-	r := Route{Routed: m.Routed, Origin: m.Origin, Leaked: m.LeakedBy, Proxied: m.Proxied, Identity: m.Identity, Fields: m.EcmpFields, Announced: m.Announced}
+	r := Route{Routed: m.Routed, Origin: m.Origin, Leaked: m.LeakedBy, Proxied: m.Proxied, Identity: m.Identity, Fields: m.EcmpFields, Announced: m.Announced, Workload: rules.Identity(m.Workload)}
 	switch n := m.NextHop.(type) {
 	case *hoststream.Route_Port:
 		r.Port = n.Port

@@ -132,7 +132,7 @@ func (c *Core) withAnnounced(rows desired.Rows) desired.Rows {
 		if !cloned {
 			rows.Ports, rows.Routes, cloned = maps.Clone(rows.Ports), maps.Clone(rows.Routes), true
 		}
-		rows.Routes[key] = desired.Route{Port: s.port, MAC: a.mac, Proxied: !a.asked, Origin: p.Name}
+		rows.Routes[key] = desired.Route{Port: s.port, MAC: a.mac, Proxied: !a.asked, Origin: p.Name, Workload: p.Identity}
 		if a.asked {
 			p.Announced = append(slices.Clone(p.Announced), s.address)
 			rows.Ports[s.port] = p

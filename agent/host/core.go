@@ -17,6 +17,9 @@ import (
 	"github.com/weft-network/weft/vrouter"
 )
 
+// featurePolicy says in reports that the ports' policy is enforced here.
+const featurePolicy = "policy"
+
 // maxRowErrors bounds the errors of one Ack, so that a full table does not
 // become a message as large as the table. What was left out is counted.
 const maxRowErrors = 1000
@@ -222,12 +225,12 @@ func (c *Core) Report() *hoststream.Report {
 	}
 	r.Encapsulations = c.underlay.Encapsulations
 	r.UnderlayMtu = uint32(c.underlay.MTU)
-	r.Tables = c.short
+	r.Tables, r.Features = c.short, []string{featurePolicy}
 	ports := c.rows().Ports
 	for _, id := range slices.Sorted(maps.Keys(ports)) {
 		state, message := c.PortState(id)
 		r.Ports = append(r.Ports, &hoststream.PortReport{
-			Port: id, State: string(state), Message: message, Interface: c.everywhere()[id].Interface,
+			Port: id, State: string(state), Message: message, Interface: c.everywhere()[id].Interface, Policy: c.policyProblem(id),
 		})
 	}
 	for _, id := range slices.Sorted(maps.Keys(c.plugs)) {
@@ -254,6 +257,9 @@ func (c *Core) PortState(id string) (api.PortState, string) {
 	case p.Failure != "":
 		return api.PortFailed, p.Failure
 	}
+	if why := c.programmer.Waits(p.Ifindex); why != "" {
+		return api.PortWaiting, why
+	}
 	if why := c.programmer.PortProblem(p.Attachment); why != "" {
 		return api.PortFailed, why
 	}
@@ -262,6 +268,19 @@ func (c *Core) PortState(id string) (api.PortState, string) {
 	}
 	return api.PortUp, ""
 }
+
+// policyProblem says why a port that is up has a former policy; empty if it has
+// the one that is wanted.
+func (c *Core) policyProblem(id string) string {
+	if p, plugged := c.everywhere()[id]; plugged && p.Failure == "" {
+		return c.programmer.FormerPolicy(p.Ifindex)
+	}
+	return ""
+}
+
+// Rules are the rules that ports of this host ask, by the numbers under which
+// the packet path counts what they decide.
+func (c *Core) Rules() map[uint32][]datapath.Numbered { return c.programmer.Rules() }
 
 // disabled says why nothing passes a port though all is well; empty if it does.
 func (c *Core) disabled(id string) string {

@@ -85,6 +85,7 @@ func randomRows(r *rand.Rand) map[string]*hoststream.Row {
 		key := desired.RouteRow(desired.RouteKey{VRF: m.Vrf, Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte(m.PrefixAddress)), 32)})
 		rows[key] = &hoststream.Row{Body: &hoststream.Row_Route{Route: m}}
 	}
+	randomPolicy(r, rows)
 	return rows
 }
 
@@ -134,9 +135,9 @@ func show(m *datapath.MemoryKernel) string {
 		lines = append(lines, fmt.Sprintf("next hop %+v", v))
 	}
 	for k, v := range m.Routes.Rows {
-		lines = append(lines, fmt.Sprintf("route %v: %+v %v %v %d", k, m.NextHops.Rows[v.NextHop], v.MAC, v.Routed, v.MTU))
+		lines = append(lines, fmt.Sprintf("route %v: %+v %v %v %d %d", k, m.NextHops.Rows[v.NextHop], v.MAC, v.Routed, v.MTU, v.Identity))
 	}
-	lines = append(lines, showBridging(m)...)
+	lines = append(append(lines, showBridging(m)...), showPolicy(m)...)
 	slices.Sort(lines)
 	return strings.Join(lines, "\n")
 }
@@ -203,6 +204,7 @@ func guard(t *testing.T, m *datapath.MemoryKernel, ids map[uint32]vrouter.NextHo
 	}
 	guardPrefixes(t, m)
 	guardSubPorts(t, m)
+	guardPolicy(t, m)
 	m.PortAddresses.Check = func(a vrouter.PortAddress, _ struct{}, deleted bool) {}
 }
 

@@ -47,9 +47,6 @@ func (c *Core) Taken() []Taken {
 // Reserved returns what a new workload on a network, by UUID or fully qualified
 // name, would get: addresses of one MAC that nobody has, of as many families as
 // there are. It is empty where nothing is left.
-//
-// This is where the compiled policy of the workload will be asked for: without
-// it here, the port is to drop everything.
 func (c *Core) Reserved(network string) (slot []desired.Reservation) {
 	used := map[string]bool{}
 	for _, t := range c.taken {
@@ -132,9 +129,10 @@ func (c *Core) withTaken(rows desired.Rows) desired.Rows {
 				continue
 			}
 			p.VRF, p.MAC, p.MTU = r.VRF, r.MAC, r.MTU
+			p.Identity, p.Rulesets = r.Identity, r.Rulesets
 			p.Addresses = append(p.Addresses, r.Address)
 			ip := r.Address.Prefix.Addr()
-			rows.Routes[desired.RouteKey{VRF: r.VRF, Prefix: netip.PrefixFrom(ip, ip.BitLen())}] = desired.Route{Port: id, MAC: r.MAC, Origin: "reserved address " + a}
+			rows.Routes[desired.RouteKey{VRF: r.VRF, Prefix: netip.PrefixFrom(ip, ip.BitLen())}] = desired.Route{Port: id, MAC: r.MAC, Origin: "reserved address " + a, Workload: r.Identity}
 		}
 		if len(p.Addresses) > 0 {
 			rows.Ports[id] = p

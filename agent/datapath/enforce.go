@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package datapath
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/weft-network/weft/agent/desired"
+	"github.com/weft-network/weft/reconcile"
+	"github.com/weft-network/weft/vrouter"
+	"github.com/weft-network/weft/vrouter/rules"
+)
+
+// enforcement brings policy into the kernel: rulesets first, whole, then the
+// ports that ask them, and away in the other order.
+type enforcement struct {
+	rulesets *reconcile.Sync[uint32, *contents]
+	target   *rulesets
+	policies *reconcile.Sync[int, vrouter.PortPolicy]
+	uses     *portPolicies
+	managed  *reconcile.Sync[vrouter.RouteKey, struct{}]
+	compiled map[desired.Digest]compiled // of all that is wanted
+	numbers  map[uint32][]Numbered
+	former   map[int]string // why a port has a policy that is not the wanted one
+	closed   map[int]string // why a port has none and passes nothing
+}
+
+// compiled is a ruleset as it goes into the kernel, with the twin of its audit rules.
+type compiled struct {
+	id   uint32
+	sets map[uint32]*contents
+	err  error
+}
+
+// Numbered is a rule of this host under its number.
+type Numbered struct {
+	desired.Cause
+	Layer  rules.Layer
+	Action rules.Action
+	Audit  bool
+}
+
+func (p *Programmer) addEnforcement(k Kernel) {
+	e := &p.enforcement
+	e.target = newRulesets(k)
+	e.rulesets = reconcile.New(e.target, reconcile.Options[uint32, *contents]{
+		Name: "ruleset", Compare: cmp.Compare[uint32], Equal: (*contents).equal,
+		Ready: func(_ uint32, c *contents) error {
+			if c.head.Audit == 0 {
+				return nil
+			}
+			st, wanted := e.rulesets.Status(c.head.Audit)
+			return when(!wanted || st.State != reconcile.Done, "audit rules are not programmed yet")
+		},
+		Free: func(id uint32) error {
+			if err := when(e.uses.used(id), "ports still ask ruleset %d", id); err != nil {
+				return err
+			}
+			return when(e.target.audits(id), "a ruleset still has %d for its audit rules", id)
+		},
+	})
+	e.uses = &portPolicies{table: k.PortPolicies, may: map[int]map[uint32]bool{}}
+	e.policies = reconcile.New(e.uses, reconcile.Options[int, vrouter.PortPolicy]{
+		Name: "policy of interface", Compare: cmp.Compare[int], Equal: same[vrouter.PortPolicy],
+		Ready: func(_ int, v vrouter.PortPolicy) error {
+			for _, id := range rulesetsOf(v) {
+				if st, wanted := e.rulesets.Status(id); !wanted || st.State != reconcile.Done {
+					return fmt.Errorf("ruleset %d is not programmed: %s", id, explain(st, true))
+				}
+			}
+			return nil
+		},
+		Free: func(ifindex int) error {
+			port, known := p.ports.Applied(ifindex)
+			return when(p.ports.MayHave(ifindex) && (!known || port.Policed), "port on interface %d still asks for its policy", ifindex)
+		},
+	})
+	e.managed = reconcile.New(plain[vrouter.RouteKey, struct{}]{k.Managed}, reconcile.Options[vrouter.RouteKey, struct{}]{
+		Name: "subnet", Compare: CompareRoutes, Equal: same[struct{}],
+	})
+}
+
+// policyReady says that what a port asks is not in the kernel yet, if so.
+func (p *Programmer) policyReady(ifindex int, port vrouter.Port) error {
+	st, wanted := p.enforcement.policies.Status(ifindex)
+	return when(port.Policed && (!wanted || st.State != reconcile.Done), "policy of interface %d is not programmed yet: %s", ifindex, explain(st, wanted))
+}
+
+// want compiles what is new and says what the tables are to have. A port whose
+// policy cannot be had keeps the one that it has in the kernel; a port that is
+// not there yet stays away.
+func (p *Programmer) wantPolicies(t *Tables) {
+	e := &p.enforcement
+	e.compile(&t.Asked)
+	e.former, e.closed = map[int]string{}, map[int]string{}
+	sets, ports := map[uint32]*contents{}, map[int]vrouter.PortPolicy{}
+	for ifindex, policy := range t.Policies {
+		raw, why := e.resolve(policy)
+		if why != "" {
+			t.Waiting[ifindex] = why
+			continue
+		}
+		ports[ifindex] = raw
+		e.keep(sets, rulesetsOf(raw), e.wanted)
+	}
+	for ifindex, why := range t.Waiting {
+		former, policed, there := p.formerPolicy(ifindex, t.Ports[ifindex])
+		if !there {
+			e.closed[ifindex] = why
+			delete(t.Ports, ifindex)
+			continue
+		}
+		e.former[ifindex] = why
+		port := t.Ports[ifindex]
+		port.Policed = policed
+		t.Ports[ifindex] = port
+		if policed {
+			ports[ifindex] = former
+			e.keep(sets, rulesetsOf(former), e.rulesets.Applied)
+		}
+	}
+	e.rulesets.Want(sets)
+	e.policies.Want(ports)
+	e.managed.Want(t.Managed)
+}
+
+// keep adds rulesets, and the twins that they refer to.
+func (e *enforcement) keep(sets map[uint32]*contents, ids []uint32, of func(uint32) (*contents, bool)) {
+	for _, id := range ids {
+		c, ok := of(id)
+		if _, already := sets[id]; !ok || already {
+			continue
+		}
+		sets[id] = c
+		if c.head.Audit != 0 {
+			e.keep(sets, []uint32{c.head.Audit}, of)
+		}
+	}
+}
+
+// wanted finds the contents of a ruleset among those that are compiled.
+func (e *enforcement) wanted(id uint32) (*contents, bool) {
+	for _, c := range e.compiled {
+		if found, ok := c.sets[id]; ok {
+			return found, true
+		}
+	}
+	return nil, false
+}
+
+// compile forgets what nobody wants and compiles what is new. Of two rulesets
+// that would have the same id the one with the lower name has it.
+func (e *enforcement) compile(t *Asked) {
+	old := e.compiled
+	e.compiled, e.numbers = make(map[desired.Digest]compiled, len(t.Rulesets)), map[uint32][]Numbered{}
+	ids := map[uint32]*contents{}
+	for _, name := range slices.SortedFunc(maps.Keys(t.Rulesets), func(a, b desired.Digest) int { return bytes.Compare(a[:], b[:]) }) {
+		c, known := old[name]
+		if !known || c.err != nil {
+			c = compileOne(source(t.Rulesets[name], t.Selectors))
+		}
+		for id, set := range c.sets {
+			if other, taken := ids[id]; taken && !other.equal(set) {
+				c = compiled{err: fmt.Errorf("ruleset %s has the number %d of another one here: add or remove a rule", t.Rulesets[name].Name, id)}
+				break
+			}
+		}
+		maps.Copy(ids, c.sets)
+		e.compiled[name] = c
+	}
+	for _, policy := range t.Policies {
+		for _, direction := range policy.Rulesets {
+			for layer, name := range direction {
+				e.number(t.Rulesets[name], rules.Layer(layer))
+			}
+		}
+	}
+}
+
+func compileOne(r rules.Ruleset) compiled {
+	c, err := rules.Compile(r)
+	if err != nil {
+		return compiled{err: err}
+	}
+	sets := map[uint32]*contents{c.ID: contentsOf(c)}
+	if c.Audit != nil {
+		sets[c.Audit.ID] = contentsOf(c.Audit)
+	}
+	return compiled{id: c.ID, sets: sets}
+}
+
+// number notes under which numbers the rules of a ruleset are counted.
+func (e *enforcement) number(set desired.Ruleset, layer rules.Layer) {
+	for _, rule := range set.Rules {
+		n := RuleNumber(rule.Cause)
+		if !slices.ContainsFunc(e.numbers[n], func(other Numbered) bool { return other.Layer == layer && other.Cause.Equal(rule.Cause) }) {
+			e.numbers[n] = append(e.numbers[n], Numbered{rule.Cause, layer, rule.Body.Action, rule.Body.Audit})
+		}
+	}
+}
+
+// resolve translates the names of rulesets to ids.
+func (e *enforcement) resolve(policy Policy) (raw vrouter.PortPolicy, why string) {
+	raw = vrouter.PortPolicy{Identity: policy.Identity, ConnectionLimit: int(policy.ConnectionLimit), Stateless: policy.Stateless}
+	for d, layers := range policy.Rulesets {
+		for l, name := range layers {
+			if name == (desired.Digest{}) {
+				continue
+			}
+			c := e.compiled[name]
+			if c.err != nil {
+				return raw, c.err.Error()
+			}
+			raw.Rulesets[d][l] = c.id
+		}
+	}
+	return raw, ""
+}
+
+// formerPolicy is what the very port has in the kernel: whether it asks
+// anything, and what.
+func (p *Programmer) formerPolicy(ifindex int, port vrouter.Port) (former vrouter.PortPolicy, policed, there bool) {
+	was, there := p.ports.Applied(ifindex)
+	if !there || was.ID != port.ID || was.VRF != port.VRF || !was.Policed {
+		return former, false, there && was.ID == port.ID && was.VRF == port.VRF
+	}
+	former, there = p.enforcement.policies.Applied(ifindex)
+	for _, id := range rulesetsOf(former) {
+		_, whole := p.enforcement.rulesets.Applied(id)
+		there = there && whole
+	}
+	return former, true, there
+}
+
+func rulesetsOf(v vrouter.PortPolicy) (ids []uint32) {
+	for _, layers := range v.Rulesets {
+		for _, id := range layers {
+			if id != 0 {
+				ids = append(ids, id)
+			}
+		}
+	}
+	return ids
+}
+
+// Waits says what of its policy a port that passes nothing waits for; empty if
+// it does not.
+func (p *Programmer) Waits(ifindex int) string { return p.enforcement.closed[ifindex] }
+
+// FormerPolicy says why a port that is in the kernel does not have the policy
+// that is wanted, but the one that it had; empty if it has.
+func (p *Programmer) FormerPolicy(ifindex int) string {
+	if why, kept := p.enforcement.former[ifindex]; kept {
+		return why
+	}
+	st, wanted := p.enforcement.policies.Status(ifindex)
+	if !p.ports.MayHave(ifindex) {
+		return ""
+	}
+	return explain(st, wanted)
+}
+
+// policyProblems adds the ports that do not have the policy that is wanted.
+func (p *Programmer) policyProblems(rows desired.Rows, attached map[string]Attachment, problems map[string]string) {
+	if len(p.enforcement.closed)+len(p.enforcement.former) == 0 && p.policies.Settled() {
+		return
+	}
+	for id := range rows.Ports {
+		a, here := attached[id]
+		if why := cmp.Or(p.Waits(a.Ifindex), p.FormerPolicy(a.Ifindex)); here && why != "" {
+			problems[desired.PortRow(id)] = why
+		}
+	}
+	if p.managed.Settled() {
+		return
+	}
+	for _, v := range rows.VRFs {
+		for _, prefix := range v.Managed {
+			st, ok := p.managed.Status(vrouter.RouteKey{VRF: v.ID, Prefix: prefix})
+			if why := explain(st, ok); why != "" && problems[desired.VRFRow(v.ID)] == "" {
+				problems[desired.VRFRow(v.ID)] = why
+			}
+		}
+	}
+}
+
+// Rules are the rules of this host by their numbers.
+func (p *Programmer) Rules() map[uint32][]Numbered { return p.enforcement.numbers }
+
+// portPolicies is the table of what ports ask, and knows which rulesets may be asked.
+type portPolicies struct {
+	table Table[int, vrouter.PortPolicy]
+	may   map[int]map[uint32]bool
+}
+
+func (t *portPolicies) used(id uint32) bool {
+	for _, asked := range t.may {
+		if asked[id] {
+			return true
+		}
+	}
+	return false
+}
+
+func (t *portPolicies) note(ifindex int, v vrouter.PortPolicy) {
+	if t.may[ifindex] == nil {
+		t.may[ifindex] = map[uint32]bool{}
+	}
+	for _, id := range rulesetsOf(v) {
+		t.may[ifindex][id] = true
+	}
+}
+
+func (t *portPolicies) Owned(context.Context) (map[int]vrouter.PortPolicy, error) {
+	all, err := t.table.All()
+	t.may = map[int]map[uint32]bool{}
+	for ifindex, v := range all {
+		t.note(ifindex, v)
+	}
+	return all, err
+}
+
+func (t *portPolicies) Update(_ context.Context, ifindex int, v vrouter.PortPolicy) error {
+	t.note(ifindex, v)
+	err := t.table.Put(ifindex, v)
+	if err == nil {
+		delete(t.may, ifindex)
+		t.note(ifindex, v)
+	}
+	return err
+}
+
+func (t *portPolicies) Delete(_ context.Context, ifindex int) error {
+	err := t.table.Delete(ifindex)
+	if err == nil {
+		delete(t.may, ifindex)
+	}
+	return err
+}
