@@ -22,6 +22,9 @@ const (
 	bridgeMapCounters        = "counters"
 	bridgeMapDrops           = "drops"
 	bridgeMapErrorTimes      = "error_times"
+	bridgeMapEventCounts     = "event_counts"
+	bridgeMapEventTimes      = "event_times"
+	bridgeMapEvents          = "events"
 	bridgeMapFloodTimes      = "flood_times"
 	bridgeMapFloods          = "floods"
 	bridgeMapFragments       = "fragments"
@@ -52,6 +55,7 @@ const (
 	bridgeMapVnis            = "vnis"
 	bridgeProgBridgePort     = "bridge_port"
 	bridgeProgBridgeTunnel   = "bridge_tunnel"
+	bridgeVarEventControl    = "event_control"
 )
 
 // loadBridge returns the embedded CollectionSpec for bridge.
@@ -110,6 +114,9 @@ type bridgeMapSpecs struct {
 	Counters        *ebpf.MapSpec `ebpf:"counters"`
 	Drops           *ebpf.MapSpec `ebpf:"drops"`
 	ErrorTimes      *ebpf.MapSpec `ebpf:"error_times"`
+	EventCounts     *ebpf.MapSpec `ebpf:"event_counts"`
+	EventTimes      *ebpf.MapSpec `ebpf:"event_times"`
+	Events          *ebpf.MapSpec `ebpf:"events"`
 	FloodTimes      *ebpf.MapSpec `ebpf:"flood_times"`
 	Floods          *ebpf.MapSpec `ebpf:"floods"`
 	Fragments       *ebpf.MapSpec `ebpf:"fragments"`
@@ -144,6 +151,7 @@ type bridgeMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bridgeVariableSpecs struct {
+	EventControl *ebpf.VariableSpec `ebpf:"event_control"`
 }
 
 // bridgeObjects contains all objects after they have been loaded into the kernel.
@@ -172,6 +180,9 @@ type bridgeMaps struct {
 	Counters        *ebpf.Map `ebpf:"counters"`
 	Drops           *ebpf.Map `ebpf:"drops"`
 	ErrorTimes      *ebpf.Map `ebpf:"error_times"`
+	EventCounts     *ebpf.Map `ebpf:"event_counts"`
+	EventTimes      *ebpf.Map `ebpf:"event_times"`
+	Events          *ebpf.Map `ebpf:"events"`
 	FloodTimes      *ebpf.Map `ebpf:"flood_times"`
 	Floods          *ebpf.Map `ebpf:"floods"`
 	Fragments       *ebpf.Map `ebpf:"fragments"`
@@ -210,6 +221,9 @@ func (m *bridgeMaps) Close() error {
 		m.Counters,
 		m.Drops,
 		m.ErrorTimes,
+		m.EventCounts,
+		m.EventTimes,
+		m.Events,
 		m.FloodTimes,
 		m.Floods,
 		m.Fragments,
@@ -245,6 +259,7 @@ func (m *bridgeMaps) Close() error {
 //
 // It can be passed to loadBridgeObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bridgeVariables struct {
+	EventControl *ebpf.Variable `ebpf:"event_control"`
 }
 
 // bridgePrograms contains all programs after they have been loaded into the kernel.

@@ -47,11 +47,12 @@ var purposes = map[string]string{
 	"services": "services", "host_flows": "services", "requests": "services", "request_times": "services", "service_times": "services",
 	"port_policies": "policy", "rulesets": "policy", "remote_classes": "policy", "remote_ranges4": "policy", "remote_ranges6": "policy", "service_classes": "policy",
 	"service_pages": "policy", "verdicts": "policy", "managed4": "policy", "managed6": "policy", "rule_hits": "policy",
+	eventControl: "records", "events": "records", "event_times": "records", "event_counts": "records",
 	"drops": "counters", "counters": "counters", "error_times": "counters",
 }
 
 // Feature is what a table is for: ports, routes, networks, connections,
-// services, layer-2, policy, counters, or other.
+// services, layer-2, policy, counters, records, or other.
 func Feature(table string) string {
 	return cmp.Or(purposes[table], "other")
 }

@@ -23,6 +23,9 @@ const (
 	fabricMapDrops           = "drops"
 	fabricMapErrorScratch    = "error_scratch"
 	fabricMapErrorTimes      = "error_times"
+	fabricMapEventCounts     = "event_counts"
+	fabricMapEventTimes      = "event_times"
+	fabricMapEvents          = "events"
 	fabricMapFloodTimes      = "flood_times"
 	fabricMapFloods          = "floods"
 	fabricMapFragments       = "fragments"
@@ -52,6 +55,7 @@ const (
 	fabricMapTunnelSources   = "tunnel_sources"
 	fabricMapVnis            = "vnis"
 	fabricProgFromFabric     = "from_fabric"
+	fabricVarEventControl    = "event_control"
 )
 
 // loadFabric returns the embedded CollectionSpec for fabric.
@@ -110,6 +114,9 @@ type fabricMapSpecs struct {
 	Drops           *ebpf.MapSpec `ebpf:"drops"`
 	ErrorScratch    *ebpf.MapSpec `ebpf:"error_scratch"`
 	ErrorTimes      *ebpf.MapSpec `ebpf:"error_times"`
+	EventCounts     *ebpf.MapSpec `ebpf:"event_counts"`
+	EventTimes      *ebpf.MapSpec `ebpf:"event_times"`
+	Events          *ebpf.MapSpec `ebpf:"events"`
 	FloodTimes      *ebpf.MapSpec `ebpf:"flood_times"`
 	Floods          *ebpf.MapSpec `ebpf:"floods"`
 	Fragments       *ebpf.MapSpec `ebpf:"fragments"`
@@ -144,6 +151,7 @@ type fabricMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type fabricVariableSpecs struct {
+	EventControl *ebpf.VariableSpec `ebpf:"event_control"`
 }
 
 // fabricObjects contains all objects after they have been loaded into the kernel.
@@ -173,6 +181,9 @@ type fabricMaps struct {
 	Drops           *ebpf.Map `ebpf:"drops"`
 	ErrorScratch    *ebpf.Map `ebpf:"error_scratch"`
 	ErrorTimes      *ebpf.Map `ebpf:"error_times"`
+	EventCounts     *ebpf.Map `ebpf:"event_counts"`
+	EventTimes      *ebpf.Map `ebpf:"event_times"`
+	Events          *ebpf.Map `ebpf:"events"`
 	FloodTimes      *ebpf.Map `ebpf:"flood_times"`
 	Floods          *ebpf.Map `ebpf:"floods"`
 	Fragments       *ebpf.Map `ebpf:"fragments"`
@@ -212,6 +223,9 @@ func (m *fabricMaps) Close() error {
 		m.Drops,
 		m.ErrorScratch,
 		m.ErrorTimes,
+		m.EventCounts,
+		m.EventTimes,
+		m.Events,
 		m.FloodTimes,
 		m.Floods,
 		m.Fragments,
@@ -247,6 +261,7 @@ func (m *fabricMaps) Close() error {
 //
 // It can be passed to loadFabricObjects or ebpf.CollectionSpec.LoadAndAssign.
 type fabricVariables struct {
+	EventControl *ebpf.Variable `ebpf:"event_control"`
 }
 
 // fabricPrograms contains all programs after they have been loaded into the kernel.

@@ -23,6 +23,9 @@ const (
 	fromUnderlayMapDrops           = "drops"
 	fromUnderlayMapErrorScratch    = "error_scratch"
 	fromUnderlayMapErrorTimes      = "error_times"
+	fromUnderlayMapEventCounts     = "event_counts"
+	fromUnderlayMapEventTimes      = "event_times"
+	fromUnderlayMapEvents          = "events"
 	fromUnderlayMapFloodTimes      = "flood_times"
 	fromUnderlayMapFloods          = "floods"
 	fromUnderlayMapFragments       = "fragments"
@@ -52,6 +55,7 @@ const (
 	fromUnderlayMapTunnelSources   = "tunnel_sources"
 	fromUnderlayMapVnis            = "vnis"
 	fromUnderlayProgFromUnderlay   = "from_underlay"
+	fromUnderlayVarEventControl    = "event_control"
 )
 
 // loadFromUnderlay returns the embedded CollectionSpec for fromUnderlay.
@@ -110,6 +114,9 @@ type fromUnderlayMapSpecs struct {
 	Drops           *ebpf.MapSpec `ebpf:"drops"`
 	ErrorScratch    *ebpf.MapSpec `ebpf:"error_scratch"`
 	ErrorTimes      *ebpf.MapSpec `ebpf:"error_times"`
+	EventCounts     *ebpf.MapSpec `ebpf:"event_counts"`
+	EventTimes      *ebpf.MapSpec `ebpf:"event_times"`
+	Events          *ebpf.MapSpec `ebpf:"events"`
 	FloodTimes      *ebpf.MapSpec `ebpf:"flood_times"`
 	Floods          *ebpf.MapSpec `ebpf:"floods"`
 	Fragments       *ebpf.MapSpec `ebpf:"fragments"`
@@ -144,6 +151,7 @@ type fromUnderlayMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type fromUnderlayVariableSpecs struct {
+	EventControl *ebpf.VariableSpec `ebpf:"event_control"`
 }
 
 // fromUnderlayObjects contains all objects after they have been loaded into the kernel.
@@ -173,6 +181,9 @@ type fromUnderlayMaps struct {
 	Drops           *ebpf.Map `ebpf:"drops"`
 	ErrorScratch    *ebpf.Map `ebpf:"error_scratch"`
 	ErrorTimes      *ebpf.Map `ebpf:"error_times"`
+	EventCounts     *ebpf.Map `ebpf:"event_counts"`
+	EventTimes      *ebpf.Map `ebpf:"event_times"`
+	Events          *ebpf.Map `ebpf:"events"`
 	FloodTimes      *ebpf.Map `ebpf:"flood_times"`
 	Floods          *ebpf.Map `ebpf:"floods"`
 	Fragments       *ebpf.Map `ebpf:"fragments"`
@@ -212,6 +223,9 @@ func (m *fromUnderlayMaps) Close() error {
 		m.Drops,
 		m.ErrorScratch,
 		m.ErrorTimes,
+		m.EventCounts,
+		m.EventTimes,
+		m.Events,
 		m.FloodTimes,
 		m.Floods,
 		m.Fragments,
@@ -247,6 +261,7 @@ func (m *fromUnderlayMaps) Close() error {
 //
 // It can be passed to loadFromUnderlayObjects or ebpf.CollectionSpec.LoadAndAssign.
 type fromUnderlayVariables struct {
+	EventControl *ebpf.Variable `ebpf:"event_control"`
 }
 
 // fromUnderlayPrograms contains all programs after they have been loaded into the kernel.

@@ -23,6 +23,9 @@ const (
 	hostMapDrops           = "drops"
 	hostMapErrorScratch    = "error_scratch"
 	hostMapErrorTimes      = "error_times"
+	hostMapEventCounts     = "event_counts"
+	hostMapEventTimes      = "event_times"
+	hostMapEvents          = "events"
 	hostMapFloodTimes      = "flood_times"
 	hostMapFloods          = "floods"
 	hostMapFragments       = "fragments"
@@ -52,6 +55,7 @@ const (
 	hostMapTunnelSources   = "tunnel_sources"
 	hostMapVnis            = "vnis"
 	hostProgFromHost       = "from_host"
+	hostVarEventControl    = "event_control"
 )
 
 // loadHost returns the embedded CollectionSpec for host.
@@ -110,6 +114,9 @@ type hostMapSpecs struct {
 	Drops           *ebpf.MapSpec `ebpf:"drops"`
 	ErrorScratch    *ebpf.MapSpec `ebpf:"error_scratch"`
 	ErrorTimes      *ebpf.MapSpec `ebpf:"error_times"`
+	EventCounts     *ebpf.MapSpec `ebpf:"event_counts"`
+	EventTimes      *ebpf.MapSpec `ebpf:"event_times"`
+	Events          *ebpf.MapSpec `ebpf:"events"`
 	FloodTimes      *ebpf.MapSpec `ebpf:"flood_times"`
 	Floods          *ebpf.MapSpec `ebpf:"floods"`
 	Fragments       *ebpf.MapSpec `ebpf:"fragments"`
@@ -144,6 +151,7 @@ type hostMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type hostVariableSpecs struct {
+	EventControl *ebpf.VariableSpec `ebpf:"event_control"`
 }
 
 // hostObjects contains all objects after they have been loaded into the kernel.
@@ -173,6 +181,9 @@ type hostMaps struct {
 	Drops           *ebpf.Map `ebpf:"drops"`
 	ErrorScratch    *ebpf.Map `ebpf:"error_scratch"`
 	ErrorTimes      *ebpf.Map `ebpf:"error_times"`
+	EventCounts     *ebpf.Map `ebpf:"event_counts"`
+	EventTimes      *ebpf.Map `ebpf:"event_times"`
+	Events          *ebpf.Map `ebpf:"events"`
 	FloodTimes      *ebpf.Map `ebpf:"flood_times"`
 	Floods          *ebpf.Map `ebpf:"floods"`
 	Fragments       *ebpf.Map `ebpf:"fragments"`
@@ -212,6 +223,9 @@ func (m *hostMaps) Close() error {
 		m.Drops,
 		m.ErrorScratch,
 		m.ErrorTimes,
+		m.EventCounts,
+		m.EventTimes,
+		m.Events,
 		m.FloodTimes,
 		m.Floods,
 		m.Fragments,
@@ -247,6 +261,7 @@ func (m *hostMaps) Close() error {
 //
 // It can be passed to loadHostObjects or ebpf.CollectionSpec.LoadAndAssign.
 type hostVariables struct {
+	EventControl *ebpf.Variable `ebpf:"event_control"`
 }
 
 // hostPrograms contains all programs after they have been loaded into the kernel.

@@ -12,10 +12,18 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
+	"golang.org/x/sys/unix"
 )
 
 // rodataPrefix marks constants for Go in the layout object; they are not a table.
 const rodataPrefix = ".rodata"
+
+// eventControl is the one variable that is shared by all programs, as a table;
+// eventSection is what the objects call it. A bpffs takes no dots.
+const (
+	eventControl = "event_control"
+	eventSection = ".data.events"
+)
 
 // sizedLayout returns the tables of this build with their bounds.
 func sizedLayout(sizes Sizes) (*ebpf.CollectionSpec, error) {
@@ -23,6 +31,11 @@ func sizedLayout(sizes Sizes) (*ebpf.CollectionSpec, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read layout object: %w", err)
 	}
+	control := spec.Maps[eventSection]
+	control.Name = eventControl
+	control.Flags |= unix.BPF_F_MMAPABLE // which the loader of programs wants of variables
+	delete(spec.Maps, eventSection)
+	spec.Maps[eventControl] = control
 	bounds := sizes.of()
 	for name, m := range spec.Maps {
 		if strings.HasPrefix(name, rodataPrefix) {
@@ -58,6 +71,16 @@ func layoutHash(layout *ebpf.CollectionSpec) string {
 // describe writes a type out in full.
 func describe(t btf.Type) string {
 	switch t := btf.UnderlyingType(t).(type) {
+	case *btf.Void: // the key of variables
+		return "void"
+	case *btf.Datasec:
+		var b strings.Builder
+		for _, v := range t.Vars {
+			fmt.Fprintf(&b, "%s@%d;", describe(v.Type), v.Offset)
+		}
+		return b.String()
+	case *btf.Var:
+		return describe(t.Type)
 	case *btf.Int:
 		return fmt.Sprintf("int%d", t.Size*8)
 	case *btf.Array:

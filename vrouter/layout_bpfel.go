@@ -113,6 +113,64 @@ const (
 	layoutEncapsulationENCAPSULATION_UNAVAILABLE layoutEncapsulation = 2
 )
 
+type layoutEventControlValue struct {
+	_        structs.HostLayout
+	Flags    layoutEventFlag
+	OneOf    uint32
+	Interval uint64
+	Burst    uint32
+	Pad      uint32
+}
+
+type layoutEventCountValue struct {
+	_          structs.HostLayout
+	Told       uint64
+	PassedOver uint64
+	Limited    uint64
+	Unheard    uint64
+}
+
+type layoutEventDirection uint32
+
+const (
+	layoutEventDirectionEVENT_OUT layoutEventDirection = 0
+	layoutEventDirectionEVENT_IN  layoutEventDirection = 1
+)
+
+type layoutEventFlag uint32
+
+const (
+	layoutEventFlagEVENT_DROPS  layoutEventFlag = 1
+	layoutEventFlagEVENT_FIRST  layoutEventFlag = 2
+	layoutEventFlagEVENT_COUNTS layoutEventFlag = 4
+)
+
+type layoutEventKind uint32
+
+const (
+	layoutEventKindEVENT_KIND_DROP  layoutEventKind = 0
+	layoutEventKindEVENT_KIND_FIRST layoutEventKind = 1
+	layoutEventKindEVENT_KINDS      layoutEventKind = 2
+)
+
+type layoutEventRecord struct {
+	_         structs.HostLayout
+	Time      uint64
+	Ifindex   uint32
+	Port      uint32
+	Vrf       uint32
+	Rule      uint32
+	Length    uint32
+	OneOf     uint32
+	Reason    uint16
+	Size      uint16
+	Kind      uint8
+	Direction uint8
+	Layer     uint8
+	Pad       uint8
+	Frame     [128]uint8
+}
+
 type layoutFamily uint32
 
 const (
@@ -763,6 +821,9 @@ const (
 	layoutMapCounters            = "counters"
 	layoutMapDrops               = "drops"
 	layoutMapErrorTimes          = "error_times"
+	layoutMapEventCounts         = "event_counts"
+	layoutMapEventTimes          = "event_times"
+	layoutMapEvents              = "events"
 	layoutMapFloodTimes          = "flood_times"
 	layoutMapFloods              = "floods"
 	layoutMapFragments           = "fragments"
@@ -802,6 +863,9 @@ const (
 	layoutMapVerdicts            = "verdicts"
 	layoutMapVnis                = "vnis"
 	layoutVarBounds              = "bounds"
+	layoutVarEventBounds         = "event_bounds"
+	layoutVarEventControl        = "event_control"
+	layoutVarEventRecordLayout   = "event_record_layout"
 	layoutVarReasonRows          = "reason_rows"
 	layoutVarRequestRecordLayout = "request_record_layout"
 )
@@ -860,6 +924,9 @@ type layoutMapSpecs struct {
 	Counters        *ebpf.MapSpec `ebpf:"counters"`
 	Drops           *ebpf.MapSpec `ebpf:"drops"`
 	ErrorTimes      *ebpf.MapSpec `ebpf:"error_times"`
+	EventCounts     *ebpf.MapSpec `ebpf:"event_counts"`
+	EventTimes      *ebpf.MapSpec `ebpf:"event_times"`
+	Events          *ebpf.MapSpec `ebpf:"events"`
 	FloodTimes      *ebpf.MapSpec `ebpf:"flood_times"`
 	Floods          *ebpf.MapSpec `ebpf:"floods"`
 	Fragments       *ebpf.MapSpec `ebpf:"fragments"`
@@ -905,6 +972,9 @@ type layoutMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type layoutVariableSpecs struct {
 	Bounds              *ebpf.VariableSpec `ebpf:"bounds"`
+	EventBounds         *ebpf.VariableSpec `ebpf:"event_bounds"`
+	EventControl        *ebpf.VariableSpec `ebpf:"event_control"`
+	EventRecordLayout   *ebpf.VariableSpec `ebpf:"event_record_layout"`
 	ReasonRows          *ebpf.VariableSpec `ebpf:"reason_rows"`
 	RequestRecordLayout *ebpf.VariableSpec `ebpf:"request_record_layout"`
 }
@@ -935,6 +1005,9 @@ type layoutMaps struct {
 	Counters        *ebpf.Map `ebpf:"counters"`
 	Drops           *ebpf.Map `ebpf:"drops"`
 	ErrorTimes      *ebpf.Map `ebpf:"error_times"`
+	EventCounts     *ebpf.Map `ebpf:"event_counts"`
+	EventTimes      *ebpf.Map `ebpf:"event_times"`
+	Events          *ebpf.Map `ebpf:"events"`
 	FloodTimes      *ebpf.Map `ebpf:"flood_times"`
 	Floods          *ebpf.Map `ebpf:"floods"`
 	Fragments       *ebpf.Map `ebpf:"fragments"`
@@ -983,6 +1056,9 @@ func (m *layoutMaps) Close() error {
 		m.Counters,
 		m.Drops,
 		m.ErrorTimes,
+		m.EventCounts,
+		m.EventTimes,
+		m.Events,
 		m.FloodTimes,
 		m.Floods,
 		m.Fragments,
@@ -1029,6 +1105,9 @@ func (m *layoutMaps) Close() error {
 // It can be passed to loadLayoutObjects or ebpf.CollectionSpec.LoadAndAssign.
 type layoutVariables struct {
 	Bounds              *ebpf.Variable `ebpf:"bounds"`
+	EventBounds         *ebpf.Variable `ebpf:"event_bounds"`
+	EventControl        *ebpf.Variable `ebpf:"event_control"`
+	EventRecordLayout   *ebpf.Variable `ebpf:"event_record_layout"`
 	ReasonRows          *ebpf.Variable `ebpf:"reason_rows"`
 	RequestRecordLayout *ebpf.Variable `ebpf:"request_record_layout"`
 }

@@ -258,6 +258,9 @@ func loadPrograms(spec *ebpf.CollectionSpec, maps map[string]*ebpf.Map, names ..
 			replace[n] = m
 		}
 	}
+	if _, there := spec.Maps[eventSection]; there {
+		replace[eventSection] = maps[eventControl]
+	}
 	c, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: replace})
 	if err != nil {
 		return nil, fmt.Errorf("load program %s: %w", strings.Join(names, ", "), err)

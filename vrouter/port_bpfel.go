@@ -23,6 +23,9 @@ const (
 	portMapDrops           = "drops"
 	portMapErrorScratch    = "error_scratch"
 	portMapErrorTimes      = "error_times"
+	portMapEventCounts     = "event_counts"
+	portMapEventTimes      = "event_times"
+	portMapEvents          = "events"
 	portMapFloodTimes      = "flood_times"
 	portMapFloods          = "floods"
 	portMapFragments       = "fragments"
@@ -53,6 +56,7 @@ const (
 	portMapTunnelSources   = "tunnel_sources"
 	portMapVnis            = "vnis"
 	portProgFromPort       = "from_port"
+	portVarEventControl    = "event_control"
 )
 
 // loadPort returns the embedded CollectionSpec for port.
@@ -111,6 +115,9 @@ type portMapSpecs struct {
 	Drops           *ebpf.MapSpec `ebpf:"drops"`
 	ErrorScratch    *ebpf.MapSpec `ebpf:"error_scratch"`
 	ErrorTimes      *ebpf.MapSpec `ebpf:"error_times"`
+	EventCounts     *ebpf.MapSpec `ebpf:"event_counts"`
+	EventTimes      *ebpf.MapSpec `ebpf:"event_times"`
+	Events          *ebpf.MapSpec `ebpf:"events"`
 	FloodTimes      *ebpf.MapSpec `ebpf:"flood_times"`
 	Floods          *ebpf.MapSpec `ebpf:"floods"`
 	Fragments       *ebpf.MapSpec `ebpf:"fragments"`
@@ -146,6 +153,7 @@ type portMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type portVariableSpecs struct {
+	EventControl *ebpf.VariableSpec `ebpf:"event_control"`
 }
 
 // portObjects contains all objects after they have been loaded into the kernel.
@@ -175,6 +183,9 @@ type portMaps struct {
 	Drops           *ebpf.Map `ebpf:"drops"`
 	ErrorScratch    *ebpf.Map `ebpf:"error_scratch"`
 	ErrorTimes      *ebpf.Map `ebpf:"error_times"`
+	EventCounts     *ebpf.Map `ebpf:"event_counts"`
+	EventTimes      *ebpf.Map `ebpf:"event_times"`
+	Events          *ebpf.Map `ebpf:"events"`
 	FloodTimes      *ebpf.Map `ebpf:"flood_times"`
 	Floods          *ebpf.Map `ebpf:"floods"`
 	Fragments       *ebpf.Map `ebpf:"fragments"`
@@ -215,6 +226,9 @@ func (m *portMaps) Close() error {
 		m.Drops,
 		m.ErrorScratch,
 		m.ErrorTimes,
+		m.EventCounts,
+		m.EventTimes,
+		m.Events,
 		m.FloodTimes,
 		m.Floods,
 		m.Fragments,
@@ -251,6 +265,7 @@ func (m *portMaps) Close() error {
 //
 // It can be passed to loadPortObjects or ebpf.CollectionSpec.LoadAndAssign.
 type portVariables struct {
+	EventControl *ebpf.Variable `ebpf:"event_control"`
 }
 
 // portPrograms contains all programs after they have been loaded into the kernel.

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -30,6 +31,10 @@ func TestProductAgreesWithOracle(t *testing.T) {
 	requests, err := d.OpenRequests()
 	check(t, err)
 	defer requests.Close()
+	check(t, d.SetRecording(Recording{Drops: true}))
+	events, err := d.OpenEvents()
+	check(t, err)
+	defer events.Close()
 	for range worlds {
 		g := newGenerator(r)
 		g.o.Learns = true
@@ -55,6 +60,7 @@ func TestProductAgreesWithOracle(t *testing.T) {
 				mustGoOn(t, d, g.o, frame, want)
 			}
 			mustBeGiven(t, requests, kind, frame, want)
+			mustBeTold(t, events, kind, frame, want)
 			if want.Reason != "" {
 				c := counted[want.Reason]
 				c.Packets++
@@ -251,5 +257,30 @@ func waiting(t *testing.T, requests *Requests) (all []Request) {
 		}
 		check(t, err)
 		all = append(all, asked)
+	}
+}
+
+// mustBeTold wants an event of the frame if it ended for a reason, and nothing
+// else. That copies of a flooded frame were left out is only counted.
+func mustBeTold(t *testing.T, events *Events, kind string, frame []byte, want Outcome) {
+	t.Helper()
+	var reasons []string
+	if want.Reason != "" && want.Verdict != "flooded" {
+		reasons = append(reasons, want.Reason)
+	}
+	var got []string
+	events.ring.SetDeadline(time.Unix(1, 0)) // in the past: what is there is read, and nothing waited for
+	for {
+		e, err := events.Next()
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			break
+		}
+		check(t, err)
+		if got = append(got, e.Reason.Name); e.Ifindex != loopback || e.Length != len(frame) {
+			t.Fatalf("%s frame %s is told as %+v", kind, hex.EncodeToString(frame), e)
+		}
+	}
+	if !slices.Equal(got, reasons) {
+		t.Fatalf("%s frame %s is told with %v, want %v", kind, hex.EncodeToString(frame), got, reasons)
 	}
 }

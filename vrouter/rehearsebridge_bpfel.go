@@ -22,6 +22,9 @@ const (
 	rehearseBridgeMapCounters        = "counters"
 	rehearseBridgeMapDrops           = "drops"
 	rehearseBridgeMapErrorTimes      = "error_times"
+	rehearseBridgeMapEventCounts     = "event_counts"
+	rehearseBridgeMapEventTimes      = "event_times"
+	rehearseBridgeMapEvents          = "events"
 	rehearseBridgeMapFloodTimes      = "flood_times"
 	rehearseBridgeMapFloods          = "floods"
 	rehearseBridgeMapFragments       = "fragments"
@@ -55,6 +58,7 @@ const (
 	rehearseBridgeMapVnis            = "vnis"
 	rehearseBridgeProgBridgePort     = "bridge_port"
 	rehearseBridgeProgBridgeTunnel   = "bridge_tunnel"
+	rehearseBridgeVarEventControl    = "event_control"
 )
 
 // loadRehearseBridge returns the embedded CollectionSpec for rehearseBridge.
@@ -113,6 +117,9 @@ type rehearseBridgeMapSpecs struct {
 	Counters        *ebpf.MapSpec `ebpf:"counters"`
 	Drops           *ebpf.MapSpec `ebpf:"drops"`
 	ErrorTimes      *ebpf.MapSpec `ebpf:"error_times"`
+	EventCounts     *ebpf.MapSpec `ebpf:"event_counts"`
+	EventTimes      *ebpf.MapSpec `ebpf:"event_times"`
+	Events          *ebpf.MapSpec `ebpf:"events"`
 	FloodTimes      *ebpf.MapSpec `ebpf:"flood_times"`
 	Floods          *ebpf.MapSpec `ebpf:"floods"`
 	Fragments       *ebpf.MapSpec `ebpf:"fragments"`
@@ -150,6 +157,7 @@ type rehearseBridgeMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type rehearseBridgeVariableSpecs struct {
+	EventControl *ebpf.VariableSpec `ebpf:"event_control"`
 }
 
 // rehearseBridgeObjects contains all objects after they have been loaded into the kernel.
@@ -178,6 +186,9 @@ type rehearseBridgeMaps struct {
 	Counters        *ebpf.Map `ebpf:"counters"`
 	Drops           *ebpf.Map `ebpf:"drops"`
 	ErrorTimes      *ebpf.Map `ebpf:"error_times"`
+	EventCounts     *ebpf.Map `ebpf:"event_counts"`
+	EventTimes      *ebpf.Map `ebpf:"event_times"`
+	Events          *ebpf.Map `ebpf:"events"`
 	FloodTimes      *ebpf.Map `ebpf:"flood_times"`
 	Floods          *ebpf.Map `ebpf:"floods"`
 	Fragments       *ebpf.Map `ebpf:"fragments"`
@@ -219,6 +230,9 @@ func (m *rehearseBridgeMaps) Close() error {
 		m.Counters,
 		m.Drops,
 		m.ErrorTimes,
+		m.EventCounts,
+		m.EventTimes,
+		m.Events,
 		m.FloodTimes,
 		m.Floods,
 		m.Fragments,
@@ -257,6 +271,7 @@ func (m *rehearseBridgeMaps) Close() error {
 //
 // It can be passed to loadRehearseBridgeObjects or ebpf.CollectionSpec.LoadAndAssign.
 type rehearseBridgeVariables struct {
+	EventControl *ebpf.Variable `ebpf:"event_control"`
 }
 
 // rehearseBridgePrograms contains all programs after they have been loaded into the kernel.

@@ -23,6 +23,9 @@ const (
 	rehearseFabricMapDrops           = "drops"
 	rehearseFabricMapErrorScratch    = "error_scratch"
 	rehearseFabricMapErrorTimes      = "error_times"
+	rehearseFabricMapEventCounts     = "event_counts"
+	rehearseFabricMapEventTimes      = "event_times"
+	rehearseFabricMapEvents          = "events"
 	rehearseFabricMapFloodTimes      = "flood_times"
 	rehearseFabricMapFloods          = "floods"
 	rehearseFabricMapFragments       = "fragments"
@@ -55,6 +58,7 @@ const (
 	rehearseFabricMapTunnelSources   = "tunnel_sources"
 	rehearseFabricMapVnis            = "vnis"
 	rehearseFabricProgFromFabric     = "from_fabric"
+	rehearseFabricVarEventControl    = "event_control"
 )
 
 // loadRehearseFabric returns the embedded CollectionSpec for rehearseFabric.
@@ -113,6 +117,9 @@ type rehearseFabricMapSpecs struct {
 	Drops           *ebpf.MapSpec `ebpf:"drops"`
 	ErrorScratch    *ebpf.MapSpec `ebpf:"error_scratch"`
 	ErrorTimes      *ebpf.MapSpec `ebpf:"error_times"`
+	EventCounts     *ebpf.MapSpec `ebpf:"event_counts"`
+	EventTimes      *ebpf.MapSpec `ebpf:"event_times"`
+	Events          *ebpf.MapSpec `ebpf:"events"`
 	FloodTimes      *ebpf.MapSpec `ebpf:"flood_times"`
 	Floods          *ebpf.MapSpec `ebpf:"floods"`
 	Fragments       *ebpf.MapSpec `ebpf:"fragments"`
@@ -150,6 +157,7 @@ type rehearseFabricMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type rehearseFabricVariableSpecs struct {
+	EventControl *ebpf.VariableSpec `ebpf:"event_control"`
 }
 
 // rehearseFabricObjects contains all objects after they have been loaded into the kernel.
@@ -179,6 +187,9 @@ type rehearseFabricMaps struct {
 	Drops           *ebpf.Map `ebpf:"drops"`
 	ErrorScratch    *ebpf.Map `ebpf:"error_scratch"`
 	ErrorTimes      *ebpf.Map `ebpf:"error_times"`
+	EventCounts     *ebpf.Map `ebpf:"event_counts"`
+	EventTimes      *ebpf.Map `ebpf:"event_times"`
+	Events          *ebpf.Map `ebpf:"events"`
 	FloodTimes      *ebpf.Map `ebpf:"flood_times"`
 	Floods          *ebpf.Map `ebpf:"floods"`
 	Fragments       *ebpf.Map `ebpf:"fragments"`
@@ -221,6 +232,9 @@ func (m *rehearseFabricMaps) Close() error {
 		m.Drops,
 		m.ErrorScratch,
 		m.ErrorTimes,
+		m.EventCounts,
+		m.EventTimes,
+		m.Events,
 		m.FloodTimes,
 		m.Floods,
 		m.Fragments,
@@ -259,6 +273,7 @@ func (m *rehearseFabricMaps) Close() error {
 //
 // It can be passed to loadRehearseFabricObjects or ebpf.CollectionSpec.LoadAndAssign.
 type rehearseFabricVariables struct {
+	EventControl *ebpf.Variable `ebpf:"event_control"`
 }
 
 // rehearseFabricPrograms contains all programs after they have been loaded into the kernel.

@@ -23,6 +23,9 @@ const (
 	rehearseHostMapDrops           = "drops"
 	rehearseHostMapErrorScratch    = "error_scratch"
 	rehearseHostMapErrorTimes      = "error_times"
+	rehearseHostMapEventCounts     = "event_counts"
+	rehearseHostMapEventTimes      = "event_times"
+	rehearseHostMapEvents          = "events"
 	rehearseHostMapFloodTimes      = "flood_times"
 	rehearseHostMapFloods          = "floods"
 	rehearseHostMapFragments       = "fragments"
@@ -55,6 +58,7 @@ const (
 	rehearseHostMapTunnelSources   = "tunnel_sources"
 	rehearseHostMapVnis            = "vnis"
 	rehearseHostProgFromHost       = "from_host"
+	rehearseHostVarEventControl    = "event_control"
 )
 
 // loadRehearseHost returns the embedded CollectionSpec for rehearseHost.
@@ -113,6 +117,9 @@ type rehearseHostMapSpecs struct {
 	Drops           *ebpf.MapSpec `ebpf:"drops"`
 	ErrorScratch    *ebpf.MapSpec `ebpf:"error_scratch"`
 	ErrorTimes      *ebpf.MapSpec `ebpf:"error_times"`
+	EventCounts     *ebpf.MapSpec `ebpf:"event_counts"`
+	EventTimes      *ebpf.MapSpec `ebpf:"event_times"`
+	Events          *ebpf.MapSpec `ebpf:"events"`
 	FloodTimes      *ebpf.MapSpec `ebpf:"flood_times"`
 	Floods          *ebpf.MapSpec `ebpf:"floods"`
 	Fragments       *ebpf.MapSpec `ebpf:"fragments"`
@@ -150,6 +157,7 @@ type rehearseHostMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type rehearseHostVariableSpecs struct {
+	EventControl *ebpf.VariableSpec `ebpf:"event_control"`
 }
 
 // rehearseHostObjects contains all objects after they have been loaded into the kernel.
@@ -179,6 +187,9 @@ type rehearseHostMaps struct {
 	Drops           *ebpf.Map `ebpf:"drops"`
 	ErrorScratch    *ebpf.Map `ebpf:"error_scratch"`
 	ErrorTimes      *ebpf.Map `ebpf:"error_times"`
+	EventCounts     *ebpf.Map `ebpf:"event_counts"`
+	EventTimes      *ebpf.Map `ebpf:"event_times"`
+	Events          *ebpf.Map `ebpf:"events"`
 	FloodTimes      *ebpf.Map `ebpf:"flood_times"`
 	Floods          *ebpf.Map `ebpf:"floods"`
 	Fragments       *ebpf.Map `ebpf:"fragments"`
@@ -221,6 +232,9 @@ func (m *rehearseHostMaps) Close() error {
 		m.Drops,
 		m.ErrorScratch,
 		m.ErrorTimes,
+		m.EventCounts,
+		m.EventTimes,
+		m.Events,
 		m.FloodTimes,
 		m.Floods,
 		m.Fragments,
@@ -259,6 +273,7 @@ func (m *rehearseHostMaps) Close() error {
 //
 // It can be passed to loadRehearseHostObjects or ebpf.CollectionSpec.LoadAndAssign.
 type rehearseHostVariables struct {
+	EventControl *ebpf.Variable `ebpf:"event_control"`
 }
 
 // rehearseHostPrograms contains all programs after they have been loaded into the kernel.

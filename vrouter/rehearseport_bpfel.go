@@ -23,6 +23,9 @@ const (
 	rehearsePortMapDrops           = "drops"
 	rehearsePortMapErrorScratch    = "error_scratch"
 	rehearsePortMapErrorTimes      = "error_times"
+	rehearsePortMapEventCounts     = "event_counts"
+	rehearsePortMapEventTimes      = "event_times"
+	rehearsePortMapEvents          = "events"
 	rehearsePortMapFloodTimes      = "flood_times"
 	rehearsePortMapFloods          = "floods"
 	rehearsePortMapFragments       = "fragments"
@@ -56,6 +59,7 @@ const (
 	rehearsePortMapTunnelSources   = "tunnel_sources"
 	rehearsePortMapVnis            = "vnis"
 	rehearsePortProgFromPort       = "from_port"
+	rehearsePortVarEventControl    = "event_control"
 )
 
 // loadRehearsePort returns the embedded CollectionSpec for rehearsePort.
@@ -114,6 +118,9 @@ type rehearsePortMapSpecs struct {
 	Drops           *ebpf.MapSpec `ebpf:"drops"`
 	ErrorScratch    *ebpf.MapSpec `ebpf:"error_scratch"`
 	ErrorTimes      *ebpf.MapSpec `ebpf:"error_times"`
+	EventCounts     *ebpf.MapSpec `ebpf:"event_counts"`
+	EventTimes      *ebpf.MapSpec `ebpf:"event_times"`
+	Events          *ebpf.MapSpec `ebpf:"events"`
 	FloodTimes      *ebpf.MapSpec `ebpf:"flood_times"`
 	Floods          *ebpf.MapSpec `ebpf:"floods"`
 	Fragments       *ebpf.MapSpec `ebpf:"fragments"`
@@ -152,6 +159,7 @@ type rehearsePortMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type rehearsePortVariableSpecs struct {
+	EventControl *ebpf.VariableSpec `ebpf:"event_control"`
 }
 
 // rehearsePortObjects contains all objects after they have been loaded into the kernel.
@@ -181,6 +189,9 @@ type rehearsePortMaps struct {
 	Drops           *ebpf.Map `ebpf:"drops"`
 	ErrorScratch    *ebpf.Map `ebpf:"error_scratch"`
 	ErrorTimes      *ebpf.Map `ebpf:"error_times"`
+	EventCounts     *ebpf.Map `ebpf:"event_counts"`
+	EventTimes      *ebpf.Map `ebpf:"event_times"`
+	Events          *ebpf.Map `ebpf:"events"`
 	FloodTimes      *ebpf.Map `ebpf:"flood_times"`
 	Floods          *ebpf.Map `ebpf:"floods"`
 	Fragments       *ebpf.Map `ebpf:"fragments"`
@@ -224,6 +235,9 @@ func (m *rehearsePortMaps) Close() error {
 		m.Drops,
 		m.ErrorScratch,
 		m.ErrorTimes,
+		m.EventCounts,
+		m.EventTimes,
+		m.Events,
 		m.FloodTimes,
 		m.Floods,
 		m.Fragments,
@@ -263,6 +277,7 @@ func (m *rehearsePortMaps) Close() error {
 //
 // It can be passed to loadRehearsePortObjects or ebpf.CollectionSpec.LoadAndAssign.
 type rehearsePortVariables struct {
+	EventControl *ebpf.Variable `ebpf:"event_control"`
 }
 
 // rehearsePortPrograms contains all programs after they have been loaded into the kernel.

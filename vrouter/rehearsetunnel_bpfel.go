@@ -23,6 +23,9 @@ const (
 	rehearseTunnelMapDrops           = "drops"
 	rehearseTunnelMapErrorScratch    = "error_scratch"
 	rehearseTunnelMapErrorTimes      = "error_times"
+	rehearseTunnelMapEventCounts     = "event_counts"
+	rehearseTunnelMapEventTimes      = "event_times"
+	rehearseTunnelMapEvents          = "events"
 	rehearseTunnelMapFloodTimes      = "flood_times"
 	rehearseTunnelMapFloods          = "floods"
 	rehearseTunnelMapFragments       = "fragments"
@@ -56,6 +59,7 @@ const (
 	rehearseTunnelMapTunnelSources   = "tunnel_sources"
 	rehearseTunnelMapVnis            = "vnis"
 	rehearseTunnelProgFromTunnel     = "from_tunnel"
+	rehearseTunnelVarEventControl    = "event_control"
 )
 
 // loadRehearseTunnel returns the embedded CollectionSpec for rehearseTunnel.
@@ -114,6 +118,9 @@ type rehearseTunnelMapSpecs struct {
 	Drops           *ebpf.MapSpec `ebpf:"drops"`
 	ErrorScratch    *ebpf.MapSpec `ebpf:"error_scratch"`
 	ErrorTimes      *ebpf.MapSpec `ebpf:"error_times"`
+	EventCounts     *ebpf.MapSpec `ebpf:"event_counts"`
+	EventTimes      *ebpf.MapSpec `ebpf:"event_times"`
+	Events          *ebpf.MapSpec `ebpf:"events"`
 	FloodTimes      *ebpf.MapSpec `ebpf:"flood_times"`
 	Floods          *ebpf.MapSpec `ebpf:"floods"`
 	Fragments       *ebpf.MapSpec `ebpf:"fragments"`
@@ -152,6 +159,7 @@ type rehearseTunnelMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type rehearseTunnelVariableSpecs struct {
+	EventControl *ebpf.VariableSpec `ebpf:"event_control"`
 }
 
 // rehearseTunnelObjects contains all objects after they have been loaded into the kernel.
@@ -181,6 +189,9 @@ type rehearseTunnelMaps struct {
 	Drops           *ebpf.Map `ebpf:"drops"`
 	ErrorScratch    *ebpf.Map `ebpf:"error_scratch"`
 	ErrorTimes      *ebpf.Map `ebpf:"error_times"`
+	EventCounts     *ebpf.Map `ebpf:"event_counts"`
+	EventTimes      *ebpf.Map `ebpf:"event_times"`
+	Events          *ebpf.Map `ebpf:"events"`
 	FloodTimes      *ebpf.Map `ebpf:"flood_times"`
 	Floods          *ebpf.Map `ebpf:"floods"`
 	Fragments       *ebpf.Map `ebpf:"fragments"`
@@ -224,6 +235,9 @@ func (m *rehearseTunnelMaps) Close() error {
 		m.Drops,
 		m.ErrorScratch,
 		m.ErrorTimes,
+		m.EventCounts,
+		m.EventTimes,
+		m.Events,
 		m.FloodTimes,
 		m.Floods,
 		m.Fragments,
@@ -263,6 +277,7 @@ func (m *rehearseTunnelMaps) Close() error {
 //
 // It can be passed to loadRehearseTunnelObjects or ebpf.CollectionSpec.LoadAndAssign.
 type rehearseTunnelVariables struct {
+	EventControl *ebpf.Variable `ebpf:"event_control"`
 }
 
 // rehearseTunnelPrograms contains all programs after they have been loaded into the kernel.

@@ -61,6 +61,9 @@ const (
 	// costs it microseconds, and a host that starts all its workloads at once
 	// sees one of each kind from each. A power of two.
 	requestBytes = 1 << 18
+	// eventBytes is room for 5,900 frames that are told of: a tenth of a second
+	// at 50,000 a second, more than the agent's limit. A power of two.
+	eventBytes = 1 << 20
 )
 
 func (s Sizes) withDefaults() Sizes {
@@ -125,6 +128,10 @@ func (s Sizes) of() map[string]uint32 {
 		"aliases":          s.Ports,
 		"request_times":    s.Ports,
 		"requests":         requestBytes,
+		eventControl:       1,
+		"events":           eventBytes,
+		"event_times":      uint32(layoutEventKindEVENT_KINDS),
+		"event_counts":     uint32(layoutEventKindEVENT_KINDS),
 		"drops":            (s.Ports + ownDevices + underlayDevices) * reasonsPerInterface,
 		"counters":         2*s.Ports + ownDevices, // ports that go and ports that come may be there together
 	}

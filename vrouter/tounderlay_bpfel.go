@@ -23,6 +23,9 @@ const (
 	toUnderlayMapCounters        = "counters"
 	toUnderlayMapDrops           = "drops"
 	toUnderlayMapErrorTimes      = "error_times"
+	toUnderlayMapEventCounts     = "event_counts"
+	toUnderlayMapEventTimes      = "event_times"
+	toUnderlayMapEvents          = "events"
 	toUnderlayMapFragments       = "fragments"
 	toUnderlayMapGenerations     = "generations"
 	toUnderlayMapGroups          = "groups"
@@ -46,6 +49,7 @@ const (
 	toUnderlayMapTunnelSources   = "tunnel_sources"
 	toUnderlayMapVnis            = "vnis"
 	toUnderlayProgToUnderlay     = "to_underlay"
+	toUnderlayVarEventControl    = "event_control"
 )
 
 // loadToUnderlay returns the embedded CollectionSpec for toUnderlay.
@@ -104,6 +108,9 @@ type toUnderlayMapSpecs struct {
 	Counters        *ebpf.MapSpec `ebpf:"counters"`
 	Drops           *ebpf.MapSpec `ebpf:"drops"`
 	ErrorTimes      *ebpf.MapSpec `ebpf:"error_times"`
+	EventCounts     *ebpf.MapSpec `ebpf:"event_counts"`
+	EventTimes      *ebpf.MapSpec `ebpf:"event_times"`
+	Events          *ebpf.MapSpec `ebpf:"events"`
 	Fragments       *ebpf.MapSpec `ebpf:"fragments"`
 	Generations     *ebpf.MapSpec `ebpf:"generations"`
 	Groups          *ebpf.MapSpec `ebpf:"groups"`
@@ -132,6 +139,7 @@ type toUnderlayMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type toUnderlayVariableSpecs struct {
+	EventControl *ebpf.VariableSpec `ebpf:"event_control"`
 }
 
 // toUnderlayObjects contains all objects after they have been loaded into the kernel.
@@ -161,6 +169,9 @@ type toUnderlayMaps struct {
 	Counters        *ebpf.Map `ebpf:"counters"`
 	Drops           *ebpf.Map `ebpf:"drops"`
 	ErrorTimes      *ebpf.Map `ebpf:"error_times"`
+	EventCounts     *ebpf.Map `ebpf:"event_counts"`
+	EventTimes      *ebpf.Map `ebpf:"event_times"`
+	Events          *ebpf.Map `ebpf:"events"`
 	Fragments       *ebpf.Map `ebpf:"fragments"`
 	Generations     *ebpf.Map `ebpf:"generations"`
 	Groups          *ebpf.Map `ebpf:"groups"`
@@ -194,6 +205,9 @@ func (m *toUnderlayMaps) Close() error {
 		m.Counters,
 		m.Drops,
 		m.ErrorTimes,
+		m.EventCounts,
+		m.EventTimes,
+		m.Events,
 		m.Fragments,
 		m.Generations,
 		m.Groups,
@@ -223,6 +237,7 @@ func (m *toUnderlayMaps) Close() error {
 //
 // It can be passed to loadToUnderlayObjects or ebpf.CollectionSpec.LoadAndAssign.
 type toUnderlayVariables struct {
+	EventControl *ebpf.Variable `ebpf:"event_control"`
 }
 
 // toUnderlayPrograms contains all programs after they have been loaded into the kernel.

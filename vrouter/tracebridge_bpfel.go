@@ -22,6 +22,9 @@ const (
 	traceBridgeMapCounters        = "counters"
 	traceBridgeMapDrops           = "drops"
 	traceBridgeMapErrorTimes      = "error_times"
+	traceBridgeMapEventCounts     = "event_counts"
+	traceBridgeMapEventTimes      = "event_times"
+	traceBridgeMapEvents          = "events"
 	traceBridgeMapFloodTimes      = "flood_times"
 	traceBridgeMapFloods          = "floods"
 	traceBridgeMapFragments       = "fragments"
@@ -55,6 +58,7 @@ const (
 	traceBridgeMapVnis            = "vnis"
 	traceBridgeProgBridgePort     = "bridge_port"
 	traceBridgeProgBridgeTunnel   = "bridge_tunnel"
+	traceBridgeVarEventControl    = "event_control"
 )
 
 // loadTraceBridge returns the embedded CollectionSpec for traceBridge.
@@ -113,6 +117,9 @@ type traceBridgeMapSpecs struct {
 	Counters        *ebpf.MapSpec `ebpf:"counters"`
 	Drops           *ebpf.MapSpec `ebpf:"drops"`
 	ErrorTimes      *ebpf.MapSpec `ebpf:"error_times"`
+	EventCounts     *ebpf.MapSpec `ebpf:"event_counts"`
+	EventTimes      *ebpf.MapSpec `ebpf:"event_times"`
+	Events          *ebpf.MapSpec `ebpf:"events"`
 	FloodTimes      *ebpf.MapSpec `ebpf:"flood_times"`
 	Floods          *ebpf.MapSpec `ebpf:"floods"`
 	Fragments       *ebpf.MapSpec `ebpf:"fragments"`
@@ -150,6 +157,7 @@ type traceBridgeMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type traceBridgeVariableSpecs struct {
+	EventControl *ebpf.VariableSpec `ebpf:"event_control"`
 }
 
 // traceBridgeObjects contains all objects after they have been loaded into the kernel.
@@ -178,6 +186,9 @@ type traceBridgeMaps struct {
 	Counters        *ebpf.Map `ebpf:"counters"`
 	Drops           *ebpf.Map `ebpf:"drops"`
 	ErrorTimes      *ebpf.Map `ebpf:"error_times"`
+	EventCounts     *ebpf.Map `ebpf:"event_counts"`
+	EventTimes      *ebpf.Map `ebpf:"event_times"`
+	Events          *ebpf.Map `ebpf:"events"`
 	FloodTimes      *ebpf.Map `ebpf:"flood_times"`
 	Floods          *ebpf.Map `ebpf:"floods"`
 	Fragments       *ebpf.Map `ebpf:"fragments"`
@@ -219,6 +230,9 @@ func (m *traceBridgeMaps) Close() error {
 		m.Counters,
 		m.Drops,
 		m.ErrorTimes,
+		m.EventCounts,
+		m.EventTimes,
+		m.Events,
 		m.FloodTimes,
 		m.Floods,
 		m.Fragments,
@@ -257,6 +271,7 @@ func (m *traceBridgeMaps) Close() error {
 //
 // It can be passed to loadTraceBridgeObjects or ebpf.CollectionSpec.LoadAndAssign.
 type traceBridgeVariables struct {
+	EventControl *ebpf.Variable `ebpf:"event_control"`
 }
 
 // traceBridgePrograms contains all programs after they have been loaded into the kernel.

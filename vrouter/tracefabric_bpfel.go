@@ -23,6 +23,9 @@ const (
 	traceFabricMapDrops           = "drops"
 	traceFabricMapErrorScratch    = "error_scratch"
 	traceFabricMapErrorTimes      = "error_times"
+	traceFabricMapEventCounts     = "event_counts"
+	traceFabricMapEventTimes      = "event_times"
+	traceFabricMapEvents          = "events"
 	traceFabricMapFloodTimes      = "flood_times"
 	traceFabricMapFloods          = "floods"
 	traceFabricMapFragments       = "fragments"
@@ -55,6 +58,7 @@ const (
 	traceFabricMapTunnelSources   = "tunnel_sources"
 	traceFabricMapVnis            = "vnis"
 	traceFabricProgFromFabric     = "from_fabric"
+	traceFabricVarEventControl    = "event_control"
 )
 
 // loadTraceFabric returns the embedded CollectionSpec for traceFabric.
@@ -113,6 +117,9 @@ type traceFabricMapSpecs struct {
 	Drops           *ebpf.MapSpec `ebpf:"drops"`
 	ErrorScratch    *ebpf.MapSpec `ebpf:"error_scratch"`
 	ErrorTimes      *ebpf.MapSpec `ebpf:"error_times"`
+	EventCounts     *ebpf.MapSpec `ebpf:"event_counts"`
+	EventTimes      *ebpf.MapSpec `ebpf:"event_times"`
+	Events          *ebpf.MapSpec `ebpf:"events"`
 	FloodTimes      *ebpf.MapSpec `ebpf:"flood_times"`
 	Floods          *ebpf.MapSpec `ebpf:"floods"`
 	Fragments       *ebpf.MapSpec `ebpf:"fragments"`
@@ -150,6 +157,7 @@ type traceFabricMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type traceFabricVariableSpecs struct {
+	EventControl *ebpf.VariableSpec `ebpf:"event_control"`
 }
 
 // traceFabricObjects contains all objects after they have been loaded into the kernel.
@@ -179,6 +187,9 @@ type traceFabricMaps struct {
 	Drops           *ebpf.Map `ebpf:"drops"`
 	ErrorScratch    *ebpf.Map `ebpf:"error_scratch"`
 	ErrorTimes      *ebpf.Map `ebpf:"error_times"`
+	EventCounts     *ebpf.Map `ebpf:"event_counts"`
+	EventTimes      *ebpf.Map `ebpf:"event_times"`
+	Events          *ebpf.Map `ebpf:"events"`
 	FloodTimes      *ebpf.Map `ebpf:"flood_times"`
 	Floods          *ebpf.Map `ebpf:"floods"`
 	Fragments       *ebpf.Map `ebpf:"fragments"`
@@ -221,6 +232,9 @@ func (m *traceFabricMaps) Close() error {
 		m.Drops,
 		m.ErrorScratch,
 		m.ErrorTimes,
+		m.EventCounts,
+		m.EventTimes,
+		m.Events,
 		m.FloodTimes,
 		m.Floods,
 		m.Fragments,
@@ -259,6 +273,7 @@ func (m *traceFabricMaps) Close() error {
 //
 // It can be passed to loadTraceFabricObjects or ebpf.CollectionSpec.LoadAndAssign.
 type traceFabricVariables struct {
+	EventControl *ebpf.Variable `ebpf:"event_control"`
 }
 
 // traceFabricPrograms contains all programs after they have been loaded into the kernel.

@@ -23,6 +23,9 @@ const (
 	traceFromUnderlayMapDrops           = "drops"
 	traceFromUnderlayMapErrorScratch    = "error_scratch"
 	traceFromUnderlayMapErrorTimes      = "error_times"
+	traceFromUnderlayMapEventCounts     = "event_counts"
+	traceFromUnderlayMapEventTimes      = "event_times"
+	traceFromUnderlayMapEvents          = "events"
 	traceFromUnderlayMapFloodTimes      = "flood_times"
 	traceFromUnderlayMapFloods          = "floods"
 	traceFromUnderlayMapFragments       = "fragments"
@@ -55,6 +58,7 @@ const (
 	traceFromUnderlayMapTunnelSources   = "tunnel_sources"
 	traceFromUnderlayMapVnis            = "vnis"
 	traceFromUnderlayProgFromUnderlay   = "from_underlay"
+	traceFromUnderlayVarEventControl    = "event_control"
 )
 
 // loadTraceFromUnderlay returns the embedded CollectionSpec for traceFromUnderlay.
@@ -113,6 +117,9 @@ type traceFromUnderlayMapSpecs struct {
 	Drops           *ebpf.MapSpec `ebpf:"drops"`
 	ErrorScratch    *ebpf.MapSpec `ebpf:"error_scratch"`
 	ErrorTimes      *ebpf.MapSpec `ebpf:"error_times"`
+	EventCounts     *ebpf.MapSpec `ebpf:"event_counts"`
+	EventTimes      *ebpf.MapSpec `ebpf:"event_times"`
+	Events          *ebpf.MapSpec `ebpf:"events"`
 	FloodTimes      *ebpf.MapSpec `ebpf:"flood_times"`
 	Floods          *ebpf.MapSpec `ebpf:"floods"`
 	Fragments       *ebpf.MapSpec `ebpf:"fragments"`
@@ -150,6 +157,7 @@ type traceFromUnderlayMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type traceFromUnderlayVariableSpecs struct {
+	EventControl *ebpf.VariableSpec `ebpf:"event_control"`
 }
 
 // traceFromUnderlayObjects contains all objects after they have been loaded into the kernel.
@@ -179,6 +187,9 @@ type traceFromUnderlayMaps struct {
 	Drops           *ebpf.Map `ebpf:"drops"`
 	ErrorScratch    *ebpf.Map `ebpf:"error_scratch"`
 	ErrorTimes      *ebpf.Map `ebpf:"error_times"`
+	EventCounts     *ebpf.Map `ebpf:"event_counts"`
+	EventTimes      *ebpf.Map `ebpf:"event_times"`
+	Events          *ebpf.Map `ebpf:"events"`
 	FloodTimes      *ebpf.Map `ebpf:"flood_times"`
 	Floods          *ebpf.Map `ebpf:"floods"`
 	Fragments       *ebpf.Map `ebpf:"fragments"`
@@ -221,6 +232,9 @@ func (m *traceFromUnderlayMaps) Close() error {
 		m.Drops,
 		m.ErrorScratch,
 		m.ErrorTimes,
+		m.EventCounts,
+		m.EventTimes,
+		m.Events,
 		m.FloodTimes,
 		m.Floods,
 		m.Fragments,
@@ -259,6 +273,7 @@ func (m *traceFromUnderlayMaps) Close() error {
 //
 // It can be passed to loadTraceFromUnderlayObjects or ebpf.CollectionSpec.LoadAndAssign.
 type traceFromUnderlayVariables struct {
+	EventControl *ebpf.Variable `ebpf:"event_control"`
 }
 
 // traceFromUnderlayPrograms contains all programs after they have been loaded into the kernel.

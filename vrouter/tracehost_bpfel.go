@@ -23,6 +23,9 @@ const (
 	traceHostMapDrops           = "drops"
 	traceHostMapErrorScratch    = "error_scratch"
 	traceHostMapErrorTimes      = "error_times"
+	traceHostMapEventCounts     = "event_counts"
+	traceHostMapEventTimes      = "event_times"
+	traceHostMapEvents          = "events"
 	traceHostMapFloodTimes      = "flood_times"
 	traceHostMapFloods          = "floods"
 	traceHostMapFragments       = "fragments"
@@ -55,6 +58,7 @@ const (
 	traceHostMapTunnelSources   = "tunnel_sources"
 	traceHostMapVnis            = "vnis"
 	traceHostProgFromHost       = "from_host"
+	traceHostVarEventControl    = "event_control"
 )
 
 // loadTraceHost returns the embedded CollectionSpec for traceHost.
@@ -113,6 +117,9 @@ type traceHostMapSpecs struct {
 	Drops           *ebpf.MapSpec `ebpf:"drops"`
 	ErrorScratch    *ebpf.MapSpec `ebpf:"error_scratch"`
 	ErrorTimes      *ebpf.MapSpec `ebpf:"error_times"`
+	EventCounts     *ebpf.MapSpec `ebpf:"event_counts"`
+	EventTimes      *ebpf.MapSpec `ebpf:"event_times"`
+	Events          *ebpf.MapSpec `ebpf:"events"`
 	FloodTimes      *ebpf.MapSpec `ebpf:"flood_times"`
 	Floods          *ebpf.MapSpec `ebpf:"floods"`
 	Fragments       *ebpf.MapSpec `ebpf:"fragments"`
@@ -150,6 +157,7 @@ type traceHostMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type traceHostVariableSpecs struct {
+	EventControl *ebpf.VariableSpec `ebpf:"event_control"`
 }
 
 // traceHostObjects contains all objects after they have been loaded into the kernel.
@@ -179,6 +187,9 @@ type traceHostMaps struct {
 	Drops           *ebpf.Map `ebpf:"drops"`
 	ErrorScratch    *ebpf.Map `ebpf:"error_scratch"`
 	ErrorTimes      *ebpf.Map `ebpf:"error_times"`
+	EventCounts     *ebpf.Map `ebpf:"event_counts"`
+	EventTimes      *ebpf.Map `ebpf:"event_times"`
+	Events          *ebpf.Map `ebpf:"events"`
 	FloodTimes      *ebpf.Map `ebpf:"flood_times"`
 	Floods          *ebpf.Map `ebpf:"floods"`
 	Fragments       *ebpf.Map `ebpf:"fragments"`
@@ -221,6 +232,9 @@ func (m *traceHostMaps) Close() error {
 		m.Drops,
 		m.ErrorScratch,
 		m.ErrorTimes,
+		m.EventCounts,
+		m.EventTimes,
+		m.Events,
 		m.FloodTimes,
 		m.Floods,
 		m.Fragments,
@@ -259,6 +273,7 @@ func (m *traceHostMaps) Close() error {
 //
 // It can be passed to loadTraceHostObjects or ebpf.CollectionSpec.LoadAndAssign.
 type traceHostVariables struct {
+	EventControl *ebpf.Variable `ebpf:"event_control"`
 }
 
 // traceHostPrograms contains all programs after they have been loaded into the kernel.

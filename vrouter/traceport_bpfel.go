@@ -90,6 +90,9 @@ const (
 	tracePortMapDrops           = "drops"
 	tracePortMapErrorScratch    = "error_scratch"
 	tracePortMapErrorTimes      = "error_times"
+	tracePortMapEventCounts     = "event_counts"
+	tracePortMapEventTimes      = "event_times"
+	tracePortMapEvents          = "events"
 	tracePortMapFloodTimes      = "flood_times"
 	tracePortMapFloods          = "floods"
 	tracePortMapFragments       = "fragments"
@@ -123,6 +126,7 @@ const (
 	tracePortMapTunnelSources   = "tunnel_sources"
 	tracePortMapVnis            = "vnis"
 	tracePortProgFromPort       = "from_port"
+	tracePortVarEventControl    = "event_control"
 )
 
 // loadTracePort returns the embedded CollectionSpec for tracePort.
@@ -181,6 +185,9 @@ type tracePortMapSpecs struct {
 	Drops           *ebpf.MapSpec `ebpf:"drops"`
 	ErrorScratch    *ebpf.MapSpec `ebpf:"error_scratch"`
 	ErrorTimes      *ebpf.MapSpec `ebpf:"error_times"`
+	EventCounts     *ebpf.MapSpec `ebpf:"event_counts"`
+	EventTimes      *ebpf.MapSpec `ebpf:"event_times"`
+	Events          *ebpf.MapSpec `ebpf:"events"`
 	FloodTimes      *ebpf.MapSpec `ebpf:"flood_times"`
 	Floods          *ebpf.MapSpec `ebpf:"floods"`
 	Fragments       *ebpf.MapSpec `ebpf:"fragments"`
@@ -219,6 +226,7 @@ type tracePortMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type tracePortVariableSpecs struct {
+	EventControl *ebpf.VariableSpec `ebpf:"event_control"`
 }
 
 // tracePortObjects contains all objects after they have been loaded into the kernel.
@@ -248,6 +256,9 @@ type tracePortMaps struct {
 	Drops           *ebpf.Map `ebpf:"drops"`
 	ErrorScratch    *ebpf.Map `ebpf:"error_scratch"`
 	ErrorTimes      *ebpf.Map `ebpf:"error_times"`
+	EventCounts     *ebpf.Map `ebpf:"event_counts"`
+	EventTimes      *ebpf.Map `ebpf:"event_times"`
+	Events          *ebpf.Map `ebpf:"events"`
 	FloodTimes      *ebpf.Map `ebpf:"flood_times"`
 	Floods          *ebpf.Map `ebpf:"floods"`
 	Fragments       *ebpf.Map `ebpf:"fragments"`
@@ -291,6 +302,9 @@ func (m *tracePortMaps) Close() error {
 		m.Drops,
 		m.ErrorScratch,
 		m.ErrorTimes,
+		m.EventCounts,
+		m.EventTimes,
+		m.Events,
 		m.FloodTimes,
 		m.Floods,
 		m.Fragments,
@@ -330,6 +344,7 @@ func (m *tracePortMaps) Close() error {
 //
 // It can be passed to loadTracePortObjects or ebpf.CollectionSpec.LoadAndAssign.
 type tracePortVariables struct {
+	EventControl *ebpf.Variable `ebpf:"event_control"`
 }
 
 // tracePortPrograms contains all programs after they have been loaded into the kernel.

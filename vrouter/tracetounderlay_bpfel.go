@@ -23,6 +23,9 @@ const (
 	traceToUnderlayMapCounters        = "counters"
 	traceToUnderlayMapDrops           = "drops"
 	traceToUnderlayMapErrorTimes      = "error_times"
+	traceToUnderlayMapEventCounts     = "event_counts"
+	traceToUnderlayMapEventTimes      = "event_times"
+	traceToUnderlayMapEvents          = "events"
 	traceToUnderlayMapFragments       = "fragments"
 	traceToUnderlayMapGenerations     = "generations"
 	traceToUnderlayMapGroups          = "groups"
@@ -48,6 +51,7 @@ const (
 	traceToUnderlayMapTunnelSources   = "tunnel_sources"
 	traceToUnderlayMapVnis            = "vnis"
 	traceToUnderlayProgToUnderlay     = "to_underlay"
+	traceToUnderlayVarEventControl    = "event_control"
 )
 
 // loadTraceToUnderlay returns the embedded CollectionSpec for traceToUnderlay.
@@ -106,6 +110,9 @@ type traceToUnderlayMapSpecs struct {
 	Counters        *ebpf.MapSpec `ebpf:"counters"`
 	Drops           *ebpf.MapSpec `ebpf:"drops"`
 	ErrorTimes      *ebpf.MapSpec `ebpf:"error_times"`
+	EventCounts     *ebpf.MapSpec `ebpf:"event_counts"`
+	EventTimes      *ebpf.MapSpec `ebpf:"event_times"`
+	Events          *ebpf.MapSpec `ebpf:"events"`
 	Fragments       *ebpf.MapSpec `ebpf:"fragments"`
 	Generations     *ebpf.MapSpec `ebpf:"generations"`
 	Groups          *ebpf.MapSpec `ebpf:"groups"`
@@ -136,6 +143,7 @@ type traceToUnderlayMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type traceToUnderlayVariableSpecs struct {
+	EventControl *ebpf.VariableSpec `ebpf:"event_control"`
 }
 
 // traceToUnderlayObjects contains all objects after they have been loaded into the kernel.
@@ -165,6 +173,9 @@ type traceToUnderlayMaps struct {
 	Counters        *ebpf.Map `ebpf:"counters"`
 	Drops           *ebpf.Map `ebpf:"drops"`
 	ErrorTimes      *ebpf.Map `ebpf:"error_times"`
+	EventCounts     *ebpf.Map `ebpf:"event_counts"`
+	EventTimes      *ebpf.Map `ebpf:"event_times"`
+	Events          *ebpf.Map `ebpf:"events"`
 	Fragments       *ebpf.Map `ebpf:"fragments"`
 	Generations     *ebpf.Map `ebpf:"generations"`
 	Groups          *ebpf.Map `ebpf:"groups"`
@@ -200,6 +211,9 @@ func (m *traceToUnderlayMaps) Close() error {
 		m.Counters,
 		m.Drops,
 		m.ErrorTimes,
+		m.EventCounts,
+		m.EventTimes,
+		m.Events,
 		m.Fragments,
 		m.Generations,
 		m.Groups,
@@ -231,6 +245,7 @@ func (m *traceToUnderlayMaps) Close() error {
 //
 // It can be passed to loadTraceToUnderlayObjects or ebpf.CollectionSpec.LoadAndAssign.
 type traceToUnderlayVariables struct {
+	EventControl *ebpf.Variable `ebpf:"event_control"`
 }
 
 // traceToUnderlayPrograms contains all programs after they have been loaded into the kernel.

@@ -23,6 +23,9 @@ const (
 	traceTunnelMapDrops           = "drops"
 	traceTunnelMapErrorScratch    = "error_scratch"
 	traceTunnelMapErrorTimes      = "error_times"
+	traceTunnelMapEventCounts     = "event_counts"
+	traceTunnelMapEventTimes      = "event_times"
+	traceTunnelMapEvents          = "events"
 	traceTunnelMapFloodTimes      = "flood_times"
 	traceTunnelMapFloods          = "floods"
 	traceTunnelMapFragments       = "fragments"
@@ -56,6 +59,7 @@ const (
 	traceTunnelMapTunnelSources   = "tunnel_sources"
 	traceTunnelMapVnis            = "vnis"
 	traceTunnelProgFromTunnel     = "from_tunnel"
+	traceTunnelVarEventControl    = "event_control"
 )
 
 // loadTraceTunnel returns the embedded CollectionSpec for traceTunnel.
@@ -114,6 +118,9 @@ type traceTunnelMapSpecs struct {
 	Drops           *ebpf.MapSpec `ebpf:"drops"`
 	ErrorScratch    *ebpf.MapSpec `ebpf:"error_scratch"`
 	ErrorTimes      *ebpf.MapSpec `ebpf:"error_times"`
+	EventCounts     *ebpf.MapSpec `ebpf:"event_counts"`
+	EventTimes      *ebpf.MapSpec `ebpf:"event_times"`
+	Events          *ebpf.MapSpec `ebpf:"events"`
 	FloodTimes      *ebpf.MapSpec `ebpf:"flood_times"`
 	Floods          *ebpf.MapSpec `ebpf:"floods"`
 	Fragments       *ebpf.MapSpec `ebpf:"fragments"`
@@ -152,6 +159,7 @@ type traceTunnelMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type traceTunnelVariableSpecs struct {
+	EventControl *ebpf.VariableSpec `ebpf:"event_control"`
 }
 
 // traceTunnelObjects contains all objects after they have been loaded into the kernel.
@@ -181,6 +189,9 @@ type traceTunnelMaps struct {
 	Drops           *ebpf.Map `ebpf:"drops"`
 	ErrorScratch    *ebpf.Map `ebpf:"error_scratch"`
 	ErrorTimes      *ebpf.Map `ebpf:"error_times"`
+	EventCounts     *ebpf.Map `ebpf:"event_counts"`
+	EventTimes      *ebpf.Map `ebpf:"event_times"`
+	Events          *ebpf.Map `ebpf:"events"`
 	FloodTimes      *ebpf.Map `ebpf:"flood_times"`
 	Floods          *ebpf.Map `ebpf:"floods"`
 	Fragments       *ebpf.Map `ebpf:"fragments"`
@@ -224,6 +235,9 @@ func (m *traceTunnelMaps) Close() error {
 		m.Drops,
 		m.ErrorScratch,
 		m.ErrorTimes,
+		m.EventCounts,
+		m.EventTimes,
+		m.Events,
 		m.FloodTimes,
 		m.Floods,
 		m.Fragments,
@@ -263,6 +277,7 @@ func (m *traceTunnelMaps) Close() error {
 //
 // It can be passed to loadTraceTunnelObjects or ebpf.CollectionSpec.LoadAndAssign.
 type traceTunnelVariables struct {
+	EventControl *ebpf.Variable `ebpf:"event_control"`
 }
 
 // traceTunnelPrograms contains all programs after they have been loaded into the kernel.

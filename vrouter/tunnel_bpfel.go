@@ -23,6 +23,9 @@ const (
 	tunnelMapDrops           = "drops"
 	tunnelMapErrorScratch    = "error_scratch"
 	tunnelMapErrorTimes      = "error_times"
+	tunnelMapEventCounts     = "event_counts"
+	tunnelMapEventTimes      = "event_times"
+	tunnelMapEvents          = "events"
 	tunnelMapFloodTimes      = "flood_times"
 	tunnelMapFloods          = "floods"
 	tunnelMapFragments       = "fragments"
@@ -53,6 +56,7 @@ const (
 	tunnelMapTunnelSources   = "tunnel_sources"
 	tunnelMapVnis            = "vnis"
 	tunnelProgFromTunnel     = "from_tunnel"
+	tunnelVarEventControl    = "event_control"
 )
 
 // loadTunnel returns the embedded CollectionSpec for tunnel.
@@ -111,6 +115,9 @@ type tunnelMapSpecs struct {
 	Drops           *ebpf.MapSpec `ebpf:"drops"`
 	ErrorScratch    *ebpf.MapSpec `ebpf:"error_scratch"`
 	ErrorTimes      *ebpf.MapSpec `ebpf:"error_times"`
+	EventCounts     *ebpf.MapSpec `ebpf:"event_counts"`
+	EventTimes      *ebpf.MapSpec `ebpf:"event_times"`
+	Events          *ebpf.MapSpec `ebpf:"events"`
 	FloodTimes      *ebpf.MapSpec `ebpf:"flood_times"`
 	Floods          *ebpf.MapSpec `ebpf:"floods"`
 	Fragments       *ebpf.MapSpec `ebpf:"fragments"`
@@ -146,6 +153,7 @@ type tunnelMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type tunnelVariableSpecs struct {
+	EventControl *ebpf.VariableSpec `ebpf:"event_control"`
 }
 
 // tunnelObjects contains all objects after they have been loaded into the kernel.
@@ -175,6 +183,9 @@ type tunnelMaps struct {
 	Drops           *ebpf.Map `ebpf:"drops"`
 	ErrorScratch    *ebpf.Map `ebpf:"error_scratch"`
 	ErrorTimes      *ebpf.Map `ebpf:"error_times"`
+	EventCounts     *ebpf.Map `ebpf:"event_counts"`
+	EventTimes      *ebpf.Map `ebpf:"event_times"`
+	Events          *ebpf.Map `ebpf:"events"`
 	FloodTimes      *ebpf.Map `ebpf:"flood_times"`
 	Floods          *ebpf.Map `ebpf:"floods"`
 	Fragments       *ebpf.Map `ebpf:"fragments"`
@@ -215,6 +226,9 @@ func (m *tunnelMaps) Close() error {
 		m.Drops,
 		m.ErrorScratch,
 		m.ErrorTimes,
+		m.EventCounts,
+		m.EventTimes,
+		m.Events,
 		m.FloodTimes,
 		m.Floods,
 		m.Fragments,
@@ -251,6 +265,7 @@ func (m *tunnelMaps) Close() error {
 //
 // It can be passed to loadTunnelObjects or ebpf.CollectionSpec.LoadAndAssign.
 type tunnelVariables struct {
+	EventControl *ebpf.Variable `ebpf:"event_control"`
 }
 
 // tunnelPrograms contains all programs after they have been loaded into the kernel.

@@ -2,11 +2,13 @@
 // How a run ends without sending the frame on.
 #pragma once
 
+#include "event.h"
 #include "world.h"
 
 static __always_inline int end_here(struct packet *p, enum verdict verdict, enum reason reason)
 {
 	world_count_drop(p->ifindex, reason, p->skb->len);
+	report_drop(p, reason);
 	world_verdict(verdict, reason);
 	return TC_ACT_SHOT;
 }

@@ -224,6 +224,7 @@ static __always_inline int end_with_error(struct packet *p, enum reason reason, 
 		return end(p, reason);
 	if (!use_error(p))
 		return end(p, REASON_ERROR_LIMITED);
+	report_drop(p, reason); // while the frame is as it came
 	if (p->family == FAMILY_4 ? build_error4(p, limit) : build_error6(p, limit))
 		return end(p, REASON_ERROR_FAILED);
 	if (send_back(p) != TC_ACT_REDIRECT)

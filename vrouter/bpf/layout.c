@@ -3,6 +3,7 @@
 // words of all reasons. No program is in it.
 #include "slots.h"
 #include "tables.h"
+#include "tables_events.h"
 #include "tables_frames.h"
 #include "tables_policy.h"
 
@@ -34,8 +35,15 @@ const struct {
 	enum mac_count_of macs;
 } bounds SEC(".rodata.bounds") = { TICK_SHIFT, FRAGMENT_TICKS, GENERATION_SLOTS, 0, TUNNEL_SLOT, GROUP_MEMBERS, 0, MOVES, FLOOD_RECEIVERS, STAGE_SLOTS, LAYER_COUNT, DIRECTION_COUNT, ACTION_ABSENT, POLICY_VERDICT_LOG, SERVICE_PAGE_OTHERS, ALL_MACS };
 
+const struct {
+	enum event_flag flag;
+	enum event_kind kind;
+	enum event_direction direction;
+} event_bounds SEC(".rodata.events") = { EVENT_DROPS, EVENT_KINDS, EVENT_OUT };
+
 #define REASON_AS_ROW(name, stage, verdict, text) [REASON_##name] = { STAGE_##stage, VERDICT_##verdict, text },
 const struct reason_row reason_rows[REASON_COUNT] SEC(".rodata.reasons") = { REASONS(REASON_AS_ROW) };
 
 // Nothing but the ring has it, and a ring has no types.
 const struct request_record *const request_record_layout SEC(".rodata.request") = 0;
+const struct event_record *const event_record_layout SEC(".rodata.event") = 0;

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package records
+
+import (
+	"context"
+	"net/netip"
+	"strings"
+
+	"github.com/weft-network/weft/agent/desired"
+	"github.com/weft-network/weft/agent/host"
+	"github.com/weft-network/weft/api"
+)
+
+
+// directory is what the rows say, while the loop stands still.
+type directory struct {
+	rows  desired.Rows
+	ports map[int]desired.Port // by interface
+}
+
+// look runs call with the names of the moment. Each look makes the loop stop, so
+// whoever has many questions asks them together.
+func look(ctx context.Context, loop Host, call func(directory)) error {
+	return loop.Do(ctx, func(c *host.Core) {
+		d := directory{rows: c.Rows(), ports: map[int]desired.Port{}}
+		for id, p := range c.Attached() {
+			if row, bound := d.rows.Ports[id]; bound {
+				d.ports[p.Ifindex] = row
+			}
+		}
+		call(d)
+	})
+}
+
+// at names the workload behind an interface.
+func (d directory) at(ifindex int, address netip.AddrPort) api.Party {
+	p := api.Party{Address: address.Addr(), Port: address.Port()}
+	if row, bound := d.ports[ifindex]; bound {
+		d.name(&p, row)
+	}
+	return p
+}
+
+func (d directory) name(p *api.Party, row desired.Port) {
+	p.Workload, p.ID, p.Project = row.Name, row.ID, project(row.Name)
+	p.Network = d.rows.VRFs[row.VRF].Name
+}
+
+// in names whoever has an address in a VRF. Only routes of full length say
+// that; a shorter one says which way.
+func (d directory) in(vrf uint32, address netip.AddrPort) api.Party {
+	a := address.Addr()
+	p := api.Party{Address: a, Port: address.Port()}
+	route, known := d.rows.Routes[desired.RouteKey{VRF: vrf, Prefix: netip.PrefixFrom(a, a.BitLen())}]
+	if !known {
+		return p
+	}
+	if row, here := d.rows.Ports[route.Port]; here {
+		d.name(&p, row)
+		return p
+	}
+	p.Workload, p.Project = route.Origin, project(route.Origin)
+	p.Host = d.rows.Endpoints[route.Host].Name
+	if n, known := d.rows.VRFs[route.VNI]; known {
+		p.Network = n.Name
+	}
+	return p
+}
+
+// project is the first two parts of a fully qualified name.
+func project(name string) string {
+	parts := strings.Split(name, ":")
+	if len(parts) < 3 {
+		return ""
+	}
+	return parts[0] + ":" + parts[1]
+}

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vrouter
+
+import (
+	"bytes"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+)
+
+// refuser loads a world whose loopback interface is a port, and returns what
+// sends a frame that is dropped there, and the frame.
+func refuser(t *testing.T) (*Datapath, func(), []byte) {
+	t.Helper()
+	d := loadForTest(t, smallSizes)
+	check(t, d.Ports.Put(loopback, Port{VRF: 7, ID: 42, MAC: portMAC(loopback)}))
+	check(t, d.PortAddresses.Put(PortAddress{loopback, netip.MustParseAddr("10.0.0.1")}, struct{}{}))
+	s := ipSpec{source: netip.MustParseAddr("10.0.0.1"), destination: netip.MustParseAddr("10.0.0.9"), protocol: 6, hops: 64}
+	s.payload = append([]byte{0x9c, 0x40, 0, 80, 0, 0, 0, 1, 0, 0, 0, 0, 5 << 4, 2, 0, 0, 0, 0, 0, 0}, make([]byte, 200)...)
+	frame := ethernetFrame(GatewayMAC, portMAC(loopback), s.ethertype(), s.build())
+	return d, func() {
+		_, err := d.hooks[stubSlotSLOT_PORT].Run(&ebpf.RunOptions{Data: frame})
+		check(t, err)
+	}, frame
+}
+
+// told reads the events that wait.
+func told(t *testing.T, d *Datapath) (all []Event) {
+	t.Helper()
+	r, err := d.OpenEvents()
+	check(t, err)
+	defer r.Close()
+	counts, err := d.EventCounts()
+	check(t, err)
+	for range counts[EventDrop].Told + counts[EventFirst].Told {
+		e, err := r.Next()
+		check(t, err)
+		all = append(all, e)
+	}
+	return all
+}
+
+// TestDropIsTold: while it is on, each dropped frame is told with where, why
+// and its first bytes; while it is off nothing is.
+func TestDropIsTold(t *testing.T) {
+	d, send, frame := refuser(t)
+	send()
+	check(t, d.SetRecording(Recording{First: true, Counts: true}))
+	send()
+	check(t, d.SetRecording(Recording{Drops: true}))
+	began := time.Now()
+	send()
+	all := told(t, d)
+	if len(all) != 1 {
+		t.Fatalf("%d events, want that of the one frame sent while it was on: %+v", len(all), all)
+	}
+	e := all[0]
+	if age := e.Time.Sub(began).Abs(); age > time.Minute {
+		t.Errorf("event is of %v, the frame was sent at %v", e.Time, began)
+	}
+	if e.Kind != EventDrop || e.Ifindex != loopback || e.Port != 42 || e.VRF != 7 || e.In || e.Reason.Name != "no-route" ||
+		e.Rule != 0 || e.Layer != -1 || e.Length != len(frame) || e.OneOf != 1 || !bytes.Equal(e.Frame, frame[:128]) {
+		t.Errorf("event is %+v", e)
+	}
+	if counts := countsByReason(t, d); counts["no-route"] != 3 {
+		t.Errorf("counted %v, want 3 of no-route, told or not", counts)
+	}
+}
+
+// TestEventsAreLimited: in an interval no more than the burst is told, of each
+// kind by itself, and what is left out is counted.
+func TestEventsAreLimited(t *testing.T) {
+	d, send, _ := refuser(t)
+	check(t, d.SetRecording(Recording{Drops: true, Interval: time.Hour, Burst: 5}))
+	for range 20 {
+		send()
+	}
+	counts, err := d.EventCounts()
+	check(t, err)
+	if want := (EventCount{Told: 5, Limited: 15}); counts[EventDrop] != want {
+		t.Errorf("of 20 frames %+v, want %+v", counts[EventDrop], want)
+	}
+}
+
+// TestEventsAreSampled: one of so many frames is told, and says so.
+func TestEventsAreSampled(t *testing.T) {
+	d, send, _ := refuser(t)
+	check(t, d.SetRecording(Recording{Drops: true, OneOf: 8}))
+	for range 4000 {
+		send()
+	}
+	counts, err := d.EventCounts()
+	check(t, err)
+	c := counts[EventDrop]
+	if c.Told+c.PassedOver != 4000 || c.Told < 350 || c.Told > 650 { // 500 expected, deviation 21
+		t.Errorf("of 4000 frames %+v, want 500 told, about", c)
+	}
+	if i := slices.IndexFunc(told(t, d), func(e Event) bool { return e.OneOf != 8 }); i >= 0 {
+		t.Errorf("event %d does not say that it stands for 8 frames", i)
+	}
+}
+
+// TestEventsFindNoReader: the ring is bounded, and what finds no room is
+// counted; the packet path goes on.
+func TestEventsFindNoReader(t *testing.T) {
+	d, send, _ := refuser(t)
+	check(t, d.SetRecording(Recording{Drops: true}))
+	const sent = 8000
+	for range sent {
+		send()
+	}
+	counts, err := d.EventCounts()
+	check(t, err)
+	c := counts[EventDrop]
+	if c.Told+c.Unheard != sent || c.Told < 5500 || c.Told > 6500 {
+		t.Errorf("of %d frames %+v, want a ring full told and the others unheard", sent, c)
+	}
+	if got := len(told(t, d)); got != int(c.Told) {
+		t.Errorf("%d events wait, %d were told", got, c.Told)
+	}
+}
