@@ -54,8 +54,8 @@ static long sum_chunk(__u32 index, struct summing *s)
 	} else {
 		__builtin_memset(c, 0, sizeof(*c));
 		barrier_var(left);
-		left &= CHUNK_SIZE - 1;
-		if (left == 0 || bpf_skb_load_bytes(s->skb, s->offset, c, left)) {
+		left = ((left - 1) & (CHUNK_SIZE - 1)) + 1; // the same, from 1 on: what Linux 6.1 does not gather from a comparison
+		if (bpf_skb_load_bytes(s->skb, s->offset, c, left)) {
 			s->sum = -1;
 			return 1;
 		}
