@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strconv"
+	"strings"
 )
 
 // HostTableTrace is not a table that is there: a host makes it for a question,
@@ -30,7 +31,59 @@ const (
 	TraceFrom      = "from" // source of the packet
 	TraceTo        = "to"
 	TraceProtocol  = "protocol"
+	TracePolicy    = "policy" // one layer that was asked; a further cell of the row is its PolicyStep in JSON
 )
+
+// PolicyStep is what one layer of policy said of a traced packet at one end.
+type PolicyStep struct {
+	Direction Side        `json:"direction"` // egress at the sender's port, ingress at the receiver's
+	Layer     string      `json:"layer"`
+	Port      string      `json:"port"`            // fully qualified name of the port that was asked
+	Remote    netip.Addr  `json:"remote,omitzero"` // address of the other end
+	Identity  string      `json:"identity"`        // who the other end is to rules: a number, outside or pending
+	Action    string      `json:"action"`          // pass, deny, reject, next, pending or absent
+	Ruleset   string      `json:"ruleset"`         // what the rules are of: security-groups a:b:web, a:b:db
+	Rule      *PolicyRule `json:"rule,omitempty"`  // that decided; absent if none matched
+	Audit     *PolicyRule `json:"audit,omitempty"` // that would have, and only counts
+}
+
+// String says it: "ingress, security-group: deny, no rule of security-group a:b:web matches".
+func (s PolicyStep) String() string {
+	text := fmt.Sprintf("%s at %s, %s: %s", s.Direction, s.Port, s.Layer, s.Action)
+	if s.Rule != nil {
+		text += " by " + s.Rule.String()
+	} else if s.Ruleset != "" {
+		text += ", no rule of " + s.Ruleset + " matches"
+	}
+	if s.Audit != nil {
+		text += "; audit: " + s.Audit.String()
+	}
+	return text
+}
+
+// String names the rule, its owner and what it came by.
+func (r PolicyRule) String() string {
+	text := r.Kind + " " + r.Name
+	if r.Index > 0 {
+		text = fmt.Sprintf("rule %d of %s", r.Index, text)
+	}
+	if len(r.Via) > 0 {
+		text += " by " + strings.Join(r.Via, ", ")
+	}
+	if r.Owner != "" {
+		text += " (owner " + r.Owner + ")"
+	}
+	return text
+}
+
+// PolicyRule is a rule by where it comes from.
+type PolicyRule struct {
+	Kind  string   `json:"kind"`
+	Name  string   `json:"name"`            // of the object, fully qualified
+	Index int      `json:"index,omitempty"` // its place among the object's rules, from 1; 0: the object is the rule
+	Owner string   `json:"owner,omitempty"`
+	Via   []string `json:"via,omitempty"` // kind and name of what it came to the port by, the nearest first
+}
 
 // How an item of a trace is known.
 const (

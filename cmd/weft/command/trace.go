@@ -4,6 +4,7 @@ package command
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -18,7 +19,7 @@ import (
 func newTrace(s *session) *cobra.Command {
 	var o traceOptions
 	c := &cobra.Command{
-		Use:   "trace --port PORT --to ADDRESS",
+		Use:   "trace --from PORT --to PORT|ADDRESS",
 		Short: "Say what becomes of a packet, without sending it",
 		Long: `Say what becomes of a packet that the workload of a port sends: stage by stage on
 the port's host, then, if it goes through a tunnel, on the host of the receiving
@@ -26,20 +27,28 @@ port, and the same for the answer on its way back. Nothing is sent and nothing
 changes: each host runs its packet path's own programs, built to record instead
 of acting, on its live tables.
 
+A port is named by itself, by the virtual-machine that has no other, or by its
+name in DNS. Of policy each layer is shown that was asked, at both ends, with the
+rule that decided and where that comes from. If policy ends the packet, the last
+lines say what would have to change.
+
 The last column says how each line is known: traced by these programs, read from
 the host's tables, or queried: what the kernel says of the parts beside them (the
 underlay's route, the neighbour, the tunnel device).
 
 The exit code is 1 if the packet or its answer does not arrive.`,
-		Example: "  weft trace --port web-1 --to 10.0.0.5 --proto tcp --dport 80\n  weft trace --port web-1 --to 2001:db8::5 --size 1500\n  weft trace --port web-1 --to 10.0.0.5 -o json",
+		Example: "  weft trace --from web-1 --to db-1 --proto tcp --dport 5432\n  weft trace --from web-1 --to 2001:db8::5 --size 1500\n  weft trace --from web-1 --to 10.0.0.5 -o json",
 		GroupID: groupSee,
 		Args:    noArguments,
 		RunE:    func(c *cobra.Command, _ []string) error { return s.trace(c.Context(), o) },
 	}
 	f := c.Flags()
-	f.StringVar(&o.port, "port", "", "`PORT` whose workload sends the packet")
-	f.StringVar(&o.to, "to", "", "destination `ADDRESS`")
-	f.StringVar(&o.from, "from", "", "source `ADDRESS`; the port's own when absent")
+	f.StringVar(&o.from, "from", "", "`PORT` whose workload sends the packet; with --port the source address")
+	f.StringVar(&o.port, "port", "", "the same `PORT`, where --from is an address")
+	f.StringVar(&o.source, "source", "", "source `ADDRESS`; the port's own when absent")
+	f.Uint16Var(&o.vlan, "from-vlan", 0, "the packet comes with this VLAN tag: from the sub-port of the port")
+	f.StringVar(&o.to, "to", "", "destination: a `PORT` or an address")
+	f.BoolVar(&o.six, "ipv6", false, "to the IPv6 address of the port; IPv4 comes first")
 	f.StringVar(&o.protocol, "proto", "icmp", "tcp, udp, icmp or a number")
 	f.Uint16Var(&o.dport, "dport", 0, "destination port of tcp and udp")
 	f.Uint16Var(&o.sport, "sport", 0, "source port of tcp and udp, 40000 when absent; identifier of an echo")
@@ -47,29 +56,37 @@ The exit code is 1 if the packet or its answer does not arrive.`,
 	f.IntVar(&o.hops, "ttl", 0, "TTL or hop limit, 64 when absent")
 	f.BoolVar(&o.oneWay, "one-way", false, "not the answer")
 	outputFlag(c, &o.output, formatJSON, formatYAML)
-	_ = c.RegisterFlagCompletionFunc("port", s.completeKind(api.KindPort))
+	for _, name := range []string{"from", "port", "to"} {
+		_ = c.RegisterFlagCompletionFunc(name, s.completeKind(api.KindPort))
+	}
 	return c
 }
 
 type traceOptions struct {
-	port, to, from, protocol, output string
-	dport, sport                     uint16
-	size, hops                       int
-	oneWay                           bool
+	port, to, from, source, protocol, output string
+	dport, sport, vlan                       uint16
+	size, hops                               int
+	oneWay, six                              bool
 }
 
 // question checks the flags.
-func (o traceOptions) question() (q api.TraceQuestion, err error) {
+func (o *traceOptions) question() (q api.TraceQuestion, err error) {
+	if o.port == "" {
+		o.port = o.from
+	} else if o.from != "" {
+		o.source = o.from // as it was before --from took a port
+	}
 	if o.port == "" || o.to == "" {
-		return q, usagef("--port and --to are required")
+		return q, usagef("--from and --to are required")
 	}
 	q = api.TraceQuestion{Protocol: o.protocol, SourcePort: o.sport, DestinationPort: o.dport, Hops: o.hops, Size: o.size}
-	if q.To, err = netip.ParseAddr(o.to); err != nil {
-		return q, usagef("--to: %q is not an IP address", o.to)
+	q.To, _ = netip.ParseAddr(o.to) // else a port
+	if _, err := netip.ParseAddr(o.port); err == nil {
+		return q, usagef("--from %s: name the port that sends; --source is for its address", o.port)
 	}
-	if o.from != "" {
-		if q.From, err = netip.ParseAddr(o.from); err != nil {
-			return q, usagef("--from: %q is not an IP address", o.from)
+	if o.source != "" {
+		if q.From, err = netip.ParseAddr(o.source); err != nil {
+			return q, usagef("--source: %q is not an IP address", o.source)
 		}
 	}
 	if q.Hops < 0 || q.Hops > 255 || q.Size < 0 {
@@ -88,6 +105,8 @@ type traceHop struct {
 	Reason  string      `json:"reason,omitempty"`
 	Text    string      `json:"text,omitempty"`
 	Steps   []traceStep `json:"steps"`
+	// Policy is the layers that were asked, in order.
+	Policy []api.PolicyStep `json:"policy,omitempty"`
 
 	items map[string]string // the last of each name
 }
@@ -105,6 +124,8 @@ type traceWay struct {
 	Hops    []traceHop `json:"hops"`
 	// Unknown says why the packet could not be followed further.
 	Unknown string `json:"unknown,omitempty"`
+	// Remedy says what would have to change, where policy ended the packet.
+	Remedy string `json:"remedy,omitempty"`
 }
 
 type traceView struct {
@@ -122,15 +143,10 @@ func (s *session) trace(ctx context.Context, o traceOptions) error {
 	if err != nil {
 		return err
 	}
-	ref, err := s.ref(api.KindPort, o.port)
+	p, err := s.traceEnds(ctx, c, o, &q)
 	if err != nil {
 		return err
 	}
-	found, err := c.Get(ctx, api.KindPort, ref)
-	if err != nil {
-		return err
-	}
-	p := found.(*api.Port)
 	if p.Status.Host == "" {
 		return fmt.Errorf("trace from port %s: it is bound to no host: weft why port %s", p.Meta.FQName, p.Meta.FQName)
 	}
@@ -208,6 +224,9 @@ func followTrace(ctx context.Context, c *client.Client, name string, host api.Re
 	case "answered": // by the vRouter, for whom it was; unless the answer is an error
 		w.Arrived = last.Reason == ""
 	}
+	if !w.Arrived {
+		w.Remedy = remedy(ctx, c, last, q)
+	}
 	return w, last, nil
 }
 
@@ -230,6 +249,11 @@ func askTrace(ctx context.Context, c *client.Client, host api.Ref, q api.TraceQu
 			h.Reason = row[1]
 		case api.TraceText:
 			h.Text = row[1]
+		case api.TracePolicy:
+			var step api.PolicyStep
+			if len(row) > 3 && json.Unmarshal([]byte(row[3]), &step) == nil { // a newer host's is shown in its words
+				h.Policy = append(h.Policy, step)
+			}
 		}
 		h.Steps = append(h.Steps, traceStep{row[0], row[1], row[2]})
 	}
@@ -287,6 +311,9 @@ func (s *session) printTrace(v traceView) error {
 			return err
 		}
 		fmt.Fprintln(s.Out, w.conclusion())
+		if w.Remedy != "" {
+			fmt.Fprintln(s.Out, "   "+w.Remedy)
+		}
 	}
 	return nil
 }
