@@ -3,6 +3,8 @@
 package policy
 
 import (
+	"net/netip"
+
 	"github.com/weft-network/weft/api"
 )
 
@@ -35,7 +37,7 @@ func (m *Model) joined(a, b api.Ref) bool {
 			continue
 		}
 		for _, r := range n.Spec.Rules {
-			if r.Action == api.ActionPass && (m.names(r.Source, a) && m.names(r.Destination, b) || m.names(r.Source, b) && m.names(r.Destination, a)) {
+			if r.Action == api.ActionPass && !(r.Source.Local && r.Destination.Local) && (m.names(r.Source, a) && m.names(r.Destination, b) || m.names(r.Source, b) && m.names(r.Destination, a)) {
 				return true
 			}
 		}
@@ -45,7 +47,15 @@ func (m *Model) joined(a, b api.Ref) bool {
 
 // names tells whether one side of a rule may mean a network that is under its policy.
 func (m *Model) names(s api.NetworkSelector, network api.Ref) bool {
-	return s.Network.IsZero() || s.Network.UUID == network.UUID
+	switch {
+	case !s.Network.IsZero():
+		return s.Network.UUID == network.UUID
+	case !s.Policy.IsZero():
+		return m.isAttached(s.Policy, network)
+	case !s.Subnet.IsZero():
+		return within(s.Subnet, network)
+	}
+	return !s.Range.IsValid()
 }
 
 // networkPolicies: the policies that the port's network is under, by name, their
@@ -75,16 +85,27 @@ func (e end) ruled(n *api.NetworkPolicy, r api.NetworkPolicyRule) bool {
 	if e.side == api.Ingress {
 		here, there = there, here
 	}
+	inside := r.Source.Local && r.Destination.Local
 	on := func(here, there api.NetworkSelector) bool {
-		return e.selected(n, here, e.port) && e.selected(n, there, e.remote)
+		return e.selected(n, here, e.port, e.local, inside) && e.selected(n, there, e.remote, e.other, inside)
 	}
-	return on(here, there) || r.Direction == api.DirectionBoth && on(there, here)
+	return (on(here, there) || r.Direction == api.DirectionBoth && on(there, here)) && e.anyOf(r.Services)
 }
 
-// selected tells whether one side of a rule means a port.
-func (e end) selected(n *api.NetworkPolicy, s api.NetworkSelector, p *api.Port) bool {
-	if !s.Network.IsZero() {
+// selected tells whether one side of a rule means a port with an address.
+func (e end) selected(n *api.NetworkPolicy, s api.NetworkSelector, p *api.Port, a netip.Addr, inside bool) bool {
+	switch {
+	case !s.Network.IsZero():
 		return s.Network.UUID == p.Spec.Network.UUID
+	case !s.Policy.IsZero():
+		return e.m.isAttached(s.Policy, p.Spec.Network)
+	case !s.Subnet.IsZero():
+		subnet, is := get[*api.Subnet](e.m, s.Subnet)
+		return is && subnet.Spec.CIDR.Masked().Contains(a)
+	case s.Range.IsValid():
+		return s.Range.Masked().Contains(a)
+	case s.Local && inside: // beside another side it is like any
+		return p.Spec.Network.UUID == e.port.Spec.Network.UUID && e.m.isAttached(api.RefTo(n), p.Spec.Network)
 	}
 	return e.m.isAttached(api.RefTo(n), p.Spec.Network)
 }

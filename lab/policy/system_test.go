@@ -121,6 +121,16 @@ func (s *system) populate(t *testing.T, ctx context.Context) {
 
 func (s *system) namespace(w Workload) string { return s.lab.Namespace(w.Short()) }
 
+// run runs a program in a workload.
+func (s *system) run(t *testing.T, w Workload, argv ...string) string {
+	t.Helper()
+	out, err := namespace.Run(s.namespace(w), argv...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
 // write does operations as one and waits until all hosts have acknowledged what
 // follows from them.
 func (s *system) write(t *testing.T, operations ...api.Operation) {
@@ -186,10 +196,7 @@ func (s *system) metrics(ctx context.Context) (map[string]float64, error) {
 // model says.
 func (s *system) compare(t *testing.T, counts tally, during string) {
 	t.Helper()
-	m, err := Load(t.Context(), s.client)
-	if err != nil {
-		t.Fatal(err)
-	}
+	m := s.model(t)
 	tries := table(m)
 	found := s.sweep(t, tries)
 	wrong := 0
