@@ -18,8 +18,8 @@ var effective = map[Kind]bool{
 	KindNetwork: true, KindSubnet: true, KindAddress: true, KindPort: true, KindBinding: true,
 	KindVirtualMachine: true, KindNetworkPolicy: true, KindNetworkPolicyAttachment: true, KindIPAM: true, KindSubnetPool: true,
 	KindRouteTarget: true, KindRouteTable: true, KindAddressScope: true, KindTrunk: true, KindSubPort: true,
-	// A document is there to be stored.
-	KindForeignDocument: true,
+	// A document is there to be stored, a draft until it is committed.
+	KindForeignDocument: true, KindDraft: true,
 }
 
 // Effect says in words what a kind does not do yet, and nothing of a kind that

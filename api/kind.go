@@ -43,7 +43,7 @@ type Info struct {
 var kinds = slices.Concat(
 	rootKinds, machineKinds, securityKinds, qosKinds, healthCheckKinds, routeKinds,
 	networkKinds, firewallKinds, loadBalancerKinds, floatingKinds, routerKinds, fabricKinds,
-	trafficKinds, policyKinds, tagBindingKinds, documentKinds, shareKinds,
+	trafficKinds, policyKinds, tagBindingKinds, draftKinds, documentKinds, shareKinds,
 )
 
 var rootKinds = []Info{

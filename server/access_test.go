@@ -107,12 +107,30 @@ var trials = map[string]func(*trial) error{
 	"join a host that exists":     func(c *trial) error { return c.join("h1") },
 	"ask who one is":              func(c *trial) error { _, err := c.who.WhoAmI(c.ctx); return err },
 	"delete what blue's t2 holds": func(c *trial) error { return c.inT2() },
+	"commit a draft beside it":    func(c *trial) error { return c.commit("blue:t1") },
+	"commit a draft beside it of what t2 gets": func(c *trial) error {
+		return c.commit("blue:t2")
+	},
 }
 
 func (c *trial) inT2() error {
 	n, err := client.Create(c.ctx, c.owner, inProject("blue:t2", "t2-"+c.unique))
 	check(c.t, err)
 	return c.who.Delete(c.ctx, api.KindNetwork, api.RefTo(n), 0)
+}
+
+// commit commits a draft of blue's in t1 that makes a tag in a project.
+func (c *trial) commit(project string) error {
+	d := &api.Draft{Header: api.Header{Kind: api.KindDraft, Meta: api.Meta{Name: "d-" + c.unique, Parent: api.Ref{Name: "blue:t1"}}}}
+	check(c.t, d.Stage(api.Operation{Op: api.OpCreate, Object: tagIn(project, "t-"+c.unique)}))
+	_, err := client.Create(c.ctx, c.owner, d)
+	check(c.t, err)
+	_, err = c.who.CommitDraft(c.ctx, api.Ref{Name: "blue:t1:d-" + c.unique}, 0, false)
+	return err
+}
+
+func tagIn(project, name string) *api.Tag {
+	return &api.Tag{Header: api.Header{Kind: api.KindTag, Meta: api.Meta{Name: name, Parent: api.Ref{Name: project}}}, Spec: api.TagSpec{Type: "label", Value: name}}
 }
 
 func (c *trial) list() error {

@@ -53,6 +53,7 @@ func (s *Server) register() {
 	s.registerCredentials()
 	s.registerAuthority()
 	s.registerOrchestrators()
+	s.registerDrafts()
 	s.registerAudit()
 	s.add(operation{
 		id: "openapi", method: http.MethodGet, path: "/v1/openapi.json", tag: "about", roles: anybody,

@@ -45,6 +45,7 @@ func newApply(s *session) *cobra.Command {
 		},
 	}
 	filesFlag(c, &files)
+	s.draftFlag(c)
 	c.Flags().BoolVar(&dryRun, "dry-run", false, "check and say what would be done, but change nothing")
 	outputFlag(c, &output, formatJSON, formatYAML, formatName)
 	return c
@@ -111,7 +112,7 @@ func (s *session) plan(ctx context.Context, c *client.Client, d document) (step,
 			hint: "give meta.parent by name, or meta.uuid",
 		}
 	}
-	current, err := c.Get(ctx, h.Kind, ref)
+	current, err := s.current(ctx, c, h.Kind, ref)
 	var e *api.Error
 	switch {
 	case errors.As(err, &e) && e.Code == api.CodeNotFound:
@@ -156,7 +157,7 @@ func (s *session) perform(ctx context.Context, c *client.Client, steps []step, d
 		var made client.Result
 		if len(operations) > 0 {
 			var err error
-			if made, err = c.Transaction(ctx, operations, dryRun); err != nil {
+			if made, err = s.transact(ctx, c, operations, dryRun); err != nil {
 				return nil, err
 			}
 		}
@@ -203,10 +204,7 @@ func objectsAfter(steps []step, made []api.Object) []api.Object {
 func (s *session) printSteps(steps []step, after []api.Object, dryRun bool) error {
 	for i, st := range steps {
 		line := slashed(after[i]) + " " + s.printer.Word(st.word)
-		if dryRun {
-			line += " (dry run)"
-		}
-		if _, err := fmt.Fprintln(s.Out, line); err != nil {
+		if _, err := fmt.Fprintln(s.Out, line+s.aside(dryRun)); err != nil {
 			return err
 		}
 	}

@@ -110,6 +110,10 @@ var columnsOf = map[api.Kind][]column{
 		col("RULES", policyRules),
 		col("NETWORKS", policyNetworks),
 	},
+	api.KindDraft: {
+		col("CHANGES", func(_ *view, o *api.Draft) string { return strconv.Itoa(len(o.Spec.Writes)) }),
+		col("OBJECTS", stagedNames),
+	},
 	api.KindNetworkPolicyAttachment: {
 		col("POLICY", func(_ *view, o *api.NetworkPolicyAttachment) string { return refCell(o, o.Spec.Policy) }),
 		col("NETWORK", func(_ *view, o *api.NetworkPolicyAttachment) string { return refCell(o, o.Spec.Network) }),
@@ -244,6 +248,17 @@ func policyRules(_ *view, o *api.NetworkPolicy) string {
 		rules = append(rules, ruleText(projectName(o.Meta.FQName), r))
 	}
 	return strings.Join(rules, "; ")
+}
+
+// stagedNames are the objects of what a draft stages.
+func stagedNames(_ *view, o *api.Draft) string {
+	var names []string
+	for _, w := range o.Spec.Writes {
+		if op, err := w.Operation(); err == nil {
+			names = append(names, string(op.Object.Head().Kind)+"/"+within(projectName(o.Meta.FQName), api.StagedRef(op.Object).Name))
+		}
+	}
+	return shorten(names)
 }
 
 func policyNetworks(v *view, o *api.NetworkPolicy) string {

@@ -5,6 +5,7 @@ package command
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -52,6 +53,7 @@ func newCreate(s *session) *cobra.Command {
 	}
 	filesFlag(c, &files)
 	c.Flags().BoolVar(&dryRun, "dry-run", false, "check and show, but change nothing")
+	s.draftFlag(c)
 	c.AddCommand(
 		newCreateDomain(s), newCreateProject(s), newCreateOrchestrator(s), newCreateHost(s),
 		newCreateIPAM(s), newCreateSubnetPool(s), newCreateNetwork(s), newCreateSubnet(s), newCreatePort(s), newCreateAddress(s), newCreateBinding(s),
@@ -105,6 +107,9 @@ func (s *session) creation(n creation) *cobra.Command {
 	f.StringToStringVarP(&o.labels, "label", "l", nil, "`KEY=VALUE`, may be repeated")
 	f.BoolVar(&o.dryRun, "dry-run", false, "check and show, but change nothing")
 	outputFlag(c, &o.output, formatJSON, formatYAML, formatName)
+	if slices.Contains(api.Draftable(), n.kind) {
+		s.draftFlag(c)
+	}
 	return c
 }
 
@@ -121,7 +126,7 @@ func (s *session) create(ctx context.Context, o createOptions, n creation, name 
 	if err := o.fill(operations); err != nil {
 		return err
 	}
-	made, err := c.Transaction(ctx, operations, o.dryRun)
+	made, err := s.transact(ctx, c, operations, o.dryRun)
 	if err != nil {
 		return err
 	}
@@ -167,10 +172,7 @@ func (s *session) printMade(operations []api.Operation, objects []api.Object, dr
 		if facts := factsOf(o); facts != "" {
 			line += ": " + facts
 		}
-		if dryRun {
-			line += " (dry run)"
-		}
-		if _, err := fmt.Fprintln(s.Out, line); err != nil {
+		if _, err := fmt.Fprintln(s.Out, line+s.aside(dryRun)); err != nil {
 			return err
 		}
 	}

@@ -45,6 +45,7 @@ func newDelete(s *session) *cobra.Command {
 		RunE:              func(c *cobra.Command, args []string) error { return s.delete(c.Context(), o, args) },
 	}
 	filesFlag(c, &o.files)
+	s.draftFlag(c)
 	c.Flags().BoolVar(&o.cascade, "cascade", true, "with a port its bindings and addresses, with a network its subnets")
 	c.Flags().BoolVar(&o.ignore, "ignore-missing", false, "do not mind objects that do not exist")
 	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "check and say what would be done, but change nothing")
@@ -67,14 +68,14 @@ func (s *session) delete(ctx context.Context, o deleteOptions, args []string) er
 	var steps []step
 	add := func(objects ...api.Object) {
 		for _, object := range objects {
-			if uuid := object.Head().Meta.UUID; !doomed[uuid] {
-				doomed[uuid] = true
+			if name := slashed(object); !doomed[name] {
+				doomed[name] = true
 				steps = append(steps, step{"deleted", api.Operation{Op: api.OpDelete, Object: object}})
 			}
 		}
 	}
 	for _, t := range targets {
-		object, err := c.Get(ctx, t.info.Kind, t.ref)
+		object, err := s.current(ctx, c, t.info.Kind, t.ref)
 		var e *api.Error
 		if errors.As(err, &e) && e.Code == api.CodeNotFound && (o.ignore || len(o.files) > 0) {
 			fmt.Fprintf(s.Err, "%s/%s does not exist\n", t.info.Kind, t.ref)

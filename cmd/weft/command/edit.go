@@ -22,7 +22,7 @@ import (
 const defaultEditor = "vi"
 
 func newEdit(s *session) *cobra.Command {
-	return &cobra.Command{
+	c := &cobra.Command{
 		Use:   "edit KIND NAME",
 		Short: "Change an object in an editor",
 		Long: `Open an object in $VISUAL, $EDITOR or vi, and write it back when the editor ends.
@@ -35,6 +35,8 @@ another change gives up, and leaves the text in a file that is named.`,
 		ValidArgsFunction: s.completeTargets,
 		RunE:              func(c *cobra.Command, args []string) error { return s.edit(c.Context(), args) },
 	}
+	s.draftFlag(c)
+	return c
 }
 
 func (s *session) edit(ctx context.Context, args []string) error {
@@ -49,7 +51,7 @@ func (s *session) edit(ctx context.Context, args []string) error {
 	if len(targets) != 1 {
 		return usagef("want one object: weft edit KIND NAME")
 	}
-	o, err := c.Get(ctx, targets[0].info.Kind, targets[0].ref)
+	o, err := s.current(ctx, c, targets[0].info.Kind, targets[0].ref)
 	if err != nil {
 		return err
 	}
@@ -104,7 +106,7 @@ func (e *editing) run(ctx context.Context) (bool, error) {
 		}
 		problem := e.write(ctx, edited)
 		if problem == nil {
-			fmt.Fprintf(e.s.Out, "%s %s\n", slashed(e.object), e.s.printer.Word("configured"))
+			fmt.Fprintf(e.s.Out, "%s %s\n", slashed(e.object), e.s.printer.Word("configured")+e.s.aside(false))
 			return false, nil
 		}
 		if edited == text { // it was opened with a problem and closed as it was
@@ -150,7 +152,11 @@ func (e *editing) write(ctx context.Context, text string) error {
 		return fmt.Errorf("kind and meta.uuid say which object it is and cannot change: want %s %s", is.Kind, is.Meta.UUID)
 	}
 	h.Meta.Revision = is.Meta.Revision
-	_, err = e.c.Update(ctx, o)
+	if e.s.flags.draft == "" {
+		_, err = e.c.Update(ctx, o)
+		return err
+	}
+	_, err = e.s.transact(ctx, e.c, []api.Operation{{Op: api.OpUpdate, Object: o}}, false)
 	return err
 }
 
@@ -160,7 +166,7 @@ func (e *editing) again(ctx context.Context, edited string, problem error) (stri
 	notes := []string{"error: " + oneLine(problem.Error())}
 	var known *api.Error
 	if errors.As(problem, &known) && known.Code == api.CodePrecondition {
-		newest, err := e.c.Get(ctx, e.object.Head().Kind, api.RefTo(e.object))
+		newest, err := e.s.current(ctx, e.c, e.object.Head().Kind, api.RefTo(e.object))
 		if err != nil {
 			return "", err
 		}

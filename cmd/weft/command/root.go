@@ -61,6 +61,7 @@ type session struct {
 		context string
 		server  string
 		project string
+		draft   string // of the commands that stage
 	}
 	config  client.Config
 	loaded  string // file the configuration came from
@@ -108,7 +109,7 @@ func newRoot(s *session) *cobra.Command {
 	)
 	root.AddCommand(
 		newGet(s), newDescribe(s), newWhy(s), newPort(s), newDrops(s), newTrace(s), newCapacity(s), newRoutes(s), newTree(s), newHosts(s), newEvents(s), newAudit(s), newStore(s),
-		newCreate(s), newApply(s), newDiff(s), newEdit(s), newDelete(s), newAttach(s), newDetach(s),
+		newCreate(s), newApply(s), newDiff(s), newEdit(s), newDelete(s), newDraft(s), newAttach(s), newDetach(s),
 		newConfig(s), newLogin(s), newOrchestrator(s), newToken(s), newCertificate(s), newAuthority(s), newBackup(s), newRestore(s), newWhoAmI(s), newVersion(s), newReference(s),
 	)
 	root.SetHelpCommandGroupID(groupRest)
