@@ -105,6 +105,8 @@ const (
 	HostTableAliases       = "aliases"
 	HostTableMACs          = "macs"
 	HostTableReceivers     = "receivers"
+	HostTablePolicy        = "policy"
+	HostTableRules         = "rules"
 )
 
 // HostTables are the names of these tables.
@@ -112,7 +114,7 @@ func HostTables() []string {
 	return []string{
 		HostTableDrops, HostTableCounters, HostTablePorts, HostTableRoutes,
 		HostTableNextHops, HostTableVNIs, HostTablePortAddresses, HostTableConnections, HostTableCapacity, HostTableDesired,
-		HostTableLeases, HostTableAliases, HostTableMACs, HostTableReceivers,
+		HostTableLeases, HostTableAliases, HostTableMACs, HostTableReceivers, HostTablePolicy, HostTableRules,
 	}
 }
 

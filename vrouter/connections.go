@@ -120,40 +120,6 @@ func (d *Datapath) eachConnection(name string, visit func(*layoutConnectionKey, 
 	}
 }
 
-// Timeouts of connections without packets. A connection that is gone early
-// costs its next packet some lookups.
-const (
-	openingTimeout     = time.Minute
-	closedTimeout      = 10 * time.Second  // late packets and repetitions
-	closingTimeout     = 4 * time.Minute   // RFC 5382, transitory
-	tcpTimeout         = 124 * time.Minute // RFC 5382, established: two hours four minutes
-	udpTimeout         = 5 * time.Minute   // RFC 4787
-	echoTimeout        = time.Minute       // RFC 5508
-	otherTimeout       = 10 * time.Minute
-	icmp, tcp, icmpSix = 1, 6, 58
-)
-
-// timeout is how long a connection may be idle.
-func timeout(protocol uint8, state ConnectionState) time.Duration {
-	switch state.String() {
-	case "opening":
-		return openingTimeout
-	case "closing":
-		return closingTimeout
-	case "closed":
-		return closedTimeout
-	}
-	switch protocol {
-	case tcp:
-		return tcpTimeout
-	case icmp, icmpSix:
-		return echoTimeout
-	case 17, 136:
-		return udpTimeout
-	}
-	return otherTimeout
-}
-
 // ExpireConnections removes the connections that have been idle for too long
 // and those of interfaces that are no longer the port they were. A packet that
 // comes while its connection is removed makes a new one.
@@ -170,7 +136,7 @@ func (d *Datapath) ExpireConnections() (removed int, err error) {
 		var over []layoutConnectionKey
 		err := d.eachConnection(name, func(key *layoutConnectionKey, value *layoutConnectionValue) {
 			port, there := ports[int(key.Ifindex)]
-			if !there || port.ID != value.Port || since(now, value.Seen) > timeout(key.Protocol, ConnectionState(value.State)) {
+			if !there || port.ID != value.Port || since(now, value.Seen) > d.timeouts.of(key.Protocol, ConnectionState(value.State)) {
 				over = append(over, *key)
 			}
 		})

@@ -26,6 +26,7 @@ type Options struct {
 	PinDir     string
 	Sizes      Sizes
 	Attachment Attachment // empty: AttachAuto
+	Timeouts   Timeouts
 }
 
 // Datapath is a loaded packet path. Its methods may be called from several
@@ -60,6 +61,7 @@ type Datapath struct {
 	slots        *counterSlots
 
 	attachment Attachment
+	timeouts   Timeouts
 	expedite   *expediter
 
 	pinDir  string
@@ -92,7 +94,7 @@ func Load(options Options) (*Datapath, error) {
 	if err := preparePinDir(options.PinDir); err != nil {
 		return nil, err
 	}
-	d := &Datapath{attachment: cmp.Or(options.Attachment, AttachAuto), pinDir: options.PinDir, expedite: newExpediter(options.PinDir), maps: map[string]*ebpf.Map{}, hooks: map[stubSlot]*ebpf.Program{}, stages: map[layoutStageSlot]*ebpf.Program{}}
+	d := &Datapath{attachment: cmp.Or(options.Attachment, AttachAuto), timeouts: options.Timeouts.withDefaults(), pinDir: options.PinDir, expedite: newExpediter(options.PinDir), maps: map[string]*ebpf.Map{}, hooks: map[stubSlot]*ebpf.Program{}, stages: map[layoutStageSlot]*ebpf.Program{}}
 	if err := d.load(options.Sizes.withDefaults()); err != nil {
 		d.Close()
 		return nil, fmt.Errorf("load packet path at %s: %w", options.PinDir, explain(err))

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -19,6 +20,8 @@ type walks struct {
 	count int
 	macs  int
 	five  chan struct{}
+	// forgotten are the rules whose counts were removed.
+	forgotten []uint32
 }
 
 func (w *walks) ExpireConnections() (int, error) {
@@ -38,6 +41,22 @@ func (w *walks) ExpireMACs() (int, error) {
 	return 1, nil
 }
 
+func (w *walks) RuleHits() (map[uint32]uint64, error) {
+	if w.count != 4 {
+		return nil, nil
+	}
+	all := map[uint32]uint64{}
+	for n := range uint32(5000) {
+		all[n] = 1
+	}
+	return all, nil
+}
+
+func (w *walks) ForgetRuleHits(rule uint32) error {
+	w.forgotten = append(w.forgotten, rule)
+	return nil
+}
+
 // A failed walk is told and does not end the others; a cancelled context does.
 func TestRunWalksUntilTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -46,12 +65,16 @@ func TestRunWalksUntilTheEnd(t *testing.T) {
 		w := walks{five: make(chan struct{})}
 		began := time.Now()
 		done := make(chan struct{})
-		go func() { expire.Run(ctx, &w, slog.New(slog.NewTextHandler(&log, nil))); close(done) }()
+		asked := func(context.Context) (map[uint32]bool, error) { return map[uint32]bool{7: true}, nil }
+		go func() { expire.Run(ctx, &w, asked, slog.New(slog.NewTextHandler(&log, nil))); close(done) }()
 		<-w.five
 		cancel()
 		<-done
 		if w.count != 5 || time.Since(began) != 5*expire.Interval || strings.Count(log.String(), "table is busy") != 1 || strings.Count(log.String(), "MACs are busy") != 1 {
 			t.Errorf("%d walks, want 5; log %q", w.count, log.String())
+		}
+		if len(w.forgotten) != 4999 || slices.Contains(w.forgotten, 7) {
+			t.Errorf("%d rules were forgotten, want all of 5000 but the one that is asked", len(w.forgotten))
 		}
 	})
 }

@@ -28,6 +28,7 @@ type Statistics interface {
 	Connections(visit func(vrouter.ConnectionKey, vrouter.Connection)) error
 	LearnedMACs(visit func(vrouter.MACKey, vrouter.LearnedMAC, time.Duration)) error
 	Capacity() ([]vrouter.Usage, error)
+	RuleHits() (map[uint32]uint64, error)
 }
 
 // Reader reads tables.
@@ -81,6 +82,8 @@ func (r Reader) Table(ctx context.Context, name string) (api.Table, error) {
 		api.HostTableAliases:       r.aliases,
 		api.HostTableMACs:          r.macs,
 		api.HostTableReceivers:     r.receivers,
+		api.HostTablePolicy:        r.policy,
+		api.HostTableRules:         r.rules,
 	}[name]
 	if !known {
 		return api.Table{}, fmt.Errorf("print table %q: a host has no such table", name)

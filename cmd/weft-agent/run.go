@@ -41,6 +41,7 @@ type flags struct {
 	tendEvery                          time.Duration
 	log                                journal.Options
 	tableSizes                         map[string]int64
+	timeouts                           map[string]string
 	portMetrics                        int
 }
 
@@ -89,6 +90,7 @@ func runCommand() *cobra.Command {
 	s.StringVar(&f.attachment, "attachment", string(vrouter.AttachAuto), "how programs are attached to interfaces: auto, tcx (Linux 6.6 and newer) or clsact")
 	s.DurationVar(&f.tendEvery, "certificate-check", 10*time.Minute, "how often to ask, at random moments about so far apart, whether the host's certificate is to be renewed")
 	s.StringToInt64Var(&f.tableSizes, "table-size", nil, "TABLE=ENTRIES of the packet path, see weft get capacity --host; repeatable. Another size is another layout: the tables are filled anew beside the old ones, and connections are noted anew")
+	s.StringToStringVar(&f.timeouts, "connection-timeout", nil, "STATE=TIME, or PROTOCOL=TIME of established ones, after which a connection without packets is forgotten: opening, closing, closed, tcp, udp, sctp, icmp or other; repeatable")
 	f.log.Flags(s)
 	return c
 }
@@ -118,6 +120,10 @@ func run(ctx context.Context, f flags) error {
 	if err != nil {
 		return err
 	}
+	timeouts, err := timeoutsOf(f.timeouts)
+	if err != nil {
+		return err
+	}
 	dir, err := state.Open(f.State)
 	if err != nil {
 		return err
@@ -129,7 +135,7 @@ func run(ctx context.Context, f flags) error {
 	if err := bpffs.Ensure(f.BPF); err != nil {
 		return err
 	}
-	path, err := vrouter.Load(vrouter.Options{PinDir: f.BPF, Sizes: sizes, Attachment: attachment})
+	path, err := vrouter.Load(vrouter.Options{PinDir: f.BPF, Sizes: sizes, Attachment: attachment, Timeouts: timeouts})
 	if err != nil {
 		return err
 	}

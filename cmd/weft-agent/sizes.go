@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/weft-network/weft/vrouter"
 )
@@ -36,3 +37,29 @@ func sizesOf(given map[string]int64) (vrouter.Sizes, error) {
 	}
 	return s, nil
 }
+
+// timeoutsOf reads --connection-timeout. What is not named has its default.
+func timeoutsOf(given map[string]string) (vrouter.Timeouts, error) {
+	var t vrouter.Timeouts
+	fields := map[string]*time.Duration{
+		"opening": &t.Opening, "closing": &t.Closing, "closed": &t.Closed, "tcp": &t.TCP, "udp": &t.UDP, "sctp": &t.SCTP, "icmp": &t.ICMP, "other": &t.Other,
+	}
+	for name, text := range given {
+		target, known := fields[name]
+		if !known {
+			return t, fmt.Errorf("read --connection-timeout: nothing is named %q, want one of %s", name, strings.Join(slices.Sorted(maps.Keys(fields)), ", "))
+		}
+		d, err := time.ParseDuration(text)
+		if err != nil {
+			return t, fmt.Errorf("read --connection-timeout: %s: %w", name, err)
+		}
+		if d < time.Second || d > maxTimeout {
+			return t, fmt.Errorf("read --connection-timeout: %s=%v is not from 1s to %v", name, d, maxTimeout)
+		}
+		*target = d
+	}
+	return t, nil
+}
+
+// maxTimeout keeps connections from staying for ever.
+const maxTimeout = 30 * 24 * time.Hour

@@ -5,6 +5,7 @@ package main
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/weft-network/weft/vrouter"
 )
@@ -16,6 +17,20 @@ func TestTableSizes(t *testing.T) {
 	}
 	for given, words := range map[string]map[string]int64{"no table is named": {"pizzas": 4}, "not from 1": {"ports": 0}} {
 		if _, err := sizesOf(words); err == nil || !strings.Contains(err.Error(), given) {
+			t.Errorf("%v: error %v, want %q", words, err, given)
+		}
+	}
+}
+
+func TestConnectionTimeouts(t *testing.T) {
+	got, err := timeoutsOf(map[string]string{"udp": "30s", "opening": "5s"})
+	if want := (vrouter.Timeouts{UDP: 30 * time.Second, Opening: 5 * time.Second}); err != nil || got != want {
+		t.Errorf("time-outs %+v (%v), want %+v", got, err, want)
+	}
+	for given, words := range map[string]map[string]string{
+		"nothing is named": {"pizza": "4s"}, "not from 1s": {"tcp": "10ms"}, "to 720h": {"tcp": "721h"}, "invalid duration": {"tcp": "soon"},
+	} {
+		if _, err := timeoutsOf(words); err == nil || !strings.Contains(err.Error(), given) {
 			t.Errorf("%v: error %v, want %q", words, err, given)
 		}
 	}

@@ -174,7 +174,7 @@ func (a agent) serve(ctx context.Context, tunnel int, blank bool, loop *host.Loo
 	synced, changed := make(chan struct{}), make(chan struct{}, 1)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { client.Run(ctx); return nil })
-	group.Go(func() error { expire.Run(ctx, a.path, a.log); return nil })
+	group.Go(func() error { expire.Run(ctx, a.path, asked(loop), a.log); return nil })
 	group.Go(func() error { capacity.Run(ctx, a.path, loop, a.log); return nil })
 	group.Go(func() error { return local.run(ctx, loop) })
 	group.Go(func() error { local.keeper.Run(ctx, loop); return nil })
@@ -197,6 +197,19 @@ func (a agent) serve(ctx context.Context, tunnel int, blank bool, loop *host.Loo
 		return nil
 	})
 	return group.Wait()
+}
+
+// asked tells which rules ports of this host ask.
+func asked(loop *host.Loop) expire.Asked {
+	return func(ctx context.Context) (map[uint32]bool, error) {
+		numbers := map[uint32]bool{}
+		err := loop.Do(ctx, func(c *host.Core) {
+			for n := range c.Rules() {
+				numbers[n] = true
+			}
+		})
+		return numbers, err
+	}
 }
 
 // activate switches to this build's programs and opens the tunnel.
