@@ -12,17 +12,17 @@ type PortFeatures struct {
 	AdminState      AdminState    `json:"adminState,omitempty" enum:"up,down" default:"up" doc:"down: nothing passes the port."`
 	VirtualMachine  Ref           `json:"virtualMachine,omitzero" doc:"The workload that the port belongs to."`
 	PortSecurity    string        `json:"portSecurity,omitempty" enum:"on,off" doc:"off: any source address and Ethernet address that is nobody else's, and no security-groups; the network's when absent."`
-	SecurityGroups  []Ref         `json:"securityGroups,omitempty" effect:"none" doc:"What the port may receive and send; what one of them allows is allowed."`
+	SecurityGroups  []Ref         `json:"securityGroups,omitempty" doc:"What the port may receive and send; what one of them allows is allowed."`
 	AllowedPairs    []AllowedPair `json:"allowedAddressPairs,omitempty" maxItems:"64" doc:"Further source addresses that the workload may use."`
 	DNSName         string        `json:"dnsName,omitempty" doc:"Name of the workload in the network's DNS."`
 	DNSDomain       string        `json:"dnsDomain,omitempty" doc:"Domain of the name; the network's when absent."`
 	DHCPOptions     []DHCPOption  `json:"dhcpOptions,omitempty" doc:"Further options that DHCP gives the workload."`
-	NamedPorts      []NamedPort   `json:"namedPorts,omitempty" effect:"none" doc:"Transport ports of the workload by name, for rules that say portName."`
+	NamedPorts      []NamedPort   `json:"namedPorts,omitempty" doc:"Transport ports of the workload by name, for rules that say portName."`
 	QoSPolicy       Ref           `json:"qosPolicy,omitzero" effect:"none" doc:"Limits of the port; the network's when absent."`
 	RouteTables     []Ref         `json:"routeTables,omitempty" maxItems:"16" doc:"Routes that lead to the port (interface routes). They are routes of the network: in another owner's they need its share with verb route."`
 	HealthChecks    []Ref         `json:"healthChecks,omitempty" effect:"none" doc:"How the workload is tried."`
 	MACLearning     *MACLearning  `json:"macLearning,omitempty" doc:"Ethernet addresses behind the port are learned; not when absent. Not in a network that forwards l3."`
-	ConnectionLimit int           `json:"connectionLimit,omitempty" minimum:"1" effect:"none" doc:"Most connections at a time; no limit of its own when absent."`
+	ConnectionLimit int           `json:"connectionLimit,omitempty" minimum:"1" doc:"Most connections at a time; no limit of its own when absent."`
 	FatFlows        []FatFlow     `json:"fatFlows,omitempty" effect:"none" doc:"Conversations that count as one connection."`
 }
 

@@ -93,7 +93,7 @@ type FirewallRuleSpec struct {
 	Direction    Direction `json:"direction,omitempty" enum:"<>,>" default:">" doc:"> (the source begins) or <> (either side may begin)."`
 	Source       Endpoint  `json:"source,omitzero" doc:"Who begins; anybody when absent."`
 	Destination  Endpoint  `json:"destination,omitzero" doc:"Who is spoken to; anybody when absent."`
-	MatchTags    []string  `json:"matchTags,omitempty" doc:"Types of tags of which both sides must have the same."`
+	MatchTags    []string  `json:"matchTags,omitempty" doc:"Types of tags of which both sides must have the same; neither can be addresses."`
 	Services     []Match   `json:"services,omitempty" doc:"Packets that match one of them; all when neither services nor serviceGroup is given."`
 	ServiceGroup Ref       `json:"serviceGroup,omitzero" doc:"Packets of this group; excludes services."`
 	Disabled     bool      `json:"disabled,omitempty" doc:"Whether the rule is passed over."`
@@ -112,6 +112,9 @@ func (f *FirewallRule) Validate() Problems {
 	f.Spec.Destination.check(&p, "spec.destination")
 	for i := range f.Spec.Services {
 		f.Spec.Services[i].check(&p, entry("spec.services", i))
+	}
+	if len(f.Spec.MatchTags) > 0 && (f.Spec.Source.ByAddress() || f.Spec.Destination.ByAddress()) {
+		p.Addf("spec.matchTags", "compares the tags of workloads: neither side can be addresses")
 	}
 	atMostOne(&p, "spec.services", "services and serviceGroup", len(f.Spec.Services) > 0, !f.Spec.ServiceGroup.IsZero())
 	for i, t := range f.Spec.MatchTags {

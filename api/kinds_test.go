@@ -55,7 +55,7 @@ func TestWhatOneObjectOfPolicyAndRoutingCanBreak(t *testing.T) {
 		{KindFirewallRule, `{"action":"next","source":{"tags":["a:b:c"]},"services":[{"protocol":"tcp","portName":"https"}]}`, ok},
 		{KindFirewallRule, `{"direction":"<","source":{"tags":["a:b:c","a:b:c"]},"destination":{"range":"10.0.0.0/8","except":["11.0.0.0/8"]}}`, "spec.action spec.direction spec.source.tags[1] spec.destination.except[0]"},
 		{KindFirewallRule, `{"action":"pass","source":{"expressions":[{"type":"app","operator":"in"},{"type":"app","operator":"exists","values":["x"]}]},"serviceGroup":"a:b:c","services":[{}]}`, "spec.source.expressions[0].values spec.source.expressions[1].values spec.services"},
-		{KindFirewallRule, `{"action":"deny","source":{"project":"a:b","range":"10.0.0.0/8"},"destination":{"addressGroup":"a:b:c","range":"10.0.0.0/8"},"matchTags":["tier","tier"]}`, "spec.source spec.destination.addressGroup spec.matchTags[1]"},
+		{KindFirewallRule, `{"action":"deny","source":{"project":"a:b","range":"10.0.0.0/8"},"destination":{"addressGroup":"a:b:c","range":"10.0.0.0/8"},"matchTags":["tier","tier"]}`, "spec.source spec.destination.addressGroup spec.matchTags spec.matchTags[1]"},
 		{KindFirewallPolicy, `{"rules":["a:b:c"],"isolates":["ingress","egress"]}`, ok},
 		{KindFirewallPolicy, `{"rules":["a:b:c","a:b:c",{}],"isolates":["both"],"workloads":{"range":"10.0.0.0/8"}}`, "spec.isolates[0] spec.rules[1] spec.rules[2] spec.workloads"},
 		{KindApplicationPolicySet, `{"scope":"global","tier":"admin","priority":1}`, ok},
@@ -145,11 +145,11 @@ func TestFurtherFieldsOfPortsAndNetworks(t *testing.T) {
 }
 
 func TestEffectsAreSaid(t *testing.T) {
-	port, err := Decode([]byte(specOf(KindPort, `{"network":"a:b:c","connectionLimit":5,"securityGroups":["a:b:g"]}`)), true)
+	port, err := Decode([]byte(specOf(KindPort, `{"network":"a:b:c","fatFlows":[{"ignore":"source"}],"healthChecks":["a:b:h"]}`)), true)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := strings.Join(SetWithoutEffect(port), " "); got != "spec.securityGroups spec.connectionLimit" {
+	if got := strings.Join(SetWithoutEffect(port), " "); got != "spec.healthChecks spec.fatFlows" {
 		t.Errorf("fields without effect: %q", got)
 	}
 	for kind, want := range map[Kind]string{KindPort: "", KindForeignDocument: "", KindRouter: StoredOnly} {

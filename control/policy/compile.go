@@ -18,18 +18,48 @@ type compiled struct {
 	names     []atom // it follows from who has these names for ports
 }
 
-// layer is what is asked in one layer.
-type layer struct {
-	rulesets  [Directions]*Ruleset
-	byAddress bool
-}
-
 // compile says what is asked at the ports of a workload, or at one of them.
 func (u *update) compile(w *Workload, at *routing.Port) (c compiled) {
+	a := asking{update: u, Workload: w, at: at}
+	for direction, r := range a.networkPolicies() {
+		c.rulesets[direction][NetworkPolicy] = r
+	}
 	for direction, r := range u.askGroups(w) {
 		c.rulesets[direction][SecurityGroup] = r
 	}
+	for tier, layer := range []Layer{FirewallAdmin, Firewall, FirewallBaseline} {
+		for d := range Directions {
+			c.rulesets[d][layer] = a.firewall(tier, d)
+		}
+	}
+	slices.SortFunc(a.names, compareAtoms)
+	c.byAddress, c.names = a.byAddress, slices.Compact(a.names)
 	return c
+}
+
+// asking is a workload, or one of its ports, of which is found what is asked there.
+type asking struct {
+	*update
+	*Workload
+	at        *routing.Port // nil: any of them
+	byAddress bool
+	names     []atom
+}
+
+// sides of a rule, as one of the ends reads them.
+type sides[T any] struct{ here, there T }
+
+// read are the ways in which a rule can be asked at an end: as it is written,
+// and if either side may begin, as its mirror.
+func read[T any](d Direction, of api.Direction, source, destination T) []sides[T] {
+	ways := []sides[T]{{source, destination}, {destination, source}}
+	if d == Ingress {
+		ways[0], ways[1] = ways[1], ways[0]
+	}
+	if of != api.DirectionBoth {
+		return ways[:1]
+	}
+	return ways
 }
 
 // families is a set of families of addresses.

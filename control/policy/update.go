@@ -76,8 +76,9 @@ type update struct {
 	made     []*Ruleset
 	released []*Ruleset
 
-	groups   map[string][Directions]*Ruleset // by the groups
-	networks map[string]layer                // by network
+	groups   map[string][Directions]*Ruleset            // by the groups
+	networks map[string][Directions]*Ruleset            // by network, where no rule names addresses at the port's side
+	tiers    map[string]*[3][]*api.ApplicationPolicySet // by project
 }
 
 func newUpdate(earlier *Derived, d *routing.Derived, objects objects) *update {
@@ -87,7 +88,7 @@ func newUpdate(earlier *Derived, d *routing.Derived, objects objects) *update {
 		Derived: &now, earlier: earlier, snapshot: d.Snapshot, objects: objects, turn: &turn{},
 		ports: map[string]bool{}, stale: map[uint64]bool{}, emptied: map[uint64]bool{}, sharing: map[string]bool{},
 		became: map[string]*Port{}, grew: map[string]bool{}, onHosts: map[string]bool{},
-		groups: map[string][Directions]*Ruleset{}, networks: map[string]layer{},
+		groups: map[string][Directions]*Ruleset{}, networks: map[string][Directions]*Ruleset{}, tiers: map[string]*[3][]*api.ApplicationPolicySet{},
 	}
 	u.writePorts.shards, u.writeClasses.shards, u.writeSelectors.shards = &now.ports, &now.classes, &now.selectors
 	u.writeRulesets.shards, u.writeHosts.shards, u.writeMembers.shards = &now.rulesets, &now.hosts, &now.members

@@ -174,12 +174,14 @@ func (w *Workload) atoms() []atom {
 		all = append(all, namedAtom(w.Named[i].Name, w.Named[i].Protocol))
 	}
 	if len(w.Tags) > 1 || len(w.Several) > 0 || len(w.Named) > 1 {
-		slices.SortFunc(all, func(x, y atom) int {
-			return cmp.Or(cmp.Compare(x.kind, y.kind), cmp.Compare(x.a, y.a), cmp.Compare(x.b, y.b))
-		})
+		slices.SortFunc(all, compareAtoms)
 		all = slices.Compact(all)
 	}
 	return all
+}
+
+func compareAtoms(x, y atom) int {
+	return cmp.Or(cmp.Compare(x.kind, y.kind), cmp.Compare(x.a, y.a), cmp.Compare(x.b, y.b))
 }
 
 func namedAtom(name string, protocol uint8) atom {

@@ -179,6 +179,8 @@ type Import struct {
 	// exports to and the other imports from. Kind says which.
 	Kind api.Kind
 	By   api.Ref
+	// Target is the route-target that joins the two, whatever else does; zero: none.
+	Target api.Ref
 }
 
 // Route is one route of a VRF. It is comparable.

@@ -23,11 +23,19 @@ func (u *update) runImports() {
 		}
 	}
 	imports := map[string][]Import{} // by the importing network
-	joined := map[[2]*Network]bool{}
+	joined := map[[2]*Network]int{}  // place among the imports, from 1
 	take := func(a, b *Network, kind api.Kind, by api.Ref) {
-		if pair := [2]*Network{a, b}; !joined[pair] && !a.Frames() && !b.Frames() {
-			joined[pair] = true
-			imports[a.Ref.UUID] = append(imports[a.Ref.UUID], Import{Network: b.Ref, Kind: kind, By: by})
+		if a.Frames() || b.Frames() {
+			return
+		}
+		pair := [2]*Network{a, b}
+		all := imports[a.Ref.UUID]
+		if joined[pair] == 0 {
+			all = append(all, Import{Network: b.Ref, Kind: kind, By: by})
+			imports[a.Ref.UUID], joined[pair] = all, len(all)
+		}
+		if i := joined[pair] - 1; kind == api.KindRouteTarget && all[i].Target.IsZero() {
+			all[i].Target = by
 		}
 	}
 	for _, p := range api.ListOf[*api.NetworkPolicy](u.snapshot, api.KindNetworkPolicy) {

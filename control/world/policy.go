@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/weft-network/weft/api"
@@ -66,7 +67,7 @@ func (w *World) applySecurity(f []string) {
 		w.Put(s, api.KindServiceGroup, f[1])
 	case "named":
 		change(w, api.KindPort, f[1], func(p *api.Port) {
-			p.Spec.NamedPorts = append([]api.NamedPort{}, p.Spec.NamedPorts...)
+			p.Spec.NamedPorts = slices.DeleteFunc(slices.Clone(p.Spec.NamedPorts), func(n api.NamedPort) bool { return n.Name == f[2] && n.Protocol == api.Protocol(f[3]) })
 			p.Spec.NamedPorts = append(p.Spec.NamedPorts, api.NamedPort{Name: f[2], Protocol: api.Protocol(f[3]), Port: int(number(f[4]))})
 		})
 	case "limit":

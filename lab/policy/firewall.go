@@ -66,7 +66,7 @@ func (e end) set(s *api.ApplicationPolicySet) (d Decision, next bool) {
 		if !is || !e.m.in(p.Spec.Workloads, e.port) {
 			continue
 		}
-		isolated = isolated || slices.Contains(p.Spec.Isolates, e.side)
+		isolated = isolated || slices.Contains(p.Spec.Isolates, e.side) && !p.Spec.Audit
 		for _, r := range p.Spec.Rules {
 			rule, is := get[*api.FirewallRule](e.m, r)
 			if !is || rule.Spec.Disabled || rule.Spec.Audit || p.Spec.Audit || !e.says(rule) {
@@ -97,11 +97,27 @@ func (e end) says(r *api.FirewallRule) bool {
 	if e.side == api.Ingress {
 		here, there = there, here
 	}
-	on := func(here, there api.Endpoint) bool { return e.here(here) && e.there(there) }
+	on := func(here, there api.Endpoint) bool {
+		spoken := there
+		if e.side == api.Ingress {
+			spoken = here
+		}
+		return e.here(here) && e.there(there) && e.anyOf(known(services, spoken))
+	}
 	if !on(here, there) && !(s.Direction == api.DirectionBoth && on(there, here)) {
 		return false
 	}
-	return e.anyOf(services) && e.m.alike(s.MatchTags, e.port, e.remote)
+	return e.m.alike(s.MatchTags, e.port, e.remote)
+}
+
+// known are the services that can be spoken to an endpoint: addresses have no
+// names for ports.
+func known(services []api.Match, to api.Endpoint) []api.Match {
+	if !to.Range.IsValid() && to.AddressGroup.IsZero() || len(services) == 0 {
+		return services
+	}
+	nothing := api.Match{Protocol: "255", ICMPType: new(int)} // which no packet is
+	return append([]api.Match{nothing}, slices.DeleteFunc(slices.Clone(services), func(m api.Match) bool { return m.PortName != "" })...)
 }
 
 // here is whether an endpoint means the port that is asked.

@@ -135,8 +135,10 @@ func (m *Model) groups(p *api.Port) (groups []*api.SecurityGroup) {
 	return groups
 }
 
+// stateless: one group that is not lets answers through.
 func (m *Model) stateless(p *api.Port) bool {
-	return slices.ContainsFunc(m.groups(p), func(g *api.SecurityGroup) bool { return g.Spec.Stateless })
+	groups := m.groups(p)
+	return len(groups) > 0 && !slices.ContainsFunc(groups, func(g *api.SecurityGroup) bool { return !g.Spec.Stateless })
 }
 
 // securityGroups: what any group allows is allowed.
