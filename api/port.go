@@ -65,7 +65,7 @@ const (
 type PortStatus struct {
 	State   PortState `json:"state,omitempty" doc:"unbound, waiting, up, disabled (its adminState, or its network's, is down) or failed."`
 	Host    string    `json:"host,omitempty" doc:"Name of the host that reported."`
-	Message string    `json:"message,omitempty" doc:"Why, where the state is failed or disabled."`
+	Message string    `json:"message,omitempty" doc:"Why, where the state is failed or disabled, or the port waits for its policy or has a former one."`
 	// Announced is by address.
 	Announced []AnnouncedAddress `json:"announced,omitempty" doc:"Addresses that the workload spoke for, of its active-standby pairs and slaac subnets. The newest 16."`
 }

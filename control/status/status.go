@@ -130,6 +130,7 @@ func (c *collector) hosts() {
 				now.Ports, now.Warm = countUp(state.Report), controllerName(state.Report.WarmController)
 				now.Conditions = strays(h.Status.Conditions, state.Report.Warnings, c.Now)
 				now.Conditions = capacity(now.Conditions, state.Report.Tables, c.Now)
+				now.Conditions = c.enforced(now.Conditions, h.Meta.UUID, state.Report, c.Now)
 			}
 		case known || c.ClaimAll:
 			now.Connected, now.Warm = false, ""
@@ -176,7 +177,7 @@ func (c *collector) port(p *api.Port) api.PortStatus {
 	if r := c.report(placed.Host.UUID, p.Meta.UUID); r != nil {
 		switch state := api.PortState(r.State); state {
 		case api.PortUp, api.PortWaiting, api.PortFailed, api.PortDisabled:
-			return api.PortStatus{State: state, Host: placed.Host.Name, Message: bounded(r.Message)}
+			return api.PortStatus{State: state, Host: placed.Host.Name, Message: bounded(cmp.Or(r.Message, c.policyMessage(placed.Host.UUID, r)))}
 		}
 		return api.PortStatus{State: api.PortFailed, Host: placed.Host.Name, Message: bounded("the host reports the unknown state " + r.State)}
 	}

@@ -86,7 +86,7 @@ func (l *ledger) Apply(_ context.Context, d *hoststream.Delta) (*hoststream.Ack,
 
 // describe makes the report anew: every port is up.
 func (l *ledger) describe() {
-	r := &hoststream.Report{}
+	r := &hoststream.Report{Features: []string{"policy"}}
 	for key := range l.rows {
 		if uuid, ok := strings.CutPrefix(key.Value(), "port/"); ok {
 			r.Ports = append(r.Ports, &hoststream.PortReport{Port: uuid, State: string(api.PortUp), Interface: "w" + uuid[:8]})
