@@ -72,6 +72,11 @@ var trials = map[string]func(*trial) error{
 		_, err := c.who.Why(c.ctx, api.KindHost, api.Ref{Name: "h1"})
 		return err
 	},
+	"work out what it reaches": func(c *trial) error {
+		network := "network/" + c.net.Head().Meta.UUID
+		_, err := c.who.Reach(c.ctx, network, network)
+		return err
+	},
 	"ask the audit":      func(c *trial) error { _, err := c.who.Audit(c.ctx, api.AuditQuery{}); return err },
 	"back up everything": func(c *trial) error { _, err := c.who.Backup(c.ctx, io.Discard); return err },
 	"make an orchestrator": func(c *trial) error {

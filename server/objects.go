@@ -278,14 +278,17 @@ func described(h *api.Header) string {
 	return ""
 }
 
+// rawOperation is an operation as it comes in.
+type rawOperation struct {
+	Op     string          `json:"op"`
+	Object json.RawMessage `json:"object"`
+}
+
 // transaction commits several operations as one.
 func (s *Server) transaction(ctx context.Context, r *request) (any, error) {
 	var body struct {
-		Operations []struct {
-			Op     string          `json:"op"`
-			Object json.RawMessage `json:"object"`
-		} `json:"operations"`
-		DryRun bool `json:"dryRun"`
+		Operations []rawOperation `json:"operations"`
+		DryRun     bool           `json:"dryRun"`
 	}
 	if err := api.DecodeStrictly(r.body, &body); err != nil {
 		return nil, err
@@ -293,18 +296,9 @@ func (s *Server) transaction(ctx context.Context, r *request) (any, error) {
 	if n := len(body.Operations); n == 0 || n > store.MaxOperations {
 		return nil, api.Errorf(api.CodeInvalid, "transaction: %d operations, want 1 to %d", n, store.MaxOperations).About("", "", "operations")
 	}
-	var ops []api.Operation
-	for n, op := range body.Operations {
-		o, err := decodeObject(op.Object, "")
-		var e *api.Error
-		if errors.As(err, &e) {
-			e.Message = fmt.Sprintf("operation %d of %d: %s", n+1, len(body.Operations), e.Message)
-			e.Field = cmp.Or(e.Field, fmt.Sprintf("operations[%d].object", n))
-		}
-		if err != nil {
-			return nil, err
-		}
-		ops = append(ops, api.Operation{Op: op.Op, Object: o})
+	ops, err := decodeOperations(body.Operations)
+	if err != nil {
+		return nil, err
 	}
 	result, err := s.commit(ctx, r.who, ops, body.DryRun)
 	if err != nil {
@@ -314,4 +308,21 @@ func (s *Server) transaction(ctx context.Context, r *request) (any, error) {
 		Revision int64        `json:"revision"`
 		Objects  []api.Object `json:"objects"`
 	}{result.Revision, result.Objects}, nil
+}
+
+func decodeOperations(raw []rawOperation) ([]api.Operation, error) {
+	var ops []api.Operation
+	for n, op := range raw {
+		o, err := decodeObject(op.Object, "")
+		var e *api.Error
+		if errors.As(err, &e) {
+			e.Message = fmt.Sprintf("operation %d of %d: %s", n+1, len(raw), e.Message)
+			e.Field = cmp.Or(e.Field, fmt.Sprintf("operations[%d].object", n))
+		}
+		if err != nil {
+			return nil, err
+		}
+		ops = append(ops, api.Operation{Op: op.Op, Object: o})
+	}
+	return ops, nil
 }

@@ -85,6 +85,20 @@ func (s *Server) registerViews() {
 		summary: "The chain of rows from an object's intent to the kernel",
 		reply:   object(map[string]*schemaT{"rows": list(s.schemaOf(api.WhyRow{}))}, "rows"), handle: s.why,
 	})
+	s.add(operation{
+		id: "reach", method: http.MethodGet, path: "/v1/reach", tag: "views", roles: readers,
+		summary: "Exactly what policy lets some workloads say to others",
+		query: []parameter{
+			{name: "from", doc: "Those that begin: a port, network, security-group, tag, project, virtual-machine or host, as KIND/NAME or KIND/UUID."},
+			{name: "to", doc: "Those that are spoken to, likewise."},
+		},
+		reply: s.schemaOf(api.Reach{}), handle: s.reach,
+	})
+	s.add(operation{
+		id: "check", method: http.MethodPost, path: "/v1/check", tag: "views", roles: readers,
+		summary: "Which assertions about who may talk to whom hold, or would after some changes; nothing is written",
+		body:    s.schemaOf(api.CheckRequest{}), reply: s.schemaOf(api.Check{}), handle: s.check,
+	})
 }
 
 func (s *Server) registerCredentials() {

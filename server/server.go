@@ -86,6 +86,10 @@ type Views interface {
 	HostTable(ctx context.Context, hostUUID, table string, local bool) (api.Table, error)
 	// Why returns the chain of rows from an object's intent to the kernel.
 	Why(ctx context.Context, s api.Snapshot, o api.Object) ([]api.WhyRow, error)
+	// Reach says exactly what policy lets workloads say to others, of those seen.
+	Reach(ctx context.Context, seen api.Snapshot, from, to string) (api.Reach, error)
+	// Check says which assertions hold, or would after changes.
+	Check(ctx context.Context, seen api.Snapshot, assertions []api.Assertion, changes *api.Changes) (api.Check, error)
 }
 
 // Options are what a server needs.

@@ -91,6 +91,22 @@ func (fakeViews) HostTable(_ context.Context, host, table string, _ bool) (api.T
 	return api.Table{Columns: []string{"host"}, Rows: [][]string{{host}}}, nil
 }
 
+func (fakeViews) Reach(_ context.Context, seen api.Snapshot, from, _ string) (api.Reach, error) {
+	kind, name, _ := strings.Cut(from, "/")
+	if seen.Lookup(api.Kind(kind), api.ParseRef(name)) == nil {
+		return api.Reach{}, api.Errorf(api.CodeNotFound, "there is no %s", from)
+	}
+	return api.Reach{Revision: 7, Rows: []api.ReachRow{}}, nil
+}
+
+func (fakeViews) Check(_ context.Context, _ api.Snapshot, assertions []api.Assertion, changes *api.Changes) (api.Check, error) {
+	c := api.Check{Revision: 7, Verdicts: []api.Checked{}}
+	for _, a := range assertions {
+		c.Verdicts = append(c.Verdicts, api.Checked{Assertion: a.Name, Holds: changes == nil})
+	}
+	return c, nil
+}
+
 func (fakeViews) Why(_ context.Context, s api.Snapshot, o api.Object) ([]api.WhyRow, error) {
 	if o == nil {
 		panic("asked for nothing")

@@ -62,6 +62,21 @@ func (c *Client) Why(ctx context.Context, kind api.Kind, ref api.Ref) ([]api.Why
 	return answer.Rows, err
 }
 
+// Reach reads exactly what policy lets some workloads say to others, both as
+// KIND/NAME.
+func (c *Client) Reach(ctx context.Context, from, to string) (api.Reach, error) {
+	var answer api.Reach
+	err := c.do(ctx, call{what: "work out what " + from + " may say to " + to, method: http.MethodGet, path: []string{"reach"}, query: url.Values{"from": {from}, "to": {to}}}, &answer)
+	return answer, err
+}
+
+// Check asks which assertions hold, or would after changes.
+func (c *Client) Check(ctx context.Context, request api.CheckRequest) (api.Check, error) {
+	var answer api.Check
+	err := c.do(ctx, call{what: "check assertions", method: http.MethodPost, path: []string{"check"}, body: request}, &answer)
+	return answer, err
+}
+
 // StoreState reads how etcd is: members, sizes, quota.
 func (c *Client) StoreState(ctx context.Context) (api.StoreState, error) {
 	var state api.StoreState

@@ -78,6 +78,9 @@ func (r Ruleset) matching(p Packet) []Rule {
 	return out
 }
 
+// SetOf is what services match in a family; none is all.
+func SetOf(services []Service, family uint8) Set { return Rule{Services: services}.services(family) }
+
 // services is what the services of one of the rules match. It is put together from halves, so that many rules cost little more than their number.
 func services(of []Rule, f uint8) Set {
 	if len(of) == 1 {

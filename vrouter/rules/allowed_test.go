@@ -101,3 +101,16 @@ func BenchmarkAllowed(b *testing.B) {
 		}
 	}
 }
+
+func TestAnExampleIsInItsSet(t *testing.T) {
+	for seed := range 3000 {
+		w := world{rand.New(rand.NewPCG(uint64(seed), 5))}
+		end, peer := w.end(), rules.Peer{Identity: rules.Identity(w.IntN(8)), Address: w.near(w.prefix())}
+		set := end.Allowed(peer)
+		p, found := set.Example()
+		p.Identity, p.Remote = peer.Identity, peer.Address
+		if found == set.Empty() || found && !set.Contains(p) {
+			t.Fatalf("seed %d: %+v, found %v, of %+v", seed, p, found, set.Flows())
+		}
+	}
+}

@@ -51,10 +51,15 @@ func (r Rule) matchesRemote(p Packet) bool {
 		}
 		return p.Identity != None && slices.Contains(r.Identities, p.Identity)
 	case Addresses:
-		in := func(one netip.Prefix) bool { return one.Contains(p.Remote) }
-		return slices.ContainsFunc(r.Ranges, in) && !slices.ContainsFunc(r.Except, in)
+		return r.Means(p.Remote)
 	}
 	return true
+}
+
+// Means says whether an address is in the ranges of a rule, and in no exception.
+func (r Rule) Means(a netip.Addr) bool {
+	in := func(one netip.Prefix) bool { return one.Contains(a) }
+	return slices.ContainsFunc(r.Ranges, in) && !slices.ContainsFunc(r.Except, in)
 }
 
 func (s Service) matches(p Packet) bool {

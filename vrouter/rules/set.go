@@ -63,6 +63,36 @@ func (s Set) Contains(p Packet) bool {
 	})
 }
 
+// Contained says whether all of the set is in another one.
+func (s Set) Contained(in Set) bool { return s.Minus(in).Empty() }
+
+// Example is one packet of a set that is not empty, of which the ends are not said: a usual one if there is one.
+func (s Set) Example() (p Packet, found bool) {
+	for _, protocol := range append([]uint16{TCP, UDP, ICMP, ICMPv6, SCTP}, slices.Sorted(maps.Keys(s.planes))...) {
+		if of := s.plane(protocol); len(of) > 0 {
+			if protocol == otherProtocols {
+				protocol = s.unnamed()
+			}
+			p.Protocol, p.Port, p.SourcePort = uint8(protocol), of[0].ports[0].First, of[0].sources.First
+			if HasPorts(p.Protocol) {
+				p.Port, p.SourcePort = max(p.Port, min(1, of[0].ports[0].Last)), max(p.SourcePort, min(49152, of[0].sources.Last))
+			}
+			return p, true
+		}
+	}
+	return p, false
+}
+
+// unnamed is the first protocol without an entry.
+func (s Set) unnamed() (protocol uint16) {
+	for {
+		if _, named := s.planes[protocol]; !named {
+			return protocol
+		}
+		protocol++
+	}
+}
+
 // Union is what is in one of two sets.
 func (s Set) Union(o Set) Set { return s.combine(o, func(a, b bool) bool { return a || b }) }
 

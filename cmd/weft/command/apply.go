@@ -27,10 +27,13 @@ A field that the file does not mention stays as it is; null clears it; a list
 is replaced as a whole. Objects that are in no file are not touched.
 
 Everything happens in one transaction, or nothing does, up to 100 objects; more
-are done in several, in an order that works.`
+are done in several, in an order that works.
+
+With --check, assertions about who may talk to whom are checked for the state as it
+would be; if one would not hold, nothing is changed.`
 
 func newApply(s *session) *cobra.Command {
-	var files []string
+	var files, checks []string
 	var dryRun bool
 	var output string
 	c := &cobra.Command{
@@ -41,12 +44,13 @@ func newApply(s *session) *cobra.Command {
 		GroupID: groupChange,
 		Args:    noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
-			return s.apply(c.Context(), files, dryRun, output)
+			return s.apply(c.Context(), files, checks, dryRun, output)
 		},
 	}
 	filesFlag(c, &files)
 	s.draftFlag(c)
 	c.Flags().BoolVar(&dryRun, "dry-run", false, "check and say what would be done, but change nothing")
+	c.Flags().StringSliceVar(&checks, "check", nil, "`FILE` of assertions that must hold afterwards, see weft check; else nothing is changed")
 	outputFlag(c, &output, formatJSON, formatYAML, formatName)
 	return c
 }
@@ -64,7 +68,7 @@ type step struct {
 	operation api.Operation
 }
 
-func (s *session) apply(ctx context.Context, files []string, dryRun bool, output string) error {
+func (s *session) apply(ctx context.Context, files, checks []string, dryRun bool, output string) error {
 	if len(files) == 0 {
 		return usagef("-f is required: weft apply -f FILE")
 	}
@@ -84,6 +88,9 @@ func (s *session) apply(ctx context.Context, files []string, dryRun bool, output
 		}
 		steps = append(steps, next)
 	}
+	if err := s.checkFirst(ctx, c, steps, checks); err != nil {
+		return err
+	}
 	after, err := s.perform(ctx, c, steps, dryRun, func(done []step, after []api.Object) error {
 		if output != formatTable {
 			return nil
@@ -100,6 +107,25 @@ func (s *session) apply(ctx context.Context, files []string, dryRun bool, output
 		return s.names(after)
 	}
 	return nil
+}
+
+// checkFirst asks whether assertions would hold after the steps.
+func (s *session) checkFirst(ctx context.Context, c *client.Client, steps []step, files []string) error {
+	if len(files) == 0 {
+		return nil
+	}
+	batch, operations := nextBatch(steps)
+	if len(batch) < len(steps) {
+		return failure{
+			what: fmt.Sprintf("--check: there are more changes than the %d of one transaction, so what would hold after them all cannot be worked out", client.MaxOperations),
+			hint: "apply fewer files at a time",
+		}
+	}
+	err := s.check(ctx, c, files, operations, formatTable)
+	if errors.Is(err, errNotWell) {
+		return failure{what: "an assertion would not hold: nothing was changed", hint: "change the files, or the assertion"}
+	}
+	return err
 }
 
 // plan compares a document with what is there.

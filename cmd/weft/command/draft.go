@@ -76,7 +76,7 @@ func newDraftAdd(s *session) *cobra.Command {
 		ValidArgsFunction: s.completeKind(api.KindDraft),
 		RunE: func(c *cobra.Command, args []string) error {
 			s.flags.draft = args[0]
-			return s.apply(c.Context(), files, false, formatTable)
+			return s.apply(c.Context(), files, nil, false, formatTable)
 		},
 	}
 	filesFlag(c, &files)

@@ -137,6 +137,14 @@ func (r real) HostTable(_ context.Context, uuid, table string, _ bool) (api.Tabl
 	return t, nil
 }
 
+func (r real) Reach(context.Context, api.Snapshot, string, string) (api.Reach, error) {
+	return r.fake.reach, nil
+}
+
+func (r real) Check(context.Context, api.Snapshot, []api.Assertion, *api.Changes) (api.Check, error) {
+	return r.fake.check, nil
+}
+
 func (r real) Why(context.Context, api.Snapshot, api.Object) ([]api.WhyRow, error) {
 	return r.fake.why, nil
 }

@@ -34,6 +34,8 @@ type fakeServer struct {
 	tokens []api.Token
 	why    []api.WhyRow
 	routes []api.Route
+	reach  api.Reach
+	check  api.Check
 	state  api.StoreState
 }
 
@@ -81,6 +83,8 @@ func (f *fakeServer) handler() http.Handler {
 	})
 	handle("GET /v1/hosts/{ref}/tables/{table}", f.table)
 	handle("GET /v1/why/{kind}/{ref}", func(*http.Request) (any, error) { return map[string]any{"rows": f.why}, nil })
+	handle("GET /v1/reach", func(*http.Request) (any, error) { return f.reach, nil })
+	handle("POST /v1/check", func(*http.Request) (any, error) { return f.check, nil })
 	handle("GET /v1/whoami", func(*http.Request) (any, error) {
 		return api.Identity{Name: "admin", Orchestrator: "weft", Role: api.RoleAdmin}, nil
 	})

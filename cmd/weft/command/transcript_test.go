@@ -97,6 +97,7 @@ func (f *fakeServer) furnish(t *testing.T) {
 		{Stage: api.StageKernel, Where: "h1", What: "route", Detail: "10.0.1.2/32", Status: "map is full"},
 	}
 	f.routes = demoRoutes("default-domain:default-project:")
+	f.reach, f.check = demoReach("default-domain:default-project:")
 }
 
 // replay runs the commands of a transcript and returns it with what they print now.
@@ -207,6 +208,25 @@ func firstDifference(want, got string) string {
 		}
 	}
 	return "got more:\n" + strings.Join(g[len(w):], "\n")
+}
+
+// demoReach is what web may say to db, and two assertions of which one does not hold.
+func demoReach(project string) (api.Reach, api.Check) {
+	port := func(name string) api.Ref { return api.Ref{Name: project + name} }
+	web := []api.Ref{port("web-1"), port("web-2"), port("web-3"), port("web-4")}
+	r := api.Reach{Revision: 42, Rows: []api.ReachRow{
+		{From: web, To: []api.Ref{port("db-1")}, Allowed: []api.ReachFlow{{Protocol: "icmp", Ports: []string{"8"}}, {Family: 4, Protocol: "tcp", Ports: []string{"5432", "6000-6010"}}, {Protocol: "udp", Ports: []string{"53"}, SourcePorts: "53"}}},
+		{From: web[:1], To: []api.Ref{port("db-2")}, Allowed: []api.ReachFlow{{Except: []api.Protocol{"tcp", "udp"}}}},
+		{From: web[:1], To: []api.Ref{port("db-3")}, Allowed: []api.ReachFlow{}},
+		{From: web[:1], To: []api.Ref{port("far")}, Allowed: []api.ReachFlow{}, Reason: "network web has no route to 10.9.0.5 of port far"},
+	}}
+	return r, api.Check{Revision: 42, Verdicts: []api.Checked{
+		{Assertion: "allows network/web to port/db-1 tcp 5432", Holds: true, Pairs: 4},
+		{Assertion: "no shells: never network/web to port/db-1 tcp 22", Pairs: 1, Counter: &api.CounterExample{
+			From: web[0], To: port("db-1"), Packet: "tcp from 10.0.1.2:49152 to 10.0.2.2:22", Allowed: true,
+			Verdicts: []string{"egress security-group: pass by security-group-rule web:all", "ingress: pass, nothing is asked"},
+		}},
+	}}
 }
 
 // demoRoutes are the routes of network web: its own, one that was leaked in, two

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package command
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"sigs.k8s.io/yaml"
+
+	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/api/client"
+)
+
+const checkLong = `Check whether assertions about who may talk to whom hold. They are computed from
+what control compiled for the hosts, for all protocols and ports and all pairs of
+workloads, not tried out.
+
+A file is YAML or JSON: a list of assertions, or one a document:
+
+  - name: guests never reach the database
+    never: {from: network/guests, to: security-group/db}
+  - never: {from: tag/dev, to: tag/prod, protocol: tcp, port: 22}
+  - allows: {from: network/web, to: db-1, protocol: tcp, ports: {from: 5432, to: 5433}}
+
+"never" says that nothing of it is allowed from any to any, "allows" that all of
+it is from each to each. from and to are as in "weft reach"; protocol, port or
+ports, icmpType and family (4 or 6) may be left out: then it is all.
+
+The exit code is 0 if all hold, 1 if one does not; a packet and what each layer
+says about it are shown. "weft apply --check FILE" checks before it changes
+anything whether they would hold after.`
+
+func newCheck(s *session) *cobra.Command {
+	var output string
+	c := &cobra.Command{
+		Use:     "check FILE...",
+		Short:   "Check assertions about who may talk to whom",
+		Long:    checkLong,
+		Example: "  weft check promises.yaml\n  weft apply -f site/ --check promises.yaml",
+		GroupID: groupSee,
+		Args:    arguments(1, -1),
+		RunE: func(c *cobra.Command, args []string) error {
+			client, err := s.connect()
+			if err != nil {
+				return err
+			}
+			return s.check(c.Context(), client, args, nil, output)
+		},
+	}
+	outputFlag(c, &output, formatJSON, formatYAML)
+	return c
+}
+
+// check asks whether the assertions of files hold, or would after operations.
+func (s *session) check(ctx context.Context, c *client.Client, files []string, operations []api.Operation, output string) error {
+	var all []api.Assertion
+	for _, file := range files {
+		found, err := s.assertions(file)
+		if err != nil {
+			return err
+		}
+		all = append(all, found...)
+	}
+	if len(all) == 0 {
+		return failure{what: "no assertion in " + strings.Join(files, ", ")}
+	}
+	answer, err := c.Check(ctx, api.CheckRequest{Assertions: all, Operations: operations})
+	if err != nil {
+		return err
+	}
+	done, err := s.encode(output, answer)
+	if !done {
+		err = s.printChecked(answer)
+	}
+	if err == nil && !answer.Holds() {
+		return errNotWell
+	}
+	return err
+}
+
+// printChecked shows each assertion, and of those that do not hold why not.
+func (s *session) printChecked(answer api.Check) error {
+	t := api.Table{Columns: []string{"HOLDS", "PAIRS", "ASSERTION"}}
+	for _, v := range answer.Verdicts {
+		holds := "yes"
+		if !v.Holds {
+			holds = "no"
+		}
+		t.Rows = append(t.Rows, []string{holds, fmt.Sprint(v.Pairs), v.Assertion})
+	}
+	if err := s.printer.Print(t); err != nil {
+		return err
+	}
+	for _, v := range answer.Verdicts {
+		if v.Holds {
+			continue
+		}
+		allowed := "is not allowed"
+		if v.Counter.Allowed {
+			allowed = "is allowed"
+		}
+		if _, err := fmt.Fprintln(s.Out); err != nil {
+			return err
+		}
+		lines := []string{v.Assertion, fmt.Sprintf("  port %s to port %s: %s %s", refName(s.project, v.Counter.From), refName(s.project, v.Counter.To), v.Counter.Packet, allowed)}
+		for _, verdict := range v.Counter.Verdicts {
+			lines = append(lines, "  "+verdict)
+		}
+		for _, line := range lines {
+			if _, err := fmt.Fprintln(s.Out, oneLineKept(line)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// assertions reads a file.
+func (s *session) assertions(file string) ([]api.Assertion, error) {
+	data, err := s.readFile(file)
+	if err != nil {
+		return nil, failure{what: fmt.Sprintf("read %s: %v", file, err)}
+	}
+	var all []api.Assertion
+	for i, part := range splitDocuments(string(data)) {
+		text, err := yaml.YAMLToJSONStrict([]byte(part))
+		if err == nil && string(text) == "null" {
+			continue
+		}
+		var some []api.Assertion
+		if err == nil {
+			if text[0] != '[' {
+				text = []byte("[" + string(text) + "]")
+			}
+			err = api.DecodeStrictly(text, &some)
+		}
+		for n := range some {
+			if err == nil {
+				err = s.completeAssertion(&some[n])
+			}
+		}
+		if err != nil {
+			return nil, failure{what: fmt.Sprintf("%s, document %d: %v", file, i+1, err), hint: "weft check --help shows what an assertion looks like"}
+		}
+		all = append(all, some...)
+	}
+	return all, nil
+}
+
+func (s *session) completeAssertion(a *api.Assertion) (err error) {
+	for _, e := range []*api.Encounter{a.Never, a.Allows} {
+		if e == nil {
+			continue
+		}
+		if e.From, err = s.workloads(e.From); err != nil {
+			return err
+		}
+		if e.To, err = s.workloads(e.To); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package reach
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/control/routing"
+	"github.com/weft-network/weft/vrouter/rules"
+)
+
+// MaxPairs is how many pairs of ports one question may be about.
+const MaxPairs = 1 << 20
+
+// pairs calls visit for each pair of different ports, until it says no more.
+func (m *Model) pairs(from, to []*routing.Port, visit func(a, b *routing.Port) (bool, error)) error {
+	if len(from)*len(to) > MaxPairs {
+		return api.Errorf(api.CodeInvalid, "work out what %d ports may say to %d others: at most %d pairs are looked at: name fewer", len(from), len(to), MaxPairs)
+	}
+	for _, a := range from {
+		for _, b := range to {
+			if a == b {
+				continue
+			}
+			if more, err := visit(a, b); err != nil || !more {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Rows says what each of some ports may say to each of others: pairs with the
+// same outcome are put together.
+func (m *Model) Rows(from, to []*routing.Port) ([]api.ReachRow, error) {
+	type outcome struct {
+		allowed []api.ReachFlow
+		reason  string
+	}
+	outcomes := map[string]outcome{}
+	columns := map[*routing.Port]map[string][]api.Ref{} // whom each reaches, by outcome
+	err := m.pairs(from, to, func(a, b *routing.Port) (bool, error) {
+		ways, why, err := m.Between(a, b)
+		if err != nil {
+			return false, err
+		}
+		o := outcome{union(ways), why}
+		key := fmt.Sprint(o)
+		outcomes[key] = o
+		if columns[a] == nil {
+			columns[a] = map[string][]api.Ref{}
+		}
+		columns[a][key] = append(columns[a][key], b.Ref)
+		return true, nil
+	})
+	rows := []api.ReachRow{}
+	at := map[string]int{}
+	for _, a := range from {
+		keys := make([]string, 0, len(columns[a]))
+		for key := range columns[a] {
+			keys = append(keys, key)
+		}
+		slices.SortFunc(keys, func(x, y string) int { return strings.Compare(columns[a][x][0].String(), columns[a][y][0].String()) })
+		for _, key := range keys {
+			whole := key + fmt.Sprint(columns[a][key])
+			if i, known := at[whole]; known {
+				rows[i].From = append(rows[i].From, a.Ref)
+				continue
+			}
+			at[whole] = len(rows)
+			rows = append(rows, api.ReachRow{From: []api.Ref{a.Ref}, To: columns[a][key], Allowed: outcomes[key].allowed, Reason: outcomes[key].reason})
+		}
+	}
+	return rows, err
+}
+
+// union is what one of the ways allows.
+func union(ways []Way) []api.ReachFlow {
+	var of [2]*rules.Set
+	for i := range ways {
+		at := familyIndex(ways[i].From.Address)
+		if of[at] == nil {
+			of[at] = &ways[i].Allowed
+			continue
+		}
+		sum := of[at].Union(ways[i].Allowed)
+		of[at] = &sum
+	}
+	return flows(of[0], of[1])
+}
