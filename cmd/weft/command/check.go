@@ -31,15 +31,15 @@ ports, icmpType and family (4 or 6) may be left out: then it is all.
 
 The exit code is 0 if all hold, 1 if one does not; a packet and what each layer
 says about it are shown. "weft apply --check FILE" checks before it changes
-anything whether they would hold after.`
+anything whether they would hold after; with --draft it is what a draft stages.`
 
 func newCheck(s *session) *cobra.Command {
-	var output string
+	var draft, output string
 	c := &cobra.Command{
 		Use:     "check FILE...",
 		Short:   "Check assertions about who may talk to whom",
 		Long:    checkLong,
-		Example: "  weft check promises.yaml\n  weft apply -f site/ --check promises.yaml",
+		Example: "  weft check promises.yaml\n  weft check promises.yaml --draft opening\n  weft apply -f site/ --check promises.yaml",
 		GroupID: groupSee,
 		Args:    arguments(1, -1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -47,11 +47,28 @@ func newCheck(s *session) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return s.check(c.Context(), client, args, nil, output)
+			operations, err := s.stagedOperations(c.Context(), client, draft)
+			if err != nil {
+				return err
+			}
+			return s.check(c.Context(), client, args, operations, output)
 		},
 	}
+	c.Flags().StringVar(&draft, "draft", "", "whether they would hold after this `DRAFT` is committed")
 	outputFlag(c, &output, formatJSON, formatYAML)
 	return c
+}
+
+// stagedOperations are the writes of a draft; none without one.
+func (s *session) stagedOperations(ctx context.Context, c *client.Client, name string) ([]api.Operation, error) {
+	if name == "" {
+		return nil, nil
+	}
+	d, err := s.draft(ctx, c, name)
+	if err != nil {
+		return nil, err
+	}
+	return d.Operations()
 }
 
 // check asks whether the assertions of files hold, or would after operations.
