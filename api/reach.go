@@ -18,7 +18,8 @@ type Reach struct {
 	Rows     []ReachRow `json:"rows"`
 }
 
-// ReachRow is what each of some workloads may say to each of others.
+// ReachRow is what each of some workloads may say to each of others; none is
+// meant to speak to itself.
 type ReachRow struct {
 	From    []Ref       `json:"from" doc:"Ports."`
 	To      []Ref       `json:"to" doc:"Ports."`

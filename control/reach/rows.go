@@ -74,7 +74,34 @@ func (m *Model) Rows(from, to []*routing.Port) ([]api.ReachRow, error) {
 			rows = append(rows, api.ReachRow{From: []api.Ref{a.Ref}, To: columns[a][key], Allowed: outcomes[key].allowed, Reason: outcomes[key].reason})
 		}
 	}
-	return rows, err
+	return amongThemselves(rows), err
+}
+
+// amongThemselves makes one row of those with one port each that reach each
+// other alike: none has an outcome with itself.
+func amongThemselves(rows []api.ReachRow) []api.ReachRow {
+	var out []api.ReachRow
+	at := map[string]int{}
+	for _, r := range rows {
+		all := ordered(append(slices.Clone(r.To), r.From[0]))
+		key := fmt.Sprint(all, r.Allowed, r.Reason)
+		i, known := at[key]
+		switch {
+		case len(r.From) > 1:
+		case known:
+			out[i].From, out[i].To = append(out[i].From, r.From[0]), all
+			continue
+		default:
+			at[key] = len(out)
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+func ordered(refs []api.Ref) []api.Ref {
+	slices.SortFunc(refs, func(a, b api.Ref) int { return strings.Compare(a.String()+a.UUID, b.String()+b.UUID) })
+	return refs
 }
 
 // union is what one of the ways allows.
