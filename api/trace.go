@@ -18,15 +18,16 @@ const HostTableTrace = "trace"
 // The items of a trace. Those with a word of their own are for whoever follows
 // a packet further; the others are for people.
 const (
-	TraceVerdict   = "verdict"  // as doc/packet-path.md calls them, or none: nothing was tried
-	TraceReason    = "reason"   // why it ended
-	TraceText      = "text"     // the reason in a sentence
-	TraceStage     = "stage"    // one that it met: its name, then what it found
-	TraceReceiver  = "receiver" // UUID of the port it was delivered to
-	TraceRemote    = "remote"   // with verdict tunnelled: underlay address of the other host
-	TraceLocal     = "local"    // and of this one
-	TraceVNI       = "vni"      // that it travels with
-	TraceFrame     = "frame"    // as it leaves, hexadecimal, without zeros at the end
+	TraceVerdict   = "verdict"   // as doc/packet-path.md calls them, or none: nothing was tried
+	TraceReason    = "reason"    // why it ended
+	TraceText      = "text"      // the reason in a sentence
+	TraceStage     = "stage"     // one that it met: its name, then what it found
+	TraceReceiver  = "receiver"  // UUID of the port it was delivered to
+	TraceRemote    = "remote"    // with verdict tunnelled: underlay address of the other host
+	TraceLocal     = "local"     // and of this one
+	TraceVNI       = "vni"       // that it travels with
+	TraceNextHost  = "next-host" // with verdict routed: name of the host that the workload is on; absent if it is no workload
+	TraceFrame     = "frame"     // as it leaves, hexadecimal, without zeros at the end
 	TraceFrameSize = "frame-size"
 	TraceFrom      = "from" // source of the packet
 	TraceTo        = "to"
@@ -109,6 +110,7 @@ type TraceQuestion struct {
 	Source    netip.Addr
 	Frame     string // hexadecimal, without zeros at the end
 	FrameSize int
+	Uplink    bool // the frame comes without encapsulation: it has no VNI and source
 }
 
 // Table is the question as the name of a host's table.
@@ -131,6 +133,7 @@ func (q TraceQuestion) Table() string {
 	set("vni", strconv.Itoa(int(q.VNI)), q.VNI != 0)
 	set("source", q.Source.String(), q.Source.IsValid())
 	set("frame", q.Frame, q.Frame != "")
+	set("uplink", "true", q.Uplink)
 	set("frame-size", strconv.Itoa(q.FrameSize), q.FrameSize != 0)
 	return HostTableTrace + "?" + v.Encode()
 }
@@ -151,7 +154,7 @@ func ParseTraceQuestion(query string) (q TraceQuestion, err error) {
 		return q, fmt.Errorf("read question for a trace: it needs port and to, or a frame with vni and source")
 	case q.Frame == "" && q.From.IsValid() && q.From.Is4() != q.To.Is4():
 		return q, fmt.Errorf("read question for a trace: %v and %v are not of one family", q.From, q.To)
-	case q.Frame != "" && (q.VNI == 0 || !q.Source.IsValid()):
+	case q.Frame != "" && !q.Uplink && (q.VNI == 0 || !q.Source.IsValid()):
 		return q, fmt.Errorf("read question for a trace: a frame needs vni and source")
 	}
 	return q, nil
@@ -193,6 +196,8 @@ func (q *TraceQuestion) set(name, text string) (err error) {
 		q.Source = address()
 	case "frame":
 		q.Frame = text
+	case "uplink":
+		q.Uplink = text == "true"
 	case "frame-size":
 		q.FrameSize = int(number(16))
 	default:

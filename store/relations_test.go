@@ -3,6 +3,7 @@
 package store
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -264,4 +265,36 @@ func TestTenantsBringNothingIntoTheUnderlay(t *testing.T) {
 	described.Meta.Description = "the tenant may still say this"
 	w.update(tenant, described)
 	w.create(blue, subnet("more", "192.0.2.0/24", api.Ref{Name: "blue-own:p:f"}))
+}
+
+// A label of a gateway outside leads into whatever network the gateway means by
+// it, and its address may send into the network that names the route: only Weft's
+// administrators say so, and others use what they share.
+func TestOnlyAdministratorsRouteByTunnels(t *testing.T) {
+	w := newWorld(t)
+	w.orchestrators()
+	table := func(name string, parent api.Ref, tunnel bool) *api.RouteTable {
+		r := &api.RouteTable{Header: head(api.KindRouteTable, name, parent)}
+		r.Spec.Routes = []api.StaticRoute{{Prefix: netip.MustParsePrefix("10.8.0.0/16"), Discard: true}}
+		if tunnel {
+			r.Spec.Routes = append(r.Spec.Routes, api.StaticRoute{Prefix: netip.MustParsePrefix("10.9.0.0/16"), Tunnel: &api.StaticTunnel{Address: netip.MustParseAddr("192.0.2.99"), Label: 17}})
+		}
+		return r
+	}
+	narrowed, reader := admin, admin
+	narrowed.Name, narrowed.Scope = "narrowed", &api.Scope{Projects: []api.Ref{api.RefTo(w.Latest().Lookup(api.KindProject, project))}}
+	reader.Role = api.RoleMember
+	const why = "only Weft's administrators"
+	w.refused(api.CodeForbidden, why, blue, api.OpCreate, table("wan", projectOf(blue), true))
+	w.refused(api.CodeForbidden, why, narrowed, api.OpCreate, table("wan", project, true))
+	w.refused(api.CodeForbidden, why, reader, api.OpCreate, table("wan", project, true))
+	w.create(blue, table("own", projectOf(blue), false))
+	w.refused(api.CodeForbidden, why, blue, api.OpUpdate, table("own", projectOf(blue), true))
+
+	w.create(admin, table("wan", project, true))
+	n := network("n", projectOf(blue))
+	n.Spec.RouteTables = []api.Ref{{Name: project.Name + ":wan"}}
+	w.refused(api.CodeInvalid, "not shared", blue, api.OpCreate, n)
+	w.create(admin, share("wan", project, api.KindRouteTable, named(project.Name+":wan"), api.KindOrchestrator, named("blue"), api.VerbAttach))
+	w.create(blue, n)
 }

@@ -206,8 +206,13 @@ func (t *Tracer) FromHost(ifindex int, frame []byte) (Outcome, error) {
 // FromFabric shows what would become of a frame that an uplink receives for
 // this host's MAC.
 func (t *Tracer) FromFabric(ifindex int, frame []byte) (Outcome, error) {
-	trace, err := t.run(t.fabric, tracePortTraceArguments{Ifindex: uint32(ifindex)}, frame)
+	trace, err := t.FollowFromFabric(ifindex, frame)
 	return trace.Outcome, err
+}
+
+// FollowFromFabric is FromFabric, and the way there.
+func (t *Tracer) FollowFromFabric(ifindex int, frame []byte) (Trace, error) {
+	return t.run(t.fabric, tracePortTraceArguments{Ifindex: uint32(ifindex)}, frame)
 }
 
 func (t *Tracer) run(program *ebpf.Program, arguments tracePortTraceArguments, frame []byte) (Trace, error) {

@@ -126,7 +126,7 @@ func (c *Core) withAnnounced(rows desired.Rows) desired.Rows {
 	for s, a := range c.announced {
 		p, bound := rows.Ports[s.port]
 		key := desired.RouteKey{VRF: p.VRF, Prefix: netip.PrefixFrom(s.address, s.address.BitLen())}
-		if a.over || !bound || c.spokenLater(s, a) {
+		if a.over || !bound || c.spokenLater(s, a) || !free(rows.Routes, key) {
 			continue
 		}
 		if !cloned {
@@ -139,6 +139,13 @@ func (c *Core) withAnnounced(rows desired.Rows) desired.Rows {
 		}
 	}
 	return rows
+}
+
+// free tells whether an address may become whoever's speaks for it: who has one of
+// its own keeps it, and so does the gateway.
+func free(routes map[desired.RouteKey]desired.Route, key desired.RouteKey) bool {
+	r, there := routes[key]
+	return !there || r.Announced != 0 || r.Proxied
 }
 
 // spokenLater tells that another port of this host spoke for the address after.

@@ -145,3 +145,30 @@ func TestAnnounceSLAAC(t *testing.T) {
 		t.Errorf("a port is reported to speak for %d addresses, at most %d are", own, api.MaxAnnounced)
 	}
 }
+
+// What another workload has as an address of its own, and the gateway's, is
+// nobody's to speak for, though a pair has it: this host must not lead it away
+// before the controllers have a say, nor after.
+func TestNobodySpeaksForWhatAnotherHas(t *testing.T) {
+	s := newSpeaking(t)
+	own, gateway := netip.MustParseAddr("10.0.0.101"), netip.MustParseAddr("10.0.0.97")
+	for a, r := range map[netip.Addr]*hoststream.Route{
+		own:     {NextHop: &hoststream.Route_Port{Port: portID(2)}},
+		gateway: {NextHop: &hoststream.Route_Gateway{Gateway: &hoststream.Gateway{}}},
+	} {
+		mac := macOf(2)
+		r.Vrf, r.PrefixAddress, r.PrefixLength, r.Mac = 1, a.AsSlice(), 32, mac[:]
+		s.rows[desired.RouteRow(desired.RouteKey{VRF: 1, Prefix: netip.PrefixFrom(a, 32)})] = &hoststream.Row{Body: &hoststream.Row_Route{Route: r}}
+	}
+	s.apply()
+	s.leads("2 has it", own, 2)
+	for _, a := range []netip.Addr{own, gateway} {
+		s.c.Announce(1, a, macOf(1), s.now.Add(time.Millisecond))
+		settle(t, s.c, &s.now)
+	}
+	s.leads("1 spoke for an address of 2", own, 2)
+	route := s.m.Routes.Rows[vrouter.RouteKey{VRF: 1, Prefix: netip.PrefixFrom(gateway, 32)}]
+	if hop := s.m.NextHops.Rows[route.NextHop]; hop.Kind != vrouter.NextHopGateway {
+		t.Errorf("1 spoke for the gateway, which leads to %+v now", hop)
+	}
+}

@@ -13,7 +13,6 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 
 	"github.com/weft-network/weft/agent/datapath"
@@ -101,7 +100,7 @@ func (t *Tracer) Trace(ctx context.Context, query string) (api.Table, error) {
 	}
 	defer a.tracer.Close()
 	if q.Frame != "" {
-		err = a.fromTunnel(q)
+		err = a.fromHost(q)
 	} else {
 		err = a.fromPort(q)
 	}
@@ -246,13 +245,25 @@ func (a *answer) asker(p *packet, target netip.Addr) netip.Addr {
 	return p.from
 }
 
-// fromTunnel follows a frame that another host sends here.
-func (a *answer) fromTunnel(q api.TraceQuestion) error {
+// fromHost follows a frame that another host sends here.
+func (a *answer) fromHost(q api.TraceQuestion) error {
 	frame, err := hex.DecodeString(q.Frame)
 	if err != nil || q.FrameSize < len(frame) || q.FrameSize > maxFrame {
 		return fmt.Errorf("trace: the frame is not hexadecimal of at most %d bytes", maxFrame)
 	}
 	frame = append(frame, make([]byte, q.FrameSize-len(frame))...)
+	if q.Uplink {
+		a.add("uplink", "received without encapsulation", api.ReadHow)
+		trace, err := a.tracer.FollowFromFabric(0, frame)
+		if err != nil {
+			return err
+		}
+		return a.tell(trace, vrouter.UnderlayVRF, destinationOf(frame))
+	}
+	return a.fromTunnel(q, frame)
+}
+
+func (a *answer) fromTunnel(q api.TraceQuestion, frame []byte) error {
 	config, err := a.Path.Config()
 	if err != nil {
 		return err
@@ -336,14 +347,31 @@ func (a *answer) found(stage string, t vrouter.Trace, reason vrouter.Reason) str
 	switch {
 	case stage == reason.Stage:
 		return t.Verdict + ", " + reason.Name
+	case stage == "encap" && t.Tunnel != nil && t.Tunnel.Encapsulation == vrouter.EncapsulationMPLSUDP:
+		return fmt.Sprintf("label %d to %v by MPLS over UDP", t.Tunnel.VNI, t.Tunnel.Remote)
 	case stage == "encap" && t.Tunnel != nil:
 		return fmt.Sprintf("VNI %d to %v", t.Tunnel.VNI, t.Tunnel.Remote)
 	case stage == "deliver":
 		return "to interface " + a.devices[t.Redirect]
-	case (stage == "neighbour" || stage == "service") && t.Verdict != "delivered" && t.Verdict != "tunnelled" && t.Reason == "":
+	case stage == endOf(t):
 		return t.Verdict
 	}
 	return "passed"
+}
+
+// ends are the stages that may be the end of a frame without a reason, the last
+// of those that it met is.
+var ends = map[string][]string{
+	"answered": {"neighbour"}, "handed": {"neighbour", "request"}, "hosted": {"service", "leave"}, "routed": {"leave"}, "flooded": {"bridge"},
+}
+
+func endOf(t vrouter.Trace) (end string) {
+	for _, s := range t.Stages {
+		if t.Reason == "" && slices.Contains(ends[t.Verdict], s) {
+			end = s
+		}
+	}
+	return end
 }
 
 // route tells the route the frame took, or that it would have found.
@@ -418,46 +446,4 @@ func (a *answer) hop(n vrouter.NextHop, there bool) string {
 		return "the vRouter itself"
 	}
 	return n.Kind.String()
-}
-
-// end tells the verdict and what whoever follows the packet needs.
-func (a *answer) end(t vrouter.Trace, reason vrouter.Reason) {
-	a.add(api.TraceVerdict, t.Verdict, api.TracedHow)
-	if reason.Name != "" {
-		a.add(api.TraceReason, reason.Name, api.TracedHow)
-		a.add(api.TraceText, reason.Text, api.TracedHow)
-	}
-	id, is := a.ports[t.Redirect]
-	if t.VLAN != 0 {
-		id, is = a.tagged[tag{t.Redirect, int(t.VLAN)}]
-	}
-	if is && t.Verdict == "delivered" {
-		a.add("workload", a.names[id], api.TracedHow)
-		a.add(api.TraceReceiver, id, api.TracedHow)
-	}
-	if t.Tunnel == nil {
-		return
-	}
-	local := t.Tunnel.Local
-	if !local.IsValid() { // the kernel would choose
-		if local = a.underlay.IPv4; t.Tunnel.Remote.Is6() {
-			local = a.underlay.IPv6
-		}
-	}
-	a.add(api.TraceRemote, t.Tunnel.Remote.String(), api.TracedHow)
-	a.add(api.TraceLocal, local.String(), api.TracedHow)
-	a.add(api.TraceVNI, strconv.FormatUint(uint64(t.Tunnel.VNI), 10), api.TracedHow)
-	a.add(api.TraceFrame, strings.TrimRight(hex.EncodeToString(t.Frame), "0")+pad(t.Frame), api.TracedHow)
-	a.add(api.TraceFrameSize, strconv.Itoa(len(t.Frame)), api.TracedHow)
-	for _, f := range a.Underlay.Toward(t.Tunnel.Remote, local) {
-		a.add(f[0], f[1], api.QueriedHow)
-	}
-}
-
-// pad completes the last byte of hexadecimal text whose zeros at the end were cut.
-func pad(frame []byte) string {
-	if len(strings.TrimRight(hex.EncodeToString(frame), "0"))%2 == 1 {
-		return "0"
-	}
-	return ""
 }

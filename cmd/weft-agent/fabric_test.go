@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/weft-network/weft/agent/desired"
 	"github.com/weft-network/weft/agent/hostroute"
+	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/api/hoststream"
 )
 
@@ -289,6 +291,7 @@ func TestFabric(t *testing.T) {
 	if seen.plain.Load() == 0 || underlay.plain.Load() == 0 || underlay.tunnel.Load() != 0 {
 		t.Errorf("%d packets at the machine, %d and %d in tunnels at the host", seen.plain.Load(), underlay.plain.Load(), underlay.tunnel.Load())
 	}
+	s.traces()
 	s.carries(s.hosts[0].ns, w[10], 1900)
 	s.restart(w)
 	s.keepsRoutes()
@@ -299,6 +302,27 @@ func TestFabric(t *testing.T) {
 		m.uninstall(slices.DeleteFunc(before[i], func(l string) bool { return strings.HasPrefix(l, "weft") }))
 		if left := routes(t, m.ns); len(left) > 0 {
 			t.Errorf("routes after uninstall: %v", left)
+		}
+	}
+}
+
+// traces follows packets without encapsulation to the host of who gets them, and
+// out to where no workload is.
+func (s *site) traces() {
+	s.t.Helper()
+	for i, to := range ips(11) {
+		items := s.hosts[0].traced(api.TraceQuestion{Port: portID(100, 10), To: to})
+		expectItems(s.t, items, map[string]string{api.TraceVerdict: "routed", api.TraceNextHost: "h1", api.TraceStage: "neighbour: passed; request: passed; route: passed; leave: routed"})
+		size, err := strconv.Atoi(items[api.TraceFrameSize])
+		if err != nil {
+			s.t.Fatalf("nothing to go on with in %v", items)
+		}
+		items = s.hosts[1].traced(api.TraceQuestion{Uplink: true, Frame: items[api.TraceFrame], FrameSize: size})
+		expectItems(s.t, items, map[string]string{api.TraceVerdict: "delivered", api.TraceReceiver: portID(100, 11), api.TraceStage: "enter: passed; deliver: to interface"})
+
+		items = s.hosts[0].traced(api.TraceQuestion{Port: portID(100, 10), To: segment(3)[i].Addr()})
+		if items[api.TraceVerdict] != "routed" || items[api.TraceNextHost] != "" {
+			s.t.Errorf("a packet to a machine: %v", items)
 		}
 	}
 }

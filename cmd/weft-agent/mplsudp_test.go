@@ -100,6 +100,13 @@ func TestMPLSOverUDP(t *testing.T) {
 			if hops := fmt.Sprint(m[0].controller.table(api.HostTableNextHops).Rows); !strings.Contains(hops, "mplsudp") {
 				t.Errorf("next hops: %s", hops)
 			}
+			for _, to := range ips(11) {
+				items := m[0].traced(api.TraceQuestion{Port: portID(100, 10), To: to})
+				expectItems(t, items, map[string]string{api.TraceVerdict: "tunnelled", api.TraceStage: "route: passed; encap: label 100 to " + tunnel[1].Addr().String() + " by MPLS over UDP", "underlay route": "on u0"})
+				if items["tunnel device"] != "" {
+					t.Errorf("MPLS over UDP goes by no tunnel device, and a trace says that it is %q", items["tunnel device"])
+				}
+			}
 			flow := pinging(t, w10, ips(11)[1].String())
 			for i := range m {
 				m[i].agent.stop(t, syscall.SIGKILL)

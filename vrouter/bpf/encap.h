@@ -56,6 +56,7 @@ static __always_inline __u16 entropy_port(const struct packet *p)
 // Whatever does not go through the vxlan device, out of the way of what does.
 static __noinline __attribute__((unused)) int encap_other(struct packet *p)
 {
+	world_meet(STAGE_ENCAP);
 	if (p->next->encapsulation != ENCAPSULATION_MPLSUDP)
 		return end(p, REASON_NO_ENCAPSULATION);
 	struct config_value *c = configuration();

@@ -9,6 +9,7 @@
 static __always_inline int stage_leave(struct packet *p)
 {
 	__u32 uplink = p->next->ifindex;
+	world_meet(STAGE_LEAVE);
 	if (!uplink)
 		return send_to_host(p);
 	if (world_redirect_neighbour(p->skb, uplink) != TC_ACT_REDIRECT)
@@ -60,6 +61,8 @@ static __noinline int find_entry(struct packet *p)
 static __always_inline int stage_enter(struct packet *p)
 {
 	struct config_value *c = configuration();
+	world_meet(STAGE_ENTER);
+	world_take(p);
 	RUN(find_entry(p));
 	if (p->from_fabric)
 		world_count_fabric_received(p->skb->len);

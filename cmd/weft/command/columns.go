@@ -227,7 +227,7 @@ func portHost(v *view, o *api.Port) string {
 			return b.Spec.Host.String()
 		}
 	}
-	return ""
+	return o.Status.Host // of a sub-port: where the port is that carries it
 }
 
 // portState is what the host reports, or what follows from the binding when

@@ -90,3 +90,12 @@ func TestDropsBy(t *testing.T) {
 		}
 	}
 }
+
+// A sub-port has no binding of its own: it is where its status says.
+func TestHostOfPort(t *testing.T) {
+	p := &api.Port{}
+	p.Status.Host, p.Status.State = "h1", api.PortUp
+	if host := portHost(&view{}, p); host != "h1" {
+		t.Errorf("the host of a sub-port is shown as %q, want h1", host)
+	}
+}

@@ -218,7 +218,22 @@ func followTrace(ctx context.Context, c *client.Client, name string, host api.Re
 		}
 		w.Hops = append(w.Hops, last)
 	}
+	if next := first.items[api.TraceNextHost]; first.Verdict == "routed" && next != "" {
+		size, _ := strconv.Atoi(first.items[api.TraceFrameSize])
+		last, err = askTrace(ctx, c, api.Ref{Name: next}, api.TraceQuestion{Uplink: true, Frame: first.items[api.TraceFrame], FrameSize: size})
+		if err != nil {
+			w.Unknown = "host " + next + ", where it would arrive: " + oneLine(err.Error())
+			return w, last, nil
+		}
+		w.Hops = append(w.Hops, last)
+	}
 	switch last.Verdict {
+	case "routed":
+		w.Unknown = "it travels without encapsulation, and the underlay carries it on"
+	case "passed":
+		w.Unknown = "the host itself gets it, for it knows no workload there"
+	case "flooded":
+		w.Unknown = "its copies go to all of its network"
 	case "delivered", "hosted", "handed":
 		w.Arrived = true
 	case "answered": // by the vRouter, for whom it was; unless the answer is an error
@@ -282,7 +297,7 @@ func hostAt(ctx context.Context, c *client.Client, address string) (api.Ref, str
 // hidden are items for those who follow a packet further.
 var hidden = map[string]bool{
 	api.TraceFrom: true, api.TraceTo: true, api.TraceProtocol: true, api.TraceReceiver: true, api.TraceRemote: true,
-	api.TraceLocal: true, api.TraceVNI: true, api.TraceFrame: true, api.TraceFrameSize: true,
+	api.TraceLocal: true, api.TraceVNI: true, api.TraceNextHost: true, api.TraceFrame: true, api.TraceFrameSize: true,
 }
 
 func (s *session) printTrace(v traceView) error {
