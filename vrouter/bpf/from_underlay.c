@@ -10,7 +10,7 @@
 
 // What is known of the outer headers.
 struct outer {
-	struct tunnel_key from; // the VNI is the label's
+	struct tunnel_source_key from; // the VNI is the label's
 	struct tunnel_address_key to;
 	__u32 header; // size of the IP header
 	__u32 size; // of the IP packet
@@ -27,7 +27,7 @@ static __always_inline bool outer4(struct packet *p, struct outer *o)
 	o->size = bpf_ntohs(ip.total_length);
 	o->more = ip.fragment & bpf_htons(0x2000);
 	o->from.family = FAMILY_4;
-	o->from.remote.word[0] = ip.source;
+	o->from.address.word[0] = ip.source;
 	o->to.family = FAMILY_4;
 	o->to.address.word[0] = ip.destination;
 	return true;
@@ -41,7 +41,7 @@ static __always_inline bool outer6(struct packet *p, struct outer *o)
 	o->header = IPV6_SIZE;
 	o->size = IPV6_SIZE + bpf_ntohs(ip.payload_length);
 	o->from.family = FAMILY_6;
-	o->from.remote = ip.source;
+	o->from.address = ip.source;
 	o->to.family = FAMILY_6;
 	o->to.address = ip.destination;
 	return true;
@@ -88,7 +88,7 @@ static __always_inline int check_label(struct packet *p, struct outer *o)
 	struct vni_value *vni = bpf_map_lookup_elem(&vnis, &o->from.vni);
 	if (!vni || !(vni->flags & VNI_LABEL))
 		return end(p, REASON_UNKNOWN_LABEL);
-	if (!may_send(&o->from))
+	if (!bpf_map_lookup_elem(&tunnel_sources, &o->from))
 		return end(p, REASON_UNKNOWN_TUNNEL_SOURCE);
 	p->vrf = vni->vrf;
 	return NEXT;
