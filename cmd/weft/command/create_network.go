@@ -14,19 +14,21 @@ import (
 func newCreateNetwork(s *session) *cobra.Command {
 	var vni uint32
 	var mtu, reserve int
-	var ranges []string
+	var ranges, encapsulations []string
 	var ipam string
 	c := s.creation(creation{
 		kind: api.KindNetwork, args: "NAME [--subnet RANGE]...", short: "Make a network with its subnets",
 		long: "The subnets are named v4 and v6 by their family (v4-2 for the second), and\ntheir gateway is the first address.",
 		example: `  weft create network web --subnet 10.0.1.0/24 --subnet 2001:db8:1::/64
-  weft create network acme:web:front --vni 5000`,
+  weft create network acme:web:front --vni 5000
+  weft create network far --encapsulation mplsudp,vxlan`,
 		build: func(_ context.Context, name string) ([]api.Operation, error) {
 			n, err := fresh[*api.Network](s, api.KindNetwork, name)
 			if err != nil {
 				return nil, err
 			}
 			n.Spec.VNI, n.Spec.MTU, n.Spec.HostReserve = vni, mtu, reserve
+			n.Spec.Encapsulation = encapsulations
 			if ipam != "" {
 				if n.Spec.IPAM, err = s.ref(api.KindIPAM, ipam); err != nil {
 					return nil, err
@@ -45,6 +47,7 @@ func newCreateNetwork(s *session) *cobra.Command {
 		},
 	})
 	c.Flags().StringSliceVar(&ranges, "subnet", nil, "`RANGE` of addresses, e.g. 10.0.1.0/24; may be repeated")
+	c.Flags().StringSliceVar(&encapsulations, "encapsulation", nil, "`WORD` vxlan, mplsudp or none, in the order of preference; vxlan when absent")
 	c.Flags().StringVar(&ipam, "ipam", "", "`IPAM` whose address space it shares")
 	c.Flags().Uint32Var(&vni, "vni", 0, "VXLAN network `ID`; allocated when absent")
 	c.Flags().IntVar(&reserve, "host-reserve", 0, "`NUMBER` of addresses of each family claimed for every host, for new workloads while no controller can be reached")

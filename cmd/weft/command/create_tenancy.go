@@ -24,14 +24,45 @@ func newCreateDomain(s *session) *cobra.Command {
 }
 
 func newCreateProject(s *session) *cobra.Command {
-	return s.creation(creation{
+	var group bool
+	c := s.creation(creation{
 		kind: api.KindProject, args: "[DOMAIN:]NAME", short: "Make a project, a tenant",
-		example: "  weft create project acme:web",
+		long: `With --default-security-group it gets the security-group "default" that ports
+without one of their own have: everything may leave, and what enters comes from
+ports of the same group, as in OpenStack.`,
+		example: "  weft create project acme:web\n  weft create project acme:shop --default-security-group",
 		build: func(_ context.Context, name string) ([]api.Operation, error) {
 			p, err := fresh[*api.Project](s, api.KindProject, name)
-			return creates(p), err
+			objects := []api.Object{p}
+			if group {
+				objects = append(objects, defaultSecurityGroup(fullName(p))...)
+			}
+			return creates(objects...), err
 		},
 	})
+	c.Flags().BoolVar(&group, "default-security-group", false, "with a security-group for ports that name none")
+	return c
+}
+
+// defaultSecurityGroup makes a project's default security-group as OpenStack
+// has it: of both families everything may leave, and members reach each other.
+func defaultSecurityGroup(project string) []api.Object {
+	g := api.New(api.KindSecurityGroup).(*api.SecurityGroup)
+	g.Meta.Name, g.Meta.Parent, g.Spec.Default = "default", api.Ref{Name: project}, true
+	group := api.Ref{Name: fullName(g)}
+	objects := []api.Object{g}
+	for _, side := range []api.Side{api.Egress, api.Ingress} {
+		for _, family := range []api.Family{api.IPv4, api.IPv6} {
+			r := api.New(api.KindSecurityGroupRule).(*api.SecurityGroupRule)
+			r.Meta.Name, r.Meta.Parent = string(side)+"-"+strings.ToLower(string(family)), group
+			r.Spec.Direction, r.Spec.Family = side, family
+			if side == api.Ingress {
+				r.Spec.RemoteGroup = group
+			}
+			objects = append(objects, r)
+		}
+	}
+	return objects
 }
 
 func newCreateOrchestrator(s *session) *cobra.Command {
@@ -81,7 +112,7 @@ func newCreateHost(s *session) *cobra.Command {
 			return creates(h), err
 		},
 	})
-	c.Flags().StringSliceVar(&addresses, "tunnel-address", nil, "`IP` of the host in the underlay; one per family")
+	c.Flags().StringSliceVar(&addresses, "tunnel-address", nil, "`IP` of the host in the underlay; may be repeated, for both families and for several uplinks")
 	c.Flags().IntVar(&mtu, "underlay-mtu", 0, "largest IP packet of the underlay, `BYTES`")
 	return c
 }
