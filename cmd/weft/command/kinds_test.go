@@ -31,7 +31,7 @@ func TestEveryKindFromTheCommandLine(t *testing.T) {
 			t.Errorf("no %s was created:\n%s", info.Kind, out)
 		}
 	}
-	if !strings.Contains(errOut, "port: stored; spec.securityGroups") {
+	if !strings.Contains(errOut, "port: stored; spec.qosPolicy") {
 		t.Errorf("nothing said of the port's fields:\n%s", errOut)
 	}
 	if _, errOut, code := run(t, config, bytes.NewBufferString(""), "create", "-f", exampleFiles); code != 1 || !strings.Contains(errOut, "held by") {
