@@ -98,6 +98,7 @@ func (a *asking) askSet(b *builder, d Direction, set *api.ApplicationPolicySet) 
 			}
 		}
 	}
+	b.mirror = false
 	for _, p := range []*api.FirewallPolicy{audits, isolates} {
 		if p != nil {
 			says := asRule(p, api.ActionDeny, by(set))
@@ -130,7 +131,8 @@ func (a *asking) askRule(b *builder, d Direction, r *api.FirewallRule, audit boo
 	}
 	says := asRule(r, r.Spec.Action, via...)
 	says.Log, says.Audit = r.Spec.Log, r.Spec.Audit || audit
-	for _, way := range read(d, r.Spec.Direction, &r.Spec.Source, &r.Spec.Destination) {
+	for i, way := range read(d, r.Spec.Direction, &r.Spec.Source, &r.Spec.Destination) {
+		b.mirror = i > 0
 		in := a.means(way.here)
 		if in == 0 {
 			continue

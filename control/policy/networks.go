@@ -50,7 +50,8 @@ func (a *asking) networkRule(b *builder, d Direction, p *api.NetworkPolicy, owne
 	says := &hoststream.Rule{
 		Object: owner.Object, Kind: owner.Kind, Name: owner.Name, Owner: owner.Owner, Index: uint32(index + 1), Action: string(r.Action), Log: r.Log,
 	}
-	for _, way := range read(d, r.Direction, &r.Source, &r.Destination) {
+	for i, way := range read(d, r.Direction, &r.Source, &r.Destination) {
+		b.mirror = i > 0
 		in := a.inNetwork(p, way.here)
 		to := a.networksOf(p, way.here, way.there)
 		if in == 0 || to.nobody() {
@@ -129,6 +130,7 @@ func (a *asking) networksOf(p *api.NetworkPolicy, here, there *api.NetworkSelect
 
 // joined passes what no network-policy has a say in.
 func (a *asking) joined(b *builder, network *api.Network) {
+	b.mirror = false
 	pass := func(says *hoststream.Rule, network string) {
 		b.emit(says, &remote{workloads: true, criteria: []*criterion{{network: network}}}, nil, both)
 	}

@@ -196,3 +196,11 @@ func (d *Derived) owner(r *routing.Route) uint64 {
 	}
 	return 0
 }
+
+// Count is how much there is.
+type Count struct{ Ports, Workloads, Rulesets, Selectors int }
+
+// Count counts what was derived.
+func (d *Derived) Count() Count {
+	return Count{d.ports.len(), d.classes.len(), d.rulesets.len(), d.selectors.len()}
+}

@@ -60,9 +60,10 @@ func (a *asking) put(b *builder, d Direction, r *rule) {
 
 // at is a service at one port.
 func at(s *hoststream.RuleService, number uint16) *hoststream.RuleService {
-	own := proto.CloneOf(s)
-	own.Ports = &hoststream.NumberRange{First: uint32(number), Last: uint32(number)}
-	return own
+	return &hoststream.RuleService{
+		Family: s.Family, Protocol: s.Protocol, SourcePorts: s.SourcePorts,
+		Ports: &hoststream.NumberRange{First: uint32(number), Last: uint32(number)},
+	}
 }
 
 // putNamed adds a rule for each number that remotes have a name for.
@@ -107,12 +108,12 @@ func (b *builder) emit(says *hoststream.Rule, to *remote, services []*hoststream
 		if of.Services, some = within(services, in); !some {
 			return
 		}
-		if last := len(b.message.Rules) - 1; last < 0 || !proto.Equal(b.message.Rules[last], of) { // its own mirror
+		if last := len(b.message.Rules) - 1; last < 0 || !b.mirror || !proto.Equal(b.message.Rules[last], of) { // its own mirror
 			b.message.Rules = append(b.message.Rules, of)
 		}
 	}
 	anybody := func(in families) {
-		of := proto.CloneOf(says)
+		of := another(says)
 		of.Remote = &hoststream.Rule_Anybody{Anybody: &hoststream.Anybody{}}
 		add(of, in)
 	}
@@ -124,7 +125,7 @@ func (b *builder) emit(says *hoststream.Rule, to *remote, services []*hoststream
 		for _, c := range to.criteria {
 			selected.Selectors = append(selected.Selectors, b.selected(c))
 		}
-		of := proto.CloneOf(says)
+		of := another(says)
 		of.Remote = &hoststream.Rule_Selected{Selected: selected}
 		add(of, in)
 	default:
@@ -133,10 +134,17 @@ func (b *builder) emit(says *hoststream.Rule, to *remote, services []*hoststream
 			anybody(whole & in)
 		}
 		if rest != nil {
-			of := proto.CloneOf(says)
+			of := another(says)
 			of.Remote = &hoststream.Rule_Ranges{Ranges: rest}
 			add(of, in)
 		}
+	}
+}
+
+// another is a rule that says the same of itself, for another remote.
+func another(r *hoststream.Rule) *hoststream.Rule {
+	return &hoststream.Rule{
+		Object: r.Object, Kind: r.Kind, Name: r.Name, Index: r.Index, Owner: r.Owner, Via: r.Via, Action: r.Action, Log: r.Log, Audit: r.Audit,
 	}
 }
 

@@ -53,6 +53,7 @@ type chosen struct {
 type builder struct {
 	message *hoststream.Ruleset
 	chosen  []chosen
+	mirror  bool // what comes is a rule the other way round, which may be the same
 }
 
 // selected returns the id of the selector of a criterion.
