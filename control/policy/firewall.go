@@ -63,7 +63,7 @@ func (a *asking) firewall(tier int, d Direction) *Ruleset {
 		if !set.Spec.Application.IsZero() && !a.has(set.Spec.Application.UUID) {
 			continue
 		}
-		names = append(names, set.Meta.FQName)
+		names, b.of = append(names, set.Meta.FQName), append(b.of, set.Meta.UUID)
 		if a.askSet(b, d, set) {
 			break
 		}
@@ -85,6 +85,7 @@ func (a *asking) askSet(b *builder, d Direction, set *api.ApplicationPolicySet) 
 			continue
 		}
 		via := []string{by(p), by(set)}
+		b.of = append(b.of, p.Meta.UUID)
 		for _, ref := range p.Spec.Rules {
 			if r, ok := get[*api.FirewallRule](a.snapshot, api.KindFirewallRule, ref.UUID); ok && !r.Spec.Disabled {
 				a.askRule(b, d, r, p.Spec.Audit, via)

@@ -33,7 +33,7 @@ func (u *update) askGroups(w *Workload) (rulesets [Directions]*Ruleset) {
 		names[i] = g.Meta.FQName
 	}
 	for d := range Directions {
-		b := &builder{message: &hoststream.Ruleset{Outside: string(api.ActionDeny), Identified: string(api.ActionDeny), Name: "security-groups " + strings.Join(names, ", ")}}
+		b := &builder{message: &hoststream.Ruleset{Outside: string(api.ActionDeny), Identified: string(api.ActionDeny), Name: "security-groups " + strings.Join(names, ", ")}, of: w.Groups}
 		for _, g := range groups {
 			for _, r := range u.objects.groupRules(g.Meta.UUID) {
 				if (r.Spec.Direction == api.Ingress) == (d == Ingress) {

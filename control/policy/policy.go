@@ -85,8 +85,11 @@ type Port struct {
 type Ruleset struct {
 	ID        string
 	Selectors []string // ids of those its rules name, ascending
-	Body      []byte   // an encoded hoststream.Row; never modified
-	Hash      uint64   // of Body
+	// Of are the UUIDs of the security-groups, or of the application-policy-sets
+	// and firewall-policies, that it is made of.
+	Of   []string
+	Body []byte // an encoded hoststream.Row; never modified
+	Hash uint64 // of Body
 }
 
 // Message is what the ruleset says.

@@ -53,7 +53,8 @@ type chosen struct {
 type builder struct {
 	message *hoststream.Ruleset
 	chosen  []chosen
-	mirror  bool // what comes is a rule the other way round, which may be the same
+	of      []string // Ruleset.Of
+	mirror  bool     // what comes is a rule the other way round, which may be the same
 }
 
 // selected returns the id of the selector of a criterion.
@@ -76,7 +77,7 @@ func (u *update) intern(b *builder) *Ruleset {
 	if had, ok := u.rulesets.get(id); ok {
 		return had.is
 	}
-	r := &Ruleset{ID: id, Body: row(rowRuleset, id, rest)}
+	r := &Ruleset{ID: id, Body: row(rowRuleset, id, rest), Of: b.of}
 	r.Hash = xxhash.Sum64(r.Body)
 	for _, c := range b.chosen {
 		r.Selectors = append(r.Selectors, c.id)
@@ -133,24 +134,43 @@ func (u *update) runRulesets() {
 		}
 		c = u.class(c.Workload)
 		compiled := u.compile(c.Workload, nil)
-		u.rename(c, compiled.names)
+		names := compiled.names
 		c.rulesets, c.byAddress, c.stateless = compiled.rulesets, compiled.byAddress, u.stateless(c.Groups)
 		for _, port := range c.ports.items() {
 			rulesets := c.rulesets
 			if c.byAddress {
-				rulesets = u.compile(c.Workload, u.Routing.Port(port)).rulesets
+				own := u.compile(c.Workload, u.Routing.Port(port))
+				rulesets, names = own.rulesets, append(names, own.names...)
 			}
 			u.complete(port, rulesets, c.stateless)
 		}
+		slices.SortFunc(names, compareAtoms)
+		u.rename(c, slices.Compact(names))
 	}
 	for uuid, now := range u.became {
 		if now == nil {
 			u.complete(uuid, Rulesets{}, false)
 		} else if !u.stale[now.Workload.Identity] {
-			c, _ := u.classes.get(now.Workload.Identity)
-			u.complete(uuid, c.rulesets, c.stateless)
+			u.completeAlone(uuid, now.Workload)
 		}
 	}
+}
+
+// completeAlone puts a port whose class asks what it did.
+func (u *update) completeAlone(uuid string, w *Workload) {
+	c, _ := u.classes.get(w.Identity)
+	rulesets := c.rulesets
+	if c.byAddress {
+		own := u.compile(w, u.Routing.Port(uuid))
+		rulesets = own.rulesets
+		if missing := slices.DeleteFunc(own.names, func(n atom) bool { return slices.Contains(c.names, n) }); len(missing) > 0 {
+			c = u.class(c.Workload)
+			names := slices.Concat(c.names, missing)
+			slices.SortFunc(names, compareAtoms)
+			u.rename(c, names)
+		}
+	}
+	u.complete(uuid, rulesets, c.stateless)
 }
 
 // rename notes which names of ports the rulesets of a class follow from.

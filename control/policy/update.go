@@ -122,9 +122,6 @@ func (u *update) runPorts() {
 		u.became[uuid] = now
 		if old != nil && now != nil && old.Workload.Identity == now.Workload.Identity {
 			now.Workload = old.Workload
-			if c, _ := u.classes.get(now.Workload.Identity); c.byAddress {
-				u.stale[c.Identity] = true
-			}
 			continue
 		}
 		if now != nil {

@@ -49,6 +49,19 @@ func dump(d *policy.Derived) string {
 	return b.String()
 }
 
+// difference are the lines that only one of two texts has.
+func difference(got, want string) string {
+	var b strings.Builder
+	for _, pair := range [][3]string{{"Update ", got, want}, {"Derive ", want, got}} {
+		for line := range strings.Lines(pair[1]) {
+			if !strings.Contains(pair[2], line) {
+				b.WriteString(pair[0] + line)
+			}
+		}
+	}
+	return b.String()
+}
+
 // story is a random world as it goes on.
 type story struct {
 	*world.World
@@ -107,7 +120,7 @@ func TestUpdateEqualsDerive(t *testing.T) {
 			}
 			got, want := dump(next), dump(policy.Derive(routing.Derive(after)))
 			if got != want {
-				t.Fatalf("seed %d round %d step %d: after\n%s\nUpdate gives\n%s\nDerive gives\n%s", seed, round, step, strings.Join(s.lines, "\n"), s.Names(got), s.Names(want))
+				t.Fatalf("seed %d round %d step %d: after\n%s\nUpdate and Derive differ in\n%s", seed, round, step, strings.Join(s.lines, "\n"), s.Names(difference(got, want)))
 			}
 			for _, word := range []string{"selected", "ranges", "anybody", " together", "stateless", "limit", "log", "audit", "network-policy", "security-group", "firewall-admin", "firewall-baseline", "reject"} {
 				counts[word] += strings.Count(got, word)
@@ -116,4 +129,9 @@ func TestUpdateEqualsDerive(t *testing.T) {
 		}
 	}
 	t.Logf("seen: %v", counts)
+	for word, n := range counts {
+		if n < 20 {
+			t.Errorf("seed %d: only %d times %q", seed, n, word)
+		}
+	}
 }

@@ -73,6 +73,7 @@ func (c *collector) run() []Change {
 	c.ports()
 	c.bindings()
 	c.attachments()
+	c.asked()
 	c.routeTables()
 	c.trunks()
 	c.reserved()
