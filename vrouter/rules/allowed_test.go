@@ -75,6 +75,12 @@ func TestSetsAreWrittenAlike(t *testing.T) {
 	if whole := one(0, 65535); !low.Union(high).Equal(whole) || !whole.Minus(low).Equal(high) || !low.Intersect(high).Empty() {
 		t.Errorf("0-1023 and 1024-65535: %+v", low.Union(high).Flows())
 	}
+	from := func(first, last uint16) rules.Set {
+		return service(rules.Service{Protocol: rules.TCP, SourcePorts: &rules.Range{First: first, Last: last}})
+	}
+	if whole := from(0, 65535); !from(0, 99).Union(from(100, 65535)).Equal(whole) || !from(0, 200).Union(from(100, 65535)).Equal(one(0, 65535)) || len(whole.Flows()) != 1 {
+		t.Errorf("source ports 0-99 and 100-65535: %+v", from(0, 99).Union(from(100, 65535)).Flows())
+	}
 	all := rules.All(4)
 	if !all.Minus(low).Union(low).Equal(all) || !all.Minus(all).Empty() {
 		t.Errorf("all less some and some: %+v", all.Minus(low).Union(low).Flows())

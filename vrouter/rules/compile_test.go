@@ -87,6 +87,9 @@ func TestTheSameRulesGiveTheSameEntries(t *testing.T) {
 		t.Errorf("500 random rulesets have %d ids", len(ids))
 	}
 	a, _ := rules.Compile(shop())
+	if plain, _ := rules.Compile(distinct(2)); plain.Audit != nil || a.Audit == nil {
+		t.Errorf("the twin of a ruleset without audit rules: %+v; of one with: %+v", plain.Audit, a.Audit)
+	}
 	changed := shop()
 	changed.Rules[2].Identities = []rules.Identity{9, 10}
 	b, _ := rules.Compile(changed)
