@@ -56,9 +56,9 @@ func (m *Model) counter(seen api.Snapshot, from, to *routing.Port, services []ru
 		w := &ways[i]
 		wrong := rules.SetOf(services, w.Allowed.Family)
 		if never {
-			wrong = wrong.Intersect(w.Allowed)
+			wrong = wrong.Intersect(*w.Allowed)
 		} else {
-			wrong = wrong.Minus(w.Allowed)
+			wrong = wrong.Minus(*w.Allowed)
 		}
 		if p, found := wrong.Example(); found {
 			return &api.CounterExample{From: from.Ref, To: to.Ref, Packet: packetWords(w, p), Allowed: never, Verdicts: w.explain(seen, p)}, nil

@@ -19,6 +19,15 @@ type end struct {
 	rows      [rules.Layers]*hoststream.Ruleset
 }
 
+func (m *Model) endOf(port string, direction policy.Direction) (*end, error) {
+	if e := m.ofPorts[direction][port]; e != nil {
+		return e, nil
+	}
+	e, err := m.end(m.policy.Port(port), direction)
+	m.ofPorts[direction][port] = e
+	return e, err
+}
+
 // end puts the rulesets of a port together; a port without policy asks nothing.
 func (m *Model) end(p *policy.Port, direction policy.Direction) (*end, error) {
 	key := ""

@@ -20,19 +20,25 @@ type Model struct {
 	routing *routing.Derived
 	policy  *policy.Derived
 	ends    map[string]*end
-	tables  map[string]*table // by network
-	allowed map[askedKey]rules.Set
+	ofPorts [policy.Directions]map[string]*end // by port
+	tables  map[string]*table                  // by network
+	allowed map[askedKey]*rules.Set
+	both    map[[2]*rules.Set]*rules.Set // what two ends allow together
 }
 
 // New makes a model.
 func New(of *policy.Derived) *Model {
-	return &Model{of.Routing, of, map[string]*end{}, map[string]*table{}, map[askedKey]rules.Set{}}
+	m := &Model{routing: of.Routing, policy: of, ends: map[string]*end{}, tables: map[string]*table{}, allowed: map[askedKey]*rules.Set{}, both: map[[2]*rules.Set]*rules.Set{}}
+	for d := range m.ofPorts {
+		m.ofPorts[d] = map[string]*end{}
+	}
+	return m
 }
 
 // Way is what may be said from one address to another.
 type Way struct {
 	From, To rules.Peer // as the other end's rules see them
-	Allowed  rules.Set
+	Allowed  *rules.Set // equal ones are mostly the same
 	egress   *end
 	ingress  *end
 }
@@ -45,11 +51,11 @@ func (m *Model) Between(from, to *routing.Port) ([]Way, string, error) {
 			return nil, "port " + p.Ref.String() + " or its network is disabled", nil
 		}
 	}
-	egress, err := m.end(m.policy.Port(from.Ref.UUID), policy.Egress)
+	egress, err := m.endOf(from.Ref.UUID, policy.Egress)
 	if err != nil {
 		return nil, "", err
 	}
-	ingress, err := m.end(m.policy.Port(to.Ref.UUID), policy.Ingress)
+	ingress, err := m.endOf(to.Ref.UUID, policy.Ingress)
 	if err != nil {
 		return nil, "", err
 	}
@@ -69,8 +75,8 @@ func (m *Model) Between(from, to *routing.Port) ([]Way, string, error) {
 				why = fmt.Sprintf("network %s has %v of port %s elsewhere", from.Network.Ref, b, to.Ref)
 				continue
 			}
-			w := Way{rules.Peer{Identity: m.seen(to.Network.Ref.UUID, a), Address: a}, rules.Peer{Identity: m.seen(from.Network.Ref.UUID, b), Address: b}, rules.Set{}, egress, ingress}
-			w.Allowed = m.ask(egress, w.To).Intersect(m.ask(ingress, w.From))
+			w := Way{rules.Peer{Identity: m.seen(to.Network.Ref.UUID, a), Address: a}, rules.Peer{Identity: m.seen(from.Network.Ref.UUID, b), Address: b}, nil, egress, ingress}
+			w.Allowed = m.together(m.ask(egress, w.To), m.ask(ingress, w.From))
 			ways = append(ways, w)
 		}
 	}
@@ -96,17 +102,26 @@ type askedKey struct {
 	ranges   string // which rules the address matches, where rules name addresses
 }
 
-func (m *Model) ask(e *end, remote rules.Peer) rules.Set {
+// together is what both ends pass.
+func (m *Model) together(egress, ingress *rules.Set) *rules.Set {
+	key := [2]*rules.Set{egress, ingress}
+	if m.both[key] == nil {
+		set := egress.Intersect(*ingress)
+		m.both[key] = &set
+	}
+	return m.both[key]
+}
+
+func (m *Model) ask(e *end, remote rules.Peer) *rules.Set {
 	key := askedKey{end: e.key, identity: remote.Identity, four: remote.Address.Is4()}
 	if e.byAddress {
 		key.ranges = e.matching(remote.Address)
 	}
-	set, known := m.allowed[key]
-	if !known {
-		set = e.Allowed(remote)
-		m.allowed[key] = set
+	if m.allowed[key] == nil {
+		set := e.Allowed(remote)
+		m.allowed[key] = &set
 	}
-	return set
+	return m.allowed[key]
 }
 
 // matching tells apart addresses that rules tell apart.

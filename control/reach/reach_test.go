@@ -113,7 +113,7 @@ func TestPairsAreWorkedOutAsIfAlone(t *testing.T) {
 					t.Fatalf("seed %d: %d ways with others, %d alone", seed, len(together), len(alone))
 				}
 				for i := range alone {
-					if !together[i].Allowed.Equal(alone[i].Allowed) {
+					if !together[i].Allowed.Equal(*alone[i].Allowed) {
 						t.Fatalf("seed %d: %v to %v: %+v with others, %+v alone", seed, a.Ref, b.Ref, together[i].Allowed.Flows(), alone[i].Allowed.Flows())
 					}
 					if alone[i].Allowed.Empty() {

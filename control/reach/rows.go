@@ -36,22 +36,16 @@ func (m *Model) pairs(from, to []*routing.Port, visit func(a, b *routing.Port) (
 // Rows says what each of some ports may say to each of others: pairs with the
 // same outcome are put together.
 func (m *Model) Rows(from, to []*routing.Port) ([]api.ReachRow, error) {
-	type outcome struct {
-		allowed []api.ReachFlow
-		reason  string
-	}
-	outcomes := map[string]outcome{}
-	columns := map[*routing.Port]map[string][]api.Ref{} // whom each reaches, by outcome
+	found := outcomes{known: map[string]int{}, bySets: map[[2]*rules.Set]int{}}
+	columns := map[*routing.Port]map[int][]api.Ref{} // whom each reaches, by outcome
 	err := m.pairs(from, to, func(a, b *routing.Port) (bool, error) {
 		ways, why, err := m.Between(a, b)
 		if err != nil {
 			return false, err
 		}
-		o := outcome{union(ways), why}
-		key := fmt.Sprint(o)
-		outcomes[key] = o
+		key := found.of(ways, why)
 		if columns[a] == nil {
-			columns[a] = map[string][]api.Ref{}
+			columns[a] = map[int][]api.Ref{}
 		}
 		columns[a][key] = append(columns[a][key], b.Ref)
 		return true, nil
@@ -59,22 +53,61 @@ func (m *Model) Rows(from, to []*routing.Port) ([]api.ReachRow, error) {
 	rows := []api.ReachRow{}
 	at := map[string]int{}
 	for _, a := range from {
-		keys := make([]string, 0, len(columns[a]))
+		keys := make([]int, 0, len(columns[a]))
 		for key := range columns[a] {
 			keys = append(keys, key)
 		}
-		slices.SortFunc(keys, func(x, y string) int { return strings.Compare(columns[a][x][0].String(), columns[a][y][0].String()) })
+		slices.SortFunc(keys, func(x, y int) int { return strings.Compare(columns[a][x][0].String(), columns[a][y][0].String()) })
 		for _, key := range keys {
-			whole := key + fmt.Sprint(columns[a][key])
+			whole := fmt.Sprint(key, columns[a][key])
 			if i, known := at[whole]; known {
 				rows[i].From = append(rows[i].From, a.Ref)
 				continue
 			}
 			at[whole] = len(rows)
-			rows = append(rows, api.ReachRow{From: []api.Ref{a.Ref}, To: columns[a][key], Allowed: outcomes[key].allowed, Reason: outcomes[key].reason})
+			rows = append(rows, api.ReachRow{From: []api.Ref{a.Ref}, To: columns[a][key], Allowed: found.all[key].allowed, Reason: found.all[key].reason})
 		}
 	}
 	return amongThemselves(rows), err
+}
+
+// outcome is what a pair may say.
+type outcome struct {
+	allowed []api.ReachFlow
+	reason  string
+}
+
+// outcomes are those of a question, each once.
+type outcomes struct {
+	all    []outcome
+	known  map[string]int        // by what they say
+	bySets map[[2]*rules.Set]int // of pairs with one way in a family
+}
+
+// of gives the number of an outcome.
+func (o *outcomes) of(ways []Way, why string) int {
+	var sets [2]*rules.Set
+	single := len(ways) > 0
+	for i := range ways {
+		at := familyIndex(ways[i].From.Address)
+		single = single && sets[at] == nil
+		sets[at] = ways[i].Allowed
+	}
+	if n, known := o.bySets[sets]; single && known {
+		return n
+	}
+	it := outcome{union(ways), why}
+	said := fmt.Sprint(it)
+	n, known := o.known[said]
+	if !known {
+		n = len(o.all)
+		o.all = append(o.all, it)
+		o.known[said] = n
+	}
+	if single {
+		o.bySets[sets] = n
+	}
+	return n
 }
 
 // amongThemselves makes one row of those with one port each that reach each
@@ -110,10 +143,10 @@ func union(ways []Way) []api.ReachFlow {
 	for i := range ways {
 		at := familyIndex(ways[i].From.Address)
 		if of[at] == nil {
-			of[at] = &ways[i].Allowed
+			of[at] = ways[i].Allowed
 			continue
 		}
-		sum := of[at].Union(ways[i].Allowed)
+		sum := of[at].Union(*ways[i].Allowed)
 		of[at] = &sum
 	}
 	return flows(of[0], of[1])
