@@ -24,10 +24,11 @@ type enforcement struct {
 	policies *reconcile.Sync[int, vrouter.PortPolicy]
 	uses     *portPolicies
 	managed  *reconcile.Sync[vrouter.RouteKey, struct{}]
+	asked    Asked
 	compiled map[desired.Digest]compiled // of all that is wanted
-	numbers  map[uint32][]Numbered
-	former   map[int]string // why a port has a policy that is not the wanted one
-	closed   map[int]string // why a port has none and passes nothing
+	byID     map[uint32]*contents        // the same
+	former   map[int]string              // why a port has a policy that is not the wanted one
+	closed   map[int]string              // why a port has none and passes nothing
 }
 
 // compiled is a ruleset as it goes into the kernel, with the twin of its audit rules.
@@ -145,40 +146,28 @@ func (e *enforcement) keep(sets map[uint32]*contents, ids []uint32, of func(uint
 
 // wanted finds the contents of a ruleset among those that are compiled.
 func (e *enforcement) wanted(id uint32) (*contents, bool) {
-	for _, c := range e.compiled {
-		if found, ok := c.sets[id]; ok {
-			return found, true
-		}
-	}
-	return nil, false
+	c, ok := e.byID[id]
+	return c, ok
 }
 
 // compile forgets what nobody wants and compiles what is new. Of two rulesets
 // that would have the same id the one with the lower name has it.
 func (e *enforcement) compile(t *Asked) {
 	old := e.compiled
-	e.compiled, e.numbers = make(map[desired.Digest]compiled, len(t.Rulesets)), map[uint32][]Numbered{}
-	ids := map[uint32]*contents{}
+	e.asked, e.compiled, e.byID = *t, make(map[desired.Digest]compiled, len(t.Rulesets)), map[uint32]*contents{}
 	for _, name := range slices.SortedFunc(maps.Keys(t.Rulesets), func(a, b desired.Digest) int { return bytes.Compare(a[:], b[:]) }) {
 		c, known := old[name]
 		if !known || c.err != nil {
 			c = compileOne(source(t.Rulesets[name], t.Selectors))
 		}
 		for id, set := range c.sets {
-			if other, taken := ids[id]; taken && !other.equal(set) {
+			if other, taken := e.byID[id]; taken && !other.equal(set) {
 				c = compiled{err: fmt.Errorf("ruleset %s has the number %d of another one here: add or remove a rule", t.Rulesets[name].Name, id)}
 				break
 			}
 		}
-		maps.Copy(ids, c.sets)
+		maps.Copy(e.byID, c.sets)
 		e.compiled[name] = c
-	}
-	for _, policy := range t.Policies {
-		for _, direction := range policy.Rulesets {
-			for layer, name := range direction {
-				e.number(t.Rulesets[name], rules.Layer(layer))
-			}
-		}
 	}
 }
 
@@ -192,16 +181,6 @@ func compileOne(r rules.Ruleset) compiled {
 		sets[c.Audit.ID] = contentsOf(c.Audit)
 	}
 	return compiled{id: c.ID, sets: sets}
-}
-
-// number notes under which numbers the rules of a ruleset are counted.
-func (e *enforcement) number(set desired.Ruleset, layer rules.Layer) {
-	for _, rule := range set.Rules {
-		n := RuleNumber(rule.Cause)
-		if !slices.ContainsFunc(e.numbers[n], func(other Numbered) bool { return other.Layer == layer && other.Cause.Equal(rule.Cause) }) {
-			e.numbers[n] = append(e.numbers[n], Numbered{rule.Cause, layer, rule.Body.Action, rule.Body.Audit})
-		}
-	}
 }
 
 // resolve translates the names of rulesets to ids.
@@ -289,8 +268,35 @@ func (p *Programmer) policyProblems(rows desired.Rows, attached map[string]Attac
 	}
 }
 
-// Rules are the rules of this host by their numbers.
-func (p *Programmer) Rules() map[uint32][]Numbered { return p.enforcement.numbers }
+// Rules are the rules that ports of this host ask, by their numbers.
+func (p *Programmer) Rules() map[uint32][]Numbered {
+	type place struct {
+		name  desired.Digest
+		layer rules.Layer
+	}
+	numbers, seen := map[uint32][]Numbered{}, map[place]bool{}
+	for _, policy := range p.asked.Policies {
+		for _, direction := range policy.Rulesets {
+			for layer, name := range direction {
+				if at := (place{name, rules.Layer(layer)}); !seen[at] {
+					seen[at] = true
+					number(numbers, p.asked.Rulesets[name], at.layer)
+				}
+			}
+		}
+	}
+	return numbers
+}
+
+// number adds the rules of a ruleset, each once.
+func number(numbers map[uint32][]Numbered, set desired.Ruleset, layer rules.Layer) {
+	for _, rule := range set.Rules {
+		n := RuleNumber(rule.Cause)
+		if !slices.ContainsFunc(numbers[n], func(other Numbered) bool { return other.Layer == layer && other.Cause.Equal(rule.Cause) }) {
+			numbers[n] = append(numbers[n], Numbered{rule.Cause, layer, rule.Body.Action, rule.Body.Audit})
+		}
+	}
+}
 
 // portPolicies is the table of what ports ask, and knows which rulesets may be asked.
 type portPolicies struct {

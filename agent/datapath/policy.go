@@ -36,12 +36,14 @@ type Asked struct {
 	Selectors map[string]desired.Selector
 	// Managed are prefixes of which every workload must be known.
 	Managed map[vrouter.RouteKey]struct{}
+
+	names map[string]desired.Digest // of rulesets that were found, by key
 }
 
 func newAsked(rows desired.Rows) Asked {
 	p := Asked{
 		Policies: map[int]Policy{}, Waiting: map[int]string{}, Rulesets: map[desired.Digest]desired.Ruleset{}, Selectors: rows.Selectors,
-		Managed: map[vrouter.RouteKey]struct{}{},
+		Managed: map[vrouter.RouteKey]struct{}{}, names: map[string]desired.Digest{},
 	}
 	for _, v := range rows.VRFs {
 		for _, prefix := range v.Managed {
@@ -83,6 +85,9 @@ func (t *Asked) find(r desired.PortRuleset, rows desired.Rows) (name desired.Dig
 	if err != nil {
 		return name, 0, err.Error() + ": upgrade this agent"
 	}
+	if name, found := t.names[r.Ruleset]; found {
+		return name, layer, ""
+	}
 	set, here := rows.Rulesets[r.Ruleset]
 	if !here {
 		return name, layer, cmp.Or(rows.Bad[desired.RulesetRow(r.Ruleset)], fmt.Sprintf("its ruleset %s of layer %s is not here yet", r.Ruleset, layer))
@@ -99,7 +104,7 @@ func (t *Asked) find(r desired.PortRuleset, rows desired.Rows) (name desired.Dig
 		}
 	}
 	name = desired.Digest(digest.Sum(nil))
-	t.Rulesets[name] = set
+	t.Rulesets[name], t.names[r.Ruleset] = set, name
 	return name, layer, ""
 }
 
