@@ -19,8 +19,9 @@ const (
 	// queue is how many acknowledgements and tables may wait for a slow
 	// controller; after that nothing more is read from it.
 	queue = 16
-	// tableTimeout bounds the reading of a table from the kernel.
-	tableTimeout = 10 * time.Second
+	// tableTimeout bounds the reading of a table from the kernel, and a trace,
+	// whose programs the kernel has to check first.
+	tableTimeout = 20 * time.Second
 	// maxTable bounds the bytes of a table, half of what a message may have:
 	// what is larger would end the stream.
 	maxTable = maxMessage / 2

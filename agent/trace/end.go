@@ -76,7 +76,7 @@ func (a *answer) copies(t vrouter.Trace) {
 // follow says on which host the workload is that a frame without encapsulation
 // is for, if it is for one.
 func (a *answer) follow(t vrouter.Trace) {
-	to := destinationOf(t.Frame)
+	_, to := endsOf(t.Frame)
 	if !to.IsValid() {
 		return
 	}

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/weft-network/weft/agent/datapath"
 	"github.com/weft-network/weft/agent/desired"
@@ -36,8 +37,8 @@ type Underlay interface {
 	Toward(remote, local netip.Addr) [][2]string
 }
 
-// Tracer answers questions, one at a time: each loads the programs anew, and
-// who asks many is not to take the host's memory for that.
+// Tracer answers questions, one at a time. The kernel needs seconds to check the
+// programs, so they stay for a while after a question: most come in a row.
 type Tracer struct {
 	Path     Path
 	NextHops interface {
@@ -46,7 +47,38 @@ type Tracer struct {
 	Loop     *host.Loop
 	Underlay Underlay
 
-	one sync.Mutex
+	one  sync.Mutex // held during a question; guards what follows
+	kept *vrouter.Tracer
+	idle *time.Timer
+}
+
+// keep is how long the programs stay loaded that nobody asks.
+const keep = time.Minute
+
+// open returns the loaded programs.
+func (t *Tracer) open() (*vrouter.Tracer, error) {
+	if t.idle != nil {
+		t.idle.Stop()
+	}
+	if t.kept == nil {
+		loaded, err := t.Path.NewTracer()
+		if err != nil {
+			return nil, fmt.Errorf("trace: %w", err)
+		}
+		t.kept = loaded
+	}
+	t.idle = time.AfterFunc(keep, t.drop)
+	return t.kept, nil
+}
+
+// drop lets go of the programs.
+func (t *Tracer) drop() {
+	t.one.Lock()
+	defer t.one.Unlock()
+	if t.kept != nil {
+		t.kept.Close()
+		t.kept = nil
+	}
 }
 
 // place is what the agent knows of ports and networks for one question.
@@ -95,10 +127,9 @@ func (t *Tracer) Trace(ctx context.Context, query string) (api.Table, error) {
 	if q.Frame == "" && !a.canSend() {
 		return a.table, nil
 	}
-	if a.tracer, err = t.Path.NewTracer(); err != nil {
-		return api.Table{}, fmt.Errorf("trace: %w", err)
+	if a.tracer, err = t.open(); err != nil {
+		return api.Table{}, err
 	}
-	defer a.tracer.Close()
 	if q.Frame != "" {
 		err = a.fromHost(q)
 	} else {
@@ -178,7 +209,7 @@ func (a *answer) fromPort(q api.TraceQuestion) error {
 		return err
 	}
 	a.connection(p)
-	return a.tell(trace, a.port.VRF, p.to)
+	return a.tell(trace, a.port.VRF, p.from, p.to)
 }
 
 // send tries a frame from the port's interface, with the tag of a sub-port.
@@ -232,7 +263,7 @@ func (a *answer) resolve(p *packet) (sent bool, err error) {
 		return true, nil
 	}
 	a.add("neighbour", fmt.Sprintf("nobody answers the workload's question for %s %v, so it does not send the packet", what, target), api.TracedHow)
-	return false, a.tell(o, a.port.VRF, target)
+	return false, a.tell(o, a.port.VRF, asks, target)
 }
 
 // asker is the address from which the workload asks for its neighbour.
@@ -258,7 +289,8 @@ func (a *answer) fromHost(q api.TraceQuestion) error {
 		if err != nil {
 			return err
 		}
-		return a.tell(trace, vrouter.UnderlayVRF, destinationOf(frame))
+		from, to := endsOf(frame)
+		return a.tell(trace, vrouter.UnderlayVRF, from, to)
 	}
 	return a.fromTunnel(q, frame)
 }
@@ -284,18 +316,19 @@ func (a *answer) fromTunnel(q api.TraceQuestion, frame []byte) error {
 	if err != nil {
 		return err
 	}
-	return a.tell(trace, vrf, destinationOf(frame))
+	from, to := endsOf(frame)
+	return a.tell(trace, vrf, from, to)
 }
 
-// destinationOf reads the destination of a frame's packet; invalid if it is none.
-func destinationOf(frame []byte) netip.Addr {
+// endsOf reads the addresses of a frame's packet; invalid if it is none.
+func endsOf(frame []byte) (from, to netip.Addr) {
 	switch {
 	case len(frame) >= ethernetSize+20 && frame[ethernetSize]>>4 == 4:
-		return netip.AddrFrom4([4]byte(frame[ethernetSize+16:]))
+		return netip.AddrFrom4([4]byte(frame[ethernetSize+12:])), netip.AddrFrom4([4]byte(frame[ethernetSize+16:]))
 	case len(frame) >= ethernetSize+40 && frame[ethernetSize]>>4 == 6:
-		return netip.AddrFrom16([16]byte(frame[ethernetSize+24:]))
+		return netip.AddrFrom16([16]byte(frame[ethernetSize+8:])), netip.AddrFrom16([16]byte(frame[ethernetSize+24:]))
 	}
-	return netip.Addr{}
+	return from, to
 }
 
 // connection tells what the sender's end remembers.
@@ -316,7 +349,7 @@ func (a *answer) connection(p packet) {
 }
 
 // tell writes the stages that a frame met, and its end.
-func (a *answer) tell(t vrouter.Trace, vrf uint32, to netip.Addr) error {
+func (a *answer) tell(t vrouter.Trace, vrf uint32, from, to netip.Addr) error {
 	reasons, err := vrouter.Reasons()
 	if err != nil {
 		return err

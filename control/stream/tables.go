@@ -15,6 +15,8 @@ import (
 const (
 	// tableTimeout bounds how long an agent may take to print a table.
 	tableTimeout = 5 * time.Second
+	// traceTimeout is for a trace, whose programs the host's kernel has to check first.
+	traceTimeout = 20 * time.Second
 	// maxQuestions bounds the tables asked of one host at a time.
 	maxQuestions = 16
 )
@@ -91,7 +93,11 @@ func (s *Server) Table(ctx context.Context, host, table string) (api.Table, erro
 		return fail(api.CodeUnavailable, "host %s was asked for %d tables and has not answered; try again", n.host, maxQuestions)
 	}
 	defer n.tables.forget(id)
-	ctx, cancel := context.WithTimeout(ctx, tableTimeout)
+	limit := tableTimeout
+	if strings.HasPrefix(table, api.HostTableTrace) {
+		limit = traceTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	select {
 	case reply := <-answer:

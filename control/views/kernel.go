@@ -63,6 +63,7 @@ func (c *chain) selectRows() []*hostRows {
 		keys[placement.RouteKey(r.network.VRF, r.route.Prefix)] = true
 		concerned[r.network.Ref.UUID] = true
 	}
+	asked := c.asked()
 	var hosts []*hostRows
 	for _, h := range c.plan.Derived.Hosts {
 		if c.picked.host != "" && h.Ref.UUID != c.picked.host {
@@ -71,12 +72,39 @@ func (c *chain) selectRows() []*hostRows {
 		if !slices.ContainsFunc(c.plan.Networks(h.Ref.UUID), func(n *routing.Network) bool { return concerned[n.Ref.UUID] }) {
 			continue
 		}
-		rows := slices.DeleteFunc(c.plan.For(h.Ref.UUID), func(r placement.Row) bool { return !keys[r.Key] })
+		rows := slices.DeleteFunc(c.plan.For(h.Ref.UUID), func(r placement.Row) bool { return !keys[r.Key] && !asked[h.Ref.UUID][r.Key] })
 		if len(rows) > 0 {
 			hosts = append(hosts, &hostRows{host: h, state: c.hosts.Host(h.Ref.UUID), rows: rows})
 		}
 	}
 	return hosts
+}
+
+// asked are, by host, the rulesets that the selected ports ask there, and the
+// selectors that these name.
+func (c *chain) asked() map[string]map[string]bool {
+	asked := map[string]map[string]bool{}
+	for _, p := range c.picked.ports {
+		port := c.plan.Policy.Port(p.Ref.UUID)
+		if port == nil {
+			continue
+		}
+		if asked[port.Host] == nil {
+			asked[port.Host] = map[string]bool{}
+		}
+		for _, layers := range port.Rulesets {
+			for _, r := range layers {
+				if r == nil {
+					continue
+				}
+				asked[port.Host][placement.RulesetKey(r.ID)] = true
+				for _, id := range r.Selectors {
+					asked[port.Host][placement.SelectorKey(id)] = true
+				}
+			}
+		}
+	}
+	return asked
 }
 
 // desired adds how far the rows have come on their way to the host.
@@ -113,8 +141,14 @@ func (c *chain) describeRow(r placement.Row) string {
 			words[0] = strings.Replace(words[0], leads[1], p.Ref.String(), 1)
 		}
 	}
+	if len(words) > maxWords { // a ruleset may have thousands of rules
+		words = append(words[:maxWords:maxWords], fmt.Sprintf("and %d more", len(words)-maxWords))
+	}
 	return strings.Join(words, ", ")
 }
+
+// maxWords of a row are shown.
+const maxWords = 40
 
 func pendingBecause(s stream.RowState, connected bool) string {
 	switch {

@@ -64,13 +64,17 @@ func (m *Model) Decide(p Packet) Decision {
 }
 
 // Answer decides about what comes back of a conversation that may be: nothing
-// asks but stateless security-groups, in the direction in which it goes.
+// asks but stateless security-groups, in the direction in which it goes. ICMP that
+// is no echo is no conversation, and what comes back is asked like anything.
 func (m *Model) Answer(p Packet) Decision {
 	back := p
 	back.From, back.To, back.Source, back.Destination = p.To, p.From, p.Destination, p.Source
 	back.SourcePort, back.Port = p.Port, p.SourcePort
 	if replies := map[int]int{probe.EchoRequest4: 0, probe.TimestampRequest: 14, probe.EchoRequest6: 129}; p.icmp() {
 		back.Type = replies[p.Type]
+		if p.Type == probe.TimestampRequest {
+			return m.Decide(back)
+		}
 	}
 	for _, e := range []end{
 		{m: m, side: api.Egress, port: back.From, remote: back.To, local: back.Source, other: back.Destination, packet: back},

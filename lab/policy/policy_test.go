@@ -14,9 +14,10 @@ import (
 )
 
 var (
-	seedFlag = flag.Uint64("seed", 0, "of random objects; 0 takes one from the clock")
-	enforced = flag.Bool("enforced", false, "whether hosts enforce policy; without, only what holds either way is tried")
-	rounds   = flag.Int("rounds", 4, "how often each layer changes and everything is tried")
+	seedFlag      = flag.Uint64("seed", 0, "of random objects; 0 takes one from the clock")
+	enforced      = flag.Bool("enforced", false, "whether hosts enforce policy; without, only what holds either way is tried")
+	withStateless = flag.Bool("stateless", false, "some ports have stateless security-groups")
+	rounds        = flag.Int("rounds", 4, "how often each layer changes and everything is tried")
 )
 
 func TestPolicy(t *testing.T) {
@@ -25,7 +26,7 @@ func TestPolicy(t *testing.T) {
 		seed = uint64(time.Now().UnixNano())
 	}
 	t.Logf("again with: -seed %d", seed)
-	e := &Editor{Rand: rand.New(rand.NewPCG(seed, 0))}
+	e := &Editor{Rand: rand.New(rand.NewPCG(seed, 0)), Stateless: *withStateless}
 	s := start(t)
 	counts := tally{}
 	s.compare(t, counts, "without policy")
@@ -44,7 +45,7 @@ func TestPolicy(t *testing.T) {
 		defer s.rejoin(t)
 		s.unjoin(t, "mesh")
 		s.write(t, e.NetworkPolicies()...)
-		s.rounds(t, e, e.NetworkEdits, 0)
+		s.rounds(t, e, e.NetworkEdits, 12)
 	})
 	t.Run("firewall", func(t *testing.T) {
 		s.write(t, e.Firewall()...)
@@ -58,6 +59,7 @@ func TestPolicy(t *testing.T) {
 			return append(append(e.FirewallEdits(m, number), e.GroupEdits(m, number)...), e.NetworkEdits(m, 2)...)
 		}, 20)
 	})
+	t.Run("explained", s.explained)
 	m := s.liveGroups(t)
 	t.Run("revoked", s.revoked)
 	t.Run("changes", func(t *testing.T) { s.changes(t, m) })
@@ -94,6 +96,7 @@ func (s *system) rounds(t *testing.T, e *Editor, edits func(*Model, int) []api.O
 			s.restart(t, 1+e.Rand.IntN(Hosts))
 		}
 		s.compare(t, counts, fmt.Sprintf("%s, round %d", t.Name(), round))
+		s.sampled(t, e, s.model(t), 4)
 	}
 }
 

@@ -148,7 +148,7 @@ func (e *Editor) firewallRule(r *api.FirewallRule) {
 	case 1, 2:
 		r.Spec.Services = e.services()
 	}
-	if e.Rand.IntN(6) == 0 {
+	if e.Rand.IntN(6) == 0 && !r.Spec.Source.Range.IsValid() && !r.Spec.Destination.Range.IsValid() {
 		r.Spec.MatchTags = []string{pick(e.Rand, api.TagTier, api.TagSite, "label")}
 	}
 }

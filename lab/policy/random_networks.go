@@ -10,11 +10,10 @@ import (
 
 const networkPolicies = 3 // of red:shop; those of other projects are attached to them, too
 
-// NetworkPolicies makes the policies, and attaches networks to them.
+// NetworkPolicies makes the policies, still without rules, and attaches networks to them.
 func (e *Editor) NetworkPolicies() (operations []api.Operation) {
 	for i := range networkPolicies {
 		n := &api.NetworkPolicy{Header: header(api.KindNetworkPolicy, "red:shop", policyName(i))}
-		n.Spec.Rules = e.networkRules()
 		operations = append(operations, create(n))
 		for _, net := range []Network{redWeb, redDB, redTest} {
 			if e.Rand.IntN(3) > 0 {

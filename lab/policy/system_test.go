@@ -164,6 +164,16 @@ func (s *system) acknowledged(t *testing.T, revision int64) {
 	}
 }
 
+// settled waits until the hosts have all that was written until now.
+func (s *system) settled(t *testing.T) {
+	t.Helper()
+	list, err := s.client.List(t.Context(), api.KindHost, client.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.acknowledged(t, list.Revision)
+}
+
 // metrics are those of the controller that have no labels.
 func (s *system) metrics(ctx context.Context) (map[string]float64, error) {
 	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, address string) (c net.Conn, err error) {

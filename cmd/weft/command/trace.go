@@ -196,7 +196,7 @@ func answerTo(q api.TraceQuestion, receiver string, first traceHop) api.TraceQue
 // It returns what the last of them said.
 func followTrace(ctx context.Context, c *client.Client, name string, host api.Ref, q api.TraceQuestion) (w traceWay, last traceHop, err error) {
 	w.Way = name
-	ctx, cancel := context.WithTimeout(ctx, 2*askTimeout)
+	ctx, cancel := context.WithTimeout(ctx, 4*askTimeout)
 	defer cancel()
 	first, err := askTrace(ctx, c, host, q)
 	if err != nil {
@@ -211,7 +211,7 @@ func followTrace(ctx context.Context, c *client.Client, name string, host api.Re
 		size, _ := strconv.Atoi(first.items[api.TraceFrameSize])
 		vni, _ := strconv.ParseUint(first.items[api.TraceVNI], 10, 32)
 		source, _ := netip.ParseAddr(first.items[api.TraceLocal])
-		last, err = askTrace(ctx, c, next, api.TraceQuestion{VNI: uint32(vni), Source: source, Frame: first.items[api.TraceFrame], FrameSize: size})
+		last, err = askTrace(ctx, c, next, api.TraceQuestion{VNI: uint32(vni), Source: source, Frame: first.items[api.TraceFrame], FrameSize: size, Reply: q.Reply})
 		if err != nil {
 			w.Unknown = "host " + next.String() + ", where it would arrive: " + oneLine(err.Error())
 			return w, last, nil
@@ -220,7 +220,7 @@ func followTrace(ctx context.Context, c *client.Client, name string, host api.Re
 	}
 	if next := first.items[api.TraceNextHost]; first.Verdict == "routed" && next != "" {
 		size, _ := strconv.Atoi(first.items[api.TraceFrameSize])
-		last, err = askTrace(ctx, c, api.Ref{Name: next}, api.TraceQuestion{Uplink: true, Frame: first.items[api.TraceFrame], FrameSize: size})
+		last, err = askTrace(ctx, c, api.Ref{Name: next}, api.TraceQuestion{Uplink: true, Frame: first.items[api.TraceFrame], FrameSize: size, Reply: q.Reply})
 		if err != nil {
 			w.Unknown = "host " + next + ", where it would arrive: " + oneLine(err.Error())
 			return w, last, nil
@@ -240,7 +240,7 @@ func followTrace(ctx context.Context, c *client.Client, name string, host api.Re
 		w.Arrived = last.Reason == ""
 	}
 	if !w.Arrived {
-		w.Remedy = remedy(ctx, c, last, q)
+		w.Remedy = remedy(ownerOf(ctx, c), last, q)
 	}
 	return w, last, nil
 }

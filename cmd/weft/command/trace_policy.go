@@ -25,13 +25,24 @@ func (h traceHop) refusal() *api.PolicyStep {
 	return last
 }
 
+// ownerOf returns who owns a security-group; empty if these credentials may not see it.
+func ownerOf(ctx context.Context, c *client.Client) func(group string) string {
+	return func(group string) string {
+		g, err := client.Get[*api.SecurityGroup](ctx, c, api.Ref{Name: group})
+		if err != nil {
+			return ""
+		}
+		return g.Meta.Owner
+	}
+}
+
 // remedy says what would have to change for a packet that policy ended to pass.
-func remedy(ctx context.Context, c *client.Client, h traceHop, q api.TraceQuestion) string {
+func remedy(owner func(group string) string, h traceHop, q api.TraceQuestion) string {
 	step := h.refusal()
 	if step == nil {
 		return ""
 	}
-	said := packetWords(h, q)
+	said := packetWords(step, q)
 	switch {
 	case step.Action == "pending":
 		return fmt.Sprintf("host %s does not know whose address %v is, and a rule that names workloads might deny it: weft why address %v", h.Host, step.Remote, step.Remote)
@@ -40,9 +51,9 @@ func remedy(ctx context.Context, c *client.Client, h traceHop, q api.TraceQuesti
 	case step.Rule != nil:
 		return denied(step, said)
 	case step.Layer == "security-group":
-		return missingGroupRule(ctx, c, step, said, h, q)
+		return missingGroupRule(owner, step, said, q)
 	case step.Layer == "network-policy":
-		return fmt.Sprintf("no rule of %s passes %s %s between the networks; add one: weft edit network-policy %s", step.Ruleset, step.Direction, said, firstName(step.Ruleset))
+		return fmt.Sprintf("no rule of %s passes %s %s at port %s; add one to a network-policy that both networks are attached to: weft edit network-policy NAME", step.Ruleset, step.Direction, said, step.Port)
 	}
 	return fmt.Sprintf("%s isolates port %s: no rule passes %s %s; put one into a firewall-policy of it: weft create firewall-rule", step.Ruleset, step.Port, step.Direction, said)
 }
@@ -51,10 +62,15 @@ func remedy(ctx context.Context, c *client.Client, h traceHop, q api.TraceQuesti
 func denied(step *api.PolicyStep, said string) string {
 	r := step.Rule
 	text := fmt.Sprintf("%v denies %s %s at port %s; change it, or have a rule before it that passes: weft edit %s %s", r, step.Direction, said, step.Port, r.Kind, r.Name)
-	if r.Owner != "" && r.Owner != api.AdministratorsName {
-		text += " (its owner is " + r.Owner + ", who alone may change it)"
+	return text + onlyBy(r.Owner)
+}
+
+// onlyBy says that another owner has to make a change.
+func onlyBy(owner string) string {
+	if owner == "" || owner == api.AdministratorsName {
+		return ""
 	}
-	return text
+	return " (its owner is " + owner + ", who alone may change it)"
 }
 
 // firstName is the first name of "security-groups acme:web, acme:db".
@@ -64,22 +80,16 @@ func firstName(ruleset string) string {
 	return first
 }
 
-// packetWords says what a rule would have to allow: "tcp/443 from 10.0.0.1".
-func packetWords(h traceHop, q api.TraceQuestion) string {
-	step := h.refusal()
-	word := "from"
+// packetWords says what a rule would have to pass: "tcp/443 from 10.0.0.1".
+func packetWords(step *api.PolicyStep, q api.TraceQuestion) string {
+	word, name := " from ", protocolWord(step, q)
 	if step.Direction == api.Egress {
-		word = "to"
+		word = " to "
 	}
-	return protocolWords(step, q) + " " + word + " " + step.Remote.String()
-}
-
-func protocolWords(step *api.PolicyStep, q api.TraceQuestion) string {
-	name := protocolWord(step, q)
-	if step.Port != "" && (name == "tcp" || name == "udp") {
-		return name + "/" + strconv.Itoa(int(q.DestinationPort))
+	if name == "tcp" || name == "udp" {
+		name += "/" + strconv.Itoa(int(q.DestinationPort))
 	}
-	return name
+	return name + word + step.Remote.String()
 }
 
 // protocolWord is the protocol as rules say it.
@@ -100,7 +110,7 @@ func protocolWord(step *api.PolicyStep, q api.TraceQuestion) string {
 
 // missingGroupRule says which rule a group of the port needs, with the command
 // that makes it.
-func missingGroupRule(ctx context.Context, c *client.Client, step *api.PolicyStep, said string, h traceHop, q api.TraceQuestion) string {
+func missingGroupRule(owner func(group string) string, step *api.PolicyStep, said string, q api.TraceQuestion) string {
 	group := firstName(step.Ruleset)
 	text := fmt.Sprintf("no rule of %s of port %s allows %s %s; add one: weft create security-group-rule %s:NAME", step.Ruleset, step.Port, step.Direction, said, group)
 	family := api.IPv4
@@ -115,8 +125,5 @@ func missingGroupRule(ctx context.Context, c *client.Client, step *api.PolicySte
 	for _, f := range set {
 		text += " --set " + f
 	}
-	if g, err := client.Get[*api.SecurityGroup](ctx, c, api.Ref{Name: group}); err == nil && g.Meta.Owner != api.AdministratorsName {
-		text += " (its owner is " + g.Meta.Owner + ", who alone may change it)"
-	}
-	return text
+	return text + onlyBy(owner(group))
 }
