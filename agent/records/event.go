@@ -10,6 +10,7 @@ import (
 
 	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/vrouter"
+	"github.com/weft-network/weft/vrouter/rules"
 )
 
 // The words of a record's direction.
@@ -17,9 +18,6 @@ const (
 	egress  = "egress"
 	ingress = "ingress"
 )
-
-// layers are the words of policy's layers, by number.
-var layers = []string{"network-policy", "security-group", "firewall-admin", "firewall", "firewall-baseline"}
 
 // recordOf is what an event says, with names.
 func recordOf(e *vrouter.Event, d directory) api.Record {
@@ -38,8 +36,9 @@ func recordOf(e *vrouter.Event, d directory) api.Record {
 	if e.OneOf > 1 {
 		r.OneOf = e.OneOf
 	}
-	if e.Layer >= 0 && e.Layer < len(layers) {
-		r.Layer = layers[e.Layer]
+	d.rule(&r, e.Rule)
+	if e.Layer >= 0 {
+		r.Layer = rules.Layer(e.Layer).String()
 	}
 	r.Source = d.in(e.VRF, netip.AddrPortFrom(p.From, p.SourcePort))
 	r.Destination = d.in(e.VRF, netip.AddrPortFrom(p.To, p.DestinationPort))

@@ -4,12 +4,15 @@ package records
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"strings"
 
+	"github.com/weft-network/weft/agent/datapath"
 	"github.com/weft-network/weft/agent/desired"
 	"github.com/weft-network/weft/agent/host"
 	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/vrouter/rules"
 )
 
 
@@ -17,16 +20,19 @@ import (
 type directory struct {
 	rows  desired.Rows
 	ports map[int]desired.Port // by interface
+	rules map[uint32][]datapath.Numbered
+
+	interfaces map[string]int // by the port's UUID
 }
 
 // look runs call with the names of the moment. Each look makes the loop stop, so
 // whoever has many questions asks them together.
 func look(ctx context.Context, loop Host, call func(directory)) error {
 	return loop.Do(ctx, func(c *host.Core) {
-		d := directory{rows: c.Rows(), ports: map[int]desired.Port{}}
+		d := directory{rows: c.Rows(), ports: map[int]desired.Port{}, rules: c.Rules(), interfaces: map[string]int{}}
 		for id, p := range c.Attached() {
 			if row, bound := d.rows.Ports[id]; bound {
-				d.ports[p.Ifindex] = row
+				d.ports[p.Ifindex], d.interfaces[id] = row, p.Ifindex
 			}
 		}
 		call(d)
@@ -44,7 +50,26 @@ func (d directory) at(ifindex int, address netip.AddrPort) api.Party {
 
 func (d directory) name(p *api.Party, row desired.Port) {
 	p.Workload, p.ID, p.Project = row.Name, row.ID, project(row.Name)
-	p.Network = d.rows.VRFs[row.VRF].Name
+	p.Network, p.Identity = d.rows.VRFs[row.VRF].Name, identity(row.Identity)
+}
+
+// identity is how an identity is written; of nobody it is not.
+func identity(id rules.Identity) string {
+	if id == rules.None {
+		return ""
+	}
+	return fmt.Sprintf("%016x", uint64(id))
+}
+
+// rule writes down which rule has a number, and how it comes to the port.
+func (d directory) rule(r *api.Record, number uint32) {
+	for _, n := range d.rules[number] {
+		r.Layer, r.RuleID = n.Layer.String(), n.Object
+		if r.Rule != "" {
+			r.Rule += " or "
+		}
+		r.Rule += n.Cause.String()
+	}
 }
 
 // in names whoever has an address in a VRF. Only routes of full length say
@@ -60,7 +85,7 @@ func (d directory) in(vrf uint32, address netip.AddrPort) api.Party {
 		d.name(&p, row)
 		return p
 	}
-	p.Workload, p.Project = route.Origin, project(route.Origin)
+	p.Workload, p.Project, p.Identity = route.Origin, project(route.Origin), identity(route.Workload)
 	p.Host = d.rows.Endpoints[route.Host].Name
 	if n, known := d.rows.VRFs[route.VNI]; known {
 		p.Network = n.Name

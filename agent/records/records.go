@@ -50,8 +50,6 @@ type Options struct {
 	// Always is what is recorded also while nobody asks; its Interval, Burst and
 	// OneOf are of everything.
 	Always vrouter.Recording
-	// Rule names a rule by its number on this host.
-	Rule func(number uint32) (words, id string)
 	// Interfaces returns the names of interfaces by index.
 	Interfaces func() (map[int]string, error)
 	// Export takes records of frames besides; nil: nobody does.
@@ -81,8 +79,22 @@ func New(path Path, loop Host, o Options, log *slog.Logger) *Recorder {
 	return &Recorder{options: o, path: path, loop: loop, log: log, wake: make(chan struct{}, 1), sequence: uint64(time.Now().UnixMicro())}
 }
 
-// Run records until the context ends.
-func (r *Recorder) Run(ctx context.Context) error {
+// Tables answer questions, by the names of the tables.
+func (r *Recorder) Tables() map[string]func(context.Context, string) (api.Table, error) {
+	return map[string]func(context.Context, string) (api.Table, error){
+		api.HostTableEvents: r.Events, api.HostTableFlows: r.Flows,
+	}
+}
+
+// Run records until the context ends. That it cannot is logged: the host goes
+// on without records.
+func (r *Recorder) Run(ctx context.Context) {
+	if err := r.run(ctx); err != nil && ctx.Err() == nil {
+		r.log.Error("nothing is recorded of frames and conversations; restart the agent", "error", err)
+	}
+}
+
+func (r *Recorder) run(ctx context.Context) error {
 	events, err := r.path.OpenEvents()
 	if err != nil {
 		return err
@@ -211,7 +223,7 @@ func (r *Recorder) take(all []api.Record) {
 
 // Events answers with the records of frames after the one that the question
 // names; to ask keeps recording on for a while.
-func (r *Recorder) Events(query string) (api.Table, error) {
+func (r *Recorder) Events(_ context.Context, query string) (api.Table, error) {
 	q, err := api.ParseRecordQuestion(query)
 	if err != nil {
 		return api.Table{}, err
@@ -265,9 +277,6 @@ func (r *Recorder) name(ctx context.Context, all []vrouter.Event) ([]api.Record,
 		for i := range all {
 			named[i] = recordOf(&all[i], d)
 			named[i].Host, named[i].Interface = r.options.Host, devices[all[i].Ifindex]
-			if all[i].Rule != 0 && r.options.Rule != nil {
-				named[i].Rule, named[i].RuleID = r.options.Rule(all[i].Rule)
-			}
 		}
 	})
 	if err != nil {

@@ -40,6 +40,8 @@ type Reader struct {
 	Leases     func() []services.Lease
 	// Trace answers a question about a packet; query is its words.
 	Trace func(ctx context.Context, query string) (api.Table, error)
+	// Records answer questions about frames and conversations, by the table's name.
+	Records map[string]func(ctx context.Context, query string) (api.Table, error)
 }
 
 // words are the names for the numbers of one table.
@@ -66,6 +68,9 @@ func (w words) port(ifindex int) string {
 func (r Reader) Table(ctx context.Context, name string) (api.Table, error) {
 	if table, query, asked := strings.Cut(name, "?"); asked && table == api.HostTableTrace && r.Trace != nil {
 		return r.Trace(ctx, query)
+	}
+	if table, query, _ := strings.Cut(name, "?"); r.Records[table] != nil {
+		return r.Records[table](ctx, query)
 	}
 	print, known := map[string]func(context.Context, words) (api.Table, error){
 		api.HostTableDrops:         r.drops,

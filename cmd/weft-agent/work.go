@@ -21,6 +21,7 @@ import (
 	"github.com/weft-network/weft/agent/join"
 	"github.com/weft-network/weft/agent/link"
 	"github.com/weft-network/weft/agent/plug"
+	"github.com/weft-network/weft/agent/records"
 	"github.com/weft-network/weft/agent/services"
 	"github.com/weft-network/weft/agent/state"
 	"github.com/weft-network/weft/agent/stream"
@@ -86,16 +87,17 @@ func (a agent) work(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	records, taken, err := a.records()
+	remembered, taken, err := a.remembered()
 	if err != nil {
 		return err
 	}
 	core := host.NewCore(want, follower.now, local.facts(), programmer)
 	core.RestoreTaken(taken)
 	loop := host.NewLoop(core, func(data []byte) error { return desired.WriteFile(a.dir.Desired(), data) }, a.log)
-	plugger := plug.New(loop, a.links, a.path, records, []int{tunnel, local.device, local.labelFar}, a.log)
+	plugger := plug.New(loop, a.links, a.path, remembered, []int{tunnel, local.device, local.labelFar}, a.log)
 	local.services = services.New(loop, local.requests, local.socket, a.log)
-	client := stream.New(a.controllers(), loop, a.reader(loop, local.services).Table, a.log)
+	recorder := records.New(a.path, loop, records.Options{Host: a.identity.Host.Name, Interfaces: a.links.Names}, a.log)
+	client := stream.New(a.controllers(), loop, a.reader(loop, local.services, recorder).Table, a.log)
 
 	health := &health{loop: loop, local: local.failures}
 	stop, err := observe(a.flags.metricsListen, a.flags.portMetrics, a.path, loop, local.services, health, a.log)
@@ -106,6 +108,7 @@ func (a agent) work(ctx context.Context) error {
 
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { loop.Run(ctx); return nil })
+	group.Go(func() error { recorder.Run(ctx); return nil })
 	group.Go(func() error {
 		err := a.serve(ctx, tunnel, blank, loop, plugger, client, health, local, follower)
 		if ctx.Err() != nil { // told to end: what was interrupted is no failure
@@ -120,20 +123,20 @@ func (a agent) work(ctx context.Context) error {
 }
 
 // reader answers what people ask of the host's tables.
-func (a agent) reader(loop *host.Loop, served *services.Services) tables.Reader {
+func (a agent) reader(loop *host.Loop, served *services.Services, recorder *records.Recorder) tables.Reader {
 	tracer := trace.Tracer{Path: a.path, NextHops: a.path.NextHops, Loop: loop, Underlay: a.links}
-	return tables.Reader{Kernel: datapath.KernelOf(a.path), Statistics: a.path, Loop: loop, Names: a.links.Names, Leases: served.Leases, Trace: tracer.Trace}
+	return tables.Reader{Kernel: datapath.KernelOf(a.path), Statistics: a.path, Loop: loop, Names: a.links.Names, Leases: served.Leases, Trace: tracer.Trace, Records: recorder.Tables()}
 }
 
-// records opens what is remembered of plugs, and of reserved addresses that were
+// remembered opens what is remembered of plugs, and of reserved addresses that were
 // given away: to go on without could give one away a second time.
-func (a agent) records() (plug.Records, []host.Taken, error) {
-	records, err := plug.OpenRecords(a.dir.Plugs())
+func (a agent) remembered() (plug.Records, []host.Taken, error) {
+	all, err := plug.OpenRecords(a.dir.Plugs())
 	if err != nil {
-		return records, nil, err
+		return all, nil, err
 	}
-	taken, err := records.Taken()
-	return records, taken, err
+	taken, err := all.Taken()
+	return all, taken, err
 }
 
 // controllers says where the controllers are: by flag, or as they told last,

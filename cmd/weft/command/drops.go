@@ -33,8 +33,12 @@ is 0 unless none answers.
 With --by the counts are summed up by port, reason, stage or host, the largest first; with
 --top only so many of them: --by port --top 10 names who loses most.
 
-With --follow it stays, and prints only what was added since it last looked.`,
-		Example: "  weft drops\n  weft drops --host h1 --all\n  weft drops --port web-1 --follow\n  weft drops --by port --top 10 --follow",
+With --follow it stays, and prints each packet that is dropped from now on: when,
+at which port, from whom to whom, and the reason or the rule. Asking for them is
+what makes hosts record them; a host records at most so many a second, and says
+how many it left out. With --counts, or --by, it prints only what was added to
+the counts since it last looked.`,
+		Example: "  weft drops\n  weft drops --host h1 --all\n  weft drops --port web-1 --follow\n  weft drops --by port --top 10 --follow\n  weft drops --project-of acme --follow -o json",
 		GroupID: groupSee,
 		Args:    noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -47,7 +51,10 @@ With --follow it stays, and prints only what was added since it last looked.`,
 	f.BoolVar(&o.all, "all", false, "also what was consumed, and counters that are zero")
 	f.StringVar(&o.by, "by", "", "sum up by port, reason, stage or host")
 	f.IntVar(&o.top, "top", 0, "with --by: only so many, the largest")
-	f.BoolVar(&o.follow, "follow", false, "stay, and print what is added")
+	f.BoolVar(&o.follow, "follow", false, "stay, and print each packet that is dropped")
+	f.BoolVar(&o.counts, "counts", false, "with --follow: print what is added to the counts instead")
+	f.StringVar(&o.network, "network", "", "with --follow: only packets from or to this `NETWORK`")
+	f.StringVar(&o.project, "project-of", "", "with --follow: only packets from or to a port of this `PROJECT`")
 	f.DurationVar(&o.interval, "interval", followInterval, "how often to look with --follow, at least "+minInterval.String())
 	outputFlag(c, &o.output, formatJSON, formatYAML)
 	return c
@@ -56,7 +63,8 @@ With --follow it stays, and prints only what was added since it last looked.`,
 // dropsOptions are the flags of drops.
 type dropsOptions struct {
 	host, port, by, output string
-	all, follow            bool
+	network, project       string
+	all, follow, counts    bool
 	top                    int
 	interval               time.Duration
 }
@@ -83,13 +91,20 @@ func (s *session) drops(ctx context.Context, o dropsOptions) error {
 	if err != nil {
 		return err
 	}
-	if o.port != "" {
-		if o.port, err = s.portName(ctx, c, o.port); err != nil {
+	for kind, name := range map[api.Kind]*string{api.KindPort: &o.port, api.KindNetwork: &o.network, api.KindProject: &o.project} {
+		if *name, err = s.fullName(ctx, c, kind, *name); err != nil {
 			return err
 		}
 	}
 	if len(hosts) == 0 {
 		fmt.Fprintln(s.Err, "no host has joined")
+	}
+	if o.follow && !o.counts && o.by == "" {
+		q := api.RecordQuestion{Record: api.RecordDrop, Port: o.port, Network: o.network, Project: o.project}
+		if !o.all {
+			q.Verdict = "dropped"
+		}
+		return s.followEvents(ctx, c, hosts, q, o.interval, o.output)
 	}
 	t, silent := s.readDrops(ctx, c, hosts, o)
 	if o.follow {
@@ -105,13 +120,17 @@ func (s *session) drops(ctx context.Context, o dropsOptions) error {
 	return s.printTable(o.output, o.table(t.Rows))
 }
 
-// portName finds the full name under which hosts know a port.
-func (s *session) portName(ctx context.Context, c *client.Client, name string) (string, error) {
-	ref, err := s.ref(api.KindPort, name)
+// fullName finds the name under which hosts know a port, network or project;
+// of no name none.
+func (s *session) fullName(ctx context.Context, c *client.Client, kind api.Kind, name string) (string, error) {
+	if name == "" {
+		return "", nil
+	}
+	ref, err := s.ref(kind, name)
 	if err != nil {
 		return "", err
 	}
-	o, err := c.Get(ctx, api.KindPort, ref)
+	o, err := c.Get(ctx, kind, ref)
 	if err != nil {
 		return "", err
 	}

@@ -25,6 +25,11 @@ const (
 
 // askAll reads a table of each host, several at a time.
 func askAll(ctx context.Context, c *client.Client, hosts []api.Ref, table string) ([]api.Table, []error) {
+	return askOneByOne(ctx, c, hosts, func(int) string { return table })
+}
+
+// askOneByOne is askAll with a question for each host.
+func askOneByOne(ctx context.Context, c *client.Client, hosts []api.Ref, table func(host int) string) ([]api.Table, []error) {
 	tables, failures := make([]api.Table, len(hosts)), make([]error, len(hosts))
 	slots := make(chan struct{}, askHosts)
 	var wait sync.WaitGroup
@@ -34,7 +39,7 @@ func askAll(ctx context.Context, c *client.Client, hosts []api.Ref, table string
 			defer func() { <-slots }()
 			ctx, cancel := context.WithTimeout(ctx, askTimeout)
 			defer cancel()
-			tables[i], failures[i] = c.HostTable(ctx, h, table)
+			tables[i], failures[i] = c.HostTable(ctx, h, table(i))
 		})
 	}
 	wait.Wait()

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/weft-network/weft/api"
+)
+
+// records asks a host for records.
+func (m *machine) records(table string, q api.RecordQuestion) (all []api.Record) {
+	m.t.Helper()
+	var t api.Table
+	for _, r := range m.controller.table(q.Table(table)).Rows {
+		t.Rows = append(t.Rows, r.Cells)
+	}
+	all, err := api.ParseRecords(t)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return all
+}
+
+// Whoever asks for events hears of each frame that is dropped from then on,
+// with the names of both ends as far as the host knows them, and of nothing
+// that was dropped while nobody asked. Conversations have names, too, and one
+// between two ports of a host is told once.
+func TestRecordsHaveNames(t *testing.T) {
+	m := twoHosts(t, tunnels4)
+	for i := range m {
+		m[i].start(tunnels4[i])
+		m[i].agent.waitReady(t)
+	}
+	together(m, tunnels4, 100)
+	w := map[int]string{}
+	for n, at := range placed {
+		w[n] = namespace(t, "w"+strconv.Itoa(n))
+		m[at].mustPlug(portID(100, n), w[n])
+	}
+	nobody, other, neighbour := ips(99)[0].String(), ips(11)[0].String(), ips(12)[0].String()
+	if _, err := ping(t, w[10], nobody, "-c", "1", "-W", "1"); err == nil {
+		t.Fatal("an address that nobody has answers")
+	}
+	begin := m[0].records(api.HostTableEvents, api.RecordQuestion{})
+	if len(begin) != 1 || begin[0].Record != api.RecordLost || begin[0].Sequence == 0 || begin[0].Lost != 0 {
+		t.Fatalf("the first answer only says where to go on, and not %+v", begin)
+	}
+	after := begin[0].Sequence
+	if _, err := ping(t, w[10], nobody, "-c", "1", "-W", "1"); err == nil {
+		t.Fatal("an address that nobody has answers")
+	}
+	var seen []api.Record
+	eventually(t, func() error {
+		for _, r := range m[0].records(api.HostTableEvents, api.RecordQuestion{After: after, Port: portName(100, 10), Verdict: "dropped"}) {
+			after = max(after, r.Sequence)
+			if r.Record != api.RecordLost {
+				seen = append(seen, r)
+			}
+		}
+		if len(seen) == 0 {
+			return fmt.Errorf("no drop is told")
+		}
+		return nil
+	})
+	r := seen[0]
+	if r.Record != api.RecordDrop || r.Reason != "arp-unknown-target" || r.Protocol != "arp" || r.Source.Workload != portName(100, 10) || r.Source.ID != portID(100, 10) ||
+		r.Source.Network != "d:p:net100" || r.Source.Project != "d:p" || r.Destination.Address.String() != nobody || r.Destination.Workload != "" || r.Direction != "egress" || r.VRF != 100 {
+		t.Errorf("told of the packet to nobody: %+v", r)
+	}
+	for _, to := range []string{other, neighbour} {
+		reaches(t, w[10], to)
+	}
+	flows := m[0].records(api.HostTableFlows, api.RecordQuestion{Port: portID(100, 10)})
+	var lines []string
+	for _, f := range flows {
+		if f.Source.Workload != portName(100, 10) { // entries do not tell who began
+			f.Source, f.Destination = f.Destination, f.Source
+		}
+		if f.Protocol == "icmp" && f.State == "established" {
+			lines = append(lines, f.Source.Workload+" > "+f.Destination.Address.String()+" "+f.Destination.Workload+" on "+f.Destination.Host+" in "+f.Destination.Network)
+		}
+	}
+	slices.Sort(lines)
+	want := []string{
+		portName(100, 10) + " > " + other + "  on h1 in d:p:net100",
+		portName(100, 10) + " > " + neighbour + " " + portName(100, 12) + " on  in d:p:net100",
+	}
+	slices.Sort(want)
+	if !slices.Equal(lines, want) {
+		t.Errorf("conversations\n %s\nwant\n %s", strings.Join(lines, "\n "), strings.Join(want, "\n "))
+	}
+	if none := m[0].records(api.HostTableFlows, api.RecordQuestion{Project: "d:other"}); len(none) != 0 {
+		t.Errorf("conversations of another project: %+v", none)
+	}
+}

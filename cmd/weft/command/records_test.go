@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package command
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/weft-network/weft/api"
+)
+
+// TestFlowsAreFollowed: of what a host answers, only what came, changed its
+// state or went is told, and each once.
+func TestFlowsAreFollowed(t *testing.T) {
+	now := time.Unix(1_000_000, 0)
+	flow := func(port uint16, state string) api.Record {
+		return api.Record{
+			Time: now, Record: api.RecordFlow, Host: "h1", Protocol: "tcp", State: state, Start: &now, End: &now,
+			Source: api.Party{Address: netip.MustParseAddr("10.0.0.1"), Port: port, Workload: "d:p:a"}, Destination: api.Party{Address: netip.MustParseAddr("10.0.0.2"), Port: 80},
+		}
+	}
+	var before map[flowKey]api.Record
+	for i, step := range []struct {
+		answer []api.Record
+		want   string
+	}{
+		{[]api.Record{flow(1, "opening"), flow(2, "established")}, "start 1 opening, start 2 established"},
+		{[]api.Record{flow(1, "established"), flow(2, "established")}, "update 1 established"},
+		{[]api.Record{flow(2, "established")}, "end 1 established"},
+		{[]api.Record{flow(2, "established")}, ""},
+	} {
+		var got []string
+		for _, r := range flowChanges(&before, step.answer, now) {
+			got = append(got, strings.Join([]string{r.Record, string('0' + rune(r.Source.Port)), r.State}, " "))
+		}
+		slices.Sort(got)
+		want := strings.Split(step.want, ", ")
+		slices.Sort(want)
+		if strings.Join(got, ", ") != strings.Join(want, ", ") {
+			t.Errorf("answer %d is told as %v, want %v", i, got, want)
+		}
+	}
+}
+
+// TestEventsForPeople: a line has names where there are, and addresses always.
+func TestEventsForPeople(t *testing.T) {
+	r := api.Record{
+		Time: time.Unix(0, 5e6), Host: "h1", Protocol: "tcp", Flags: "syn", Length: 74, Reason: "policy-denied", OneOf: 8, Layer: "firewall", Rule: "firewall-rule d:p:deny",
+		Source:      api.Party{Address: netip.MustParseAddr("2001:db8::1"), Port: 40000, Workload: "d:p:a"},
+		Destination: api.Party{Address: netip.MustParseAddr("2001:db8::2"), Port: 80},
+	}
+	want := "00:00:00.005|h1|tcp syn|d:p:a ([2001:db8::1]:40000)|[2001:db8::2]:80|74|policy-denied (one of 8)|firewall: firewall-rule d:p:deny"
+	if got := strings.Join(eventRow(r), "|"); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
