@@ -92,11 +92,14 @@ type Record struct {
 
 	State string     `json:"state,omitempty"` // opening, established, closing, closed
 	Start *time.Time `json:"start,omitempty"`
-	End   *time.Time `json:"end,omitempty"`  // when the last packet was seen
+	End   *time.Time `json:"end,omitempty"`   // when the last packet was seen
 	Why   string     `json:"ended,omitempty"` // how it ended: closed, idle, gone
 	// Sent went from the source, Answered to it; absent where connections do not count.
 	Sent     *Traffic `json:"sent,omitempty"`
 	Answered *Traffic `json:"answered,omitempty"`
+	// The same since the last record of the session.
+	SentSince     *Traffic `json:"sentSince,omitempty"`
+	AnsweredSince *Traffic `json:"answeredSince,omitempty"`
 }
 
 // RecordsTable is a table of records.

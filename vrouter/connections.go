@@ -57,7 +57,15 @@ type Connection struct {
 	HalfOpen bool // in the table of those whose remote end is not proven
 	Idle     time.Duration
 	Age      time.Duration
+	Timeout  time.Duration // of Idle, after which it is removed
+	Rule     uint32        // that passed it last, a number of this host; 0: none
+	// Sent and Heard are what the end has, while [Recording] has Counts. Between two
+	// ports of one host only what was sent is counted, at each end.
+	Sent, Heard ConnectionCount
 }
+
+// ConnectionCount is what went one way, in frames with their Ethernet headers.
+type ConnectionCount struct{ Packets, Bytes uint64 }
 
 const tick = time.Duration(1) << layoutTickTICK_SHIFT
 
@@ -88,6 +96,7 @@ func (d *Datapath) Connections(visit func(ConnectionKey, Connection)) error {
 		err := d.eachConnection(name, func(key *layoutConnectionKey, value *layoutConnectionValue) {
 			c := connectionOf(now, value)
 			c.HalfOpen = name == halfOpenTable
+			c.Timeout = d.timeouts.of(key.Protocol, c.State)
 			visit(connectionKeyOf(key), c)
 		})
 		if err != nil {

@@ -68,13 +68,16 @@ func protocolWord(n uint8) string {
 	return strconv.Itoa(int(n))
 }
 
+// tcpFlags are the words of TCP's flags, from the lowest bit.
+var tcpFlags = []string{"fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr"}
+
 // flagsOf writes the flags of TCP as tcpdump's users know them.
 func flagsOf(p Packet) string {
 	if p.Protocol != protocolTCP {
 		return ""
 	}
 	var all []string
-	for i, word := range []string{"fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr"} {
+	for i, word := range tcpFlags {
 		if p.Flags&(1<<i) != 0 {
 			all = append(all, word)
 		}

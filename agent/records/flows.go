@@ -35,10 +35,7 @@ func (r *Recorder) Flows(ctx context.Context, query string) (api.Table, error) {
 	if err != nil {
 		return api.Table{}, err
 	}
-	known := make(map[vrouter.ConnectionKey]vrouter.ConnectionState, len(ends))
-	for _, e := range ends {
-		known[e.key] = e.State
-	}
+	known := endsByKey(ends)
 	slices.SortFunc(ends, func(a, b end) int { return int(a.Idle - b.Idle) })
 	var all []api.Record
 	left := uint64(0)
@@ -46,8 +43,8 @@ func (r *Recorder) Flows(ctx context.Context, query string) (api.Table, error) {
 	for part := range slices.Chunk(ends, batch) {
 		err := look(ctx, r.loop, func(d directory) {
 			for _, e := range part {
-				f, other := d.flow(e, now)
-				if other != 0 && d.toldByOther(e, other, known) {
+				f, told := d.flow(e, now, known)
+				if !told {
 					continue
 				}
 				f.Host, f.Interface = r.options.Host, devices[e.key.Ifindex]
@@ -71,44 +68,64 @@ func (r *Recorder) Flows(ctx context.Context, query string) (api.Table, error) {
 	return api.RecordsTable(all)
 }
 
-// flow is a conversation as one of its ends knows it. It returns the interface
-// of the other end, too, if that is a port of this host.
-func (d directory) flow(e end, now time.Time) (f api.Record, other int) {
+// finder finds an end by its key.
+type finder func(vrouter.ConnectionKey) (end, bool)
+
+func endsByKey(ends []end) finder {
+	known := make(map[vrouter.ConnectionKey]end, len(ends))
+	for _, e := range ends {
+		known[e.key] = e
+	}
+	return func(k vrouter.ConnectionKey) (end, bool) { e, there := known[k]; return e, there }
+}
+
+// flow is a conversation as one of its ends knows it, unless the other end is
+// at a port of this host, too, and tells of it. What that one sent is then what
+// this one heard, for it is counted there alone.
+func (d directory) flow(e end, now time.Time, known finder) (f api.Record, told bool) {
 	local := d.at(e.key.Ifindex, e.key.Local)
 	vrf := d.ports[e.key.Ifindex].VRF
 	remote := d.in(vrf, e.key.Remote)
+	if other, there := d.other(e.key, remote, known); there {
+		if tells(other, e) {
+			return f, false
+		}
+		e.Heard = other.Sent
+	}
 	start, last := now.Add(-e.Age), now.Add(-e.Idle)
 	f = api.Record{
 		Time: now, Record: api.RecordFlow, VRF: vrf, Protocol: protocolWord(e.key.Protocol), State: e.State.String(), Start: &start, End: &last,
 		Direction: egress, Source: local, Destination: remote,
 	}
+	d.rule(&f, e.Rule)
+	sent, heard := api.Traffic(e.Sent), api.Traffic(e.Heard)
 	if e.heardFirst() {
 		f.Direction, f.Source, f.Destination = ingress, remote, local
+		sent, heard = heard, sent
 	}
-	return f, d.interfaceOf(remote.ID)
+	if sent.Packets+heard.Packets > 0 {
+		f.Sent, f.Answered = &sent, &heard
+	}
+	return f, true
 }
 
 // heardFirst tells whether the other end began, as far as the entry tells.
 func (e end) heardFirst() bool { return e.State&vrouter.ConnectionSent == 0 }
 
-func (d directory) interfaceOf(port string) int {
-	if port == "" {
-		return 0
+// other finds the other end of a conversation, if it is at a port of this host.
+func (d directory) other(key vrouter.ConnectionKey, remote api.Party, known finder) (end, bool) {
+	at, here := d.interfaces[remote.ID]
+	if !here {
+		return end{}, false
 	}
-	return d.interfaces[port]
+	return known(vrouter.ConnectionKey{Ifindex: at, Protocol: key.Protocol, Local: key.Remote, Remote: key.Local})
 }
 
-// toldByOther tells whether the other end of a conversation between two ports
-// of this host is the one that tells of it: who began, or of equals the one
-// with the smaller interface.
-func (d directory) toldByOther(e end, other int, known map[vrouter.ConnectionKey]vrouter.ConnectionState) bool {
-	state, there := known[vrouter.ConnectionKey{Ifindex: other, Protocol: e.key.Protocol, Local: e.key.Remote, Remote: e.key.Local}]
-	if !there {
-		return false
+// tells tells whether the first of the two ends of one conversation is the one
+// that is told: who began, or of equals the one with the smaller interface.
+func tells(a, b end) bool {
+	if a.heardFirst() != b.heardFirst() {
+		return b.heardFirst()
 	}
-	mine, others := e.heardFirst(), end{Connection: vrouter.Connection{State: state}}.heardFirst()
-	if mine != others {
-		return mine
-	}
-	return other < e.key.Ifindex
+	return a.key.Ifindex < b.key.Ifindex
 }

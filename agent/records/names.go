@@ -15,7 +15,6 @@ import (
 	"github.com/weft-network/weft/vrouter/rules"
 )
 
-
 // directory is what the rows say, while the loop stands still.
 type directory struct {
 	rows  desired.Rows

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -47,13 +48,15 @@ type Host interface {
 // Options say what is recorded.
 type Options struct {
 	Host string
-	// Always is what is recorded also while nobody asks; its Interval, Burst and
-	// OneOf are of everything.
-	Always vrouter.Recording
+	// Always is what is recorded also while nobody asks, Limits has the Interval,
+	// Burst and OneOf of everything.
+	Always, Limits vrouter.Recording
 	// Interfaces returns the names of interfaces by index.
 	Interfaces func() (map[int]string, error)
-	// Export takes records of frames besides; nil: nobody does.
-	Export func(api.Record)
+	// Sessions are told to Export, each at least so often while it goes on; 0: they are not.
+	Sessions time.Duration
+	// Export takes records besides; nil: nobody does.
+	Export *Exporter
 }
 
 // Recorder records frames. It has one Run.
@@ -63,6 +66,8 @@ type Recorder struct {
 	loop    Host
 	log     *slog.Logger
 	wake    chan struct{}
+
+	untold atomic.Uint64 // ends of conversations that were too many to follow
 
 	mu       sync.Mutex // guards everything that follows
 	watched  time.Time  // until then
@@ -105,6 +110,12 @@ func (r *Recorder) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return r.read(ctx, events) })
 	group.Go(func() error { r.tend(ctx); return nil })
+	if r.options.Export != nil {
+		group.Go(func() error { r.options.Export.Run(ctx); return nil })
+		if r.options.Sessions > 0 {
+			group.Go(func() error { r.follow(ctx); return nil })
+		}
+	}
 	group.Go(func() error {
 		<-ctx.Done()
 		return events.Close()
@@ -131,6 +142,7 @@ func (r *Recorder) want(now time.Time) vrouter.Recording {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	want := r.options.Always
+	want.Interval, want.Burst, want.OneOf = r.options.Limits.Interval, r.options.Limits.Burst, r.options.Limits.OneOf
 	if now.Before(r.watched) {
 		want.Drops, want.First = true, true
 	}
@@ -212,7 +224,7 @@ func (r *Recorder) take(all []api.Record) {
 		r.sequence++
 		all[i].Sequence = r.sequence
 		if r.options.Export != nil {
-			r.options.Export(all[i])
+			r.options.Export.Take(all[i])
 		}
 	}
 	r.recent = append(r.recent, all...)

@@ -49,9 +49,9 @@ func (h *health) isReady(ctx context.Context) error {
 }
 
 // observe serves metrics and health at a loopback address, if there is one.
-func observe(address string, maxPorts int, statistics metrics.Statistics, loop metrics.Host, answers metrics.Answers, h *health, log *slog.Logger) (stop func(), err error) {
+func observe(address string, maxPorts int, statistics metrics.Statistics, loop metrics.Host, answers metrics.Answers, h *health, log *slog.Logger, more ...prometheus.Collector) (stop func(), err error) {
 	registry := prometheus.NewRegistry()
-	exposition.Export(registry, version, []prometheus.Collector{metrics.New(statistics, loop, answers, maxPorts)})
+	exposition.Export(registry, version, append(more, metrics.New(statistics, loop, answers, maxPorts)))
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", exposition.Metrics(registry))
 	mux.Handle("GET /livez", exposition.Answer(h.live))

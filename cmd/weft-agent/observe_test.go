@@ -7,9 +7,11 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -21,6 +23,7 @@ import (
 	"github.com/weft-network/weft/agent/desired"
 	"github.com/weft-network/weft/agent/host"
 	"github.com/weft-network/weft/agent/metrics"
+	"github.com/weft-network/weft/agent/records"
 	"github.com/weft-network/weft/agent/services"
 	"github.com/weft-network/weft/api/hoststream"
 	"github.com/weft-network/weft/cmd/exposition"
@@ -67,9 +70,29 @@ func (quiet) Counts() services.Counts {
 	return services.Counts{Messages: map[services.Message]uint64{{Way: "ra", Asked: "solicit", Answered: "none"}: 1}}
 }
 
+// exporting is a recorder that has somewhere to export to.
+func exporting(t *testing.T) *records.Recorder {
+	t.Helper()
+	f := recordFlags{what: []string{recordDrops}, oneOf: 1, rate: 1, every: 1, file: filepath.Join(t.TempDir(), "records"), fileSize: 1, files: 1}
+	options, err := f.options("h1", nil, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return records.New(oneFrame{}, onePort{}, options, nil)
+}
+
+// EventCounts is one frame of which was told.
+func (oneFrame) EventCounts() (map[vrouter.EventKind]vrouter.EventCount, error) {
+	return map[vrouter.EventKind]vrouter.EventCount{vrouter.EventDrop: {Told: 1}}, nil
+}
+
+func (oneFrame) SetRecording(vrouter.Recording) error                              { return nil }
+func (oneFrame) OpenEvents() (*vrouter.Events, error)                              { return nil, vrouter.ErrClosed }
+func (oneFrame) Connections(func(vrouter.ConnectionKey, vrouter.Connection)) error { return nil }
+
 // TestMetricsAreDocumented: doc/metrics.md lists exactly what is exported.
 func TestMetricsAreDocumented(t *testing.T) {
-	registry, parts := prometheus.NewRegistry(), []prometheus.Collector{metrics.New(oneFrame{}, onePort{}, quiet{}, 256)}
+	registry, parts := prometheus.NewRegistry(), []prometheus.Collector{metrics.New(oneFrame{}, onePort{}, quiet{}, 256), exporting(t)}
 	exposition.Export(registry, version, parts)
 	documented.Compare(t, "../../doc/metrics.md", "weft-agent", registry, parts, *update)
 }

@@ -43,6 +43,7 @@ type flags struct {
 	tableSizes                         map[string]int64
 	timeouts                           map[string]string
 	portMetrics                        int
+	record                             recordFlags
 }
 
 // The words of --host-routes.
@@ -91,6 +92,7 @@ func runCommand() *cobra.Command {
 	s.DurationVar(&f.tendEvery, "certificate-check", 10*time.Minute, "how often to ask, at random moments about so far apart, whether the host's certificate is to be renewed")
 	s.StringToInt64Var(&f.tableSizes, "table-size", nil, "TABLE=ENTRIES of the packet path, see weft get capacity --host; repeatable. Another size is another layout: the tables are filled anew beside the old ones, and connections are noted anew")
 	s.StringToStringVar(&f.timeouts, "connection-timeout", nil, "STATE=TIME, or PROTOCOL=TIME of established ones, after which a connection without packets is forgotten: opening, closing, closed, tcp, udp, sctp, icmp or other; repeatable")
+	f.record.add(s)
 	f.log.Flags(s)
 	return c
 }

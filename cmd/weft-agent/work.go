@@ -57,11 +57,8 @@ func (a agent) work(ctx context.Context) error {
 	if _, err := a.identity.TLS("localhost"); err != nil {
 		return err
 	}
-	want, err := desired.Open(a.dir.Desired())
-	if errors.Is(err, desired.ErrDamaged) {
-		a.log.Error("starting without the desired rows of the last run", "error", err)
-		want = desired.New()
-	} else if err != nil {
+	want, err := a.rows()
+	if err != nil {
 		return err
 	}
 	programmer := datapath.NewProgrammer(datapath.KernelOf(a.path))
@@ -96,11 +93,14 @@ func (a agent) work(ctx context.Context) error {
 	loop := host.NewLoop(core, func(data []byte) error { return desired.WriteFile(a.dir.Desired(), data) }, a.log)
 	plugger := plug.New(loop, a.links, a.path, remembered, []int{tunnel, local.device, local.labelFar}, a.log)
 	local.services = services.New(loop, local.requests, local.socket, a.log)
-	recorder := records.New(a.path, loop, records.Options{Host: a.identity.Host.Name, Interfaces: a.links.Names}, a.log)
+	recorder, err := a.recorder(loop)
+	if err != nil {
+		return err
+	}
 	client := stream.New(a.controllers(), loop, a.reader(loop, local.services, recorder).Table, a.log)
 
 	health := &health{loop: loop, local: local.failures}
-	stop, err := observe(a.flags.metricsListen, a.flags.portMetrics, a.path, loop, local.services, health, a.log)
+	stop, err := observe(a.flags.metricsListen, a.flags.portMetrics, a.path, loop, local.services, health, a.log, recorder)
 	if err != nil {
 		return err
 	}
@@ -120,6 +120,25 @@ func (a agent) work(ctx context.Context) error {
 		return err
 	}
 	return nil
+}
+
+// rows are the desired rows of the last run.
+func (a agent) rows() (*desired.Table, error) {
+	want, err := desired.Open(a.dir.Desired())
+	if errors.Is(err, desired.ErrDamaged) {
+		a.log.Error("starting without the desired rows of the last run", "error", err)
+		return desired.New(), nil
+	}
+	return want, err
+}
+
+// recorder records what the flags say, and what people ask for.
+func (a agent) recorder(loop *host.Loop) (*records.Recorder, error) {
+	options, err := a.flags.record.options(a.identity.Host.Name, a.links.Names, a.log)
+	if err != nil {
+		return nil, err
+	}
+	return records.New(a.path, loop, options, a.log), nil
 }
 
 // reader answers what people ask of the host's tables.

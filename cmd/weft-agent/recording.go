@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/weft-network/weft/agent/records"
+	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/vrouter"
+)
+
+// The words of --record.
+const (
+	recordDrops    = "drops"
+	recordFirst    = "first"
+	recordSessions = "sessions"
+)
+
+// recordFlags say what is recorded for export, where it goes, and how much of
+// it. Without them frames are recorded only while somebody asks for them.
+type recordFlags struct {
+	what       []string
+	only       map[string]string
+	oneOf      uint32
+	rate       uint32
+	every      time.Duration
+	file       string
+	fileSize   int64
+	files      int
+	collector  string
+	enterprise uint32
+}
+
+func (f *recordFlags) add(s *pflag.FlagSet) {
+	s.StringSliceVar(&f.what, "record", nil, "what is recorded and exported: drops, first (packets of conversations), sessions; repeatable (default: nothing)")
+	s.StringToStringVar(&f.only, "record-only", nil, "export only what matches: project=, network= and port= of either end, verdict=; repeatable")
+	s.Uint32Var(&f.oneOf, "record-one-of", 1, "of so many dropped and first packets one is recorded, at random")
+	s.Uint32Var(&f.rate, "record-rate", 1000, "most dropped packets, and most first ones, that are recorded a second")
+	s.DurationVar(&f.every, "record-update", 5*time.Minute, "how often a session that goes on is exported")
+	s.StringVar(&f.file, "record-file", "", "file for JSON lines, - for the standard output")
+	s.Int64Var(&f.fileSize, "record-file-size", 64<<20, "bytes after which the file is begun anew")
+	s.IntVar(&f.files, "record-files", 4, "how many of the former files are kept")
+	s.StringVar(&f.collector, "record-ipfix", "", "udp://host:port or tcp://host:port of a collector for IPFIX")
+	s.Uint32Var(&f.enterprise, "record-ipfix-enterprise", 0, "IANA's number of the enterprise under which names are sent by IPFIX (default: they are not)")
+}
+
+// options reads the flags. Without a place to go to nothing is recorded for it.
+func (f *recordFlags) options(host string, interfaces func() (map[int]string, error), log *slog.Logger) (o records.Options, err error) {
+	o = records.Options{Host: host, Interfaces: interfaces, Limits: limits(f.oneOf, f.rate)}
+	for _, word := range f.what {
+		if !slices.Contains([]string{recordDrops, recordFirst, recordSessions}, word) {
+			return o, fmt.Errorf("read --record: %q is none of %s, %s, %s", word, recordDrops, recordFirst, recordSessions)
+		}
+	}
+	if f.oneOf == 0 || f.rate == 0 || f.every <= 0 {
+		return o, fmt.Errorf("read --record-one-of, --record-rate and --record-update: they are at least 1")
+	}
+	export := f.file != "" || f.collector != ""
+	if export != (len(f.what) > 0) {
+		return o, fmt.Errorf("read --record: it says what goes to --record-file or --record-ipfix, and needs one of them, as they need it")
+	}
+	if !export {
+		return o, nil
+	}
+	only, err := f.filter()
+	if err != nil {
+		return o, err
+	}
+	o.Always = vrouter.Recording{Drops: slices.Contains(f.what, recordDrops), First: slices.Contains(f.what, recordFirst)}
+	if slices.Contains(f.what, recordSessions) {
+		o.Always.Counts, o.Sessions = true, f.every
+	}
+	o.Export, err = records.NewExporter(records.Export{
+		Host: host, File: f.file, FileSize: f.fileSize, Files: f.files, Collector: f.collector, Enterprise: f.enterprise, Only: only, Kinds: o.Always,
+	}, log)
+	return o, err
+}
+
+// limits are those of the packet path: a burst of a second's records.
+func limits(oneOf, rate uint32) vrouter.Recording {
+	return vrouter.Recording{OneOf: oneOf, Interval: time.Second / time.Duration(max(1, rate)), Burst: rate}
+}
+
+func (f *recordFlags) filter() (q api.RecordQuestion, err error) {
+	for name, value := range f.only {
+		to, known := map[string]*string{"project": &q.Project, "network": &q.Network, "port": &q.Port, "verdict": &q.Verdict}[name]
+		if !known {
+			return q, fmt.Errorf("read --record-only: %q is none of project, network, port, verdict", name)
+		}
+		*to = value
+	}
+	return q, nil
+}
