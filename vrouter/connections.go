@@ -33,6 +33,9 @@ const (
 	ConnectionFinSent  = ConnectionState(layoutConnectionStateCONNECTION_FIN_SENT)
 	ConnectionFinHeard = ConnectionState(layoutConnectionStateCONNECTION_FIN_HEARD)
 	ConnectionReset    = ConnectionState(layoutConnectionStateCONNECTION_RESET)
+
+	ConnectionHeardFirst = ConnectionState(layoutConnectionStateCONNECTION_HEARD_FIRST) // the other end began
+	ConnectionUnasked    = ConnectionState(layoutConnectionStateCONNECTION_UNASKED)     // this host itself began: policy is not asked
 )
 
 // String is one word for the whole: opening until the remote end is proven,

@@ -105,11 +105,13 @@ func (g *generator) flags(s sent) sent {
 // churn changes a table of the oracle and of the datapath in one place.
 func (g *generator) churn(t testing.TB, d *Datapath) {
 	t.Helper()
-	switch routes := slices.Collect(maps.Keys(g.o.Routes)); g.IntN(16) {
+	switch routes := slices.Collect(maps.Keys(g.o.Routes)); g.IntN(22) {
+	case 15, 16, 17, 18, 19, 20:
+		g.churnPolicy(t, d)
 	case 0, 1, 2: // somebody moves
 		key := routes[g.IntN(len(routes))]
 		route := g.o.Routes[key]
-		route.NextHop, route.MAC = g.somewhere(key.VRF), MAC{2, 3, 0, 0, 0, byte(g.Uint32())}
+		route.NextHop, route.MAC, route.Identity = g.somewhere(key.VRF), MAC{2, 3, 0, 0, 0, byte(g.Uint32())}, g.identity()
 		g.o.Routes[key] = route
 		g.installHop(t, d, route.NextHop)
 		check(t, d.Routes.Put(key, route))
@@ -180,10 +182,12 @@ func TestConversationsAgreeWithOracle(t *testing.T) {
 	states := map[string]int{}
 	for world := 0; world < worlds || world < atMost && len(seen.missing(t, cases)) > 0; world++ {
 		g := newGenerator(random)
+		g.o.RuleHits = map[uint32]uint64{}
 		g.o.Connections, g.o.fragments, g.o.ways = map[ConnectionKey]Connection{}, map[fragmentKey]wirePorts{}, map[ConnectionKey]oracleWay{}
 		g.o.Learns = true
 		install(t, d, g.o)
 		forgetConnections(t, d)
+		forgetHits(t, d)
 		var said, answers []sent
 		for n := range perWorld {
 			s := g.nextOf(&said, &answers)
@@ -210,6 +214,7 @@ func TestConversationsAgreeWithOracle(t *testing.T) {
 		}
 		compareConnections(t, d, g.o, states)
 		compareLearned(t, d, g.o)
+		compareHits(t, d, g.o)
 	}
 	t.Logf("%d frames, %v\n%s", seen.total, states, &seen)
 	for _, state := range []string{"opening half-open", "established", "closing", "closed", "opening", "closed half-open"} {

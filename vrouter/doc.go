@@ -19,7 +19,7 @@ package vrouter
 //go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -no-global-types host bpf/from_host.c -- -O2 -g -Wall -Werror
 //go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -no-global-types fabric bpf/from_fabric.c -- -O2 -g -Wall -Werror
 //go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -no-global-types traceFabric bpf/from_fabric.c -- -O2 -g -Wall -Werror -DWEFT_TRACE
-//go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -no-global-types -type trace_arguments -type trace_record -type trace_copy -type tunnel_key tracePort bpf/from_port.c -- -O2 -g -Wall -Werror -DWEFT_TRACE
+//go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -no-global-types -type trace_arguments -type trace_record -type trace_copy -type trace_answer -type tunnel_key tracePort bpf/from_port.c -- -O2 -g -Wall -Werror -DWEFT_TRACE
 //go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -no-global-types traceTunnel bpf/from_tunnel.c -- -O2 -g -Wall -Werror -DWEFT_TRACE
 //go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -no-global-types rehearsePort bpf/from_port.c -- -O2 -g -Wall -Werror -DWEFT_TRACE -DWEFT_REHEARSAL
 //go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -no-global-types rehearseTunnel bpf/from_tunnel.c -- -O2 -g -Wall -Werror -DWEFT_TRACE -DWEFT_REHEARSAL

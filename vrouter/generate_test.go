@@ -114,6 +114,7 @@ func newGenerator(r *rand.Rand) *generator {
 	}
 	g.bridging(now)
 	g.underlay()
+	g.policy()
 	g.lastID = g.nextID
 	return g
 }

@@ -37,22 +37,33 @@ const (
 	hostMapLearnedMacs     = "learned_macs"
 	hostMapMacCounts       = "mac_counts"
 	hostMapMacs            = "macs"
+	hostMapManaged4        = "managed4"
+	hostMapManaged6        = "managed6"
 	hostMapNextHops        = "next_hops"
 	hostMapPortAddresses   = "port_addresses"
+	hostMapPortPolicies    = "port_policies"
 	hostMapPortPrefixes4   = "port_prefixes4"
 	hostMapPortPrefixes6   = "port_prefixes6"
 	hostMapPorts           = "ports"
 	hostMapReceivers       = "receivers"
+	hostMapRemoteClasses   = "remote_classes"
+	hostMapRemoteRanges4   = "remote_ranges4"
+	hostMapRemoteRanges6   = "remote_ranges6"
 	hostMapRequestTimes    = "request_times"
 	hostMapRequests        = "requests"
 	hostMapRoutes4         = "routes4"
 	hostMapRoutes6         = "routes6"
+	hostMapRuleHits        = "rule_hits"
+	hostMapRulesets        = "rulesets"
 	hostMapScratch         = "scratch"
+	hostMapServiceClasses  = "service_classes"
+	hostMapServicePages    = "service_pages"
 	hostMapServiceTimes    = "service_times"
 	hostMapServices        = "services"
 	hostMapSubPorts        = "sub_ports"
 	hostMapTunnelAddresses = "tunnel_addresses"
 	hostMapTunnelSources   = "tunnel_sources"
+	hostMapVerdicts        = "verdicts"
 	hostMapVnis            = "vnis"
 	hostProgFromHost       = "from_host"
 	hostVarEventControl    = "event_control"
@@ -128,22 +139,33 @@ type hostMapSpecs struct {
 	LearnedMacs     *ebpf.MapSpec `ebpf:"learned_macs"`
 	MacCounts       *ebpf.MapSpec `ebpf:"mac_counts"`
 	Macs            *ebpf.MapSpec `ebpf:"macs"`
+	Managed4        *ebpf.MapSpec `ebpf:"managed4"`
+	Managed6        *ebpf.MapSpec `ebpf:"managed6"`
 	NextHops        *ebpf.MapSpec `ebpf:"next_hops"`
 	PortAddresses   *ebpf.MapSpec `ebpf:"port_addresses"`
+	PortPolicies    *ebpf.MapSpec `ebpf:"port_policies"`
 	PortPrefixes4   *ebpf.MapSpec `ebpf:"port_prefixes4"`
 	PortPrefixes6   *ebpf.MapSpec `ebpf:"port_prefixes6"`
 	Ports           *ebpf.MapSpec `ebpf:"ports"`
 	Receivers       *ebpf.MapSpec `ebpf:"receivers"`
+	RemoteClasses   *ebpf.MapSpec `ebpf:"remote_classes"`
+	RemoteRanges4   *ebpf.MapSpec `ebpf:"remote_ranges4"`
+	RemoteRanges6   *ebpf.MapSpec `ebpf:"remote_ranges6"`
 	RequestTimes    *ebpf.MapSpec `ebpf:"request_times"`
 	Requests        *ebpf.MapSpec `ebpf:"requests"`
 	Routes4         *ebpf.MapSpec `ebpf:"routes4"`
 	Routes6         *ebpf.MapSpec `ebpf:"routes6"`
+	RuleHits        *ebpf.MapSpec `ebpf:"rule_hits"`
+	Rulesets        *ebpf.MapSpec `ebpf:"rulesets"`
 	Scratch         *ebpf.MapSpec `ebpf:"scratch"`
+	ServiceClasses  *ebpf.MapSpec `ebpf:"service_classes"`
+	ServicePages    *ebpf.MapSpec `ebpf:"service_pages"`
 	ServiceTimes    *ebpf.MapSpec `ebpf:"service_times"`
 	Services        *ebpf.MapSpec `ebpf:"services"`
 	SubPorts        *ebpf.MapSpec `ebpf:"sub_ports"`
 	TunnelAddresses *ebpf.MapSpec `ebpf:"tunnel_addresses"`
 	TunnelSources   *ebpf.MapSpec `ebpf:"tunnel_sources"`
+	Verdicts        *ebpf.MapSpec `ebpf:"verdicts"`
 	Vnis            *ebpf.MapSpec `ebpf:"vnis"`
 }
 
@@ -195,22 +217,33 @@ type hostMaps struct {
 	LearnedMacs     *ebpf.Map `ebpf:"learned_macs"`
 	MacCounts       *ebpf.Map `ebpf:"mac_counts"`
 	Macs            *ebpf.Map `ebpf:"macs"`
+	Managed4        *ebpf.Map `ebpf:"managed4"`
+	Managed6        *ebpf.Map `ebpf:"managed6"`
 	NextHops        *ebpf.Map `ebpf:"next_hops"`
 	PortAddresses   *ebpf.Map `ebpf:"port_addresses"`
+	PortPolicies    *ebpf.Map `ebpf:"port_policies"`
 	PortPrefixes4   *ebpf.Map `ebpf:"port_prefixes4"`
 	PortPrefixes6   *ebpf.Map `ebpf:"port_prefixes6"`
 	Ports           *ebpf.Map `ebpf:"ports"`
 	Receivers       *ebpf.Map `ebpf:"receivers"`
+	RemoteClasses   *ebpf.Map `ebpf:"remote_classes"`
+	RemoteRanges4   *ebpf.Map `ebpf:"remote_ranges4"`
+	RemoteRanges6   *ebpf.Map `ebpf:"remote_ranges6"`
 	RequestTimes    *ebpf.Map `ebpf:"request_times"`
 	Requests        *ebpf.Map `ebpf:"requests"`
 	Routes4         *ebpf.Map `ebpf:"routes4"`
 	Routes6         *ebpf.Map `ebpf:"routes6"`
+	RuleHits        *ebpf.Map `ebpf:"rule_hits"`
+	Rulesets        *ebpf.Map `ebpf:"rulesets"`
 	Scratch         *ebpf.Map `ebpf:"scratch"`
+	ServiceClasses  *ebpf.Map `ebpf:"service_classes"`
+	ServicePages    *ebpf.Map `ebpf:"service_pages"`
 	ServiceTimes    *ebpf.Map `ebpf:"service_times"`
 	Services        *ebpf.Map `ebpf:"services"`
 	SubPorts        *ebpf.Map `ebpf:"sub_ports"`
 	TunnelAddresses *ebpf.Map `ebpf:"tunnel_addresses"`
 	TunnelSources   *ebpf.Map `ebpf:"tunnel_sources"`
+	Verdicts        *ebpf.Map `ebpf:"verdicts"`
 	Vnis            *ebpf.Map `ebpf:"vnis"`
 }
 
@@ -237,22 +270,33 @@ func (m *hostMaps) Close() error {
 		m.LearnedMacs,
 		m.MacCounts,
 		m.Macs,
+		m.Managed4,
+		m.Managed6,
 		m.NextHops,
 		m.PortAddresses,
+		m.PortPolicies,
 		m.PortPrefixes4,
 		m.PortPrefixes6,
 		m.Ports,
 		m.Receivers,
+		m.RemoteClasses,
+		m.RemoteRanges4,
+		m.RemoteRanges6,
 		m.RequestTimes,
 		m.Requests,
 		m.Routes4,
 		m.Routes6,
+		m.RuleHits,
+		m.Rulesets,
 		m.Scratch,
+		m.ServiceClasses,
+		m.ServicePages,
 		m.ServiceTimes,
 		m.Services,
 		m.SubPorts,
 		m.TunnelAddresses,
 		m.TunnelSources,
+		m.Verdicts,
 		m.Vnis,
 	)
 }

@@ -54,12 +54,14 @@ type layoutConnectionKey struct {
 type layoutConnectionState uint32
 
 const (
-	layoutConnectionStateCONNECTION_SENT      layoutConnectionState = 1
-	layoutConnectionStateCONNECTION_HEARD     layoutConnectionState = 2
-	layoutConnectionStateCONNECTION_PROVEN    layoutConnectionState = 4
-	layoutConnectionStateCONNECTION_FIN_SENT  layoutConnectionState = 8
-	layoutConnectionStateCONNECTION_FIN_HEARD layoutConnectionState = 16
-	layoutConnectionStateCONNECTION_RESET     layoutConnectionState = 32
+	layoutConnectionStateCONNECTION_SENT        layoutConnectionState = 1
+	layoutConnectionStateCONNECTION_HEARD       layoutConnectionState = 2
+	layoutConnectionStateCONNECTION_PROVEN      layoutConnectionState = 4
+	layoutConnectionStateCONNECTION_FIN_SENT    layoutConnectionState = 8
+	layoutConnectionStateCONNECTION_FIN_HEARD   layoutConnectionState = 16
+	layoutConnectionStateCONNECTION_RESET       layoutConnectionState = 32
+	layoutConnectionStateCONNECTION_HEARD_FIRST layoutConnectionState = 64
+	layoutConnectionStateCONNECTION_UNASKED     layoutConnectionState = 128
 )
 
 type layoutConnectionValue struct {
@@ -73,7 +75,9 @@ type layoutConnectionValue struct {
 	Mac            layoutMac
 	Flags          uint8
 	State          uint8
-	Told           uint32
+	Rule           uint32
+	Passed         uint64
+	Told           uint64
 }
 
 type layoutCounterSlot uint32
@@ -572,7 +576,12 @@ const (
 	layoutReasonREASON_MAC_SHARE                  layoutReason = 81
 	layoutReasonREASON_FLOOD_LIMITED              layoutReason = 82
 	layoutReasonREASON_SERVICE_LIMITED            layoutReason = 83
-	layoutReasonREASON_COUNT                      layoutReason = 84
+	layoutReasonREASON_POLICY_ABSENT              layoutReason = 84
+	layoutReasonREASON_POLICY_DENIED              layoutReason = 85
+	layoutReasonREASON_POLICY_REJECTED            layoutReason = 86
+	layoutReasonREASON_IDENTITY_PENDING           layoutReason = 87
+	layoutReasonREASON_UNKNOWN_FRAGMENT           layoutReason = 88
+	layoutReasonREASON_COUNT                      layoutReason = 89
 )
 
 type layoutReasonRow struct {
@@ -737,6 +746,7 @@ const (
 	layoutStageSTAGE_BRIDGE    layoutStage = 15
 	layoutStageSTAGE_LABEL     layoutStage = 16
 	layoutStageSTAGE_UNLABEL   layoutStage = 17
+	layoutStageSTAGE_POLICY    layoutStage = 18
 )
 
 type layoutStageSlot uint32

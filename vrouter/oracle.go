@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"time"
+
+	"github.com/weft-network/weft/vrouter/rules"
 )
 
 // Oracle is the packet path once more, plain and slow, written from
@@ -35,8 +37,14 @@ type Oracle struct {
 	// What packets that went before have left. It decides nothing but the member
 	// of a group; nil: it is not kept.
 	Connections map[ConnectionKey]Connection
+	Traces      bool // packets leave nothing
 	fragments   map[fragmentKey]wirePorts
 	ways        map[ConnectionKey]oracleWay
+
+	PortPolicies map[int]PortPolicy
+	Rulesets     map[uint32]rules.Ruleset // by the number of what they are compiled into
+	Managed      map[RouteKey]struct{}
+	RuleHits     map[uint32]uint64 // nil: they are not counted
 
 	MACs      map[MACKey]uint32
 	Floods    map[uint32]Flood
@@ -260,6 +268,13 @@ func (o *Oracle) route(r refusal, f parsed) Outcome {
 	if next.Kind == NextHopFabric && !o.leadsBack(ifindex, f.source) {
 		return dropped(f.frame, "fabric-foreign-source")
 	}
+	sender := ifindex
+	if fromTunnel {
+		sender = 0
+	}
+	if reason := o.refuses(o.policed(sender, ifindex, vrf, next, f)); reason != "" {
+		return dropped(f.frame, reason)
+	}
 	isHop := (route.Routed || next.Kind == NextHopFabric) && !fromTunnel
 	from := o.errorsFrom(ifindex, fromTunnel, f)
 	if isHop && f.hops <= 1 {
@@ -274,7 +289,7 @@ func (o *Oracle) route(r refusal, f parsed) Outcome {
 		copy(out[6:12], GatewayMAC[:])
 		setHops(out, f.hops-1)
 	}
-	o.note(ifindex, vrf, fromTunnel, next, route, f)
+	o.note(noted{ifindex: ifindex, vrf: vrf, fromTunnel: fromTunnel}, next, route, f)
 	switch next.Kind {
 	case NextHopPort:
 		return o.deliver(next, out)

@@ -19,9 +19,18 @@ type fragmentKey struct {
 	id                  uint32
 }
 
+// noted is where a frame came from.
+type noted struct {
+	ifindex    int
+	vrf        uint32
+	fromTunnel bool // or from an uplink, or from the host
+	fromHost   bool
+}
+
 // note remembers a frame at the ends of its connection that are on this host.
-func (o *Oracle) note(ifindex int, vrf uint32, fromTunnel bool, next NextHop, route Route, f parsed) {
-	if o.Connections == nil {
+func (o *Oracle) note(from noted, next NextHop, route Route, f parsed) {
+	ifindex, vrf := from.ifindex, from.vrf
+	if o.Connections == nil || o.Traces {
 		return
 	}
 	ports, known := o.portsOf(ifindex, vrf, f)
@@ -32,15 +41,19 @@ func (o *Oracle) note(ifindex int, vrf uint32, fromTunnel bool, next NextHop, ro
 		o.fragments[fragmentKeyOf(ifindex, vrf, f)] = ports
 	}
 	source, destination := netip.AddrPortFrom(f.source, ports.source), netip.AddrPortFrom(f.destination, ports.destination)
-	if !fromTunnel {
+	if !from.fromTunnel {
 		key := senderKey(ifindex, f, ports)
-		o.noteEnd(key, ConnectionSent, f)
+		o.noteEnd(key, ConnectionSent, 0, f)
 		if f.ethSource == o.Ports[ifindex].MAC {
 			o.ways[key] = oracleWay{route.NextHop, route.MAC}
 		}
 	}
 	if _, here := o.Ports[next.Ifindex]; here && next.Kind == NextHopPort {
-		o.noteEnd(ConnectionKey{next.Ifindex, f.protocol, destination, source}, ConnectionHeard, f)
+		began := ConnectionHeardFirst
+		if from.fromHost {
+			began |= ConnectionUnasked
+		}
+		o.noteEnd(ConnectionKey{next.Ifindex, f.protocol, destination, source}, ConnectionHeard, began, f)
 	}
 }
 
@@ -59,6 +72,8 @@ func (f parsed) wirePorts() (ports wirePorts, known bool) {
 		echo = 128
 	}
 	switch isICMP := f.protocol == 1 && f.source.Is4() || f.protocol == 58 && f.source.Is6(); {
+	case isICMP && f.payload[1] != 0:
+		return ports, false
 	case isICMP && f.payload[0] == byte(echo):
 		ports = wirePorts{binary.BigEndian.Uint16(f.payload[4:]), echo}
 	case isICMP && (f.payload[0] == 0 && echo == 8 || f.payload[0] == 129 && echo == 128):
@@ -80,12 +95,13 @@ func senderKey(ifindex int, f parsed, ports wirePorts) ConnectionKey {
 	return ConnectionKey{ifindex, f.protocol, netip.AddrPortFrom(f.source, ports.source), netip.AddrPortFrom(f.destination, ports.destination)}
 }
 
-// noteEnd remembers a frame that an end has sent or heard.
-func (o *Oracle) noteEnd(key ConnectionKey, how ConnectionState, f parsed) {
+// noteEnd remembers a frame that an end has sent or heard. began is what the
+// end's entry has besides if the frame begins it.
+func (o *Oracle) noteEnd(key ConnectionKey, how, began ConnectionState, f parsed) {
 	port := o.Ports[key.Ifindex].ID
 	c, known := o.Connections[key]
 	if !known || c.Port != port {
-		c = Connection{Port: port, HalfOpen: true}
+		c = Connection{Port: port, HalfOpen: true, State: began}
 		delete(o.ways, key)
 	}
 	var tcp byte
@@ -96,8 +112,8 @@ func (o *Oracle) noteEnd(key ConnectionKey, how ConnectionState, f parsed) {
 	switch {
 	case reset:
 		c.State |= how | ConnectionReset
-	case opens && c.State&(ConnectionReset|ConnectionFinSent|ConnectionFinHeard) != 0:
-		c.State = how
+	case beginsAnew(c.State, f):
+		c.State = how | began
 	default:
 		if how == ConnectionHeard && c.State&ConnectionSent != 0 && !opens {
 			c.State |= ConnectionProven

@@ -83,6 +83,9 @@ func (o *Oracle) arrive(ifindex int, fromUplink bool, route Route, f parsed) Out
 	}
 	var from router
 	if fromUplink {
+		if reason := o.refuses(o.policed(0, ifindex, port.VRF, next, f)); reason != "" {
+			return dropped(f.frame, reason)
+		}
 		from = router{o.Config.Local4, f.ethDestination}
 		if f.source.Is6() {
 			from.address = o.Config.Local6
@@ -100,6 +103,6 @@ func (o *Oracle) arrive(ifindex int, fromUplink bool, route Route, f parsed) Out
 	if fromUplink {
 		setHops(out, f.hops-1)
 	}
-	o.note(ifindex, port.VRF, true, next, Route{}, f)
+	o.note(noted{ifindex: ifindex, vrf: port.VRF, fromTunnel: true, fromHost: !fromUplink}, next, Route{}, f)
 	return o.deliver(next, out)
 }

@@ -37,17 +37,27 @@ const (
 	rehearseHostMapLearnedMacs     = "learned_macs"
 	rehearseHostMapMacCounts       = "mac_counts"
 	rehearseHostMapMacs            = "macs"
+	rehearseHostMapManaged4        = "managed4"
+	rehearseHostMapManaged6        = "managed6"
 	rehearseHostMapNextHops        = "next_hops"
 	rehearseHostMapPortAddresses   = "port_addresses"
+	rehearseHostMapPortPolicies    = "port_policies"
 	rehearseHostMapPortPrefixes4   = "port_prefixes4"
 	rehearseHostMapPortPrefixes6   = "port_prefixes6"
 	rehearseHostMapPorts           = "ports"
 	rehearseHostMapReceivers       = "receivers"
+	rehearseHostMapRemoteClasses   = "remote_classes"
+	rehearseHostMapRemoteRanges4   = "remote_ranges4"
+	rehearseHostMapRemoteRanges6   = "remote_ranges6"
 	rehearseHostMapRequestTimes    = "request_times"
 	rehearseHostMapRequests        = "requests"
 	rehearseHostMapRoutes4         = "routes4"
 	rehearseHostMapRoutes6         = "routes6"
+	rehearseHostMapRuleHits        = "rule_hits"
+	rehearseHostMapRulesets        = "rulesets"
 	rehearseHostMapScratch         = "scratch"
+	rehearseHostMapServiceClasses  = "service_classes"
+	rehearseHostMapServicePages    = "service_pages"
 	rehearseHostMapServiceTimes    = "service_times"
 	rehearseHostMapServices        = "services"
 	rehearseHostMapSubPorts        = "sub_ports"
@@ -56,6 +66,7 @@ const (
 	rehearseHostMapTraceOut        = "trace_out"
 	rehearseHostMapTunnelAddresses = "tunnel_addresses"
 	rehearseHostMapTunnelSources   = "tunnel_sources"
+	rehearseHostMapVerdicts        = "verdicts"
 	rehearseHostMapVnis            = "vnis"
 	rehearseHostProgFromHost       = "from_host"
 	rehearseHostVarEventControl    = "event_control"
@@ -131,17 +142,27 @@ type rehearseHostMapSpecs struct {
 	LearnedMacs     *ebpf.MapSpec `ebpf:"learned_macs"`
 	MacCounts       *ebpf.MapSpec `ebpf:"mac_counts"`
 	Macs            *ebpf.MapSpec `ebpf:"macs"`
+	Managed4        *ebpf.MapSpec `ebpf:"managed4"`
+	Managed6        *ebpf.MapSpec `ebpf:"managed6"`
 	NextHops        *ebpf.MapSpec `ebpf:"next_hops"`
 	PortAddresses   *ebpf.MapSpec `ebpf:"port_addresses"`
+	PortPolicies    *ebpf.MapSpec `ebpf:"port_policies"`
 	PortPrefixes4   *ebpf.MapSpec `ebpf:"port_prefixes4"`
 	PortPrefixes6   *ebpf.MapSpec `ebpf:"port_prefixes6"`
 	Ports           *ebpf.MapSpec `ebpf:"ports"`
 	Receivers       *ebpf.MapSpec `ebpf:"receivers"`
+	RemoteClasses   *ebpf.MapSpec `ebpf:"remote_classes"`
+	RemoteRanges4   *ebpf.MapSpec `ebpf:"remote_ranges4"`
+	RemoteRanges6   *ebpf.MapSpec `ebpf:"remote_ranges6"`
 	RequestTimes    *ebpf.MapSpec `ebpf:"request_times"`
 	Requests        *ebpf.MapSpec `ebpf:"requests"`
 	Routes4         *ebpf.MapSpec `ebpf:"routes4"`
 	Routes6         *ebpf.MapSpec `ebpf:"routes6"`
+	RuleHits        *ebpf.MapSpec `ebpf:"rule_hits"`
+	Rulesets        *ebpf.MapSpec `ebpf:"rulesets"`
 	Scratch         *ebpf.MapSpec `ebpf:"scratch"`
+	ServiceClasses  *ebpf.MapSpec `ebpf:"service_classes"`
+	ServicePages    *ebpf.MapSpec `ebpf:"service_pages"`
 	ServiceTimes    *ebpf.MapSpec `ebpf:"service_times"`
 	Services        *ebpf.MapSpec `ebpf:"services"`
 	SubPorts        *ebpf.MapSpec `ebpf:"sub_ports"`
@@ -150,6 +171,7 @@ type rehearseHostMapSpecs struct {
 	TraceOut        *ebpf.MapSpec `ebpf:"trace_out"`
 	TunnelAddresses *ebpf.MapSpec `ebpf:"tunnel_addresses"`
 	TunnelSources   *ebpf.MapSpec `ebpf:"tunnel_sources"`
+	Verdicts        *ebpf.MapSpec `ebpf:"verdicts"`
 	Vnis            *ebpf.MapSpec `ebpf:"vnis"`
 }
 
@@ -201,17 +223,27 @@ type rehearseHostMaps struct {
 	LearnedMacs     *ebpf.Map `ebpf:"learned_macs"`
 	MacCounts       *ebpf.Map `ebpf:"mac_counts"`
 	Macs            *ebpf.Map `ebpf:"macs"`
+	Managed4        *ebpf.Map `ebpf:"managed4"`
+	Managed6        *ebpf.Map `ebpf:"managed6"`
 	NextHops        *ebpf.Map `ebpf:"next_hops"`
 	PortAddresses   *ebpf.Map `ebpf:"port_addresses"`
+	PortPolicies    *ebpf.Map `ebpf:"port_policies"`
 	PortPrefixes4   *ebpf.Map `ebpf:"port_prefixes4"`
 	PortPrefixes6   *ebpf.Map `ebpf:"port_prefixes6"`
 	Ports           *ebpf.Map `ebpf:"ports"`
 	Receivers       *ebpf.Map `ebpf:"receivers"`
+	RemoteClasses   *ebpf.Map `ebpf:"remote_classes"`
+	RemoteRanges4   *ebpf.Map `ebpf:"remote_ranges4"`
+	RemoteRanges6   *ebpf.Map `ebpf:"remote_ranges6"`
 	RequestTimes    *ebpf.Map `ebpf:"request_times"`
 	Requests        *ebpf.Map `ebpf:"requests"`
 	Routes4         *ebpf.Map `ebpf:"routes4"`
 	Routes6         *ebpf.Map `ebpf:"routes6"`
+	RuleHits        *ebpf.Map `ebpf:"rule_hits"`
+	Rulesets        *ebpf.Map `ebpf:"rulesets"`
 	Scratch         *ebpf.Map `ebpf:"scratch"`
+	ServiceClasses  *ebpf.Map `ebpf:"service_classes"`
+	ServicePages    *ebpf.Map `ebpf:"service_pages"`
 	ServiceTimes    *ebpf.Map `ebpf:"service_times"`
 	Services        *ebpf.Map `ebpf:"services"`
 	SubPorts        *ebpf.Map `ebpf:"sub_ports"`
@@ -220,6 +252,7 @@ type rehearseHostMaps struct {
 	TraceOut        *ebpf.Map `ebpf:"trace_out"`
 	TunnelAddresses *ebpf.Map `ebpf:"tunnel_addresses"`
 	TunnelSources   *ebpf.Map `ebpf:"tunnel_sources"`
+	Verdicts        *ebpf.Map `ebpf:"verdicts"`
 	Vnis            *ebpf.Map `ebpf:"vnis"`
 }
 
@@ -246,17 +279,27 @@ func (m *rehearseHostMaps) Close() error {
 		m.LearnedMacs,
 		m.MacCounts,
 		m.Macs,
+		m.Managed4,
+		m.Managed6,
 		m.NextHops,
 		m.PortAddresses,
+		m.PortPolicies,
 		m.PortPrefixes4,
 		m.PortPrefixes6,
 		m.Ports,
 		m.Receivers,
+		m.RemoteClasses,
+		m.RemoteRanges4,
+		m.RemoteRanges6,
 		m.RequestTimes,
 		m.Requests,
 		m.Routes4,
 		m.Routes6,
+		m.RuleHits,
+		m.Rulesets,
 		m.Scratch,
+		m.ServiceClasses,
+		m.ServicePages,
 		m.ServiceTimes,
 		m.Services,
 		m.SubPorts,
@@ -265,6 +308,7 @@ func (m *rehearseHostMaps) Close() error {
 		m.TraceOut,
 		m.TunnelAddresses,
 		m.TunnelSources,
+		m.Verdicts,
 		m.Vnis,
 	)
 }

@@ -37,17 +37,27 @@ const (
 	rehearseTunnelMapLearnedMacs     = "learned_macs"
 	rehearseTunnelMapMacCounts       = "mac_counts"
 	rehearseTunnelMapMacs            = "macs"
+	rehearseTunnelMapManaged4        = "managed4"
+	rehearseTunnelMapManaged6        = "managed6"
 	rehearseTunnelMapNextHops        = "next_hops"
 	rehearseTunnelMapPortAddresses   = "port_addresses"
+	rehearseTunnelMapPortPolicies    = "port_policies"
 	rehearseTunnelMapPortPrefixes4   = "port_prefixes4"
 	rehearseTunnelMapPortPrefixes6   = "port_prefixes6"
 	rehearseTunnelMapPorts           = "ports"
 	rehearseTunnelMapReceivers       = "receivers"
+	rehearseTunnelMapRemoteClasses   = "remote_classes"
+	rehearseTunnelMapRemoteRanges4   = "remote_ranges4"
+	rehearseTunnelMapRemoteRanges6   = "remote_ranges6"
 	rehearseTunnelMapRequestTimes    = "request_times"
 	rehearseTunnelMapRequests        = "requests"
 	rehearseTunnelMapRoutes4         = "routes4"
 	rehearseTunnelMapRoutes6         = "routes6"
+	rehearseTunnelMapRuleHits        = "rule_hits"
+	rehearseTunnelMapRulesets        = "rulesets"
 	rehearseTunnelMapScratch         = "scratch"
+	rehearseTunnelMapServiceClasses  = "service_classes"
+	rehearseTunnelMapServicePages    = "service_pages"
 	rehearseTunnelMapServiceTimes    = "service_times"
 	rehearseTunnelMapServices        = "services"
 	rehearseTunnelMapStagePrograms   = "stage_programs"
@@ -57,6 +67,7 @@ const (
 	rehearseTunnelMapTraceOut        = "trace_out"
 	rehearseTunnelMapTunnelAddresses = "tunnel_addresses"
 	rehearseTunnelMapTunnelSources   = "tunnel_sources"
+	rehearseTunnelMapVerdicts        = "verdicts"
 	rehearseTunnelMapVnis            = "vnis"
 	rehearseTunnelProgFromTunnel     = "from_tunnel"
 	rehearseTunnelVarEventControl    = "event_control"
@@ -132,17 +143,27 @@ type rehearseTunnelMapSpecs struct {
 	LearnedMacs     *ebpf.MapSpec `ebpf:"learned_macs"`
 	MacCounts       *ebpf.MapSpec `ebpf:"mac_counts"`
 	Macs            *ebpf.MapSpec `ebpf:"macs"`
+	Managed4        *ebpf.MapSpec `ebpf:"managed4"`
+	Managed6        *ebpf.MapSpec `ebpf:"managed6"`
 	NextHops        *ebpf.MapSpec `ebpf:"next_hops"`
 	PortAddresses   *ebpf.MapSpec `ebpf:"port_addresses"`
+	PortPolicies    *ebpf.MapSpec `ebpf:"port_policies"`
 	PortPrefixes4   *ebpf.MapSpec `ebpf:"port_prefixes4"`
 	PortPrefixes6   *ebpf.MapSpec `ebpf:"port_prefixes6"`
 	Ports           *ebpf.MapSpec `ebpf:"ports"`
 	Receivers       *ebpf.MapSpec `ebpf:"receivers"`
+	RemoteClasses   *ebpf.MapSpec `ebpf:"remote_classes"`
+	RemoteRanges4   *ebpf.MapSpec `ebpf:"remote_ranges4"`
+	RemoteRanges6   *ebpf.MapSpec `ebpf:"remote_ranges6"`
 	RequestTimes    *ebpf.MapSpec `ebpf:"request_times"`
 	Requests        *ebpf.MapSpec `ebpf:"requests"`
 	Routes4         *ebpf.MapSpec `ebpf:"routes4"`
 	Routes6         *ebpf.MapSpec `ebpf:"routes6"`
+	RuleHits        *ebpf.MapSpec `ebpf:"rule_hits"`
+	Rulesets        *ebpf.MapSpec `ebpf:"rulesets"`
 	Scratch         *ebpf.MapSpec `ebpf:"scratch"`
+	ServiceClasses  *ebpf.MapSpec `ebpf:"service_classes"`
+	ServicePages    *ebpf.MapSpec `ebpf:"service_pages"`
 	ServiceTimes    *ebpf.MapSpec `ebpf:"service_times"`
 	Services        *ebpf.MapSpec `ebpf:"services"`
 	StagePrograms   *ebpf.MapSpec `ebpf:"stage_programs"`
@@ -152,6 +173,7 @@ type rehearseTunnelMapSpecs struct {
 	TraceOut        *ebpf.MapSpec `ebpf:"trace_out"`
 	TunnelAddresses *ebpf.MapSpec `ebpf:"tunnel_addresses"`
 	TunnelSources   *ebpf.MapSpec `ebpf:"tunnel_sources"`
+	Verdicts        *ebpf.MapSpec `ebpf:"verdicts"`
 	Vnis            *ebpf.MapSpec `ebpf:"vnis"`
 }
 
@@ -203,17 +225,27 @@ type rehearseTunnelMaps struct {
 	LearnedMacs     *ebpf.Map `ebpf:"learned_macs"`
 	MacCounts       *ebpf.Map `ebpf:"mac_counts"`
 	Macs            *ebpf.Map `ebpf:"macs"`
+	Managed4        *ebpf.Map `ebpf:"managed4"`
+	Managed6        *ebpf.Map `ebpf:"managed6"`
 	NextHops        *ebpf.Map `ebpf:"next_hops"`
 	PortAddresses   *ebpf.Map `ebpf:"port_addresses"`
+	PortPolicies    *ebpf.Map `ebpf:"port_policies"`
 	PortPrefixes4   *ebpf.Map `ebpf:"port_prefixes4"`
 	PortPrefixes6   *ebpf.Map `ebpf:"port_prefixes6"`
 	Ports           *ebpf.Map `ebpf:"ports"`
 	Receivers       *ebpf.Map `ebpf:"receivers"`
+	RemoteClasses   *ebpf.Map `ebpf:"remote_classes"`
+	RemoteRanges4   *ebpf.Map `ebpf:"remote_ranges4"`
+	RemoteRanges6   *ebpf.Map `ebpf:"remote_ranges6"`
 	RequestTimes    *ebpf.Map `ebpf:"request_times"`
 	Requests        *ebpf.Map `ebpf:"requests"`
 	Routes4         *ebpf.Map `ebpf:"routes4"`
 	Routes6         *ebpf.Map `ebpf:"routes6"`
+	RuleHits        *ebpf.Map `ebpf:"rule_hits"`
+	Rulesets        *ebpf.Map `ebpf:"rulesets"`
 	Scratch         *ebpf.Map `ebpf:"scratch"`
+	ServiceClasses  *ebpf.Map `ebpf:"service_classes"`
+	ServicePages    *ebpf.Map `ebpf:"service_pages"`
 	ServiceTimes    *ebpf.Map `ebpf:"service_times"`
 	Services        *ebpf.Map `ebpf:"services"`
 	StagePrograms   *ebpf.Map `ebpf:"stage_programs"`
@@ -223,6 +255,7 @@ type rehearseTunnelMaps struct {
 	TraceOut        *ebpf.Map `ebpf:"trace_out"`
 	TunnelAddresses *ebpf.Map `ebpf:"tunnel_addresses"`
 	TunnelSources   *ebpf.Map `ebpf:"tunnel_sources"`
+	Verdicts        *ebpf.Map `ebpf:"verdicts"`
 	Vnis            *ebpf.Map `ebpf:"vnis"`
 }
 
@@ -249,17 +282,27 @@ func (m *rehearseTunnelMaps) Close() error {
 		m.LearnedMacs,
 		m.MacCounts,
 		m.Macs,
+		m.Managed4,
+		m.Managed6,
 		m.NextHops,
 		m.PortAddresses,
+		m.PortPolicies,
 		m.PortPrefixes4,
 		m.PortPrefixes6,
 		m.Ports,
 		m.Receivers,
+		m.RemoteClasses,
+		m.RemoteRanges4,
+		m.RemoteRanges6,
 		m.RequestTimes,
 		m.Requests,
 		m.Routes4,
 		m.Routes6,
+		m.RuleHits,
+		m.Rulesets,
 		m.Scratch,
+		m.ServiceClasses,
+		m.ServicePages,
 		m.ServiceTimes,
 		m.Services,
 		m.StagePrograms,
@@ -269,6 +312,7 @@ func (m *rehearseTunnelMaps) Close() error {
 		m.TraceOut,
 		m.TunnelAddresses,
 		m.TunnelSources,
+		m.Verdicts,
 		m.Vnis,
 	)
 }

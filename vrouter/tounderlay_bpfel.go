@@ -32,21 +32,32 @@ const (
 	toUnderlayMapHalfOpen        = "half_open"
 	toUnderlayMapHostFlows       = "host_flows"
 	toUnderlayMapHostRoutes      = "host_routes"
+	toUnderlayMapManaged4        = "managed4"
+	toUnderlayMapManaged6        = "managed6"
 	toUnderlayMapNextHops        = "next_hops"
 	toUnderlayMapPortAddresses   = "port_addresses"
+	toUnderlayMapPortPolicies    = "port_policies"
 	toUnderlayMapPortPrefixes4   = "port_prefixes4"
 	toUnderlayMapPortPrefixes6   = "port_prefixes6"
 	toUnderlayMapPorts           = "ports"
+	toUnderlayMapRemoteClasses   = "remote_classes"
+	toUnderlayMapRemoteRanges4   = "remote_ranges4"
+	toUnderlayMapRemoteRanges6   = "remote_ranges6"
 	toUnderlayMapRequestTimes    = "request_times"
 	toUnderlayMapRequests        = "requests"
 	toUnderlayMapRoutes4         = "routes4"
 	toUnderlayMapRoutes6         = "routes6"
+	toUnderlayMapRuleHits        = "rule_hits"
+	toUnderlayMapRulesets        = "rulesets"
 	toUnderlayMapScratch         = "scratch"
+	toUnderlayMapServiceClasses  = "service_classes"
+	toUnderlayMapServicePages    = "service_pages"
 	toUnderlayMapServiceTimes    = "service_times"
 	toUnderlayMapServices        = "services"
 	toUnderlayMapSubPorts        = "sub_ports"
 	toUnderlayMapTunnelAddresses = "tunnel_addresses"
 	toUnderlayMapTunnelSources   = "tunnel_sources"
+	toUnderlayMapVerdicts        = "verdicts"
 	toUnderlayMapVnis            = "vnis"
 	toUnderlayProgToUnderlay     = "to_underlay"
 	toUnderlayVarEventControl    = "event_control"
@@ -117,21 +128,32 @@ type toUnderlayMapSpecs struct {
 	HalfOpen        *ebpf.MapSpec `ebpf:"half_open"`
 	HostFlows       *ebpf.MapSpec `ebpf:"host_flows"`
 	HostRoutes      *ebpf.MapSpec `ebpf:"host_routes"`
+	Managed4        *ebpf.MapSpec `ebpf:"managed4"`
+	Managed6        *ebpf.MapSpec `ebpf:"managed6"`
 	NextHops        *ebpf.MapSpec `ebpf:"next_hops"`
 	PortAddresses   *ebpf.MapSpec `ebpf:"port_addresses"`
+	PortPolicies    *ebpf.MapSpec `ebpf:"port_policies"`
 	PortPrefixes4   *ebpf.MapSpec `ebpf:"port_prefixes4"`
 	PortPrefixes6   *ebpf.MapSpec `ebpf:"port_prefixes6"`
 	Ports           *ebpf.MapSpec `ebpf:"ports"`
+	RemoteClasses   *ebpf.MapSpec `ebpf:"remote_classes"`
+	RemoteRanges4   *ebpf.MapSpec `ebpf:"remote_ranges4"`
+	RemoteRanges6   *ebpf.MapSpec `ebpf:"remote_ranges6"`
 	RequestTimes    *ebpf.MapSpec `ebpf:"request_times"`
 	Requests        *ebpf.MapSpec `ebpf:"requests"`
 	Routes4         *ebpf.MapSpec `ebpf:"routes4"`
 	Routes6         *ebpf.MapSpec `ebpf:"routes6"`
+	RuleHits        *ebpf.MapSpec `ebpf:"rule_hits"`
+	Rulesets        *ebpf.MapSpec `ebpf:"rulesets"`
 	Scratch         *ebpf.MapSpec `ebpf:"scratch"`
+	ServiceClasses  *ebpf.MapSpec `ebpf:"service_classes"`
+	ServicePages    *ebpf.MapSpec `ebpf:"service_pages"`
 	ServiceTimes    *ebpf.MapSpec `ebpf:"service_times"`
 	Services        *ebpf.MapSpec `ebpf:"services"`
 	SubPorts        *ebpf.MapSpec `ebpf:"sub_ports"`
 	TunnelAddresses *ebpf.MapSpec `ebpf:"tunnel_addresses"`
 	TunnelSources   *ebpf.MapSpec `ebpf:"tunnel_sources"`
+	Verdicts        *ebpf.MapSpec `ebpf:"verdicts"`
 	Vnis            *ebpf.MapSpec `ebpf:"vnis"`
 }
 
@@ -178,21 +200,32 @@ type toUnderlayMaps struct {
 	HalfOpen        *ebpf.Map `ebpf:"half_open"`
 	HostFlows       *ebpf.Map `ebpf:"host_flows"`
 	HostRoutes      *ebpf.Map `ebpf:"host_routes"`
+	Managed4        *ebpf.Map `ebpf:"managed4"`
+	Managed6        *ebpf.Map `ebpf:"managed6"`
 	NextHops        *ebpf.Map `ebpf:"next_hops"`
 	PortAddresses   *ebpf.Map `ebpf:"port_addresses"`
+	PortPolicies    *ebpf.Map `ebpf:"port_policies"`
 	PortPrefixes4   *ebpf.Map `ebpf:"port_prefixes4"`
 	PortPrefixes6   *ebpf.Map `ebpf:"port_prefixes6"`
 	Ports           *ebpf.Map `ebpf:"ports"`
+	RemoteClasses   *ebpf.Map `ebpf:"remote_classes"`
+	RemoteRanges4   *ebpf.Map `ebpf:"remote_ranges4"`
+	RemoteRanges6   *ebpf.Map `ebpf:"remote_ranges6"`
 	RequestTimes    *ebpf.Map `ebpf:"request_times"`
 	Requests        *ebpf.Map `ebpf:"requests"`
 	Routes4         *ebpf.Map `ebpf:"routes4"`
 	Routes6         *ebpf.Map `ebpf:"routes6"`
+	RuleHits        *ebpf.Map `ebpf:"rule_hits"`
+	Rulesets        *ebpf.Map `ebpf:"rulesets"`
 	Scratch         *ebpf.Map `ebpf:"scratch"`
+	ServiceClasses  *ebpf.Map `ebpf:"service_classes"`
+	ServicePages    *ebpf.Map `ebpf:"service_pages"`
 	ServiceTimes    *ebpf.Map `ebpf:"service_times"`
 	Services        *ebpf.Map `ebpf:"services"`
 	SubPorts        *ebpf.Map `ebpf:"sub_ports"`
 	TunnelAddresses *ebpf.Map `ebpf:"tunnel_addresses"`
 	TunnelSources   *ebpf.Map `ebpf:"tunnel_sources"`
+	Verdicts        *ebpf.Map `ebpf:"verdicts"`
 	Vnis            *ebpf.Map `ebpf:"vnis"`
 }
 
@@ -214,21 +247,32 @@ func (m *toUnderlayMaps) Close() error {
 		m.HalfOpen,
 		m.HostFlows,
 		m.HostRoutes,
+		m.Managed4,
+		m.Managed6,
 		m.NextHops,
 		m.PortAddresses,
+		m.PortPolicies,
 		m.PortPrefixes4,
 		m.PortPrefixes6,
 		m.Ports,
+		m.RemoteClasses,
+		m.RemoteRanges4,
+		m.RemoteRanges6,
 		m.RequestTimes,
 		m.Requests,
 		m.Routes4,
 		m.Routes6,
+		m.RuleHits,
+		m.Rulesets,
 		m.Scratch,
+		m.ServiceClasses,
+		m.ServicePages,
 		m.ServiceTimes,
 		m.Services,
 		m.SubPorts,
 		m.TunnelAddresses,
 		m.TunnelSources,
+		m.Verdicts,
 		m.Vnis,
 	)
 }

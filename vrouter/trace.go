@@ -10,6 +10,8 @@ import (
 	"sync"
 
 	"github.com/cilium/ebpf"
+
+	"github.com/weft-network/weft/vrouter/rules"
 )
 
 // TunnelKey is what the tunnel carries beside the frame. Remote is the other
@@ -58,6 +60,8 @@ type Tracer struct {
 	fabric *ebpf.Program
 
 	toUnderlay, fromUnderlay *ebpf.Program
+
+	asks bool // policy is asked also where it has passed the connection before
 }
 
 // frameRoom is how much longer a frame may become: an advertisement is longer
@@ -66,7 +70,11 @@ const frameRoom = 256
 
 // NewTracer loads the tracing programs.
 func (d *Datapath) NewTracer() (*Tracer, error) {
-	return d.newTracer(tracing{loadTracePort, loadTraceTunnel, loadTraceHost, loadTraceFabric, loadTraceBridge})
+	t, err := d.newTracer(tracing{loadTracePort, loadTraceTunnel, loadTraceHost, loadTraceFabric, loadTraceBridge})
+	if err == nil {
+		t.asks = true
+	}
+	return t, err
 }
 
 // tracing reads the objects of one build of the programs that record.
@@ -219,6 +227,9 @@ func (t *Tracer) run(program *ebpf.Program, arguments tracePortTraceArguments, f
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var record tracePortTraceRecord
+	if t.asks {
+		arguments.Asks = 1
+	}
 	if err := t.in.Put(uint32(0), &arguments); err != nil {
 		return Trace{}, fmt.Errorf("write trace arguments: %w", err)
 	}
@@ -248,7 +259,19 @@ type Trace struct {
 	Stages []string // that it met, in the order of the packet path
 	Led    bool     // by what its connection remembers: stages were skipped
 	Route  *Route   // that it took, nil if it came to none
+	Policy []Answer // what the layers said that were asked, in their order
 	Bits   int      // length of that route's prefix; -1 if it was led, when nobody looked for one
+}
+
+// Answer is what one layer of policy said to an end of a frame.
+type Answer struct {
+	Receiver  bool            // at the receiver's end, else at the sender's
+	Direction rules.Direction // in which it was asked: that of the conversation's first packet
+	Layer     rules.Layer
+	Remote    rules.Identity // whom the end took the other for
+	Action    rules.Action
+	Rule      uint32 // number of the rule that decided, 0 if none matched
+	AuditRule uint32 // number of the audit rule that was counted, 0 if none
 }
 
 func traceOf(record tracePortTraceRecord, outcome Outcome) (Trace, error) {
@@ -259,6 +282,12 @@ func traceOf(record tracePortTraceRecord, outcome Outcome) (Trace, error) {
 	t := Trace{Outcome: outcome, Led: record.Led != 0}
 	for _, number := range record.Stages[:min(int(record.Met), len(record.Stages))] {
 		t.Stages = append(t.Stages, w.stages[uint32(number)])
+	}
+	for _, a := range record.Answers[:min(int(record.Answered), len(record.Answers))] {
+		t.Policy = append(t.Policy, Answer{
+			Receiver: a.Receiver != 0, Direction: rules.Direction(a.Direction), Layer: rules.Layer(a.Layer), Remote: rules.Identity(a.Identity),
+			Action: rules.Action(a.Action), Rule: a.Rule, AuditRule: a.AuditRule,
+		})
 	}
 	if record.HasRoute != 0 {
 		r := record.Route

@@ -36,17 +36,27 @@ const (
 	traceBridgeMapLearnedMacs     = "learned_macs"
 	traceBridgeMapMacCounts       = "mac_counts"
 	traceBridgeMapMacs            = "macs"
+	traceBridgeMapManaged4        = "managed4"
+	traceBridgeMapManaged6        = "managed6"
 	traceBridgeMapNextHops        = "next_hops"
 	traceBridgeMapPortAddresses   = "port_addresses"
+	traceBridgeMapPortPolicies    = "port_policies"
 	traceBridgeMapPortPrefixes4   = "port_prefixes4"
 	traceBridgeMapPortPrefixes6   = "port_prefixes6"
 	traceBridgeMapPorts           = "ports"
 	traceBridgeMapReceivers       = "receivers"
+	traceBridgeMapRemoteClasses   = "remote_classes"
+	traceBridgeMapRemoteRanges4   = "remote_ranges4"
+	traceBridgeMapRemoteRanges6   = "remote_ranges6"
 	traceBridgeMapRequestTimes    = "request_times"
 	traceBridgeMapRequests        = "requests"
 	traceBridgeMapRoutes4         = "routes4"
 	traceBridgeMapRoutes6         = "routes6"
+	traceBridgeMapRuleHits        = "rule_hits"
+	traceBridgeMapRulesets        = "rulesets"
 	traceBridgeMapScratch         = "scratch"
+	traceBridgeMapServiceClasses  = "service_classes"
+	traceBridgeMapServicePages    = "service_pages"
 	traceBridgeMapServiceTimes    = "service_times"
 	traceBridgeMapServices        = "services"
 	traceBridgeMapSubPorts        = "sub_ports"
@@ -55,6 +65,7 @@ const (
 	traceBridgeMapTraceOut        = "trace_out"
 	traceBridgeMapTunnelAddresses = "tunnel_addresses"
 	traceBridgeMapTunnelSources   = "tunnel_sources"
+	traceBridgeMapVerdicts        = "verdicts"
 	traceBridgeMapVnis            = "vnis"
 	traceBridgeProgBridgePort     = "bridge_port"
 	traceBridgeProgBridgeTunnel   = "bridge_tunnel"
@@ -131,17 +142,27 @@ type traceBridgeMapSpecs struct {
 	LearnedMacs     *ebpf.MapSpec `ebpf:"learned_macs"`
 	MacCounts       *ebpf.MapSpec `ebpf:"mac_counts"`
 	Macs            *ebpf.MapSpec `ebpf:"macs"`
+	Managed4        *ebpf.MapSpec `ebpf:"managed4"`
+	Managed6        *ebpf.MapSpec `ebpf:"managed6"`
 	NextHops        *ebpf.MapSpec `ebpf:"next_hops"`
 	PortAddresses   *ebpf.MapSpec `ebpf:"port_addresses"`
+	PortPolicies    *ebpf.MapSpec `ebpf:"port_policies"`
 	PortPrefixes4   *ebpf.MapSpec `ebpf:"port_prefixes4"`
 	PortPrefixes6   *ebpf.MapSpec `ebpf:"port_prefixes6"`
 	Ports           *ebpf.MapSpec `ebpf:"ports"`
 	Receivers       *ebpf.MapSpec `ebpf:"receivers"`
+	RemoteClasses   *ebpf.MapSpec `ebpf:"remote_classes"`
+	RemoteRanges4   *ebpf.MapSpec `ebpf:"remote_ranges4"`
+	RemoteRanges6   *ebpf.MapSpec `ebpf:"remote_ranges6"`
 	RequestTimes    *ebpf.MapSpec `ebpf:"request_times"`
 	Requests        *ebpf.MapSpec `ebpf:"requests"`
 	Routes4         *ebpf.MapSpec `ebpf:"routes4"`
 	Routes6         *ebpf.MapSpec `ebpf:"routes6"`
+	RuleHits        *ebpf.MapSpec `ebpf:"rule_hits"`
+	Rulesets        *ebpf.MapSpec `ebpf:"rulesets"`
 	Scratch         *ebpf.MapSpec `ebpf:"scratch"`
+	ServiceClasses  *ebpf.MapSpec `ebpf:"service_classes"`
+	ServicePages    *ebpf.MapSpec `ebpf:"service_pages"`
 	ServiceTimes    *ebpf.MapSpec `ebpf:"service_times"`
 	Services        *ebpf.MapSpec `ebpf:"services"`
 	SubPorts        *ebpf.MapSpec `ebpf:"sub_ports"`
@@ -150,6 +171,7 @@ type traceBridgeMapSpecs struct {
 	TraceOut        *ebpf.MapSpec `ebpf:"trace_out"`
 	TunnelAddresses *ebpf.MapSpec `ebpf:"tunnel_addresses"`
 	TunnelSources   *ebpf.MapSpec `ebpf:"tunnel_sources"`
+	Verdicts        *ebpf.MapSpec `ebpf:"verdicts"`
 	Vnis            *ebpf.MapSpec `ebpf:"vnis"`
 }
 
@@ -200,17 +222,27 @@ type traceBridgeMaps struct {
 	LearnedMacs     *ebpf.Map `ebpf:"learned_macs"`
 	MacCounts       *ebpf.Map `ebpf:"mac_counts"`
 	Macs            *ebpf.Map `ebpf:"macs"`
+	Managed4        *ebpf.Map `ebpf:"managed4"`
+	Managed6        *ebpf.Map `ebpf:"managed6"`
 	NextHops        *ebpf.Map `ebpf:"next_hops"`
 	PortAddresses   *ebpf.Map `ebpf:"port_addresses"`
+	PortPolicies    *ebpf.Map `ebpf:"port_policies"`
 	PortPrefixes4   *ebpf.Map `ebpf:"port_prefixes4"`
 	PortPrefixes6   *ebpf.Map `ebpf:"port_prefixes6"`
 	Ports           *ebpf.Map `ebpf:"ports"`
 	Receivers       *ebpf.Map `ebpf:"receivers"`
+	RemoteClasses   *ebpf.Map `ebpf:"remote_classes"`
+	RemoteRanges4   *ebpf.Map `ebpf:"remote_ranges4"`
+	RemoteRanges6   *ebpf.Map `ebpf:"remote_ranges6"`
 	RequestTimes    *ebpf.Map `ebpf:"request_times"`
 	Requests        *ebpf.Map `ebpf:"requests"`
 	Routes4         *ebpf.Map `ebpf:"routes4"`
 	Routes6         *ebpf.Map `ebpf:"routes6"`
+	RuleHits        *ebpf.Map `ebpf:"rule_hits"`
+	Rulesets        *ebpf.Map `ebpf:"rulesets"`
 	Scratch         *ebpf.Map `ebpf:"scratch"`
+	ServiceClasses  *ebpf.Map `ebpf:"service_classes"`
+	ServicePages    *ebpf.Map `ebpf:"service_pages"`
 	ServiceTimes    *ebpf.Map `ebpf:"service_times"`
 	Services        *ebpf.Map `ebpf:"services"`
 	SubPorts        *ebpf.Map `ebpf:"sub_ports"`
@@ -219,6 +251,7 @@ type traceBridgeMaps struct {
 	TraceOut        *ebpf.Map `ebpf:"trace_out"`
 	TunnelAddresses *ebpf.Map `ebpf:"tunnel_addresses"`
 	TunnelSources   *ebpf.Map `ebpf:"tunnel_sources"`
+	Verdicts        *ebpf.Map `ebpf:"verdicts"`
 	Vnis            *ebpf.Map `ebpf:"vnis"`
 }
 
@@ -244,17 +277,27 @@ func (m *traceBridgeMaps) Close() error {
 		m.LearnedMacs,
 		m.MacCounts,
 		m.Macs,
+		m.Managed4,
+		m.Managed6,
 		m.NextHops,
 		m.PortAddresses,
+		m.PortPolicies,
 		m.PortPrefixes4,
 		m.PortPrefixes6,
 		m.Ports,
 		m.Receivers,
+		m.RemoteClasses,
+		m.RemoteRanges4,
+		m.RemoteRanges6,
 		m.RequestTimes,
 		m.Requests,
 		m.Routes4,
 		m.Routes6,
+		m.RuleHits,
+		m.Rulesets,
 		m.Scratch,
+		m.ServiceClasses,
+		m.ServicePages,
 		m.ServiceTimes,
 		m.Services,
 		m.SubPorts,
@@ -263,6 +306,7 @@ func (m *traceBridgeMaps) Close() error {
 		m.TraceOut,
 		m.TunnelAddresses,
 		m.TunnelSources,
+		m.Verdicts,
 		m.Vnis,
 	)
 }

@@ -13,6 +13,18 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type tracePortTraceAnswer struct {
+	_         structs.HostLayout
+	Identity  uint64
+	Rule      uint32
+	AuditRule uint32
+	Action    uint8
+	Layer     uint8
+	Receiver  uint8
+	Direction uint8
+	Pad       uint32
+}
+
 type tracePortTraceArguments struct {
 	_            structs.HostLayout
 	Ifindex      uint32
@@ -21,6 +33,7 @@ type tracePortTraceArguments struct {
 	Flows        uint32
 	NextFlow     uint32
 	Answers      uint32
+	Asks         uint32
 }
 
 type tracePortTraceCopy struct {
@@ -60,8 +73,9 @@ type tracePortTraceRecord struct {
 		Pad2     uint32
 		Identity uint64
 	}
-	Copies uint32
-	_      [4]byte
+	Copies   uint32
+	Answered uint32
+	Answers  [10]tracePortTraceAnswer
 }
 
 type tracePortTunnelKey struct {
@@ -104,17 +118,27 @@ const (
 	tracePortMapLearnedMacs     = "learned_macs"
 	tracePortMapMacCounts       = "mac_counts"
 	tracePortMapMacs            = "macs"
+	tracePortMapManaged4        = "managed4"
+	tracePortMapManaged6        = "managed6"
 	tracePortMapNextHops        = "next_hops"
 	tracePortMapPortAddresses   = "port_addresses"
+	tracePortMapPortPolicies    = "port_policies"
 	tracePortMapPortPrefixes4   = "port_prefixes4"
 	tracePortMapPortPrefixes6   = "port_prefixes6"
 	tracePortMapPorts           = "ports"
 	tracePortMapReceivers       = "receivers"
+	tracePortMapRemoteClasses   = "remote_classes"
+	tracePortMapRemoteRanges4   = "remote_ranges4"
+	tracePortMapRemoteRanges6   = "remote_ranges6"
 	tracePortMapRequestTimes    = "request_times"
 	tracePortMapRequests        = "requests"
 	tracePortMapRoutes4         = "routes4"
 	tracePortMapRoutes6         = "routes6"
+	tracePortMapRuleHits        = "rule_hits"
+	tracePortMapRulesets        = "rulesets"
 	tracePortMapScratch         = "scratch"
+	tracePortMapServiceClasses  = "service_classes"
+	tracePortMapServicePages    = "service_pages"
 	tracePortMapServiceTimes    = "service_times"
 	tracePortMapServices        = "services"
 	tracePortMapStagePrograms   = "stage_programs"
@@ -124,6 +148,7 @@ const (
 	tracePortMapTraceOut        = "trace_out"
 	tracePortMapTunnelAddresses = "tunnel_addresses"
 	tracePortMapTunnelSources   = "tunnel_sources"
+	tracePortMapVerdicts        = "verdicts"
 	tracePortMapVnis            = "vnis"
 	tracePortProgFromPort       = "from_port"
 	tracePortVarEventControl    = "event_control"
@@ -199,17 +224,27 @@ type tracePortMapSpecs struct {
 	LearnedMacs     *ebpf.MapSpec `ebpf:"learned_macs"`
 	MacCounts       *ebpf.MapSpec `ebpf:"mac_counts"`
 	Macs            *ebpf.MapSpec `ebpf:"macs"`
+	Managed4        *ebpf.MapSpec `ebpf:"managed4"`
+	Managed6        *ebpf.MapSpec `ebpf:"managed6"`
 	NextHops        *ebpf.MapSpec `ebpf:"next_hops"`
 	PortAddresses   *ebpf.MapSpec `ebpf:"port_addresses"`
+	PortPolicies    *ebpf.MapSpec `ebpf:"port_policies"`
 	PortPrefixes4   *ebpf.MapSpec `ebpf:"port_prefixes4"`
 	PortPrefixes6   *ebpf.MapSpec `ebpf:"port_prefixes6"`
 	Ports           *ebpf.MapSpec `ebpf:"ports"`
 	Receivers       *ebpf.MapSpec `ebpf:"receivers"`
+	RemoteClasses   *ebpf.MapSpec `ebpf:"remote_classes"`
+	RemoteRanges4   *ebpf.MapSpec `ebpf:"remote_ranges4"`
+	RemoteRanges6   *ebpf.MapSpec `ebpf:"remote_ranges6"`
 	RequestTimes    *ebpf.MapSpec `ebpf:"request_times"`
 	Requests        *ebpf.MapSpec `ebpf:"requests"`
 	Routes4         *ebpf.MapSpec `ebpf:"routes4"`
 	Routes6         *ebpf.MapSpec `ebpf:"routes6"`
+	RuleHits        *ebpf.MapSpec `ebpf:"rule_hits"`
+	Rulesets        *ebpf.MapSpec `ebpf:"rulesets"`
 	Scratch         *ebpf.MapSpec `ebpf:"scratch"`
+	ServiceClasses  *ebpf.MapSpec `ebpf:"service_classes"`
+	ServicePages    *ebpf.MapSpec `ebpf:"service_pages"`
 	ServiceTimes    *ebpf.MapSpec `ebpf:"service_times"`
 	Services        *ebpf.MapSpec `ebpf:"services"`
 	StagePrograms   *ebpf.MapSpec `ebpf:"stage_programs"`
@@ -219,6 +254,7 @@ type tracePortMapSpecs struct {
 	TraceOut        *ebpf.MapSpec `ebpf:"trace_out"`
 	TunnelAddresses *ebpf.MapSpec `ebpf:"tunnel_addresses"`
 	TunnelSources   *ebpf.MapSpec `ebpf:"tunnel_sources"`
+	Verdicts        *ebpf.MapSpec `ebpf:"verdicts"`
 	Vnis            *ebpf.MapSpec `ebpf:"vnis"`
 }
 
@@ -270,17 +306,27 @@ type tracePortMaps struct {
 	LearnedMacs     *ebpf.Map `ebpf:"learned_macs"`
 	MacCounts       *ebpf.Map `ebpf:"mac_counts"`
 	Macs            *ebpf.Map `ebpf:"macs"`
+	Managed4        *ebpf.Map `ebpf:"managed4"`
+	Managed6        *ebpf.Map `ebpf:"managed6"`
 	NextHops        *ebpf.Map `ebpf:"next_hops"`
 	PortAddresses   *ebpf.Map `ebpf:"port_addresses"`
+	PortPolicies    *ebpf.Map `ebpf:"port_policies"`
 	PortPrefixes4   *ebpf.Map `ebpf:"port_prefixes4"`
 	PortPrefixes6   *ebpf.Map `ebpf:"port_prefixes6"`
 	Ports           *ebpf.Map `ebpf:"ports"`
 	Receivers       *ebpf.Map `ebpf:"receivers"`
+	RemoteClasses   *ebpf.Map `ebpf:"remote_classes"`
+	RemoteRanges4   *ebpf.Map `ebpf:"remote_ranges4"`
+	RemoteRanges6   *ebpf.Map `ebpf:"remote_ranges6"`
 	RequestTimes    *ebpf.Map `ebpf:"request_times"`
 	Requests        *ebpf.Map `ebpf:"requests"`
 	Routes4         *ebpf.Map `ebpf:"routes4"`
 	Routes6         *ebpf.Map `ebpf:"routes6"`
+	RuleHits        *ebpf.Map `ebpf:"rule_hits"`
+	Rulesets        *ebpf.Map `ebpf:"rulesets"`
 	Scratch         *ebpf.Map `ebpf:"scratch"`
+	ServiceClasses  *ebpf.Map `ebpf:"service_classes"`
+	ServicePages    *ebpf.Map `ebpf:"service_pages"`
 	ServiceTimes    *ebpf.Map `ebpf:"service_times"`
 	Services        *ebpf.Map `ebpf:"services"`
 	StagePrograms   *ebpf.Map `ebpf:"stage_programs"`
@@ -290,6 +336,7 @@ type tracePortMaps struct {
 	TraceOut        *ebpf.Map `ebpf:"trace_out"`
 	TunnelAddresses *ebpf.Map `ebpf:"tunnel_addresses"`
 	TunnelSources   *ebpf.Map `ebpf:"tunnel_sources"`
+	Verdicts        *ebpf.Map `ebpf:"verdicts"`
 	Vnis            *ebpf.Map `ebpf:"vnis"`
 }
 
@@ -316,17 +363,27 @@ func (m *tracePortMaps) Close() error {
 		m.LearnedMacs,
 		m.MacCounts,
 		m.Macs,
+		m.Managed4,
+		m.Managed6,
 		m.NextHops,
 		m.PortAddresses,
+		m.PortPolicies,
 		m.PortPrefixes4,
 		m.PortPrefixes6,
 		m.Ports,
 		m.Receivers,
+		m.RemoteClasses,
+		m.RemoteRanges4,
+		m.RemoteRanges6,
 		m.RequestTimes,
 		m.Requests,
 		m.Routes4,
 		m.Routes6,
+		m.RuleHits,
+		m.Rulesets,
 		m.Scratch,
+		m.ServiceClasses,
+		m.ServicePages,
 		m.ServiceTimes,
 		m.Services,
 		m.StagePrograms,
@@ -336,6 +393,7 @@ func (m *tracePortMaps) Close() error {
 		m.TraceOut,
 		m.TunnelAddresses,
 		m.TunnelSources,
+		m.Verdicts,
 		m.Vnis,
 	)
 }

@@ -32,16 +32,26 @@ const (
 	traceToUnderlayMapHalfOpen        = "half_open"
 	traceToUnderlayMapHostFlows       = "host_flows"
 	traceToUnderlayMapHostRoutes      = "host_routes"
+	traceToUnderlayMapManaged4        = "managed4"
+	traceToUnderlayMapManaged6        = "managed6"
 	traceToUnderlayMapNextHops        = "next_hops"
 	traceToUnderlayMapPortAddresses   = "port_addresses"
+	traceToUnderlayMapPortPolicies    = "port_policies"
 	traceToUnderlayMapPortPrefixes4   = "port_prefixes4"
 	traceToUnderlayMapPortPrefixes6   = "port_prefixes6"
 	traceToUnderlayMapPorts           = "ports"
+	traceToUnderlayMapRemoteClasses   = "remote_classes"
+	traceToUnderlayMapRemoteRanges4   = "remote_ranges4"
+	traceToUnderlayMapRemoteRanges6   = "remote_ranges6"
 	traceToUnderlayMapRequestTimes    = "request_times"
 	traceToUnderlayMapRequests        = "requests"
 	traceToUnderlayMapRoutes4         = "routes4"
 	traceToUnderlayMapRoutes6         = "routes6"
+	traceToUnderlayMapRuleHits        = "rule_hits"
+	traceToUnderlayMapRulesets        = "rulesets"
 	traceToUnderlayMapScratch         = "scratch"
+	traceToUnderlayMapServiceClasses  = "service_classes"
+	traceToUnderlayMapServicePages    = "service_pages"
 	traceToUnderlayMapServiceTimes    = "service_times"
 	traceToUnderlayMapServices        = "services"
 	traceToUnderlayMapSubPorts        = "sub_ports"
@@ -49,6 +59,7 @@ const (
 	traceToUnderlayMapTraceOut        = "trace_out"
 	traceToUnderlayMapTunnelAddresses = "tunnel_addresses"
 	traceToUnderlayMapTunnelSources   = "tunnel_sources"
+	traceToUnderlayMapVerdicts        = "verdicts"
 	traceToUnderlayMapVnis            = "vnis"
 	traceToUnderlayProgToUnderlay     = "to_underlay"
 	traceToUnderlayVarEventControl    = "event_control"
@@ -119,16 +130,26 @@ type traceToUnderlayMapSpecs struct {
 	HalfOpen        *ebpf.MapSpec `ebpf:"half_open"`
 	HostFlows       *ebpf.MapSpec `ebpf:"host_flows"`
 	HostRoutes      *ebpf.MapSpec `ebpf:"host_routes"`
+	Managed4        *ebpf.MapSpec `ebpf:"managed4"`
+	Managed6        *ebpf.MapSpec `ebpf:"managed6"`
 	NextHops        *ebpf.MapSpec `ebpf:"next_hops"`
 	PortAddresses   *ebpf.MapSpec `ebpf:"port_addresses"`
+	PortPolicies    *ebpf.MapSpec `ebpf:"port_policies"`
 	PortPrefixes4   *ebpf.MapSpec `ebpf:"port_prefixes4"`
 	PortPrefixes6   *ebpf.MapSpec `ebpf:"port_prefixes6"`
 	Ports           *ebpf.MapSpec `ebpf:"ports"`
+	RemoteClasses   *ebpf.MapSpec `ebpf:"remote_classes"`
+	RemoteRanges4   *ebpf.MapSpec `ebpf:"remote_ranges4"`
+	RemoteRanges6   *ebpf.MapSpec `ebpf:"remote_ranges6"`
 	RequestTimes    *ebpf.MapSpec `ebpf:"request_times"`
 	Requests        *ebpf.MapSpec `ebpf:"requests"`
 	Routes4         *ebpf.MapSpec `ebpf:"routes4"`
 	Routes6         *ebpf.MapSpec `ebpf:"routes6"`
+	RuleHits        *ebpf.MapSpec `ebpf:"rule_hits"`
+	Rulesets        *ebpf.MapSpec `ebpf:"rulesets"`
 	Scratch         *ebpf.MapSpec `ebpf:"scratch"`
+	ServiceClasses  *ebpf.MapSpec `ebpf:"service_classes"`
+	ServicePages    *ebpf.MapSpec `ebpf:"service_pages"`
 	ServiceTimes    *ebpf.MapSpec `ebpf:"service_times"`
 	Services        *ebpf.MapSpec `ebpf:"services"`
 	SubPorts        *ebpf.MapSpec `ebpf:"sub_ports"`
@@ -136,6 +157,7 @@ type traceToUnderlayMapSpecs struct {
 	TraceOut        *ebpf.MapSpec `ebpf:"trace_out"`
 	TunnelAddresses *ebpf.MapSpec `ebpf:"tunnel_addresses"`
 	TunnelSources   *ebpf.MapSpec `ebpf:"tunnel_sources"`
+	Verdicts        *ebpf.MapSpec `ebpf:"verdicts"`
 	Vnis            *ebpf.MapSpec `ebpf:"vnis"`
 }
 
@@ -182,16 +204,26 @@ type traceToUnderlayMaps struct {
 	HalfOpen        *ebpf.Map `ebpf:"half_open"`
 	HostFlows       *ebpf.Map `ebpf:"host_flows"`
 	HostRoutes      *ebpf.Map `ebpf:"host_routes"`
+	Managed4        *ebpf.Map `ebpf:"managed4"`
+	Managed6        *ebpf.Map `ebpf:"managed6"`
 	NextHops        *ebpf.Map `ebpf:"next_hops"`
 	PortAddresses   *ebpf.Map `ebpf:"port_addresses"`
+	PortPolicies    *ebpf.Map `ebpf:"port_policies"`
 	PortPrefixes4   *ebpf.Map `ebpf:"port_prefixes4"`
 	PortPrefixes6   *ebpf.Map `ebpf:"port_prefixes6"`
 	Ports           *ebpf.Map `ebpf:"ports"`
+	RemoteClasses   *ebpf.Map `ebpf:"remote_classes"`
+	RemoteRanges4   *ebpf.Map `ebpf:"remote_ranges4"`
+	RemoteRanges6   *ebpf.Map `ebpf:"remote_ranges6"`
 	RequestTimes    *ebpf.Map `ebpf:"request_times"`
 	Requests        *ebpf.Map `ebpf:"requests"`
 	Routes4         *ebpf.Map `ebpf:"routes4"`
 	Routes6         *ebpf.Map `ebpf:"routes6"`
+	RuleHits        *ebpf.Map `ebpf:"rule_hits"`
+	Rulesets        *ebpf.Map `ebpf:"rulesets"`
 	Scratch         *ebpf.Map `ebpf:"scratch"`
+	ServiceClasses  *ebpf.Map `ebpf:"service_classes"`
+	ServicePages    *ebpf.Map `ebpf:"service_pages"`
 	ServiceTimes    *ebpf.Map `ebpf:"service_times"`
 	Services        *ebpf.Map `ebpf:"services"`
 	SubPorts        *ebpf.Map `ebpf:"sub_ports"`
@@ -199,6 +231,7 @@ type traceToUnderlayMaps struct {
 	TraceOut        *ebpf.Map `ebpf:"trace_out"`
 	TunnelAddresses *ebpf.Map `ebpf:"tunnel_addresses"`
 	TunnelSources   *ebpf.Map `ebpf:"tunnel_sources"`
+	Verdicts        *ebpf.Map `ebpf:"verdicts"`
 	Vnis            *ebpf.Map `ebpf:"vnis"`
 }
 
@@ -220,16 +253,26 @@ func (m *traceToUnderlayMaps) Close() error {
 		m.HalfOpen,
 		m.HostFlows,
 		m.HostRoutes,
+		m.Managed4,
+		m.Managed6,
 		m.NextHops,
 		m.PortAddresses,
+		m.PortPolicies,
 		m.PortPrefixes4,
 		m.PortPrefixes6,
 		m.Ports,
+		m.RemoteClasses,
+		m.RemoteRanges4,
+		m.RemoteRanges6,
 		m.RequestTimes,
 		m.Requests,
 		m.Routes4,
 		m.Routes6,
+		m.RuleHits,
+		m.Rulesets,
 		m.Scratch,
+		m.ServiceClasses,
+		m.ServicePages,
 		m.ServiceTimes,
 		m.Services,
 		m.SubPorts,
@@ -237,6 +280,7 @@ func (m *traceToUnderlayMaps) Close() error {
 		m.TraceOut,
 		m.TunnelAddresses,
 		m.TunnelSources,
+		m.Verdicts,
 		m.Vnis,
 	)
 }

@@ -1,19 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // Stage connection: what the ends of a connection remember, so that its next
-// packet needs no prefix trie. An entry saves lookups and decides nothing: a
-// packet fares the same with and without it.
+// packet needs no prefix trie and asks no policy. An entry saves lookups and
+// decides nothing but who began: a packet fares the same with and without it.
 #pragma once
 
 #include "fragment.h"
 #include "lookup.h"
 #include "transport.h"
 
-enum direction { DIRECTION_OUT, DIRECTION_IN };
-
 // The same key for both directions: local is the end behind the port.
 static __always_inline void set_connection_key(struct packet *p, __u32 ifindex, enum direction direction)
 {
-	struct connection_key *key = &p->notes->key;
+	struct connection_key *key = &p->notes->keys[direction];
 	*key = (struct connection_key){ .ifindex = ifindex, .protocol = p->notes->protocol, .family = p->family };
 	if (direction == DIRECTION_OUT) {
 		key->local = p->source;
@@ -57,14 +55,14 @@ static __always_inline __u64 way_of(__u32 next_hop, __u32 generation)
 }
 
 // An entry of the interface's former port is as good as none.
-static __always_inline struct connection_value *connection_of(struct packet *p, const struct port_value *port)
+static __always_inline struct connection_value *connection_of(struct packet *p, const struct port_value *port, enum direction direction)
 {
-	const struct connection_key *key = &p->notes->key;
+	const struct connection_key *key = &p->notes->keys[direction];
 	struct connection_value *c = bpf_map_lookup_elem(&connections, key);
-	p->notes->half_open = false;
+	p->notes->half_open[direction] = false;
 	if (c && c->port == port->port)
 		return c;
-	p->notes->half_open = true;
+	p->notes->half_open[direction] = true;
 	c = bpf_map_lookup_elem(&half_open, key);
 	return c && c->port == port->port ? c : 0;
 }
@@ -79,8 +77,9 @@ static __always_inline bool connection_leads(struct packet *p)
 	// Before the lookups whose results it stands for: see doc/packet-path.md.
 	p->notes->vrf_generation = vrf_generation(p->vrf);
 	p->notes->port_generation = port_generation(p->ifindex);
+	p->notes->numbers[DIRECTION_OUT] = (__u64)p->notes->vrf_generation << 32 | p->notes->port_generation;
 	set_connection_key(p, p->ifindex, DIRECTION_OUT);
-	struct connection_value *c = connection_of(p, p->from);
+	struct connection_value *c = connection_of(p, p->from, DIRECTION_OUT);
 	p->connection = c;
 	if (!c || p->notes->other_mac)
 		return false;
@@ -105,6 +104,21 @@ static __always_inline __u32 tick_now(void)
 	return bpf_ktime_get_coarse_ns() >> TICK_SHIFT;
 }
 
+// Whether the packet is a SYN on the ports of what is over.
+static __always_inline bool begins_anew(__u8 state, const struct packet *p)
+{
+	return p->notes->protocol == PROTOCOL_TCP && (p->notes->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN &&
+	       state & (CONNECTION_RESET | CONNECTION_FIN_SENT | CONNECTION_FIN_HEARD);
+}
+
+// How an end begins that sends or hears its first packet.
+static __always_inline __u8 state_begun(const struct packet *p, enum direction direction)
+{
+	if (direction == DIRECTION_OUT)
+		return CONNECTION_SENT;
+	return CONNECTION_HEARD | CONNECTION_HEARD_FIRST | (p->from_host ? CONNECTION_UNASKED : 0);
+}
+
 // What an end knows after a packet that it sent or heard.
 static __always_inline __u8 state_after(__u8 state, const struct packet *p, enum direction direction)
 {
@@ -118,8 +132,8 @@ static __always_inline __u8 state_after(__u8 state, const struct packet *p, enum
 	bool opens = (p->notes->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
 	if (flags & TCP_RST)
 		return state | own | CONNECTION_RESET;
-	if (opens && state & (CONNECTION_RESET | CONNECTION_FIN_SENT | CONNECTION_FIN_HEARD))
-		return own; // the same ports once more
+	if (begins_anew(state, p))
+		return state_begun(p, direction);
 	if (flags & TCP_FIN)
 		own |= direction == DIRECTION_OUT ? CONNECTION_FIN_SENT : CONNECTION_FIN_HEARD;
 	if (direction == DIRECTION_IN && state & CONNECTION_SENT && !opens)
@@ -127,11 +141,16 @@ static __always_inline __u8 state_after(__u8 state, const struct packet *p, enum
 	return state | own;
 }
 
-static __always_inline void open_connection(struct packet *p, const struct port_value *port, enum direction direction, __u32 now)
+static __always_inline void open_connection(struct packet *p, const struct port_value *port, enum direction direction)
 {
 	struct notes *n = p->notes;
-	n->fresh = (struct connection_value){ .port = port->port, .seen = now, .made = now };
-	n->fresh.state = state_after(0, p, direction);
+	const struct question *q = &n->questions[direction];
+	n->fresh = (struct connection_value){ .port = port->port, .seen = n->now, .made = n->now };
+	n->fresh.state = state_after(state_begun(p, direction), p, direction);
+	if (n->asked[direction]) {
+		n->fresh.passed = n->numbers[direction];
+		n->fresh.rule = q->rule;
+	}
 	if (direction == DIRECTION_OUT && !n->other_mac) {
 		n->fresh.way = way_of(n->route.next_hop, n->vrf_generation);
 		n->fresh.port_generation = n->port_generation;
@@ -139,7 +158,7 @@ static __always_inline void open_connection(struct packet *p, const struct port_
 		n->fresh.flags = n->route.flags;
 		n->fresh.mac = n->route.mac;
 	}
-	world_open_connection(p);
+	world_open_connection(p, direction);
 }
 
 // Whether the packet may take back what ends know.
@@ -148,45 +167,69 @@ static __always_inline bool changes_state(const struct packet *p)
 	return p->notes->tcp_flags & (TCP_FIN | TCP_SYN | TCP_RST);
 }
 
-// Notes the packet in the end's entry, which the key is of, or makes one.
-// Returns whether the next like it would change nothing but the time.
-static __always_inline bool note_packet(struct packet *p, struct connection_value *c, const struct port_value *port,
-					enum direction direction, __u32 now)
+// Notes the packet in the end's entry, or makes one. Returns whether the next
+// like it would change nothing but the time.
+static __always_inline bool note_packet(struct packet *p, struct connection_value *c, const struct port_value *port, enum direction direction)
 {
+	__u32 now = p->notes->now;
 	if (!c) {
-		open_connection(p, port, direction, now);
+		open_connection(p, port, direction);
 		return false;
 	}
 	__u8 state = state_after(c->state, p, direction);
+	bool anew = c->state & ~state;
+	if (p->notes->asked[direction])
+		world_pass_connection(c, p->notes->numbers[direction], p->notes->questions[direction].rule);
 	if (direction == DIRECTION_OUT && !p->notes->led && !p->notes->other_mac)
 		world_lead_connection(p, c, way_of(p->notes->route.next_hop, p->notes->vrf_generation));
-	bool anew = c->state & ~state;
 	if (c->seen != now || c->state != state)
 		world_touch_connection(c, now, state);
 	if (changes_state(p))
 		world_tell_connection(c, 0); // of both ends, for both may change
 	if (anew) // perhaps by a frame that the other end never saw
-		world_begin_anew(beginnings_slot(p->notes->key.ifindex));
-	if (!p->notes->half_open)
+		world_begin_anew(beginnings_slot(p->notes->keys[direction].ifindex));
+	if (!p->notes->half_open[direction])
 		return state & CONNECTION_PROVEN;
 	if (state & CONNECTION_PROVEN)
-		world_confirm_connection(p, c);
+		world_confirm_connection(p, direction, c);
 	return false;
 }
 
-// The tick, the receiving interface's number, and how many of its ends have
-// begun anew, as one. None ever becomes smaller, so the sum is of one moment
-// only.
-static __always_inline __u32 told_now(const struct packet *p, __u32 now)
+// The receiving interface's number, and as one the tick, the number of its VRF,
+// and how many of its ends have begun anew. An interface with the same number is
+// in the same VRF; then none of the three ever becomes smaller, so their sum
+// is of one moment only.
+static __always_inline __u64 told_now(struct packet *p)
 {
 	__u32 ifindex = p->next->ifindex;
-	return now + port_generation(ifindex) + generation_at(beginnings_slot(ifindex));
+	__u32 vrf = vrf_generation(p->to->vrf), port = port_generation(ifindex);
+	p->notes->numbers[DIRECTION_IN] = (__u64)vrf << 32 | port;
+	return (__u64)port << 32 | (__u32)(p->notes->now + vrf + generation_at(beginnings_slot(ifindex)));
 }
 
 // Whether the receiver's end has been noted in this tick and would not change.
-static __always_inline bool told(const struct packet *p, __u32 when)
+static __always_inline bool told(const struct packet *p, __u64 when)
 {
-	return p->notes->led && p->connection && p->connection->told == when && !changes_state(p);
+	return p->notes->led && p->connection && p->connection->told == when && !changes_state(p) && !world_asks();
+}
+
+// Finds the receiver, and its end's entry unless it knows already.
+static __always_inline void find_receiver(struct packet *p)
+{
+	struct notes *n = p->notes;
+	n->now = tick_now();
+	if (p->next->kind == NEXT_HOP_PORT) {
+		__u32 ifindex = p->next->ifindex;
+		p->to = bpf_map_lookup_elem(&ports, &ifindex);
+	}
+	if (!p->to || !n->tuple)
+		return;
+	n->when = told_now(p);
+	n->told = told(p, n->when);
+	if (n->told)
+		return;
+	set_connection_key(p, p->next->ifindex, DIRECTION_IN);
+	p->receiver = connection_of(p, p->to, DIRECTION_IN);
 }
 
 // Notes a frame that is about to leave, at the ends that are on this host.
@@ -194,17 +237,14 @@ static __always_inline void stage_connection(struct packet *p)
 {
 	if (!p->notes->tuple)
 		return;
-	__u32 now = tick_now();
 	note_fragment(p);
 	if (p->from)
-		note_packet(p, p->connection, p->from, DIRECTION_OUT, now);
-	if (!p->to)
+		note_packet(p, p->connection, p->from, DIRECTION_OUT);
+	if (!p->to || p->notes->told)
 		return;
-	__u32 when = told_now(p, now);
-	if (told(p, when))
-		return;
-	__u32 ifindex = p->next->ifindex;
-	set_connection_key(p, ifindex, DIRECTION_IN);
-	if (note_packet(p, connection_of(p, p->to), p->to, DIRECTION_IN, now) && p->connection)
-		world_tell_connection(p->connection, when);
+	if (p->next->ifindex == p->ifindex) // both ends may be one
+		p->receiver = connection_of(p, p->to, DIRECTION_IN);
+	// The way that the entry has must be this frame's.
+	if (note_packet(p, p->receiver, p->to, DIRECTION_IN) && p->connection && !p->notes->other_mac)
+		world_tell_connection(p->connection, p->notes->when);
 }

@@ -16,7 +16,7 @@ static __always_inline __u64 event_word(enum event_kind kind, enum event_directi
 
 #ifdef WEFT_TRACE
 
-static __always_inline void report(const struct packet *p, enum event_flag flag, __u64 word, __u32 rule)
+static __always_inline void report_at(const struct packet *p, __u32 ifindex, enum event_flag flag, __u64 word, __u32 rule)
 {
 }
 
@@ -95,13 +95,18 @@ __noinline int write_event(struct __sk_buff *skb, __u64 where, __u64 word, __u32
 	return 0;
 }
 
-static __always_inline void report(const struct packet *p, enum event_flag flag, __u64 word, __u32 rule)
+static __always_inline void report_at(const struct packet *p, __u32 ifindex, enum event_flag flag, __u64 word, __u32 rule)
 {
 	if (event_control.flags & flag)
-		write_event(p->skb, (__u64)p->ifindex << 32 | p->vrf, word, rule);
+		write_event(p->skb, (__u64)ifindex << 32 | p->vrf, word, rule);
 }
 
 #endif
+
+static __always_inline void report(const struct packet *p, enum event_flag flag, __u64 word, __u32 rule)
+{
+	report_at(p, p->ifindex, flag, word, rule);
+}
 
 // Tells of a frame that ends here.
 static __always_inline void report_drop(const struct packet *p, enum reason reason)

@@ -3,7 +3,7 @@
 // packets travel as they are.
 #pragma once
 
-#include "connection.h"
+#include "policy.h"
 #include "route.h"
 
 static __always_inline int stage_leave(struct packet *p)
@@ -58,21 +58,26 @@ static __noinline int find_entry(struct packet *p)
 	return NEXT;
 }
 
-static __always_inline int stage_enter(struct packet *p)
+// asks is a constant: what does not ask has no room on its stack for it.
+static __always_inline int stage_enter(struct packet *p, bool asks)
 {
 	struct config_value *c = configuration();
 	world_meet(STAGE_ENTER);
 	world_take(p);
 	RUN(find_entry(p));
+	find_fragment(p);
 	if (p->from_fabric)
 		world_count_fabric_received(p->skb->len);
+	if (asks)
+		RUN(stage_policy(p));
+	else
+		find_receiver(p);
 	RUN(refuse_unfit(p));
 	if (!c || (p->from_fabric && set_hop_count(p, p->notes->ttl - 1)))
 		return end(p, REASON_REWRITE_FAILED);
 	struct mac gateway = c->gateway;
 	if (set_ethernet(p, &p->notes->route.mac, &gateway))
 		return end(p, REASON_REWRITE_FAILED);
-	find_fragment(p);
 	stage_connection(p);
 	return NEXT;
 }

@@ -43,7 +43,7 @@ int from_fabric(struct __sk_buff *skb)
 		return TC_ACT_UNSPEC;
 	}
 	RUN(stage_parse(p));
-	RUN(stage_enter(p));
+	RUN(stage_enter(p, true));
 	return stage_deliver(p);
 }
 

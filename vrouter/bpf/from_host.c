@@ -27,7 +27,7 @@ static __always_inline int stage_visible(struct packet *p)
 	if (!route)
 		return end(p, REASON_UNKNOWN_ALIAS);
 	p->notes->route = *route;
-	RUN(stage_enter(p));
+	RUN(stage_enter(p, false)); // what this host says
 	return stage_deliver(p);
 }
 
@@ -71,7 +71,7 @@ static __always_inline int stage_host(struct packet *p, __u32 ifindex)
 SEC("tc")
 int from_host(struct __sk_buff *skb)
 {
-	struct packet packet = { .skb = skb, .ifindex = world_ifindex(skb), .from_tunnel = true };
+	struct packet packet = { .skb = skb, .ifindex = world_ifindex(skb), .from_tunnel = true, .from_host = true };
 	struct packet *p = &packet;
 	struct next_hop_value next = { .kind = NEXT_HOP_PORT };
 	__u32 ifindex;

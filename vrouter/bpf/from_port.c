@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Hook from_port: frames a workload sends. See doc/packet-path.md.
-#include "connection.h"
 #include "deliver.h"
 #include "encap.h"
 #include "fabric.h"
 #include "parse.h"
+#include "policy.h"
 #include "port.h"
 #include "route.h"
 #include "stages.h"
@@ -27,6 +27,7 @@ static __always_inline int run_stages(struct packet *p)
 			return end_or_bridge(p, REASON_UNKNOWN_MAC);
 		RUN(stage_route(p));
 	}
+	RUN(stage_policy(p));
 	RUN(stage_forward(p));
 	stage_connection(p);
 	switch (p->next->kind) {

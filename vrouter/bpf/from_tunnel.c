@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Hook from_tunnel: frames other hosts send. See doc/packet-path.md.
-#include "connection.h"
 #include "deliver.h"
 #include "parse.h"
+#include "policy.h"
 #include "route.h"
 #include "stages.h"
 #include "tunnel.h"
@@ -20,6 +20,7 @@ static __always_inline int run_stages(struct packet *p)
 	RUN(stage_tunnel_carried(p));
 	find_fragment(p);
 	RUN(stage_route(p));
+	RUN(stage_policy(p));
 	RUN(stage_forward(p));
 	stage_connection(p);
 	return stage_deliver(p);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Hook from_underlay: what this host receives, of which MPLS over UDP for its
 // own tunnel addresses is taken. See doc/packet-path.md.
-#include "connection.h"
 #include "deliver.h"
 #include "label.h"
 #include "parse.h"
+#include "policy.h"
 #include "route.h"
 #include "tunnel.h"
 
@@ -134,6 +134,7 @@ static __always_inline int go_on(struct packet *p)
 	RUN(stage_tunnel_carried(p));
 	find_fragment(p); // before the route, which may be a group
 	RUN(stage_route(p));
+	RUN(stage_policy(p));
 	RUN(stage_forward(p));
 	stage_connection(p);
 	return deliver_by(p, false);

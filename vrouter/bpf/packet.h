@@ -2,7 +2,7 @@
 // What the stages know about the frame in hand, and how they hand it on.
 #pragma once
 
-#include "tables.h"
+#include "tables_policy.h"
 
 // A stage returns NEXT, or BRIDGE, or the tc action that ends the run.
 enum {
@@ -71,13 +71,29 @@ struct arp {
 
 enum { ARP_REQUEST = 1, ARP_REPLY = 2 };
 
+// The ends of a frame: who sends it, and who hears it.
+enum direction { DIRECTION_OUT, DIRECTION_IN };
+
+// What an end asks of policy.
+struct question {
+	__u32 vrf; // of the end
+	bool first; // the conversation is new to it
+	__u8 direction; // enum policy_direction
+	__u16 port; // of who was spoken to, of ICMP type and code
+	__u16 source_port;
+	__u32 rule; // that decided
+	__u64 identity; // of the remote
+};
+
 // What is too large for the stack, and what the verifier had better forget: it
 // tries each way through the program for each value it remembers.
 struct notes {
 	__be16 source_port; // or what stands for it, see transport.h
 	__be16 destination_port;
 	bool tuple; // the ports are known, so it belongs to a connection
-	bool half_open; // the connection is in that table
+	bool half_open[2]; // the entry is in that table, by enum direction: the sender's, the receiver's
+	bool told; // the receiver's end knows already
+	bool asked[2]; // the ends are
 	bool led; // the connection says where it goes
 	bool other_mac; // the source MAC is not the port's, but perhaps one of its prefixes' or a learned one
 	__u8 tcp_flags;
@@ -97,9 +113,28 @@ struct notes {
 	__u32 fragment_id;
 	struct address router; // whom an error is from
 	struct route_value route; // the one chosen, a copy
-	struct connection_key key;
+	__u32 now; // tick
+	__u64 when; // see told_now
+	__u64 numbers[2]; // generation of the VRF << 32 | that of the interface, of the ends
+	struct connection_key keys[2]; // of the ends
 	struct connection_value fresh; // an entry to be written
 	struct fragment_key fragment_key;
+	struct question questions[2]; // of the ends
+	struct policy_verdict found; // by a ruleset
+	struct policy_verdict audited; // by its audit rules
+	__u32 audit; // the ruleset of these, 0 = none
+	__u32 layer; // that is asked
+	__u32 ruleset_flags; // of the one that is asked
+	__u32 named; // the classes of the question there
+	__u32 ranged;
+	__u32 service;
+	__u32 source;
+	struct remote_range6_key range_key;
+	struct host_route_key host_key;
+	struct remote_class_key class_key;
+	struct service_class_key service_key;
+	struct service_page_key page_key;
+	struct verdict_key verdict_key;
 };
 
 // One for each CPU is enough: a frame is done with before the next one comes.
@@ -113,6 +148,7 @@ struct packet {
 	__u32 vrf;
 	bool from_tunnel;
 	bool from_fabric; // from an uplink, as it is
+	bool from_host; // from this host itself
 	__u8 bridging; // enum bridging, a sum
 	bool arp; // else IP of the family below
 	enum family family;
@@ -120,6 +156,7 @@ struct packet {
 	struct address destination; // ARP: target
 	struct ethernet ethernet;
 	struct connection_value *connection; // of the sender's end, null if there is none
+	struct connection_value *receiver; // of the receiver's end, likewise
 	struct notes *notes;
 	struct next_hop_value *next;
 	struct port_value *from; // null from a tunnel

@@ -38,6 +38,7 @@ enum stage {
 	STAGE_BRIDGE,
 	STAGE_LABEL,
 	STAGE_UNLABEL,
+	STAGE_POLICY,
 };
 
 #define REASONS(X)                                                                                                     \
@@ -123,7 +124,12 @@ enum stage {
 	X(FABRIC_FOREIGN_SOURCE, ROUTE, DROPPED, "to the underlay with a source that is not led back to the port") \
 	X(MAC_SHARE, BRIDGE, DROPPED, "the network has learned as many MACs as the table has room for those of all others") \
 	X(FLOOD_LIMITED, BRIDGE, DROPPED, "flooded, and its port has had its share of floods for now") \
-	X(SERVICE_LIMITED, SERVICE, DROPPED, "to a service of this host, and its port has had its share of them for now")
+	X(SERVICE_LIMITED, SERVICE, DROPPED, "to a service of this host, and its port has had its share of them for now") \
+	X(POLICY_ABSENT, POLICY, DROPPED, "port asks policy, and what it asks is not here")                                \
+	X(POLICY_DENIED, POLICY, DROPPED, "policy of the sender's or the receiver's port denies it")                       \
+	X(POLICY_REJECTED, POLICY, DROPPED, "policy of the sender's or the receiver's port rejects it")                    \
+	X(IDENTITY_PENDING, POLICY, DROPPED, "not known yet who the other end is, and a rule that could mean it denies")   \
+	X(UNKNOWN_FRAGMENT, POLICY, DROPPED, "fragment whose first one was not seen, at a port that asks policy")
 
 #define REASON_AS_ENUM(name, stage, verdict, text) REASON_##name,
 enum reason { REASON_NONE, REASONS(REASON_AS_ENUM) REASON_COUNT };

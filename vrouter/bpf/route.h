@@ -145,14 +145,9 @@ static __always_inline int stage_route(struct packet *p)
 	return NEXT;
 }
 
-// What remains when the next hop is known, whichever way.
+// What remains when the frame may go where it goes.
 static __always_inline int stage_forward(struct packet *p)
 {
-	world_take(p);
-	if (p->next->kind == NEXT_HOP_PORT) {
-		__u32 ifindex = p->next->ifindex;
-		p->to = bpf_map_lookup_elem(&ports, &ifindex);
-	}
 	RUN(refuse_unfit(p));
 	return rewrite(p);
 }

@@ -280,6 +280,8 @@ enum connection_state {
 	CONNECTION_FIN_SENT = 8,
 	CONNECTION_FIN_HEARD = 16,
 	CONNECTION_RESET = 32,
+	CONNECTION_HEARD_FIRST = 64, // the other end began
+	CONNECTION_UNASKED = 128, // this host itself began: policy is not asked
 };
 
 // A tick is 2^30 ns, about a second, of the monotonic clock.
@@ -295,7 +297,9 @@ struct connection_value {
 	struct mac mac; // as in the route
 	__u8 flags; // enum route_flag
 	__u8 state; // enum connection_state, a sum
-	__u32 told; // when the other end, a port of this host, was last noted; see told_now
+	__u32 rule; // of policy that decided last, 0 = none
+	__u64 passed; // generation of the VRF << 32 | that of the interface, when policy passed it last; 0 = it was not asked
+	__u64 told; // when the other end, a port of this host, was last noted; see told_now
 };
 
 struct fragment_key {

@@ -65,7 +65,9 @@ static __always_inline void parse_icmp(struct packet *p, const __u8 *head)
 	p->notes->icmp = !p->notes->fragment;
 	p->notes->icmp_type = head[0];
 	p->notes->icmp_code = head[1];
-	if (head[0] == request) {
+	if (head[1]) {
+		p->notes->tuple = false;
+	} else if (head[0] == request) {
 		p->notes->source_port = id;
 		p->notes->destination_port = bpf_htons(request);
 	} else if (head[0] == reply) {

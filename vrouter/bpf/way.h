@@ -22,6 +22,34 @@ static __always_inline void world_take(const struct packet *p)
 	r->route = p->notes->route;
 }
 
+// Whether policy is asked also where it has passed the connection before.
+static __always_inline bool world_asks(void)
+{
+	__u32 zero = 0;
+	struct trace_arguments *a = bpf_map_lookup_elem(&trace_in, &zero);
+	return a && a->asks;
+}
+
+// What a layer said to an end.
+static __noinline __attribute__((unused)) void world_answer(const struct notes *n, __u32 end)
+{
+	struct trace_record *r = record();
+	if (!r || r->answered >= TRACE_ANSWERS)
+		return;
+	__u32 place = r->answered++;
+	barrier_var(place);
+	if (place >= TRACE_ANSWERS)
+		return;
+	struct trace_answer *a = &r->answers[place];
+	a->identity = n->questions[end & 1].identity;
+	a->rule = n->found.rule;
+	a->audit_rule = n->audited.order && n->audited.order < n->found.order ? n->audited.rule : 0;
+	a->action = n->found.action;
+	a->layer = n->layer;
+	a->receiver = end;
+	a->direction = n->questions[end & 1].direction;
+}
+
 #else
 
 static __always_inline void world_meet(enum stage stage)
@@ -29,6 +57,15 @@ static __always_inline void world_meet(enum stage stage)
 }
 
 static __always_inline void world_take(const struct packet *p)
+{
+}
+
+static __always_inline bool world_asks(void)
+{
+	return false;
+}
+
+static __always_inline void world_answer(const struct notes *n, __u32 end)
 {
 }
 

@@ -28,7 +28,22 @@ struct trace_arguments {
 	__u32 flows; // rehearsal only: each frame becomes one of as many flows, at random; 0 = as it is
 	__u32 next_flow; // rehearsal only: each frame is of the next flow, from this one on; 0 = at random
 	__u32 answers; // rehearsal only: the flows are answered
+	__u32 asks; // 1 = policy is asked also where it has passed the connection before
 };
+
+// What a layer of policy said.
+struct trace_answer {
+	__u64 identity; // of the remote
+	__u32 rule; // that decided, 0 = none matched
+	__u32 audit_rule; // that was counted, 0 = none
+	__u8 action; // enum policy_action
+	__u8 layer; // enum policy_layer
+	__u8 receiver; // 1 = at the receiver's end
+	__u8 direction; // enum policy_direction
+	__u32 pad;
+};
+
+enum { TRACE_ANSWERS = 2 * LAYER_COUNT };
 
 struct trace_record {
 	enum verdict verdict;
@@ -45,6 +60,8 @@ struct trace_record {
 	__u32 has_route;
 	struct route_value route;
 	__u32 copies; // of a flooded frame, in trace_copies
+	__u32 answered; // how many layers of policy
+	struct trace_answer answers[TRACE_ANSWERS];
 };
 
 struct {

@@ -4,7 +4,7 @@
 
 #if defined(WEFT_TRACE) && !defined(WEFT_REHEARSAL)
 
-static __always_inline void world_open_connection(struct packet *p)
+static __always_inline void world_open_connection(struct packet *p, __u32 end)
 {
 }
 
@@ -16,7 +16,7 @@ static __always_inline void world_touch_connection(struct connection_value *c, _
 {
 }
 
-static __always_inline void world_tell_connection(struct connection_value *c, __u32 now)
+static __always_inline void world_tell_connection(struct connection_value *c, __u64 when)
 {
 }
 
@@ -24,7 +24,15 @@ static __always_inline void world_begin_anew(__u32 slot)
 {
 }
 
-static __always_inline void world_confirm_connection(struct packet *p, const struct connection_value *c)
+static __always_inline void world_pass_connection(struct connection_value *c, __u64 numbers, __u32 rule)
+{
+}
+
+static __always_inline void world_hit(__u32 rule)
+{
+}
+
+static __always_inline void world_confirm_connection(struct packet *p, __u32 end, const struct connection_value *c)
 {
 }
 
@@ -38,9 +46,9 @@ static __always_inline void world_scatter(struct packet *p)
 
 #else /* the product, and the rehearsal, whose packets are to find what those before them left */
 
-static __noinline __attribute__((unused)) void world_open_connection(struct packet *p)
+static __noinline __attribute__((unused)) void world_open_connection(struct packet *p, __u32 end)
 {
-	if (bpf_map_update_elem(&half_open, &p->notes->key, &p->notes->fresh, BPF_ANY))
+	if (bpf_map_update_elem(&half_open, &p->notes->keys[end & 1], &p->notes->fresh, BPF_ANY))
 		world_count_untracked(p->from);
 }
 
@@ -62,9 +70,9 @@ static __always_inline void world_touch_connection(struct connection_value *c, _
 	c->state = state;
 }
 
-static __always_inline void world_tell_connection(struct connection_value *c, __u32 now)
+static __always_inline void world_tell_connection(struct connection_value *c, __u64 when)
 {
-	c->told = now;
+	*(volatile __u64 *)&c->told = when;
 }
 
 static __always_inline void world_begin_anew(__u32 slot)
@@ -74,13 +82,32 @@ static __always_inline void world_begin_anew(__u32 slot)
 		__sync_fetch_and_add(count, 1);
 }
 
-static __noinline __attribute__((unused)) void world_confirm_connection(struct packet *p, const struct connection_value *c)
+// The numbers are one word, so that both are of one moment.
+static __always_inline void world_pass_connection(struct connection_value *c, __u64 numbers, __u32 rule)
+{
+	c->rule = rule;
+	*(volatile __u64 *)&c->passed = numbers;
+}
+
+static __noinline __attribute__((unused)) void world_hit(__u32 rule)
+{
+	__u64 zero = 0;
+	__u64 *hits = bpf_map_lookup_elem(&rule_hits, &rule);
+	if (!hits) {
+		bpf_map_update_elem(&rule_hits, &rule, &zero, BPF_NOEXIST);
+		hits = bpf_map_lookup_elem(&rule_hits, &rule);
+	}
+	if (hits)
+		++*hits;
+}
+
+static __noinline __attribute__((unused)) void world_confirm_connection(struct packet *p, __u32 end, const struct connection_value *c)
 {
 	p->notes->fresh = *c;
-	if (bpf_map_update_elem(&connections, &p->notes->key, &p->notes->fresh, BPF_ANY))
+	if (bpf_map_update_elem(&connections, &p->notes->keys[end & 1], &p->notes->fresh, BPF_ANY))
 		world_count_untracked(p->from);
 	else
-		bpf_map_delete_elem(&half_open, &p->notes->key);
+		bpf_map_delete_elem(&half_open, &p->notes->keys[end & 1]);
 }
 
 static __noinline __attribute__((unused)) void world_note_fragment(struct packet *p, const struct fragment_value *first)

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+// Stage policy: whether the ends may talk to each other. It is asked when a
+// connection begins and when what was asked has changed. See doc/policy.md.
+#pragma once
+
+#include "connection.h"
+#include "ruleset.h"
+
+static __always_inline bool policed(const struct port_value *port)
+{
+	return port && port->flags & PORT_POLICED;
+}
+
+// Whether an end has passed what the packet belongs to, under the numbers of now.
+static __always_inline bool passed(const struct packet *p, const struct connection_value *c, enum direction end)
+{
+	if (!c || world_asks() || begins_anew(c->state, p))
+		return false;
+	if (end == DIRECTION_OUT && p->notes->led)
+		return true; // only what passed writes a way
+	return *(volatile __u64 *)&c->passed == p->notes->numbers[end] || c->state & CONNECTION_UNASKED;
+}
+
+// The ports, or type and code, of the packet with which the conversation began.
+static __always_inline void describe_service(const struct packet *p, struct question *q, const struct connection_key *key)
+{
+	const struct notes *n = p->notes;
+	bool egress = q->direction == DIRECTION_EGRESS;
+	__u16 to = bpf_ntohs(egress ? key->remote_port : key->local_port);
+	__u16 from = bpf_ntohs(egress ? key->local_port : key->remote_port);
+	bool four = p->family == FAMILY_4;
+	if (n->protocol == (four ? PROTOCOL_ICMP : PROTOCOL_ICMPV6)) {
+		__u8 request = four ? ICMP_ECHO_REQUEST : ICMPV6_ECHO_REQUEST;
+		__u8 reply = four ? ICMP_ECHO_REPLY : ICMPV6_ECHO_REPLY;
+		to = n->tuple ? (to == request ? request : reply) << 8 : n->icmp_type << 8 | n->icmp_code;
+		from = 0;
+	}
+	q->port = to;
+	q->source_port = from;
+}
+
+// What an end asks about the packet, unless it asks nothing.
+static __always_inline void describe(struct packet *p, enum direction end, const struct port_value *port,
+				     const struct connection_value *c)
+{
+	struct notes *n = p->notes;
+	struct question *q = &n->questions[end];
+	bool known = c && !begins_anew(c->state, p);
+	if (known && c->state & CONNECTION_UNASKED)
+		return;
+	n->asked[end] = true;
+	q->vrf = port->vrf;
+	q->first = !known;
+	q->direction = known ? (c->state & CONNECTION_HEARD_FIRST ? DIRECTION_INGRESS : DIRECTION_EGRESS) : end;
+	describe_service(p, q, &n->keys[end]);
+}
+
+static __always_inline enum reason reason_of(int action)
+{
+	switch (action) {
+	case ACTION_DENY:
+		return REASON_POLICY_DENIED;
+	case ACTION_REJECT:
+		return REASON_POLICY_REJECTED;
+	case ACTION_PENDING:
+		return REASON_IDENTITY_PENDING;
+	}
+	return REASON_POLICY_ABSENT;
+}
+
+// Ends the frame for what an end was told: it is that port's drop.
+static __always_inline int refuse(struct packet *p, enum direction end, int action)
+{
+	struct notes *n = p->notes;
+	__u32 ifindex = n->keys[end].ifindex;
+	enum reason reason = reason_of(action);
+	world_count_drop(ifindex, reason, p->skb->len);
+	report_at(p, ifindex, EVENT_DROPS, event_word(EVENT_KIND_DROP, end == DIRECTION_IN ? EVENT_IN : EVENT_OUT, n->layer, reason), n->questions[end].rule);
+	world_verdict(VERDICT_DROPPED, reason);
+	return TC_ACT_SHOT;
+}
+
+// Asks the ends that have not passed it, the sender first.
+static __noinline int ask_policy(struct packet *p, bool sends, bool hears)
+{
+	struct notes *n = p->notes;
+	world_meet(STAGE_POLICY);
+	if (n->later && !n->tuple)
+		return end(p, REASON_UNKNOWN_FRAGMENT);
+	set_connection_key(p, p->next->ifindex, DIRECTION_IN);
+	set_connection_key(p, p->ifindex, DIRECTION_OUT);
+	if (sends && p->from)
+		describe(p, DIRECTION_OUT, p->from, p->connection);
+	if (hears && p->to)
+		describe(p, DIRECTION_IN, p->to, p->receiver);
+	int action;
+	if (n->asked[DIRECTION_OUT]) {
+		action = ask_end(DIRECTION_OUT);
+		if (action != ACTION_PASS)
+			return refuse(p, DIRECTION_OUT, action);
+	}
+	if (n->asked[DIRECTION_IN]) {
+		action = ask_end(DIRECTION_IN);
+		if (action != ACTION_PASS)
+			return refuse(p, DIRECTION_IN, action);
+	}
+	return NEXT;
+}
+
+static __always_inline int stage_policy(struct packet *p)
+{
+	world_take(p);
+	find_receiver(p);
+	bool sender = policed(p->from) && !passed(p, p->connection, DIRECTION_OUT);
+	bool receiver = policed(p->to) && !p->notes->told && !passed(p, p->receiver, DIRECTION_IN);
+	if (!sender && !receiver)
+		return NEXT;
+	return ask_policy(p, sender, receiver);
+}

@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+// Part of stage policy: what rulesets say about a question in the notes. The
+// functions that are not static are verified once, by themselves, and not
+// again wherever they are called.
+#pragma once
+
+#include "event.h"
+#include "lookup.h"
+
+static __always_inline struct notes *notes(void)
+{
+	__u32 zero = 0;
+	return bpf_map_lookup_elem(&scratch, &zero);
+}
+
+static __always_inline void better(struct policy_verdict *best, const struct policy_verdict *v)
+{
+	if (v->order && v->order < best->order)
+		*best = *v;
+}
+
+// The class of a port, or of a source port.
+static __always_inline __u32 service_class(struct notes *n, __u32 ruleset, const struct connection_key *of, __u16 port, __u16 bit)
+{
+	struct service_class_key *key = &n->service_key;
+	key->ruleset = ruleset;
+	key->family = of->family;
+	key->protocol = of->protocol;
+	key->page = port >> 8 | bit;
+	struct service_class_value *v = bpf_map_lookup_elem(&service_classes, key);
+	if (!v) {
+		key->page = SERVICE_PAGE_OTHERS | bit;
+		v = bpf_map_lookup_elem(&service_classes, key);
+	}
+	if (!v) {
+		key->protocol = 0;
+		v = bpf_map_lookup_elem(&service_classes, key);
+	}
+	if (!v)
+		return 0;
+	if (!v->page)
+		return v->class;
+	struct service_page_key *at = &n->page_key;
+	at->ruleset = ruleset;
+	at->page = v->page;
+	struct service_page_value *page = bpf_map_lookup_elem(&service_pages, at);
+	return page ? page->class[port & 0xff] : 0;
+}
+
+// The longer key begins like the shorter one. It is in the notes, for the stack
+// is nearly used up here.
+static __always_inline struct remote_class_value *range_class(struct notes *n, __u32 ruleset, __u32 flags, const struct connection_key *of)
+{
+	bool four = of->family == FAMILY_4;
+	if (!(flags & (four ? RULESET_RANGES4 : RULESET_RANGES6)))
+		return 0;
+	struct remote_range6_key *key = &n->range_key;
+	key->prefix_length = four ? 64 : 160;
+	key->ruleset = ruleset;
+	key->address = of->remote;
+	return four ? bpf_map_lookup_elem(&remote_ranges4, key) : bpf_map_lookup_elem(&remote_ranges6, key);
+}
+
+static __always_inline void try_verdict(struct policy_verdict *best, const struct verdict_key *key)
+{
+	struct policy_verdict *v = bpf_map_lookup_elem(&verdicts, key);
+	if (v)
+		better(best, v);
+}
+
+static __always_inline void try_remote(struct notes *n, struct policy_verdict *best, __u32 remote)
+{
+	struct verdict_key *key = &n->verdict_key;
+	key->remote = remote;
+	key->service = n->service;
+	key->source = 0;
+	if (n->service)
+		try_verdict(best, key);
+	if (!n->source)
+		return;
+	key->source = n->source;
+	if (n->service)
+		try_verdict(best, key);
+	key->service = 0;
+	try_verdict(best, key);
+}
+
+// Finds the classes of a question, and the best of what is said of them and any
+// service. What is found is left in the notes. Returns 0, or -1 if there is no
+// such ruleset.
+__noinline int find_classes(__u32 id, __u32 end, __u32 audit)
+{
+	struct notes *n = notes();
+	struct ruleset_value *r = bpf_map_lookup_elem(&rulesets, &id);
+	if (!n || !r)
+		return -1;
+	end &= 1;
+	barrier_var(end);
+	const struct question *q = &n->questions[end];
+	const struct connection_key *of = &n->keys[end];
+	struct policy_verdict *best = audit ? &n->audited : &n->found;
+	*best = q->identity == IDENTITY_NONE ? r->outside : r->identified;
+	if (!audit)
+		n->audit = r->audit;
+	n->ruleset_flags = r->flags;
+	n->named = n->ranged = n->service = n->source = 0;
+	if (n->ruleset_flags & RULESET_IDENTITIES && q->identity != IDENTITY_NONE) {
+		n->class_key = (struct remote_class_key){ .identity = q->identity, .ruleset = id };
+		struct remote_class_value *v = bpf_map_lookup_elem(&remote_classes, &n->class_key);
+		if (v) {
+			n->named = v->class;
+			better(best, &v->any);
+		}
+	}
+	struct remote_class_value *range = range_class(n, id, n->ruleset_flags, of);
+	if (range) {
+		n->ranged = range->class;
+		better(best, &range->any);
+	}
+	if (n->ruleset_flags & RULESET_SERVICES)
+		n->service = service_class(n, id, of, q->port, 0);
+	if (n->ruleset_flags & RULESET_SOURCE_PORTS)
+		n->source = service_class(n, id, of, q->source_port, SERVICE_PAGE_SOURCE);
+	return 0;
+}
+
+// Finds the best of what is said of the classes in the notes.
+__noinline int find_verdict(__u32 id, __u32 audit)
+{
+	struct notes *n = notes();
+	if (!n)
+		return -1;
+	struct policy_verdict *best = audit ? &n->audited : &n->found;
+	n->verdict_key.ruleset = id;
+	if (n->ruleset_flags & RULESET_ANYBODY)
+		try_remote(n, best, 0);
+	if (n->named)
+		try_remote(n, best, n->named);
+	if (n->ranged)
+		try_remote(n, best, n->ranged);
+	return 0;
+}
+
+static __always_inline int look_up(__u32 id, __u32 end, __u32 audit)
+{
+	return find_classes(id, end, audit) || find_verdict(id, audit);
+}
+
+// The prefix that the remote address has in tries of VRFs. Their longer key
+// begins like the shorter one, and like that of ranges.
+static __always_inline struct remote_range6_key *prefix_key(struct notes *n, __u32 vrf, const struct connection_key *of)
+{
+	struct remote_range6_key *key = &n->range_key;
+	key->prefix_length = of->family == FAMILY_4 ? 64 : 160;
+	key->ruleset = vrf;
+	key->address = of->remote;
+	return key;
+}
+
+// As route_of, with its keys in the notes.
+static __always_inline struct route_value *route_of_remote(struct notes *n, __u32 vrf, const struct connection_key *of)
+{
+	struct host_route_key *exact = &n->host_key;
+	exact->vrf = vrf;
+	exact->family = of->family;
+	exact->address = of->remote;
+	struct route_value *route = bpf_map_lookup_elem(&host_routes, exact);
+	if (route)
+		return route;
+	struct remote_range6_key *key = prefix_key(n, vrf, of);
+	return of->family == FAMILY_4 ? bpf_map_lookup_elem(&routes4, key) : bpf_map_lookup_elem(&routes6, key);
+}
+
+static __always_inline bool managed(struct notes *n, __u32 vrf, const struct connection_key *of)
+{
+	struct remote_range6_key *key = prefix_key(n, vrf, of);
+	return of->family == FAMILY_4 ? bpf_map_lookup_elem(&managed4, key) : bpf_map_lookup_elem(&managed6, key);
+}
+
+// Finds whose the remote address is, as the end knows it.
+__noinline int find_identity(__u32 end)
+{
+	struct notes *n = notes();
+	if (!n)
+		return -1;
+	end &= 1;
+	barrier_var(end);
+	struct question *q = &n->questions[end];
+	const struct connection_key *of = &n->keys[end];
+	struct route_value *route = route_of_remote(n, q->vrf, of);
+	__u64 identity = route ? route->identity : IDENTITY_NONE;
+	if (identity == IDENTITY_NONE && managed(n, q->vrf, of))
+		identity = IDENTITY_PENDING;
+	q->identity = identity;
+	return 0;
+}
+
+// Counts the rules that decided in a layer.
+static __always_inline void count_hits(const struct notes *n, const struct question *q, bool refused)
+{
+	if (!q->first && !refused)
+		return;
+	if (n->found.rule)
+		world_hit(n->found.rule);
+	if (n->audited.order && n->audited.order < n->found.order && n->audited.rule)
+		world_hit(n->audited.rule);
+}
+
+// Asks the layer in the notes. Returns an action; what is not known is absent.
+static __always_inline int ask_layer(struct notes *n, struct question *q, __u32 id, __u32 end)
+{
+	n->audited.order = 0;
+	if (look_up(id, end, 0))
+		return ACTION_ABSENT;
+	if (n->audit && look_up(n->audit, end, 1))
+		return ACTION_ABSENT;
+	__u8 action = n->found.action;
+	q->rule = n->found.rule;
+	world_answer(n, end);
+	count_hits(n, q, action != ACTION_PASS && action != ACTION_NEXT);
+	return action == ACTION_NONE ? ACTION_ABSENT : action;
+}
+
+// Asks the layers of an end. Returns pass, or the action of the one that refuses.
+__noinline int ask_end(__u32 end)
+{
+	struct notes *n = notes();
+	if (!n)
+		return ACTION_ABSENT;
+	end &= 1;
+	barrier_var(end);
+	struct question *q = &n->questions[end];
+	const struct connection_key *of = &n->keys[end];
+	__u32 ifindex = of->ifindex, direction = q->direction & 1;
+	struct port_policy *policy = bpf_map_lookup_elem(&port_policies, &ifindex);
+	n->layer = LAYER_NONE;
+	q->rule = 0;
+	if (!policy)
+		return ACTION_ABSENT;
+	if (find_identity(end))
+		return ACTION_ABSENT;
+	barrier_var(direction);
+#pragma unroll
+	for (__u32 layer = 0; layer < LAYER_COUNT; layer++) {
+		__u32 id = direction ? policy->rulesets[DIRECTION_INGRESS][layer] : policy->rulesets[DIRECTION_EGRESS][layer];
+		if (!id)
+			continue;
+		n->layer = layer;
+		int action = ask_layer(n, q, id, end);
+		if (action == ACTION_PASS && layer >= LAYER_FIREWALL_ADMIN)
+			return ACTION_PASS; // of the tiers the first that decides counts
+		if (action != ACTION_PASS && action != ACTION_NEXT)
+			return action;
+	}
+	return ACTION_PASS;
+}

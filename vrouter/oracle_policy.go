@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vrouter
+
+import (
+	"net/netip"
+
+	"github.com/weft-network/weft/vrouter/rules"
+)
+
+// policed is a frame as policy sees it.
+type policed struct {
+	ifindex int // of the sender, 0 if it did not come from a port
+	to      int // of the receiver, 0 if it is no port
+	ports   wirePorts
+	known   bool // the ports are
+	f       parsed
+}
+
+// policed finds the ends of a frame. A sender of 0 is no port.
+func (o *Oracle) policed(sender int, ifindex int, vrf uint32, next NextHop, f parsed) policed {
+	p := policed{ifindex: sender, f: f}
+	p.ports, p.known = o.portsOf(ifindex, vrf, f)
+	if _, here := o.Ports[next.Ifindex]; here && next.Kind == NextHopPort {
+		p.to = next.Ifindex
+	}
+	return p
+}
+
+// refuses asks both ends. The tables decide anew for each frame: what entries
+// remember may not show, but for who began.
+func (o *Oracle) refuses(p policed) (reason string) {
+	from, to := o.Ports[p.ifindex].Policed, o.Ports[p.to].Policed
+	if p.f.later && !p.known && (from || to) {
+		return "unknown-fragment"
+	}
+	if from {
+		reason = o.ask(p, p.ifindex, false)
+	}
+	if to && reason == "" {
+		reason = o.ask(p, p.to, true)
+	}
+	return reason
+}
+
+// ask asks one end, which hears the frame or sends it.
+func (o *Oracle) ask(p policed, end int, hears bool) string {
+	port := o.Ports[end]
+	key, direction, first := o.began(p, end, hears)
+	if direction == rules.Directions {
+		return ""
+	}
+	policy, there := o.PortPolicies[end]
+	if !there {
+		return "policy-absent"
+	}
+	packet := question(p, key, direction)
+	packet.Identity = o.identityOf(port.VRF, packet.Remote)
+	var layers rules.End
+	absent := rules.Layers
+	for layer, id := range policy.Rulesets[direction] {
+		ruleset, known := o.Rulesets[id]
+		if id != 0 && !known {
+			absent = min(absent, rules.Layer(layer))
+			ruleset = rules.Ruleset{Outside: rules.Deny, Identified: rules.Deny}
+		}
+		if id != 0 {
+			layers.Rulesets[layer] = &ruleset
+		}
+	}
+	decision := layers.Decide(packet)
+	dropped := decision.Action.Drops()
+	for _, asked := range decision.Asked {
+		if first || asked.Verdict.Action.Drops() {
+			o.hit(asked.Verdict.Rule)
+			o.hit(asked.Audit.Rule)
+		}
+	}
+	if !dropped {
+		return ""
+	}
+	if decision.Layer == absent {
+		return "policy-absent"
+	}
+	return map[rules.Action]string{rules.Deny: "policy-denied", rules.Reject: "policy-rejected", rules.DropPending: "identity-pending"}[decision.Action]
+}
+
+func (o *Oracle) hit(rule uint32) {
+	if rule != 0 && o.RuleHits != nil {
+		o.RuleHits[rule]++
+	}
+}
+
+// began says in which direction an end is asked, none at all if the host itself
+// began; and whether the conversation is new to it.
+func (o *Oracle) began(p policed, end int, hears bool) (key ConnectionKey, direction rules.Direction, first bool) {
+	source, destination := netip.AddrPortFrom(p.f.source, p.ports.source), netip.AddrPortFrom(p.f.destination, p.ports.destination)
+	key, direction = ConnectionKey{end, p.f.protocol, source, destination}, rules.Egress
+	if hears {
+		key.Local, key.Remote, direction = destination, source, rules.Ingress
+	}
+	c, noted := o.Connections[key]
+	if !p.known || !noted || c.Port != o.Ports[end].ID || beginsAnew(c.State, p.f) {
+		return key, direction, true
+	}
+	switch {
+	case c.State&ConnectionUnasked != 0:
+		return key, rules.Directions, false
+	case c.State&ConnectionHeardFirst != 0:
+		return key, rules.Ingress, false
+	}
+	return key, rules.Egress, false
+}
+
+// question is the first packet of a conversation, from what an end has in its key.
+func question(p policed, key ConnectionKey, direction rules.Direction) rules.Packet {
+	q := rules.Packet{Remote: key.Remote.Addr(), Protocol: key.Protocol, Port: key.Remote.Port(), SourcePort: key.Local.Port()}
+	if direction == rules.Ingress {
+		q.Port, q.SourcePort = q.SourcePort, q.Port
+	}
+	if !rules.IsICMP(q.Family(), q.Protocol) {
+		return q
+	}
+	request, reply := uint8(8), uint8(0)
+	if q.Family() == 6 {
+		request, reply = 128, 129
+	}
+	switch {
+	case !p.known:
+		q.Port = rules.ICMPPort(p.f.payload[0], p.f.payload[1])
+	case q.Port == uint16(request):
+		q.Port = rules.ICMPPort(request, 0)
+	default:
+		q.Port = rules.ICMPPort(reply, 0)
+	}
+	q.SourcePort = 0
+	return q
+}
+
+// identityOf is whose a remote address is, as one end knows it.
+func (o *Oracle) identityOf(vrf uint32, remote netip.Addr) rules.Identity {
+	route, _ := o.lookup(vrf, remote)
+	if route.Identity != rules.None {
+		return route.Identity
+	}
+	_, _, managed := longest(remote, func(p netip.Prefix) (struct{}, bool) {
+		v, ok := o.Managed[RouteKey{vrf, p}]
+		return v, ok
+	})
+	if managed {
+		return rules.Pending
+	}
+	return rules.None
+}
+
+// beginsAnew tells of a SYN on the ports of what is over.
+func beginsAnew(state ConnectionState, f parsed) bool {
+	if f.protocol != 6 || f.later {
+		return false
+	}
+	const over = ConnectionReset | ConnectionFinSent | ConnectionFinHeard
+	return f.payload[13]&0x16 == 0x02 && state&over != 0
+}
