@@ -174,11 +174,16 @@ const (
 	claimsAddress = "address/"
 )
 
-// vniPool is all VNIs.
-func vniPool() pool {
+// vniPool is the VNIs that a network may get: all, or of one whose packets are to
+// carry a label those that are labels, too, and when these are used up the larger ones.
+func vniPool(labelled bool) pool {
+	ranges := []api.AddressRange{{First: vniValue(1), Last: vniValue(api.MaxVNI)}}
+	if labelled {
+		ranges = []api.AddressRange{{First: vniValue(api.MinLabel), Last: vniValue(api.MaxLabel)}, {First: vniValue(api.MaxLabel + 1), Last: vniValue(api.MaxVNI)}}
+	}
 	return pool{
 		claims: claimsVNI,
-		ranges: []api.AddressRange{{First: vniValue(1), Last: vniValue(api.MaxVNI)}},
+		ranges: ranges,
 		text:   func(v netip.Addr) string { return strconv.Itoa(int(vniOf(v))) },
 	}
 }

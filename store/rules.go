@@ -120,7 +120,8 @@ func (p *plan) network(o *api.Network, fail failure) error {
 	if o.Spec.VNI != 0 {
 		return nil
 	}
-	v, err := p.allocate(vniPool(), fail, "spec.vni", "no VNI is free")
+	labelled := slices.Contains(o.Spec.Encapsulation, api.EncapsulationMPLSUDP)
+	v, err := p.allocate(vniPool(labelled), fail, "spec.vni", "no VNI is free")
 	if err != nil {
 		return err
 	}
