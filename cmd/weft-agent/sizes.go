@@ -13,16 +13,22 @@ import (
 	"github.com/weft-network/weft/vrouter"
 )
 
-// sizesOf reads --table-size. A table that is not named has its default size.
-func sizesOf(given map[string]int64) (vrouter.Sizes, error) {
-	var s vrouter.Sizes
-	fields := map[string][]*uint32{
+// sizeFields are the sizes by the names of --table-size.
+func sizeFields(s *vrouter.Sizes) map[string][]*uint32 {
+	return map[string][]*uint32{
 		"ports": {&s.Ports}, "port-addresses": {&s.PortAddresses}, "port-prefixes": {&s.PortPrefixes}, "host-routes": {&s.HostRoutes}, "routes": {&s.Routes4, &s.Routes6},
 		"next-hops": {&s.NextHops}, "groups": {&s.Groups}, "vnis": {&s.VNIs}, "tunnel-sources": {&s.TunnelSources},
+		"macs": {&s.MACs}, "learned-macs": {&s.LearnedMACs}, "receivers": {&s.Receivers},
 		"connections": {&s.Connections}, "half-open": {&s.HalfOpen}, "fragments": {&s.Fragments},
 		"rulesets": {&s.Rulesets}, "remote-classes": {&s.RemoteClasses}, "remote-ranges": {&s.RemoteRanges}, "service-classes": {&s.ServiceClasses},
 		"verdicts": {&s.Verdicts}, "managed": {&s.Managed}, "rule-hits": {&s.RuleHits},
 	}
+}
+
+// sizesOf reads --table-size. A table that is not named has its default size.
+func sizesOf(given map[string]int64) (vrouter.Sizes, error) {
+	var s vrouter.Sizes
+	fields := sizeFields(&s)
 	for name, size := range given {
 		targets, known := fields[name]
 		if !known {

@@ -3,6 +3,9 @@
 package main
 
 import (
+	"maps"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -32,6 +35,19 @@ func TestConnectionTimeouts(t *testing.T) {
 	} {
 		if _, err := timeoutsOf(words); err == nil || !strings.Contains(err.Error(), given) {
 			t.Errorf("%v: error %v, want %q", words, err, given)
+		}
+	}
+}
+
+// Every table that has a size can be given one.
+func TestEveryTableHasASize(t *testing.T) {
+	var s vrouter.Sizes
+	fields := sizeFields(&s)
+	for _, f := range reflect.VisibleFields(reflect.TypeOf(s)) {
+		field, is := reflect.ValueOf(&s).Elem().FieldByIndex(f.Index).Addr().Interface().(*uint32)
+		named := slices.ContainsFunc(slices.Collect(maps.Values(fields)), func(targets []*uint32) bool { return slices.Contains(targets, field) })
+		if is && !named {
+			t.Errorf("--table-size has no name for %s", f.Name)
 		}
 	}
 }
