@@ -60,8 +60,7 @@ type Connection struct {
 	HalfOpen bool // in the table of those whose remote end is not proven
 	Idle     time.Duration
 	Age      time.Duration
-	Timeout  time.Duration // of Idle, after which it is removed
-	Rule     uint32        // that passed it last, a number of this host; 0: none
+	Rule     uint32 // that passed it last, a number of this host; 0: none
 	// Sent and Heard are what the end has, while [Recording] has Counts. Between two
 	// ports of one host only what was sent is counted, at each end.
 	Sent, Heard ConnectionCount
@@ -99,7 +98,6 @@ func (d *Datapath) Connections(visit func(ConnectionKey, Connection)) error {
 		err := d.eachConnection(name, func(key *layoutConnectionKey, value *layoutConnectionValue) {
 			c := connectionOf(now, value)
 			c.HalfOpen = name == halfOpenTable
-			c.Timeout = d.timeouts.of(key.Protocol, c.State)
 			visit(connectionKeyOf(key), c)
 		})
 		if err != nil {
@@ -163,6 +161,11 @@ func (d *Datapath) ExpireConnections() (removed int, err error) {
 		}
 	}
 	return removed, nil
+}
+
+// ConnectionTimeout is how long a connection in this state may be idle.
+func (d *Datapath) ConnectionTimeout(protocol uint8, state ConnectionState) time.Duration {
+	return d.timeouts.of(protocol, state)
 }
 
 func connectionKeyOf(raw *layoutConnectionKey) ConnectionKey {

@@ -22,7 +22,7 @@ const (
 // follow tells of sessions until the context ends, and then that it no longer
 // follows those that go on: their next records are of the next agent.
 func (r *Recorder) follow(ctx context.Context) {
-	s := newSessions(r.options.Sessions, maxSessions)
+	s := newSessions(r.path.ConnectionTimeout, r.options.Sessions, maxSessions)
 	ticker := time.NewTicker(sessionInterval)
 	defer ticker.Stop()
 	for {

@@ -38,6 +38,7 @@ type Path interface {
 	OpenEvents() (*vrouter.Events, error)
 	EventCounts() (map[vrouter.EventKind]vrouter.EventCount, error)
 	Connections(visit func(vrouter.ConnectionKey, vrouter.Connection)) error
+	ConnectionTimeout(protocol uint8, state vrouter.ConnectionState) time.Duration
 }
 
 // Host runs a function over the state of the host; host.Loop does.

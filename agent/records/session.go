@@ -54,15 +54,16 @@ const (
 // sessions follow conversations from look to look. It has no clock and no I/O.
 type sessions struct {
 	known map[vrouter.ConnectionKey]*session
-	ended map[vrouter.ConnectionKey]*session // in the last look
-	every time.Duration                      // at least so often a session that goes on is told
+	ended map[vrouter.ConnectionKey]*session                                // in the last look
+	limit func(protocol uint8, state vrouter.ConnectionState) time.Duration // of idle connections
+	every time.Duration                                                     // at least so often a session that goes on is told
 	max   int
 	round uint64
 	over  uint64 // ends that found no room, all looks together
 }
 
-func newSessions(every time.Duration, max int) *sessions {
-	return &sessions{known: map[vrouter.ConnectionKey]*session{}, every: every, max: max}
+func newSessions(limit func(uint8, vrouter.ConnectionState) time.Duration, every time.Duration, max int) *sessions {
+	return &sessions{limit: limit, known: map[vrouter.ConnectionKey]*session{}, every: every, max: max}
 }
 
 // look takes all ends there are, and returns what is to be told.
@@ -80,7 +81,7 @@ func (s *sessions) look(ends []end, now time.Time) (changes []change) {
 			s.known[e.key] = x
 			changes = append(changes, x.tell(api.RecordStart, "", now))
 		case x.isOver(e):
-			changes = append(changes, x.tell(api.RecordEnd, x.ending(), now))
+			changes = append(changes, x.tell(api.RecordEnd, s.ending(x), now))
 			fresh := &session{end: e, made: now.Add(-e.Idle), base: x.before, before: x.before}
 			if e.Port != x.Port || e.counts().less(x.before) { // another entry
 				fresh.base, fresh.before = counts{}, counts{}
@@ -97,7 +98,7 @@ func (s *sessions) look(ends []end, now time.Time) (changes []change) {
 	}
 	for key, x := range s.known {
 		if x.seen != s.round {
-			changes = append(changes, x.tell(api.RecordEnd, x.ending(), now))
+			changes = append(changes, x.tell(api.RecordEnd, s.ending(x), now))
 			s.ended[key] = x
 			delete(s.known, key)
 		}
@@ -117,11 +118,11 @@ func progress(s vrouter.ConnectionState) int {
 }
 
 // ending says how a session ended that is not there any more.
-func (x *session) ending() string {
+func (s *sessions) ending(x *session) string {
 	switch {
 	case x.State.String() == "closed":
 		return endedClosed
-	case x.Timeout > 0 && x.Idle >= x.Timeout-2*sessionInterval-expire.Interval:
+	case x.Idle >= s.limit(x.key.Protocol, x.State)-2*sessionInterval-expire.Interval:
 		return endedIdle
 	}
 	return endedGone

@@ -37,7 +37,7 @@ const (
 // it is over, with what was counted since; what comes on the ports of one that
 // was over is another.
 func TestSessions(t *testing.T) {
-	s := newSessions(time.Minute, 3)
+	s := newSessions(func(uint8, vrouter.ConnectionState) time.Duration { return time.Hour }, time.Minute, 3)
 	now := time.Unix(1_000_000, 0)
 	for i, step := range []struct {
 		after time.Duration

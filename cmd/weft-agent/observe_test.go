@@ -15,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/protobuf/proto"
@@ -86,6 +87,7 @@ func (oneFrame) EventCounts() (map[vrouter.EventKind]vrouter.EventCount, error) 
 	return map[vrouter.EventKind]vrouter.EventCount{vrouter.EventDrop: {Told: 1}}, nil
 }
 
+func (oneFrame) ConnectionTimeout(uint8, vrouter.ConnectionState) time.Duration    { return time.Hour }
 func (oneFrame) SetRecording(vrouter.Recording) error                              { return nil }
 func (oneFrame) OpenEvents() (*vrouter.Events, error)                              { return nil, vrouter.ErrClosed }
 func (oneFrame) Connections(func(vrouter.ConnectionKey, vrouter.Connection)) error { return nil }
