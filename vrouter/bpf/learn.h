@@ -79,18 +79,20 @@ static __always_inline struct mac_count_key all_macs_of(__u32 vrf)
 // leaves as many places to the others as it has itself.
 static __always_inline enum reason refuse_more(__u32 vrf)
 {
-	struct mac_count_key free = all_macs_of(0), network = all_macs_of(vrf);
-	__u32 left = mac_count(&free);
+	struct mac_count_key key = all_macs_of(0); // one for both: stack is short where this is called
+	__u32 left = mac_count(&key);
 	if ((__s32)left <= 0) // below: two took the last place at the same moment
 		return REASON_MAC_TABLE_FULL;
-	return mac_count(&network) < left ? REASON_NONE : REASON_MAC_SHARE;
+	key.vrf = vrf;
+	return mac_count(&key) < left ? REASON_NONE : REASON_MAC_SHARE;
 }
 
 static __always_inline void count_one_more(__u32 vrf)
 {
-	struct mac_count_key free = all_macs_of(0), network = all_macs_of(vrf);
-	world_count_mac(&network, 1);
-	world_count_mac(&free, -1);
+	struct mac_count_key key = all_macs_of(vrf);
+	world_count_mac(&key, 1);
+	key.vrf = 0;
+	world_count_mac(&key, -1);
 }
 
 // Notes that the frame's source MAC, which no port has, is where the frame came from.
@@ -103,7 +105,8 @@ static __noinline enum reason learn(const struct packet *p, struct learned_mac_v
 	fresh->vrf = p->vrf;
 	fresh->moved = fresh->seen - MOVE_TICKS;
 	fresh->moves = 0;
-	struct mac_count_key count = count_key_of(p->vrf, fresh, tunnel), before = { .ifindex = 0 };
+	struct mac_count_key count = count_key_of(p->vrf, fresh, tunnel);
+	__u32 before = 0; // the interface in place of which it comes
 	struct learned_mac_value *old = bpf_map_lookup_elem(&learned_macs, &key);
 	if (old && same_place(old, fresh)) {
 		if (old->seen != fresh->seen)
@@ -113,9 +116,9 @@ static __noinline enum reason learn(const struct packet *p, struct learned_mac_v
 	if (old) {
 		if (!may_move(old, fresh))
 			return REASON_MAC_MOVING;
-		before = count_key_of(p->vrf, old, tunnel);
+		before = count_key_of(p->vrf, old, tunnel).ifindex;
 	}
-	bool elsewhere = !old || before.ifindex != count.ifindex;
+	bool elsewhere = !old || before != count.ifindex;
 	if (elsewhere && mac_count(&count) >= limit)
 		return REASON_MAC_LIMIT;
 	enum reason refusal = old ? REASON_NONE : refuse_more(p->vrf);
@@ -124,11 +127,12 @@ static __noinline enum reason learn(const struct packet *p, struct learned_mac_v
 	if (world_learn_mac(&key, fresh))
 		return REASON_MAC_TABLE_FULL;
 	if (elsewhere) {
+		world_count_mac(&count, 1);
+		count.ifindex = before;
 		if (old)
-			world_count_mac(&before, -1);
+			world_count_mac(&count, -1);
 		else
 			count_one_more(p->vrf);
-		world_count_mac(&count, 1);
 	}
 	return REASON_NONE;
 }
