@@ -62,6 +62,8 @@ type Tracer struct {
 	toUnderlay, fromUnderlay *ebpf.Program
 
 	asks bool // policy is asked also where it has passed the connection before
+	// Answers says that frames of no connection answer one that the other side began.
+	Answers bool
 }
 
 // frameRoom is how much longer a frame may become: an advertisement is longer
@@ -229,6 +231,9 @@ func (t *Tracer) run(program *ebpf.Program, arguments tracePortTraceArguments, f
 	var record tracePortTraceRecord
 	if t.asks {
 		arguments.Asks = 1
+		if t.Answers {
+			arguments.Asks = 2
+		}
 	}
 	if err := t.in.Put(uint32(0), &arguments); err != nil {
 		return Trace{}, fmt.Errorf("write trace arguments: %w", err)

@@ -130,6 +130,7 @@ func (t *Tracer) Trace(ctx context.Context, query string) (api.Table, error) {
 	if a.tracer, err = t.open(); err != nil {
 		return api.Table{}, err
 	}
+	a.tracer.Answers = q.Reply
 	if q.Frame != "" {
 		err = a.fromHost(q)
 	} else {
@@ -369,6 +370,9 @@ func (a *answer) tell(t vrouter.Trace, vrf uint32, from, to netip.Addr) error {
 		a.add("shortcut", "its connection knew the way: spoof, neighbour and route were decided by an earlier packet", api.TracedHow)
 	}
 	if err := a.route(t, vrf, to); err != nil {
+		return err
+	}
+	if err := a.policy(t, from, to); err != nil {
 		return err
 	}
 	a.end(t, reason)

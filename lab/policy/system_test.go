@@ -33,6 +33,7 @@ const (
 	patience = 600 * time.Millisecond
 	// slowPatience is for one that should have had an answer, on a busy machine.
 	slowPatience = 3 * time.Second
+	maxRetries   = 10
 	metricsAt    = "127.0.0.1:9600"
 )
 
@@ -209,7 +210,7 @@ func (s *system) compare(t *testing.T, counts tally, during string) {
 	m := s.model(t)
 	tries := table(m)
 	found := s.sweep(t, tries)
-	wrong := 0
+	wrong, retried := 0, 0
 	for w, list := range tries {
 		for i, one := range list {
 			counts.note(one)
@@ -218,7 +219,8 @@ func (s *system) compare(t *testing.T, counts tally, during string) {
 				continue
 			}
 			f := found[w][i]
-			if !one.leak(f) { // a machine that was busy for a moment is no fault of policy
+			// A machine that was busy for a moment is no fault of policy; if it is many, it is none.
+			if retried++; !one.leak(f) && retried <= maxRetries {
 				again, err := probe.Sweep(s.namespace(w), []probe.Attempt{one.attempt}, slowPatience)
 				if err != nil {
 					t.Fatal(err)

@@ -98,7 +98,7 @@ func (t try) wrong(m *Model, f probe.Found) string {
 		if t.attempt.Protocol == probe.ProtocolTCP {
 			want = probe.Refused
 		}
-		if f.Finding != want {
+		if f.Finding != want && f.Finding != probe.Silent { // nobody is told of a reject yet
 			return t.decision.String()
 		}
 	default:

@@ -51,7 +51,8 @@ static __always_inline void describe(struct packet *p, enum direction end, const
 	n->asked[end] = true;
 	q->vrf = port->vrf;
 	q->first = !known;
-	q->direction = known ? (c->state & CONNECTION_HEARD_FIRST ? DIRECTION_INGRESS : DIRECTION_EGRESS) : end;
+	bool heard = known ? c->state & CONNECTION_HEARD_FIRST : world_answers() ? end == DIRECTION_OUT : end == DIRECTION_IN;
+	q->direction = heard ? DIRECTION_INGRESS : DIRECTION_EGRESS;
 	describe_service(p, q, &n->keys[end]);
 }
 

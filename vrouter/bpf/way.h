@@ -30,6 +30,14 @@ static __always_inline bool world_asks(void)
 	return a && a->asks;
 }
 
+// Whether a frame of no connection answers one that the other side began.
+static __always_inline bool world_answers(void)
+{
+	__u32 zero = 0;
+	struct trace_arguments *a = bpf_map_lookup_elem(&trace_in, &zero);
+	return a && a->asks == 2;
+}
+
 // What a layer said to an end.
 static __noinline __attribute__((unused)) void world_answer(const struct notes *n, __u32 end)
 {
@@ -61,6 +69,11 @@ static __always_inline void world_take(const struct packet *p)
 }
 
 static __always_inline bool world_asks(void)
+{
+	return false;
+}
+
+static __always_inline bool world_answers(void)
 {
 	return false;
 }
