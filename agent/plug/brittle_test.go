@@ -15,6 +15,7 @@ import (
 	"github.com/weft-network/weft/agent/link"
 	"github.com/weft-network/weft/reconcile"
 	"github.com/weft-network/weft/vrouter"
+	"github.com/weft-network/weft/vrouter/rules"
 )
 
 // faults makes calls of the kernel fail at random, before they did anything or
@@ -185,7 +186,21 @@ func brittleKernel(k datapath.Kernel, f *faults) datapath.Kernel {
 		NextHops:      brittleTable[uint32, vrouter.NextHop]{k.NextHops, "next hops", f},
 		Groups:        brittleTable[uint32, vrouter.Group]{k.Groups, "groups", f},
 		Routes:        brittleTable[vrouter.RouteKey, vrouter.Route]{k.Routes, "routes", f},
+		PolicyTables:  brittlePolicy(k.PolicyTables, f),
 		Forget:        func(i int) error { return f.try("forget", func() error { return k.Forget(i) }) },
+	}
+}
+
+func brittlePolicy(k datapath.PolicyTables, f *faults) datapath.PolicyTables {
+	return datapath.PolicyTables{
+		PortPolicies:   brittleTable[int, vrouter.PortPolicy]{k.PortPolicies, "port policies", f},
+		Rulesets:       brittleTable[uint32, vrouter.RulesetValue]{k.Rulesets, "rulesets", f},
+		RemoteClasses:  brittleTable[vrouter.RemoteClassKey, vrouter.RemoteClass]{k.RemoteClasses, "remote classes", f},
+		RemoteRanges:   brittleTable[vrouter.RemoteRangeKey, vrouter.RemoteClass]{k.RemoteRanges, "remote ranges", f},
+		ServiceClasses: brittleTable[vrouter.ServiceClassKey, vrouter.ServiceClass]{k.ServiceClasses, "service classes", f},
+		ServicePages:   brittleTable[vrouter.ServicePageKey, vrouter.ServicePage]{k.ServicePages, "service pages", f},
+		Verdicts:       brittleTable[vrouter.VerdictKey, rules.Verdict]{k.Verdicts, "verdicts", f},
+		Managed:        brittleTable[vrouter.RouteKey, struct{}]{k.Managed, "managed subnets", f},
 	}
 }
 
