@@ -75,7 +75,8 @@ func TestProductAgreesWithOracle(t *testing.T) {
 	check(t, err)
 	got := map[string]Drop{}
 	for _, drop := range drops {
-		got[drop.Name] = Drop{Packets: drop.Packets, Bytes: drop.Bytes}
+		sum := got[drop.Name] // what a receiver refuses is counted at its interface
+		got[drop.Name] = Drop{Packets: sum.Packets + drop.Packets, Bytes: sum.Bytes + drop.Bytes}
 	}
 	if !maps.Equal(got, counted) {
 		t.Errorf("counted\n %v\nwant\n %v", got, counted)
@@ -86,8 +87,10 @@ func TestProductAgreesWithOracle(t *testing.T) {
 		t.Errorf("counters %+v, want %d frames, %d bytes received", counters, received.RxPackets, received.RxBytes)
 	}
 	check(t, d.Forget(loopback))
-	if drops, err = d.Drops(); err != nil || len(drops) != 0 {
-		t.Errorf("%d counts left of a forgotten interface (%v)", len(drops), err)
+	drops, err = d.Drops()
+	check(t, err)
+	if slices.ContainsFunc(drops, func(drop Drop) bool { return drop.Ifindex == loopback }) {
+		t.Errorf("counts left of a forgotten interface: %+v", drops)
 	}
 }
 
@@ -276,7 +279,7 @@ func mustBeTold(t *testing.T, events *Events, kind string, frame []byte, want Ou
 			break
 		}
 		check(t, err)
-		if got = append(got, e.Reason.Name); e.Ifindex != loopback || e.Length != len(frame) {
+		if got = append(got, e.Reason.Name); e.Ifindex != loopback && e.Reason.Stage != "policy" || e.Length != len(frame) {
 			t.Fatalf("%s frame %s is told as %+v", kind, hex.EncodeToString(frame), e)
 		}
 	}

@@ -109,8 +109,8 @@ func (d directory) flow(e end, now time.Time, known finder) (f api.Record, told 
 	return f, true
 }
 
-// heardFirst tells whether the other end began, as far as the entry tells.
-func (e end) heardFirst() bool { return e.State&vrouter.ConnectionSent == 0 }
+// heardFirst tells whether the other end began.
+func (e end) heardFirst() bool { return e.State&vrouter.ConnectionHeardFirst != 0 }
 
 // other finds the other end of a conversation, if it is at a port of this host.
 func (d directory) other(key vrouter.ConnectionKey, remote api.Party, known finder) (end, bool) {

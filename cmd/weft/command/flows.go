@@ -21,7 +21,7 @@ func newFlows(s *session) *cobra.Command {
 		Short: "Show conversations, with the names of both ends",
 		Long: `Show the conversations that the hosts know of now: who began, with whom, how far it
 is, the rule that passed it, and how much went each way where hosts count it
-(weft-agent run --record sessions). A conversation between two hosts is known to both,
+(none does yet). A conversation between two hosts is known to both,
 and each tells what it knows; of one between two ports of one host one line tells.
 
 A conversation is what the packet path remembers of packets with the same addresses and
