@@ -81,7 +81,7 @@ static __always_inline int answer_arp(struct packet *p, const struct mac *mac)
 			.operation = bpf_htons(ARP_REPLY),
 			.sender_mac = *mac,
 			.sender = p->destination.word[0],
-			.target_mac = p->arp_sender_mac,
+			.target_mac = p->notes->arp_sender_mac,
 			.target = p->source.word[0],
 		},
 	};
@@ -93,8 +93,8 @@ static __always_inline int answer_arp(struct packet *p, const struct mac *mac)
 static __always_inline int neighbour_arp(struct packet *p)
 {
 	struct mac mac;
-	if (p->arp_operation == ARP_REPLY || address_equal(&p->source, &p->destination)) {
-		if (is_news(p, &p->arp_sender_mac, &p->source))
+	if (p->notes->arp_operation == ARP_REPLY || address_equal(&p->source, &p->destination)) {
+		if (is_news(p, &p->notes->arp_sender_mac, &p->source))
 			return hand_over(p);
 		return end_or_bridge(p, REASON_ARP_ANNOUNCEMENT);
 	}

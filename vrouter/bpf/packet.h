@@ -111,6 +111,8 @@ struct notes {
 	__u32 vrf_generation; // read before the routes
 	__u32 port_generation;
 	__u32 fragment_id;
+	__u16 arp_operation;
+	struct mac arp_sender_mac;
 	struct address router; // whom an error is from
 	struct route_value route; // the one chosen, a copy
 	__u32 now; // tick
@@ -161,8 +163,6 @@ struct packet {
 	struct next_hop_value *next;
 	struct port_value *from; // null from a tunnel
 	struct port_value *to; // null to a tunnel, or if the next hop is no port
-	__u16 arp_operation;
-	struct mac arp_sender_mac;
 };
 
 static __always_inline bool mac_equal(const struct mac *a, const struct mac *b)

@@ -146,8 +146,8 @@ static __always_inline int parse_arp(struct packet *p)
 		return end(p, REASON_ARP_MALFORMED);
 	p->arp = true;
 	p->family = FAMILY_4;
-	p->arp_operation = operation;
-	p->arp_sender_mac = a.sender_mac;
+	p->notes->arp_operation = operation;
+	p->notes->arp_sender_mac = a.sender_mac;
 	p->source.word[0] = a.sender;
 	p->destination.word[0] = a.target;
 	return NEXT;

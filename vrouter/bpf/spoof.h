@@ -116,7 +116,7 @@ static __always_inline bool prefix_allows_source(struct packet *p)
 // Whether ARP from the port's MAC may be about a MAC of its pairs, as of VRRP.
 static __noinline bool sends_for_mac(const struct packet *p)
 {
-	struct port_prefix_value *prefix = port_prefix_of(p, &p->arp_sender_mac, &p->source);
+	struct port_prefix_value *prefix = port_prefix_of(p, &p->notes->arp_sender_mac, &p->source);
 	return prefix && !(prefix->flags & (PORT_PREFIX_BEHIND | PORT_PREFIX_ASKED)) && !nobodys(p->family, &p->source);
 }
 
@@ -124,7 +124,7 @@ static __always_inline int stage_spoof_mac(struct packet *p)
 {
 	world_meet(STAGE_SPOOF);
 	p->notes->other_mac = !mac_equal(&p->ethernet.source, &p->from->mac);
-	if (p->arp && !p->from->unchecked && !mac_equal(&p->arp_sender_mac, &p->ethernet.source) && (p->notes->other_mac || !sends_for_mac(p)))
+	if (p->arp && !p->from->unchecked && !mac_equal(&p->notes->arp_sender_mac, &p->ethernet.source) && (p->notes->other_mac || !sends_for_mac(p)))
 		return end(p, REASON_SPOOFED_MAC);
 	if (p->notes->other_mac && (p->from->mac_limit || p->from->unchecked))
 		return learn_source(p);
