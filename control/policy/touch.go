@@ -13,12 +13,18 @@ import (
 // good as others, and what networks are joined.
 func (u *update) moved() {
 	old, now := u.earlier.Routing, u.Routing
-	for _, n := range now.Networks {
+	for i, n := range now.Networks { // nearly all are what they were, where they were
+		if i < len(old.Networks) && old.Networks[i] == n {
+			continue
+		}
 		if before := old.Network(n.Ref.UUID); before != n {
 			u.movedIn(before, n)
 		}
 	}
-	for _, n := range old.Networks {
+	for i, n := range old.Networks {
+		if i < len(now.Networks) && now.Networks[i] == n {
+			continue
+		}
 		if now.Network(n.Ref.UUID) == nil {
 			u.movedIn(n, nil)
 		}
