@@ -43,7 +43,7 @@ func mountBPFFS(t testing.TB) string {
 
 // smallSizes keeps the kernel from clearing megabytes for every test.
 var smallSizes = Sizes{Ports: 64, PortAddresses: 512, Routes4: 4096, Routes6: 4096, NextHops: 8192, VNIs: 64, TunnelSources: 256, LearnedMACs: learnedRoom,
-	PolicySizes: PolicySizes{Rulesets: 256, RemoteClasses: 4096, RemoteRanges: 4096, ServiceClasses: 4096, Verdicts: 4096, Managed: 64, RuleHits: 1024}}
+	PolicySizes: PolicySizes{Rulesets: 256, RemoteClasses: 8192, RemoteRanges: 8192, ServiceClasses: 16384, Verdicts: 16384, Managed: 64, RuleHits: 1024}}
 
 func loadForTest(t testing.TB, sizes Sizes) *Datapath {
 	t.Helper()
