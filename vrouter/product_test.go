@@ -71,14 +71,7 @@ func TestProductAgreesWithOracle(t *testing.T) {
 			received.RxBytes += uint64(len(frame))
 		}
 	}
-	drops, err := d.Drops()
-	check(t, err)
-	got := map[string]Drop{}
-	for _, drop := range drops {
-		sum := got[drop.Name] // what a receiver refuses is counted at its interface
-		got[drop.Name] = Drop{Packets: sum.Packets + drop.Packets, Bytes: sum.Bytes + drop.Bytes}
-	}
-	if !maps.Equal(got, counted) {
+	if got := dropsByReason(t, d); !maps.Equal(got, counted) {
 		t.Errorf("counted\n %v\nwant\n %v", got, counted)
 	}
 	counters, err := d.Counters()
@@ -87,11 +80,24 @@ func TestProductAgreesWithOracle(t *testing.T) {
 		t.Errorf("counters %+v, want %d frames, %d bytes received", counters, received.RxPackets, received.RxBytes)
 	}
 	check(t, d.Forget(loopback))
-	drops, err = d.Drops()
+	drops, err := d.Drops()
 	check(t, err)
 	if slices.ContainsFunc(drops, func(drop Drop) bool { return drop.Ifindex == loopback }) {
 		t.Errorf("counts left of a forgotten interface: %+v", drops)
 	}
+}
+
+// dropsByReason sums up those of all interfaces: what a receiver refuses is counted at its own.
+func dropsByReason(t *testing.T, d *Datapath) map[string]Drop {
+	t.Helper()
+	drops, err := d.Drops()
+	check(t, err)
+	sums := map[string]Drop{}
+	for _, drop := range drops {
+		sum := sums[drop.Name]
+		sums[drop.Name] = Drop{Packets: sum.Packets + drop.Packets, Bytes: sum.Bytes + drop.Bytes}
+	}
+	return sums
 }
 
 // mustGoOn fails unless the next frame of a conversation goes the way of this one.
