@@ -4,6 +4,7 @@ package server
 
 import (
 	"context"
+	"errors"
 
 	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/store"
@@ -12,14 +13,27 @@ import (
 func (s *Server) reach(ctx context.Context, r *request) (any, error) {
 	query := r.URL.Query()
 	from, to := query.Get("from"), query.Get("to")
-	if from == "" || to == "" {
-		return nil, api.Errorf(api.CodeInvalid, "reach: from and to are required, as KIND/NAME")
+	for field, value := range map[string]string{"from": from, "to": to} {
+		if value == "" {
+			return nil, api.Errorf(api.CodeInvalid, "reach: from and to are required, as KIND/NAME").About("", "", field)
+		}
 	}
 	snapshot, err := s.seen(ctx, r, 0)
 	if err != nil {
 		return nil, err
 	}
-	return s.views.Reach(ctx, snapshot, from, to)
+	answer, err := s.views.Reach(ctx, snapshot, from, to)
+	return answer, inField(err, "from")
+}
+
+// inField names the field of a request for what is wrong with it, where whoever
+// found it knows no fields.
+func inField(err error, field string) error {
+	var e *api.Error
+	if errors.As(err, &e) && e.Code == api.CodeInvalid && e.Field == "" && len(e.Problems) == 0 {
+		e.Field = field
+	}
+	return err
 }
 
 func (s *Server) check(ctx context.Context, r *request) (any, error) {
@@ -41,7 +55,8 @@ func (s *Server) check(ctx context.Context, r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.views.Check(ctx, snapshot, body.Assertions, changes)
+	answer, err := s.views.Check(ctx, snapshot, body.Assertions, changes)
+	return answer, inField(err, "assertions")
 }
 
 // wouldChange works operations out as a transaction would, and writes nothing.

@@ -75,7 +75,7 @@ func (t *Tables) addUnderlay(rows desired.Rows, attached map[string]Attachment, 
 		}
 		for _, e := range entries { // of other networks in the underlay
 			if e.Fabric && e.Port.VRF != id {
-				t.lead(id, e.Prefix, Route{NextHop: vrouter.NextHop{Kind: vrouter.NextHopPort, Ifindex: e.At.Ifindex}, MAC: e.MAC, Routed: true})
+				t.lead(id, e.Prefix, Route{NextHop: vrouter.NextHop{Kind: vrouter.NextHopPort, Ifindex: e.At.Ifindex}, MAC: e.MAC, Routed: true, Who: e.Port.Identity})
 			}
 		}
 		t.lead(id, linkLocal4, Route{NextHop: vrouter.NextHop{Kind: vrouter.NextHopDiscard}})
@@ -149,5 +149,6 @@ func fabricRoute(key desired.RouteKey, r desired.Route, rows desired.Rows, local
 	route := toFabric(w)
 	// What its network says, else all that the other host's underlay carries.
 	route.Routed, route.MTU = r.Routed, cmp.Or(r.MTU, rows.Endpoints[r.Host].MTU)
+	route.Who = r.Workload
 	return route
 }

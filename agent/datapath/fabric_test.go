@@ -56,7 +56,12 @@ func TestComputeFabric(t *testing.T) {
 			{Prefix: netip.MustParsePrefix("203.0.113.0/24")},
 		},
 	}
-	got := datapath.Compute(fabricRows(), attached, datapath.Underlay{IPv4: here4, MTU: 1500}, local)
+	rows := fabricRows()
+	far, other := desired.RouteKey{VRF: 7, Prefix: netip.MustParsePrefix("10.7.0.3/32")}, rows.Ports["b"]
+	r := rows.Routes[far]
+	r.Workload, other.Identity = 77, 78
+	rows.Routes[far], rows.Ports["b"] = r, other
+	got := datapath.Compute(rows, attached, datapath.Underlay{IPv4: here4, MTU: 1500}, local)
 	uplink := func(device, mtu int) vrouter.NextHop {
 		return vrouter.NextHop{Kind: vrouter.NextHopFabric, Ifindex: device, MTU: mtu}
 	}
@@ -76,11 +81,11 @@ func TestComputeFabric(t *testing.T) {
 		{7, "10.7.0.0/24", datapath.Route{NextHop: vrouter.NextHop{Kind: vrouter.NextHopDiscard}}},
 		{7, "169.254.0.0/16", datapath.Route{NextHop: vrouter.NextHop{Kind: vrouter.NextHopDiscard}}}, // aliases of ports
 		{7, "10.7.0.2/32", datapath.Route{NextHop: port(11), MAC: mac}},
-		{7, "10.7.0.3/32", datapath.Route{NextHop: uplink(3, 9000), MAC: gateway, MTU: 1600}},
+		{7, "10.7.0.3/32", datapath.Route{NextHop: uplink(3, 9000), MAC: gateway, MTU: 1600, Who: 77}},
 		{7, "10.7.0.4/32", datapath.Route{NextHop: uplink(2, 1500), MAC: gateway}},
 		{7, "10.10.0.5/32", datapath.Route{NextHop: vrouter.NextHop{Kind: vrouter.NextHopTunnel, VNI: 10, Remote: four, MTU: 1450, Local: here4}, MAC: mac, Routed: true, MTU: 1550}},
-		{7, "10.8.0.2/32", datapath.Route{NextHop: port(12), MAC: mac, Routed: true}}, // the other network in the underlay
-		{8, "0.0.0.0/0", datapath.Route{NextHop: port(12), MAC: mac, Routed: true}},   // was there before
+		{7, "10.8.0.2/32", datapath.Route{NextHop: port(12), MAC: mac, Routed: true, Who: 78}}, // the other network in the underlay
+		{8, "0.0.0.0/0", datapath.Route{NextHop: port(12), MAC: mac, Routed: true}},            // was there before
 		{8, "10.7.0.2/32", datapath.Route{NextHop: port(11), MAC: mac, Routed: true}},
 		{9, "192.0.2.1/32", datapath.Route{NextHop: uplink(0, 0), MAC: gateway, Routed: true}},
 		{9, "10.9.0.3/32", datapath.Route{NextHop: vrouter.NextHop{Kind: vrouter.NextHopTunnel, VNI: 9, Remote: four, MTU: 1450, Local: here4}, MAC: mac, MTU: 1550}},
