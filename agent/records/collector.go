@@ -41,12 +41,12 @@ func (c *ipfix) name() string { return c.at.network + "://" + c.at.address }
 
 func (c *ipfix) kind() string { return "ipfix" }
 
-func (c *ipfix) write(ctx context.Context, all []api.Record) error {
+func (c *ipfix) write(ctx context.Context, all []api.Record) (leftOut int, err error) {
 	if c.connected == nil {
 		d := net.Dialer{Timeout: connectTimeout}
 		conn, err := d.DialContext(ctx, c.at.network, c.at.address)
 		if err != nil {
-			return fmt.Errorf("reach collector: %w", err)
+			return 0, fmt.Errorf("reach collector: %w", err)
 		}
 		c.connected, c.described = conn, time.Time{}
 	}
@@ -57,17 +57,17 @@ func (c *ipfix) write(ctx context.Context, all []api.Record) error {
 		messages = append(messages, c.encoder.templates(now))
 		c.described = now
 	}
-	data, _ := c.encoder.messages(now, all)
+	data, leftOut := c.encoder.messages(now, all)
 	for _, m := range append(messages, data...) {
 		_ = c.connected.SetWriteDeadline(now.Add(sendTimeout))
 		if _, err := c.connected.Write(m); err != nil {
 			c.connected.Close()
 			// All are given again; a collector that counts sees what it had twice.
 			c.connected, c.encoder.sequence = nil, began
-			return fmt.Errorf("send records: %w", err)
+			return 0, fmt.Errorf("send records: %w", err)
 		}
 	}
-	return nil
+	return leftOut, nil
 }
 
 func (c *ipfix) close() error {

@@ -30,8 +30,8 @@ const (
 type sink interface {
 	name() string
 	kind() string // a word for metrics
-	// write takes all of them or fails.
-	write(ctx context.Context, all []api.Record) error
+	// write takes all of them or fails. It may leave out what its form cannot say.
+	write(ctx context.Context, all []api.Record) (leftOut int, err error)
 	close() error
 }
 
@@ -40,7 +40,7 @@ type feed struct {
 	sink    sink
 	queue   chan api.Record
 	taken   atomic.Uint64
-	leftOut atomic.Uint64 // no room in the queue
+	leftOut atomic.Uint64 // no room in the queue, or the sink has no form for them
 	failed  atomic.Uint64 // not taken when the agent ended
 }
 
@@ -87,12 +87,12 @@ func (f *feed) run(ctx context.Context, log *slog.Logger) {
 		if len(waiting) == 0 {
 			continue
 		}
-		err := f.sink.write(ctx, waiting)
+		leftOut, err := f.sink.write(ctx, waiting)
 		if err == nil {
 			if !well {
 				log.Info("records are taken again", "server", f.sink.name())
 			}
-			f.taken.Add(uint64(len(waiting)))
+			f.count(len(waiting), leftOut)
 			waiting, well = nil, true
 			continue
 		}
@@ -142,11 +142,17 @@ func (f *feed) last(waiting []api.Record) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), gatherFor)
 	defer cancel()
-	if f.sink.write(ctx, waiting) != nil {
+	leftOut, err := f.sink.write(ctx, waiting)
+	if err != nil {
 		f.failed.Add(uint64(len(waiting)))
 		return
 	}
-	f.taken.Add(uint64(len(waiting)))
+	f.count(len(waiting), leftOut)
+}
+
+func (f *feed) count(all, leftOut int) {
+	f.taken.Add(uint64(all - leftOut))
+	f.leftOut.Add(uint64(leftOut))
 }
 
 // Export says where records go.

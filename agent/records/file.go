@@ -85,16 +85,16 @@ func (f *file) name() string { return f.path }
 func (f *file) kind() string { return "file" }
 
 // write writes all lines or none.
-func (f *file) write(_ context.Context, all []api.Record) error {
+func (f *file) write(_ context.Context, all []api.Record) (leftOut int, err error) {
 	var lines bytes.Buffer
 	for _, r := range all {
 		if err := json.NewEncoder(&lines).Encode(r); err != nil {
-			return fmt.Errorf("encode record: %w", err)
+			return 0, fmt.Errorf("encode record: %w", err)
 		}
 	}
 	if f.path != standardOutput && f.size > 0 && f.size+int64(lines.Len()) > f.max {
 		if err := f.rotate(); err != nil {
-			return err
+			return 0, err
 		}
 	}
 	n, err := f.out.Write(lines.Bytes())
@@ -106,9 +106,9 @@ func (f *file) write(_ context.Context, all []api.Record) error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("write records: %w", err)
+		return 0, fmt.Errorf("write records: %w", err)
 	}
-	return nil
+	return 0, nil
 }
 
 func (f *file) numbered(n int) string {

@@ -10,7 +10,7 @@ import (
 
 var (
 	eventsTotal     = prometheus.NewDesc("weft_vrouter_records_total", "Dropped and first frames that were to be recorded, by outcome: told; passed-over by sampling; limited; unheard, since the agent did not keep up.", []string{"kind", "outcome"}, nil)
-	exportedTotal   = prometheus.NewDesc("weft_agent_records_total", "Records for export, by where to (file, ipfix) and outcome: taken; left-out, since too many waited; failed, when the agent ended.", []string{"to", "outcome"}, nil)
+	exportedTotal   = prometheus.NewDesc("weft_agent_records_total", "Records for export, by where to (file, ipfix) and outcome: taken; left-out, since too many waited or, by IPFIX, they have no IP addresses; failed, when the agent ended.", []string{"to", "outcome"}, nil)
 	unfollowedTotal = prometheus.NewDesc("weft_agent_sessions_unfollowed_total", "How often an end of a conversation was not followed, since too many were.", nil, nil)
 )
 

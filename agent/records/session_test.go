@@ -81,7 +81,7 @@ func TestFileIsBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range 40 {
-		if err := f.write(t.Context(), []api.Record{{Sequence: uint64(i), Record: api.RecordDrop}, {Sequence: uint64(i), Record: api.RecordFirst}}); err != nil {
+		if _, err := f.write(t.Context(), []api.Record{{Sequence: uint64(i), Record: api.RecordDrop}, {Sequence: uint64(i), Record: api.RecordFirst}}); err != nil {
 			t.Fatal(err)
 		}
 	}
