@@ -180,6 +180,7 @@ func connectionKeyOf(raw *layoutConnectionKey) ConnectionKey {
 func connectionOf(now uint32, raw *layoutConnectionValue) Connection {
 	return Connection{
 		Port: raw.Port, State: ConnectionState(raw.State), Idle: since(now, raw.Seen), Age: since(now, raw.Made), Rule: raw.Rule,
+		Sent: ConnectionCount{raw.Sent.Packets, raw.Sent.Bytes}, Heard: ConnectionCount{raw.Heard.Packets, raw.Heard.Bytes},
 	}
 }
 

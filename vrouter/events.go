@@ -145,7 +145,7 @@ func (e *Events) Next() (Event, error) {
 	if raw.Layer == noLayer {
 		event.Layer = -1
 	}
-	if int(raw.Reason) < len(w.reasons) { // else of a program of another build, for a moment
+	if raw.Reason != 0 && int(raw.Reason) < len(w.reasons) { // else of a program of another build, for a moment
 		event.Reason = w.reasons[raw.Reason]
 	}
 	return event, nil

@@ -123,3 +123,65 @@ func TestEventsFindNoReader(t *testing.T) {
 		t.Errorf("%d events wait, %d were told", got, c.Told)
 	}
 }
+
+// speaker loads a world whose loopback interface is a port that reaches another
+// host, and returns what sends a frame there, and the frame.
+func speaker(t *testing.T) (*Datapath, func(), []byte) {
+	t.Helper()
+	d, _, _ := refuser(t)
+	to := netip.MustParseAddr("10.0.0.9")
+	check(t, d.SetConfig(Config{TunnelDevice: loopback}))
+	check(t, d.NextHops.Put(1, NextHop{Kind: NextHopTunnel, VNI: 7, Remote: netip.MustParseAddr("192.0.2.1"), Encapsulation: EncapsulationVXLAN}))
+	check(t, d.Routes.Put(RouteKey{7, netip.PrefixFrom(to, 32)}, Route{NextHop: 1, MAC: MAC{2, 0, 0, 0, 0, 9}}))
+	s := ipSpec{source: netip.MustParseAddr("10.0.0.1"), destination: to, protocol: 17, hops: 64}
+	s.payload = append([]byte{0x9c, 0x40, 0, 53, 0, 108, 0, 0}, make([]byte, 100)...)
+	frame := ethernetFrame(MAC{2, 0, 0, 0, 0, 9}, portMAC(loopback), s.ethertype(), s.build())
+	return d, func() {
+		action, err := d.hooks[stubSlotSLOT_PORT].Run(&ebpf.RunOptions{Data: frame})
+		check(t, err)
+		if action != 7 {
+			t.Fatalf("frame ends with action %d", action)
+		}
+	}, frame
+}
+
+// TestFirstPacketIsTold: the packet with which a conversation begins is told at
+// its end, and no other.
+func TestFirstPacketIsTold(t *testing.T) {
+	d, send, frame := speaker(t)
+	check(t, d.SetRecording(Recording{First: true, Drops: true}))
+	for range 3 {
+		send()
+	}
+	all := told(t, d)
+	if len(all) != 1 {
+		t.Fatalf("%d events, want that of the first packet: %+v", len(all), all)
+	}
+	e := all[0]
+	if e.Kind != EventFirst || e.Ifindex != loopback || e.Port != 42 || e.VRF != 7 || e.In || e.Reason.Name != "" || e.Length != len(frame) {
+		t.Errorf("event is %+v", e)
+	}
+}
+
+// TestConnectionsCount: an end counts what it sends while that is wanted, and
+// nothing else.
+func TestConnectionsCount(t *testing.T) {
+	d, send, frame := speaker(t)
+	send() // not counted, nor is the next that finds its entry
+	check(t, d.SetRecording(Recording{Counts: true}))
+	for range 3 {
+		send()
+	}
+	check(t, d.SetRecording(Recording{}))
+	send()
+	n := 0
+	check(t, d.Connections(func(_ ConnectionKey, c Connection) {
+		n++
+		if want := (ConnectionCount{3, uint64(3 * len(frame))}); c.Sent != want || c.Heard != (ConnectionCount{}) {
+			t.Errorf("counted %+v and heard %+v, want %+v", c.Sent, c.Heard, want)
+		}
+	}))
+	if n != 1 {
+		t.Errorf("%d connections, want 1", n)
+	}
+}

@@ -78,6 +78,16 @@ type layoutConnectionValue struct {
 	Rule           uint32
 	Passed         uint64
 	Told           uint64
+	Sent           struct {
+		_       structs.HostLayout
+		Packets uint64
+		Bytes   uint64
+	}
+	Heard struct {
+		_       structs.HostLayout
+		Packets uint64
+		Bytes   uint64
+	}
 }
 
 type layoutCounterSlot uint32

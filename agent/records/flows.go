@@ -20,12 +20,17 @@ type end struct {
 	vrouter.Connection
 }
 
-// Flows answers with the conversations as they are now, the latest used first.
+// Flows answers with the conversations as they are now, the latest used first;
+// to ask keeps their packets counted for a while.
 func (r *Recorder) Flows(ctx context.Context, query string) (api.Table, error) {
 	q, err := api.ParseRecordQuestion(query)
 	if err != nil {
 		return api.Table{}, err
 	}
+	r.mu.Lock()
+	r.counted = time.Now().Add(watchFor)
+	r.mu.Unlock()
+	r.hurry()
 	var ends []end
 	err = r.path.Connections(func(k vrouter.ConnectionKey, c vrouter.Connection) { ends = append(ends, end{k, c}) })
 	if err != nil {

@@ -22,7 +22,8 @@ import (
 )
 
 const (
-	// watchFor is how long frames are recorded after somebody asked for them.
+	// watchFor is how long frames are recorded, and those of conversations counted,
+	// after somebody asked for them.
 	watchFor = 15 * time.Second
 	// batch is how many frames get their names in one look at the rows.
 	batch = 512
@@ -72,6 +73,7 @@ type Recorder struct {
 
 	mu       sync.Mutex // guards everything that follows
 	watched  time.Time  // until then
+	counted  time.Time  // until then
 	recent   []api.Record
 	sequence uint64
 	lost     uint64
@@ -146,6 +148,9 @@ func (r *Recorder) want(now time.Time) vrouter.Recording {
 	want.Interval, want.Burst, want.OneOf = r.options.Limits.Interval, r.options.Limits.Burst, r.options.Limits.OneOf
 	if now.Before(r.watched) {
 		want.Drops, want.First = true, true
+	}
+	if now.Before(r.counted) {
+		want.Counts = true
 	}
 	return want
 }
@@ -248,11 +253,16 @@ func (r *Recorder) Events(_ context.Context, query string) (api.Table, error) {
 		all = r.after(q)
 	}
 	r.mu.Unlock()
+	r.hurry()
+	return api.RecordsTable(all)
+}
+
+// hurry makes what is wanted now be so soon.
+func (r *Recorder) hurry() {
 	select {
 	case r.wake <- struct{}{}:
 	default: // set already
 	}
-	return api.RecordsTable(all)
 }
 
 // after returns what was recorded after a sequence. The first record says how

@@ -38,7 +38,7 @@ type recordFlags struct {
 }
 
 func (f *recordFlags) add(s *pflag.FlagSet) {
-	s.StringSliceVar(&f.what, "record", nil, "what is recorded and exported: drops, sessions, first (packets of conversations: nothing tells of them yet); repeatable (default: nothing)")
+	s.StringSliceVar(&f.what, "record", nil, "what is recorded and exported: drops, sessions, first (packets of conversations); repeatable (default: nothing)")
 	s.StringToStringVar(&f.only, "record-only", nil, "export only what matches: project=, network= and port= of either end, verdict=; repeatable")
 	s.Uint32Var(&f.oneOf, "record-one-of", 1, "of so many dropped and first packets one is recorded, at random")
 	s.Uint32Var(&f.rate, "record-rate", 1000, "most dropped packets, and most first ones, that are recorded a second")

@@ -3,7 +3,11 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -94,4 +98,75 @@ func TestRecordsHaveNames(t *testing.T) {
 	if none := m[0].records(api.HostTableFlows, api.RecordQuestion{Project: "d:other"}); len(none) != 0 {
 		t.Errorf("conversations of another project: %+v", none)
 	}
+}
+
+// exported reads the records of a file.
+func exported(t *testing.T, path string) (all []api.Record) {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range bytes.Lines(text) {
+		var r api.Record
+		if err := json.Unmarshal(line, &r); err != nil {
+			t.Fatalf("line %q: %v", line, err)
+		}
+		all = append(all, r)
+	}
+	return all
+}
+
+// Sessions are exported with what went each way, also between two ports of one
+// host, where each end counts for both; what is recorded since the last record
+// sums up to the total; and only what the filter says is there.
+func TestSessionsAreExported(t *testing.T) {
+	m := twoHosts(t, tunnels4)
+	path := filepath.Join(t.TempDir(), "records")
+	m[0].arguments = []string{"--record", "sessions", "--record-file", path, "--record-update", "1s", "--record-only", "port=" + portName(100, 10)}
+	for i := range m {
+		m[i].start(tunnels4[i])
+		m[i].agent.waitReady(t)
+	}
+	together(m, tunnels4, 100)
+	w := map[int]string{}
+	for n, at := range placed {
+		w[n] = namespace(t, "w"+strconv.Itoa(n))
+		m[at].mustPlug(portID(100, n), w[n])
+	}
+	across, beside := ips(11)[0].String(), ips(12)[0].String()
+	for _, to := range []string{across, beside} {
+		reaches(t, w[10], to)
+		if out, err := ping(t, w[10], to, "-c", "5", "-i", "0.01", "-W", "5"); err != nil {
+			t.Fatalf("ping %s: %v\n%s", to, err, out)
+		}
+	}
+	reaches(t, w[12], across)
+	eventually(t, func() error {
+		done := map[string]bool{}
+		since := map[string]api.Traffic{}
+		for _, r := range exported(t, path) {
+			if r.Destination.Workload != portName(100, 10) && r.Source.Workload != portName(100, 10) {
+				t.Fatalf("not asked for: %+v", r)
+			}
+			if r.Protocol != "icmp" || r.Source.Workload != portName(100, 10) {
+				continue
+			}
+			to := r.Destination.Address.String()
+			key := fmt.Sprint(to, " ", r.Source.Port)
+			if r.Sent == nil {
+				return fmt.Errorf("session to %s counts nothing: %+v", to, r)
+			}
+			sum := since[key]
+			sum.Packets += r.AnsweredSince.Packets
+			since[key] = sum
+			if r.Sent.Packets == 5 && r.Answered.Packets == 5 && r.Answered.Bytes == 5*98 && sum.Packets == 5 && r.Direction == "egress" {
+				done[to] = true
+			}
+		}
+		if !done[across] || !done[beside] {
+			return fmt.Errorf("sessions of five packets each way: %v", done)
+		}
+		return nil
+	})
 }

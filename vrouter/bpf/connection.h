@@ -4,6 +4,7 @@
 // decides nothing but who began: a packet fares the same with and without it.
 #pragma once
 
+#include "event.h"
 #include "fragment.h"
 #include "lookup.h"
 #include "transport.h"
@@ -141,6 +142,27 @@ static __always_inline __u8 state_after(__u8 state, const struct packet *p, enum
 	return state | own;
 }
 
+// Whether the end counts the packet. What another port of this host sends is
+// counted at that end alone: this one is not looked at for each of its packets.
+static __always_inline bool counts(const struct packet *p, enum direction direction)
+{
+	return world_counts() && (direction == DIRECTION_OUT || !p->from);
+}
+
+static __always_inline void count_packet(const struct packet *p, struct connection_value *c, enum direction direction)
+{
+	if (counts(p, direction))
+		world_count_packet(direction == DIRECTION_OUT ? &c->sent : &c->heard, p->skb->len);
+}
+
+// Tells of a packet with which a conversation begins at an end.
+static __always_inline void report_first(const struct packet *p, enum direction direction)
+{
+	const struct notes *n = p->notes;
+	report_at(p, n->keys[direction].ifindex, EVENT_FIRST, event_word(EVENT_KIND_FIRST, direction == DIRECTION_IN ? EVENT_IN : EVENT_OUT, LAYER_NONE, REASON_NONE),
+		  n->asked[direction] ? n->questions[direction].rule : 0);
+}
+
 static __always_inline void open_connection(struct packet *p, const struct port_value *port, enum direction direction)
 {
 	struct notes *n = p->notes;
@@ -158,7 +180,9 @@ static __always_inline void open_connection(struct packet *p, const struct port_
 		n->fresh.flags = n->route.flags;
 		n->fresh.mac = n->route.mac;
 	}
+	count_packet(p, &n->fresh, direction);
 	world_open_connection(p, direction);
+	report_first(p, direction);
 }
 
 // Whether the packet may take back what ends know.
@@ -178,6 +202,7 @@ static __always_inline bool note_packet(struct packet *p, struct connection_valu
 	}
 	__u8 state = state_after(c->state, p, direction);
 	bool anew = c->state & ~state;
+	count_packet(p, c, direction);
 	if (p->notes->asked[direction])
 		world_pass_connection(c, p->notes->numbers[direction], p->notes->questions[direction].rule);
 	if (direction == DIRECTION_OUT && !p->notes->led && !p->notes->other_mac)
@@ -186,8 +211,10 @@ static __always_inline bool note_packet(struct packet *p, struct connection_valu
 		world_touch_connection(c, now, state);
 	if (changes_state(p))
 		world_tell_connection(c, 0); // of both ends, for both may change
-	if (anew) // perhaps by a frame that the other end never saw
+	if (anew) { // perhaps by a frame that the other end never saw
 		world_begin_anew(beginnings_slot(p->notes->keys[direction].ifindex));
+		report_first(p, direction);
+	}
 	if (!p->notes->half_open[direction])
 		return state & CONNECTION_PROVEN;
 	if (state & CONNECTION_PROVEN)

@@ -287,6 +287,12 @@ enum connection_state {
 // A tick is 2^30 ns, about a second, of the monotonic clock.
 enum tick { TICK_SHIFT = 30 };
 
+// In frames with their Ethernet headers.
+struct connection_count {
+	__u64 packets;
+	__u64 bytes;
+};
+
 struct connection_value {
 	__u64 way; // next hop << 32 | generation of the VRF; one word, so that both are of one moment
 	__u32 port_generation;
@@ -300,6 +306,8 @@ struct connection_value {
 	__u32 rule; // of policy that decided last, 0 = none
 	__u64 passed; // generation of the VRF << 32 | that of the interface, when policy passed it last; 0 = it was not asked
 	__u64 told; // when the other end, a port of this host, was last noted; see told_now
+	struct connection_count sent; // these two only while event_control has EVENT_COUNTS
+	struct connection_count heard; // but from ports of this host: what they sent is counted at their ends
 };
 
 struct fragment_key {

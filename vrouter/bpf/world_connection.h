@@ -2,6 +2,8 @@
 // The part of world.h that packets leave behind: connections and fragments.
 #pragma once
 
+#include "tables_events.h"
+
 #if defined(WEFT_TRACE) && !defined(WEFT_REHEARSAL)
 
 static __always_inline void world_open_connection(struct packet *p, __u32 end)
@@ -44,7 +46,27 @@ static __always_inline void world_scatter(struct packet *p)
 {
 }
 
+static __always_inline bool world_counts(void)
+{
+	return false;
+}
+
+static __always_inline void world_count_packet(struct connection_count *n, __u32 bytes)
+{
+}
+
 #else /* the product, and the rehearsal, whose packets are to find what those before them left */
+
+static __always_inline bool world_counts(void)
+{
+	return event_control.flags & EVENT_COUNTS;
+}
+
+static __always_inline void world_count_packet(struct connection_count *n, __u32 bytes)
+{
+	__sync_fetch_and_add(&n->packets, 1);
+	__sync_fetch_and_add(&n->bytes, bytes);
+}
 
 static __noinline __attribute__((unused)) void world_open_connection(struct packet *p, __u32 end)
 {

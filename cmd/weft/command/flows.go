@@ -20,8 +20,8 @@ func newFlows(s *session) *cobra.Command {
 		Use:   "flows",
 		Short: "Show conversations, with the names of both ends",
 		Long: `Show the conversations that the hosts know of now: who began, with whom, how far it
-is, the rule that passed it, and how much went each way where hosts count it
-(none does yet). A conversation between two hosts is known to both,
+is, the rule that passed it, and how much went each way since hosts count it: they begin
+when somebody asks, or were told to with --record. A conversation between two hosts is known to both,
 and each tells what it knows; of one between two ports of one host one line tells.
 
 A conversation is what the packet path remembers of packets with the same addresses and
