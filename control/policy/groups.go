@@ -28,12 +28,12 @@ func (u *update) askGroups(w *Workload) (rulesets [Directions]*Ruleset) {
 		}
 	}
 	sorted(groups)
-	names := make([]string, len(groups))
+	names, of := make([]string, len(groups)), make([]string, len(groups))
 	for i, g := range groups {
-		names[i] = g.Meta.FQName
+		names[i], of[i] = g.Meta.FQName, g.Meta.UUID
 	}
 	for d := range Directions {
-		b := &builder{message: &hoststream.Ruleset{Outside: string(api.ActionDeny), Identified: string(api.ActionDeny), Name: "security-groups " + strings.Join(names, ", ")}, of: w.Groups}
+		b := &builder{message: &hoststream.Ruleset{Outside: string(api.ActionDeny), Identified: string(api.ActionDeny), Name: "security-groups " + strings.Join(names, ", ")}, of: of}
 		for _, g := range groups {
 			for _, r := range u.objects.groupRules(g.Meta.UUID) {
 				if (r.Spec.Direction == api.Ingress) == (d == Ingress) {

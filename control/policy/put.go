@@ -101,8 +101,11 @@ func (a *asking) putNamed(b *builder, r *rule, s service) {
 }
 
 // emit adds rules to the message: of addresses of which some are a whole family
-// two, for that is anybody of it.
+// two, for that is anybody of it. What nothing is left of names no selectors.
 func (b *builder) emit(says *hoststream.Rule, to *remote, services []*hoststream.RuleService, in families) {
+	if _, some := within(services, in); !some {
+		return
+	}
 	add := func(of *hoststream.Rule, in families) {
 		var some bool
 		if of.Services, some = within(services, in); !some {

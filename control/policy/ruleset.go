@@ -73,7 +73,11 @@ func (u *update) intern(b *builder) *Ruleset {
 	if err != nil {
 		panic(fmt.Sprintf("policy: encode ruleset %s: %v", b.message.Name, err))
 	}
-	id := idOf(rest)
+	// Two that say the same may be made of different objects, as when one of them
+	// was deleted and made again.
+	h := hasher{slices.Clone(rest)}
+	h.word(b.of...)
+	id := idOf(h.buffer)
 	if had, ok := u.rulesets.get(id); ok {
 		return had.is
 	}

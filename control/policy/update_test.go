@@ -24,7 +24,7 @@ func dump(d *policy.Derived) string {
 		}
 		fmt.Fprintf(&b, "host %s\n", h.Ref)
 		for _, r := range needs.Rulesets {
-			fmt.Fprintf(&b, "  ruleset %s %x, found %t\n", r.ID, r.Hash, d.Ruleset(r.ID) == r)
+			fmt.Fprintf(&b, "  ruleset %s %x of %v needs %v, found %t\n", r.ID, r.Hash, r.Of, r.Selectors, d.Ruleset(r.ID) == r)
 		}
 		for _, s := range needs.Selectors {
 			fmt.Fprintf(&b, "  selector %s %x %x, found %t\n", s.ID, s.Hash, s.Identities, d.Selector(s.ID) == s)

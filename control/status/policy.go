@@ -22,11 +22,11 @@ const (
 )
 
 // unenforced tells whether ports of a host ask policy that its agent does not know.
-func (c *collector) unenforced(host string, r *hoststream.Report) bool {
-	if r == nil || c.Plan.Policy == nil || slices.Contains(r.Features, featurePolicy) {
+func (in *Input) unenforced(host string, r *hoststream.Report) bool {
+	if r == nil || in.Plan.Policy == nil || slices.Contains(r.Features, featurePolicy) {
 		return false
 	}
-	h := c.Plan.Policy.Host(host)
+	h := in.Plan.Policy.Host(host)
 	return h != nil && len(h.Rulesets) > 0
 }
 

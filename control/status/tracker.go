@@ -85,6 +85,7 @@ func (t *Tracker) scope(in Input) *scope {
 				return nil // its trunk may have all it carries at work now
 			}
 			ports[o.Spec.Port.UUID] = true
+			addCarried(ports, snapshot, o.Spec.Port.UUID) // by a trunk of its own, which is where it is
 			if e.Was == nil || e.Was.Head().Meta.Revision != o.Head().Meta.Revision {
 				addMembers(ports, snapshot, o.Meta.Parent.UUID) // who has which tag may be another now
 			}
@@ -99,7 +100,7 @@ func (t *Tracker) scope(in Input) *scope {
 		}
 	}
 	for uuid, h := range in.Hosts {
-		if sameReport(h, t.last.Hosts[uuid]) {
+		if sameReport(h, t.last.Hosts[uuid]) && in.unenforced(uuid, h.Report) == t.last.unenforced(uuid, h.Report) {
 			continue
 		}
 		if host := in.Plan.Derived.Host(uuid); host != nil {

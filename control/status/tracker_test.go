@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -94,6 +95,40 @@ func TestTrackerMissesNothing(t *testing.T) {
 			if missed := status.Changes(in); len(missed) > 0 {
 				t.Fatalf("seed %d round %d step %d: not written: %s %s %s", seed, round, step, missed[0].Kind, s.Names(missed[0].UUID), words(missed[0].Status))
 			}
+		}
+	}
+}
+
+// What one look at a few ports could pass over: that a host's first ruleset makes
+// an agent too old for all its ports, and that a port which a trunk carries
+// carries others itself, which the store does not admit.
+func TestTrackerLooksFarEnough(t *testing.T) {
+	for _, c := range []struct{ begin, edit, kind, name, want string }{
+		{"port n b\nbind b h1\nsecurity-group web", "secured b web", string(api.KindPort), "a", "upgrade weft-agent"},
+		{"host h2 192.0.2.2\nport n b\nport n c\nbind b h2\nbind c h2\ntrunk outer b\ntrunk inner a\ncarry inner c 5", "carry outer a 6", string(api.KindSubPort), "inner:c", "no-host"},
+	} {
+		s := newSystem(t, "host h1 192.0.2.1\nnetwork n 1\nport n a\nbind a h1\n"+c.begin)
+		settled := stream.HostState{Connected: true, InSync: true, Settled: placement.Version{Epoch: 1, Revision: 1000}} // nothing is pending
+		s.hosts[world.UUID(api.KindHost, "h2")] = settled
+		settled.Report = &hoststream.Report{Ports: []*hoststream.PortReport{{Port: world.UUID(api.KindPort, "a"), State: "up"}}}
+		s.hosts[h1] = settled
+		var tracker status.Tracker
+		var plan *placement.Plan
+		look := func() (in status.Input) {
+			in = status.Input{Snapshot: s.Snapshot(), Plan: placement.New(1, routing.Derive(s), plan), Hosts: s.hosts, Now: s.now}
+			plan = in.Plan
+			s.store(tracker.Changes(in))
+			in.Snapshot = s.Snapshot()
+			return in
+		}
+		look()
+		look() // at what the first one wrote
+		s.Do(c.edit)
+		if missed := status.Changes(look()); len(missed) > 0 {
+			t.Errorf("after %q: not written: %s %s %s", c.edit, missed[0].Kind, s.Names(missed[0].UUID), words(missed[0].Status))
+		}
+		if got := words(s.Get(api.Kind(c.kind), world.UUID(api.Kind(c.kind), c.name)).StatusBody()); !strings.Contains(got, c.want) {
+			t.Errorf("after %q: %s %s says %s; want %s", c.edit, c.kind, c.name, got, c.want)
 		}
 	}
 }

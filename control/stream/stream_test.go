@@ -96,7 +96,7 @@ func TestHelloIsAnsweredByTheDifference(t *testing.T) {
 
 	// What does not concern the host is not sent to it; the next delta is of
 	// what does.
-	w.Do("network red 20\nport red r\naddress red 10.0.0.5 r\nbind r h2")
+	w.Do("network red 20\nport red r q\naddress red 10.0.0.5 r\nbind r h2")
 	c.publish(w)
 	w.Do("remove binding a:h1")
 	c.publish(w)

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy_test
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/api/hoststream"
+	"github.com/weft-network/weft/control/policy"
+	"github.com/weft-network/weft/control/routing"
+	"github.com/weft-network/weft/control/world"
+)
+
+// named are the ids of the selectors that the rules of a ruleset name, ascending.
+func named(r *hoststream.Ruleset) (ids []string) {
+	for _, rule := range r.Rules {
+		ids = append(ids, rule.GetSelected().GetSelectors()...)
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
+// A rule of which nothing is left at a port, as one of IPv6 at a port that is
+// meant by its IPv4 address, brings no selector with it.
+func TestRulesetNeedsWhatItsRulesName(t *testing.T) {
+	w := world.New(`host h1 192.0.2.1
+network n 1
+port n a
+address n 10.0.0.5 a
+bind a h1
+tag db tier=db
+firewall-rule r0 pass from=10.0.0.0/24 to=tag=db icmpv6
+firewall-rule r1 pass from=10.0.0.0/24 to=network=n tcp/80
+firewall-policy f r0 r1
+policy-set s f`)
+	d := policy.Derive(routing.Derive(w))
+	asked := d.Port(world.UUID(api.KindPort, "a")).Rulesets[policy.Egress][policy.Firewall]
+	if want := named(asked.Message()); len(want) != 1 || !slices.Equal(asked.Selectors, want) {
+		t.Errorf("the ruleset needs %v, and its rules name %v", asked.Selectors, want)
+	}
+	if n := d.Count().Selectors; n != 1 {
+		t.Errorf("%d selectors are there; want the one of network n", n)
+	}
+}
+
+// What a ruleset is made of is another when a policy without a say in it leaves
+// its set, though it says the same.
+func TestRulesetIsOfWhatIsThere(t *testing.T) {
+	w := world.New(`host h1 192.0.2.1
+network n 1
+port n a
+bind a h1
+firewall-rule r pass tcp/80
+firewall-policy f r
+firewall-policy empty
+policy-set s f empty`)
+	before := w.Snapshot()
+	earlier := policy.Derive(routing.Derive(before))
+	w.Do("policy-set s f")
+	after := w.Snapshot()
+	events := world.Changes(before, after)
+	d := policy.Update(earlier, routing.Update(earlier.Routing, after, events), events)
+	of := d.Port(world.UUID(api.KindPort, "a")).Rulesets[policy.Ingress][policy.Firewall].Of
+	want := []string{world.UUID(api.KindApplicationPolicySet, "s"), world.UUID(api.KindFirewallPolicy, "f")}
+	if !slices.Equal(of, want) {
+		t.Errorf("the ruleset is of %s; want %s", w.Names(of[len(of)-1]), want)
+	}
+	if dump(d) != dump(policy.Derive(routing.Derive(after))) {
+		t.Error("Update and Derive differ")
+	}
+}
