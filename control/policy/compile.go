@@ -27,9 +27,10 @@ func (u *update) compile(w *Workload, at *routing.Port) (c compiled) {
 	for direction, r := range u.askGroups(w) {
 		c.rulesets[direction][SecurityGroup] = r
 	}
-	for tier, layer := range []Layer{FirewallAdmin, Firewall, FirewallBaseline} {
+	tiers := u.tiersOf(w.Project)
+	for tier, layer := range [3]Layer{FirewallAdmin, Firewall, FirewallBaseline} {
 		for d := range Directions {
-			c.rulesets[d][layer] = a.firewall(tier, d)
+			c.rulesets[d][layer] = a.firewall(tier, d, tiers[tier])
 		}
 	}
 	slices.SortFunc(a.names, compareAtoms)

@@ -33,7 +33,8 @@ func (u *update) askGroups(w *Workload) (rulesets [Directions]*Ruleset) {
 		names[i], of[i] = g.Meta.FQName, g.Meta.UUID
 	}
 	for d := range Directions {
-		b := &builder{message: &hoststream.Ruleset{Outside: string(api.ActionDeny), Identified: string(api.ActionDeny), Name: "security-groups " + strings.Join(names, ", ")}, of: of}
+		b := u.build(api.ActionDeny, api.ActionDeny)
+		b.message.Name, b.of = "security-groups "+strings.Join(names, ", "), append(b.of, of...)
 		for _, g := range groups {
 			for _, r := range u.objects.groupRules(g.Meta.UUID) {
 				if (r.Spec.Direction == api.Ingress) == (d == Ingress) {
@@ -66,7 +67,7 @@ func (u *update) allow(b *builder, g *api.SecurityGroup, r *api.SecurityGroupRul
 	}
 	switch {
 	case !r.Spec.RemoteGroup.IsZero():
-		says.Remote = &hoststream.Rule_Selected{Selected: &hoststream.Selected{Selectors: []string{b.selected(&criterion{group: r.Spec.RemoteGroup.UUID})}}}
+		says.Remote = &hoststream.Rule_Selected{Selected: &hoststream.Selected{Selectors: []string{b.selected(choose(&criterion{group: r.Spec.RemoteGroup.UUID}))}}}
 	case !r.Spec.RemoteAddressGroup.IsZero():
 		a, ok := get[*api.AddressGroup](u.snapshot, api.KindAddressGroup, r.Spec.RemoteAddressGroup.UUID)
 		if !ok || !fromRanges(&says, a.Spec.Ranges, a.Spec.Except, family) {
@@ -79,7 +80,7 @@ func (u *update) allow(b *builder, g *api.SecurityGroup, r *api.SecurityGroupRul
 	default:
 		says.Remote = &hoststream.Rule_Anybody{Anybody: &hoststream.Anybody{}}
 	}
-	b.message.Rules = append(b.message.Rules, &says)
+	b.add(&says)
 }
 
 // fromRanges makes addresses of one family the remote of a rule; false: there

@@ -17,8 +17,11 @@ func (a *asking) networkPolicies() (rulesets [Directions]*Ruleset) {
 		return done
 	}
 	policies := a.objects.policiesOf(a.Network)
+	if len(policies) == 0 {
+		return rulesets
+	}
 	network, ok := get[*api.Network](a.snapshot, api.KindNetwork, a.Network)
-	if len(policies) == 0 || !ok {
+	if !ok {
 		return rulesets
 	}
 	var owners []*hoststream.Rule
@@ -28,7 +31,8 @@ func (a *asking) networkPolicies() (rulesets [Directions]*Ruleset) {
 	before := a.byAddress
 	a.byAddress = false
 	for d := range Directions {
-		b := &builder{message: &hoststream.Ruleset{Outside: string(api.ActionPass), Identified: string(api.ActionDeny), Name: "network-policies of network " + network.Meta.FQName}}
+		b := a.build(api.ActionPass, api.ActionDeny)
+		b.message.Name = "network-policies of network " + network.Meta.FQName
 		for i, p := range policies {
 			for j := range p.Spec.Rules {
 				a.networkRule(b, d, p, owners[i], j)
@@ -57,12 +61,13 @@ func (a *asking) networkRule(b *builder, d Direction, p *api.NetworkPolicy, owne
 		if in == 0 || to.nobody() {
 			continue
 		}
-		spoken := way.there
+		asked := way.there
 		if d == Ingress {
-			spoken = way.here
+			asked = way.here
 		}
-		nameless := spoken.Range.IsValid() || !spoken.Subnet.IsZero()
-		a.put(b, d, &rule{Rule: says, to: to, spoken: servicesOf(r.Services, both), all: len(r.Services) == 0, in: in, nameless: nameless})
+		nameless := asked.Range.IsValid() || !asked.Subnet.IsZero()
+		spoken := servicesOf(r.Services, both)
+		a.put(b, d, &rule{Rule: says, to: to, spoken: spoken, plain: plain(spoken), all: len(r.Services) == 0, in: in, nameless: nameless})
 	}
 }
 
@@ -105,7 +110,7 @@ func (a *asking) networksOf(p *api.NetworkPolicy, here, there *api.NetworkSelect
 	networks := func(refs []api.Ref) remote {
 		to.workloads = true
 		for _, n := range refs {
-			to.criteria = append(to.criteria, &criterion{network: n.UUID})
+			to.criteria = append(to.criteria, choose(&criterion{network: n.UUID}))
 		}
 		return to
 	}
@@ -132,7 +137,7 @@ func (a *asking) networksOf(p *api.NetworkPolicy, here, there *api.NetworkSelect
 func (a *asking) joined(b *builder, network *api.Network) {
 	b.mirror = false
 	pass := func(says *hoststream.Rule, network string) {
-		b.emit(says, &remote{workloads: true, criteria: []*criterion{{network: network}}}, nil, both)
+		b.emit(says, &remote{workloads: true, criteria: []chosen{choose(&criterion{network: network})}}, nil, both)
 	}
 	pass(asRule(network, api.ActionPass), network.Meta.UUID)
 	n := a.Routing.Network(network.Meta.UUID)

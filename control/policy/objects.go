@@ -126,8 +126,8 @@ func distinct(refs []api.Ref) []api.Ref {
 
 // lists is one pass over all objects: what a full computation takes.
 type lists struct {
-	tags       map[string][]*api.Tag // by what they are bound to
-	defaults   map[string]string     // by project
+	tags       map[api.Kind]map[string][]*api.Tag // by what they are bound to
+	defaults   map[string]string                  // by project
 	rules      map[string][]*api.SecurityGroupRule
 	policies   map[string][]*api.NetworkPolicy // by network
 	networks   map[string][]api.Ref            // by policy
@@ -136,17 +136,23 @@ type lists struct {
 
 func listed(s api.Snapshot) *lists {
 	l := &lists{
-		tags: map[string][]*api.Tag{}, defaults: map[string]string{}, rules: map[string][]*api.SecurityGroupRule{},
+		tags: map[api.Kind]map[string][]*api.Tag{}, defaults: map[string]string{}, rules: map[string][]*api.SecurityGroupRule{},
 		policies: map[string][]*api.NetworkPolicy{}, networks: map[string][]api.Ref{}, policySets: map[string][]*api.ApplicationPolicySet{},
 	}
 	for _, b := range api.ListOf[*api.TagBinding](s, api.KindTagBinding) {
 		if t, ok := get[*api.Tag](s, api.KindTag, b.Spec.Tag.UUID); ok {
-			on := boundTo(b.Spec.TargetKind, b.Spec.Target.UUID)
-			l.tags[on] = append(l.tags[on], t)
+			on := l.tags[b.Spec.TargetKind]
+			if on == nil {
+				on = map[string][]*api.Tag{}
+				l.tags[b.Spec.TargetKind] = on
+			}
+			on[b.Spec.Target.UUID] = append(on[b.Spec.Target.UUID], t)
 		}
 	}
-	for _, tags := range l.tags {
-		sorted(tags)
+	for _, on := range l.tags {
+		for _, tags := range on {
+			sorted(tags)
+		}
 	}
 	for _, g := range api.ListOf[*api.SecurityGroup](s, api.KindSecurityGroup) {
 		if project := g.Meta.Parent.UUID; g.Spec.Default && l.defaults[project] == "" {
@@ -176,10 +182,7 @@ func listed(s api.Snapshot) *lists {
 	return l
 }
 
-// boundTo is the key of what a tag is bound to: a UUID may be of several kinds.
-func boundTo(kind api.Kind, uuid string) string { return string(kind) + "/" + uuid }
-
-func (l *lists) tagsOn(kind api.Kind, uuid string) []*api.Tag      { return l.tags[boundTo(kind, uuid)] }
+func (l *lists) tagsOn(kind api.Kind, uuid string) []*api.Tag      { return l.tags[kind][uuid] }
 func (l *lists) defaultGroup(project string) string                { return l.defaults[project] }
 func (l *lists) groupRules(group string) []*api.SecurityGroupRule  { return l.rules[group] }
 func (l *lists) policiesOf(network string) []*api.NetworkPolicy    { return l.policies[network] }

@@ -6,8 +6,6 @@ import (
 	"net/netip"
 	"slices"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/api/hoststream"
 )
@@ -15,8 +13,8 @@ import (
 // remote is the other end, as a rule means it: anybody, workloads or addresses.
 type remote struct {
 	anybody        bool
-	workloads      bool         // of criteria, also where there are none
-	criteria       []*criterion // any of them
+	workloads      bool     // of criteria, also where there are none
+	criteria       []chosen // any of them
 	ranges, except []netip.Prefix
 }
 
@@ -25,23 +23,22 @@ type rule struct {
 	*hoststream.Rule // without remote and services
 	to               remote
 	spoken           []service
-	all              bool     // spoken: everything
-	in               families // that are meant
-	nameless         bool     // who is spoken to is an address, which has no names for ports
+	plain            []*hoststream.RuleService // of spoken those without names
+	all              bool                      // spoken: everything
+	in               families                  // that are meant
+	nameless         bool                      // who is spoken to is an address, which has no names for ports
 }
 
 // put adds a rule to what is asked of a direction. A name of a port stands for
 // the number that who is spoken to gives it: in ingress the workload itself, in
 // egress the remote, which is split by the numbers.
 func (a *asking) put(b *builder, d Direction, r *rule) {
-	var plain []*hoststream.RuleService
+	plain := slices.Clip(r.plain)
 	var named []service
 	for _, s := range r.spoken {
 		protocol := uint8(s.GetProtocol())
 		switch {
-		case s.name == "":
-			plain = append(plain, s.RuleService)
-		case r.nameless:
+		case s.name == "", r.nameless:
 		case d == Egress:
 			named = append(named, s)
 		default:
@@ -70,12 +67,12 @@ func at(s *hoststream.RuleService, number uint16) *hoststream.RuleService {
 func (a *asking) putNamed(b *builder, r *rule, s service) {
 	criteria, protocol := r.to.criteria, uint8(s.GetProtocol())
 	if r.to.anybody {
-		criteria = []*criterion{{}}
+		criteria = []chosen{{criterion: &criterion{}}}
 	}
 	a.names = append(a.names, namedAtom(s.name, protocol))
-	byNumber := map[uint16][]*criterion{}
+	byNumber := map[uint16][]chosen{}
 	for _, c := range criteria {
-		whoever := *c
+		whoever := *c.criterion
 		whoever.named = &Named{Name: s.name, Protocol: protocol}
 		numbers := map[uint16]bool{}
 		a.members(&whoever, func(w *Workload) {
@@ -85,9 +82,9 @@ func (a *asking) putNamed(b *builder, r *rule, s service) {
 		})
 		delete(numbers, 0)
 		for n := range numbers {
-			own := *c
+			own := *c.criterion
 			own.named = &Named{s.name, protocol, n}
-			byNumber[n] = append(byNumber[n], &own)
+			byNumber[n] = append(byNumber[n], choose(&own))
 		}
 	}
 	numbers := make([]uint16, 0, len(byNumber))
@@ -106,50 +103,39 @@ func (b *builder) emit(says *hoststream.Rule, to *remote, services []*hoststream
 	if _, some := within(services, in); !some {
 		return
 	}
-	add := func(of *hoststream.Rule, in families) {
+	defer func() { says.Remote, says.Services = nil, nil }()
+	add := func(in families) {
 		var some bool
-		if of.Services, some = within(services, in); !some {
-			return
+		if says.Services, some = within(services, in); some {
+			b.add(says)
 		}
-		if last := len(b.message.Rules) - 1; last < 0 || !b.mirror || !proto.Equal(b.message.Rules[last], of) { // its own mirror
-			b.message.Rules = append(b.message.Rules, of)
-		}
-	}
-	anybody := func(in families) {
-		of := another(says)
-		of.Remote = &hoststream.Rule_Anybody{Anybody: &hoststream.Anybody{}}
-		add(of, in)
 	}
 	switch {
 	case to.anybody:
-		anybody(in)
+		says.Remote = anybody
+		add(in)
 	case to.workloads:
 		selected := &hoststream.Selected{}
 		for _, c := range to.criteria {
 			selected.Selectors = append(selected.Selectors, b.selected(c))
 		}
-		of := another(says)
-		of.Remote = &hoststream.Rule_Selected{Selected: selected}
-		add(of, in)
+		says.Remote = &hoststream.Rule_Selected{Selected: selected}
+		add(in)
 	default:
 		whole, rest := remoteRanges(to.ranges, to.except)
 		if whole&in != 0 {
-			anybody(whole & in)
+			says.Remote = anybody
+			add(whole & in)
 		}
 		if rest != nil {
-			of := another(says)
-			of.Remote = &hoststream.Rule_Ranges{Ranges: rest}
-			add(of, in)
+			says.Remote = &hoststream.Rule_Ranges{Ranges: rest}
+			add(in)
 		}
 	}
 }
 
-// another is a rule that says the same of itself, for another remote.
-func another(r *hoststream.Rule) *hoststream.Rule {
-	return &hoststream.Rule{
-		Object: r.Object, Kind: r.Kind, Name: r.Name, Index: r.Index, Owner: r.Owner, Via: r.Via, Action: r.Action, Log: r.Log, Audit: r.Audit,
-	}
-}
+// anybody never changes.
+var anybody = &hoststream.Rule_Anybody{Anybody: &hoststream.Anybody{}}
 
 // nobody tells that nothing is meant. Workloads of which there are none may be
 // somebody whom nobody knows yet.

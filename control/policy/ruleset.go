@@ -3,6 +3,7 @@
 package policy
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/api/hoststream"
 )
 
@@ -19,14 +21,16 @@ const (
 	rowRuleset  = 110
 	rowSelector = 111
 	fieldID     = 1
+	fieldRules  = 2
 )
 
 // row encodes a row whose body has its id in front.
 func row(field protowire.Number, id string, rest []byte) []byte {
-	inner := protowire.AppendTag(nil, fieldID, protowire.BytesType)
-	inner = append(protowire.AppendString(inner, id), rest...)
-	body := make([]byte, 0, len(inner)+8)
-	return protowire.AppendBytes(protowire.AppendTag(body, field, protowire.BytesType), inner)
+	inner := protowire.SizeTag(fieldID) + protowire.SizeBytes(len(id)) + len(rest)
+	body := make([]byte, 0, protowire.SizeTag(field)+protowire.SizeBytes(inner))
+	body = protowire.AppendVarint(protowire.AppendTag(body, field, protowire.BytesType), uint64(inner))
+	body = protowire.AppendString(protowire.AppendTag(body, fieldID, protowire.BytesType), id)
+	return append(body, rest...)
 }
 
 func newSelector(id string, c *criterion, identities []uint64) *Selector {
@@ -49,39 +53,68 @@ type chosen struct {
 	*criterion
 }
 
-// builder puts the rules of one ruleset together.
+func choose(c *criterion) chosen { return chosen{idOf([]byte("selector" + c.key())), c} }
+
+// builder puts the rules of one ruleset together. There is one of them, for all
+// rulesets in turn.
 type builder struct {
-	message *hoststream.Ruleset
+	message hoststream.Ruleset // without its rules
+	rules   []byte             // as the message has them, encoded
+	last    int                // where in them the last one begins
 	chosen  []chosen
 	of      []string // Ruleset.Of
 	mirror  bool     // what comes is a rule the other way round, which may be the same
 }
 
-// selected returns the id of the selector of a criterion.
-func (b *builder) selected(c *criterion) string {
-	id := idOf([]byte("selector" + c.key()))
-	if !slices.ContainsFunc(b.chosen, func(had chosen) bool { return had.id == id }) {
-		b.chosen = append(b.chosen, chosen{id, c})
+// build begins a ruleset: what it says where no rule matches.
+func (u *update) build(outside, identified api.Action) *builder {
+	b := &u.builder
+	b.message.Outside, b.message.Identified, b.message.Name = string(outside), string(identified), ""
+	b.rules, b.last, b.chosen, b.of, b.mirror = b.rules[:0], 0, b.chosen[:0], b.of[:0], false
+	return b
+}
+
+// add adds a rule, unless it is its own mirror.
+func (b *builder) add(r *hoststream.Rule) {
+	start := len(b.rules)
+	b.rules = protowire.AppendTag(b.rules, fieldRules, protowire.BytesType)
+	b.rules = protowire.AppendVarint(b.rules, uint64(proto.Size(r)))
+	var err error
+	if b.rules, err = (proto.MarshalOptions{Deterministic: true, UseCachedSize: true}).MarshalAppend(b.rules, r); err != nil {
+		panic(fmt.Sprintf("policy: encode rule %s: %v", r.Name, err))
 	}
-	return id
+	if b.mirror && bytes.Equal(b.rules[b.last:start], b.rules[start:]) {
+		b.rules = b.rules[:start]
+		return
+	}
+	b.last = start
+}
+
+// selected notes a selector, and returns its id.
+func (b *builder) selected(c chosen) string {
+	if !slices.ContainsFunc(b.chosen, func(had chosen) bool { return had.id == c.id }) {
+		b.chosen = append(b.chosen, c)
+	}
+	return c.id
 }
 
 // intern returns the ruleset that says what was put together: one that is there
 // already where there is one.
 func (u *update) intern(b *builder) *Ruleset {
-	rest, err := proto.MarshalOptions{Deterministic: true}.Marshal(b.message)
+	rest, err := proto.MarshalOptions{Deterministic: true}.MarshalAppend(b.rules, &b.message)
 	if err != nil {
 		panic(fmt.Sprintf("policy: encode ruleset %s: %v", b.message.Name, err))
 	}
 	// Two that say the same may be made of different objects, as when one of them
 	// was deleted and made again.
-	h := hasher{slices.Clone(rest)}
-	h.word(b.of...)
-	id := idOf(h.buffer)
+	b.rules = rest // to be written over
+	u.hasher.buffer = append(u.hasher.buffer[:0], rest...)
+	u.hasher.word(b.of...)
+	id := idOf(u.hasher.buffer)
 	if had, ok := u.rulesets.get(id); ok {
 		return had.is
 	}
-	r := &Ruleset{ID: id, Body: row(rowRuleset, id, rest), Of: b.of}
+	r := &Ruleset{ID: id, Body: row(rowRuleset, id, rest), Of: slices.Clone(b.of), Selectors: make([]string, 0, len(b.chosen))}
 	r.Hash = xxhash.Sum64(r.Body)
 	for _, c := range b.chosen {
 		r.Selectors = append(r.Selectors, c.id)
@@ -131,7 +164,7 @@ func (u *update) members(c *criterion, visit func(*Workload)) {
 // runRulesets compiles what is asked at the ports of the classes for which it
 // may be another, and completes the ports.
 func (u *update) runRulesets() {
-	for id := range u.stale {
+	for _, id := range u.stale.order {
 		c, ok := u.classes.get(id)
 		if !ok || c.ports == nil {
 			continue
@@ -151,10 +184,10 @@ func (u *update) runRulesets() {
 		slices.SortFunc(names, compareAtoms)
 		u.rename(c, slices.Compact(names))
 	}
-	for uuid, now := range u.became {
-		if now == nil {
+	for _, uuid := range u.ports.order {
+		if now := u.became[uuid]; now == nil {
 			u.complete(uuid, Rulesets{}, false)
-		} else if !u.stale[now.Workload.Identity] {
+		} else if !u.stale.has(now.Workload.Identity) {
 			u.completeAlone(uuid, now.Workload)
 		}
 	}
@@ -285,20 +318,20 @@ func (u *update) hostOf(uuid string) *Host {
 	if at == nil || len(at.Ports) == 0 {
 		return nil
 	}
-	h, selectors := &Host{}, []string{}
-	seen := map[*Ruleset]bool{}
-	for _, routed := range at.Ports {
-		p := u.Port(routed.Ref.UUID)
-		h.Ports = append(h.Ports, p)
-		for r := range p.Rulesets.all {
-			if !seen[r] {
-				seen[r] = true
-				h.Rulesets = append(h.Rulesets, r)
-				selectors = append(selectors, r.Selectors...)
-			}
+	h, rulesets := &Host{Ports: make([]*Port, len(at.Ports))}, u.hostRulesets[:0]
+	for i, routed := range at.Ports {
+		h.Ports[i] = u.Port(routed.Ref.UUID)
+		for r := range h.Ports[i].Rulesets.all {
+			rulesets = append(rulesets, r)
 		}
 	}
-	slices.SortFunc(h.Rulesets, func(a, b *Ruleset) int { return cmp.Compare(a.ID, b.ID) })
+	slices.SortFunc(rulesets, func(a, b *Ruleset) int { return cmp.Compare(a.ID, b.ID) })
+	h.Rulesets = slices.Clone(slices.Compact(rulesets))
+	selectors := u.hostSelectors[:0]
+	for _, r := range h.Rulesets {
+		selectors = append(selectors, r.Selectors...)
+	}
+	u.hostRulesets, u.hostSelectors = rulesets, selectors
 	slices.Sort(selectors)
 	for _, id := range slices.Compact(selectors) {
 		h.Selectors = append(h.Selectors, u.Selector(id))

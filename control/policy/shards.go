@@ -133,6 +133,26 @@ func drop[K, T comparable](w *writer[K, *list[T]], t *turn, key K, v T) {
 	}
 }
 
+// noted is a set in the order in which things came: what came together is
+// computed together, while it is near.
+type noted[K comparable] struct {
+	in    map[K]bool
+	order []K
+}
+
+func (n *noted[K]) has(k K) bool { return n.in[k] }
+
+func (n *noted[K]) add(k K) {
+	if n.in[k] {
+		return
+	}
+	if n.in == nil {
+		n.in = map[K]bool{}
+	}
+	n.in[k] = true
+	n.order = append(n.order, k)
+}
+
 // held is something that others refer to, with how many do.
 type held[T any] struct {
 	is   T

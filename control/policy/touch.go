@@ -55,11 +55,11 @@ func (u *update) movedIn(old, now *routing.Network) {
 		if same[p] {
 			delete(same, p)
 		} else {
-			u.ports[p.Ref.UUID] = true
+			u.ports.add(p.Ref.UUID)
 		}
 	}
 	for p := range same { // those that are not there any more, or not so
-		u.ports[p.Ref.UUID] = true
+		u.ports.add(p.Ref.UUID)
 	}
 }
 
@@ -67,7 +67,7 @@ func (u *update) movedIn(old, now *routing.Network) {
 func (u *update) staleAt(a atom) {
 	workloads, _ := u.earlier.workloads.get(a)
 	for _, w := range workloads.items() {
-		u.stale[w.Identity] = true
+		u.stale.add(w.Identity)
 	}
 }
 
@@ -77,7 +77,7 @@ func (u *update) portsAt(a atom) {
 	for _, w := range workloads.items() {
 		if c, ok := u.earlier.classes.get(w.Identity); ok {
 			for _, port := range c.ports.items() {
-				u.ports[port] = true
+				u.ports.add(port)
 			}
 		}
 	}
@@ -94,7 +94,7 @@ func (u *update) touch(e api.Event) {
 		switch o := o.(type) {
 		case nil:
 		case *api.Port:
-			u.ports[o.Meta.UUID] = true
+			u.ports.add(o.Meta.UUID)
 		case *api.SecurityGroup:
 			u.staleAt(atom{kind: inGroup, a: o.Meta.UUID})
 			u.portsAt(atom{kind: inProject, a: o.Meta.Parent.UUID}) // it may be the default one
@@ -141,10 +141,10 @@ func (u *update) touchBinding(b *api.TagBinding) {
 	target := b.Spec.Target.UUID
 	switch b.Spec.TargetKind {
 	case api.KindPort:
-		u.ports[target] = true
+		u.ports.add(target)
 	case api.KindVirtualMachine:
 		for _, p := range u.referrers(api.KindPort, api.KindVirtualMachine, target) {
-			u.ports[p.Head().Meta.UUID] = true
+			u.ports.add(p.Head().Meta.UUID)
 		}
 	case api.KindNetwork:
 		u.portsAt(atom{kind: inNetwork, a: target})
@@ -153,7 +153,7 @@ func (u *update) touchBinding(b *api.TagBinding) {
 	case api.KindHost:
 		if h := u.Routing.Host(target); h != nil {
 			for _, p := range h.Ports {
-				u.ports[p.Ref.UUID] = true
+				u.ports.add(p.Ref.UUID)
 			}
 		}
 	}
@@ -187,7 +187,7 @@ func (u *update) touchSet(set *api.ApplicationPolicySet) {
 		u.staleAt(atom{kind: inProject, a: set.Meta.Parent.UUID})
 	default:
 		for id := range u.earlier.classes.all {
-			u.stale[id] = true
+			u.stale.add(id)
 		}
 	}
 }

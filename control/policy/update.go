@@ -20,7 +20,7 @@ func Derive(d *routing.Derived) *Derived {
 	for _, n := range d.Networks {
 		u.sharing[n.Ref.UUID] = true
 		for _, p := range n.Ports() {
-			u.ports[p.Ref.UUID] = true
+			u.ports.add(p.Ref.UUID)
 		}
 	}
 	return u.run()
@@ -52,6 +52,10 @@ type update struct {
 	objects  objects
 	turn     *turn
 	hasher   hasher
+	builder  builder
+	// What a host needs is gathered in the same place for all.
+	hostRulesets  []*Ruleset
+	hostSelectors []string
 
 	writePorts     writer[string, *Port]
 	writeClasses   writer[uint64, *class]
@@ -64,8 +68,8 @@ type update struct {
 	writeSelecting writer[atom, *list[string]]
 	writeNamers    writer[atom, *list[uint64]]
 
-	ports    map[string]bool // that may be others
-	stale    map[uint64]bool // classes whose rulesets may be others
+	ports    noted[string]   // that may be others
+	stale    noted[uint64]   // classes whose rulesets may be others
 	emptied  map[uint64]bool // classes that something left
 	sharing  map[string]bool // networks whose shared addresses may be others
 	became   map[string]*Port
@@ -76,9 +80,11 @@ type update struct {
 	made     []*Ruleset
 	released []*Ruleset
 
-	groups   map[string][Directions]*Ruleset            // by the groups
-	networks map[string][Directions]*Ruleset            // by network, where no rule names addresses at the port's side
-	tiers    map[string]*[3][]*api.ApplicationPolicySet // by project
+	groups     map[string][Directions]*Ruleset // by the groups
+	networks   map[string][Directions]*Ruleset // by network, where no rule names addresses at the port's side
+	askedOfAll []*askedSet                     // global
+	tiers      *[3][]*askedSet                 // of one project:
+	tiersFor   string
 }
 
 func newUpdate(earlier *Derived, d *routing.Derived, objects objects) *update {
@@ -86,9 +92,9 @@ func newUpdate(earlier *Derived, d *routing.Derived, objects objects) *update {
 	now.Routing = d
 	u := &update{
 		Derived: &now, earlier: earlier, snapshot: d.Snapshot, objects: objects, turn: &turn{},
-		ports: map[string]bool{}, stale: map[uint64]bool{}, emptied: map[uint64]bool{}, sharing: map[string]bool{},
+		emptied: map[uint64]bool{}, sharing: map[string]bool{},
 		became: map[string]*Port{}, grew: map[string]bool{}, onHosts: map[string]bool{},
-		groups: map[string][Directions]*Ruleset{}, networks: map[string][Directions]*Ruleset{}, tiers: map[string]*[3][]*api.ApplicationPolicySet{},
+		groups: map[string][Directions]*Ruleset{}, networks: map[string][Directions]*Ruleset{},
 	}
 	u.writePorts.shards, u.writeClasses.shards, u.writeSelectors.shards = &now.ports, &now.classes, &now.selectors
 	u.writeRulesets.shards, u.writeHosts.shards, u.writeMembers.shards = &now.rulesets, &now.hosts, &now.members
@@ -111,7 +117,7 @@ func (u *update) run() *Derived {
 
 // runPorts finds who the ports are, and puts them into their classes.
 func (u *update) runPorts() {
-	for uuid := range u.ports {
+	for _, uuid := range u.ports.order {
 		old, now := u.earlier.Port(uuid), u.port(uuid)
 		if old != nil {
 			u.onHosts[old.Host] = true
@@ -154,7 +160,7 @@ func (u *update) class(w *Workload) *class {
 	case !ok:
 		c = &class{Workload: w, turn: u.turn}
 		u.came = append(u.came, w)
-		u.stale[w.Identity] = true
+		u.stale.add(w.Identity)
 	case c.turn != u.turn:
 		own := *c
 		c, own.turn = &own, u.turn
@@ -275,13 +281,13 @@ func (u *update) runEmptied() {
 func (u *update) runSelectors() {
 	type change struct{ came, went []uint64 }
 	changes := map[string]*change{}
-	each := func(w *Workload, add func(*change)) {
+	each := func(w *Workload, atoms []atom, add func(*change)) {
 		seen := map[string]bool{}
-		for _, a := range append(w.atoms(), atom{kind: anyWorkload}) {
+		for _, a := range append(atoms, atom{kind: anyWorkload}) {
 			if a.kind == withName {
 				namers, _ := u.namers.get(a)
 				for _, id := range namers.items() {
-					u.stale[id] = true
+					u.stale.add(id)
 				}
 			}
 			selecting, _ := u.selecting.get(a)
@@ -297,14 +303,16 @@ func (u *update) runSelectors() {
 		}
 	}
 	for _, w := range u.went {
-		each(w, func(c *change) { c.went = append(c.went, w.Identity) })
-		for _, a := range w.atoms() {
+		atoms := w.atoms()
+		each(w, atoms, func(c *change) { c.went = append(c.went, w.Identity) })
+		for _, a := range atoms {
 			drop(&u.writeWorkloads, u.turn, a, w)
 		}
 	}
 	for _, w := range u.came {
-		each(w, func(c *change) { c.came = append(c.came, w.Identity) })
-		for _, a := range w.atoms() {
+		atoms := w.atoms()
+		each(w, atoms, func(c *change) { c.came = append(c.came, w.Identity) })
+		for _, a := range atoms {
 			add(&u.writeWorkloads, u.turn, a, w)
 		}
 	}

@@ -156,7 +156,7 @@ const (
 
 // atoms are what the workload is, each once.
 func (w *Workload) atoms() []atom {
-	all := make([]atom, 0, 3+len(w.Groups)+3*len(w.Tags)+len(w.Named))
+	all := make([]atom, 0, 4+len(w.Groups)+3*len(w.Tags)+len(w.Named))
 	for _, one := range w.Several {
 		all = append(all, one.atoms()...)
 	}

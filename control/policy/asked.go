@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/api/hoststream"
+)
+
+// askedSet is an application-policy-set with all that it names. What it says is
+// found once, not for each workload that is asked.
+type askedSet struct {
+	*api.ApplicationPolicySet
+	policies []askedPolicy
+}
+
+type askedPolicy struct {
+	uuid      string
+	workloads *criterion
+	rules     []askedRule
+	isolates  [Directions]bool
+	audit     bool
+	rest      *hoststream.Rule // says that it denies everything else
+}
+
+type askedRule struct {
+	says      *hoststream.Rule
+	direction api.Direction
+	matchTags []string
+	spoken    []service
+	plain     []*hoststream.RuleService // of spoken those without names
+	all       bool
+	source    endpoint
+	target    endpoint
+}
+
+// endpoint is one side of a firewall-rule.
+type endpoint struct {
+	workloads chosen
+	anybody   bool       // it says nothing of workloads
+	addresses *addresses // nil: it says none
+}
+
+type addresses struct{ ranges, except []netip.Prefix }
+
+// tiersOf are the sets that may be for the workloads of a project, by tier and in
+// their order. Those of one project are kept: its workloads come one after another.
+func (u *update) tiersOf(project string) *[3][]*askedSet {
+	if u.tiers != nil && u.tiersFor == project {
+		return u.tiers
+	}
+	var tiers [3][]*askedSet
+	put := func(set *askedSet) {
+		if tier := slices.Index(tierWords[:], cmp.Or(set.Spec.Tier, "default")); tier >= 0 {
+			tiers[tier] = append(tiers[tier], set)
+		}
+	}
+	if u.askedOfAll == nil {
+		u.askedOfAll = []*askedSet{}
+		for _, set := range u.global {
+			u.askedOfAll = append(u.askedOfAll, u.askedOf(set))
+		}
+	}
+	for _, set := range u.askedOfAll {
+		put(set)
+	}
+	for _, set := range u.objects.setsOf(project) {
+		put(u.askedOf(set))
+	}
+	for _, sets := range tiers {
+		slices.SortFunc(sets, func(a, b *askedSet) int {
+			return cmp.Or(cmp.Compare(a.Spec.Priority, b.Spec.Priority), compareScopes(a.ApplicationPolicySet, b.ApplicationPolicySet), cmp.Compare(a.Meta.FQName, b.Meta.FQName), cmp.Compare(a.Meta.UUID, b.Meta.UUID))
+		})
+	}
+	u.tiers, u.tiersFor = &tiers, project
+	return u.tiers
+}
+
+func compareScopes(a, b *api.ApplicationPolicySet) int {
+	switch {
+	case a.Global() == b.Global():
+		return 0
+	case a.Global():
+		return -1
+	}
+	return 1
+}
+
+// askedOf finds what a set names; what is missing is none.
+func (u *update) askedOf(set *api.ApplicationPolicySet) *askedSet {
+	s := &askedSet{ApplicationPolicySet: set, policies: make([]askedPolicy, 0, len(set.Spec.Policies))}
+	for _, ref := range set.Spec.Policies {
+		p, ok := get[*api.FirewallPolicy](u.snapshot, api.KindFirewallPolicy, ref.UUID)
+		if !ok {
+			continue
+		}
+		asked := askedPolicy{uuid: p.Meta.UUID, workloads: criterionOf(&p.Spec.Workloads), audit: p.Spec.Audit, rest: asRule(p, api.ActionDeny, by(set))}
+		asked.rest.Audit = p.Spec.Audit
+		for d := range Directions {
+			asked.isolates[d] = slices.Contains(p.Spec.Isolates, api.Side(d.String()))
+		}
+		via := []string{by(p), by(set)}
+		asked.rules = make([]askedRule, 0, len(p.Spec.Rules))
+		for _, ref := range p.Spec.Rules {
+			if r, ok := get[*api.FirewallRule](u.snapshot, api.KindFirewallRule, ref.UUID); ok && !r.Spec.Disabled {
+				asked.rules = u.appendRule(asked.rules, r, p.Spec.Audit, via)
+			}
+		}
+		s.policies = append(s.policies, asked)
+	}
+	return s
+}
+
+// appendRule adds a rule, if it can match anything.
+func (u *update) appendRule(rules []askedRule, r *api.FirewallRule, audit bool, via []string) []askedRule {
+	matches := r.Spec.Services
+	if !r.Spec.ServiceGroup.IsZero() {
+		g, ok := get[*api.ServiceGroup](u.snapshot, api.KindServiceGroup, r.Spec.ServiceGroup.UUID)
+		if !ok {
+			return rules
+		}
+		matches = g.Spec.Services
+	}
+	asked := askedRule{
+		says: asRule(r, r.Spec.Action, via...), direction: r.Spec.Direction, matchTags: r.Spec.MatchTags, spoken: servicesOf(matches, both),
+		all: len(matches) == 0 && r.Spec.ServiceGroup.IsZero(), source: u.endpoint(&r.Spec.Source), target: u.endpoint(&r.Spec.Destination),
+	}
+	asked.says.Log, asked.says.Audit = r.Spec.Log, r.Spec.Audit || audit
+	asked.plain = plain(asked.spoken)
+	return append(rules, asked)
+}
+
+// plain are the services that name no port.
+func plain(services []service) (plain []*hoststream.RuleService) {
+	for _, s := range services {
+		if s.name == "" {
+			plain = append(plain, s.RuleService)
+		}
+	}
+	return plain
+}
+
+func (u *update) endpoint(e *api.Endpoint) endpoint {
+	c := criterionOf(e)
+	made := endpoint{workloads: chosen{criterion: c}, anybody: c.project == "" && c.network == "" && len(c.tags) == 0 && len(c.expressions) == 0}
+	switch {
+	case !e.AddressGroup.IsZero():
+		made.addresses = &addresses{}
+		if g, ok := get[*api.AddressGroup](u.snapshot, api.KindAddressGroup, e.AddressGroup.UUID); ok {
+			made.addresses.ranges, made.addresses.except = masked(g.Spec.Ranges), masked(g.Spec.Except)
+		}
+	case e.Range.IsValid():
+		made.addresses = &addresses{masked([]netip.Prefix{e.Range}), masked(e.Except)}
+	}
+	return made
+}
+
+// criterionOf is what an endpoint says of workloads.
+func criterionOf(e *api.Endpoint) *criterion {
+	c := &criterion{project: e.Project.UUID, network: e.Network.UUID, expressions: e.Expressions}
+	for _, t := range e.Tags {
+		c.tags = append(c.tags, t.UUID)
+	}
+	return c
+}
+
+func masked(ranges []netip.Prefix) []netip.Prefix {
+	all := make([]netip.Prefix, len(ranges))
+	for i, r := range ranges {
+		all[i] = r.Masked()
+	}
+	return all
+}
