@@ -4,6 +4,7 @@
 # make test       everything that must hold; needs root, sets up what it needs
 # make test-long  the tests that break etcd, controllers and hosts at random, for longer
 # make test-kernel the packet path and the agent on Debian 12's own kernel (6.1), in a QEMU guest
+# make test-kernel-loads  of it, that the packet path loads there
 # make test-mutation which changes of the packet path's C no test notices: MUTANTS=200 SEED=1 of them, or all
 # make bench      figures, with their baselines in the same run
 # make generate   rebuilds the committed generated files (eBPF objects, stream, API description, CLI reference)
@@ -18,7 +19,7 @@ GENERATE_PACKAGES := clang-14 llvm-14 libbpf-dev protobuf-compiler
 BENCH_PACKAGES := iperf3 ethtool
 GUEST_PACKAGES := qemu-system-x86 busybox-static ipxe-qemu dash
 
-.PHONY: build demo demo-down test test-long test-kernel test-mutation bench bench-try generate generate-check run-packages generate-packages guest-packages bench-packages clean
+.PHONY: build demo demo-down test test-long test-kernel test-kernel-loads test-mutation bench bench-try generate generate-check run-packages generate-packages guest-packages bench-packages clean
 
 build:
 	@echo "build: weft, weft-controller, weft-agent and the lab"
@@ -43,10 +44,15 @@ test-long: run-packages generate-packages
 	go test -timeout 1h -v -run 'TestPlugStorm$$' ./agent/plug -storm-ports 1000
 	go test -timeout 3h -v -run 'TestLossless$$' ./lab/lossless -times 10 -away 2m
 
-# The oldest kernel we support, emulated: slow, so by hand.
+# The oldest kernel we support, emulated: slow, so by hand, and with a tenth of the random conversations.
 test-kernel: run-packages guest-packages
 	CGO_ENABLED=0 go test -c -o bin/guest/ ./vrouter ./cmd/weft-agent
-	go run ./lab/cmd/weft-guest bin/guest/vrouter.test bin/guest/weft-agent.test
+	go run ./lab/cmd/weft-guest -timeout 1h 'bin/guest/vrouter.test -cases 100' bin/guest/weft-agent.test
+
+# What is quick there, for CI: all programs are loaded, and a few frames traced.
+test-kernel-loads: run-packages guest-packages
+	CGO_ENABLED=0 go test -c -o bin/guest/ ./vrouter
+	go run ./lab/cmd/weft-guest -run 'TestCapacity$$|TestTraceTellsTheWay$$' bin/guest/vrouter.test
 
 # 0 mutants are all, at about a second each on a quiet machine of two cores.
 # ONLY=spoof.h,route.h tries those files alone; 0 for SEED is a new one each time.

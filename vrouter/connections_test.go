@@ -4,6 +4,7 @@ package vrouter
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"maps"
 	"slices"
@@ -166,13 +167,25 @@ func (g *generator) step(t *testing.T, r *Tracer, what string, s sent) Outcome {
 	return got
 }
 
+// casesFlag is for where a frame takes long, as in an emulated machine.
+var casesFlag = flag.Int("cases", 1000, "how often TestConversationsAgreeWithOracle meets each reason at least; it makes 4 worlds for 10")
+
+// states of connections that conversations must come to.
+var wantedStates = []string{"opening half-open", "established", "closing", "closed", "opening", "closed half-open"}
+
+// lacking are the wanted states that were seldom seen.
+func lacking(states map[string]int) []string {
+	return slices.DeleteFunc(slices.Clone(wantedStates), func(state string) bool { return states[state] >= 10 })
+}
+
 // TestConversationsAgreeWithOracle sends frames, their repetitions and their
 // replies while the tables change. What an entry remembers must never show in
 // what becomes of a frame; in the end the entries are those the oracle has.
 func TestConversationsAgreeWithOracle(t *testing.T) {
-	// At least so many worlds, and more, within a bound, until each reason has
-	// its cases: chance makes few worlds in which the rare ones are met.
-	const worlds, atMost, perWorld, cases = 400, 1200, 1000, 1000
+	// At least so many worlds, and more until each reason has its cases: chance
+	// makes few worlds in which the rare ones are met. The bound is far away.
+	const perWorld = 1000
+	cases, worlds := *casesFlag, *casesFlag*4/10
 	random := seeded(t)
 	sizes := smallSizes
 	sizes.Connections, sizes.HalfOpen, sizes.Fragments = 1<<14, 1<<14, 1<<13
@@ -180,7 +193,7 @@ func TestConversationsAgreeWithOracle(t *testing.T) {
 	r := newRehearsal(t, d)
 	var seen distribution
 	states := map[string]int{}
-	for world := 0; world < worlds || world < atMost && len(seen.missing(t, cases)) > 0; world++ {
+	for world := 0; world < worlds || world < 10*worlds && len(seen.missing(t, cases))+len(lacking(states)) > 0; world++ {
 		g := newGenerator(random)
 		g.o.RuleHits = map[uint32]uint64{}
 		g.o.Connections, g.o.fragments, g.o.ways = map[ConnectionKey]Connection{}, map[fragmentKey]wirePorts{}, map[ConnectionKey]oracleWay{}
@@ -217,12 +230,10 @@ func TestConversationsAgreeWithOracle(t *testing.T) {
 		compareHits(t, d, g.o)
 	}
 	t.Logf("%d frames, %v\n%s", seen.total, states, &seen)
-	for _, state := range []string{"opening half-open", "established", "closing", "closed", "opening", "closed half-open"} {
-		if states[state] < 10 {
-			t.Errorf("only %d connections were %s", states[state], state)
-		}
+	for _, state := range lacking(states) {
+		t.Errorf("only %d connections were %s", states[state], state)
 	}
-	seen.mustBeFair(t, 40, cases)
+	seen.mustBeFair(t, 30, cases) // nearly a half is; worlds differ, so few of them may have less
 }
 
 // nextOf is an answer that is due, a repetition, or something new.

@@ -36,7 +36,10 @@ func (g *generator) rare() sent {
 	case 19, 20, 29, 30:
 		ifindex = g.portThat(func(i int, p Port) bool { return g.o.Silenced[i] && (p.DHCP4 || p.DHCP6) })
 		return sent{ifindex: ifindex, frame: g.dhcp(ifindex, six)}
-	case 21, 22, 26, 27:
+	case 21, 22: // from who has had its share of services
+		ifindex = g.portThat(func(i int, _ Port) bool { return g.o.Served[i] })
+		return sent{ifindex: ifindex, frame: g.toHost(ifindex, six)}
+	case 26, 27:
 		return sent{ifindex: ifindex, frame: g.toHost(ifindex, six)}
 	case 23:
 		ifindex = g.portThat(func(i int, _ Port) bool { return g.o.Exhausted[i] })

@@ -125,14 +125,16 @@ func runnable(frame []byte) bool {
 
 // TestProgramsAgreeWithOracle runs the trace build on random frames in random worlds.
 func TestProgramsAgreeWithOracle(t *testing.T) {
-	const worlds, perWorld = 60, 500
+	// More worlds than these until every reason was met, within a bound that chance
+	// does not come to: in few worlds each is met a few times only.
+	const worlds, atMost, perWorld = 60, 2000, 500
 	r := seeded(t)
 	d := loadForTest(t, smallSizes)
 	tracer, err := d.NewTracer()
 	check(t, err)
 	defer tracer.Close()
 	var seen distribution
-	for world := range worlds {
+	for world := 0; world < worlds || world < atMost && (len(seen.missing(t, 1)) > 0 || seen.told < 20); world++ {
 		g := newGenerator(r)
 		install(t, d, g.o)
 		for n := range perWorld {
@@ -181,5 +183,5 @@ func TestProgramsAgreeWithOracle(t *testing.T) {
 	if seen.told < 20 {
 		t.Errorf("the agent was told of the source of only %d frames", seen.told)
 	}
-	seen.mustBeFair(t, 25, 1) // single frames; conversations are sent on more often
+	seen.mustBeFair(t, 15, 1) // of single frames some 30; conversations are sent on more often
 }

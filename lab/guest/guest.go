@@ -118,10 +118,23 @@ func follow(console io.Reader, to io.Writer, commands []Command) error {
 
 // unpack downloads the kernel package and unpacks it, unless that was done.
 func unpack(ctx context.Context, cache string) (kernel, error) {
-	name, err := dependency(ctx)
-	if err != nil {
-		return kernel{}, err
+	name, found := dependency(ctx)
+	if found {
+		if k, err := unpackPackage(ctx, cache, name); err == nil {
+			return k, nil
+		}
 	}
+	// A machine that has never asked for packages, or so long ago that the archive has another kernel now.
+	if out, err := exec.CommandContext(ctx, "apt-get", "update", "-qq").CombinedOutput(); err != nil {
+		return kernel{}, fmt.Errorf("ask for the package of the kernel: %w: %s", err, out)
+	}
+	if name, found = dependency(ctx); !found {
+		return kernel{}, fmt.Errorf("package %s has no dependency", Package)
+	}
+	return unpackPackage(ctx, cache, name)
+}
+
+func unpackPackage(ctx context.Context, cache, name string) (kernel, error) {
 	dir := filepath.Join(cache, name)
 	version := strings.TrimPrefix(name, "linux-image-")
 	k := kernel{image: filepath.Join(dir, "boot", "vmlinuz-"+version), modules: filepath.Join(dir, "lib", "modules", version)}
@@ -147,25 +160,12 @@ func unpack(ctx context.Context, cache string) (kernel, error) {
 	return k, nil
 }
 
-func known(ctx context.Context) (name string, found bool) {
+// dependency asks which kernel the package stands for, as far as this machine knows.
+func dependency(ctx context.Context) (name string, found bool) {
 	out, err := exec.CommandContext(ctx, "apt-cache", "depends", "--important", Package).Output()
 	_, rest, found := strings.Cut(string(out), "Depends: ")
 	if err != nil || !found {
 		return "", false
 	}
 	return strings.Fields(rest)[0], true
-}
-
-// dependency asks which kernel the package stands for now.
-func dependency(ctx context.Context) (string, error) {
-	name, found := known(ctx)
-	if !found { // a machine that has never asked for packages
-		if out, err := exec.CommandContext(ctx, "apt-get", "update", "-qq").CombinedOutput(); err != nil {
-			return "", fmt.Errorf("ask for the package of the kernel: %w: %s", err, out)
-		}
-		if name, found = known(ctx); !found {
-			return "", fmt.Errorf("package %s has no dependency", Package)
-		}
-	}
-	return name, nil
 }

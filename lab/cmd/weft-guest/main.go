@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -27,7 +28,7 @@ func main() {
 	flag.DurationVar(&o.Timeout, "timeout", 30*time.Minute, "when to give up")
 	run := flag.String("run", ".", "expression of the tests to run")
 	flag.Usage = func() {
-		fmt.Fprintln(os.Stderr, "weft-guest [flags] TEST-PROGRAM...   (built with CGO_ENABLED=0 go test -c)")
+		fmt.Fprintln(os.Stderr, "weft-guest [flags] 'TEST-PROGRAM [its own flags]'...   (built with CGO_ENABLED=0 go test -c)")
 		flag.PrintDefaults()
 	}
 	flag.Parse()
@@ -35,8 +36,14 @@ func main() {
 		flag.Usage()
 		os.Exit(2)
 	}
-	for _, program := range flag.Args() {
-		o.Commands = append(o.Commands, guest.Command{Program: program, Arguments: []string{"-test.v", "-test.run", "'" + *run + "'", "-test.timeout", o.Timeout.String()}})
+	for _, command := range flag.Args() {
+		words := strings.Fields(command)
+		if len(words) == 0 {
+			flag.Usage()
+			os.Exit(2)
+		}
+		arguments := append([]string{"-test.v", "-test.run", "'" + *run + "'", "-test.timeout", o.Timeout.String()}, words[1:]...)
+		o.Commands = append(o.Commands, guest.Command{Program: words[0], Arguments: arguments})
 	}
 	o.Output = os.Stdout
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
