@@ -134,7 +134,10 @@ func ParseRecords(t Table) ([]Record, error) {
 type RecordQuestion struct {
 	// After is the sequence of the last event that is known, or 0: the answer is
 	// one record that only tells the sequence to go on from.
-	After                  uint64
+	After uint64
+	// Since asks for what happened in that time, too: conversations that ended, and
+	// frames that were recorded before the question.
+	Since                  time.Duration
 	Record                 string // one of the words Record…
 	Port, Network, Project string // of either end
 	Verdict                string
@@ -150,6 +153,9 @@ func (q RecordQuestion) Table(table string) string {
 	}
 	if q.After != 0 {
 		v.Set("after", strconv.FormatUint(q.After, 10))
+	}
+	if q.Since != 0 {
+		v.Set("since", q.Since.String())
 	}
 	return table + "?" + v.Encode()
 }
@@ -169,6 +175,10 @@ func ParseRecordQuestion(query string) (q RecordQuestion, err error) {
 		case name == "after":
 			if q.After, err = strconv.ParseUint(value, 10, 64); err != nil {
 				return q, fmt.Errorf("read question for records: after: %q is not a number", value)
+			}
+		case name == "since":
+			if q.Since, err = time.ParseDuration(value); err != nil || q.Since < 0 {
+				return q, fmt.Errorf("read question for records: since: %q is not a time", value)
 			}
 		default:
 			return q, fmt.Errorf("read question for records: %s is not known here: upgrade the agent", name)

@@ -47,7 +47,7 @@ func (s *Server) check(ctx context.Context, r *request) (any, error) {
 	if n := len(body.Assertions); n == 0 || n > api.MaxAssertions {
 		return nil, api.Errorf(api.CodeInvalid, "check: %d assertions, want 1 to %d", n, api.MaxAssertions).About("", "", "assertions")
 	}
-	changes, err := s.wouldChange(ctx, r, body.Operations)
+	changes, err := s.wouldChange(ctx, r, "check", body.Operations)
 	if err != nil {
 		return nil, err
 	}
@@ -60,12 +60,12 @@ func (s *Server) check(ctx context.Context, r *request) (any, error) {
 }
 
 // wouldChange works operations out as a transaction would, and writes nothing.
-func (s *Server) wouldChange(ctx context.Context, r *request, raw []rawOperation) (*api.Changes, error) {
+func (s *Server) wouldChange(ctx context.Context, r *request, verb string, raw []rawOperation) (*api.Changes, error) {
 	if len(raw) == 0 {
 		return nil, nil
 	}
 	if n := len(raw); n > store.MaxOperations {
-		return nil, api.Errorf(api.CodeInvalid, "check: %d operations, want at most %d", n, store.MaxOperations).About("", "", "operations")
+		return nil, api.Errorf(api.CodeInvalid, "%s: %d operations, want at most %d", verb, n, store.MaxOperations).About("", "", "operations")
 	}
 	ops, err := decodeOperations(raw)
 	if err != nil {
@@ -84,4 +84,30 @@ func (s *Server) wouldChange(ctx context.Context, r *request, raw []rawOperation
 		}
 	}
 	return changes, nil
+}
+
+func (s *Server) judge(ctx context.Context, r *request) (any, error) {
+	var body struct {
+		Conversations []api.Conversation `json:"conversations"`
+		Operations    []rawOperation     `json:"operations"`
+	}
+	if err := api.DecodeStrictly(r.body, &body); err != nil {
+		return nil, err
+	}
+	if n := len(body.Conversations); n == 0 || n > api.MaxConversations {
+		return nil, api.Errorf(api.CodeInvalid, "judge: %d conversations, want 1 to %d", n, api.MaxConversations).About("", "", "conversations")
+	}
+	if len(body.Operations) == 0 {
+		return nil, api.Errorf(api.CodeInvalid, "judge: no operations: nothing would be judged otherwise").About("", "", "operations")
+	}
+	changes, err := s.wouldChange(ctx, r, "judge", body.Operations)
+	if err != nil {
+		return nil, err
+	}
+	snapshot, err := s.seen(ctx, r, 0)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := s.views.Judge(ctx, snapshot, body.Conversations, changes)
+	return answer, inField(err, "conversations")
 }

@@ -99,6 +99,11 @@ func (s *Server) registerViews() {
 		summary: "Which assertions about who may talk to whom hold, or would after some changes; nothing is written",
 		body:    s.schemaOf(api.CheckRequest{}), reply: s.schemaOf(api.Check{}), handle: s.check,
 	})
+	s.add(operation{
+		id: "judge", method: http.MethodPost, path: "/v1/judge", tag: "views", roles: readers,
+		summary: "Which conversations pass now and would not after some changes, or the other way; nothing is written",
+		body:    s.schemaOf(api.JudgeRequest{}), reply: s.schemaOf(api.Judgements{}), handle: s.judge,
+	})
 }
 
 func (s *Server) registerCredentials() {

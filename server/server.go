@@ -90,6 +90,8 @@ type Views interface {
 	Reach(ctx context.Context, seen api.Snapshot, from, to string) (api.Reach, error)
 	// Check says which assertions hold, or would after changes.
 	Check(ctx context.Context, seen api.Snapshot, assertions []api.Assertion, changes *api.Changes) (api.Check, error)
+	// Judge says which conversations would be judged otherwise after changes.
+	Judge(ctx context.Context, seen api.Snapshot, conversations []api.Conversation, changes *api.Changes) (api.Judgements, error)
 }
 
 // Options are what a server needs.

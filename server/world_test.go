@@ -107,6 +107,10 @@ func (fakeViews) Check(_ context.Context, _ api.Snapshot, assertions []api.Asser
 	return c, nil
 }
 
+func (fakeViews) Judge(_ context.Context, _ api.Snapshot, all []api.Conversation, _ *api.Changes) (api.Judgements, error) {
+	return api.Judgements{Revision: 7, Differ: []api.Judgement{{Index: len(all) - 1}}}, nil
+}
+
 func (fakeViews) Why(_ context.Context, s api.Snapshot, o api.Object) ([]api.WhyRow, error) {
 	if o == nil {
 		panic("asked for nothing")

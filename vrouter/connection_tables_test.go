@@ -3,6 +3,7 @@
 package vrouter
 
 import (
+	"slices"
 	"testing"
 )
 
@@ -154,7 +155,8 @@ func TestConnectionsExpire(t *testing.T) {
 		stays[uint16(i)] = c.stays
 		check(t, d.maps[halfOpenTable].Put(&key, &layoutConnectionValue{Port: c.port, State: c.state, Seen: now - c.idle, Made: now - c.idle}))
 	}
-	removed, err := d.ExpireConnections()
+	var told []ConnectionKey
+	removed, err := d.ExpireConnections(func(k ConnectionKey, _ Connection) { told = append(told, k) })
 	check(t, err)
 	left := map[uint16]bool{}
 	check(t, d.Connections(func(k ConnectionKey, _ Connection) { left[k.Local.Port()] = true }))
@@ -163,8 +165,8 @@ func TestConnectionsExpire(t *testing.T) {
 			t.Errorf("connection %d is there: %t, want %t", i, left[i], want)
 		}
 	}
-	if removed != 8 {
-		t.Errorf("%d connections removed, want 8", removed)
+	if removed != 8 || len(told) != 8 || slices.ContainsFunc(told, func(k ConnectionKey) bool { return stays[k.Local.Port()] }) {
+		t.Errorf("%d connections removed and %v told, want 8 of both", removed, told)
 	}
 }
 

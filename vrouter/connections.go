@@ -132,8 +132,9 @@ func (d *Datapath) eachConnection(name string, visit func(*layoutConnectionKey, 
 
 // ExpireConnections removes the connections that have been idle for too long
 // and those of interfaces that are no longer the port they were. A packet that
-// comes while its connection is removed makes a new one.
-func (d *Datapath) ExpireConnections() (removed int, err error) {
+// comes while its connection is removed makes a new one. Each that is removed is
+// told to over, if that is not nil.
+func (d *Datapath) ExpireConnections(over func(ConnectionKey, Connection)) (removed int, err error) {
 	ports, err := d.Ports.All()
 	if err != nil {
 		return 0, err
@@ -143,18 +144,21 @@ func (d *Datapath) ExpireConnections() (removed int, err error) {
 		return 0, err
 	}
 	for _, name := range connectionTables {
-		var over []layoutConnectionKey
+		var idle []layoutConnectionKey
 		err := d.eachConnection(name, func(key *layoutConnectionKey, value *layoutConnectionValue) {
 			port, there := ports[int(key.Ifindex)]
 			if !there || port.ID != value.Port || since(now, value.Seen) > d.timeouts.of(key.Protocol, ConnectionState(value.State)) {
-				over = append(over, *key)
+				idle = append(idle, *key)
+				if over != nil {
+					over(connectionKeyOf(key), connectionOf(now, value))
+				}
 			}
 		})
 		if err != nil {
 			return removed, err
 		}
-		for i := range over {
-			if err := d.maps[name].Delete(&over[i]); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		for i := range idle {
+			if err := d.maps[name].Delete(&idle[i]); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 				return removed, fmt.Errorf("remove connection from table %s: %w", name, err)
 			}
 			removed++

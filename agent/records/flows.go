@@ -49,7 +49,7 @@ func (r *Recorder) Flows(ctx context.Context, query string) (api.Table, error) {
 		err := look(ctx, r.loop, func(d directory) {
 			for _, e := range part {
 				f, told := d.flow(e, now, known)
-				if !told {
+				if !told || q.Since > 0 && e.unasked() {
 					continue
 				}
 				f.Host, f.Interface = r.options.Host, devices[e.key.Ifindex]
@@ -60,6 +60,17 @@ func (r *Recorder) Flows(ctx context.Context, query string) (api.Table, error) {
 					left++
 					continue
 				}
+				all = append(all, f)
+			}
+		})
+		if err != nil {
+			return api.Table{}, err
+		}
+	}
+	if q.Since > 0 {
+		err := look(ctx, r.loop, func(d directory) {
+			for _, f := range r.pastFlows(d, q, now) {
+				f.Host = r.options.Host
 				all = append(all, f)
 			}
 		})

@@ -69,6 +69,7 @@ type Recorder struct {
 	log     *slog.Logger
 	wake    chan struct{}
 
+	past   ended
 	untold atomic.Uint64 // ends of conversations that were too many to follow
 
 	mu       sync.Mutex // guards everything that follows
@@ -78,13 +79,15 @@ type Recorder struct {
 	sequence uint64
 	lost     uint64
 	setting  vrouter.Recording
+	// recording is since when drops are recorded.
+	recording time.Time
 }
 
 // New returns a recorder that records nothing before Run.
 func New(path Path, loop Host, o Options, log *slog.Logger) *Recorder {
 	// A sequence is never given twice, so that one who asks after a restart
 	// goes on: nobody records a million frames a second.
-	return &Recorder{options: o, path: path, loop: loop, log: log, wake: make(chan struct{}, 1), sequence: uint64(time.Now().UnixMicro())}
+	return &Recorder{options: o, path: path, loop: loop, log: log, wake: make(chan struct{}, 1), sequence: uint64(time.Now().UnixMicro()), past: ended{since: time.Now()}}
 }
 
 // Tables answer questions, by the names of the tables.
@@ -135,6 +138,9 @@ func (r *Recorder) set(want vrouter.Recording) error {
 	}
 	if err := r.path.SetRecording(want); err != nil {
 		return err
+	}
+	if want.Drops && !r.setting.Drops {
+		r.recording = time.Now()
 	}
 	r.setting = want
 	return nil
@@ -246,10 +252,13 @@ func (r *Recorder) Events(_ context.Context, query string) (api.Table, error) {
 	if err != nil {
 		return api.Table{}, err
 	}
+	now := time.Now()
 	r.mu.Lock()
-	r.watched = time.Now().Add(watchFor)
-	all := []api.Record{{Sequence: r.sequence, Time: time.Now(), Record: api.RecordLost, Host: r.options.Host}}
-	if q.After != 0 && q.After <= r.sequence { // else of before a clock was set back
+	r.watched = now.Add(watchFor)
+	all := []api.Record{{Sequence: r.sequence, Time: now, Record: api.RecordLost, Host: r.options.Host}}
+	if q.Since > 0 {
+		all = r.pastEvents(q, now)
+	} else if q.After != 0 && q.After <= r.sequence { // else of before a clock was set back
 		all = r.after(q)
 	}
 	r.mu.Unlock()

@@ -77,6 +77,13 @@ func (c *Client) Check(ctx context.Context, request api.CheckRequest) (api.Check
 	return answer, err
 }
 
+// Judge asks which conversations would be judged otherwise after changes.
+func (c *Client) Judge(ctx context.Context, request api.JudgeRequest) (api.Judgements, error) {
+	var answer api.Judgements
+	err := c.do(ctx, call{what: "judge conversations", method: http.MethodPost, path: []string{"judge"}, body: request}, &answer)
+	return answer, err
+}
+
 // StoreState reads how etcd is: members, sizes, quota.
 func (c *Client) StoreState(ctx context.Context) (api.StoreState, error) {
 	var state api.StoreState

@@ -35,11 +35,13 @@ type recordFlags struct {
 	files      int
 	collector  string
 	enterprise uint32
+	refused    bool
 }
 
 func (f *recordFlags) add(s *pflag.FlagSet) {
 	s.StringSliceVar(&f.what, "record", nil, "what is recorded and exported: drops, sessions, first (packets of conversations); repeatable (default: nothing)")
 	s.StringToStringVar(&f.only, "record-only", nil, "export only what matches: project=, network= and port= of either end, verdict=; repeatable")
+	s.BoolVar(&f.refused, "remember-drops", false, "record dropped packets also while nobody asks, and keep the last 8192: weft policy diff then knows who was refused before")
 	s.Uint32Var(&f.oneOf, "record-one-of", 1, "of so many dropped and first packets one is recorded, at random")
 	s.Uint32Var(&f.rate, "record-rate", 1000, "most dropped packets, and most first ones, that are recorded a second")
 	s.DurationVar(&f.every, "record-update", 5*time.Minute, "how often a session that goes on is exported")
@@ -65,6 +67,7 @@ func (f *recordFlags) options(host string, interfaces func() (map[int]string, er
 	if export != (len(f.what) > 0) {
 		return o, fmt.Errorf("read --record: it says what goes to --record-file or --record-ipfix, and needs one of them, as they need it")
 	}
+	o.Always.Drops = f.refused
 	if !export {
 		return o, nil
 	}
@@ -72,12 +75,14 @@ func (f *recordFlags) options(host string, interfaces func() (map[int]string, er
 	if err != nil {
 		return o, err
 	}
-	o.Always = vrouter.Recording{Drops: slices.Contains(f.what, recordDrops), First: slices.Contains(f.what, recordFirst)}
+	told := vrouter.Recording{Drops: slices.Contains(f.what, recordDrops), First: slices.Contains(f.what, recordFirst)}
 	if slices.Contains(f.what, recordSessions) {
-		o.Always.Counts, o.Sessions = true, f.every
+		told.Counts, o.Sessions = true, f.every
 	}
+	o.Always = told
+	o.Always.Drops = told.Drops || f.refused
 	o.Export, err = records.NewExporter(records.Export{
-		Host: host, File: f.file, FileSize: f.fileSize, Files: f.files, Collector: f.collector, Enterprise: f.enterprise, Only: only, Kinds: o.Always,
+		Host: host, File: f.file, FileSize: f.fileSize, Files: f.files, Collector: f.collector, Enterprise: f.enterprise, Only: only, Kinds: told,
 	}, log)
 	return o, err
 }

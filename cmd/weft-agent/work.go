@@ -39,6 +39,7 @@ type agent struct {
 	identity join.Identity
 	underlay link.Underlay
 	given    []netip.Addr // tunnel addresses, by flag
+	expiring expire.Connections
 	log      *slog.Logger
 }
 
@@ -97,6 +98,7 @@ func (a agent) work(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	a.expiring = remembering{a.path, recorder}
 	client := stream.New(a.controllers(), loop, a.reader(loop, local.services, recorder).Table, a.log)
 
 	health := &health{loop: loop, local: local.failures}
@@ -130,6 +132,17 @@ func (a agent) rows() (*desired.Table, error) {
 		return desired.New(), nil
 	}
 	return want, err
+}
+
+// remembering removes connections and has those that ended remembered.
+type remembering struct {
+	*vrouter.Datapath
+	recorder *records.Recorder
+}
+
+// ExpireConnections implements expire.Connections.
+func (r remembering) ExpireConnections() (int, error) {
+	return r.Datapath.ExpireConnections(r.recorder.Ended)
 }
 
 // recorder records what the flags say, and what people ask for.
@@ -196,7 +209,7 @@ func (a agent) serve(ctx context.Context, tunnel int, blank bool, loop *host.Loo
 	synced, changed := make(chan struct{}), make(chan struct{}, 1)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { client.Run(ctx); return nil })
-	group.Go(func() error { expire.Run(ctx, a.path, asked(loop), a.log); return nil })
+	group.Go(func() error { expire.Run(ctx, a.expiring, asked(loop), a.log); return nil })
 	group.Go(func() error { capacity.Run(ctx, a.path, loop, a.log); return nil })
 	group.Go(func() error { return local.run(ctx, loop) })
 	group.Go(func() error { local.keeper.Run(ctx, loop); return nil })

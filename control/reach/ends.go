@@ -5,6 +5,7 @@ package reach
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/weft-network/weft/api/hoststream"
 	"github.com/weft-network/weft/control/policy"
@@ -16,6 +17,7 @@ type end struct {
 	rules.End
 	key       string
 	byAddress bool // a rule names addresses
+	bySource  bool // a rule names source ports
 	rows      [rules.Layers]*hoststream.Ruleset
 }
 
@@ -60,6 +62,7 @@ func (m *Model) end(p *policy.Port, direction policy.Direction) (*end, error) {
 		}
 		for i := range ruleset.Rules {
 			e.byAddress = e.byAddress || ruleset.Rules[i].Remote == rules.Addresses
+			e.bySource = e.bySource || slices.ContainsFunc(ruleset.Rules[i].Services, func(s rules.Service) bool { return s.SourcePorts != nil })
 		}
 		e.Rulesets[at] = ruleset
 	}

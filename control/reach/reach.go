@@ -24,11 +24,12 @@ type Model struct {
 	tables  map[string]*table                  // by network
 	allowed map[askedKey]*rules.Set
 	both    map[[2]*rules.Set]*rules.Set // what two ends allow together
+	decided map[decidedKey]rules.Decision
 }
 
 // New makes a model.
 func New(of *policy.Derived) *Model {
-	m := &Model{routing: of.Routing, policy: of, ends: map[string]*end{}, tables: map[string]*table{}, allowed: map[askedKey]*rules.Set{}, both: map[[2]*rules.Set]*rules.Set{}}
+	m := &Model{routing: of.Routing, policy: of, ends: map[string]*end{}, tables: map[string]*table{}, allowed: map[askedKey]*rules.Set{}, both: map[[2]*rules.Set]*rules.Set{}, decided: map[decidedKey]rules.Decision{}}
 	for d := range m.ofPorts {
 		m.ofPorts[d] = map[string]*end{}
 	}

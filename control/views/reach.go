@@ -55,6 +55,17 @@ func (v *Views) Check(_ context.Context, seen api.Snapshot, assertions []api.Ass
 	return answer, nil
 }
 
+// Judge says which conversations would be judged otherwise after changes.
+func (v *Views) Judge(_ context.Context, seen api.Snapshot, all []api.Conversation, changes *api.Changes) (api.Judgements, error) {
+	p, err := v.plan()
+	if err != nil {
+		return api.Judgements{}, err
+	}
+	answer, err := reach.Judge(reach.New(p.Policy), reach.New(thoughtOf(p.Policy, changes)), seen, Changed(seen, changes), all)
+	answer.Revision = p.Version.Revision
+	return answer, ofOurs("judge conversations", err)
+}
+
 // ofOurs gives errors that are none of the asker's the code of a fault.
 func ofOurs(what string, err error) error {
 	var known *api.Error

@@ -3,6 +3,8 @@
 package views_test
 
 import (
+	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -108,4 +110,94 @@ func TestReachShowsOnlyWhatIsSeen(t *testing.T) {
 	if checked.Holds() || strings.Contains(words, "db:in") || !strings.Contains(words, "may not see") {
 		t.Errorf("who does not see the rules: %s", words)
 	}
+}
+
+// TestJudgeConversations: what a change cuts and opens is told with the rules
+// that decide, and nothing else is.
+func TestJudgeConversations(t *testing.T) {
+	w := world.New(twoGroups)
+	v := views.New(&fleet{plan: placement.New(1, routing.Derive(w), nil)})
+	other := world.New(twoGroups + "\nallow db ssh ingress IPv4 tcp/22")
+	ssh := other.Get(api.KindSecurityGroupRule, world.UUID(api.KindSecurityGroupRule, "db:ssh"))
+	changes := &api.Changes{Put: []api.Object{ssh}, Deleted: []api.Target{{Kind: api.KindSecurityGroupRule, UUID: world.UUID(api.KindSecurityGroupRule, "db:in")}}}
+
+	toPort := func(port uint16) api.Conversation {
+		return api.Conversation{Port: world.UUID(api.KindPort, "w"), Began: true, Protocol: "tcp", From: netip.MustParseAddr("10.0.0.5"), To: netip.MustParseAddr("10.0.0.6"), SourcePort: 40000, TargetPort: port}
+	}
+	fromDB, heard, gone := toPort(5432), toPort(5432), toPort(5432)
+	fromDB.From, fromDB.To, fromDB.Began = fromDB.To, fromDB.From, false // d begins, and w's group has nothing for ingress
+	heard.Port, heard.Began = world.UUID(api.KindPort, "d"), false       // the same as the first, told by the other end
+	gone.Port = "away"
+	got, err := v.Judge(t.Context(), w, []api.Conversation{toPort(5432), toPort(22), toPort(80), fromDB, heard, gone}, changes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for _, d := range got.Differ {
+		lines = append(lines, fmt.Sprintf("%d %s to %s: %s; after %s", d.Index, d.From.Port.Name, d.To.Port.Name, verdictLine(d.Now), verdictLine(d.After)))
+	}
+	for _, u := range got.Unknown {
+		lines = append(lines, fmt.Sprintf("%d %s", u.Index, u.Why))
+	}
+	cut := "passes by security-group-rule web:out, security-group-rule db:in; after refused by security-group-rule web:out, nothing"
+	want := []string{
+		"0 w to d: " + cut,
+		"1 w to d: refused by security-group-rule web:out, nothing; after passes by security-group-rule web:out, security-group-rule db:ssh",
+		"4 w to d: " + cut,
+		"5 its port is not there any more",
+	}
+	if g, w := strings.ReplaceAll(strings.Join(lines, "\n"), "d:p:", ""), strings.Join(want, "\n"); g != w {
+		t.Errorf("got\n%s\nwant\n%s", g, w)
+	}
+	blindly, err := v.Judge(t.Context(), blind{w, api.KindSecurityGroupRule}, []api.Conversation{toPort(5432)}, changes)
+	if err != nil || len(blindly.Differ) != 1 || !blindly.Differ[0].Now.Layers[0].Hidden || blindly.Differ[0].Now.Layers[0].Rule != "" {
+		t.Errorf("who does not see the rules: %+v, %v", blindly, err)
+	}
+}
+
+// TestJudgeRoutes: a conversation between networks is cut, too, when what joined
+// them goes.
+func TestJudgeRoutes(t *testing.T) {
+	joined := `host h1 192.0.2.1
+network blue 10
+network red 20
+subnet blue 10.0.0.0/24
+subnet red 10.1.0.0/24
+port blue w
+port red d
+address blue 10.0.0.5 w
+address red 10.1.0.6 d
+bind w h1
+bind d h1
+policy joins any any
+attach joins blue
+attach joins red`
+	w := world.New(joined)
+	v := views.New(&fleet{plan: placement.New(1, routing.Derive(w), nil)})
+	var changes api.Changes
+	for _, o := range w.List(api.KindNetworkPolicyAttachment) {
+		changes.Deleted = append(changes.Deleted, api.Target{Kind: api.KindNetworkPolicyAttachment, UUID: o.Head().Meta.UUID})
+	}
+	c := api.Conversation{Port: world.UUID(api.KindPort, "w"), Began: true, Protocol: "udp", From: netip.MustParseAddr("10.0.0.5"), To: netip.MustParseAddr("10.1.0.6"), SourcePort: 1, TargetPort: 53}
+	got, err := v.Judge(t.Context(), w, []api.Conversation{c}, &changes)
+	if err != nil || len(got.Differ) != 1 || !got.Differ[0].Now.Passes || !strings.Contains(got.Differ[0].After.Reason, "no route to 10.1.0.6") {
+		t.Errorf("the attachments go: %+v, %v", got, err)
+	}
+}
+
+func verdictLine(v api.Verdict) string {
+	text := "refused by"
+	if v.Passes {
+		text = "passes by"
+	}
+	for i, l := range v.Layers {
+		if i > 0 {
+			text += ","
+		}
+		if l.Rule == "" {
+			l.Rule = "nothing"
+		}
+		text += " " + l.Rule
+	}
+	return text
 }

@@ -25,12 +25,12 @@ many conversations on which hosts, and which decided none. Each host counts the
 first packet of a conversation, and asking anew after a change, for the rule that
 decided; of an audit rule, what it would have decided. Both ends count, each for its
 own rule. A host counts a rule from when the rule came to it.`,
-		Example: "  weft policy hits\n  weft policy hits --host h1\n  weft policy unused",
+		Example: "  weft policy hits\n  weft policy hits --host h1\n  weft policy unused\n  weft policy diff opening",
 		GroupID: groupSee,
 		Args:    noArguments,
-		RunE:    func(*cobra.Command, []string) error { return usagef("want a command: weft policy hits or unused") },
+		RunE:    func(*cobra.Command, []string) error { return usagef("want a command: weft policy hits, unused or diff") },
 	}
-	c.AddCommand(newPolicyHits(s), newPolicyUnused(s))
+	c.AddCommand(newPolicyHits(s), newPolicyUnused(s), newPolicyDiff(s))
 	return c
 }
 

@@ -145,6 +145,10 @@ func (r real) Check(context.Context, api.Snapshot, []api.Assertion, *api.Changes
 	return r.fake.check, nil
 }
 
+func (r real) Judge(context.Context, api.Snapshot, []api.Conversation, *api.Changes) (api.Judgements, error) {
+	return r.fake.judged, nil
+}
+
 func (r real) Why(context.Context, api.Snapshot, api.Object) ([]api.WhyRow, error) {
 	return r.fake.why, nil
 }

@@ -36,6 +36,7 @@ type fakeServer struct {
 	routes []api.Route
 	reach  api.Reach
 	check  api.Check
+	judged api.Judgements
 	state  api.StoreState
 }
 
@@ -85,6 +86,7 @@ func (f *fakeServer) handler() http.Handler {
 	handle("GET /v1/why/{kind}/{ref}", func(*http.Request) (any, error) { return map[string]any{"rows": f.why}, nil })
 	handle("GET /v1/reach", func(*http.Request) (any, error) { return f.reach, nil })
 	handle("POST /v1/check", func(*http.Request) (any, error) { return f.check, nil })
+	handle("POST /v1/judge", func(*http.Request) (any, error) { return f.judged, nil })
 	handle("GET /v1/whoami", func(*http.Request) (any, error) {
 		return api.Identity{Name: "admin", Orchestrator: "weft", Role: api.RoleAdmin}, nil
 	})
