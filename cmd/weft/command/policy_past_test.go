@@ -72,7 +72,10 @@ func TestDifferenceOfPast(t *testing.T) {
 	passes := api.Verdict{Passes: true, Layers: []api.LayerVerdict{layer("pass", "security-group-rule d:p:g:out")}}
 	refused := api.Verdict{Layers: []api.LayerVerdict{layer("deny", "")}}
 	away := api.Verdict{Reason: "network d:p:n has no route to 10.9.0.1"}
-	p.take(0, api.Judgements{Revision: 5, Differ: []api.Judgement{{0, from, to, passes, refused}, {1, from, to, passes, refused}, {2, from, to, away, passes}, {3, from, to, away, passes}}})
+	differ := func(index int, now, after api.Verdict) api.Judgement {
+		return api.Judgement{Index: index, From: from, To: to, Now: now, After: after}
+	}
+	p.take(0, api.Judgements{Revision: 5, Differ: []api.Judgement{differ(0, passes, refused), differ(1, passes, refused), differ(2, away, passes), differ(3, away, passes)}})
 	d := p.difference()
 	var got []string
 	for i := range d.Items {
