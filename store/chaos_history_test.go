@@ -95,19 +95,38 @@ func (h *chaosHistory) add(writer int, in registerInput, called int64, out regis
 	h.operations = append(h.operations, o)
 }
 
+// enoughOperations with a known outcome are wanted of a history.
+const enoughOperations = 100
+
+// known is how many operations have a known outcome.
+func (h *chaosHistory) known() (n int) {
+	for _, o := range h.operations {
+		if !o.Output.(registerOutput).unknown {
+			n++
+		}
+	}
+	return n
+}
+
+// goesOn tells whether writers write: until the deadline, and on a slow machine
+// until they have done enough to show something.
+func (h *chaosHistory) goesOn(deadline time.Time) bool {
+	late := time.Since(deadline)
+	if late < 0 {
+		return true
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.known() < enoughOperations && late < 2*time.Minute
+}
+
 // check tells whether all that was seen can have happened in some order that
 // agrees with time.
 func (h *chaosHistory) check(t *testing.T) {
 	t.Helper()
-	unknown := 0
-	for _, o := range h.operations {
-		if o.Output.(registerOutput).unknown {
-			unknown++
-		}
-	}
-	t.Logf("registers: %d operations, %d without a known outcome", len(h.operations), unknown)
-	if len(h.operations)-unknown < 100 {
-		t.Errorf("only %d operations with a known outcome: the test shows nothing", len(h.operations)-unknown)
+	t.Logf("registers: %d operations, %d without a known outcome", len(h.operations), len(h.operations)-h.known())
+	if h.known() < enoughOperations {
+		t.Errorf("only %d operations with a known outcome: the test shows nothing", h.known())
 	}
 	model := registerModel()
 	for _, part := range model.Partition(h.operations) {

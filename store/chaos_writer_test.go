@@ -72,7 +72,7 @@ func request(by api.Identity, op string, objects ...api.Object) chaosRequest {
 }
 
 func (w *chaosWriter) run() {
-	for time.Now().Before(w.deadline) {
+	for w.history.goesOn(w.deadline) {
 		known := true
 		switch n := w.random.IntN(10); {
 		case n < 5:

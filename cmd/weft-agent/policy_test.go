@@ -99,19 +99,25 @@ func serveEcho(t *testing.T, ns string, port int) {
 	}()
 }
 
-// dial connects from a namespace; it gives up after a second.
-func dial(t *testing.T, ns string, to netip.Addr, port int) (c net.Conn, err error) {
+// How long is waited for an answer that must come, on a busy machine, and for one that must not.
+const (
+	answered = 20 * time.Second
+	silent   = 2 * time.Second
+)
+
+// dial connects from a namespace; it gives up after a time.
+func dial(t *testing.T, ns string, to netip.Addr, port int, after time.Duration) (c net.Conn, err error) {
 	t.Helper()
 	inside(t, ns, func() error {
-		c, err = net.DialTimeout("tcp", netip.AddrPortFrom(to, uint16(port)).String(), 2*time.Second)
+		c, err = net.DialTimeout("tcp", netip.AddrPortFrom(to, uint16(port)).String(), after)
 		return nil
 	})
 	return c, err
 }
 
 // says tells whether a word sent comes back.
-func says(c net.Conn, word string) error {
-	if err := c.SetDeadline(time.Now().Add(2 * time.Second)); err != nil {
+func says(c net.Conn, word string, within time.Duration) error {
+	if err := c.SetDeadline(time.Now().Add(within)); err != nil {
 		return err
 	}
 	if _, err := io.WriteString(c, word); err != nil {
@@ -155,10 +161,10 @@ func TestSecurityGroup(t *testing.T) {
 	}
 	var open []net.Conn
 	for _, ip := range ips(10) {
-		c, err := dial(t, w[11], ip, 8080)
+		c, err := dial(t, w[11], ip, 8080, answered)
 		if err == nil {
 			defer c.Close()
-			err = says(c, "before")
+			err = says(c, "before", answered)
 		}
 		if err != nil {
 			t.Fatalf("a client that may: %v", err)
@@ -188,7 +194,7 @@ func changesMembers(m [2]*machine, w map[int]string, open []net.Conn) {
 	t := m[0].t
 	guard(m, 8080, 12)
 	for i, ip := range ips(10) {
-		if says(open[i], "after") == nil {
+		if says(open[i], "after", silent) == nil {
 			t.Errorf("a connection from %v goes on after its client was taken out", open[i].LocalAddr())
 		}
 		unreachable(t, w[11], ip.String())
@@ -197,15 +203,15 @@ func changesMembers(m [2]*machine, w map[int]string, open []net.Conn) {
 	guard(m, 8081, 11, 12) // another ruleset
 	for i, ip := range ips(10) {
 		reaches(t, w[11], ip.String())
-		c, err := dial(t, w[12], ip, 8081)
+		c, err := dial(t, w[12], ip, 8081, answered)
 		if err == nil {
 			defer c.Close()
-			err = says(c, "now")
+			err = says(c, "now", answered)
 		}
 		if err != nil {
 			t.Errorf("a port that was opened: %v", err)
 		}
-		if says(open[i], "again") == nil {
+		if says(open[i], "again", silent) == nil {
 			t.Error("a port that was closed is still open")
 		}
 	}
@@ -237,7 +243,7 @@ func staysAfterRestart(m *machine, w map[int]string) {
 // refuses fails the test if somebody answers at a port.
 func refuses(t *testing.T, ns string, to netip.Addr, port int) {
 	t.Helper()
-	if c, err := dial(t, ns, to, port); err == nil {
+	if c, err := dial(t, ns, to, port, silent); err == nil {
 		c.Close()
 		t.Errorf("%v port %d takes a connection from %s", to, port, ns)
 	}

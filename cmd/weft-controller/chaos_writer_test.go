@@ -92,10 +92,22 @@ func (h *chaosHistory) add(writer int, in registerOp, called int64, out register
 	h.by[in.register] = append(h.by[in.register], o)
 }
 
+// enoughOperations with a known outcome are wanted of a history.
+const enoughOperations = 100
+
+// goesOn tells whether writers write: until the deadline, and on a slow machine
+// until they have done enough to show something.
+func (h *chaosHistory) goesOn(deadline time.Time) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	late := time.Since(deadline)
+	return late < 0 || h.n < enoughOperations && late < 2*time.Minute
+}
+
 func (h *chaosHistory) check(t *testing.T) {
 	t.Helper()
 	t.Logf("%d operations on %d registers with a known outcome", h.n, len(h.by))
-	if h.n < 100 {
+	if h.n < enoughOperations {
 		t.Errorf("only %d operations with a known outcome: the test shows nothing", h.n)
 	}
 	model := porcupine.Model{Init: func() any { return 0 }, Step: registerStep}
@@ -130,7 +142,7 @@ type composite struct {
 }
 
 func (w *chaosWriter) run() {
-	for time.Now().Before(w.deadline) {
+	for w.history.goesOn(w.deadline) {
 		if w.random.IntN(2) == 0 {
 			w.useRegister()
 		} else {

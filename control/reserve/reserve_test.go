@@ -178,7 +178,7 @@ func TestNoAddressTwice(t *testing.T) {
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	gave := 0
-	for range 30 {
+	for round := 0; round < 30 || round < 300 && gave < 100; round++ {
 		s := newSystem(t, 3)
 		for step := range 300 {
 			h := s.hosts[random.IntN(len(s.hosts))]

@@ -110,7 +110,7 @@ func testTenants(t *testing.T, s *system) {
 			}
 			for _, a := range to.Addresses() {
 				for _, over := range []string{"udp", "tcp"} {
-					ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+					ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 					who, err := probe.Ask(ctx, s.namespace(from), over, a)
 					cancel()
 					if err != nil || who != to.Title() {
