@@ -9,6 +9,9 @@ import (
 	"time"
 )
 
+// shot is what a program returns of a frame that it dropped (TC_ACT_SHOT).
+const shot = 2
+
 // conversation is two workloads that the benchmarks talk between: the tenants'
 // interface 1 (the one a test run has) and, on the same host or another, a peer.
 type conversation struct {
@@ -71,7 +74,10 @@ func (t *Tracer) say(s sent, flows, first, count int) (each time.Duration, err e
 	if err := t.in.Put(uint32(0), &arguments); err != nil {
 		return 0, err
 	}
-	_, each, err = program.Benchmark(s.frame, count, nil)
+	verdict, each, err := program.Benchmark(s.frame, count, nil)
+	if err == nil && verdict == shot {
+		return 0, fmt.Errorf("run %d frames: the last one was dropped", count)
+	}
 	return each, err
 }
 

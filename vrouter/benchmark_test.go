@@ -58,14 +58,23 @@ func BenchmarkFromTunnel(b *testing.B) {
 // benchmarkDatapath is the tenants' world among many other routes.
 func benchmarkDatapath(b *testing.B, routes int, six bool) *Datapath {
 	b.Helper()
-	d := loadForTest(b, Sizes{HostRoutes: 1 << 21, HalfOpen: 1 << 18})
-	install(b, d, tenants())
-	for n := range routes {
-		a := netip.AddrFrom4([4]byte{10, byte(1 + n>>16), byte(n >> 8), byte(n)})
-		if six {
-			a = netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, 5, 13: byte(n >> 16), 14: byte(n >> 8), 15: byte(n)})
+	return benchmarkDatapathOf(b, Sizes{}, tenants(), routes, six)
+}
+
+// benchmarkDatapathOf is a world among as many other routes of each family.
+func benchmarkDatapathOf(b *testing.B, sizes Sizes, o *Oracle, routes int, families ...bool) *Datapath {
+	b.Helper()
+	sizes.HostRoutes, sizes.HalfOpen = 1<<21, 1<<18
+	d := loadForTest(b, sizes)
+	install(b, d, o)
+	for _, six := range families {
+		for n := range routes {
+			a := netip.AddrFrom4([4]byte{10, byte(1 + n>>16), byte(n >> 8), byte(n)})
+			if six {
+				a = netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, 5, 13: byte(n >> 16), 14: byte(n >> 8), 15: byte(n)})
+			}
+			check(b, d.Routes.Put(RouteKey{1, host(a)}, Route{NextHop: 11}))
 		}
-		check(b, d.Routes.Put(RouteKey{1, host(a)}, Route{NextHop: 11}))
 	}
 	return d
 }
