@@ -33,7 +33,7 @@ const (
 type Party struct {
 	Address  netip.Addr `json:"address"`
 	Port     uint16     `json:"port,omitempty" doc:"Of TCP, UDP and the like; of an echo its identifier at the asker's end; of a frame of ICMP its type at the sender's and its code at the receiver's."`
-	Workload string     `json:"workload,omitempty" doc:"Name of the port; of one elsewhere of what made the route to it."`
+	Workload string     `json:"workload,omitempty" doc:"Name of the port; of what several ports share, or is behind one, of what made the route to it."`
 	ID       string     `json:"id,omitempty" doc:"UUID of a port of this host."`
 	Host     string     `json:"host,omitempty" doc:"The other host that has it."`
 	Network  string     `json:"network,omitempty"`

@@ -234,7 +234,7 @@ func numbers(m *hoststream.NumberRange) (*rules.Range, error) {
 // policyOf reads what a port's row says of its policy.
 func (p *Port) policyOf(m *hoststream.Port) {
 	p.Identity, p.Rulesets = rules.Identity(m.Identity), portRulesets(m.Rulesets)
-	p.ConnectionLimit, p.Stateless = m.ConnectionLimit, m.Stateless
+	p.ConnectionLimit, p.Stateless, p.Tags = m.ConnectionLimit, m.Stateless, m.Tags
 }
 
 func portRulesets(rows []*hoststream.PortRuleset) (all []PortRuleset) {

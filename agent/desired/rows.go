@@ -56,6 +56,7 @@ type Port struct {
 	Unchecked bool
 	// Identity is who its workload is to rules, and Rulesets what is asked at it.
 	Identity        rules.Identity
+	Tags            []string // as type=value
 	Rulesets        []PortRuleset
 	ConnectionLimit uint32 // most connections at a time; 0: no limit
 	Stateless       bool   // its security-groups are asked for every packet
@@ -102,6 +103,9 @@ type Route struct {
 	// Announced is the number under which Port spoke for the prefix last; 0: not.
 	Announced uint64
 	Workload  rules.Identity // who has the prefix; 0: outside, or not said
+	// Of a workload elsewhere: its tags, and the name of its port.
+	Tags     []string
+	PortName string
 }
 
 // Hop is one of several next hops: exactly one of Port and Host is set.
@@ -398,7 +402,7 @@ func route(m *hoststream.Route) (RouteKey, Route, error) {
 		return RouteKey{}, Route{}, fmt.Errorf("route of VRF %d: %d bytes with prefix length %d are not a prefix", m.Vrf, len(m.PrefixAddress), m.PrefixLength)
 	}
 	key := RouteKey{m.Vrf, to}
-	r := Route{Routed: m.Routed, Origin: m.Origin, Leaked: m.LeakedBy, Proxied: m.Proxied, Identity: m.Identity, Fields: m.EcmpFields, Announced: m.Announced, Workload: rules.Identity(m.Workload)}
+	r := Route{Routed: m.Routed, Origin: m.Origin, Leaked: m.LeakedBy, Proxied: m.Proxied, Identity: m.Identity, Fields: m.EcmpFields, Announced: m.Announced, Workload: rules.Identity(m.Workload), Tags: m.Tags, PortName: m.PortName}
 	switch n := m.NextHop.(type) {
 	case *hoststream.Route_Port:
 		r.Port = n.Port

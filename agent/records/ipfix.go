@@ -72,6 +72,9 @@ var enterpriseTexts = []func(*api.Record) string{
 	func(r *api.Record) string { return r.Rule },                 // 9
 	func(r *api.Record) string { return tagsOf(r.Source) },       // 10
 	func(r *api.Record) string { return tagsOf(r.Destination) },  // 11
+	func(r *api.Record) string { return r.Source.Network },       // 12
+	func(r *api.Record) string { return r.Destination.Network },  // 13
+	func(r *api.Record) string { return r.RuleID },               // 14
 }
 
 func tagsOf(p api.Party) string { return strings.Join(p.Tags, ",") }

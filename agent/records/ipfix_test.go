@@ -5,8 +5,10 @@ package records
 import (
 	"context"
 	"encoding/binary"
+	"encoding/hex"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -48,11 +50,16 @@ func capture(t *testing.T, messages [][]byte) string {
 // decoded is what tshark says of the messages.
 func decoded(t *testing.T, messages [][]byte, fields ...string) []string {
 	t.Helper()
-	arguments := []string{"-r", capture(t, messages), "-d", "udp.port==4739,cflow", "-T", "fields", "-E", "separator=;"}
+	arguments := []string{"-T", "fields", "-E", "separator=;"}
 	for _, f := range fields {
 		arguments = append(arguments, "-e", f)
 	}
-	out, err := exec.Command("tshark", arguments...).Output()
+	return tshark(t, messages, arguments...)
+}
+
+func tshark(t *testing.T, messages [][]byte, arguments ...string) []string {
+	t.Helper()
+	out, err := exec.Command("tshark", append([]string{"-r", capture(t, messages), "-d", "udp.port==4739,cflow"}, arguments...)...).Output()
 	if err != nil {
 		t.Fatalf("tshark: %v\n%s", err, out)
 	}
@@ -64,9 +71,9 @@ func example(six bool) api.Record {
 	end := start.Add(90 * time.Second)
 	r := api.Record{
 		Time: end, Record: api.RecordEnd, Why: endedIdle, Host: "h1", VRF: 100, Interface: "veth1", Direction: ingress, Protocol: "tcp",
-		Source:      api.Party{Address: netip.MustParseAddr("10.0.0.1"), Port: 40000, Workload: "d:p:client", Network: "d:p:web"},
-		Destination: api.Party{Address: netip.MustParseAddr("10.0.0.2"), Port: 443, Workload: "d:p:server", Network: "d:p:web"},
-		Start:       &start, End: &end, Rule: "security-group-rule d:p:r", Layer: "security-group",
+		Source:      api.Party{Address: netip.MustParseAddr("10.0.0.1"), Port: 40000, Workload: "d:p:client", Network: "d:p:web", Project: "d:p", Identity: "00000000000000aa", Tags: []string{"tier=front", "site=a"}},
+		Destination: api.Party{Address: netip.MustParseAddr("10.0.0.2"), Port: 443, Workload: "d:p:server", Network: "d:p:db", Project: "d:q", Identity: "00000000000000bb", Tags: []string{"tier=back"}},
+		Start:       &start, End: &end, Rule: "security-group-rule r", RuleID: "r-uuid", Layer: "security-group",
 		SentSince: &api.Traffic{Packets: 10, Bytes: 1000}, AnsweredSince: &api.Traffic{Packets: 20, Bytes: 30000},
 	}
 	if six {
@@ -99,6 +106,38 @@ func TestIPFIXIsDecodedByOthers(t *testing.T) {
 		if len(got) != len(want) || got[0] != want[0] || got[1] != want[1] {
 			t.Errorf("enterprise %d\ngot  %q\nwant %q", enterprise, got, want)
 		}
+	}
+}
+
+// TestIPFIXHasNames: with an enterprise each name is an element of its own, in
+// which tshark finds its text; tags, networks and rules of both ends among them.
+func TestIPFIXHasNames(t *testing.T) {
+	now := time.UnixMilli(1_700_000_100_000)
+	e := encoder{domain: domainOf("h1"), enterprise: 32473, max: udpMessage}
+	messages, _ := e.messages(now, []api.Record{example(false)})
+	messages = append([][]byte{e.templates(now)}, messages...)
+	if got := decoded(t, messages, "cflow.observation_domain_name", "cflow.vrfname", "cflow.ingress_vrfid"); got[1] != "h1;d:p:db;100" {
+		t.Errorf("host, network and VRF are %q", got[1])
+	}
+	names := map[string]string{}
+	for _, line := range tshark(t, messages, "-V") {
+		_, element, found := strings.Cut(line, "Documentation Use) Type ")
+		number, value, is := strings.Cut(element, ": Value (hex bytes): ")
+		if !found || !is {
+			continue
+		}
+		text, err := hex.DecodeString(strings.ReplaceAll(value, " ", ""))
+		if err != nil {
+			t.Fatalf("line %q: %v", line, err)
+		}
+		names[number] = string(text)
+	}
+	want := map[string]string{
+		"1": "d:p:client", "2": "d:p:server", "3": "00000000000000aa", "4": "00000000000000bb", "5": "d:p", "6": "d:q", "8": "security-group",
+		"9": "security-group-rule r", "10": "tier=front,site=a", "11": "tier=back", "12": "d:p:web", "13": "d:p:db", "14": "r-uuid",
+	} // 7, the reason, is empty: nothing was dropped
+	if !maps.Equal(names, want) {
+		t.Errorf("names are %q,\nwant %q", names, want)
 	}
 }
 

@@ -3,6 +3,7 @@
 package records
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -49,7 +50,7 @@ func (d directory) at(ifindex int, address netip.AddrPort) api.Party {
 
 func (d directory) name(p *api.Party, row desired.Port) {
 	p.Workload, p.ID, p.Project = row.Name, row.ID, project(row.Name)
-	p.Network, p.Identity = d.rows.VRFs[row.VRF].Name, identity(row.Identity)
+	p.Network, p.Identity, p.Tags = d.rows.VRFs[row.VRF].Name, identity(row.Identity), row.Tags
 }
 
 // identity is how an identity is written; of nobody it is not.
@@ -84,7 +85,9 @@ func (d directory) in(vrf uint32, address netip.AddrPort) api.Party {
 		d.name(&p, row)
 		return p
 	}
-	p.Workload, p.Project, p.Identity = route.Origin, project(route.Origin), identity(route.Workload)
+	p.Workload = cmp.Or(route.PortName, route.Origin)
+	p.Project, p.Identity = project(p.Workload), identity(route.Workload)
+	p.Tags = route.Tags
 	p.Host = d.rows.Endpoints[route.Host].Name
 	if n, known := d.rows.VRFs[route.VNI]; known {
 		p.Network = n.Name

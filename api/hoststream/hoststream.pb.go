@@ -2010,6 +2010,7 @@ type Port struct {
 	Rulesets        []*PortRuleset `protobuf:"bytes,111,rep,name=rulesets,proto3" json:"rulesets,omitempty"`
 	ConnectionLimit uint32         `protobuf:"varint,112,opt,name=connection_limit,json=connectionLimit,proto3" json:"connection_limit,omitempty"` // most connections at a time; 0: no limit
 	Stateless       bool           `protobuf:"varint,113,opt,name=stateless,proto3" json:"stateless,omitempty"`                                    // its security-groups are asked for every packet
+	Tags            []string       `protobuf:"bytes,170,rep,name=tags,proto3" json:"tags,omitempty"`                                               // those of its workload that count, as type=value: for records alone
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -2226,6 +2227,13 @@ func (x *Port) GetStateless() bool {
 	return false
 }
 
+func (x *Port) GetTags() []string {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
+}
+
 // AllowedPair is a range of source addresses and the MAC that goes with them.
 type AllowedPair struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2357,408 +2365,6 @@ func (x *PortAddress) GetSubnet() string {
 	return ""
 }
 
-// Subnet is what workloads are told about a subnet. It is put before the ports
-// that have an address in it.
-type Subnet struct {
-	state              protoimpl.MessageState `protogen:"open.v1"`
-	Subnet             string                 `protobuf:"bytes,1,opt,name=subnet,proto3" json:"subnet,omitempty"`                                    // UUID
-	SubnetName         string                 `protobuf:"bytes,2,opt,name=subnet_name,json=subnetName,proto3" json:"subnet_name,omitempty"`          // fully qualified
-	PrefixAddress      []byte                 `protobuf:"bytes,3,opt,name=prefix_address,json=prefixAddress,proto3" json:"prefix_address,omitempty"` // 4 or 16 bytes
-	PrefixLength       uint32                 `protobuf:"varint,4,opt,name=prefix_length,json=prefixLength,proto3" json:"prefix_length,omitempty"`
-	Gateway            []byte                 `protobuf:"bytes,5,opt,name=gateway,proto3" json:"gateway,omitempty"`
-	Dhcp               bool                   `protobuf:"varint,6,opt,name=dhcp,proto3" json:"dhcp,omitempty"`                                 // IPv4: the host answers
-	AddressMode        string                 `protobuf:"bytes,7,opt,name=address_mode,json=addressMode,proto3" json:"address_mode,omitempty"` // IPv6: the words of api.AddressMode
-	DnsServers         [][]byte               `protobuf:"bytes,8,rep,name=dns_servers,json=dnsServers,proto3" json:"dns_servers,omitempty"`    // none: the gateway
-	SearchDomains      []string               `protobuf:"bytes,9,rep,name=search_domains,json=searchDomains,proto3" json:"search_domains,omitempty"`
-	HostRoutes         []*HostRoute           `protobuf:"bytes,10,rep,name=host_routes,json=hostRoutes,proto3" json:"host_routes,omitempty"`
-	LeaseSeconds       uint32                 `protobuf:"varint,11,opt,name=lease_seconds,json=leaseSeconds,proto3" json:"lease_seconds,omitempty"`
-	Options            []*DhcpOption          `protobuf:"bytes,12,rep,name=options,proto3" json:"options,omitempty"`
-	Vrf                uint32                 `protobuf:"varint,13,opt,name=vrf,proto3" json:"vrf,omitempty"`                                                        // of its network
-	ConditionalOptions []*ConditionalOption   `protobuf:"bytes,60,rep,name=conditional_options,json=conditionalOptions,proto3" json:"conditional_options,omitempty"` // they come before options
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
-}
-
-func (x *Subnet) Reset() {
-	*x = Subnet{}
-	mi := &file_hoststream_proto_msgTypes[28]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Subnet) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Subnet) ProtoMessage() {}
-
-func (x *Subnet) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[28]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Subnet.ProtoReflect.Descriptor instead.
-func (*Subnet) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{28}
-}
-
-func (x *Subnet) GetSubnet() string {
-	if x != nil {
-		return x.Subnet
-	}
-	return ""
-}
-
-func (x *Subnet) GetSubnetName() string {
-	if x != nil {
-		return x.SubnetName
-	}
-	return ""
-}
-
-func (x *Subnet) GetPrefixAddress() []byte {
-	if x != nil {
-		return x.PrefixAddress
-	}
-	return nil
-}
-
-func (x *Subnet) GetPrefixLength() uint32 {
-	if x != nil {
-		return x.PrefixLength
-	}
-	return 0
-}
-
-func (x *Subnet) GetGateway() []byte {
-	if x != nil {
-		return x.Gateway
-	}
-	return nil
-}
-
-func (x *Subnet) GetDhcp() bool {
-	if x != nil {
-		return x.Dhcp
-	}
-	return false
-}
-
-func (x *Subnet) GetAddressMode() string {
-	if x != nil {
-		return x.AddressMode
-	}
-	return ""
-}
-
-func (x *Subnet) GetDnsServers() [][]byte {
-	if x != nil {
-		return x.DnsServers
-	}
-	return nil
-}
-
-func (x *Subnet) GetSearchDomains() []string {
-	if x != nil {
-		return x.SearchDomains
-	}
-	return nil
-}
-
-func (x *Subnet) GetHostRoutes() []*HostRoute {
-	if x != nil {
-		return x.HostRoutes
-	}
-	return nil
-}
-
-func (x *Subnet) GetLeaseSeconds() uint32 {
-	if x != nil {
-		return x.LeaseSeconds
-	}
-	return 0
-}
-
-func (x *Subnet) GetOptions() []*DhcpOption {
-	if x != nil {
-		return x.Options
-	}
-	return nil
-}
-
-func (x *Subnet) GetVrf() uint32 {
-	if x != nil {
-		return x.Vrf
-	}
-	return 0
-}
-
-func (x *Subnet) GetConditionalOptions() []*ConditionalOption {
-	if x != nil {
-		return x.ConditionalOptions
-	}
-	return nil
-}
-
-// Name is what the workload of a port is called within its project. A host
-// gets the names of the projects of its own ports.
-type Name struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Project       string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`     // UUID
-	Port          string                 `protobuf:"bytes,2,opt,name=port,proto3" json:"port,omitempty"`           // UUID
-	Name          string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`           // with its domain, without a dot at the end
-	Addresses     [][]byte               `protobuf:"bytes,4,rep,name=addresses,proto3" json:"addresses,omitempty"` // 4 or 16 bytes each
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Name) Reset() {
-	*x = Name{}
-	mi := &file_hoststream_proto_msgTypes[29]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Name) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Name) ProtoMessage() {}
-
-func (x *Name) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[29]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Name.ProtoReflect.Descriptor instead.
-func (*Name) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{29}
-}
-
-func (x *Name) GetProject() string {
-	if x != nil {
-		return x.Project
-	}
-	return ""
-}
-
-func (x *Name) GetPort() string {
-	if x != nil {
-		return x.Port
-	}
-	return ""
-}
-
-func (x *Name) GetName() string {
-	if x != nil {
-		return x.Name
-	}
-	return ""
-}
-
-func (x *Name) GetAddresses() [][]byte {
-	if x != nil {
-		return x.Addresses
-	}
-	return nil
-}
-
-type HostRoute struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	PrefixAddress []byte                 `protobuf:"bytes,1,opt,name=prefix_address,json=prefixAddress,proto3" json:"prefix_address,omitempty"`
-	PrefixLength  uint32                 `protobuf:"varint,2,opt,name=prefix_length,json=prefixLength,proto3" json:"prefix_length,omitempty"`
-	NextHop       []byte                 `protobuf:"bytes,3,opt,name=next_hop,json=nextHop,proto3" json:"next_hop,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *HostRoute) Reset() {
-	*x = HostRoute{}
-	mi := &file_hoststream_proto_msgTypes[30]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *HostRoute) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*HostRoute) ProtoMessage() {}
-
-func (x *HostRoute) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[30]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use HostRoute.ProtoReflect.Descriptor instead.
-func (*HostRoute) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{30}
-}
-
-func (x *HostRoute) GetPrefixAddress() []byte {
-	if x != nil {
-		return x.PrefixAddress
-	}
-	return nil
-}
-
-func (x *HostRoute) GetPrefixLength() uint32 {
-	if x != nil {
-		return x.PrefixLength
-	}
-	return 0
-}
-
-func (x *HostRoute) GetNextHop() []byte {
-	if x != nil {
-		return x.NextHop
-	}
-	return nil
-}
-
-// ConditionalOption is an option for some clients alone; an older agent, which
-// does not know conditions, tells it nobody.
-type ConditionalOption struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Option        *DhcpOption            `protobuf:"bytes,1,opt,name=option,proto3" json:"option,omitempty"`
-	Architectures []uint32               `protobuf:"varint,2,rep,packed,name=architectures,proto3" json:"architectures,omitempty"`  // as clients say (RFC 4578, RFC 5970): one of these; none: any
-	UserClass     string                 `protobuf:"bytes,3,opt,name=user_class,json=userClass,proto3" json:"user_class,omitempty"` // empty: any
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *ConditionalOption) Reset() {
-	*x = ConditionalOption{}
-	mi := &file_hoststream_proto_msgTypes[31]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ConditionalOption) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ConditionalOption) ProtoMessage() {}
-
-func (x *ConditionalOption) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[31]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ConditionalOption.ProtoReflect.Descriptor instead.
-func (*ConditionalOption) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{31}
-}
-
-func (x *ConditionalOption) GetOption() *DhcpOption {
-	if x != nil {
-		return x.Option
-	}
-	return nil
-}
-
-func (x *ConditionalOption) GetArchitectures() []uint32 {
-	if x != nil {
-		return x.Architectures
-	}
-	return nil
-}
-
-func (x *ConditionalOption) GetUserClass() string {
-	if x != nil {
-		return x.UserClass
-	}
-	return ""
-}
-
-type DhcpOption struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Six           bool                   `protobuf:"varint,1,opt,name=six,proto3" json:"six,omitempty"` // DHCPv6, else DHCP
-	Code          uint32                 `protobuf:"varint,2,opt,name=code,proto3" json:"code,omitempty"`
-	Value         []byte                 `protobuf:"bytes,3,opt,name=value,proto3" json:"value,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *DhcpOption) Reset() {
-	*x = DhcpOption{}
-	mi := &file_hoststream_proto_msgTypes[32]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *DhcpOption) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*DhcpOption) ProtoMessage() {}
-
-func (x *DhcpOption) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[32]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use DhcpOption.ProtoReflect.Descriptor instead.
-func (*DhcpOption) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{32}
-}
-
-func (x *DhcpOption) GetSix() bool {
-	if x != nil {
-		return x.Six
-	}
-	return false
-}
-
-func (x *DhcpOption) GetCode() uint32 {
-	if x != nil {
-		return x.Code
-	}
-	return 0
-}
-
-func (x *DhcpOption) GetValue() []byte {
-	if x != nil {
-		return x.Value
-	}
-	return nil
-}
-
 // Route is a row of a VRF.
 type Route struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2792,14 +2398,18 @@ type Route struct {
 	Announced uint64 `protobuf:"varint,44,opt,name=announced,proto3" json:"announced,omitempty"` // the number under which the port announced the prefix; 0: it did not
 	// Who has the prefix, as Port.identity; of several ports what they are
 	// together. 0: outside, or nobody says (Vrf.managed).
-	Workload      uint64 `protobuf:"fixed64,110,opt,name=workload,proto3" json:"workload,omitempty"`
+	Workload uint64 `protobuf:"fixed64,110,opt,name=workload,proto3" json:"workload,omitempty"`
+	// For records, of a workload on another host: as Port.tags, and its port's
+	// fully qualified name. Of several together neither.
+	Tags          []string `protobuf:"bytes,170,rep,name=tags,proto3" json:"tags,omitempty"`
+	PortName      string   `protobuf:"bytes,171,opt,name=port_name,json=portName,proto3" json:"port_name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_hoststream_proto_msgTypes[33]
+	mi := &file_hoststream_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2811,7 +2421,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[33]
+	mi := &file_hoststream_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2824,7 +2434,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{33}
+	return file_hoststream_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Route) GetVrf() uint32 {
@@ -2977,6 +2587,20 @@ func (x *Route) GetWorkload() uint64 {
 	return 0
 }
 
+func (x *Route) GetTags() []string {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
+}
+
+func (x *Route) GetPortName() string {
+	if x != nil {
+		return x.PortName
+	}
+	return ""
+}
+
 type isRoute_NextHop interface {
 	isRoute_NextHop()
 }
@@ -3029,7 +2653,7 @@ type EqualHop struct {
 
 func (x *EqualHop) Reset() {
 	*x = EqualHop{}
-	mi := &file_hoststream_proto_msgTypes[34]
+	mi := &file_hoststream_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3041,7 +2665,7 @@ func (x *EqualHop) String() string {
 func (*EqualHop) ProtoMessage() {}
 
 func (x *EqualHop) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[34]
+	mi := &file_hoststream_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3054,7 +2678,7 @@ func (x *EqualHop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EqualHop.ProtoReflect.Descriptor instead.
 func (*EqualHop) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{34}
+	return file_hoststream_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *EqualHop) GetNextHop() isEqualHop_NextHop {
@@ -3133,7 +2757,7 @@ type Remote struct {
 
 func (x *Remote) Reset() {
 	*x = Remote{}
-	mi := &file_hoststream_proto_msgTypes[35]
+	mi := &file_hoststream_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3145,7 +2769,7 @@ func (x *Remote) String() string {
 func (*Remote) ProtoMessage() {}
 
 func (x *Remote) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[35]
+	mi := &file_hoststream_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3158,7 +2782,7 @@ func (x *Remote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Remote.ProtoReflect.Descriptor instead.
 func (*Remote) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{35}
+	return file_hoststream_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Remote) GetHost() string {
@@ -3195,7 +2819,7 @@ type Outside struct {
 
 func (x *Outside) Reset() {
 	*x = Outside{}
-	mi := &file_hoststream_proto_msgTypes[36]
+	mi := &file_hoststream_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3207,7 +2831,7 @@ func (x *Outside) String() string {
 func (*Outside) ProtoMessage() {}
 
 func (x *Outside) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[36]
+	mi := &file_hoststream_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3220,7 +2844,7 @@ func (x *Outside) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outside.ProtoReflect.Descriptor instead.
 func (*Outside) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{36}
+	return file_hoststream_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Outside) GetAddress() []byte {
@@ -3253,7 +2877,7 @@ type Gateway struct {
 
 func (x *Gateway) Reset() {
 	*x = Gateway{}
-	mi := &file_hoststream_proto_msgTypes[37]
+	mi := &file_hoststream_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3265,7 +2889,7 @@ func (x *Gateway) String() string {
 func (*Gateway) ProtoMessage() {}
 
 func (x *Gateway) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[37]
+	mi := &file_hoststream_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3278,7 +2902,7 @@ func (x *Gateway) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gateway.ProtoReflect.Descriptor instead.
 func (*Gateway) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{37}
+	return file_hoststream_proto_rawDescGZIP(), []int{32}
 }
 
 // Discard drops on purpose.
@@ -3290,7 +2914,7 @@ type Discard struct {
 
 func (x *Discard) Reset() {
 	*x = Discard{}
-	mi := &file_hoststream_proto_msgTypes[38]
+	mi := &file_hoststream_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3302,7 +2926,7 @@ func (x *Discard) String() string {
 func (*Discard) ProtoMessage() {}
 
 func (x *Discard) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[38]
+	mi := &file_hoststream_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3315,7 +2939,7 @@ func (x *Discard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Discard.ProtoReflect.Descriptor instead.
 func (*Discard) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{38}
+	return file_hoststream_proto_rawDescGZIP(), []int{33}
 }
 
 // Report is what the host knows and the controller does not. It is sent whole
@@ -3345,7 +2969,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_hoststream_proto_msgTypes[39]
+	mi := &file_hoststream_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3357,7 +2981,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[39]
+	mi := &file_hoststream_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3370,7 +2994,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{39}
+	return file_hoststream_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Report) GetPorts() []*PortReport {
@@ -3457,7 +3081,7 @@ type Announcement struct {
 
 func (x *Announcement) Reset() {
 	*x = Announcement{}
-	mi := &file_hoststream_proto_msgTypes[40]
+	mi := &file_hoststream_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3469,7 +3093,7 @@ func (x *Announcement) String() string {
 func (*Announcement) ProtoMessage() {}
 
 func (x *Announcement) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[40]
+	mi := &file_hoststream_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3482,7 +3106,7 @@ func (x *Announcement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Announcement.ProtoReflect.Descriptor instead.
 func (*Announcement) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{40}
+	return file_hoststream_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Announcement) GetPort() string {
@@ -3525,7 +3149,7 @@ type TableUse struct {
 
 func (x *TableUse) Reset() {
 	*x = TableUse{}
-	mi := &file_hoststream_proto_msgTypes[41]
+	mi := &file_hoststream_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3537,7 +3161,7 @@ func (x *TableUse) String() string {
 func (*TableUse) ProtoMessage() {}
 
 func (x *TableUse) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[41]
+	mi := &file_hoststream_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3550,7 +3174,7 @@ func (x *TableUse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableUse.ProtoReflect.Descriptor instead.
 func (*TableUse) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{41}
+	return file_hoststream_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *TableUse) GetTable() string {
@@ -3587,7 +3211,7 @@ type TakenAddress struct {
 
 func (x *TakenAddress) Reset() {
 	*x = TakenAddress{}
-	mi := &file_hoststream_proto_msgTypes[42]
+	mi := &file_hoststream_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3599,7 +3223,7 @@ func (x *TakenAddress) String() string {
 func (*TakenAddress) ProtoMessage() {}
 
 func (x *TakenAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[42]
+	mi := &file_hoststream_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3612,7 +3236,7 @@ func (x *TakenAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakenAddress.ProtoReflect.Descriptor instead.
 func (*TakenAddress) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{42}
+	return file_hoststream_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *TakenAddress) GetAddress() string {
@@ -3658,7 +3282,7 @@ type PortReport struct {
 
 func (x *PortReport) Reset() {
 	*x = PortReport{}
-	mi := &file_hoststream_proto_msgTypes[43]
+	mi := &file_hoststream_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3670,7 +3294,7 @@ func (x *PortReport) String() string {
 func (*PortReport) ProtoMessage() {}
 
 func (x *PortReport) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[43]
+	mi := &file_hoststream_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3683,7 +3307,7 @@ func (x *PortReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortReport.ProtoReflect.Descriptor instead.
 func (*PortReport) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{43}
+	return file_hoststream_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *PortReport) GetPort() string {
@@ -3734,7 +3358,7 @@ type TableRequest struct {
 
 func (x *TableRequest) Reset() {
 	*x = TableRequest{}
-	mi := &file_hoststream_proto_msgTypes[44]
+	mi := &file_hoststream_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3746,7 +3370,7 @@ func (x *TableRequest) String() string {
 func (*TableRequest) ProtoMessage() {}
 
 func (x *TableRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[44]
+	mi := &file_hoststream_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3759,7 +3383,7 @@ func (x *TableRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRequest.ProtoReflect.Descriptor instead.
 func (*TableRequest) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{44}
+	return file_hoststream_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *TableRequest) GetId() uint64 {
@@ -3789,7 +3413,7 @@ type TableReply struct {
 
 func (x *TableReply) Reset() {
 	*x = TableReply{}
-	mi := &file_hoststream_proto_msgTypes[45]
+	mi := &file_hoststream_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3801,7 +3425,7 @@ func (x *TableReply) String() string {
 func (*TableReply) ProtoMessage() {}
 
 func (x *TableReply) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[45]
+	mi := &file_hoststream_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3814,7 +3438,7 @@ func (x *TableReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableReply.ProtoReflect.Descriptor instead.
 func (*TableReply) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{45}
+	return file_hoststream_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *TableReply) GetId() uint64 {
@@ -3861,7 +3485,7 @@ type TableRow struct {
 
 func (x *TableRow) Reset() {
 	*x = TableRow{}
-	mi := &file_hoststream_proto_msgTypes[46]
+	mi := &file_hoststream_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3873,7 +3497,7 @@ func (x *TableRow) String() string {
 func (*TableRow) ProtoMessage() {}
 
 func (x *TableRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[46]
+	mi := &file_hoststream_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3886,7 +3510,7 @@ func (x *TableRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRow.ProtoReflect.Descriptor instead.
 func (*TableRow) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{46}
+	return file_hoststream_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *TableRow) GetCells() []string {
@@ -3900,7 +3524,7 @@ var File_hoststream_proto protoreflect.FileDescriptor
 
 const file_hoststream_proto_rawDesc = "" +
 	"\n" +
-	"\x10hoststream.proto\x12\x12weft.hoststream.v1\x1a\fpolicy.proto\"\"\n" +
+	"\x10hoststream.proto\x12\x12weft.hoststream.v1\x1a\fpolicy.proto\x1a\x0eservices.proto\"\"\n" +
 	"\x0eCertifyRequest\x12\x10\n" +
 	"\x03csr\x18\x01 \x01(\tR\x03csr\"l\n" +
 	"\fCertifyReply\x12 \n" +
@@ -4033,7 +3657,7 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x0eencapsulations\x18P \x03(\tR\x0eencapsulations\"4\n" +
 	"\fTunnelSource\x12\x10\n" +
 	"\x03vni\x18\x01 \x01(\rR\x03vni\x12\x12\n" +
-	"\x04host\x18\x02 \x01(\tR\x04host\"\x9a\a\n" +
+	"\x04host\x18\x02 \x01(\tR\x04host\"\xaf\a\n" +
 	"\x04Port\x12\x12\n" +
 	"\x04port\x18\x01 \x01(\tR\x04port\x12\x1b\n" +
 	"\tport_name\x18\x02 \x01(\tR\bportName\x12\x10\n" +
@@ -4061,7 +3685,8 @@ const file_hoststream_proto_rawDesc = "" +
 	"\bidentity\x18n \x01(\x06R\bidentity\x12;\n" +
 	"\brulesets\x18o \x03(\v2\x1f.weft.hoststream.v1.PortRulesetR\brulesets\x12)\n" +
 	"\x10connection_limit\x18p \x01(\rR\x0fconnectionLimit\x12\x1c\n" +
-	"\tstateless\x18q \x01(\bR\tstateless\"k\n" +
+	"\tstateless\x18q \x01(\bR\tstateless\x12\x13\n" +
+	"\x04tags\x18\xaa\x01 \x03(\tR\x04tags\"k\n" +
 	"\vAllowedPair\x120\n" +
 	"\x05range\x18\x01 \x01(\v2\x1a.weft.hoststream.v1.PrefixR\x05range\x12\x10\n" +
 	"\x03mac\x18\x02 \x01(\fR\x03mac\x12\x18\n" +
@@ -4070,45 +3695,7 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x02ip\x18\x01 \x01(\fR\x02ip\x12#\n" +
 	"\rprefix_length\x18\x02 \x01(\rR\fprefixLength\x12\x18\n" +
 	"\agateway\x18\x03 \x01(\fR\agateway\x12\x16\n" +
-	"\x06subnet\x18\x04 \x01(\tR\x06subnet\"\xaf\x04\n" +
-	"\x06Subnet\x12\x16\n" +
-	"\x06subnet\x18\x01 \x01(\tR\x06subnet\x12\x1f\n" +
-	"\vsubnet_name\x18\x02 \x01(\tR\n" +
-	"subnetName\x12%\n" +
-	"\x0eprefix_address\x18\x03 \x01(\fR\rprefixAddress\x12#\n" +
-	"\rprefix_length\x18\x04 \x01(\rR\fprefixLength\x12\x18\n" +
-	"\agateway\x18\x05 \x01(\fR\agateway\x12\x12\n" +
-	"\x04dhcp\x18\x06 \x01(\bR\x04dhcp\x12!\n" +
-	"\faddress_mode\x18\a \x01(\tR\vaddressMode\x12\x1f\n" +
-	"\vdns_servers\x18\b \x03(\fR\n" +
-	"dnsServers\x12%\n" +
-	"\x0esearch_domains\x18\t \x03(\tR\rsearchDomains\x12>\n" +
-	"\vhost_routes\x18\n" +
-	" \x03(\v2\x1d.weft.hoststream.v1.HostRouteR\n" +
-	"hostRoutes\x12#\n" +
-	"\rlease_seconds\x18\v \x01(\rR\fleaseSeconds\x128\n" +
-	"\aoptions\x18\f \x03(\v2\x1e.weft.hoststream.v1.DhcpOptionR\aoptions\x12\x10\n" +
-	"\x03vrf\x18\r \x01(\rR\x03vrf\x12V\n" +
-	"\x13conditional_options\x18< \x03(\v2%.weft.hoststream.v1.ConditionalOptionR\x12conditionalOptions\"f\n" +
-	"\x04Name\x12\x18\n" +
-	"\aproject\x18\x01 \x01(\tR\aproject\x12\x12\n" +
-	"\x04port\x18\x02 \x01(\tR\x04port\x12\x12\n" +
-	"\x04name\x18\x03 \x01(\tR\x04name\x12\x1c\n" +
-	"\taddresses\x18\x04 \x03(\fR\taddresses\"r\n" +
-	"\tHostRoute\x12%\n" +
-	"\x0eprefix_address\x18\x01 \x01(\fR\rprefixAddress\x12#\n" +
-	"\rprefix_length\x18\x02 \x01(\rR\fprefixLength\x12\x19\n" +
-	"\bnext_hop\x18\x03 \x01(\fR\anextHop\"\x90\x01\n" +
-	"\x11ConditionalOption\x126\n" +
-	"\x06option\x18\x01 \x01(\v2\x1e.weft.hoststream.v1.DhcpOptionR\x06option\x12$\n" +
-	"\rarchitectures\x18\x02 \x03(\rR\rarchitectures\x12\x1d\n" +
-	"\n" +
-	"user_class\x18\x03 \x01(\tR\tuserClass\"H\n" +
-	"\n" +
-	"DhcpOption\x12\x10\n" +
-	"\x03six\x18\x01 \x01(\bR\x03six\x12\x12\n" +
-	"\x04code\x18\x02 \x01(\rR\x04code\x12\x14\n" +
-	"\x05value\x18\x03 \x01(\fR\x05value\"\x9e\x05\n" +
+	"\x06subnet\x18\x04 \x01(\tR\x06subnet\"\xd1\x05\n" +
 	"\x05Route\x12\x10\n" +
 	"\x03vrf\x18\x01 \x01(\rR\x03vrf\x12%\n" +
 	"\x0eprefix_address\x18\x02 \x01(\fR\rprefixAddress\x12#\n" +
@@ -4130,7 +3717,9 @@ const file_hoststream_proto_rawDesc = "" +
 	"ecmpFields\x12\x18\n" +
 	"\aproxied\x18+ \x01(\bR\aproxied\x12\x1c\n" +
 	"\tannounced\x18, \x01(\x04R\tannounced\x12\x1a\n" +
-	"\bworkload\x18n \x01(\x06R\bworkloadB\n" +
+	"\bworkload\x18n \x01(\x06R\bworkload\x12\x13\n" +
+	"\x04tags\x18\xaa\x01 \x03(\tR\x04tags\x12\x1c\n" +
+	"\tport_name\x18\xab\x01 \x01(\tR\bportNameB\n" +
 	"\n" +
 	"\bnext_hop\"\xa2\x01\n" +
 	"\bEqualHop\x12\x14\n" +
@@ -4215,7 +3804,7 @@ func file_hoststream_proto_rawDescGZIP() []byte {
 	return file_hoststream_proto_rawDescData
 }
 
-var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
+var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_hoststream_proto_goTypes = []any{
 	(*CertifyRequest)(nil),    // 0: weft.hoststream.v1.CertifyRequest
 	(*CertifyReply)(nil),      // 1: weft.hoststream.v1.CertifyReply
@@ -4245,40 +3834,39 @@ var file_hoststream_proto_goTypes = []any{
 	(*Port)(nil),              // 25: weft.hoststream.v1.Port
 	(*AllowedPair)(nil),       // 26: weft.hoststream.v1.AllowedPair
 	(*PortAddress)(nil),       // 27: weft.hoststream.v1.PortAddress
-	(*Subnet)(nil),            // 28: weft.hoststream.v1.Subnet
-	(*Name)(nil),              // 29: weft.hoststream.v1.Name
-	(*HostRoute)(nil),         // 30: weft.hoststream.v1.HostRoute
-	(*ConditionalOption)(nil), // 31: weft.hoststream.v1.ConditionalOption
-	(*DhcpOption)(nil),        // 32: weft.hoststream.v1.DhcpOption
-	(*Route)(nil),             // 33: weft.hoststream.v1.Route
-	(*EqualHop)(nil),          // 34: weft.hoststream.v1.EqualHop
-	(*Remote)(nil),            // 35: weft.hoststream.v1.Remote
-	(*Outside)(nil),           // 36: weft.hoststream.v1.Outside
-	(*Gateway)(nil),           // 37: weft.hoststream.v1.Gateway
-	(*Discard)(nil),           // 38: weft.hoststream.v1.Discard
-	(*Report)(nil),            // 39: weft.hoststream.v1.Report
-	(*Announcement)(nil),      // 40: weft.hoststream.v1.Announcement
-	(*TableUse)(nil),          // 41: weft.hoststream.v1.TableUse
-	(*TakenAddress)(nil),      // 42: weft.hoststream.v1.TakenAddress
-	(*PortReport)(nil),        // 43: weft.hoststream.v1.PortReport
-	(*TableRequest)(nil),      // 44: weft.hoststream.v1.TableRequest
-	(*TableReply)(nil),        // 45: weft.hoststream.v1.TableReply
-	(*TableRow)(nil),          // 46: weft.hoststream.v1.TableRow
-	(*Ruleset)(nil),           // 47: weft.hoststream.v1.Ruleset
-	(*Selector)(nil),          // 48: weft.hoststream.v1.Selector
-	(*PortRuleset)(nil),       // 49: weft.hoststream.v1.PortRuleset
-	(*Prefix)(nil),            // 50: weft.hoststream.v1.Prefix
+	(*Route)(nil),             // 28: weft.hoststream.v1.Route
+	(*EqualHop)(nil),          // 29: weft.hoststream.v1.EqualHop
+	(*Remote)(nil),            // 30: weft.hoststream.v1.Remote
+	(*Outside)(nil),           // 31: weft.hoststream.v1.Outside
+	(*Gateway)(nil),           // 32: weft.hoststream.v1.Gateway
+	(*Discard)(nil),           // 33: weft.hoststream.v1.Discard
+	(*Report)(nil),            // 34: weft.hoststream.v1.Report
+	(*Announcement)(nil),      // 35: weft.hoststream.v1.Announcement
+	(*TableUse)(nil),          // 36: weft.hoststream.v1.TableUse
+	(*TakenAddress)(nil),      // 37: weft.hoststream.v1.TakenAddress
+	(*PortReport)(nil),        // 38: weft.hoststream.v1.PortReport
+	(*TableRequest)(nil),      // 39: weft.hoststream.v1.TableRequest
+	(*TableReply)(nil),        // 40: weft.hoststream.v1.TableReply
+	(*TableRow)(nil),          // 41: weft.hoststream.v1.TableRow
+	(*Subnet)(nil),            // 42: weft.hoststream.v1.Subnet
+	(*Name)(nil),              // 43: weft.hoststream.v1.Name
+	(*Ruleset)(nil),           // 44: weft.hoststream.v1.Ruleset
+	(*Selector)(nil),          // 45: weft.hoststream.v1.Selector
+	(*PortRuleset)(nil),       // 46: weft.hoststream.v1.PortRuleset
+	(*Prefix)(nil),            // 47: weft.hoststream.v1.Prefix
+	(*DhcpOption)(nil),        // 48: weft.hoststream.v1.DhcpOption
+	(*ConditionalOption)(nil), // 49: weft.hoststream.v1.ConditionalOption
 }
 var file_hoststream_proto_depIdxs = []int32{
 	9,  // 0: weft.hoststream.v1.HostMessage.hello:type_name -> weft.hoststream.v1.Hello
 	16, // 1: weft.hoststream.v1.HostMessage.ack:type_name -> weft.hoststream.v1.Ack
-	39, // 2: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
-	45, // 3: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
+	34, // 2: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
+	40, // 3: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
 	4,  // 4: weft.hoststream.v1.HostMessage.standby:type_name -> weft.hoststream.v1.Standby
 	5,  // 5: weft.hoststream.v1.HostMessage.ping:type_name -> weft.hoststream.v1.Ping
 	13, // 6: weft.hoststream.v1.HostMessage.row_list:type_name -> weft.hoststream.v1.RowList
 	14, // 7: weft.hoststream.v1.ControllerMessage.delta:type_name -> weft.hoststream.v1.Delta
-	44, // 8: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
+	39, // 8: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
 	6,  // 9: weft.hoststream.v1.ControllerMessage.pong:type_name -> weft.hoststream.v1.Pong
 	12, // 10: weft.hoststream.v1.ControllerMessage.row_list_request:type_name -> weft.hoststream.v1.RowListRequest
 	8,  // 11: weft.hoststream.v1.Pong.version:type_name -> weft.hoststream.v1.Version
@@ -4294,51 +3882,47 @@ var file_hoststream_proto_depIdxs = []int32{
 	20, // 21: weft.hoststream.v1.Row.vrf:type_name -> weft.hoststream.v1.Vrf
 	23, // 22: weft.hoststream.v1.Row.tunnel_endpoint:type_name -> weft.hoststream.v1.TunnelEndpoint
 	25, // 23: weft.hoststream.v1.Row.port:type_name -> weft.hoststream.v1.Port
-	33, // 24: weft.hoststream.v1.Row.route:type_name -> weft.hoststream.v1.Route
+	28, // 24: weft.hoststream.v1.Row.route:type_name -> weft.hoststream.v1.Route
 	24, // 25: weft.hoststream.v1.Row.tunnel_source:type_name -> weft.hoststream.v1.TunnelSource
-	28, // 26: weft.hoststream.v1.Row.subnet:type_name -> weft.hoststream.v1.Subnet
-	29, // 27: weft.hoststream.v1.Row.name:type_name -> weft.hoststream.v1.Name
+	42, // 26: weft.hoststream.v1.Row.subnet:type_name -> weft.hoststream.v1.Subnet
+	43, // 27: weft.hoststream.v1.Row.name:type_name -> weft.hoststream.v1.Name
 	21, // 28: weft.hoststream.v1.Row.mac:type_name -> weft.hoststream.v1.Mac
 	19, // 29: weft.hoststream.v1.Row.reservation:type_name -> weft.hoststream.v1.Reservation
-	47, // 30: weft.hoststream.v1.Row.ruleset:type_name -> weft.hoststream.v1.Ruleset
-	48, // 31: weft.hoststream.v1.Row.selector:type_name -> weft.hoststream.v1.Selector
+	44, // 30: weft.hoststream.v1.Row.ruleset:type_name -> weft.hoststream.v1.Ruleset
+	45, // 31: weft.hoststream.v1.Row.selector:type_name -> weft.hoststream.v1.Selector
 	27, // 32: weft.hoststream.v1.Reservation.ip:type_name -> weft.hoststream.v1.PortAddress
-	49, // 33: weft.hoststream.v1.Reservation.rulesets:type_name -> weft.hoststream.v1.PortRuleset
+	46, // 33: weft.hoststream.v1.Reservation.rulesets:type_name -> weft.hoststream.v1.PortRuleset
 	22, // 34: weft.hoststream.v1.Vrf.services:type_name -> weft.hoststream.v1.FabricService
-	50, // 35: weft.hoststream.v1.Vrf.managed:type_name -> weft.hoststream.v1.Prefix
+	47, // 35: weft.hoststream.v1.Vrf.managed:type_name -> weft.hoststream.v1.Prefix
 	27, // 36: weft.hoststream.v1.Port.addresses:type_name -> weft.hoststream.v1.PortAddress
-	50, // 37: weft.hoststream.v1.Port.sources:type_name -> weft.hoststream.v1.Prefix
-	32, // 38: weft.hoststream.v1.Port.options:type_name -> weft.hoststream.v1.DhcpOption
+	47, // 37: weft.hoststream.v1.Port.sources:type_name -> weft.hoststream.v1.Prefix
+	48, // 38: weft.hoststream.v1.Port.options:type_name -> weft.hoststream.v1.DhcpOption
 	26, // 39: weft.hoststream.v1.Port.pairs:type_name -> weft.hoststream.v1.AllowedPair
-	31, // 40: weft.hoststream.v1.Port.conditional_options:type_name -> weft.hoststream.v1.ConditionalOption
-	49, // 41: weft.hoststream.v1.Port.rulesets:type_name -> weft.hoststream.v1.PortRuleset
-	50, // 42: weft.hoststream.v1.AllowedPair.range:type_name -> weft.hoststream.v1.Prefix
-	30, // 43: weft.hoststream.v1.Subnet.host_routes:type_name -> weft.hoststream.v1.HostRoute
-	32, // 44: weft.hoststream.v1.Subnet.options:type_name -> weft.hoststream.v1.DhcpOption
-	31, // 45: weft.hoststream.v1.Subnet.conditional_options:type_name -> weft.hoststream.v1.ConditionalOption
-	32, // 46: weft.hoststream.v1.ConditionalOption.option:type_name -> weft.hoststream.v1.DhcpOption
-	35, // 47: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
-	37, // 48: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
-	38, // 49: weft.hoststream.v1.Route.discard:type_name -> weft.hoststream.v1.Discard
-	36, // 50: weft.hoststream.v1.Route.outside:type_name -> weft.hoststream.v1.Outside
-	34, // 51: weft.hoststream.v1.Route.equal:type_name -> weft.hoststream.v1.EqualHop
-	35, // 52: weft.hoststream.v1.EqualHop.remote:type_name -> weft.hoststream.v1.Remote
-	43, // 53: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
-	42, // 54: weft.hoststream.v1.Report.taken:type_name -> weft.hoststream.v1.TakenAddress
-	41, // 55: weft.hoststream.v1.Report.tables:type_name -> weft.hoststream.v1.TableUse
-	40, // 56: weft.hoststream.v1.Report.announced:type_name -> weft.hoststream.v1.Announcement
-	46, // 57: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
-	2,  // 58: weft.hoststream.v1.HostStream.Resume:input_type -> weft.hoststream.v1.HostMessage
-	2,  // 59: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
-	0,  // 60: weft.hoststream.v1.HostStream.Certify:input_type -> weft.hoststream.v1.CertifyRequest
-	3,  // 61: weft.hoststream.v1.HostStream.Resume:output_type -> weft.hoststream.v1.ControllerMessage
-	3,  // 62: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
-	1,  // 63: weft.hoststream.v1.HostStream.Certify:output_type -> weft.hoststream.v1.CertifyReply
-	61, // [61:64] is the sub-list for method output_type
-	58, // [58:61] is the sub-list for method input_type
-	58, // [58:58] is the sub-list for extension type_name
-	58, // [58:58] is the sub-list for extension extendee
-	0,  // [0:58] is the sub-list for field type_name
+	49, // 40: weft.hoststream.v1.Port.conditional_options:type_name -> weft.hoststream.v1.ConditionalOption
+	46, // 41: weft.hoststream.v1.Port.rulesets:type_name -> weft.hoststream.v1.PortRuleset
+	47, // 42: weft.hoststream.v1.AllowedPair.range:type_name -> weft.hoststream.v1.Prefix
+	30, // 43: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
+	32, // 44: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
+	33, // 45: weft.hoststream.v1.Route.discard:type_name -> weft.hoststream.v1.Discard
+	31, // 46: weft.hoststream.v1.Route.outside:type_name -> weft.hoststream.v1.Outside
+	29, // 47: weft.hoststream.v1.Route.equal:type_name -> weft.hoststream.v1.EqualHop
+	30, // 48: weft.hoststream.v1.EqualHop.remote:type_name -> weft.hoststream.v1.Remote
+	38, // 49: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
+	37, // 50: weft.hoststream.v1.Report.taken:type_name -> weft.hoststream.v1.TakenAddress
+	36, // 51: weft.hoststream.v1.Report.tables:type_name -> weft.hoststream.v1.TableUse
+	35, // 52: weft.hoststream.v1.Report.announced:type_name -> weft.hoststream.v1.Announcement
+	41, // 53: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
+	2,  // 54: weft.hoststream.v1.HostStream.Resume:input_type -> weft.hoststream.v1.HostMessage
+	2,  // 55: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
+	0,  // 56: weft.hoststream.v1.HostStream.Certify:input_type -> weft.hoststream.v1.CertifyRequest
+	3,  // 57: weft.hoststream.v1.HostStream.Resume:output_type -> weft.hoststream.v1.ControllerMessage
+	3,  // 58: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
+	1,  // 59: weft.hoststream.v1.HostStream.Certify:output_type -> weft.hoststream.v1.CertifyReply
+	57, // [57:60] is the sub-list for method output_type
+	54, // [54:57] is the sub-list for method input_type
+	54, // [54:54] is the sub-list for extension type_name
+	54, // [54:54] is the sub-list for extension extendee
+	0,  // [0:54] is the sub-list for field type_name
 }
 
 func init() { file_hoststream_proto_init() }
@@ -4347,6 +3931,7 @@ func file_hoststream_proto_init() {
 		return
 	}
 	file_policy_proto_init()
+	file_services_proto_init()
 	file_hoststream_proto_msgTypes[2].OneofWrappers = []any{
 		(*HostMessage_Hello)(nil),
 		(*HostMessage_Ack)(nil),
@@ -4375,14 +3960,14 @@ func file_hoststream_proto_init() {
 		(*Row_Ruleset)(nil),
 		(*Row_Selector)(nil),
 	}
-	file_hoststream_proto_msgTypes[33].OneofWrappers = []any{
+	file_hoststream_proto_msgTypes[28].OneofWrappers = []any{
 		(*Route_Port)(nil),
 		(*Route_Remote)(nil),
 		(*Route_Gateway)(nil),
 		(*Route_Discard)(nil),
 		(*Route_Outside)(nil),
 	}
-	file_hoststream_proto_msgTypes[34].OneofWrappers = []any{
+	file_hoststream_proto_msgTypes[29].OneofWrappers = []any{
 		(*EqualHop_Port)(nil),
 		(*EqualHop_Remote)(nil),
 	}
@@ -4392,7 +3977,7 @@ func file_hoststream_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hoststream_proto_rawDesc), len(file_hoststream_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   47,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -6,6 +6,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,7 +15,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/weft-network/weft/agent/desired"
 	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/api/hoststream"
 )
 
 // records asks a host for records.
@@ -166,6 +170,84 @@ func TestSessionsAreExported(t *testing.T) {
 		}
 		if !done[across] || !done[beside] {
 			return fmt.Errorf("sessions of five packets each way: %v", done)
+		}
+		return nil
+	})
+}
+
+// told are rows of the guarded network in which workload 10 and 11 have tags,
+// and 10 denies one port by a rule.
+func told(rows map[string]*hoststream.Row) map[string]*hoststream.Row {
+	all := guarded(rows, 8080, 11)
+	for _, ip := range ips(11) {
+		r := all[desired.RouteRow(desired.RouteKey{VRF: 100, Prefix: netip.PrefixFrom(ip, ip.BitLen())})].GetRoute()
+		r.Tags, r.PortName = []string{"tier=client"}, portName(100, 11)
+	}
+	if p := all[desired.PortRow(portID(100, 10))].GetPort(); p != nil {
+		p.Tags = []string{"site=a", "tier=web"}
+	}
+	denied := passRule("d:p:no", 8082, fromMembers())
+	denied.Action = "deny"
+	in := all[desired.RulesetRow("web-in-8080")].GetRuleset()
+	in.Rules = append([]*hoststream.Rule{denied}, in.Rules...)
+	return all
+}
+
+// Records say who began, with identity and tags of both ends, and which rule of
+// which object let it pass or denied it: of the first packet, of the session and
+// of the dropped packet, by both families.
+func TestRecordsTellPolicy(t *testing.T) {
+	m := twoHosts(t, tunnels4)
+	path := filepath.Join(t.TempDir(), "records")
+	m[0].arguments = []string{"--record", "sessions,first,drops", "--record-file", path, "--record-only", "project=d:p"}
+	rows := network(100, tunnels4)
+	for i := range m {
+		m[i].start(tunnels4[i])
+		m[i].agent.waitReady(t)
+		m[i].controller.set(told(rows[i]))
+	}
+	for i := range m {
+		m[i].controller.settled()
+	}
+	w := map[int]string{}
+	for n, at := range placed {
+		w[n] = namespace(t, fmt.Sprintf("w%d", n))
+		m[at].mustPlug(portID(100, n), w[n])
+	}
+	serveEcho(t, w[10], 8080)
+	want := map[string]bool{}
+	for i, ip := range ips(10) {
+		from := ips(11)[i]
+		reaches(t, w[11], ip.String())
+		c, err := dial(t, w[11], ip, 8080, answered)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		refuses(t, w[11], ip, 8082)
+		refuses(t, w[12], ip, 8080)
+		client, server := fmt.Sprintf("%s %v %016x tier=client", portName(100, 11), from, whoIs(11)), fmt.Sprintf("%s %v %016x site=a,tier=web", portName(100, 10), ip, whoIs(10))
+		way := client + " > " + server
+		want["first "+way+" 8080 ingress passed  security-group security-group-rule d:p:http d:p:http-uuid"] = true
+		want["start "+way+" 8080 ingress passed  security-group security-group-rule d:p:http d:p:http-uuid"] = true
+		want["drop "+way+" 8082 ingress dropped policy-denied security-group security-group-rule d:p:no d:p:no-uuid"] = true
+		neighbour := fmt.Sprintf("%s %v  ", portName(100, 12), ips(12)[i])
+		want["drop "+neighbour+" > "+server+" 8080 ingress dropped policy-denied security-group  "] = true // no rule: what the layer says of all others
+	}
+	who := func(p api.Party) string {
+		return fmt.Sprintf("%s %v %s %s", p.Workload, p.Address, p.Identity, strings.Join(p.Tags, ","))
+	}
+	eventually(t, func() error {
+		seen := map[string]bool{}
+		for _, r := range exported(t, path) {
+			if r.Protocol == "tcp" && r.Destination.Workload == portName(100, 10) {
+				seen[fmt.Sprintf("%s %s > %s %d %s %s %s %s %s %s", r.Record, who(r.Source), who(r.Destination), r.Destination.Port, r.Direction, r.Verdict, r.Reason, r.Layer, r.Rule, r.RuleID)] = true
+			}
+		}
+		for line := range want {
+			if !seen[line] {
+				return fmt.Errorf("not recorded: %q\nthese are: %s", line, strings.Join(slices.Sorted(maps.Keys(seen)), "\n "))
+			}
 		}
 		return nil
 	})

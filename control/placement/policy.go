@@ -36,6 +36,7 @@ func policyRows(h *policy.Host) []Row {
 // addPolicy says who a port is to rules, and what is asked at it.
 func addPolicy(port *hoststream.Port, asked *policy.Port) {
 	port.Identity, port.ConnectionLimit, port.Stateless = asked.Workload.Identity, uint32(asked.Limit), asked.Stateless
+	port.Tags = asked.Workload.Words()
 	for direction, layers := range asked.Rulesets {
 		for layer, r := range layers {
 			if r != nil {
@@ -97,6 +98,9 @@ func describePolicy(p *hoststream.Port) (words []string) {
 	}
 	if p.Stateless {
 		words = append(words, "stateless")
+	}
+	for _, tag := range p.Tags {
+		words = append(words, "tag "+tag)
 	}
 	return words
 }

@@ -163,6 +163,9 @@ func describeRoute(r *hoststream.Route) string {
 		words = append(words, "discard")
 	}
 	words = append(words, net.HardwareAddr(r.Mac).String(), "from "+r.Origin)
+	if r.PortName != "" {
+		words = append(words, "of "+r.PortName)
+	}
 	if r.Mtu != 0 {
 		words = append(words, fmt.Sprintf("mtu %d", r.Mtu))
 	}
@@ -185,6 +188,9 @@ func describeRoute(r *hoststream.Route) string {
 	}
 	if r.Workload != 0 {
 		words = append(words, fmt.Sprintf("workload %016x", r.Workload))
+	}
+	for _, tag := range r.Tags {
+		words = append(words, "tag "+tag)
 	}
 	switch {
 	case r.LeakedBy != "":

@@ -128,12 +128,12 @@ func portRow(p *routing.Port, asked *policy.Port) Row {
 // routeRow encodes a route of a VRF with those that are as good, as a host reads it
 // that has one of their ports, or as all others do (""). A remote route carries
 // the VNI of the destination's network. The owner is the identity of who has the
-// prefix.
-func routeRow(vrf uint32, r *routing.Route, equal []routing.Route, owner uint64, host string) Row {
+// prefix, and these are its tags, which a host with the port has from its row.
+func routeRow(vrf uint32, r *routing.Route, equal []routing.Route, owner uint64, tags []string, host string) Row {
 	route := &hoststream.Route{
 		Vrf: vrf, PrefixAddress: r.Prefix.Addr().AsSlice(), PrefixLength: uint32(r.Prefix.Bits()),
 		Routed: r.Routed, Origin: r.Origin.Name, LeakedBy: r.LeakedBy.Name, Proxied: r.Proxied, Announced: r.Announced,
-		Workload: owner,
+		Workload: owner, Tags: tags,
 	}
 	switch {
 	case r.Gateway:
@@ -150,6 +150,9 @@ func routeRow(vrf uint32, r *routing.Route, equal []routing.Route, owner uint64,
 	default:
 		route.NextHop = &hoststream.Route_Remote{Remote: remoteOf(r)}
 		route.Mac, route.Mtu = macBytes(r.MAC), uint32(r.MTU)
+		if len(equal) == 0 && !r.Via.IsValid() {
+			route.PortName = r.Port.Name
+		}
 	}
 	if r.Outside.Address.IsValid() {
 		equal = nil // of gateways outside the first is used

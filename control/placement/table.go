@@ -83,7 +83,7 @@ func newTable(p *Plan, n *routing.Network, members []*policy.Members, old *Table
 		if j, ok := slices.BinarySearchFunc(old.paths, *r, comparePaths); ok && old.paths[j] == *r && old.owners[j] == t.owners[i] && slices.Equal(old.equals(j), t.equals(i)) {
 			t.routes[i] = old.routes[j]
 		} else {
-			t.routes[i] = routeRow(n.VRF, r, t.equals(i), t.owners[i], "")
+			t.routes[i] = routeRow(n.VRF, r, t.equals(i), t.owners[i], p.Policy.Workload(t.owners[i]).Words(), "")
 		}
 		if !r.Gateway {
 			e.add(&t.peers, r.Host)
@@ -144,7 +144,7 @@ func (t *Table) route(i int, host string) (Row, bool) {
 	case r.Port.IsZero():
 		return t.routes[i], r.Discard
 	}
-	return routeRow(t.VRF, r, t.equals(i), t.owners[i], host), true
+	return routeRow(t.VRF, r, t.equals(i), t.owners[i], nil, host), true
 }
 
 // equals are the further next hops of a path.

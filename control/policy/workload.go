@@ -62,6 +62,18 @@ func (w *Workload) ofType(word string) (tags []string) {
 	return tags
 }
 
+// Words are the tags as type=value, each once, ascending.
+func (w *Workload) Words() (words []string) {
+	if w == nil {
+		return nil
+	}
+	for i := range w.Tags {
+		words = append(words, w.Tags[i].Type+"="+w.Tags[i].Value)
+	}
+	slices.Sort(words)
+	return slices.Compact(words)
+}
+
 // number is what the workload has a name for; 0: it has not that name.
 func (w *Workload) number(name string, protocol uint8) uint16 {
 	for _, n := range w.Named {
