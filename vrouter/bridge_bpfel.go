@@ -17,6 +17,7 @@ import (
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	bridgeMapAliases         = "aliases"
+	bridgeMapAnswerTimes     = "answer_times"
 	bridgeMapConfig          = "config"
 	bridgeMapConnections     = "connections"
 	bridgeMapCounters        = "counters"
@@ -120,6 +121,7 @@ type bridgeProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type bridgeMapSpecs struct {
 	Aliases         *ebpf.MapSpec `ebpf:"aliases"`
+	AnswerTimes     *ebpf.MapSpec `ebpf:"answer_times"`
 	Config          *ebpf.MapSpec `ebpf:"config"`
 	Connections     *ebpf.MapSpec `ebpf:"connections"`
 	Counters        *ebpf.MapSpec `ebpf:"counters"`
@@ -197,6 +199,7 @@ func (o *bridgeObjects) Close() error {
 // It can be passed to loadBridgeObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bridgeMaps struct {
 	Aliases         *ebpf.Map `ebpf:"aliases"`
+	AnswerTimes     *ebpf.Map `ebpf:"answer_times"`
 	Config          *ebpf.Map `ebpf:"config"`
 	Connections     *ebpf.Map `ebpf:"connections"`
 	Counters        *ebpf.Map `ebpf:"counters"`
@@ -249,6 +252,7 @@ type bridgeMaps struct {
 func (m *bridgeMaps) Close() error {
 	return _BridgeClose(
 		m.Aliases,
+		m.AnswerTimes,
 		m.Config,
 		m.Connections,
 		m.Counters,

@@ -18,7 +18,7 @@ import (
 // connections and fragments behind as the product does.
 func newRehearsal(t testing.TB, d *Datapath) *Tracer {
 	t.Helper()
-	r, err := d.newTracer(tracing{loadRehearsePort, loadRehearseTunnel, loadRehearseHost, loadRehearseFabric, loadRehearseBridge})
+	r, err := d.newTracer(tracing{loadRehearsePort, loadRehearseTunnel, loadRehearseHost, loadRehearseFabric, loadRehearseBridge, loadRehearseAnswer})
 	check(t, err)
 	t.Cleanup(r.Close)
 	return r
@@ -256,6 +256,8 @@ func (g *generator) nextOf(said, answers *[]sent) sent {
 		ifindex := 1 + g.IntN(testPorts)
 		_, frame := g.frame(ifindex)
 		return sent{ifindex: testTunnelDevice, key: g.tunnelKey(ifindex), frame: frame}
+	case n < 80:
+		return g.rejected()
 	}
 	ifindex := 1 + g.IntN(testPorts)
 	_, frame := g.frame(ifindex)

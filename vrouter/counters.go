@@ -189,7 +189,7 @@ func (d *Datapath) Forget(ifindex int) error {
 			return fmt.Errorf("forget drops of interface %d: %w", ifindex, err)
 		}
 	}
-	for what, used := range map[string]*Table[int, uint64]{"requests": d.requestTimes, "ICMP errors": d.errorTimes, "floods": d.floodTimes, "services": d.serviceTimes} {
+	for what, used := range map[string]*Table[int, uint64]{"requests": d.requestTimes, "ICMP errors": d.errorTimes, "answers": d.answerTimes, "floods": d.floodTimes, "services": d.serviceTimes} {
 		if err := used.Delete(ifindex); err != nil {
 			return fmt.Errorf("forget %s of interface %d: %w", what, ifindex, err)
 		}

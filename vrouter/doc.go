@@ -29,6 +29,9 @@ package vrouter
 //go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -no-global-types bridge bpf/bridge.c -- -O2 -g -Wall -Werror
 //go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -no-global-types traceBridge bpf/bridge.c -- -O2 -g -Wall -Werror -DWEFT_TRACE
 //go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -no-global-types rehearseBridge bpf/bridge.c -- -O2 -g -Wall -Werror -DWEFT_TRACE -DWEFT_REHEARSAL
+//go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -no-global-types answer bpf/answer.c -- -O2 -g -Wall -Werror
+//go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -no-global-types traceAnswer bpf/answer.c -- -O2 -g -Wall -Werror -DWEFT_TRACE
+//go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -no-global-types rehearseAnswer bpf/answer.c -- -O2 -g -Wall -Werror -DWEFT_TRACE -DWEFT_REHEARSAL
 //go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -no-global-types toUnderlay bpf/to_underlay.c -- -O2 -g -Wall -Werror
 //go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -no-global-types fromUnderlay bpf/from_underlay.c -- -O2 -g -Wall -Werror
 //go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -no-global-types traceToUnderlay bpf/to_underlay.c -- -O2 -g -Wall -Werror -DWEFT_TRACE

@@ -17,6 +17,7 @@ import (
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	fabricMapAliases         = "aliases"
+	fabricMapAnswerTimes     = "answer_times"
 	fabricMapConfig          = "config"
 	fabricMapConnections     = "connections"
 	fabricMapCounters        = "counters"
@@ -60,6 +61,7 @@ const (
 	fabricMapServicePages    = "service_pages"
 	fabricMapServiceTimes    = "service_times"
 	fabricMapServices        = "services"
+	fabricMapStagePrograms   = "stage_programs"
 	fabricMapSubPorts        = "sub_ports"
 	fabricMapTunnelAddresses = "tunnel_addresses"
 	fabricMapTunnelSources   = "tunnel_sources"
@@ -119,6 +121,7 @@ type fabricProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type fabricMapSpecs struct {
 	Aliases         *ebpf.MapSpec `ebpf:"aliases"`
+	AnswerTimes     *ebpf.MapSpec `ebpf:"answer_times"`
 	Config          *ebpf.MapSpec `ebpf:"config"`
 	Connections     *ebpf.MapSpec `ebpf:"connections"`
 	Counters        *ebpf.MapSpec `ebpf:"counters"`
@@ -162,6 +165,7 @@ type fabricMapSpecs struct {
 	ServicePages    *ebpf.MapSpec `ebpf:"service_pages"`
 	ServiceTimes    *ebpf.MapSpec `ebpf:"service_times"`
 	Services        *ebpf.MapSpec `ebpf:"services"`
+	StagePrograms   *ebpf.MapSpec `ebpf:"stage_programs"`
 	SubPorts        *ebpf.MapSpec `ebpf:"sub_ports"`
 	TunnelAddresses *ebpf.MapSpec `ebpf:"tunnel_addresses"`
 	TunnelSources   *ebpf.MapSpec `ebpf:"tunnel_sources"`
@@ -197,6 +201,7 @@ func (o *fabricObjects) Close() error {
 // It can be passed to loadFabricObjects or ebpf.CollectionSpec.LoadAndAssign.
 type fabricMaps struct {
 	Aliases         *ebpf.Map `ebpf:"aliases"`
+	AnswerTimes     *ebpf.Map `ebpf:"answer_times"`
 	Config          *ebpf.Map `ebpf:"config"`
 	Connections     *ebpf.Map `ebpf:"connections"`
 	Counters        *ebpf.Map `ebpf:"counters"`
@@ -240,6 +245,7 @@ type fabricMaps struct {
 	ServicePages    *ebpf.Map `ebpf:"service_pages"`
 	ServiceTimes    *ebpf.Map `ebpf:"service_times"`
 	Services        *ebpf.Map `ebpf:"services"`
+	StagePrograms   *ebpf.Map `ebpf:"stage_programs"`
 	SubPorts        *ebpf.Map `ebpf:"sub_ports"`
 	TunnelAddresses *ebpf.Map `ebpf:"tunnel_addresses"`
 	TunnelSources   *ebpf.Map `ebpf:"tunnel_sources"`
@@ -250,6 +256,7 @@ type fabricMaps struct {
 func (m *fabricMaps) Close() error {
 	return _FabricClose(
 		m.Aliases,
+		m.AnswerTimes,
 		m.Config,
 		m.Connections,
 		m.Counters,
@@ -293,6 +300,7 @@ func (m *fabricMaps) Close() error {
 		m.ServicePages,
 		m.ServiceTimes,
 		m.Services,
+		m.StagePrograms,
 		m.SubPorts,
 		m.TunnelAddresses,
 		m.TunnelSources,

@@ -17,6 +17,7 @@ import (
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	fromUnderlayMapAliases         = "aliases"
+	fromUnderlayMapAnswerTimes     = "answer_times"
 	fromUnderlayMapConfig          = "config"
 	fromUnderlayMapConnections     = "connections"
 	fromUnderlayMapCounters        = "counters"
@@ -60,6 +61,7 @@ const (
 	fromUnderlayMapServicePages    = "service_pages"
 	fromUnderlayMapServiceTimes    = "service_times"
 	fromUnderlayMapServices        = "services"
+	fromUnderlayMapStagePrograms   = "stage_programs"
 	fromUnderlayMapSubPorts        = "sub_ports"
 	fromUnderlayMapTunnelAddresses = "tunnel_addresses"
 	fromUnderlayMapTunnelSources   = "tunnel_sources"
@@ -119,6 +121,7 @@ type fromUnderlayProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type fromUnderlayMapSpecs struct {
 	Aliases         *ebpf.MapSpec `ebpf:"aliases"`
+	AnswerTimes     *ebpf.MapSpec `ebpf:"answer_times"`
 	Config          *ebpf.MapSpec `ebpf:"config"`
 	Connections     *ebpf.MapSpec `ebpf:"connections"`
 	Counters        *ebpf.MapSpec `ebpf:"counters"`
@@ -162,6 +165,7 @@ type fromUnderlayMapSpecs struct {
 	ServicePages    *ebpf.MapSpec `ebpf:"service_pages"`
 	ServiceTimes    *ebpf.MapSpec `ebpf:"service_times"`
 	Services        *ebpf.MapSpec `ebpf:"services"`
+	StagePrograms   *ebpf.MapSpec `ebpf:"stage_programs"`
 	SubPorts        *ebpf.MapSpec `ebpf:"sub_ports"`
 	TunnelAddresses *ebpf.MapSpec `ebpf:"tunnel_addresses"`
 	TunnelSources   *ebpf.MapSpec `ebpf:"tunnel_sources"`
@@ -197,6 +201,7 @@ func (o *fromUnderlayObjects) Close() error {
 // It can be passed to loadFromUnderlayObjects or ebpf.CollectionSpec.LoadAndAssign.
 type fromUnderlayMaps struct {
 	Aliases         *ebpf.Map `ebpf:"aliases"`
+	AnswerTimes     *ebpf.Map `ebpf:"answer_times"`
 	Config          *ebpf.Map `ebpf:"config"`
 	Connections     *ebpf.Map `ebpf:"connections"`
 	Counters        *ebpf.Map `ebpf:"counters"`
@@ -240,6 +245,7 @@ type fromUnderlayMaps struct {
 	ServicePages    *ebpf.Map `ebpf:"service_pages"`
 	ServiceTimes    *ebpf.Map `ebpf:"service_times"`
 	Services        *ebpf.Map `ebpf:"services"`
+	StagePrograms   *ebpf.Map `ebpf:"stage_programs"`
 	SubPorts        *ebpf.Map `ebpf:"sub_ports"`
 	TunnelAddresses *ebpf.Map `ebpf:"tunnel_addresses"`
 	TunnelSources   *ebpf.Map `ebpf:"tunnel_sources"`
@@ -250,6 +256,7 @@ type fromUnderlayMaps struct {
 func (m *fromUnderlayMaps) Close() error {
 	return _FromUnderlayClose(
 		m.Aliases,
+		m.AnswerTimes,
 		m.Config,
 		m.Connections,
 		m.Counters,
@@ -293,6 +300,7 @@ func (m *fromUnderlayMaps) Close() error {
 		m.ServicePages,
 		m.ServiceTimes,
 		m.Services,
+		m.StagePrograms,
 		m.SubPorts,
 		m.TunnelAddresses,
 		m.TunnelSources,

@@ -46,6 +46,7 @@ func (g *generator) policy() {
 			g.o.PortPolicies[ifindex] = g.portPolicy()
 		}
 	}
+	g.rejecting()
 }
 
 func sortedRoutes(routes map[RouteKey]Route) []RouteKey {

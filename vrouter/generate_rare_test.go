@@ -13,7 +13,9 @@ import (
 func (g *generator) rare() sent {
 	ifindex := 1 + g.IntN(testPorts)
 	six := g.chance(50)
-	switch g.IntN(41) {
+	switch g.IntN(49) {
+	case 41, 42, 43, 44, 45, 46, 47, 48:
+		return g.rejected()
 	case 40:
 		return sent{ifindex: ifindex, frame: g.rareARP(ifindex)}
 	case 33, 34, 35, 36, 37, 38, 39:

@@ -757,6 +757,7 @@ const (
 	layoutStageSTAGE_LABEL     layoutStage = 16
 	layoutStageSTAGE_UNLABEL   layoutStage = 17
 	layoutStageSTAGE_POLICY    layoutStage = 18
+	layoutStageSTAGE_ANSWER    layoutStage = 19
 )
 
 type layoutStageSlot uint32
@@ -764,6 +765,9 @@ type layoutStageSlot uint32
 const (
 	layoutStageSlotSTAGE_SLOT_BRIDGE_PORT   layoutStageSlot = 2
 	layoutStageSlotSTAGE_SLOT_BRIDGE_TUNNEL layoutStageSlot = 3
+	layoutStageSlotSTAGE_SLOT_ANSWER_PORT   layoutStageSlot = 4
+	layoutStageSlotSTAGE_SLOT_ANSWER_TUNNEL layoutStageSlot = 5
+	layoutStageSlotSTAGE_SLOT_ANSWER_FABRIC layoutStageSlot = 6
 	layoutStageSlotSTAGE_SLOTS              layoutStageSlot = 32
 )
 
@@ -836,6 +840,7 @@ type layoutVniValue struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	layoutMapAliases             = "aliases"
+	layoutMapAnswerTimes         = "answer_times"
 	layoutMapConfig              = "config"
 	layoutMapConnections         = "connections"
 	layoutMapCounters            = "counters"
@@ -939,6 +944,7 @@ type layoutProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type layoutMapSpecs struct {
 	Aliases         *ebpf.MapSpec `ebpf:"aliases"`
+	AnswerTimes     *ebpf.MapSpec `ebpf:"answer_times"`
 	Config          *ebpf.MapSpec `ebpf:"config"`
 	Connections     *ebpf.MapSpec `ebpf:"connections"`
 	Counters        *ebpf.MapSpec `ebpf:"counters"`
@@ -1020,6 +1026,7 @@ func (o *layoutObjects) Close() error {
 // It can be passed to loadLayoutObjects or ebpf.CollectionSpec.LoadAndAssign.
 type layoutMaps struct {
 	Aliases         *ebpf.Map `ebpf:"aliases"`
+	AnswerTimes     *ebpf.Map `ebpf:"answer_times"`
 	Config          *ebpf.Map `ebpf:"config"`
 	Connections     *ebpf.Map `ebpf:"connections"`
 	Counters        *ebpf.Map `ebpf:"counters"`
@@ -1071,6 +1078,7 @@ type layoutMaps struct {
 func (m *layoutMaps) Close() error {
 	return _LayoutClose(
 		m.Aliases,
+		m.AnswerTimes,
 		m.Config,
 		m.Connections,
 		m.Counters,

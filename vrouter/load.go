@@ -54,6 +54,7 @@ type Datapath struct {
 	PolicyTables
 	hostFlows    *Table[HostFlow, HostFlowState]
 	errorTimes   *Table[int, uint64] // nanoseconds of the monotonic clock, by interface
+	answerTimes  *Table[int, uint64]
 	requestTimes *Table[int, uint64]
 	floodTimes   *Table[int, uint64]
 	serviceTimes *Table[int, uint64]
@@ -129,7 +130,7 @@ func (d *Datapath) load(sizes Sizes) error {
 	if err := d.loadStages(); err != nil {
 		return err
 	}
-	if err := d.underlay.load(d.maps); err != nil {
+	if err := d.underlay.load(d.mapsAnd(map[string]*ebpf.Map{stageProgramsName: d.stageSlots})); err != nil {
 		return err
 	}
 	if d.generations, err = newGenerations(d.maps["generations"]); err != nil {
@@ -241,7 +242,7 @@ func (d *Datapath) loadOwnHooks() error {
 	if spec, err = loadFabric(); err != nil {
 		return fmt.Errorf("read object of from_fabric: %w", err)
 	}
-	d.fabricHook, err = loadProgram(spec, "from_fabric", d.maps)
+	d.fabricHook, err = loadProgram(spec, "from_fabric", d.mapsAnd(map[string]*ebpf.Map{stageProgramsName: d.stageSlots}))
 	return err
 }
 

@@ -110,7 +110,7 @@ func install(t testing.TB, d *Datapath, o *Oracle) {
 
 // shares are the tables of what ports have used up, and which ports that are.
 func (o *Oracle) shares(d *Datapath) map[*Table[int, uint64]]*map[int]bool {
-	return map[*Table[int, uint64]]*map[int]bool{d.errorTimes: &o.Exhausted, d.requestTimes: &o.Silenced, d.floodTimes: &o.Stilled, d.serviceTimes: &o.Served}
+	return map[*Table[int, uint64]]*map[int]bool{d.errorTimes: &o.Exhausted, d.answerTimes: &o.Muted, d.requestTimes: &o.Silenced, d.floodTimes: &o.Stilled, d.serviceTimes: &o.Served}
 }
 
 func installPrefixes(t testing.TB, d *Datapath, want map[PortPrefix]Permission) {

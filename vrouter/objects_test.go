@@ -19,6 +19,7 @@ var objects = map[string]*[]byte{
 	"fabric_bpfel.o": &_FabricBytes, "tracefabric_bpfel.o": &_TraceFabricBytes,
 	"rehearsehost_bpfel.o": &_RehearseHostBytes, "rehearsefabric_bpfel.o": &_RehearseFabricBytes,
 	"bridge_bpfel.o": &_BridgeBytes, "tracebridge_bpfel.o": &_TraceBridgeBytes, "rehearsebridge_bpfel.o": &_RehearseBridgeBytes,
+	"answer_bpfel.o": &_AnswerBytes, "traceanswer_bpfel.o": &_TraceAnswerBytes, "rehearseanswer_bpfel.o": &_RehearseAnswerBytes,
 	"rehearseport_bpfel.o": &_RehearsePortBytes, "rehearsetunnel_bpfel.o": &_RehearseTunnelBytes,
 	"tounderlay_bpfel.o": &_ToUnderlayBytes, "fromunderlay_bpfel.o": &_FromUnderlayBytes,
 	"tracetounderlay_bpfel.o": &_TraceToUnderlayBytes, "tracefromunderlay_bpfel.o": &_TraceFromUnderlayBytes,

@@ -26,6 +26,7 @@ type Oracle struct {
 	TunnelAddresses map[netip.Addr]struct{}
 	Config          Config
 	Exhausted       map[int]bool // interfaces that may send no ICMP error now; the others are not limited
+	Muted           map[int]bool // interfaces that have used up their answers to what policy rejects
 	Services        map[Service]uint16
 	HostFlows       map[HostFlow]HostFlowState
 	Aliases         map[uint32]int
@@ -273,7 +274,7 @@ func (o *Oracle) route(r refusal, f parsed) Outcome {
 		sender = 0
 	}
 	if reason := o.refuses(o.policed(sender, ifindex, vrf, next, f)); reason != "" {
-		return dropped(f.frame, reason)
+		return o.refusedByPolicy(ifindex, fromTunnel, next, f, reason)
 	}
 	isHop := (route.Routed || next.Kind == NextHopFabric) && !fromTunnel
 	from := o.errorsFrom(ifindex, fromTunnel, f)

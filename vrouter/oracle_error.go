@@ -49,6 +49,11 @@ func (f parsed) isErrorOrUnknown() bool {
 
 const longestQuote = 128
 
+// icmpKinds are type and code of errors, of IPv4 and of IPv6.
+var icmpKinds = map[string][2][2]byte{
+	"ttl-expired": {{11, 0}, {3, 0}}, "too-big": {{3, 4}, {2, 0}}, "policy-rejected": {{3, 13}, {1, 1}},
+}
+
 func icmpError(f parsed, from router, reason string, limit int) []byte {
 	gateway := from.address
 	quote := f.frame[14 : f.l4+len(f.payload)]
@@ -57,17 +62,14 @@ func icmpError(f parsed, from router, reason string, limit int) []byte {
 	icmp := binary.BigEndian.AppendUint32(make([]byte, 4), uint32(limit))
 	icmp = append(icmp, quote...)
 	if f.source.Is6() {
-		icmp[0] = map[string]byte{"ttl-expired": 3, "too-big": 2}[reason]
+		icmp[0], icmp[1] = icmpKinds[reason][1][0], icmpKinds[reason][1][1]
 		binary.BigEndian.PutUint16(icmp[2:], checksum6(gateway, f.source, 58, icmp))
 		out = append(out, 0x86, 0xdd, 0x60, 0, 0, 0)
 		out = append(binary.BigEndian.AppendUint16(out, uint16(len(icmp))), 58, 64)
 		out = append(append(out, gateway.AsSlice()...), f.source.AsSlice()...)
 		return append(out, icmp...)
 	}
-	icmp[0], icmp[1] = 11, 0
-	if reason == "too-big" {
-		icmp[0], icmp[1] = 3, 4
-	}
+	icmp[0], icmp[1] = icmpKinds[reason][0][0], icmpKinds[reason][0][1]
 	binary.BigEndian.PutUint16(icmp[2:], checksum(icmp))
 	ip := []byte{0x45, 0xc0, 0, 0, 0, 0, 0x40, 0, 64, 1, 0, 0}
 	binary.BigEndian.PutUint16(ip[2:], uint16(20+len(icmp)))

@@ -83,12 +83,12 @@ func (o *Oracle) arrive(ifindex int, fromUplink bool, route Route, f parsed) Out
 	}
 	var from router
 	if fromUplink {
-		if reason := o.refuses(o.policed(0, ifindex, port.VRF, next, f)); reason != "" {
-			return dropped(f.frame, reason)
-		}
 		from = router{o.Config.Local4, f.ethDestination}
 		if f.source.Is6() {
 			from.address = o.Config.Local6
+		}
+		if reason := o.refuses(o.policed(0, ifindex, port.VRF, next, f)); reason != "" {
+			return o.answerFrom(from, ifindex, next.Ifindex, f, reason)
 		}
 		if f.hops <= 1 {
 			return o.refusal(ifindex, from, f, "ttl-expired", 0)

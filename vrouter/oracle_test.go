@@ -40,6 +40,27 @@ func (d *distribution) add(o Outcome) {
 		d.sent++
 	}
 	d.counts[strings.TrimSpace(o.Verdict+" "+o.Reason)]++
+	if o.Verdict == "answered" && o.Reason == "policy-rejected" {
+		d.counts[kindOfAnswer(o)]++
+	}
+}
+
+// kindOfAnswer is how the sender of a rejected packet is told.
+func kindOfAnswer(o Outcome) string {
+	kind, family := "error", "IPv4"
+	if parse(o.Frame).protocol == 6 {
+		kind = "reset"
+	}
+	if parse(o.Frame).source.Is6() {
+		family = "IPv6"
+	}
+	switch {
+	case o.Tunnel != nil:
+		return kind + " through a tunnel"
+	case o.Redirect == testUplink:
+		return kind + " from an uplink"
+	}
+	return kind + " of " + family
 }
 
 func (d *distribution) String() string {
@@ -69,9 +90,14 @@ func (d *distribution) missing(t *testing.T, cases int) (all []string) {
 		default:
 			lacks(r.Verdict + " " + r.Name)
 		}
-		if r.Name == "ttl-expired" || r.Name == "too-big" {
+		if r.Name == "ttl-expired" || r.Name == "too-big" || r.Name == "policy-rejected" {
 			lacks("answered " + r.Name)
 		}
+	}
+	for _, kind := range []string{"reset", "error"} {
+		lacks(kind + " of IPv4")
+		lacks(kind + " of IPv6")
+		lacks(kind + " through a tunnel")
 	}
 	lacks("handed")
 	lacks("hosted")
@@ -149,6 +175,10 @@ func TestProgramsAgreeWithOracle(t *testing.T) {
 			}
 			what := fmt.Sprintf("world %d frame %d (%s) from port %d", world, n, kind, ifindex)
 			var got, want Outcome
+			if g.chance(3) {
+				seen.add(g.step(t, tracer, what, g.rejected()))
+				continue
+			}
 			if g.chance(10) {
 				frame = g.fromHost()
 				what = fmt.Sprintf("world %d frame %d from the host", world, n)

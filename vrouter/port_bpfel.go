@@ -17,6 +17,7 @@ import (
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	portMapAliases         = "aliases"
+	portMapAnswerTimes     = "answer_times"
 	portMapConfig          = "config"
 	portMapConnections     = "connections"
 	portMapCounters        = "counters"
@@ -120,6 +121,7 @@ type portProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type portMapSpecs struct {
 	Aliases         *ebpf.MapSpec `ebpf:"aliases"`
+	AnswerTimes     *ebpf.MapSpec `ebpf:"answer_times"`
 	Config          *ebpf.MapSpec `ebpf:"config"`
 	Connections     *ebpf.MapSpec `ebpf:"connections"`
 	Counters        *ebpf.MapSpec `ebpf:"counters"`
@@ -199,6 +201,7 @@ func (o *portObjects) Close() error {
 // It can be passed to loadPortObjects or ebpf.CollectionSpec.LoadAndAssign.
 type portMaps struct {
 	Aliases         *ebpf.Map `ebpf:"aliases"`
+	AnswerTimes     *ebpf.Map `ebpf:"answer_times"`
 	Config          *ebpf.Map `ebpf:"config"`
 	Connections     *ebpf.Map `ebpf:"connections"`
 	Counters        *ebpf.Map `ebpf:"counters"`
@@ -253,6 +256,7 @@ type portMaps struct {
 func (m *portMaps) Close() error {
 	return _PortClose(
 		m.Aliases,
+		m.AnswerTimes,
 		m.Config,
 		m.Connections,
 		m.Counters,

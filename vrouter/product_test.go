@@ -26,6 +26,7 @@ func TestProductAgreesWithOracle(t *testing.T) {
 	const worlds, perWorld = 20, 200
 	r := seeded(t)
 	d := loadForTest(t, smallSizes)
+	check(t, d.Activate()) // of the stages
 	counted := map[string]Drop{}
 	var received Counter
 	requests, err := d.OpenRequests()

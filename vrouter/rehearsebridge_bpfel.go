@@ -17,6 +17,7 @@ import (
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	rehearseBridgeMapAliases         = "aliases"
+	rehearseBridgeMapAnswerTimes     = "answer_times"
 	rehearseBridgeMapConfig          = "config"
 	rehearseBridgeMapConnections     = "connections"
 	rehearseBridgeMapCounters        = "counters"
@@ -123,6 +124,7 @@ type rehearseBridgeProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type rehearseBridgeMapSpecs struct {
 	Aliases         *ebpf.MapSpec `ebpf:"aliases"`
+	AnswerTimes     *ebpf.MapSpec `ebpf:"answer_times"`
 	Config          *ebpf.MapSpec `ebpf:"config"`
 	Connections     *ebpf.MapSpec `ebpf:"connections"`
 	Counters        *ebpf.MapSpec `ebpf:"counters"`
@@ -203,6 +205,7 @@ func (o *rehearseBridgeObjects) Close() error {
 // It can be passed to loadRehearseBridgeObjects or ebpf.CollectionSpec.LoadAndAssign.
 type rehearseBridgeMaps struct {
 	Aliases         *ebpf.Map `ebpf:"aliases"`
+	AnswerTimes     *ebpf.Map `ebpf:"answer_times"`
 	Config          *ebpf.Map `ebpf:"config"`
 	Connections     *ebpf.Map `ebpf:"connections"`
 	Counters        *ebpf.Map `ebpf:"counters"`
@@ -258,6 +261,7 @@ type rehearseBridgeMaps struct {
 func (m *rehearseBridgeMaps) Close() error {
 	return _RehearseBridgeClose(
 		m.Aliases,
+		m.AnswerTimes,
 		m.Config,
 		m.Connections,
 		m.Counters,

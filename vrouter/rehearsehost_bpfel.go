@@ -17,6 +17,7 @@ import (
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	rehearseHostMapAliases         = "aliases"
+	rehearseHostMapAnswerTimes     = "answer_times"
 	rehearseHostMapConfig          = "config"
 	rehearseHostMapConnections     = "connections"
 	rehearseHostMapCounters        = "counters"
@@ -122,6 +123,7 @@ type rehearseHostProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type rehearseHostMapSpecs struct {
 	Aliases         *ebpf.MapSpec `ebpf:"aliases"`
+	AnswerTimes     *ebpf.MapSpec `ebpf:"answer_times"`
 	Config          *ebpf.MapSpec `ebpf:"config"`
 	Connections     *ebpf.MapSpec `ebpf:"connections"`
 	Counters        *ebpf.MapSpec `ebpf:"counters"`
@@ -203,6 +205,7 @@ func (o *rehearseHostObjects) Close() error {
 // It can be passed to loadRehearseHostObjects or ebpf.CollectionSpec.LoadAndAssign.
 type rehearseHostMaps struct {
 	Aliases         *ebpf.Map `ebpf:"aliases"`
+	AnswerTimes     *ebpf.Map `ebpf:"answer_times"`
 	Config          *ebpf.Map `ebpf:"config"`
 	Connections     *ebpf.Map `ebpf:"connections"`
 	Counters        *ebpf.Map `ebpf:"counters"`
@@ -259,6 +262,7 @@ type rehearseHostMaps struct {
 func (m *rehearseHostMaps) Close() error {
 	return _RehearseHostClose(
 		m.Aliases,
+		m.AnswerTimes,
 		m.Config,
 		m.Connections,
 		m.Counters,

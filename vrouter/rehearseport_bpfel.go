@@ -17,6 +17,7 @@ import (
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	rehearsePortMapAliases         = "aliases"
+	rehearsePortMapAnswerTimes     = "answer_times"
 	rehearsePortMapConfig          = "config"
 	rehearsePortMapConnections     = "connections"
 	rehearsePortMapCounters        = "counters"
@@ -123,6 +124,7 @@ type rehearsePortProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type rehearsePortMapSpecs struct {
 	Aliases         *ebpf.MapSpec `ebpf:"aliases"`
+	AnswerTimes     *ebpf.MapSpec `ebpf:"answer_times"`
 	Config          *ebpf.MapSpec `ebpf:"config"`
 	Connections     *ebpf.MapSpec `ebpf:"connections"`
 	Counters        *ebpf.MapSpec `ebpf:"counters"`
@@ -205,6 +207,7 @@ func (o *rehearsePortObjects) Close() error {
 // It can be passed to loadRehearsePortObjects or ebpf.CollectionSpec.LoadAndAssign.
 type rehearsePortMaps struct {
 	Aliases         *ebpf.Map `ebpf:"aliases"`
+	AnswerTimes     *ebpf.Map `ebpf:"answer_times"`
 	Config          *ebpf.Map `ebpf:"config"`
 	Connections     *ebpf.Map `ebpf:"connections"`
 	Counters        *ebpf.Map `ebpf:"counters"`
@@ -262,6 +265,7 @@ type rehearsePortMaps struct {
 func (m *rehearsePortMaps) Close() error {
 	return _RehearsePortClose(
 		m.Aliases,
+		m.AnswerTimes,
 		m.Config,
 		m.Connections,
 		m.Counters,

@@ -17,6 +17,7 @@ import (
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	rehearseTunnelMapAliases         = "aliases"
+	rehearseTunnelMapAnswerTimes     = "answer_times"
 	rehearseTunnelMapConfig          = "config"
 	rehearseTunnelMapConnections     = "connections"
 	rehearseTunnelMapCounters        = "counters"
@@ -123,6 +124,7 @@ type rehearseTunnelProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type rehearseTunnelMapSpecs struct {
 	Aliases         *ebpf.MapSpec `ebpf:"aliases"`
+	AnswerTimes     *ebpf.MapSpec `ebpf:"answer_times"`
 	Config          *ebpf.MapSpec `ebpf:"config"`
 	Connections     *ebpf.MapSpec `ebpf:"connections"`
 	Counters        *ebpf.MapSpec `ebpf:"counters"`
@@ -205,6 +207,7 @@ func (o *rehearseTunnelObjects) Close() error {
 // It can be passed to loadRehearseTunnelObjects or ebpf.CollectionSpec.LoadAndAssign.
 type rehearseTunnelMaps struct {
 	Aliases         *ebpf.Map `ebpf:"aliases"`
+	AnswerTimes     *ebpf.Map `ebpf:"answer_times"`
 	Config          *ebpf.Map `ebpf:"config"`
 	Connections     *ebpf.Map `ebpf:"connections"`
 	Counters        *ebpf.Map `ebpf:"counters"`
@@ -262,6 +265,7 @@ type rehearseTunnelMaps struct {
 func (m *rehearseTunnelMaps) Close() error {
 	return _RehearseTunnelClose(
 		m.Aliases,
+		m.AnswerTimes,
 		m.Config,
 		m.Connections,
 		m.Counters,

@@ -123,6 +123,7 @@ func (s Sizes) of() map[string]uint32 {
 		"config":           1,
 		"tunnel_addresses": tunnelAddresses,
 		"error_times":      s.Ports,
+		"answer_times":     s.Ports,
 		"services":         s.VNIs * servicesPerVRF,
 		"host_flows":       s.Ports * flowsPerPort,
 		"aliases":          s.Ports,

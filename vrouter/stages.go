@@ -22,14 +22,31 @@ var bridgeStages = map[layoutStageSlot]string{
 	layoutStageSlotSTAGE_SLOT_BRIDGE_PORT: "bridge_port", layoutStageSlotSTAGE_SLOT_BRIDGE_TUNNEL: "bridge_tunnel",
 }
 
+// answerStages are those of an object with the answer stage.
+var answerStages = map[layoutStageSlot]string{
+	layoutStageSlotSTAGE_SLOT_ANSWER_PORT: "answer_port", layoutStageSlotSTAGE_SLOT_ANSWER_TUNNEL: "answer_tunnel",
+	layoutStageSlotSTAGE_SLOT_ANSWER_FABRIC: "answer_fabric",
+}
+
 func (d *Datapath) loadStages() error {
-	spec, err := loadBridge()
+	if err := loadStagesOf(loadBridge, bridgeStages, d.maps, d.stages); err != nil {
+		return err
+	}
+	return loadStagesOf(loadAnswer, answerStages, d.maps, d.stages)
+}
+
+// loadStagesOf loads the programs of an object by their slots.
+func loadStagesOf(read func() (*ebpf.CollectionSpec, error), named map[layoutStageSlot]string, tables map[string]*ebpf.Map, into map[layoutStageSlot]*ebpf.Program) error {
+	spec, err := read()
 	if err != nil {
-		return fmt.Errorf("read object of the bridge stage: %w", err)
+		return fmt.Errorf("read object of stages: %w", err)
 	}
-	programs, err := loadPrograms(spec, d.maps, slices.Collect(maps.Values(bridgeStages))...)
-	for slot, name := range bridgeStages {
-		d.stages[slot] = programs[name]
+	programs, err := loadPrograms(spec, tables, slices.Collect(maps.Values(named))...)
+	if err != nil {
+		return err
 	}
-	return err
+	for slot, name := range named {
+		into[slot] = programs[name]
+	}
+	return nil
 }

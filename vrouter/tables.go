@@ -387,6 +387,7 @@ func (d *Datapath) makeTables() {
 	d.TunnelAddresses = newTable("tunnel_addresses", d.maps["tunnel_addresses"], tunnelAddressCodec)
 	d.config = newTable("config", d.maps["config"], configCodec)
 	d.errorTimes = newTable("error_times", d.maps["error_times"], errorTimeCodec)
+	d.answerTimes = newTable("answer_times", d.maps["answer_times"], errorTimeCodec)
 	d.Services = newTable("services", d.maps["services"], serviceCodec)
 	d.Aliases = newTable("aliases", d.maps["aliases"], aliasCodec)
 	d.hostFlows = newTable("host_flows", d.maps["host_flows"], hostFlowCodec)

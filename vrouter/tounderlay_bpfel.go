@@ -17,6 +17,7 @@ import (
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	toUnderlayMapAliases         = "aliases"
+	toUnderlayMapAnswerTimes     = "answer_times"
 	toUnderlayMapChunkScratch    = "chunk_scratch"
 	toUnderlayMapConfig          = "config"
 	toUnderlayMapConnections     = "connections"
@@ -113,6 +114,7 @@ type toUnderlayProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type toUnderlayMapSpecs struct {
 	Aliases         *ebpf.MapSpec `ebpf:"aliases"`
+	AnswerTimes     *ebpf.MapSpec `ebpf:"answer_times"`
 	ChunkScratch    *ebpf.MapSpec `ebpf:"chunk_scratch"`
 	Config          *ebpf.MapSpec `ebpf:"config"`
 	Connections     *ebpf.MapSpec `ebpf:"connections"`
@@ -185,6 +187,7 @@ func (o *toUnderlayObjects) Close() error {
 // It can be passed to loadToUnderlayObjects or ebpf.CollectionSpec.LoadAndAssign.
 type toUnderlayMaps struct {
 	Aliases         *ebpf.Map `ebpf:"aliases"`
+	AnswerTimes     *ebpf.Map `ebpf:"answer_times"`
 	ChunkScratch    *ebpf.Map `ebpf:"chunk_scratch"`
 	Config          *ebpf.Map `ebpf:"config"`
 	Connections     *ebpf.Map `ebpf:"connections"`
@@ -232,6 +235,7 @@ type toUnderlayMaps struct {
 func (m *toUnderlayMaps) Close() error {
 	return _ToUnderlayClose(
 		m.Aliases,
+		m.AnswerTimes,
 		m.ChunkScratch,
 		m.Config,
 		m.Connections,

@@ -53,7 +53,7 @@ type Tracer struct {
 	out    *ebpf.Map
 	copies *ebpf.Map
 	slots  *ebpf.Map
-	stages map[string]*ebpf.Program
+	stages map[layoutStageSlot]*ebpf.Program
 	port   *ebpf.Program
 	tunnel *ebpf.Program
 	host   *ebpf.Program
@@ -72,7 +72,7 @@ const frameRoom = 256
 
 // NewTracer loads the tracing programs.
 func (d *Datapath) NewTracer() (*Tracer, error) {
-	t, err := d.newTracer(tracing{loadTracePort, loadTraceTunnel, loadTraceHost, loadTraceFabric, loadTraceBridge})
+	t, err := d.newTracer(tracing{loadTracePort, loadTraceTunnel, loadTraceHost, loadTraceFabric, loadTraceBridge, loadTraceAnswer})
 	if err == nil {
 		t.asks = true
 	}
@@ -81,7 +81,7 @@ func (d *Datapath) NewTracer() (*Tracer, error) {
 
 // tracing reads the objects of one build of the programs that record.
 type tracing struct {
-	port, tunnel, host, fabric, bridge func() (*ebpf.CollectionSpec, error)
+	port, tunnel, host, fabric, bridge, answer func() (*ebpf.CollectionSpec, error)
 }
 
 func (d *Datapath) newTracer(read tracing) (*Tracer, error) {
@@ -89,7 +89,7 @@ func (d *Datapath) newTracer(read tracing) (*Tracer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read trace object: %w", err)
 	}
-	t := &Tracer{}
+	t := &Tracer{stages: map[layoutStageSlot]*ebpf.Program{}}
 	tables := maps.Clone(d.maps)
 	for name, m := range map[string]**ebpf.Map{"trace_in": &t.in, "trace_out": &t.out, "trace_copies": &t.copies, stageProgramsName: &t.slots} {
 		if *m, err = ebpf.NewMap(spec.Maps[name]); err != nil {
@@ -110,7 +110,7 @@ func (d *Datapath) newTracer(read tracing) (*Tracer, error) {
 		t.Close()
 		return nil, err
 	}
-	if err = t.loadStages(read.bridge, tables); err != nil {
+	if err = t.loadStages(read, tables); err != nil {
 		t.Close()
 		return nil, err
 	}
@@ -141,16 +141,15 @@ func (t *Tracer) loadOwn(read tracing, tables map[string]*ebpf.Map) error {
 	return err
 }
 
-func (t *Tracer) loadStages(read func() (*ebpf.CollectionSpec, error), tables map[string]*ebpf.Map) error {
-	spec, err := read()
-	if err != nil {
-		return fmt.Errorf("read trace object: %w", err)
-	}
-	if t.stages, err = loadPrograms(spec, tables, slices.Collect(maps.Values(bridgeStages))...); err != nil {
+func (t *Tracer) loadStages(read tracing, tables map[string]*ebpf.Map) error {
+	if err := loadStagesOf(read.bridge, bridgeStages, tables, t.stages); err != nil {
 		return err
 	}
-	for slot, name := range bridgeStages {
-		if err := t.slots.Put(slot, t.stages[name]); err != nil {
+	if err := loadStagesOf(read.answer, answerStages, tables, t.stages); err != nil {
+		return err
+	}
+	for slot, program := range t.stages {
+		if err := t.slots.Put(slot, program); err != nil {
 			return fmt.Errorf("set slot %d of the trace: %w", slot, err)
 		}
 	}

@@ -17,6 +17,7 @@ import (
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	traceBridgeMapAliases         = "aliases"
+	traceBridgeMapAnswerTimes     = "answer_times"
 	traceBridgeMapConfig          = "config"
 	traceBridgeMapConnections     = "connections"
 	traceBridgeMapCounters        = "counters"
@@ -123,6 +124,7 @@ type traceBridgeProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type traceBridgeMapSpecs struct {
 	Aliases         *ebpf.MapSpec `ebpf:"aliases"`
+	AnswerTimes     *ebpf.MapSpec `ebpf:"answer_times"`
 	Config          *ebpf.MapSpec `ebpf:"config"`
 	Connections     *ebpf.MapSpec `ebpf:"connections"`
 	Counters        *ebpf.MapSpec `ebpf:"counters"`
@@ -203,6 +205,7 @@ func (o *traceBridgeObjects) Close() error {
 // It can be passed to loadTraceBridgeObjects or ebpf.CollectionSpec.LoadAndAssign.
 type traceBridgeMaps struct {
 	Aliases         *ebpf.Map `ebpf:"aliases"`
+	AnswerTimes     *ebpf.Map `ebpf:"answer_times"`
 	Config          *ebpf.Map `ebpf:"config"`
 	Connections     *ebpf.Map `ebpf:"connections"`
 	Counters        *ebpf.Map `ebpf:"counters"`
@@ -258,6 +261,7 @@ type traceBridgeMaps struct {
 func (m *traceBridgeMaps) Close() error {
 	return _TraceBridgeClose(
 		m.Aliases,
+		m.AnswerTimes,
 		m.Config,
 		m.Connections,
 		m.Counters,

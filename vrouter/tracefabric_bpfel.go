@@ -17,6 +17,7 @@ import (
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	traceFabricMapAliases         = "aliases"
+	traceFabricMapAnswerTimes     = "answer_times"
 	traceFabricMapConfig          = "config"
 	traceFabricMapConnections     = "connections"
 	traceFabricMapCounters        = "counters"
@@ -60,6 +61,7 @@ const (
 	traceFabricMapServicePages    = "service_pages"
 	traceFabricMapServiceTimes    = "service_times"
 	traceFabricMapServices        = "services"
+	traceFabricMapStagePrograms   = "stage_programs"
 	traceFabricMapSubPorts        = "sub_ports"
 	traceFabricMapTraceCopies     = "trace_copies"
 	traceFabricMapTraceIn         = "trace_in"
@@ -122,6 +124,7 @@ type traceFabricProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type traceFabricMapSpecs struct {
 	Aliases         *ebpf.MapSpec `ebpf:"aliases"`
+	AnswerTimes     *ebpf.MapSpec `ebpf:"answer_times"`
 	Config          *ebpf.MapSpec `ebpf:"config"`
 	Connections     *ebpf.MapSpec `ebpf:"connections"`
 	Counters        *ebpf.MapSpec `ebpf:"counters"`
@@ -165,6 +168,7 @@ type traceFabricMapSpecs struct {
 	ServicePages    *ebpf.MapSpec `ebpf:"service_pages"`
 	ServiceTimes    *ebpf.MapSpec `ebpf:"service_times"`
 	Services        *ebpf.MapSpec `ebpf:"services"`
+	StagePrograms   *ebpf.MapSpec `ebpf:"stage_programs"`
 	SubPorts        *ebpf.MapSpec `ebpf:"sub_ports"`
 	TraceCopies     *ebpf.MapSpec `ebpf:"trace_copies"`
 	TraceIn         *ebpf.MapSpec `ebpf:"trace_in"`
@@ -203,6 +207,7 @@ func (o *traceFabricObjects) Close() error {
 // It can be passed to loadTraceFabricObjects or ebpf.CollectionSpec.LoadAndAssign.
 type traceFabricMaps struct {
 	Aliases         *ebpf.Map `ebpf:"aliases"`
+	AnswerTimes     *ebpf.Map `ebpf:"answer_times"`
 	Config          *ebpf.Map `ebpf:"config"`
 	Connections     *ebpf.Map `ebpf:"connections"`
 	Counters        *ebpf.Map `ebpf:"counters"`
@@ -246,6 +251,7 @@ type traceFabricMaps struct {
 	ServicePages    *ebpf.Map `ebpf:"service_pages"`
 	ServiceTimes    *ebpf.Map `ebpf:"service_times"`
 	Services        *ebpf.Map `ebpf:"services"`
+	StagePrograms   *ebpf.Map `ebpf:"stage_programs"`
 	SubPorts        *ebpf.Map `ebpf:"sub_ports"`
 	TraceCopies     *ebpf.Map `ebpf:"trace_copies"`
 	TraceIn         *ebpf.Map `ebpf:"trace_in"`
@@ -259,6 +265,7 @@ type traceFabricMaps struct {
 func (m *traceFabricMaps) Close() error {
 	return _TraceFabricClose(
 		m.Aliases,
+		m.AnswerTimes,
 		m.Config,
 		m.Connections,
 		m.Counters,
@@ -302,6 +309,7 @@ func (m *traceFabricMaps) Close() error {
 		m.ServicePages,
 		m.ServiceTimes,
 		m.Services,
+		m.StagePrograms,
 		m.SubPorts,
 		m.TraceCopies,
 		m.TraceIn,

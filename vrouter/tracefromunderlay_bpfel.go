@@ -17,6 +17,7 @@ import (
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	traceFromUnderlayMapAliases         = "aliases"
+	traceFromUnderlayMapAnswerTimes     = "answer_times"
 	traceFromUnderlayMapConfig          = "config"
 	traceFromUnderlayMapConnections     = "connections"
 	traceFromUnderlayMapCounters        = "counters"
@@ -60,6 +61,7 @@ const (
 	traceFromUnderlayMapServicePages    = "service_pages"
 	traceFromUnderlayMapServiceTimes    = "service_times"
 	traceFromUnderlayMapServices        = "services"
+	traceFromUnderlayMapStagePrograms   = "stage_programs"
 	traceFromUnderlayMapSubPorts        = "sub_ports"
 	traceFromUnderlayMapTraceCopies     = "trace_copies"
 	traceFromUnderlayMapTraceIn         = "trace_in"
@@ -122,6 +124,7 @@ type traceFromUnderlayProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type traceFromUnderlayMapSpecs struct {
 	Aliases         *ebpf.MapSpec `ebpf:"aliases"`
+	AnswerTimes     *ebpf.MapSpec `ebpf:"answer_times"`
 	Config          *ebpf.MapSpec `ebpf:"config"`
 	Connections     *ebpf.MapSpec `ebpf:"connections"`
 	Counters        *ebpf.MapSpec `ebpf:"counters"`
@@ -165,6 +168,7 @@ type traceFromUnderlayMapSpecs struct {
 	ServicePages    *ebpf.MapSpec `ebpf:"service_pages"`
 	ServiceTimes    *ebpf.MapSpec `ebpf:"service_times"`
 	Services        *ebpf.MapSpec `ebpf:"services"`
+	StagePrograms   *ebpf.MapSpec `ebpf:"stage_programs"`
 	SubPorts        *ebpf.MapSpec `ebpf:"sub_ports"`
 	TraceCopies     *ebpf.MapSpec `ebpf:"trace_copies"`
 	TraceIn         *ebpf.MapSpec `ebpf:"trace_in"`
@@ -203,6 +207,7 @@ func (o *traceFromUnderlayObjects) Close() error {
 // It can be passed to loadTraceFromUnderlayObjects or ebpf.CollectionSpec.LoadAndAssign.
 type traceFromUnderlayMaps struct {
 	Aliases         *ebpf.Map `ebpf:"aliases"`
+	AnswerTimes     *ebpf.Map `ebpf:"answer_times"`
 	Config          *ebpf.Map `ebpf:"config"`
 	Connections     *ebpf.Map `ebpf:"connections"`
 	Counters        *ebpf.Map `ebpf:"counters"`
@@ -246,6 +251,7 @@ type traceFromUnderlayMaps struct {
 	ServicePages    *ebpf.Map `ebpf:"service_pages"`
 	ServiceTimes    *ebpf.Map `ebpf:"service_times"`
 	Services        *ebpf.Map `ebpf:"services"`
+	StagePrograms   *ebpf.Map `ebpf:"stage_programs"`
 	SubPorts        *ebpf.Map `ebpf:"sub_ports"`
 	TraceCopies     *ebpf.Map `ebpf:"trace_copies"`
 	TraceIn         *ebpf.Map `ebpf:"trace_in"`
@@ -259,6 +265,7 @@ type traceFromUnderlayMaps struct {
 func (m *traceFromUnderlayMaps) Close() error {
 	return _TraceFromUnderlayClose(
 		m.Aliases,
+		m.AnswerTimes,
 		m.Config,
 		m.Connections,
 		m.Counters,
@@ -302,6 +309,7 @@ func (m *traceFromUnderlayMaps) Close() error {
 		m.ServicePages,
 		m.ServiceTimes,
 		m.Services,
+		m.StagePrograms,
 		m.SubPorts,
 		m.TraceCopies,
 		m.TraceIn,

@@ -17,6 +17,7 @@ import (
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	traceHostMapAliases         = "aliases"
+	traceHostMapAnswerTimes     = "answer_times"
 	traceHostMapConfig          = "config"
 	traceHostMapConnections     = "connections"
 	traceHostMapCounters        = "counters"
@@ -122,6 +123,7 @@ type traceHostProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type traceHostMapSpecs struct {
 	Aliases         *ebpf.MapSpec `ebpf:"aliases"`
+	AnswerTimes     *ebpf.MapSpec `ebpf:"answer_times"`
 	Config          *ebpf.MapSpec `ebpf:"config"`
 	Connections     *ebpf.MapSpec `ebpf:"connections"`
 	Counters        *ebpf.MapSpec `ebpf:"counters"`
@@ -203,6 +205,7 @@ func (o *traceHostObjects) Close() error {
 // It can be passed to loadTraceHostObjects or ebpf.CollectionSpec.LoadAndAssign.
 type traceHostMaps struct {
 	Aliases         *ebpf.Map `ebpf:"aliases"`
+	AnswerTimes     *ebpf.Map `ebpf:"answer_times"`
 	Config          *ebpf.Map `ebpf:"config"`
 	Connections     *ebpf.Map `ebpf:"connections"`
 	Counters        *ebpf.Map `ebpf:"counters"`
@@ -259,6 +262,7 @@ type traceHostMaps struct {
 func (m *traceHostMaps) Close() error {
 	return _TraceHostClose(
 		m.Aliases,
+		m.AnswerTimes,
 		m.Config,
 		m.Connections,
 		m.Counters,

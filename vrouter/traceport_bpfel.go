@@ -98,6 +98,7 @@ type tracePortTunnelKey struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	tracePortMapAliases         = "aliases"
+	tracePortMapAnswerTimes     = "answer_times"
 	tracePortMapConfig          = "config"
 	tracePortMapConnections     = "connections"
 	tracePortMapCounters        = "counters"
@@ -204,6 +205,7 @@ type tracePortProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type tracePortMapSpecs struct {
 	Aliases         *ebpf.MapSpec `ebpf:"aliases"`
+	AnswerTimes     *ebpf.MapSpec `ebpf:"answer_times"`
 	Config          *ebpf.MapSpec `ebpf:"config"`
 	Connections     *ebpf.MapSpec `ebpf:"connections"`
 	Counters        *ebpf.MapSpec `ebpf:"counters"`
@@ -286,6 +288,7 @@ func (o *tracePortObjects) Close() error {
 // It can be passed to loadTracePortObjects or ebpf.CollectionSpec.LoadAndAssign.
 type tracePortMaps struct {
 	Aliases         *ebpf.Map `ebpf:"aliases"`
+	AnswerTimes     *ebpf.Map `ebpf:"answer_times"`
 	Config          *ebpf.Map `ebpf:"config"`
 	Connections     *ebpf.Map `ebpf:"connections"`
 	Counters        *ebpf.Map `ebpf:"counters"`
@@ -343,6 +346,7 @@ type tracePortMaps struct {
 func (m *tracePortMaps) Close() error {
 	return _TracePortClose(
 		m.Aliases,
+		m.AnswerTimes,
 		m.Config,
 		m.Connections,
 		m.Counters,

@@ -17,6 +17,7 @@ import (
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	traceToUnderlayMapAliases         = "aliases"
+	traceToUnderlayMapAnswerTimes     = "answer_times"
 	traceToUnderlayMapChunkScratch    = "chunk_scratch"
 	traceToUnderlayMapConfig          = "config"
 	traceToUnderlayMapConnections     = "connections"
@@ -115,6 +116,7 @@ type traceToUnderlayProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type traceToUnderlayMapSpecs struct {
 	Aliases         *ebpf.MapSpec `ebpf:"aliases"`
+	AnswerTimes     *ebpf.MapSpec `ebpf:"answer_times"`
 	ChunkScratch    *ebpf.MapSpec `ebpf:"chunk_scratch"`
 	Config          *ebpf.MapSpec `ebpf:"config"`
 	Connections     *ebpf.MapSpec `ebpf:"connections"`
@@ -189,6 +191,7 @@ func (o *traceToUnderlayObjects) Close() error {
 // It can be passed to loadTraceToUnderlayObjects or ebpf.CollectionSpec.LoadAndAssign.
 type traceToUnderlayMaps struct {
 	Aliases         *ebpf.Map `ebpf:"aliases"`
+	AnswerTimes     *ebpf.Map `ebpf:"answer_times"`
 	ChunkScratch    *ebpf.Map `ebpf:"chunk_scratch"`
 	Config          *ebpf.Map `ebpf:"config"`
 	Connections     *ebpf.Map `ebpf:"connections"`
@@ -238,6 +241,7 @@ type traceToUnderlayMaps struct {
 func (m *traceToUnderlayMaps) Close() error {
 	return _TraceToUnderlayClose(
 		m.Aliases,
+		m.AnswerTimes,
 		m.ChunkScratch,
 		m.Config,
 		m.Connections,

@@ -17,6 +17,7 @@ import (
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	traceTunnelMapAliases         = "aliases"
+	traceTunnelMapAnswerTimes     = "answer_times"
 	traceTunnelMapConfig          = "config"
 	traceTunnelMapConnections     = "connections"
 	traceTunnelMapCounters        = "counters"
@@ -123,6 +124,7 @@ type traceTunnelProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type traceTunnelMapSpecs struct {
 	Aliases         *ebpf.MapSpec `ebpf:"aliases"`
+	AnswerTimes     *ebpf.MapSpec `ebpf:"answer_times"`
 	Config          *ebpf.MapSpec `ebpf:"config"`
 	Connections     *ebpf.MapSpec `ebpf:"connections"`
 	Counters        *ebpf.MapSpec `ebpf:"counters"`
@@ -205,6 +207,7 @@ func (o *traceTunnelObjects) Close() error {
 // It can be passed to loadTraceTunnelObjects or ebpf.CollectionSpec.LoadAndAssign.
 type traceTunnelMaps struct {
 	Aliases         *ebpf.Map `ebpf:"aliases"`
+	AnswerTimes     *ebpf.Map `ebpf:"answer_times"`
 	Config          *ebpf.Map `ebpf:"config"`
 	Connections     *ebpf.Map `ebpf:"connections"`
 	Counters        *ebpf.Map `ebpf:"counters"`
@@ -262,6 +265,7 @@ type traceTunnelMaps struct {
 func (m *traceTunnelMaps) Close() error {
 	return _TraceTunnelClose(
 		m.Aliases,
+		m.AnswerTimes,
 		m.Config,
 		m.Connections,
 		m.Counters,

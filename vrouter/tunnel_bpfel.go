@@ -17,6 +17,7 @@ import (
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	tunnelMapAliases         = "aliases"
+	tunnelMapAnswerTimes     = "answer_times"
 	tunnelMapConfig          = "config"
 	tunnelMapConnections     = "connections"
 	tunnelMapCounters        = "counters"
@@ -120,6 +121,7 @@ type tunnelProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type tunnelMapSpecs struct {
 	Aliases         *ebpf.MapSpec `ebpf:"aliases"`
+	AnswerTimes     *ebpf.MapSpec `ebpf:"answer_times"`
 	Config          *ebpf.MapSpec `ebpf:"config"`
 	Connections     *ebpf.MapSpec `ebpf:"connections"`
 	Counters        *ebpf.MapSpec `ebpf:"counters"`
@@ -199,6 +201,7 @@ func (o *tunnelObjects) Close() error {
 // It can be passed to loadTunnelObjects or ebpf.CollectionSpec.LoadAndAssign.
 type tunnelMaps struct {
 	Aliases         *ebpf.Map `ebpf:"aliases"`
+	AnswerTimes     *ebpf.Map `ebpf:"answer_times"`
 	Config          *ebpf.Map `ebpf:"config"`
 	Connections     *ebpf.Map `ebpf:"connections"`
 	Counters        *ebpf.Map `ebpf:"counters"`
@@ -253,6 +256,7 @@ type tunnelMaps struct {
 func (m *tunnelMaps) Close() error {
 	return _TunnelClose(
 		m.Aliases,
+		m.AnswerTimes,
 		m.Config,
 		m.Connections,
 		m.Counters,

@@ -34,6 +34,10 @@ func (a *answer) end(t vrouter.Trace, reason vrouter.Reason) {
 	if t.Verdict == "routed" {
 		a.follow(t)
 	}
+	if t.Tunnel != nil && t.Verdict == "answered" {
+		a.add("answer", fmt.Sprintf("through the tunnel, VNI %d to %v", t.Tunnel.VNI, t.Tunnel.Remote), api.TracedHow)
+		return
+	}
 	if t.Tunnel == nil {
 		return
 	}

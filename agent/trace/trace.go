@@ -388,6 +388,10 @@ func (a *answer) found(stage string, t vrouter.Trace, reason vrouter.Reason) str
 		return fmt.Sprintf("label %d to %v by MPLS over UDP", t.Tunnel.VNI, t.Tunnel.Remote)
 	case stage == "encap" && t.Tunnel != nil:
 		return fmt.Sprintf("VNI %d to %v", t.Tunnel.VNI, t.Tunnel.Remote)
+	case stage == "answer" && t.Verdict == "answered":
+		return "the sender is told"
+	case stage == "answer":
+		return "the sender is not told"
 	case stage == "deliver":
 		return "to interface " + a.devices[t.Redirect]
 	case stage == endOf(t):

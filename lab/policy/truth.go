@@ -98,7 +98,8 @@ func (t try) wrong(m *Model, f probe.Found) string {
 		if t.attempt.Protocol == probe.ProtocolTCP {
 			want = probe.Refused
 		}
-		if f.Finding != want && f.Finding != probe.Silent { // nobody is told of a reject yet
+		// An ICMP error from another host is asked by type and code where it arrives.
+		if f.Finding != want && (want == probe.Refused || f.Finding != probe.Silent) {
 			return t.decision.String()
 		}
 	default:

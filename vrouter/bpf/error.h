@@ -2,8 +2,10 @@
 // Stage error: a packet that cannot go on is answered with an ICMP error.
 #pragma once
 
-#include "neighbour.h"
+#include "lookup.h"
+#include "parse.h"
 #include "share.h"
+#include "vlan.h"
 
 enum {
 	ERROR_HOP_COUNT = 64,
@@ -21,6 +23,16 @@ enum {
 	ICMPV6_TOO_BIG = 2,
 	ICMPV6_TIME_EXCEEDED = 3,
 	ICMPV6_QUERIES = 128, // and errors before them
+};
+
+// Type and code of what is sent.
+enum error_kind {
+	ERROR4_TOO_BIG = ICMP_UNREACHABLE << 8 | ICMP_FRAGMENTATION_NEEDED,
+	ERROR4_TIME_EXCEEDED = ICMP_TIME_EXCEEDED << 8,
+	ERROR4_PROHIBITED = ICMP_UNREACHABLE << 8 | 13, // administratively
+	ERROR6_TOO_BIG = ICMPV6_TOO_BIG << 8,
+	ERROR6_TIME_EXCEEDED = ICMPV6_TIME_EXCEEDED << 8,
+	ERROR6_PROHIBITED = 1 << 8 | 1,
 };
 
 struct error_message {
@@ -151,7 +163,7 @@ static __always_inline union error_frame *error_frame(void)
 	return bpf_map_lookup_elem(&error_scratch, &zero);
 }
 
-static __noinline int build_error4(struct packet *p, __u32 limit)
+static __noinline int build_error4(struct packet *p, enum error_kind kind, __u32 limit)
 {
 	enum { HEADER = ETHERNET_SIZE + IPV4_SIZE + ICMP_SIZE };
 	__u64 size = quoted(p);
@@ -171,11 +183,7 @@ static __noinline int build_error4(struct packet *p, __u32 limit)
 			.source = p->notes->router.word[0],
 			.destination = p->source.word[0],
 		},
-		.icmp = {
-			.type = limit ? ICMP_UNREACHABLE : ICMP_TIME_EXCEEDED,
-			.code = limit ? ICMP_FRAGMENTATION_NEEDED : 0,
-			.limit = bpf_htonl(limit),
-		},
+		.icmp = { .type = kind >> 8, .code = kind & 0xff, .limit = bpf_htonl(limit) },
 	};
 	if (quote(p, &e->icmp, size))
 		return -1;
@@ -184,7 +192,7 @@ static __noinline int build_error4(struct packet *p, __u32 limit)
 	return replace_frame(p, &e->ethernet, HEADER, size);
 }
 
-static __noinline int build_error6(struct packet *p, __u32 limit)
+static __noinline int build_error6(struct packet *p, enum error_kind kind, __u32 limit)
 {
 	enum { HEADER = ETHERNET_SIZE + IPV6_SIZE + ICMP_SIZE };
 	__u64 size = quoted(p);
@@ -202,7 +210,7 @@ static __noinline int build_error6(struct packet *p, __u32 limit)
 			.source = p->notes->router,
 			.destination = p->source,
 		},
-		.icmp = { .type = limit ? ICMPV6_TOO_BIG : ICMPV6_TIME_EXCEEDED, .limit = bpf_htonl(limit) },
+		.icmp = { .type = kind >> 8, .code = kind & 0xff, .limit = bpf_htonl(limit) },
 	};
 	if (quote(p, &e->icmp, size))
 		return -1;
@@ -225,7 +233,8 @@ static __always_inline int end_with_error(struct packet *p, enum reason reason, 
 	if (!use_error(p))
 		return end(p, REASON_ERROR_LIMITED);
 	report_drop(p, reason); // while the frame is as it came
-	if (p->family == FAMILY_4 ? build_error4(p, limit) : build_error6(p, limit))
+	if (p->family == FAMILY_4 ? build_error4(p, limit ? ERROR4_TOO_BIG : ERROR4_TIME_EXCEEDED, limit) :
+				    build_error6(p, limit ? ERROR6_TOO_BIG : ERROR6_TIME_EXCEEDED, limit))
 		return end(p, REASON_ERROR_FAILED);
 	if (send_back(p) != TC_ACT_REDIRECT)
 		return end(p, REASON_ERROR_FAILED);

@@ -3,6 +3,7 @@
 // workloads in the underlay is left alone. See doc/packet-path.md.
 #include "deliver.h"
 #include "fabric.h"
+#include "reject.h"
 
 enum { IPV4_DESTINATION = ETHERNET_SIZE + 16, IPV6_DESTINATION = ETHERNET_SIZE + 24 };
 
@@ -32,6 +33,13 @@ static __always_inline bool for_workload(struct packet *p)
 	return true;
 }
 
+static __always_inline int run_stages(struct packet *p)
+{
+	RUN(stage_parse(p));
+	RUN(stage_enter(p, true));
+	return stage_deliver(p);
+}
+
 SEC("tc")
 int from_fabric(struct __sk_buff *skb)
 {
@@ -42,9 +50,7 @@ int from_fabric(struct __sk_buff *skb)
 		world_verdict(VERDICT_PASSED, REASON_NONE);
 		return TC_ACT_UNSPEC;
 	}
-	RUN(stage_parse(p));
-	RUN(stage_enter(p, true));
-	return stage_deliver(p);
+	return end_run(p, run_stages(p), STAGE_SLOT_ANSWER_FABRIC);
 }
 
 // No helper used here asks for a GPL-compatible licence.

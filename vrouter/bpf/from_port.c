@@ -6,8 +6,8 @@
 #include "parse.h"
 #include "policy.h"
 #include "port.h"
+#include "reject.h"
 #include "route.h"
-#include "stages.h"
 #include "vlan.h"
 
 static __always_inline int run_stages(struct packet *p)
@@ -50,7 +50,7 @@ int from_port(struct __sk_buff *skb)
 		return TC_ACT_SHOT; // cannot be: an array has its element
 	int action = run_stages(p);
 	if (action != BRIDGE)
-		return action;
+		return end_run(p, action, STAGE_SLOT_ANSWER_PORT);
 	skb->cb[0] = p->notes->refusal;
 	skb->cb[1] = p->ifindex; // of a sub-port it is not the device's
 	bpf_tail_call(skb, &stage_programs, STAGE_SLOT_BRIDGE_PORT);

@@ -3,8 +3,8 @@
 #include "deliver.h"
 #include "parse.h"
 #include "policy.h"
+#include "reject.h"
 #include "route.h"
-#include "stages.h"
 #include "tunnel.h"
 
 static __always_inline int run_stages(struct packet *p)
@@ -36,7 +36,7 @@ int from_tunnel(struct __sk_buff *skb)
 		return TC_ACT_SHOT; // cannot be: an array has its element
 	int action = run_stages(p);
 	if (action != BRIDGE)
-		return action;
+		return end_run(p, action, STAGE_SLOT_ANSWER_TUNNEL);
 	skb->cb[0] = p->notes->refusal;
 	bpf_tail_call(skb, &stage_programs, STAGE_SLOT_BRIDGE_TUNNEL);
 	return end_refused(p, p->notes->refusal); // there is no such program yet

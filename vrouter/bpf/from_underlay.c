@@ -5,6 +5,7 @@
 #include "label.h"
 #include "parse.h"
 #include "policy.h"
+#include "reject.h"
 #include "route.h"
 #include "tunnel.h"
 
@@ -171,7 +172,7 @@ int from_underlay(struct __sk_buff *skb)
 	int action = open_up(p);
 	if (action != OPENED)
 		return action;
-	return go_on(p);
+	return end_run(p, go_on(p), STAGE_SLOT_ANSWER_TUNNEL);
 }
 
 // No helper used here asks for a GPL-compatible licence.

@@ -106,6 +106,7 @@ struct notes {
 	bool icmp; // ICMP or ICMPv6 of the right family, not a fragment
 	__u8 icmp_type;
 	__u8 icmp_code;
+	__u32 rejected; // the interface whose policy rejects it, 0 = none does
 	enum reason refusal; // why it would end if it were not for the bridge stage
 	// From here on nothing is read that the same frame has not written.
 	__u32 vrf_generation; // read before the routes

@@ -168,9 +168,8 @@ static __always_inline __attribute__((unused)) int refuse_inner_tag(struct packe
 	return type == ETHERTYPE_VLAN || type == ETHERTYPE_QINQ ? end(p, REASON_VLAN_TAGGED) : NEXT;
 }
 
-static __always_inline int stage_parse(struct packet *p)
+static __always_inline int parse_frame(struct packet *p)
 {
-	world_meet(STAGE_PARSE);
 	if (load(p, 0, &p->ethernet, sizeof(p->ethernet)))
 		return end(p, REASON_MALFORMED);
 	switch (bpf_ntohs(p->ethernet.type)) {
@@ -185,4 +184,10 @@ static __always_inline int stage_parse(struct packet *p)
 		return end(p, REASON_VLAN_TAGGED);
 	}
 	return end_or_bridge(p, REASON_UNKNOWN_PROTOCOL);
+}
+
+static __always_inline int stage_parse(struct packet *p)
+{
+	world_meet(STAGE_PARSE);
+	return parse_frame(p);
 }

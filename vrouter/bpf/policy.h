@@ -78,6 +78,8 @@ static __always_inline int refuse(struct packet *p, enum direction end, int acti
 	world_count_drop(ifindex, reason, p->skb->len);
 	report_at(p, ifindex, EVENT_DROPS, event_word(EVENT_KIND_DROP, end == DIRECTION_IN ? EVENT_IN : EVENT_OUT, n->layer, reason), n->questions[end].rule);
 	world_verdict(VERDICT_DROPPED, reason);
+	if (action == ACTION_REJECT)
+		n->rejected = ifindex;
 	return TC_ACT_SHOT;
 }
 

@@ -39,6 +39,7 @@ enum stage {
 	STAGE_LABEL,
 	STAGE_UNLABEL,
 	STAGE_POLICY,
+	STAGE_ANSWER,
 };
 
 #define REASONS(X)                                                                                                     \

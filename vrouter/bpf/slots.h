@@ -7,5 +7,8 @@
 enum stage_slot {
 	STAGE_SLOT_BRIDGE_PORT = 2,
 	STAGE_SLOT_BRIDGE_TUNNEL = 3,
+	STAGE_SLOT_ANSWER_PORT = 4, // these three: what policy rejects, see answer.c
+	STAGE_SLOT_ANSWER_TUNNEL = 5,
+	STAGE_SLOT_ANSWER_FABRIC = 6,
 	STAGE_SLOTS = 32,
 };

@@ -179,3 +179,9 @@ struct {
 	TABLE(BPF_MAP_TYPE_PERCPU_HASH, __u32, __u64);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 } rule_hits SEC(".maps");
+
+// As error_times, of answers to what policy rejects.
+struct {
+	TABLE(BPF_MAP_TYPE_HASH, __u32, __u64);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+} answer_times SEC(".maps");

@@ -178,6 +178,11 @@ static __always_inline bool world_use_error(__u32 ifindex, __u64 until)
 	return true;
 }
 
+static __always_inline bool world_use_answer(__u32 ifindex, __u64 until)
+{
+	return true;
+}
+
 static __always_inline bool world_use_service(__u32 ifindex, __u64 until)
 {
 	return true;
@@ -308,6 +313,11 @@ static __always_inline bool world_for_this_host(const struct __sk_buff *skb)
 static __always_inline bool world_use_error(__u32 ifindex, __u64 until)
 {
 	return !bpf_map_update_elem(&error_times, &ifindex, &until, BPF_ANY);
+}
+
+static __always_inline bool world_use_answer(__u32 ifindex, __u64 until)
+{
+	return !bpf_map_update_elem(&answer_times, &ifindex, &until, BPF_ANY);
 }
 
 static __always_inline int world_remember_flow(const struct host_flow_key *key, const struct host_flow_value *flow)

@@ -346,7 +346,11 @@ func (w traceWay) conclusion() string {
 	case last.Verdict == "none":
 		return "=> nothing is sent: " + last.Text
 	case last.Verdict == "answered":
-		return "=> it ends on " + last.Host + " as " + last.Reason + ", and the sender is told by an ICMP error: " + last.Text
+		how := "an ICMP error"
+		if last.Reason == "policy-rejected" && w.Hops[0].items[api.TraceProtocol] == "6" {
+			how = "a TCP reset"
+		}
+		return "=> it ends on " + last.Host + " as " + last.Reason + ", and the sender is told by " + how + ": " + last.Text
 	}
 	return "=> it ends on " + last.Host + ", " + last.Verdict + " as " + last.Reason + ": " + last.Text
 }
