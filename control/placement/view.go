@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/control/policy"
 	"github.com/weft-network/weft/control/routing"
 )
@@ -49,13 +50,44 @@ func (v *View) Rules() []Row { return v.rules }
 func (v *View) Ports() []Row { return v.ports }
 
 // Endpoints yields the rows of the tunnel endpoints that the host needs, by
-// name.
+// name. Of what they can do each says only what this host can do, too: an agent
+// knows what it could do, and not what its host's spec takes from that.
 func (v *View) Endpoints(yield func(Row) bool) {
 	for _, h := range v.endpoints.hosts {
-		if i := v.endpoints.number[h.Ref.UUID]; v.peers.has(i) && !yield(v.endpoints.rows[i]) {
+		i := v.endpoints.number[h.Ref.UUID]
+		if !v.peers.has(i) {
+			continue
+		}
+		row := v.endpoints.rows[i]
+		if common, less := v.common(h); less {
+			limited := *h
+			limited.Encapsulations = common
+			row = endpointRow(&limited)
+		}
+		if !yield(row) {
 			return
 		}
 	}
+}
+
+// common are the encapsulations that both hosts can do; less: not all of the other's.
+func (v *View) common(other *routing.Host) (common []string, less bool) {
+	if slices.Equal(v.Host.Encapsulations, other.Encapsulations) {
+		return nil, false
+	}
+	theirs := api.Encapsulations(other.Encapsulations)
+	for _, e := range theirs {
+		if slices.Contains(api.Encapsulations(v.Host.Encapsulations), e) {
+			common = append(common, e)
+		}
+	}
+	if len(common) == len(theirs) {
+		return nil, false
+	}
+	if len(common) == 0 {
+		common = []string{api.EncapsulationNone} // an empty list is VXLAN
+	}
+	return common, true
 }
 
 // Own yields the rows that are of no network: endpoints, what is asked at ports,
