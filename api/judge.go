@@ -27,7 +27,8 @@ type JudgeRequest struct {
 // Judgements are the conversations that would be judged otherwise.
 type Judgements struct {
 	Revision int64         `json:"revision"`
-	Differ   []Judgement   `json:"differ" doc:"Those that pass now and would not, or the other way."`
+	Distinct int           `json:"distinct" doc:"How many conversations it was, each once."`
+	Differ   []Judgement   `json:"differ" doc:"Those that pass now and would not, or the other way; each once."`
 	Unknown  []Unjudgeable `json:"unknown,omitempty" doc:"Those of which nothing can be said."`
 }
 

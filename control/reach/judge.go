@@ -18,6 +18,14 @@ import (
 type speaker struct {
 	port    *routing.Port
 	address netip.Addr
+	lost    bool // no route leads there
+}
+
+func (s speaker) key() string {
+	if s.port == nil {
+		return s.address.String()
+	}
+	return s.port.Ref.UUID + " " + s.address.String()
 }
 
 func (s speaker) shown(seen api.Snapshot) api.Speaker {
@@ -28,92 +36,122 @@ func (s speaker) shown(seen api.Snapshot) api.Speaker {
 	return out
 }
 
-// judged is a conversation as one outcome of control has it.
-type judged struct {
-	from, to api.Speaker
-	verdict  api.Verdict
-}
-
 // Judge says which conversations one outcome of control lets pass and another
-// does not, or the other way. Each outcome has what the asker sees of it.
+// does not, or the other way, each once also if both of its ends told it. Each
+// outcome has what the asker sees of it.
 func Judge(now, after *Model, seenNow, seenAfter api.Snapshot, all []api.Conversation) (api.Judgements, error) {
 	out := api.Judgements{Differ: []api.Judgement{}}
+	known := map[string]bool{}
 	for i := range all {
 		c := &all[i]
-		before, why, err := now.judge(seenNow, c)
+		e, err := now.between(seenNow, c)
 		if err != nil {
 			return out, err
 		}
-		then, _, err := after.judge(seenAfter, c)
-		switch {
-		case err != nil:
-			return out, err
-		case why != "":
-			out.Unknown = append(out.Unknown, api.Unjudgeable{Index: i, Why: why})
-		case before.verdict.Passes != then.verdict.Passes:
-			if before.from.Port.IsZero() {
-				before.from = then.from
-			}
-			if before.to.Port.IsZero() {
-				before.to = then.to
-			}
-			out.Differ = append(out.Differ, api.Judgement{Index: i, From: before.from, To: before.to, Now: before.verdict, After: then.verdict})
+		if e.away {
+			out.Unknown = append(out.Unknown, api.Unjudgeable{Index: i, Why: "their port is not there any more"})
+			continue
 		}
+		then, err := after.between(seenAfter, c)
+		if err != nil {
+			return out, err
+		}
+		e.learn(now, &then)
+		then.learn(after, &e)
+		j := api.Judgement{Index: i, From: e.from.shown(seenNow), To: e.to.shown(seenNow)}
+		key := fmt.Sprint(e.from.key(), e.to.key(), c.Protocol, c.SourcePort, c.TargetPort)
+		if known[key] {
+			continue
+		}
+		known[key] = true
+		out.Distinct++
+		if j.Now, err = now.verdict(seenNow, e, c); err != nil {
+			return out, err
+		}
+		if j.After, err = after.verdict(seenAfter, then, c); err != nil {
+			return out, err
+		}
+		if j.Now.Passes == j.After.Passes {
+			continue
+		}
+		if j.From.Port.IsZero() {
+			j.From = then.from.shown(seenAfter)
+		}
+		if j.To.Port.IsZero() {
+			j.To = then.to.shown(seenAfter)
+		}
+		out.Differ = append(out.Differ, j)
 	}
 	return out, nil
 }
 
-// judge says what becomes of a conversation; why is why nothing can be said.
-func (m *Model) judge(seen api.Snapshot, c *api.Conversation) (j judged, why string, err error) {
-	number, known := c.Protocol.Number()
-	if !known || !c.From.IsValid() || !c.To.IsValid() || c.From.Is4() != c.To.Is4() {
-		return j, "", api.Errorf(api.CodeInvalid, "judge a conversation of protocol %q from %v to %v: it needs a protocol and two addresses of one family", c.Protocol, c.From, c.To)
+// ends are both ends of a conversation.
+type ends struct {
+	from, to speaker
+	away     bool // the port that told it is not there
+}
+
+// between finds the ends of a conversation: the port that told it, and whom its
+// network leads the other address to.
+func (m *Model) between(seen api.Snapshot, c *api.Conversation) (e ends, err error) {
+	if _, known := c.Protocol.Number(); !known || !c.From.IsValid() || !c.To.IsValid() || c.From.Is4() != c.To.Is4() {
+		return e, api.Errorf(api.CodeInvalid, "judge a conversation of protocol %q from %v to %v: it needs a protocol and two addresses of one family", c.Protocol, c.From, c.To)
 	}
-	from, to := speaker{nil, c.From}, speaker{nil, c.To}
+	e = ends{from: speaker{address: c.From}, to: speaker{address: c.To}}
 	here := m.routing.Port(c.Port)
-	if here == nil || seen.Get(api.KindPort, c.Port) == nil {
-		return j, "its port is not there any more", nil
+	if e.away = here == nil || seen.Get(api.KindPort, c.Port) == nil; e.away {
+		return e, nil
 	}
-	network := here.Network.Ref.UUID
+	one, other := &e.to, &e.from
 	if c.Began {
-		from.port, to.port = here, m.behind(network, c.To)
-	} else {
-		to.port, from.port = here, m.behind(network, c.From)
+		one, other = other, one
 	}
-	j.from, j.to = from.shown(seen), to.shown(seen)
-	if j.verdict.Reason = m.unreachable(from, to); j.verdict.Reason != "" {
-		return j, "", nil
+	one.port = here
+	if r := m.table(here.Network.Ref.UUID).find(other.address); r == nil {
+		other.lost = true
+	} else if !r.Port.IsZero() {
+		other.port = m.routing.Port(r.Port.UUID)
 	}
+	return e, nil
+}
+
+// learn takes from another outcome who has an address to which no route leads
+// here, so that it does not matter which end told the conversation.
+func (e *ends) learn(m *Model, other *ends) {
+	for _, of := range []struct{ mine, theirs *speaker }{{&e.from, &other.from}, {&e.to, &other.to}} {
+		if of.mine.lost && of.theirs.port != nil {
+			of.mine.port = m.routing.Port(of.theirs.port.Ref.UUID)
+		}
+	}
+}
+
+// verdict is what becomes of a conversation.
+func (m *Model) verdict(seen api.Snapshot, e ends, c *api.Conversation) (v api.Verdict, err error) {
+	if v.Reason = m.unreachable(e.from, e.to); v.Reason != "" {
+		return v, nil
+	}
+	number, _ := c.Protocol.Number()
 	p := rules.Packet{Protocol: uint8(number), SourcePort: c.SourcePort, Port: c.TargetPort}
-	j.verdict.Passes = true
+	v.Passes = true
 	for _, at := range []struct {
 		speaker
 		remote    netip.Addr
 		direction policy.Direction
-	}{{from, c.To, policy.Egress}, {to, c.From, policy.Ingress}} {
+	}{{e.from, c.To, policy.Egress}, {e.to, c.From, policy.Ingress}} {
 		if at.port == nil {
 			continue
 		}
 		p.Remote, p.Identity = at.remote, m.seen(at.port.Network.Ref.UUID, at.remote)
 		said, passes, err := m.said(seen, at.port, at.direction, p)
 		if err != nil {
-			return j, "", err
+			return v, err
 		}
-		j.verdict.Layers = append(j.verdict.Layers, said...)
-		if j.verdict.Passes = passes; !passes {
+		v.Layers = append(v.Layers, said...)
+		if v.Passes = passes; !passes {
 			break
 		}
 	}
-	return j, "", nil
-}
-
-// behind is the port to which a network leads packets to an address, or nil.
-func (m *Model) behind(network string, a netip.Addr) *routing.Port {
-	r := m.table(network).find(a)
-	if r == nil || r.Port.IsZero() {
-		return nil
-	}
-	return m.routing.Port(r.Port.UUID)
+	return v, nil
 }
 
 // unreachable says why a conversation ends before policy is asked, or answers

@@ -28,7 +28,9 @@ own rule. A host counts a rule from when the rule came to it.`,
 		Example: "  weft policy hits\n  weft policy hits --host h1\n  weft policy unused\n  weft policy diff opening",
 		GroupID: groupSee,
 		Args:    noArguments,
-		RunE:    func(*cobra.Command, []string) error { return usagef("want a command: weft policy hits, unused or diff") },
+		RunE: func(*cobra.Command, []string) error {
+			return usagef("want a command: weft policy hits, unused or diff")
+		},
 	}
 	c.AddCommand(newPolicyHits(s), newPolicyUnused(s), newPolicyDiff(s))
 	return c

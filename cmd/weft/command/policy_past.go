@@ -47,11 +47,12 @@ type pastConversation struct {
 	live         bool
 }
 
-// pastKey tells conversations apart, also those that two hosts tell.
+// pastKey tells apart what hosts tell; the controller knows what two ends tell of
+// one conversation.
 type pastKey struct {
-	protocol            api.Protocol
-	from, to            netip.AddrPort
-	fromNetwork, toward string
+	protocol api.Protocol
+	from, to netip.AddrPort
+	port     string // that told it
 }
 
 // past is the conversations that hosts tell of, and what they could not tell.
@@ -61,8 +62,9 @@ type past struct {
 	all      []pastConversation
 	seen     map[pastKey]bool
 	unknown  map[string][]string // hosts by what is not known
-	dropped  int                 // for want of room
-	strange  map[string]int      // conversations of which nothing can be said, by why
+	distinct int
+	dropped  int            // for want of room
+	strange  map[string]int // conversations of which nothing can be said, by why
 	revision int64
 	groups   map[string]*conversationGroup
 }
@@ -140,17 +142,16 @@ func (p *past) add(r *api.Record) {
 	}
 	if c.Protocol == "icmp" || c.Protocol == "icmpv6" {
 		if r.Record == api.RecordDrop {
-			c.TargetPort = c.SourcePort<<8 | c.TargetPort
+			c.SourcePort, c.TargetPort = 0, c.SourcePort<<8|c.TargetPort
 		} else { // conversations of ICMP are echoes
 			c.TargetPort = map[api.Protocol]uint16{"icmp": 8 << 8, "icmpv6": 128 << 8}[c.Protocol]
 		}
-		c.SourcePort = 0
 	}
 	last := r.Time
 	if r.End != nil {
 		last = *r.End
 	}
-	key := pastKey{c.Protocol, netip.AddrPortFrom(c.From, c.SourcePort), netip.AddrPortFrom(c.To, c.TargetPort), r.Source.Network, r.Destination.Network}
+	key := pastKey{c.Protocol, netip.AddrPortFrom(c.From, c.SourcePort), netip.AddrPortFrom(c.To, c.TargetPort), c.Port}
 	switch {
 	case p.seen[key]:
 	case len(p.all) == maxJudged:
@@ -161,9 +162,17 @@ func (p *past) add(r *api.Record) {
 	}
 }
 
+// sort puts what two ends tell of one conversation into one request.
+func (p *past) sort() {
+	slices.SortStableFunc(p.all, func(a, b pastConversation) int {
+		x, y := &a.conversation, &b.conversation
+		return cmp.Or(x.From.Compare(y.From), x.To.Compare(y.To), cmp.Compare(x.SourcePort, y.SourcePort), cmp.Compare(x.TargetPort, y.TargetPort), strings.Compare(string(x.Protocol), string(y.Protocol)))
+	})
+}
+
 // take notes what would be judged otherwise, of the conversations from one on.
 func (p *past) take(first int, answer api.Judgements) {
-	p.revision = answer.Revision
+	p.revision, p.distinct = answer.Revision, p.distinct+answer.Distinct
 	for _, u := range answer.Unknown {
 		p.strange[u.Why]++
 	}
@@ -199,7 +208,7 @@ func (p *past) take(first int, answer api.Judgements) {
 
 // difference is all that was noted, what would be cut first.
 func (p *past) difference() policyDifference {
-	d := policyDifference{Revision: p.revision, Looked: len(p.all), Items: []conversationGroup{}}
+	d := policyDifference{Revision: p.revision, Looked: p.distinct, Items: []conversationGroup{}}
 	for _, g := range p.groups {
 		d.Items = append(d.Items, *g)
 		if g.What == "cut" {

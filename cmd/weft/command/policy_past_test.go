@@ -11,7 +11,7 @@ import (
 	"github.com/weft-network/weft/api"
 )
 
-// TestPastOfHosts: what two hosts tell of one conversation is one, drops that no
+// TestPastOfHosts: what a host tells twice is one conversation, drops that no
 // rule decided are none, echoes have the type that rules ask for, and what a host
 // cannot tell is said.
 func TestPastOfHosts(t *testing.T) {
@@ -34,7 +34,7 @@ func TestPastOfHosts(t *testing.T) {
 	}
 	p := newPast(now, 15*time.Minute)
 	remembers := api.Record{Record: api.RecordLost, Start: ago(time.Minute)}
-	tell(p, "h1", false, flow(a, with(b, "", 80), "egress", "tcp"), flow(with(a, "a", 7), with(b, "", 0), "egress", "icmp"), remembers)
+	tell(p, "h1", false, flow(a, with(b, "", 80), "egress", "tcp"), flow(a, with(b, "", 80), "egress", "tcp"), flow(with(a, "a", 7), with(b, "", 0), "egress", "icmp"), remembers)
 	tell(p, "h2", false, flow(with(a, "", 40000), b, "ingress", "tcp"), remembers)
 	tell(p, "h1", true, api.Record{Record: api.RecordLost, Sequence: 9},
 		drop(with(a, "a", 8), with(b, "", 0), "policy-denied", "icmp"), drop(with(a, "a", 3), b, "spoofed-address", "tcp"), drop(with(a, "a", 3), b, "policy-denied", "arp"), drop(with(a, "", 3), b, "no-route", "tcp"))
@@ -44,7 +44,7 @@ func TestPastOfHosts(t *testing.T) {
 	for _, one := range p.all {
 		got = append(got, strings.Join([]string{one.conversation.Port, string(one.conversation.Protocol), netip.AddrPortFrom(one.conversation.To, one.conversation.TargetPort).String()}, " "))
 	}
-	if want := "a tcp 10.0.0.2:80, a icmp 10.0.0.2:2048"; strings.Join(got, ", ") != want {
+	if want := "a tcp 10.0.0.2:80, a icmp 10.0.0.2:2048, b tcp 10.0.0.2:80, a icmp 10.0.0.2:2048"; strings.Join(got, ", ") != want {
 		t.Errorf("conversations %v, want %s", got, want)
 	}
 	unknown := strings.Join(p.difference().Unknown, "\n")
@@ -75,7 +75,7 @@ func TestDifferenceOfPast(t *testing.T) {
 	differ := func(index int, now, after api.Verdict) api.Judgement {
 		return api.Judgement{Index: index, From: from, To: to, Now: now, After: after}
 	}
-	p.take(0, api.Judgements{Revision: 5, Differ: []api.Judgement{differ(0, passes, refused), differ(1, passes, refused), differ(2, away, passes), differ(3, away, passes)}})
+	p.take(0, api.Judgements{Revision: 5, Distinct: 4, Differ: []api.Judgement{differ(0, passes, refused), differ(1, passes, refused), differ(2, away, passes), differ(3, away, passes)}})
 	d := p.difference()
 	var got []string
 	for i := range d.Items {
@@ -83,7 +83,7 @@ func TestDifferenceOfPast(t *testing.T) {
 	}
 	want := `cut | 2 | tcp/80 | a | 10.9.0.1 | pass: egress security-group: security-group-rule d:p:g:out (of weft) | deny: egress security-group: no rule matches | 0s
 opened | 1 | tcp/80 | a | 10.9.0.1 | network d:p:n has no route to 10.9.0.1 | pass | 2s`
-	if strings.Join(got, "\n") != want || d.Cut != 2 || d.Opened != 1 || d.Looked != 3 || d.Items[0].Live != 1 {
+	if strings.Join(got, "\n") != want || d.Cut != 2 || d.Opened != 1 || d.Looked != 4 || d.Items[0].Live != 1 {
 		t.Errorf("got\n%s\nwant\n%s\n%+v", strings.Join(got, "\n"), want, d)
 	}
 }
