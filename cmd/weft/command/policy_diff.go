@@ -115,7 +115,9 @@ func (s *session) policyDiff(ctx context.Context, o policyDiffOptions) error {
 	past := newPast(s.Now(), o.last)
 	o.q.Since = o.last
 	flows, ofFlows := askOneByOne(ctx, c, hosts, func(int) string { return o.q.Table(api.HostTableFlows) })
-	events, ofEvents := askOneByOne(ctx, c, hosts, func(int) string { return o.q.Table(api.HostTableEvents) })
+	drops := o.q
+	drops.Record = api.RecordDrop
+	events, ofEvents := askOneByOne(ctx, c, hosts, func(int) string { return drops.Table(api.HostTableEvents) })
 	answered := 0
 	for i, h := range hosts {
 		if past.host(h.String(), flows[i], ofFlows[i], false) {
