@@ -272,11 +272,29 @@ func (s *Sync[K, V]) Applied(key K) (V, bool) {
 	return h.value, true
 }
 
+// EachHad calls f with every row that the target has or may have; with the last
+// value that it is known to have had where the last operation failed.
+func (s *Sync[K, V]) EachHad(f func(key K, value V)) {
+	for k, h := range s.have {
+		f(k, h.value)
+	}
+}
+
 // MayHave tells whether the target has the row, or may have it because the
 // last operation on it failed.
 func (s *Sync[K, V]) MayHave(key K) bool {
 	_, ok := s.have[key]
 	return ok
+}
+
+// Removes tells whether rows are on their way out.
+func (s *Sync[K, V]) Removes() bool {
+	for _, op := range s.todo {
+		if op == OpDelete {
+			return true
+		}
+	}
+	return false
 }
 
 // Wanted returns a copy of the desired rows.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 
+	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
 	"github.com/weft-network/weft/vrouter/rules"
@@ -103,7 +104,7 @@ func (d *Datapath) KeepRulesets(keep map[uint32]bool) error {
 			keep[value.Audit] = true
 		}
 	}
-	if err := waitForPackets(); err != nil {
+	if err := d.WaitForPackets(); err != nil {
 		return fmt.Errorf("remove rulesets: %w", err)
 	}
 	return errors.Join(
@@ -134,12 +135,45 @@ func deleteAll[K comparable, V any](table interface {
 	return nil
 }
 
+// WaitForPackets returns when no packet is on its way that came before: what
+// no table leads to any more is then nobody's. It takes less than a millisecond,
+// or some ten where the kernel must not expedite it.
+func (d *Datapath) WaitForPackets() error {
+	return d.expedite.during(func() error {
+		if membarrier() == nil {
+			return nil
+		}
+		if err := waitByMap(); err != nil {
+			return fmt.Errorf("wait for packets on their way: %w", err)
+		}
+		return nil
+	})
+}
+
 // membarrierGlobal waits for a grace period of RCU, in which programs run.
+// Kernels with nohz_full refuse it.
 const membarrierGlobal = 1
 
-func waitForPackets() error {
+func membarrier() error {
 	if _, _, errno := unix.Syscall(unix.SYS_MEMBARRIER, membarrierGlobal, 0, 0); errno != 0 {
-		return fmt.Errorf("wait for packets on their way (membarrier): %w", errno)
+		return errno
 	}
 	return nil
+}
+
+// waitByMap has the kernel wait as it does after each change of a map of maps,
+// so that no program has the former one.
+func waitByMap() error {
+	inner := &ebpf.MapSpec{Name: "weft_wait", Type: ebpf.Array, KeySize: 4, ValueSize: 4, MaxEntries: 1}
+	outer, err := ebpf.NewMap(&ebpf.MapSpec{Name: "weft_waits", Type: ebpf.ArrayOfMaps, KeySize: 4, ValueSize: 4, MaxEntries: 1, InnerMap: inner})
+	if err != nil {
+		return err
+	}
+	defer outer.Close()
+	one, err := ebpf.NewMap(inner)
+	if err != nil {
+		return err
+	}
+	defer one.Close()
+	return outer.Put(uint32(0), one)
 }

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
+	"time"
 
 	"github.com/weft-network/weft/agent/desired"
 	"github.com/weft-network/weft/reconcile"
@@ -27,13 +29,20 @@ type enforcement struct {
 	asked    Asked
 	compiled map[desired.Digest]compiled // of all that is wanted
 	byID     map[uint32]*contents        // the same
-	former   map[int]string              // why a port has a policy that is not the wanted one
-	closed   map[int]string              // why a port has none and passes nothing
+	members
+	former map[int]string // why a port has a policy that is not the wanted one
+	closed map[int]string // why a port has none and passes nothing
+
+	wait   func() error
+	waited uint64    // changes of uses, when no packet was on its way any more that came before
+	busy   error     // why it is not known whether packets are still on their way
+	retry  time.Time // when that is asked again
 }
 
 // compiled is a ruleset as it goes into the kernel, with the twin of its audit rules.
 type compiled struct {
 	id   uint32
+	as   desired.Digest // of the ruleset with those that are still meant
 	sets map[uint32]*contents
 	err  error
 }
@@ -50,22 +59,10 @@ func (p *Programmer) addEnforcement(k Kernel) {
 	e := &p.enforcement
 	e.target = newRulesets(k)
 	e.rulesets = reconcile.New(e.target, reconcile.Options[uint32, *contents]{
-		Name: "ruleset", Compare: cmp.Compare[uint32], Equal: (*contents).equal,
-		Ready: func(_ uint32, c *contents) error {
-			if c.head.Audit == 0 {
-				return nil
-			}
-			st, wanted := e.rulesets.Status(c.head.Audit)
-			return when(!wanted || st.State != reconcile.Done, "audit rules are not programmed yet")
-		},
-		Free: func(id uint32) error {
-			if err := when(e.uses.used(id), "ports still ask ruleset %d", id); err != nil {
-				return err
-			}
-			return when(e.target.audits(id), "a ruleset still has %d for its audit rules", id)
-		},
+		Name: "ruleset", Compare: cmp.Compare[uint32], Equal: (*contents).equal, Ready: e.rulesetReady, Free: e.rulesetFree,
 	})
-	e.uses = &portPolicies{table: k.PortPolicies, may: map[int]map[uint32]bool{}}
+	e.uses = &portPolicies{table: k.PortPolicies, may: map[int]map[uint32]bool{}, changes: 1}
+	e.wait = k.WaitForPackets
 	e.policies = reconcile.New(e.uses, reconcile.Options[int, vrouter.PortPolicy]{
 		Name: "policy of interface", Compare: cmp.Compare[int], Equal: same[vrouter.PortPolicy],
 		Ready: func(_ int, v vrouter.PortPolicy) error {
@@ -97,6 +94,7 @@ func (p *Programmer) policyReady(ifindex int, port vrouter.Port) error {
 // not there yet stays away.
 func (p *Programmer) wantPolicies(t *Tables) {
 	e := &p.enforcement
+	e.members.follow(t.Selectors, sync.OnceValue(func() map[rules.Identity]bool { return p.leaving(t) }))
 	e.compile(&t.Asked)
 	e.former, e.closed = map[int]string{}, map[int]string{}
 	sets, ports := map[uint32]*contents{}, map[int]vrouter.PortPolicy{}
@@ -157,8 +155,9 @@ func (e *enforcement) compile(t *Asked) {
 	e.asked, e.compiled, e.byID = *t, make(map[desired.Digest]compiled, len(t.Rulesets)), map[uint32]*contents{}
 	for _, name := range slices.SortedFunc(maps.Keys(t.Rulesets), func(a, b desired.Digest) int { return bytes.Compare(a[:], b[:]) }) {
 		c, known := old[name]
-		if !known || c.err != nil {
-			c = compileOne(source(t.Rulesets[name], t.Selectors))
+		if as := e.members.name(name, t.Rulesets[name]); !known || c.err != nil || c.as != as {
+			c = compileOne(source(t.Rulesets[name], e.members.meant))
+			c.as = as
 		}
 		for id, set := range c.sets {
 			if other, taken := e.byID[id]; taken && !other.equal(set) {
@@ -246,6 +245,9 @@ func (p *Programmer) FormerPolicy(ifindex int) string {
 
 // policyProblems adds the ports that do not have the policy that is wanted.
 func (p *Programmer) policyProblems(rows desired.Rows, attached map[string]Attachment, problems map[string]string) {
+	if p.busy != nil {
+		problems[desired.RulesetRow("former")] = fmt.Sprintf("former rulesets stay in the tables: %v", p.busy)
+	}
 	if len(p.enforcement.closed)+len(p.enforcement.former) == 0 && p.policies.Settled() {
 		return
 	}
@@ -300,8 +302,9 @@ func number(numbers map[uint32][]Numbered, set desired.Ruleset, layer rules.Laye
 
 // portPolicies is the table of what ports ask, and knows which rulesets may be asked.
 type portPolicies struct {
-	table Table[int, vrouter.PortPolicy]
-	may   map[int]map[uint32]bool
+	table   Table[int, vrouter.PortPolicy]
+	may     map[int]map[uint32]bool
+	changes uint64 // how often it was changed; from 1, for an earlier run may just have done so
 }
 
 func (t *portPolicies) used(id uint32) bool {
@@ -333,6 +336,7 @@ func (t *portPolicies) Owned(context.Context) (map[int]vrouter.PortPolicy, error
 
 func (t *portPolicies) Update(_ context.Context, ifindex int, v vrouter.PortPolicy) error {
 	t.note(ifindex, v)
+	t.changes++
 	err := t.table.Put(ifindex, v)
 	if err == nil {
 		delete(t.may, ifindex)
@@ -342,6 +346,7 @@ func (t *portPolicies) Update(_ context.Context, ifindex int, v vrouter.PortPoli
 }
 
 func (t *portPolicies) Delete(_ context.Context, ifindex int) error {
+	t.changes++
 	err := t.table.Delete(ifindex)
 	if err == nil {
 		delete(t.may, ifindex)

@@ -37,6 +37,8 @@ type Kernel struct {
 	PolicyTables
 	// Forget drops the counts of an interface that is no longer a port.
 	Forget func(ifindex int) error
+	// WaitForPackets returns when no packet is on its way that came before.
+	WaitForPackets func() error
 }
 
 // PolicyTables are those of the vRouter's tables that say what ports ask.
@@ -69,7 +71,7 @@ func KernelOf(d *vrouter.Datapath) Kernel {
 		Floods:        d.Floods,
 		Receivers:     d.Receivers,
 		PolicyTables:  PolicyTables{d.PortPolicies, d.Rulesets, d.RemoteClasses, d.RemoteRanges, d.ServiceClasses, d.ServicePages, d.Verdicts, d.Managed},
-		Forget:        d.Forget,
+		Forget:        d.Forget, WaitForPackets: d.WaitForPackets,
 	}
 }
 
@@ -143,6 +145,8 @@ type MemoryKernel struct {
 	Floods        *Memory[uint32, vrouter.Flood]
 	Receivers     *Memory[vrouter.Receiver, uint32]
 	MemoryPolicy
+	// Wait is called where a kernel would wait for packets; nil does nothing.
+	Wait func() error
 }
 
 // MemoryPolicy is the tables of policy in memory.
@@ -195,5 +199,12 @@ func NewMemoryKernel(faults *rand.Rand) *MemoryKernel {
 func (m *MemoryKernel) Kernel() Kernel {
 	return Kernel{m.TunnelSources, m.VNIs, m.PortAddresses, m.PortPrefixes, m.Ports, m.SubPorts, m.NextHops, m.Groups, m.Routes, m.Services, m.Aliases, m.MACs, m.Floods, m.Receivers,
 		PolicyTables{m.PortPolicies, m.Rulesets, m.RemoteClasses, m.RemoteRanges, m.ServiceClasses, m.ServicePages, m.Verdicts, m.Managed},
-		func(int) error { return nil }}
+		func(int) error { return nil }, m.wait}
+}
+
+func (m *MemoryKernel) wait() error {
+	if m.Wait == nil {
+		return nil
+	}
+	return m.Wait()
 }

@@ -36,6 +36,8 @@ type Asked struct {
 	Selectors map[string]desired.Selector
 	// Managed are prefixes of which every workload must be known.
 	Managed map[vrouter.RouteKey]struct{}
+	// Partial: of what changes together some is here and some is to come.
+	Partial bool
 
 	names map[string]desired.Digest // of rulesets that were found, by key
 }
@@ -109,13 +111,13 @@ func (t *Asked) find(r desired.PortRuleset, rows desired.Rows) (name desired.Dig
 }
 
 // source is a ruleset as the compiler takes it.
-func source(set desired.Ruleset, selectors map[string]desired.Selector) rules.Ruleset {
+func source(set desired.Ruleset, selectors map[string][]rules.Identity) rules.Ruleset {
 	r := rules.Ruleset{Outside: set.Outside, Identified: set.Identified, Rules: make([]rules.Rule, 0, len(set.Rules))}
 	for _, rule := range set.Rules {
 		body := rule.Body
 		body.Number = RuleNumber(rule.Cause)
 		for _, id := range rule.Selectors {
-			body.Identities = append(body.Identities, selectors[id].Identities...)
+			body.Identities = append(body.Identities, selectors[id]...)
 		}
 		r.Rules = append(r.Rules, body)
 	}

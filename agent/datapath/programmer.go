@@ -265,7 +265,7 @@ func (p *Programmer) Round(ctx context.Context, now time.Time) (more bool) {
 		if ctx.Err() != nil {
 			return true
 		}
-		if done == 0 {
+		if done == 0 && !p.releaseMembers() && !p.letGo(now) {
 			return false
 		}
 	}
@@ -280,8 +280,7 @@ func (p *Programmer) pass(ctx context.Context, now time.Time) (done int) {
 	done += p.addresses.Updates(ctx, now)
 	done += p.prefixes.Updates(ctx, now)
 	done += p.managed.Updates(ctx, now)
-	done += p.rulesets.Updates(ctx, now)
-	done += p.policies.Updates(ctx, now)
+	done += p.policyUpdates(ctx, now)
 	done += p.ports.Updates(ctx, now)
 	done += p.subPorts.Updates(ctx, now)
 	done += p.hops.Updates(ctx, now)
@@ -322,7 +321,7 @@ func (p *Programmer) NextAttempt() (time.Time, bool) {
 	for _, next := range []func() (time.Time, bool){
 		p.sources.NextAttempt, p.vnis.NextAttempt, p.addresses.NextAttempt, p.prefixes.NextAttempt, p.ports.NextAttempt, p.subPorts.NextAttempt, p.hops.NextAttempt, p.routes.NextAttempt,
 		p.services.NextAttempt, p.aliases.NextAttempt, p.macs.NextAttempt, p.floods.NextAttempt,
-		p.managed.NextAttempt, p.rulesets.NextAttempt, p.policies.NextAttempt,
+		p.managed.NextAttempt, p.rulesets.NextAttempt, p.policies.NextAttempt, p.nextWait,
 	} {
 		if t, ok := next(); ok && (first.IsZero() || t.Before(first)) {
 			first = t

@@ -36,6 +36,7 @@ type Table struct {
 	version Version
 	bodies  map[string][]byte
 	inSync  bool
+	partial bool // the last delta is not all of its version
 }
 
 // New returns an empty table.
@@ -47,6 +48,10 @@ func (t *Table) Version() Version { return t.version }
 // InSync tells whether a controller has said, in this process's lifetime, that
 // the rows are complete. Rows read from a file never are.
 func (t *Table) InSync() bool { return t.inSync }
+
+// Partial tells whether the rows are on their way to a version: some are of it
+// already, and others are not.
+func (t *Table) Partial() bool { return t.partial }
 
 // Len returns the number of rows.
 func (t *Table) Len() int { return len(t.bodies) }
@@ -67,7 +72,7 @@ func (t *Table) Apply(d *hoststream.Delta) error {
 		t.remove(k)
 	}
 	t.version = v
-	t.inSync = t.inSync || d.InSync
+	t.inSync, t.partial = t.inSync || d.InSync, !d.InSync
 	return nil
 }
 

@@ -166,7 +166,9 @@ func (c *Core) Round(ctx context.Context, now time.Time) (more bool) {
 		return false
 	}
 	if c.stale {
-		c.programmer.Want(datapath.Compute(c.rows(), c.attached(), c.underlay, c.local))
+		t := datapath.Compute(c.rows(), c.attached(), c.underlay, c.local)
+		t.Partial = c.want.Partial()
+		c.programmer.Want(t)
 		c.stale = false
 	}
 	if c.want.InSync() && !c.swept {

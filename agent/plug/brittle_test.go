@@ -188,6 +188,8 @@ func brittleKernel(k datapath.Kernel, f *faults) datapath.Kernel {
 		Routes:        brittleTable[vrouter.RouteKey, vrouter.Route]{k.Routes, "routes", f},
 		PolicyTables:  brittlePolicy(k.PolicyTables, f),
 		Forget:        func(i int) error { return f.try("forget", func() error { return k.Forget(i) }) },
+
+		WaitForPackets: func() error { return f.try("wait for packets", k.WaitForPackets) },
 	}
 }
 
