@@ -148,28 +148,7 @@ func guardPolicy(t *testing.T, m *datapath.MemoryKernel) {
 			t.Fatalf("audit rules %d of ruleset %d are not there", v.Audit, id)
 		}
 	}
-	// Rulesets that a port asked since packets were waited for.
-	recently := map[uint32]bool{}
-	for id := range m.Rulesets.Rows {
-		recently[id] = true
-	}
-	m.Wait = func() error { clear(recently); return nil }
-	note := m.PortPolicies.Check
-	m.PortPolicies.Check = func(ifindex int, v vrouter.PortPolicy, deleted bool) {
-		note(ifindex, v, deleted)
-		for id := range m.Rulesets.Rows {
-			if asked(m, id) {
-				recently[id] = true
-			}
-		}
-	}
-	change := m.Rulesets.Check
-	m.Rulesets.Check = func(id uint32, v vrouter.RulesetValue, deleted bool) {
-		change(id, v, deleted)
-		if _, there := m.Rulesets.Rows[id]; there && deleted && recently[id] {
-			t.Fatalf("ruleset %d goes, and a packet may be asking it", id)
-		}
-	}
+	guardFormer(t, m)
 	whole := func(table string, id uint32, same bool) {
 		if _, head := m.Rulesets.Rows[id]; head && !same {
 			t.Fatalf("an entry of ruleset %d in %s comes, changes or goes, and the ruleset has its head", id, table)
@@ -194,6 +173,32 @@ func guardPolicy(t *testing.T, m *datapath.MemoryKernel) {
 	m.Verdicts.Check = func(k vrouter.VerdictKey, v rules.Verdict, deleted bool) {
 		was, there := m.Verdicts.Rows[k]
 		whole("verdicts", k.Ruleset, there && was == v && !deleted)
+	}
+}
+
+// guardFormer fails the test when a ruleset goes that a packet may be asking.
+func guardFormer(t *testing.T, m *datapath.MemoryKernel) {
+	// Rulesets that a port asked since packets were waited for.
+	recently := map[uint32]bool{}
+	for id := range m.Rulesets.Rows {
+		recently[id] = true
+	}
+	m.Wait = func() error { clear(recently); return nil }
+	note := m.PortPolicies.Check
+	m.PortPolicies.Check = func(ifindex int, v vrouter.PortPolicy, deleted bool) {
+		note(ifindex, v, deleted)
+		for id := range m.Rulesets.Rows {
+			if asked(m, id) {
+				recently[id] = true
+			}
+		}
+	}
+	change := m.Rulesets.Check
+	m.Rulesets.Check = func(id uint32, v vrouter.RulesetValue, deleted bool) {
+		change(id, v, deleted)
+		if _, there := m.Rulesets.Rows[id]; there && deleted && recently[id] {
+			t.Fatalf("ruleset %d goes, and a packet may be asking it", id)
+		}
 	}
 }
 
