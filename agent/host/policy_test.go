@@ -5,6 +5,7 @@ package host_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -362,5 +363,29 @@ func TestPolicyAfterRestart(t *testing.T) {
 	settle(t, p.c, &p.now)
 	if after := show(p.m); after != before || changes != 0 || fmt.Sprint(p.c.Rules()) != numbers || len(p.c.Rules()) != 2 {
 		t.Errorf("%d changes; tables are\n%s\nand were\n%s\nrules %v, were %s", changes, after, before, p.c.Rules(), numbers)
+	}
+}
+
+// A workload that gets reserved addresses asks from its first packet what came
+// with these, and passes nothing without it.
+func TestReservedAddressesComeWithTheirPolicy(t *testing.T) {
+	p := newPoliced(t)
+	rows := policedRows("r", 80)
+	port := rows["port/"+portID(1)].GetPort()
+	delete(rows, "port/"+portID(1))
+	reserved := &hoststream.Reservation{Address: "a", Vrf: 1, Network: "n", Mac: make([]byte, 6), Ip: port.Addresses[0], Identity: port.Identity, Rulesets: port.Rulesets}
+	rows[desired.ReservationRow("a")] = &hoststream.Row{Body: &hoststream.Row_Reservation{Reservation: reserved}}
+	set := rows[desired.RulesetRow("r")]
+	delete(rows, desired.RulesetRow("r"))
+	p.apply(rows)
+	p.c.Take(host.Taken{Port: portID(1), Name: "new", Network: "n", IDs: []string{"a"}})
+	settle(t, p.c, &p.now)
+	p.expect(api.PortWaiting, "ruleset r", "")
+	rows[desired.RulesetRow("r")] = set
+	p.apply(rows)
+	p.expect(api.PortUp, "", "")
+	route := p.m.Routes.Rows[vrouter.RouteKey{VRF: 1, Prefix: netip.MustParsePrefix("10.0.0.1/32")}]
+	if got := p.m.PortPolicies.Rows[4]; !p.m.Ports.Rows[4].Policed || got.Rulesets[rules.Ingress][rules.SecurityGroup] == 0 || uint64(route.Identity) != port.Identity {
+		t.Errorf("policy %+v, route %+v", got, route)
 	}
 }

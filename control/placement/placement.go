@@ -153,7 +153,7 @@ func (p *Plan) view(h *routing.Host, old *View) *View {
 		v.ports[i] = row
 	}
 	v.rules = policyRows(v.policy)
-	v.reserved = reservationRows(h)
+	v.reserved = reservationRows(h, v.policy)
 	for _, n := range p.Networks(h.Ref.UUID) {
 		v.tables = append(v.tables, p.tables[n.Ref.UUID])
 	}

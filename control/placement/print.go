@@ -75,7 +75,7 @@ func Describe(body []byte) string {
 		if r.Releasing {
 			words += "\treleasing"
 		}
-		return words
+		return strings.Join(append([]string{words}, describePolicy(&hoststream.Port{Identity: r.Identity, Rulesets: r.Rulesets})...), "\t")
 	case *hoststream.Row_Route:
 		return describeRoute(row.Route)
 	}

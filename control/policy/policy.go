@@ -115,6 +115,7 @@ type Selector struct {
 // whenever anything of that is.
 type Host struct {
 	Ports     []*Port     // by fully qualified name
+	Reserved  []*Port     // who gets its reserved addresses, in the order of these
 	Rulesets  []*Ruleset  // by id
 	Selectors []*Selector // by id
 }
@@ -191,7 +192,16 @@ func (d *Derived) Owner(r *routing.Route, equal []routing.Route) uint64 {
 // owner: what a network's static route leads to by way of a workload is not that
 // workload's.
 func (d *Derived) owner(r *routing.Route) uint64 {
-	if r.Port.IsZero() || r.Via.IsValid() {
+	if r.Via.IsValid() {
+		return 0
+	}
+	if r.Port.IsZero() {
+		if r.OriginKind != api.KindAddress || r.MAC == "" {
+			return 0
+		}
+		if p := d.Port(reservedKey(r.OriginNetwork.UUID, r.Host.UUID, r.MAC)); p != nil {
+			return p.Workload.Identity
+		}
 		return 0
 	}
 	if p := d.Port(r.Port.UUID); p != nil {

@@ -15,8 +15,8 @@ var nearest = []string{api.TagApplication, api.TagTier, api.TagDeployment, api.T
 // port says who a port is, without what is asked at it; nil for one that is
 // nowhere.
 func (u *update) port(uuid string) *Port {
-	at := u.Routing.Port(uuid)
-	p, ok := u.snapshot.Get(api.KindPort, uuid).(*api.Port)
+	at := u.routed(uuid)
+	p, ok := u.portOf(uuid)
 	if at == nil || !ok {
 		return nil
 	}

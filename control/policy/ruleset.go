@@ -176,7 +176,7 @@ func (u *update) runRulesets() {
 		for _, port := range c.ports.items() {
 			rulesets := c.rulesets
 			if c.byAddress {
-				own := u.compile(c.Workload, u.Routing.Port(port))
+				own := u.compile(c.Workload, u.routed(port))
 				rulesets, names = own.rulesets, append(names, own.names...)
 			}
 			u.complete(port, rulesets, c.stateless)
@@ -198,7 +198,7 @@ func (u *update) completeAlone(uuid string, w *Workload) {
 	c, _ := u.classes.get(w.Identity)
 	rulesets := c.rulesets
 	if c.byAddress {
-		own := u.compile(w, u.Routing.Port(uuid))
+		own := u.compile(w, u.routed(uuid))
 		rulesets = own.rulesets
 		if missing := slices.DeleteFunc(own.names, func(n atom) bool { return slices.Contains(c.names, n) }); len(missing) > 0 {
 			c = u.class(c.Workload)
@@ -306,23 +306,30 @@ func (u *update) runHosts() {
 		switch {
 		case now == nil && old != nil:
 			u.writeHosts.remove(uuid)
-		case now != nil && (old == nil || !slices.Equal(old.Ports, now.Ports) || !slices.Equal(old.Rulesets, now.Rulesets) || !slices.Equal(old.Selectors, now.Selectors)):
+		case now != nil && (old == nil || !slices.Equal(old.Ports, now.Ports) || !slices.Equal(old.Reserved, now.Reserved) || !slices.Equal(old.Rulesets, now.Rulesets) || !slices.Equal(old.Selectors, now.Selectors)):
 			u.writeHosts.put(uuid, now)
 		}
 	}
 }
 
-// hostOf is what a host needs; nil if no port is there.
+// hostOf is what a host needs; nil if no port is there, and none is to be.
 func (u *update) hostOf(uuid string) *Host {
 	at := u.Routing.Host(uuid)
-	if at == nil || len(at.Ports) == 0 {
+	if at == nil || len(at.Ports)+len(at.Reserved) == 0 {
 		return nil
 	}
-	h, rulesets := &Host{Ports: make([]*Port, len(at.Ports))}, u.hostRulesets[:0]
+	h, rulesets := &Host{Ports: make([]*Port, len(at.Ports)), Reserved: make([]*Port, len(at.Reserved))}, u.hostRulesets[:0]
 	for i, routed := range at.Ports {
 		h.Ports[i] = u.Port(routed.Ref.UUID)
-		for r := range h.Ports[i].Rulesets.all {
-			rulesets = append(rulesets, r)
+	}
+	for i, r := range at.Reserved {
+		h.Reserved[i] = u.Derived.Reserved(r)
+	}
+	for _, ports := range [][]*Port{h.Ports, h.Reserved} {
+		for _, p := range ports {
+			for r := range p.Rulesets.all {
+				rulesets = append(rulesets, r)
+			}
 		}
 	}
 	slices.SortFunc(rulesets, func(a, b *Ruleset) int { return cmp.Compare(a.ID, b.ID) })

@@ -47,6 +47,10 @@ func (u *update) movedIn(old, now *routing.Network) {
 	if !slices.Equal(was, is) {
 		u.staleAt(atom{kind: inNetwork, a: uuid})
 	}
+	if !sameReserved(old, now) {
+		u.noteReserved(old)
+		u.noteReserved(now)
+	}
 	same := map[*routing.Port]bool{}
 	for _, p := range before {
 		same[p] = true
@@ -154,6 +158,9 @@ func (u *update) touchBinding(b *api.TagBinding) {
 		if h := u.Routing.Host(target); h != nil {
 			for _, p := range h.Ports {
 				u.ports.add(p.Ref.UUID)
+			}
+			for _, r := range h.Reserved {
+				u.ports.add(reservedKey(r.Network.Ref.UUID, r.Host.UUID, r.MAC))
 			}
 		}
 	}

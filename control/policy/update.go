@@ -22,6 +22,7 @@ func Derive(d *routing.Derived) *Derived {
 		for _, p := range n.Ports() {
 			u.ports.add(p.Ref.UUID)
 		}
+		u.noteReserved(n)
 	}
 	return u.run()
 }

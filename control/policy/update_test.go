@@ -24,6 +24,10 @@ func dump(d *policy.Derived) string {
 			continue
 		}
 		fmt.Fprintf(&b, "host %s\n", h.Ref)
+		for i, r := range h.Reserved {
+			asked := needs.Reserved[i]
+			fmt.Fprintf(&b, "  reserved %v is %x asks %t\n", r.Address, asked.Workload.Identity, asked.Rulesets != policy.Rulesets{})
+		}
 		for _, r := range needs.Rulesets {
 			fmt.Fprintf(&b, "  ruleset %s %x of %v needs %v, found %t\n", r.ID, r.Hash, r.Of, r.Selectors, d.Ruleset(r.ID) == r)
 		}
@@ -80,6 +84,7 @@ func (s *story) begin() {
 		n := i % 4
 		s.do(fmt.Sprintf("network n%d %d\nsubnet n%d 10.0.0.0/24\nport n%d p%d q%d\naddress n%d 10.0.0.%d p%d\naddress n%d 2001:db8::%d p%d\nbind p%d h%d", n, n+1, n, n, i, s.r.IntN(2), n, i+1, i, n, i+1, i, i, 1+s.r.IntN(3)))
 	}
+	s.do("reserve n0 10.0.0.20 h1 s\nsecurity-group g0 default")
 	s.do("firewall-rule r0 reject from=network=n0 tcp/80 log\nfirewall-rule r1 deny audit\nfirewall-policy f0 r0 r1\npolicy-set s0 f0 project=q0 global") // chance seldom makes these meet a workload
 }
 
@@ -103,7 +108,7 @@ func TestUpdateEqualsDerive(t *testing.T) {
 	r := rand.New(rand.NewPCG(seed, 5))
 	t.Logf("seed %d", seed)
 	counts := map[string]int{}
-	words := []string{"selected", "ranges", "anybody", " together", "stateless", "limit", "log", "audit", "network-policy", "security-group", "firewall-admin", "firewall-baseline", "reject"}
+	words := []string{"asks true", "selected", "ranges", "anybody", " together", "stateless", "limit", "log", "audit", "network-policy", "security-group", "firewall-admin", "firewall-baseline", "reject"}
 	unseen := func() []string {
 		return slices.DeleteFunc(slices.Clone(words), func(word string) bool { return counts[word] > 0 })
 	}

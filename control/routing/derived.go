@@ -140,6 +140,9 @@ type Network struct {
 // name. The slice is shared.
 func (n *Network) Ports() []*Port { return n.ports }
 
+// Reserved are the addresses that hosts may give away, by name. The slice is shared.
+func (n *Network) Reserved() []*Reservation { return n.reserved }
+
 // Places yields the hosts that have a port here, or an address to give away,
 // by UUID; some more than once.
 func (n *Network) Places(yield func(string) bool) {

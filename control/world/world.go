@@ -104,6 +104,7 @@ func (w *World) apply(f []string) {
 		if len(f) > 3 {
 			n.Spec.MTU = int(number(f[3]))
 		}
+		n.Meta.Parent = projectOf(nil)
 		w.Put(n, api.KindNetwork, f[1])
 	case "subnet":
 		s := &api.Subnet{}
