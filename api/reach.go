@@ -4,6 +4,7 @@ package api
 
 import (
 	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
 )
@@ -21,10 +22,12 @@ type Reach struct {
 // ReachRow is what each of some workloads may say to each of others; none is
 // meant to speak to itself.
 type ReachRow struct {
-	From    []Ref       `json:"from" doc:"Ports."`
-	To      []Ref       `json:"to" doc:"Ports."`
-	Allowed []ReachFlow `json:"allowed" doc:"All that is allowed, and nothing else is; empty: nothing."`
-	Reason  string      `json:"reason,omitempty" doc:"Why nothing is, where policy is not asked: there is no route, or one of the two is disabled."`
+	From       []Ref          `json:"from" doc:"Ports."`
+	To         []Ref          `json:"to" doc:"Ports."`
+	FromRanges []netip.Prefix `json:"fromRanges,omitempty" doc:"In place of from: addresses."`
+	ToRanges   []netip.Prefix `json:"toRanges,omitempty" doc:"In place of to: addresses."`
+	Allowed    []ReachFlow    `json:"allowed" doc:"All that is allowed, and nothing else is; empty: nothing."`
+	Reason     string         `json:"reason,omitempty" doc:"Why nothing is, where policy is not asked: there is no route, or one of the two is disabled."`
 }
 
 // ReachFlow is conversations of one protocol, or of all protocols but some.

@@ -89,8 +89,8 @@ func (s *Server) registerViews() {
 		id: "reach", method: http.MethodGet, path: "/v1/reach", tag: "views", roles: readers,
 		summary: "Exactly what policy lets some workloads say to others",
 		query: []parameter{
-			{name: "from", doc: "Those that begin: a port, network, security-group, tag, project, virtual-machine or host, as KIND/NAME or KIND/UUID."},
-			{name: "to", doc: "Those that are spoken to, likewise."},
+			{name: "from", doc: "Those that begin: a port, network, security-group, tag, project, virtual-machine or host, as KIND/NAME or KIND/UUID; or addresses, as cidr/203.0.113.0/24."},
+			{name: "to", doc: "Those that are spoken to, likewise; not both are addresses."},
 		},
 		reply: s.schemaOf(api.Reach{}), handle: s.reach,
 	})

@@ -7,6 +7,7 @@ import (
 	"errors"
 
 	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/control/policy"
 	"github.com/weft-network/weft/control/reach"
 )
 
@@ -19,6 +20,9 @@ func (v *Views) Reach(_ context.Context, seen api.Snapshot, from, to string) (ap
 	}
 	answer := api.Reach{Revision: p.Version.Revision, Rows: []api.ReachRow{}}
 	m := reach.New(p.Policy)
+	if done, err := outside(m, seen, from, to, &answer); done || err != nil {
+		return answer, err
+	}
 	senders, err := m.Find(seen, from)
 	if err != nil {
 		return answer, err
@@ -29,6 +33,30 @@ func (v *Views) Reach(_ context.Context, seen api.Snapshot, from, to string) (ap
 	}
 	answer.Rows, err = m.Rows(senders, receivers)
 	return answer, ofOurs("work out what "+from+" may say to "+to, err)
+}
+
+// outside answers where one of the ends is addresses.
+func outside(m *reach.Model, seen api.Snapshot, from, to string, answer *api.Reach) (done bool, err error) {
+	source, isSource, err := reach.Range(from)
+	if err != nil {
+		return true, err
+	}
+	target, isTarget, err := reach.Range(to)
+	if err != nil || !isSource && !isTarget {
+		return err != nil, err
+	}
+	if isSource && isTarget {
+		return true, api.Errorf(api.CodeInvalid, "work out what %s may say to %s: one of the two is to be workloads", from, to)
+	}
+	workloads, r, direction := from, target, policy.Egress
+	if isSource {
+		workloads, r, direction = to, source, policy.Ingress
+	}
+	ports, err := m.Find(seen, workloads)
+	if err == nil {
+		answer.Rows, err = m.Outside(ports, direction, r)
+	}
+	return true, ofOurs("work out what "+from+" may say to "+to, err)
 }
 
 // Check says which assertions hold. With changes, whether they would if these

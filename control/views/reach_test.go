@@ -205,3 +205,41 @@ func verdictLine(v api.Verdict) string {
 	}
 	return text
 }
+
+// TestReachOfAddresses: what addresses may say is cut where rules and routes tell
+// them apart, and nowhere else.
+func TestReachOfAddresses(t *testing.T) {
+	w := world.New(twoGroups + `
+addresses clients 203.0.113.0/25 -203.0.113.64/26
+allow db outside ingress IPv4 tcp/443 addresses=clients
+table out 203.0.113.0/24 10.0.0.5
+table-network blue out`)
+	v := views.New(&fleet{plan: placement.New(1, routing.Derive(w), nil)})
+	lines := func(from, to string) string {
+		t.Helper()
+		answer, err := v.Reach(t.Context(), w, from, to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all []string
+		for _, r := range answer.Rows {
+			all = append(all, fmt.Sprint(r.From, r.FromRanges, " to ", r.To, r.ToRanges, " ", r.Allowed, " ", r.Reason))
+		}
+		return strings.ReplaceAll(strings.Join(all, "\n"), "d:p:", "")
+	}
+	d := "port/" + world.UUID(api.KindPort, "d")
+	if got, want := lines("cidr/203.0.113.0/24", d), "[] [203.0.113.0/26] to [d] [] [tcp 443] \n[] [203.0.113.64/26 203.0.113.128/25] to [d] [] [] "; got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	if got, want := lines("port/"+world.UUID(api.KindPort, "w"), "cidr/203.0.113.0/24"), "[w] [] to [] [203.0.113.0/24] [everything] "; got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	if got := lines("cidr/198.51.100.9", d); !strings.Contains(got, "[198.51.100.9/32] to [d] [] [] network blue has no route to it") {
+		t.Errorf("without a route: %s", got)
+	}
+	for _, wrong := range [][2]string{{"cidr/203.0.113.0/24", "cidr/10.0.0.0/8"}, {"cidr/hello", d}} {
+		if _, err := v.Reach(t.Context(), w, wrong[0], wrong[1]); err == nil {
+			t.Errorf("%v is answered", wrong)
+		}
+	}
+}

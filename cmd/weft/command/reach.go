@@ -5,6 +5,7 @@ package command
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -18,7 +19,11 @@ computed from what all controllers compiled for the hosts, not tried out.
 
 --from and --to name workloads by what they have in common: a port, network,
 security-group, tag, project, virtual-machine or host, as KIND/NAME. A name
-without a kind is a port's. Pairs with the same outcome are in one row.`
+without a kind is a port's. Pairs with the same outcome are in one row.
+
+One of the two may be addresses, as cidr/203.0.113.0/24: whoever has them to the
+routes of the workloads' networks. What is shown is then what the workloads' own
+policy passes; addresses that rules and routes tell apart are in rows of their own.`
 
 func newReach(s *session) *cobra.Command {
 	var from, to, output string
@@ -26,7 +31,7 @@ func newReach(s *session) *cobra.Command {
 		Use:     "reach --from KIND/NAME --to KIND/NAME",
 		Short:   "Show exactly what workloads may say to others",
 		Long:    reachLong,
-		Example: "  weft reach --from web-1 --to db-1\n  weft reach --from network/web --to tag/tier-db\n  weft reach --from security-group/web --to project/prod -o json",
+		Example: "  weft reach --from web-1 --to db-1\n  weft reach --from network/web --to tag/tier-db\n  weft reach --from cidr/203.0.113.0/24 --to web-1\n  weft reach --from security-group/web --to project/prod -o json",
 		GroupID: groupSee,
 		Args:    noArguments,
 		RunE:    func(c *cobra.Command, _ []string) error { return s.reach(c.Context(), from, to, output) },
@@ -67,6 +72,9 @@ func (s *session) reach(ctx context.Context, from, to, output string) error {
 
 // workloads completes the name in KIND/NAME; without a kind it is a port's.
 func (s *session) workloads(text string) (string, error) {
+	if strings.HasPrefix(text, "cidr/") {
+		return text, nil
+	}
 	if !strings.Contains(text, "/") {
 		text = string(api.KindPort) + "/" + text
 	}
@@ -86,6 +94,12 @@ func reachTable(project string, rows []api.ReachRow, wide bool) api.Table {
 	t := api.Table{Columns: []string{"FROM", "TO", "ALLOWED"}}
 	for _, r := range rows {
 		from, to := portsCell(project, r.From, wide), portsCell(project, r.To, wide)
+		if len(r.FromRanges) > 0 {
+			from = rangesCell(r.FromRanges, wide)
+		}
+		if len(r.ToRanges) > 0 {
+			to = rangesCell(r.ToRanges, wide)
+		}
 		if len(r.Allowed) == 0 {
 			why := "nothing"
 			if r.Reason != "" {
@@ -102,6 +116,18 @@ func reachTable(project string, rows []api.ReachRow, wide bool) api.Table {
 
 // shownPorts is how many ports a cell names.
 const shownPorts = 3
+
+func rangesCell(all []netip.Prefix, wide bool) string {
+	var texts []string
+	for i, p := range all {
+		if i == shownPorts && !wide {
+			texts = append(texts, fmt.Sprintf("+%d", len(all)-i))
+			break
+		}
+		texts = append(texts, p.String())
+	}
+	return strings.Join(texts, ",")
+}
 
 func portsCell(project string, ports []api.Ref, wide bool) string {
 	var names []string
