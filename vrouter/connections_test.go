@@ -14,11 +14,10 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-// newRehearsal loads programs that record like a Tracer's and besides leave
-// connections and fragments behind as the product does.
+// newRehearsal is Rehearse for a test.
 func newRehearsal(t testing.TB, d *Datapath) *Tracer {
 	t.Helper()
-	r, err := d.newTracer(tracing{loadRehearsePort, loadRehearseTunnel, loadRehearseHost, loadRehearseFabric, loadRehearseBridge, loadRehearseAnswer})
+	r, err := Rehearse(d)
 	check(t, err)
 	t.Cleanup(r.Close)
 	return r

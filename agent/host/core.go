@@ -232,7 +232,7 @@ func (c *Core) Report() *hoststream.Report {
 	for _, id := range slices.Sorted(maps.Keys(ports)) {
 		state, message := c.PortState(id)
 		r.Ports = append(r.Ports, &hoststream.PortReport{
-			Port: id, State: string(state), Message: message, Interface: c.everywhere()[id].Interface, Policy: c.policyProblem(id),
+			Port: id, State: string(state), Message: message, Interface: c.everywhere()[id].Interface, Policy: c.PolicyProblem(id),
 		})
 	}
 	for _, id := range slices.Sorted(maps.Keys(c.plugs)) {
@@ -271,9 +271,9 @@ func (c *Core) PortState(id string) (api.PortState, string) {
 	return api.PortUp, ""
 }
 
-// policyProblem says why a port that is up has a former policy; empty if it has
+// PolicyProblem says why a port that is up has a former policy; empty if it has
 // the one that is wanted.
-func (c *Core) policyProblem(id string) string {
+func (c *Core) PolicyProblem(id string) string {
 	if p, plugged := c.everywhere()[id]; plugged && p.Failure == "" {
 		return c.programmer.FormerPolicy(p.Ifindex)
 	}

@@ -69,8 +69,15 @@ func (e end) set(s *api.ApplicationPolicySet) (d Decision, next bool) {
 		isolated = isolated || slices.Contains(p.Spec.Isolates, e.side) && !p.Spec.Audit
 		for _, r := range p.Spec.Rules {
 			rule, is := get[*api.FirewallRule](e.m, r)
-			if !is || rule.Spec.Disabled || rule.Spec.Audit || p.Spec.Audit || !e.says(rule) {
+			if !is || rule.Spec.Disabled || rule.Spec.Audit || p.Spec.Audit {
 				continue
+			}
+			says, guessed := e.says(rule)
+			if !says {
+				continue
+			}
+			if guessed {
+				return Decision{Action: ActionPending, Layer: LayerFirewall, Object: rule.Meta.FQName}, false
 			}
 			if rule.Spec.Action == api.ActionNext {
 				return Decision{}, true
@@ -79,35 +86,71 @@ func (e end) set(s *api.ApplicationPolicySet) (d Decision, next bool) {
 		}
 	}
 	if isolated {
-		return Decision{Action: api.ActionDeny, Layer: LayerFirewall}, false
+		return Decision{Action: api.ActionDeny, Layer: LayerFirewall}, false // whoever it is
 	}
 	return Decision{}, false
 }
 
-// says tells whether a rule matches the packet at this end.
-func (e end) says(r *api.FirewallRule) bool {
+// says tells whether a rule matches the packet at this end, and whether only
+// because the other end is not known yet and could be meant.
+func (e end) says(r *api.FirewallRule) (says, guessed bool) {
 	s := r.Spec
 	services := s.Services
 	if g, is := get[*api.ServiceGroup](e.m, s.ServiceGroup); is {
 		if services = g.Spec.Services; len(services) == 0 {
-			return false
+			return false, false
 		}
 	}
 	here, there := s.Source, s.Destination
 	if e.side == api.Ingress {
 		here, there = there, here
 	}
-	on := func(here, there api.Endpoint) bool {
+	on := func(here, there api.Endpoint) (says, guessed bool) {
 		spoken := there
 		if e.side == api.Ingress {
 			spoken = here
 		}
-		return e.here(here) && e.there(there) && e.anyOf(known(services, spoken))
+		if !e.here(here) {
+			return false, false
+		}
+		if !e.anyOf(known(services, spoken)) {
+			guessed = e.side == api.Egress && e.remote == nil && e.guess(s.Action) && e.mayName(known(services, spoken), there, s.MatchTags)
+			return guessed, guessed
+		}
+		if e.remote == nil && !e.m.alike(s.MatchTags, e.port, e.port) {
+			return false, false // nobody can have in common with the port what it has not
+		}
+		if e.remote == nil && (workloads(there) || len(s.MatchTags) > 0) {
+			return e.guess(s.Action), true
+		}
+		return e.there(there) && (e.remote == nil || e.m.alike(s.MatchTags, e.port, e.remote)), false
 	}
-	if !on(here, there) && !(s.Direction == api.DirectionBoth && on(there, here)) {
-		return false
+	if says, guessed = on(here, there); says || s.Direction != api.DirectionBoth {
+		return says, guessed
 	}
-	return e.m.alike(s.MatchTags, e.port, e.remote)
+	return on(there, here)
+}
+
+// mayName tells whether somebody whom a rule means gives the packet's port a name
+// of its services: who is not known yet could be that.
+func (e end) mayName(services []api.Match, there api.Endpoint, alike []string) bool {
+	return slices.ContainsFunc(all[*api.Port](e.m, api.KindPort), func(p *api.Port) bool {
+		if !e.m.in(there, p) || !e.m.alike(alike, e.port, p) {
+			return false
+		}
+		could := e
+		could.remote, could.packet.To = p, p
+		return could.anyOf(slices.DeleteFunc(slices.Clone(services), func(m api.Match) bool { return m.PortName == "" })) && hasNames(services)
+	})
+}
+
+func hasNames(services []api.Match) bool {
+	return slices.ContainsFunc(services, func(m api.Match) bool { return m.PortName != "" })
+}
+
+// workloads tells whether an endpoint names workloads.
+func workloads(x api.Endpoint) bool {
+	return len(x.Tags) > 0 || len(x.Expressions) > 0 || !x.Project.IsZero() || !x.Network.IsZero()
 }
 
 // known are the services that can be spoken to an endpoint: addresses have no
@@ -127,5 +170,5 @@ func (e end) here(x api.Endpoint) bool {
 
 // there is whether an endpoint means the other end.
 func (e end) there(x api.Endpoint) bool {
-	return e.m.in(x, e.remote) && e.m.addressed(x, e.other)
+	return (e.remote == nil || e.m.in(x, e.remote)) && e.m.addressed(x, e.other)
 }

@@ -18,7 +18,24 @@ type Packet struct {
 	Protocol            int
 	SourcePort, Port    int // of ICMP neither
 	Type, Code          int // of ICMP
+	// FromIs and ToIs are what the other end takes one for that is not known by its
+	// address: Outside or Pending. Else it is known.
+	FromIs, ToIs Stranger
+	// FromOwn and ToOwn are addresses of the ports, where those of the packet are not.
+	FromOwn, ToOwn netip.Addr
 }
+
+// Stranger is an end that is not known by its address.
+type Stranger string
+
+// The strangers.
+const (
+	Outside Stranger = "outside"
+	Pending Stranger = "pending" // of this network, and no route says who it is
+)
+
+// ActionPending drops because it is not known yet who the other end is.
+const ActionPending api.Action = "identity-pending"
 
 // The layers, by their names in doc/policy.md.
 const (
@@ -51,16 +68,30 @@ var passed = Decision{Action: api.ActionPass}
 // Decide asks both ends: egress at the port of the sender, and if it passes
 // that, ingress at the port of the receiver.
 func (m *Model) Decide(p Packet) Decision {
-	for _, e := range []end{
-		{m: m, side: api.Egress, port: p.From, remote: p.To, local: p.Source, other: p.Destination, packet: p},
-		{m: m, side: api.Ingress, port: p.To, remote: p.From, local: p.Destination, other: p.Source, packet: p},
-	} {
+	for _, e := range p.ends(m) {
 		if d := e.decide(); d.Action != api.ActionPass {
 			d.Side = e.side
 			return d
 		}
 	}
 	return passed
+}
+
+// ends are both ends, as each sees the other.
+func (p Packet) ends(m *Model) []end {
+	all := []end{
+		{m: m, side: api.Egress, port: p.From, remote: p.To, is: p.ToIs, local: p.Source, other: p.Destination, packet: p},
+		{m: m, side: api.Ingress, port: p.To, remote: p.From, is: p.FromIs, local: p.Destination, other: p.Source, packet: p},
+	}
+	for i, own := range []netip.Addr{p.FromOwn, p.ToOwn} {
+		if own.IsValid() {
+			all[i].local = own
+		}
+		if all[i].is != "" {
+			all[i].remote = nil
+		}
+	}
+	return all
 }
 
 // Answer decides about what comes back of a conversation that may be: nothing
@@ -99,7 +130,8 @@ func (p Packet) icmp() bool {
 type end struct {
 	m            *Model
 	side         api.Side
-	port, remote *api.Port
+	port, remote *api.Port // remote is nil of a stranger
+	is           Stranger
 	local, other netip.Addr // addresses of the packet
 	packet       Packet
 }
@@ -112,6 +144,18 @@ func (e end) decide() Decision {
 		}
 	}
 	return passed
+}
+
+// guess is what a rule that names workloads says of a stranger: one that is not
+// known yet could be any of them, so only what does not pass means it.
+func (e end) guess(a api.Action) bool { return e.is == Pending && a != api.ActionPass }
+
+// refused is what is decided if nothing matches, and this is refused to an end that is known.
+func (e end) refused(layer string) Decision {
+	if e.is == Pending {
+		return Decision{Action: ActionPending, Layer: layer}
+	}
+	return Decision{Action: api.ActionDeny, Layer: layer}
 }
 
 // groups are the security-groups of a port.
@@ -157,7 +201,7 @@ func (e end) securityGroups() Decision {
 			return passed
 		}
 	}
-	return Decision{Action: api.ActionDeny, Layer: LayerSecurityGroup}
+	return e.refused(LayerSecurityGroup)
 }
 
 func (e end) allowedBy(r *api.SecurityGroupRule) bool {
@@ -169,7 +213,7 @@ func (e end) allowedBy(r *api.SecurityGroupRule) bool {
 	case s.RemoteRange.IsValid():
 		return s.RemoteRange.Masked().Contains(e.other)
 	case !s.RemoteGroup.IsZero():
-		return slices.ContainsFunc(e.m.groups(e.remote), func(g *api.SecurityGroup) bool { return g.Meta.UUID == s.RemoteGroup.UUID })
+		return e.remote != nil && slices.ContainsFunc(e.m.groups(e.remote), func(g *api.SecurityGroup) bool { return g.Meta.UUID == s.RemoteGroup.UUID })
 	case !s.RemoteAddressGroup.IsZero():
 		return e.m.inAddressGroup(s.RemoteAddressGroup, e.other)
 	}
@@ -208,6 +252,9 @@ func (e end) matches(s api.Match) bool {
 
 // named tells whether the end that is spoken to gives the packet's port this name.
 func (e end) named(s api.Match) bool {
+	if e.side == api.Egress && e.remote == nil {
+		return false
+	}
 	return slices.ContainsFunc(e.packet.To.Spec.NamedPorts, func(n api.NamedPort) bool {
 		number, _ := n.Protocol.Number()
 		return n.Name == s.PortName && number == e.packet.Protocol && n.Port == e.packet.Port

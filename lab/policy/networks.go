@@ -64,32 +64,45 @@ func (e end) networkPolicies() Decision {
 	policies := e.m.attached(e.port.Spec.Network)
 	for _, n := range policies {
 		for i, r := range n.Spec.Rules {
-			if !e.ruled(n, r) {
-				continue
-			}
-			if r.Action == api.ActionPass {
+			ruled, guessed := e.ruled(n, r)
+			switch {
+			case !ruled:
+			case guessed:
+				return Decision{Action: ActionPending, Layer: LayerNetworkPolicy, Object: ruleOf(n.Meta.FQName, i)}
+			case r.Action == api.ActionPass:
 				return passed
+			default:
+				return Decision{Action: r.Action, Layer: LayerNetworkPolicy, Object: ruleOf(n.Meta.FQName, i)}
 			}
-			return Decision{Action: r.Action, Layer: LayerNetworkPolicy, Object: ruleOf(n.Meta.FQName, i)}
 		}
 	}
-	if len(policies) == 0 || e.remote.Spec.Network.UUID == e.port.Spec.Network.UUID {
+	if len(policies) == 0 || e.is == Outside || e.remote != nil && e.remote.Spec.Network.UUID == e.port.Spec.Network.UUID {
 		return passed
 	}
-	return Decision{Action: api.ActionDeny, Layer: LayerNetworkPolicy}
+	return e.refused(LayerNetworkPolicy)
 }
 
-// ruled tells whether a rule is for the port and its packet.
-func (e end) ruled(n *api.NetworkPolicy, r api.NetworkPolicyRule) bool {
+// ruled tells whether a rule is for the port and its packet, and whether only
+// because the other end is not known yet and could be meant.
+func (e end) ruled(n *api.NetworkPolicy, r api.NetworkPolicyRule) (ruled, guessed bool) {
 	here, there := r.Source, r.Destination
 	if e.side == api.Ingress {
 		here, there = there, here
 	}
 	inside := r.Source.Local && r.Destination.Local
-	on := func(here, there api.NetworkSelector) bool {
-		return e.selected(n, here, e.port, e.local, inside) && e.selected(n, there, e.remote, e.other, inside)
+	on := func(here, there api.NetworkSelector) (ruled, guessed bool) {
+		if !e.selected(n, here, e.port, e.local, inside) || !e.anyOf(r.Services) {
+			return false, false
+		}
+		if e.remote == nil && there.Subnet.IsZero() && !there.Range.IsValid() {
+			return e.guess(r.Action), true
+		}
+		return e.selected(n, there, e.remote, e.other, inside), false
 	}
-	return (on(here, there) || r.Direction == api.DirectionBoth && on(there, here)) && e.anyOf(r.Services)
+	if ruled, guessed = on(here, there); ruled || r.Direction != api.DirectionBoth {
+		return ruled, guessed
+	}
+	return on(there, here)
 }
 
 // selected tells whether one side of a rule means a port with an address.
