@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/weft-network/weft/agent/desired"
@@ -89,12 +88,11 @@ func (p *Programmer) policyReady(ifindex int, port vrouter.Port) error {
 	return when(port.Policed && (!wanted || st.State != reconcile.Done), "policy of interface %d is not programmed yet: %s", ifindex, explain(st, wanted))
 }
 
-// want compiles what is new and says what the tables are to have. A port whose
+// applyPolicies compiles what is new and says what the tables are to have. A port whose
 // policy cannot be had keeps the one that it has in the kernel; a port that is
 // not there yet stays away.
-func (p *Programmer) wantPolicies(t *Tables) {
+func (p *Programmer) applyPolicies(t *Tables) {
 	e := &p.enforcement
-	e.members.follow(t.Selectors, sync.OnceValue(func() map[rules.Identity]bool { return p.leaving(t) }))
 	e.compile(&t.Asked)
 	e.former, e.closed = map[int]string{}, map[int]string{}
 	sets, ports := map[uint32]*contents{}, map[int]vrouter.PortPolicy{}

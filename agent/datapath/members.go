@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/weft-network/weft/agent/desired"
@@ -39,6 +40,11 @@ func (m *members) follow(selectors map[string]desired.Selector, leaving func() m
 		}
 	}
 	m.meant, m.still = meant, still
+}
+
+// followMembers takes whom selectors mean from tables that are wanted now.
+func (p *Programmer) followMembers(t *Tables) {
+	p.members.follow(t.Selectors, sync.OnceValue(func() map[rules.Identity]bool { return p.leaving(t) }))
 }
 
 // name is that of a ruleset with those that are still meant.
@@ -88,7 +94,8 @@ func (p *Programmer) releaseMembers() bool {
 	leaving := p.leaving(&p.tables)
 	for _, identities := range p.members.still {
 		if slices.ContainsFunc(identities, func(i rules.Identity) bool { return !leaving[i] }) {
-			p.wantPolicies(&p.tables)
+			p.followMembers(&p.tables)
+			p.applyPolicies(&p.tables)
 			return true
 		}
 	}

@@ -40,6 +40,7 @@ type Programmer struct {
 	macs      *reconcile.Sync[vrouter.MACKey, vrouter.NextHop]
 	floods    *reconcile.Sync[uint32, Flood]
 	enforcement
+	transition *transition // nil: what is wanted is in the Syncs
 }
 
 // NewProgrammer returns a Programmer. Call Load before anything else.
@@ -219,7 +220,16 @@ func (p *Programmer) Load(ctx context.Context) error {
 
 // Want sets what the tables should have.
 func (p *Programmer) Want(t Tables) {
-	p.wantPolicies(&t)
+	if p.transition = p.transitionTo(&t); p.transition != nil {
+		p.advance()
+		return
+	}
+	p.followMembers(&t)
+	p.want(t)
+}
+
+func (p *Programmer) want(t Tables) {
+	p.applyPolicies(&t)
 	p.tables = t
 	p.sources.Want(t.TunnelSources)
 	p.vnis.Want(t.VNIs)
@@ -240,6 +250,11 @@ func (p *Programmer) Want(t Tables) {
 // wanted. The tables are all ours; the caller vouches that what is wanted is
 // complete.
 func (p *Programmer) Sweep() {
+	if tr := p.transition; tr != nil { // what is on its way to be wanted must not be swept
+		p.transition = nil
+		p.followMembers(&tr.goal)
+		p.want(tr.goal)
+	}
 	p.sources.Sweep()
 	p.vnis.Sweep()
 	p.addresses.Sweep()
@@ -265,7 +280,7 @@ func (p *Programmer) Round(ctx context.Context, now time.Time) (more bool) {
 		if ctx.Err() != nil {
 			return true
 		}
-		if done == 0 && !p.releaseMembers() && !p.letGo(now) {
+		if done == 0 && !p.advance() && !p.releaseMembers() && !p.letGo(now) {
 			return false
 		}
 	}

@@ -5,6 +5,7 @@ package host_test
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/weft-network/weft/agent/desired"
@@ -25,30 +26,38 @@ const firstMember = 100 // identity of a remote in no group
 
 var groupNames = map[int]string{inOld: "old", inNew: "new", inBad: "bad"}
 
-// memberRows is a port that hears whoever is in old or new and not in bad, and
-// remotes in groups.
-func memberRows(groups []int) map[string]*hoststream.Row {
-	rows := policedRows("r")
+// The rules that the port may have: what the groups of a remote are to it, the
+// first that it is in decides.
+var memberRules = [][]struct {
+	in   int
+	pass bool
+}{
+	{{inBad, false}, {inOld, true}, {inNew, true}},
+	{{inOld, true}},
+	{{inNew, true}},
+	{{inOld, false}, {inNew, true}, {inBad, true}},
+}
+
+// memberRows is a port with rules for groups, and remotes in groups.
+func memberRows(set int, groups []int) map[string]*hoststream.Row {
+	name := fmt.Sprint("r", set)
+	rows := policedRows(name)
 	delete(rows, desired.SelectorRow("s"))
-	set := rows[desired.RulesetRow("r")].GetRuleset()
-	for _, bit := range []int{inBad, inOld, inNew} {
-		action := "pass"
-		if bit == inBad {
-			action = "deny"
+	for _, rule := range memberRules[set] {
+		action := "deny"
+		if rule.pass {
+			action = "pass"
 		}
-		set.Rules = append(set.Rules, &hoststream.Rule{Object: groupNames[bit], Kind: "firewall-rule", Action: action,
-			Remote: &hoststream.Rule_Selected{Selected: &hoststream.Selected{Selectors: []string{groupNames[bit]}}}})
-		meant := &hoststream.Selector{Selector: groupNames[bit]}
-		there := map[int]bool{}
-		for _, g := range groups {
-			there[g] = true
-		}
+		r := rows[desired.RulesetRow(name)].GetRuleset()
+		r.Rules = append(r.Rules, &hoststream.Rule{Object: groupNames[rule.in], Kind: "firewall-rule", Action: action,
+			Remote: &hoststream.Rule_Selected{Selected: &hoststream.Selected{Selectors: []string{groupNames[rule.in]}}}})
+		meant := &hoststream.Selector{Selector: groupNames[rule.in]}
 		for g := range groupSets {
-			if there[g] && g&bit != 0 {
+			if slices.Contains(groups, g) && g&rule.in != 0 {
 				meant.Identities = append(meant.Identities, firstMember+uint64(g))
 			}
 		}
-		rows[desired.SelectorRow(groupNames[bit])] = &hoststream.Row{Body: &hoststream.Row_Selector{Selector: meant}}
+		rows[desired.SelectorRow(groupNames[rule.in])] = &hoststream.Row{Body: &hoststream.Row_Selector{Selector: meant}}
 	}
 	for i, g := range groups {
 		m := &hoststream.Route{Vrf: 1, PrefixAddress: remote(i).AsSlice(), PrefixLength: 32, Workload: firstMember + uint64(g), NextHop: &hoststream.Route_Gateway{Gateway: &hoststream.Gateway{}}}
@@ -59,7 +68,14 @@ func memberRows(groups []int) map[string]*hoststream.Row {
 
 func remote(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, 1, byte(i)}) }
 
-func heard(groups int) bool { return groups&(inOld|inNew) != 0 && groups&inBad == 0 }
+func heard(set, groups int) bool {
+	for _, rule := range memberRules[set] {
+		if groups&rule.in != 0 {
+			return rule.pass
+		}
+	}
+	return false
+}
 
 // hears is what the kernel says now of a remote at the port.
 func (p *policed) hears(i int) bool {
@@ -77,55 +93,71 @@ func (p *policed) hears(i int) bool {
 	return verdict.Action == rules.Pass
 }
 
-// While remotes change groups, in as many deltas as it takes, the port hears
-// at every moment whom it hears before and after, and nobody whom it hears neither
-// before nor after.
+// While remotes change groups, in as many deltas as it takes, or rules change and
+// groups with them in one, the port hears at every moment whom it hears before and
+// after, and nobody whom it hears neither before nor after.
 func TestMembersChangeWithoutAGap(t *testing.T) {
 	r := seeded(t)
 	p := newPoliced(t)
-	groups := make([]int, 6)
-	watch := func(before, after []int) func() {
-		return func() {
+	set, groups := 0, make([]int, 6)
+	p.apply(memberRows(set, groups))
+	routes, policies := p.m.Routes.Check, p.m.PortPolicies.Check
+	for range 400 {
+		former, before := set, slices.Clone(groups)
+		for range r.IntN(len(groups)) {
+			groups[r.IntN(len(groups))] = r.IntN(groupSets)
+		}
+		if r.IntN(2) == 0 {
+			set = r.IntN(len(memberRules))
+		}
+		now := func() {
 			for i := range groups {
-				if was, will := heard(before[i]), heard(after[i]); was == will && p.hears(i) != was {
-					t.Fatalf("remote %d goes from groups %b to %b, and for a moment hearing it is %t", i, before[i], after[i], !was)
+				if was, will := heard(former, before[i]), heard(set, groups[i]); was == will && p.hears(i) != was {
+					t.Fatalf("from rules %d to %d, remote %d goes from groups %b to %b, and for a moment hearing it is %t", former, set, i, before[i], groups[i], !was)
 				}
 			}
 		}
-	}
-	p.apply(memberRows(groups))
-	routes, policies := p.m.Routes.Check, p.m.PortPolicies.Check
-	for range 200 {
-		before := append([]int(nil), groups...)
-		for range 1 + r.IntN(len(groups)) {
-			groups[r.IntN(len(groups))] = r.IntN(groupSets)
-		}
-		now := watch(before, groups)
 		p.m.Routes.Check = func(k vrouter.RouteKey, v vrouter.Route, deleted bool) { routes(k, v, deleted); now() }
 		p.m.PortPolicies.Check = func(ifindex int, v vrouter.PortPolicy, deleted bool) { policies(ifindex, v, deleted); now() }
 		p.revision++
-		d := delta(p.has, memberRows(groups), p.revision, true)
-		for _, part := range parted(d, r.IntN) {
+		d := delta(p.has, memberRows(set, groups), p.revision, true)
+		parts := []*hoststream.Delta{d}
+		if set == former {
+			parts = parted(d, r.IntN)
+		}
+		for _, part := range parts {
 			if err := p.c.Apply(part); err != nil {
 				t.Fatal(err)
 			}
 			settle(t, p.c, &p.now)
 			now()
 		}
-		meant := map[int]bool{}
-		for _, g := range groups {
-			meant[g] = g != 0
-		}
-		delete(meant, 0)
-		named := 0
-		for k := range p.m.RemoteClasses.Rows {
-			if k.Identity != rules.Pending {
-				named++
+		p.onlyThose(set, groups)
+	}
+}
+
+// onlyThose fails the test if the kernel has more of rules than of these, and
+// routes say anything else.
+func (p *policed) onlyThose(set int, groups []int) {
+	p.t.Helper()
+	meant := map[rules.Identity]bool{}
+	for i, g := range groups {
+		for _, rule := range memberRules[set] {
+			if g&rule.in != 0 {
+				meant[firstMember+rules.Identity(g)] = true
 			}
 		}
-		if len(p.m.Rulesets.Rows) != 1 || named != len(meant) {
-			t.Fatalf("of groups %v there are %d rulesets, want 1, and %d identities\n%s", groups, len(p.m.Rulesets.Rows), named, show(p.m))
+		if got := p.m.Routes.Rows[vrouter.RouteKey{VRF: 1, Prefix: netip.PrefixFrom(remote(i), 32)}].Identity; got != firstMember+rules.Identity(g) {
+			p.t.Fatalf("remote %d of groups %b is %d", i, g, got)
 		}
+	}
+	for k := range p.m.RemoteClasses.Rows {
+		if k.Identity != rules.Pending && !meant[k.Identity] {
+			p.t.Fatalf("of groups %b identity %d is left\n%s", groups, k.Identity, show(p.m))
+		}
+	}
+	if len(p.m.Rulesets.Rows) != 1 {
+		p.t.Fatalf("%d rulesets are left, want 1\n%s", len(p.m.Rulesets.Rows), show(p.m))
 	}
 }
 

@@ -268,7 +268,11 @@ func (s *system) changes(t *testing.T, m *Model) {
 	// Who a workload is and what rules name it by are two entries of tables.
 	s.changing(t, "members change groups, of which both are allowed", 40,
 		s.withGroups(t, m, []string{"run", "old"}, "w2", "w3"), s.withGroups(t, m, []string{"run", "new"}, "w2", "w3"))
-	s.write(t, append(append(disallow("run", "old"), disallow("run", "new")...), allow("run", "streams", api.Ingress, tcp())...)...)
+	s.write(t, disallow("run", "new")...)
+	s.changing(t, "rules and members change together", 40,
+		slices.Concat(disallow("run", "new"), allow("run", "old", api.Ingress, of("old")), s.withGroups(t, m, []string{"run", "old"}, "w2", "w3")),
+		slices.Concat(disallow("run", "old"), allow("run", "new", api.Ingress, of("new")), s.withGroups(t, m, []string{"run", "new"}, "w2", "w3")))
+	s.write(t, append(disallow("run", "old"), allow("run", "streams", api.Ingress, tcp())...)...)
 }
 
 // late is a workload whose first instruction sends, before it has an interface.

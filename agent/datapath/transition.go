@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package datapath
+
+import (
+	"encoding/binary"
+	"maps"
+	"slices"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/weft-network/weft/vrouter"
+	"github.com/weft-network/weft/vrouter/rules"
+)
+
+// transition leads from one policy to another where rules change, and who some
+// workloads are does as well: what the former rules say of who they were is
+// followed at once, at each port, by what the new rules say of who they are. So
+// for as long as it takes the routes of such workloads have an identity that is
+// nobody's: to the former rules it is who they were, to the new ones who they are.
+type transition struct {
+	goal  Tables
+	moved map[vrouter.RouteKey]move
+	next  func()
+}
+
+type move struct{ was, is rules.Identity }
+
+// between is an identity for workloads that become others.
+func (m move) between() rules.Identity {
+	words := binary.BigEndian.AppendUint64([]byte("between"), uint64(m.was))
+	return max(rules.Pending+1, rules.Identity(xxhash.Sum64(binary.BigEndian.AppendUint64(words, uint64(m.is)))))
+}
+
+// transitionTo is what leads to the tables; nil if they can be written as they are.
+func (p *Programmer) transitionTo(t *Tables) *transition {
+	if !p.rulesChange(t) {
+		return nil
+	}
+	moved := map[vrouter.RouteKey]move{}
+	p.routes.EachHad(func(key vrouter.RouteKey, has Route) {
+		want, wanted := t.Routes[key]
+		if _, follows := p.tables.Routes[key]; wanted && follows && has.Who != want.Who && has.Who > rules.Pending && want.Who > rules.Pending {
+			moved[key] = move{has.Who, want.Who}
+		}
+	})
+	if len(moved) == 0 {
+		return nil
+	}
+	tr := &transition{goal: *t, moved: moved}
+	tr.next = func() { p.meetFormerRules(tr) }
+	return tr
+}
+
+// rulesChange tells whether a port that is in the kernel is to ask other rules.
+func (p *Programmer) rulesChange(t *Tables) bool {
+	for ifindex, now := range t.Policies {
+		if !p.ports.MayHave(ifindex) {
+			continue
+		}
+		was := p.tables.Policies[ifindex]
+		for d, layers := range now.Rulesets {
+			for l, name := range layers {
+				if t.Rulesets[name].ID != p.tables.Rulesets[was.Rulesets[d][l]].ID {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// advance begins the next part of a transition, and tells whether there is one.
+func (p *Programmer) advance() bool {
+	if p.transition == nil {
+		return false
+	}
+	p.transition.next()
+	return true
+}
+
+// meetFormerRules has the former rules know the identities in between.
+func (p *Programmer) meetFormerRules(tr *transition) {
+	p.members.join(tr.moved, func(m move) rules.Identity { return m.was })
+	p.applyPolicies(&p.tables)
+	tr.next = func() { p.setApart(tr) }
+}
+
+// setApart gives the routes the identities in between.
+func (p *Programmer) setApart(tr *transition) {
+	for key, m := range tr.moved {
+		route := p.tables.Routes[key]
+		route.Who = m.between()
+		p.routes.Put(key, route)
+	}
+	tr.next = func() { p.meetNewRules(tr) }
+}
+
+// meetNewRules writes all that is wanted but for the identities in between.
+func (p *Programmer) meetNewRules(tr *transition) {
+	t := tr.goal
+	t.Routes = maps.Clone(t.Routes)
+	for key, m := range tr.moved {
+		route := t.Routes[key]
+		route.Who = m.between()
+		t.Routes[key] = route
+	}
+	p.followMembers(&t)
+	p.members.join(tr.moved, func(m move) rules.Identity { return m.is })
+	p.want(t)
+	tr.next = func() {
+		p.transition = nil
+		p.followMembers(&tr.goal)
+		p.want(tr.goal)
+	}
+}
+
+// join has the identities in between be meant where another identity of theirs is.
+func (m *members) join(moved map[vrouter.RouteKey]move, as func(move) rules.Identity) {
+	moves := map[move]bool{}
+	for _, one := range moved {
+		moves[one] = true
+	}
+	for id, meant := range m.meant {
+		var more []rules.Identity
+		for one := range moves {
+			_, is := slices.BinarySearch(meant, as(one))
+			if _, already := slices.BinarySearch(meant, one.between()); is && !already {
+				more = append(more, one.between())
+			}
+		}
+		if len(more) > 0 {
+			slices.Sort(more)
+			m.still[id] = slices.Concat(m.still[id], more)
+			m.meant[id] = slices.Concat(meant, more)
+			slices.Sort(m.meant[id])
+		}
+	}
+}
