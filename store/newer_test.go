@@ -256,7 +256,7 @@ func TestRaisedStoreRefusesOlderControllers(t *testing.T) {
 		if !strings.Contains(err.Error(), "upgrade it") {
 			t.Errorf("it fails with %v", err)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Error("it does not say that it cannot go on")
 	}
 	if r, err := late.Commit(t.Context(), admin, []api.Operation{{Op: api.OpDelete, Object: n}}, CommitOptions{}); err == nil {

@@ -15,7 +15,7 @@ import (
 )
 
 // patience bounds what a test waits for.
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // until reads a watch up to an event with the text and returns all it read.
 func until(t *testing.T, w *Watch, text string) []string {

@@ -3,10 +3,12 @@
 package vrouter
 
 import (
+	"cmp"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"testing"
 
@@ -98,6 +100,15 @@ func TestTraceChangesNoTable(t *testing.T) {
 	}
 }
 
+// waysOf are the stages that frames of the named world meet.
+var waysOf = map[string][]string{
+	"routed":                          {"port", "parse", "spoof", "neighbour", "request", "route", "encap"},
+	"spoofed address":                 {"port", "parse", "spoof"},
+	"inside the network on this host": {"port", "parse", "spoof", "neighbour", "request", "route", "deliver"},
+	"from the tunnel":                 {"tunnel", "parse", "route", "deliver"},
+	"from nobody":                     {"tunnel"},
+}
+
 // A trace tells the stages in the order in which the frame met them, and the
 // route that it took.
 func TestTraceTellsTheWay(t *testing.T) {
@@ -106,27 +117,37 @@ func TestTraceTellsTheWay(t *testing.T) {
 	tracer, err := d.NewTracer()
 	check(t, err)
 	defer tracer.Close()
+	tried := 0
 	for _, c := range packetCases {
-		if c.ifindex != 1 || c.what != "routed" && c.what != "spoofed address" {
+		want, named := waysOf[c.what]
+		if !named {
 			continue
 		}
-		got, err := tracer.FollowFromPort(1, c.frame(false))
-		check(t, err)
-		want := []string{"port", "parse", "spoof"}
-		if c.what == "routed" {
-			want = append(want, "neighbour", "request", "route", "encap")
-			if got.Route == nil || got.Route.NextHop != 13 || !got.Route.Routed || got.Bits != 32 || got.Led {
-				t.Errorf("%s: route %+v of length %d, led %v", c.what, got.Route, got.Bits, got.Led)
-			}
-			prefix, route, found, err := d.LongestRoute(1, poolAddress(false, 100))
-			if check(t, err); !found || prefix != host(poolAddress(false, 100)) || route.NextHop != 13 {
-				t.Errorf("longest route %v %+v %v", prefix, route, found)
-			}
-		} else if got.Route != nil {
-			t.Errorf("%s: route %+v", c.what, got.Route)
+		tried++
+		var got Trace
+		if c.ifindex != 0 {
+			got, err = tracer.FollowFromPort(c.ifindex, c.frame(false))
+		} else {
+			from := netip.MustParseAddr(cmp.Or(c.from, "192.0.2.11"))
+			got, err = tracer.FollowFromTunnel(testTunnelDevice, &TunnelKey{VNI: c.vni, Remote: from}, c.frame(false))
 		}
+		check(t, err)
 		if !slices.Equal(got.Stages, want) {
 			t.Errorf("%s: stages %v, want %v", c.what, got.Stages, want)
 		}
+		if routed := slices.Contains(want, "route"); (got.Route != nil) != routed {
+			t.Errorf("%s: route %+v, want one: %t", c.what, got.Route, routed)
+		}
+		if c.what == "routed" && (got.Route == nil || got.Route.NextHop != 13 || !got.Route.Routed || got.Bits != 32 || got.Led) {
+			t.Errorf("%s: route %+v of length %d, led %v", c.what, got.Route, got.Bits, got.Led)
+		}
+	}
+	if tried != len(waysOf) {
+		t.Errorf("%d of %d ways were tried", tried, len(waysOf))
+	}
+	to := poolAddress(false, 100)
+	prefix, route, found, err := d.LongestRoute(1, to)
+	if check(t, err); !found || prefix != host(to) || route.NextHop != 13 {
+		t.Errorf("longest route %v %+v %v", prefix, route, found)
 	}
 }

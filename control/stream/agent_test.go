@@ -30,7 +30,7 @@ import (
 )
 
 // deadline bounds every wait of a test; nothing comes near it.
-const deadline = 10 * time.Second
+const deadline = time.Minute
 
 // authority is a CA made for one test.
 type authority struct {

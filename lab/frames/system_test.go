@@ -26,7 +26,7 @@ import (
 const (
 	buildTimeout = 10 * time.Minute
 	upTimeout    = 2 * time.Minute
-	settle       = 20 * time.Second
+	settle       = time.Minute
 )
 
 // binaries is the folder with the programs under test.

@@ -25,7 +25,7 @@ import (
 const (
 	buildTimeout = 10 * time.Minute
 	upTimeout    = 2 * time.Minute
-	settle       = 15 * time.Second // for a change to arrive in the kernel
+	settle       = time.Minute // for a change to arrive in the kernel
 	pollEvery    = 20 * time.Millisecond
 )
 

@@ -24,7 +24,7 @@ import (
 const (
 	buildTimeout = 10 * time.Minute
 	upTimeout    = 3 * time.Minute
-	settle       = 30 * time.Second
+	settle       = time.Minute
 	pollEvery    = 20 * time.Millisecond
 )
 
