@@ -109,6 +109,10 @@ const (
 	HostTableRules         = "rules"
 )
 
+// HostTablePortConnections is asked with ?port=UUID by the host that the port went
+// to: its connections, as far as another host can know them.
+const HostTablePortConnections = "port-connections"
+
 // HostTables are the names of these tables.
 func HostTables() []string {
 	return []string{

@@ -144,12 +144,14 @@ type input struct {
 func New(o Options) *Service {
 	s := &Service{
 		options: o,
-		hosts:   stream.New(stream.Options{TLS: o.TLS, Authority: o.Authority, Epoch: o.Epoch, Log: o.Log, Name: o.name()}),
 		cancel:  func() {}, // until Start
 		due:     make(chan struct{}, 1),
 		news:    make(chan struct{}, 1),
 		done:    make(chan struct{}),
 	}
+	s.hosts = stream.New(stream.Options{TLS: o.TLS, Authority: o.Authority, Epoch: o.Epoch, Log: o.Log, Name: o.name(), Ask: func(ctx context.Context, host, table string) (api.Table, error) {
+		return (&everywhere{Server: s.hosts, service: s}).Table(ctx, host, table)
+	}})
 	s.introduce()
 	return s
 }

@@ -148,8 +148,10 @@ func TestConnectionsExpire(t *testing.T) {
 		{17, proven, 400, 1, 0, false},
 		{1, proven, 40, 1, 0, true},
 		{1, proven, 70, 1, 0, false},
-		{6, proven, 1, 77, 0, false}, // not a port
-		{6, proven, 1, 1, 9, false},  // another port was there
+		{6, proven, 50, 77, 0, true},  // not a port, and not for long: the host that has it now may ask
+		{6, proven, 50, 1, 9, true},   // another port was there
+		{6, proven, 70, 77, 0, false}, // for long
+		{6, proven, 70, 1, 9, false},
 	} {
 		key := layoutConnectionKey{Ifindex: c.ifindex, Protocol: c.protocol, Family: 4, LocalPort: wirePort(uint16(i))}
 		stays[uint16(i)] = c.stays
@@ -167,6 +169,56 @@ func TestConnectionsExpire(t *testing.T) {
 	}
 	if removed != 8 || len(told) != 8 || slices.ContainsFunc(told, func(k ConnectionKey) bool { return stays[k.Local.Port()] }) {
 		t.Errorf("%d connections removed and %v told, want 8 of both", removed, told)
+	}
+}
+
+// TestConnectionsMove: what a port's ends know goes to another host as it is, but
+// for what is true of the former host alone; what was seen there already stays,
+// but for who began.
+func TestConnectionsMove(t *testing.T) {
+	from, _ := flowsWorld(t)
+	to, _ := flowsWorld(t)
+	now, err := ticksNow()
+	check(t, err)
+	const proven = uint8(ConnectionSent | ConnectionHeard | ConnectionProven)
+	key := func(ifindex uint32, port uint16) layoutConnectionKey {
+		return layoutConnectionKey{Ifindex: ifindex, Protocol: 6, Family: 4, LocalPort: wirePort(port), Local: layoutAddress{Word: [4]uint32{1}}}
+	}
+	for port, v := range map[uint16]layoutConnectionValue{
+		1: {Port: 9, State: proven | uint8(ConnectionHeardFirst), Seen: now - 5, Made: now - 50, Way: 7, Passed: 8, Told: 3, Rule: 4},
+		2: {Port: 9, State: proven, Seen: now - 5, Made: now - 50},
+		3: {Port: 8, State: proven, Seen: now, Made: now}, // another port's
+	} {
+		v.Sent.Packets, v.Heard.Bytes = 10, 1000
+		check(t, from.maps["connections"].Put(new(key(5, port)), &v))
+	}
+	check(t, from.maps[halfOpenTable].Put(new(key(5, 4)), &layoutConnectionValue{Port: 9, State: uint8(ConnectionHeard | ConnectionHeardFirst), Seen: now, Made: now}))
+	// The workload spoke at its new host before that was told who had begun.
+	early := layoutConnectionValue{Port: 9, State: uint8(ConnectionSent), Seen: now, Made: now, Way: 1, Passed: 1}
+	early.Sent.Packets = 2
+	check(t, to.maps[halfOpenTable].Put(new(key(6, 1)), &early))
+	var all []MovedConnection
+	check(t, from.ConnectionsOf(9, func(c MovedConnection) { all = append(all, c) }))
+	taken, err := to.TakeConnections(6, 9, all)
+	check(t, err)
+	if taken != 3 {
+		t.Errorf("%d connections are taken over, want 3", taken)
+	}
+	for _, want := range []struct {
+		port  uint16
+		table string
+		state uint8
+		sent  uint64
+	}{{1, "connections", proven | uint8(ConnectionHeardFirst), 12}, {2, "connections", proven, 10}, {4, halfOpenTable, uint8(ConnectionHeard | ConnectionHeardFirst), 0}} {
+		for _, table := range connectionTables {
+			var v layoutConnectionValue
+			err := to.maps[table].Lookup(new(key(6, want.port)), &v)
+			if there := err == nil; there != (table == want.table) {
+				t.Errorf("connection %d is in table %s: %v", want.port, table, err)
+			} else if there && (v.State != want.state || v.Port != 9 || v.Sent.Packets != want.sent || v.Way != 0 || v.Passed != 0 || v.Told != 0 || v.Rule != 0) {
+				t.Errorf("connection %d is %+v", want.port, v)
+			}
+		}
 	}
 }
 

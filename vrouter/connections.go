@@ -58,6 +58,7 @@ type Connection struct {
 	Port     uint32 // the control plane's id of the port; else the entry is of a former port of the interface
 	State    ConnectionState
 	HalfOpen bool // in the table of those whose remote end is not proven
+	Former   bool // its port is at this interface no more
 	Idle     time.Duration
 	Age      time.Duration
 	Rule     uint32 // that passed it last, a number of this host; 0: none
@@ -90,6 +91,10 @@ const connectionsBatch = 1024
 // Connections calls visit with every connection. Those that come or go
 // meanwhile may be missed or seen twice.
 func (d *Datapath) Connections(visit func(ConnectionKey, Connection)) error {
+	ports, err := d.Ports.All()
+	if err != nil {
+		return err
+	}
 	now, err := ticksNow()
 	if err != nil {
 		return err
@@ -97,7 +102,7 @@ func (d *Datapath) Connections(visit func(ConnectionKey, Connection)) error {
 	for _, name := range connectionTables {
 		err := d.eachConnection(name, func(key *layoutConnectionKey, value *layoutConnectionValue) {
 			c := connectionOf(now, value)
-			c.HalfOpen = name == halfOpenTable
+			c.HalfOpen, c.Former = name == halfOpenTable, ports[int(key.Ifindex)].ID != value.Port
 			visit(connectionKeyOf(key), c)
 		})
 		if err != nil {
@@ -131,7 +136,7 @@ func (d *Datapath) eachConnection(name string, visit func(*layoutConnectionKey, 
 }
 
 // ExpireConnections removes the connections that have been idle for too long
-// and those of interfaces that are no longer the port they were. A packet that
+// and, after a minute, those of interfaces that are no longer the port they were. A packet that
 // comes while its connection is removed makes a new one. Each that is removed is
 // told to over, if that is not nil.
 func (d *Datapath) ExpireConnections(over func(ConnectionKey, Connection)) (removed int, err error) {
@@ -147,7 +152,11 @@ func (d *Datapath) ExpireConnections(over func(ConnectionKey, Connection)) (remo
 		var idle []layoutConnectionKey
 		err := d.eachConnection(name, func(key *layoutConnectionKey, value *layoutConnectionValue) {
 			port, there := ports[int(key.Ifindex)]
-			if !there || port.ID != value.Port || since(now, value.Seen) > d.timeouts.of(key.Protocol, ConnectionState(value.State)) {
+			limit := d.timeouts.of(key.Protocol, ConnectionState(value.State))
+			if !there || port.ID != value.Port {
+				limit = min(limit, formerFor)
+			}
+			if since(now, value.Seen) > limit {
 				idle = append(idle, *key)
 				if over != nil {
 					over(connectionKeyOf(key), connectionOf(now, value))

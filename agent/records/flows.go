@@ -32,7 +32,7 @@ func (r *Recorder) Flows(ctx context.Context, query string) (api.Table, error) {
 	r.mu.Unlock()
 	r.hurry()
 	var ends []end
-	err = r.path.Connections(func(k vrouter.ConnectionKey, c vrouter.Connection) { ends = append(ends, end{k, c}) })
+	err = r.path.Connections(func(k vrouter.ConnectionKey, c vrouter.Connection) { ends = here(ends, k, c) })
 	if err != nil {
 		return api.Table{}, err
 	}
@@ -82,6 +82,14 @@ func (r *Recorder) Flows(ctx context.Context, query string) (api.Table, error) {
 		all = append(all, api.Record{Time: now, Record: api.RecordLost, Host: r.options.Host, Lost: left})
 	}
 	return api.RecordsTable(all)
+}
+
+// here adds an end to others, unless its port is here no more.
+func here(ends []end, k vrouter.ConnectionKey, c vrouter.Connection) []end {
+	if c.Former {
+		return ends
+	}
+	return append(ends, end{k, c})
 }
 
 // finder finds an end by its key.

@@ -40,7 +40,7 @@ func (r *Recorder) follow(ctx context.Context) {
 // look tells what has changed since the last look.
 func (r *Recorder) look(ctx context.Context, s *sessions) error {
 	var ends []end
-	if err := r.path.Connections(func(k vrouter.ConnectionKey, c vrouter.Connection) { ends = append(ends, end{k, c}) }); err != nil {
+	if err := r.path.Connections(func(k vrouter.ConnectionKey, c vrouter.Connection) { ends = here(ends, k, c) }); err != nil {
 		return err
 	}
 	now := time.Now()

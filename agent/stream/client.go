@@ -99,8 +99,9 @@ type Client struct {
 	tables    Tables
 	log       *slog.Logger
 	directory *directory
-	stirred   chan struct{} // holds at most one token: something about a link is new
-	renewals  atomic.Int64  // of the credential
+	stirred   chan struct{}        // holds at most one token: something about a link is new
+	renewals  atomic.Int64         // of the credential
+	used      atomic.Pointer[link] // nil: none
 }
 
 // New returns a client. Run connects.
@@ -186,6 +187,8 @@ func (c *Client) serve(l *link, begun bool, synced func()) error {
 	if err != nil {
 		return fmt.Errorf("send hello: %w", err)
 	}
+	c.used.Store(l)
+	defer c.used.CompareAndSwap(l, nil)
 	written := make(chan struct{})
 	go func() {
 		defer close(written)
@@ -203,6 +206,20 @@ func (c *Client) serve(l *link, begun bool, synced func()) error {
 	<-written
 	<-tended
 	return context.Cause(l.ctx)
+}
+
+// Connections asks the controller in use what hosts that had a port before know of
+// its connections.
+func (c *Client) Connections(ctx context.Context, port string) (rows [][]string, err error) {
+	l := c.used.Load()
+	if l == nil {
+		return nil, status.Error(codes.Unavailable, "ask for the connections of a port: no controller is connected")
+	}
+	reply, err := hoststream.NewHostStreamClient(l.conn).Connections(ctx, &hoststream.ConnectionsRequest{Port: port})
+	for _, r := range reply.GetRows() {
+		rows = append(rows, r.Cells)
+	}
+	return rows, err
 }
 
 // tend looks after the credential until ctx ends or it was renewed.

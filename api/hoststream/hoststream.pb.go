@@ -33,6 +33,96 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type ConnectionsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Port          string                 `protobuf:"bytes,170,opt,name=port,proto3" json:"port,omitempty"` // UUID
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConnectionsRequest) Reset() {
+	*x = ConnectionsRequest{}
+	mi := &file_hoststream_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConnectionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConnectionsRequest) ProtoMessage() {}
+
+func (x *ConnectionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_hoststream_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConnectionsRequest.ProtoReflect.Descriptor instead.
+func (*ConnectionsRequest) Descriptor() ([]byte, []int) {
+	return file_hoststream_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *ConnectionsRequest) GetPort() string {
+	if x != nil {
+		return x.Port
+	}
+	return ""
+}
+
+// ConnectionsReply has the rows of the table port-connections of those hosts as
+// they are.
+type ConnectionsReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rows          []*TableRow            `protobuf:"bytes,170,rep,name=rows,proto3" json:"rows,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConnectionsReply) Reset() {
+	*x = ConnectionsReply{}
+	mi := &file_hoststream_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConnectionsReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConnectionsReply) ProtoMessage() {}
+
+func (x *ConnectionsReply) ProtoReflect() protoreflect.Message {
+	mi := &file_hoststream_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConnectionsReply.ProtoReflect.Descriptor instead.
+func (*ConnectionsReply) Descriptor() ([]byte, []int) {
+	return file_hoststream_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ConnectionsReply) GetRows() []*TableRow {
+	if x != nil {
+		return x.Rows
+	}
+	return nil
+}
+
 type CertifyRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Csr           string                 `protobuf:"bytes,1,opt,name=csr,proto3" json:"csr,omitempty"` // PKCS #10 in PEM; empty: only asks how things are
@@ -42,7 +132,7 @@ type CertifyRequest struct {
 
 func (x *CertifyRequest) Reset() {
 	*x = CertifyRequest{}
-	mi := &file_hoststream_proto_msgTypes[0]
+	mi := &file_hoststream_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -54,7 +144,7 @@ func (x *CertifyRequest) String() string {
 func (*CertifyRequest) ProtoMessage() {}
 
 func (x *CertifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[0]
+	mi := &file_hoststream_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -67,7 +157,7 @@ func (x *CertifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CertifyRequest.ProtoReflect.Descriptor instead.
 func (*CertifyRequest) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{0}
+	return file_hoststream_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *CertifyRequest) GetCsr() string {
@@ -88,7 +178,7 @@ type CertifyReply struct {
 
 func (x *CertifyReply) Reset() {
 	*x = CertifyReply{}
-	mi := &file_hoststream_proto_msgTypes[1]
+	mi := &file_hoststream_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -100,7 +190,7 @@ func (x *CertifyReply) String() string {
 func (*CertifyReply) ProtoMessage() {}
 
 func (x *CertifyReply) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[1]
+	mi := &file_hoststream_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -113,7 +203,7 @@ func (x *CertifyReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CertifyReply.ProtoReflect.Descriptor instead.
 func (*CertifyReply) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{1}
+	return file_hoststream_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *CertifyReply) GetCertificate() string {
@@ -155,7 +245,7 @@ type HostMessage struct {
 
 func (x *HostMessage) Reset() {
 	*x = HostMessage{}
-	mi := &file_hoststream_proto_msgTypes[2]
+	mi := &file_hoststream_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -167,7 +257,7 @@ func (x *HostMessage) String() string {
 func (*HostMessage) ProtoMessage() {}
 
 func (x *HostMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[2]
+	mi := &file_hoststream_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -180,7 +270,7 @@ func (x *HostMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostMessage.ProtoReflect.Descriptor instead.
 func (*HostMessage) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{2}
+	return file_hoststream_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *HostMessage) GetBody() isHostMessage_Body {
@@ -314,7 +404,7 @@ type ControllerMessage struct {
 
 func (x *ControllerMessage) Reset() {
 	*x = ControllerMessage{}
-	mi := &file_hoststream_proto_msgTypes[3]
+	mi := &file_hoststream_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -326,7 +416,7 @@ func (x *ControllerMessage) String() string {
 func (*ControllerMessage) ProtoMessage() {}
 
 func (x *ControllerMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[3]
+	mi := &file_hoststream_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -339,7 +429,7 @@ func (x *ControllerMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControllerMessage.ProtoReflect.Descriptor instead.
 func (*ControllerMessage) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{3}
+	return file_hoststream_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ControllerMessage) GetBody() isControllerMessage_Body {
@@ -424,7 +514,7 @@ type Standby struct {
 
 func (x *Standby) Reset() {
 	*x = Standby{}
-	mi := &file_hoststream_proto_msgTypes[4]
+	mi := &file_hoststream_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -436,7 +526,7 @@ func (x *Standby) String() string {
 func (*Standby) ProtoMessage() {}
 
 func (x *Standby) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[4]
+	mi := &file_hoststream_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -449,7 +539,7 @@ func (x *Standby) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Standby.ProtoReflect.Descriptor instead.
 func (*Standby) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{4}
+	return file_hoststream_proto_rawDescGZIP(), []int{6}
 }
 
 // Ping asks whether the other end is alive. An agent sends one at once and then
@@ -463,7 +553,7 @@ type Ping struct {
 
 func (x *Ping) Reset() {
 	*x = Ping{}
-	mi := &file_hoststream_proto_msgTypes[5]
+	mi := &file_hoststream_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -475,7 +565,7 @@ func (x *Ping) String() string {
 func (*Ping) ProtoMessage() {}
 
 func (x *Ping) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[5]
+	mi := &file_hoststream_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -488,7 +578,7 @@ func (x *Ping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ping.ProtoReflect.Descriptor instead.
 func (*Ping) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{5}
+	return file_hoststream_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Ping) GetId() uint64 {
@@ -513,7 +603,7 @@ type Pong struct {
 
 func (x *Pong) Reset() {
 	*x = Pong{}
-	mi := &file_hoststream_proto_msgTypes[6]
+	mi := &file_hoststream_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -525,7 +615,7 @@ func (x *Pong) String() string {
 func (*Pong) ProtoMessage() {}
 
 func (x *Pong) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[6]
+	mi := &file_hoststream_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -538,7 +628,7 @@ func (x *Pong) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pong.ProtoReflect.Descriptor instead.
 func (*Pong) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{6}
+	return file_hoststream_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Pong) GetId() uint64 {
@@ -580,7 +670,7 @@ type Controller struct {
 
 func (x *Controller) Reset() {
 	*x = Controller{}
-	mi := &file_hoststream_proto_msgTypes[7]
+	mi := &file_hoststream_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -592,7 +682,7 @@ func (x *Controller) String() string {
 func (*Controller) ProtoMessage() {}
 
 func (x *Controller) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[7]
+	mi := &file_hoststream_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -605,7 +695,7 @@ func (x *Controller) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Controller.ProtoReflect.Descriptor instead.
 func (*Controller) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{7}
+	return file_hoststream_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Controller) GetName() string {
@@ -634,7 +724,7 @@ type Version struct {
 
 func (x *Version) Reset() {
 	*x = Version{}
-	mi := &file_hoststream_proto_msgTypes[8]
+	mi := &file_hoststream_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -646,7 +736,7 @@ func (x *Version) String() string {
 func (*Version) ProtoMessage() {}
 
 func (x *Version) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[8]
+	mi := &file_hoststream_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -659,7 +749,7 @@ func (x *Version) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Version.ProtoReflect.Descriptor instead.
 func (*Version) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{8}
+	return file_hoststream_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Version) GetEpoch() uint64 {
@@ -689,7 +779,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_hoststream_proto_msgTypes[9]
+	mi := &file_hoststream_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -701,7 +791,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[9]
+	mi := &file_hoststream_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -714,7 +804,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{9}
+	return file_hoststream_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Hello) GetVersion() *Version {
@@ -762,7 +852,7 @@ type RowHash struct {
 
 func (x *RowHash) Reset() {
 	*x = RowHash{}
-	mi := &file_hoststream_proto_msgTypes[10]
+	mi := &file_hoststream_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -774,7 +864,7 @@ func (x *RowHash) String() string {
 func (*RowHash) ProtoMessage() {}
 
 func (x *RowHash) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[10]
+	mi := &file_hoststream_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -787,7 +877,7 @@ func (x *RowHash) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RowHash.ProtoReflect.Descriptor instead.
 func (*RowHash) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{10}
+	return file_hoststream_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RowHash) GetKey() string {
@@ -819,7 +909,7 @@ type TableSum struct {
 
 func (x *TableSum) Reset() {
 	*x = TableSum{}
-	mi := &file_hoststream_proto_msgTypes[11]
+	mi := &file_hoststream_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -831,7 +921,7 @@ func (x *TableSum) String() string {
 func (*TableSum) ProtoMessage() {}
 
 func (x *TableSum) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[11]
+	mi := &file_hoststream_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -844,7 +934,7 @@ func (x *TableSum) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableSum.ProtoReflect.Descriptor instead.
 func (*TableSum) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{11}
+	return file_hoststream_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *TableSum) GetTable() uint32 {
@@ -871,7 +961,7 @@ type RowListRequest struct {
 
 func (x *RowListRequest) Reset() {
 	*x = RowListRequest{}
-	mi := &file_hoststream_proto_msgTypes[12]
+	mi := &file_hoststream_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -883,7 +973,7 @@ func (x *RowListRequest) String() string {
 func (*RowListRequest) ProtoMessage() {}
 
 func (x *RowListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[12]
+	mi := &file_hoststream_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -896,7 +986,7 @@ func (x *RowListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RowListRequest.ProtoReflect.Descriptor instead.
 func (*RowListRequest) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{12}
+	return file_hoststream_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RowListRequest) GetTables() []uint32 {
@@ -916,7 +1006,7 @@ type RowList struct {
 
 func (x *RowList) Reset() {
 	*x = RowList{}
-	mi := &file_hoststream_proto_msgTypes[13]
+	mi := &file_hoststream_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -928,7 +1018,7 @@ func (x *RowList) String() string {
 func (*RowList) ProtoMessage() {}
 
 func (x *RowList) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[13]
+	mi := &file_hoststream_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -941,7 +1031,7 @@ func (x *RowList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RowList.ProtoReflect.Descriptor instead.
 func (*RowList) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{13}
+	return file_hoststream_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RowList) GetHave() []*RowHash {
@@ -965,7 +1055,7 @@ type Delta struct {
 
 func (x *Delta) Reset() {
 	*x = Delta{}
-	mi := &file_hoststream_proto_msgTypes[14]
+	mi := &file_hoststream_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -977,7 +1067,7 @@ func (x *Delta) String() string {
 func (*Delta) ProtoMessage() {}
 
 func (x *Delta) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[14]
+	mi := &file_hoststream_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -990,7 +1080,7 @@ func (x *Delta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delta.ProtoReflect.Descriptor instead.
 func (*Delta) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{14}
+	return file_hoststream_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Delta) GetVersion() *Version {
@@ -1039,7 +1129,7 @@ type EncodedRow struct {
 
 func (x *EncodedRow) Reset() {
 	*x = EncodedRow{}
-	mi := &file_hoststream_proto_msgTypes[15]
+	mi := &file_hoststream_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1051,7 +1141,7 @@ func (x *EncodedRow) String() string {
 func (*EncodedRow) ProtoMessage() {}
 
 func (x *EncodedRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[15]
+	mi := &file_hoststream_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1064,7 +1154,7 @@ func (x *EncodedRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EncodedRow.ProtoReflect.Descriptor instead.
 func (*EncodedRow) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{15}
+	return file_hoststream_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *EncodedRow) GetKey() string {
@@ -1096,7 +1186,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_hoststream_proto_msgTypes[16]
+	mi := &file_hoststream_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1108,7 +1198,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[16]
+	mi := &file_hoststream_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1121,7 +1211,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{16}
+	return file_hoststream_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Ack) GetSequence() uint64 {
@@ -1155,7 +1245,7 @@ type RowError struct {
 
 func (x *RowError) Reset() {
 	*x = RowError{}
-	mi := &file_hoststream_proto_msgTypes[17]
+	mi := &file_hoststream_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1167,7 +1257,7 @@ func (x *RowError) String() string {
 func (*RowError) ProtoMessage() {}
 
 func (x *RowError) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[17]
+	mi := &file_hoststream_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1180,7 +1270,7 @@ func (x *RowError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RowError.ProtoReflect.Descriptor instead.
 func (*RowError) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{17}
+	return file_hoststream_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RowError) GetKey() string {
@@ -1225,7 +1315,7 @@ type Row struct {
 
 func (x *Row) Reset() {
 	*x = Row{}
-	mi := &file_hoststream_proto_msgTypes[18]
+	mi := &file_hoststream_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1237,7 +1327,7 @@ func (x *Row) String() string {
 func (*Row) ProtoMessage() {}
 
 func (x *Row) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[18]
+	mi := &file_hoststream_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1250,7 +1340,7 @@ func (x *Row) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Row.ProtoReflect.Descriptor instead.
 func (*Row) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{18}
+	return file_hoststream_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Row) GetBody() isRow_Body {
@@ -1450,7 +1540,7 @@ type Reservation struct {
 
 func (x *Reservation) Reset() {
 	*x = Reservation{}
-	mi := &file_hoststream_proto_msgTypes[19]
+	mi := &file_hoststream_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1462,7 +1552,7 @@ func (x *Reservation) String() string {
 func (*Reservation) ProtoMessage() {}
 
 func (x *Reservation) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[19]
+	mi := &file_hoststream_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1475,7 +1565,7 @@ func (x *Reservation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reservation.ProtoReflect.Descriptor instead.
 func (*Reservation) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{19}
+	return file_hoststream_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Reservation) GetAddress() string {
@@ -1580,7 +1670,7 @@ type Vrf struct {
 
 func (x *Vrf) Reset() {
 	*x = Vrf{}
-	mi := &file_hoststream_proto_msgTypes[20]
+	mi := &file_hoststream_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1592,7 +1682,7 @@ func (x *Vrf) String() string {
 func (*Vrf) ProtoMessage() {}
 
 func (x *Vrf) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[20]
+	mi := &file_hoststream_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1605,7 +1695,7 @@ func (x *Vrf) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Vrf.ProtoReflect.Descriptor instead.
 func (*Vrf) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{20}
+	return file_hoststream_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Vrf) GetVrf() uint32 {
@@ -1713,7 +1803,7 @@ type Mac struct {
 
 func (x *Mac) Reset() {
 	*x = Mac{}
-	mi := &file_hoststream_proto_msgTypes[21]
+	mi := &file_hoststream_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1725,7 +1815,7 @@ func (x *Mac) String() string {
 func (*Mac) ProtoMessage() {}
 
 func (x *Mac) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[21]
+	mi := &file_hoststream_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1738,7 +1828,7 @@ func (x *Mac) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mac.ProtoReflect.Descriptor instead.
 func (*Mac) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{21}
+	return file_hoststream_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Mac) GetVrf() uint32 {
@@ -1783,7 +1873,7 @@ type FabricService struct {
 
 func (x *FabricService) Reset() {
 	*x = FabricService{}
-	mi := &file_hoststream_proto_msgTypes[22]
+	mi := &file_hoststream_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1795,7 +1885,7 @@ func (x *FabricService) String() string {
 func (*FabricService) ProtoMessage() {}
 
 func (x *FabricService) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[22]
+	mi := &file_hoststream_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1808,7 +1898,7 @@ func (x *FabricService) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FabricService.ProtoReflect.Descriptor instead.
 func (*FabricService) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{22}
+	return file_hoststream_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *FabricService) GetName() string {
@@ -1853,7 +1943,7 @@ type TunnelEndpoint struct {
 
 func (x *TunnelEndpoint) Reset() {
 	*x = TunnelEndpoint{}
-	mi := &file_hoststream_proto_msgTypes[23]
+	mi := &file_hoststream_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1865,7 +1955,7 @@ func (x *TunnelEndpoint) String() string {
 func (*TunnelEndpoint) ProtoMessage() {}
 
 func (x *TunnelEndpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[23]
+	mi := &file_hoststream_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1878,7 +1968,7 @@ func (x *TunnelEndpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TunnelEndpoint.ProtoReflect.Descriptor instead.
 func (*TunnelEndpoint) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{23}
+	return file_hoststream_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *TunnelEndpoint) GetHost() string {
@@ -1928,7 +2018,7 @@ type TunnelSource struct {
 
 func (x *TunnelSource) Reset() {
 	*x = TunnelSource{}
-	mi := &file_hoststream_proto_msgTypes[24]
+	mi := &file_hoststream_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1940,7 +2030,7 @@ func (x *TunnelSource) String() string {
 func (*TunnelSource) ProtoMessage() {}
 
 func (x *TunnelSource) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[24]
+	mi := &file_hoststream_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1953,7 +2043,7 @@ func (x *TunnelSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TunnelSource.ProtoReflect.Descriptor instead.
 func (*TunnelSource) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{24}
+	return file_hoststream_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *TunnelSource) GetVni() uint32 {
@@ -2017,7 +2107,7 @@ type Port struct {
 
 func (x *Port) Reset() {
 	*x = Port{}
-	mi := &file_hoststream_proto_msgTypes[25]
+	mi := &file_hoststream_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2029,7 +2119,7 @@ func (x *Port) String() string {
 func (*Port) ProtoMessage() {}
 
 func (x *Port) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[25]
+	mi := &file_hoststream_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2042,7 +2132,7 @@ func (x *Port) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Port.ProtoReflect.Descriptor instead.
 func (*Port) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{25}
+	return file_hoststream_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Port) GetPort() string {
@@ -2248,7 +2338,7 @@ type AllowedPair struct {
 
 func (x *AllowedPair) Reset() {
 	*x = AllowedPair{}
-	mi := &file_hoststream_proto_msgTypes[26]
+	mi := &file_hoststream_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2260,7 +2350,7 @@ func (x *AllowedPair) String() string {
 func (*AllowedPair) ProtoMessage() {}
 
 func (x *AllowedPair) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[26]
+	mi := &file_hoststream_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2273,7 +2363,7 @@ func (x *AllowedPair) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AllowedPair.ProtoReflect.Descriptor instead.
 func (*AllowedPair) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{26}
+	return file_hoststream_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *AllowedPair) GetRange() *Prefix {
@@ -2309,7 +2399,7 @@ type PortAddress struct {
 
 func (x *PortAddress) Reset() {
 	*x = PortAddress{}
-	mi := &file_hoststream_proto_msgTypes[27]
+	mi := &file_hoststream_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2321,7 +2411,7 @@ func (x *PortAddress) String() string {
 func (*PortAddress) ProtoMessage() {}
 
 func (x *PortAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[27]
+	mi := &file_hoststream_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2334,7 +2424,7 @@ func (x *PortAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortAddress.ProtoReflect.Descriptor instead.
 func (*PortAddress) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{27}
+	return file_hoststream_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *PortAddress) GetIp() []byte {
@@ -2409,7 +2499,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_hoststream_proto_msgTypes[28]
+	mi := &file_hoststream_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2421,7 +2511,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[28]
+	mi := &file_hoststream_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2434,7 +2524,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{28}
+	return file_hoststream_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Route) GetVrf() uint32 {
@@ -2653,7 +2743,7 @@ type EqualHop struct {
 
 func (x *EqualHop) Reset() {
 	*x = EqualHop{}
-	mi := &file_hoststream_proto_msgTypes[29]
+	mi := &file_hoststream_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2665,7 +2755,7 @@ func (x *EqualHop) String() string {
 func (*EqualHop) ProtoMessage() {}
 
 func (x *EqualHop) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[29]
+	mi := &file_hoststream_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2678,7 +2768,7 @@ func (x *EqualHop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EqualHop.ProtoReflect.Descriptor instead.
 func (*EqualHop) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{29}
+	return file_hoststream_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *EqualHop) GetNextHop() isEqualHop_NextHop {
@@ -2757,7 +2847,7 @@ type Remote struct {
 
 func (x *Remote) Reset() {
 	*x = Remote{}
-	mi := &file_hoststream_proto_msgTypes[30]
+	mi := &file_hoststream_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2769,7 +2859,7 @@ func (x *Remote) String() string {
 func (*Remote) ProtoMessage() {}
 
 func (x *Remote) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[30]
+	mi := &file_hoststream_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2782,7 +2872,7 @@ func (x *Remote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Remote.ProtoReflect.Descriptor instead.
 func (*Remote) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{30}
+	return file_hoststream_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Remote) GetHost() string {
@@ -2819,7 +2909,7 @@ type Outside struct {
 
 func (x *Outside) Reset() {
 	*x = Outside{}
-	mi := &file_hoststream_proto_msgTypes[31]
+	mi := &file_hoststream_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2831,7 +2921,7 @@ func (x *Outside) String() string {
 func (*Outside) ProtoMessage() {}
 
 func (x *Outside) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[31]
+	mi := &file_hoststream_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2844,7 +2934,7 @@ func (x *Outside) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outside.ProtoReflect.Descriptor instead.
 func (*Outside) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{31}
+	return file_hoststream_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Outside) GetAddress() []byte {
@@ -2877,7 +2967,7 @@ type Gateway struct {
 
 func (x *Gateway) Reset() {
 	*x = Gateway{}
-	mi := &file_hoststream_proto_msgTypes[32]
+	mi := &file_hoststream_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2889,7 +2979,7 @@ func (x *Gateway) String() string {
 func (*Gateway) ProtoMessage() {}
 
 func (x *Gateway) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[32]
+	mi := &file_hoststream_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2902,7 +2992,7 @@ func (x *Gateway) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gateway.ProtoReflect.Descriptor instead.
 func (*Gateway) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{32}
+	return file_hoststream_proto_rawDescGZIP(), []int{34}
 }
 
 // Discard drops on purpose.
@@ -2914,7 +3004,7 @@ type Discard struct {
 
 func (x *Discard) Reset() {
 	*x = Discard{}
-	mi := &file_hoststream_proto_msgTypes[33]
+	mi := &file_hoststream_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2926,7 +3016,7 @@ func (x *Discard) String() string {
 func (*Discard) ProtoMessage() {}
 
 func (x *Discard) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[33]
+	mi := &file_hoststream_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2939,7 +3029,7 @@ func (x *Discard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Discard.ProtoReflect.Descriptor instead.
 func (*Discard) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{33}
+	return file_hoststream_proto_rawDescGZIP(), []int{35}
 }
 
 // Report is what the host knows and the controller does not. It is sent whole
@@ -2969,7 +3059,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_hoststream_proto_msgTypes[34]
+	mi := &file_hoststream_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2981,7 +3071,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[34]
+	mi := &file_hoststream_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2994,7 +3084,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{34}
+	return file_hoststream_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Report) GetPorts() []*PortReport {
@@ -3081,7 +3171,7 @@ type Announcement struct {
 
 func (x *Announcement) Reset() {
 	*x = Announcement{}
-	mi := &file_hoststream_proto_msgTypes[35]
+	mi := &file_hoststream_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3093,7 +3183,7 @@ func (x *Announcement) String() string {
 func (*Announcement) ProtoMessage() {}
 
 func (x *Announcement) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[35]
+	mi := &file_hoststream_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3106,7 +3196,7 @@ func (x *Announcement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Announcement.ProtoReflect.Descriptor instead.
 func (*Announcement) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{35}
+	return file_hoststream_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Announcement) GetPort() string {
@@ -3149,7 +3239,7 @@ type TableUse struct {
 
 func (x *TableUse) Reset() {
 	*x = TableUse{}
-	mi := &file_hoststream_proto_msgTypes[36]
+	mi := &file_hoststream_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3161,7 +3251,7 @@ func (x *TableUse) String() string {
 func (*TableUse) ProtoMessage() {}
 
 func (x *TableUse) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[36]
+	mi := &file_hoststream_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3174,7 +3264,7 @@ func (x *TableUse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableUse.ProtoReflect.Descriptor instead.
 func (*TableUse) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{36}
+	return file_hoststream_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *TableUse) GetTable() string {
@@ -3211,7 +3301,7 @@ type TakenAddress struct {
 
 func (x *TakenAddress) Reset() {
 	*x = TakenAddress{}
-	mi := &file_hoststream_proto_msgTypes[37]
+	mi := &file_hoststream_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3223,7 +3313,7 @@ func (x *TakenAddress) String() string {
 func (*TakenAddress) ProtoMessage() {}
 
 func (x *TakenAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[37]
+	mi := &file_hoststream_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3236,7 +3326,7 @@ func (x *TakenAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakenAddress.ProtoReflect.Descriptor instead.
 func (*TakenAddress) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{37}
+	return file_hoststream_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *TakenAddress) GetAddress() string {
@@ -3282,7 +3372,7 @@ type PortReport struct {
 
 func (x *PortReport) Reset() {
 	*x = PortReport{}
-	mi := &file_hoststream_proto_msgTypes[38]
+	mi := &file_hoststream_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3294,7 +3384,7 @@ func (x *PortReport) String() string {
 func (*PortReport) ProtoMessage() {}
 
 func (x *PortReport) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[38]
+	mi := &file_hoststream_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3307,7 +3397,7 @@ func (x *PortReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortReport.ProtoReflect.Descriptor instead.
 func (*PortReport) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{38}
+	return file_hoststream_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *PortReport) GetPort() string {
@@ -3358,7 +3448,7 @@ type TableRequest struct {
 
 func (x *TableRequest) Reset() {
 	*x = TableRequest{}
-	mi := &file_hoststream_proto_msgTypes[39]
+	mi := &file_hoststream_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3370,7 +3460,7 @@ func (x *TableRequest) String() string {
 func (*TableRequest) ProtoMessage() {}
 
 func (x *TableRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[39]
+	mi := &file_hoststream_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3383,7 +3473,7 @@ func (x *TableRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRequest.ProtoReflect.Descriptor instead.
 func (*TableRequest) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{39}
+	return file_hoststream_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *TableRequest) GetId() uint64 {
@@ -3413,7 +3503,7 @@ type TableReply struct {
 
 func (x *TableReply) Reset() {
 	*x = TableReply{}
-	mi := &file_hoststream_proto_msgTypes[40]
+	mi := &file_hoststream_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3425,7 +3515,7 @@ func (x *TableReply) String() string {
 func (*TableReply) ProtoMessage() {}
 
 func (x *TableReply) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[40]
+	mi := &file_hoststream_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3438,7 +3528,7 @@ func (x *TableReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableReply.ProtoReflect.Descriptor instead.
 func (*TableReply) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{40}
+	return file_hoststream_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *TableReply) GetId() uint64 {
@@ -3485,7 +3575,7 @@ type TableRow struct {
 
 func (x *TableRow) Reset() {
 	*x = TableRow{}
-	mi := &file_hoststream_proto_msgTypes[41]
+	mi := &file_hoststream_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3497,7 +3587,7 @@ func (x *TableRow) String() string {
 func (*TableRow) ProtoMessage() {}
 
 func (x *TableRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[41]
+	mi := &file_hoststream_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3510,7 +3600,7 @@ func (x *TableRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRow.ProtoReflect.Descriptor instead.
 func (*TableRow) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{41}
+	return file_hoststream_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *TableRow) GetCells() []string {
@@ -3524,7 +3614,11 @@ var File_hoststream_proto protoreflect.FileDescriptor
 
 const file_hoststream_proto_rawDesc = "" +
 	"\n" +
-	"\x10hoststream.proto\x12\x12weft.hoststream.v1\x1a\fpolicy.proto\x1a\x0eservices.proto\"\"\n" +
+	"\x10hoststream.proto\x12\x12weft.hoststream.v1\x1a\fpolicy.proto\x1a\x0eservices.proto\")\n" +
+	"\x12ConnectionsRequest\x12\x13\n" +
+	"\x04port\x18\xaa\x01 \x01(\tR\x04port\"E\n" +
+	"\x10ConnectionsReply\x121\n" +
+	"\x04rows\x18\xaa\x01 \x03(\v2\x1c.weft.hoststream.v1.TableRowR\x04rows\"\"\n" +
 	"\x0eCertifyRequest\x12\x10\n" +
 	"\x03csr\x18\x01 \x01(\tR\x03csr\"l\n" +
 	"\fCertifyReply\x12 \n" +
@@ -3785,12 +3879,13 @@ const file_hoststream_proto_rawDesc = "" +
 	"\bleft_out\x18\n" +
 	" \x01(\x04R\aleftOut\" \n" +
 	"\bTableRow\x12\x14\n" +
-	"\x05cells\x18\x01 \x03(\tR\x05cells2\x87\x02\n" +
+	"\x05cells\x18\x01 \x03(\tR\x05cells2\xe4\x02\n" +
 	"\n" +
 	"HostStream\x12T\n" +
 	"\x06Resume\x12\x1f.weft.hoststream.v1.HostMessage\x1a%.weft.hoststream.v1.ControllerMessage(\x010\x01\x12R\n" +
 	"\x04Sync\x12\x1f.weft.hoststream.v1.HostMessage\x1a%.weft.hoststream.v1.ControllerMessage(\x010\x01\x12O\n" +
-	"\aCertify\x12\".weft.hoststream.v1.CertifyRequest\x1a .weft.hoststream.v1.CertifyReplyB-Z+github.com/weft-network/weft/api/hoststreamb\x06proto3"
+	"\aCertify\x12\".weft.hoststream.v1.CertifyRequest\x1a .weft.hoststream.v1.CertifyReply\x12[\n" +
+	"\vConnections\x12&.weft.hoststream.v1.ConnectionsRequest\x1a$.weft.hoststream.v1.ConnectionsReplyB-Z+github.com/weft-network/weft/api/hoststreamb\x06proto3"
 
 var (
 	file_hoststream_proto_rawDescOnce sync.Once
@@ -3804,125 +3899,130 @@ func file_hoststream_proto_rawDescGZIP() []byte {
 	return file_hoststream_proto_rawDescData
 }
 
-var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
 var file_hoststream_proto_goTypes = []any{
-	(*CertifyRequest)(nil),    // 0: weft.hoststream.v1.CertifyRequest
-	(*CertifyReply)(nil),      // 1: weft.hoststream.v1.CertifyReply
-	(*HostMessage)(nil),       // 2: weft.hoststream.v1.HostMessage
-	(*ControllerMessage)(nil), // 3: weft.hoststream.v1.ControllerMessage
-	(*Standby)(nil),           // 4: weft.hoststream.v1.Standby
-	(*Ping)(nil),              // 5: weft.hoststream.v1.Ping
-	(*Pong)(nil),              // 6: weft.hoststream.v1.Pong
-	(*Controller)(nil),        // 7: weft.hoststream.v1.Controller
-	(*Version)(nil),           // 8: weft.hoststream.v1.Version
-	(*Hello)(nil),             // 9: weft.hoststream.v1.Hello
-	(*RowHash)(nil),           // 10: weft.hoststream.v1.RowHash
-	(*TableSum)(nil),          // 11: weft.hoststream.v1.TableSum
-	(*RowListRequest)(nil),    // 12: weft.hoststream.v1.RowListRequest
-	(*RowList)(nil),           // 13: weft.hoststream.v1.RowList
-	(*Delta)(nil),             // 14: weft.hoststream.v1.Delta
-	(*EncodedRow)(nil),        // 15: weft.hoststream.v1.EncodedRow
-	(*Ack)(nil),               // 16: weft.hoststream.v1.Ack
-	(*RowError)(nil),          // 17: weft.hoststream.v1.RowError
-	(*Row)(nil),               // 18: weft.hoststream.v1.Row
-	(*Reservation)(nil),       // 19: weft.hoststream.v1.Reservation
-	(*Vrf)(nil),               // 20: weft.hoststream.v1.Vrf
-	(*Mac)(nil),               // 21: weft.hoststream.v1.Mac
-	(*FabricService)(nil),     // 22: weft.hoststream.v1.FabricService
-	(*TunnelEndpoint)(nil),    // 23: weft.hoststream.v1.TunnelEndpoint
-	(*TunnelSource)(nil),      // 24: weft.hoststream.v1.TunnelSource
-	(*Port)(nil),              // 25: weft.hoststream.v1.Port
-	(*AllowedPair)(nil),       // 26: weft.hoststream.v1.AllowedPair
-	(*PortAddress)(nil),       // 27: weft.hoststream.v1.PortAddress
-	(*Route)(nil),             // 28: weft.hoststream.v1.Route
-	(*EqualHop)(nil),          // 29: weft.hoststream.v1.EqualHop
-	(*Remote)(nil),            // 30: weft.hoststream.v1.Remote
-	(*Outside)(nil),           // 31: weft.hoststream.v1.Outside
-	(*Gateway)(nil),           // 32: weft.hoststream.v1.Gateway
-	(*Discard)(nil),           // 33: weft.hoststream.v1.Discard
-	(*Report)(nil),            // 34: weft.hoststream.v1.Report
-	(*Announcement)(nil),      // 35: weft.hoststream.v1.Announcement
-	(*TableUse)(nil),          // 36: weft.hoststream.v1.TableUse
-	(*TakenAddress)(nil),      // 37: weft.hoststream.v1.TakenAddress
-	(*PortReport)(nil),        // 38: weft.hoststream.v1.PortReport
-	(*TableRequest)(nil),      // 39: weft.hoststream.v1.TableRequest
-	(*TableReply)(nil),        // 40: weft.hoststream.v1.TableReply
-	(*TableRow)(nil),          // 41: weft.hoststream.v1.TableRow
-	(*Subnet)(nil),            // 42: weft.hoststream.v1.Subnet
-	(*Name)(nil),              // 43: weft.hoststream.v1.Name
-	(*Ruleset)(nil),           // 44: weft.hoststream.v1.Ruleset
-	(*Selector)(nil),          // 45: weft.hoststream.v1.Selector
-	(*PortRuleset)(nil),       // 46: weft.hoststream.v1.PortRuleset
-	(*Prefix)(nil),            // 47: weft.hoststream.v1.Prefix
-	(*DhcpOption)(nil),        // 48: weft.hoststream.v1.DhcpOption
-	(*ConditionalOption)(nil), // 49: weft.hoststream.v1.ConditionalOption
+	(*ConnectionsRequest)(nil), // 0: weft.hoststream.v1.ConnectionsRequest
+	(*ConnectionsReply)(nil),   // 1: weft.hoststream.v1.ConnectionsReply
+	(*CertifyRequest)(nil),     // 2: weft.hoststream.v1.CertifyRequest
+	(*CertifyReply)(nil),       // 3: weft.hoststream.v1.CertifyReply
+	(*HostMessage)(nil),        // 4: weft.hoststream.v1.HostMessage
+	(*ControllerMessage)(nil),  // 5: weft.hoststream.v1.ControllerMessage
+	(*Standby)(nil),            // 6: weft.hoststream.v1.Standby
+	(*Ping)(nil),               // 7: weft.hoststream.v1.Ping
+	(*Pong)(nil),               // 8: weft.hoststream.v1.Pong
+	(*Controller)(nil),         // 9: weft.hoststream.v1.Controller
+	(*Version)(nil),            // 10: weft.hoststream.v1.Version
+	(*Hello)(nil),              // 11: weft.hoststream.v1.Hello
+	(*RowHash)(nil),            // 12: weft.hoststream.v1.RowHash
+	(*TableSum)(nil),           // 13: weft.hoststream.v1.TableSum
+	(*RowListRequest)(nil),     // 14: weft.hoststream.v1.RowListRequest
+	(*RowList)(nil),            // 15: weft.hoststream.v1.RowList
+	(*Delta)(nil),              // 16: weft.hoststream.v1.Delta
+	(*EncodedRow)(nil),         // 17: weft.hoststream.v1.EncodedRow
+	(*Ack)(nil),                // 18: weft.hoststream.v1.Ack
+	(*RowError)(nil),           // 19: weft.hoststream.v1.RowError
+	(*Row)(nil),                // 20: weft.hoststream.v1.Row
+	(*Reservation)(nil),        // 21: weft.hoststream.v1.Reservation
+	(*Vrf)(nil),                // 22: weft.hoststream.v1.Vrf
+	(*Mac)(nil),                // 23: weft.hoststream.v1.Mac
+	(*FabricService)(nil),      // 24: weft.hoststream.v1.FabricService
+	(*TunnelEndpoint)(nil),     // 25: weft.hoststream.v1.TunnelEndpoint
+	(*TunnelSource)(nil),       // 26: weft.hoststream.v1.TunnelSource
+	(*Port)(nil),               // 27: weft.hoststream.v1.Port
+	(*AllowedPair)(nil),        // 28: weft.hoststream.v1.AllowedPair
+	(*PortAddress)(nil),        // 29: weft.hoststream.v1.PortAddress
+	(*Route)(nil),              // 30: weft.hoststream.v1.Route
+	(*EqualHop)(nil),           // 31: weft.hoststream.v1.EqualHop
+	(*Remote)(nil),             // 32: weft.hoststream.v1.Remote
+	(*Outside)(nil),            // 33: weft.hoststream.v1.Outside
+	(*Gateway)(nil),            // 34: weft.hoststream.v1.Gateway
+	(*Discard)(nil),            // 35: weft.hoststream.v1.Discard
+	(*Report)(nil),             // 36: weft.hoststream.v1.Report
+	(*Announcement)(nil),       // 37: weft.hoststream.v1.Announcement
+	(*TableUse)(nil),           // 38: weft.hoststream.v1.TableUse
+	(*TakenAddress)(nil),       // 39: weft.hoststream.v1.TakenAddress
+	(*PortReport)(nil),         // 40: weft.hoststream.v1.PortReport
+	(*TableRequest)(nil),       // 41: weft.hoststream.v1.TableRequest
+	(*TableReply)(nil),         // 42: weft.hoststream.v1.TableReply
+	(*TableRow)(nil),           // 43: weft.hoststream.v1.TableRow
+	(*Subnet)(nil),             // 44: weft.hoststream.v1.Subnet
+	(*Name)(nil),               // 45: weft.hoststream.v1.Name
+	(*Ruleset)(nil),            // 46: weft.hoststream.v1.Ruleset
+	(*Selector)(nil),           // 47: weft.hoststream.v1.Selector
+	(*PortRuleset)(nil),        // 48: weft.hoststream.v1.PortRuleset
+	(*Prefix)(nil),             // 49: weft.hoststream.v1.Prefix
+	(*DhcpOption)(nil),         // 50: weft.hoststream.v1.DhcpOption
+	(*ConditionalOption)(nil),  // 51: weft.hoststream.v1.ConditionalOption
 }
 var file_hoststream_proto_depIdxs = []int32{
-	9,  // 0: weft.hoststream.v1.HostMessage.hello:type_name -> weft.hoststream.v1.Hello
-	16, // 1: weft.hoststream.v1.HostMessage.ack:type_name -> weft.hoststream.v1.Ack
-	34, // 2: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
-	40, // 3: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
-	4,  // 4: weft.hoststream.v1.HostMessage.standby:type_name -> weft.hoststream.v1.Standby
-	5,  // 5: weft.hoststream.v1.HostMessage.ping:type_name -> weft.hoststream.v1.Ping
-	13, // 6: weft.hoststream.v1.HostMessage.row_list:type_name -> weft.hoststream.v1.RowList
-	14, // 7: weft.hoststream.v1.ControllerMessage.delta:type_name -> weft.hoststream.v1.Delta
-	39, // 8: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
-	6,  // 9: weft.hoststream.v1.ControllerMessage.pong:type_name -> weft.hoststream.v1.Pong
-	12, // 10: weft.hoststream.v1.ControllerMessage.row_list_request:type_name -> weft.hoststream.v1.RowListRequest
-	8,  // 11: weft.hoststream.v1.Pong.version:type_name -> weft.hoststream.v1.Version
-	7,  // 12: weft.hoststream.v1.Pong.controllers:type_name -> weft.hoststream.v1.Controller
-	8,  // 13: weft.hoststream.v1.Hello.version:type_name -> weft.hoststream.v1.Version
-	10, // 14: weft.hoststream.v1.Hello.have:type_name -> weft.hoststream.v1.RowHash
-	11, // 15: weft.hoststream.v1.Hello.tables:type_name -> weft.hoststream.v1.TableSum
-	10, // 16: weft.hoststream.v1.RowList.have:type_name -> weft.hoststream.v1.RowHash
-	8,  // 17: weft.hoststream.v1.Delta.version:type_name -> weft.hoststream.v1.Version
-	15, // 18: weft.hoststream.v1.Delta.put:type_name -> weft.hoststream.v1.EncodedRow
-	8,  // 19: weft.hoststream.v1.Ack.version:type_name -> weft.hoststream.v1.Version
-	17, // 20: weft.hoststream.v1.Ack.errors:type_name -> weft.hoststream.v1.RowError
-	20, // 21: weft.hoststream.v1.Row.vrf:type_name -> weft.hoststream.v1.Vrf
-	23, // 22: weft.hoststream.v1.Row.tunnel_endpoint:type_name -> weft.hoststream.v1.TunnelEndpoint
-	25, // 23: weft.hoststream.v1.Row.port:type_name -> weft.hoststream.v1.Port
-	28, // 24: weft.hoststream.v1.Row.route:type_name -> weft.hoststream.v1.Route
-	24, // 25: weft.hoststream.v1.Row.tunnel_source:type_name -> weft.hoststream.v1.TunnelSource
-	42, // 26: weft.hoststream.v1.Row.subnet:type_name -> weft.hoststream.v1.Subnet
-	43, // 27: weft.hoststream.v1.Row.name:type_name -> weft.hoststream.v1.Name
-	21, // 28: weft.hoststream.v1.Row.mac:type_name -> weft.hoststream.v1.Mac
-	19, // 29: weft.hoststream.v1.Row.reservation:type_name -> weft.hoststream.v1.Reservation
-	44, // 30: weft.hoststream.v1.Row.ruleset:type_name -> weft.hoststream.v1.Ruleset
-	45, // 31: weft.hoststream.v1.Row.selector:type_name -> weft.hoststream.v1.Selector
-	27, // 32: weft.hoststream.v1.Reservation.ip:type_name -> weft.hoststream.v1.PortAddress
-	46, // 33: weft.hoststream.v1.Reservation.rulesets:type_name -> weft.hoststream.v1.PortRuleset
-	22, // 34: weft.hoststream.v1.Vrf.services:type_name -> weft.hoststream.v1.FabricService
-	47, // 35: weft.hoststream.v1.Vrf.managed:type_name -> weft.hoststream.v1.Prefix
-	27, // 36: weft.hoststream.v1.Port.addresses:type_name -> weft.hoststream.v1.PortAddress
-	47, // 37: weft.hoststream.v1.Port.sources:type_name -> weft.hoststream.v1.Prefix
-	48, // 38: weft.hoststream.v1.Port.options:type_name -> weft.hoststream.v1.DhcpOption
-	26, // 39: weft.hoststream.v1.Port.pairs:type_name -> weft.hoststream.v1.AllowedPair
-	49, // 40: weft.hoststream.v1.Port.conditional_options:type_name -> weft.hoststream.v1.ConditionalOption
-	46, // 41: weft.hoststream.v1.Port.rulesets:type_name -> weft.hoststream.v1.PortRuleset
-	47, // 42: weft.hoststream.v1.AllowedPair.range:type_name -> weft.hoststream.v1.Prefix
-	30, // 43: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
-	32, // 44: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
-	33, // 45: weft.hoststream.v1.Route.discard:type_name -> weft.hoststream.v1.Discard
-	31, // 46: weft.hoststream.v1.Route.outside:type_name -> weft.hoststream.v1.Outside
-	29, // 47: weft.hoststream.v1.Route.equal:type_name -> weft.hoststream.v1.EqualHop
-	30, // 48: weft.hoststream.v1.EqualHop.remote:type_name -> weft.hoststream.v1.Remote
-	38, // 49: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
-	37, // 50: weft.hoststream.v1.Report.taken:type_name -> weft.hoststream.v1.TakenAddress
-	36, // 51: weft.hoststream.v1.Report.tables:type_name -> weft.hoststream.v1.TableUse
-	35, // 52: weft.hoststream.v1.Report.announced:type_name -> weft.hoststream.v1.Announcement
-	41, // 53: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
-	2,  // 54: weft.hoststream.v1.HostStream.Resume:input_type -> weft.hoststream.v1.HostMessage
-	2,  // 55: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
-	0,  // 56: weft.hoststream.v1.HostStream.Certify:input_type -> weft.hoststream.v1.CertifyRequest
-	3,  // 57: weft.hoststream.v1.HostStream.Resume:output_type -> weft.hoststream.v1.ControllerMessage
-	3,  // 58: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
-	1,  // 59: weft.hoststream.v1.HostStream.Certify:output_type -> weft.hoststream.v1.CertifyReply
-	57, // [57:60] is the sub-list for method output_type
-	54, // [54:57] is the sub-list for method input_type
-	54, // [54:54] is the sub-list for extension type_name
-	54, // [54:54] is the sub-list for extension extendee
-	0,  // [0:54] is the sub-list for field type_name
+	43, // 0: weft.hoststream.v1.ConnectionsReply.rows:type_name -> weft.hoststream.v1.TableRow
+	11, // 1: weft.hoststream.v1.HostMessage.hello:type_name -> weft.hoststream.v1.Hello
+	18, // 2: weft.hoststream.v1.HostMessage.ack:type_name -> weft.hoststream.v1.Ack
+	36, // 3: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
+	42, // 4: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
+	6,  // 5: weft.hoststream.v1.HostMessage.standby:type_name -> weft.hoststream.v1.Standby
+	7,  // 6: weft.hoststream.v1.HostMessage.ping:type_name -> weft.hoststream.v1.Ping
+	15, // 7: weft.hoststream.v1.HostMessage.row_list:type_name -> weft.hoststream.v1.RowList
+	16, // 8: weft.hoststream.v1.ControllerMessage.delta:type_name -> weft.hoststream.v1.Delta
+	41, // 9: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
+	8,  // 10: weft.hoststream.v1.ControllerMessage.pong:type_name -> weft.hoststream.v1.Pong
+	14, // 11: weft.hoststream.v1.ControllerMessage.row_list_request:type_name -> weft.hoststream.v1.RowListRequest
+	10, // 12: weft.hoststream.v1.Pong.version:type_name -> weft.hoststream.v1.Version
+	9,  // 13: weft.hoststream.v1.Pong.controllers:type_name -> weft.hoststream.v1.Controller
+	10, // 14: weft.hoststream.v1.Hello.version:type_name -> weft.hoststream.v1.Version
+	12, // 15: weft.hoststream.v1.Hello.have:type_name -> weft.hoststream.v1.RowHash
+	13, // 16: weft.hoststream.v1.Hello.tables:type_name -> weft.hoststream.v1.TableSum
+	12, // 17: weft.hoststream.v1.RowList.have:type_name -> weft.hoststream.v1.RowHash
+	10, // 18: weft.hoststream.v1.Delta.version:type_name -> weft.hoststream.v1.Version
+	17, // 19: weft.hoststream.v1.Delta.put:type_name -> weft.hoststream.v1.EncodedRow
+	10, // 20: weft.hoststream.v1.Ack.version:type_name -> weft.hoststream.v1.Version
+	19, // 21: weft.hoststream.v1.Ack.errors:type_name -> weft.hoststream.v1.RowError
+	22, // 22: weft.hoststream.v1.Row.vrf:type_name -> weft.hoststream.v1.Vrf
+	25, // 23: weft.hoststream.v1.Row.tunnel_endpoint:type_name -> weft.hoststream.v1.TunnelEndpoint
+	27, // 24: weft.hoststream.v1.Row.port:type_name -> weft.hoststream.v1.Port
+	30, // 25: weft.hoststream.v1.Row.route:type_name -> weft.hoststream.v1.Route
+	26, // 26: weft.hoststream.v1.Row.tunnel_source:type_name -> weft.hoststream.v1.TunnelSource
+	44, // 27: weft.hoststream.v1.Row.subnet:type_name -> weft.hoststream.v1.Subnet
+	45, // 28: weft.hoststream.v1.Row.name:type_name -> weft.hoststream.v1.Name
+	23, // 29: weft.hoststream.v1.Row.mac:type_name -> weft.hoststream.v1.Mac
+	21, // 30: weft.hoststream.v1.Row.reservation:type_name -> weft.hoststream.v1.Reservation
+	46, // 31: weft.hoststream.v1.Row.ruleset:type_name -> weft.hoststream.v1.Ruleset
+	47, // 32: weft.hoststream.v1.Row.selector:type_name -> weft.hoststream.v1.Selector
+	29, // 33: weft.hoststream.v1.Reservation.ip:type_name -> weft.hoststream.v1.PortAddress
+	48, // 34: weft.hoststream.v1.Reservation.rulesets:type_name -> weft.hoststream.v1.PortRuleset
+	24, // 35: weft.hoststream.v1.Vrf.services:type_name -> weft.hoststream.v1.FabricService
+	49, // 36: weft.hoststream.v1.Vrf.managed:type_name -> weft.hoststream.v1.Prefix
+	29, // 37: weft.hoststream.v1.Port.addresses:type_name -> weft.hoststream.v1.PortAddress
+	49, // 38: weft.hoststream.v1.Port.sources:type_name -> weft.hoststream.v1.Prefix
+	50, // 39: weft.hoststream.v1.Port.options:type_name -> weft.hoststream.v1.DhcpOption
+	28, // 40: weft.hoststream.v1.Port.pairs:type_name -> weft.hoststream.v1.AllowedPair
+	51, // 41: weft.hoststream.v1.Port.conditional_options:type_name -> weft.hoststream.v1.ConditionalOption
+	48, // 42: weft.hoststream.v1.Port.rulesets:type_name -> weft.hoststream.v1.PortRuleset
+	49, // 43: weft.hoststream.v1.AllowedPair.range:type_name -> weft.hoststream.v1.Prefix
+	32, // 44: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
+	34, // 45: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
+	35, // 46: weft.hoststream.v1.Route.discard:type_name -> weft.hoststream.v1.Discard
+	33, // 47: weft.hoststream.v1.Route.outside:type_name -> weft.hoststream.v1.Outside
+	31, // 48: weft.hoststream.v1.Route.equal:type_name -> weft.hoststream.v1.EqualHop
+	32, // 49: weft.hoststream.v1.EqualHop.remote:type_name -> weft.hoststream.v1.Remote
+	40, // 50: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
+	39, // 51: weft.hoststream.v1.Report.taken:type_name -> weft.hoststream.v1.TakenAddress
+	38, // 52: weft.hoststream.v1.Report.tables:type_name -> weft.hoststream.v1.TableUse
+	37, // 53: weft.hoststream.v1.Report.announced:type_name -> weft.hoststream.v1.Announcement
+	43, // 54: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
+	4,  // 55: weft.hoststream.v1.HostStream.Resume:input_type -> weft.hoststream.v1.HostMessage
+	4,  // 56: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
+	2,  // 57: weft.hoststream.v1.HostStream.Certify:input_type -> weft.hoststream.v1.CertifyRequest
+	0,  // 58: weft.hoststream.v1.HostStream.Connections:input_type -> weft.hoststream.v1.ConnectionsRequest
+	5,  // 59: weft.hoststream.v1.HostStream.Resume:output_type -> weft.hoststream.v1.ControllerMessage
+	5,  // 60: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
+	3,  // 61: weft.hoststream.v1.HostStream.Certify:output_type -> weft.hoststream.v1.CertifyReply
+	1,  // 62: weft.hoststream.v1.HostStream.Connections:output_type -> weft.hoststream.v1.ConnectionsReply
+	59, // [59:63] is the sub-list for method output_type
+	55, // [55:59] is the sub-list for method input_type
+	55, // [55:55] is the sub-list for extension type_name
+	55, // [55:55] is the sub-list for extension extendee
+	0,  // [0:55] is the sub-list for field type_name
 }
 
 func init() { file_hoststream_proto_init() }
@@ -3932,7 +4032,7 @@ func file_hoststream_proto_init() {
 	}
 	file_policy_proto_init()
 	file_services_proto_init()
-	file_hoststream_proto_msgTypes[2].OneofWrappers = []any{
+	file_hoststream_proto_msgTypes[4].OneofWrappers = []any{
 		(*HostMessage_Hello)(nil),
 		(*HostMessage_Ack)(nil),
 		(*HostMessage_Report)(nil),
@@ -3941,13 +4041,13 @@ func file_hoststream_proto_init() {
 		(*HostMessage_Ping)(nil),
 		(*HostMessage_RowList)(nil),
 	}
-	file_hoststream_proto_msgTypes[3].OneofWrappers = []any{
+	file_hoststream_proto_msgTypes[5].OneofWrappers = []any{
 		(*ControllerMessage_Delta)(nil),
 		(*ControllerMessage_TableRequest)(nil),
 		(*ControllerMessage_Pong)(nil),
 		(*ControllerMessage_RowListRequest)(nil),
 	}
-	file_hoststream_proto_msgTypes[18].OneofWrappers = []any{
+	file_hoststream_proto_msgTypes[20].OneofWrappers = []any{
 		(*Row_Vrf)(nil),
 		(*Row_TunnelEndpoint)(nil),
 		(*Row_Port)(nil),
@@ -3960,14 +4060,14 @@ func file_hoststream_proto_init() {
 		(*Row_Ruleset)(nil),
 		(*Row_Selector)(nil),
 	}
-	file_hoststream_proto_msgTypes[28].OneofWrappers = []any{
+	file_hoststream_proto_msgTypes[30].OneofWrappers = []any{
 		(*Route_Port)(nil),
 		(*Route_Remote)(nil),
 		(*Route_Gateway)(nil),
 		(*Route_Discard)(nil),
 		(*Route_Outside)(nil),
 	}
-	file_hoststream_proto_msgTypes[29].OneofWrappers = []any{
+	file_hoststream_proto_msgTypes[31].OneofWrappers = []any{
 		(*EqualHop_Port)(nil),
 		(*EqualHop_Remote)(nil),
 	}
@@ -3977,7 +4077,7 @@ func file_hoststream_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hoststream_proto_rawDesc), len(file_hoststream_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   42,
+			NumMessages:   44,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -31,9 +31,10 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	HostStream_Resume_FullMethodName  = "/weft.hoststream.v1.HostStream/Resume"
-	HostStream_Sync_FullMethodName    = "/weft.hoststream.v1.HostStream/Sync"
-	HostStream_Certify_FullMethodName = "/weft.hoststream.v1.HostStream/Certify"
+	HostStream_Resume_FullMethodName      = "/weft.hoststream.v1.HostStream/Resume"
+	HostStream_Sync_FullMethodName        = "/weft.hoststream.v1.HostStream/Sync"
+	HostStream_Certify_FullMethodName     = "/weft.hoststream.v1.HostStream/Certify"
+	HostStream_Connections_FullMethodName = "/weft.hoststream.v1.HostStream/Connections"
 )
 
 // HostStreamClient is the client API for HostStream service.
@@ -47,6 +48,9 @@ type HostStreamClient interface {
 	Sync(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[HostMessage, ControllerMessage], error)
 	// Certify tells whom to trust, and certifies a new key of the host that asks.
 	Certify(ctx context.Context, in *CertifyRequest, opts ...grpc.CallOption) (*CertifyReply, error)
+	// Connections tells the host that has a port now what the hosts which had it
+	// know of its connections. An older controller does not know it.
+	Connections(ctx context.Context, in *ConnectionsRequest, opts ...grpc.CallOption) (*ConnectionsReply, error)
 }
 
 type hostStreamClient struct {
@@ -93,6 +97,16 @@ func (c *hostStreamClient) Certify(ctx context.Context, in *CertifyRequest, opts
 	return out, nil
 }
 
+func (c *hostStreamClient) Connections(ctx context.Context, in *ConnectionsRequest, opts ...grpc.CallOption) (*ConnectionsReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ConnectionsReply)
+	err := c.cc.Invoke(ctx, HostStream_Connections_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // HostStreamServer is the server API for HostStream service.
 // All implementations must embed UnimplementedHostStreamServer
 // for forward compatibility.
@@ -104,6 +118,9 @@ type HostStreamServer interface {
 	Sync(grpc.BidiStreamingServer[HostMessage, ControllerMessage]) error
 	// Certify tells whom to trust, and certifies a new key of the host that asks.
 	Certify(context.Context, *CertifyRequest) (*CertifyReply, error)
+	// Connections tells the host that has a port now what the hosts which had it
+	// know of its connections. An older controller does not know it.
+	Connections(context.Context, *ConnectionsRequest) (*ConnectionsReply, error)
 	mustEmbedUnimplementedHostStreamServer()
 }
 
@@ -122,6 +139,9 @@ func (UnimplementedHostStreamServer) Sync(grpc.BidiStreamingServer[HostMessage, 
 }
 func (UnimplementedHostStreamServer) Certify(context.Context, *CertifyRequest) (*CertifyReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Certify not implemented")
+}
+func (UnimplementedHostStreamServer) Connections(context.Context, *ConnectionsRequest) (*ConnectionsReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Connections not implemented")
 }
 func (UnimplementedHostStreamServer) mustEmbedUnimplementedHostStreamServer() {}
 func (UnimplementedHostStreamServer) testEmbeddedByValue()                    {}
@@ -176,6 +196,24 @@ func _HostStream_Certify_Handler(srv interface{}, ctx context.Context, dec func(
 	return interceptor(ctx, in, info, handler)
 }
 
+func _HostStream_Connections_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ConnectionsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(HostStreamServer).Connections(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: HostStream_Connections_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(HostStreamServer).Connections(ctx, req.(*ConnectionsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // HostStream_ServiceDesc is the grpc.ServiceDesc for HostStream service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -186,6 +224,10 @@ var HostStream_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Certify",
 			Handler:    _HostStream_Certify_Handler,
+		},
+		{
+			MethodName: "Connections",
+			Handler:    _HostStream_Connections_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -41,6 +41,7 @@ type controller struct {
 	streamAddr string
 	token      string
 	server     *grpc.Server
+	former     *controller // of the host that had ports of this one; nil: it is not asked
 
 	mu       sync.Mutex // guards what follows
 	rows     map[string][]byte

@@ -20,6 +20,7 @@ import (
 	"github.com/weft-network/weft/agent/host"
 	"github.com/weft-network/weft/agent/join"
 	"github.com/weft-network/weft/agent/link"
+	"github.com/weft-network/weft/agent/migrate"
 	"github.com/weft-network/weft/agent/plug"
 	"github.com/weft-network/weft/agent/records"
 	"github.com/weft-network/weft/agent/services"
@@ -27,6 +28,7 @@ import (
 	"github.com/weft-network/weft/agent/stream"
 	"github.com/weft-network/weft/agent/tables"
 	"github.com/weft-network/weft/agent/trace"
+	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/vrouter"
 )
 
@@ -99,7 +101,7 @@ func (a agent) work(ctx context.Context) error {
 		return err
 	}
 	a.expiring = remembering{a.path, recorder}
-	client := stream.New(a.controllers(), loop, a.reader(loop, local.services, recorder).Table, a.log)
+	client, migrator := a.client(loop, local.services, recorder)
 
 	health := &health{loop: loop, local: local.failures}
 	stop, err := observe(a.flags.metricsListen, a.flags.portMetrics, a.path, loop, local.services, health, a.log, recorder)
@@ -111,6 +113,7 @@ func (a agent) work(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { loop.Run(ctx); return nil })
 	group.Go(func() error { recorder.Run(ctx); return nil })
+	group.Go(func() error { migrator.Run(ctx); return nil })
 	group.Go(func() error {
 		err := a.serve(ctx, tunnel, blank, loop, plugger, client, health, local, follower)
 		if ctx.Err() != nil { // told to end: what was interrupted is no failure
@@ -158,6 +161,16 @@ func (a agent) recorder(loop *host.Loop) (*records.Recorder, error) {
 func (a agent) reader(loop *host.Loop, served *services.Services, recorder *records.Recorder) tables.Reader {
 	tracer := trace.Tracer{Path: a.path, NextHops: a.path.NextHops, Loop: loop, Underlay: a.links}
 	return tables.Reader{Kernel: datapath.KernelOf(a.path), Statistics: a.path, Loop: loop, Names: a.links.Names, Leases: served.Leases, Trace: tracer.Trace, Records: recorder.Tables()}
+}
+
+// client follows the controllers and answers them, and what takes ports'
+// connections over asks by it.
+func (a agent) client(loop *host.Loop, served *services.Services, recorder *records.Recorder) (*stream.Client, *migrate.Migrator) {
+	reader := a.reader(loop, served, recorder)
+	client := stream.New(a.controllers(), loop, reader.Table, a.log)
+	migrator := migrate.New(a.path, loop, client.Connections, a.log)
+	reader.Records[api.HostTablePortConnections] = migrator.Table
+	return client, migrator
 }
 
 // remembered opens what is remembered of plugs, and of reserved addresses that were

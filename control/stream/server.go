@@ -64,6 +64,8 @@ type Options struct {
 	// the host (which may just have joined) and is not older than what the host
 	// has. Then the agent is told to try another controller. 0: 30 s.
 	Patience time.Duration
+	// Ask asks a host that may have its stream elsewhere; nil: nobody is asked.
+	Ask Ask
 }
 
 // Server holds the sessions of the hosts connected to this controller.

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package migrate
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/vrouter"
+)
+
+// maxConnections of a port are taken along; of more those used last.
+const maxConnections = 1 << 16
+
+// columns are what a host tells of a connection, in terms of the port: nothing
+// of it is a number of the host.
+var columns = []string{"PROTOCOL", "LOCAL", "REMOTE", "STATE", "IDLE", "AGE", "SENT-PACKETS", "SENT-BYTES", "HEARD-PACKETS", "HEARD-BYTES"}
+
+// rowOf is a connection as it is sent.
+func rowOf(c *vrouter.MovedConnection) []string {
+	number := func(n uint64) string { return strconv.FormatUint(n, 10) }
+	return []string{
+		number(uint64(c.Protocol)), c.Local.String(), c.Remote.String(), number(uint64(c.State)), c.Idle.String(), c.Age.String(),
+		number(c.Sent.Packets), number(c.Sent.Bytes), number(c.Heard.Packets), number(c.Heard.Bytes),
+	}
+}
+
+// parse reads what another host sent.
+func parse(row []string) (c vrouter.MovedConnection, err error) {
+	if len(row) < len(columns) { // a later release may say more
+		return c, fmt.Errorf("read connection: %d cells, want %d", len(row), len(columns))
+	}
+	var failed error
+	number := func(text string, bits int) uint64 {
+		n, err := strconv.ParseUint(text, 10, bits)
+		if err != nil {
+			failed = err
+		}
+		return n
+	}
+	at := func(text string) netip.AddrPort {
+		a, err := netip.ParseAddrPort(text)
+		if err != nil {
+			failed = err
+		}
+		return netip.AddrPortFrom(a.Addr().Unmap().WithZone(""), a.Port())
+	}
+	since := func(text string) time.Duration {
+		d, err := time.ParseDuration(text)
+		if err != nil {
+			failed = err
+		}
+		return max(0, d)
+	}
+	c.Protocol, c.Local, c.Remote = uint8(number(row[0], 8)), at(row[1]), at(row[2])
+	c.State, c.Idle, c.Age = vrouter.ConnectionState(number(row[3], 8)), since(row[4]), since(row[5])
+	c.Sent = vrouter.ConnectionCount{Packets: number(row[6], 64), Bytes: number(row[7], 64)}
+	c.Heard = vrouter.ConnectionCount{Packets: number(row[8], 64), Bytes: number(row[9], 64)}
+	if failed == nil && !moves(&c) {
+		failed = fmt.Errorf("connections in state %d do not move", c.State)
+	}
+	if failed != nil {
+		return c, fmt.Errorf("read connection %q: %w", row, failed)
+	}
+	return c, nil
+}
+
+// moves tells whether a connection goes along: not what is over, nor what the
+// host itself began with the workload, which the next host does for itself.
+func moves(c *vrouter.MovedConnection) bool {
+	return c.State.String() != "closed" && c.State&vrouter.ConnectionUnasked == 0
+}
+
+func tableOf(all []vrouter.MovedConnection) api.Table {
+	t := api.Table{Columns: columns}
+	for i := range all {
+		t.Rows = append(t.Rows, rowOf(&all[i]))
+	}
+	return t
+}

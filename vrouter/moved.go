@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vrouter
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cilium/ebpf"
+)
+
+// formerFor is how long the connections of a port that is here no more are kept
+// after their last packet: the host that has the port now asks for them.
+const formerFor = time.Minute
+
+// MovedConnection is a connection of a port, for the host that has it now.
+type MovedConnection struct {
+	ConnectionKey // its interface means nothing elsewhere
+	Connection
+}
+
+// ConnectionsOf calls visit with the connections of a port by its number, also
+// when it is here no more.
+func (d *Datapath) ConnectionsOf(port uint32, visit func(MovedConnection)) error {
+	now, err := ticksNow()
+	if err != nil {
+		return err
+	}
+	for _, name := range connectionTables {
+		err := d.eachConnection(name, func(key *layoutConnectionKey, value *layoutConnectionValue) {
+			if value.Port == port {
+				visit(MovedConnection{connectionKeyOf(key), connectionOf(now, value)})
+			}
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// TakeConnections notes connections that the port behind an interface had on
+// another host. They know who began, and nothing of what this host's tables say:
+// the next packet of each takes the long way and is asked about, in the direction
+// in which its conversation began. What the same connection has seen here
+// already is kept, but for who began.
+func (d *Datapath) TakeConnections(ifindex int, port uint32, all []MovedConnection) (taken int, err error) {
+	now, err := ticksNow()
+	if err != nil {
+		return 0, err
+	}
+	for i := range all {
+		if err := d.takeConnection(now, ifindex, port, &all[i]); err != nil {
+			return taken, fmt.Errorf("take over connection %d of %d: %w", i+1, len(all), err)
+		}
+		taken++
+	}
+	return taken, nil
+}
+
+func (d *Datapath) takeConnection(now uint32, ifindex int, port uint32, c *MovedConnection) error {
+	local, family, err := addressToRaw(c.Local.Addr())
+	if err != nil {
+		return err
+	}
+	remote, other, err := addressToRaw(c.Remote.Addr())
+	if err != nil || other != family {
+		return errors.Join(err, fmt.Errorf("%v and %v are of different families", c.Local, c.Remote))
+	}
+	key := layoutConnectionKey{
+		Ifindex: uint32(ifindex), Protocol: c.Protocol, Family: uint8(family),
+		LocalPort: wirePort(c.Local.Port()), RemotePort: wirePort(c.Remote.Port()), Local: local, Remote: remote,
+	}
+	ticks := func(t time.Duration) uint32 { return uint32(max(0, t) / tick) }
+	value := layoutConnectionValue{
+		Port: port, State: uint8(c.State), Seen: now - ticks(c.Idle), Made: now - ticks(c.Age),
+	}
+	value.Sent.Packets, value.Sent.Bytes = c.Sent.Packets, c.Sent.Bytes
+	value.Heard.Packets, value.Heard.Bytes = c.Heard.Packets, c.Heard.Bytes
+	for _, name := range connectionTables {
+		var here layoutConnectionValue
+		if d.maps[name].Lookup(&key, &here) == nil && here.Port == port {
+			value.State |= here.State &^ uint8(ConnectionHeardFirst)
+			value.Seen = here.Seen
+			value.Sent.Packets, value.Sent.Bytes = value.Sent.Packets+here.Sent.Packets, value.Sent.Bytes+here.Sent.Bytes
+			value.Heard.Packets, value.Heard.Bytes = value.Heard.Packets+here.Heard.Packets, value.Heard.Bytes+here.Heard.Bytes
+			break
+		}
+	}
+	if ConnectionState(value.State)&ConnectionProven == 0 {
+		return d.maps[halfOpenTable].Put(&key, &value)
+	}
+	if err := d.maps["connections"].Put(&key, &value); err != nil {
+		return err
+	}
+	if err := d.maps[halfOpenTable].Delete(&key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return err
+	}
+	return nil
+}
