@@ -60,6 +60,7 @@ const (
 	bridgeMapServicePages    = "service_pages"
 	bridgeMapServiceTimes    = "service_times"
 	bridgeMapServices        = "services"
+	bridgeMapStagePrograms   = "stage_programs"
 	bridgeMapSubPorts        = "sub_ports"
 	bridgeMapTunnelAddresses = "tunnel_addresses"
 	bridgeMapTunnelSources   = "tunnel_sources"
@@ -164,6 +165,7 @@ type bridgeMapSpecs struct {
 	ServicePages    *ebpf.MapSpec `ebpf:"service_pages"`
 	ServiceTimes    *ebpf.MapSpec `ebpf:"service_times"`
 	Services        *ebpf.MapSpec `ebpf:"services"`
+	StagePrograms   *ebpf.MapSpec `ebpf:"stage_programs"`
 	SubPorts        *ebpf.MapSpec `ebpf:"sub_ports"`
 	TunnelAddresses *ebpf.MapSpec `ebpf:"tunnel_addresses"`
 	TunnelSources   *ebpf.MapSpec `ebpf:"tunnel_sources"`
@@ -242,6 +244,7 @@ type bridgeMaps struct {
 	ServicePages    *ebpf.Map `ebpf:"service_pages"`
 	ServiceTimes    *ebpf.Map `ebpf:"service_times"`
 	Services        *ebpf.Map `ebpf:"services"`
+	StagePrograms   *ebpf.Map `ebpf:"stage_programs"`
 	SubPorts        *ebpf.Map `ebpf:"sub_ports"`
 	TunnelAddresses *ebpf.Map `ebpf:"tunnel_addresses"`
 	TunnelSources   *ebpf.Map `ebpf:"tunnel_sources"`
@@ -295,6 +298,7 @@ func (m *bridgeMaps) Close() error {
 		m.ServicePages,
 		m.ServiceTimes,
 		m.Services,
+		m.StagePrograms,
 		m.SubPorts,
 		m.TunnelAddresses,
 		m.TunnelSources,

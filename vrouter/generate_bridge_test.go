@@ -160,10 +160,33 @@ func (g *generator) bridged(ifindex int) []byte {
 		if g.chance(10) {
 			s.payload = s.payload[:16]
 		}
-	case 6:
-		s.destination = g.destination(g.o.Ports[ifindex].VRF, six)
+	case 6, 7:
+		return g.talk(ifindex, destination, source)
 	}
 	return ethernetFrame(destination, source, s.ethertype(), s.build())
+}
+
+// talk is a packet of a conversation, or an error, with the MACs of a frame
+// inside a network.
+func (g *generator) talk(ifindex int, destination, source MAC) []byte {
+	six := g.chance(50)
+	s := ipSpec{source: g.own(ifindex, six), destination: g.destination(g.o.Ports[ifindex].VRF, six), hops: 64, payload: make([]byte, 24)}
+	s.protocol = pick(g, byte(6), 6, 17, 132)
+	s.payload[0], s.payload[2] = byte(g.IntN(4)), 9
+	if g.chance(30) {
+		kind := pick(g, byte(8), 0, 3, 13)
+		s.protocol, s.payload = 1, icmp4(kind, 0, make([]byte, 20))
+		if six {
+			s.protocol, s.payload = 58, icmp6(s.source, s.destination, map[byte]byte{8: 128, 0: 129, 3: 1, 13: 127}[kind], 0, make([]byte, 20))
+		}
+	}
+	if g.chance(15) {
+		s.fragment = pick(g, uint16(0x2000), 0x2000, 0x0003)
+		if six {
+			s.extensions, s.fragment = []byte{44}, pick(g, uint16(1), 1, 3<<3)
+		}
+	}
+	return g.flags(sent{frame: ethernetFrame(destination, source, s.ethertype(), s.build())}).frame
 }
 
 // bridgedFrom sends such a frame from a port or another host.
@@ -183,6 +206,13 @@ func (g *generator) bridgedFrom(ifindex int) sent {
 		})
 		mac := strayMAC(g.o.Ports[ifindex].VRF, g.IntN(strays))
 		return sent{ifindex: ifindex, frame: ethernetFrame(portMAC(1), mac, 0x88b5, make([]byte, 50))}
+	case 5, 6: // between two ports, of which one asks
+		ifindex = g.portThat(func(_ int, p Port) bool { return p.Bridge && p.Policed })
+		other := g.portThat(func(i int, p Port) bool { return p.VRF == g.o.Ports[ifindex].VRF && i != ifindex })
+		if g.chance(50) {
+			ifindex, other = other, ifindex
+		}
+		return sent{ifindex: ifindex, frame: g.talk(ifindex, portMAC(other), portMAC(ifindex))}
 	case 2:
 		ifindex = g.portThat(func(_ int, p Port) bool { return p.Bridge })
 		return sent{ifindex: ifindex, frame: ethernetFrame(portMAC(ifindex), portMAC(ifindex), 0x88b5, make([]byte, 50))}

@@ -661,6 +661,7 @@ const (
 	layoutRouteFlagROUTE_ROUTED  layoutRouteFlag = 1
 	layoutRouteFlagROUTE_PROXIED layoutRouteFlag = 2
 	layoutRouteFlagROUTE_FABRIC  layoutRouteFlag = 8
+	layoutRouteFlagROUTE_CHOSEN  layoutRouteFlag = 16
 )
 
 type layoutRouteValue struct {

@@ -23,6 +23,9 @@ func (o *Oracle) bridgeable(r refusal, otherwise Outcome) Outcome {
 	if !r.bridge {
 		return otherwise
 	}
+	if refused := r.f.refused; refused == "malformed" || refused == "too-many-extension-headers" {
+		return dropped(r.f.frame, refused)
+	}
 	reason := otherwise.Reason
 	unknown := reason == "unknown-protocol"
 	source := r.f.ethSource
@@ -114,9 +117,17 @@ func (o *Oracle) byMAC(r refusal, next NextHop) Outcome {
 	} else if r.key != nil {
 		return dropped(r.f.frame, "tunnel-to-tunnel")
 	}
+	if r.f.isAsked() {
+		refused := o.refuses(o.policed(r.sender(), r.ifindex, r.vrf, next, r.f))
+		o.meets("frame", refused, o.Ports[r.sender()].Policed || next.Kind == NextHopPort && o.Ports[next.Ifindex].Policed)
+		if refused != "" {
+			return o.refusedByPolicy(r.ifindex, r.key != nil, next, r.f, refused)
+		}
+	}
 	if !o.takes(next, r.f.frame) {
 		return dropped(r.f.frame, "frame-too-big")
 	}
+	o.noteFrame(r, next)
 	if next.Kind == NextHopPort {
 		return o.deliver(next, r.f.frame)
 	}
@@ -124,6 +135,14 @@ func (o *Oracle) byMAC(r refusal, next NextHop) Outcome {
 }
 
 func (o *Oracle) flood(r refusal, list Flood) Outcome {
+	asked := r.f.isAsked()
+	if asked {
+		refused := o.refuses(o.policed(r.sender(), r.ifindex, r.vrf, NextHop{}, r.f))
+		o.meets("flood", refused, o.Ports[r.sender()].Policed)
+		if refused != "" {
+			return o.refusedByPolicy(r.ifindex, false, NextHop{}, r.f, refused)
+		}
+	}
 	if r.key == nil && o.Stilled[r.ifindex] {
 		return dropped(r.f.frame, "flood-limited")
 	}
@@ -145,6 +164,7 @@ func (o *Oracle) flood(r refusal, list Flood) Outcome {
 			if out.Reason == "" {
 				out.Reason = "frame-too-big"
 			}
+		case next.Kind == NextHopPort && asked && o.refusesCopy(r, next):
 		case next.Kind == NextHopPort:
 			out.Copies = append(out.Copies, Copy{Redirect: next.Ifindex})
 		default:
@@ -153,7 +173,46 @@ func (o *Oracle) flood(r refusal, list Flood) Outcome {
 			}
 		}
 	}
+	o.noteFrame(r, NextHop{})
 	return out
+}
+
+// isAsked tells of frames that rules hold for.
+func (f parsed) isAsked() bool {
+	return f.refused == "" && !f.arp && !f.isND() && !f.isMulticastListener()
+}
+
+// sender is the port that the frame came from, 0 if it is none.
+func (r refusal) sender() int {
+	if r.key != nil {
+		return 0
+	}
+	return r.ifindex
+}
+
+// refusesCopy asks a port that would get a copy.
+func (o *Oracle) refusesCopy(r refusal, next NextHop) bool {
+	refused := o.refuses(o.policed(0, r.ifindex, r.vrf, next, r.f))
+	o.meets("copy", refused, o.Ports[next.Ifindex].Policed)
+	return refused != ""
+}
+
+// meets counts what policy says of frames that go by their MAC.
+func (o *Oracle) meets(what, refused string, policed bool) {
+	switch {
+	case o.Met == nil || !policed:
+	case refused == "":
+		o.Met[what+" passed"]++
+	default:
+		o.Met[what+" refused"]++
+	}
+}
+
+// noteFrame remembers a frame that goes by its MAC. A next hop of none is that of many.
+func (o *Oracle) noteFrame(r refusal, next NextHop) {
+	if r.f.isAsked() {
+		o.note(noted{ifindex: r.ifindex, vrf: r.vrf, fromTunnel: r.key != nil, frame: true}, next, Route{}, r.f)
+	}
 }
 
 // station tells whether a MAC may be one station's that is not the gateway.

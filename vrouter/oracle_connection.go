@@ -25,6 +25,7 @@ type noted struct {
 	vrf        uint32
 	fromTunnel bool // or from an uplink, or from the host
 	fromHost   bool
+	frame      bool // it goes by its MAC, and leaves no way
 }
 
 // note remembers a frame at the ends of its connection that are on this host.
@@ -44,7 +45,7 @@ func (o *Oracle) note(from noted, next NextHop, route Route, f parsed) {
 	if !from.fromTunnel {
 		key := senderKey(ifindex, f, ports)
 		o.noteEnd(key, ConnectionSent, 0, f)
-		if f.ethSource == o.Ports[ifindex].MAC {
+		if f.ethSource == o.Ports[ifindex].MAC && !from.frame {
 			o.ways[key] = oracleWay{route.NextHop, route.MAC}
 		}
 	}

@@ -25,7 +25,8 @@ type distribution struct {
 	counts map[string]int
 	total  int
 	sent   int
-	told   int // the agent was told of their source
+	told   int            // the agent was told of their source
+	met    map[string]int // what the oracle has met besides; nil: that is not counted
 }
 
 func (d *distribution) add(o Outcome) {
@@ -105,6 +106,11 @@ func (d *distribution) missing(t *testing.T, cases int) (all []string) {
 	lacks("passed")
 	lacks("flooded")
 	lacks("flooded frame-too-big")
+	for _, what := range []string{"frame passed", "frame refused", "flood passed", "flood refused", "copy passed", "copy refused"} {
+		if n := d.met[what]; d.met != nil && n < cases {
+			all = append(all, fmt.Sprintf("a %s policy %d times, want %d", what, n, cases))
+		}
+	}
 	return all
 }
 

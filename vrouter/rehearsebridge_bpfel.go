@@ -60,6 +60,7 @@ const (
 	rehearseBridgeMapServicePages    = "service_pages"
 	rehearseBridgeMapServiceTimes    = "service_times"
 	rehearseBridgeMapServices        = "services"
+	rehearseBridgeMapStagePrograms   = "stage_programs"
 	rehearseBridgeMapSubPorts        = "sub_ports"
 	rehearseBridgeMapTraceCopies     = "trace_copies"
 	rehearseBridgeMapTraceIn         = "trace_in"
@@ -167,6 +168,7 @@ type rehearseBridgeMapSpecs struct {
 	ServicePages    *ebpf.MapSpec `ebpf:"service_pages"`
 	ServiceTimes    *ebpf.MapSpec `ebpf:"service_times"`
 	Services        *ebpf.MapSpec `ebpf:"services"`
+	StagePrograms   *ebpf.MapSpec `ebpf:"stage_programs"`
 	SubPorts        *ebpf.MapSpec `ebpf:"sub_ports"`
 	TraceCopies     *ebpf.MapSpec `ebpf:"trace_copies"`
 	TraceIn         *ebpf.MapSpec `ebpf:"trace_in"`
@@ -248,6 +250,7 @@ type rehearseBridgeMaps struct {
 	ServicePages    *ebpf.Map `ebpf:"service_pages"`
 	ServiceTimes    *ebpf.Map `ebpf:"service_times"`
 	Services        *ebpf.Map `ebpf:"services"`
+	StagePrograms   *ebpf.Map `ebpf:"stage_programs"`
 	SubPorts        *ebpf.Map `ebpf:"sub_ports"`
 	TraceCopies     *ebpf.Map `ebpf:"trace_copies"`
 	TraceIn         *ebpf.Map `ebpf:"trace_in"`
@@ -304,6 +307,7 @@ func (m *rehearseBridgeMaps) Close() error {
 		m.ServicePages,
 		m.ServiceTimes,
 		m.Services,
+		m.StagePrograms,
 		m.SubPorts,
 		m.TraceCopies,
 		m.TraceIn,

@@ -3,6 +3,7 @@
 // their MAC. See doc/packet-path.md, bridge.
 #include "bridge.h"
 #include "load.h"
+#include "reject.h"
 
 // The reason that the frame would have ended for. The hook that called leaves
 // it, and from_port the interface, in the frame's control block; nothing else
@@ -29,26 +30,49 @@ int bridge_port(struct __sk_buff *skb)
 	struct packet *p = &packet;
 	enum reason refusal = refusal_of(skb);
 
+	if (!take_notes(p))
+		return TC_ACT_SHOT; // cannot be: an array has its element
 	p->from = bpf_map_lookup_elem(&ports, &p->ifindex);
 	if (!p->from)
 		return end(p, REASON_NO_PORT);
 	p->vrf = p->from->vrf;
-	if (load(p, 0, &p->ethernet, sizeof(p->ethernet)))
-		return end(p, REASON_MALFORMED);
+	RUN(read_packet(p));
 	if (unparsed(refusal))
 		RUN(stage_spoof_frame(p));
-	return stage_bridge(p, refusal);
+	return end_run(p, stage_bridge(p, refusal), STAGE_SLOT_ANSWER_PORT);
 }
 
 // What another host sent with a MAC that no port has is behind that host.
-static __always_inline int stage_learn_tunnel(struct packet *p, const struct tunnel_key *key)
+static __noinline int stage_learn_tunnel(struct packet *p)
 {
+	struct tunnel_key key = {};
 	struct mac_key source = mac_key_of(p->vrf, &p->ethernet.source);
 	if (!station(&p->ethernet.source) || bpf_map_lookup_elem(&macs, &source))
 		return NEXT;
-	struct learned_mac_value fresh = { .at = { .kind = NEXT_HOP_TUNNEL, .vni = key->vni, .family = key->family, .remote = key->remote } };
-	enum reason reason = learn(p, &fresh, LEARNED_FROM_TUNNEL);
+	if (!world_tunnel_key(p->skb, &key))
+		return end(p, REASON_NO_TUNNEL_KEY);
+	struct learned_mac_value *fresh = &p->notes->learned;
+	__builtin_memset(fresh, 0, sizeof(*fresh));
+	fresh->at.kind = NEXT_HOP_TUNNEL;
+	fresh->at.vni = key.vni;
+	fresh->at.family = key.family;
+	fresh->at.remote = key.remote;
+	enum reason reason = learn(p, fresh, LEARNED_FROM_TUNNEL);
 	return reason ? end_refused(p, reason) : NEXT;
+}
+
+// Apart, so that its stack is not that of the rest.
+static __noinline int stage_vrf(struct packet *p)
+{
+	struct tunnel_key key = {};
+
+	if (!world_tunnel_key(p->skb, &key))
+		return end(p, REASON_NO_TUNNEL_KEY);
+	struct vni_value *vni = bpf_map_lookup_elem(&vnis, &key.vni);
+	if (!vni)
+		return end(p, REASON_UNKNOWN_VNI);
+	p->vrf = vni->vrf;
+	return NEXT;
 }
 
 SEC("tc")
@@ -56,18 +80,13 @@ int bridge_tunnel(struct __sk_buff *skb)
 {
 	struct packet packet = { .skb = skb, .ifindex = world_ifindex(skb), .from_tunnel = true };
 	struct packet *p = &packet;
-	struct tunnel_key key = {};
 
-	if (!world_tunnel_key(skb, &key))
-		return end(p, REASON_NO_TUNNEL_KEY);
-	struct vni_value *vni = bpf_map_lookup_elem(&vnis, &key.vni);
-	if (!vni)
-		return end(p, REASON_UNKNOWN_VNI);
-	p->vrf = vni->vrf;
-	if (load(p, 0, &p->ethernet, sizeof(p->ethernet)))
-		return end(p, REASON_MALFORMED);
-	RUN(stage_learn_tunnel(p, &key));
-	return stage_bridge(p, refusal_of(skb));
+	if (!take_notes(p))
+		return TC_ACT_SHOT;
+	RUN(stage_vrf(p));
+	RUN(read_packet(p));
+	RUN(stage_learn_tunnel(p));
+	return end_run(p, stage_bridge(p, refusal_of(skb)), STAGE_SLOT_ANSWER_TUNNEL);
 }
 
 // No helper used here asks for a GPL-compatible licence.

@@ -5,6 +5,8 @@
 #include "deliver.h"
 #include "encap.h"
 #include "learn.h"
+#include "parse.h"
+#include "policy.h"
 #include "share.h"
 
 static __always_inline bool unparsed(enum reason refusal)
@@ -37,6 +39,78 @@ static __always_inline struct port_value *port_of_network(__u32 vrf, __u32 ifind
 	return port && port->vrf == vrf ? port : 0;
 }
 
+// Reads the frame's headers, so that rules can be asked about it; what is no IP
+// has no family.
+static __noinline int read_packet(struct packet *p)
+{
+	if (load(p, 0, &p->ethernet, sizeof(p->ethernet)))
+		return end(p, REASON_MALFORMED);
+	switch (bpf_ntohs(p->ethernet.type)) {
+	case ETHERTYPE_IPV4:
+		return parse_ipv4(p);
+	case ETHERTYPE_IPV6:
+		return parse_ipv6(p);
+	}
+	return NEXT;
+}
+
+// Whether rules hold for the frame.
+static __always_inline bool asked(const struct packet *p)
+{
+	return p->family && !is_neighbour_discovery(p) && !is_multicast_listener(p);
+}
+
+// As stage policy. Of a flooded frame there is no receiver yet.
+static __noinline int ask_frame(struct packet *p)
+{
+	if (!asked(p))
+		return NEXT;
+	find_fragment(p);
+	p->notes->other_mac = true; // a frame that goes by its MAC leaves no way
+	if (p->from && p->notes->tuple)
+		find_sender(p);
+	find_receiver_end(p);
+	bool sender = policed(p->from) && !passed(p, p->connection, DIRECTION_OUT);
+	bool receiver = policed(p->to) && !passed(p, p->receiver, DIRECTION_IN);
+	return sender || receiver ? ask_policy(p, sender, receiver) : NEXT;
+}
+
+// As stage connection.
+static __noinline void note_frame(struct packet *p)
+{
+	if (asked(p))
+		stage_connection(p);
+}
+
+// Whether the port refuses a copy. What is there of the connection counts, but
+// nothing is noted: all get a copy, and one is meant.
+static __noinline bool refuses_copy(struct packet *p, struct port_value *to, __u32 ifindex)
+{
+	struct notes *n = p->notes;
+	struct connection_value *c = 0;
+	set_connection_key(p, ifindex, DIRECTION_IN);
+	n->numbers[DIRECTION_IN] = (__u64)vrf_generation(p->vrf) << 32 | port_generation(ifindex);
+	n->layer = LAYER_NONE;
+	n->questions[DIRECTION_IN].rule = 0;
+	if (n->tuple)
+		c = connection_of(p, to, DIRECTION_IN);
+	if (passed(p, c, DIRECTION_IN))
+		return false;
+	if (n->later && !n->tuple) {
+		count_refusal(p, DIRECTION_IN, REASON_UNKNOWN_FRAGMENT);
+		return true;
+	}
+	n->asked[DIRECTION_IN] = false;
+	describe(p, DIRECTION_IN, to, c);
+	if (!n->asked[DIRECTION_IN])
+		return false;
+	int action = ask_end(DIRECTION_IN);
+	if (action == ACTION_PASS)
+		return false;
+	count_refusal(p, DIRECTION_IN, reason_of(action));
+	return true;
+}
+
 static __always_inline int bridge_forward(struct packet *p, struct next_hop_value *next)
 {
 	p->next = next;
@@ -49,64 +123,69 @@ static __always_inline int bridge_forward(struct packet *p, struct next_hop_valu
 	} else if (p->from_tunnel) {
 		return end(p, REASON_TUNNEL_TO_TUNNEL);
 	}
+	RUN(ask_frame(p));
 	if (!fits(p->skb, frame_limit(next, p->to)))
 		return end(p, REASON_FRAME_TOO_BIG);
+	note_frame(p);
 	return next->kind == NEXT_HOP_PORT ? stage_deliver(p) : encap_frame(p);
 }
 
 // What the copies of one frame have in common.
 struct flooding {
-	struct __sk_buff *skb;
-	__u32 ifindex; // where it came from
-	__u32 vrf;
-	bool from_tunnel;
+	struct packet *packet;
+	bool asked;
 	bool too_big; // a copy was left out
 };
 
 // Copies the frame to another host.
-static __always_inline void copy_to_tunnel(struct flooding *f, const struct next_hop_value *next)
+static __always_inline void copy_to_tunnel(struct packet *p, const struct next_hop_value *next)
 {
 	struct config_value *c = configuration();
 	if (!c || !c->tunnel_ifindex) {
-		world_count_drop(f->ifindex, REASON_NO_TUNNEL_DEVICE, f->skb->len);
+		world_count_drop(p->ifindex, REASON_NO_TUNNEL_DEVICE, p->skb->len);
 		return;
 	}
 	struct tunnel_key key = { .vni = next->vni, .family = next->family, .remote = next->remote };
 	key.local = key.family == FAMILY_4 ? c->local4 : c->local6;
-	if (world_copy(f->skb, c->tunnel_ifindex, 0, &key))
-		world_count_drop(f->ifindex, REASON_COPY_FAILED, f->skb->len);
+	if (world_copy(p->skb, c->tunnel_ifindex, 0, &key))
+		world_count_drop(p->ifindex, REASON_COPY_FAILED, p->skb->len);
 	else
-		world_count_sent(0, f->skb->len);
+		world_count_sent(0, p->skb->len);
 }
 
 // One place of the list. Returns 0: the next one, please.
 static long copy_to_place(__u32 place, struct flooding *f)
 {
-	struct receiver_key key = { .vrf = f->vrf, .place = place };
+	struct packet *p = f->packet;
+	struct receiver_key key = { .vrf = p->vrf, .place = place };
 	struct port_value *to = 0;
 	__u64 *word = bpf_map_lookup_elem(&receivers, &key);
-	struct next_hop_value *next = word ? hop_of_word(f->vrf, word) : 0;
+	struct next_hop_value *next = word ? hop_of_word(p->vrf, word) : 0;
 	if (!next)
 		return 0;
 	__u32 ifindex = next->ifindex;
 	if (next->kind == NEXT_HOP_PORT) {
-		to = port_of_network(f->vrf, ifindex);
-		if (!to || to->flags & PORT_DISABLED || ifindex == f->ifindex)
+		to = port_of_network(p->vrf, ifindex);
+		if (!to || to->flags & PORT_DISABLED || ifindex == p->ifindex)
 			return 0;
-	} else if (next->kind != NEXT_HOP_TUNNEL || f->from_tunnel) {
+	} else if (next->kind != NEXT_HOP_TUNNEL || p->from_tunnel) {
 		return 0;
 	}
-	if (!fits(f->skb, frame_limit(next, to))) {
+	if (!fits(p->skb, frame_limit(next, to))) {
 		f->too_big = true;
-		world_count_drop(f->ifindex, REASON_FRAME_TOO_BIG, f->skb->len);
+		world_count_drop(p->ifindex, REASON_FRAME_TOO_BIG, p->skb->len);
 		return 0;
 	}
-	if (!to)
-		copy_to_tunnel(f, next);
-	else if (world_copy(f->skb, to->flags & PORT_SUB ? to->device : ifindex, to->flags & PORT_SUB ? to->vlan : 0, 0))
-		world_count_drop(f->ifindex, REASON_COPY_FAILED, f->skb->len);
+	if (!to) {
+		copy_to_tunnel(p, next);
+		return 0;
+	}
+	if (f->asked && to->flags & PORT_POLICED && refuses_copy(p, to, ifindex))
+		return 0;
+	if (world_copy(p->skb, to->flags & PORT_SUB ? to->device : ifindex, to->flags & PORT_SUB ? to->vlan : 0, 0))
+		world_count_drop(p->ifindex, REASON_COPY_FAILED, p->skb->len);
 	else
-		world_count_sent(to, f->skb->len);
+		world_count_sent(to, p->skb->len);
 	return 0;
 }
 
@@ -126,13 +205,15 @@ static __always_inline bool use_flood(const struct packet *p, __u32 places)
 
 static __always_inline int flood(struct packet *p, const struct flood_value *list)
 {
-	struct flooding f = { .skb = p->skb, .ifindex = p->ifindex, .vrf = p->vrf, .from_tunnel = p->from_tunnel };
+	struct flooding f = { .packet = p, .asked = asked(p) };
 	enum reason reason = list->left_out ? REASON_FLOOD_BOUND : REASON_NONE;
 	__u32 places = list->places;
 	if (places > FLOOD_RECEIVERS)
 		places = FLOOD_RECEIVERS;
+	RUN(ask_frame(p));
 	if (!use_flood(p, places))
 		return end(p, REASON_FLOOD_LIMITED);
+	note_frame(p);
 	if (reason)
 		world_count_drop(p->ifindex, reason, p->skb->len);
 	bpf_loop(places, copy_to_place, &f, 0);
@@ -144,8 +225,9 @@ static __always_inline int flood(struct packet *p, const struct flood_value *lis
 
 // The next hop of the frame's destination; one that is no place if its workload
 // is not there; null if nobody is known.
-static __always_inline struct next_hop_value *place_of_mac(struct packet *p, struct next_hop_value *copy, bool *known)
+static __always_inline struct next_hop_value *place_of_mac(struct packet *p, bool *known)
 {
+	struct next_hop_value *copy = &p->notes->hop;
 	struct mac_key key = mac_key_of(p->vrf, &p->ethernet.destination);
 	__u64 *word = bpf_map_lookup_elem(&macs, &key);
 	*known = word;
@@ -173,19 +255,17 @@ static __always_inline struct next_hop_value *place_of_mac(struct packet *p, str
 static __always_inline int stage_bridge(struct packet *p, enum reason refusal)
 {
 	const struct mac *to = &p->ethernet.destination;
-	struct next_hop_value copy = {};
-	bool known;
+	struct next_hop_value *next = 0;
+	bool known = false, group = to->byte[0] & 1;
 	__u32 vrf = p->vrf;
 	world_meet(STAGE_BRIDGE);
 	struct flood_value *list = bpf_map_lookup_elem(&floods, &vrf);
 	if (!list && !by_mac(refusal))
 		return end_refused(p, refusal);
-	if (to->byte[0] & 1) {
-		if (list)
-			return flood(p, list);
+	if (group && !list)
 		return mac_broadcast(to) ? end(p, REASON_BROADCAST) : end(p, REASON_MULTICAST);
-	}
-	struct next_hop_value *next = place_of_mac(p, &copy, &known);
+	if (!group)
+		next = place_of_mac(p, &known);
 	if (next && (next->kind == NEXT_HOP_PORT || next->kind == NEXT_HOP_TUNNEL))
 		return bridge_forward(p, next);
 	if (known)

@@ -68,6 +68,18 @@ static __always_inline struct connection_value *connection_of(struct packet *p, 
 	return c && c->port == port->port ? c : 0;
 }
 
+// Finds the sender's end of the frame's connection, and its numbers: before the
+// lookups whose results these stand for, see doc/packet-path.md.
+static __always_inline struct connection_value *find_sender(struct packet *p)
+{
+	p->notes->vrf_generation = vrf_generation(p->vrf);
+	p->notes->port_generation = port_generation(p->ifindex);
+	p->notes->numbers[DIRECTION_OUT] = (__u64)p->notes->vrf_generation << 32 | p->notes->port_generation;
+	set_connection_key(p, p->ifindex, DIRECTION_OUT);
+	p->connection = connection_of(p, p->from, DIRECTION_OUT);
+	return p->connection;
+}
+
 // Whether the frame's connection says where it goes. If not, what it says is
 // out of date or the frame needs a closer look, and the long way decides.
 static __always_inline bool connection_leads(struct packet *p)
@@ -75,13 +87,7 @@ static __always_inline bool connection_leads(struct packet *p)
 	find_fragment(p);
 	if (!p->notes->tuple)
 		return false;
-	// Before the lookups whose results it stands for: see doc/packet-path.md.
-	p->notes->vrf_generation = vrf_generation(p->vrf);
-	p->notes->port_generation = port_generation(p->ifindex);
-	p->notes->numbers[DIRECTION_OUT] = (__u64)p->notes->vrf_generation << 32 | p->notes->port_generation;
-	set_connection_key(p, p->ifindex, DIRECTION_OUT);
-	struct connection_value *c = connection_of(p, p->from, DIRECTION_OUT);
-	p->connection = c;
+	struct connection_value *c = find_sender(p);
 	if (!c || p->notes->other_mac)
 		return false;
 	__u64 way = *(volatile __u64 *)&c->way; // next hop and generation are of one moment
@@ -240,15 +246,11 @@ static __always_inline bool told(const struct packet *p, __u64 when)
 	return p->notes->led && p->connection && p->connection->told == when && !changes_state(p) && !world_asks();
 }
 
-// Finds the receiver, and its end's entry unless it knows already.
-static __always_inline void find_receiver(struct packet *p)
+// Finds the receiver's end, unless it knows already.
+static __always_inline void find_receiver_end(struct packet *p)
 {
 	struct notes *n = p->notes;
 	n->now = tick_now();
-	if (p->next->kind == NEXT_HOP_PORT) {
-		__u32 ifindex = p->next->ifindex;
-		p->to = bpf_map_lookup_elem(&ports, &ifindex);
-	}
 	if (!p->to || !n->tuple)
 		return;
 	n->when = told_now(p);
@@ -257,6 +259,15 @@ static __always_inline void find_receiver(struct packet *p)
 		return;
 	set_connection_key(p, p->next->ifindex, DIRECTION_IN);
 	p->receiver = connection_of(p, p->to, DIRECTION_IN);
+}
+
+static __always_inline void find_receiver(struct packet *p)
+{
+	if (p->next->kind == NEXT_HOP_PORT) {
+		__u32 ifindex = p->next->ifindex;
+		p->to = bpf_map_lookup_elem(&ports, &ifindex);
+	}
+	find_receiver_end(p);
 }
 
 // Notes a frame that is about to leave, at the ends that are on this host.

@@ -117,6 +117,7 @@ static __noinline int stage_group(struct packet *p)
 	p->notes->route.next_hop = m->next_hop;
 	p->notes->route.mtu = m->mtu;
 	p->notes->route.mac = m->mac;
+	p->notes->route.flags |= ROUTE_CHOSEN;
 	return NEXT;
 }
 

@@ -159,8 +159,12 @@ static __noinline int learn_source(struct packet *p)
 	}
 	if (!p->from->mac_limit)
 		return NEXT;
-	struct learned_mac_value fresh = { .at = { .kind = NEXT_HOP_PORT, .ifindex = p->ifindex }, .port = p->from->port };
-	switch (learn(p, &fresh, p->from->mac_limit)) {
+	struct learned_mac_value *fresh = &p->notes->learned;
+	__builtin_memset(fresh, 0, sizeof(*fresh));
+	fresh->at.kind = NEXT_HOP_PORT;
+	fresh->at.ifindex = p->ifindex;
+	fresh->port = p->from->port;
+	switch (learn(p, fresh, p->from->mac_limit)) {
 	case REASON_NONE:
 		return NEXT;
 	case REASON_MAC_MOVING:

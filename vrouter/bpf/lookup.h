@@ -49,6 +49,8 @@ static __always_inline bool right_destination_mac(const struct packet *p)
 		return false;
 	if (p->notes->route.flags & ROUTE_PROXIED) // somebody else's, once
 		return !(p->ethernet.destination.byte[0] & 1);
+	if (p->notes->route.flags & ROUTE_CHOSEN)
+		return false; // the long way knows the group's
 	return mac_equal(&p->ethernet.destination, &p->notes->route.mac);
 }
 

@@ -138,6 +138,8 @@ struct notes {
 	struct service_class_key service_key;
 	struct service_page_key page_key;
 	struct verdict_key verdict_key;
+	struct next_hop_value hop; // of a learned MAC
+	struct learned_mac_value learned; // one to be written
 };
 
 // One for each CPU is enough: a frame is done with before the next one comes.

@@ -69,17 +69,22 @@ static __always_inline enum reason reason_of(int action)
 	return REASON_POLICY_ABSENT;
 }
 
-// Ends the frame for what an end was told: it is that port's drop.
-static __always_inline int refuse(struct packet *p, enum direction end, int action)
+// Counts what an end was told: it is that port's drop.
+static __always_inline void count_refusal(struct packet *p, enum direction end, enum reason reason)
 {
 	struct notes *n = p->notes;
 	__u32 ifindex = n->keys[end].ifindex;
-	enum reason reason = reason_of(action);
 	world_count_drop(ifindex, reason, p->skb->len);
 	report_at(p, ifindex, EVENT_DROPS, event_word(EVENT_KIND_DROP, end == DIRECTION_IN ? EVENT_IN : EVENT_OUT, n->layer, reason), n->questions[end].rule);
+}
+
+static __always_inline int refuse(struct packet *p, enum direction end, int action)
+{
+	enum reason reason = reason_of(action);
+	count_refusal(p, end, reason);
 	world_verdict(VERDICT_DROPPED, reason);
 	if (action == ACTION_REJECT)
-		n->rejected = ifindex;
+		p->notes->rejected = p->notes->keys[end].ifindex;
 	return TC_ACT_SHOT;
 }
 
@@ -90,7 +95,8 @@ static __noinline int ask_policy(struct packet *p, bool sends, bool hears)
 	world_meet(STAGE_POLICY);
 	if (n->later && !n->tuple)
 		return end(p, REASON_UNKNOWN_FRAGMENT);
-	set_connection_key(p, p->next->ifindex, DIRECTION_IN);
+	if (hears)
+		set_connection_key(p, p->next->ifindex, DIRECTION_IN);
 	set_connection_key(p, p->ifindex, DIRECTION_OUT);
 	if (sends && p->from)
 		describe(p, DIRECTION_OUT, p->from, p->connection);

@@ -7,16 +7,7 @@
 #include "learn.h"
 #include "request.h"
 #include "tell.h"
-
-static __always_inline bool is_neighbour_discovery(const struct packet *p)
-{
-	return p->family == FAMILY_6 && p->notes->icmp && p->notes->icmp_type >= 133 && p->notes->icmp_type <= 137;
-}
-
-static __always_inline bool is_multicast_listener(const struct packet *p)
-{
-	return p->family == FAMILY_6 && p->notes->icmp && ((p->notes->icmp_type >= 130 && p->notes->icmp_type <= 132) || p->notes->icmp_type == 143);
-}
+#include "transport.h"
 
 static __always_inline bool owns_address(__u32 ifindex, enum family family, const struct address *address)
 {

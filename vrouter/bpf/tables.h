@@ -104,6 +104,7 @@ enum route_flag {
 	ROUTE_ROUTED = 1,
 	ROUTE_PROXIED = 2, // neighbours are told the gateway MAC
 	ROUTE_FABRIC = 8, // in the underlay's VRF: what uplinks receive may go there
+	ROUTE_CHOSEN = 16, // never in a table of routes: it stands for a group's, whose MAC the member's is not
 };
 
 struct route_value {
@@ -148,6 +149,16 @@ struct next_hop_value {
 	struct address remote; // tunnel
 	enum encapsulation encapsulation; // tunnel
 	struct address local; // tunnel, outer source, zero = the kernel chooses
+};
+
+// Where a frame came from, or goes: a port or a tunnel.
+struct learned_mac_value {
+	struct next_hop_value at;
+	__u32 port; // id as in ports; else the entry is of a former port of this interface
+	__u32 seen; // tick
+	__u32 moved; // tick of the first of the moves
+	__u32 moves;
+	__u32 vrf; // once more: memory may be used again while it is read
 };
 
 enum group_field {

@@ -10,16 +10,6 @@ struct mac_key {
 	__u8 pad[2];
 };
 
-// Where a frame came from, or goes: a port or a tunnel.
-struct learned_mac_value {
-	struct next_hop_value at;
-	__u32 port; // id as in ports; else the entry is of a former port of this interface
-	__u32 seen; // tick
-	__u32 moved; // tick of the first of the moves
-	__u32 moves;
-	__u32 vrf; // once more: memory may be used again while it is read
-};
-
 struct mac_count_key {
 	__u32 vrf;
 	__u32 ifindex;

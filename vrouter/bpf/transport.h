@@ -78,6 +78,16 @@ static __always_inline void parse_icmp(struct packet *p, const __u8 *head)
 	}
 }
 
+static __always_inline bool is_neighbour_discovery(const struct packet *p)
+{
+	return p->family == FAMILY_6 && p->notes->icmp && p->notes->icmp_type >= 133 && p->notes->icmp_type <= 137;
+}
+
+static __always_inline bool is_multicast_listener(const struct packet *p)
+{
+	return p->family == FAMILY_6 && p->notes->icmp && ((p->notes->icmp_type >= 130 && p->notes->icmp_type <= 132) || p->notes->icmp_type == 143);
+}
+
 static __always_inline int parse_transport(struct packet *p)
 {
 	__u16 head[TRANSPORT_LOADED / 2];
