@@ -63,7 +63,7 @@ var portCodec = codec[int, Port, uint32, layoutPortValue]{
 		for flag, set := range map[layoutPortFlag]bool{
 			layoutPortFlagPORT_REDIRECT_PEER: p.RedirectPeer, layoutPortFlagPORT_DHCP4: p.DHCP4,
 			layoutPortFlagPORT_DHCP6: p.DHCP6, layoutPortFlagPORT_ADVERTISE: p.Advertise, layoutPortFlagPORT_SUB: p.VLAN != 0,
-			layoutPortFlagPORT_DISABLED: p.Disabled, layoutPortFlagPORT_POLICED: p.Policed,
+			layoutPortFlagPORT_DISABLED: p.Disabled, layoutPortFlagPORT_POLICED: p.Policed, layoutPortFlagPORT_STATELESS: p.Stateless,
 			layoutPortFlagPORT_BRIDGE: p.Bridge, layoutPortFlagPORT_FRAMES: p.Frames,
 		} {
 			if set {
@@ -92,6 +92,7 @@ var portCodec = codec[int, Port, uint32, layoutPortValue]{
 			Advertise:    raw.Flags&layoutPortFlagPORT_ADVERTISE != 0,
 			Disabled:     raw.Flags&layoutPortFlagPORT_DISABLED != 0,
 			Policed:      raw.Flags&layoutPortFlagPORT_POLICED != 0,
+			Stateless:    raw.Flags&layoutPortFlagPORT_STATELESS != 0,
 			Bridge:       raw.Flags&layoutPortFlagPORT_BRIDGE != 0,
 			Frames:       raw.Flags&layoutPortFlagPORT_FRAMES != 0,
 			Alias:        raw.Alias, MACLimit: int(raw.MacLimit), Unchecked: raw.Unchecked != 0,

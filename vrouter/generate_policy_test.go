@@ -39,7 +39,7 @@ func (g *generator) policy() {
 	for _, ifindex := range slices.Sorted(maps.Keys(g.o.Ports)) {
 		if g.chance(45) {
 			port := g.o.Ports[ifindex]
-			port.Policed = true
+			port.Policed, port.Stateless = true, g.chance(25)
 			g.o.Ports[ifindex] = port
 		}
 		if g.chance(95) {
@@ -199,7 +199,7 @@ func (g *generator) churnPolicy(t testing.TB, d *Datapath) {
 		check(t, d.PortPolicies.Put(ifindex, g.o.PortPolicies[ifindex]))
 	case 3:
 		port := g.o.Ports[ifindex]
-		port.Policed = !port.Policed
+		port.Policed, port.Stateless = !port.Policed, g.chance(25)
 		g.o.Ports[ifindex] = port
 		check(t, d.Ports.Put(ifindex, port))
 	case 4:

@@ -431,6 +431,7 @@ const (
 	layoutPortFlagPORT_DISABLED      layoutPortFlag = 2048
 	layoutPortFlagPORT_SUB           layoutPortFlag = 256
 	layoutPortFlagPORT_POLICED       layoutPortFlag = 4096
+	layoutPortFlagPORT_STATELESS     layoutPortFlag = 8192
 )
 
 type layoutPortPolicy struct {

@@ -119,7 +119,7 @@ func (o *Oracle) byMAC(r refusal, next NextHop) Outcome {
 	}
 	if r.f.isAsked() {
 		refused := o.refuses(o.policed(r.sender(), r.ifindex, r.vrf, next, r.f))
-		o.meets("frame", refused, o.Ports[r.sender()].Policed || next.Kind == NextHopPort && o.Ports[next.Ifindex].Policed)
+		o.meets("frame", refused != "", o.Ports[r.sender()].Policed || next.Kind == NextHopPort && o.Ports[next.Ifindex].Policed)
 		if refused != "" {
 			return o.refusedByPolicy(r.ifindex, r.key != nil, next, r.f, refused)
 		}
@@ -138,7 +138,7 @@ func (o *Oracle) flood(r refusal, list Flood) Outcome {
 	asked := r.f.isAsked()
 	if asked {
 		refused := o.refuses(o.policed(r.sender(), r.ifindex, r.vrf, NextHop{}, r.f))
-		o.meets("flood", refused, o.Ports[r.sender()].Policed)
+		o.meets("flood", refused != "", o.Ports[r.sender()].Policed)
 		if refused != "" {
 			return o.refusedByPolicy(r.ifindex, false, NextHop{}, r.f, refused)
 		}
@@ -193,15 +193,15 @@ func (r refusal) sender() int {
 // refusesCopy asks a port that would get a copy.
 func (o *Oracle) refusesCopy(r refusal, next NextHop) bool {
 	refused := o.refuses(o.policed(0, r.ifindex, r.vrf, next, r.f))
-	o.meets("copy", refused, o.Ports[next.Ifindex].Policed)
+	o.meets("copy", refused != "", o.Ports[next.Ifindex].Policed)
 	return refused != ""
 }
 
-// meets counts what policy says of frames that go by their MAC.
-func (o *Oracle) meets(what, refused string, policed bool) {
+// meets counts what policy says of what tests want to see.
+func (o *Oracle) meets(what string, refused, policed bool) {
 	switch {
 	case o.Met == nil || !policed:
-	case refused == "":
+	case !refused:
 		o.Met[what+" passed"]++
 	default:
 		o.Met[what+" refused"]++

@@ -54,35 +54,41 @@ func (o *Oracle) ask(p policed, end int, hears bool) string {
 	if !there {
 		return "policy-absent"
 	}
-	packet := question(p, key, direction)
-	packet.Identity = o.identityOf(port.VRF, packet.Remote)
-	var layers rules.End
-	absent := rules.Layers
-	for layer, id := range policy.Rulesets[direction] {
+	identity := o.identityOf(port.VRF, key.Remote.Addr())
+	for layer := range rules.Layers {
+		direction := direction
+		if port.Stateless && layer == rules.SecurityGroup { // about the packet itself
+			if direction = rules.Egress; hears {
+				direction = rules.Ingress
+			}
+		}
+		id := policy.Rulesets[direction][layer]
+		if id == 0 {
+			continue
+		}
 		ruleset, known := o.Rulesets[id]
-		if id != 0 && !known {
-			absent = min(absent, rules.Layer(layer))
-			ruleset = rules.Ruleset{Outside: rules.Deny, Identified: rules.Deny}
+		if !known {
+			return "policy-absent"
 		}
-		if id != 0 {
-			layers.Rulesets[layer] = &ruleset
+		packet := question(p, key, direction)
+		packet.Identity = identity
+		verdict, audit := ruleset.Decide(packet)
+		if first || verdict.Action.Drops() {
+			o.hit(verdict.Rule)
+			o.hit(audit.Rule)
+		}
+		drops := verdict.Action.Drops()
+		if port.Stateless && layer == rules.SecurityGroup && !first {
+			o.meets("stateless", drops, true)
+		}
+		if drops {
+			return map[rules.Action]string{rules.Deny: "policy-denied", rules.Reject: "policy-rejected", rules.DropPending: "identity-pending"}[verdict.Action]
+		}
+		if verdict.Action == rules.Pass && layer >= rules.FirewallAdmin {
+			return "" // of the tiers the first that decides counts
 		}
 	}
-	decision := layers.Decide(packet)
-	dropped := decision.Action.Drops()
-	for _, asked := range decision.Asked {
-		if first || asked.Verdict.Action.Drops() {
-			o.hit(asked.Verdict.Rule)
-			o.hit(asked.Audit.Rule)
-		}
-	}
-	if !dropped {
-		return ""
-	}
-	if decision.Layer == absent {
-		return "policy-absent"
-	}
-	return map[rules.Action]string{rules.Deny: "policy-denied", rules.Reject: "policy-rejected", rules.DropPending: "identity-pending"}[decision.Action]
+	return ""
 }
 
 func (o *Oracle) hit(rule uint32) {

@@ -67,7 +67,7 @@ type PortPolicy struct {
 	Identity        rules.Identity
 	Rulesets        [rules.Directions][rules.Layers]uint32 // 0: nothing in that layer
 	ConnectionLimit int                                    // 0: none
-	Stateless       bool                                   // its security-groups are asked for every packet
+	Stateless       bool                                   // as the port's own, for who looks
 }
 
 // RulesetValue is what a ruleset begins with, and which other lookups can find

@@ -59,6 +59,8 @@ type Port struct {
 	Unchecked bool
 	// Policed: it asks policy, and passes nothing unless PortPolicies has it.
 	Policed bool
+	// Stateless: its security-groups are asked about every packet.
+	Stateless bool
 }
 
 // SubPort is where the frames of a port that has no device of its own come and

@@ -237,6 +237,7 @@ func (t *Tables) addPort(p desired.Port, a Attachment, rows desired.Rows, underl
 	if a.VLAN != 0 {
 		t.SubPorts[vrouter.SubPort{Device: a.Device, VLAN: a.VLAN}] = a.Ifindex
 	}
+	asks := t.Asked.add(p, a.Ifindex, rows)
 	t.Ports[a.Ifindex] = vrouter.Port{
 		VRF:          p.VRF,
 		ID:           PortNumber(p.ID),
@@ -257,7 +258,8 @@ func (t *Tables) addPort(p desired.Port, a Attachment, rows desired.Rows, underl
 		Frames:       rows.VRFs[p.VRF].Frames(),
 		MACLimit:     p.MACLimit,
 		Unchecked:    p.Unchecked,
-		Policed:      t.Asked.add(p, a.Ifindex, rows),
+		Policed:      asks,
+		Stateless:    asks && p.Stateless,
 	}
 }
 

@@ -114,7 +114,7 @@ func (p *Programmer) applyPolicies(t *Tables) {
 		}
 		e.former[ifindex] = why
 		port := t.Ports[ifindex]
-		port.Policed = policed
+		port.Policed, port.Stateless = policed, policed && former.Stateless
 		t.Ports[ifindex] = port
 		if policed {
 			ports[ifindex] = former

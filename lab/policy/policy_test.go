@@ -14,9 +14,8 @@ import (
 )
 
 var (
-	seedFlag      = flag.Uint64("seed", 0, "of random objects; 0 takes one from the clock")
-	withStateless = flag.Bool("stateless", false, "some ports have stateless security-groups")
-	rounds        = flag.Int("rounds", 2, "how often each layer changes and everything is tried")
+	seedFlag = flag.Uint64("seed", 0, "of random objects; 0 takes one from the clock")
+	rounds   = flag.Int("rounds", 2, "how often each layer changes and everything is tried")
 )
 
 func TestPolicy(t *testing.T) {
@@ -25,7 +24,7 @@ func TestPolicy(t *testing.T) {
 		seed = uint64(time.Now().UnixNano())
 	}
 	t.Logf("again with: -seed %d", seed)
-	e := &Editor{Rand: rand.New(rand.NewPCG(seed, 0)), Stateless: *withStateless}
+	e := &Editor{Rand: rand.New(rand.NewPCG(seed, 0))}
 	s := start(t)
 	counts := tally{}
 	s.compare(t, counts, "without policy")

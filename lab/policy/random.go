@@ -16,10 +16,8 @@ import (
 // or together, in any order.
 type Editor struct {
 	Rand *rand.Rand
-	// Stateless says that some ports get stateless groups.
-	Stateless bool
-	next      int
-	busy      map[string]bool // objects that a change of this turn is about
+	next int
+	busy map[string]bool // objects that a change of this turn is about
 }
 
 // projects that have groups of their own.
@@ -135,9 +133,7 @@ func (e *Editor) groupsOf(p *api.Port) {
 	case 1:
 		p.Spec.PortSecurity = api.PortSecurityOff
 	case 2:
-		if e.Stateless {
-			p.Spec.SecurityGroups = []api.Ref{{Name: parent + ":" + stateless}}
-		}
+		p.Spec.SecurityGroups = []api.Ref{{Name: parent + ":" + stateless}}
 	default:
 		for _, i := range e.Rand.Perm(groupsEach)[:1+e.Rand.IntN(2)] {
 			p.Spec.SecurityGroups = append(p.Spec.SecurityGroups, api.Ref{Name: parent + ":" + groupName(i)})

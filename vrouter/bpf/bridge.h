@@ -70,8 +70,8 @@ static __noinline int ask_frame(struct packet *p)
 	if (p->from && p->notes->tuple)
 		find_sender(p);
 	find_receiver_end(p);
-	bool sender = policed(p->from) && !passed(p, p->connection, DIRECTION_OUT);
-	bool receiver = policed(p->to) && !passed(p, p->receiver, DIRECTION_IN);
+	bool sender = to_ask(p, p->from, p->connection, DIRECTION_OUT);
+	bool receiver = to_ask(p, p->to, p->receiver, DIRECTION_IN);
 	return sender || receiver ? ask_policy(p, sender, receiver) : NEXT;
 }
 
@@ -94,7 +94,7 @@ static __noinline bool refuses_copy(struct packet *p, struct port_value *to, __u
 	n->questions[DIRECTION_IN].rule = 0;
 	if (n->tuple)
 		c = connection_of(p, to, DIRECTION_IN);
-	if (passed(p, c, DIRECTION_IN))
+	if (!to_ask(p, to, c, DIRECTION_IN))
 		return false;
 	if (n->later && !n->tuple) {
 		count_refusal(p, DIRECTION_IN, REASON_UNKNOWN_FRAGMENT);

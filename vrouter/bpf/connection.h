@@ -209,7 +209,7 @@ static __always_inline bool note_packet(struct packet *p, struct connection_valu
 	__u8 state = state_after(c->state, p, direction);
 	bool anew = c->state & ~state;
 	count_packet(p, c, direction);
-	if (p->notes->asked[direction])
+	if (p->notes->asked[direction] && !p->notes->questions[direction].passed)
 		world_pass_connection(c, p->notes->numbers[direction], p->notes->questions[direction].rule);
 	if (direction == DIRECTION_OUT && !p->notes->led && !p->notes->other_mac)
 		world_lead_connection(p, c, way_of(p->notes->route.next_hop, p->notes->vrf_generation));
@@ -243,6 +243,8 @@ static __always_inline __u64 told_now(struct packet *p)
 // Whether the receiver's end has been noted in this tick and would not change.
 static __always_inline bool told(const struct packet *p, __u64 when)
 {
+	if (p->to->flags & PORT_STATELESS)
+		return false;
 	return p->notes->led && p->connection && p->connection->told == when && !changes_state(p) && !world_asks();
 }
 

@@ -74,13 +74,21 @@ enum { ARP_REQUEST = 1, ARP_REPLY = 2 };
 // The ends of a frame: who sends it, and who hears it.
 enum direction { DIRECTION_OUT, DIRECTION_IN };
 
+struct asked {
+	__u8 direction; // enum policy_direction
+	__u16 port; // of who was spoken to, of ICMP type and code
+	__u16 source_port;
+};
+
 // What an end asks of policy.
 struct question {
 	__u32 vrf; // of the end
 	bool first; // the conversation is new to it
-	__u8 direction; // enum policy_direction
-	__u16 port; // of who was spoken to, of ICMP type and code
-	__u16 source_port;
+	bool stateless; // the port's security-groups are asked about the packet itself
+	bool passed; // and nothing else
+	struct asked began; // the packet with which the conversation began
+	struct asked own; // this one
+	struct asked about; // what the layer in hand is asked about
 	__u32 rule; // that decided
 	__u64 identity; // of the remote
 };

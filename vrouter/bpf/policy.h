@@ -22,7 +22,7 @@ static __always_inline bool passed(const struct packet *p, const struct connecti
 }
 
 // The ports, or type and code, of the packet with which the conversation began.
-static __always_inline void describe_service(const struct packet *p, struct question *q, const struct connection_key *key)
+static __always_inline void describe_service(const struct packet *p, struct asked *q, const struct connection_key *key)
 {
 	const struct notes *n = p->notes;
 	bool egress = q->direction == DIRECTION_EGRESS;
@@ -39,6 +39,12 @@ static __always_inline void describe_service(const struct packet *p, struct ques
 	q->source_port = from;
 }
 
+// Whether an end is to be asked.
+static __always_inline bool to_ask(const struct packet *p, const struct port_value *port, const struct connection_value *c, enum direction end)
+{
+	return policed(port) && (port->flags & PORT_STATELESS || !passed(p, c, end));
+}
+
 // What an end asks about the packet, unless it asks nothing.
 static __always_inline void describe(struct packet *p, enum direction end, const struct port_value *port,
 				     const struct connection_value *c)
@@ -51,9 +57,15 @@ static __always_inline void describe(struct packet *p, enum direction end, const
 	n->asked[end] = true;
 	q->vrf = port->vrf;
 	q->first = !known;
+	q->stateless = port->flags & PORT_STATELESS;
+	q->passed = q->stateless && passed(p, c, end);
+	if (q->stateless) {
+		q->own.direction = end == DIRECTION_IN ? DIRECTION_INGRESS : DIRECTION_EGRESS;
+		describe_service(p, &q->own, &n->keys[end]);
+	}
 	bool heard = known ? c->state & CONNECTION_HEARD_FIRST : world_answers() ? end == DIRECTION_OUT : end == DIRECTION_IN;
-	q->direction = heard ? DIRECTION_INGRESS : DIRECTION_EGRESS;
-	describe_service(p, q, &n->keys[end]);
+	q->began.direction = heard ? DIRECTION_INGRESS : DIRECTION_EGRESS;
+	describe_service(p, &q->began, &n->keys[end]);
 }
 
 static __always_inline enum reason reason_of(int action)
@@ -120,8 +132,8 @@ static __always_inline int stage_policy(struct packet *p)
 {
 	world_take(p);
 	find_receiver(p);
-	bool sender = policed(p->from) && !passed(p, p->connection, DIRECTION_OUT);
-	bool receiver = policed(p->to) && !p->notes->told && !passed(p, p->receiver, DIRECTION_IN);
+	bool sender = to_ask(p, p->from, p->connection, DIRECTION_OUT);
+	bool receiver = !p->notes->told && to_ask(p, p->to, p->receiver, DIRECTION_IN);
 	if (!sender && !receiver)
 		return NEXT;
 	return ask_policy(p, sender, receiver);

@@ -118,9 +118,9 @@ __noinline int find_classes(__u32 id, __u32 end, __u32 audit)
 		better(best, &range->any);
 	}
 	if (n->ruleset_flags & RULESET_SERVICES)
-		n->service = service_class(n, id, of, q->port, 0);
+		n->service = service_class(n, id, of, q->about.port, 0);
 	if (n->ruleset_flags & RULESET_SOURCE_PORTS)
-		n->source = service_class(n, id, of, q->source_port, SERVICE_PAGE_SOURCE);
+		n->source = service_class(n, id, of, q->about.source_port, SERVICE_PAGE_SOURCE);
 	return 0;
 }
 
@@ -231,7 +231,7 @@ __noinline int ask_end(__u32 end)
 	barrier_var(end);
 	struct question *q = &n->questions[end];
 	const struct connection_key *of = &n->keys[end];
-	__u32 ifindex = of->ifindex, direction = q->direction & 1;
+	__u32 ifindex = of->ifindex;
 	struct port_policy *policy = bpf_map_lookup_elem(&port_policies, &ifindex);
 	n->layer = LAYER_NONE;
 	q->rule = 0;
@@ -239,9 +239,14 @@ __noinline int ask_end(__u32 end)
 		return ACTION_ABSENT;
 	if (find_identity(end))
 		return ACTION_ABSENT;
-	barrier_var(direction);
 #pragma unroll
 	for (__u32 layer = 0; layer < LAYER_COUNT; layer++) {
+		bool own = q->stateless && layer == LAYER_SECURITY_GROUP;
+		if (q->passed && !own)
+			continue;
+		q->about = own ? q->own : q->began;
+		__u32 direction = q->about.direction & 1;
+		barrier_var(direction);
 		__u32 id = direction ? policy->rulesets[DIRECTION_INGRESS][layer] : policy->rulesets[DIRECTION_EGRESS][layer];
 		if (!id)
 			continue;

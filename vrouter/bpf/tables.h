@@ -26,6 +26,7 @@ enum port_flag {
 	PORT_DISABLED = 2048, // adminState down: nothing passes
 	PORT_SUB = 256, // has no device of its own: see device and vlan
 	PORT_POLICED = 4096, // asks policy: see port_policies
+	PORT_STATELESS = 8192, // and its security-groups about each packet
 };
 
 struct port_value {

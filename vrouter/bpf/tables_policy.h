@@ -39,7 +39,7 @@ struct policy_verdict {
 	__u16 pad;
 };
 
-enum port_policy_flag { PORT_POLICY_STATELESS = 1 };
+enum port_policy_flag { PORT_POLICY_STATELESS = 1 }; // for who looks: programs read that of ports, which costs no lookup
 
 struct port_policy {
 	__u64 identity; // of the workload

@@ -55,7 +55,7 @@ static __noinline __attribute__((unused)) void world_answer(const struct notes *
 	a->action = n->found.action;
 	a->layer = n->layer;
 	a->receiver = end;
-	a->direction = n->questions[end & 1].direction;
+	a->direction = n->questions[end & 1].about.direction;
 }
 
 #else
