@@ -2,6 +2,7 @@
 // What the stages know about the frame in hand, and how they hand it on.
 #pragma once
 
+#include "learned.h"
 #include "tables_policy.h"
 
 // A stage returns NEXT, or BRIDGE, or the tc action that ends the run.

@@ -2,7 +2,7 @@
 // The tables of frames that go by their MAC.
 #pragma once
 
-#include "tables.h"
+#include "learned.h"
 
 struct mac_key {
 	__u32 vrf;
