@@ -16,7 +16,7 @@ GO_BUILD := CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION
 # Debian packages by what they are for; each target installs what it lacks.
 RUN_PACKAGES := iproute2 iputils-ping iputils-tracepath traceroute isc-dhcp-client udhcpc bind9-dnsutils keepalived
 GENERATE_PACKAGES := clang-14 llvm-14 libbpf-dev protobuf-compiler
-BENCH_PACKAGES := iperf3 ethtool
+BENCH_PACKAGES := iperf3 ethtool nftables
 GUEST_PACKAGES := qemu-system-x86 busybox-static ipxe-qemu dash
 
 .PHONY: build demo demo-down test test-long test-kernel test-kernel-loads test-mutation bench bench-try generate generate-check run-packages generate-packages guest-packages bench-packages clean
@@ -70,8 +70,10 @@ bench: run-packages bench-packages generate-packages build
 	bin/weft-bench --rounds 5 --one-core latency
 	bin/weft-bench --rounds 5 packets
 	bin/weft-bench --rounds 9 --seconds 5 plug
+	bin/weft-bench --rounds 5 --exchanges 2000 --one-core policy
 	bin/weft-bench --rounds 10 --sources . lossless
 	bin/weft-agents-bench --agents 200 --networks 200 --ports 50
+	bin/weft-agents-bench --agents 100 --networks 100 --ports 50 --policies 1000 --rate 20 --seconds 10
 
 # One short round, to see that the benchmark still runs; its figures say nothing.
 bench-try: run-packages bench-packages build
@@ -79,6 +81,8 @@ bench-try: run-packages bench-packages build
 	bin/weft-bench --rounds 1 --run try --exchanges 200 latency
 	bin/weft-bench --seconds 1 --rounds 1 --run try packets
 	bin/weft-bench --seconds 1 --rounds 1 --run try --ports 10 plug
+	bin/weft-bench --rounds 1 --run try --exchanges 200 --rules 500 --changes 4 policy
+	bin/weft-agents-bench --agents 10 --networks 10 --ports 10 --policies 20 --rate 5 --seconds 2 --policy-rate 5
 	bin/weft-bench --rounds 1 --run try --rates 10000 --away 1s lossless
 
 generate: generate-packages

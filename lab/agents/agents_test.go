@@ -63,7 +63,7 @@ func TestStory(t *testing.T) {
 			}
 		default:
 			port := w.Ports + step
-			reply, err := admin.Transaction(ctx, makePort(r.IntN(w.Networks), port, r.IntN(w.Hosts)), false)
+			reply, err := admin.Transaction(ctx, w.makePort(r.IntN(w.Networks), port, r.IntN(w.Hosts)), false)
 			check(t, err)
 			made[port] = reply.Objects
 		}

@@ -22,7 +22,9 @@ type Options struct {
 	World   World
 	Rate    int // port changes a second
 	Seconds int // of changes
-	Say     func(format string, args ...any)
+	// PolicyRate and PolicySeconds are those of changes of policy.
+	PolicyRate, PolicySeconds int
+	Say                       func(format string, args ...any)
 }
 
 // Report is what was measured.
@@ -35,6 +37,7 @@ type Report struct {
 	Changes, Lost              int
 	P50, P99, Max              time.Duration // from stored to the last host's acknowledgement
 	Behind                     time.Duration // the most a change began after it was due
+	Policy                     PolicyReport
 	Reconnect                  time.Duration // until all are in sync again
 	ReconnectUp, ReconnectDown int64         // bytes
 }
@@ -63,7 +66,7 @@ func Measure(ctx context.Context, o Options) (Report, error) {
 		return b.Report, err
 	}
 	defer b.admin.Close()
-	for _, step := range []func(context.Context) error{b.load, b.deliver, b.change, b.reconnect} {
+	for _, step := range []func(context.Context) error{b.load, b.deliver, b.change, b.changePolicy, b.reconnect} {
 		if err := step(ctx); err != nil {
 			return b.Report, err
 		}
@@ -198,7 +201,7 @@ func (b *bench) comeAndGo(ctx context.Context, i int) error {
 	port := b.World.Ports + i
 	host := b.World.HostOf(network, rand.IntN(b.World.Ports))
 	key := fmt.Sprintf("route/%d/%v/32", b.vrfs[network], address(port))
-	made, err := b.write(ctx, key, makePort(network, port, host))
+	made, err := b.write(ctx, key, b.World.makePort(network, port, host))
 	if err != nil {
 		return err
 	}
@@ -245,6 +248,9 @@ func (r Report) Print(w io.Writer) {
 	fmt.Fprintf(w, "  memory      controller %d MiB with the objects alone, %d MiB with all agents, at most %d MiB\n", r.FillMemory>>20, r.Memory>>20, r.Peak>>20)
 	fmt.Fprintf(w, "  change      %d at %d a second, from stored to acknowledged by all hosts: p50 %v, p99 %v, max %v; %d undone before they arrived; begun at most %v late\n",
 		r.Changes, o.Rate, r.P50.Round(time.Microsecond), r.P99.Round(time.Microsecond), r.Max.Round(time.Microsecond), r.Lost, r.Behind.Round(time.Microsecond))
+	if r.Policy.Changes > 0 {
+		fmt.Fprintf(w, "  policy      %d security-groups; %v\n", o.World.Policies, r.Policy)
+	}
 	fmt.Fprintf(w, "  reconnect   all at once in %v, %d KiB to the controller, %d KiB from it\n", r.Reconnect.Round(time.Millisecond), r.ReconnectUp>>10, r.ReconnectDown>>10)
 }
 

@@ -20,6 +20,8 @@ const (
 	// networksInOne and portsInOne are made by one transaction.
 	networksInOne = 33
 	portsInOne    = 33
+	// operationsInOne is what one transaction takes.
+	operationsInOne = 100
 )
 
 // World is networks of one size with ports spread over the hosts: the n-th
@@ -27,6 +29,7 @@ const (
 // neighbour's first.
 type World struct {
 	Hosts, Networks, Ports int // ports of each network
+	Policies               int // security-groups, of all networks' projects together
 }
 
 // HostOf is the host of a network's port, both from 0.
@@ -65,9 +68,12 @@ func makeNetwork(n int) []api.Operation {
 }
 
 // makePort makes a port with an address, bound to a host.
-func makePort(network, port, host int) []api.Operation {
+func (w World) makePort(network, port, host int) []api.Operation {
 	p := &api.Port{}
 	p.Spec.Network = api.Ref{Name: networkName(network)}
+	if groups := w.groupsOf(); groups > 0 {
+		p.Spec.SecurityGroups = []api.Ref{{Name: groupName(network, port%groups)}}
+	}
 	a := &api.Address{}
 	a.Spec.Subnet = api.Ref{Name: networkName(network) + ":v4"}
 	a.Spec.IP = address(port)
@@ -112,11 +118,18 @@ func (w World) Fill(ctx context.Context, c *client.Client) error {
 	}
 	batches = nil
 	for n := range w.Networks {
+		for made := range slices.Chunk(w.makeGroups(n), operationsInOne) {
+			if err := commit(ctx, c, [][]api.Operation{made}); err != nil { // groups come before rules that name them
+				return err
+			}
+		}
+	}
+	for n := range w.Networks {
 		for p := range w.Ports {
 			if p%portsInOne == 0 {
 				batches = append(batches, nil)
 			}
-			batches[len(batches)-1] = append(batches[len(batches)-1], makePort(n, p, w.HostOf(n, p))...)
+			batches[len(batches)-1] = append(batches[len(batches)-1], w.makePort(n, p, w.HostOf(n, p))...)
 		}
 	}
 	return commit(ctx, c, batches)

@@ -17,11 +17,13 @@ type watch struct {
 	changes map[string]*change
 	late    []time.Duration // of changes that arrived everywhere
 	open    int             // changes that did not yet
+	taken   int             // rows, by all hosts
 }
 
 // change is a row that is on its way to several hosts.
 type change struct {
 	hosts  int       // where it has not arrived
+	of     int       // rows
 	stored time.Time // when the API said that it is stored; zero: not yet
 	last   time.Time // when it arrived at the last host so far
 }
@@ -34,6 +36,34 @@ func (w *watch) expect(key string, hosts int) {
 	defer w.mu.Unlock()
 	w.changes[key] = &change{hosts: hosts}
 	w.open++
+}
+
+// expectAll begins to wait for rows that are each of one host, and become others
+// by one change. The outcome says when the change was stored.
+func (w *watch) expectAll(keys []string) (stored func(at time.Time)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(keys) == 0 {
+		return func(time.Time) {}
+	}
+	c := &change{hosts: len(keys), of: len(keys)}
+	for _, key := range keys {
+		w.changes[key] = c
+	}
+	w.open++
+	return func(at time.Time) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		c.stored = at
+		w.settle(keys[0], c)
+	}
+}
+
+// rows is how many were taken so far.
+func (w *watch) rows() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.taken
 }
 
 // stored says that the API acknowledged the change.
@@ -50,6 +80,7 @@ func (w *watch) stored(key string, at time.Time) {
 func (w *watch) seen(d *hoststream.Delta) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.taken += len(d.Put) + len(d.Delete)
 	if len(w.changes) == 0 {
 		return
 	}
@@ -58,7 +89,9 @@ func (w *watch) seen(d *hoststream.Delta) {
 		if c := w.changes[key]; c != nil {
 			c.hosts--
 			c.last = now
-			w.settle(key, c)
+			if w.settle(key, c); c.of > 1 {
+				delete(w.changes, key) // it comes once
+			}
 		}
 	}
 	for _, r := range d.Put {
@@ -97,10 +130,12 @@ func (w *watch) wait(ctx context.Context, atMost time.Duration) error {
 	return nil
 }
 
-// take returns what was measured, and how many changes have not arrived.
+// take returns what was measured, and how many changes have not arrived, for
+// which nobody waits any more.
 func (w *watch) take() (late []time.Duration, open int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	late, w.late = w.late, nil
-	return late, w.open
+	late, open = w.late, w.open
+	w.late, w.open, w.changes = nil, 0, map[string]*change{}
+	return late, open
 }

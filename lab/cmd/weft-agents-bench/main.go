@@ -33,6 +33,8 @@ func run(ctx context.Context) error {
 		networks = flag.Int("networks", 1000, "how many networks")
 		ports    = flag.Int("ports", 100, "ports of each network")
 		rate     = flag.Int("rate", 100, "port changes a second")
+		policies = flag.Int("policies", 0, "how many security-groups, as many for each network; 0: none, and no changes of policy")
+		changes  = flag.Int("policy-rate", 20, "changes of policy a second")
 		seconds  = flag.Int("seconds", 20, "how long ports change")
 		limit    = flag.Duration("limit", 20*time.Minute, "give up after")
 		output   = flag.String("o", "table", "table or json")
@@ -40,8 +42,8 @@ func run(ctx context.Context) error {
 		dir      = flag.String("dir", "", "folder for the controller's data, on a real disk (default: a temporary one)")
 	)
 	flag.Parse()
-	if flag.NArg() > 0 || *hosts < 1 || *networks < 1 || *ports < 1 || *rate < 1 || *seconds < 1 || (*output != "table" && *output != "json") {
-		return fmt.Errorf("usage: weft-agents-bench [--agents N] [--networks N] [--ports N] [-o table|json]; see --help")
+	if flag.NArg() > 0 || *hosts < 1 || *networks < 1 || *ports < 1 || *rate < 1 || *policies < 0 || *changes < 1 || *seconds < 1 || (*output != "table" && *output != "json") {
+		return fmt.Errorf("usage: weft-agents-bench [--agents N] [--networks N] [--ports N] [--policies N] [-o table|json]; see --help")
 	}
 	if *bin == "" {
 		self, err := os.Executable()
@@ -61,8 +63,8 @@ func run(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, *limit)
 	defer cancel()
 	report, err := agents.Measure(ctx, agents.Options{
-		Program: filepath.Join(*bin, "weft-controller"), Dir: *dir, Rate: *rate, Seconds: *seconds,
-		World: agents.World{Hosts: *hosts, Networks: *networks, Ports: *ports},
+		Program: filepath.Join(*bin, "weft-controller"), Dir: *dir, Rate: *rate, Seconds: *seconds, PolicyRate: *changes, PolicySeconds: *seconds,
+		World: agents.World{Hosts: *hosts, Networks: *networks, Ports: *ports, Policies: *policies},
 		Say:   func(format string, args ...any) { fmt.Fprintf(os.Stderr, format, args...) },
 	})
 	if err != nil {

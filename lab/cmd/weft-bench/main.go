@@ -4,6 +4,7 @@
 // streams across hosts and on one host (streams), small exchanges (latency), small
 // datagrams (packets),
 // how soon a plugged port works and what changing ports costs others (plug),
+// connections under many rules and how soon changes of policy work (policy),
 // and what is lost while agents and controllers change (lossless).
 package main
 
@@ -38,13 +39,13 @@ func main() {
 // options are those of all parts.
 type options struct {
 	bench.Options
-	exchanges, ports int
-	rates            []int
-	away             time.Duration
-	sources          string
+	exchanges, ports, rules, changes int
+	rates                            []int
+	away                             time.Duration
+	sources                          string
 }
 
-const usage = "usage: weft-bench [--seconds N] [--rounds N] [-o table|json] [--baselines] [streams|latency|packets|plug|lossless]; see --help"
+const usage = "usage: weft-bench [--seconds N] [--rounds N] [-o table|json] [--baselines] [streams|latency|packets|plug|policy|lossless]; see --help"
 
 func run(ctx context.Context) error {
 	o := options{Options: bench.Options{
@@ -56,8 +57,10 @@ func run(ctx context.Context) error {
 	flag.StringVar(&o.Run, "run", "bench", "id of the run: part of the names of its namespaces")
 	flag.StringVar(&o.Bin, "bin", "", "folder with weft, weft-controller and weft-agent (default: the folder of this program)")
 	flag.StringVar(&o.Only, "only", "", "streams: only the tables whose heading has this in it, as \"across hosts, IPv4, one\"")
-	flag.IntVar(&o.exchanges, "exchanges", 5000, "latency: small exchanges a round")
-	flag.BoolVar(&o.OneCore, "one-core", false, "latency: client and server on one core, which leaves the waking of the other out")
+	flag.IntVar(&o.exchanges, "exchanges", 5000, "latency, policy: small exchanges a round")
+	flag.BoolVar(&o.OneCore, "one-core", false, "latency, policy: client and server on one core, which leaves the waking of the other out")
+	flag.IntVar(&o.rules, "rules", 10_000, "policy: rules at the receiving end, of both families together")
+	flag.IntVar(&o.changes, "changes", 60, "policy: changes of which is found how soon they work")
 	flag.IntVar(&o.ports, "ports", 100, "plug: ports on the host")
 	flag.DurationVar(&o.away, "away", 10*time.Second, "lossless: how long the controller is away, and how long it hangs")
 	flag.StringVar(&o.sources, "sources", "", "lossless: folder of the sources, to build an agent with another layout of the tables (default: without it)")

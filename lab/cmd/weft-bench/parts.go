@@ -32,6 +32,9 @@ var parts = map[string]part{
 	"plug": func(ctx context.Context, o options) (printer, error) {
 		return bench.MeasurePlug(ctx, o.Options, bench.PlugOptions{Ports: o.ports, Rounds: o.Rounds})
 	},
+	"policy": func(ctx context.Context, o options) (printer, error) {
+		return bench.MeasurePolicy(ctx, o.Options, bench.PolicyOptions{Rules: o.rules, Exchanges: o.exchanges, Changes: o.changes})
+	},
 	"lossless": measureLossless,
 }
 
