@@ -53,6 +53,11 @@ func Of(epoch uint64, of *policy.Derived, earlier *Plan) *Plan {
 		earlier = &Plan{Derived: &routing.Derived{}, Policy: &policy.Derived{}, endpoints: &endpoints{}}
 	}
 	p.endpoints = earlier.endpoints.next(p.Derived.Hosts)
+	if p.Derived.Same(earlier.Derived) && p.Policy.SameMembers(earlier.Policy) {
+		p.tables, p.names = earlier.tables, earlier.names // at most what ports ask is other
+		p.addViews(earlier, nil, nil)
+		return p
+	}
 	changed := p.addTables(earlier)
 	p.addViews(earlier, changed, p.addNames(earlier))
 	return p
@@ -90,8 +95,12 @@ func (p *Plan) addViews(earlier *Plan, changed []*routing.Network, renamed []*Ta
 	}
 	for _, h := range p.Derived.Hosts {
 		old := earlier.views[h.Ref.UUID]
-		if old == nil || old.endpoints != p.endpoints || !sameHost(old.Host, h) || old.policy != p.Policy.Host(h.Ref.UUID) {
+		asked := p.Policy.Host(h.Ref.UUID)
+		switch {
+		case old == nil || old.endpoints != p.endpoints || !sameHost(old.Host, h) || (old.policy == nil) != (asked == nil):
 			p.views[h.Ref.UUID] = p.view(h, old)
+		case old.policy != asked:
+			p.views[h.Ref.UUID] = old.asking(h, asked)
 		}
 	}
 	fresh := map[*View]bool{} // made here, and not yet anybody's
@@ -152,7 +161,7 @@ func (p *Plan) view(h *routing.Host, old *View) *View {
 		}
 		v.ports[i] = row
 	}
-	v.rules = policyRows(v.policy)
+	v.rules = policyRows(v.policy, old)
 	v.reserved = reservationRows(h, v.policy)
 	for _, n := range p.Networks(h.Ref.UUID) {
 		v.tables = append(v.tables, p.tables[n.Ref.UUID])
@@ -160,6 +169,20 @@ func (p *Plan) view(h *routing.Host, old *View) *View {
 	v.tables = append(v.tables, p.namesFor(h)...) // their numbers are greater than any VRF
 	v.peers = v.union()
 	return v
+}
+
+// asking is the view of a host of which nothing but policy is other than in v.
+// Tables of networks that are others are exchanged as in views that are kept.
+func (v *View) asking(h *routing.Host, asked *policy.Host) *View {
+	now := *v
+	now.Host, now.policy, now.ports = h, asked, make([]Row, len(h.Ports))
+	for i, routed := range h.Ports {
+		if now.ports[i] = v.ports[i]; asked.Ports[i] != v.policy.Ports[i] {
+			now.ports[i] = portRow(routed, asked.Ports[i])
+		}
+	}
+	now.rules, now.reserved = policyRows(asked, v), reservationRows(h, asked)
+	return &now
 }
 
 // View returns what one host needs; nil for a host that does not exist.

@@ -18,19 +18,42 @@ func RulesetKey(id string) string  { return "ruleset/" + id }
 func SelectorKey(id string) string { return "selector/" + id }
 
 // policyRows are what a host needs for the ports on it: selectors, then the
-// rulesets that name them.
-func policyRows(h *policy.Host) []Row {
+// rulesets that name them. What an earlier view has is taken from there.
+func policyRows(h *policy.Host, old *View) []Row {
 	if h == nil {
 		return nil
 	}
-	rows := make([]Row, 0, len(h.Selectors)+len(h.Rulesets))
-	for _, s := range h.Selectors {
-		rows = append(rows, Row{SelectorKey(s.ID), s.Hash, s.Body})
+	had := &policy.Host{}
+	var rows []Row
+	if old != nil && old.policy != nil {
+		had, rows = old.policy, old.rules
 	}
-	for _, r := range h.Rulesets {
-		rows = append(rows, Row{RulesetKey(r.ID), r.Hash, r.Body})
+	all := make([]Row, 0, len(h.Selectors)+len(h.Rulesets))
+	all = appendRows(all, h.Selectors, had.Selectors, rows, func(s *policy.Selector) Row { return Row{SelectorKey(s.ID), s.Hash, s.Body} })
+	rows = rows[len(had.Selectors):]
+	return appendRows(all, h.Rulesets, had.Rulesets, rows, func(r *policy.Ruleset) Row { return Row{RulesetKey(r.ID), r.Hash, r.Body} })
+}
+
+// keyed is a selector or a ruleset.
+type keyed interface {
+	comparable
+	Key() string
+}
+
+// appendRows adds the rows of things, which are by their keys. Those that were
+// there have their rows.
+func appendRows[T keyed](all []Row, things, had []T, rows []Row, row func(T) Row) []Row {
+	for _, t := range things {
+		for len(had) > 0 && had[0] != t && had[0].Key() < t.Key() {
+			had, rows = had[1:], rows[1:]
+		}
+		if len(had) > 0 && had[0] == t {
+			all, had, rows = append(all, rows[0]), had[1:], rows[1:]
+		} else {
+			all = append(all, row(t))
+		}
 	}
-	return rows
+	return all
 }
 
 // addPolicy says who a port is to rules, and what is asked at it.

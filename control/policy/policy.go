@@ -67,6 +67,7 @@ type Derived struct {
 	selecting shards[atom, *list[string]] // ids of selectors, by what their workloads have in common
 	namers    shards[atom, *list[uint64]] // classes whose rulesets follow from who has a name for a port
 	global    []*api.ApplicationPolicySet // for all projects
+	membersBy *turn                       // the computation that last made members others
 }
 
 // Port is a port with an active binding.
@@ -111,6 +112,12 @@ type Selector struct {
 	criterion *criterion
 }
 
+// Key orders rulesets.
+func (r *Ruleset) Key() string { return r.ID }
+
+// Key orders selectors.
+func (s *Selector) Key() string { return s.ID }
+
 // Host is the ports on a host and what it needs for them. It is another one
 // whenever anything of that is.
 type Host struct {
@@ -154,6 +161,12 @@ func (d *Derived) Host(uuid string) *Host {
 func (d *Derived) Members(network string) *Members {
 	m, _ := d.members.get(network)
 	return m
+}
+
+// SameMembers tells that the identities of all networks' ports are what they
+// are in another outcome.
+func (d *Derived) SameMembers(e *Derived) bool {
+	return d.membersBy != nil && d.membersBy == e.membersBy
 }
 
 // Workload returns who has an identity, or nil.

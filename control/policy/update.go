@@ -151,6 +151,7 @@ func (u *update) memberChanged(network string) {
 	u.sharing[network] = true
 	if old, _ := u.earlier.members.get(network); u.Members(network) == old {
 		u.writeMembers.put(network, &Members{})
+		u.membersBy = u.turn
 	}
 }
 

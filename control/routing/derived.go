@@ -25,7 +25,14 @@ type Derived struct {
 	ports     portTable           // with an active binding
 	importers map[string][]string // networks that import from one, all by UUID
 	projects  map[string]*Project // by UUID
+	made      *computation        // that last made anything of this other
 }
+
+// computation is one that made something.
+type computation struct{ _ byte }
+
+// Same tells that all is what it was in another outcome, but for the snapshot.
+func (d *Derived) Same(e *Derived) bool { return d.made != nil && d.made == e.made }
 
 // Network returns a network by its UUID, or nil if it has no VRF.
 func (d *Derived) Network(uuid string) *Network { return d.networks[uuid] }

@@ -127,6 +127,7 @@ func (u *update) run() *Derived {
 	if !u.hostsNew && !u.netsNew && !u.joinsNew && len(u.dirty) == 0 {
 		return u.Derived
 	}
+	u.made = &computation{}
 	u.Hosts, u.hosts = slices.Clone(u.Hosts), maps.Clone(u.hosts)
 	u.Networks, u.networks = slices.Clone(u.Networks), maps.Clone(u.networks)
 	if u.hostsNew {
