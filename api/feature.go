@@ -22,7 +22,7 @@ type PortFeatures struct {
 	RouteTables     []Ref         `json:"routeTables,omitempty" maxItems:"16" doc:"Routes that lead to the port (interface routes). They are routes of the network: in another owner's they need its share with verb route."`
 	HealthChecks    []Ref         `json:"healthChecks,omitempty" effect:"none" doc:"How the workload is tried."`
 	MACLearning     *MACLearning  `json:"macLearning,omitempty" doc:"Ethernet addresses behind the port are learned; not when absent. Not in a network that forwards l3."`
-	ConnectionLimit int           `json:"connectionLimit,omitempty" minimum:"1" effect:"none" doc:"Most connections at a time; no limit of its own when absent."`
+	ConnectionLimit int           `json:"connectionLimit,omitempty" minimum:"1" doc:"Most conversations at a time on its host; new ones beyond are dropped. No limit of its own when absent."`
 	FatFlows        []FatFlow     `json:"fatFlows,omitempty" effect:"none" doc:"Conversations that count as one connection."`
 }
 

@@ -36,6 +36,9 @@ const (
 	answerMapManaged4        = "managed4"
 	answerMapManaged6        = "managed6"
 	answerMapNextHops        = "next_hops"
+	answerMapPlaceCounts     = "place_counts"
+	answerMapPlaces          = "places"
+	answerMapPlacesReturned  = "places_returned"
 	answerMapPortAddresses   = "port_addresses"
 	answerMapPortPolicies    = "port_policies"
 	answerMapPortPrefixes4   = "port_prefixes4"
@@ -137,6 +140,9 @@ type answerMapSpecs struct {
 	Managed4        *ebpf.MapSpec `ebpf:"managed4"`
 	Managed6        *ebpf.MapSpec `ebpf:"managed6"`
 	NextHops        *ebpf.MapSpec `ebpf:"next_hops"`
+	PlaceCounts     *ebpf.MapSpec `ebpf:"place_counts"`
+	Places          *ebpf.MapSpec `ebpf:"places"`
+	PlacesReturned  *ebpf.MapSpec `ebpf:"places_returned"`
 	PortAddresses   *ebpf.MapSpec `ebpf:"port_addresses"`
 	PortPolicies    *ebpf.MapSpec `ebpf:"port_policies"`
 	PortPrefixes4   *ebpf.MapSpec `ebpf:"port_prefixes4"`
@@ -210,6 +216,9 @@ type answerMaps struct {
 	Managed4        *ebpf.Map `ebpf:"managed4"`
 	Managed6        *ebpf.Map `ebpf:"managed6"`
 	NextHops        *ebpf.Map `ebpf:"next_hops"`
+	PlaceCounts     *ebpf.Map `ebpf:"place_counts"`
+	Places          *ebpf.Map `ebpf:"places"`
+	PlacesReturned  *ebpf.Map `ebpf:"places_returned"`
 	PortAddresses   *ebpf.Map `ebpf:"port_addresses"`
 	PortPolicies    *ebpf.Map `ebpf:"port_policies"`
 	PortPrefixes4   *ebpf.Map `ebpf:"port_prefixes4"`
@@ -258,6 +267,9 @@ func (m *answerMaps) Close() error {
 		m.Managed4,
 		m.Managed6,
 		m.NextHops,
+		m.PlaceCounts,
+		m.Places,
+		m.PlacesReturned,
 		m.PortAddresses,
 		m.PortPolicies,
 		m.PortPrefixes4,

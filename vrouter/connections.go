@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -117,10 +118,18 @@ const halfOpenTable = "half_open"
 var connectionTables = []string{"connections", halfOpenTable}
 
 func (d *Datapath) eachConnection(name string, visit func(*layoutConnectionKey, *layoutConnectionValue)) error {
-	keys, values := make([]layoutConnectionKey, connectionsBatch), make([]layoutConnectionValue, connectionsBatch)
+	if err := eachEntry(d.maps[name], visit); err != nil {
+		return fmt.Errorf("list table %s: %w", name, err)
+	}
+	return nil
+}
+
+// eachEntry reads a hash table in batches.
+func eachEntry[K, V any](m *ebpf.Map, visit func(*K, *V)) error {
+	keys, values := make([]K, connectionsBatch), make([]V, connectionsBatch)
 	var cursor ebpf.MapBatchCursor
 	for {
-		n, err := d.maps[name].BatchLookup(&cursor, keys, values, nil)
+		n, err := m.BatchLookup(&cursor, keys, values, nil)
 		for i := range n {
 			visit(&keys[i], &values[i])
 		}
@@ -128,9 +137,9 @@ func (d *Datapath) eachConnection(name string, visit func(*layoutConnectionKey, 
 		case errors.Is(err, ebpf.ErrKeyNotExist): // the end
 			return nil
 		case errors.Is(err, unix.ENOSPC): // one bucket holds more than the batch
-			keys, values = make([]layoutConnectionKey, 2*len(keys)), make([]layoutConnectionValue, 2*len(values))
+			keys, values = make([]K, 2*len(keys)), make([]V, 2*len(values))
 		case err != nil:
-			return fmt.Errorf("list table %s: %w", name, err)
+			return err
 		}
 	}
 }
@@ -138,7 +147,8 @@ func (d *Datapath) eachConnection(name string, visit func(*layoutConnectionKey, 
 // ExpireConnections removes the connections that have been idle for too long
 // and, after a minute, those of interfaces that are no longer the port they were. A packet that
 // comes while its connection is removed makes a new one. Each that is removed is
-// told to over, if that is not nil.
+// told to over, if that is not nil. Places of what is over come back, see
+// [Datapath.Places].
 func (d *Datapath) ExpireConnections(over func(ConnectionKey, Connection)) (removed int, err error) {
 	ports, err := d.Ports.All()
 	if err != nil {
@@ -148,7 +158,12 @@ func (d *Datapath) ExpireConnections(over func(ConnectionKey, Connection)) (remo
 	if err != nil {
 		return 0, err
 	}
-	for _, name := range connectionTables {
+	places, err := d.newPlaceSweep(now, ports)
+	if err != nil {
+		return 0, err
+	}
+	// A conversation goes from the last of these tables to the first.
+	for _, name := range slices.Backward(connectionTables) {
 		var idle []layoutConnectionKey
 		err := d.eachConnection(name, func(key *layoutConnectionKey, value *layoutConnectionValue) {
 			port, there := ports[int(key.Ifindex)]
@@ -161,6 +176,8 @@ func (d *Datapath) ExpireConnections(over func(ConnectionKey, Connection)) (remo
 				if over != nil {
 					over(connectionKeyOf(key), connectionOf(now, value))
 				}
+			} else {
+				places.meets(key, value)
 			}
 		})
 		if err != nil {
@@ -173,12 +190,24 @@ func (d *Datapath) ExpireConnections(over func(ConnectionKey, Connection)) (remo
 			removed++
 		}
 	}
-	return removed, nil
+	return removed, places.end()
 }
 
 // ConnectionTimeout is how long a connection in this state may be idle.
 func (d *Datapath) ConnectionTimeout(protocol uint8, state ConnectionState) time.Duration {
 	return d.timeouts.of(protocol, state)
+}
+
+func connectionKeyToRaw(k ConnectionKey) (raw layoutConnectionKey, err error) {
+	local, family, err := addressToRaw(k.Local.Addr())
+	if err != nil {
+		return raw, err
+	}
+	remote, _, err := addressToRaw(k.Remote.Addr())
+	return layoutConnectionKey{
+		Ifindex: uint32(k.Ifindex), Protocol: k.Protocol, Family: uint8(family), Local: local, Remote: remote,
+		LocalPort: wirePort(k.Local.Port()), RemotePort: wirePort(k.Remote.Port()),
+	}, err
 }
 
 func connectionKeyOf(raw *layoutConnectionKey) ConnectionKey {

@@ -203,6 +203,7 @@ func TestConversationsAgreeWithOracle(t *testing.T) {
 		g.o.RuleHits, g.o.Met = map[uint32]uint64{}, seen.met
 		g.o.Connections, g.o.fragments, g.o.ways = map[ConnectionKey]Connection{}, map[fragmentKey]wirePorts{}, map[ConnectionKey]oracleWay{}
 		g.o.Learns = true
+		g.o.Places = map[Place]struct{}{}
 		install(t, d, g.o)
 		forgetConnections(t, d)
 		forgetHits(t, d)
@@ -233,6 +234,7 @@ func TestConversationsAgreeWithOracle(t *testing.T) {
 		compareConnections(t, d, g.o, states)
 		compareLearned(t, d, g.o)
 		compareHits(t, d, g.o)
+		comparePlaces(t, d, g.o)
 	}
 	t.Logf("%d frames, %v, %v\n%s", seen.total, states, seen.met, &seen)
 	for _, state := range lacking(states) {

@@ -47,6 +47,7 @@ func (g *generator) policy() {
 		}
 	}
 	g.rejecting()
+	g.occupied()
 }
 
 func sortedRoutes(routes map[RouteKey]Route) []RouteKey {
@@ -63,7 +64,7 @@ func sortedRoutes(routes map[RouteKey]Route) []RouteKey {
 
 // portPolicy is most often little: what each layer lets through is rare enough.
 func (g *generator) portPolicy() PortPolicy {
-	p := PortPolicy{Identity: g.identity()}
+	p := PortPolicy{Identity: g.identity(), ConnectionLimit: g.limit()}
 	all := slices.Sorted(maps.Keys(g.o.Rulesets))
 	for direction := range p.Rulesets {
 		for layer := range p.Rulesets[direction] {

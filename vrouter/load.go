@@ -52,9 +52,10 @@ type Datapath struct {
 	learned         *Table[MACKey, LearnedMAC]
 	macCounts       *Table[MACCount, uint32]
 	PolicyTables
-	hostFlows    *Table[HostFlow, HostFlowState]
-	errorTimes   *Table[int, uint64] // nanoseconds of the monotonic clock, by interface
-	answerTimes  *Table[int, uint64]
+	hostFlows   *Table[HostFlow, HostFlowState]
+	errorTimes  *Table[int, uint64] // nanoseconds of the monotonic clock, by interface
+	answerTimes *Table[int, uint64]
+	placeTables
 	requestTimes *Table[int, uint64]
 	floodTimes   *Table[int, uint64]
 	serviceTimes *Table[int, uint64]

@@ -35,19 +35,10 @@ func (d *Datapath) ConnectionAt(k ConnectionKey) (c Connection, found bool, err 
 	if err != nil {
 		return c, false, err
 	}
-	local, family, err := addressToRaw(k.Local.Addr())
+	raw, err := connectionKeyToRaw(k)
 	if err != nil {
 		return c, false, fmt.Errorf("look up connection: %w", err)
 	}
-	remote, _, err := addressToRaw(k.Remote.Addr())
-	if err != nil {
-		return c, false, fmt.Errorf("look up connection: %w", err)
-	}
-	raw := layoutConnectionKey{
-		Ifindex: uint32(k.Ifindex), Protocol: k.Protocol, Local: local, Remote: remote,
-		LocalPort: wirePort(k.Local.Port()), RemotePort: wirePort(k.Remote.Port()),
-	}
-	raw.Family = uint8(family)
 	for _, name := range connectionTables {
 		var value layoutConnectionValue
 		switch err := d.maps[name].Lookup(&raw, &value); {

@@ -99,6 +99,7 @@ func install(t testing.TB, d *Datapath, o *Oracle) {
 	check(t, replace(d.learned, o.Learned))
 	check(t, replace(d.macCounts, o.MACCounts))
 	installPolicy(t, d, o)
+	installPlaces(t, d, o)
 	for used, by := range o.shares(d) {
 		times := map[int]uint64{}
 		for ifindex := range *by {

@@ -47,6 +47,10 @@ type Oracle struct {
 	Managed      map[RouteKey]struct{}
 	RuleHits     map[uint32]uint64 // nil: they are not counted
 	Met          map[string]int    // what tests want to have met; nil: it is not counted
+	// Places are taken at ports with a limit, and so many besides by conversations
+	// that went before.
+	Places   map[Place]struct{}
+	Occupied map[PlaceOwner]int
 
 	MACs      map[MACKey]uint32
 	Floods    map[uint32]Flood

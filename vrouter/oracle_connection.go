@@ -130,5 +130,8 @@ func (o *Oracle) noteEnd(key ConnectionKey, how, began ConnectionState, f parsed
 	if c.State&ConnectionProven != 0 {
 		c.HalfOpen = false
 	}
+	if c.State.String() == "closed" {
+		delete(o.Places, Place{key, port})
+	}
 	o.Connections[key] = c
 }

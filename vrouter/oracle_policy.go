@@ -40,6 +40,9 @@ func (o *Oracle) refuses(p policed) (reason string) {
 	if to && reason == "" {
 		reason = o.ask(p, p.to, true)
 	}
+	if reason == "" && p.known {
+		reason = o.takePlaces(p)
+	}
 	return reason
 }
 

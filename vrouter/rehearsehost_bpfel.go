@@ -41,6 +41,9 @@ const (
 	rehearseHostMapManaged4        = "managed4"
 	rehearseHostMapManaged6        = "managed6"
 	rehearseHostMapNextHops        = "next_hops"
+	rehearseHostMapPlaceCounts     = "place_counts"
+	rehearseHostMapPlaces          = "places"
+	rehearseHostMapPlacesReturned  = "places_returned"
 	rehearseHostMapPortAddresses   = "port_addresses"
 	rehearseHostMapPortPolicies    = "port_policies"
 	rehearseHostMapPortPrefixes4   = "port_prefixes4"
@@ -147,6 +150,9 @@ type rehearseHostMapSpecs struct {
 	Managed4        *ebpf.MapSpec `ebpf:"managed4"`
 	Managed6        *ebpf.MapSpec `ebpf:"managed6"`
 	NextHops        *ebpf.MapSpec `ebpf:"next_hops"`
+	PlaceCounts     *ebpf.MapSpec `ebpf:"place_counts"`
+	Places          *ebpf.MapSpec `ebpf:"places"`
+	PlacesReturned  *ebpf.MapSpec `ebpf:"places_returned"`
 	PortAddresses   *ebpf.MapSpec `ebpf:"port_addresses"`
 	PortPolicies    *ebpf.MapSpec `ebpf:"port_policies"`
 	PortPrefixes4   *ebpf.MapSpec `ebpf:"port_prefixes4"`
@@ -229,6 +235,9 @@ type rehearseHostMaps struct {
 	Managed4        *ebpf.Map `ebpf:"managed4"`
 	Managed6        *ebpf.Map `ebpf:"managed6"`
 	NextHops        *ebpf.Map `ebpf:"next_hops"`
+	PlaceCounts     *ebpf.Map `ebpf:"place_counts"`
+	Places          *ebpf.Map `ebpf:"places"`
+	PlacesReturned  *ebpf.Map `ebpf:"places_returned"`
 	PortAddresses   *ebpf.Map `ebpf:"port_addresses"`
 	PortPolicies    *ebpf.Map `ebpf:"port_policies"`
 	PortPrefixes4   *ebpf.Map `ebpf:"port_prefixes4"`
@@ -286,6 +295,9 @@ func (m *rehearseHostMaps) Close() error {
 		m.Managed4,
 		m.Managed6,
 		m.NextHops,
+		m.PlaceCounts,
+		m.Places,
+		m.PlacesReturned,
 		m.PortAddresses,
 		m.PortPolicies,
 		m.PortPrefixes4,

@@ -41,6 +41,9 @@ const (
 	rehearsePortMapManaged4        = "managed4"
 	rehearsePortMapManaged6        = "managed6"
 	rehearsePortMapNextHops        = "next_hops"
+	rehearsePortMapPlaceCounts     = "place_counts"
+	rehearsePortMapPlaces          = "places"
+	rehearsePortMapPlacesReturned  = "places_returned"
 	rehearsePortMapPortAddresses   = "port_addresses"
 	rehearsePortMapPortPolicies    = "port_policies"
 	rehearsePortMapPortPrefixes4   = "port_prefixes4"
@@ -148,6 +151,9 @@ type rehearsePortMapSpecs struct {
 	Managed4        *ebpf.MapSpec `ebpf:"managed4"`
 	Managed6        *ebpf.MapSpec `ebpf:"managed6"`
 	NextHops        *ebpf.MapSpec `ebpf:"next_hops"`
+	PlaceCounts     *ebpf.MapSpec `ebpf:"place_counts"`
+	Places          *ebpf.MapSpec `ebpf:"places"`
+	PlacesReturned  *ebpf.MapSpec `ebpf:"places_returned"`
 	PortAddresses   *ebpf.MapSpec `ebpf:"port_addresses"`
 	PortPolicies    *ebpf.MapSpec `ebpf:"port_policies"`
 	PortPrefixes4   *ebpf.MapSpec `ebpf:"port_prefixes4"`
@@ -231,6 +237,9 @@ type rehearsePortMaps struct {
 	Managed4        *ebpf.Map `ebpf:"managed4"`
 	Managed6        *ebpf.Map `ebpf:"managed6"`
 	NextHops        *ebpf.Map `ebpf:"next_hops"`
+	PlaceCounts     *ebpf.Map `ebpf:"place_counts"`
+	Places          *ebpf.Map `ebpf:"places"`
+	PlacesReturned  *ebpf.Map `ebpf:"places_returned"`
 	PortAddresses   *ebpf.Map `ebpf:"port_addresses"`
 	PortPolicies    *ebpf.Map `ebpf:"port_policies"`
 	PortPrefixes4   *ebpf.Map `ebpf:"port_prefixes4"`
@@ -289,6 +298,9 @@ func (m *rehearsePortMaps) Close() error {
 		m.Managed4,
 		m.Managed6,
 		m.NextHops,
+		m.PlaceCounts,
+		m.Places,
+		m.PlacesReturned,
 		m.PortAddresses,
 		m.PortPolicies,
 		m.PortPrefixes4,

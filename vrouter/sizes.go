@@ -124,6 +124,9 @@ func (s Sizes) of() map[string]uint32 {
 		"tunnel_addresses": tunnelAddresses,
 		"error_times":      s.Ports,
 		"answer_times":     s.Ports,
+		"places":           s.HalfOpen,  // of ports with a limit, all together
+		"place_counts":     2 * s.Ports, // ports that go and ports that come may be there together
+		"places_returned":  2 * s.Ports,
 		"services":         s.VNIs * servicesPerVRF,
 		"host_flows":       s.Ports * flowsPerPort,
 		"aliases":          s.Ports,

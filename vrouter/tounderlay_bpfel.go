@@ -36,6 +36,9 @@ const (
 	toUnderlayMapManaged4        = "managed4"
 	toUnderlayMapManaged6        = "managed6"
 	toUnderlayMapNextHops        = "next_hops"
+	toUnderlayMapPlaceCounts     = "place_counts"
+	toUnderlayMapPlaces          = "places"
+	toUnderlayMapPlacesReturned  = "places_returned"
 	toUnderlayMapPortAddresses   = "port_addresses"
 	toUnderlayMapPortPolicies    = "port_policies"
 	toUnderlayMapPortPrefixes4   = "port_prefixes4"
@@ -133,6 +136,9 @@ type toUnderlayMapSpecs struct {
 	Managed4        *ebpf.MapSpec `ebpf:"managed4"`
 	Managed6        *ebpf.MapSpec `ebpf:"managed6"`
 	NextHops        *ebpf.MapSpec `ebpf:"next_hops"`
+	PlaceCounts     *ebpf.MapSpec `ebpf:"place_counts"`
+	Places          *ebpf.MapSpec `ebpf:"places"`
+	PlacesReturned  *ebpf.MapSpec `ebpf:"places_returned"`
 	PortAddresses   *ebpf.MapSpec `ebpf:"port_addresses"`
 	PortPolicies    *ebpf.MapSpec `ebpf:"port_policies"`
 	PortPrefixes4   *ebpf.MapSpec `ebpf:"port_prefixes4"`
@@ -206,6 +212,9 @@ type toUnderlayMaps struct {
 	Managed4        *ebpf.Map `ebpf:"managed4"`
 	Managed6        *ebpf.Map `ebpf:"managed6"`
 	NextHops        *ebpf.Map `ebpf:"next_hops"`
+	PlaceCounts     *ebpf.Map `ebpf:"place_counts"`
+	Places          *ebpf.Map `ebpf:"places"`
+	PlacesReturned  *ebpf.Map `ebpf:"places_returned"`
 	PortAddresses   *ebpf.Map `ebpf:"port_addresses"`
 	PortPolicies    *ebpf.Map `ebpf:"port_policies"`
 	PortPrefixes4   *ebpf.Map `ebpf:"port_prefixes4"`
@@ -254,6 +263,9 @@ func (m *toUnderlayMaps) Close() error {
 		m.Managed4,
 		m.Managed6,
 		m.NextHops,
+		m.PlaceCounts,
+		m.Places,
+		m.PlacesReturned,
 		m.PortAddresses,
 		m.PortPolicies,
 		m.PortPrefixes4,

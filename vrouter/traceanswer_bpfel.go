@@ -36,6 +36,9 @@ const (
 	traceAnswerMapManaged4        = "managed4"
 	traceAnswerMapManaged6        = "managed6"
 	traceAnswerMapNextHops        = "next_hops"
+	traceAnswerMapPlaceCounts     = "place_counts"
+	traceAnswerMapPlaces          = "places"
+	traceAnswerMapPlacesReturned  = "places_returned"
 	traceAnswerMapPortAddresses   = "port_addresses"
 	traceAnswerMapPortPolicies    = "port_policies"
 	traceAnswerMapPortPrefixes4   = "port_prefixes4"
@@ -139,6 +142,9 @@ type traceAnswerMapSpecs struct {
 	Managed4        *ebpf.MapSpec `ebpf:"managed4"`
 	Managed6        *ebpf.MapSpec `ebpf:"managed6"`
 	NextHops        *ebpf.MapSpec `ebpf:"next_hops"`
+	PlaceCounts     *ebpf.MapSpec `ebpf:"place_counts"`
+	Places          *ebpf.MapSpec `ebpf:"places"`
+	PlacesReturned  *ebpf.MapSpec `ebpf:"places_returned"`
 	PortAddresses   *ebpf.MapSpec `ebpf:"port_addresses"`
 	PortPolicies    *ebpf.MapSpec `ebpf:"port_policies"`
 	PortPrefixes4   *ebpf.MapSpec `ebpf:"port_prefixes4"`
@@ -214,6 +220,9 @@ type traceAnswerMaps struct {
 	Managed4        *ebpf.Map `ebpf:"managed4"`
 	Managed6        *ebpf.Map `ebpf:"managed6"`
 	NextHops        *ebpf.Map `ebpf:"next_hops"`
+	PlaceCounts     *ebpf.Map `ebpf:"place_counts"`
+	Places          *ebpf.Map `ebpf:"places"`
+	PlacesReturned  *ebpf.Map `ebpf:"places_returned"`
 	PortAddresses   *ebpf.Map `ebpf:"port_addresses"`
 	PortPolicies    *ebpf.Map `ebpf:"port_policies"`
 	PortPrefixes4   *ebpf.Map `ebpf:"port_prefixes4"`
@@ -264,6 +273,9 @@ func (m *traceAnswerMaps) Close() error {
 		m.Managed4,
 		m.Managed6,
 		m.NextHops,
+		m.PlaceCounts,
+		m.Places,
+		m.PlacesReturned,
 		m.PortAddresses,
 		m.PortPolicies,
 		m.PortPrefixes4,

@@ -36,6 +36,9 @@ const (
 	traceToUnderlayMapManaged4        = "managed4"
 	traceToUnderlayMapManaged6        = "managed6"
 	traceToUnderlayMapNextHops        = "next_hops"
+	traceToUnderlayMapPlaceCounts     = "place_counts"
+	traceToUnderlayMapPlaces          = "places"
+	traceToUnderlayMapPlacesReturned  = "places_returned"
 	traceToUnderlayMapPortAddresses   = "port_addresses"
 	traceToUnderlayMapPortPolicies    = "port_policies"
 	traceToUnderlayMapPortPrefixes4   = "port_prefixes4"
@@ -135,6 +138,9 @@ type traceToUnderlayMapSpecs struct {
 	Managed4        *ebpf.MapSpec `ebpf:"managed4"`
 	Managed6        *ebpf.MapSpec `ebpf:"managed6"`
 	NextHops        *ebpf.MapSpec `ebpf:"next_hops"`
+	PlaceCounts     *ebpf.MapSpec `ebpf:"place_counts"`
+	Places          *ebpf.MapSpec `ebpf:"places"`
+	PlacesReturned  *ebpf.MapSpec `ebpf:"places_returned"`
 	PortAddresses   *ebpf.MapSpec `ebpf:"port_addresses"`
 	PortPolicies    *ebpf.MapSpec `ebpf:"port_policies"`
 	PortPrefixes4   *ebpf.MapSpec `ebpf:"port_prefixes4"`
@@ -210,6 +216,9 @@ type traceToUnderlayMaps struct {
 	Managed4        *ebpf.Map `ebpf:"managed4"`
 	Managed6        *ebpf.Map `ebpf:"managed6"`
 	NextHops        *ebpf.Map `ebpf:"next_hops"`
+	PlaceCounts     *ebpf.Map `ebpf:"place_counts"`
+	Places          *ebpf.Map `ebpf:"places"`
+	PlacesReturned  *ebpf.Map `ebpf:"places_returned"`
 	PortAddresses   *ebpf.Map `ebpf:"port_addresses"`
 	PortPolicies    *ebpf.Map `ebpf:"port_policies"`
 	PortPrefixes4   *ebpf.Map `ebpf:"port_prefixes4"`
@@ -260,6 +269,9 @@ func (m *traceToUnderlayMaps) Close() error {
 		m.Managed4,
 		m.Managed6,
 		m.NextHops,
+		m.PlaceCounts,
+		m.Places,
+		m.PlacesReturned,
 		m.PortAddresses,
 		m.PortPolicies,
 		m.PortPrefixes4,

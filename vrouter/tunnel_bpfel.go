@@ -41,6 +41,9 @@ const (
 	tunnelMapManaged4        = "managed4"
 	tunnelMapManaged6        = "managed6"
 	tunnelMapNextHops        = "next_hops"
+	tunnelMapPlaceCounts     = "place_counts"
+	tunnelMapPlaces          = "places"
+	tunnelMapPlacesReturned  = "places_returned"
 	tunnelMapPortAddresses   = "port_addresses"
 	tunnelMapPortPolicies    = "port_policies"
 	tunnelMapPortPrefixes4   = "port_prefixes4"
@@ -145,6 +148,9 @@ type tunnelMapSpecs struct {
 	Managed4        *ebpf.MapSpec `ebpf:"managed4"`
 	Managed6        *ebpf.MapSpec `ebpf:"managed6"`
 	NextHops        *ebpf.MapSpec `ebpf:"next_hops"`
+	PlaceCounts     *ebpf.MapSpec `ebpf:"place_counts"`
+	Places          *ebpf.MapSpec `ebpf:"places"`
+	PlacesReturned  *ebpf.MapSpec `ebpf:"places_returned"`
 	PortAddresses   *ebpf.MapSpec `ebpf:"port_addresses"`
 	PortPolicies    *ebpf.MapSpec `ebpf:"port_policies"`
 	PortPrefixes4   *ebpf.MapSpec `ebpf:"port_prefixes4"`
@@ -225,6 +231,9 @@ type tunnelMaps struct {
 	Managed4        *ebpf.Map `ebpf:"managed4"`
 	Managed6        *ebpf.Map `ebpf:"managed6"`
 	NextHops        *ebpf.Map `ebpf:"next_hops"`
+	PlaceCounts     *ebpf.Map `ebpf:"place_counts"`
+	Places          *ebpf.Map `ebpf:"places"`
+	PlacesReturned  *ebpf.Map `ebpf:"places_returned"`
 	PortAddresses   *ebpf.Map `ebpf:"port_addresses"`
 	PortPolicies    *ebpf.Map `ebpf:"port_policies"`
 	PortPrefixes4   *ebpf.Map `ebpf:"port_prefixes4"`
@@ -280,6 +289,9 @@ func (m *tunnelMaps) Close() error {
 		m.Managed4,
 		m.Managed6,
 		m.NextHops,
+		m.PlaceCounts,
+		m.Places,
+		m.PlacesReturned,
 		m.PortAddresses,
 		m.PortPolicies,
 		m.PortPrefixes4,

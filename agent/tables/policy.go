@@ -28,12 +28,16 @@ func (r Reader) policy(_ context.Context, w words) (api.Table, error) {
 	if err != nil {
 		return t, err
 	}
+	taken, err := r.placesTaken()
+	if err != nil {
+		return t, err
+	}
 	entries, err := r.entries()
 	for _, ifindex := range slices.Sorted(maps.Keys(ports)) {
 		p := ports[ifindex]
 		limit := "-"
 		if p.ConnectionLimit != 0 {
-			limit = number(uint32(p.ConnectionLimit))
+			limit = fmt.Sprintf("%d of %d", taken[ifindex], p.ConnectionLimit)
 		}
 		common := []string{fmt.Sprintf("%016x", uint64(p.Identity)), yes(p.Stateless), limit}
 		rows := len(t.Rows)
@@ -51,6 +55,22 @@ func (r Reader) policy(_ context.Context, w words) (api.Table, error) {
 		}
 	}
 	return t, err
+}
+
+// placesTaken counts the conversations of each port with a limit, by interface.
+func (r Reader) placesTaken() (map[int]int, error) {
+	ports, err := r.Kernel.Ports.All()
+	if err != nil {
+		return nil, err
+	}
+	places, err := r.Statistics.Places()
+	taken := map[int]int{}
+	for owner, n := range places {
+		if ports[owner.Ifindex].ID == owner.Port { // else it is of a former port
+			taken[owner.Ifindex] = n
+		}
+	}
+	return taken, err
 }
 
 func rulesetName(id uint32) string { return fmt.Sprintf("%08x", id) }

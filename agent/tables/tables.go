@@ -28,6 +28,7 @@ type Statistics interface {
 	Connections(visit func(vrouter.ConnectionKey, vrouter.Connection)) error
 	LearnedMACs(visit func(vrouter.MACKey, vrouter.LearnedMAC, time.Duration)) error
 	Capacity() ([]vrouter.Usage, error)
+	Places() (map[vrouter.PlaceOwner]int, error)
 	RuleHits() (map[uint32]uint64, error)
 }
 

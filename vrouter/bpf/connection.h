@@ -7,6 +7,7 @@
 #include "event.h"
 #include "fragment.h"
 #include "lookup.h"
+#include "place.h"
 #include "transport.h"
 
 // The same key for both directions: local is the end behind the port.
@@ -188,6 +189,8 @@ static __always_inline void open_connection(struct packet *p, const struct port_
 	}
 	count_packet(p, &n->fresh, direction);
 	world_open_connection(p, direction);
+	if (closed(n->fresh.state))
+		leave_place(p, port, direction);
 	report_first(p, direction);
 }
 
@@ -215,6 +218,8 @@ static __always_inline bool note_packet(struct packet *p, struct connection_valu
 		world_lead_connection(p, c, way_of(p->notes->route.next_hop, p->notes->vrf_generation));
 	if (c->seen != now || c->state != state)
 		world_touch_connection(c, now, state);
+	if (closed(state) && changes_state(p))
+		leave_place(p, port, direction);
 	if (changes_state(p))
 		world_tell_connection(c, 0); // of both ends, for both may change
 	if (anew) { // perhaps by a frame that the other end never saw

@@ -129,6 +129,7 @@ struct notes {
 	__u64 when; // see told_now
 	__u64 numbers[2]; // generation of the VRF << 32 | that of the interface, of the ends
 	struct connection_key keys[2]; // of the ends
+	struct place_key place; // of one of them
 	struct connection_value fresh; // an entry to be written
 	struct fragment_key fragment_key;
 	struct question questions[2]; // of the ends

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "connection.h"
+#include "place.h"
 #include "ruleset.h"
 
 static __always_inline bool policed(const struct port_value *port)
@@ -125,7 +126,7 @@ static __noinline int ask_policy(struct packet *p, bool sends, bool hears)
 		if (action != ACTION_PASS)
 			return refuse(p, DIRECTION_IN, action);
 	}
-	return NEXT;
+	return take_places(p);
 }
 
 static __always_inline int stage_policy(struct packet *p)

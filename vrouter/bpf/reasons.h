@@ -130,7 +130,8 @@ enum stage {
 	X(POLICY_DENIED, POLICY, DROPPED, "policy of the sender's or the receiver's port denies it")                       \
 	X(POLICY_REJECTED, POLICY, DROPPED, "policy of the sender's or the receiver's port rejects it")                    \
 	X(IDENTITY_PENDING, POLICY, DROPPED, "not known yet who the other end is, and a rule that could mean it denies")   \
-	X(UNKNOWN_FRAGMENT, POLICY, DROPPED, "fragment whose first one was not seen, at a port that asks policy")
+	X(UNKNOWN_FRAGMENT, POLICY, DROPPED, "fragment whose first one was not seen, at a port that asks policy")          \
+	X(CONNECTION_LIMIT, POLICY, DROPPED, "sender's or receiver's port has as many conversations as its connectionLimit")
 
 #define REASON_AS_ENUM(name, stage, verdict, text) REASON_##name,
 enum reason { REASON_NONE, REASONS(REASON_AS_ENUM) REASON_COUNT };

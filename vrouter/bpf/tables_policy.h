@@ -185,3 +185,36 @@ struct {
 	TABLE(BPF_MAP_TYPE_HASH, __u32, __u64);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 } answer_times SEC(".maps");
+
+// A conversation at one end, if its port has a limit.
+struct place_key {
+	struct connection_key connection;
+	__u32 port; // as in ports
+};
+
+struct place_owner {
+	__u32 ifindex;
+	__u32 port;
+};
+
+// Only programs write these, and the agent the number of those that it gave back.
+struct place_count {
+	__u32 taken;
+	__u32 left;
+};
+
+// The tick in which it was taken, or asked for last.
+struct {
+	TABLE(BPF_MAP_TYPE_HASH, struct place_key, __u32);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+} places SEC(".maps");
+
+struct {
+	TABLE(BPF_MAP_TYPE_HASH, struct place_owner, struct place_count);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+} place_counts SEC(".maps");
+
+struct {
+	TABLE(BPF_MAP_TYPE_HASH, struct place_owner, __u32);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+} places_returned SEC(".maps");

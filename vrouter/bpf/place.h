@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// Part of stage policy: a port with a limit has so many places for
+// conversations, and none begins without one. See doc/packet-path.md, places.
+#pragma once
+
+#include "event.h"
+#include "world_place.h"
+
+static __always_inline void set_place_key(struct notes *n, enum direction end, __u32 port)
+{
+	n->place.connection = n->keys[end];
+	n->place.port = port;
+}
+
+// What is over needs no place.
+static __always_inline bool closed(__u8 state)
+{
+	__u8 fins = CONNECTION_FIN_SENT | CONNECTION_FIN_HEARD;
+	return state & CONNECTION_RESET || (state & fins) == fins;
+}
+
+// Gives an end's place back, if it has one.
+static __always_inline void leave_place(struct packet *p, const struct port_value *port, enum direction end)
+{
+	set_place_key(p->notes, end, port->port);
+	world_leave_place(p->notes);
+}
+
+// Ends a frame for which an end has no place: it is that port's drop.
+static __noinline int refuse_place(struct packet *p, __u32 end)
+{
+	__u32 ifindex = p->notes->keys[end & 1].ifindex;
+	world_count_drop(ifindex, REASON_CONNECTION_LIMIT, p->skb->len);
+	report_at(p, ifindex, EVENT_DROPS, event_word(EVENT_KIND_DROP, end ? EVENT_IN : EVENT_OUT, LAYER_NONE, REASON_CONNECTION_LIMIT), 0);
+	world_verdict(VERDICT_DROPPED, REASON_CONNECTION_LIMIT);
+	return TC_ACT_SHOT;
+}
+
+// Has an end that passed the frame take a place, if it needs one.
+static __always_inline enum placement take_place(struct packet *p, enum direction end, const struct port_value *port,
+						 const struct connection_value *c)
+{
+	struct notes *n = p->notes;
+	__u32 ifindex = n->keys[end].ifindex;
+	bool begins = n->questions[end].first;
+	if (!n->asked[end] || (c && !begins && closed(c->state)))
+		return PLACE_HELD;
+	struct port_policy *policy = bpf_map_lookup_elem(&port_policies, &ifindex);
+	if (!policy || !policy->connection_limit)
+		return PLACE_HELD;
+	set_place_key(n, end, port->port);
+	return world_take_place(n, policy->connection_limit, begins);
+}
+
+// Has the ends that passed the frame take their places, the sender first.
+static __noinline int take_places(struct packet *p)
+{
+	enum placement sender = PLACE_HELD;
+	if (!p->notes->tuple)
+		return NEXT;
+	if (p->from)
+		sender = take_place(p, DIRECTION_OUT, p->from, p->connection);
+	if (sender == PLACE_NONE)
+		return refuse_place(p, DIRECTION_OUT);
+	if (!p->to || take_place(p, DIRECTION_IN, p->to, p->receiver) != PLACE_NONE)
+		return NEXT;
+	if (sender == PLACE_TAKEN)
+		leave_place(p, p->from, DIRECTION_OUT);
+	return refuse_place(p, DIRECTION_IN);
+}
