@@ -16,59 +16,66 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	bridgeMapAliases         = "aliases"
-	bridgeMapAnswerTimes     = "answer_times"
-	bridgeMapConfig          = "config"
-	bridgeMapConnections     = "connections"
-	bridgeMapCounters        = "counters"
-	bridgeMapDrops           = "drops"
-	bridgeMapErrorTimes      = "error_times"
-	bridgeMapEventCounts     = "event_counts"
-	bridgeMapEventTimes      = "event_times"
-	bridgeMapEvents          = "events"
-	bridgeMapFloodTimes      = "flood_times"
-	bridgeMapFloods          = "floods"
-	bridgeMapFragments       = "fragments"
-	bridgeMapGenerations     = "generations"
-	bridgeMapGroups          = "groups"
-	bridgeMapHalfOpen        = "half_open"
-	bridgeMapHostFlows       = "host_flows"
-	bridgeMapHostRoutes      = "host_routes"
-	bridgeMapLearnedMacs     = "learned_macs"
-	bridgeMapMacCounts       = "mac_counts"
-	bridgeMapMacs            = "macs"
-	bridgeMapManaged4        = "managed4"
-	bridgeMapManaged6        = "managed6"
-	bridgeMapNextHops        = "next_hops"
-	bridgeMapPortAddresses   = "port_addresses"
-	bridgeMapPortPolicies    = "port_policies"
-	bridgeMapPortPrefixes4   = "port_prefixes4"
-	bridgeMapPortPrefixes6   = "port_prefixes6"
-	bridgeMapPorts           = "ports"
-	bridgeMapReceivers       = "receivers"
-	bridgeMapRemoteClasses   = "remote_classes"
-	bridgeMapRemoteRanges4   = "remote_ranges4"
-	bridgeMapRemoteRanges6   = "remote_ranges6"
-	bridgeMapRequestTimes    = "request_times"
-	bridgeMapRequests        = "requests"
-	bridgeMapRoutes4         = "routes4"
-	bridgeMapRoutes6         = "routes6"
-	bridgeMapRuleHits        = "rule_hits"
-	bridgeMapRulesets        = "rulesets"
-	bridgeMapScratch         = "scratch"
-	bridgeMapServiceClasses  = "service_classes"
-	bridgeMapServicePages    = "service_pages"
-	bridgeMapServiceTimes    = "service_times"
-	bridgeMapServices        = "services"
-	bridgeMapStagePrograms   = "stage_programs"
-	bridgeMapSubPorts        = "sub_ports"
-	bridgeMapTunnelAddresses = "tunnel_addresses"
-	bridgeMapTunnelSources   = "tunnel_sources"
-	bridgeMapVerdicts        = "verdicts"
-	bridgeMapVnis            = "vnis"
-	bridgeProgBridgePort     = "bridge_port"
-	bridgeProgBridgeTunnel   = "bridge_tunnel"
-	bridgeVarEventControl    = "event_control"
+	bridgeMapAliases          = "aliases"
+	bridgeMapAnswerTimes      = "answer_times"
+	bridgeMapConfig           = "config"
+	bridgeMapConnections      = "connections"
+	bridgeMapCounters         = "counters"
+	bridgeMapDrops            = "drops"
+	bridgeMapErrorTimes       = "error_times"
+	bridgeMapEventCounts      = "event_counts"
+	bridgeMapEventTimes       = "event_times"
+	bridgeMapEvents           = "events"
+	bridgeMapFloodTimes       = "flood_times"
+	bridgeMapFloods           = "floods"
+	bridgeMapFragments        = "fragments"
+	bridgeMapGenerations      = "generations"
+	bridgeMapGroups           = "groups"
+	bridgeMapHalfOpen         = "half_open"
+	bridgeMapHalfOpenCounts   = "half_open_counts"
+	bridgeMapHalfOpenRest     = "half_open_rest"
+	bridgeMapHalfOpenReturned = "half_open_returned"
+	bridgeMapHalfOpenShare    = "half_open_share"
+	bridgeMapHostFlows        = "host_flows"
+	bridgeMapHostRoutes       = "host_routes"
+	bridgeMapLearnedMacs      = "learned_macs"
+	bridgeMapMacCounts        = "mac_counts"
+	bridgeMapMacs             = "macs"
+	bridgeMapManaged4         = "managed4"
+	bridgeMapManaged6         = "managed6"
+	bridgeMapNextHops         = "next_hops"
+	bridgeMapPlaceCounts      = "place_counts"
+	bridgeMapPlaces           = "places"
+	bridgeMapPlacesReturned   = "places_returned"
+	bridgeMapPortAddresses    = "port_addresses"
+	bridgeMapPortPolicies     = "port_policies"
+	bridgeMapPortPrefixes4    = "port_prefixes4"
+	bridgeMapPortPrefixes6    = "port_prefixes6"
+	bridgeMapPorts            = "ports"
+	bridgeMapReceivers        = "receivers"
+	bridgeMapRemoteClasses    = "remote_classes"
+	bridgeMapRemoteRanges4    = "remote_ranges4"
+	bridgeMapRemoteRanges6    = "remote_ranges6"
+	bridgeMapRequestTimes     = "request_times"
+	bridgeMapRequests         = "requests"
+	bridgeMapRoutes4          = "routes4"
+	bridgeMapRoutes6          = "routes6"
+	bridgeMapRuleHits         = "rule_hits"
+	bridgeMapRulesets         = "rulesets"
+	bridgeMapScratch          = "scratch"
+	bridgeMapServiceClasses   = "service_classes"
+	bridgeMapServicePages     = "service_pages"
+	bridgeMapServiceTimes     = "service_times"
+	bridgeMapServices         = "services"
+	bridgeMapStagePrograms    = "stage_programs"
+	bridgeMapSubPorts         = "sub_ports"
+	bridgeMapTunnelAddresses  = "tunnel_addresses"
+	bridgeMapTunnelSources    = "tunnel_sources"
+	bridgeMapVerdicts         = "verdicts"
+	bridgeMapVnis             = "vnis"
+	bridgeProgBridgePort      = "bridge_port"
+	bridgeProgBridgeTunnel    = "bridge_tunnel"
+	bridgeVarEventControl     = "event_control"
 )
 
 // loadBridge returns the embedded CollectionSpec for bridge.
@@ -121,56 +128,63 @@ type bridgeProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bridgeMapSpecs struct {
-	Aliases         *ebpf.MapSpec `ebpf:"aliases"`
-	AnswerTimes     *ebpf.MapSpec `ebpf:"answer_times"`
-	Config          *ebpf.MapSpec `ebpf:"config"`
-	Connections     *ebpf.MapSpec `ebpf:"connections"`
-	Counters        *ebpf.MapSpec `ebpf:"counters"`
-	Drops           *ebpf.MapSpec `ebpf:"drops"`
-	ErrorTimes      *ebpf.MapSpec `ebpf:"error_times"`
-	EventCounts     *ebpf.MapSpec `ebpf:"event_counts"`
-	EventTimes      *ebpf.MapSpec `ebpf:"event_times"`
-	Events          *ebpf.MapSpec `ebpf:"events"`
-	FloodTimes      *ebpf.MapSpec `ebpf:"flood_times"`
-	Floods          *ebpf.MapSpec `ebpf:"floods"`
-	Fragments       *ebpf.MapSpec `ebpf:"fragments"`
-	Generations     *ebpf.MapSpec `ebpf:"generations"`
-	Groups          *ebpf.MapSpec `ebpf:"groups"`
-	HalfOpen        *ebpf.MapSpec `ebpf:"half_open"`
-	HostFlows       *ebpf.MapSpec `ebpf:"host_flows"`
-	HostRoutes      *ebpf.MapSpec `ebpf:"host_routes"`
-	LearnedMacs     *ebpf.MapSpec `ebpf:"learned_macs"`
-	MacCounts       *ebpf.MapSpec `ebpf:"mac_counts"`
-	Macs            *ebpf.MapSpec `ebpf:"macs"`
-	Managed4        *ebpf.MapSpec `ebpf:"managed4"`
-	Managed6        *ebpf.MapSpec `ebpf:"managed6"`
-	NextHops        *ebpf.MapSpec `ebpf:"next_hops"`
-	PortAddresses   *ebpf.MapSpec `ebpf:"port_addresses"`
-	PortPolicies    *ebpf.MapSpec `ebpf:"port_policies"`
-	PortPrefixes4   *ebpf.MapSpec `ebpf:"port_prefixes4"`
-	PortPrefixes6   *ebpf.MapSpec `ebpf:"port_prefixes6"`
-	Ports           *ebpf.MapSpec `ebpf:"ports"`
-	Receivers       *ebpf.MapSpec `ebpf:"receivers"`
-	RemoteClasses   *ebpf.MapSpec `ebpf:"remote_classes"`
-	RemoteRanges4   *ebpf.MapSpec `ebpf:"remote_ranges4"`
-	RemoteRanges6   *ebpf.MapSpec `ebpf:"remote_ranges6"`
-	RequestTimes    *ebpf.MapSpec `ebpf:"request_times"`
-	Requests        *ebpf.MapSpec `ebpf:"requests"`
-	Routes4         *ebpf.MapSpec `ebpf:"routes4"`
-	Routes6         *ebpf.MapSpec `ebpf:"routes6"`
-	RuleHits        *ebpf.MapSpec `ebpf:"rule_hits"`
-	Rulesets        *ebpf.MapSpec `ebpf:"rulesets"`
-	Scratch         *ebpf.MapSpec `ebpf:"scratch"`
-	ServiceClasses  *ebpf.MapSpec `ebpf:"service_classes"`
-	ServicePages    *ebpf.MapSpec `ebpf:"service_pages"`
-	ServiceTimes    *ebpf.MapSpec `ebpf:"service_times"`
-	Services        *ebpf.MapSpec `ebpf:"services"`
-	StagePrograms   *ebpf.MapSpec `ebpf:"stage_programs"`
-	SubPorts        *ebpf.MapSpec `ebpf:"sub_ports"`
-	TunnelAddresses *ebpf.MapSpec `ebpf:"tunnel_addresses"`
-	TunnelSources   *ebpf.MapSpec `ebpf:"tunnel_sources"`
-	Verdicts        *ebpf.MapSpec `ebpf:"verdicts"`
-	Vnis            *ebpf.MapSpec `ebpf:"vnis"`
+	Aliases          *ebpf.MapSpec `ebpf:"aliases"`
+	AnswerTimes      *ebpf.MapSpec `ebpf:"answer_times"`
+	Config           *ebpf.MapSpec `ebpf:"config"`
+	Connections      *ebpf.MapSpec `ebpf:"connections"`
+	Counters         *ebpf.MapSpec `ebpf:"counters"`
+	Drops            *ebpf.MapSpec `ebpf:"drops"`
+	ErrorTimes       *ebpf.MapSpec `ebpf:"error_times"`
+	EventCounts      *ebpf.MapSpec `ebpf:"event_counts"`
+	EventTimes       *ebpf.MapSpec `ebpf:"event_times"`
+	Events           *ebpf.MapSpec `ebpf:"events"`
+	FloodTimes       *ebpf.MapSpec `ebpf:"flood_times"`
+	Floods           *ebpf.MapSpec `ebpf:"floods"`
+	Fragments        *ebpf.MapSpec `ebpf:"fragments"`
+	Generations      *ebpf.MapSpec `ebpf:"generations"`
+	Groups           *ebpf.MapSpec `ebpf:"groups"`
+	HalfOpen         *ebpf.MapSpec `ebpf:"half_open"`
+	HalfOpenCounts   *ebpf.MapSpec `ebpf:"half_open_counts"`
+	HalfOpenRest     *ebpf.MapSpec `ebpf:"half_open_rest"`
+	HalfOpenReturned *ebpf.MapSpec `ebpf:"half_open_returned"`
+	HalfOpenShare    *ebpf.MapSpec `ebpf:"half_open_share"`
+	HostFlows        *ebpf.MapSpec `ebpf:"host_flows"`
+	HostRoutes       *ebpf.MapSpec `ebpf:"host_routes"`
+	LearnedMacs      *ebpf.MapSpec `ebpf:"learned_macs"`
+	MacCounts        *ebpf.MapSpec `ebpf:"mac_counts"`
+	Macs             *ebpf.MapSpec `ebpf:"macs"`
+	Managed4         *ebpf.MapSpec `ebpf:"managed4"`
+	Managed6         *ebpf.MapSpec `ebpf:"managed6"`
+	NextHops         *ebpf.MapSpec `ebpf:"next_hops"`
+	PlaceCounts      *ebpf.MapSpec `ebpf:"place_counts"`
+	Places           *ebpf.MapSpec `ebpf:"places"`
+	PlacesReturned   *ebpf.MapSpec `ebpf:"places_returned"`
+	PortAddresses    *ebpf.MapSpec `ebpf:"port_addresses"`
+	PortPolicies     *ebpf.MapSpec `ebpf:"port_policies"`
+	PortPrefixes4    *ebpf.MapSpec `ebpf:"port_prefixes4"`
+	PortPrefixes6    *ebpf.MapSpec `ebpf:"port_prefixes6"`
+	Ports            *ebpf.MapSpec `ebpf:"ports"`
+	Receivers        *ebpf.MapSpec `ebpf:"receivers"`
+	RemoteClasses    *ebpf.MapSpec `ebpf:"remote_classes"`
+	RemoteRanges4    *ebpf.MapSpec `ebpf:"remote_ranges4"`
+	RemoteRanges6    *ebpf.MapSpec `ebpf:"remote_ranges6"`
+	RequestTimes     *ebpf.MapSpec `ebpf:"request_times"`
+	Requests         *ebpf.MapSpec `ebpf:"requests"`
+	Routes4          *ebpf.MapSpec `ebpf:"routes4"`
+	Routes6          *ebpf.MapSpec `ebpf:"routes6"`
+	RuleHits         *ebpf.MapSpec `ebpf:"rule_hits"`
+	Rulesets         *ebpf.MapSpec `ebpf:"rulesets"`
+	Scratch          *ebpf.MapSpec `ebpf:"scratch"`
+	ServiceClasses   *ebpf.MapSpec `ebpf:"service_classes"`
+	ServicePages     *ebpf.MapSpec `ebpf:"service_pages"`
+	ServiceTimes     *ebpf.MapSpec `ebpf:"service_times"`
+	Services         *ebpf.MapSpec `ebpf:"services"`
+	StagePrograms    *ebpf.MapSpec `ebpf:"stage_programs"`
+	SubPorts         *ebpf.MapSpec `ebpf:"sub_ports"`
+	TunnelAddresses  *ebpf.MapSpec `ebpf:"tunnel_addresses"`
+	TunnelSources    *ebpf.MapSpec `ebpf:"tunnel_sources"`
+	Verdicts         *ebpf.MapSpec `ebpf:"verdicts"`
+	Vnis             *ebpf.MapSpec `ebpf:"vnis"`
 }
 
 // bridgeVariableSpecs contains global variables before they are loaded into the kernel.
@@ -200,56 +214,63 @@ func (o *bridgeObjects) Close() error {
 //
 // It can be passed to loadBridgeObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bridgeMaps struct {
-	Aliases         *ebpf.Map `ebpf:"aliases"`
-	AnswerTimes     *ebpf.Map `ebpf:"answer_times"`
-	Config          *ebpf.Map `ebpf:"config"`
-	Connections     *ebpf.Map `ebpf:"connections"`
-	Counters        *ebpf.Map `ebpf:"counters"`
-	Drops           *ebpf.Map `ebpf:"drops"`
-	ErrorTimes      *ebpf.Map `ebpf:"error_times"`
-	EventCounts     *ebpf.Map `ebpf:"event_counts"`
-	EventTimes      *ebpf.Map `ebpf:"event_times"`
-	Events          *ebpf.Map `ebpf:"events"`
-	FloodTimes      *ebpf.Map `ebpf:"flood_times"`
-	Floods          *ebpf.Map `ebpf:"floods"`
-	Fragments       *ebpf.Map `ebpf:"fragments"`
-	Generations     *ebpf.Map `ebpf:"generations"`
-	Groups          *ebpf.Map `ebpf:"groups"`
-	HalfOpen        *ebpf.Map `ebpf:"half_open"`
-	HostFlows       *ebpf.Map `ebpf:"host_flows"`
-	HostRoutes      *ebpf.Map `ebpf:"host_routes"`
-	LearnedMacs     *ebpf.Map `ebpf:"learned_macs"`
-	MacCounts       *ebpf.Map `ebpf:"mac_counts"`
-	Macs            *ebpf.Map `ebpf:"macs"`
-	Managed4        *ebpf.Map `ebpf:"managed4"`
-	Managed6        *ebpf.Map `ebpf:"managed6"`
-	NextHops        *ebpf.Map `ebpf:"next_hops"`
-	PortAddresses   *ebpf.Map `ebpf:"port_addresses"`
-	PortPolicies    *ebpf.Map `ebpf:"port_policies"`
-	PortPrefixes4   *ebpf.Map `ebpf:"port_prefixes4"`
-	PortPrefixes6   *ebpf.Map `ebpf:"port_prefixes6"`
-	Ports           *ebpf.Map `ebpf:"ports"`
-	Receivers       *ebpf.Map `ebpf:"receivers"`
-	RemoteClasses   *ebpf.Map `ebpf:"remote_classes"`
-	RemoteRanges4   *ebpf.Map `ebpf:"remote_ranges4"`
-	RemoteRanges6   *ebpf.Map `ebpf:"remote_ranges6"`
-	RequestTimes    *ebpf.Map `ebpf:"request_times"`
-	Requests        *ebpf.Map `ebpf:"requests"`
-	Routes4         *ebpf.Map `ebpf:"routes4"`
-	Routes6         *ebpf.Map `ebpf:"routes6"`
-	RuleHits        *ebpf.Map `ebpf:"rule_hits"`
-	Rulesets        *ebpf.Map `ebpf:"rulesets"`
-	Scratch         *ebpf.Map `ebpf:"scratch"`
-	ServiceClasses  *ebpf.Map `ebpf:"service_classes"`
-	ServicePages    *ebpf.Map `ebpf:"service_pages"`
-	ServiceTimes    *ebpf.Map `ebpf:"service_times"`
-	Services        *ebpf.Map `ebpf:"services"`
-	StagePrograms   *ebpf.Map `ebpf:"stage_programs"`
-	SubPorts        *ebpf.Map `ebpf:"sub_ports"`
-	TunnelAddresses *ebpf.Map `ebpf:"tunnel_addresses"`
-	TunnelSources   *ebpf.Map `ebpf:"tunnel_sources"`
-	Verdicts        *ebpf.Map `ebpf:"verdicts"`
-	Vnis            *ebpf.Map `ebpf:"vnis"`
+	Aliases          *ebpf.Map `ebpf:"aliases"`
+	AnswerTimes      *ebpf.Map `ebpf:"answer_times"`
+	Config           *ebpf.Map `ebpf:"config"`
+	Connections      *ebpf.Map `ebpf:"connections"`
+	Counters         *ebpf.Map `ebpf:"counters"`
+	Drops            *ebpf.Map `ebpf:"drops"`
+	ErrorTimes       *ebpf.Map `ebpf:"error_times"`
+	EventCounts      *ebpf.Map `ebpf:"event_counts"`
+	EventTimes       *ebpf.Map `ebpf:"event_times"`
+	Events           *ebpf.Map `ebpf:"events"`
+	FloodTimes       *ebpf.Map `ebpf:"flood_times"`
+	Floods           *ebpf.Map `ebpf:"floods"`
+	Fragments        *ebpf.Map `ebpf:"fragments"`
+	Generations      *ebpf.Map `ebpf:"generations"`
+	Groups           *ebpf.Map `ebpf:"groups"`
+	HalfOpen         *ebpf.Map `ebpf:"half_open"`
+	HalfOpenCounts   *ebpf.Map `ebpf:"half_open_counts"`
+	HalfOpenRest     *ebpf.Map `ebpf:"half_open_rest"`
+	HalfOpenReturned *ebpf.Map `ebpf:"half_open_returned"`
+	HalfOpenShare    *ebpf.Map `ebpf:"half_open_share"`
+	HostFlows        *ebpf.Map `ebpf:"host_flows"`
+	HostRoutes       *ebpf.Map `ebpf:"host_routes"`
+	LearnedMacs      *ebpf.Map `ebpf:"learned_macs"`
+	MacCounts        *ebpf.Map `ebpf:"mac_counts"`
+	Macs             *ebpf.Map `ebpf:"macs"`
+	Managed4         *ebpf.Map `ebpf:"managed4"`
+	Managed6         *ebpf.Map `ebpf:"managed6"`
+	NextHops         *ebpf.Map `ebpf:"next_hops"`
+	PlaceCounts      *ebpf.Map `ebpf:"place_counts"`
+	Places           *ebpf.Map `ebpf:"places"`
+	PlacesReturned   *ebpf.Map `ebpf:"places_returned"`
+	PortAddresses    *ebpf.Map `ebpf:"port_addresses"`
+	PortPolicies     *ebpf.Map `ebpf:"port_policies"`
+	PortPrefixes4    *ebpf.Map `ebpf:"port_prefixes4"`
+	PortPrefixes6    *ebpf.Map `ebpf:"port_prefixes6"`
+	Ports            *ebpf.Map `ebpf:"ports"`
+	Receivers        *ebpf.Map `ebpf:"receivers"`
+	RemoteClasses    *ebpf.Map `ebpf:"remote_classes"`
+	RemoteRanges4    *ebpf.Map `ebpf:"remote_ranges4"`
+	RemoteRanges6    *ebpf.Map `ebpf:"remote_ranges6"`
+	RequestTimes     *ebpf.Map `ebpf:"request_times"`
+	Requests         *ebpf.Map `ebpf:"requests"`
+	Routes4          *ebpf.Map `ebpf:"routes4"`
+	Routes6          *ebpf.Map `ebpf:"routes6"`
+	RuleHits         *ebpf.Map `ebpf:"rule_hits"`
+	Rulesets         *ebpf.Map `ebpf:"rulesets"`
+	Scratch          *ebpf.Map `ebpf:"scratch"`
+	ServiceClasses   *ebpf.Map `ebpf:"service_classes"`
+	ServicePages     *ebpf.Map `ebpf:"service_pages"`
+	ServiceTimes     *ebpf.Map `ebpf:"service_times"`
+	Services         *ebpf.Map `ebpf:"services"`
+	StagePrograms    *ebpf.Map `ebpf:"stage_programs"`
+	SubPorts         *ebpf.Map `ebpf:"sub_ports"`
+	TunnelAddresses  *ebpf.Map `ebpf:"tunnel_addresses"`
+	TunnelSources    *ebpf.Map `ebpf:"tunnel_sources"`
+	Verdicts         *ebpf.Map `ebpf:"verdicts"`
+	Vnis             *ebpf.Map `ebpf:"vnis"`
 }
 
 func (m *bridgeMaps) Close() error {
@@ -270,6 +291,10 @@ func (m *bridgeMaps) Close() error {
 		m.Generations,
 		m.Groups,
 		m.HalfOpen,
+		m.HalfOpenCounts,
+		m.HalfOpenRest,
+		m.HalfOpenReturned,
+		m.HalfOpenShare,
 		m.HostFlows,
 		m.HostRoutes,
 		m.LearnedMacs,
@@ -278,6 +303,9 @@ func (m *bridgeMaps) Close() error {
 		m.Managed4,
 		m.Managed6,
 		m.NextHops,
+		m.PlaceCounts,
+		m.Places,
+		m.PlacesReturned,
 		m.PortAddresses,
 		m.PortPolicies,
 		m.PortPrefixes4,

@@ -35,7 +35,7 @@ func (u Usage) NearlyFull(percent uint64) bool {
 
 func (u Usage) fills() bool { return !u.Fixed && !slices.Contains(evicting, u.Table) }
 
-var evicting = []string{halfOpenTable, "fragments", "host_flows"}
+var evicting = []string{halfOpenTable, restTable, "fragments", "host_flows"} // or, of half_open, leaves it to the next
 
 // purposes are what tables are for, by which their memory is summed up.
 var purposes = map[string]string{
@@ -43,12 +43,12 @@ var purposes = map[string]string{
 	"host_routes": "routes", "routes4": "routes", "routes6": "routes", "next_hops": "routes", "groups": "routes",
 	"macs": "layer-2", "learned_macs": "layer-2", "mac_counts": "layer-2", "floods": "layer-2", "receivers": "layer-2", "flood_times": "layer-2",
 	"vnis": "networks", "tunnel_sources": "networks",
-	"connections": "connections", halfOpenTable: "connections", "fragments": "connections", "generations": "connections",
+	"connections": "connections", halfOpenTable: "connections", restTable: "connections", "half_open_counts": "connections", "half_open_returned": "connections", "half_open_share": "connections", "fragments": "connections", "generations": "connections",
 	"services": "services", "host_flows": "services", "requests": "services", "request_times": "services", "service_times": "services",
 	"port_policies": "policy", "rulesets": "policy", "remote_classes": "policy", "remote_ranges4": "policy", "remote_ranges6": "policy", "service_classes": "policy",
-	"service_pages": "policy", "verdicts": "policy", "managed4": "policy", "managed6": "policy", "rule_hits": "policy",
+	"service_pages": "policy", "verdicts": "policy", "managed4": "policy", "managed6": "policy", "rule_hits": "policy", "places": "policy", "place_counts": "policy", "places_returned": "policy",
 	eventControl: "records", "events": "records", "event_times": "records", "event_counts": "records",
-	"drops": "counters", "counters": "counters", "error_times": "counters",
+	"drops": "counters", "counters": "counters", "error_times": "counters", "answer_times": "counters",
 }
 
 // Feature is what a table is for: ports, routes, networks, connections,

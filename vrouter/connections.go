@@ -103,7 +103,7 @@ func (d *Datapath) Connections(visit func(ConnectionKey, Connection)) error {
 	for _, name := range connectionTables {
 		err := d.eachConnection(name, func(key *layoutConnectionKey, value *layoutConnectionValue) {
 			c := connectionOf(now, value)
-			c.HalfOpen, c.Former = name == halfOpenTable, ports[int(key.Ifindex)].ID != value.Port
+			c.HalfOpen, c.Former = name != confirmedTable, ports[int(key.Ifindex)].ID != value.Port
 			visit(connectionKeyOf(key), c)
 		})
 		if err != nil {
@@ -113,9 +113,13 @@ func (d *Datapath) Connections(visit func(ConnectionKey, Connection)) error {
 	return nil
 }
 
-const halfOpenTable = "half_open"
+const (
+	confirmedTable = "connections"
+	restTable      = "half_open_rest" // beyond the ports' shares
+	halfOpenTable  = "half_open"
+)
 
-var connectionTables = []string{"connections", halfOpenTable}
+var connectionTables = []string{confirmedTable, restTable, halfOpenTable}
 
 func (d *Datapath) eachConnection(name string, visit func(*layoutConnectionKey, *layoutConnectionValue)) error {
 	if err := eachEntry(d.maps[name], visit); err != nil {
@@ -158,6 +162,9 @@ func (d *Datapath) ExpireConnections(over func(ConnectionKey, Connection)) (remo
 	if err != nil {
 		return 0, err
 	}
+	if err := d.writeShare(len(ports)); err != nil {
+		return 0, err
+	}
 	places, err := d.newPlaceSweep(now, ports)
 	if err != nil {
 		return 0, err
@@ -177,7 +184,7 @@ func (d *Datapath) ExpireConnections(over func(ConnectionKey, Connection)) (remo
 					over(connectionKeyOf(key), connectionOf(now, value))
 				}
 			} else {
-				places.meets(key, value)
+				places.meets(name, key, value)
 			}
 		})
 		if err != nil {

@@ -366,6 +366,24 @@ type layoutNextHopValue struct {
 	Local         layoutAddress
 }
 
+type layoutPlaceCount struct {
+	_     structs.HostLayout
+	Taken uint32
+	Left  uint32
+}
+
+type layoutPlaceKey struct {
+	_          structs.HostLayout
+	Connection layoutConnectionKey
+	Port       uint32
+}
+
+type layoutPlaceOwner struct {
+	_       structs.HostLayout
+	Ifindex uint32
+	Port    uint32
+}
+
 type layoutPolicyAction uint32
 
 const (
@@ -592,7 +610,8 @@ const (
 	layoutReasonREASON_POLICY_REJECTED            layoutReason = 86
 	layoutReasonREASON_IDENTITY_PENDING           layoutReason = 87
 	layoutReasonREASON_UNKNOWN_FRAGMENT           layoutReason = 88
-	layoutReasonREASON_COUNT                      layoutReason = 89
+	layoutReasonREASON_CONNECTION_LIMIT           layoutReason = 89
+	layoutReasonREASON_COUNT                      layoutReason = 90
 )
 
 type layoutReasonRow struct {
@@ -857,6 +876,10 @@ const (
 	layoutMapGenerations         = "generations"
 	layoutMapGroups              = "groups"
 	layoutMapHalfOpen            = "half_open"
+	layoutMapHalfOpenCounts      = "half_open_counts"
+	layoutMapHalfOpenRest        = "half_open_rest"
+	layoutMapHalfOpenReturned    = "half_open_returned"
+	layoutMapHalfOpenShare       = "half_open_share"
 	layoutMapHostFlows           = "host_flows"
 	layoutMapHostRoutes          = "host_routes"
 	layoutMapLearnedMacs         = "learned_macs"
@@ -865,6 +888,9 @@ const (
 	layoutMapManaged4            = "managed4"
 	layoutMapManaged6            = "managed6"
 	layoutMapNextHops            = "next_hops"
+	layoutMapPlaceCounts         = "place_counts"
+	layoutMapPlaces              = "places"
+	layoutMapPlacesReturned      = "places_returned"
 	layoutMapPortAddresses       = "port_addresses"
 	layoutMapPortPolicies        = "port_policies"
 	layoutMapPortPrefixes4       = "port_prefixes4"
@@ -945,54 +971,61 @@ type layoutProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type layoutMapSpecs struct {
-	Aliases         *ebpf.MapSpec `ebpf:"aliases"`
-	AnswerTimes     *ebpf.MapSpec `ebpf:"answer_times"`
-	Config          *ebpf.MapSpec `ebpf:"config"`
-	Connections     *ebpf.MapSpec `ebpf:"connections"`
-	Counters        *ebpf.MapSpec `ebpf:"counters"`
-	Drops           *ebpf.MapSpec `ebpf:"drops"`
-	ErrorTimes      *ebpf.MapSpec `ebpf:"error_times"`
-	EventCounts     *ebpf.MapSpec `ebpf:"event_counts"`
-	EventTimes      *ebpf.MapSpec `ebpf:"event_times"`
-	Events          *ebpf.MapSpec `ebpf:"events"`
-	FloodTimes      *ebpf.MapSpec `ebpf:"flood_times"`
-	Floods          *ebpf.MapSpec `ebpf:"floods"`
-	Fragments       *ebpf.MapSpec `ebpf:"fragments"`
-	Generations     *ebpf.MapSpec `ebpf:"generations"`
-	Groups          *ebpf.MapSpec `ebpf:"groups"`
-	HalfOpen        *ebpf.MapSpec `ebpf:"half_open"`
-	HostFlows       *ebpf.MapSpec `ebpf:"host_flows"`
-	HostRoutes      *ebpf.MapSpec `ebpf:"host_routes"`
-	LearnedMacs     *ebpf.MapSpec `ebpf:"learned_macs"`
-	MacCounts       *ebpf.MapSpec `ebpf:"mac_counts"`
-	Macs            *ebpf.MapSpec `ebpf:"macs"`
-	Managed4        *ebpf.MapSpec `ebpf:"managed4"`
-	Managed6        *ebpf.MapSpec `ebpf:"managed6"`
-	NextHops        *ebpf.MapSpec `ebpf:"next_hops"`
-	PortAddresses   *ebpf.MapSpec `ebpf:"port_addresses"`
-	PortPolicies    *ebpf.MapSpec `ebpf:"port_policies"`
-	PortPrefixes4   *ebpf.MapSpec `ebpf:"port_prefixes4"`
-	PortPrefixes6   *ebpf.MapSpec `ebpf:"port_prefixes6"`
-	Ports           *ebpf.MapSpec `ebpf:"ports"`
-	Receivers       *ebpf.MapSpec `ebpf:"receivers"`
-	RemoteClasses   *ebpf.MapSpec `ebpf:"remote_classes"`
-	RemoteRanges4   *ebpf.MapSpec `ebpf:"remote_ranges4"`
-	RemoteRanges6   *ebpf.MapSpec `ebpf:"remote_ranges6"`
-	RequestTimes    *ebpf.MapSpec `ebpf:"request_times"`
-	Requests        *ebpf.MapSpec `ebpf:"requests"`
-	Routes4         *ebpf.MapSpec `ebpf:"routes4"`
-	Routes6         *ebpf.MapSpec `ebpf:"routes6"`
-	RuleHits        *ebpf.MapSpec `ebpf:"rule_hits"`
-	Rulesets        *ebpf.MapSpec `ebpf:"rulesets"`
-	ServiceClasses  *ebpf.MapSpec `ebpf:"service_classes"`
-	ServicePages    *ebpf.MapSpec `ebpf:"service_pages"`
-	ServiceTimes    *ebpf.MapSpec `ebpf:"service_times"`
-	Services        *ebpf.MapSpec `ebpf:"services"`
-	SubPorts        *ebpf.MapSpec `ebpf:"sub_ports"`
-	TunnelAddresses *ebpf.MapSpec `ebpf:"tunnel_addresses"`
-	TunnelSources   *ebpf.MapSpec `ebpf:"tunnel_sources"`
-	Verdicts        *ebpf.MapSpec `ebpf:"verdicts"`
-	Vnis            *ebpf.MapSpec `ebpf:"vnis"`
+	Aliases          *ebpf.MapSpec `ebpf:"aliases"`
+	AnswerTimes      *ebpf.MapSpec `ebpf:"answer_times"`
+	Config           *ebpf.MapSpec `ebpf:"config"`
+	Connections      *ebpf.MapSpec `ebpf:"connections"`
+	Counters         *ebpf.MapSpec `ebpf:"counters"`
+	Drops            *ebpf.MapSpec `ebpf:"drops"`
+	ErrorTimes       *ebpf.MapSpec `ebpf:"error_times"`
+	EventCounts      *ebpf.MapSpec `ebpf:"event_counts"`
+	EventTimes       *ebpf.MapSpec `ebpf:"event_times"`
+	Events           *ebpf.MapSpec `ebpf:"events"`
+	FloodTimes       *ebpf.MapSpec `ebpf:"flood_times"`
+	Floods           *ebpf.MapSpec `ebpf:"floods"`
+	Fragments        *ebpf.MapSpec `ebpf:"fragments"`
+	Generations      *ebpf.MapSpec `ebpf:"generations"`
+	Groups           *ebpf.MapSpec `ebpf:"groups"`
+	HalfOpen         *ebpf.MapSpec `ebpf:"half_open"`
+	HalfOpenCounts   *ebpf.MapSpec `ebpf:"half_open_counts"`
+	HalfOpenRest     *ebpf.MapSpec `ebpf:"half_open_rest"`
+	HalfOpenReturned *ebpf.MapSpec `ebpf:"half_open_returned"`
+	HalfOpenShare    *ebpf.MapSpec `ebpf:"half_open_share"`
+	HostFlows        *ebpf.MapSpec `ebpf:"host_flows"`
+	HostRoutes       *ebpf.MapSpec `ebpf:"host_routes"`
+	LearnedMacs      *ebpf.MapSpec `ebpf:"learned_macs"`
+	MacCounts        *ebpf.MapSpec `ebpf:"mac_counts"`
+	Macs             *ebpf.MapSpec `ebpf:"macs"`
+	Managed4         *ebpf.MapSpec `ebpf:"managed4"`
+	Managed6         *ebpf.MapSpec `ebpf:"managed6"`
+	NextHops         *ebpf.MapSpec `ebpf:"next_hops"`
+	PlaceCounts      *ebpf.MapSpec `ebpf:"place_counts"`
+	Places           *ebpf.MapSpec `ebpf:"places"`
+	PlacesReturned   *ebpf.MapSpec `ebpf:"places_returned"`
+	PortAddresses    *ebpf.MapSpec `ebpf:"port_addresses"`
+	PortPolicies     *ebpf.MapSpec `ebpf:"port_policies"`
+	PortPrefixes4    *ebpf.MapSpec `ebpf:"port_prefixes4"`
+	PortPrefixes6    *ebpf.MapSpec `ebpf:"port_prefixes6"`
+	Ports            *ebpf.MapSpec `ebpf:"ports"`
+	Receivers        *ebpf.MapSpec `ebpf:"receivers"`
+	RemoteClasses    *ebpf.MapSpec `ebpf:"remote_classes"`
+	RemoteRanges4    *ebpf.MapSpec `ebpf:"remote_ranges4"`
+	RemoteRanges6    *ebpf.MapSpec `ebpf:"remote_ranges6"`
+	RequestTimes     *ebpf.MapSpec `ebpf:"request_times"`
+	Requests         *ebpf.MapSpec `ebpf:"requests"`
+	Routes4          *ebpf.MapSpec `ebpf:"routes4"`
+	Routes6          *ebpf.MapSpec `ebpf:"routes6"`
+	RuleHits         *ebpf.MapSpec `ebpf:"rule_hits"`
+	Rulesets         *ebpf.MapSpec `ebpf:"rulesets"`
+	ServiceClasses   *ebpf.MapSpec `ebpf:"service_classes"`
+	ServicePages     *ebpf.MapSpec `ebpf:"service_pages"`
+	ServiceTimes     *ebpf.MapSpec `ebpf:"service_times"`
+	Services         *ebpf.MapSpec `ebpf:"services"`
+	SubPorts         *ebpf.MapSpec `ebpf:"sub_ports"`
+	TunnelAddresses  *ebpf.MapSpec `ebpf:"tunnel_addresses"`
+	TunnelSources    *ebpf.MapSpec `ebpf:"tunnel_sources"`
+	Verdicts         *ebpf.MapSpec `ebpf:"verdicts"`
+	Vnis             *ebpf.MapSpec `ebpf:"vnis"`
 }
 
 // layoutVariableSpecs contains global variables before they are loaded into the kernel.
@@ -1027,54 +1060,61 @@ func (o *layoutObjects) Close() error {
 //
 // It can be passed to loadLayoutObjects or ebpf.CollectionSpec.LoadAndAssign.
 type layoutMaps struct {
-	Aliases         *ebpf.Map `ebpf:"aliases"`
-	AnswerTimes     *ebpf.Map `ebpf:"answer_times"`
-	Config          *ebpf.Map `ebpf:"config"`
-	Connections     *ebpf.Map `ebpf:"connections"`
-	Counters        *ebpf.Map `ebpf:"counters"`
-	Drops           *ebpf.Map `ebpf:"drops"`
-	ErrorTimes      *ebpf.Map `ebpf:"error_times"`
-	EventCounts     *ebpf.Map `ebpf:"event_counts"`
-	EventTimes      *ebpf.Map `ebpf:"event_times"`
-	Events          *ebpf.Map `ebpf:"events"`
-	FloodTimes      *ebpf.Map `ebpf:"flood_times"`
-	Floods          *ebpf.Map `ebpf:"floods"`
-	Fragments       *ebpf.Map `ebpf:"fragments"`
-	Generations     *ebpf.Map `ebpf:"generations"`
-	Groups          *ebpf.Map `ebpf:"groups"`
-	HalfOpen        *ebpf.Map `ebpf:"half_open"`
-	HostFlows       *ebpf.Map `ebpf:"host_flows"`
-	HostRoutes      *ebpf.Map `ebpf:"host_routes"`
-	LearnedMacs     *ebpf.Map `ebpf:"learned_macs"`
-	MacCounts       *ebpf.Map `ebpf:"mac_counts"`
-	Macs            *ebpf.Map `ebpf:"macs"`
-	Managed4        *ebpf.Map `ebpf:"managed4"`
-	Managed6        *ebpf.Map `ebpf:"managed6"`
-	NextHops        *ebpf.Map `ebpf:"next_hops"`
-	PortAddresses   *ebpf.Map `ebpf:"port_addresses"`
-	PortPolicies    *ebpf.Map `ebpf:"port_policies"`
-	PortPrefixes4   *ebpf.Map `ebpf:"port_prefixes4"`
-	PortPrefixes6   *ebpf.Map `ebpf:"port_prefixes6"`
-	Ports           *ebpf.Map `ebpf:"ports"`
-	Receivers       *ebpf.Map `ebpf:"receivers"`
-	RemoteClasses   *ebpf.Map `ebpf:"remote_classes"`
-	RemoteRanges4   *ebpf.Map `ebpf:"remote_ranges4"`
-	RemoteRanges6   *ebpf.Map `ebpf:"remote_ranges6"`
-	RequestTimes    *ebpf.Map `ebpf:"request_times"`
-	Requests        *ebpf.Map `ebpf:"requests"`
-	Routes4         *ebpf.Map `ebpf:"routes4"`
-	Routes6         *ebpf.Map `ebpf:"routes6"`
-	RuleHits        *ebpf.Map `ebpf:"rule_hits"`
-	Rulesets        *ebpf.Map `ebpf:"rulesets"`
-	ServiceClasses  *ebpf.Map `ebpf:"service_classes"`
-	ServicePages    *ebpf.Map `ebpf:"service_pages"`
-	ServiceTimes    *ebpf.Map `ebpf:"service_times"`
-	Services        *ebpf.Map `ebpf:"services"`
-	SubPorts        *ebpf.Map `ebpf:"sub_ports"`
-	TunnelAddresses *ebpf.Map `ebpf:"tunnel_addresses"`
-	TunnelSources   *ebpf.Map `ebpf:"tunnel_sources"`
-	Verdicts        *ebpf.Map `ebpf:"verdicts"`
-	Vnis            *ebpf.Map `ebpf:"vnis"`
+	Aliases          *ebpf.Map `ebpf:"aliases"`
+	AnswerTimes      *ebpf.Map `ebpf:"answer_times"`
+	Config           *ebpf.Map `ebpf:"config"`
+	Connections      *ebpf.Map `ebpf:"connections"`
+	Counters         *ebpf.Map `ebpf:"counters"`
+	Drops            *ebpf.Map `ebpf:"drops"`
+	ErrorTimes       *ebpf.Map `ebpf:"error_times"`
+	EventCounts      *ebpf.Map `ebpf:"event_counts"`
+	EventTimes       *ebpf.Map `ebpf:"event_times"`
+	Events           *ebpf.Map `ebpf:"events"`
+	FloodTimes       *ebpf.Map `ebpf:"flood_times"`
+	Floods           *ebpf.Map `ebpf:"floods"`
+	Fragments        *ebpf.Map `ebpf:"fragments"`
+	Generations      *ebpf.Map `ebpf:"generations"`
+	Groups           *ebpf.Map `ebpf:"groups"`
+	HalfOpen         *ebpf.Map `ebpf:"half_open"`
+	HalfOpenCounts   *ebpf.Map `ebpf:"half_open_counts"`
+	HalfOpenRest     *ebpf.Map `ebpf:"half_open_rest"`
+	HalfOpenReturned *ebpf.Map `ebpf:"half_open_returned"`
+	HalfOpenShare    *ebpf.Map `ebpf:"half_open_share"`
+	HostFlows        *ebpf.Map `ebpf:"host_flows"`
+	HostRoutes       *ebpf.Map `ebpf:"host_routes"`
+	LearnedMacs      *ebpf.Map `ebpf:"learned_macs"`
+	MacCounts        *ebpf.Map `ebpf:"mac_counts"`
+	Macs             *ebpf.Map `ebpf:"macs"`
+	Managed4         *ebpf.Map `ebpf:"managed4"`
+	Managed6         *ebpf.Map `ebpf:"managed6"`
+	NextHops         *ebpf.Map `ebpf:"next_hops"`
+	PlaceCounts      *ebpf.Map `ebpf:"place_counts"`
+	Places           *ebpf.Map `ebpf:"places"`
+	PlacesReturned   *ebpf.Map `ebpf:"places_returned"`
+	PortAddresses    *ebpf.Map `ebpf:"port_addresses"`
+	PortPolicies     *ebpf.Map `ebpf:"port_policies"`
+	PortPrefixes4    *ebpf.Map `ebpf:"port_prefixes4"`
+	PortPrefixes6    *ebpf.Map `ebpf:"port_prefixes6"`
+	Ports            *ebpf.Map `ebpf:"ports"`
+	Receivers        *ebpf.Map `ebpf:"receivers"`
+	RemoteClasses    *ebpf.Map `ebpf:"remote_classes"`
+	RemoteRanges4    *ebpf.Map `ebpf:"remote_ranges4"`
+	RemoteRanges6    *ebpf.Map `ebpf:"remote_ranges6"`
+	RequestTimes     *ebpf.Map `ebpf:"request_times"`
+	Requests         *ebpf.Map `ebpf:"requests"`
+	Routes4          *ebpf.Map `ebpf:"routes4"`
+	Routes6          *ebpf.Map `ebpf:"routes6"`
+	RuleHits         *ebpf.Map `ebpf:"rule_hits"`
+	Rulesets         *ebpf.Map `ebpf:"rulesets"`
+	ServiceClasses   *ebpf.Map `ebpf:"service_classes"`
+	ServicePages     *ebpf.Map `ebpf:"service_pages"`
+	ServiceTimes     *ebpf.Map `ebpf:"service_times"`
+	Services         *ebpf.Map `ebpf:"services"`
+	SubPorts         *ebpf.Map `ebpf:"sub_ports"`
+	TunnelAddresses  *ebpf.Map `ebpf:"tunnel_addresses"`
+	TunnelSources    *ebpf.Map `ebpf:"tunnel_sources"`
+	Verdicts         *ebpf.Map `ebpf:"verdicts"`
+	Vnis             *ebpf.Map `ebpf:"vnis"`
 }
 
 func (m *layoutMaps) Close() error {
@@ -1095,6 +1135,10 @@ func (m *layoutMaps) Close() error {
 		m.Generations,
 		m.Groups,
 		m.HalfOpen,
+		m.HalfOpenCounts,
+		m.HalfOpenRest,
+		m.HalfOpenReturned,
+		m.HalfOpenShare,
 		m.HostFlows,
 		m.HostRoutes,
 		m.LearnedMacs,
@@ -1103,6 +1147,9 @@ func (m *layoutMaps) Close() error {
 		m.Managed4,
 		m.Managed6,
 		m.NextHops,
+		m.PlaceCounts,
+		m.Places,
+		m.PlacesReturned,
 		m.PortAddresses,
 		m.PortPolicies,
 		m.PortPrefixes4,

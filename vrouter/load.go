@@ -144,6 +144,13 @@ func (d *Datapath) load(sizes Sizes) error {
 	if err := d.initMACCounts(); err != nil {
 		return err
 	}
+	ports, err := d.Ports.All()
+	if err != nil {
+		return err
+	}
+	if err := d.writeShare(len(ports)); err != nil {
+		return err
+	}
 	return d.initConfig()
 }
 

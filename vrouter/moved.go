@@ -78,6 +78,7 @@ func (d *Datapath) takeConnection(now uint32, ifindex int, port uint32, c *Moved
 	}
 	value.Sent.Packets, value.Sent.Bytes = c.Sent.Packets, c.Sent.Bytes
 	value.Heard.Packets, value.Heard.Bytes = c.Heard.Packets, c.Heard.Bytes
+	unproven := restTable // where it makes room for others, as it has no share here
 	for _, name := range connectionTables {
 		var here layoutConnectionValue
 		if d.maps[name].Lookup(&key, &here) == nil && here.Port == port {
@@ -85,17 +86,22 @@ func (d *Datapath) takeConnection(now uint32, ifindex int, port uint32, c *Moved
 			value.Seen = here.Seen
 			value.Sent.Packets, value.Sent.Bytes = value.Sent.Packets+here.Sent.Packets, value.Sent.Bytes+here.Sent.Bytes
 			value.Heard.Packets, value.Heard.Bytes = value.Heard.Packets+here.Heard.Packets, value.Heard.Bytes+here.Heard.Bytes
+			if name == halfOpenTable {
+				unproven = name
+			}
 			break
 		}
 	}
 	if ConnectionState(value.State)&ConnectionProven == 0 {
-		return d.maps[halfOpenTable].Put(&key, &value)
+		return d.maps[unproven].Put(&key, &value)
 	}
-	if err := d.maps["connections"].Put(&key, &value); err != nil {
+	if err := d.maps[confirmedTable].Put(&key, &value); err != nil {
 		return err
 	}
-	if err := d.maps[halfOpenTable].Delete(&key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-		return err
+	for _, name := range []string{halfOpenTable, restTable} {
+		if err := d.maps[name].Delete(&key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return err
+		}
 	}
 	return nil
 }

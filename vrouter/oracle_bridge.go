@@ -192,7 +192,9 @@ func (r refusal) sender() int {
 
 // refusesCopy asks a port that would get a copy.
 func (o *Oracle) refusesCopy(r refusal, next NextHop) bool {
-	refused := o.refuses(o.policed(0, r.ifindex, r.vrf, next, r.f))
+	copied := o.policed(0, r.ifindex, r.vrf, next, r.f)
+	copied.copied = true
+	refused := o.refuses(copied)
 	o.meets("copy", refused != "", o.Ports[next.Ifindex].Policed)
 	return refused != ""
 }

@@ -14,6 +14,7 @@ type policed struct {
 	to      int // of the receiver, 0 if it is no port
 	ports   wirePorts
 	known   bool // the ports are
+	copied  bool // one of many, which needs no place
 	f       parsed
 }
 
@@ -40,7 +41,7 @@ func (o *Oracle) refuses(p policed) (reason string) {
 	if to && reason == "" {
 		reason = o.ask(p, p.to, true)
 	}
-	if reason == "" && p.known {
+	if reason == "" && p.known && !p.copied {
 		reason = o.takePlaces(p)
 	}
 	return reason

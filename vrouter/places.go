@@ -30,6 +30,9 @@ type placeTables struct {
 	places         *Table[Place, uint32] // ticks
 	placeCounts    *Table[PlaceOwner, placeCount]
 	placesReturned *Table[PlaceOwner, uint32]
+
+	halfOpenCounts   *Table[PlaceOwner, placeCount]
+	halfOpenReturned *Table[PlaceOwner, uint32]
 }
 
 var placeCodec = codec[Place, uint32, layoutPlaceKey, uint32]{
@@ -67,6 +70,23 @@ func (d *Datapath) makePlaceTables() {
 	d.places = newTable("places", d.maps["places"], placeCodec)
 	d.placeCounts = newTable("place_counts", d.maps["place_counts"], placeCountCodec)
 	d.placesReturned = newTable("places_returned", d.maps["places_returned"], placesReturnedCodec)
+	d.halfOpenCounts = newTable("half_open_counts", d.maps["half_open_counts"], placeCountCodec)
+	d.halfOpenReturned = newTable("half_open_returned", d.maps["half_open_returned"], placesReturnedCodec)
+}
+
+// fewShares is how many shares there are at least: a port that is flooded on a host
+// with few ports leaves room for those that come.
+const fewShares = 64
+
+// writeShare gives each port its share of half-open entries. Together they fill
+// half of the table, so that new ports find room before the next time.
+func (d *Datapath) writeShare(ports int) error {
+	size := d.maps[halfOpenTable].MaxEntries()
+	share := max(1, size/uint32(max(fewShares, 2*ports)))
+	if err := d.maps["half_open_share"].Put(uint32(0), share); err != nil {
+		return fmt.Errorf("write the share of half-open connections: %w", err)
+	}
+	return nil
 }
 
 // Places returns how many conversations have a place at each port that has had a limit.
@@ -96,6 +116,9 @@ type placeSweep struct {
 	before  map[PlaceOwner]placeCount   // read before anything else
 	live    map[layoutPlaceKey]struct{} // conversations that need a place
 	held    map[PlaceOwner]uint32
+	// The same of entries of half_open, which are their own places.
+	halfBefore map[PlaceOwner]placeCount
+	halfHeld   map[PlaceOwner]uint32
 }
 
 // placeGrace is how long a place may be without a conversation: its first packet
@@ -103,9 +126,12 @@ type placeSweep struct {
 const placeGrace = 2 * tick
 
 func (d *Datapath) newPlaceSweep(now uint32, ports map[int]Port) (*placeSweep, error) {
-	s := &placeSweep{d: d, now: now, ports: ports, limited: map[int]bool{}, live: map[layoutPlaceKey]struct{}{}, held: map[PlaceOwner]uint32{}}
+	s := &placeSweep{d: d, now: now, ports: ports, limited: map[int]bool{}, live: map[layoutPlaceKey]struct{}{}, held: map[PlaceOwner]uint32{}, halfHeld: map[PlaceOwner]uint32{}}
 	var err error
 	if s.before, err = d.placeCounts.All(); err != nil {
+		return nil, err
+	}
+	if s.halfBefore, err = d.halfOpenCounts.All(); err != nil {
 		return nil, err
 	}
 	policies, err := d.PortPolicies.All()
@@ -116,8 +142,14 @@ func (d *Datapath) newPlaceSweep(now uint32, ports map[int]Port) (*placeSweep, e
 }
 
 // meets is told of each conversation that stays.
-func (s *placeSweep) meets(key *layoutConnectionKey, value *layoutConnectionValue) {
+func (s *placeSweep) meets(table string, key *layoutConnectionKey, value *layoutConnectionValue) {
+	if table == halfOpenTable {
+		s.halfHeld[PlaceOwner{int(key.Ifindex), value.Port}]++
+	}
 	state := ConnectionState(value.State)
+	if s.ports[int(key.Ifindex)].ID != value.Port { // of a former port, whose new host may ask for it
+		return
+	}
 	if s.limited[int(key.Ifindex)] && state&ConnectionUnasked == 0 && state.String() != "closed" {
 		s.live[layoutPlaceKey{Connection: *key, Port: value.Port}] = struct{}{}
 	}
@@ -146,7 +178,10 @@ func (s *placeSweep) end() error {
 			return fmt.Errorf("give a conversation its place: %w", refused(places, err))
 		}
 	}
-	return s.write()
+	if err := s.write("place_counts", s.d.placeCounts, s.d.placesReturned, s.before, s.held); err != nil {
+		return err
+	}
+	return s.write("half_open_counts", s.d.halfOpenCounts, s.d.halfOpenReturned, s.halfBefore, s.halfHeld)
 }
 
 // walk counts the places that are held and returns the others.
@@ -171,29 +206,29 @@ func (s *placeSweep) fresh(key *layoutPlaceKey, seen uint32) bool {
 }
 
 // write says how many places have come back besides those that programs left.
-func (s *placeSweep) write() error {
-	after, err := s.d.placeCounts.All()
+func (s *placeSweep) write(name string, counts *Table[PlaceOwner, placeCount], returned *Table[PlaceOwner, uint32], before map[PlaceOwner]placeCount, held map[PlaceOwner]uint32) error {
+	after, err := counts.All()
 	if err != nil {
 		return err
 	}
 	owners := maps.Clone(after)
-	for owner := range s.held {
+	for owner := range held {
 		owners[owner] = after[owner]
 	}
 	for owner, now := range owners {
-		if s.ports[owner.Ifindex].ID != owner.Port && s.held[owner] == 0 {
-			if err := errors.Join(s.d.placeCounts.Delete(owner), s.d.placesReturned.Delete(owner)); err != nil {
+		if s.ports[owner.Ifindex].ID != owner.Port && held[owner] == 0 {
+			if err := errors.Join(counts.Delete(owner), returned.Delete(owner)); err != nil {
 				return err
 			}
 			continue
 		}
 		if _, known := after[owner]; !known {
 			raw := layoutPlaceOwner{Ifindex: uint32(owner.Ifindex), Port: owner.Port}
-			if err := s.d.maps["place_counts"].Update(&raw, &layoutPlaceCount{}, ebpf.UpdateNoExist); err != nil && !errors.Is(err, ebpf.ErrKeyExist) {
+			if err := s.d.maps[name].Update(&raw, &layoutPlaceCount{}, ebpf.UpdateNoExist); err != nil && !errors.Is(err, ebpf.ErrKeyExist) {
 				return fmt.Errorf("begin to count places: %w", err)
 			}
 		}
-		if err := s.d.placesReturned.Put(owner, s.before[owner].taken-now.left-s.held[owner]); err != nil {
+		if err := returned.Put(owner, before[owner].taken-now.left-held[owner]); err != nil {
 			return err
 		}
 	}

@@ -212,7 +212,7 @@ func TestTablesReadBackWhatWasWritten(t *testing.T) {
 		install(t, d, g.o)
 		want := *g.o
 		want.Now, want.Tick, want.LearnedRoom, want.Occupied = 0, 0, 0, nil // not tables
-		want.Rulesets = nil                             // compiled: TestPolicyTablesGiveBackWhatWasWritten
+		want.Rulesets = nil                                                 // compiled: TestPolicyTablesGiveBackWhatWasWritten
 		if got := dump(t, d); !reflect.DeepEqual(*got, want) {
 			t.Fatalf("got\n%v\nwant\n%v", *got, want)
 		}

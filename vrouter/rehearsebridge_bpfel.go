@@ -16,62 +16,69 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	rehearseBridgeMapAliases         = "aliases"
-	rehearseBridgeMapAnswerTimes     = "answer_times"
-	rehearseBridgeMapConfig          = "config"
-	rehearseBridgeMapConnections     = "connections"
-	rehearseBridgeMapCounters        = "counters"
-	rehearseBridgeMapDrops           = "drops"
-	rehearseBridgeMapErrorTimes      = "error_times"
-	rehearseBridgeMapEventCounts     = "event_counts"
-	rehearseBridgeMapEventTimes      = "event_times"
-	rehearseBridgeMapEvents          = "events"
-	rehearseBridgeMapFloodTimes      = "flood_times"
-	rehearseBridgeMapFloods          = "floods"
-	rehearseBridgeMapFragments       = "fragments"
-	rehearseBridgeMapGenerations     = "generations"
-	rehearseBridgeMapGroups          = "groups"
-	rehearseBridgeMapHalfOpen        = "half_open"
-	rehearseBridgeMapHostFlows       = "host_flows"
-	rehearseBridgeMapHostRoutes      = "host_routes"
-	rehearseBridgeMapLearnedMacs     = "learned_macs"
-	rehearseBridgeMapMacCounts       = "mac_counts"
-	rehearseBridgeMapMacs            = "macs"
-	rehearseBridgeMapManaged4        = "managed4"
-	rehearseBridgeMapManaged6        = "managed6"
-	rehearseBridgeMapNextHops        = "next_hops"
-	rehearseBridgeMapPortAddresses   = "port_addresses"
-	rehearseBridgeMapPortPolicies    = "port_policies"
-	rehearseBridgeMapPortPrefixes4   = "port_prefixes4"
-	rehearseBridgeMapPortPrefixes6   = "port_prefixes6"
-	rehearseBridgeMapPorts           = "ports"
-	rehearseBridgeMapReceivers       = "receivers"
-	rehearseBridgeMapRemoteClasses   = "remote_classes"
-	rehearseBridgeMapRemoteRanges4   = "remote_ranges4"
-	rehearseBridgeMapRemoteRanges6   = "remote_ranges6"
-	rehearseBridgeMapRequestTimes    = "request_times"
-	rehearseBridgeMapRequests        = "requests"
-	rehearseBridgeMapRoutes4         = "routes4"
-	rehearseBridgeMapRoutes6         = "routes6"
-	rehearseBridgeMapRuleHits        = "rule_hits"
-	rehearseBridgeMapRulesets        = "rulesets"
-	rehearseBridgeMapScratch         = "scratch"
-	rehearseBridgeMapServiceClasses  = "service_classes"
-	rehearseBridgeMapServicePages    = "service_pages"
-	rehearseBridgeMapServiceTimes    = "service_times"
-	rehearseBridgeMapServices        = "services"
-	rehearseBridgeMapStagePrograms   = "stage_programs"
-	rehearseBridgeMapSubPorts        = "sub_ports"
-	rehearseBridgeMapTraceCopies     = "trace_copies"
-	rehearseBridgeMapTraceIn         = "trace_in"
-	rehearseBridgeMapTraceOut        = "trace_out"
-	rehearseBridgeMapTunnelAddresses = "tunnel_addresses"
-	rehearseBridgeMapTunnelSources   = "tunnel_sources"
-	rehearseBridgeMapVerdicts        = "verdicts"
-	rehearseBridgeMapVnis            = "vnis"
-	rehearseBridgeProgBridgePort     = "bridge_port"
-	rehearseBridgeProgBridgeTunnel   = "bridge_tunnel"
-	rehearseBridgeVarEventControl    = "event_control"
+	rehearseBridgeMapAliases          = "aliases"
+	rehearseBridgeMapAnswerTimes      = "answer_times"
+	rehearseBridgeMapConfig           = "config"
+	rehearseBridgeMapConnections      = "connections"
+	rehearseBridgeMapCounters         = "counters"
+	rehearseBridgeMapDrops            = "drops"
+	rehearseBridgeMapErrorTimes       = "error_times"
+	rehearseBridgeMapEventCounts      = "event_counts"
+	rehearseBridgeMapEventTimes       = "event_times"
+	rehearseBridgeMapEvents           = "events"
+	rehearseBridgeMapFloodTimes       = "flood_times"
+	rehearseBridgeMapFloods           = "floods"
+	rehearseBridgeMapFragments        = "fragments"
+	rehearseBridgeMapGenerations      = "generations"
+	rehearseBridgeMapGroups           = "groups"
+	rehearseBridgeMapHalfOpen         = "half_open"
+	rehearseBridgeMapHalfOpenCounts   = "half_open_counts"
+	rehearseBridgeMapHalfOpenRest     = "half_open_rest"
+	rehearseBridgeMapHalfOpenReturned = "half_open_returned"
+	rehearseBridgeMapHalfOpenShare    = "half_open_share"
+	rehearseBridgeMapHostFlows        = "host_flows"
+	rehearseBridgeMapHostRoutes       = "host_routes"
+	rehearseBridgeMapLearnedMacs      = "learned_macs"
+	rehearseBridgeMapMacCounts        = "mac_counts"
+	rehearseBridgeMapMacs             = "macs"
+	rehearseBridgeMapManaged4         = "managed4"
+	rehearseBridgeMapManaged6         = "managed6"
+	rehearseBridgeMapNextHops         = "next_hops"
+	rehearseBridgeMapPlaceCounts      = "place_counts"
+	rehearseBridgeMapPlaces           = "places"
+	rehearseBridgeMapPlacesReturned   = "places_returned"
+	rehearseBridgeMapPortAddresses    = "port_addresses"
+	rehearseBridgeMapPortPolicies     = "port_policies"
+	rehearseBridgeMapPortPrefixes4    = "port_prefixes4"
+	rehearseBridgeMapPortPrefixes6    = "port_prefixes6"
+	rehearseBridgeMapPorts            = "ports"
+	rehearseBridgeMapReceivers        = "receivers"
+	rehearseBridgeMapRemoteClasses    = "remote_classes"
+	rehearseBridgeMapRemoteRanges4    = "remote_ranges4"
+	rehearseBridgeMapRemoteRanges6    = "remote_ranges6"
+	rehearseBridgeMapRequestTimes     = "request_times"
+	rehearseBridgeMapRequests         = "requests"
+	rehearseBridgeMapRoutes4          = "routes4"
+	rehearseBridgeMapRoutes6          = "routes6"
+	rehearseBridgeMapRuleHits         = "rule_hits"
+	rehearseBridgeMapRulesets         = "rulesets"
+	rehearseBridgeMapScratch          = "scratch"
+	rehearseBridgeMapServiceClasses   = "service_classes"
+	rehearseBridgeMapServicePages     = "service_pages"
+	rehearseBridgeMapServiceTimes     = "service_times"
+	rehearseBridgeMapServices         = "services"
+	rehearseBridgeMapStagePrograms    = "stage_programs"
+	rehearseBridgeMapSubPorts         = "sub_ports"
+	rehearseBridgeMapTraceCopies      = "trace_copies"
+	rehearseBridgeMapTraceIn          = "trace_in"
+	rehearseBridgeMapTraceOut         = "trace_out"
+	rehearseBridgeMapTunnelAddresses  = "tunnel_addresses"
+	rehearseBridgeMapTunnelSources    = "tunnel_sources"
+	rehearseBridgeMapVerdicts         = "verdicts"
+	rehearseBridgeMapVnis             = "vnis"
+	rehearseBridgeProgBridgePort      = "bridge_port"
+	rehearseBridgeProgBridgeTunnel    = "bridge_tunnel"
+	rehearseBridgeVarEventControl     = "event_control"
 )
 
 // loadRehearseBridge returns the embedded CollectionSpec for rehearseBridge.
@@ -124,59 +131,66 @@ type rehearseBridgeProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type rehearseBridgeMapSpecs struct {
-	Aliases         *ebpf.MapSpec `ebpf:"aliases"`
-	AnswerTimes     *ebpf.MapSpec `ebpf:"answer_times"`
-	Config          *ebpf.MapSpec `ebpf:"config"`
-	Connections     *ebpf.MapSpec `ebpf:"connections"`
-	Counters        *ebpf.MapSpec `ebpf:"counters"`
-	Drops           *ebpf.MapSpec `ebpf:"drops"`
-	ErrorTimes      *ebpf.MapSpec `ebpf:"error_times"`
-	EventCounts     *ebpf.MapSpec `ebpf:"event_counts"`
-	EventTimes      *ebpf.MapSpec `ebpf:"event_times"`
-	Events          *ebpf.MapSpec `ebpf:"events"`
-	FloodTimes      *ebpf.MapSpec `ebpf:"flood_times"`
-	Floods          *ebpf.MapSpec `ebpf:"floods"`
-	Fragments       *ebpf.MapSpec `ebpf:"fragments"`
-	Generations     *ebpf.MapSpec `ebpf:"generations"`
-	Groups          *ebpf.MapSpec `ebpf:"groups"`
-	HalfOpen        *ebpf.MapSpec `ebpf:"half_open"`
-	HostFlows       *ebpf.MapSpec `ebpf:"host_flows"`
-	HostRoutes      *ebpf.MapSpec `ebpf:"host_routes"`
-	LearnedMacs     *ebpf.MapSpec `ebpf:"learned_macs"`
-	MacCounts       *ebpf.MapSpec `ebpf:"mac_counts"`
-	Macs            *ebpf.MapSpec `ebpf:"macs"`
-	Managed4        *ebpf.MapSpec `ebpf:"managed4"`
-	Managed6        *ebpf.MapSpec `ebpf:"managed6"`
-	NextHops        *ebpf.MapSpec `ebpf:"next_hops"`
-	PortAddresses   *ebpf.MapSpec `ebpf:"port_addresses"`
-	PortPolicies    *ebpf.MapSpec `ebpf:"port_policies"`
-	PortPrefixes4   *ebpf.MapSpec `ebpf:"port_prefixes4"`
-	PortPrefixes6   *ebpf.MapSpec `ebpf:"port_prefixes6"`
-	Ports           *ebpf.MapSpec `ebpf:"ports"`
-	Receivers       *ebpf.MapSpec `ebpf:"receivers"`
-	RemoteClasses   *ebpf.MapSpec `ebpf:"remote_classes"`
-	RemoteRanges4   *ebpf.MapSpec `ebpf:"remote_ranges4"`
-	RemoteRanges6   *ebpf.MapSpec `ebpf:"remote_ranges6"`
-	RequestTimes    *ebpf.MapSpec `ebpf:"request_times"`
-	Requests        *ebpf.MapSpec `ebpf:"requests"`
-	Routes4         *ebpf.MapSpec `ebpf:"routes4"`
-	Routes6         *ebpf.MapSpec `ebpf:"routes6"`
-	RuleHits        *ebpf.MapSpec `ebpf:"rule_hits"`
-	Rulesets        *ebpf.MapSpec `ebpf:"rulesets"`
-	Scratch         *ebpf.MapSpec `ebpf:"scratch"`
-	ServiceClasses  *ebpf.MapSpec `ebpf:"service_classes"`
-	ServicePages    *ebpf.MapSpec `ebpf:"service_pages"`
-	ServiceTimes    *ebpf.MapSpec `ebpf:"service_times"`
-	Services        *ebpf.MapSpec `ebpf:"services"`
-	StagePrograms   *ebpf.MapSpec `ebpf:"stage_programs"`
-	SubPorts        *ebpf.MapSpec `ebpf:"sub_ports"`
-	TraceCopies     *ebpf.MapSpec `ebpf:"trace_copies"`
-	TraceIn         *ebpf.MapSpec `ebpf:"trace_in"`
-	TraceOut        *ebpf.MapSpec `ebpf:"trace_out"`
-	TunnelAddresses *ebpf.MapSpec `ebpf:"tunnel_addresses"`
-	TunnelSources   *ebpf.MapSpec `ebpf:"tunnel_sources"`
-	Verdicts        *ebpf.MapSpec `ebpf:"verdicts"`
-	Vnis            *ebpf.MapSpec `ebpf:"vnis"`
+	Aliases          *ebpf.MapSpec `ebpf:"aliases"`
+	AnswerTimes      *ebpf.MapSpec `ebpf:"answer_times"`
+	Config           *ebpf.MapSpec `ebpf:"config"`
+	Connections      *ebpf.MapSpec `ebpf:"connections"`
+	Counters         *ebpf.MapSpec `ebpf:"counters"`
+	Drops            *ebpf.MapSpec `ebpf:"drops"`
+	ErrorTimes       *ebpf.MapSpec `ebpf:"error_times"`
+	EventCounts      *ebpf.MapSpec `ebpf:"event_counts"`
+	EventTimes       *ebpf.MapSpec `ebpf:"event_times"`
+	Events           *ebpf.MapSpec `ebpf:"events"`
+	FloodTimes       *ebpf.MapSpec `ebpf:"flood_times"`
+	Floods           *ebpf.MapSpec `ebpf:"floods"`
+	Fragments        *ebpf.MapSpec `ebpf:"fragments"`
+	Generations      *ebpf.MapSpec `ebpf:"generations"`
+	Groups           *ebpf.MapSpec `ebpf:"groups"`
+	HalfOpen         *ebpf.MapSpec `ebpf:"half_open"`
+	HalfOpenCounts   *ebpf.MapSpec `ebpf:"half_open_counts"`
+	HalfOpenRest     *ebpf.MapSpec `ebpf:"half_open_rest"`
+	HalfOpenReturned *ebpf.MapSpec `ebpf:"half_open_returned"`
+	HalfOpenShare    *ebpf.MapSpec `ebpf:"half_open_share"`
+	HostFlows        *ebpf.MapSpec `ebpf:"host_flows"`
+	HostRoutes       *ebpf.MapSpec `ebpf:"host_routes"`
+	LearnedMacs      *ebpf.MapSpec `ebpf:"learned_macs"`
+	MacCounts        *ebpf.MapSpec `ebpf:"mac_counts"`
+	Macs             *ebpf.MapSpec `ebpf:"macs"`
+	Managed4         *ebpf.MapSpec `ebpf:"managed4"`
+	Managed6         *ebpf.MapSpec `ebpf:"managed6"`
+	NextHops         *ebpf.MapSpec `ebpf:"next_hops"`
+	PlaceCounts      *ebpf.MapSpec `ebpf:"place_counts"`
+	Places           *ebpf.MapSpec `ebpf:"places"`
+	PlacesReturned   *ebpf.MapSpec `ebpf:"places_returned"`
+	PortAddresses    *ebpf.MapSpec `ebpf:"port_addresses"`
+	PortPolicies     *ebpf.MapSpec `ebpf:"port_policies"`
+	PortPrefixes4    *ebpf.MapSpec `ebpf:"port_prefixes4"`
+	PortPrefixes6    *ebpf.MapSpec `ebpf:"port_prefixes6"`
+	Ports            *ebpf.MapSpec `ebpf:"ports"`
+	Receivers        *ebpf.MapSpec `ebpf:"receivers"`
+	RemoteClasses    *ebpf.MapSpec `ebpf:"remote_classes"`
+	RemoteRanges4    *ebpf.MapSpec `ebpf:"remote_ranges4"`
+	RemoteRanges6    *ebpf.MapSpec `ebpf:"remote_ranges6"`
+	RequestTimes     *ebpf.MapSpec `ebpf:"request_times"`
+	Requests         *ebpf.MapSpec `ebpf:"requests"`
+	Routes4          *ebpf.MapSpec `ebpf:"routes4"`
+	Routes6          *ebpf.MapSpec `ebpf:"routes6"`
+	RuleHits         *ebpf.MapSpec `ebpf:"rule_hits"`
+	Rulesets         *ebpf.MapSpec `ebpf:"rulesets"`
+	Scratch          *ebpf.MapSpec `ebpf:"scratch"`
+	ServiceClasses   *ebpf.MapSpec `ebpf:"service_classes"`
+	ServicePages     *ebpf.MapSpec `ebpf:"service_pages"`
+	ServiceTimes     *ebpf.MapSpec `ebpf:"service_times"`
+	Services         *ebpf.MapSpec `ebpf:"services"`
+	StagePrograms    *ebpf.MapSpec `ebpf:"stage_programs"`
+	SubPorts         *ebpf.MapSpec `ebpf:"sub_ports"`
+	TraceCopies      *ebpf.MapSpec `ebpf:"trace_copies"`
+	TraceIn          *ebpf.MapSpec `ebpf:"trace_in"`
+	TraceOut         *ebpf.MapSpec `ebpf:"trace_out"`
+	TunnelAddresses  *ebpf.MapSpec `ebpf:"tunnel_addresses"`
+	TunnelSources    *ebpf.MapSpec `ebpf:"tunnel_sources"`
+	Verdicts         *ebpf.MapSpec `ebpf:"verdicts"`
+	Vnis             *ebpf.MapSpec `ebpf:"vnis"`
 }
 
 // rehearseBridgeVariableSpecs contains global variables before they are loaded into the kernel.
@@ -206,59 +220,66 @@ func (o *rehearseBridgeObjects) Close() error {
 //
 // It can be passed to loadRehearseBridgeObjects or ebpf.CollectionSpec.LoadAndAssign.
 type rehearseBridgeMaps struct {
-	Aliases         *ebpf.Map `ebpf:"aliases"`
-	AnswerTimes     *ebpf.Map `ebpf:"answer_times"`
-	Config          *ebpf.Map `ebpf:"config"`
-	Connections     *ebpf.Map `ebpf:"connections"`
-	Counters        *ebpf.Map `ebpf:"counters"`
-	Drops           *ebpf.Map `ebpf:"drops"`
-	ErrorTimes      *ebpf.Map `ebpf:"error_times"`
-	EventCounts     *ebpf.Map `ebpf:"event_counts"`
-	EventTimes      *ebpf.Map `ebpf:"event_times"`
-	Events          *ebpf.Map `ebpf:"events"`
-	FloodTimes      *ebpf.Map `ebpf:"flood_times"`
-	Floods          *ebpf.Map `ebpf:"floods"`
-	Fragments       *ebpf.Map `ebpf:"fragments"`
-	Generations     *ebpf.Map `ebpf:"generations"`
-	Groups          *ebpf.Map `ebpf:"groups"`
-	HalfOpen        *ebpf.Map `ebpf:"half_open"`
-	HostFlows       *ebpf.Map `ebpf:"host_flows"`
-	HostRoutes      *ebpf.Map `ebpf:"host_routes"`
-	LearnedMacs     *ebpf.Map `ebpf:"learned_macs"`
-	MacCounts       *ebpf.Map `ebpf:"mac_counts"`
-	Macs            *ebpf.Map `ebpf:"macs"`
-	Managed4        *ebpf.Map `ebpf:"managed4"`
-	Managed6        *ebpf.Map `ebpf:"managed6"`
-	NextHops        *ebpf.Map `ebpf:"next_hops"`
-	PortAddresses   *ebpf.Map `ebpf:"port_addresses"`
-	PortPolicies    *ebpf.Map `ebpf:"port_policies"`
-	PortPrefixes4   *ebpf.Map `ebpf:"port_prefixes4"`
-	PortPrefixes6   *ebpf.Map `ebpf:"port_prefixes6"`
-	Ports           *ebpf.Map `ebpf:"ports"`
-	Receivers       *ebpf.Map `ebpf:"receivers"`
-	RemoteClasses   *ebpf.Map `ebpf:"remote_classes"`
-	RemoteRanges4   *ebpf.Map `ebpf:"remote_ranges4"`
-	RemoteRanges6   *ebpf.Map `ebpf:"remote_ranges6"`
-	RequestTimes    *ebpf.Map `ebpf:"request_times"`
-	Requests        *ebpf.Map `ebpf:"requests"`
-	Routes4         *ebpf.Map `ebpf:"routes4"`
-	Routes6         *ebpf.Map `ebpf:"routes6"`
-	RuleHits        *ebpf.Map `ebpf:"rule_hits"`
-	Rulesets        *ebpf.Map `ebpf:"rulesets"`
-	Scratch         *ebpf.Map `ebpf:"scratch"`
-	ServiceClasses  *ebpf.Map `ebpf:"service_classes"`
-	ServicePages    *ebpf.Map `ebpf:"service_pages"`
-	ServiceTimes    *ebpf.Map `ebpf:"service_times"`
-	Services        *ebpf.Map `ebpf:"services"`
-	StagePrograms   *ebpf.Map `ebpf:"stage_programs"`
-	SubPorts        *ebpf.Map `ebpf:"sub_ports"`
-	TraceCopies     *ebpf.Map `ebpf:"trace_copies"`
-	TraceIn         *ebpf.Map `ebpf:"trace_in"`
-	TraceOut        *ebpf.Map `ebpf:"trace_out"`
-	TunnelAddresses *ebpf.Map `ebpf:"tunnel_addresses"`
-	TunnelSources   *ebpf.Map `ebpf:"tunnel_sources"`
-	Verdicts        *ebpf.Map `ebpf:"verdicts"`
-	Vnis            *ebpf.Map `ebpf:"vnis"`
+	Aliases          *ebpf.Map `ebpf:"aliases"`
+	AnswerTimes      *ebpf.Map `ebpf:"answer_times"`
+	Config           *ebpf.Map `ebpf:"config"`
+	Connections      *ebpf.Map `ebpf:"connections"`
+	Counters         *ebpf.Map `ebpf:"counters"`
+	Drops            *ebpf.Map `ebpf:"drops"`
+	ErrorTimes       *ebpf.Map `ebpf:"error_times"`
+	EventCounts      *ebpf.Map `ebpf:"event_counts"`
+	EventTimes       *ebpf.Map `ebpf:"event_times"`
+	Events           *ebpf.Map `ebpf:"events"`
+	FloodTimes       *ebpf.Map `ebpf:"flood_times"`
+	Floods           *ebpf.Map `ebpf:"floods"`
+	Fragments        *ebpf.Map `ebpf:"fragments"`
+	Generations      *ebpf.Map `ebpf:"generations"`
+	Groups           *ebpf.Map `ebpf:"groups"`
+	HalfOpen         *ebpf.Map `ebpf:"half_open"`
+	HalfOpenCounts   *ebpf.Map `ebpf:"half_open_counts"`
+	HalfOpenRest     *ebpf.Map `ebpf:"half_open_rest"`
+	HalfOpenReturned *ebpf.Map `ebpf:"half_open_returned"`
+	HalfOpenShare    *ebpf.Map `ebpf:"half_open_share"`
+	HostFlows        *ebpf.Map `ebpf:"host_flows"`
+	HostRoutes       *ebpf.Map `ebpf:"host_routes"`
+	LearnedMacs      *ebpf.Map `ebpf:"learned_macs"`
+	MacCounts        *ebpf.Map `ebpf:"mac_counts"`
+	Macs             *ebpf.Map `ebpf:"macs"`
+	Managed4         *ebpf.Map `ebpf:"managed4"`
+	Managed6         *ebpf.Map `ebpf:"managed6"`
+	NextHops         *ebpf.Map `ebpf:"next_hops"`
+	PlaceCounts      *ebpf.Map `ebpf:"place_counts"`
+	Places           *ebpf.Map `ebpf:"places"`
+	PlacesReturned   *ebpf.Map `ebpf:"places_returned"`
+	PortAddresses    *ebpf.Map `ebpf:"port_addresses"`
+	PortPolicies     *ebpf.Map `ebpf:"port_policies"`
+	PortPrefixes4    *ebpf.Map `ebpf:"port_prefixes4"`
+	PortPrefixes6    *ebpf.Map `ebpf:"port_prefixes6"`
+	Ports            *ebpf.Map `ebpf:"ports"`
+	Receivers        *ebpf.Map `ebpf:"receivers"`
+	RemoteClasses    *ebpf.Map `ebpf:"remote_classes"`
+	RemoteRanges4    *ebpf.Map `ebpf:"remote_ranges4"`
+	RemoteRanges6    *ebpf.Map `ebpf:"remote_ranges6"`
+	RequestTimes     *ebpf.Map `ebpf:"request_times"`
+	Requests         *ebpf.Map `ebpf:"requests"`
+	Routes4          *ebpf.Map `ebpf:"routes4"`
+	Routes6          *ebpf.Map `ebpf:"routes6"`
+	RuleHits         *ebpf.Map `ebpf:"rule_hits"`
+	Rulesets         *ebpf.Map `ebpf:"rulesets"`
+	Scratch          *ebpf.Map `ebpf:"scratch"`
+	ServiceClasses   *ebpf.Map `ebpf:"service_classes"`
+	ServicePages     *ebpf.Map `ebpf:"service_pages"`
+	ServiceTimes     *ebpf.Map `ebpf:"service_times"`
+	Services         *ebpf.Map `ebpf:"services"`
+	StagePrograms    *ebpf.Map `ebpf:"stage_programs"`
+	SubPorts         *ebpf.Map `ebpf:"sub_ports"`
+	TraceCopies      *ebpf.Map `ebpf:"trace_copies"`
+	TraceIn          *ebpf.Map `ebpf:"trace_in"`
+	TraceOut         *ebpf.Map `ebpf:"trace_out"`
+	TunnelAddresses  *ebpf.Map `ebpf:"tunnel_addresses"`
+	TunnelSources    *ebpf.Map `ebpf:"tunnel_sources"`
+	Verdicts         *ebpf.Map `ebpf:"verdicts"`
+	Vnis             *ebpf.Map `ebpf:"vnis"`
 }
 
 func (m *rehearseBridgeMaps) Close() error {
@@ -279,6 +300,10 @@ func (m *rehearseBridgeMaps) Close() error {
 		m.Generations,
 		m.Groups,
 		m.HalfOpen,
+		m.HalfOpenCounts,
+		m.HalfOpenRest,
+		m.HalfOpenReturned,
+		m.HalfOpenShare,
 		m.HostFlows,
 		m.HostRoutes,
 		m.LearnedMacs,
@@ -287,6 +312,9 @@ func (m *rehearseBridgeMaps) Close() error {
 		m.Managed4,
 		m.Managed6,
 		m.NextHops,
+		m.PlaceCounts,
+		m.Places,
+		m.PlacesReturned,
 		m.PortAddresses,
 		m.PortPolicies,
 		m.PortPrefixes4,

@@ -111,6 +111,8 @@ func (s Sizes) of() map[string]uint32 {
 		"tunnel_sources":   s.TunnelSources,
 		"connections":      s.Connections,
 		"half_open":        s.HalfOpen,
+		"half_open_rest":   s.HalfOpen,
+		"half_open_share":  1,
 		"fragments":        s.Fragments,
 		"macs":             s.MACs,
 		"learned_macs":     s.LearnedMACs,
@@ -127,17 +129,18 @@ func (s Sizes) of() map[string]uint32 {
 		"places":           s.HalfOpen,  // of ports with a limit, all together
 		"place_counts":     2 * s.Ports, // ports that go and ports that come may be there together
 		"places_returned":  2 * s.Ports,
-		"services":         s.VNIs * servicesPerVRF,
-		"host_flows":       s.Ports * flowsPerPort,
-		"aliases":          s.Ports,
-		"request_times":    s.Ports,
-		"requests":         requestBytes,
-		eventControl:       1,
-		"events":           eventBytes,
-		"event_times":      uint32(layoutEventKindEVENT_KINDS),
-		"event_counts":     uint32(layoutEventKindEVENT_KINDS),
-		"drops":            (s.Ports + ownDevices + underlayDevices) * reasonsPerInterface,
-		"counters":         2*s.Ports + ownDevices, // ports that go and ports that come may be there together
+		"half_open_counts": 2 * s.Ports, "half_open_returned": 2 * s.Ports,
+		"services":      s.VNIs * servicesPerVRF,
+		"host_flows":    s.Ports * flowsPerPort,
+		"aliases":       s.Ports,
+		"request_times": s.Ports,
+		"requests":      requestBytes,
+		eventControl:    1,
+		"events":        eventBytes,
+		"event_times":   uint32(layoutEventKindEVENT_KINDS),
+		"event_counts":  uint32(layoutEventKindEVENT_KINDS),
+		"drops":         (s.Ports + ownDevices + underlayDevices) * reasonsPerInterface,
+		"counters":      2*s.Ports + ownDevices, // ports that go and ports that come may be there together
 	}
 	maps.Copy(all, s.PolicySizes.of(s.Ports))
 	return all

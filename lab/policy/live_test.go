@@ -4,6 +4,7 @@ package policy
 
 import (
 	"fmt"
+	"net"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/lab/namespace"
 	"github.com/weft-network/weft/lab/probe"
 )
 
@@ -346,6 +348,7 @@ func (s *system) flooded(t *testing.T) {
 		flows, streams = append(flows, f), append(streams, x)
 	}
 	s.flowing(t, streams, 10_000)
+	asked := s.asked(t, find(t, "red-d1"), find(t, "red-d2"))
 	p := s.probing(find(t, "red-w1"), probe.Connected, slowPatience, both(victim, probe.ProtocolTCP, 443))
 	for _, port := range []uint16{80, 0} {
 		sent, err := probe.Flood{Namespace: s.namespace(attacker), From: attacker.V4(), To: victim.V4(), Port: port, Count: 100_000}.Run(2 * time.Second)
@@ -354,6 +357,7 @@ func (s *system) flooded(t *testing.T) {
 		}
 		t.Logf("%d first packets to port %d (0: all)", sent, port)
 	}
+	asked(t)
 	p.end(t, "new connections during a flood")
 	for i, f := range flows {
 		count, err := f.Stop()
@@ -367,6 +371,50 @@ func (s *system) flooded(t *testing.T) {
 			t.Errorf("a stream during a flood: %v", err)
 		}
 	}
+}
+
+// asked has a workload that nobody may talk to ask another, on the host of a flood. What
+// it returns has the other answer at last, which passes only while the question is remembered.
+func (s *system) asked(t *testing.T, from, to Workload) func(*testing.T) {
+	t.Helper()
+	operations := []api.Operation{create(&api.SecurityGroup{Header: header(api.KindSecurityGroup, from.Network.Project, "asks")})}
+	operations = append(operations, allow("asks", "asks-out", api.Egress, nil)...)
+	s.write(t, append(operations, s.withGroups(t, s.model(t), []string{"asks"}, from.Name)...)...)
+	asks, answers := s.socket(t, from), s.socket(t, to)
+	heard := func(c *net.UDPConn) error {
+		_ = c.SetReadDeadline(time.Now().Add(slowPatience)) // fails only when closed
+		_, err := c.Read(make([]byte, 16))
+		return err
+	}
+	if _, err := asks.WriteTo([]byte("?"), answers.LocalAddr()); err != nil {
+		t.Fatal(err)
+	}
+	if err := heard(answers); err != nil {
+		t.Fatalf("%s does not hear %s: %v", to.Short(), from.Short(), err)
+	}
+	return func(t *testing.T) {
+		t.Helper()
+		if _, err := answers.WriteTo([]byte("!"), asks.LocalAddr()); err != nil {
+			t.Fatal(err)
+		}
+		if err := heard(asks); err != nil {
+			t.Errorf("the answer to what %s asked before a flood of another port: %v", from.Short(), err)
+		}
+	}
+}
+
+// socket is one of UDP at a workload's address.
+func (s *system) socket(t *testing.T, w Workload) (c *net.UDPConn) {
+	t.Helper()
+	err := namespace.Do(s.namespace(w), func() (err error) {
+		c, err = net.ListenUDP("udp4", &net.UDPAddr{IP: w.V4().AsSlice()})
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
 }
 
 // alone takes the addresses from a workload's kernel, which then answers nobody,

@@ -66,6 +66,9 @@ static __always_inline struct connection_value *connection_of(struct packet *p, 
 		return c;
 	p->notes->half_open[direction] = true;
 	c = bpf_map_lookup_elem(&half_open, key);
+	if (c && c->port == port->port)
+		return c;
+	c = bpf_map_lookup_elem(&half_open_rest, key);
 	return c && c->port == port->port ? c : 0;
 }
 
@@ -218,10 +221,11 @@ static __always_inline bool note_packet(struct packet *p, struct connection_valu
 		world_lead_connection(p, c, way_of(p->notes->route.next_hop, p->notes->vrf_generation));
 	if (c->seen != now || c->state != state)
 		world_touch_connection(c, now, state);
-	if (closed(state) && changes_state(p))
-		leave_place(p, port, direction);
-	if (changes_state(p))
+	if (changes_state(p)) {
 		world_tell_connection(c, 0); // of both ends, for both may change
+		if (closed(state))
+			leave_place(p, port, direction);
+	}
 	if (anew) { // perhaps by a frame that the other end never saw
 		world_begin_anew(beginnings_slot(p->notes->keys[direction].ifindex));
 		report_first(p, direction);

@@ -5,7 +5,7 @@
 #include "tables.h"
 #include "tables_events.h"
 #include "tables_frames.h"
-#include "tables_policy.h"
+#include "tables_half_open.h"
 
 enum { REASON_TEXT_SIZE = 96 };
 

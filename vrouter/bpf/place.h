@@ -6,10 +6,22 @@
 #include "event.h"
 #include "world_place.h"
 
-static __always_inline void set_place_key(struct notes *n, enum direction end, __u32 port)
+// Has an end take a place, if its port has a limit. Not static: the verifier looks
+// at it once, and not at each call.
+__noinline __attribute__((unused)) int claim_place(__u32 end, __u32 port)
 {
+	struct notes *n = notes();
+	if (!n)
+		return PLACE_NONE;
+	end &= 1;
+	barrier_var(end);
+	__u32 ifindex = n->keys[end].ifindex;
+	struct port_policy *policy = bpf_map_lookup_elem(&port_policies, &ifindex);
+	if (!policy || !policy->connection_limit)
+		return PLACE_HELD;
 	n->place.connection = n->keys[end];
 	n->place.port = port;
+	return world_take_place(n, policy->connection_limit, n->questions[end].first);
 }
 
 // What is over needs no place.
@@ -22,8 +34,7 @@ static __always_inline bool closed(__u8 state)
 // Gives an end's place back, if it has one.
 static __always_inline void leave_place(struct packet *p, const struct port_value *port, enum direction end)
 {
-	set_place_key(p->notes, end, port->port);
-	world_leave_place(p->notes);
+	world_leave_place(end, port->port);
 }
 
 // Ends a frame for which an end has no place: it is that port's drop.
@@ -37,25 +48,19 @@ static __noinline int refuse_place(struct packet *p, __u32 end)
 }
 
 // Has an end that passed the frame take a place, if it needs one.
-static __always_inline enum placement take_place(struct packet *p, enum direction end, const struct port_value *port,
+static __always_inline int take_place(struct packet *p, enum direction end, const struct port_value *port,
 						 const struct connection_value *c)
 {
-	struct notes *n = p->notes;
-	__u32 ifindex = n->keys[end].ifindex;
-	bool begins = n->questions[end].first;
-	if (!n->asked[end] || (c && !begins && closed(c->state)))
+	const struct notes *n = p->notes;
+	if (!n->asked[end] || (c && !n->questions[end].first && closed(c->state)))
 		return PLACE_HELD;
-	struct port_policy *policy = bpf_map_lookup_elem(&port_policies, &ifindex);
-	if (!policy || !policy->connection_limit)
-		return PLACE_HELD;
-	set_place_key(n, end, port->port);
-	return world_take_place(n, policy->connection_limit, begins);
+	return claim_place(end, port->port);
 }
 
 // Has the ends that passed the frame take their places, the sender first.
 static __noinline int take_places(struct packet *p)
 {
-	enum placement sender = PLACE_HELD;
+	int sender = PLACE_HELD;
 	if (!p->notes->tuple)
 		return NEXT;
 	if (p->from)

@@ -7,12 +7,6 @@
 #include "event.h"
 #include "lookup.h"
 
-static __always_inline struct notes *notes(void)
-{
-	__u32 zero = 0;
-	return bpf_map_lookup_elem(&scratch, &zero);
-}
-
 static __always_inline void better(struct policy_verdict *best, const struct policy_verdict *v)
 {
 	if (v->order && v->order < best->order)

@@ -425,16 +425,11 @@ struct {
 	TABLE(BPF_MAP_TYPE_ARRAY, __u32, struct config_value);
 } config SEC(".maps");
 
-// Connections whose remote end is proven. Never evicted.
+// Connections whose remote end is proven. Never evicted. All others: tables_half_open.h.
 struct {
 	TABLE(BPF_MAP_TYPE_HASH, struct connection_key, struct connection_value);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 } connections SEC(".maps");
-
-// All others. A flood of them evicts only its like.
-struct {
-	TABLE(BPF_MAP_TYPE_LRU_HASH, struct connection_key, struct connection_value);
-} half_open SEC(".maps");
 
 struct {
 	TABLE(BPF_MAP_TYPE_LRU_HASH, struct fragment_key, struct fragment_value);

@@ -57,6 +57,8 @@ static __always_inline void world_count_packet(struct connection_count *n, __u32
 
 #else /* the product, and the rehearsal, whose packets are to find what those before them left */
 
+#include "world_half_open.h"
+
 static __always_inline bool world_counts(void)
 {
 	return event_control.flags & EVENT_COUNTS;
@@ -70,7 +72,9 @@ static __always_inline void world_count_packet(struct connection_count *n, __u32
 
 static __noinline __attribute__((unused)) void world_open_connection(struct packet *p, __u32 end)
 {
-	if (bpf_map_update_elem(&half_open, &p->notes->keys[end & 1], &p->notes->fresh, BPF_ANY))
+	if (open_in_share(end))
+		return;
+	if (bpf_map_update_elem(&half_open_rest, &p->notes->keys[end & 1], &p->notes->fresh, BPF_ANY))
 		world_count_untracked(p->from);
 }
 
@@ -129,7 +133,7 @@ static __noinline __attribute__((unused)) void world_confirm_connection(struct p
 	if (bpf_map_update_elem(&connections, &p->notes->keys[end & 1], &p->notes->fresh, BPF_ANY))
 		world_count_untracked(p->from);
 	else
-		bpf_map_delete_elem(&half_open, &p->notes->keys[end & 1]);
+		leave_half_open(end);
 }
 
 static __noinline __attribute__((unused)) void world_note_fragment(struct packet *p, const struct fragment_value *first)
