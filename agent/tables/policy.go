@@ -156,3 +156,40 @@ func (r Reader) rules(ctx context.Context, _ words) (api.Table, error) {
 	}
 	return t, err
 }
+
+// portRules lists what one port asks, named by its UUID: each layer's rules in
+// their order, and what is said if none of them matches. CONVERSATIONS are those
+// of all ports of this host that ask the rule.
+func (r Reader) portRules(ctx context.Context, port string) (api.Table, error) {
+	t := api.Table{Columns: []string{"DIRECTION", "LAYER", "PLACE", "ACTION", "AUDIT", "CONVERSATIONS", "RULE", "OWNER", "VIA"}}
+	hits, err := r.Statistics.RuleHits()
+	if err != nil {
+		return t, err
+	}
+	err = r.Loop.Do(ctx, func(c *host.Core) {
+		rows := c.Rows()
+		for _, asked := range rows.Ports[port].Rulesets {
+			direction := rules.Egress
+			if asked.Ingress {
+				direction = rules.Ingress
+			}
+			set, here := rows.Rulesets[asked.Ruleset]
+			if !here {
+				t.Rows = append(t.Rows, []string{direction.String(), asked.Layer, "-", "-", "-", "-", "is not here yet", "-", "-"})
+				continue
+			}
+			for i, rule := range set.Rules {
+				t.Rows = append(t.Rows, []string{
+					direction.String(), asked.Layer, number(i + 1), rule.Body.Action.String(), yes(rule.Body.Audit), number(hits[datapath.RuleNumber(rule.Cause)]),
+					rule.Cause.String(), rule.Cause.Owner, strings.Join(rule.Cause.Via, ", "),
+				})
+			}
+			last := set.Identified.String()
+			if set.Outside != set.Identified {
+				last += ", of outside " + set.Outside.String()
+			}
+			t.Rows = append(t.Rows, []string{direction.String(), asked.Layer, "-", last, "-", "-", "no rule matches", "-", "-"})
+		}
+	})
+	return t, err
+}

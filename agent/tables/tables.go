@@ -70,6 +70,9 @@ func (r Reader) Table(ctx context.Context, name string) (api.Table, error) {
 	if table, query, asked := strings.Cut(name, "?"); asked && table == api.HostTableTrace && r.Trace != nil {
 		return r.Trace(ctx, query)
 	}
+	if table, query, asked := strings.Cut(name, "?"); asked && table == api.HostTableRules {
+		return r.portRules(ctx, query)
+	}
 	if table, query, _ := strings.Cut(name, "?"); r.Records[table] != nil {
 		return r.Records[table](ctx, query)
 	}

@@ -267,4 +267,17 @@ func (m *machine) showsPolicy() {
 	if hits["ping"] < 2 || hits["http"] < 2 {
 		m.t.Errorf("rules decided %v, want two conversations of each at least", hits)
 	}
+	asked := m.controller.table(api.HostTableRules + "?" + portID(100, 10)).Rows
+	if len(asked) != len(hits)+1 {
+		m.t.Fatalf("the rules of one port: %v, want the %d of its group and what is said else", asked, len(hits))
+	}
+	for i, r := range asked {
+		want := []string{"ingress", "security-group", strconv.Itoa(i + 1), "pass", "no"}
+		if i == len(hits) {
+			want = []string{"ingress", "security-group", "-", "deny", "-"}
+		}
+		if !slices.Equal(r.Cells[:5], want) {
+			m.t.Errorf("rule %d of one port: %v, want %v", i, r.Cells, want)
+		}
+	}
 }

@@ -23,7 +23,9 @@ func newPort(s *session) *cobra.Command {
 		Short: "Show everything of a port, from intent to its host's tables",
 		Long: `Show everything of one port: what was asked for, the chain from there to the
 kernel (as weft why), and every row about it in the live tables of its host: its
-place, addresses, counters, drops and what else the host keeps by port.
+place, addresses, counters, drops and what else the host keeps by port; then the
+rules that it asks, by direction and layer in their order, with whose they are and
+how many conversations each has decided on that host.
 
 A table shows at most 20 rows unless --all is given. Tables of hosts are shown to
 those who may see hosts; for others the chain is all. The exit code is 1 if a row
@@ -129,7 +131,19 @@ func readPort(ctx context.Context, c *client.Client, ref api.Ref) (portView, err
 		return v, nil
 	}
 	v.keep(p.Meta.FQName, p.Meta.UUID)
+	v.asks(ctx, c, p.Meta.UUID)
 	return v, nil
+}
+
+// asks adds the rules that the port asks, in their order. An agent of a release
+// that does not know the question has none to tell.
+func (v *portView) asks(ctx context.Context, c *client.Client, uuid string) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	t, err := c.HostTable(ctx, api.Ref{Name: v.Host}, api.HostTableRules+"?"+uuid)
+	if err == nil && len(t.Rows) > 0 && slices.Contains(t.Columns, "DIRECTION") {
+		v.Tables = append(v.Tables, portTable{Table: "rules that it asks, in their order", Rows: t})
+	}
 }
 
 // warn adds what is not well with an object, if these credentials may see it.
