@@ -23,7 +23,7 @@ var (
 )
 
 const (
-	buildTimeout = 5 * time.Minute
+	buildTimeout = 15 * time.Minute
 	upTimeout    = 2 * time.Minute
 	// rate of all flows together; at this one nothing may be lost.
 	rate = 10_000
