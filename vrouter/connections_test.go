@@ -226,6 +226,9 @@ func TestConversationsAgreeWithOracle(t *testing.T) {
 				if more, can := g.rest(s); can && g.chance(70) {
 					answers = append(answers, more)
 				}
+				if back, can := g.complaint(s, got); can && g.chance(60) {
+					answers = append(answers, back)
+				}
 				if back, can := g.reply(s, got); can && g.chance(70) {
 					answers = append(answers, back)
 				}

@@ -39,11 +39,17 @@ func (g *generator) policy() {
 	for _, ifindex := range slices.Sorted(maps.Keys(g.o.Ports)) {
 		if g.chance(45) {
 			port := g.o.Ports[ifindex]
-			port.Policed, port.Stateless = true, g.chance(25)
+			port.Policed, port.Stateless = true, g.chance(40)
 			g.o.Ports[ifindex] = port
 		}
 		if g.chance(95) {
 			g.o.PortPolicies[ifindex] = g.portPolicy()
+		}
+		if p, there := g.o.PortPolicies[ifindex]; there && g.o.Ports[ifindex].Stateless { // each way asks another
+			for direction := range p.Rulesets {
+				p.Rulesets[direction][rules.SecurityGroup] = pick(g, slices.Sorted(maps.Keys(g.o.Rulesets))...)
+			}
+			g.o.PortPolicies[ifindex] = p
 		}
 	}
 	g.rejecting()

@@ -16,6 +16,7 @@ type policed struct {
 	known   bool // the ports are
 	copied  bool // one of many, which needs no place
 	f       parsed
+	copied  bool // it is a copy of a flooded frame
 }
 
 // policed finds the ends of a frame. A sender of 0 is no port.
@@ -74,7 +75,7 @@ func (o *Oracle) ask(p policed, end int, hears bool) string {
 		if !known {
 			return "policy-absent"
 		}
-		packet := question(p, key, direction)
+		packet := question(p, key, direction, p.known || !first)
 		packet.Identity = identity
 		verdict, audit := ruleset.Decide(packet)
 		if first || verdict.Action.Drops() {
@@ -82,6 +83,9 @@ func (o *Oracle) ask(p policed, end int, hears bool) string {
 			o.hit(audit.Rule)
 		}
 		drops := verdict.Action.Drops()
+		if !p.known && !p.f.later && !first {
+			o.meets("error", drops, true)
+		}
 		if port.Stateless && layer == rules.SecurityGroup && !first {
 			o.meets("stateless", drops, true)
 		}
@@ -109,21 +113,31 @@ func (o *Oracle) began(p policed, end int, hears bool) (key ConnectionKey, direc
 	if hears {
 		key.Local, key.Remote, direction = destination, source, rules.Ingress
 	}
+	if of, c, ok := o.about(p, end, hears); ok {
+		direction, first = directionOf(c)
+		return of, direction, first
+	}
 	c, noted := o.Connections[key]
 	if !p.known || !noted || c.Port != o.Ports[end].ID || beginsAnew(c.State, p.f) {
 		return key, direction, true
 	}
+	direction, first = directionOf(c)
+	return key, direction, first
+}
+
+// directionOf is that in which a conversation began at an end.
+func directionOf(c Connection) (direction rules.Direction, first bool) {
 	switch {
 	case c.State&ConnectionUnasked != 0:
-		return key, rules.Directions, false
+		return rules.Directions, false
 	case c.State&ConnectionHeardFirst != 0:
-		return key, rules.Ingress, false
+		return rules.Ingress, false
 	}
-	return key, rules.Egress, false
+	return rules.Egress, false
 }
 
 // question is the first packet of a conversation, from what an end has in its key.
-func question(p policed, key ConnectionKey, direction rules.Direction) rules.Packet {
+func question(p policed, key ConnectionKey, direction rules.Direction, known bool) rules.Packet {
 	q := rules.Packet{Remote: key.Remote.Addr(), Protocol: key.Protocol, Port: key.Remote.Port(), SourcePort: key.Local.Port()}
 	if direction == rules.Ingress {
 		q.Port, q.SourcePort = q.SourcePort, q.Port
@@ -136,7 +150,7 @@ func question(p policed, key ConnectionKey, direction rules.Direction) rules.Pac
 		request, reply = 128, 129
 	}
 	switch {
-	case !p.known:
+	case !known:
 		q.Port = rules.ICMPPort(p.f.payload[0], p.f.payload[1])
 	case q.Port == uint16(request):
 		q.Port = rules.ICMPPort(request, 0)

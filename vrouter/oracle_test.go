@@ -106,7 +106,7 @@ func (d *distribution) missing(t *testing.T, cases int) (all []string) {
 	lacks("passed")
 	lacks("flooded")
 	lacks("flooded frame-too-big")
-	for _, what := range []string{"frame passed", "frame refused", "flood passed", "flood refused", "copy passed", "copy refused", "stateless passed", "stateless refused"} {
+	for _, what := range []string{"frame passed", "frame refused", "flood passed", "flood refused", "copy passed", "copy refused", "stateless passed", "stateless refused", "error passed", "error refused"} {
 		if n := d.met[what]; d.met != nil && n < cases {
 			all = append(all, fmt.Sprintf("a %s policy %d times, want %d", what, n, cases))
 		}

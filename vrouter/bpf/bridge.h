@@ -101,6 +101,7 @@ static __noinline bool refuses_copy(struct packet *p, struct port_value *to, __u
 		return true;
 	}
 	n->asked[DIRECTION_IN] = false;
+	recall(p, DIRECTION_IN, c);
 	describe(p, DIRECTION_IN, to, c);
 	if (!n->asked[DIRECTION_IN])
 		return false;

@@ -75,6 +75,8 @@ enum { ARP_REQUEST = 1, ARP_REPLY = 2 };
 // The ends of a frame: who sends it, and who hears it.
 enum direction { DIRECTION_OUT, DIRECTION_IN };
 
+enum { RECALLED = 0x100 };
+
 struct asked {
 	__u8 direction; // enum policy_direction
 	__u16 port; // of who was spoken to, of ICMP type and code
@@ -130,9 +132,11 @@ struct notes {
 	__u64 numbers[2]; // generation of the VRF << 32 | that of the interface, of the ends
 	struct connection_key keys[2]; // of the ends
 	struct place_key place; // of one of them
+	struct connection_key subject; // of an ICMP error: that of what it quotes, as the sender of that packet has it
 	struct connection_value fresh; // an entry to be written
 	struct fragment_key fragment_key;
 	struct question questions[2]; // of the ends
+	__u32 recalled[2]; // the ends' states and RECALLED; 0 = they remember nothing
 	struct policy_verdict found; // by a ruleset
 	struct policy_verdict audited; // by its audit rules
 	__u32 audit; // the ruleset of these, 0 = none

@@ -6,6 +6,7 @@
 #include "connection.h"
 #include "place.h"
 #include "ruleset.h"
+#include "subject.h"
 
 static __always_inline bool policed(const struct port_value *port)
 {
@@ -23,17 +24,17 @@ static __always_inline bool passed(const struct packet *p, const struct connecti
 }
 
 // The ports, or type and code, of the packet with which the conversation began.
-static __always_inline void describe_service(const struct packet *p, struct asked *q, const struct connection_key *key)
+static __always_inline void describe_service(const struct packet *p, struct asked *q, const struct connection_key *key, bool tuple)
 {
 	const struct notes *n = p->notes;
 	bool egress = q->direction == DIRECTION_EGRESS;
 	__u16 to = bpf_ntohs(egress ? key->remote_port : key->local_port);
 	__u16 from = bpf_ntohs(egress ? key->local_port : key->remote_port);
 	bool four = p->family == FAMILY_4;
-	if (n->protocol == (four ? PROTOCOL_ICMP : PROTOCOL_ICMPV6)) {
+	if (key->protocol == (four ? PROTOCOL_ICMP : PROTOCOL_ICMPV6)) {
 		__u8 request = four ? ICMP_ECHO_REQUEST : ICMPV6_ECHO_REQUEST;
 		__u8 reply = four ? ICMP_ECHO_REPLY : ICMPV6_ECHO_REPLY;
-		to = n->tuple ? (to == request ? request : reply) << 8 : n->icmp_type << 8 | n->icmp_code;
+		to = tuple ? (to == request ? request : reply) << 8 : n->icmp_type << 8 | n->icmp_code;
 		from = 0;
 	}
 	q->port = to;
@@ -46,14 +47,21 @@ static __always_inline bool to_ask(const struct packet *p, const struct port_val
 	return policed(port) && (port->flags & PORT_STATELESS || !passed(p, c, end));
 }
 
+// What an end remembers, as one number: the verifier is to forget which entry it is from.
+static __always_inline void recall(struct packet *p, enum direction end, const struct connection_value *c)
+{
+	p->notes->recalled[end] = c && !begins_anew(c->state, p) ? RECALLED | c->state : 0;
+}
+
 // What an end asks about the packet, unless it asks nothing.
 static __always_inline void describe(struct packet *p, enum direction end, const struct port_value *port,
 				     const struct connection_value *c)
 {
 	struct notes *n = p->notes;
 	struct question *q = &n->questions[end];
-	bool known = c && !begins_anew(c->state, p);
-	if (known && c->state & CONNECTION_UNASKED)
+	__u32 state = n->recalled[end];
+	bool known = state & RECALLED;
+	if (state & CONNECTION_UNASKED)
 		return;
 	n->asked[end] = true;
 	q->vrf = port->vrf;
@@ -62,11 +70,11 @@ static __always_inline void describe(struct packet *p, enum direction end, const
 	q->passed = q->stateless && passed(p, c, end);
 	if (q->stateless) {
 		q->own.direction = end == DIRECTION_IN ? DIRECTION_INGRESS : DIRECTION_EGRESS;
-		describe_service(p, &q->own, &n->keys[end]);
+		describe_service(p, &q->own, &n->keys[end], n->tuple);
 	}
-	bool heard = known ? c->state & CONNECTION_HEARD_FIRST : world_answers() ? end == DIRECTION_OUT : end == DIRECTION_IN;
+	bool heard = known ? state & CONNECTION_HEARD_FIRST : world_answers() ? end == DIRECTION_OUT : end == DIRECTION_IN;
 	q->began.direction = heard ? DIRECTION_INGRESS : DIRECTION_EGRESS;
-	describe_service(p, &q->began, &n->keys[end]);
+	describe_service(p, &q->began, &n->keys[end], n->tuple || known);
 }
 
 static __always_inline enum reason reason_of(int action)
@@ -111,6 +119,14 @@ static __noinline int ask_policy(struct packet *p, bool sends, bool hears)
 	if (hears)
 		set_connection_key(p, p->next->ifindex, DIRECTION_IN);
 	set_connection_key(p, p->ifindex, DIRECTION_OUT);
+	recall(p, DIRECTION_OUT, p->connection);
+	recall(p, DIRECTION_IN, p->receiver);
+	if (find_subject(p)) {
+		if (sends)
+			recall(p, DIRECTION_OUT, subject_connection(p, p->from, p->ifindex, DIRECTION_OUT));
+		if (hears)
+			recall(p, DIRECTION_IN, subject_connection(p, p->to, p->next->ifindex, DIRECTION_IN));
+	}
 	if (sends && p->from)
 		describe(p, DIRECTION_OUT, p->from, p->connection);
 	if (hears && p->to)

@@ -32,6 +32,12 @@ enum {
 	ICMP_ECHO_REPLY = 0,
 	ICMPV6_ECHO_REQUEST = 128,
 	ICMPV6_ECHO_REPLY = 129,
+	ICMP_UNREACHABLE = 3,
+	ICMP_SOURCE_QUENCH = 4,
+	ICMP_REDIRECT = 5,
+	ICMP_TIME_EXCEEDED = 11,
+	ICMP_PARAMETER_PROBLEM = 12,
+	ICMPV6_PARAMETER_PROBLEM = 4, // the last of the errors, of which the first is 1
 };
 
 // Bytes of the header that must be in the packet, 0 for protocols without ports.
