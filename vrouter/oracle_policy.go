@@ -16,7 +16,6 @@ type policed struct {
 	known   bool // the ports are
 	copied  bool // one of many, which needs no place
 	f       parsed
-	copied  bool // it is a copy of a flooded frame
 }
 
 // policed finds the ends of a frame. A sender of 0 is no port.
