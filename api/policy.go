@@ -43,6 +43,7 @@ type NetworkPolicyRule struct {
 	Destination NetworkSelector `json:"destination,omitzero" doc:"The other side."`
 	Services    []Match         `json:"services,omitempty" doc:"Packets that match one of them, by the ports of who is spoken to; all when absent."`
 	Log         bool            `json:"log,omitempty" doc:"Record each first packet that the rule decides."`
+	Audit       bool            `json:"audit,omitempty" doc:"Count what the rule would do, and pass on to the next rule. It joins no networks."`
 }
 
 // NetworkSelector is one side of a rule: at most one of its fields, or

@@ -52,7 +52,7 @@ func (a *asking) networkPolicies() (rulesets [Directions]*Ruleset) {
 func (a *asking) networkRule(b *builder, d Direction, p *api.NetworkPolicy, owner *hoststream.Rule, index int) {
 	r := &p.Spec.Rules[index]
 	says := &hoststream.Rule{
-		Object: owner.Object, Kind: owner.Kind, Name: owner.Name, Owner: owner.Owner, Index: uint32(index + 1), Action: string(r.Action), Log: r.Log,
+		Object: owner.Object, Kind: owner.Kind, Name: owner.Name, Owner: owner.Owner, Index: uint32(index + 1), Action: string(r.Action), Log: r.Log, Audit: r.Audit,
 	}
 	for i, way := range read(d, r.Direction, &r.Source, &r.Destination) {
 		b.mirror = i > 0

@@ -84,6 +84,6 @@ func (c *collector) attachment(a *api.NetworkPolicyAttachment, members map[strin
 // onlyJoins tells whether a policy does nothing for a network but join it.
 func onlyJoins(p *api.NetworkPolicy) bool {
 	return !slices.ContainsFunc(p.Spec.Rules, func(r api.NetworkPolicyRule) bool {
-		return r.Action != api.ActionPass || r.Source.Local || r.Destination.Local || r.Source.Range.IsValid() || r.Destination.Range.IsValid()
+		return r.Action != api.ActionPass || r.Audit || r.Source.Local || r.Destination.Local || r.Source.Range.IsValid() || r.Destination.Range.IsValid()
 	})
 }

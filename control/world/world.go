@@ -41,7 +41,7 @@ type World struct {
 //	bind a h1                       (active binding)
 //	standby a h2                    (inactive binding)
 //	policy mesh any any             (any, or two network names; repeatable)
-//	rule mesh deny any > subnet=blue:10.0.0.0/24 [tcp/80-90] [log] (a further rule; a side is any, local,
+//	rule mesh deny any > subnet=blue:10.0.0.0/24 [tcp/80-90] [log] [audit] (a further rule; a side is any, local,
 //	                                a range, a network, policy=NAME or subnet=NETWORK:RANGE; <> or >; repeatable)
 //	attach mesh blue
 //	target t 64512:100
@@ -189,7 +189,12 @@ func (w *World) addRule(policy string, f []string) {
 	p = api.Clone(p)
 	rule := api.NetworkPolicyRule{Action: api.Action(f[0]), Source: selector(f[1]), Direction: api.Direction(f[2]), Destination: selector(f[3])}
 	for _, word := range f[4:] {
-		if rule.Log = rule.Log || word == "log"; word != "log" {
+		switch word {
+		case "log":
+			rule.Log = true
+		case "audit":
+			rule.Audit = true
+		default:
 			rule.Services = append(rule.Services, service(word))
 		}
 	}

@@ -37,7 +37,7 @@ func (m *Model) joined(a, b api.Ref) bool {
 			continue
 		}
 		for _, r := range n.Spec.Rules {
-			if r.Action == api.ActionPass && !(r.Source.Local && r.Destination.Local) && (m.names(r.Source, a) && m.names(r.Destination, b) || m.names(r.Source, b) && m.names(r.Destination, a)) {
+			if r.Action == api.ActionPass && !r.Audit && !(r.Source.Local && r.Destination.Local) && (m.names(r.Source, a) && m.names(r.Destination, b) || m.names(r.Source, b) && m.names(r.Destination, a)) {
 				return true
 			}
 		}
@@ -66,7 +66,7 @@ func (e end) networkPolicies() Decision {
 		for i, r := range n.Spec.Rules {
 			ruled, guessed := e.ruled(n, r)
 			switch {
-			case !ruled:
+			case !ruled || r.Audit:
 			case guessed:
 				return Decision{Action: ActionPending, Layer: LayerNetworkPolicy, Object: ruleOf(n.Meta.FQName, i)}
 			case r.Action == api.ActionPass:

@@ -70,7 +70,7 @@ func (e *Editor) networkRules() (rules []api.NetworkPolicyRule) {
 	for range 1 + e.Rand.IntN(4) {
 		r := api.NetworkPolicyRule{
 			Action: pick(e.Rand, api.ActionPass, api.ActionPass, api.ActionDeny), Direction: pick(e.Rand, api.DirectionBoth, api.DirectionTo),
-			Source: e.side(), Destination: e.side(),
+			Source: e.side(), Destination: e.side(), Audit: e.Rand.IntN(6) == 0,
 		}
 		if a, b := r.Source.Range, r.Destination.Range; a.IsValid() && b.IsValid() && a.Addr().Is4() != b.Addr().Is4() {
 			continue

@@ -16,16 +16,18 @@ const (
 	sidePolicy = "policy="
 	sideSubnet = "subnet="
 	ruleLog    = "log"
+	ruleAudit  = "audit"
 )
 
 // ruleForm is how a rule is written.
-const ruleForm = "'pass|deny [SERVICE[,SERVICE]] SIDE <>|> SIDE [log]'"
+const ruleForm = "'pass|deny [SERVICE[,SERVICE]] SIDE <>|> SIDE [log] [audit]'"
 
 // parseRule reads a rule of a network-policy.
 func (s *session) parseRule(words string) (api.NetworkPolicyRule, error) {
 	f := strings.Fields(words)
-	rule := api.NetworkPolicyRule{Log: len(f) > 0 && f[len(f)-1] == ruleLog}
-	if rule.Log {
+	var rule api.NetworkPolicyRule
+	for len(f) > 4 && (f[len(f)-1] == ruleLog || f[len(f)-1] == ruleAudit) {
+		rule.Log, rule.Audit = rule.Log || f[len(f)-1] == ruleLog, rule.Audit || f[len(f)-1] == ruleAudit
 		f = f[:len(f)-1]
 	}
 	if len(f) == 5 {
@@ -84,6 +86,9 @@ func ruleText(project string, r api.NetworkPolicyRule) string {
 	words = append(words, sideText(project, r.Source), string(r.Direction), sideText(project, r.Destination))
 	if r.Log {
 		words = append(words, ruleLog)
+	}
+	if r.Audit {
+		words = append(words, ruleAudit)
 	}
 	return strings.Join(words, " ")
 }

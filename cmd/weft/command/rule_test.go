@@ -16,6 +16,8 @@ func TestRulesReadAsWritten(t *testing.T) {
 	for _, text := range []string{
 		"pass any <> any",
 		"deny tcp/443,udp/53-54 web > db log",
+		"deny web > db audit",
+		"pass tcp/443 web > db log audit",
 		"pass icmp/8,icmpv6/128/0,all,47 local <> policy=front",
 		"pass tcp/https:from=1024-65535 other:back > subnet=web:v4",
 		"deny 10.0.0.0/8 > local",
