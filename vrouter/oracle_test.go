@@ -107,8 +107,9 @@ func (d *distribution) missing(t *testing.T, cases int) (all []string) {
 	lacks("flooded")
 	lacks("flooded frame-too-big")
 	for _, what := range []string{"frame passed", "frame refused", "flood passed", "flood refused", "copy passed", "copy refused", "stateless passed", "stateless refused", "error passed", "error refused"} {
-		if n := d.met[what]; d.met != nil && n < cases {
-			all = append(all, fmt.Sprintf("a %s policy %d times, want %d", what, n, cases))
+		want := cases / 4 // a conversation that was passed is seldom refused later
+		if n := d.met[what]; d.met != nil && n < want {
+			all = append(all, fmt.Sprintf("%s by policy %d times, want %d", what, n, want))
 		}
 	}
 	return all
