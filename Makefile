@@ -43,6 +43,7 @@ test-long: run-packages generate-packages
 	go test -timeout 24h -v -run 'TestControllerChaos$$' ./cmd/weft-controller -chaos $(CHAOS)
 	go test -timeout 1h -v -run 'TestPlugStorm$$' ./agent/plug -storm-ports 1000
 	go test -timeout 3h -v -run 'TestLossless$$' ./lab/lossless -times 10 -away 2m
+	go test -timeout 3h -v -run 'TestPolicy$$' ./lab/policy -rounds 40
 
 # The oldest kernel we support, emulated: slow, so by hand, and with a tenth of the random conversations.
 test-kernel: run-packages guest-packages

@@ -98,8 +98,7 @@ func (t try) wrong(m *Model, f probe.Found) string {
 		if t.attempt.Protocol == probe.ProtocolTCP {
 			want = probe.Refused
 		}
-		// An ICMP error from another host is asked by type and code where it arrives.
-		if f.Finding != want && (want == probe.Refused || f.Finding != probe.Silent) {
+		if f.Finding != want {
 			return t.decision.String()
 		}
 	default:
