@@ -34,7 +34,7 @@ func (m Mutant) apply(source string) string { return source[:m.start] + m.with +
 // contracts are files that say what the kernel, Go and C agree on, where a
 // change is one of the agreement and generated Go would change with it, or what
 // only the trace build has.
-var contracts = []string{"kernel.h", "tables.h", "reasons.h", "layout.c", "stages.h", "way.h"}
+var contracts = []string{"kernel.h", "tables.h", "reasons.h", "layout.c", "stages.h", "way.h", "learned.h", "tables_half_open.h"}
 
 // List returns the mutants of all C files in a directory, in order of file and place.
 func List(dir string) ([]Mutant, error) {
