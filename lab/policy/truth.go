@@ -98,7 +98,7 @@ func (t try) wrong(m *Model, f probe.Found) string {
 		if t.attempt.Protocol == probe.ProtocolTCP {
 			want = probe.Refused
 		}
-		if f.Finding != want {
+		if f.Finding != want && !(f.Finding == probe.Silent && t.withoutConversation()) {
 			return t.decision.String()
 		}
 	default:
@@ -107,6 +107,18 @@ func (t try) wrong(m *Model, f probe.Found) string {
 		}
 	}
 	return ""
+}
+
+// withoutConversation tells of ICMP that is no echo: an error about it from
+// another host is asked like other ICMP where it arrives, and may be refused.
+func (t try) withoutConversation() bool {
+	switch t.attempt.Protocol {
+	case probe.ProtocolICMP:
+		return t.attempt.Port != 8
+	case probe.ProtocolICMPv6:
+		return t.attempt.Port != 128
+	}
+	return false
 }
 
 // leak tells whether something passed that must not.
