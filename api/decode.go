@@ -9,7 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -150,7 +152,7 @@ func (c *checker) object(path string, t reflect.Type, depth int) error {
 			inner = t.Elem()
 		default:
 			if inner = fieldType(t, name); inner == nil {
-				return &misfit{at, fmt.Sprintf("unknown field %q", name)}
+				return &misfit{at, fmt.Sprintf("unknown field %q; there are %s", name, strings.Join(fieldNames(t), ", "))}
 			}
 		}
 		if err := c.value(at, inner, depth+1); err != nil {
@@ -234,18 +236,47 @@ func wanted(t reflect.Type) string {
 	return fmt.Sprintf("a whole number of %d bits", t.Bits())
 }
 
+// fields are the fields of a struct by their names in JSON, with their types.
+func fields(t reflect.Type) iter.Seq2[string, reflect.Type] {
+	return func(yield func(string, reflect.Type) bool) {
+		for i := range t.NumField() {
+			f := t.Field(i)
+			tag, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			switch {
+			case f.Anonymous && tag == "":
+				for name, of := range fields(f.Type) {
+					if !yield(name, of) {
+						return
+					}
+				}
+				continue
+			case tag == "-" || tag == "" && !f.IsExported():
+				continue
+			case tag == "":
+				tag = f.Name
+			}
+			if !yield(tag, f.Type) {
+				return
+			}
+		}
+	}
+}
+
 // fieldType finds the type of a field by its exact name in JSON, or nil.
 func fieldType(t reflect.Type, name string) reflect.Type {
-	for i := range t.NumField() {
-		f := t.Field(i)
-		tag, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if f.Anonymous && tag == "" {
-			if inner := fieldType(f.Type, name); inner != nil {
-				return inner
-			}
-		} else if tag == name || tag == "" && f.Name == name && f.IsExported() {
-			return f.Type
+	for tag, of := range fields(t) {
+		if tag == name {
+			return of
 		}
 	}
 	return nil
+}
+
+// fieldNames are the names that a struct's fields have in JSON, sorted.
+func fieldNames(t reflect.Type) (names []string) {
+	for name := range fields(t) {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
 }

@@ -22,7 +22,7 @@ func TestDecodeIsStrict(t *testing.T) {
 		{`{"kind":"network","meta":[]}`, "meta", "want an object"},
 		{`{"kind":"network","meta":{"labels":{"a":1}}}`, "meta.labels.a", "is not a text"},
 		{`{"kind":"network","meta":{"parent":7}}`, "meta.parent", "read reference"},
-		{`{"kind":"network","meta":{"parent":{"nome":"x"}}}`, "meta.parent", `unknown field "nome"`},
+		{`{"kind":"network","meta":{"parent":{"nome":"x"}}}`, "meta.parent", `unknown field "nome"; there are name, uuid`},
 		{`{"kind":"network","spec":{"vni":1.5}}`, "spec.vni", "is not a whole number"},
 		{`{"kind":"network","spec":{"vni":99999999999}}`, "spec.vni", "is not a whole number of 32 bits"},
 		{`{"kind":"network","spec":{"mtu":"x"}}`, "spec.mtu", "is not a whole number"},

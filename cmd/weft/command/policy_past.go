@@ -255,12 +255,13 @@ func (g *conversationGroup) row(project string, now time.Time) []string {
 	}
 }
 
-// speakerCell names an end; one without a name is its address.
+// speakerCell names an end and its address, which also tells the family; one
+// without a name is its address.
 func speakerCell(project string, s api.Speaker) string {
 	if s.Port.IsZero() {
 		return s.Address.String()
 	}
-	return refName(project, s.Port)
+	return fmt.Sprintf("%s (%v)", refName(project, s.Port), s.Address)
 }
 
 // decisive says what decides one way, beside the verdict that decides the other:

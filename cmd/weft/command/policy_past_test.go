@@ -81,8 +81,8 @@ func TestDifferenceOfPast(t *testing.T) {
 	for i := range d.Items {
 		got = append(got, strings.Join(d.Items[i].row("d:p", now), " | "))
 	}
-	want := `cut | 2 | tcp/80 | a | 10.9.0.1 | pass: egress security-group: security-group-rule d:p:g:out (of weft) | deny: egress security-group: no rule matches | 0s
-opened | 1 | tcp/80 | a | 10.9.0.1 | network d:p:n has no route to 10.9.0.1 | pass | 2s`
+	want := `cut | 2 | tcp/80 | a (10.0.0.1) | 10.9.0.1 | pass: egress security-group: security-group-rule d:p:g:out (of weft) | deny: egress security-group: no rule matches | 0s
+opened | 1 | tcp/80 | a (10.0.0.1) | 10.9.0.1 | network d:p:n has no route to 10.9.0.1 | pass | 2s`
 	if strings.Join(got, "\n") != want || d.Cut != 2 || d.Opened != 1 || d.Looked != 4 || d.Items[0].Live != 1 {
 		t.Errorf("got\n%s\nwant\n%s\n%+v", strings.Join(got, "\n"), want, d)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/api/client"
+	"github.com/weft-network/weft/cmd/weft/table"
 )
 
 // readRecords asks the hosts, names those that do not answer, and counts them.
@@ -81,11 +82,14 @@ func (s *session) recordWriter(output string, columns []string, row func(api.Rec
 			return nil
 		}
 	}
-	out := s.printer.Stream(columns, nil).Header(columns)
+	var out *table.Stream
 	return func(all []api.Record) error {
 		rows := make([][]string, len(all))
 		for i, r := range all {
 			rows[i] = row(r)
+		}
+		if out == nil { // not before: what is there already says how wide columns are
+			out = s.printer.Stream(columns, rows).Header(columns)
 		}
 		return out.Rows(rows)
 	}

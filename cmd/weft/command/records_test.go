@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/cmd/weft/table"
 )
 
 // TestFlowsAreFollowed: of what a host answers, only what came, changed its
@@ -42,6 +43,22 @@ func TestFlowsAreFollowed(t *testing.T) {
 		if strings.Join(got, ", ") != strings.Join(want, ", ") {
 			t.Errorf("answer %d is told as %v, want %v", i, got, want)
 		}
+	}
+}
+
+// TestFollowedRecordsAreAligned: the header fits what is there when following
+// begins, and rows that come together fit each other.
+func TestFollowedRecordsAreAligned(t *testing.T) {
+	var out strings.Builder
+	s := &session{printer: table.Printer{W: &out}}
+	write := s.recordWriter("", []string{"WHAT", "HOST"}, func(r api.Record) []string { return []string{r.Record, r.Host} })
+	for _, batch := range [][]api.Record{{{Record: "end", Host: "h1"}, {Record: "update", Host: "h2"}}, {{Record: "start", Host: "h3"}, {Record: "something", Host: "h4"}}} {
+		if err := write(batch); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := "WHAT    HOST\nend     h1\nupdate  h2\nstart      h3\nsomething  h4\n"; out.String() != want {
+		t.Errorf("got\n%swant\n%s", out.String(), want)
 	}
 }
 

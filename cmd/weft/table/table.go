@@ -56,10 +56,12 @@ func (s *Stream) Header(columns []string) *Stream {
 	return s
 }
 
-// Rows writes rows.
+// Rows writes rows, in columns wide enough for all of them.
 func (s *Stream) Rows(rows [][]string) error {
 	for _, r := range rows {
 		s.grow(r)
+	}
+	for _, r := range rows {
 		s.line(r, tint)
 	}
 	return s.err
