@@ -176,7 +176,7 @@ func (p *Prefixes[K, V]) All() (map[K]V, error) {
 
 func (d *Datapath) makePolicyTables() {
 	d.makePlaceTables()
-	d.PortPolicies = newTable("port_policies", d.maps["port_policies"], portPolicyCodec).then(d.generations.renewPort)
+	d.PortPolicies = newTable("port_policies", d.maps["port_policies"], portPolicyCodec).settle(d.WaitForPackets).then(d.generations.renewPort)
 	d.Rulesets = newTable("rulesets", d.maps["rulesets"], rulesetCodec)
 	d.RemoteClasses = newTable("remote_classes", d.maps["remote_classes"], remoteClassCodec)
 	d.RemoteRanges = &Prefixes[RemoteRangeKey, RemoteClass]{

@@ -215,6 +215,8 @@ type Table[K comparable, V any] struct {
 	del  func(K) error
 	get  func(K) (V, bool, error)
 	scan func(func(K, V)) error
+
+	freed bool // a value's memory may be used by the next entry, see settle
 }
 
 // Put writes an entry, new or not. A reader sees the old value or the new one.
@@ -368,7 +370,7 @@ func (d *Datapath) makeTables() {
 	ofRoute := func(k RouteKey) error { return d.generations.renewVRF(k.VRF) }
 	d.Ports = newTable("ports", d.maps["ports"], portCodec)
 	d.Ports.put = d.putPort
-	d.Ports.then(d.generations.renewPort)
+	d.Ports.settle(d.WaitForPackets).then(d.generations.renewPort)
 	d.SubPorts = newTable("sub_ports", d.maps["sub_ports"], subPortCodec)
 	d.PortAddresses = newTable("port_addresses", d.maps["port_addresses"], portAddressCodec).then(
 		func(k PortAddress) error { return d.generations.renewPort(k.Ifindex) })
@@ -382,9 +384,9 @@ func (d *Datapath) makeTables() {
 		four:  newTable("routes4", d.maps["routes4"], route4Codec).then(ofRoute),
 		six:   newTable("routes6", d.maps["routes6"], route6Codec).then(ofRoute),
 	}
-	d.NextHops = newTable("next_hops", d.maps["next_hops"], nextHopCodec)
-	d.Groups = newTable("groups", d.maps["groups"], groupCodec)
-	d.VNIs = newTable("vnis", d.maps["vnis"], vniCodec)
+	d.NextHops = newTable("next_hops", d.maps["next_hops"], nextHopCodec).settle(d.WaitForPackets)
+	d.Groups = newTable("groups", d.maps["groups"], groupCodec).settle(d.WaitForPackets)
+	d.VNIs = newTable("vnis", d.maps["vnis"], vniCodec).settle(d.WaitForPackets)
 	d.TunnelSources = newTable("tunnel_sources", d.maps["tunnel_sources"], tunnelSourceCodec)
 	d.TunnelAddresses = newTable("tunnel_addresses", d.maps["tunnel_addresses"], tunnelAddressCodec)
 	d.config = newTable("config", d.maps["config"], configCodec)
