@@ -91,10 +91,8 @@ func (s *session) drops(ctx context.Context, o dropsOptions) error {
 	if err != nil {
 		return err
 	}
-	for kind, name := range map[api.Kind]*string{api.KindPort: &o.port, api.KindNetwork: &o.network, api.KindProject: &o.project} {
-		if *name, err = s.fullName(ctx, c, kind, *name); err != nil {
-			return err
-		}
+	if err := s.fullNames(ctx, c, &o.port, &o.network, &o.project); err != nil {
+		return err
 	}
 	if len(hosts) == 0 {
 		fmt.Fprintln(s.Err, "no host has joined")
@@ -118,6 +116,16 @@ func (s *session) drops(ctx context.Context, o dropsOptions) error {
 		return nil
 	}
 	return s.printTable(o.output, o.table(t.Rows))
+}
+
+// fullNames puts the names under which hosts know them in place of those given.
+func (s *session) fullNames(ctx context.Context, c *client.Client, port, network, project *string) (err error) {
+	for kind, name := range map[api.Kind]*string{api.KindPort: port, api.KindNetwork: network, api.KindProject: project} {
+		if *name, err = s.fullName(ctx, c, kind, *name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // fullName finds the name under which hosts know a port, network or project;

@@ -65,10 +65,8 @@ func (s *session) flows(ctx context.Context, o flowsOptions) error {
 	if err != nil {
 		return err
 	}
-	for kind, name := range map[api.Kind]*string{api.KindPort: &o.q.Port, api.KindNetwork: &o.q.Network, api.KindProject: &o.q.Project} {
-		if *name, err = s.fullName(ctx, c, kind, *name); err != nil {
-			return err
-		}
+	if err := s.fullNames(ctx, c, &o.q.Port, &o.q.Network, &o.q.Project); err != nil {
+		return err
 	}
 	if len(hosts) == 0 {
 		fmt.Fprintln(s.Err, "no host has joined")

@@ -104,10 +104,8 @@ func (s *session) policyDiff(ctx context.Context, o policyDiffOptions) error {
 	if err != nil {
 		return err
 	}
-	for kind, name := range map[api.Kind]*string{api.KindPort: &o.q.Port, api.KindNetwork: &o.q.Network, api.KindProject: &o.q.Project} {
-		if *name, err = s.fullName(ctx, c, kind, *name); err != nil {
-			return err
-		}
+	if err := s.fullNames(ctx, c, &o.q.Port, &o.q.Network, &o.q.Project); err != nil {
+		return err
 	}
 	if err := s.letRecord(ctx, c, hosts, o.wait); err != nil {
 		return err
