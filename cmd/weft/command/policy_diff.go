@@ -191,11 +191,8 @@ func (s *session) letRecord(ctx context.Context, c *client.Client, hosts []api.R
 // judgePast asks which of the conversations would be judged otherwise.
 func (s *session) judgePast(ctx context.Context, c *client.Client, p *past, operations []api.Operation) (policyDifference, error) {
 	p.sort()
-	for begin := 0; begin == 0 || begin < len(p.all); begin += judgeBatch {
-		part := p.all[min(begin, len(p.all)):min(begin+judgeBatch, len(p.all))]
-		if len(part) == 0 { // to have the change itself checked
-			break
-		}
+	for begin := 0; begin < len(p.all); begin += judgeBatch {
+		part := p.all[begin:min(begin+judgeBatch, len(p.all))]
 		request := api.JudgeRequest{Operations: operations, Conversations: make([]api.Conversation, len(part))}
 		for i := range part {
 			request.Conversations[i] = part[i].conversation
