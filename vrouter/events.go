@@ -26,6 +26,11 @@ type Recording struct {
 	// Burst of them have come at once; 0: no limit.
 	Interval time.Duration
 	Burst    uint32
+	// Logged is what rules log, and what audit rules would do, each of which is
+	// told within limits of its own.
+	Logged         bool
+	LoggedInterval time.Duration
+	LoggedBurst    uint32
 }
 
 // EventKind is what an event is about.
@@ -33,8 +38,9 @@ type EventKind uint8
 
 // The kinds of event.
 const (
-	EventDrop  = EventKind(layoutEventKindEVENT_KIND_DROP)
-	EventFirst = EventKind(layoutEventKindEVENT_KIND_FIRST)
+	EventDrop   = EventKind(layoutEventKindEVENT_KIND_DROP)
+	EventFirst  = EventKind(layoutEventKindEVENT_KIND_FIRST)
+	EventLogged = EventKind(layoutEventKindEVENT_KIND_LOGGED)
 )
 
 // noLayer is of an event that no layer of policy decided.
@@ -54,6 +60,16 @@ type Event struct {
 	Length  int    // of the frame
 	OneOf   uint32 // the record stands for so many frames
 	Frame   []byte // its first bytes
+	// Logged are, of an EventLogged, the rules for which it is told: the Rule above
+	// is that which decided in the last layer that was asked.
+	Logged []LoggedRule
+}
+
+// LoggedRule is a rule that decided and logs, or an audit rule that matched.
+type LoggedRule struct {
+	Layer int
+	Rule  uint32 // a number of this host
+	Audit bool
 }
 
 // EventCount counts what became of events of one kind.
@@ -67,9 +83,12 @@ type EventCount struct {
 // SetRecording turns the telling of frames and the counting of connections on
 // or off.
 func (d *Datapath) SetRecording(r Recording) error {
-	raw := layoutEventControlValue{OneOf: r.OneOf, Interval: uint64(r.Interval), Burst: r.Burst}
+	raw := layoutEventControlValue{
+		OneOf: r.OneOf, Interval: uint64(r.Interval), Burst: r.Burst, LoggedInterval: uint64(r.LoggedInterval), LoggedBurst: r.LoggedBurst,
+	}
 	for flag, on := range map[layoutEventFlag]bool{
 		layoutEventFlagEVENT_DROPS: r.Drops, layoutEventFlagEVENT_FIRST: r.First, layoutEventFlagEVENT_COUNTS: r.Counts,
+		layoutEventFlagEVENT_LOGGED: r.Logged,
 	} {
 		if on {
 			raw.Flags |= flag
@@ -142,6 +161,9 @@ func (e *Events) Next() (Event, error) {
 		In: raw.Direction == uint8(layoutEventDirectionEVENT_IN), Rule: raw.Rule, Layer: int(raw.Layer), Length: int(raw.Length), OneOf: raw.OneOf,
 		Frame: bytes.Clone(raw.Frame[:min(int(raw.Size), len(raw.Frame))]),
 	}
+	if event.Kind == EventLogged {
+		event.Logged = loggedRules(raw.Logged)
+	}
 	if raw.Layer == noLayer {
 		event.Layer = -1
 	}
@@ -149,6 +171,20 @@ func (e *Events) Next() (Event, error) {
 		event.Reason = w.reasons[raw.Reason]
 	}
 	return event, nil
+}
+
+// loggedRules are the rules of a record, by layer; of one the audit rule first, as
+// it comes before the rule that decides.
+func loggedRules(raw layoutPolicyLog) (all []LoggedRule) {
+	for layer := range raw.Rules {
+		if raw.HasAudit&(1<<layer) != 0 {
+			all = append(all, LoggedRule{Layer: layer, Rule: raw.Audits[layer], Audit: true})
+		}
+		if raw.HasRule&(1<<layer) != 0 {
+			all = append(all, LoggedRule{Layer: layer, Rule: raw.Rules[layer]})
+		}
+	}
+	return all
 }
 
 // Read waits for an event, and returns it with those that wait besides, at most

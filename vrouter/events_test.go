@@ -36,7 +36,7 @@ func told(t *testing.T, d *Datapath) (all []Event) {
 	defer r.Close()
 	counts, err := d.EventCounts()
 	check(t, err)
-	for range counts[EventDrop].Told + counts[EventFirst].Told {
+	for range counts[EventDrop].Told + counts[EventFirst].Told + counts[EventLogged].Told {
 		e, err := r.Next()
 		check(t, err)
 		all = append(all, e)
@@ -116,8 +116,8 @@ func TestEventsFindNoReader(t *testing.T) {
 	counts, err := d.EventCounts()
 	check(t, err)
 	c := counts[EventDrop]
-	if c.Told+c.Unheard != sent || c.Told < 5500 || c.Told > 6500 {
-		t.Errorf("of %d frames %+v, want a ring full told and the others unheard", sent, c)
+	if c.Told+c.Unheard != sent || c.Told < 3300 || c.Told > 4000 {
+		t.Errorf("of %d frames %+v, want three quarters of a ring told and the others unheard", sent, c)
 	}
 	if got := len(told(t, d)); got != int(c.Told) {
 		t.Errorf("%d events wait, %d were told", got, c.Told)

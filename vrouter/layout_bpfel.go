@@ -128,12 +128,13 @@ const (
 )
 
 type layoutEventControlValue struct {
-	_        structs.HostLayout
-	Flags    layoutEventFlag
-	OneOf    uint32
-	Interval uint64
-	Burst    uint32
-	Pad      uint32
+	_              structs.HostLayout
+	Flags          layoutEventFlag
+	OneOf          uint32
+	Interval       uint64
+	Burst          uint32
+	LoggedBurst    uint32
+	LoggedInterval uint64
 }
 
 type layoutEventCountValue struct {
@@ -157,14 +158,16 @@ const (
 	layoutEventFlagEVENT_DROPS  layoutEventFlag = 1
 	layoutEventFlagEVENT_FIRST  layoutEventFlag = 2
 	layoutEventFlagEVENT_COUNTS layoutEventFlag = 4
+	layoutEventFlagEVENT_LOGGED layoutEventFlag = 8
 )
 
 type layoutEventKind uint32
 
 const (
-	layoutEventKindEVENT_KIND_DROP  layoutEventKind = 0
-	layoutEventKindEVENT_KIND_FIRST layoutEventKind = 1
-	layoutEventKindEVENT_KINDS      layoutEventKind = 2
+	layoutEventKindEVENT_KIND_DROP   layoutEventKind = 0
+	layoutEventKindEVENT_KIND_FIRST  layoutEventKind = 1
+	layoutEventKindEVENT_KIND_LOGGED layoutEventKind = 2
+	layoutEventKindEVENT_KINDS       layoutEventKind = 3
 )
 
 type layoutEventRecord struct {
@@ -183,6 +186,7 @@ type layoutEventRecord struct {
 	Layer     uint8
 	Pad       uint8
 	Frame     [128]uint8
+	Logged    layoutPolicyLog
 }
 
 type layoutFamily uint32
@@ -414,6 +418,14 @@ const (
 	layoutPolicyLayerLAYER_FIREWALL_BASELINE layoutPolicyLayer = 4
 	layoutPolicyLayerLAYER_COUNT             layoutPolicyLayer = 5
 )
+
+type layoutPolicyLog struct {
+	_        structs.HostLayout
+	HasRule  uint32
+	HasAudit uint32
+	Rules    [5]uint32
+	Audits   [5]uint32
+}
 
 type layoutPolicyVerdict struct {
 	_      structs.HostLayout

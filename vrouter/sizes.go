@@ -61,7 +61,7 @@ const (
 	// costs it microseconds, and a host that starts all its workloads at once
 	// sees one of each kind from each. A power of two.
 	requestBytes = 1 << 18
-	// eventBytes is room for 5,900 frames that are told of: a tenth of a second
+	// eventBytes is room for 4,600 frames that are told of: a tenth of a second
 	// at 50,000 a second, more than the agent's limit. A power of two.
 	eventBytes = 1 << 20
 )

@@ -105,7 +105,7 @@ static __noinline bool refuses_copy(struct packet *p, struct port_value *to, __u
 	describe(p, DIRECTION_IN, to, c);
 	if (!n->asked[DIRECTION_IN])
 		return false;
-	int action = ask_end(DIRECTION_IN);
+	int action = ask(p, DIRECTION_IN);
 	if (action == ACTION_PASS)
 		return false;
 	count_refusal(p, DIRECTION_IN, reason_of(action));

@@ -23,13 +23,14 @@ static __always_inline void report_at(const struct packet *p, __u32 ifindex, enu
 #else /* the product */
 
 // Takes one of the kind's records, if it has one left.
-static __always_inline bool use_event(__u32 kind, __u64 now)
+static __always_inline bool use_event(const __u32 *kind, __u64 now)
 {
-	__u64 interval = event_control.interval;
-	__u32 burst = event_control.burst;
+	bool logged = *kind == EVENT_KIND_LOGGED;
+	__u64 interval = logged ? event_control.logged_interval : event_control.interval;
+	__u32 burst = logged ? event_control.logged_burst : event_control.burst;
 	if (!interval)
 		return true;
-	__u64 *until = bpf_map_lookup_elem(&event_times, &kind);
+	__u64 *until = bpf_map_lookup_elem(&event_times, kind);
 	if (!until)
 		return false;
 	__u64 from = *until > now ? *until : now;
@@ -37,6 +38,13 @@ static __always_inline bool use_event(__u32 kind, __u64 now)
 		return false;
 	*until = from + interval;
 	return true;
+}
+
+// Whether the ring has room: a quarter of it is kept for what is logged.
+static __always_inline bool has_room(bool logged)
+{
+	return logged ||
+	       bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) <= bpf_ringbuf_query(&events, BPF_RB_RING_SIZE) / 4 * 3;
 }
 
 // The first bytes of the frame.
@@ -52,11 +60,13 @@ static __always_inline void take_frame(struct __sk_buff *skb, struct event_recor
 }
 
 // A global function: the verifier looks at it once, and not at each call. It
-// learns the rest from the frame and the tables.
+// learns the rest from the frame and the tables. All keys have one place: it is
+// called where the stack is nearly used up.
 __noinline int write_event(struct __sk_buff *skb, __u64 where, __u64 word, __u32 rule)
 {
-	__u32 kind = word & 0xff, ifindex = where >> 32, one_of = event_control.one_of;
-	struct event_count_value *count = bpf_map_lookup_elem(&event_counts, &kind);
+	bool logged = (word & 0xff) == EVENT_KIND_LOGGED;
+	__u32 key = word & 0xff, one_of = logged ? 1 : event_control.one_of;
+	struct event_count_value *count = bpf_map_lookup_elem(&event_counts, &key);
 	if (!count)
 		return 0;
 	if (one_of > 1 && bpf_get_prandom_u32() % one_of) {
@@ -64,31 +74,35 @@ __noinline int write_event(struct __sk_buff *skb, __u64 where, __u64 word, __u32
 		return 0;
 	}
 	__u64 now = bpf_ktime_get_ns();
-	if (!use_event(kind, now)) {
+	if (!use_event(&key, now)) {
 		count->limited++;
 		return 0;
 	}
-	struct event_record *r = bpf_ringbuf_reserve(&events, sizeof(*r), 0);
+	struct event_record *r = has_room(logged) ? bpf_ringbuf_reserve(&events, sizeof(*r), 0) : 0;
 	if (!r) {
 		count->unheard++;
 		return 0;
 	}
 	__builtin_memset(r, 0, sizeof(*r)); // in place: hooks have little stack left for it
 	r->time = now;
-	r->ifindex = ifindex;
+	r->ifindex = key = where >> 32;
 	r->vrf = where;
 	r->rule = rule;
 	r->length = skb->len;
 	r->one_of = one_of ? one_of : 1;
-	r->kind = kind;
+	r->kind = word;
 	r->direction = word >> 8;
 	r->layer = word >> 16;
 	r->reason = word >> 32;
-	struct port_value *port = bpf_map_lookup_elem(&ports, &ifindex);
+	struct port_value *port = bpf_map_lookup_elem(&ports, &key);
 	if (port) {
 		r->port = port->port;
 		r->vrf = port->vrf;
 	}
+	key = 0;
+	struct notes *n = logged ? bpf_map_lookup_elem(&scratch, &key) : 0;
+	if (n)
+		r->logged = n->logged;
 	take_frame(skb, r);
 	bpf_ringbuf_submit(r, 0);
 	count->told++;

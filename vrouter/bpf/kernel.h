@@ -40,6 +40,8 @@ enum { BPF_F_NO_PREALLOC = 1 };
 enum { BPF_F_RECOMPUTE_CSUM = 1 };
 enum { BPF_F_TUNINFO_IPV6 = 1 };
 
+enum { BPF_RB_AVAIL_DATA = 0, BPF_RB_RING_SIZE = 1 };
+
 enum { BPF_ADJ_ROOM_MAC = 1 };
 enum {
 	BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 = 1 << 1,

@@ -141,6 +141,7 @@ struct notes {
 	struct policy_verdict audited; // by its audit rules
 	__u32 audit; // the ruleset of these, 0 = none
 	__u32 layer; // that is asked
+	struct policy_log logged; // of the end that was asked last
 	__u32 ruleset_flags; // of the one that is asked
 	__u32 named; // the classes of the question there
 	__u32 ranged;

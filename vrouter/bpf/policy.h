@@ -90,6 +90,18 @@ static __always_inline enum reason reason_of(int action)
 	return REASON_POLICY_ABSENT;
 }
 
+// Asks an end, and tells of what its rules log.
+static __always_inline int ask(struct packet *p, enum direction end)
+{
+	const struct notes *n = p->notes;
+	int action = ask_end(end);
+	if (n->logged.has_rule | n->logged.has_audit)
+		report_at(p, n->keys[end].ifindex, EVENT_LOGGED,
+			  event_word(EVENT_KIND_LOGGED, end == DIRECTION_IN ? EVENT_IN : EVENT_OUT, n->layer, action == ACTION_PASS ? REASON_NONE : reason_of(action)),
+			  n->questions[end].rule);
+	return action;
+}
+
 // Counts what an end was told: it is that port's drop.
 static __always_inline void count_refusal(struct packet *p, enum direction end, enum reason reason)
 {
@@ -133,12 +145,12 @@ static __noinline int ask_policy(struct packet *p, bool sends, bool hears)
 		describe(p, DIRECTION_IN, p->to, p->receiver);
 	int action;
 	if (n->asked[DIRECTION_OUT]) {
-		action = ask_end(DIRECTION_OUT);
+		action = ask(p, DIRECTION_OUT);
 		if (action != ACTION_PASS)
 			return refuse(p, DIRECTION_OUT, action);
 	}
 	if (n->asked[DIRECTION_IN]) {
-		action = ask_end(DIRECTION_IN);
+		action = ask(p, DIRECTION_IN);
 		if (action != ACTION_PASS)
 			return refuse(p, DIRECTION_IN, action);
 	}

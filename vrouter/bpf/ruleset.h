@@ -189,19 +189,26 @@ __noinline int find_identity(__u32 end)
 	return 0;
 }
 
-// Counts the rules that decided in a layer.
-static __always_inline void count_hits(const struct notes *n, const struct question *q, bool refused)
+// Counts the rules that decided in a layer, and notes those that are to be told.
+static __always_inline void count_hits(struct notes *n, const struct question *q, __u32 layer, bool refused)
 {
 	if (!q->first && !refused)
 		return;
 	if (n->found.rule)
 		world_hit(n->found.rule);
-	if (n->audited.order && n->audited.order < n->found.order && n->audited.rule)
-		world_hit(n->audited.rule);
+	if (n->found.flags & POLICY_VERDICT_LOG) {
+		n->logged.has_rule |= 1 << layer;
+		n->logged.rules[layer] = n->found.rule;
+	}
+	if (!n->audited.order || n->audited.order >= n->found.order || !n->audited.rule)
+		return;
+	world_hit(n->audited.rule);
+	n->logged.has_audit |= 1 << layer;
+	n->logged.audits[layer] = n->audited.rule;
 }
 
 // Asks the layer in the notes. Returns an action; what is not known is absent.
-static __always_inline int ask_layer(struct notes *n, struct question *q, __u32 id, __u32 end)
+static __always_inline int ask_layer(struct notes *n, struct question *q, __u32 id, __u32 layer, __u32 end)
 {
 	n->audited.order = 0;
 	if (look_up(id, end, 0))
@@ -211,7 +218,7 @@ static __always_inline int ask_layer(struct notes *n, struct question *q, __u32 
 	__u8 action = n->found.action;
 	q->rule = n->found.rule;
 	world_answer(n, end);
-	count_hits(n, q, action != ACTION_PASS && action != ACTION_NEXT);
+	count_hits(n, q, layer, action != ACTION_PASS && action != ACTION_NEXT);
 	return action == ACTION_NONE ? ACTION_ABSENT : action;
 }
 
@@ -228,6 +235,7 @@ __noinline int ask_end(__u32 end)
 	__u32 ifindex = of->ifindex;
 	struct port_policy *policy = bpf_map_lookup_elem(&port_policies, &ifindex);
 	n->layer = LAYER_NONE;
+	n->logged.has_rule = n->logged.has_audit = 0;
 	q->rule = 0;
 	if (!policy)
 		return ACTION_ABSENT;
@@ -245,7 +253,7 @@ __noinline int ask_end(__u32 end)
 		if (!id)
 			continue;
 		n->layer = layer;
-		int action = ask_layer(n, q, id, end);
+		int action = ask_layer(n, q, id, layer, end);
 		if (action == ACTION_PASS && layer >= LAYER_FIREWALL_ADMIN)
 			return ACTION_PASS; // of the tiers the first that decides counts
 		if (action != ACTION_PASS && action != ACTION_NEXT)

@@ -2,18 +2,20 @@
 // What is told of single frames, and what turns that on.
 #pragma once
 
-#include "tables.h"
+#include "tables_policy.h"
 
 // A sum; 0: nothing is told and nothing is looked up.
 enum event_flag {
 	EVENT_DROPS = 1, // each frame that is dropped or consumed
 	EVENT_FIRST = 2, // each that begins a conversation at one of its ends
 	EVENT_COUNTS = 4, // connections count their packets and bytes
+	EVENT_LOGGED = 8, // what rules log, and what audit rules would do
 };
 
 enum event_kind {
 	EVENT_KIND_DROP,
 	EVENT_KIND_FIRST,
+	EVENT_KIND_LOGGED, // has limits of its own, and is never left to chance
 	EVENT_KINDS,
 };
 
@@ -27,7 +29,8 @@ struct event_control_value {
 	__u32 one_of; // of so many frames one is told, at random; 0 and 1: each
 	__u64 interval; // nanoseconds from one record of a kind to the next, 0 = no limit
 	__u32 burst; // of records that may come at once
-	__u32 pad;
+	__u32 logged_burst; // these two: of what is logged
+	__u64 logged_interval;
 };
 
 // Written by the agent alone. A variable and no table: where nothing is told,
@@ -49,6 +52,7 @@ struct event_record {
 	__u8 layer; // whose rule, as in policy; 0xff = none
 	__u8 pad;
 	__u8 frame[EVENT_FRAME];
+	struct policy_log logged; // of what is logged
 };
 
 struct event_count_value {

@@ -39,6 +39,15 @@ struct policy_verdict {
 	__u16 pad;
 };
 
+// What is told of a packet that an end asks about: by layer, the rule that decided,
+// if it logs, and the audit rule that matched. The bit of a layer says that there is one.
+struct policy_log {
+	__u32 has_rule;
+	__u32 has_audit;
+	__u32 rules[LAYER_COUNT];
+	__u32 audits[LAYER_COUNT];
+};
+
 enum port_policy_flag { PORT_POLICY_STATELESS = 1 }; // for who looks: programs read that of ports, which costs no lookup
 
 struct port_policy {

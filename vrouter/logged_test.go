@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vrouter
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/weft-network/weft/vrouter/rules"
+)
+
+// asking makes the loopback port ask rules in layers when it sends.
+func asking(t *testing.T, d *Datapath, layers map[rules.Layer][]rules.Rule) {
+	t.Helper()
+	var p PortPolicy
+	for layer, of := range layers {
+		c := compiled(rules.Ruleset{Rules: of, Outside: rules.Deny, Identified: rules.Deny})
+		check(t, d.PutRuleset(c))
+		p.Rulesets[rules.Egress][layer] = c.ID
+	}
+	check(t, d.PortPolicies.Put(loopback, p))
+	check(t, d.Ports.Put(loopback, Port{VRF: 7, ID: 42, MAC: portMAC(loopback), Policed: true}))
+}
+
+// sendFrom returns what sends a packet of UDP to port 53 of another host from a port of
+// the workload.
+func sendFrom(t *testing.T, d *Datapath) func(port uint16) {
+	return func(port uint16) {
+		t.Helper()
+		s := ipSpec{source: netip.MustParseAddr("10.0.0.1"), destination: netip.MustParseAddr("10.0.0.9"), protocol: 17, hops: 64}
+		s.payload = append([]byte{byte(port >> 8), byte(port), 0, 53, 0, 108, 0, 0}, make([]byte, 100)...)
+		_, err := d.hooks[stubSlotSLOT_PORT].Run(&ebpf.RunOptions{Data: ethernetFrame(MAC{2, 0, 0, 0, 0, 9}, portMAC(loopback), s.ethertype(), s.build())})
+		check(t, err)
+	}
+}
+
+// TestRulesLog: of a rule that logs each packet is told that it decides and that begins a
+// conversation, or is refused; of an audit rule each for which it comes before the rule
+// that decides; of other rules nothing.
+func TestRulesLog(t *testing.T) {
+	dns := []rules.Service{{Protocol: rules.UDP, Ports: &rules.Range{First: 53, Last: 53}}}
+	web := []rules.Service{{Protocol: rules.UDP, Ports: &rules.Range{First: 80, Last: 80}}}
+	pass := func(number uint32, log bool) rules.Rule {
+		return rules.Rule{Number: number, Action: rules.Pass, Services: dns, Log: log}
+	}
+	deny := func(number uint32, log, audit bool) rules.Rule {
+		return rules.Rule{Number: number, Action: rules.Deny, Services: dns, Log: log, Audit: audit}
+	}
+	const group, admin, tenant = rules.SecurityGroup, rules.FirewallAdmin, rules.Firewall
+	d, _, _ := speaker(t)
+	send, from, heard := sendFrom(t, d), uint16(1000), uint64(0)
+	check(t, d.SetRecording(Recording{Logged: true, OneOf: 1000}))
+	r, err := d.OpenEvents()
+	check(t, err)
+	defer r.Close()
+	for what, c := range map[string]struct {
+		layers map[rules.Layer][]rules.Rule
+		want   string // of two packets of one conversation
+	}{
+		"no rule logs":               {map[rules.Layer][]rules.Rule{group: {pass(1, false)}}, ""},
+		"one that passes":            {map[rules.Layer][]rules.Rule{group: {pass(1, true)}}, "security-group 1"},
+		"one that does not match":    {map[rules.Layer][]rules.Rule{group: {{Number: 2, Action: rules.Deny, Services: web, Log: true}, pass(1, false)}}, ""},
+		"one that denies":            {map[rules.Layer][]rules.Rule{group: {deny(3, true, false)}}, "policy-denied: security-group 3|policy-denied: security-group 3"},
+		"no rule decides":            {map[rules.Layer][]rules.Rule{group: {{Number: 2, Action: rules.Pass, Services: web, Log: true}}}, ""},
+		"an audit rule":              {map[rules.Layer][]rules.Rule{group: {deny(4, false, true), pass(1, false)}}, "security-group audit 4"},
+		"one after what decides":     {map[rules.Layer][]rules.Rule{group: {pass(1, false), deny(4, false, true)}}, ""},
+		"one, and one that logs":     {map[rules.Layer][]rules.Rule{group: {deny(4, false, true), pass(1, true)}}, "security-group audit 4, security-group 1"},
+		"two layers":                 {map[rules.Layer][]rules.Rule{group: {pass(1, true)}, tenant: {pass(5, true)}}, "security-group 1, firewall 5"},
+		"a layer after, that denies": {map[rules.Layer][]rules.Rule{group: {pass(1, true)}, tenant: {deny(6, false, false)}}, "policy-denied: security-group 1|policy-denied: security-group 1"},
+		"one that leaves it to another tier": {
+			map[rules.Layer][]rules.Rule{admin: {{Number: 7, Action: rules.Next, Services: dns, Log: true}}, tenant: {pass(5, true)}}, "firewall-admin 7, firewall 5",
+		},
+	} {
+		from++
+		asking(t, d, c.layers)
+		send(from)
+		send(from)
+		counts, err := d.EventCounts()
+		check(t, err)
+		var got []string
+		for ; heard < counts[EventLogged].Told; heard++ {
+			e, err := r.Next()
+			check(t, err)
+			if e.Kind != EventLogged || e.Ifindex != loopback || e.Port != 42 || e.VRF != 7 || e.In || e.OneOf != 1 || len(e.Frame) != 128 {
+				t.Errorf("%s: told %+v", what, e)
+			}
+			got = append(got, wordsOf(e))
+		}
+		if strings.Join(got, "|") != c.want {
+			t.Errorf("%s: told %q, want %q", what, got, c.want)
+		}
+	}
+}
+
+// wordsOf writes what an event says of rules.
+func wordsOf(e Event) string {
+	var all []string
+	for _, r := range e.Logged {
+		word := rules.Layer(r.Layer).String()
+		if r.Audit {
+			word += " audit"
+		}
+		all = append(all, fmt.Sprintf("%s %d", word, r.Rule))
+	}
+	text := strings.Join(all, ", ")
+	if e.Reason.Name != "" {
+		text = e.Reason.Name + ": " + text
+	}
+	return text
+}
+
+// TestLogIsNotCrowdedOut: neither the limit of other records nor a ring that is full of
+// them keeps what rules log from being told; and it has a limit of its own.
+func TestLogIsNotCrowdedOut(t *testing.T) {
+	d, _, _ := speaker(t)
+	send := sendFrom(t, d)
+	asking(t, d, map[rules.Layer][]rules.Rule{rules.SecurityGroup: {{Number: 3, Action: rules.Deny, Log: true}}})
+	check(t, d.SetRecording(Recording{Drops: true}))
+	for port := range uint16(6000) {
+		send(port)
+	}
+	check(t, d.SetRecording(Recording{Drops: true, Interval: time.Hour, Burst: 5, Logged: true, LoggedInterval: time.Hour, LoggedBurst: 20}))
+	for port := range uint16(30) {
+		send(port)
+	}
+	counts, err := d.EventCounts()
+	check(t, err)
+	if want := (EventCount{Told: 20, Limited: 10}); counts[EventLogged] != want {
+		t.Errorf("of 30 packets %+v are logged, want %+v", counts[EventLogged], want)
+	}
+	if drops := counts[EventDrop]; drops.Unheard < 2000 || drops.Limited != 25 {
+		t.Errorf("of 6,030 drops %+v, want that most found no room", drops)
+	}
+	all := told(t, d)
+	if n := len(slices.DeleteFunc(all, func(e Event) bool { return e.Kind != EventLogged })); n != 20 {
+		t.Errorf("%d events of what is logged, want 20", n)
+	}
+}
+
+// TestLogIsOff: while it is off nothing is told, and the rules count all the same.
+func TestLogIsOff(t *testing.T) {
+	d, _, _ := speaker(t)
+	send := sendFrom(t, d)
+	asking(t, d, map[rules.Layer][]rules.Rule{rules.SecurityGroup: {{Number: 3, Action: rules.Deny, Log: true}}})
+	send(1)
+	if all := told(t, d); len(all) != 0 {
+		t.Errorf("told %+v", all)
+	}
+}
