@@ -16,6 +16,9 @@ import (
 const (
 	HostTableEvents = "events" // single frames; to ask turns the recording of them on for a while
 	HostTableFlows  = "flows"  // conversations as they are now
+	// HostTablePolicyLog are the records of rules that log and of audit rules, which
+	// are made whether somebody asks or not.
+	HostTablePolicyLog = "policy-log"
 )
 
 // What a record is about.
@@ -27,6 +30,8 @@ const (
 	RecordEnd    = "end"    // one that is over
 	RecordFlow   = "flow"   // one as it is now
 	RecordLost   = "lost"   // records of frames that there are not: Packets of them
+	RecordLog    = "log"    // one frame for which a rule decided that logs
+	RecordAudit  = "audit"  // one for which an audit rule would have
 )
 
 // Party is one end of a conversation, as far as the host that tells knows it.
@@ -84,6 +89,7 @@ type Record struct {
 	Layer   string `json:"layer,omitempty"` // of policy, whose rule decided
 	Rule    string `json:"rule,omitempty"`  // in words
 	RuleID  string `json:"ruleId,omitempty"`
+	Action  string `json:"action,omitempty"` // of a rule that logs what it said, of an audit rule what it would have
 
 	Flags  string `json:"tcpFlags,omitempty"`
 	Length int    `json:"length,omitempty"` // bytes of the frame

@@ -55,8 +55,7 @@ type Exporter struct {
 
 // Take queues a record for every sink; it never waits.
 func (x *Exporter) Take(r api.Record) {
-	// While somebody asks more is recorded than is to be exported.
-	if r.Record == api.RecordDrop && !x.kinds.Drops || r.Record == api.RecordFirst && !x.kinds.First || !x.only.Matches(&r) {
+	if x == nil || !x.wants(&r) {
 		return
 	}
 	for _, f := range x.feeds {
@@ -66,6 +65,15 @@ func (x *Exporter) Take(r api.Record) {
 			f.leftOut.Add(1)
 		}
 	}
+}
+
+// wants tells whether a record is to be exported: while somebody asks more is
+// recorded, and what rules log always is.
+func (x *Exporter) wants(r *api.Record) bool {
+	kind, ofFrames := map[string]bool{
+		api.RecordDrop: x.kinds.Drops, api.RecordFirst: x.kinds.First, api.RecordLog: x.kinds.Logged, api.RecordAudit: x.kinds.Logged,
+	}[r.Record]
+	return (kind || !ofFrames) && x.only.Matches(r)
 }
 
 // Run feeds the sinks until the context ends, and then hands over what waits if
@@ -169,6 +177,14 @@ type Export struct {
 	Enterprise uint32
 	Only       api.RecordQuestion
 	Kinds      vrouter.Recording // of frames, what is exported
+}
+
+// NewLog returns what keeps a file of what rules log, made when there is something.
+func NewLog(path string, size int64, files int, log *slog.Logger) *Exporter {
+	return &Exporter{
+		feeds: []*feed{{sink: &file{path: path, max: size, kept: files, of: "policy-log"}, queue: make(chan api.Record, queued)}},
+		kinds: vrouter.Recording{Logged: true}, log: log,
+	}
 }
 
 // NewExporter opens what can be opened now; a collector is reached later.

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strconv"
 
 	"github.com/weft-network/weft/api"
@@ -21,6 +22,7 @@ type file struct {
 	path string
 	max  int64
 	kept int
+	of   string // a word for metrics
 	out  *os.File
 	size int64
 }
@@ -29,10 +31,13 @@ type file struct {
 const standardOutput = "-"
 
 // fileMode: records are of all tenants.
-const fileMode = 0o600
+const (
+	fileMode = 0o600
+	dirMode  = 0o700
+)
 
 func openFile(path string, max int64, kept int) (*file, error) {
-	f := &file{path: path, max: max, kept: kept}
+	f := &file{path: path, max: max, kept: kept, of: "file"}
 	if path == standardOutput {
 		f.out = os.Stdout
 		return f, nil
@@ -82,7 +87,7 @@ func (f *file) endLine() error {
 }
 
 func (f *file) name() string { return f.path }
-func (f *file) kind() string { return "file" }
+func (f *file) kind() string { return f.of }
 
 // write writes all lines or none.
 func (f *file) write(_ context.Context, all []api.Record) (leftOut int, err error) {
@@ -91,6 +96,9 @@ func (f *file) write(_ context.Context, all []api.Record) (leftOut int, err erro
 		if err := json.NewEncoder(&lines).Encode(r); err != nil {
 			return 0, fmt.Errorf("encode record: %w", err)
 		}
+	}
+	if err := f.make(); err != nil {
+		return 0, err
 	}
 	if f.path != standardOutput && f.size > 0 && f.size+int64(lines.Len()) > f.max {
 		if err := f.rotate(); err != nil {
@@ -109,6 +117,21 @@ func (f *file) write(_ context.Context, all []api.Record) (leftOut int, err erro
 		return 0, fmt.Errorf("write records: %w", err)
 	}
 	return 0, nil
+}
+
+// make opens a file that is made when there is something to write.
+func (f *file) make() error {
+	switch {
+	case f.out != nil:
+		return nil
+	case f.path == standardOutput:
+		f.out = os.Stdout
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(f.path), dirMode); err != nil {
+		return fmt.Errorf("make directory of records: %w", err)
+	}
+	return f.open()
 }
 
 func (f *file) numbered(n int) string {
@@ -136,7 +159,7 @@ func (f *file) rotate() error {
 }
 
 func (f *file) close() error {
-	if f.path == standardOutput {
+	if f.path == standardOutput || f.out == nil {
 		return nil
 	}
 	return f.out.Close()

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"hash/fnv"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -196,7 +197,7 @@ func (e *encoder) messages(now time.Time, all []api.Record) (messages [][]byte, 
 
 // The numbers of firewallEvent and flowEndReason.
 var (
-	firewallEvents = map[string]uint8{api.RecordFirst: 1, api.RecordStart: 1, api.RecordEnd: 2, api.RecordDrop: 3, api.RecordUpdate: 5}
+	firewallEvents = map[string]uint8{api.RecordFirst: 1, api.RecordStart: 1, api.RecordEnd: 2, api.RecordDrop: 3, api.RecordAudit: 4, api.RecordUpdate: 5, api.RecordLog: 1}
 	endReasons     = map[string]uint8{endedIdle: 1, endedClosed: 3, endedGone: 5}
 )
 
@@ -221,7 +222,11 @@ func (e *encoder) record(r *api.Record) []byte {
 	sent, answered := deltas(r)
 	write([]uint64{sent.Packets, sent.Bytes, answered.Packets, answered.Bytes})
 	write(r.VRF)
-	write(firewallEvents[r.Record])
+	event := firewallEvents[r.Record]
+	if r.Record == api.RecordLog && r.Verdict != "passed" {
+		event = firewallEvents[api.RecordDrop]
+	}
+	write(event)
 	reason := endReasons[r.Why]
 	if r.Record == api.RecordUpdate {
 		reason = activeTimeout
@@ -247,7 +252,7 @@ func (e *encoder) record(r *api.Record) []byte {
 // deltas are what is counted since the last record of a session; a frame
 // stands for those that sampling passed over.
 func deltas(r *api.Record) (sent, answered api.Traffic) {
-	if r.Record == api.RecordDrop || r.Record == api.RecordFirst {
+	if slices.Contains([]string{api.RecordDrop, api.RecordFirst, api.RecordLog, api.RecordAudit}, r.Record) {
 		n := uint64(max(1, r.OneOf))
 		return api.Traffic{Packets: n, Bytes: n * uint64(r.Length)}, answered
 	}

@@ -9,12 +9,12 @@ import (
 )
 
 var (
-	eventsTotal     = prometheus.NewDesc("weft_vrouter_records_total", "Dropped and first frames that were to be recorded, by outcome: told; passed-over by sampling; limited; unheard, since the agent did not keep up.", []string{"kind", "outcome"}, nil)
-	exportedTotal   = prometheus.NewDesc("weft_agent_records_total", "Records for export, by where to (file, ipfix) and outcome: taken; left-out, since too many waited or, by IPFIX, they have no IP addresses; failed, when the agent ended.", []string{"to", "outcome"}, nil)
+	eventsTotal     = prometheus.NewDesc("weft_vrouter_records_total", "Dropped and first frames, and those for which rules log something, that were to be recorded, by outcome: told; passed-over by sampling; limited; unheard, since the agent did not keep up.", []string{"kind", "outcome"}, nil)
+	exportedTotal   = prometheus.NewDesc("weft_agent_records_total", "Records for export, by where to (file, ipfix, policy-log) and outcome: taken; left-out, since too many waited or, by IPFIX, they have no IP addresses; failed, when the agent ended.", []string{"to", "outcome"}, nil)
 	unfollowedTotal = prometheus.NewDesc("weft_agent_sessions_unfollowed_total", "How often an end of a conversation was not followed, since too many were.", nil, nil)
 )
 
-var kindWords = map[vrouter.EventKind]string{vrouter.EventDrop: "drop", vrouter.EventFirst: "first"}
+var kindWords = map[vrouter.EventKind]string{vrouter.EventDrop: "drop", vrouter.EventFirst: "first", vrouter.EventLogged: "logged"}
 
 // Describe names all metrics.
 func (r *Recorder) Describe(to chan<- *prometheus.Desc) {
@@ -39,12 +39,19 @@ func (r *Recorder) Collect(to chan<- prometheus.Metric) {
 		counter(eventsTotal, c.Unheard, kindWords[kind], "unheard")
 	}
 	counter(unfollowedTotal, r.untold.Load())
-	if r.options.Export == nil {
-		return
+	for _, x := range []*Exporter{r.options.Export, r.options.Log} {
+		for _, f := range x.all() {
+			counter(exportedTotal, f.taken.Load(), f.sink.kind(), "taken")
+			counter(exportedTotal, f.leftOut.Load(), f.sink.kind(), "left-out")
+			counter(exportedTotal, f.failed.Load(), f.sink.kind(), "failed")
+		}
 	}
-	for _, f := range r.options.Export.feeds {
-		counter(exportedTotal, f.taken.Load(), f.sink.kind(), "taken")
-		counter(exportedTotal, f.leftOut.Load(), f.sink.kind(), "left-out")
-		counter(exportedTotal, f.failed.Load(), f.sink.kind(), "failed")
+}
+
+// all are the feeds of an exporter that is there.
+func (x *Exporter) all() []*feed {
+	if x == nil {
+		return nil
 	}
+	return x.feeds
 }

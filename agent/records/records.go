@@ -27,10 +27,6 @@ const (
 	watchFor = 15 * time.Second
 	// batch is how many frames get their names in one look at the rows.
 	batch = 512
-	// kept is how many records of frames wait for those who ask.
-	kept = 8192
-	// answered is how many of them one answer has.
-	answered = 2000
 )
 
 // Path is what is needed of the packet path; *vrouter.Datapath is one.
@@ -59,6 +55,10 @@ type Options struct {
 	Sessions time.Duration
 	// Export takes records besides; nil: nobody does.
 	Export *Exporter
+	// Log takes what rules log; LogFile is where it puts that, and where what was
+	// logged before is read.
+	Log     *Exporter
+	LogFile string
 }
 
 // Recorder records frames. It has one Run.
@@ -72,28 +72,26 @@ type Recorder struct {
 	past   ended
 	untold atomic.Uint64 // ends of conversations that were too many to follow
 
-	mu       sync.Mutex // guards everything that follows
-	watched  time.Time  // until then
-	counted  time.Time  // until then
-	recent   []api.Record
-	sequence uint64
-	lost     uint64
-	setting  vrouter.Recording
+	mu      sync.Mutex // guards everything that follows
+	watched time.Time  // until then
+	counted time.Time  // until then
+	recent  waiting    // frames that were dropped or began something
+	logged  waiting    // what rules log
+	lost    losses
+	setting vrouter.Recording
 	// recording is since when drops are recorded.
 	recording time.Time
 }
 
 // New returns a recorder that records nothing before Run.
 func New(path Path, loop Host, o Options, log *slog.Logger) *Recorder {
-	// A sequence is never given twice, so that one who asks after a restart
-	// goes on: nobody records a million frames a second.
-	return &Recorder{options: o, path: path, loop: loop, log: log, wake: make(chan struct{}, 1), sequence: uint64(time.Now().UnixMicro()), past: ended{since: time.Now()}}
+	return &Recorder{options: o, path: path, loop: loop, log: log, wake: make(chan struct{}, 1), recent: newWaiting(), logged: newWaiting(), past: ended{since: time.Now()}}
 }
 
 // Tables answer questions, by the names of the tables.
 func (r *Recorder) Tables() map[string]func(context.Context, string) (api.Table, error) {
 	return map[string]func(context.Context, string) (api.Table, error){
-		api.HostTableEvents: r.Events, api.HostTableFlows: r.Flows,
+		api.HostTableEvents: r.Events, api.HostTableFlows: r.Flows, api.HostTablePolicyLog: r.PolicyLog,
 	}
 }
 
@@ -113,9 +111,13 @@ func (r *Recorder) run(ctx context.Context) error {
 	if r.lost, err = r.countLost(); err != nil {
 		return errors.Join(err, events.Close())
 	}
+	r.recall()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return r.read(ctx, events) })
 	group.Go(func() error { r.tend(ctx); return nil })
+	if r.options.Log != nil {
+		group.Go(func() error { r.options.Log.Run(ctx); return nil })
+	}
 	if r.options.Export != nil {
 		group.Go(func() error { r.options.Export.Run(ctx); return nil })
 		if r.options.Sessions > 0 {
@@ -126,7 +128,14 @@ func (r *Recorder) run(ctx context.Context) error {
 		<-ctx.Done()
 		return events.Close()
 	})
-	return errors.Join(group.Wait(), r.set(vrouter.Recording{}))
+	return errors.Join(group.Wait(), r.set(r.unasked()))
+}
+
+// unasked is what is recorded while there is no agent: what rules log waits in the
+// ring for the next one, as long as there is room.
+func (r *Recorder) unasked() vrouter.Recording {
+	l := r.options.Limits
+	return vrouter.Recording{Logged: r.options.Always.Logged, LoggedInterval: l.LoggedInterval, LoggedBurst: l.LoggedBurst}
 }
 
 // set turns recording on or off.
@@ -151,7 +160,8 @@ func (r *Recorder) want(now time.Time) vrouter.Recording {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	want := r.options.Always
-	want.Interval, want.Burst, want.OneOf = r.options.Limits.Interval, r.options.Limits.Burst, r.options.Limits.OneOf
+	l := r.options.Limits
+	want.Interval, want.Burst, want.OneOf, want.LoggedInterval, want.LoggedBurst = l.Interval, l.Burst, l.OneOf, l.LoggedInterval, l.LoggedBurst
 	if now.Before(r.watched) {
 		want.Drops, want.First = true, true
 	}
@@ -166,7 +176,7 @@ func (r *Recorder) tend(ctx context.Context) {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
 	// What an agent that was killed left on is off, or as is wanted, from here on.
-	err := r.path.SetRecording(vrouter.Recording{})
+	err := r.path.SetRecording(r.unasked())
 	for {
 		if err == nil {
 			err = r.set(r.want(time.Now()))
@@ -187,21 +197,36 @@ func (r *Recorder) tend(ctx context.Context) {
 	}
 }
 
-func (r *Recorder) countLost() (lost uint64, err error) {
+// losses are how many records there are not.
+type losses struct{ frames, logged uint64 }
+
+func (r *Recorder) countLost() (lost losses, err error) {
 	counts, err := r.path.EventCounts()
-	for _, c := range counts {
-		lost += c.Limited + c.Unheard
+	for kind, c := range counts {
+		if kind == vrouter.EventLogged {
+			lost.logged += c.Limited + c.Unheard
+		} else {
+			lost.frames += c.Limited + c.Unheard
+		}
 	}
 	return lost, err
 }
 
-// noteLost tells how many frames were not recorded.
+// noteLost tells how many frames were not recorded, and of how many it was not
+// recorded what rules log.
 func (r *Recorder) noteLost() error {
 	lost, err := r.countLost()
 	if err != nil || lost == r.lost {
 		return err
 	}
-	r.take([]api.Record{{Time: time.Now(), Record: api.RecordLost, Host: r.options.Host, Lost: lost - r.lost}})
+	note := func(count uint64) []api.Record {
+		if count == 0 {
+			return nil
+		}
+		return []api.Record{{Time: time.Now(), Record: api.RecordLost, Host: r.options.Host, Lost: count}}
+	}
+	r.take(note(lost.frames - r.lost.frames))
+	r.keepLogged(note(lost.logged - r.lost.logged))
 	r.lost = lost
 	return nil
 }
@@ -216,7 +241,7 @@ func (r *Recorder) read(ctx context.Context, events *vrouter.Events) error {
 		if err != nil {
 			return err
 		}
-		named, err := r.name(ctx, all)
+		named, logged, err := r.name(ctx, all)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -225,6 +250,7 @@ func (r *Recorder) read(ctx context.Context, events *vrouter.Events) error {
 			continue
 		}
 		r.take(named)
+		r.keepLogged(logged)
 	}
 }
 
@@ -232,16 +258,9 @@ func (r *Recorder) read(ctx context.Context, events *vrouter.Events) error {
 func (r *Recorder) take(all []api.Record) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.recent.add(all)
 	for i := range all {
-		r.sequence++
-		all[i].Sequence = r.sequence
-		if r.options.Export != nil {
-			r.options.Export.Take(all[i])
-		}
-	}
-	r.recent = append(r.recent, all...)
-	if over := len(r.recent) - kept; over > 0 {
-		r.recent = append(r.recent[:0:0], r.recent[over:]...)
+		r.options.Export.Take(all[i])
 	}
 }
 
@@ -255,11 +274,11 @@ func (r *Recorder) Events(_ context.Context, query string) (api.Table, error) {
 	now := time.Now()
 	r.mu.Lock()
 	r.watched = now.Add(watchFor)
-	all := []api.Record{{Sequence: r.sequence, Time: now, Record: api.RecordLost, Host: r.options.Host}}
+	all := []api.Record{r.recent.here(r.options.Host, now)}
 	if q.Since > 0 {
 		all = r.pastEvents(q, now)
-	} else if q.After != 0 && q.After <= r.sequence { // else of before a clock was set back
-		all = r.after(q)
+	} else if q.After != 0 && q.After <= r.recent.sequence { // else of before a clock was set back
+		all = r.recent.after(q, r.options.Host, now)
 	}
 	r.mu.Unlock()
 	r.hurry()
@@ -274,45 +293,29 @@ func (r *Recorder) hurry() {
 	}
 }
 
-// after returns what was recorded after a sequence. The first record says how
-// many there were that are not kept any more.
-func (r *Recorder) after(q api.RecordQuestion) []api.Record {
-	first := api.Record{Sequence: q.After, Time: time.Now(), Record: api.RecordLost, Host: r.options.Host}
-	all := []api.Record{first}
-	if len(r.recent) > 0 && r.recent[0].Sequence > q.After+1 {
-		all[0].Lost = r.recent[0].Sequence - q.After - 1
-	}
-	for i := range r.recent {
-		e := &r.recent[i]
-		if e.Sequence <= q.After {
-			continue
-		}
-		all[0].Sequence = e.Sequence // also of those that do not match: nobody need look at them again
-		if !q.Matches(e) {
-			continue
-		}
-		if all = append(all, *e); len(all) > answered {
-			break
-		}
-	}
-	return all
-}
-
-// name turns events into records.
-func (r *Recorder) name(ctx context.Context, all []vrouter.Event) ([]api.Record, error) {
+// name turns events into records: of frames, and of what rules log.
+func (r *Recorder) name(ctx context.Context, all []vrouter.Event) (named, logged []api.Record, err error) {
 	devices, err := r.options.Interfaces()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	named := make([]api.Record, len(all))
+	at := func(of []api.Record, e *vrouter.Event) []api.Record {
+		for i := range of {
+			of[i].Host, of[i].Interface = r.options.Host, devices[e.Ifindex]
+		}
+		return of
+	}
 	err = look(ctx, r.loop, func(d directory) {
 		for i := range all {
-			named[i] = recordOf(&all[i], d)
-			named[i].Host, named[i].Interface = r.options.Host, devices[all[i].Ifindex]
+			if e := &all[i]; e.Kind == vrouter.EventLogged {
+				logged = append(logged, at(loggedOf(e, d), e)...)
+			} else {
+				named = append(named, at([]api.Record{recordOf(e, d)}, e)...)
+			}
 		}
 	})
 	if err != nil {
-		return nil, fmt.Errorf("name recorded frames: %w", err)
+		return nil, nil, fmt.Errorf("name recorded frames: %w", err)
 	}
-	return named, nil
+	return named, logged, nil
 }

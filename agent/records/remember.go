@@ -97,23 +97,14 @@ func (r *Recorder) pastFlows(d directory, q api.RecordQuestion, now time.Time) [
 // pastEvents are the frames recorded since then. The first record says since when
 // frames are recorded; without a start, they are not.
 func (r *Recorder) pastEvents(q api.RecordQuestion, now time.Time) []api.Record {
-	first := api.Record{Sequence: r.sequence, Time: now, Record: api.RecordLost, Host: r.options.Host}
+	first := r.recent.here(r.options.Host, now)
 	if r.setting.Drops {
 		since := r.recording
-		if len(r.recent) == kept && r.recent[0].Time.After(since) {
-			since = r.recent[0].Time
+		if all := r.recent.all; len(all) == kept && all[0].Time.After(since) {
+			since = all[0].Time
 		}
 		first.Start = &since
 	}
-	all := []api.Record{first}
-	for i := len(r.recent) - 1; i >= 0 && len(all) <= answered; i-- {
-		e := &r.recent[i]
-		if e.Time.Before(now.Add(-q.Since)) {
-			break
-		}
-		if q.Matches(e) {
-			all = append(all, *e)
-		}
-	}
-	return all
+	all, _ := r.recent.past(q, now)
+	return append([]api.Record{first}, all...)
 }

@@ -25,10 +25,11 @@ const (
 	desiredName = "desired.bin"
 	plugsName   = "plugs"
 	controllers = "controllers.json"
+	policyLog   = "policy-log"
 )
 
 // names is everything that may be in the directory beside the identity's files.
-var names = []string{lockName, desiredName, plugsName, controllers, "host.key", "host.crt", "ca.crt", "identity.json"}
+var names = []string{lockName, desiredName, plugsName, controllers, policyLog, "host.key", "host.crt", "ca.crt", "identity.json"}
 
 // ErrInUse says that another agent runs with this directory.
 var ErrInUse = errors.New("an agent is running with this state directory: stop it first")
@@ -66,6 +67,10 @@ func (d Dir) Plugs() string { return filepath.Join(d.path, plugsName) }
 
 // Controllers is the file of the addresses that controllers told.
 func (d Dir) Controllers() string { return filepath.Join(d.path, controllers) }
+
+// PolicyLog is the file of what rules log, in a directory with those that it was
+// before it was full.
+func (d Dir) PolicyLog() string { return filepath.Join(d.path, policyLog, "records") }
 
 // Remove deletes everything an agent keeps, and the directory if nothing else
 // is in it, and unlocks it.

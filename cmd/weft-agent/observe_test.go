@@ -75,7 +75,7 @@ func (quiet) Counts() services.Counts {
 func exporting(t *testing.T) *records.Recorder {
 	t.Helper()
 	f := recordFlags{what: []string{recordDrops}, oneOf: 1, rate: 1, every: 1, file: filepath.Join(t.TempDir(), "records"), fileSize: 1, files: 1}
-	options, err := f.options("h1", nil, slog.New(slog.DiscardHandler))
+	options, err := f.exported("h1", nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -20,6 +21,7 @@ const (
 	recordDrops    = "drops"
 	recordFirst    = "first"
 	recordSessions = "sessions"
+	recordLog      = "log"
 )
 
 // recordFlags say what is recorded for export, where it goes, and how much of
@@ -36,10 +38,40 @@ type recordFlags struct {
 	collector  string
 	enterprise uint32
 	refused    bool
+	log        logFlags
+}
+
+// logFlags say where what rules log is kept on this host, and how much of it.
+type logFlags struct {
+	file     string
+	fileSize int64
+	files    int
+	rate     uint32
+}
+
+func (f *logFlags) add(s *pflag.FlagSet) {
+	s.StringVar(&f.file, "policy-log", "", "file for what rules of policy log, JSON lines, - for the standard output (default: policy-log/records in the state directory)")
+	s.Int64Var(&f.fileSize, "policy-log-size", 16<<20, "bytes after which that file is begun anew; 0: there is none")
+	s.IntVar(&f.files, "policy-log-files", 4, "how many of the former files are kept")
+	s.Uint32Var(&f.rate, "policy-log-rate", 1000, "most packets of which is recorded, a second, what rules log")
+}
+
+// options add what rules log, which is always recorded.
+func (f *logFlags) options(o *records.Options, file string, log *slog.Logger) error {
+	if f.rate == 0 || f.fileSize < 0 || f.files < 0 {
+		return fmt.Errorf("read --policy-log-rate, --policy-log-size and --policy-log-files: the rate is at least 1, and the others are not negative")
+	}
+	o.Always.Logged = true
+	o.Limits.LoggedInterval, o.Limits.LoggedBurst = time.Second/time.Duration(f.rate), f.rate
+	if f.fileSize > 0 {
+		o.LogFile = cmp.Or(f.file, file)
+		o.Log = records.NewLog(o.LogFile, f.fileSize, f.files, log)
+	}
+	return nil
 }
 
 func (f *recordFlags) add(s *pflag.FlagSet) {
-	s.StringSliceVar(&f.what, "record", nil, "what is recorded and exported: drops, sessions, first (packets of conversations); repeatable (default: nothing)")
+	s.StringSliceVar(&f.what, "record", nil, "what is recorded and exported: drops, sessions, first (packets of conversations), log (what rules log); repeatable (default: nothing)")
 	s.StringToStringVar(&f.only, "record-only", nil, "export only what matches: project=, network= and port= of either end, verdict=; repeatable")
 	s.BoolVar(&f.refused, "remember-drops", false, "record dropped packets also while nobody asks, and keep the last 8192: weft policy diff then knows who was refused before")
 	s.Uint32Var(&f.oneOf, "record-one-of", 1, "of so many dropped and first packets one is recorded, at random")
@@ -50,14 +82,23 @@ func (f *recordFlags) add(s *pflag.FlagSet) {
 	s.IntVar(&f.files, "record-files", 4, "how many of the former files are kept")
 	s.StringVar(&f.collector, "record-ipfix", "", "udp://host:port or tcp://host:port of a collector for IPFIX")
 	s.Uint32Var(&f.enterprise, "record-ipfix-enterprise", 0, "IANA's number of the enterprise under which names are sent by IPFIX (default: they are not)")
+	f.log.add(s)
 }
 
 // options reads the flags. Without a place to go to nothing is recorded for it.
-func (f *recordFlags) options(host string, interfaces func() (map[int]string, error), log *slog.Logger) (o records.Options, err error) {
+func (f *recordFlags) options(host, logFile string, interfaces func() (map[int]string, error), log *slog.Logger) (o records.Options, err error) {
+	if o, err = f.exported(host, interfaces, log); err != nil {
+		return o, err
+	}
+	err = f.log.options(&o, logFile, log)
+	return o, err
+}
+
+func (f *recordFlags) exported(host string, interfaces func() (map[int]string, error), log *slog.Logger) (o records.Options, err error) {
 	o = records.Options{Host: host, Interfaces: interfaces, Limits: limits(f.oneOf, f.rate)}
 	for _, word := range f.what {
-		if !slices.Contains([]string{recordDrops, recordFirst, recordSessions}, word) {
-			return o, fmt.Errorf("read --record: %q is none of %s, %s, %s", word, recordDrops, recordFirst, recordSessions)
+		if !slices.Contains([]string{recordDrops, recordFirst, recordSessions, recordLog}, word) {
+			return o, fmt.Errorf("read --record: %q is none of %s, %s, %s, %s", word, recordDrops, recordFirst, recordSessions, recordLog)
 		}
 	}
 	if f.oneOf == 0 || f.rate == 0 || f.every <= 0 {
@@ -75,7 +116,7 @@ func (f *recordFlags) options(host string, interfaces func() (map[int]string, er
 	if err != nil {
 		return o, err
 	}
-	told := vrouter.Recording{Drops: slices.Contains(f.what, recordDrops), First: slices.Contains(f.what, recordFirst)}
+	told := vrouter.Recording{Drops: slices.Contains(f.what, recordDrops), First: slices.Contains(f.what, recordFirst), Logged: slices.Contains(f.what, recordLog)}
 	if slices.Contains(f.what, recordSessions) {
 		told.Counts, o.Sessions = true, f.every
 	}

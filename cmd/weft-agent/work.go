@@ -150,7 +150,7 @@ func (r remembering) ExpireConnections() (int, error) {
 
 // recorder records what the flags say, and what people ask for.
 func (a agent) recorder(loop *host.Loop) (*records.Recorder, error) {
-	options, err := a.flags.record.options(a.identity.Host.Name, a.links.Names, a.log)
+	options, err := a.flags.record.options(a.identity.Host.Name, a.dir.PolicyLog(), a.links.Names, a.log)
 	if err != nil {
 		return nil, err
 	}
