@@ -102,7 +102,7 @@ func (s *session) drops(ctx context.Context, o dropsOptions) error {
 		if !o.all {
 			q.Verdict = "dropped"
 		}
-		return s.followEvents(ctx, c, hosts, q, o.interval, o.output)
+		return s.followEvents(ctx, c, hosts, droppedPackets, q, o.interval, o.output)
 	}
 	t, silent := s.readDrops(ctx, c, hosts, o)
 	if o.follow {

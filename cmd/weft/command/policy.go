@@ -19,20 +19,20 @@ import (
 func newPolicy(s *session) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "policy",
-		Short: "See what the rules of policy decided, and which decide nothing",
+		Short: "See what the rules of policy decided and logged, and which decide nothing",
 		Long: `See which rules of security-groups, network-policies and firewalls decided how
 many conversations on which hosts, and which decided none. Each host counts the
 first packet of a conversation, and asking anew after a change, for the rule that
 decided; of an audit rule, what it would have decided. Both ends count, each for its
 own rule. A host counts a rule from when the rule came to it.`,
-		Example: "  weft policy hits\n  weft policy hits --host h1\n  weft policy unused\n  weft policy diff opening",
+		Example: "  weft policy hits\n  weft policy hits --host h1\n  weft policy unused\n  weft policy log --follow\n  weft policy diff opening",
 		GroupID: groupSee,
 		Args:    noArguments,
 		RunE: func(*cobra.Command, []string) error {
-			return usagef("want a command: weft policy hits, unused or diff")
+			return usagef("want a command: weft policy hits, unused, log or diff")
 		},
 	}
-	c.AddCommand(newPolicyHits(s), newPolicyUnused(s), newPolicyDiff(s))
+	c.AddCommand(newPolicyHits(s), newPolicyUnused(s), newPolicyLog(s), newPolicyDiff(s))
 	return c
 }
 

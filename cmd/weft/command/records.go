@@ -32,19 +32,31 @@ func (s *session) readRecords(ctx context.Context, c *client.Client, hosts []api
 	return all, silent
 }
 
+// told are records that hosts make as something happens: in which table they are,
+// and how people see them.
+type told struct {
+	table   string
+	columns []string
+	row     func(api.Record) []string
+	lost    string // what of packets was not recorded
+}
+
+// droppedPackets are told of one by one.
+var droppedPackets = told{api.HostTableEvents, eventColumns, eventRow, "are not shown: it records no more in so short a time"}
+
 // followEvents prints records of frames as they come, until it is interrupted.
 // What a host recorded while it did not answer is printed when it is back, if
 // it still has it.
-func (s *session) followEvents(ctx context.Context, c *client.Client, hosts []api.Ref, q api.RecordQuestion, interval time.Duration, output string) error {
+func (s *session) followEvents(ctx context.Context, c *client.Client, hosts []api.Ref, what told, q api.RecordQuestion, interval time.Duration, output string) error {
 	known := make([]uint64, len(hosts))
-	write := s.recordWriter(output, eventColumns, eventRow)
+	write := s.recordWriter(output, what.columns, what.row)
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for {
 		answers, _ := s.readRecords(ctx, c, hosts, func(host int) string {
 			q := q
 			q.After = known[host]
-			return q.Table(api.HostTableEvents)
+			return q.Table(what.table)
 		})
 		var all []api.Record
 		for host, records := range answers {
@@ -53,7 +65,7 @@ func (s *session) followEvents(ctx context.Context, c *client.Client, hosts []ap
 				if r.Record != api.RecordLost {
 					all = append(all, r)
 				} else if r.Lost > 0 {
-					fmt.Fprintf(s.Err, "host %s: %d packets are not shown: it records no more in so short a time\n", hosts[host], r.Lost)
+					fmt.Fprintf(s.Err, "host %s: %d packets %s\n", hosts[host], r.Lost, what.lost)
 				}
 			}
 		}
