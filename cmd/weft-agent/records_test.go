@@ -5,7 +5,9 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net/netip"
 	"os"
@@ -14,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/weft-network/weft/agent/desired"
 	"github.com/weft-network/weft/api"
@@ -108,7 +111,7 @@ func TestRecordsHaveNames(t *testing.T) {
 func exported(t *testing.T, path string) (all []api.Record) {
 	t.Helper()
 	text, err := os.ReadFile(path)
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // what rules log is written when there is something
 		t.Fatal(err)
 	}
 	for line := range bytes.Lines(text) {
@@ -247,6 +250,88 @@ func TestRecordsTellPolicy(t *testing.T) {
 		for line := range want {
 			if !seen[line] {
 				return fmt.Errorf("not recorded: %q\nthese are: %s", line, strings.Join(slices.Sorted(maps.Keys(seen)), "\n "))
+			}
+		}
+		return nil
+	})
+}
+
+// logged are rows of the guarded network in which the rule that passes 8080 logs, one
+// that denies 8082 too, and an audit rule would deny 8080.
+func logged(rows map[string]*hoststream.Row) map[string]*hoststream.Row {
+	all := guarded(rows, 8080, 11)
+	denied, watch := passRule("d:p:no", 8082, fromMembers()), passRule("d:p:watch", 8080, fromMembers())
+	denied.Action, denied.Log, watch.Action, watch.Audit = "deny", true, "deny", true
+	in := all[desired.RulesetRow("web-in-8080")].GetRuleset()
+	for _, r := range in.Rules {
+		r.Log = r.Name == "d:p:http"
+	}
+	in.Rules = append([]*hoststream.Rule{denied, watch}, in.Rules...)
+	return all
+}
+
+// Rules that log do so without anybody having asked, and so do audit rules: of the first
+// packet that is passed, of each that is refused, with both ends' names, and of nothing
+// that other rules decide or no rule. It is in the host's file, too.
+func TestRulesLogByThemselves(t *testing.T) {
+	m := twoHosts(t, tunnels4)
+	rows := network(100, tunnels4)
+	for i := range m {
+		m[i].start(tunnels4[i])
+		m[i].agent.waitReady(t)
+		m[i].controller.set(logged(rows[i]))
+	}
+	for i := range m {
+		m[i].controller.settled()
+	}
+	w := map[int]string{}
+	for n, at := range placed {
+		w[n] = namespace(t, fmt.Sprintf("w%d", n))
+		m[at].mustPlug(portID(100, n), w[n])
+	}
+	serveEcho(t, w[10], 8080)
+	want := map[string]bool{}
+	for i, ip := range ips(10) {
+		reaches(t, w[11], ip.String())
+		c, err := dial(t, w[11], ip, 8080, answered)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if err := says(c, "more of the same", answered); err != nil {
+			t.Fatal(err)
+		}
+		refuses(t, w[11], ip, 8082)
+		refuses(t, w[12], ip, 8080)
+		way := fmt.Sprintf("%s %v > %s %v", portName(100, 11), ips(11)[i], portName(100, 10), ip)
+		want["audit "+way+" 8080 ingress deny passed  security-group security-group-rule d:p:watch"] = true
+		want["log "+way+" 8080 ingress pass passed  security-group security-group-rule d:p:http"] = true
+		want["log "+way+" 8082 ingress deny dropped policy-denied security-group security-group-rule d:p:no"] = true
+	}
+	written := func(all []api.Record) map[string]bool {
+		seen, passed := map[string]bool{}, map[string]bool{}
+		for _, r := range all {
+			if r.Record == api.RecordLost {
+				continue
+			}
+			line := fmt.Sprintf("%s %s %v > %s %v %d %s %s %s %s %s %s", r.Record, r.Source.Workload, r.Source.Address, r.Destination.Workload, r.Destination.Address,
+				r.Destination.Port, r.Direction, r.Action, r.Verdict, r.Reason, r.Layer, r.Rule)
+			seen[line] = true
+			once := fmt.Sprint(line, " ", r.Source.Port)
+			if r.Verdict == "passed" && passed[once] {
+				t.Errorf("not the first packet: %s", once)
+			}
+			passed[once] = true
+		}
+		return seen
+	}
+	eventually(t, func() error {
+		for where, all := range map[string][]api.Record{
+			"told":    m[0].records(api.HostTablePolicyLog, api.RecordQuestion{Since: time.Hour}),
+			"written": exported(t, m[0].dir+"/state/policy-log/records"),
+		} {
+			if seen := written(all); !maps.Equal(seen, want) {
+				return fmt.Errorf("%s is\n %s\nwant\n %s", where, strings.Join(slices.Sorted(maps.Keys(seen)), "\n "), strings.Join(slices.Sorted(maps.Keys(want)), "\n "))
 			}
 		}
 		return nil
