@@ -70,6 +70,9 @@ func (p *Programmer) rulesChange(t *Tables) bool {
 	return false
 }
 
+// Between tells whether a transition is under way.
+func (p *Programmer) Between() bool { return p.transition != nil }
+
 // advance begins the next part of a transition, and tells whether there is one.
 func (p *Programmer) advance() bool {
 	if p.transition == nil {

@@ -16,7 +16,7 @@ import (
 )
 
 // A file is the magic, the xxHash64 of the rest, and one encoded Delta with
-// all rows.
+// all rows, which says more if they are on their way to a version.
 const (
 	magic      = "weft-desired-1\n\x00"
 	headLength = len(magic) + 8
@@ -28,7 +28,7 @@ var ErrDamaged = errors.New("file is damaged")
 
 // Encode returns the contents of the file for the table as it is.
 func (t *Table) Encode() ([]byte, error) {
-	d := &hoststream.Delta{Version: &hoststream.Version{Epoch: t.version.Epoch, Revision: t.version.Revision}}
+	d := &hoststream.Delta{Version: &hoststream.Version{Epoch: t.version.Epoch, Revision: t.version.Revision}, More: t.partial}
 	for _, k := range t.Keys() {
 		d.Put = append(d.Put, &hoststream.EncodedRow{Key: k, Body: t.bodies[k]})
 	}
@@ -71,6 +71,7 @@ func decode(data []byte) (*Table, error) {
 	if err := t.Apply(&d); err != nil {
 		return nil, err
 	}
+	t.partial = d.More
 	return t, nil
 }
 

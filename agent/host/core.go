@@ -45,6 +45,7 @@ type Core struct {
 	busy       bool // rows are left that were not tried yet
 	// sequence of the last delta applied in the present stream; 0: none
 	sequence  uint64
+	gathered  gathered
 	taken     map[string]Taken // by the port's UUID
 	announced map[speech]announcement
 	spoken    uint64 // sequence of the last of these
@@ -65,7 +66,7 @@ func NewCore(want *desired.Table, underlay datapath.Underlay, local datapath.Loc
 
 // Open begins a stream: it returns the Hello. Sequences count anew.
 func (c *Core) Open(agentVersion, kernel string) *hoststream.Hello {
-	c.sequence = 0
+	c.sequence, c.gathered = 0, gathered{}
 	v := c.want.Version()
 	return &hoststream.Hello{
 		Version:      &hoststream.Version{Epoch: v.Epoch, Revision: v.Revision},
@@ -171,19 +172,26 @@ func (c *Core) Round(ctx context.Context, now time.Time) (more bool) {
 		c.programmer.Want(t)
 		c.stale = false
 	}
-	if c.want.InSync() && !c.swept {
+	if c.sweeps() {
 		// Once is enough: from here on every row in the kernel is one that this
 		// process put there or found wanted.
 		c.programmer.Sweep()
 		c.swept = true
 	}
-	c.busy = c.programmer.Round(ctx, now)
+	c.busy = c.programmer.Round(ctx, now) || c.sweeps()
 	return c.busy
 }
+
+// sweeps tells whether what is not wanted is to be removed now: all that is
+// wanted is known, and nothing is on its way to be wanted.
+func (c *Core) sweeps() bool { return c.want.InSync() && !c.swept && !c.programmer.Between() }
 
 // Tried tells whether everything that is wanted has been tried: what is not in
 // the kernel now has a reason.
 func (c *Core) Tried() bool { return c.started && !c.stale && !c.busy }
+
+// Between tells whether the kernel is on its way from one policy to another.
+func (c *Core) Between() bool { return c.programmer.Between() }
 
 // NextAttempt returns when something that failed is due again.
 func (c *Core) NextAttempt() (time.Time, bool) { return c.programmer.NextAttempt() }
@@ -191,15 +199,16 @@ func (c *Core) NextAttempt() (time.Time, bool) { return c.programmer.NextAttempt
 // InSync tells whether a controller has delivered everything once.
 func (c *Core) InSync() bool { return c.want.InSync() }
 
-// Ack acknowledges the last delta of the stream with all rows that are not in
-// the kernel; nil before the first delta.
+// Ack acknowledges the last delta of the stream that was applied with all rows
+// that are not in the kernel, and those kept back; nil before the first delta.
 func (c *Core) Ack() *hoststream.Ack {
-	if c.sequence == 0 {
+	if c.sequence == 0 && c.gathered.last() == nil {
 		return nil
 	}
 	v := c.want.Version()
 	ack := &hoststream.Ack{
 		Sequence: c.sequence,
+		Kept:     c.gathered.last().GetSequence(),
 		Version:  &hoststream.Version{Epoch: v.Epoch, Revision: v.Revision},
 	}
 	problems := c.Problems()

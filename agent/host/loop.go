@@ -71,7 +71,7 @@ func (l *Loop) Run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
-			l.saveNow()
+			l.end(ctx)
 			return
 		case call := <-l.calls:
 			call(l.core)
@@ -80,6 +80,17 @@ func (l *Loop) Run(ctx context.Context) {
 		more := l.round(ctx)
 		timer.Reset(l.pause(more, time.Now()))
 	}
+}
+
+// end saves what is to be known after a restart. What is between one policy and
+// another comes to its end before: an agent that starts does not know the first.
+func (l *Loop) end(ctx context.Context) {
+	if l.core.Between() {
+		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), roundLimit)
+		defer cancel()
+		l.core.Round(limited, time.Now())
+	}
+	l.saveNow()
 }
 
 func (l *Loop) round(ctx context.Context) (more bool) {
@@ -201,11 +212,17 @@ func (l *Loop) Open(ctx context.Context, agentVersion, kernel string) (hello *ho
 	return hello, err
 }
 
-// Apply takes a delta, tries all its rows, and returns the acknowledgement.
+// Apply takes a delta, tries all its rows, unless it is kept back until more is
+// here, and returns the acknowledgement.
 func (l *Loop) Apply(ctx context.Context, d *hoststream.Delta) (ack *hoststream.Ack, err error) {
 	var refused error
+	kept := false
 	err = l.Do(ctx, func(c *Core) {
-		if refused = c.Apply(d); refused != nil {
+		var parted string
+		if kept, parted, refused = c.Gather(d, time.Now()); parted != "" {
+			l.log.Warn("a change is too large to take effect in one step: what old and new policy both allow may be dropped for a moment", "reason", parted)
+		}
+		if kept || refused != nil {
 			return
 		}
 		l.saveAt = time.Now().Add(saveDelay)
@@ -216,7 +233,10 @@ func (l *Loop) Apply(ctx context.Context, d *hoststream.Delta) (ack *hoststream.
 	if err = errors.Join(err, refused); err != nil {
 		return nil, err
 	}
-	if err = l.Wait(ctx, (*Core).Tried); err == nil {
+	if !kept {
+		err = l.Wait(ctx, (*Core).Tried)
+	}
+	if err == nil {
 		err = l.Do(ctx, func(c *Core) { ack = c.Ack() })
 	}
 	return ack, err

@@ -1043,12 +1043,16 @@ func (x *RowList) GetHave() []*RowHash {
 
 // Delta changes the host's desired rows. Rows are put before keys are deleted.
 type Delta struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Version       *Version               `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
-	Sequence      uint64                 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"` // counts deltas within one stream, from 1
-	Put           []*EncodedRow          `protobuf:"bytes,3,rep,name=put,proto3" json:"put,omitempty"`
-	Delete        []string               `protobuf:"bytes,4,rep,name=delete,proto3" json:"delete,omitempty"`
-	InSync        bool                   `protobuf:"varint,5,opt,name=in_sync,json=inSync,proto3" json:"in_sync,omitempty"` // with this delta the agent has everything
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Version  *Version               `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
+	Sequence uint64                 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"` // counts deltas within one stream, from 1
+	Put      []*EncodedRow          `protobuf:"bytes,3,rep,name=put,proto3" json:"put,omitempty"`
+	Delete   []string               `protobuf:"bytes,4,rep,name=delete,proto3" json:"delete,omitempty"`
+	InSync   bool                   `protobuf:"varint,5,opt,name=in_sync,json=inSync,proto3" json:"in_sync,omitempty"` // with this delta the agent has everything
+	// What it changes belongs together with what the deltas after it do: an agent
+	// may keep it back until it has the first without more, and apply them in one
+	// step (Ack.kept). One that does not know this applies each by itself.
+	More          bool `protobuf:"varint,190,opt,name=more,proto3" json:"more,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1118,6 +1122,13 @@ func (x *Delta) GetInSync() bool {
 	return false
 }
 
+func (x *Delta) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
 // EncodedRow carries a Row as bytes, so that it is encoded once for all hosts.
 type EncodedRow struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1176,10 +1187,13 @@ func (x *EncodedRow) GetBody() []byte {
 // whichever delta brought them; when that changes without a new delta (a retry
 // succeeded), the agent repeats its last Ack with the new list.
 type Ack struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Sequence      uint64                 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
-	Version       *Version               `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
-	Errors        []*RowError            `protobuf:"bytes,3,rep,name=errors,proto3" json:"errors,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Sequence uint64                 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Version  *Version               `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
+	Errors   []*RowError            `protobuf:"bytes,3,rep,name=errors,proto3" json:"errors,omitempty"`
+	// The deltas after sequence and up to this one are here and kept back, since
+	// each says more. 0: none.
+	Kept          uint64 `protobuf:"varint,190,opt,name=kept,proto3" json:"kept,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1233,6 +1247,13 @@ func (x *Ack) GetErrors() []*RowError {
 		return x.Errors
 	}
 	return nil
+}
+
+func (x *Ack) GetKept() uint64 {
+	if x != nil {
+		return x.Kept
+	}
+	return 0
 }
 
 type RowError struct {
@@ -3675,21 +3696,23 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x0eRowListRequest\x12\x16\n" +
 	"\x06tables\x18\x01 \x03(\rR\x06tables\":\n" +
 	"\aRowList\x12/\n" +
-	"\x04have\x18\x01 \x03(\v2\x1b.weft.hoststream.v1.RowHashR\x04have\"\xbd\x01\n" +
+	"\x04have\x18\x01 \x03(\v2\x1b.weft.hoststream.v1.RowHashR\x04have\"\xd2\x01\n" +
 	"\x05Delta\x125\n" +
 	"\aversion\x18\x01 \x01(\v2\x1b.weft.hoststream.v1.VersionR\aversion\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x120\n" +
 	"\x03put\x18\x03 \x03(\v2\x1e.weft.hoststream.v1.EncodedRowR\x03put\x12\x16\n" +
 	"\x06delete\x18\x04 \x03(\tR\x06delete\x12\x17\n" +
-	"\ain_sync\x18\x05 \x01(\bR\x06inSync\"2\n" +
+	"\ain_sync\x18\x05 \x01(\bR\x06inSync\x12\x13\n" +
+	"\x04more\x18\xbe\x01 \x01(\bR\x04more\"2\n" +
 	"\n" +
 	"EncodedRow\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x12\n" +
-	"\x04body\x18\x02 \x01(\fR\x04body\"\x8e\x01\n" +
+	"\x04body\x18\x02 \x01(\fR\x04body\"\xa3\x01\n" +
 	"\x03Ack\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x125\n" +
 	"\aversion\x18\x02 \x01(\v2\x1b.weft.hoststream.v1.VersionR\aversion\x124\n" +
-	"\x06errors\x18\x03 \x03(\v2\x1c.weft.hoststream.v1.RowErrorR\x06errors\"2\n" +
+	"\x06errors\x18\x03 \x03(\v2\x1c.weft.hoststream.v1.RowErrorR\x06errors\x12\x13\n" +
+	"\x04kept\x18\xbe\x01 \x01(\x04R\x04kept\"2\n" +
 	"\bRowError\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05error\x18\x02 \x01(\tR\x05error\"\x82\x05\n" +

@@ -16,6 +16,9 @@ const (
 	// while the host programs the previous ones, and bounds what a slow host
 	// costs; what it then misses is one difference, not a queue.
 	maxUnacked = 4
+	// maxTogether deltas may belong together: an agent keeps them back until it
+	// has the last. Beyond, the next says that it is to apply what it has.
+	maxTogether = 128
 	// maxDeltaBytes bounds a delta. All hosts may come with nothing at once;
 	// maxUnacked of these are what each then costs.
 	maxDeltaBytes = 256 << 10
@@ -37,6 +40,7 @@ type progress struct {
 	networks map[uint32]*network // what the host has of each network, by VRF
 	unacked  []delta             // in order
 	sequence uint64              // of the last delta
+	kept     uint64              // those unacknowledged up to this one the host keeps back
 
 	target   placement.Version
 	targeted bool
@@ -149,7 +153,13 @@ func (p *progress) network(vrf uint32) *network {
 }
 
 // room tells whether another delta may be sent now.
-func (p *progress) room() bool { return len(p.unacked) < maxUnacked }
+func (p *progress) room() bool {
+	under := 0
+	for i := len(p.unacked) - 1; i >= 0 && p.unacked[i].sequence > p.kept; i-- {
+		under++
+	}
+	return under < maxUnacked && len(p.unacked) < maxTogether+maxUnacked
+}
 
 // aim makes a plan the one the host must have.
 func (p *progress) aim(plan *placement.Plan) {
@@ -207,6 +217,7 @@ func (p *progress) next() *hoststream.Delta {
 	if all {
 		w.delta.InSync, p.inSync, p.announce = true, true, false
 	}
+	w.delta.More = !all && len(p.unacked) < maxTogether
 	p.sequence++
 	p.rowsSent += len(w.keys)
 	p.unacked = append(p.unacked, delta{p.sequence, w.keys})
@@ -225,9 +236,10 @@ func fits(size *int, row int) bool {
 // ack takes an acknowledgement: everything up to its sequence is done, and its
 // errors are all rows that are not in the kernel now.
 func (p *progress) ack(a *hoststream.Ack) error {
-	if a.Sequence > p.sequence {
-		return fmt.Errorf("take ack: the host acknowledges delta %d, the last one sent is %d", a.Sequence, p.sequence)
+	if max(a.Sequence, a.Kept) > p.sequence {
+		return fmt.Errorf("take ack: the host acknowledges delta %d, the last one sent is %d", max(a.Sequence, a.Kept), p.sequence)
 	}
+	p.kept = max(p.kept, a.Kept)
 	for len(p.unacked) > 0 && p.unacked[0].sequence <= a.Sequence {
 		p.unacked = slices.Delete(p.unacked, 0, 1)
 	}

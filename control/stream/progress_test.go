@@ -158,6 +158,59 @@ func TestSlowHostGetsOneDifference(t *testing.T) {
 	}
 }
 
+// A change that is sent in many deltas says of each but the last that more follows.
+// A host that keeps them back gets all of them, up to as many as are remembered here,
+// and the next is to be applied; nothing counts as done before it is in the kernel.
+// A host that does not know of it is sent no more than before.
+func TestDeltasThatBelongTogether(t *testing.T) {
+	large := row("", strings.Repeat("x", 200_000))
+	for _, c := range []struct {
+		name           string
+		deltas, atOnce int
+		keeps          bool
+	}{
+		{"a few", 20, 20, true}, {"too many", 300, maxTogether + 1, true}, {"older agent", 20, maxUnacked, false}, {"one", 1, 1, true},
+	} {
+		p := newProgress("", nil)
+		var rows []placement.Row
+		for i := range c.deltas {
+			large.Key = fmt.Sprintf("port/%03d", i)
+			rows = append(rows, large)
+		}
+		p.retarget(placement.Version{Revision: 1}, placement.ViewOf(rows))
+		sent, done := 0, 0
+		for d := p.next(); d != nil; d = p.next() {
+			if sent++; d.More != (sent != c.deltas && sent%(maxTogether+1) != 0) || d.InSync != (sent == c.deltas) {
+				t.Fatalf("%s: delta %d of %d says more %t, in sync %t", c.name, sent, c.deltas, d.More, d.InSync)
+			}
+			ack := &hoststream.Ack{Sequence: uint64(done), Kept: d.Sequence}
+			switch {
+			case !d.More:
+				if first := done == 0 && c.keeps; first && sent != c.atOnce {
+					t.Errorf("%s: after %d deltas the host is to apply them, want %d", c.name, sent, c.atOnce)
+				}
+				done = sent
+				ack = &hoststream.Ack{Sequence: d.Sequence}
+			case !c.keeps:
+				continue
+			}
+			if err := p.ack(ack); err != nil {
+				t.Fatal(err)
+			}
+			if state := p.rows(rows[sent-1 : sent])[0]; state.Acked == d.More || (p.settled.Revision == 1) != d.InSync {
+				t.Fatalf("%s: delta %d says more %t, and when the host has it its row is %+v, settled %v", c.name, sent, d.More, state, p.settled)
+			}
+		}
+		if want := map[bool]int{true: c.deltas, false: c.atOnce}[c.keeps]; sent != want {
+			t.Errorf("%s: %d deltas were sent, want %d", c.name, sent, want)
+		}
+	}
+	p := newProgress("", nil)
+	if err := p.ack(&hoststream.Ack{Kept: 1}); err == nil {
+		t.Error("a host keeps a delta back that was never sent")
+	}
+}
+
 // The state of a row follows its way: not sent, sent, acknowledged, changed.
 // The errors of the last acknowledgement are all there are.
 func TestRowStates(t *testing.T) {
