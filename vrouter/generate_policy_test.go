@@ -31,6 +31,9 @@ func (g *generator) policy() {
 				bits := a.BitLen() - pick(g, 3, 4, 5, 8)
 				g.o.Managed[RouteKey{vrf, netip.PrefixFrom(a, bits).Masked()}] = struct{}{}
 			}
+			for range g.IntN(4) { // a subnet may be one address
+				g.o.Managed[RouteKey{vrf, host(poolAddress(six, g.IntN(poolSize)))}] = struct{}{}
+			}
 		}
 	}
 	for range 1 + g.IntN(6) {

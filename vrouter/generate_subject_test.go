@@ -16,7 +16,8 @@ func (g *generator) complaint(before sent, went Outcome) (sent, bool) {
 	if back.key != nil && g.chance(50) {
 		s.source = poolAddress(f.source.Is6(), g.IntN(poolSize))
 	}
-	quote := slices.Clone(went.Frame[14:min(len(went.Frame), f.l4+pick(g, 8, 8, 8, 7, 20, 60))])
+	ends := min(len(went.Frame), f.l4+pick(g, 8, 8, 8, 7, 20, 60, -1))
+	quote := slices.Clone(went.Frame[14:ends])
 	if g.chance(10) {
 		quote[g.IntN(len(quote))] ^= byte(1 << g.IntN(8))
 	}
@@ -27,5 +28,8 @@ func (g *generator) complaint(before sent, went Outcome) (sent, bool) {
 		s.payload = icmp4(pick(g, byte(3), 3, 4, 5, 11, 12, 6), pick(g, byte(0), 3, 4, 13), body)
 	}
 	back.frame = ethernetFrame(MAC(back.frame), MAC(back.frame[6:]), s.ethertype(), s.build())
+	if g.chance(20) { // what would go on with the quote, behind the end of the packet
+		back.frame = append(back.frame, went.Frame[ends:min(len(went.Frame), f.l4+60)]...)
+	}
 	return back, true
 }
