@@ -4,6 +4,7 @@ package api
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"net/url"
 	"strconv"
@@ -14,6 +15,10 @@ import (
 // whose words follow it as those of a URL do (trace?port=…&to=…). Each row is
 // an item, its value, and how it is known.
 const HostTableTrace = "trace"
+
+// TraceNoSuchWord is in the answer of a host that does not know a word of a
+// question, for its agent is older than who asks.
+const TraceNoSuchWord = "no such word"
 
 // The items of a trace. Those with a word of their own are for whoever follows
 // a packet further; the others are for people.
@@ -32,7 +37,10 @@ const (
 	TraceFrom      = "from" // source of the packet
 	TraceTo        = "to"
 	TraceProtocol  = "protocol"
-	TracePolicy    = "policy" // one layer that was asked; a further cell of the row is its PolicyStep in JSON
+	TraceFromMAC   = "from-mac" // of a frame that is no packet
+	TraceLabelled  = "labelled" // with verdict tunnelled: the frame is as it leaves the host, with its outer headers
+	TraceOneWay    = "one-way"  // why the answer cannot be tried
+	TracePolicy    = "policy"   // one layer that was asked; a further cell of the row is its PolicyStep in JSON
 )
 
 // PolicyStep is what one layer of policy said of a traced packet at one end.
@@ -94,15 +102,20 @@ const (
 )
 
 // TraceQuestion is what is asked of a host: what becomes of a packet that the
-// workload of a port sends, or of a frame that another host sends here.
+// workload of a port sends, or the host itself, or of a frame that another host
+// sends here.
 type TraceQuestion struct {
-	Port            string     // UUID or fully qualified name; empty for a frame from a tunnel
-	From            netip.Addr // invalid: the port's own
+	Port            string     // UUID or fully qualified name; empty for what comes from elsewhere
+	Host            bool       // the packet is one of this host's own TCP/IP
+	From            netip.Addr // invalid: the port's own, or the one that the host chooses
 	To              netip.Addr
+	ToMAC           MAC    // of a port: it goes there, and nobody is asked who has To; without To it is a frame that is no packet
+	Ethertype       uint16 // of such a frame
 	Protocol        string // tcp, udp, icmp, or a number
 	SourcePort      uint16 // of ICMP: the identifier
 	DestinationPort uint16
 	Reply           bool // of ICMP: an echo reply
+	ReplyToHost     bool // and to what the port's host itself began, about which policy is not asked
 	Hops            int  // 0: 64
 	Size            int  // of the IP packet; 0: as small as it can be
 
@@ -111,6 +124,7 @@ type TraceQuestion struct {
 	Frame     string // hexadecimal, without zeros at the end
 	FrameSize int
 	Uplink    bool // the frame comes without encapsulation: it has no VNI and source
+	Labelled  bool // the frame is one of MPLS over UDP with its outer headers, which say VNI and source
 }
 
 // Table is the question as the name of a host's table.
@@ -121,20 +135,26 @@ func (q TraceQuestion) Table() string {
 			v.Set(name, value)
 		}
 	}
+	number := func(name string, n int) { set(name, strconv.Itoa(n), n != 0) }
 	set("port", q.Port, q.Port != "")
+	set("host", "true", q.Host)
 	set("from", q.From.String(), q.From.IsValid())
 	set("to", q.To.String(), q.To.IsValid())
+	set("to-mac", string(q.ToMAC), q.ToMAC != "")
+	number("ethertype", int(q.Ethertype))
 	set("protocol", q.Protocol, q.Protocol != "")
-	set("sport", strconv.Itoa(int(q.SourcePort)), q.SourcePort != 0)
-	set("dport", strconv.Itoa(int(q.DestinationPort)), q.DestinationPort != 0)
+	number("sport", int(q.SourcePort))
+	number("dport", int(q.DestinationPort))
 	set("reply", "true", q.Reply)
-	set("hops", strconv.Itoa(q.Hops), q.Hops != 0)
-	set("size", strconv.Itoa(q.Size), q.Size != 0)
-	set("vni", strconv.Itoa(int(q.VNI)), q.VNI != 0)
+	set("reply-to-host", "true", q.ReplyToHost)
+	number("hops", q.Hops)
+	number("size", q.Size)
+	number("vni", int(q.VNI))
 	set("source", q.Source.String(), q.Source.IsValid())
 	set("frame", q.Frame, q.Frame != "")
 	set("uplink", "true", q.Uplink)
-	set("frame-size", strconv.Itoa(q.FrameSize), q.FrameSize != 0)
+	set("labelled", "true", q.Labelled)
+	number("frame-size", q.FrameSize)
 	return HostTableTrace + "?" + v.Encode()
 }
 
@@ -149,59 +169,84 @@ func ParseTraceQuestion(query string) (q TraceQuestion, err error) {
 			return q, fmt.Errorf("read question for a trace: %s: %w", name, err)
 		}
 	}
-	switch {
-	case q.Frame == "" && (q.Port == "" || !q.To.IsValid()):
-		return q, fmt.Errorf("read question for a trace: it needs port and to, or a frame with vni and source")
-	case q.Frame == "" && q.From.IsValid() && q.From.Is4() != q.To.Is4():
-		return q, fmt.Errorf("read question for a trace: %v and %v are not of one family", q.From, q.To)
-	case q.Frame != "" && !q.Uplink && (q.VNI == 0 || !q.Source.IsValid()):
-		return q, fmt.Errorf("read question for a trace: a frame needs vni and source")
+	if err := q.check(); err != nil {
+		return q, fmt.Errorf("read question for a trace: %w", err)
 	}
 	return q, nil
 }
 
-func (q *TraceQuestion) set(name, text string) (err error) {
-	number := func(bits int) (n uint64) {
-		if n, err = strconv.ParseUint(text, 10, bits); err != nil {
-			err = fmt.Errorf("%q is not a number of %d bits", text, bits)
+// check says what a question lacks.
+func (q TraceQuestion) check() error {
+	if q.Frame != "" {
+		if !q.Uplink && !q.Labelled && (q.VNI == 0 || !q.Source.IsValid()) {
+			return fmt.Errorf("a frame needs vni and source")
 		}
-		return n
+		return nil
 	}
-	address := func() (a netip.Addr) {
-		a, err = netip.ParseAddr(text)
-		return a.Unmap()
+	switch {
+	case q.Host && (q.Port != "" || q.ToMAC != "" || !q.To.IsValid()):
+		return fmt.Errorf("what the host itself sends needs to, and has no port and to-mac")
+	case !q.Host && (q.Port == "" || !q.To.IsValid() && q.ToMAC == ""):
+		return fmt.Errorf("it needs port and to, or a frame with vni and source")
+	case q.To.IsValid() && q.From.IsValid() && q.From.Is4() != q.To.Is4():
+		return fmt.Errorf("%v and %v are not of one family", q.From, q.To)
 	}
-	switch name {
-	case "port":
-		q.Port = text
-	case "from":
-		q.From = address()
-	case "to":
-		q.To = address()
-	case "protocol":
-		q.Protocol = text
-	case "sport":
-		q.SourcePort = uint16(number(16))
-	case "dport":
-		q.DestinationPort = uint16(number(16))
-	case "reply":
-		q.Reply = text == "true"
-	case "hops":
-		q.Hops = int(number(8))
-	case "size":
-		q.Size = int(number(16))
-	case "vni":
-		q.VNI = uint32(number(24))
-	case "source":
-		q.Source = address()
-	case "frame":
-		q.Frame = text
-	case "uplink":
-		q.Uplink = text == "true"
-	case "frame-size":
-		q.FrameSize = int(number(16))
-	default:
-		return fmt.Errorf("no such word")
+	return nil
+}
+
+// set reads one word's value.
+func (q *TraceQuestion) set(name, text string) error {
+	read, known := map[string]func(string) error{
+		"port": textInto(&q.Port), "host": truthInto(&q.Host), "from": addressInto(&q.From), "to": addressInto(&q.To), "to-mac": macInto(&q.ToMAC),
+		"ethertype": numberInto(&q.Ethertype, 16), "protocol": textInto(&q.Protocol),
+		"sport": numberInto(&q.SourcePort, 16), "dport": numberInto(&q.DestinationPort, 16),
+		"reply": truthInto(&q.Reply), "reply-to-host": truthInto(&q.ReplyToHost), "hops": numberInto(&q.Hops, 8), "size": numberInto(&q.Size, 16),
+		"vni": numberInto(&q.VNI, 24), "source": addressInto(&q.Source), "frame": textInto(&q.Frame), "frame-size": numberInto(&q.FrameSize, 16),
+		"uplink": truthInto(&q.Uplink), "labelled": truthInto(&q.Labelled),
+	}[name]
+	if !known {
+		return fmt.Errorf("%s; who asks is newer than this agent", TraceNoSuchWord)
 	}
-	return err
+	return read(text)
+}
+
+func textInto(to *string) func(string) error {
+	return func(text string) error {
+		*to = text
+		return nil
+	}
+}
+
+func truthInto(to *bool) func(string) error {
+	return func(text string) error {
+		*to = text == "true"
+		return nil
+	}
+}
+
+func numberInto[T ~int | ~uint16 | ~uint32](to *T, bits int) func(string) error {
+	return func(text string) error {
+		n, err := strconv.ParseUint(text, 10, bits)
+		if err != nil {
+			return fmt.Errorf("%q is not a number of %d bits", text, bits)
+		}
+		*to = T(n)
+		return nil
+	}
+}
+
+func addressInto(to *netip.Addr) func(string) error {
+	return func(text string) error {
+		a, err := netip.ParseAddr(text)
+		*to = a.Unmap()
+		return err
+	}
+}
+
+func macInto(to *MAC) func(string) error {
+	return func(text string) error {
+		raw, err := MAC(text).Bytes()
+		*to = MAC(net.HardwareAddr(raw[:]).String())
+		return err
+	}
 }

@@ -62,8 +62,9 @@ type Tracer struct {
 	toUnderlay, fromUnderlay *ebpf.Program
 
 	asks bool // policy is asked also where it has passed the connection before
-	// Answers says that frames of no connection answer one that the other side began.
-	Answers bool
+	// Answers says that frames of no connection answer one that the other side
+	// began; with AnswersHost it was this host itself, about which policy is not asked.
+	Answers, AnswersHost bool
 }
 
 // frameRoom is how much longer a frame may become: an advertisement is longer
@@ -208,8 +209,13 @@ func (t *Tracer) FollowFromTunnel(ifindex int, key *TunnelKey, frame []byte) (Tr
 // FromHost shows what would become of a frame that this host sends into the
 // host path.
 func (t *Tracer) FromHost(ifindex int, frame []byte) (Outcome, error) {
-	trace, err := t.run(t.host, tracePortTraceArguments{Ifindex: uint32(ifindex)}, frame)
+	trace, err := t.FollowFromHost(ifindex, frame)
 	return trace.Outcome, err
+}
+
+// FollowFromHost is FromHost, and the way there.
+func (t *Tracer) FollowFromHost(ifindex int, frame []byte) (Trace, error) {
+	return t.run(t.host, tracePortTraceArguments{Ifindex: uint32(ifindex)}, frame)
 }
 
 // FromFabric shows what would become of a frame that an uplink receives for
@@ -230,7 +236,10 @@ func (t *Tracer) run(program *ebpf.Program, arguments tracePortTraceArguments, f
 	var record tracePortTraceRecord
 	if t.asks {
 		arguments.Asks = 1
-		if t.Answers {
+		switch {
+		case t.AnswersHost:
+			arguments.Asks = 3
+		case t.Answers:
 			arguments.Asks = 2
 		}
 	}

@@ -77,13 +77,25 @@ func TestTraceChangesNoTable(t *testing.T) {
 			switch {
 			case g.chance(10):
 				outcome, err = tracer.FromHost(testHostDevice, g.fromHost())
+			case g.chance(8):
+				outcome, err = tracer.ToUnderlay(testLabelFar, g.labelled())
+			case g.chance(8):
+				if frame = g.fromUnderlay(); runnable(frame) {
+					outcome, err = tracer.FromUnderlay(testUnderlayDevice, frame)
+				}
+			case g.chance(8):
+				if frame = g.fromFabric(); runnable(frame) {
+					outcome, err = tracer.FromFabric(testUplink, frame)
+				}
 			case ifindex == testTunnelDevice || g.chance(30):
 				outcome, err = tracer.FromTunnel(testTunnelDevice, g.tunnelKey(1), frame)
 			default:
 				outcome, err = tracer.FromPort(ifindex, frame)
 			}
 			check(t, err)
-			seen.add(outcome)
+			if outcome.Verdict != "" {
+				seen.add(outcome)
+			}
 		}
 		after := contents(t, d)
 		for _, key := range slices.Sorted(maps.Keys(after)) {

@@ -89,12 +89,22 @@ func (t *Tracer) loadUnderlay(maps map[string]*ebpf.Map) error {
 // ToUnderlay shows what would become of a frame at the far end of the label
 // path: of what FromPort shows as tunnelled by MPLS over UDP.
 func (t *Tracer) ToUnderlay(ifindex int, frame []byte) (Outcome, error) {
-	trace, err := t.run(t.toUnderlay, tracePortTraceArguments{Ifindex: uint32(ifindex)}, frame)
+	trace, err := t.FollowToUnderlay(ifindex, frame)
 	return trace.Outcome, err
+}
+
+// FollowToUnderlay is ToUnderlay, and the way there.
+func (t *Tracer) FollowToUnderlay(ifindex int, frame []byte) (Trace, error) {
+	return t.run(t.toUnderlay, tracePortTraceArguments{Ifindex: uint32(ifindex)}, frame)
 }
 
 // FromUnderlay shows what would become of a frame that the underlay brings.
 func (t *Tracer) FromUnderlay(ifindex int, frame []byte) (Outcome, error) {
-	trace, err := t.run(t.fromUnderlay, tracePortTraceArguments{Ifindex: uint32(ifindex)}, frame)
+	trace, err := t.FollowFromUnderlay(ifindex, frame)
 	return trace.Outcome, err
+}
+
+// FollowFromUnderlay is FromUnderlay, and the way there.
+func (t *Tracer) FollowFromUnderlay(ifindex int, frame []byte) (Trace, error) {
+	return t.run(t.fromUnderlay, tracePortTraceArguments{Ifindex: uint32(ifindex)}, frame)
 }

@@ -37,6 +37,40 @@ func (d *Driver) Toward(remote, local netip.Addr) [][2]string {
 	return append(facts, [2]string{"underlay neighbour", d.neighbourWords(r.LinkIndex, next)})
 }
 
+// OwnRoute is how the kernel would send a packet of this host's own.
+type OwnRoute struct {
+	Device string
+	Via    netip.Addr // the router, invalid if the destination is a neighbour
+	Source netip.Addr // that the host takes where nothing else is said
+	Local  bool       // the address is one of this host's
+}
+
+// OwnRoute asks the kernel for the route of a packet that this host itself
+// sends. An invalid source is the kernel's to choose, and so is the device if
+// none is named.
+func (d *Driver) OwnRoute(to, source netip.Addr, device string) (r OwnRoute, err error) {
+	options := &netlink.RouteGetOptions{Oif: device}
+	if source.IsValid() {
+		options.SrcAddr = net.IP(source.AsSlice())
+	}
+	routes, err := d.nl.RouteGetWithOptions(net.IP(to.AsSlice()), options)
+	if err != nil {
+		return r, fmt.Errorf("ask the kernel for its route to %v: %w", to, err)
+	}
+	if len(routes) == 0 {
+		return r, fmt.Errorf("ask the kernel for its route to %v: it has none", to)
+	}
+	found := routes[0]
+	r = OwnRoute{Device: d.Name(found.LinkIndex), Source: source, Local: found.Type == unix.RTN_LOCAL}
+	if via, ok := netip.AddrFromSlice(found.Gw); ok {
+		r.Via = via.Unmap()
+	}
+	if a, ok := netip.AddrFromSlice(found.Src); ok && !source.IsValid() {
+		r.Source = a.Unmap()
+	}
+	return r, nil
+}
+
 func (d *Driver) tunnelWords() string {
 	l, err := find(d.nl, TunnelName)
 	switch {

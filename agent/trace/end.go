@@ -51,6 +51,9 @@ func (a *answer) end(t vrouter.Trace, reason vrouter.Reason) {
 	a.add(api.TraceLocal, local.String(), api.TracedHow)
 	a.add(api.TraceVNI, strconv.FormatUint(uint64(t.Tunnel.VNI), 10), api.TracedHow)
 	a.frame(t)
+	if t.Tunnel.Encapsulation == vrouter.EncapsulationMPLSUDP {
+		a.add(api.TraceLabelled, "true", api.TracedHow)
+	}
 	for _, f := range a.Underlay.Toward(t.Tunnel.Remote, local) {
 		if f[0] != "tunnel device" || t.Tunnel.Encapsulation == vrouter.EncapsulationVXLAN {
 			a.add(f[0], f[1], api.QueriedHow)

@@ -20,7 +20,17 @@ const (
 	protocolICMPv6 = 58
 
 	ethernetSize = 14
-	defaultHops  = 64
+	minPayload   = 46 // of a frame on a wire
+
+	ethertypeIPv4         = 0x0800
+	ethertypeARP          = 0x0806
+	ethertypeIPv6         = 0x86dd
+	ethertypeVLAN         = 0x8100
+	ethertypeQinQ         = 0x88a8
+	ethertypeExperimental = 0x88b5 // local, of IEEE 802
+	minEthertype          = 0x0600 // what is less is a length
+
+	defaultHops = 64
 	// maxFrame is what the kernel tries in a test run: a page, less what it
 	// keeps for itself.
 	maxFrame = 3400

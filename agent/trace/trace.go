@@ -8,7 +8,6 @@ package trace
 import (
 	"cmp"
 	"context"
-	"encoding/hex"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -19,6 +18,7 @@ import (
 	"github.com/weft-network/weft/agent/datapath"
 	"github.com/weft-network/weft/agent/desired"
 	"github.com/weft-network/weft/agent/host"
+	"github.com/weft-network/weft/agent/link"
 	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/vrouter"
 )
@@ -35,6 +35,7 @@ type Path interface {
 // and what it said.
 type Underlay interface {
 	Toward(remote, local netip.Addr) [][2]string
+	OwnRoute(to, source netip.Addr, device string) (link.OwnRoute, error)
 }
 
 // Tracer answers questions, one at a time. The kernel needs seconds to check the
@@ -124,16 +125,21 @@ func (t *Tracer) Trace(ctx context.Context, query string) (api.Table, error) {
 		return api.Table{}, err
 	}
 	a := &answer{Tracer: t, place: w, ctx: ctx, table: api.Table{Columns: []string{"ITEM", "VALUE", "HOW"}}}
-	if q.Frame == "" && !a.canSend() {
+	if q.Port != "" && !a.canSend() {
 		return a.table, nil
 	}
 	if a.tracer, err = t.open(); err != nil {
 		return api.Table{}, err
 	}
-	a.tracer.Answers = q.Reply
-	if q.Frame != "" {
-		err = a.fromHost(q)
-	} else {
+	a.tracer.Answers, a.tracer.AnswersHost = q.Reply, q.ReplyToHost
+	switch {
+	case q.Frame != "":
+		err = a.arrive(q)
+	case q.Host:
+		err = a.fromOwn(q)
+	case !q.To.IsValid():
+		err = a.fromPortFrame(q)
+	default:
 		err = a.fromPort(q)
 	}
 	return a.table, err
@@ -198,19 +204,29 @@ func (a *answer) fromPort(q api.TraceQuestion) error {
 		a.add(api.TraceText, fmt.Sprintf("the port has no address of the family of %v", p.to), api.ReadHow)
 		return nil
 	}
-	if sent, err := a.resolve(&p); err != nil || !sent {
+	if q.ToMAC != "" {
+		if p.destined, err = q.ToMAC.Bytes(); err != nil {
+			return err
+		}
+		a.add("neighbour", fmt.Sprintf("nobody is asked: the packet is sent to %s", q.ToMAC), api.ReadHow)
+	} else if sent, err := a.resolve(&p); err != nil || !sent {
 		return err
 	}
-	a.add("packet", p.String(), api.ReadHow)
-	a.add(api.TraceFrom, p.from.String(), api.ReadHow)
-	a.add(api.TraceTo, p.to.String(), api.ReadHow)
-	a.add(api.TraceProtocol, strconv.Itoa(int(p.protocol)), api.ReadHow)
+	a.sent(p)
 	trace, err := a.send(p.build())
 	if err != nil {
 		return err
 	}
 	a.connection(p)
 	return a.tell(trace, a.port.VRF, p.from, p.to)
+}
+
+// sent says which packet is tried.
+func (a *answer) sent(p packet) {
+	a.add("packet", p.String(), api.ReadHow)
+	a.add(api.TraceFrom, p.from.String(), api.ReadHow)
+	a.add(api.TraceTo, p.to.String(), api.ReadHow)
+	a.add(api.TraceProtocol, strconv.Itoa(int(p.protocol)), api.ReadHow)
 }
 
 // send tries a frame from the port's interface, with the tag of a sub-port.
@@ -263,6 +279,10 @@ func (a *answer) resolve(p *packet) (sent bool, err error) {
 		a.add("neighbour", fmt.Sprintf("%s %v is at %v", what, target, mac), api.TracedHow)
 		return true, nil
 	}
+	if o.Verdict == "flooded" {
+		a.add("neighbour", fmt.Sprintf("the workload's question for %s %v goes to all of its network; to go on with the MAC of who answers, name it", what, target), api.TracedHow)
+		return false, a.tell(o, a.port.VRF, asks, target)
+	}
 	a.add("neighbour", fmt.Sprintf("nobody answers the workload's question for %s %v, so it does not send the packet", what, target), api.TracedHow)
 	return false, a.tell(o, a.port.VRF, asks, target)
 }
@@ -275,61 +295,6 @@ func (a *answer) asker(p *packet, target netip.Addr) netip.Addr {
 		}
 	}
 	return p.from
-}
-
-// fromHost follows a frame that another host sends here.
-func (a *answer) fromHost(q api.TraceQuestion) error {
-	frame, err := hex.DecodeString(q.Frame)
-	if err != nil || q.FrameSize < len(frame) || q.FrameSize > maxFrame {
-		return fmt.Errorf("trace: the frame is not hexadecimal of at most %d bytes", maxFrame)
-	}
-	frame = append(frame, make([]byte, q.FrameSize-len(frame))...)
-	if q.Uplink {
-		a.add("uplink", "received without encapsulation", api.ReadHow)
-		trace, err := a.tracer.FollowFromFabric(0, frame)
-		if err != nil {
-			return err
-		}
-		from, to := endsOf(frame)
-		return a.tell(trace, vrouter.UnderlayVRF, from, to)
-	}
-	return a.fromTunnel(q, frame)
-}
-
-func (a *answer) fromTunnel(q api.TraceQuestion, frame []byte) error {
-	config, err := a.Path.Config()
-	if err != nil {
-		return err
-	}
-	network := "no network of this host"
-	vrf := q.VNI
-	if err := a.Loop.Do(a.ctx, func(c *host.Core) {
-		for _, v := range c.Rows().VRFs {
-			if v.VNI == q.VNI {
-				network, vrf = "network "+v.Name, v.ID
-			}
-		}
-	}); err != nil {
-		return err
-	}
-	a.add("tunnel", fmt.Sprintf("VNI %d from %v: %s", q.VNI, q.Source, network), api.ReadHow)
-	trace, err := a.tracer.FollowFromTunnel(config.TunnelDevice, &vrouter.TunnelKey{VNI: q.VNI, Remote: q.Source}, frame)
-	if err != nil {
-		return err
-	}
-	from, to := endsOf(frame)
-	return a.tell(trace, vrf, from, to)
-}
-
-// endsOf reads the addresses of a frame's packet; invalid if it is none.
-func endsOf(frame []byte) (from, to netip.Addr) {
-	switch {
-	case len(frame) >= ethernetSize+20 && frame[ethernetSize]>>4 == 4:
-		return netip.AddrFrom4([4]byte(frame[ethernetSize+12:])), netip.AddrFrom4([4]byte(frame[ethernetSize+16:]))
-	case len(frame) >= ethernetSize+40 && frame[ethernetSize]>>4 == 6:
-		return netip.AddrFrom16([16]byte(frame[ethernetSize+8:])), netip.AddrFrom16([16]byte(frame[ethernetSize+24:]))
-	}
-	return from, to
 }
 
 // connection tells what the sender's end remembers.
@@ -351,6 +316,10 @@ func (a *answer) connection(p packet) {
 
 // tell writes the stages that a frame met, and its end.
 func (a *answer) tell(t vrouter.Trace, vrf uint32, from, to netip.Addr) error {
+	t, err := a.label(t)
+	if err != nil {
+		return err
+	}
 	reasons, err := vrouter.Reasons()
 	if err != nil {
 		return err
@@ -388,6 +357,8 @@ func (a *answer) found(stage string, t vrouter.Trace, reason vrouter.Reason) str
 		return fmt.Sprintf("label %d to %v by MPLS over UDP", t.Tunnel.VNI, t.Tunnel.Remote)
 	case stage == "encap" && t.Tunnel != nil:
 		return fmt.Sprintf("VNI %d to %v", t.Tunnel.VNI, t.Tunnel.Remote)
+	case stage == "label" && t.Tunnel != nil:
+		return fmt.Sprintf("from %v to %v, %d bytes with the outer headers", t.Tunnel.Local, t.Tunnel.Remote, len(t.Frame)-ethernetSize)
 	case stage == "answer" && t.Verdict == "answered":
 		return "the sender is told"
 	case stage == "answer":

@@ -155,6 +155,7 @@ static __noinline int open_up(struct packet *p)
 		return TC_ACT_UNSPEC;
 	}
 	p->ifindex = world_ifindex(p->skb);
+	world_meet(STAGE_UNLABEL);
 	if (!take_notes(p))
 		return TC_ACT_SHOT; // cannot be: an array has its element
 	RUN(check_outer(p, &o, &udp));

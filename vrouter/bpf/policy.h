@@ -61,7 +61,7 @@ static __always_inline void describe(struct packet *p, enum direction end, const
 	struct question *q = &n->questions[end];
 	__u32 state = n->recalled[end];
 	bool known = state & RECALLED;
-	if (state & CONNECTION_UNASKED)
+	if (state & CONNECTION_UNASKED || (end == DIRECTION_OUT && !known && world_answers_host()))
 		return;
 	n->asked[end] = true;
 	q->vrf = port->vrf;

@@ -148,6 +148,7 @@ static __noinline int wrap6(struct packet *p, const struct next_hop_value *n, __
 static __always_inline int stage_label(struct packet *p, const struct label_path *head)
 {
 	__u32 id = bpf_ntohl(head->next_hop);
+	world_meet(STAGE_LABEL);
 	struct next_hop_value *found = bpf_map_lookup_elem(&next_hops, &id);
 	if (!found || found->kind != NEXT_HOP_TUNNEL || found->encapsulation != ENCAPSULATION_MPLSUDP)
 		return end(p, REASON_UNKNOWN_LABEL_HOP);

@@ -38,6 +38,14 @@ static __always_inline bool world_answers(void)
 	return a && a->asks == 2;
 }
 
+// Whether it answers one that this host itself began, about which policy is not asked.
+static __always_inline bool world_answers_host(void)
+{
+	__u32 zero = 0;
+	struct trace_arguments *a = bpf_map_lookup_elem(&trace_in, &zero);
+	return a && a->asks == 3;
+}
+
 // What a layer said to an end.
 static __noinline __attribute__((unused)) void world_answer(const struct notes *n, __u32 end)
 {
@@ -74,6 +82,11 @@ static __always_inline bool world_asks(void)
 }
 
 static __always_inline bool world_answers(void)
+{
+	return false;
+}
+
+static __always_inline bool world_answers_host(void)
 {
 	return false;
 }

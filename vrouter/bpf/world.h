@@ -28,7 +28,7 @@ struct trace_arguments {
 	__u32 flows; // rehearsal only: each frame becomes one of as many flows, at random; 0 = as it is
 	__u32 next_flow; // rehearsal only: each frame is of the next flow, from this one on; 0 = at random
 	__u32 answers; // rehearsal only: the flows are answered
-	__u32 asks; // 1 = policy is asked also where it has passed the connection before; 2 = besides, a frame of none is an answer
+	__u32 asks; // 1 = policy is asked also where it has passed the connection before; 2 = besides, a frame of none is an answer; 3 = to what this host itself began
 };
 
 // What a layer of policy said.
