@@ -76,7 +76,10 @@ func (s *Server) registerViews() {
 		summary: "A table of a host, as it is now; through the controller that holds its stream",
 		query: []parameter{
 			{name: "local", doc: "true: only if this controller holds the host's stream; one that passes the question on says so."},
-			{name: "question", doc: "For a table that is made for one: its words, as those of a URL. Of trace: port and to, with from, protocol, sport, dport, reply, hops, size; or vni, source, frame and frame-size."},
+			{name: "question", doc: "For a table that is made for one: its words, as those of a URL. " +
+				"Of trace, what a workload sends: port and to, with from, to-mac, protocol, sport, dport, reply, reply-to-host (and to what the host itself began), hops, size. " +
+				"A frame that is no packet: port and to-mac, with ethertype, size. What the host itself sends: host (true) and to, with the same words but to-mac. " +
+				"What another host sends here: frame and frame-size, with vni and source, or uplink (true, without encapsulation), or labelled (true, MPLS over UDP with its outer headers)."},
 		},
 		reply: s.schemaOf(api.Table{}), handle: s.hostTable,
 	})

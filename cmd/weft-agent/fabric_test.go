@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -306,27 +305,6 @@ func TestFabric(t *testing.T) {
 	}
 }
 
-// traces follows packets without encapsulation to the host of who gets them, and
-// out to where no workload is.
-func (s *site) traces() {
-	s.t.Helper()
-	for i, to := range ips(11) {
-		items := s.hosts[0].traced(api.TraceQuestion{Port: portID(100, 10), To: to})
-		expectItems(s.t, items, map[string]string{api.TraceVerdict: "routed", api.TraceNextHost: "h1", api.TraceStage: "neighbour: passed; request: passed; route: passed; leave: routed"})
-		size, err := strconv.Atoi(items[api.TraceFrameSize])
-		if err != nil {
-			s.t.Fatalf("nothing to go on with in %v", items)
-		}
-		items = s.hosts[1].traced(api.TraceQuestion{Uplink: true, Frame: items[api.TraceFrame], FrameSize: size})
-		expectItems(s.t, items, map[string]string{api.TraceVerdict: "delivered", api.TraceReceiver: portID(100, 11), api.TraceStage: "enter: passed; deliver: to interface"})
-
-		items = s.hosts[0].traced(api.TraceQuestion{Port: portID(100, 10), To: segment(3)[i].Addr()})
-		if items[api.TraceVerdict] != "routed" || items[api.TraceNextHost] != "" {
-			s.t.Errorf("a packet to a machine: %v", items)
-		}
-	}
-}
-
 // carries sends large packets between workload 10, its host, and for more than
 // a tunnel takes also the machine and another host's workload.
 func (s *site) carries(host, workload string, payload int) {
@@ -453,6 +431,17 @@ func TestVisibleNetwork(t *testing.T) {
 		answers(t, w[10], ips(11)[i].String())
 		unreachable(t, s.machine, ips(10)[i].String())
 		unreachable(t, w[10], segment(3)[i].Addr().String())
+	}
+	s.tracesHost()
+	for i, other := range ips(11) { // on the other host, which alone sees it
+		unreachable(t, s.hosts[0].ns, other.String())
+		if items := s.hosts[0].traced(api.TraceQuestion{Host: true, To: other}); items[api.TraceVerdict] == "delivered" || items[api.TraceNextHost] != "" {
+			t.Errorf("a packet of the host to another's workload: %v", items)
+		}
+		items := s.hosts[0].traced(api.TraceQuestion{Port: portID(100, 10), To: segment(3)[i].Addr()})
+		if items[api.TraceVerdict] == "hosted" || items[api.TraceVerdict] == "routed" {
+			t.Errorf("a packet to a machine that does not see the network: %v", items)
+		}
 	}
 	s.carries(s.hosts[0].ns, w[10], 1800)
 }

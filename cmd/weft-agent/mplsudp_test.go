@@ -102,10 +102,14 @@ func TestMPLSOverUDP(t *testing.T) {
 			}
 			for _, to := range ips(11) {
 				items := m[0].traced(api.TraceQuestion{Port: portID(100, 10), To: to})
-				expectItems(t, items, map[string]string{api.TraceVerdict: "tunnelled", api.TraceStage: "route: passed; encap: label 100 to " + tunnel[1].Addr().String() + " by MPLS over UDP", "underlay route": "on u0"})
+				expectItems(t, items, map[string]string{api.TraceVerdict: "tunnelled", api.TraceStage: "route: passed; encap: label 100 to " + tunnel[1].Addr().String() + " by MPLS over UDP; label: from " + tunnel[0].Addr().String(), "underlay route": "on u0"})
 				if items["tunnel device"] != "" {
 					t.Errorf("MPLS over UDP goes by no tunnel device, and a trace says that it is %q", items["tunnel device"])
 				}
+				items = m[1].traced(onward(t, items))
+				expectItems(t, items, map[string]string{
+					api.TraceVerdict: "delivered", api.TraceReceiver: portID(100, 11), api.TraceStage: "unlabel: passed; parse: passed; route: passed; deliver", "underlay": "label 100 from " + tunnel[0].Addr().String() + ": network",
+				})
 			}
 			flow := pinging(t, w10, ips(11)[1].String())
 			for i := range m {

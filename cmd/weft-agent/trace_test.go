@@ -38,6 +38,9 @@ func onward(t *testing.T, items map[string]string) api.TraceQuestion {
 	if err1 != nil || err2 != nil || err3 != nil {
 		t.Fatalf("nothing to go on with in %v", items)
 	}
+	if items[api.TraceLabelled] != "" {
+		return api.TraceQuestion{Labelled: true, Frame: items[api.TraceFrame], FrameSize: size}
+	}
 	return api.TraceQuestion{VNI: uint32(vni), Source: source, Frame: items[api.TraceFrame], FrameSize: size}
 }
 
@@ -121,6 +124,9 @@ func (m *machine) refusesTraces() {
 		{api.TraceQuestion{Port: "d:p:nowhere", To: ips(11)[0]}, "not bound to this host"},
 		{api.TraceQuestion{Port: portID(100, 10)}, "needs port and to"},
 		{api.TraceQuestion{Port: portID(100, 10), To: ips(11)[0], Size: 9000}, "at most"},
+		{api.TraceQuestion{Labelled: true, Frame: "0a", FrameSize: 60}, "not one of MPLS over UDP"},
+		{api.TraceQuestion{Port: portID(100, 10), ToMAC: "02:00:00:00:00:0b", Ethertype: 0x800}, "name an address"},
+		{api.TraceQuestion{Host: true}, "needs to"},
 		{api.TraceQuestion{VNI: 100, Source: tunnels4[1].Addr(), Frame: "zz", FrameSize: 60}, "not hexadecimal"},
 	} {
 		var reply *hoststream.TableReply

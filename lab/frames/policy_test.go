@@ -4,8 +4,10 @@ package frames
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"testing"
 	"time"
 
@@ -68,9 +70,44 @@ func TestRulesHoldForFrames(t *testing.T) {
 			}
 		}
 	}
+	s.tracesFrames()
 	for host := 1; host <= 2; host++ {
 		if s.dropped(host, "policy-denied") == 0 {
 			t.Errorf("host %d counts nothing that policy denied", host)
+		}
+	}
+}
+
+// tracesFrames asks weft trace about what was tried: packets go by the MAC of who
+// has the address, for nobody but workloads answers there; and so does a frame
+// that is no packet, which no rule is about.
+func (s *system) tracesFrames() {
+	s.t.Helper()
+	port := strconv.Itoa(probe.ResponderPort)
+	for _, c := range []struct {
+		arguments []string
+		ways      int
+		arrives   bool
+	}{
+		{[]string{"--from", "d:p:c1", "--to", "d:p:s1", "--proto", "tcp", "--dport", port}, 2, true},
+		{[]string{"--from", "d:p:c1", "--to", "d:p:s2", "--proto", "tcp", "--dport", port}, 2, true},
+		{[]string{"--from", "d:p:c1", "--to", "d:p:s2", "--proto", "tcp", "--dport", port, "--ipv6"}, 2, true},
+		{[]string{"--from", "d:p:c1", "--to", "d:p:s2"}, 1, false},
+		{[]string{"--from", "d:p:c1", "--to", "d:p:s2", "--ethertype", "0x88b5"}, 2, true},
+		{[]string{"--from", "d:p:c1", "--to-mac", "02:00:00:00:99:99"}, 1, false},
+	} {
+		out, err := s.lab.Weft(s.t.Context(), append([]string{"trace", "-o", "json"}, c.arguments...)...)
+		var v struct {
+			Ways []struct{ Arrived bool }
+		}
+		if broken := json.Unmarshal([]byte(out), &v); broken != nil || len(v.Ways) != c.ways {
+			s.t.Errorf("weft trace %v: %v %v\n%s", c.arguments, err, broken, out)
+			continue
+		}
+		for _, w := range v.Ways {
+			if w.Arrived != c.arrives {
+				s.t.Errorf("weft trace %v: want %v\n%s", c.arguments, c.arrives, out)
+			}
 		}
 	}
 }

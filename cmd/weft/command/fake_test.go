@@ -24,6 +24,7 @@ type fakeStore struct {
 	log      []api.Event
 	changed  chan struct{} // closed and replaced with each change
 	counts   bool          // a controller is there that counts the addresses of subnets
+	plugs    bool          // agents are there that plug workloads at once
 }
 
 var fakeEpoch = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -98,6 +99,9 @@ func (f *fakeStore) transact(operations []fakeOperation, dryRun bool) ([]api.Obj
 	if f.counts {
 		f.count()
 	}
+	if f.plugs {
+		f.plug()
+	}
 	f.revision++
 	f.log = append(f.log, events...)
 	close(f.changed)
@@ -124,6 +128,19 @@ func (f *fakeStore) count() {
 			}
 		}
 		f.objects[uuid] = s
+	}
+}
+
+// plug writes the status of bound ports, as their hosts do.
+func (f *fakeStore) plug() {
+	for _, o := range f.objects {
+		b, ok := o.(*api.Binding)
+		if !ok || !b.Spec.Active {
+			continue
+		}
+		p := api.Clone(f.objects[b.Meta.Parent.UUID].(*api.Port))
+		p.Status = api.PortStatus{State: api.PortUp, Host: f.objects[b.Spec.Host.UUID].Head().Meta.Name}
+		f.objects[p.Meta.UUID] = p
 	}
 }
 

@@ -185,6 +185,9 @@ func (f *fakeServer) table(r *http.Request) (any, error) {
 		return nil, missing("get table of", api.KindHost, ref)
 	}
 	name := h.Head().Meta.Name
+	if r.PathValue("table") == api.HostTableTrace {
+		return f.trace(name, r.URL.Query().Get("question"))
+	}
 	t, ok := f.drops[name]
 	if !ok {
 		return nil, api.Errorf(api.CodeUnavailable, "get table %s of host %s: its agent is not connected", r.PathValue("table"), name).About(api.KindHost, name, "")

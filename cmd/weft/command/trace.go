@@ -4,8 +4,8 @@ package command
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
+	"net"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -13,15 +13,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/weft-network/weft/api"
-	"github.com/weft-network/weft/api/client"
 )
 
-func newTrace(s *session) *cobra.Command {
-	var o traceOptions
-	c := &cobra.Command{
-		Use:   "trace --from PORT --to PORT|ADDRESS",
-		Short: "Say what becomes of a packet, without sending it",
-		Long: `Say what becomes of a packet that the workload of a port sends: stage by stage on
+const traceLong = `Say what becomes of a packet that the workload of a port sends: stage by stage on
 the port's host, then, if it goes through a tunnel, on the host of the receiving
 port, and the same for the answer on its way back. Nothing is sent and nothing
 changes: each host runs its packet path's own programs, built to record instead
@@ -32,22 +26,39 @@ name in DNS. Of policy each layer is shown that was asked, at both ends, with th
 rule that decided and where that comes from. If policy ends the packet, the last
 lines say what would have to change.
 
+One end may be a host, by its name or as host/NAME where a port has that name,
+too: what the host itself sends (a kubelet that tries its workloads), by the way
+that the host's own routes say, and what workloads send to the host's own address.
+
+Where a network carries frames and not packets, --to-mac and ports without an
+address are for what goes by its MAC.
+
 The last column says how each line is known: traced by these programs, read from
 the host's tables, or queried: what the kernel says of the parts beside them (the
-underlay's route, the neighbour, the tunnel device).
+host's own route, the underlay's, the neighbour, the tunnel device).
 
-The exit code is 1 if the packet or its answer does not arrive.`,
-		Example: "  weft trace --from web-1 --to db-1 --proto tcp --dport 5432\n  weft trace --from web-1 --to 2001:db8::5 --size 1500\n  weft trace --from web-1 --to 10.0.0.5 -o json",
+The exit code is 1 if the packet or its answer does not arrive.`
+
+func newTrace(s *session) *cobra.Command {
+	var o traceOptions
+	c := &cobra.Command{
+		Use:   "trace --from PORT|HOST --to PORT|HOST|ADDRESS",
+		Short: "Say what becomes of a packet, without sending it",
+		Long:  traceLong,
+		Example: "  weft trace --from web-1 --to db-1 --proto tcp --dport 5432\n  weft trace --from web-1 --to 2001:db8::5 --size 1500\n  weft trace --from host/h1 --to web-1 --proto tcp --dport 8080\n" +
+			"  weft trace --from web-1 --to-mac 02:00:00:00:00:0b\n  weft trace --from web-1 --to 10.0.0.5 -o json",
 		GroupID: groupSee,
 		Args:    noArguments,
 		RunE:    func(c *cobra.Command, _ []string) error { return s.trace(c.Context(), o) },
 	}
 	f := c.Flags()
-	f.StringVar(&o.from, "from", "", "`PORT` whose workload sends the packet; with --port the source address")
+	f.StringVar(&o.from, "from", "", "`PORT` whose workload sends the packet, or host that does; with --port the source address")
 	f.StringVar(&o.port, "port", "", "the same `PORT`, where --from is an address")
-	f.StringVar(&o.source, "source", "", "source `ADDRESS`; the port's own when absent")
+	f.StringVar(&o.source, "source", "", "source `ADDRESS`; the sender's own when absent")
 	f.Uint16Var(&o.vlan, "from-vlan", 0, "the packet comes with this VLAN tag: from the sub-port of the port")
-	f.StringVar(&o.to, "to", "", "destination: a `PORT` or an address")
+	f.StringVar(&o.to, "to", "", "destination: a `PORT`, a host, or an address")
+	f.StringVar(&o.toMAC, "to-mac", "", "destination `MAC`, which the workload asks nobody for; without --to the frame is no packet")
+	f.StringVar(&o.ethertype, "ethertype", "", "`NUMBER` of a frame that is no packet, 0x88b5 when absent")
 	f.BoolVar(&o.six, "ipv6", false, "to the IPv6 address of the port; IPv4 comes first")
 	f.StringVar(&o.protocol, "proto", "icmp", "tcp, udp, icmp or a number")
 	f.Uint16Var(&o.dport, "dport", 0, "destination port of tcp and udp")
@@ -64,6 +75,7 @@ The exit code is 1 if the packet or its answer does not arrive.`,
 
 type traceOptions struct {
 	port, to, from, source, protocol, output string
+	toMAC, ethertype                         string
 	dport, sport, vlan                       uint16
 	size, hops                               int
 	oneWay, six                              bool
@@ -76,11 +88,14 @@ func (o *traceOptions) question() (q api.TraceQuestion, err error) {
 	} else if o.from != "" {
 		o.source = o.from // as it was before --from took a port
 	}
-	if o.port == "" || o.to == "" {
+	if o.port == "" || o.to == "" && o.toMAC == "" {
 		return q, usagef("--from and --to are required")
 	}
 	q = api.TraceQuestion{Protocol: o.protocol, SourcePort: o.sport, DestinationPort: o.dport, Hops: o.hops, Size: o.size}
-	q.To, _ = netip.ParseAddr(o.to) // else a port
+	q.To, _ = netip.ParseAddr(o.to) // else a port or a host
+	if err := o.frame(&q); err != nil {
+		return q, err
+	}
 	if _, err := netip.ParseAddr(o.port); err == nil {
 		return q, usagef("--from %s: name the port that sends; --source is for its address", o.port)
 	}
@@ -96,6 +111,26 @@ func (o *traceOptions) question() (q api.TraceQuestion, err error) {
 		q.SourcePort = 40000
 	}
 	return q, nil
+}
+
+// frame checks the flags of what goes by its MAC.
+func (o *traceOptions) frame(q *api.TraceQuestion) error {
+	if o.toMAC != "" {
+		raw, err := api.MAC(o.toMAC).Bytes()
+		if err != nil {
+			return usagef("--to-mac: %q is not a MAC", o.toMAC)
+		}
+		q.ToMAC = api.MAC(net.HardwareAddr(raw[:]).String())
+	}
+	if o.ethertype == "" {
+		return nil
+	}
+	n, err := strconv.ParseUint(o.ethertype, 0, 16)
+	if err != nil || q.To.IsValid() {
+		return usagef("--ethertype %s: want a number of 16 bits, for a frame that goes to no address", o.ethertype)
+	}
+	q.Ethertype = uint16(n)
+	return nil
 }
 
 // traceHop is what one host says.
@@ -129,9 +164,11 @@ type traceWay struct {
 }
 
 type traceView struct {
-	Port string     `json:"port"`
-	To   netip.Addr `json:"to"`
-	Ways []traceWay `json:"ways"`
+	Port  string     `json:"port,omitempty"` // that sends
+	Host  string     `json:"host,omitempty"` // that sends, if no port does
+	To    netip.Addr `json:"to,omitzero"`
+	ToMAC api.MAC    `json:"toMAC,omitempty"` // of a frame
+	Ways  []traceWay `json:"ways"`
 }
 
 func (s *session) trace(ctx context.Context, o traceOptions) error {
@@ -143,26 +180,31 @@ func (s *session) trace(ctx context.Context, o traceOptions) error {
 	if err != nil {
 		return err
 	}
-	p, err := s.traceEnds(ctx, c, o, &q)
+	from, to, err := s.traceEnds(ctx, c, o, &q)
 	if err != nil {
 		return err
 	}
-	if p.Status.Host == "" {
-		return fmt.Errorf("trace from port %s: it is bound to no host: weft why port %s", p.Meta.FQName, p.Meta.FQName)
+	host, err := from.asked()
+	if err != nil {
+		return err
 	}
-	v := traceView{Port: p.Meta.FQName, To: q.To}
-	q.Port = p.Meta.UUID
-	forward, end, err := followTrace(ctx, c, "forward", api.Ref{Name: p.Status.Host}, q)
+	v := traceView{To: q.To, ToMAC: q.ToMAC}
+	if from.host != nil {
+		v.Host = host.Name
+	} else {
+		v.Port = from.port.Meta.FQName
+	}
+	forward, end, err := followTrace(ctx, c, "forward", host, q, to)
 	if err != nil {
 		return err
 	}
 	v.Ways = append(v.Ways, forward)
-	if receiver := end.items[api.TraceReceiver]; forward.Arrived && !o.oneWay && receiver != "" {
-		back, _, err := followTrace(ctx, c, "reverse", api.Ref{Name: end.Host}, answerTo(q, receiver, forward.Hops[0]))
+	if back, is := answerTo(q, from, to, forward, end); is && !o.oneWay {
+		way, _, err := followTrace(ctx, c, "reverse", api.Ref{Name: end.Host}, back, from)
 		if err != nil {
 			return err
 		}
-		v.Ways = append(v.Ways, back)
+		v.Ways = append(v.Ways, way)
 	}
 	done, err := s.encode(o.output, v)
 	if !done && err == nil {
@@ -179,125 +221,23 @@ func (s *session) trace(ctx context.Context, o traceOptions) error {
 	return nil
 }
 
-// answerTo is the question for the answer to a packet that arrived.
-func answerTo(q api.TraceQuestion, receiver string, first traceHop) api.TraceQuestion {
-	q.Port, q.Reply = receiver, true
-	q.SourcePort, q.DestinationPort = q.DestinationPort, q.SourcePort
-	if n, _ := strconv.Atoi(first.items[api.TraceProtocol]); n == 1 || n == 58 { // an echo keeps its identifier
-		q.SourcePort, q.DestinationPort = q.DestinationPort, q.SourcePort
-	}
-	q.From, _ = netip.ParseAddr(first.items[api.TraceTo])
-	q.To, _ = netip.ParseAddr(first.items[api.TraceFrom])
-	q.Hops = 0
-	return q
-}
-
-// followTrace asks the host of the sender, and the one that a tunnel leads to.
-// It returns what the last of them said.
-func followTrace(ctx context.Context, c *client.Client, name string, host api.Ref, q api.TraceQuestion) (w traceWay, last traceHop, err error) {
-	w.Way = name
-	ctx, cancel := context.WithTimeout(ctx, 4*askTimeout)
-	defer cancel()
-	first, err := askTrace(ctx, c, host, q)
-	if err != nil {
-		return w, first, err
-	}
-	w.Hops, last = []traceHop{first}, first
-	if first.Verdict == "tunnelled" {
-		next, why := hostAt(ctx, c, first.items[api.TraceRemote])
-		if w.Unknown = why; why != "" {
-			return w, last, nil
-		}
-		size, _ := strconv.Atoi(first.items[api.TraceFrameSize])
-		vni, _ := strconv.ParseUint(first.items[api.TraceVNI], 10, 32)
-		source, _ := netip.ParseAddr(first.items[api.TraceLocal])
-		last, err = askTrace(ctx, c, next, api.TraceQuestion{VNI: uint32(vni), Source: source, Frame: first.items[api.TraceFrame], FrameSize: size, Reply: q.Reply})
-		if err != nil {
-			w.Unknown = "host " + next.String() + ", where it would arrive: " + oneLine(err.Error())
-			return w, last, nil
-		}
-		w.Hops = append(w.Hops, last)
-	}
-	if next := first.items[api.TraceNextHost]; first.Verdict == "routed" && next != "" {
-		size, _ := strconv.Atoi(first.items[api.TraceFrameSize])
-		last, err = askTrace(ctx, c, api.Ref{Name: next}, api.TraceQuestion{Uplink: true, Frame: first.items[api.TraceFrame], FrameSize: size, Reply: q.Reply})
-		if err != nil {
-			w.Unknown = "host " + next + ", where it would arrive: " + oneLine(err.Error())
-			return w, last, nil
-		}
-		w.Hops = append(w.Hops, last)
-	}
-	switch last.Verdict {
-	case "routed":
-		w.Unknown = "it travels without encapsulation, and the underlay carries it on"
-	case "passed":
-		w.Unknown = "the host itself gets it, for it knows no workload there"
-	case "flooded":
-		w.Unknown = "its copies go to all of its network"
-	case "delivered", "hosted", "handed":
-		w.Arrived = true
-	case "answered": // by the vRouter, for whom it was; unless the answer is an error
-		w.Arrived = last.Reason == ""
-	}
-	if !w.Arrived {
-		w.Remedy = remedy(ownerOf(ctx, c), last, q)
-	}
-	return w, last, nil
-}
-
-// askTrace asks one host.
-func askTrace(ctx context.Context, c *client.Client, host api.Ref, q api.TraceQuestion) (traceHop, error) {
-	h := traceHop{Host: host.Name, items: map[string]string{}, Steps: []traceStep{}}
-	t, err := c.HostTable(ctx, host, q.Table())
-	if err != nil {
-		return h, err
-	}
-	for _, row := range t.Rows {
-		if len(row) < 3 {
-			continue
-		}
-		h.items[row[0]] = row[1]
-		switch row[0] {
-		case api.TraceVerdict:
-			h.Verdict = row[1]
-		case api.TraceReason:
-			h.Reason = row[1]
-		case api.TraceText:
-			h.Text = row[1]
-		case api.TracePolicy:
-			var step api.PolicyStep
-			if len(row) > 3 && json.Unmarshal([]byte(row[3]), &step) == nil { // a newer host's is shown in its words
-				h.Policy = append(h.Policy, step)
-			}
-		}
-		h.Steps = append(h.Steps, traceStep{row[0], row[1], row[2]})
-	}
-	return h, nil
-}
-
-// hostAt finds the host with a tunnel address, or says why not.
-func hostAt(ctx context.Context, c *client.Client, address string) (api.Ref, string) {
-	a, err := netip.ParseAddr(address)
-	if err != nil {
-		return api.Ref{}, "the tunnel leads to " + address + ", which is no address"
-	}
-	for o, err := range c.Pages(ctx, api.KindHost, client.ListOptions{Fields: []string{"spec.tunnelAddresses"}}) {
-		if err != nil {
-			return api.Ref{}, "hosts cannot be listed: " + oneLine(err.Error())
-		}
-		for _, x := range o.(*api.Host).Spec.TunnelAddresses {
-			if x.Unmap() == a {
-				return api.RefTo(o), ""
-			}
-		}
-	}
-	return api.Ref{}, "no host has the tunnel address " + address
-}
-
 // hidden are items for those who follow a packet further.
 var hidden = map[string]bool{
 	api.TraceFrom: true, api.TraceTo: true, api.TraceProtocol: true, api.TraceReceiver: true, api.TraceRemote: true,
 	api.TraceLocal: true, api.TraceVNI: true, api.TraceNextHost: true, api.TraceFrame: true, api.TraceFrameSize: true,
+	api.TraceFromMAC: true, api.TraceLabelled: true,
+}
+
+// title is both ends of a packet.
+func (v traceView) title() string {
+	from, to := v.Port, string(v.ToMAC)
+	if v.Host != "" {
+		from = "host " + v.Host
+	}
+	if v.To.IsValid() {
+		to = v.To.String()
+	}
+	return from + " to " + to
 }
 
 func (s *session) printTrace(v traceView) error {
@@ -305,7 +245,7 @@ func (s *session) printTrace(v traceView) error {
 		if i > 0 {
 			fmt.Fprintln(s.Out)
 		}
-		title := "from " + v.Port + " to " + v.To.String()
+		title := "from " + v.title()
 		if w.Way == "reverse" {
 			title = "and the answer"
 		}
@@ -341,6 +281,8 @@ func (w traceWay) conclusion() string {
 		return "=> it leaves " + last.Host + "; what then is not known: " + w.Unknown
 	case w.Arrived && last.Verdict == "delivered":
 		return "=> it arrives at " + last.items["workload"] + " on " + last.Host
+	case w.Arrived && last.Verdict == "passed":
+		return "=> it arrives at host " + last.Host + " itself"
 	case w.Arrived:
 		return "=> it is " + last.Verdict + " on " + last.Host
 	case last.Verdict == "none":

@@ -47,6 +47,7 @@ func TestTranscripts(t *testing.T) {
 			f, config := startFake(t)
 			f.furnish(t)
 			f.store.counts = strings.HasSuffix(name, "subnets.txt")
+			f.store.plugs = strings.HasSuffix(name, "trace.txt")
 			got := replay(t, config, string(want))
 			switch {
 			case got == string(want):
