@@ -37,6 +37,7 @@ const (
 	answerMapHalfOpenShare    = "half_open_share"
 	answerMapHostFlows        = "host_flows"
 	answerMapHostRoutes       = "host_routes"
+	answerMapLogTimes         = "log_times"
 	answerMapManaged4         = "managed4"
 	answerMapManaged6         = "managed6"
 	answerMapNextHops         = "next_hops"
@@ -145,6 +146,7 @@ type answerMapSpecs struct {
 	HalfOpenShare    *ebpf.MapSpec `ebpf:"half_open_share"`
 	HostFlows        *ebpf.MapSpec `ebpf:"host_flows"`
 	HostRoutes       *ebpf.MapSpec `ebpf:"host_routes"`
+	LogTimes         *ebpf.MapSpec `ebpf:"log_times"`
 	Managed4         *ebpf.MapSpec `ebpf:"managed4"`
 	Managed6         *ebpf.MapSpec `ebpf:"managed6"`
 	NextHops         *ebpf.MapSpec `ebpf:"next_hops"`
@@ -225,6 +227,7 @@ type answerMaps struct {
 	HalfOpenShare    *ebpf.Map `ebpf:"half_open_share"`
 	HostFlows        *ebpf.Map `ebpf:"host_flows"`
 	HostRoutes       *ebpf.Map `ebpf:"host_routes"`
+	LogTimes         *ebpf.Map `ebpf:"log_times"`
 	Managed4         *ebpf.Map `ebpf:"managed4"`
 	Managed6         *ebpf.Map `ebpf:"managed6"`
 	NextHops         *ebpf.Map `ebpf:"next_hops"`
@@ -280,6 +283,7 @@ func (m *answerMaps) Close() error {
 		m.HalfOpenShare,
 		m.HostFlows,
 		m.HostRoutes,
+		m.LogTimes,
 		m.Managed4,
 		m.Managed6,
 		m.NextHops,

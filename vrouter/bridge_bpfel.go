@@ -39,6 +39,7 @@ const (
 	bridgeMapHostFlows        = "host_flows"
 	bridgeMapHostRoutes       = "host_routes"
 	bridgeMapLearnedMacs      = "learned_macs"
+	bridgeMapLogTimes         = "log_times"
 	bridgeMapMacCounts        = "mac_counts"
 	bridgeMapMacs             = "macs"
 	bridgeMapManaged4         = "managed4"
@@ -151,6 +152,7 @@ type bridgeMapSpecs struct {
 	HostFlows        *ebpf.MapSpec `ebpf:"host_flows"`
 	HostRoutes       *ebpf.MapSpec `ebpf:"host_routes"`
 	LearnedMacs      *ebpf.MapSpec `ebpf:"learned_macs"`
+	LogTimes         *ebpf.MapSpec `ebpf:"log_times"`
 	MacCounts        *ebpf.MapSpec `ebpf:"mac_counts"`
 	Macs             *ebpf.MapSpec `ebpf:"macs"`
 	Managed4         *ebpf.MapSpec `ebpf:"managed4"`
@@ -237,6 +239,7 @@ type bridgeMaps struct {
 	HostFlows        *ebpf.Map `ebpf:"host_flows"`
 	HostRoutes       *ebpf.Map `ebpf:"host_routes"`
 	LearnedMacs      *ebpf.Map `ebpf:"learned_macs"`
+	LogTimes         *ebpf.Map `ebpf:"log_times"`
 	MacCounts        *ebpf.Map `ebpf:"mac_counts"`
 	Macs             *ebpf.Map `ebpf:"macs"`
 	Managed4         *ebpf.Map `ebpf:"managed4"`
@@ -298,6 +301,7 @@ func (m *bridgeMaps) Close() error {
 		m.HostFlows,
 		m.HostRoutes,
 		m.LearnedMacs,
+		m.LogTimes,
 		m.MacCounts,
 		m.Macs,
 		m.Managed4,

@@ -47,7 +47,7 @@ var purposes = map[string]string{
 	"services": "services", "host_flows": "services", "requests": "services", "request_times": "services", "service_times": "services",
 	"port_policies": "policy", "rulesets": "policy", "remote_classes": "policy", "remote_ranges4": "policy", "remote_ranges6": "policy", "service_classes": "policy",
 	"service_pages": "policy", "verdicts": "policy", "managed4": "policy", "managed6": "policy", "rule_hits": "policy", "places": "policy", "place_counts": "policy", "places_returned": "policy",
-	eventControl: "records", "events": "records", "event_times": "records", "event_counts": "records",
+	eventControl: "records", "events": "records", "event_times": "records", "event_counts": "records", "log_times": "records",
 	"drops": "counters", "counters": "counters", "error_times": "counters", "answer_times": "counters",
 }
 

@@ -196,6 +196,7 @@ func TestConversationsAgreeWithOracle(t *testing.T) {
 	sizes.Connections, sizes.HalfOpen, sizes.Fragments = 1<<14, 1<<14, 1<<13
 	d := loadForTest(t, sizes)
 	r := newRehearsal(t, d)
+	heard := newLogReader(t, d)
 	seen := distribution{met: map[string]int{}}
 	states := map[string]int{}
 	for world := 0; world < worlds || world < 10*worlds && len(seen.missing(t, cases))+len(lacking(states)) > 0; world++ {
@@ -204,6 +205,7 @@ func TestConversationsAgreeWithOracle(t *testing.T) {
 		g.o.Connections, g.o.fragments, g.o.ways = map[ConnectionKey]Connection{}, map[fragmentKey]wirePorts{}, map[ConnectionKey]oracleWay{}
 		g.o.Learns = true
 		g.o.Places = map[Place]struct{}{}
+		g.o.Logged = new([]loggedFrame)
 		install(t, d, g.o)
 		forgetConnections(t, d)
 		forgetHits(t, d)
@@ -220,6 +222,7 @@ func TestConversationsAgreeWithOracle(t *testing.T) {
 				continue
 			}
 			got := g.step(t, r, fmt.Sprintf("world %d frame %d", world, n), s)
+			heard.compare(t, fmt.Sprintf("world %d frame %d %v", world, n, s), g.o)
 			seen.add(got)
 			if s.ifindex != testHostDevice && slices.Contains([]string{"delivered", "tunnelled", "routed", "flooded"}, got.Verdict) {
 				said = append(said, s)

@@ -72,6 +72,8 @@ type Counter struct {
 	// Untracked counts the frames received from it whose connection found no
 	// room in a table. They were forwarded all the same.
 	Untracked uint64
+	// Unlogged counts the records that are missing of what its rules log.
+	Unlogged uint64
 }
 
 // counterSlots gives each port a place in the table of counters, which it keeps
@@ -167,6 +169,7 @@ func (d *Datapath) Counters() ([]Counter, error) {
 			c.TxPackets += v.TxPackets
 			c.TxBytes += v.TxBytes
 			c.Untracked += v.Untracked
+			c.Unlogged += v.Unlogged
 		}
 		if c != (Counter{Ifindex: ifindex}) {
 			all = append(all, c)

@@ -31,6 +31,9 @@ type Recording struct {
 	Logged         bool
 	LoggedInterval time.Duration
 	LoggedBurst    uint32
+	// ShareInterval and ShareBurst limit what is told of what is logged at one port.
+	ShareInterval time.Duration
+	ShareBurst    uint32
 }
 
 // EventKind is what an event is about.
@@ -85,6 +88,7 @@ type EventCount struct {
 func (d *Datapath) SetRecording(r Recording) error {
 	raw := layoutEventControlValue{
 		OneOf: r.OneOf, Interval: uint64(r.Interval), Burst: r.Burst, LoggedInterval: uint64(r.LoggedInterval), LoggedBurst: r.LoggedBurst,
+		ShareInterval: uint64(r.ShareInterval), ShareBurst: r.ShareBurst,
 	}
 	for flag, on := range map[layoutEventFlag]bool{
 		layoutEventFlagEVENT_DROPS: r.Drops, layoutEventFlagEVENT_FIRST: r.First, layoutEventFlagEVENT_COUNTS: r.Counts,

@@ -40,6 +40,7 @@ const (
 	fabricMapHostFlows        = "host_flows"
 	fabricMapHostRoutes       = "host_routes"
 	fabricMapLearnedMacs      = "learned_macs"
+	fabricMapLogTimes         = "log_times"
 	fabricMapMacCounts        = "mac_counts"
 	fabricMapMacs             = "macs"
 	fabricMapManaged4         = "managed4"
@@ -151,6 +152,7 @@ type fabricMapSpecs struct {
 	HostFlows        *ebpf.MapSpec `ebpf:"host_flows"`
 	HostRoutes       *ebpf.MapSpec `ebpf:"host_routes"`
 	LearnedMacs      *ebpf.MapSpec `ebpf:"learned_macs"`
+	LogTimes         *ebpf.MapSpec `ebpf:"log_times"`
 	MacCounts        *ebpf.MapSpec `ebpf:"mac_counts"`
 	Macs             *ebpf.MapSpec `ebpf:"macs"`
 	Managed4         *ebpf.MapSpec `ebpf:"managed4"`
@@ -238,6 +240,7 @@ type fabricMaps struct {
 	HostFlows        *ebpf.Map `ebpf:"host_flows"`
 	HostRoutes       *ebpf.Map `ebpf:"host_routes"`
 	LearnedMacs      *ebpf.Map `ebpf:"learned_macs"`
+	LogTimes         *ebpf.Map `ebpf:"log_times"`
 	MacCounts        *ebpf.Map `ebpf:"mac_counts"`
 	Macs             *ebpf.Map `ebpf:"macs"`
 	Managed4         *ebpf.Map `ebpf:"managed4"`
@@ -300,6 +303,7 @@ func (m *fabricMaps) Close() error {
 		m.HostFlows,
 		m.HostRoutes,
 		m.LearnedMacs,
+		m.LogTimes,
 		m.MacCounts,
 		m.Macs,
 		m.Managed4,

@@ -182,9 +182,9 @@ func (g *generator) damage(frame []byte, six bool) []byte {
 // The programs leave no connections here, so the oracle must not either.
 func (g *generator) underlayStep(t *testing.T, d *Datapath, tracer *Tracer, what string) Outcome {
 	t.Helper()
-	hits := g.o.RuleHits // these programs record and leave nothing
-	g.o.RuleHits, g.o.Traces = nil, true
-	defer func() { g.o.RuleHits, g.o.Traces = hits, false }()
+	hits, logged := g.o.RuleHits, g.o.Logged // these programs record and leave nothing
+	g.o.RuleHits, g.o.Logged, g.o.Traces = nil, nil, true
+	defer func() { g.o.RuleHits, g.o.Logged, g.o.Traces = hits, logged, false }()
 	if g.chance(40) {
 		frame := g.labelled()
 		id := binary.BigEndian.Uint32(frame)

@@ -40,6 +40,7 @@ const (
 	hostMapHostFlows        = "host_flows"
 	hostMapHostRoutes       = "host_routes"
 	hostMapLearnedMacs      = "learned_macs"
+	hostMapLogTimes         = "log_times"
 	hostMapMacCounts        = "mac_counts"
 	hostMapMacs             = "macs"
 	hostMapManaged4         = "managed4"
@@ -150,6 +151,7 @@ type hostMapSpecs struct {
 	HostFlows        *ebpf.MapSpec `ebpf:"host_flows"`
 	HostRoutes       *ebpf.MapSpec `ebpf:"host_routes"`
 	LearnedMacs      *ebpf.MapSpec `ebpf:"learned_macs"`
+	LogTimes         *ebpf.MapSpec `ebpf:"log_times"`
 	MacCounts        *ebpf.MapSpec `ebpf:"mac_counts"`
 	Macs             *ebpf.MapSpec `ebpf:"macs"`
 	Managed4         *ebpf.MapSpec `ebpf:"managed4"`
@@ -236,6 +238,7 @@ type hostMaps struct {
 	HostFlows        *ebpf.Map `ebpf:"host_flows"`
 	HostRoutes       *ebpf.Map `ebpf:"host_routes"`
 	LearnedMacs      *ebpf.Map `ebpf:"learned_macs"`
+	LogTimes         *ebpf.Map `ebpf:"log_times"`
 	MacCounts        *ebpf.Map `ebpf:"mac_counts"`
 	Macs             *ebpf.Map `ebpf:"macs"`
 	Managed4         *ebpf.Map `ebpf:"managed4"`
@@ -297,6 +300,7 @@ func (m *hostMaps) Close() error {
 		m.HostFlows,
 		m.HostRoutes,
 		m.LearnedMacs,
+		m.LogTimes,
 		m.MacCounts,
 		m.Macs,
 		m.Managed4,

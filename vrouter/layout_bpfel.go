@@ -105,6 +105,7 @@ type layoutCounterValue struct {
 	TxPackets uint64
 	TxBytes   uint64
 	Untracked uint64
+	Unlogged  uint64
 }
 
 type layoutDropKey struct {
@@ -135,6 +136,9 @@ type layoutEventControlValue struct {
 	Burst          uint32
 	LoggedBurst    uint32
 	LoggedInterval uint64
+	ShareInterval  uint64
+	ShareBurst     uint32
+	Pad            uint32
 }
 
 type layoutEventCountValue struct {
@@ -895,6 +899,7 @@ const (
 	layoutMapHostFlows           = "host_flows"
 	layoutMapHostRoutes          = "host_routes"
 	layoutMapLearnedMacs         = "learned_macs"
+	layoutMapLogTimes            = "log_times"
 	layoutMapMacCounts           = "mac_counts"
 	layoutMapMacs                = "macs"
 	layoutMapManaged4            = "managed4"
@@ -1006,6 +1011,7 @@ type layoutMapSpecs struct {
 	HostFlows        *ebpf.MapSpec `ebpf:"host_flows"`
 	HostRoutes       *ebpf.MapSpec `ebpf:"host_routes"`
 	LearnedMacs      *ebpf.MapSpec `ebpf:"learned_macs"`
+	LogTimes         *ebpf.MapSpec `ebpf:"log_times"`
 	MacCounts        *ebpf.MapSpec `ebpf:"mac_counts"`
 	Macs             *ebpf.MapSpec `ebpf:"macs"`
 	Managed4         *ebpf.MapSpec `ebpf:"managed4"`
@@ -1095,6 +1101,7 @@ type layoutMaps struct {
 	HostFlows        *ebpf.Map `ebpf:"host_flows"`
 	HostRoutes       *ebpf.Map `ebpf:"host_routes"`
 	LearnedMacs      *ebpf.Map `ebpf:"learned_macs"`
+	LogTimes         *ebpf.Map `ebpf:"log_times"`
 	MacCounts        *ebpf.Map `ebpf:"mac_counts"`
 	Macs             *ebpf.Map `ebpf:"macs"`
 	Managed4         *ebpf.Map `ebpf:"managed4"`
@@ -1154,6 +1161,7 @@ func (m *layoutMaps) Close() error {
 		m.HostFlows,
 		m.HostRoutes,
 		m.LearnedMacs,
+		m.LogTimes,
 		m.MacCounts,
 		m.Macs,
 		m.Managed4,

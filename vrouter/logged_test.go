@@ -153,3 +153,35 @@ func TestLogIsOff(t *testing.T) {
 		t.Errorf("told %+v", all)
 	}
 }
+
+// TestPortsShareTheLog: a port may log its share, and what is over it uses up nothing of
+// what the host may log; whatever is missing is counted at the port.
+func TestPortsShareTheLog(t *testing.T) {
+	d, _, _ := speaker(t)
+	send := sendFrom(t, d)
+	asking(t, d, map[rules.Layer][]rules.Rule{rules.SecurityGroup: {{Number: 3, Action: rules.Deny, Log: true}}})
+	limited := Recording{Logged: true, LoggedInterval: time.Hour, LoggedBurst: 25, ShareInterval: time.Hour, ShareBurst: 20}
+	wide := limited
+	wide.ShareBurst = 100
+	for _, c := range []struct {
+		recording Recording
+		packets   uint16
+		told      uint64 // since the beginning
+		missing   uint64
+	}{{limited, 30, 20, 10}, {wide, 10, 25, 15}} {
+		check(t, d.SetRecording(c.recording))
+		for port := range c.packets {
+			send(port)
+		}
+		counts, err := d.EventCounts()
+		check(t, err)
+		if want := (EventCount{Told: c.told, Limited: c.missing}); counts[EventLogged] != want {
+			t.Errorf("with %+v: %+v, want %+v", c.recording, counts[EventLogged], want)
+		}
+		counters, err := d.Counters()
+		check(t, err)
+		if len(counters) != 1 || counters[0].Ifindex != loopback || counters[0].Unlogged != c.missing {
+			t.Errorf("with %+v: counters %+v, want %d missing", c.recording, counters, c.missing)
+		}
+	}
+}

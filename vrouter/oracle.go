@@ -46,6 +46,7 @@ type Oracle struct {
 	Rulesets     map[uint32]rules.Ruleset // by the number of what they are compiled into
 	Managed      map[RouteKey]struct{}
 	RuleHits     map[uint32]uint64 // nil: they are not counted
+	Logged       *[]loggedFrame    // what ends have told of frames; nil: they tell nothing
 	Met          map[string]int    // what tests want to have met; nil: it is not counted
 	// Places are taken at ports with a limit, and so many besides by conversations
 	// that went before.

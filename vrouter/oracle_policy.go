@@ -48,7 +48,7 @@ func (o *Oracle) refuses(p policed) (reason string) {
 }
 
 // ask asks one end, which hears the frame or sends it.
-func (o *Oracle) ask(p policed, end int, hears bool) string {
+func (o *Oracle) ask(p policed, end int, hears bool) (reason string) {
 	port := o.Ports[end]
 	key, direction, first := o.began(p, end, hears)
 	if direction == rules.Directions {
@@ -59,6 +59,8 @@ func (o *Oracle) ask(p policed, end int, hears bool) string {
 		return "policy-absent"
 	}
 	identity := o.identityOf(port.VRF, key.Remote.Addr())
+	log := loggedFrame{Ifindex: end, Port: port.ID, VRF: port.VRF, In: hears, Layer: -1}
+	defer func() { o.log(log, reason) }()
 	for layer := range rules.Layers {
 		direction := direction
 		if port.Stateless && layer == rules.SecurityGroup { // about the packet itself
@@ -70,6 +72,7 @@ func (o *Oracle) ask(p policed, end int, hears bool) string {
 		if id == 0 {
 			continue
 		}
+		log.Layer = int(layer)
 		ruleset, known := o.Rulesets[id]
 		if !known {
 			return "policy-absent"
@@ -77,9 +80,11 @@ func (o *Oracle) ask(p policed, end int, hears bool) string {
 		packet := question(p, key, direction, p.known || !first)
 		packet.Identity = identity
 		verdict, audit := ruleset.Decide(packet)
+		log.Rule = verdict.Rule
 		if first || verdict.Action.Drops() {
 			o.hit(verdict.Rule)
 			o.hit(audit.Rule)
+			log.rules(layer, verdict, audit)
 		}
 		drops := verdict.Action.Drops()
 		if !p.known && !p.f.later && !first {

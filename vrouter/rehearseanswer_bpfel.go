@@ -37,6 +37,7 @@ const (
 	rehearseAnswerMapHalfOpenShare    = "half_open_share"
 	rehearseAnswerMapHostFlows        = "host_flows"
 	rehearseAnswerMapHostRoutes       = "host_routes"
+	rehearseAnswerMapLogTimes         = "log_times"
 	rehearseAnswerMapManaged4         = "managed4"
 	rehearseAnswerMapManaged6         = "managed6"
 	rehearseAnswerMapNextHops         = "next_hops"
@@ -147,6 +148,7 @@ type rehearseAnswerMapSpecs struct {
 	HalfOpenShare    *ebpf.MapSpec `ebpf:"half_open_share"`
 	HostFlows        *ebpf.MapSpec `ebpf:"host_flows"`
 	HostRoutes       *ebpf.MapSpec `ebpf:"host_routes"`
+	LogTimes         *ebpf.MapSpec `ebpf:"log_times"`
 	Managed4         *ebpf.MapSpec `ebpf:"managed4"`
 	Managed6         *ebpf.MapSpec `ebpf:"managed6"`
 	NextHops         *ebpf.MapSpec `ebpf:"next_hops"`
@@ -229,6 +231,7 @@ type rehearseAnswerMaps struct {
 	HalfOpenShare    *ebpf.Map `ebpf:"half_open_share"`
 	HostFlows        *ebpf.Map `ebpf:"host_flows"`
 	HostRoutes       *ebpf.Map `ebpf:"host_routes"`
+	LogTimes         *ebpf.Map `ebpf:"log_times"`
 	Managed4         *ebpf.Map `ebpf:"managed4"`
 	Managed6         *ebpf.Map `ebpf:"managed6"`
 	NextHops         *ebpf.Map `ebpf:"next_hops"`
@@ -286,6 +289,7 @@ func (m *rehearseAnswerMaps) Close() error {
 		m.HalfOpenShare,
 		m.HostFlows,
 		m.HostRoutes,
+		m.LogTimes,
 		m.Managed4,
 		m.Managed6,
 		m.NextHops,

@@ -40,6 +40,7 @@ const (
 	rehearseFabricMapHostFlows        = "host_flows"
 	rehearseFabricMapHostRoutes       = "host_routes"
 	rehearseFabricMapLearnedMacs      = "learned_macs"
+	rehearseFabricMapLogTimes         = "log_times"
 	rehearseFabricMapMacCounts        = "mac_counts"
 	rehearseFabricMapMacs             = "macs"
 	rehearseFabricMapManaged4         = "managed4"
@@ -154,6 +155,7 @@ type rehearseFabricMapSpecs struct {
 	HostFlows        *ebpf.MapSpec `ebpf:"host_flows"`
 	HostRoutes       *ebpf.MapSpec `ebpf:"host_routes"`
 	LearnedMacs      *ebpf.MapSpec `ebpf:"learned_macs"`
+	LogTimes         *ebpf.MapSpec `ebpf:"log_times"`
 	MacCounts        *ebpf.MapSpec `ebpf:"mac_counts"`
 	Macs             *ebpf.MapSpec `ebpf:"macs"`
 	Managed4         *ebpf.MapSpec `ebpf:"managed4"`
@@ -244,6 +246,7 @@ type rehearseFabricMaps struct {
 	HostFlows        *ebpf.Map `ebpf:"host_flows"`
 	HostRoutes       *ebpf.Map `ebpf:"host_routes"`
 	LearnedMacs      *ebpf.Map `ebpf:"learned_macs"`
+	LogTimes         *ebpf.Map `ebpf:"log_times"`
 	MacCounts        *ebpf.Map `ebpf:"mac_counts"`
 	Macs             *ebpf.Map `ebpf:"macs"`
 	Managed4         *ebpf.Map `ebpf:"managed4"`
@@ -309,6 +312,7 @@ func (m *rehearseFabricMaps) Close() error {
 		m.HostFlows,
 		m.HostRoutes,
 		m.LearnedMacs,
+		m.LogTimes,
 		m.MacCounts,
 		m.Macs,
 		m.Managed4,

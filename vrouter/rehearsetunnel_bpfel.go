@@ -40,6 +40,7 @@ const (
 	rehearseTunnelMapHostFlows        = "host_flows"
 	rehearseTunnelMapHostRoutes       = "host_routes"
 	rehearseTunnelMapLearnedMacs      = "learned_macs"
+	rehearseTunnelMapLogTimes         = "log_times"
 	rehearseTunnelMapMacCounts        = "mac_counts"
 	rehearseTunnelMapMacs             = "macs"
 	rehearseTunnelMapManaged4         = "managed4"
@@ -154,6 +155,7 @@ type rehearseTunnelMapSpecs struct {
 	HostFlows        *ebpf.MapSpec `ebpf:"host_flows"`
 	HostRoutes       *ebpf.MapSpec `ebpf:"host_routes"`
 	LearnedMacs      *ebpf.MapSpec `ebpf:"learned_macs"`
+	LogTimes         *ebpf.MapSpec `ebpf:"log_times"`
 	MacCounts        *ebpf.MapSpec `ebpf:"mac_counts"`
 	Macs             *ebpf.MapSpec `ebpf:"macs"`
 	Managed4         *ebpf.MapSpec `ebpf:"managed4"`
@@ -244,6 +246,7 @@ type rehearseTunnelMaps struct {
 	HostFlows        *ebpf.Map `ebpf:"host_flows"`
 	HostRoutes       *ebpf.Map `ebpf:"host_routes"`
 	LearnedMacs      *ebpf.Map `ebpf:"learned_macs"`
+	LogTimes         *ebpf.Map `ebpf:"log_times"`
 	MacCounts        *ebpf.Map `ebpf:"mac_counts"`
 	Macs             *ebpf.Map `ebpf:"macs"`
 	Managed4         *ebpf.Map `ebpf:"managed4"`
@@ -309,6 +312,7 @@ func (m *rehearseTunnelMaps) Close() error {
 		m.HostFlows,
 		m.HostRoutes,
 		m.LearnedMacs,
+		m.LogTimes,
 		m.MacCounts,
 		m.Macs,
 		m.Managed4,

@@ -140,6 +140,7 @@ func (s Sizes) of() map[string]uint32 {
 		"event_times":   uint32(layoutEventKindEVENT_KINDS),
 		"event_counts":  uint32(layoutEventKindEVENT_KINDS),
 		"drops":         (s.Ports + ownDevices + underlayDevices) * reasonsPerInterface,
+		"log_times":     2*s.Ports + ownDevices, // as counters
 		"counters":      2*s.Ports + ownDevices, // ports that go and ports that come may be there together
 	}
 	maps.Copy(all, s.PolicySizes.of(s.Ports))

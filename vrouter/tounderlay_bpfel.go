@@ -37,6 +37,7 @@ const (
 	toUnderlayMapHalfOpenShare    = "half_open_share"
 	toUnderlayMapHostFlows        = "host_flows"
 	toUnderlayMapHostRoutes       = "host_routes"
+	toUnderlayMapLogTimes         = "log_times"
 	toUnderlayMapManaged4         = "managed4"
 	toUnderlayMapManaged6         = "managed6"
 	toUnderlayMapNextHops         = "next_hops"
@@ -141,6 +142,7 @@ type toUnderlayMapSpecs struct {
 	HalfOpenShare    *ebpf.MapSpec `ebpf:"half_open_share"`
 	HostFlows        *ebpf.MapSpec `ebpf:"host_flows"`
 	HostRoutes       *ebpf.MapSpec `ebpf:"host_routes"`
+	LogTimes         *ebpf.MapSpec `ebpf:"log_times"`
 	Managed4         *ebpf.MapSpec `ebpf:"managed4"`
 	Managed6         *ebpf.MapSpec `ebpf:"managed6"`
 	NextHops         *ebpf.MapSpec `ebpf:"next_hops"`
@@ -221,6 +223,7 @@ type toUnderlayMaps struct {
 	HalfOpenShare    *ebpf.Map `ebpf:"half_open_share"`
 	HostFlows        *ebpf.Map `ebpf:"host_flows"`
 	HostRoutes       *ebpf.Map `ebpf:"host_routes"`
+	LogTimes         *ebpf.Map `ebpf:"log_times"`
 	Managed4         *ebpf.Map `ebpf:"managed4"`
 	Managed6         *ebpf.Map `ebpf:"managed6"`
 	NextHops         *ebpf.Map `ebpf:"next_hops"`
@@ -276,6 +279,7 @@ func (m *toUnderlayMaps) Close() error {
 		m.HalfOpenShare,
 		m.HostFlows,
 		m.HostRoutes,
+		m.LogTimes,
 		m.Managed4,
 		m.Managed6,
 		m.NextHops,

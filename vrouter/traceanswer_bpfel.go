@@ -37,6 +37,7 @@ const (
 	traceAnswerMapHalfOpenShare    = "half_open_share"
 	traceAnswerMapHostFlows        = "host_flows"
 	traceAnswerMapHostRoutes       = "host_routes"
+	traceAnswerMapLogTimes         = "log_times"
 	traceAnswerMapManaged4         = "managed4"
 	traceAnswerMapManaged6         = "managed6"
 	traceAnswerMapNextHops         = "next_hops"
@@ -147,6 +148,7 @@ type traceAnswerMapSpecs struct {
 	HalfOpenShare    *ebpf.MapSpec `ebpf:"half_open_share"`
 	HostFlows        *ebpf.MapSpec `ebpf:"host_flows"`
 	HostRoutes       *ebpf.MapSpec `ebpf:"host_routes"`
+	LogTimes         *ebpf.MapSpec `ebpf:"log_times"`
 	Managed4         *ebpf.MapSpec `ebpf:"managed4"`
 	Managed6         *ebpf.MapSpec `ebpf:"managed6"`
 	NextHops         *ebpf.MapSpec `ebpf:"next_hops"`
@@ -229,6 +231,7 @@ type traceAnswerMaps struct {
 	HalfOpenShare    *ebpf.Map `ebpf:"half_open_share"`
 	HostFlows        *ebpf.Map `ebpf:"host_flows"`
 	HostRoutes       *ebpf.Map `ebpf:"host_routes"`
+	LogTimes         *ebpf.Map `ebpf:"log_times"`
 	Managed4         *ebpf.Map `ebpf:"managed4"`
 	Managed6         *ebpf.Map `ebpf:"managed6"`
 	NextHops         *ebpf.Map `ebpf:"next_hops"`
@@ -286,6 +289,7 @@ func (m *traceAnswerMaps) Close() error {
 		m.HalfOpenShare,
 		m.HostFlows,
 		m.HostRoutes,
+		m.LogTimes,
 		m.Managed4,
 		m.Managed6,
 		m.NextHops,

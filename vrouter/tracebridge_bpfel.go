@@ -39,6 +39,7 @@ const (
 	traceBridgeMapHostFlows        = "host_flows"
 	traceBridgeMapHostRoutes       = "host_routes"
 	traceBridgeMapLearnedMacs      = "learned_macs"
+	traceBridgeMapLogTimes         = "log_times"
 	traceBridgeMapMacCounts        = "mac_counts"
 	traceBridgeMapMacs             = "macs"
 	traceBridgeMapManaged4         = "managed4"
@@ -154,6 +155,7 @@ type traceBridgeMapSpecs struct {
 	HostFlows        *ebpf.MapSpec `ebpf:"host_flows"`
 	HostRoutes       *ebpf.MapSpec `ebpf:"host_routes"`
 	LearnedMacs      *ebpf.MapSpec `ebpf:"learned_macs"`
+	LogTimes         *ebpf.MapSpec `ebpf:"log_times"`
 	MacCounts        *ebpf.MapSpec `ebpf:"mac_counts"`
 	Macs             *ebpf.MapSpec `ebpf:"macs"`
 	Managed4         *ebpf.MapSpec `ebpf:"managed4"`
@@ -243,6 +245,7 @@ type traceBridgeMaps struct {
 	HostFlows        *ebpf.Map `ebpf:"host_flows"`
 	HostRoutes       *ebpf.Map `ebpf:"host_routes"`
 	LearnedMacs      *ebpf.Map `ebpf:"learned_macs"`
+	LogTimes         *ebpf.Map `ebpf:"log_times"`
 	MacCounts        *ebpf.Map `ebpf:"mac_counts"`
 	Macs             *ebpf.Map `ebpf:"macs"`
 	Managed4         *ebpf.Map `ebpf:"managed4"`
@@ -307,6 +310,7 @@ func (m *traceBridgeMaps) Close() error {
 		m.HostFlows,
 		m.HostRoutes,
 		m.LearnedMacs,
+		m.LogTimes,
 		m.MacCounts,
 		m.Macs,
 		m.Managed4,

@@ -40,6 +40,7 @@ const (
 	traceFabricMapHostFlows        = "host_flows"
 	traceFabricMapHostRoutes       = "host_routes"
 	traceFabricMapLearnedMacs      = "learned_macs"
+	traceFabricMapLogTimes         = "log_times"
 	traceFabricMapMacCounts        = "mac_counts"
 	traceFabricMapMacs             = "macs"
 	traceFabricMapManaged4         = "managed4"
@@ -154,6 +155,7 @@ type traceFabricMapSpecs struct {
 	HostFlows        *ebpf.MapSpec `ebpf:"host_flows"`
 	HostRoutes       *ebpf.MapSpec `ebpf:"host_routes"`
 	LearnedMacs      *ebpf.MapSpec `ebpf:"learned_macs"`
+	LogTimes         *ebpf.MapSpec `ebpf:"log_times"`
 	MacCounts        *ebpf.MapSpec `ebpf:"mac_counts"`
 	Macs             *ebpf.MapSpec `ebpf:"macs"`
 	Managed4         *ebpf.MapSpec `ebpf:"managed4"`
@@ -244,6 +246,7 @@ type traceFabricMaps struct {
 	HostFlows        *ebpf.Map `ebpf:"host_flows"`
 	HostRoutes       *ebpf.Map `ebpf:"host_routes"`
 	LearnedMacs      *ebpf.Map `ebpf:"learned_macs"`
+	LogTimes         *ebpf.Map `ebpf:"log_times"`
 	MacCounts        *ebpf.Map `ebpf:"mac_counts"`
 	Macs             *ebpf.Map `ebpf:"macs"`
 	Managed4         *ebpf.Map `ebpf:"managed4"`
@@ -309,6 +312,7 @@ func (m *traceFabricMaps) Close() error {
 		m.HostFlows,
 		m.HostRoutes,
 		m.LearnedMacs,
+		m.LogTimes,
 		m.MacCounts,
 		m.Macs,
 		m.Managed4,

@@ -22,7 +22,7 @@ type tracePortTraceAnswer struct {
 	Layer     uint8
 	Receiver  uint8
 	Direction uint8
-	Pad       uint32
+	Logs      uint32
 }
 
 type tracePortTraceArguments struct {
@@ -121,6 +121,7 @@ const (
 	tracePortMapHostFlows        = "host_flows"
 	tracePortMapHostRoutes       = "host_routes"
 	tracePortMapLearnedMacs      = "learned_macs"
+	tracePortMapLogTimes         = "log_times"
 	tracePortMapMacCounts        = "mac_counts"
 	tracePortMapMacs             = "macs"
 	tracePortMapManaged4         = "managed4"
@@ -235,6 +236,7 @@ type tracePortMapSpecs struct {
 	HostFlows        *ebpf.MapSpec `ebpf:"host_flows"`
 	HostRoutes       *ebpf.MapSpec `ebpf:"host_routes"`
 	LearnedMacs      *ebpf.MapSpec `ebpf:"learned_macs"`
+	LogTimes         *ebpf.MapSpec `ebpf:"log_times"`
 	MacCounts        *ebpf.MapSpec `ebpf:"mac_counts"`
 	Macs             *ebpf.MapSpec `ebpf:"macs"`
 	Managed4         *ebpf.MapSpec `ebpf:"managed4"`
@@ -325,6 +327,7 @@ type tracePortMaps struct {
 	HostFlows        *ebpf.Map `ebpf:"host_flows"`
 	HostRoutes       *ebpf.Map `ebpf:"host_routes"`
 	LearnedMacs      *ebpf.Map `ebpf:"learned_macs"`
+	LogTimes         *ebpf.Map `ebpf:"log_times"`
 	MacCounts        *ebpf.Map `ebpf:"mac_counts"`
 	Macs             *ebpf.Map `ebpf:"macs"`
 	Managed4         *ebpf.Map `ebpf:"managed4"`
@@ -390,6 +393,7 @@ func (m *tracePortMaps) Close() error {
 		m.HostFlows,
 		m.HostRoutes,
 		m.LearnedMacs,
+		m.LogTimes,
 		m.MacCounts,
 		m.Macs,
 		m.Managed4,

@@ -37,6 +37,7 @@ const (
 	traceToUnderlayMapHalfOpenShare    = "half_open_share"
 	traceToUnderlayMapHostFlows        = "host_flows"
 	traceToUnderlayMapHostRoutes       = "host_routes"
+	traceToUnderlayMapLogTimes         = "log_times"
 	traceToUnderlayMapManaged4         = "managed4"
 	traceToUnderlayMapManaged6         = "managed6"
 	traceToUnderlayMapNextHops         = "next_hops"
@@ -143,6 +144,7 @@ type traceToUnderlayMapSpecs struct {
 	HalfOpenShare    *ebpf.MapSpec `ebpf:"half_open_share"`
 	HostFlows        *ebpf.MapSpec `ebpf:"host_flows"`
 	HostRoutes       *ebpf.MapSpec `ebpf:"host_routes"`
+	LogTimes         *ebpf.MapSpec `ebpf:"log_times"`
 	Managed4         *ebpf.MapSpec `ebpf:"managed4"`
 	Managed6         *ebpf.MapSpec `ebpf:"managed6"`
 	NextHops         *ebpf.MapSpec `ebpf:"next_hops"`
@@ -225,6 +227,7 @@ type traceToUnderlayMaps struct {
 	HalfOpenShare    *ebpf.Map `ebpf:"half_open_share"`
 	HostFlows        *ebpf.Map `ebpf:"host_flows"`
 	HostRoutes       *ebpf.Map `ebpf:"host_routes"`
+	LogTimes         *ebpf.Map `ebpf:"log_times"`
 	Managed4         *ebpf.Map `ebpf:"managed4"`
 	Managed6         *ebpf.Map `ebpf:"managed6"`
 	NextHops         *ebpf.Map `ebpf:"next_hops"`
@@ -282,6 +285,7 @@ func (m *traceToUnderlayMaps) Close() error {
 		m.HalfOpenShare,
 		m.HostFlows,
 		m.HostRoutes,
+		m.LogTimes,
 		m.Managed4,
 		m.Managed6,
 		m.NextHops,

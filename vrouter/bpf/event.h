@@ -14,23 +14,23 @@ static __always_inline __u64 event_word(enum event_kind kind, enum event_directi
 	return kind | direction << 8 | layer << 16 | (__u64)reason << 32;
 }
 
-#ifdef WEFT_TRACE
+#if defined(WEFT_TRACE) && !defined(WEFT_REHEARSAL)
 
 static __always_inline void report_at(const struct packet *p, __u32 ifindex, enum event_flag flag, __u64 word, __u32 rule)
 {
 }
 
-#else /* the product */
-
-// Takes one of the kind's records, if it has one left.
-static __always_inline bool use_event(const __u32 *kind, __u64 now)
+static __always_inline void report_logged(const struct packet *p, __u32 ifindex, __u64 word, __u32 rule)
 {
-	bool logged = *kind == EVENT_KIND_LOGGED;
-	__u64 interval = logged ? event_control.logged_interval : event_control.interval;
-	__u32 burst = logged ? event_control.logged_burst : event_control.burst;
+}
+
+#else /* the product, and rehearsals */
+
+// Takes a record, if one is left.
+static __always_inline bool use_record(__u64 *until, __u64 interval, __u32 burst, __u64 now)
+{
 	if (!interval)
 		return true;
-	__u64 *until = bpf_map_lookup_elem(&event_times, kind);
 	if (!until)
 		return false;
 	__u64 from = *until > now ? *until : now;
@@ -38,6 +38,15 @@ static __always_inline bool use_event(const __u32 *kind, __u64 now)
 		return false;
 	*until = from + interval;
 	return true;
+}
+
+// Takes one of the kind's records, if it has one left.
+static __always_inline bool use_event(const __u32 *kind, __u64 now)
+{
+	bool logged = *kind == EVENT_KIND_LOGGED;
+	__u64 interval = logged ? event_control.logged_interval : event_control.interval;
+	__u32 burst = logged ? event_control.logged_burst : event_control.burst;
+	return use_record(bpf_map_lookup_elem(&event_times, kind), interval, burst, now);
 }
 
 // Whether the ring has room: a quarter of it is kept for what is logged.
@@ -61,7 +70,7 @@ static __always_inline void take_frame(struct __sk_buff *skb, struct event_recor
 
 // A global function: the verifier looks at it once, and not at each call. It
 // learns the rest from the frame and the tables. All keys have one place: it is
-// called where the stack is nearly used up.
+// called where the stack is nearly used up. Returns whether there is a record.
 __noinline int write_event(struct __sk_buff *skb, __u64 where, __u64 word, __u32 rule)
 {
 	bool logged = (word & 0xff) == EVENT_KIND_LOGGED;
@@ -106,7 +115,50 @@ __noinline int write_event(struct __sk_buff *skb, __u64 where, __u64 word, __u32
 	take_frame(skb, r);
 	bpf_ringbuf_submit(r, 0);
 	count->told++;
+	return 1;
+}
+
+static __always_inline struct port_value *port_at(__u32 ifindex)
+{
+	return bpf_map_lookup_elem(&ports, &ifindex);
+}
+
+// Takes one of the records that an end may have of what its rules log.
+__noinline int use_share(__u32 ifindex)
+{
+	struct port_value *port = port_at(ifindex);
+	if (!port)
+		return 0;
+	__u32 key = port->slot;
+	if (use_record(bpf_map_lookup_elem(&log_times, &key), event_control.share_interval, event_control.share_burst, bpf_ktime_get_ns()))
+		return 1;
+	key = EVENT_KIND_LOGGED;
+	struct event_count_value *count = bpf_map_lookup_elem(&event_counts, &key);
+	if (count)
+		count->limited++;
 	return 0;
+}
+
+// Counts at an end that a record of what its rules log is missing.
+__noinline int count_unlogged(__u32 ifindex)
+{
+	struct port_value *port = port_at(ifindex);
+	if (!port)
+		return 0;
+	__u32 slot = port->slot;
+	struct counter_value *c = bpf_map_lookup_elem(&counters, &slot);
+	if (c)
+		c->unlogged++;
+	return 0;
+}
+
+// Tells of what the rules of an end log, while its port has a share left.
+static __always_inline void report_logged(const struct packet *p, __u32 ifindex, __u64 word, __u32 rule)
+{
+	if (!(event_control.flags & EVENT_LOGGED))
+		return;
+	if (!use_share(ifindex) || !write_event(p->skb, (__u64)ifindex << 32 | p->vrf, word, rule))
+		count_unlogged(ifindex);
 }
 
 static __always_inline void report_at(const struct packet *p, __u32 ifindex, enum event_flag flag, __u64 word, __u32 rule)

@@ -96,9 +96,9 @@ static __always_inline int ask(struct packet *p, enum direction end)
 	const struct notes *n = p->notes;
 	int action = ask_end(end);
 	if (n->logged.has_rule | n->logged.has_audit)
-		report_at(p, n->keys[end].ifindex, EVENT_LOGGED,
-			  event_word(EVENT_KIND_LOGGED, end == DIRECTION_IN ? EVENT_IN : EVENT_OUT, n->layer, action == ACTION_PASS ? REASON_NONE : reason_of(action)),
-			  n->questions[end].rule);
+		report_logged(p, n->keys[end].ifindex,
+			      event_word(EVENT_KIND_LOGGED, end == DIRECTION_IN ? EVENT_IN : EVENT_OUT, n->layer, action == ACTION_PASS ? REASON_NONE : reason_of(action)),
+			      n->questions[end].rule);
 	return action;
 }
 

@@ -351,6 +351,7 @@ struct counter_value {
 	__u64 tx_packets; // to it
 	__u64 tx_bytes;
 	__u64 untracked; // frames of connections that found no room
+	__u64 unlogged; // records that are missing of what its rules log
 };
 
 #define TABLE(map_type, key_type, value_type)                                                                          \

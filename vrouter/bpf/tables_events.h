@@ -31,6 +31,9 @@ struct event_control_value {
 	__u32 burst; // of records that may come at once
 	__u32 logged_burst; // these two: of what is logged
 	__u64 logged_interval;
+	__u64 share_interval; // these two: of what is logged at one port
+	__u32 share_burst;
+	__u32 pad;
 };
 
 // Written by the agent alone. A variable and no table: where nothing is told,
@@ -72,6 +75,11 @@ struct {
 struct {
 	TABLE(BPF_MAP_TYPE_ARRAY, __u32, __u64);
 } event_times SEC(".maps");
+
+// By the slot of a port in counters, until when its share of what is logged is used up.
+struct {
+	TABLE(BPF_MAP_TYPE_ARRAY, __u32, __u64);
+} log_times SEC(".maps");
 
 // By kind.
 struct {

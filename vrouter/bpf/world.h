@@ -40,7 +40,7 @@ struct trace_answer {
 	__u8 layer; // enum policy_layer
 	__u8 receiver; // 1 = at the receiver's end
 	__u8 direction; // enum policy_direction
-	__u32 pad;
+	__u32 logs; // 1 = the rule that decided logs
 };
 
 enum { TRACE_ANSWERS = 2 * LAYER_COUNT };
