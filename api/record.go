@@ -29,7 +29,7 @@ const (
 	RecordUpdate = "update" // one that goes on
 	RecordEnd    = "end"    // one that is over
 	RecordFlow   = "flow"   // one as it is now
-	RecordLost   = "lost"   // records of frames that there are not: Packets of them
+	RecordLost   = "lost"   // records of frames that there are not: Lost of them; at the port that is the source, if there is one
 	RecordLog    = "log"    // one frame for which a rule decided that logs
 	RecordAudit  = "audit"  // one for which an audit rule would have
 )
@@ -194,10 +194,13 @@ func ParseRecordQuestion(query string) (q RecordQuestion, err error) {
 }
 
 // Matches tells whether a record is one of those that are wanted. What was lost
-// could have been any.
+// could have been any, or any of a port.
 func (q RecordQuestion) Matches(r *Record) bool {
 	if r.Record == RecordLost {
-		return true
+		if r.Source.ID == "" {
+			return true
+		}
+		q.Record, q.Verdict = "", ""
 	}
 	either := func(want, a, b string) bool { return want == "" || want == a || want == b }
 	return (q.Record == "" || q.Record == r.Record) && (q.Verdict == "" || q.Verdict == r.Verdict) &&

@@ -53,6 +53,7 @@ type PolicyStep struct {
 	Action    string      `json:"action"`          // pass, deny, reject, next, pending or absent
 	Ruleset   string      `json:"ruleset"`         // what the rules are of: security-groups a:b:web, a:b:db
 	Rule      *PolicyRule `json:"rule,omitempty"`  // that decided; absent if none matched
+	Logs      bool        `json:"logs,omitempty"`  // that rule logs: first packets, and what it refuses
 	Audit     *PolicyRule `json:"audit,omitempty"` // that would have, and only counts
 }
 
@@ -61,6 +62,9 @@ func (s PolicyStep) String() string {
 	text := fmt.Sprintf("%s at %s, %s: %s", s.Direction, s.Port, s.Layer, s.Action)
 	if s.Rule != nil {
 		text += " by " + s.Rule.String()
+		if s.Logs {
+			text += ", which logs"
+		}
 	} else if s.Ruleset != "" {
 		text += ", no rule of " + s.Ruleset + " matches"
 	}

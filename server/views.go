@@ -57,7 +57,7 @@ func (s *Server) hostTable(ctx context.Context, r *request) (any, error) {
 	name := r.PathValue("table")
 	if question := r.URL.Query().Get("question"); question != "" {
 		if len(question) > maxQuestion {
-			return nil, api.Errorf(api.CodeInvalid, "get table %s of host %s: a question has at most %d bytes", name, m.Name, maxQuestion)
+			return nil, api.Errorf(api.CodeInvalid, "get table %s of host %s: a question has at most %d bytes", name, m.Name, maxQuestion).About("", "", "query.question")
 		}
 		name += "?" + question
 	}

@@ -112,3 +112,60 @@ func TestPolicyLogOutlivesTheAgent(t *testing.T) {
 		t.Errorf("where to go on: %+v", all)
 	}
 }
+
+// floodedPath has ports at which records are missing.
+type floodedPath struct {
+	emptyPath
+	limited  uint64
+	unlogged []vrouter.Counter
+}
+
+func (p *floodedPath) EventCounts() (map[vrouter.EventKind]vrouter.EventCount, error) {
+	return map[vrouter.EventKind]vrouter.EventCount{vrouter.EventLogged: {Limited: p.limited}}, nil
+}
+
+func (p *floodedPath) Counters() ([]vrouter.Counter, error) { return p.unlogged, nil }
+
+// TestMissingRecordsHaveAPort: what was not logged is told by the port at which it was
+// not, since the last time; who asks for other ports hears nothing of it.
+func TestMissingRecordsHaveAPort(t *testing.T) {
+	path := &floodedPath{limited: 5, unlogged: []vrouter.Counter{{Ifindex: 1, Unlogged: 5}}} // of before this agent
+	r := New(path, oneInterface{t}, Options{Host: "h1", Interfaces: func() (map[int]string, error) { return map[int]string{1: "x"}, nil }}, slog.New(slog.DiscardHandler))
+	var err error
+	if r.lost, err = r.countLost(); err != nil {
+		t.Fatal(err)
+	}
+	said := func(port string) string {
+		t.Helper()
+		if err := r.noteLost(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		table, err := r.PolicyLog(t.Context(), strings.TrimPrefix(api.RecordQuestion{Since: time.Hour, Port: port}.Table(""), "?"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, err := api.ParseRecords(table)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var lines []string
+		for _, m := range all[1:] {
+			lines = append(lines, fmt.Sprintf("%s %s %s %d", m.Record, m.Interface, m.Source.Workload, m.Lost))
+		}
+		return strings.Join(lines, ", ")
+	}
+	if got := said(""); got != "" {
+		t.Errorf("of before it says %q", got)
+	}
+	path.limited, path.unlogged[0].Unlogged = 12, 12
+	if got := said("d:p:a"); got != "lost x d:p:a 7" {
+		t.Errorf("of 7 that are missing it says %q", got)
+	}
+	if got := said("d:p:b"); got != "" {
+		t.Errorf("of another port it says %q", got)
+	}
+	path.limited, path.unlogged[0].Unlogged = 14, 2
+	if got := said(""); got != "lost x d:p:a 2, lost x d:p:a 7" {
+		t.Errorf("of another port on the interface it says %q", got)
+	}
+}

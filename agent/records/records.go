@@ -34,6 +34,7 @@ type Path interface {
 	SetRecording(vrouter.Recording) error
 	OpenEvents() (*vrouter.Events, error)
 	EventCounts() (map[vrouter.EventKind]vrouter.EventCount, error)
+	Counters() ([]vrouter.Counter, error)
 	Connections(visit func(vrouter.ConnectionKey, vrouter.Connection)) error
 	ConnectionTimeout(protocol uint8, state vrouter.ConnectionState) time.Duration
 }
@@ -46,8 +47,8 @@ type Host interface {
 // Options say what is recorded.
 type Options struct {
 	Host string
-	// Always is what is recorded also while nobody asks, Limits has the Interval,
-	// Burst and OneOf of everything.
+	// Always is what is recorded also while nobody asks, Limits has the intervals,
+	// bursts and OneOf of everything.
 	Always, Limits vrouter.Recording
 	// Interfaces returns the names of interfaces by index.
 	Interfaces func() (map[int]string, error)
@@ -135,7 +136,9 @@ func (r *Recorder) run(ctx context.Context) error {
 // ring for the next one, as long as there is room.
 func (r *Recorder) unasked() vrouter.Recording {
 	l := r.options.Limits
-	return vrouter.Recording{Logged: r.options.Always.Logged, LoggedInterval: l.LoggedInterval, LoggedBurst: l.LoggedBurst}
+	return vrouter.Recording{
+		Logged: r.options.Always.Logged, LoggedInterval: l.LoggedInterval, LoggedBurst: l.LoggedBurst, ShareInterval: l.ShareInterval, ShareBurst: l.ShareBurst,
+	}
 }
 
 // set turns recording on or off.
@@ -159,9 +162,8 @@ func (r *Recorder) set(want vrouter.Recording) error {
 func (r *Recorder) want(now time.Time) vrouter.Recording {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	want := r.options.Always
-	l := r.options.Limits
-	want.Interval, want.Burst, want.OneOf, want.LoggedInterval, want.LoggedBurst = l.Interval, l.Burst, l.OneOf, l.LoggedInterval, l.LoggedBurst
+	want, of := r.options.Limits, r.options.Always
+	want.Drops, want.First, want.Counts, want.Logged = of.Drops, of.First, of.Counts, of.Logged
 	if now.Before(r.watched) {
 		want.Drops, want.First = true, true
 	}
@@ -182,7 +184,7 @@ func (r *Recorder) tend(ctx context.Context) {
 			err = r.set(r.want(time.Now()))
 		}
 		if err == nil {
-			err = r.noteLost()
+			err = r.noteLost(ctx)
 		}
 		if err != nil && ctx.Err() == nil {
 			r.log.Warn("frames are not recorded as they should be; trying again", "error", err)
@@ -195,40 +197,6 @@ func (r *Recorder) tend(ctx context.Context) {
 		case <-r.wake:
 		}
 	}
-}
-
-// losses are how many records there are not.
-type losses struct{ frames, logged uint64 }
-
-func (r *Recorder) countLost() (lost losses, err error) {
-	counts, err := r.path.EventCounts()
-	for kind, c := range counts {
-		if kind == vrouter.EventLogged {
-			lost.logged += c.Limited + c.Unheard
-		} else {
-			lost.frames += c.Limited + c.Unheard
-		}
-	}
-	return lost, err
-}
-
-// noteLost tells how many frames were not recorded, and of how many it was not
-// recorded what rules log.
-func (r *Recorder) noteLost() error {
-	lost, err := r.countLost()
-	if err != nil || lost == r.lost {
-		return err
-	}
-	note := func(count uint64) []api.Record {
-		if count == 0 {
-			return nil
-		}
-		return []api.Record{{Time: time.Now(), Record: api.RecordLost, Host: r.options.Host, Lost: count}}
-	}
-	r.take(note(lost.frames - r.lost.frames))
-	r.keepLogged(note(lost.logged - r.lost.logged))
-	r.lost = lost
-	return nil
 }
 
 // read names what the packet path tells.

@@ -27,6 +27,7 @@ func (emptyPath) OpenEvents() (*vrouter.Events, error) { return nil, vrouter.Err
 func (emptyPath) EventCounts() (map[vrouter.EventKind]vrouter.EventCount, error) {
 	return nil, nil
 }
+func (emptyPath) Counters() ([]vrouter.Counter, error)                              { return nil, nil }
 func (emptyPath) Connections(func(vrouter.ConnectionKey, vrouter.Connection)) error { return nil }
 func (emptyPath) ConnectionTimeout(uint8, vrouter.ConnectionState) time.Duration {
 	return time.Minute

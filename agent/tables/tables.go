@@ -142,10 +142,10 @@ func (r Reader) drops(_ context.Context, w words) (api.Table, error) {
 }
 
 func (r Reader) counters(_ context.Context, w words) (api.Table, error) {
-	t := api.Table{Columns: []string{"INTERFACE", "PORT", "RX-PACKETS", "RX-BYTES", "TX-PACKETS", "TX-BYTES", "UNTRACKED"}}
+	t := api.Table{Columns: []string{"INTERFACE", "PORT", "RX-PACKETS", "RX-BYTES", "TX-PACKETS", "TX-BYTES", "UNTRACKED", "UNLOGGED"}}
 	all, err := r.Statistics.Counters()
 	for _, c := range all {
-		t.Rows = append(t.Rows, []string{w.name(c.Ifindex), w.port(c.Ifindex), number(c.RxPackets), number(c.RxBytes), number(c.TxPackets), number(c.TxBytes), number(c.Untracked)})
+		t.Rows = append(t.Rows, []string{w.name(c.Ifindex), w.port(c.Ifindex), number(c.RxPackets), number(c.RxBytes), number(c.TxPackets), number(c.TxBytes), number(c.Untracked), number(c.Unlogged)})
 	}
 	return t, err
 }

@@ -36,7 +36,7 @@ func (a *answer) policy(t vrouter.Trace, from, to netip.Addr) error {
 			}
 			step := api.PolicyStep{
 				Direction: side(said.Direction), Layer: said.Layer.String(), Port: rows.Ports[id].Name, Remote: remote,
-				Identity: identity(said.Remote), Action: said.Action.String(),
+				Identity: identity(said.Remote), Action: said.Action.String(), Logs: said.Logs,
 				Rule: ruleAt(numbers, said.Rule, said.Layer), Audit: ruleAt(numbers, said.AuditRule, said.Layer),
 			}
 			for _, r := range rows.Ports[id].Rulesets {

@@ -41,12 +41,16 @@ type recordFlags struct {
 	log        logFlags
 }
 
+// shareBurst is for how many seconds a port that was silent may log at once.
+const shareBurst = 5
+
 // logFlags say where what rules log is kept on this host, and how much of it.
 type logFlags struct {
 	file     string
 	fileSize int64
 	files    int
 	rate     uint32
+	share    uint32
 }
 
 func (f *logFlags) add(s *pflag.FlagSet) {
@@ -54,15 +58,17 @@ func (f *logFlags) add(s *pflag.FlagSet) {
 	s.Int64Var(&f.fileSize, "policy-log-size", 16<<20, "bytes after which that file is begun anew; 0: there is none")
 	s.IntVar(&f.files, "policy-log-files", 4, "how many of the former files are kept")
 	s.Uint32Var(&f.rate, "policy-log-rate", 1000, "most packets of which is recorded, a second, what rules log")
+	s.Uint32Var(&f.share, "policy-log-port-rate", 100, "most of them, a second, that are logged at one port, and five times as many at once")
 }
 
 // options add what rules log, which is always recorded.
 func (f *logFlags) options(o *records.Options, file string, log *slog.Logger) error {
-	if f.rate == 0 || f.fileSize < 0 || f.files < 0 {
-		return fmt.Errorf("read --policy-log-rate, --policy-log-size and --policy-log-files: the rate is at least 1, and the others are not negative")
+	if f.rate == 0 || f.share == 0 || f.fileSize < 0 || f.files < 0 {
+		return fmt.Errorf("read --policy-log-rate, --policy-log-port-rate, --policy-log-size and --policy-log-files: rates are at least 1, and the others are not negative")
 	}
 	o.Always.Logged = true
 	o.Limits.LoggedInterval, o.Limits.LoggedBurst = time.Second/time.Duration(f.rate), f.rate
+	o.Limits.ShareInterval, o.Limits.ShareBurst = time.Second/time.Duration(f.share), shareBurst*f.share
 	if f.fileSize > 0 {
 		o.LogFile = cmp.Or(f.file, file)
 		o.Log = records.NewLog(o.LogFile, f.fileSize, f.files, log)

@@ -55,6 +55,7 @@ func TestPolicy(t *testing.T) {
 		}, 20)
 	})
 	t.Run("explained", s.explained)
+	t.Run("logged", s.logged)
 	m := s.liveGroups(t)
 	t.Run("revoked", s.revoked)
 	t.Run("changes", func(t *testing.T) { s.changes(t, m) })

@@ -5,6 +5,7 @@ package command
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -23,8 +24,8 @@ have: when, on which host, from whom to whom, what the rule said, what became of
 packet at this end, and the rule. A rule logs the first packet of each conversation,
 and each packet that it refuses; both ends log, each its own rules.
 
-Hosts record this whether somebody looks or not, at most so many a second, and say how
-many they left out. Each remembers the last 8192, and keeps more in a file of its own
+Hosts record this whether somebody looks or not, at most so many a second and at each
+port, and say how many they left out at which port. Each remembers the last 8192, and keeps more in a file of its own
 (weft-agent run --policy-log). With --follow it stays, and prints what is logged from
 now on.`,
 		Example: "  weft policy log\n  weft policy log --follow --port web-1\n  weft policy log --audit --last 24h\n  weft policy log --project-of acme -o json",
@@ -54,7 +55,7 @@ type policyLogOptions struct {
 }
 
 // loggedPackets are told of one by one.
-var loggedPackets = told{api.HostTablePolicyLog, loggedColumns, loggedRow, "were not logged: it logs no more in so short a time"}
+var loggedPackets = told{api.HostTablePolicyLog, loggedColumns, loggedRow, "were not logged: no more are in so short a time (weft-agent run --policy-log-port-rate, --policy-log-rate)"}
 
 func (s *session) policyLog(ctx context.Context, o policyLogOptions) error {
 	if o.follow && (o.output == formatYAML || o.interval < minInterval) {
@@ -112,12 +113,20 @@ func (s *session) policyLog(ctx context.Context, o policyLogOptions) error {
 func (s *session) toldRecords(hosts []api.Ref, answers [][]api.Record) []api.Record {
 	all := []api.Record{}
 	for host, records := range answers {
+		lost := map[string]uint64{} // at which port, empty: because an answer is full
 		for _, r := range records {
 			if r.Record != api.RecordLost {
 				all = append(all, r)
 			} else if r.Lost > 0 {
-				fmt.Fprintf(s.Err, "host %s: %d more are not shown: it logged or answers no more at a time; ask for a port, a network or a shorter time\n", hosts[host], r.Lost)
+				lost[r.Source.Workload] += r.Lost
 			}
+		}
+		for _, port := range slices.Sorted(maps.Keys(lost)) {
+			if port == "" {
+				fmt.Fprintf(s.Err, "host %s: %d more are not shown: it answers no more at a time; ask for a port, a network or a shorter time\n", hosts[host], lost[port])
+				continue
+			}
+			fmt.Fprintf(s.Err, "host %s: %d packets of port %s %s\n", hosts[host], lost[port], port, loggedPackets.lost)
 		}
 	}
 	slices.SortStableFunc(all, func(a, b api.Record) int { return a.Time.Compare(b.Time) })

@@ -24,9 +24,12 @@ func TestPolicyLog(t *testing.T) {
 			Source: api.Party{Address: netip.MustParseAddr("10.0.0.1"), Port: 40000, Workload: "d:p:a"}, Destination: api.Party{Address: netip.MustParseAddr("10.0.0.2"), Port: 80},
 		}
 	}
+	missing := func(count uint64) api.Record {
+		return api.Record{Time: time.Unix(2, 0), Record: api.RecordLost, Host: "h2", Lost: count, Source: api.Party{Workload: "d:p:b", ID: "b"}}
+	}
 	for host, all := range map[string][]api.Record{
 		"h1": {{Record: api.RecordLost, Host: "h1"}, at(3, "h1", api.RecordLog, "pass", "passed", "", "rule web"), at(1, "h1", api.RecordAudit, "deny", "passed", "", "rule watch")},
-		"h2": {{Record: api.RecordLost, Host: "h2", Lost: 7}, at(2, "h2", api.RecordLog, "reject", "dropped", "policy-rejected", "rule no")},
+		"h2": {{Record: api.RecordLost, Host: "h2", Lost: 7}, missing(3), missing(4), at(2, "h2", api.RecordLog, "reject", "dropped", "policy-rejected", "rule no")},
 	} {
 		table, err := api.RecordsTable(all)
 		if err != nil {
@@ -48,7 +51,7 @@ func TestPolicyLog(t *testing.T) {
 	if strings.Join(lines, "\n") != strings.Join(want, "\n") || code != 0 {
 		t.Errorf("exit %d\n%s\nwant\n%s", code, strings.Join(lines, "\n"), strings.Join(want, "\n"))
 	}
-	if !strings.Contains(errOut, "host h2: 7 more are not shown") || strings.Contains(errOut, "h1") {
+	if !strings.Contains(errOut, "host h2: 7 more are not shown") || !strings.Contains(errOut, "host h2: 7 packets of port d:p:b were not logged") || strings.Contains(errOut, "h1") {
 		t.Errorf("of what is missing it says %q", errOut)
 	}
 	delete(tables, "h1")

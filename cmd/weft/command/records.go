@@ -65,7 +65,11 @@ func (s *session) followEvents(ctx context.Context, c *client.Client, hosts []ap
 				if r.Record != api.RecordLost {
 					all = append(all, r)
 				} else if r.Lost > 0 {
-					fmt.Fprintf(s.Err, "host %s: %d packets %s\n", hosts[host], r.Lost, what.lost)
+					of := ""
+					if r.Source.Workload != "" {
+						of = " of port " + r.Source.Workload
+					}
+					fmt.Fprintf(s.Err, "host %s: %d packets%s %s\n", hosts[host], r.Lost, of, what.lost)
 				}
 			}
 		}

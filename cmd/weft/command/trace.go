@@ -23,8 +23,8 @@ of acting, on its live tables.
 
 A port is named by itself, by the virtual-machine that has no other, or by its
 name in DNS. Of policy each layer is shown that was asked, at both ends, with the
-rule that decided and where that comes from. If policy ends the packet, the last
-lines say what would have to change.
+rule that decided, where that comes from, and whether it logs. If policy ends the
+packet, the last lines say what would have to change.
 
 One end may be a host, by its name or as host/NAME where a port has that name,
 too: what the host itself sends (a kubelet that tries its workloads), by the way

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/lab/probe"
+)
+
+// loggingRules are a set that logs TCP between red's workloads: what it passes to port
+// 80, which one on trial would deny, and what it denies to port 443.
+func loggingRules() []api.Operation {
+	within := api.Endpoint{Project: api.Ref{Name: "red:shop"}}
+	rule := func(name string, action api.Action, port int, audit bool) api.Operation {
+		r := &api.FirewallRule{Header: header(api.KindFirewallRule, "red:shop", name)}
+		r.Spec.Action, r.Spec.Source, r.Spec.Destination, r.Spec.Log, r.Spec.Audit = action, within, within, !audit, audit
+		r.Spec.Services = []api.Match{{Protocol: api.TCP, Ports: &api.PortRange{From: port, To: port}}}
+		return create(r)
+	}
+	p := &api.FirewallPolicy{Header: header(api.KindFirewallPolicy, "red:shop", "logging")}
+	for _, name := range []string{"trial", "web", "no"} {
+		p.Spec.Rules = append(p.Spec.Rules, api.Ref{Name: "red:shop:" + name})
+	}
+	set := &api.ApplicationPolicySet{Header: header(api.KindApplicationPolicySet, "red:shop", "logging")}
+	set.Spec.Policies, set.Spec.Tier = []api.Ref{{Name: "red:shop:logging"}}, "admin"
+	return []api.Operation{
+		rule("trial", api.ActionDeny, 80, true), rule("web", api.ActionPass, 80, false), rule("no", api.ActionDeny, 443, false), create(p), create(set),
+	}
+}
+
+// logged has workloads send what rules log, what they refuse, and what they say
+// nothing of, on one host and across; weft policy log then says exactly what was sent:
+// at each end that was asked once what passed, and at the sender's what was refused.
+func (s *system) logged(t *testing.T) {
+	s.write(t, loggingRules()...)
+	defer s.withoutFirewall(t)
+	w1 := find(t, "red-w1")
+	want := map[string]bool{}
+	var attempts []probe.Attempt
+	for _, to := range []Workload{find(t, "red-w2"), find(t, "red-w3")} {
+		for _, a := range to.Addresses() {
+			for i, port := range []uint16{80, 443, 5432} {
+				one := probe.Attempt{To: a, Protocol: probe.ProtocolTCP, Port: port, SourcePort: uint16(20000 + len(attempts))}
+				attempts = append(attempts, one)
+				from := w1.V4()
+				if a.Is6() {
+					from = w1.V6()
+				}
+				way := fmt.Sprintf("%s [%v]:%d > %s [%v]:%d", w1.Port(), from, one.SourcePort, to.Port(), a, port)
+				switch i {
+				case 0:
+					for _, end := range []string{w1.HostName() + " egress ", to.HostName() + " ingress "} {
+						want[end+"log pass passed web "+way] = true
+						want[end+"audit deny passed trial "+way] = true
+					}
+				case 1:
+					want[w1.HostName()+" egress log deny dropped no "+way] = true
+				}
+			}
+		}
+	}
+	found, err := probe.Sweep(s.namespace(w1), attempts, slowPatience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, one := range attempts {
+		if passes := one.Port != 443; (found[i].Finding == probe.Connected) != passes {
+			t.Errorf("%v: %v, want that it passes: %t", one, found[i], passes)
+		}
+	}
+	s.logsExactly(t, w1, want)
+}
+
+// logsExactly waits until what a port's rules logged is what is wanted: each once if
+// it passed, at least once if it was refused, for senders try again.
+func (s *system) logsExactly(t *testing.T, of Workload, want map[string]bool) {
+	t.Helper()
+	deadline := time.After(settle)
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		seen := s.policyLog(t, of)
+		got := map[string]bool{}
+		for line, times := range seen {
+			if got[line] = true; times > 1 && strings.Contains(line, " passed ") {
+				t.Fatalf("logged %d times, and was one first packet: %s", times, line)
+			}
+		}
+		if maps.Equal(got, want) {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("weft policy log says\n%s\nand was to say\n%s", strings.Join(slices.Sorted(maps.Keys(got)), "\n"), strings.Join(slices.Sorted(maps.Keys(want)), "\n"))
+		}
+	}
+}
+
+// policyLog is what weft policy log says of a port, and how often.
+func (s *system) policyLog(t *testing.T, of Workload) map[string]int {
+	t.Helper()
+	out, err := s.lab.Weft(t.Context(), "policy", "log", "--port", of.Port(), "-o", "json")
+	var said struct{ Items []api.Record }
+	if broken := json.Unmarshal([]byte(out), &said); err != nil || broken != nil {
+		t.Fatalf("weft policy log: %v %v\n%s", err, broken, out)
+	}
+	seen := map[string]int{}
+	for _, r := range said.Items {
+		name, _, _ := strings.Cut(strings.TrimPrefix(r.Rule, "firewall-rule red:shop:"), " ")
+		seen[fmt.Sprintf("%s %s %s %s %s %s %s [%v]:%d > %s [%v]:%d", r.Host, r.Direction, r.Record, r.Action, r.Verdict, name,
+			r.Source.Workload, r.Source.Address, r.Source.Port, r.Destination.Workload, r.Destination.Address, r.Destination.Port)]++
+	}
+	return seen
+}
