@@ -33,11 +33,16 @@ func asking(t *testing.T, d *Datapath, layers map[rules.Layer][]rules.Rule) {
 func sendFrom(t *testing.T, d *Datapath) func(port uint16) {
 	return func(port uint16) {
 		t.Helper()
-		s := ipSpec{source: netip.MustParseAddr("10.0.0.1"), destination: netip.MustParseAddr("10.0.0.9"), protocol: 17, hops: 64}
-		s.payload = append([]byte{byte(port >> 8), byte(port), 0, 53, 0, 108, 0, 0}, make([]byte, 100)...)
-		_, err := d.hooks[stubSlotSLOT_PORT].Run(&ebpf.RunOptions{Data: ethernetFrame(MAC{2, 0, 0, 0, 0, 9}, portMAC(loopback), s.ethertype(), s.build())})
+		_, err := d.hooks[stubSlotSLOT_PORT].Run(&ebpf.RunOptions{Data: question53(port)})
 		check(t, err)
 	}
+}
+
+// question53 is a packet to port 53.
+func question53(from uint16) []byte {
+	s := ipSpec{source: netip.MustParseAddr("10.0.0.1"), destination: netip.MustParseAddr("10.0.0.9"), protocol: 17, hops: 64}
+	s.payload = append([]byte{byte(from >> 8), byte(from), 0, 53, 0, 108, 0, 0}, make([]byte, 100)...)
+	return ethernetFrame(MAC{2, 0, 0, 0, 0, 9}, portMAC(loopback), s.ethertype(), s.build())
 }
 
 // TestRulesLog: of a rule that logs each packet is told that it decides and that begins a
@@ -158,6 +163,7 @@ func TestLogIsOff(t *testing.T) {
 // what the host may log; whatever is missing is counted at the port.
 func TestPortsShareTheLog(t *testing.T) {
 	d, _, _ := speaker(t)
+	check(t, d.SetConfig(Config{})) // the port's counters are shown, and not a tunnel's
 	send := sendFrom(t, d)
 	asking(t, d, map[rules.Layer][]rules.Rule{rules.SecurityGroup: {{Number: 3, Action: rules.Deny, Log: true}}})
 	limited := Recording{Logged: true, LoggedInterval: time.Hour, LoggedBurst: 25, ShareInterval: time.Hour, ShareBurst: 20}
@@ -183,5 +189,30 @@ func TestPortsShareTheLog(t *testing.T) {
 		if len(counters) != 1 || counters[0].Ifindex != loopback || counters[0].Unlogged != c.missing {
 			t.Errorf("with %+v: counters %+v, want %d missing", c.recording, counters, c.missing)
 		}
+	}
+}
+
+// TestTraceSaysWhatLogs: of each layer the trace says whether the rule logs that decided,
+// and makes no record.
+func TestTraceSaysWhatLogs(t *testing.T) {
+	d, _, _ := speaker(t)
+	check(t, d.SetRecording(Recording{Logged: true}))
+	asking(t, d, map[rules.Layer][]rules.Rule{
+		rules.SecurityGroup: {{Number: 1, Action: rules.Pass}}, rules.FirewallAdmin: {{Number: 2, Action: rules.Next, Log: true}}, rules.Firewall: {{Number: 3, Action: rules.Deny, Log: true}},
+	})
+	tracer, err := d.NewTracer()
+	check(t, err)
+	defer tracer.Close()
+	trace, err := tracer.FollowFromPort(loopback, question53(1))
+	check(t, err)
+	var got []string
+	for _, a := range trace.Policy {
+		got = append(got, fmt.Sprintf("%v %d %t", a.Layer, a.Rule, a.Logs))
+	}
+	if got, want := strings.Join(got, ", "), "security-group 1 false, firewall-admin 2 true, firewall 3 true"; got != want {
+		t.Errorf("the layers said %s, want %s", got, want)
+	}
+	if all := told(t, d); len(all) != 0 {
+		t.Errorf("told %+v", all)
 	}
 }

@@ -77,6 +77,12 @@ func (s *system) logged(t *testing.T) {
 		}
 	}
 	s.logsExactly(t, w1, want)
+	v := s.trace(t, "--from", w1.Port(), "--to", find(t, "red-w3").Port(), "--proto", "tcp", "--dport", "80")
+	for _, hop := range v.Ways[0].Hops {
+		if !slices.ContainsFunc(hop.Policy, func(p api.PolicyStep) bool { return p.Logs && p.Rule != nil && p.Rule.Name == "red:shop:web" }) {
+			t.Errorf("weft trace does not say at %s that rule web logs: %+v", hop.Host, hop.Policy)
+		}
+	}
 }
 
 // logsExactly waits until what a port's rules logged is what is wanted: each once if
