@@ -96,7 +96,7 @@ type Record struct {
 	OneOf  uint32 `json:"oneOf,omitempty"`  // it stands for so many frames, absent for one
 	Lost   uint64 `json:"lost,omitempty"`
 
-	State string     `json:"state,omitempty"` // opening, established, closing, closed
+	State string     `json:"state,omitempty"` // opening, established, closing, closed, reset
 	Start *time.Time `json:"start,omitempty"`
 	End   *time.Time `json:"end,omitempty"`   // when the last packet was seen
 	Why   string     `json:"ended,omitempty"` // how it ended: closed, idle, gone

@@ -17,6 +17,7 @@ const shot = 2
 type conversation struct {
 	six    bool
 	tunnel bool
+	tcp    bool
 }
 
 func (c conversation) String() string {
@@ -27,11 +28,14 @@ func (c conversation) String() string {
 	if c.tunnel {
 		where = "tunnel"
 	}
+	if c.tcp {
+		where += "/TCP"
+	}
 	return family + "/" + where
 }
 
 func conversations() []conversation {
-	return []conversation{{false, true}, {true, true}, {false, false}, {true, false}}
+	return []conversation{{tunnel: true}, {six: true, tunnel: true}, {}, {six: true}}
 }
 
 func (c conversation) peer() int {
@@ -42,17 +46,17 @@ func (c conversation) peer() int {
 }
 
 func (c conversation) there() sent {
-	return sent{ifindex: loopback, frame: packetCase{ifindex: loopback, destination: GatewayMAC, source: 2, to: c.peer(), hops: 64}.frame(c.six)}
+	return sent{ifindex: loopback, frame: packetCase{ifindex: loopback, destination: GatewayMAC, source: 2, to: c.peer(), hops: 64, tcp: c.tcp}.frame(c.six)}
 }
 
 func (c conversation) back() sent {
 	if c.tunnel {
 		return sent{
 			ifindex: testTunnelDevice, key: &TunnelKey{VNI: 1001, Remote: netip.MustParseAddr("192.0.2.11")},
-			frame: packetCase{vni: 1001, destination: GatewayMAC, source: c.peer(), to: 2, hops: 64}.frame(c.six),
+			frame: packetCase{vni: 1001, destination: GatewayMAC, source: c.peer(), to: 2, hops: 64, tcp: c.tcp}.frame(c.six),
 		}
 	}
-	return sent{ifindex: 2, frame: packetCase{ifindex: 2, destination: GatewayMAC, source: c.peer(), to: 2, hops: 64}.frame(c.six)}
+	return sent{ifindex: 2, frame: packetCase{ifindex: 2, destination: GatewayMAC, source: c.peer(), to: 2, hops: 64, tcp: c.tcp}.frame(c.six)}
 }
 
 // say runs a frame count times in the rehearsal. If flows is not 0, each is of
@@ -106,7 +110,7 @@ func establish(b *testing.B, d *Datapath, r *Tracer, c conversation, flows int) 
 // BenchmarkEstablished is the path of the next frame of a proven connection, one
 // that repeats, so that its entries are hot.
 func BenchmarkEstablished(b *testing.B) {
-	for _, c := range conversations() {
+	for _, c := range append(conversations(), conversation{tunnel: true, tcp: true}, conversation{tcp: true}) {
 		d := benchmarkDatapath(b, 1000, c.six)
 		establish(b, d, newRehearsal(b, d), c, 0)
 		b.Run(c.String(), func(b *testing.B) { benchmarkProgram(b, d.hooks[stubSlotSLOT_PORT], c.there().frame) })
@@ -116,7 +120,7 @@ func BenchmarkEstablished(b *testing.B) {
 // BenchmarkFlows is how the path of an established frame grows with the number
 // of flows, of which each frame is any.
 func BenchmarkFlows(b *testing.B) {
-	for _, c := range conversations() {
+	for _, c := range append(conversations(), conversation{tunnel: true, tcp: true}, conversation{tcp: true}) {
 		for _, flows := range []int{1_000, 10_000, 100_000} {
 			d := benchmarkDatapath(b, 1000, c.six)
 			r := newRehearsal(b, d)

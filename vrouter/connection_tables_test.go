@@ -142,6 +142,8 @@ func TestConnectionsExpire(t *testing.T) {
 		{6, proven | uint8(ConnectionFinSent), 200, 1, 0, true},
 		{6, proven | uint8(ConnectionFinSent), 300, 1, 0, false},
 		{6, proven | uint8(ConnectionReset), 20, 1, 0, false},
+		{6, proven | uint8(ConnectionFinSent|ConnectionFinHeard), 20, 1, 0, false},
+		{132, uint8(ConnectionSent), 40, 1, 0, false},
 		{6, uint8(ConnectionSent), 40, 1, 0, true},
 		{6, uint8(ConnectionSent), 70, 1, 0, false},
 		{17, proven, 250, 1, 0, true},
@@ -167,8 +169,8 @@ func TestConnectionsExpire(t *testing.T) {
 			t.Errorf("connection %d is there: %t, want %t", i, left[i], want)
 		}
 	}
-	if removed != 8 || len(told) != 8 || slices.ContainsFunc(told, func(k ConnectionKey) bool { return stays[k.Local.Port()] }) {
-		t.Errorf("%d connections removed and %v told, want 8 of both", removed, told)
+	if removed != 10 || len(told) != 10 || slices.ContainsFunc(told, func(k ConnectionKey) bool { return stays[k.Local.Port()] }) {
+		t.Errorf("%d connections removed and %v told, want 10 of both", removed, told)
 	}
 }
 

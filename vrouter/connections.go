@@ -40,11 +40,13 @@ const (
 )
 
 // String is one word for the whole: opening until the remote end is proven,
-// then established; closing after the first FIN, closed after both or a reset.
+// then established; closing after the first FIN, closed after both; reset.
 func (s ConnectionState) String() string {
 	const both = ConnectionFinSent | ConnectionFinHeard
 	switch {
-	case s&ConnectionReset != 0 || s&both == both:
+	case s&ConnectionReset != 0:
+		return "reset"
+	case s&both == both:
 		return "closed"
 	case s&both != 0:
 		return "closing"
@@ -52,6 +54,13 @@ func (s ConnectionState) String() string {
 		return "established"
 	}
 	return "opening"
+}
+
+// Over tells of a connection that is closed or reset. It is kept for late packets
+// and repetitions.
+func (s ConnectionState) Over() bool {
+	const both = ConnectionFinSent | ConnectionFinHeard
+	return s&ConnectionReset != 0 || s&both == both
 }
 
 // Connection is what an end remembers of its connection.
@@ -63,6 +72,7 @@ type Connection struct {
 	Idle     time.Duration
 	Age      time.Duration
 	Rule     uint32 // that passed it last, a number of this host; 0: none
+	Expects  uint16 // where the other end's packets must be to end it, see doc/packet-path.md; 0: not known
 	// Sent and Heard are what the end has, while [Recording] has Counts. Between two
 	// ports of one host only what was sent is counted, at each end.
 	Sent, Heard ConnectionCount
@@ -228,7 +238,7 @@ func connectionKeyOf(raw *layoutConnectionKey) ConnectionKey {
 
 func connectionOf(now uint32, raw *layoutConnectionValue) Connection {
 	return Connection{
-		Port: raw.Port, State: ConnectionState(raw.State), Idle: since(now, raw.Seen), Age: since(now, raw.Made), Rule: raw.Rule,
+		Port: raw.Port, State: ConnectionState(raw.State), Idle: since(now, raw.Seen), Age: since(now, raw.Made), Rule: raw.Rule, Expects: raw.Expects,
 		Sent: ConnectionCount{raw.Sent.Packets, raw.Sent.Bytes}, Heard: ConnectionCount{raw.Heard.Packets, raw.Heard.Bytes},
 	}
 }

@@ -97,17 +97,6 @@ func (g *generator) reply(before sent, went Outcome) (sent, bool) {
 	return g.flags(back), true
 }
 
-// flags gives a segment those of one step in the life of a connection.
-func (g *generator) flags(s sent) sent {
-	f := parse(s.frame)
-	if f.refused != "" || f.protocol != 6 || f.later {
-		return s
-	}
-	s.frame = slices.Clone(s.frame)
-	s.frame[f.l4+13] = pick(g, byte(0x02), 0x12, 0x12, 0x10, 0x10, 0x10, 0x18, 0x18, 0x11, 0x14)
-	return s
-}
-
 // churn changes a table of the oracle and of the datapath in one place.
 func (g *generator) churn(t testing.TB, d *Datapath) {
 	t.Helper()
@@ -176,7 +165,11 @@ func (g *generator) step(t *testing.T, r *Tracer, what string, s sent) Outcome {
 var casesFlag = flag.Int("cases", 1000, "how often TestConversationsAgreeWithOracle meets each reason at least; it makes 4 worlds for 10")
 
 // states of connections that conversations must come to.
-var wantedStates = []string{"opening half-open", "established", "closing", "closed", "opening", "closed half-open"}
+var wantedStates = []string{"opening half-open", "established", "closing", "closed", "opening", "closed half-open", "reset", "reset half-open"}
+
+// stepsSeldom: conversations here have many other things to go through.
+// TestStatesAgreeWithOracle meets each step a thousand times.
+const stepsSeldom = 10
 
 // lacking are the wanted states that were seldom seen.
 func lacking(states map[string]int) []string {
@@ -199,7 +192,7 @@ func TestConversationsAgreeWithOracle(t *testing.T) {
 	heard := newLogReader(t, d)
 	seen := distribution{met: map[string]int{}}
 	states := map[string]int{}
-	for world := 0; world < worlds || world < 10*worlds && len(seen.missing(t, cases))+len(lacking(states)) > 0; world++ {
+	for world := 0; world < worlds || world < 10*worlds && len(seen.missing(t, cases))+len(lacking(states))+len(lackingSteps(seen.met, cases/stepsSeldom)) > 0; world++ {
 		g := newGenerator(random)
 		g.o.RuleHits, g.o.Met = map[uint32]uint64{}, seen.met
 		g.o.Connections, g.o.fragments, g.o.ways = map[ConnectionKey]Connection{}, map[fragmentKey]wirePorts{}, map[ConnectionKey]oracleWay{}
@@ -245,6 +238,9 @@ func TestConversationsAgreeWithOracle(t *testing.T) {
 	t.Logf("%d frames, %v, %v\n%s", seen.total, states, seen.met, &seen)
 	for _, state := range lacking(states) {
 		t.Errorf("only %d connections were %s", states[state], state)
+	}
+	for _, step := range lackingSteps(seen.met, cases/stepsSeldom) {
+		t.Error(step)
 	}
 	seen.mustBeFair(t, 30, cases) // nearly a half is; worlds differ, so few of them may have less
 }

@@ -101,37 +101,37 @@ func senderKey(ifindex int, f parsed, ports wirePorts) ConnectionKey {
 func (o *Oracle) noteEnd(key ConnectionKey, how, began ConnectionState, f parsed) {
 	port := o.Ports[key.Ifindex].ID
 	c, known := o.Connections[key]
-	if !known || c.Port != port {
+	if known = known && c.Port == port; !known {
 		c = Connection{Port: port, HalfOpen: true, State: began}
 		delete(o.ways, key)
 	}
-	var tcp byte
-	if f.protocol == 6 && !f.later {
-		tcp = f.payload[13]
+	says, sends := f.saying(), how == ConnectionSent
+	if known && !says.believed(c, sends) {
+		o.meetsState(f, "disbelieved")
+		return
 	}
-	fin, opens, reset := tcp&1 != 0, tcp&0x12 == 0x02, tcp&4 != 0
-	switch {
-	case reset:
-		c.State |= how | ConnectionReset
-	case beginsAnew(c.State, f):
-		c.State = how | began
-	default:
-		if how == ConnectionHeard && c.State&ConnectionSent != 0 && !opens {
-			c.State |= ConnectionProven
-		}
-		if fin && how == ConnectionSent {
-			c.State |= ConnectionFinSent
-		}
-		if fin && how == ConnectionHeard {
-			c.State |= ConnectionFinHeard
-		}
-		c.State |= how
+	before := c.State
+	if says.beginsAnew(before, sends) {
+		c.State, c.Expects = how|began, 0
+	} else {
+		c.State = says.after(before|how, sends)
+	}
+	if sends && says.shows(c.State) {
+		c.Expects = says.shown
+	}
+	if before&^c.State == ConnectionReset && !says.syn {
+		o.returnPlace(Place{key, port}, before)
 	}
 	if c.State&ConnectionProven != 0 {
 		c.HalfOpen = false
 	}
-	if c.State.String() == "closed" {
+	if c.State.Over() {
 		delete(o.Places, Place{key, port})
 	}
 	o.Connections[key] = c
+	from := before.String()
+	if !known {
+		from = "new"
+	}
+	o.meetsState(f, from+" to "+c.State.String())
 }

@@ -28,7 +28,7 @@ func (o *Oracle) takePlace(p policed, end int, hears bool) (place Place, taken, 
 	key, direction, first := o.began(p, end, hears)
 	place = Place{key, o.Ports[end].ID}
 	_, held := o.Places[place]
-	over := !first && o.Connections[key].State.String() == "closed"
+	over := !first && o.Connections[key].State.Over()
 	switch {
 	case direction == rules.Directions, held, over:
 		return place, false, true

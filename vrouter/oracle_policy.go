@@ -122,7 +122,7 @@ func (o *Oracle) began(p policed, end int, hears bool) (key ConnectionKey, direc
 		return of, direction, first
 	}
 	c, noted := o.Connections[key]
-	if !p.known || !noted || c.Port != o.Ports[end].ID || beginsAnew(c.State, p.f) {
+	if !p.known || !noted || c.Port != o.Ports[end].ID || p.f.saying().beginsAnew(c.State, !hears) {
 		return key, direction, true
 	}
 	direction, first = directionOf(c)
@@ -179,13 +179,4 @@ func (o *Oracle) identityOf(vrf uint32, remote netip.Addr) rules.Identity {
 		return rules.Pending
 	}
 	return rules.None
-}
-
-// beginsAnew tells of a SYN on the ports of what is over.
-func beginsAnew(state ConnectionState, f parsed) bool {
-	if f.protocol != 6 || f.later {
-		return false
-	}
-	const over = ConnectionReset | ConnectionFinSent | ConnectionFinHeard
-	return f.payload[13]&0x16 == 0x02 && state&over != 0
 }

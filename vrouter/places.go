@@ -150,7 +150,7 @@ func (s *placeSweep) meets(table string, key *layoutConnectionKey, value *layout
 	if s.ports[int(key.Ifindex)].ID != value.Port { // of a former port, whose new host may ask for it
 		return
 	}
-	if s.limited[int(key.Ifindex)] && state&ConnectionUnasked == 0 && state.String() != "closed" {
+	if s.limited[int(key.Ifindex)] && state&ConnectionUnasked == 0 && !state.Over() {
 		s.live[layoutPlaceKey{Connection: *key, Port: value.Port}] = struct{}{}
 	}
 }

@@ -10,27 +10,34 @@ import "time"
 type Timeouts struct {
 	Opening time.Duration // nothing was heard after it sent, or the other way round
 	Closing time.Duration // of TCP, after the first FIN
-	Closed  time.Duration // of TCP, after both, or a reset: late packets and repetitions
+	Closed  time.Duration // of TCP and SCTP, after the FINs or SHUTDOWNs of both: late packets and repetitions
+	Reset   time.Duration // after a RST or ABORT
 	TCP     time.Duration // established
 	UDP     time.Duration // heard from both ends, of UDP-Lite too
 	SCTP    time.Duration
-	ICMP    time.Duration // echoes, of both families
-	Other   time.Duration
+	// SCTP repeats what opens and closes an association for less long than TCP may.
+	SCTPOpening, SCTPClosing time.Duration
+
+	ICMP  time.Duration // echoes, of both families
+	Other time.Duration
 }
 
 // DefaultTimeouts are used for those that are zero.
 var DefaultTimeouts = Timeouts{
-	Opening: time.Minute,
-	Closing: 4 * time.Minute, // RFC 5382, transitory
-	Closed:  10 * time.Second,
-	TCP:     124 * time.Minute, // RFC 5382, established: two hours four minutes
-	UDP:     5 * time.Minute,   // RFC 4787
-	SCTP:    10 * time.Minute,
-	ICMP:    time.Minute, // RFC 5508
-	Other:   10 * time.Minute,
+	Opening:     time.Minute,
+	Closing:     4 * time.Minute, // RFC 5382, transitory
+	Closed:      10 * time.Second,
+	Reset:       10 * time.Second,
+	TCP:         124 * time.Minute, // RFC 5382, established: two hours four minutes
+	UDP:         5 * time.Minute,   // RFC 4787
+	SCTP:        10 * time.Minute,
+	SCTPOpening: 30 * time.Second,
+	SCTPClosing: 2 * time.Minute,
+	ICMP:        time.Minute, // RFC 5508
+	Other:       10 * time.Minute,
 }
 
-const icmp, tcp, icmpSix = 1, 6, 58
+const icmp, tcp, icmpSix, sctp = 1, 6, 58, 132
 
 func (t Timeouts) withDefaults() Timeouts {
 	or := func(d, otherwise time.Duration) time.Duration {
@@ -41,18 +48,25 @@ func (t Timeouts) withDefaults() Timeouts {
 	}
 	d := DefaultTimeouts
 	return Timeouts{
-		Opening: or(t.Opening, d.Opening), Closing: or(t.Closing, d.Closing), Closed: or(t.Closed, d.Closed), TCP: or(t.TCP, d.TCP),
-		UDP: or(t.UDP, d.UDP), SCTP: or(t.SCTP, d.SCTP), ICMP: or(t.ICMP, d.ICMP), Other: or(t.Other, d.Other),
+		Opening: or(t.Opening, d.Opening), Closing: or(t.Closing, d.Closing), Closed: or(t.Closed, d.Closed), Reset: or(t.Reset, d.Reset), TCP: or(t.TCP, d.TCP),
+		UDP: or(t.UDP, d.UDP), SCTP: or(t.SCTP, d.SCTP), SCTPOpening: or(t.SCTPOpening, d.SCTPOpening), SCTPClosing: or(t.SCTPClosing, d.SCTPClosing),
+		ICMP: or(t.ICMP, d.ICMP), Other: or(t.Other, d.Other),
 	}
 }
 
 // of is how long a connection may be idle.
 func (t Timeouts) of(protocol uint8, state ConnectionState) time.Duration {
+	opening, closing := t.Opening, t.Closing
+	if protocol == sctp {
+		opening, closing = t.SCTPOpening, t.SCTPClosing
+	}
 	switch state.String() {
 	case "opening":
-		return t.Opening
+		return opening
 	case "closing":
-		return t.Closing
+		return closing
+	case "reset":
+		return t.Reset
 	case "closed":
 		return t.Closed
 	}
@@ -63,7 +77,7 @@ func (t Timeouts) of(protocol uint8, state ConnectionState) time.Duration {
 		return t.ICMP
 	case 17, 136:
 		return t.UDP
-	case 132:
+	case sctp:
 		return t.SCTP
 	}
 	return t.Other

@@ -64,6 +64,7 @@ type packetCase struct {
 	to          int
 	hops        byte
 	spoofedMAC  bool
+	tcp         bool // established, else UDP
 
 	verdict   string
 	reason    string
@@ -137,6 +138,10 @@ func (c packetCase) frame(six bool) []byte {
 	s := ipSpec{
 		source: poolAddress(six, c.source), destination: poolAddress(six, c.to),
 		protocol: 17, hops: c.hops, payload: make([]byte, 8),
+	}
+	if c.tcp {
+		s.protocol, s.payload = 6, segment(0x10, 0)
+		copy(s.payload, s.payload[2:4]) // one port, so that answers belong to it
 	}
 	return ethernetFrame(c.destination, mac, s.ethertype(), s.build())
 }

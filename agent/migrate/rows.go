@@ -71,7 +71,7 @@ func parse(row []string) (c vrouter.MovedConnection, err error) {
 // moves tells whether a connection goes along: not what is over, nor what the
 // host itself began with the workload, which the next host does for itself.
 func moves(c *vrouter.MovedConnection) bool {
-	return c.State.String() != "closed" && c.State&vrouter.ConnectionUnasked == 0
+	return !c.State.Over() && c.State&vrouter.ConnectionUnasked == 0
 }
 
 func tableOf(all []vrouter.MovedConnection) api.Table {

@@ -114,13 +114,13 @@ func (x *session) isOver(e end) bool {
 
 // progress only falls when the same ports are used once more.
 func progress(s vrouter.ConnectionState) int {
-	return map[string]int{"established": 1, "closing": 2, "closed": 3}[s.String()]
+	return map[string]int{"established": 1, "closing": 2, "closed": 3, "reset": 3}[s.String()]
 }
 
 // ending says how a session ended that is not there any more.
 func (s *sessions) ending(x *session) string {
 	switch {
-	case x.State.String() == "closed":
+	case x.State.Over():
 		return endedClosed
 	case x.Idle >= s.limit(x.key.Protocol, x.State)-2*sessionInterval-expire.Interval:
 		return endedIdle

@@ -44,12 +44,18 @@ func sizesOf(given map[string]int64) (vrouter.Sizes, error) {
 	return s, nil
 }
 
+// timeoutFields are the time-outs by the names of --connection-timeout.
+func timeoutFields(t *vrouter.Timeouts) map[string]*time.Duration {
+	return map[string]*time.Duration{
+		"opening": &t.Opening, "closing": &t.Closing, "closed": &t.Closed, "reset": &t.Reset, "sctp-opening": &t.SCTPOpening, "sctp-closing": &t.SCTPClosing,
+		"tcp": &t.TCP, "udp": &t.UDP, "sctp": &t.SCTP, "icmp": &t.ICMP, "other": &t.Other,
+	}
+}
+
 // timeoutsOf reads --connection-timeout. What is not named has its default.
 func timeoutsOf(given map[string]string) (vrouter.Timeouts, error) {
 	var t vrouter.Timeouts
-	fields := map[string]*time.Duration{
-		"opening": &t.Opening, "closing": &t.Closing, "closed": &t.Closed, "tcp": &t.TCP, "udp": &t.UDP, "sctp": &t.SCTP, "icmp": &t.ICMP, "other": &t.Other,
-	}
+	fields := timeoutFields(&t)
 	for name, text := range given {
 		target, known := fields[name]
 		if !known {

@@ -39,6 +39,17 @@ func TestConnectionTimeouts(t *testing.T) {
 	}
 }
 
+// Every time-out can be given.
+func TestEveryTimeoutHasAName(t *testing.T) {
+	var all vrouter.Timeouts
+	named := slices.Collect(maps.Values(timeoutFields(&all)))
+	for _, f := range reflect.VisibleFields(reflect.TypeOf(all)) {
+		if !slices.Contains(named, reflect.ValueOf(&all).Elem().FieldByIndex(f.Index).Addr().Interface().(*time.Duration)) {
+			t.Errorf("--connection-timeout has no name for %s", f.Name)
+		}
+	}
+}
+
 // Every table that has a size can be given one.
 func TestEveryTableHasASize(t *testing.T) {
 	var s vrouter.Sizes

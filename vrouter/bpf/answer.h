@@ -117,7 +117,7 @@ static __always_inline bool answerable(const struct packet *p)
 	if (p->arp || n->later || p->ethernet.destination.byte[0] & 1)
 		return false;
 	if (n->protocol == PROTOCOL_TCP)
-		return !(n->tcp_flags & TCP_RST);
+		return !(n->flags & TCP_RST);
 	return n->protocol != icmp || icmp_query(p);
 }
 

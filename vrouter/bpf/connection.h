@@ -8,7 +8,7 @@
 #include "fragment.h"
 #include "lookup.h"
 #include "place.h"
-#include "transport.h"
+#include "state.h"
 
 // The same key for both directions: local is the end behind the port.
 static __always_inline void set_connection_key(struct packet *p, __u32 ifindex, enum direction direction)
@@ -115,43 +115,6 @@ static __always_inline __u32 tick_now(void)
 	return bpf_ktime_get_coarse_ns() >> TICK_SHIFT;
 }
 
-// Whether the packet is a SYN on the ports of what is over.
-static __always_inline bool begins_anew(__u8 state, const struct packet *p)
-{
-	return p->notes->protocol == PROTOCOL_TCP && (p->notes->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN &&
-	       state & (CONNECTION_RESET | CONNECTION_FIN_SENT | CONNECTION_FIN_HEARD);
-}
-
-// How an end begins that sends or hears its first packet.
-static __always_inline __u8 state_begun(const struct packet *p, enum direction direction)
-{
-	if (direction == DIRECTION_OUT)
-		return CONNECTION_SENT;
-	return CONNECTION_HEARD | CONNECTION_HEARD_FIRST | (p->from_host ? CONNECTION_UNASKED : 0);
-}
-
-// What an end knows after a packet that it sent or heard.
-static __always_inline __u8 state_after(__u8 state, const struct packet *p, enum direction direction)
-{
-	__u8 own = direction == DIRECTION_OUT ? CONNECTION_SENT : CONNECTION_HEARD;
-	if (p->notes->protocol != PROTOCOL_TCP) {
-		if (direction == DIRECTION_IN && state & CONNECTION_SENT)
-			own |= CONNECTION_PROVEN;
-		return state | own;
-	}
-	__u8 flags = p->notes->tcp_flags & (TCP_FIN | TCP_SYN | TCP_RST);
-	bool opens = (p->notes->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
-	if (flags & TCP_RST)
-		return state | own | CONNECTION_RESET;
-	if (begins_anew(state, p))
-		return state_begun(p, direction);
-	if (flags & TCP_FIN)
-		own |= direction == DIRECTION_OUT ? CONNECTION_FIN_SENT : CONNECTION_FIN_HEARD;
-	if (direction == DIRECTION_IN && state & CONNECTION_SENT && !opens)
-		own |= CONNECTION_PROVEN;
-	return state | own;
-}
-
 // Whether the end counts the packet. What another port of this host sends is
 // counted at that end alone: this one is not looked at for each of its packets.
 static __always_inline bool counts(const struct packet *p, enum direction direction)
@@ -179,6 +142,8 @@ static __always_inline void open_connection(struct packet *p, const struct port_
 	const struct question *q = &n->questions[direction];
 	n->fresh = (struct connection_value){ .port = port->port, .seen = n->now, .made = n->now };
 	n->fresh.state = state_after(state_begun(p, direction), p, direction);
+	if (direction == DIRECTION_OUT && shows(p, n->fresh.state))
+		n->fresh.expects = n->shown;
 	if (n->asked[direction]) {
 		n->fresh.passed = n->numbers[direction];
 		n->fresh.rule = q->rule;
@@ -186,7 +151,7 @@ static __always_inline void open_connection(struct packet *p, const struct port_
 	if (direction == DIRECTION_OUT && !n->other_mac) {
 		n->fresh.way = way_of(n->route.next_hop, n->vrf_generation);
 		n->fresh.port_generation = n->port_generation;
-		n->fresh.mtu = n->route.mtu;
+		n->fresh.mtu = short_mtu(&n->route);
 		n->fresh.flags = n->route.flags;
 		n->fresh.mac = n->route.mac;
 	}
@@ -197,10 +162,19 @@ static __always_inline void open_connection(struct packet *p, const struct port_
 	report_first(p, direction);
 }
 
-// Whether the packet may take back what ends know.
-static __always_inline bool changes_state(const struct packet *p)
+// What an end knew is over, or a reset was none.
+static __always_inline void unlearn(struct packet *p, struct connection_value *c, const struct port_value *port, enum direction direction, __u8 before)
 {
-	return p->notes->tcp_flags & (TCP_FIN | TCP_SYN | TCP_RST);
+	if (!begins_anew(before, p, direction)) {
+		p->notes->questions[direction].first = false;
+		if (port->flags & PORT_POLICED && !(before & CONNECTION_UNASKED))
+			claim_place(direction, port->port);
+		return;
+	}
+	if (direction == DIRECTION_IN || !shows(p, c->state))
+		world_expect(c, 0);
+	world_begin_anew(beginnings_slot(p->notes->keys[direction].ifindex)); // perhaps by a frame that the other end never saw
+	report_first(p, direction);
 }
 
 // Notes the packet in the end's entry, or makes one. Returns whether the next
@@ -212,24 +186,25 @@ static __always_inline bool note_packet(struct packet *p, struct connection_valu
 		open_connection(p, port, direction);
 		return false;
 	}
-	__u8 state = state_after(c->state, p, direction);
-	bool anew = c->state & ~state;
 	count_packet(p, c, direction);
 	if (p->notes->asked[direction] && !p->notes->questions[direction].passed)
 		world_pass_connection(c, p->notes->numbers[direction], p->notes->questions[direction].rule);
 	if (direction == DIRECTION_OUT && !p->notes->led && !p->notes->other_mac)
 		world_lead_connection(p, c, way_of(p->notes->route.next_hop, p->notes->vrf_generation));
-	if (c->seen != now || c->state != state)
+	if (!believed(c, p, direction))
+		return false;
+	__u8 before = c->state, state = state_after(before, p, direction);
+	if (c->seen != now || before != state)
 		world_touch_connection(c, now, state);
+	if (direction == DIRECTION_OUT && shows(p, state) && c->expects != p->notes->shown)
+		world_expect(c, p->notes->shown);
 	if (changes_state(p)) {
 		world_tell_connection(c, 0); // of both ends, for both may change
 		if (closed(state))
 			leave_place(p, port, direction);
 	}
-	if (anew) { // perhaps by a frame that the other end never saw
-		world_begin_anew(beginnings_slot(p->notes->keys[direction].ifindex));
-		report_first(p, direction);
-	}
+	if (before & ~state)
+		unlearn(p, c, port, direction, before);
 	if (!p->notes->half_open[direction])
 		return state & CONNECTION_PROVEN;
 	if (state & CONNECTION_PROVEN)

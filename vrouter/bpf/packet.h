@@ -107,7 +107,10 @@ struct notes {
 	bool asked[2]; // the ends are
 	bool led; // the connection says where it goes
 	bool other_mac; // the source MAC is not the port's, but perhaps one of its prefixes' or a learned one
-	__u8 tcp_flags;
+	__u8 flags; // of TCP, and of SCTP what its chunks stand for
+	bool reflected; // SCTP: the chunk has the T bit
+	__u16 position; // these two: see state.h
+	__u16 shown;
 	__u32 l4; // offset of what follows the IP headers
 	__u32 end; // offset of the end of the IP packet
 	__u8 protocol;
@@ -211,6 +214,12 @@ static __always_inline bool mac_broadcast(const struct mac *m)
 static __always_inline bool address_equal(const struct address *a, const struct address *b)
 {
 	return a->word[0] == b->word[0] && a->word[1] == b->word[1] && a->word[2] == b->word[2] && a->word[3] == b->word[3];
+}
+
+// For connections. One that no packet exceeds is as good as none.
+static __always_inline __u16 short_mtu(const struct route_value *route)
+{
+	return route->mtu > 0xffff ? 0 : route->mtu;
 }
 
 static __always_inline bool unspecified(const struct address *a)

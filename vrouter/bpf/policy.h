@@ -16,7 +16,7 @@ static __always_inline bool policed(const struct port_value *port)
 // Whether an end has passed what the packet belongs to, under the numbers of now.
 static __always_inline bool passed(const struct packet *p, const struct connection_value *c, enum direction end)
 {
-	if (!c || world_asks() || begins_anew(c->state, p))
+	if (!c || world_asks() || begins_anew(c->state, p, end))
 		return false;
 	if (end == DIRECTION_OUT && p->notes->led)
 		return true; // only what passed writes a way
@@ -50,7 +50,7 @@ static __always_inline bool to_ask(const struct packet *p, const struct port_val
 // What an end remembers, as one number: the verifier is to forget which entry it is from.
 static __always_inline void recall(struct packet *p, enum direction end, const struct connection_value *c)
 {
-	p->notes->recalled[end] = c && !begins_anew(c->state, p) ? RECALLED | c->state : 0;
+	p->notes->recalled[end] = c && !begins_anew(c->state, p, end) ? RECALLED | c->state : 0;
 }
 
 // What an end asks about the packet, unless it asks nothing.

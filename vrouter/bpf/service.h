@@ -112,7 +112,7 @@ static __always_inline bool host_began(const struct packet *p, const struct host
 	if (p->notes->protocol == PROTOCOL_UDP)
 		return bpf_ktime_get_ns() - flow->seen < UDP_SILENCE;
 	// A workload opens no connection to the host.
-	return (p->notes->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN;
+	return (p->notes->flags & (TCP_SYN | TCP_ACK)) != TCP_SYN;
 }
 
 // How often the time of a conversation is written.

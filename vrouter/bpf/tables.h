@@ -299,7 +299,8 @@ struct connection_value {
 	__u64 way; // next hop << 32 | generation of the VRF; one word, so that both are of one moment
 	__u32 port_generation;
 	__u32 port; // as in ports; else the entry is of a former port of this interface
-	__u32 mtu; // as in the route
+	__u16 mtu; // as in the route
+	__u16 expects; // what packets of the other end fit, see state.h; 0 = not known
 	__u32 seen; // tick of the last packet
 	__u32 made; // tick of the first
 	struct mac mac; // as in the route

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Part of stage parse: ports, or what stands for them, and the flags of TCP.
+// Part of stage parse: ports, or what stands for them, and flags.
 #pragma once
 
 #include "load.h"
@@ -16,7 +16,7 @@ enum {
 	UDP_SIZE = 8,
 	SCTP_SIZE = 12,
 	DCCP_SIZE = 12,
-	TCP_FLAGS_OFFSET = 13,
+	TCP_ACKNOWLEDGEMENT_OFFSET = 8, // from here to the flags, 6 bytes
 	TRANSPORT_LOADED = 8, // what every header has
 };
 
@@ -94,6 +94,98 @@ static __always_inline bool is_multicast_listener(const struct packet *p)
 	return p->family == FAMILY_6 && p->notes->icmp && ((p->notes->icmp_type >= 130 && p->notes->icmp_type <= 132) || p->notes->icmp_type == 143);
 }
 
+// Positions and expectations are upper halves of 32-bit numbers, see state.h.
+static __always_inline int parse_tcp(struct packet *p, const __u16 *head)
+{
+	struct notes *n = p->notes;
+	__u16 rest[3];
+	if (load_transport(p, TCP_ACKNOWLEDGEMENT_OFFSET, rest, sizeof(rest)))
+		return end(p, REASON_MALFORMED);
+	n->position = bpf_ntohs(head[2]);
+	n->shown = bpf_ntohs(rest[0]);
+	n->flags = (__u8)(bpf_ntohs(rest[2]));
+	return NEXT;
+}
+
+enum sctp_chunk {
+	CHUNK_DATA = 0,
+	CHUNK_INIT = 1,
+	CHUNK_INIT_ACK = 2,
+	CHUNK_ABORT = 6,
+	CHUNK_SHUTDOWN = 7,
+	CHUNK_SHUTDOWN_ACK = 8,
+	CHUNK_SHUTDOWN_COMPLETE = 14,
+	CHUNK_I_DATA = 64,
+};
+
+enum {
+	CHUNK_HEAD = 4,
+	CHUNK_INIT_HEAD = 8, // to the end of the tag
+	CHUNKS_READ = 4,
+	CHUNK_REFLECTED = 1, // the T bit
+};
+
+// What a chunk stands for, as a flag of TCP.
+static __always_inline __u8 flags_of_chunk(__u8 type)
+{
+	switch (type) {
+	case CHUNK_INIT:
+		return TCP_SYN;
+	case CHUNK_INIT_ACK:
+		return TCP_SYN | TCP_ACK;
+	case CHUNK_ABORT:
+		return TCP_RST;
+	case CHUNK_SHUTDOWN:
+	case CHUNK_SHUTDOWN_ACK:
+	case CHUNK_SHUTDOWN_COMPLETE:
+		return TCP_FIN;
+	}
+	return 0;
+}
+
+// Looks for a chunk that stands for a flag. A global function: the verifier looks
+// at it once, and not for each way that leads here.
+__noinline __attribute__((unused)) int read_chunks(struct __sk_buff *skb)
+{
+	struct notes *n = notes();
+	if (!n)
+		return 0;
+	__u32 at = n->l4 + SCTP_SIZE;
+	for (int i = 0; i < CHUNKS_READ; i++) {
+		__u8 head[CHUNK_HEAD];
+		__be16 tag;
+		if (at + CHUNK_HEAD > n->end || bpf_skb_load_bytes(skb, at, head, sizeof(head)))
+			return 0;
+		if (head[0] == CHUNK_DATA || head[0] == CHUNK_I_DATA)
+			return 0;
+		__u8 flags = flags_of_chunk(head[0]);
+		if (flags & TCP_SYN) {
+			if (at + CHUNK_INIT_HEAD > n->end || bpf_skb_load_bytes(skb, at + CHUNK_HEAD, &tag, sizeof(tag)))
+				return 0;
+			n->shown = bpf_ntohs(tag);
+		}
+		if (flags) {
+			n->flags = flags;
+			n->reflected = head[1] & CHUNK_REFLECTED && (head[0] == CHUNK_ABORT || head[0] == CHUNK_SHUTDOWN_COMPLETE);
+			return 0;
+		}
+		__u32 length = head[2] << 8 | head[3];
+		at += length < CHUNK_HEAD ? CHUNK_HEAD : (length + 3) & ~3;
+	}
+	return 0;
+}
+
+static __always_inline int parse_sctp(struct packet *p, const __u16 *head)
+{
+	struct notes *n = p->notes;
+	__u8 first;
+	n->position = bpf_ntohs(head[2]);
+	if (n->l4 + SCTP_SIZE + CHUNK_HEAD > n->end || load_transport(p, SCTP_SIZE, &first, sizeof(first)) || first == CHUNK_DATA)
+		return NEXT;
+	read_chunks(p->skb);
+	return NEXT;
+}
+
 static __always_inline int parse_transport(struct packet *p)
 {
 	__u16 head[TRANSPORT_LOADED / 2];
@@ -111,7 +203,11 @@ static __always_inline int parse_transport(struct packet *p)
 	}
 	p->notes->source_port = head[0];
 	p->notes->destination_port = head[1];
-	if (p->notes->protocol == PROTOCOL_TCP && load_transport(p, TCP_FLAGS_OFFSET, &p->notes->tcp_flags, sizeof(p->notes->tcp_flags)))
-		return end(p, REASON_MALFORMED);
+	switch (p->notes->protocol) {
+	case PROTOCOL_TCP:
+		return parse_tcp(p, head);
+	case PROTOCOL_SCTP:
+		return parse_sctp(p, head);
+	}
 	return NEXT;
 }

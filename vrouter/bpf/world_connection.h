@@ -22,6 +22,10 @@ static __always_inline void world_tell_connection(struct connection_value *c, __
 {
 }
 
+static __always_inline void world_expect(struct connection_value *c, __u16 expects)
+{
+}
+
 static __always_inline void world_begin_anew(__u32 slot)
 {
 }
@@ -81,7 +85,7 @@ static __noinline __attribute__((unused)) void world_open_connection(struct pack
 // The word is written last: whoever finds it right finds the rest.
 static __always_inline void world_lead_connection(const struct packet *p, struct connection_value *c, __u64 way)
 {
-	c->mtu = p->notes->route.mtu;
+	c->mtu = short_mtu(&p->notes->route);
 	c->flags = p->notes->route.flags;
 	c->mac = p->notes->route.mac;
 	c->port_generation = p->notes->port_generation;
@@ -99,6 +103,11 @@ static __always_inline void world_touch_connection(struct connection_value *c, _
 static __always_inline void world_tell_connection(struct connection_value *c, __u64 when)
 {
 	*(volatile __u64 *)&c->told = when;
+}
+
+static __always_inline void world_expect(struct connection_value *c, __u16 expects)
+{
+	c->expects = expects;
 }
 
 static __always_inline void world_begin_anew(__u32 slot)
