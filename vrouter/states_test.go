@@ -119,8 +119,8 @@ func TestStatesAgreeWithOracle(t *testing.T) {
 	}
 }
 
-// chunk is one of SCTP, with the tag that INIT and INIT ACK have.
-func chunk(kind, flags byte, tag uint32) []byte {
+// sctpChunk is one of SCTP, with the tag that INIT and INIT ACK have.
+func sctpChunk(kind, flags byte, tag uint32) []byte {
 	c := []byte{kind, flags, 0, 20, 19: 0}
 	binary.BigEndian.PutUint32(c[4:], tag)
 	return c
@@ -140,35 +140,35 @@ func TestAssociation(t *testing.T) {
 	d, r, _ := stateWorld(t)
 	for what, packets := range map[string][]packet{
 		"opens": {
-			{"INIT", false, 0, chunk(1, 0, here), "opening"},
-			{"ABORT of somebody else", true, wrong, chunk(6, 0, 0), "opening"},
-			{"INIT ACK", true, here, chunk(2, 0, away), "opening"},
-			{"COOKIE ECHO", false, away, chunk(10, 0, 0), "opening"},
-			{"COOKIE ACK of somebody else", true, wrong, chunk(11, 0, 0), "opening"},
-			{"COOKIE ACK", true, here, chunk(11, 0, 0), "established"},
-			{"INIT of somebody else", true, 0, chunk(1, 0, wrong), "established"},
-			{"INIT ACK to that", false, wrong, chunk(2, 0, 0x77777777), "established"},
-			{"ABORT of somebody else", true, wrong, chunk(6, 0, 0), "established"},
-			{"ABORT with the T bit", true, away, chunk(6, 1, 0), "established"},
-			{"SHUTDOWN of somebody else", true, wrong, chunk(7, 0, 0), "established"},
-			{"SACK and ABORT behind DATA", true, here, append(chunk(0, 0, 0), chunk(6, 0, 0)...), "established"},
-			{"SHUTDOWN behind SACK", true, here, append(chunk(3, 0, 0), chunk(7, 0, 0)...), "closing"},
-			{"DATA", false, away, chunk(0, 0, 0), "closing"},
-			{"SHUTDOWN ACK", false, away, chunk(8, 0, 0), "closed"},
-			{"SHUTDOWN COMPLETE", true, here, chunk(14, 0, 0), "closed"},
-			{"another INIT", false, 0, chunk(1, 0, here+1<<16), "opening"},
-			{"ABORT with the former tag", true, here, chunk(6, 0, 0), "opening"},
-			{"ABORT", true, here + 1<<16, chunk(6, 0, 0), "reset"},
+			{"INIT", false, 0, sctpChunk(1, 0, here), "opening"},
+			{"ABORT of somebody else", true, wrong, sctpChunk(6, 0, 0), "opening"},
+			{"INIT ACK", true, here, sctpChunk(2, 0, away), "opening"},
+			{"COOKIE ECHO", false, away, sctpChunk(10, 0, 0), "opening"},
+			{"COOKIE ACK of somebody else", true, wrong, sctpChunk(11, 0, 0), "opening"},
+			{"COOKIE ACK", true, here, sctpChunk(11, 0, 0), "established"},
+			{"INIT of somebody else", true, 0, sctpChunk(1, 0, wrong), "established"},
+			{"INIT ACK to that", false, wrong, sctpChunk(2, 0, 0x77777777), "established"},
+			{"ABORT of somebody else", true, wrong, sctpChunk(6, 0, 0), "established"},
+			{"ABORT with the T bit", true, away, sctpChunk(6, 1, 0), "established"},
+			{"SHUTDOWN of somebody else", true, wrong, sctpChunk(7, 0, 0), "established"},
+			{"SACK and ABORT behind DATA", true, here, append(sctpChunk(0, 0, 0), sctpChunk(6, 0, 0)...), "established"},
+			{"SHUTDOWN behind SACK", true, here, append(sctpChunk(3, 0, 0), sctpChunk(7, 0, 0)...), "closing"},
+			{"DATA", false, away, sctpChunk(0, 0, 0), "closing"},
+			{"SHUTDOWN ACK", false, away, sctpChunk(8, 0, 0), "closed"},
+			{"SHUTDOWN COMPLETE", true, here, sctpChunk(14, 0, 0), "closed"},
+			{"another INIT", false, 0, sctpChunk(1, 0, here+1<<16), "opening"},
+			{"ABORT with the former tag", true, here, sctpChunk(6, 0, 0), "opening"},
+			{"ABORT", true, here + 1<<16, sctpChunk(6, 0, 0), "reset"},
 		},
 		"is spoken to": {
-			{"INIT", true, 0, chunk(1, 0, away), "opening"},
-			{"INIT ACK", false, away, chunk(2, 0, here), "opening"},
-			{"COOKIE ECHO of somebody else", true, wrong, chunk(10, 0, 0), "opening"},
-			{"COOKIE ECHO", true, here, chunk(10, 0, 0), "established"},
-			{"COOKIE ACK", false, away, chunk(11, 0, 0), "established"},
-			{"SHUTDOWN", false, away, chunk(7, 0, 0), "closing"},
-			{"ABORT with the T bit, sent", false, here, chunk(6, 1, 0), "reset"},
-			{"INIT", true, 0, chunk(1, 0, away), "opening"},
+			{"INIT", true, 0, sctpChunk(1, 0, away), "opening"},
+			{"INIT ACK", false, away, sctpChunk(2, 0, here), "opening"},
+			{"COOKIE ECHO of somebody else", true, wrong, sctpChunk(10, 0, 0), "opening"},
+			{"COOKIE ECHO", true, here, sctpChunk(10, 0, 0), "established"},
+			{"COOKIE ACK", false, away, sctpChunk(11, 0, 0), "established"},
+			{"SHUTDOWN", false, away, sctpChunk(7, 0, 0), "closing"},
+			{"ABORT with the T bit, sent", false, here, sctpChunk(6, 1, 0), "reset"},
+			{"INIT", true, 0, sctpChunk(1, 0, away), "opening"},
 		},
 	} {
 		forgetConnections(t, d)
