@@ -164,12 +164,9 @@ func (g *generator) step(t *testing.T, r *Tracer, what string, s sent) Outcome {
 // casesFlag is for where a frame takes long, as in an emulated machine.
 var casesFlag = flag.Int("cases", 1000, "how often TestConversationsAgreeWithOracle meets each reason at least; it makes 4 worlds for 10")
 
-// states of connections that conversations must come to.
+// states of connections that conversations must come to. Each step between them is
+// met in TestStatesAgreeWithOracle.
 var wantedStates = []string{"opening half-open", "established", "closing", "closed", "opening", "closed half-open", "reset", "reset half-open"}
-
-// stepsSeldom: conversations here have many other things to go through.
-// TestStatesAgreeWithOracle meets each step a thousand times.
-const stepsSeldom = 10
 
 // lacking are the wanted states that were seldom seen.
 func lacking(states map[string]int) []string {
@@ -192,7 +189,7 @@ func TestConversationsAgreeWithOracle(t *testing.T) {
 	heard := newLogReader(t, d)
 	seen := distribution{met: map[string]int{}}
 	states := map[string]int{}
-	for world := 0; world < worlds || world < 10*worlds && len(seen.missing(t, cases))+len(lacking(states))+len(lackingSteps(seen.met, cases/stepsSeldom)) > 0; world++ {
+	for world := 0; world < worlds || world < 10*worlds && len(seen.missing(t, cases))+len(lacking(states)) > 0; world++ {
 		g := newGenerator(random)
 		g.o.RuleHits, g.o.Met = map[uint32]uint64{}, seen.met
 		g.o.Connections, g.o.fragments, g.o.ways = map[ConnectionKey]Connection{}, map[fragmentKey]wirePorts{}, map[ConnectionKey]oracleWay{}
@@ -238,9 +235,6 @@ func TestConversationsAgreeWithOracle(t *testing.T) {
 	t.Logf("%d frames, %v, %v\n%s", seen.total, states, seen.met, &seen)
 	for _, state := range lacking(states) {
 		t.Errorf("only %d connections were %s", states[state], state)
-	}
-	for _, step := range lackingSteps(seen.met, cases/stepsSeldom) {
-		t.Error(step)
 	}
 	seen.mustBeFair(t, 30, cases) // nearly a half is; worlds differ, so few of them may have less
 }

@@ -69,7 +69,8 @@ type layoutConnectionValue struct {
 	Way            uint64
 	PortGeneration uint32
 	Port           uint32
-	Mtu            uint32
+	Mtu            uint16
+	Expects        uint16
 	Seen           uint32
 	Made           uint32
 	Mac            layoutMac
