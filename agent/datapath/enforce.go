@@ -29,8 +29,9 @@ type enforcement struct {
 	compiled map[desired.Digest]compiled // of all that is wanted
 	byID     map[uint32]*contents        // the same
 	members
-	former map[int]string // why a port has a policy that is not the wanted one
-	closed map[int]string // why a port has none and passes nothing
+	numbers ruleNumbers
+	former  map[int]string // why a port has a policy that is not the wanted one
+	closed  map[int]string // why a port has none and passes nothing
 
 	wait   func() error
 	waited uint64    // changes of uses, when no packet was on its way any more that came before
@@ -56,6 +57,7 @@ type Numbered struct {
 
 func (p *Programmer) addEnforcement(k Kernel) {
 	e := &p.enforcement
+	e.numbers = ruleNumbers{owners: map[uint32]uint64{}, moved: map[uint64]uint32{}}
 	e.target = newRulesets(k)
 	e.rulesets = reconcile.New(e.target, reconcile.Options[uint32, *contents]{
 		Name: "ruleset", Compare: cmp.Compare[uint32], Equal: (*contents).equal, Ready: e.rulesetReady, Free: e.rulesetFree,
@@ -151,10 +153,12 @@ func (e *enforcement) wanted(id uint32) (*contents, bool) {
 func (e *enforcement) compile(t *Asked) {
 	old := e.compiled
 	e.asked, e.compiled, e.byID = *t, make(map[desired.Digest]compiled, len(t.Rulesets)), map[uint32]*contents{}
-	for _, name := range slices.SortedFunc(maps.Keys(t.Rulesets), func(a, b desired.Digest) int { return bytes.Compare(a[:], b[:]) }) {
+	names := slices.SortedFunc(maps.Keys(t.Rulesets), func(a, b desired.Digest) int { return bytes.Compare(a[:], b[:]) })
+	e.number(names, old)
+	for _, name := range names {
 		c, known := old[name]
 		if as := e.members.name(name, t.Rulesets[name]); !known || c.err != nil || c.as != as {
-			c = compileOne(source(t.Rulesets[name], e.members.meant))
+			c = compileOne(source(t.Rulesets[name], e.members.meant, &e.numbers))
 			c.as = as
 		}
 		for id, set := range c.sets {
@@ -165,6 +169,20 @@ func (e *enforcement) compile(t *Asked) {
 		}
 		maps.Copy(e.byID, c.sets)
 		e.compiled[name] = c
+	}
+}
+
+// number gives the rules of those rulesets that are new their numbers.
+func (e *enforcement) number(names []desired.Digest, old map[desired.Digest]compiled) {
+	var fresh []desired.Ruleset
+	for _, name := range names {
+		if _, known := old[name]; !known {
+			fresh = append(fresh, e.asked.Rulesets[name])
+		}
+	}
+	if len(fresh) > 0 {
+		e.numbers.forget(e.asked.Rulesets)
+		e.numbers.add(fresh)
 	}
 }
 
@@ -280,7 +298,7 @@ func (p *Programmer) Rules() map[uint32][]Numbered {
 			for layer, name := range direction {
 				if at := (place{name, rules.Layer(layer)}); !seen[at] {
 					seen[at] = true
-					number(numbers, p.asked.Rulesets[name], at.layer)
+					p.list(numbers, p.asked.Rulesets[name], at.layer)
 				}
 			}
 		}
@@ -288,10 +306,10 @@ func (p *Programmer) Rules() map[uint32][]Numbered {
 	return numbers
 }
 
-// number adds the rules of a ruleset, each once.
-func number(numbers map[uint32][]Numbered, set desired.Ruleset, layer rules.Layer) {
+// list adds the rules of a ruleset, each once.
+func (p *Programmer) list(numbers map[uint32][]Numbered, set desired.Ruleset, layer rules.Layer) {
 	for _, rule := range set.Rules {
-		n := RuleNumber(rule.Cause)
+		n := p.RuleNumber(rule.Cause)
 		if !slices.ContainsFunc(numbers[n], func(other Numbered) bool { return other.Layer == layer && other.Cause.Equal(rule.Cause) }) {
 			numbers[n] = append(numbers[n], Numbered{rule.Cause, layer, rule.Body.Action, rule.Body.Audit})
 		}

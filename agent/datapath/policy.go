@@ -6,10 +6,6 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"fmt"
-	"strconv"
-	"strings"
-
-	"github.com/cespare/xxhash/v2"
 
 	"github.com/weft-network/weft/agent/desired"
 	"github.com/weft-network/weft/vrouter"
@@ -111,24 +107,15 @@ func (t *Asked) find(r desired.PortRuleset, rows desired.Rows) (name desired.Dig
 }
 
 // source is a ruleset as the compiler takes it.
-func source(set desired.Ruleset, selectors map[string][]rules.Identity) rules.Ruleset {
+func source(set desired.Ruleset, selectors map[string][]rules.Identity, numbers *ruleNumbers) rules.Ruleset {
 	r := rules.Ruleset{Outside: set.Outside, Identified: set.Identified, Rules: make([]rules.Rule, 0, len(set.Rules))}
 	for _, rule := range set.Rules {
 		body := rule.Body
-		body.Number = RuleNumber(rule.Cause)
+		body.Number = numbers.of(RuleHash(rule.Cause))
 		for _, id := range rule.Selectors {
 			body.Identities = append(body.Identities, selectors[id]...)
 		}
 		r.Rules = append(r.Rules, body)
 	}
 	return r
-}
-
-// RuleNumber is the number by which the packet path counts and records what a
-// rule decides. It follows from where the rule comes from, so it stays when
-// other rules come and go, and after a restart. Two rules may share one, once
-// in some thousands of hosts with a thousand rules; both are then named.
-func RuleNumber(c desired.Cause) uint32 {
-	text := strings.Join(append([]string{c.Object, c.Kind, c.Name, c.Owner, strconv.Itoa(c.Index)}, c.Via...), "\x00")
-	return max(1, uint32(xxhash.Sum64String(text)))
 }

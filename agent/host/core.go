@@ -293,6 +293,9 @@ func (c *Core) PolicyProblem(id string) string {
 // the packet path counts what they decide.
 func (c *Core) Rules() map[uint32][]datapath.Numbered { return c.programmer.Rules() }
 
+// RuleNumber is the number of a rule that ports of this host ask.
+func (c *Core) RuleNumber(cause desired.Cause) uint32 { return c.programmer.RuleNumber(cause) }
+
 // disabled says why nothing passes a port though all is well; empty if it does.
 func (c *Core) disabled(id string) string {
 	rows := c.rows()

@@ -180,7 +180,7 @@ func (r Reader) portRules(ctx context.Context, port string) (api.Table, error) {
 			}
 			for i, rule := range set.Rules {
 				t.Rows = append(t.Rows, []string{
-					direction.String(), asked.Layer, number(i + 1), rule.Body.Action.String(), yes(rule.Body.Audit), number(hits[datapath.RuleNumber(rule.Cause)]),
+					direction.String(), asked.Layer, number(i + 1), rule.Body.Action.String(), yes(rule.Body.Audit), number(hits[c.RuleNumber(rule.Cause)]),
 					rule.Cause.String(), rule.Cause.Owner, strings.Join(rule.Cause.Via, ", "),
 				})
 			}
