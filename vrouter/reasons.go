@@ -20,6 +20,9 @@ type Reason struct {
 	Text    string
 }
 
+// Routeless are the reasons of frames whose destination has no route here.
+var Routeless = []string{"no-route", "arp-unknown-target", "nd-unknown-target"}
+
 var words = sync.OnceValues(readWords)
 
 // vocabulary is what numbers in kernel tables mean.

@@ -132,15 +132,6 @@ func yes(b bool) string {
 	return "no"
 }
 
-func (r Reader) drops(_ context.Context, w words) (api.Table, error) {
-	t := api.Table{Columns: []string{"REASON", "STAGE", "VERDICT", "INTERFACE", "PORT", "PACKETS", "BYTES", "TEXT"}}
-	all, err := r.Statistics.Drops()
-	for _, d := range all {
-		t.Rows = append(t.Rows, []string{d.Name, d.Stage, d.Verdict, w.name(d.Ifindex), w.port(d.Ifindex), number(d.Packets), number(d.Bytes), d.Text})
-	}
-	return t, err
-}
-
 func (r Reader) counters(_ context.Context, w words) (api.Table, error) {
 	t := api.Table{Columns: []string{"INTERFACE", "PORT", "RX-PACKETS", "RX-BYTES", "TX-PACKETS", "TX-BYTES", "UNTRACKED", "UNLOGGED"}}
 	all, err := r.Statistics.Counters()

@@ -388,7 +388,7 @@ func endOf(t vrouter.Trace) (end string) {
 
 // route tells the route the frame took, or that it would have found.
 func (a *answer) route(t vrouter.Trace, vrf uint32, to netip.Addr) error {
-	if !to.IsValid() || t.Route == nil && !slices.Contains(routeless, t.Reason) {
+	if !to.IsValid() || t.Route == nil && !slices.Contains(vrouter.Routeless, t.Reason) {
 		return nil
 	}
 	prefix, route, found, err := a.Path.LongestRoute(vrf, to)
@@ -417,9 +417,6 @@ func (a *answer) route(t vrouter.Trace, vrf uint32, to netip.Addr) error {
 	a.add("route", words+origin, api.ReadHow)
 	return nil
 }
-
-// routeless are the reasons of frames whose destination has no route.
-var routeless = []string{"no-route", "arp-unknown-target", "nd-unknown-target"}
 
 // desired says where the kernel's route comes from, and tells of a longer one
 // that the host should have and has not: its table was full, or it is about to

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/vrouter"
 )
 
 // refused waits until the host has acknowledged the newest rows but for these,
@@ -69,6 +70,12 @@ func TestRoutesThatDoNotFit(t *testing.T) {
 	unreachable(t, w10, ips(12)[1].String())
 	if n := m.ended("nd-unknown-target"); n == 0 {
 		t.Error("nothing is counted of packets to a route that was left out")
+	}
+	for _, row := range m.controller.table(api.HostTableDrops).Rows {
+		tells := strings.Contains(row.Cells[7], "1 are not here") && strings.Contains(row.Cells[7], vrouter.ErrFull.Error())
+		if wanted := slices.Contains(vrouter.Routeless, row.Cells[0]); tells != wanted {
+			t.Errorf("of what ended as %s is told: %s", row.Cells[0], row.Cells[7])
+		}
 	}
 	trace := m.traced(api.TraceQuestion{Port: portID(100, 10), To: ips(12)[1]})
 	expectItems(t, trace, map[string]string{api.TraceReason: "nd-unknown-target", "missing route": "fd00:a::12/128 is to be in VRF 100 and is not: update route"})
