@@ -2,7 +2,13 @@
 
 package api
 
-import "strings"
+import (
+	"cmp"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
 
 // ListenerRule sends some requests of a listener elsewhere.
 type ListenerRule struct {
@@ -66,7 +72,7 @@ var healthCheckKinds = []Info{
 
 // Probe is how something is tried.
 type Probe struct {
-	Type     string    `json:"type" enum:"ping,tcp,udp,sctp,tls,http,https,bfd" doc:"What is tried."`
+	Type     string    `json:"type" enum:"ping,tcp,udp,sctp,tls,http,https,bfd" doc:"What is tried; sctp and bfd are stored only. udp: only an ICMP error is a failure."`
 	Interval int       `json:"intervalMilliseconds,omitempty" minimum:"50" maximum:"3600000" default:"5000" doc:"Between two tries, ms."`
 	Timeout  int       `json:"timeoutMilliseconds,omitempty" minimum:"10" maximum:"3600000" default:"2000" doc:"Until a try has failed, ms."`
 	Rise     int       `json:"rise,omitempty" minimum:"1" maximum:"100" default:"2" doc:"Good tries until it is up."`
@@ -92,9 +98,78 @@ func (o *Probe) check(p *Problems) {
 	case o.HTTP != nil && o.HTTP.Path != "" && !strings.HasPrefix(o.HTTP.Path, "/"):
 		p.Addf("spec.probe.http.path", "%q does not begin with /", o.HTTP.Path)
 	}
+	if o.HTTP != nil {
+		o.HTTP.check(p)
+	}
 	if o.Interval != 0 && o.Timeout > o.Interval {
 		p.Addf("spec.probe.timeoutMilliseconds", "%d is longer than the interval %d", o.Timeout, o.Interval)
 	}
+}
+
+// check refuses what would not be one line of a request.
+func (o *HTTPTest) check(p *Problems) {
+	for _, f := range [][2]string{{"path", o.Path}, {"host", o.Host}} {
+		if strings.ContainsFunc(f[1], func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+			p.Addf("spec.probe.http."+f[0], "%q has a space or a control character", f[1])
+		}
+	}
+	if _, err := ParseHTTPCodes(o.Codes); err != nil {
+		p.Addf("spec.probe.http.codes", "%v", err)
+	}
+}
+
+// The probe with its defaults.
+
+// Every is the time between two tries, Patience that until one has failed.
+func (o *Probe) Every() time.Duration { return milliseconds(cmp.Or(o.Interval, 5000)) }
+func (o *Probe) Patience() time.Duration {
+	return min(milliseconds(cmp.Or(o.Timeout, 2000)), o.Every())
+}
+
+// Rises is how many good tries make it up, Falls how many failed ones down.
+func (o *Probe) Rises() int { return cmp.Or(o.Rise, 2) }
+func (o *Probe) Falls() int { return cmp.Or(o.Fall, 3) }
+
+func milliseconds(n int) time.Duration { return time.Duration(n) * time.Millisecond }
+
+// Test is the request with its defaults.
+func (o *Probe) Test() HTTPTest {
+	t := HTTPTest{}
+	if o.HTTP != nil {
+		t = *o.HTTP
+	}
+	t.Method, t.Path, t.Version, t.Codes = cmp.Or(t.Method, "GET"), cmp.Or(t.Path, "/"), cmp.Or(t.Version, "1.0"), cmp.Or(t.Codes, "200")
+	return t
+}
+
+// HTTPCodes are ranges of statuses.
+type HTTPCodes [][2]int
+
+// ParseHTTPCodes reads 200, 200,202 or 200-204; nothing is 200.
+func ParseHTTPCodes(text string) (codes HTTPCodes, err error) {
+	for _, part := range strings.Split(cmp.Or(text, "200"), ",") {
+		from, to, ranged := strings.Cut(strings.TrimSpace(part), "-")
+		if !ranged {
+			to = from
+		}
+		first, bad := strconv.Atoi(from)
+		last, worse := strconv.Atoi(to)
+		if bad != nil || worse != nil || first < 100 || last > 599 || first > last {
+			return nil, fmt.Errorf("%q is no HTTP status and no range of them: write 200, 200,202 or 200-204", part)
+		}
+		codes = append(codes, [2]int{first, last})
+	}
+	return codes, nil
+}
+
+// Has tells whether a status is one of them.
+func (c HTTPCodes) Has(status int) bool {
+	for _, r := range c {
+		if r[0] <= status && status <= r[1] {
+			return true
+		}
+	}
+	return false
 }
 
 // HealthMonitor tries the members of a pool; a pool has one at most.

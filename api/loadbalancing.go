@@ -124,15 +124,15 @@ type MemberSpec struct {
 	IP             netip.Addr `json:"ip,omitzero" doc:"Address of the member, as seen from subnet's network or from the load-balancer's; with port: which of its addresses. Fixed."`
 	Subnet         Ref        `json:"subnet,omitzero" doc:"Subnet whose network the ip is seen from; fixed."`
 	TargetPort     int        `json:"targetPort" minimum:"1" maximum:"65535" doc:"Transport port of the member; fixed."`
-	Weight         *int       `json:"weight,omitempty" minimum:"0" maximum:"256" default:"1" doc:"Share of new connections; 0: none."`
-	State          string     `json:"state,omitempty" enum:"active,not-ready,draining" default:"active" doc:"active; not-ready: not chosen; draining: keeps its connections, and is chosen only when no member is active."`
-	Backup         bool       `json:"backup,omitempty" doc:"Chosen only when all others are down."`
-	Host           Ref        `json:"host,omitzero" doc:"Host of a member without port, for locality."`
-	Zone           string     `json:"zone,omitempty" doc:"Zone the member is in, for locality."`
-	ForZones       []string   `json:"forZones,omitempty" doc:"Zones whose clients should use the member; all when absent."`
+	Weight         *int       `json:"weight,omitempty" minimum:"0" maximum:"256" default:"1" effect:"none" doc:"Share of new connections; 0: none."`
+	State          string     `json:"state,omitempty" enum:"active,not-ready,draining" default:"active" effect:"none" doc:"active; not-ready: not chosen; draining: keeps its connections, and is chosen only when no member is active."`
+	Backup         bool       `json:"backup,omitempty" effect:"none" doc:"Chosen only when all others are down."`
+	Host           Ref        `json:"host,omitzero" effect:"none" doc:"Host of a member without port, for locality."`
+	Zone           string     `json:"zone,omitempty" effect:"none" doc:"Zone the member is in, for locality."`
+	ForZones       []string   `json:"forZones,omitempty" effect:"none" doc:"Zones whose clients should use the member; all when absent."`
 	MonitorAddress netip.Addr `json:"monitorAddress,omitzero" doc:"Address that is tried in its place."`
 	MonitorPort    int        `json:"monitorPort,omitempty" minimum:"1" maximum:"65535" doc:"Transport port that is tried in its place."`
-	AdminState     AdminState `json:"adminState,omitempty" enum:"up,down" default:"up" doc:"down: never chosen, its connections end."`
+	AdminState     AdminState `json:"adminState,omitempty" enum:"up,down" default:"up" doc:"down: never chosen, its connections end, and it is not tried."`
 }
 
 func (m *Member) Refs() []FieldRef {

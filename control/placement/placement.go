@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/control/health"
 	"github.com/weft-network/weft/control/policy"
 	"github.com/weft-network/weft/control/routing"
 )
@@ -33,6 +34,7 @@ type Plan struct {
 	Version Version
 	Derived *routing.Derived
 	Policy  *policy.Derived // of the same snapshot
+	Health  *health.Derived // likewise
 
 	endpoints *endpoints
 	tables    map[string]*Table // by network
@@ -45,12 +47,17 @@ func New(epoch uint64, d *routing.Derived, earlier *Plan) *Plan {
 	return Of(epoch, policy.Derive(d), earlier)
 }
 
-// Of plans for all hosts. What is the same as in an earlier plan is that
-// plan's; earlier may be nil and never changes the outcome.
+// Of plans for all hosts, with the checks that are derived from nothing.
 func Of(epoch uint64, of *policy.Derived, earlier *Plan) *Plan {
-	p := &Plan{Version: Version{epoch, of.Routing.Revision}, Derived: of.Routing, Policy: of}
+	return With(epoch, of, health.Derive(of.Routing), earlier)
+}
+
+// With plans for all hosts. What is the same as in an earlier plan is that
+// plan's; earlier may be nil and never changes the outcome.
+func With(epoch uint64, of *policy.Derived, checks *health.Derived, earlier *Plan) *Plan {
+	p := &Plan{Version: Version{epoch, of.Routing.Revision}, Derived: of.Routing, Policy: of, Health: checks}
 	if earlier == nil {
-		earlier = &Plan{Derived: &routing.Derived{}, Policy: &policy.Derived{}, endpoints: &endpoints{}}
+		earlier = &Plan{Derived: &routing.Derived{}, Policy: &policy.Derived{}, Health: &health.Derived{}, endpoints: &endpoints{}}
 	}
 	p.endpoints = earlier.endpoints.next(p.Derived.Hosts)
 	if p.Derived.Same(earlier.Derived) && p.Policy.SameMembers(earlier.Policy) {
@@ -95,12 +102,15 @@ func (p *Plan) addViews(earlier *Plan, changed []*routing.Network, renamed []*Ta
 	}
 	for _, h := range p.Derived.Hosts {
 		old := earlier.views[h.Ref.UUID]
-		asked := p.Policy.Host(h.Ref.UUID)
+		asked, tries := p.Policy.Host(h.Ref.UUID), p.Health.Host(h.Ref.UUID)
 		switch {
 		case old == nil || old.endpoints != p.endpoints || !sameHost(old.Host, h) || (old.policy == nil) != (asked == nil):
 			p.views[h.Ref.UUID] = p.view(h, old)
 		case old.policy != asked:
 			p.views[h.Ref.UUID] = old.asking(h, asked)
+		}
+		if v := p.views[h.Ref.UUID]; v.health != tries {
+			p.views[h.Ref.UUID] = v.trying(tries)
 		}
 	}
 	fresh := map[*View]bool{} // made here, and not yet anybody's
@@ -163,6 +173,9 @@ func (p *Plan) view(h *routing.Host, old *View) *View {
 	}
 	v.rules = policyRows(v.policy, old)
 	v.reserved = reservationRows(h, v.policy)
+	if old != nil {
+		v.health, v.checks = old.health, old.checks
+	}
 	for _, n := range p.Networks(h.Ref.UUID) {
 		v.tables = append(v.tables, p.tables[n.Ref.UUID])
 	}
@@ -201,7 +214,7 @@ func (p *Plan) For(host string) []Row {
 	}
 	// VRFs after all senders, subnets and names after all VRFs: this only reads better.
 	slices.SortStableFunc(rows, func(a, b Row) int { return cmp.Compare(classOf(a.Key), classOf(b.Key)) })
-	rows = slices.Concat(rows, v.rules, v.ports, v.reserved)
+	rows = slices.Concat(rows, v.rules, v.ports, v.checks, v.reserved)
 	for _, t := range v.tables {
 		rows = slices.AppendSeq(rows, t.Rows(Routes, host))
 	}

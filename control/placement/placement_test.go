@@ -15,6 +15,7 @@ import (
 
 	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/api/hoststream"
+	"github.com/weft-network/weft/control/health"
 	"github.com/weft-network/weft/control/placement"
 	"github.com/weft-network/weft/control/policy"
 	"github.com/weft-network/weft/control/routing"
@@ -41,11 +42,15 @@ func TestReuseNeverShows(t *testing.T) {
 	w := world.New("host h1 192.0.2.1\nhost h2 192.0.2.2\nhost h3 192.0.2.3\nsecurity-group g0 default\nallow g0 r0 ingress IPv4 group=g0")
 	before := w.Snapshot()
 	plan := placement.New(1, routing.Derive(before), nil)
-	same, reserved, rulesets := 0, 0, 0
+	same, reserved, rulesets, checks := 0, 0, 0, 0
 	// More steps until chance has made some of what is rare.
-	for step := 0; step < 400 || step < 8000 && (reserved == 0 || rulesets == 0); step++ {
+	for step := 0; step < 400 || step < 8000 && (reserved == 0 || rulesets == 0 || checks == 0); step++ {
 		if step%20 == 0 { // chance alone seldom makes one whose groups are asked
 			w.Do("network n0 1\nport n0 p0\nbind p0 h1\nsecured p0 g0")
+			w.Do("address n0 10.0.0.1 p0\nbalancer lb0\npool lb0 po0\nmember po0 me0 80 port=p0\nmonitor po0 tcp")
+		}
+		if r.IntN(4) == 0 {
+			w.Do(world.RandomHealth(r))
 		}
 		if r.IntN(3) > 0 {
 			w.Do(world.RandomEdit(r))
@@ -56,7 +61,8 @@ func TestReuseNeverShows(t *testing.T) {
 		earlier := plan
 		if r.IntN(4) > 0 {
 			events := world.Changes(before, snapshot)
-			plan = placement.Of(1, policy.Update(earlier.Policy, routing.Update(earlier.Derived, snapshot, events), events), earlier)
+			routes := routing.Update(earlier.Derived, snapshot, events)
+			plan = placement.With(1, policy.Update(earlier.Policy, routes, events), health.Update(earlier.Health, routes, events), earlier)
 		} else {
 			plan = placement.New(1, routing.Derive(snapshot), earlier)
 		}
@@ -77,6 +83,7 @@ func TestReuseNeverShows(t *testing.T) {
 			checkRows(t, fmt.Sprintf("seed %d step %d host %s", seed, step, h), plan.For(id))
 			reserved += strings.Count(got, "reservation")
 			rulesets += strings.Count(got, " ruleset ")
+			checks += strings.Count(got, "check/")
 		}
 	}
 	if reserved == 0 {
@@ -84,6 +91,9 @@ func TestReuseNeverShows(t *testing.T) {
 	}
 	if rulesets == 0 {
 		t.Errorf("seed %d: nothing was ever asked at a port", seed)
+	}
+	if checks == 0 {
+		t.Errorf("seed %d: nobody was ever tried", seed)
 	}
 	if same < 200 {
 		t.Errorf("seed %d: only %d of 1200 turns were found to change nothing", seed, same)
@@ -101,7 +111,7 @@ func here(where, host string) bool {
 func checkRows(t *testing.T, where string, rows []placement.Row) {
 	t.Helper()
 	seen := map[string]bool{}
-	order := []string{"tunnel-endpoint", "tunnel-source", "vrf", "mac", "subnet", "name", "selector", "ruleset", "port", "reservation", "route"}
+	order := []string{"tunnel-endpoint", "tunnel-source", "vrf", "mac", "subnet", "name", "selector", "ruleset", "port", "check", "reservation", "route"}
 	last := 0
 	for _, r := range rows {
 		class, rest, _ := strings.Cut(r.Key, "/")

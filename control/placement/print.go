@@ -76,6 +76,8 @@ func Describe(body []byte) string {
 			words += "\treleasing"
 		}
 		return strings.Join(append([]string{words}, describePolicy(&hoststream.Port{Identity: r.Identity, Rulesets: r.Rulesets})...), "\t")
+	case *hoststream.Row_Check:
+		return describeCheck(row.Check)
 	case *hoststream.Row_Route:
 		return describeRoute(row.Route)
 	}

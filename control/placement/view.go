@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/control/health"
 	"github.com/weft-network/weft/control/policy"
 	"github.com/weft-network/weft/control/routing"
 )
@@ -23,6 +24,8 @@ type View struct {
 	reserved  []Row
 	policy    *policy.Host
 	rules     []Row // selectors, then rulesets
+	health    *health.Host
+	checks    []Row
 	endpoints *endpoints
 	peers     hostSet // hosts that routes lead to or that may send here
 }
@@ -91,14 +94,14 @@ func (v *View) common(other *routing.Host) (common []string, less bool) {
 }
 
 // Own yields the rows that are of no network: endpoints, what is asked at ports,
-// ports, then what is reserved.
+// ports, how their workloads are tried, then what is reserved.
 func (v *View) Own(yield func(Row) bool) {
 	for r := range v.Endpoints {
 		if !yield(r) {
 			return
 		}
 	}
-	for _, rows := range [][]Row{v.rules, v.ports, v.reserved} {
+	for _, rows := range [][]Row{v.rules, v.ports, v.checks, v.reserved} {
 		for _, r := range rows {
 			if !yield(r) {
 				return
@@ -118,7 +121,7 @@ func (v *View) OwnSum() uint64 {
 
 // SameOwn tells that ports and endpoints are the same as in another view.
 func (v *View) SameOwn(w *View) bool {
-	return v.Host == w.Host && v.policy == w.policy && v.endpoints == w.endpoints && slices.Equal(v.peers, w.peers)
+	return v.Host == w.Host && v.policy == w.policy && v.health == w.health && v.endpoints == w.endpoints && slices.Equal(v.peers, w.peers)
 }
 
 // union are the hosts of all tables but this one.

@@ -193,6 +193,9 @@ func (w *World) applyFirewall(f []string) {
 		}
 		w.Put(s, api.KindApplicationPolicySet, f[1])
 	default:
+		if w.applyHealth(f) {
+			return
+		}
 		panic(fmt.Sprintf("world: %q is not a line", strings.Join(f, " ")))
 	}
 }

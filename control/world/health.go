@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package world
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"strings"
+
+	"github.com/weft-network/weft/api"
+)
+
+// applyHealth reads the lines about who is tried, and tells whether it was one:
+//
+//	balancer l [address=NETWORK:IP] [down]     (load-balancer l)
+//	pool l o [down]                            (pool o of l)
+//	member o m 80 [port=PORT] [ip=IP] [subnet=NETWORK:RANGE] [at=IP] [at-port=N] [down]
+//	monitor o TYPE [every=MS] [patience=MS] [rise=N] [fall=N] [codes=CODES] [down]
+func (w *World) applyHealth(f []string) bool {
+	words := map[string]string{}
+	for _, word := range f[1:] {
+		key, value, _ := strings.Cut(word, "=")
+		words[key] = value
+	}
+	state := api.AdminUp
+	if _, down := words["down"]; down {
+		state = api.AdminDown
+	}
+	switch f[0] {
+	case "balancer":
+		l := &api.LoadBalancer{}
+		l.Meta.Parent = api.Ref{UUID: "project-p", Name: "d:p"}
+		l.Spec.AdminState = state
+		if at, ok := words["address"]; ok {
+			l.Spec.Addresses = []api.Ref{Ref(api.KindAddress, at)}
+		}
+		w.Put(l, api.KindLoadBalancer, f[1])
+	case "pool":
+		p := &api.Pool{}
+		p.Meta.Parent = Ref(api.KindLoadBalancer, f[1])
+		p.Spec.AdminState = state
+		w.Put(p, api.KindPool, f[2])
+	case "member":
+		w.putMember(f, words, state)
+	case "monitor":
+		m := &api.HealthMonitor{}
+		m.Meta.Parent = Ref(api.KindPool, f[1])
+		m.Spec.AdminState = state
+		m.Spec.Probe = api.Probe{Type: f[2], Interval: optional(words["every"]), Timeout: optional(words["patience"]), Rise: optional(words["rise"]), Fall: optional(words["fall"])}
+		if codes := words["codes"]; codes != "" {
+			m.Spec.Probe.HTTP = &api.HTTPTest{Codes: codes, Path: "/healthz"}
+		}
+		w.Put(m, api.KindHealthMonitor, f[1])
+	default:
+		return false
+	}
+	return true
+}
+
+func (w *World) putMember(f []string, words map[string]string, state api.AdminState) {
+	m := &api.Member{}
+	m.Meta.Parent = Ref(api.KindPool, f[1])
+	m.Spec.TargetPort, m.Spec.AdminState = int(number(f[3])), state
+	if port := words["port"]; port != "" {
+		m.Spec.Port = Ref(api.KindPort, port)
+	}
+	if subnet := words["subnet"]; subnet != "" {
+		m.Spec.Subnet = Ref(api.KindSubnet, subnet)
+	}
+	for word, field := range map[string]*netip.Addr{"ip": &m.Spec.IP, "at": &m.Spec.MonitorAddress} {
+		if text := words[word]; text != "" {
+			*field = netip.MustParseAddr(text)
+		}
+	}
+	m.Spec.MonitorPort = optional(words["at-port"])
+	w.Put(m, api.KindMember, f[2])
+}
+
+// optional is a number that may be missing.
+func optional(text string) int {
+	if text == "" {
+		return 0
+	}
+	return int(number(text))
+}
+
+// RandomHealth returns a line that changes who of the world of RandomEdit is
+// tried, or how.
+func RandomHealth(r *rand.Rand) string {
+	n := r.IntN(4)
+	ip := fmt.Sprintf("10.0.0.%d", 1+r.IntN(6))
+	if r.IntN(3) == 0 {
+		ip = fmt.Sprintf("2001:db8::%d", 1+r.IntN(6))
+	}
+	balancer, pool, member := fmt.Sprintf("lb%d", r.IntN(2)), fmt.Sprintf("po%d", r.IntN(3)), fmt.Sprintf("me%d", r.IntN(6))
+	kind := []string{"tcp", "http codes=200-204", "ping", "udp every=1000 patience=200", "sctp", "tls rise=1 fall=1"}[r.IntN(6)]
+	lines := []string{
+		"balancer " + balancer,
+		fmt.Sprintf("address n%d %s\nbalancer %s address=n%d:%s", n, ip, balancer, n, ip),
+		"balancer " + balancer + " down",
+		"pool " + balancer + " " + pool,
+		"pool " + balancer + " " + pool,
+		"pool " + balancer + " " + pool + " down",
+		fmt.Sprintf("member %s %s 80 port=p%d", pool, member, r.IntN(8)),
+		fmt.Sprintf("member %s %s 81 port=p%d", pool, member, r.IntN(8)),
+		fmt.Sprintf("member %s %s 80 port=p%d ip=%s", pool, member, r.IntN(8), ip),
+		fmt.Sprintf("member %s %s 80 port=p%d at=%s at-port=8080", pool, member, r.IntN(8), ip),
+		fmt.Sprintf("member %s %s 80 port=p%d down", pool, member, r.IntN(8)),
+		fmt.Sprintf("member %s %s 80 ip=%s", pool, member, ip),
+		fmt.Sprintf("member %s %s 80 ip=%s subnet=n%d:10.0.0.0/24", pool, member, ip, n),
+		"monitor " + pool + " " + kind,
+		"monitor " + pool + " " + kind,
+		"monitor " + pool + " " + kind + " down",
+		fmt.Sprintf("remove %s %s", api.KindHealthMonitor, pool),
+		fmt.Sprintf("remove %s %s", api.KindMember, member),
+		fmt.Sprintf("remove %s %s", api.KindPool, pool),
+		fmt.Sprintf("remove %s %s", api.KindLoadBalancer, balancer),
+	}
+	return lines[r.IntN(len(lines))]
+}
