@@ -145,6 +145,7 @@ type Rows struct {
 	Reservations map[string]Reservation
 	Rulesets     map[string]Ruleset
 	Selectors    map[string]Selector
+	Checks       map[string]Check // by the member's UUID
 	// Bad are the keys of rows this build cannot read, with the reason.
 	Bad map[string]string
 	// Unknown are the keys of rows of kinds that this build does not know, of a
@@ -170,6 +171,7 @@ func newRows() Rows {
 		Reservations: map[string]Reservation{},
 		Rulesets:     map[string]Ruleset{},
 		Selectors:    map[string]Selector{},
+		Checks:       map[string]Check{},
 		Bad:          map[string]string{},
 		Unknown:      map[string]struct{}{},
 	}
@@ -241,6 +243,8 @@ func (r *Rows) insert(key string, row *hoststream.Row) (string, error) {
 		return r.insertRuleset(key, b.Ruleset)
 	case *hoststream.Row_Selector:
 		return r.insertSelector(key, b.Selector)
+	case *hoststream.Row_Check:
+		return r.insertCheck(key, b.Check)
 	case *hoststream.Row_Port:
 		p, err := port(b.Port)
 		if err != nil {
@@ -279,7 +283,7 @@ func (r *Rows) insert(key string, row *hoststream.Row) (string, error) {
 func (r *Rows) remove(key string) {
 	delete(r.Bad, key)
 	delete(r.Unknown, key)
-	if r.removeReservation(key) {
+	if r.removeReservation(key) || r.removeCheck(key) {
 		return
 	}
 	kind, rest, found := strings.Cut(key, "/")

@@ -22,6 +22,7 @@ const (
 	ethertype4 = 0x0800
 	ethertype6 = 0x86dd
 
+	protocolICMP   = 1
 	protocolUDP    = 17
 	protocolICMPv6 = 58
 
@@ -138,12 +139,7 @@ func (p Packet) Build() []byte {
 	p.sum(message, protocol)
 	b := append(append([]byte(nil), p.Destination[:]...), p.Source[:]...)
 	if p.From.Is4() {
-		b = binary.BigEndian.AppendUint16(b, ethertype4)
-		ip := []byte{0x45, 0, 0, 0, 0, 0, 0x40, 0, hops, protocol, 0, 0}
-		binary.BigEndian.PutUint16(ip[2:], uint16(ip4Size+len(message)))
-		ip = append(append(ip, p.From.AsSlice()...), p.To.AsSlice()...)
-		binary.BigEndian.PutUint16(ip[10:], fold(add(0, ip)))
-		return append(append(b, ip...), message...)
+		return p.appendIP4(b, message, protocol, hops)
 	}
 	b = binary.BigEndian.AppendUint16(b, ethertype6)
 	b = append(b, 0x60, 0, 0, 0)
@@ -151,6 +147,25 @@ func (p Packet) Build() []byte {
 	b = append(b, protocol, hops)
 	b = append(append(b, p.From.AsSlice()...), p.To.AsSlice()...)
 	return append(b, message...)
+}
+
+// BuildICMP4 writes the frame of an ICMP message of IPv4, which is the payload.
+func (p Packet) BuildICMP4() []byte {
+	message := append([]byte(nil), p.Payload...)
+	message[2], message[3] = 0, 0
+	binary.BigEndian.PutUint16(message[2:], fold(add(0, message)))
+	b := append(append([]byte(nil), p.Destination[:]...), p.Source[:]...)
+	return p.appendIP4(b, message, protocolICMP, hopLimit)
+}
+
+// appendIP4 adds the packet with a message to an Ethernet header that has both MACs.
+func (p Packet) appendIP4(b, message []byte, protocol, hops byte) []byte {
+	b = binary.BigEndian.AppendUint16(b, ethertype4)
+	ip := []byte{0x45, 0, 0, 0, 0, 0, 0x40, 0, hops, protocol, 0, 0}
+	binary.BigEndian.PutUint16(ip[2:], uint16(ip4Size+len(message)))
+	ip = append(append(ip, p.From.AsSlice()...), p.To.AsSlice()...)
+	binary.BigEndian.PutUint16(ip[10:], fold(add(0, ip)))
+	return append(append(b, ip...), message...)
 }
 
 // sum writes the checksum of a UDP or ICMPv6 message.

@@ -17,8 +17,12 @@ import (
 	"github.com/weft-network/weft/vrouter"
 )
 
-// featurePolicy says in reports that the ports' policy is enforced here.
-const featurePolicy = "policy"
+// What reports say that is done here: the ports' policy is enforced, and members
+// of pools are tried.
+const (
+	featurePolicy = "policy"
+	featureHealth = "health"
+)
 
 // maxRowErrors bounds the errors of one Ack, so that a full table does not
 // become a message as large as the table. What was left out is counted.
@@ -54,6 +58,7 @@ type Core struct {
 	warm      string          // controller that a stream is held in reserve to
 	carried   map[string]Plug // of sub-ports; nil: to be computed, as after each change
 	warnings  []string
+	checks    []*hoststream.CheckReport
 	short     []*hoststream.TableUse // tables with little room left, by name
 	usage     []vrouter.Usage        // of the tables, as last counted
 }
@@ -236,7 +241,8 @@ func (c *Core) Report() *hoststream.Report {
 	}
 	r.Encapsulations = c.underlay.Encapsulations
 	r.UnderlayMtu = uint32(c.underlay.MTU)
-	r.Tables, r.Features = c.short, []string{featurePolicy}
+	r.Tables, r.Features = c.short, []string{featurePolicy, featureHealth}
+	r.Checks = c.checks
 	ports := c.rows().Ports
 	for _, id := range slices.Sorted(maps.Keys(ports)) {
 		state, message := c.PortState(id)
@@ -367,6 +373,10 @@ func (c *Core) SetWays(ways []datapath.Way, own []netip.Addr) {
 		c.local.Ways, c.local.Own, c.stale = ways, own, true
 	}
 }
+
+// SetChecks says what became of the members that are tried, by UUID; the caller
+// must not change it any more.
+func (c *Core) SetChecks(all []*hoststream.CheckReport) { c.checks = all }
 
 // SetWarnings says what is wrong with the host's own routing.
 func (c *Core) SetWarnings(all []string) { c.warnings = all }

@@ -17,11 +17,13 @@ import (
 	"github.com/weft-network/weft/agent/datapath"
 	"github.com/weft-network/weft/agent/desired"
 	"github.com/weft-network/weft/agent/expire"
+	checks "github.com/weft-network/weft/agent/health"
 	"github.com/weft-network/weft/agent/host"
 	"github.com/weft-network/weft/agent/join"
 	"github.com/weft-network/weft/agent/link"
 	"github.com/weft-network/weft/agent/migrate"
 	"github.com/weft-network/weft/agent/plug"
+	"github.com/weft-network/weft/agent/probe"
 	"github.com/weft-network/weft/agent/records"
 	"github.com/weft-network/weft/agent/services"
 	"github.com/weft-network/weft/agent/state"
@@ -103,8 +105,9 @@ func (a agent) work(ctx context.Context) error {
 	a.expiring = remembering{a.path, recorder}
 	client, migrator := a.client(loop, local.services, recorder)
 
+	keeper := checks.New(loop, probe.Prober{}, a.log)
 	health := &health{loop: loop, local: local.failures}
-	stop, err := observe(a.flags.metricsListen, a.flags.portMetrics, a.path, loop, local.services, health, a.log, recorder)
+	stop, err := observe(a.flags.metricsListen, a.flags.portMetrics, a.path, loop, local.services, health, a.log, recorder, keeper)
 	if err != nil {
 		return err
 	}
@@ -114,6 +117,7 @@ func (a agent) work(ctx context.Context) error {
 	group.Go(func() error { loop.Run(ctx); return nil })
 	group.Go(func() error { recorder.Run(ctx); return nil })
 	group.Go(func() error { migrator.Run(ctx); return nil })
+	group.Go(func() error { keeper.Run(ctx); return nil })
 	group.Go(func() error {
 		err := a.serve(ctx, tunnel, blank, loop, plugger, client, health, local, follower)
 		if ctx.Err() != nil { // told to end: what was interrupted is no failure

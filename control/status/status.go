@@ -74,6 +74,7 @@ func (c *collector) run() []Change {
 	c.bindings()
 	c.attachments()
 	c.asked()
+	c.online()
 	c.routeTables()
 	c.trunks()
 	c.reserved()

@@ -119,6 +119,8 @@ func factOf(status any) string {
 	switch s := status.(type) {
 	case *api.BindingStatus:
 		return fmt.Sprintf("%+v", timeless(s.Conditions))
+	case *api.Reported:
+		return fmt.Sprintf("%+v", timeless(s.Conditions))
 	case *api.NetworkPolicyAttachmentStatus:
 		return fmt.Sprintf("%+v", timeless(s.Conditions))
 	}

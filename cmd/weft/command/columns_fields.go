@@ -70,7 +70,31 @@ func kindColumns(kind api.Kind) []column {
 			return fieldCell(o, strings.Split(path, "."))
 		}})
 	}
+	if kind == api.KindMember || kind == api.KindPool || kind == api.KindLoadBalancer {
+		columns = append(columns, column{title: "ONLINE", cell: onlineCell})
+	}
 	return columns
+}
+
+// onlineCell shows of members whether they answer and why not, and of what has
+// members how many do.
+func onlineCell(_ *view, o api.Object) string {
+	status, _ := o.StatusBody().(*api.Reported)
+	if status == nil {
+		return ""
+	}
+	for _, c := range status.Conditions {
+		switch {
+		case c.Type != "Online":
+		case o.Head().Kind != api.KindMember:
+			return c.Message
+		case c.Message != "":
+			return c.Reason + ": " + c.Message
+		default:
+			return c.Reason
+		}
+	}
+	return ""
 }
 
 // fieldCell shows a field of any object.
