@@ -36,7 +36,10 @@ func surprise(r *rand.Rand, s *system, revision int64) {
 		case 4:
 			h.Settled = placement.Version{Epoch: 1, Revision: revision}
 		default:
-			h.Report = &hoststream.Report{}
+			h.Report = &hoststream.Report{Features: []string{"policy", "health"}[:r.IntN(3)]}
+			for n := range r.IntN(6) {
+				h.Report.Checks = append(h.Report.Checks, &hoststream.CheckReport{Member: world.UUID(api.KindMember, fmt.Sprintf("me%d", n)), State: []string{"up", "down"}[r.IntN(2)]})
+			}
 			for _, p := range []string{"p0", "p1", "p2", "p3", "p4", "silentn1"} {
 				if state := []string{"up", "waiting", "failed", ""}[r.IntN(4)]; state != "" {
 					h.Report.Ports = append(h.Report.Ports, &hoststream.PortReport{Port: world.UUID(api.KindPort, p), State: state})
@@ -79,6 +82,7 @@ func TestTrackerMissesNothing(t *testing.T) {
 					surprise(r, s, s.Revision())
 				} else {
 					s.Do(world.RandomEdit(r))
+					s.Do(world.RandomHealth(r))
 				}
 			}
 			s.grace = s.grace || r.IntN(50) == 0
