@@ -1313,7 +1313,7 @@ func (x *RowError) GetError() string {
 //	tunnel-endpoint/<host uuid>   tunnel-source/<vni>/<host uuid>   vrf/<vrf>
 //	port/<port uuid>   route/<vrf>/<prefix>   reservation/<address uuid>
 //	subnet/<vrf>/<subnet uuid>   name/<project uuid>/<port uuid>   mac/<vrf>/<mac>
-//	ruleset/<id>   selector/<id>
+//	ruleset/<id>   selector/<id>   check/<member uuid>
 type Row struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Body:
@@ -1329,6 +1329,7 @@ type Row struct {
 	//	*Row_Reservation
 	//	*Row_Ruleset
 	//	*Row_Selector
+	//	*Row_Check
 	Body          isRow_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1470,6 +1471,15 @@ func (x *Row) GetSelector() *Selector {
 	return nil
 }
 
+func (x *Row) GetCheck() *Check {
+	if x != nil {
+		if x, ok := x.Body.(*Row_Check); ok {
+			return x.Check
+		}
+	}
+	return nil
+}
+
 type isRow_Body interface {
 	isRow_Body()
 }
@@ -1518,6 +1528,10 @@ type Row_Selector struct {
 	Selector *Selector `protobuf:"bytes,111,opt,name=selector,proto3,oneof"`
 }
 
+type Row_Check struct {
+	Check *Check `protobuf:"bytes,200,opt,name=check,proto3,oneof"`
+}
+
 func (*Row_Vrf) isRow_Body() {}
 
 func (*Row_TunnelEndpoint) isRow_Body() {}
@@ -1539,6 +1553,8 @@ func (*Row_Reservation) isRow_Body() {}
 func (*Row_Ruleset) isRow_Body() {}
 
 func (*Row_Selector) isRow_Body() {}
+
+func (*Row_Check) isRow_Body() {}
 
 // Reservation is an address of a network that is claimed for this host: without
 // a controller it may give it to a workload.
@@ -1659,6 +1675,209 @@ func (x *Reservation) GetRulesets() []*PortRuleset {
 	return nil
 }
 
+// Check says how a workload of this host is to be tried, for a member of a pool.
+// An agent that does not say "health" in Report.features does not.
+type Check struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Member        string                 `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`                                     // UUID
+	MemberName    string                 `protobuf:"bytes,2,opt,name=member_name,json=memberName,proto3" json:"member_name,omitempty"`           // fully qualified
+	Port          string                 `protobuf:"bytes,3,opt,name=port,proto3" json:"port,omitempty"`                                         // UUID of a port of this host
+	Address       []byte                 `protobuf:"bytes,4,opt,name=address,proto3" json:"address,omitempty"`                                   // 4 or 16 bytes: one of the workload's
+	Type          string                 `protobuf:"bytes,5,opt,name=type,proto3" json:"type,omitempty"`                                         // the words of api.Probe
+	TransportPort uint32                 `protobuf:"varint,6,opt,name=transport_port,json=transportPort,proto3" json:"transport_port,omitempty"` // 0 where the type has none
+	Interval      uint32                 `protobuf:"varint,7,opt,name=interval,proto3" json:"interval,omitempty"`                                // milliseconds
+	Timeout       uint32                 `protobuf:"varint,8,opt,name=timeout,proto3" json:"timeout,omitempty"`                                  // milliseconds
+	Rise          uint32                 `protobuf:"varint,9,opt,name=rise,proto3" json:"rise,omitempty"`                                        // good tries until it is up
+	Fall          uint32                 `protobuf:"varint,10,opt,name=fall,proto3" json:"fall,omitempty"`                                       // failed ones until it is down
+	Http          *HttpTest              `protobuf:"bytes,11,opt,name=http,proto3" json:"http,omitempty"`                                        // for http and https
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Check) Reset() {
+	*x = Check{}
+	mi := &file_hoststream_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Check) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Check) ProtoMessage() {}
+
+func (x *Check) ProtoReflect() protoreflect.Message {
+	mi := &file_hoststream_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Check.ProtoReflect.Descriptor instead.
+func (*Check) Descriptor() ([]byte, []int) {
+	return file_hoststream_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *Check) GetMember() string {
+	if x != nil {
+		return x.Member
+	}
+	return ""
+}
+
+func (x *Check) GetMemberName() string {
+	if x != nil {
+		return x.MemberName
+	}
+	return ""
+}
+
+func (x *Check) GetPort() string {
+	if x != nil {
+		return x.Port
+	}
+	return ""
+}
+
+func (x *Check) GetAddress() []byte {
+	if x != nil {
+		return x.Address
+	}
+	return nil
+}
+
+func (x *Check) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *Check) GetTransportPort() uint32 {
+	if x != nil {
+		return x.TransportPort
+	}
+	return 0
+}
+
+func (x *Check) GetInterval() uint32 {
+	if x != nil {
+		return x.Interval
+	}
+	return 0
+}
+
+func (x *Check) GetTimeout() uint32 {
+	if x != nil {
+		return x.Timeout
+	}
+	return 0
+}
+
+func (x *Check) GetRise() uint32 {
+	if x != nil {
+		return x.Rise
+	}
+	return 0
+}
+
+func (x *Check) GetFall() uint32 {
+	if x != nil {
+		return x.Fall
+	}
+	return 0
+}
+
+func (x *Check) GetHttp() *HttpTest {
+	if x != nil {
+		return x.Http
+	}
+	return nil
+}
+
+// HttpTest is a request and the answers that are good.
+type HttpTest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Method        string                 `protobuf:"bytes,1,opt,name=method,proto3" json:"method,omitempty"`
+	Path          string                 `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
+	Host          string                 `protobuf:"bytes,3,opt,name=host,proto3" json:"host,omitempty"`       // of the Host header and of TLS; may be empty
+	Version       string                 `protobuf:"bytes,4,opt,name=version,proto3" json:"version,omitempty"` // 1.0 or 1.1
+	Codes         string                 `protobuf:"bytes,5,opt,name=codes,proto3" json:"codes,omitempty"`     // 200, 200,202 or 200-204
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HttpTest) Reset() {
+	*x = HttpTest{}
+	mi := &file_hoststream_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HttpTest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HttpTest) ProtoMessage() {}
+
+func (x *HttpTest) ProtoReflect() protoreflect.Message {
+	mi := &file_hoststream_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HttpTest.ProtoReflect.Descriptor instead.
+func (*HttpTest) Descriptor() ([]byte, []int) {
+	return file_hoststream_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *HttpTest) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *HttpTest) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *HttpTest) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *HttpTest) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *HttpTest) GetCodes() string {
+	if x != nil {
+		return x.Codes
+	}
+	return ""
+}
+
 // Vrf is a network the host needs.
 type Vrf struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
@@ -1691,7 +1910,7 @@ type Vrf struct {
 
 func (x *Vrf) Reset() {
 	*x = Vrf{}
-	mi := &file_hoststream_proto_msgTypes[22]
+	mi := &file_hoststream_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1703,7 +1922,7 @@ func (x *Vrf) String() string {
 func (*Vrf) ProtoMessage() {}
 
 func (x *Vrf) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[22]
+	mi := &file_hoststream_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1716,7 +1935,7 @@ func (x *Vrf) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Vrf.ProtoReflect.Descriptor instead.
 func (*Vrf) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{22}
+	return file_hoststream_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Vrf) GetVrf() uint32 {
@@ -1824,7 +2043,7 @@ type Mac struct {
 
 func (x *Mac) Reset() {
 	*x = Mac{}
-	mi := &file_hoststream_proto_msgTypes[23]
+	mi := &file_hoststream_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1836,7 +2055,7 @@ func (x *Mac) String() string {
 func (*Mac) ProtoMessage() {}
 
 func (x *Mac) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[23]
+	mi := &file_hoststream_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1849,7 +2068,7 @@ func (x *Mac) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mac.ProtoReflect.Descriptor instead.
 func (*Mac) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{23}
+	return file_hoststream_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Mac) GetVrf() uint32 {
@@ -1894,7 +2113,7 @@ type FabricService struct {
 
 func (x *FabricService) Reset() {
 	*x = FabricService{}
-	mi := &file_hoststream_proto_msgTypes[24]
+	mi := &file_hoststream_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1906,7 +2125,7 @@ func (x *FabricService) String() string {
 func (*FabricService) ProtoMessage() {}
 
 func (x *FabricService) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[24]
+	mi := &file_hoststream_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1919,7 +2138,7 @@ func (x *FabricService) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FabricService.ProtoReflect.Descriptor instead.
 func (*FabricService) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{24}
+	return file_hoststream_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *FabricService) GetName() string {
@@ -1964,7 +2183,7 @@ type TunnelEndpoint struct {
 
 func (x *TunnelEndpoint) Reset() {
 	*x = TunnelEndpoint{}
-	mi := &file_hoststream_proto_msgTypes[25]
+	mi := &file_hoststream_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1976,7 +2195,7 @@ func (x *TunnelEndpoint) String() string {
 func (*TunnelEndpoint) ProtoMessage() {}
 
 func (x *TunnelEndpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[25]
+	mi := &file_hoststream_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1989,7 +2208,7 @@ func (x *TunnelEndpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TunnelEndpoint.ProtoReflect.Descriptor instead.
 func (*TunnelEndpoint) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{25}
+	return file_hoststream_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *TunnelEndpoint) GetHost() string {
@@ -2039,7 +2258,7 @@ type TunnelSource struct {
 
 func (x *TunnelSource) Reset() {
 	*x = TunnelSource{}
-	mi := &file_hoststream_proto_msgTypes[26]
+	mi := &file_hoststream_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2051,7 +2270,7 @@ func (x *TunnelSource) String() string {
 func (*TunnelSource) ProtoMessage() {}
 
 func (x *TunnelSource) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[26]
+	mi := &file_hoststream_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2064,7 +2283,7 @@ func (x *TunnelSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TunnelSource.ProtoReflect.Descriptor instead.
 func (*TunnelSource) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{26}
+	return file_hoststream_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *TunnelSource) GetVni() uint32 {
@@ -2128,7 +2347,7 @@ type Port struct {
 
 func (x *Port) Reset() {
 	*x = Port{}
-	mi := &file_hoststream_proto_msgTypes[27]
+	mi := &file_hoststream_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2140,7 +2359,7 @@ func (x *Port) String() string {
 func (*Port) ProtoMessage() {}
 
 func (x *Port) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[27]
+	mi := &file_hoststream_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2153,7 +2372,7 @@ func (x *Port) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Port.ProtoReflect.Descriptor instead.
 func (*Port) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{27}
+	return file_hoststream_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Port) GetPort() string {
@@ -2359,7 +2578,7 @@ type AllowedPair struct {
 
 func (x *AllowedPair) Reset() {
 	*x = AllowedPair{}
-	mi := &file_hoststream_proto_msgTypes[28]
+	mi := &file_hoststream_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2371,7 +2590,7 @@ func (x *AllowedPair) String() string {
 func (*AllowedPair) ProtoMessage() {}
 
 func (x *AllowedPair) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[28]
+	mi := &file_hoststream_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2384,7 +2603,7 @@ func (x *AllowedPair) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AllowedPair.ProtoReflect.Descriptor instead.
 func (*AllowedPair) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{28}
+	return file_hoststream_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *AllowedPair) GetRange() *Prefix {
@@ -2420,7 +2639,7 @@ type PortAddress struct {
 
 func (x *PortAddress) Reset() {
 	*x = PortAddress{}
-	mi := &file_hoststream_proto_msgTypes[29]
+	mi := &file_hoststream_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2432,7 +2651,7 @@ func (x *PortAddress) String() string {
 func (*PortAddress) ProtoMessage() {}
 
 func (x *PortAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[29]
+	mi := &file_hoststream_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2445,7 +2664,7 @@ func (x *PortAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortAddress.ProtoReflect.Descriptor instead.
 func (*PortAddress) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{29}
+	return file_hoststream_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *PortAddress) GetIp() []byte {
@@ -2520,7 +2739,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_hoststream_proto_msgTypes[30]
+	mi := &file_hoststream_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2532,7 +2751,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[30]
+	mi := &file_hoststream_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2545,7 +2764,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{30}
+	return file_hoststream_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Route) GetVrf() uint32 {
@@ -2764,7 +2983,7 @@ type EqualHop struct {
 
 func (x *EqualHop) Reset() {
 	*x = EqualHop{}
-	mi := &file_hoststream_proto_msgTypes[31]
+	mi := &file_hoststream_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2776,7 +2995,7 @@ func (x *EqualHop) String() string {
 func (*EqualHop) ProtoMessage() {}
 
 func (x *EqualHop) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[31]
+	mi := &file_hoststream_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2789,7 +3008,7 @@ func (x *EqualHop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EqualHop.ProtoReflect.Descriptor instead.
 func (*EqualHop) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{31}
+	return file_hoststream_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *EqualHop) GetNextHop() isEqualHop_NextHop {
@@ -2868,7 +3087,7 @@ type Remote struct {
 
 func (x *Remote) Reset() {
 	*x = Remote{}
-	mi := &file_hoststream_proto_msgTypes[32]
+	mi := &file_hoststream_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2880,7 +3099,7 @@ func (x *Remote) String() string {
 func (*Remote) ProtoMessage() {}
 
 func (x *Remote) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[32]
+	mi := &file_hoststream_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2893,7 +3112,7 @@ func (x *Remote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Remote.ProtoReflect.Descriptor instead.
 func (*Remote) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{32}
+	return file_hoststream_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Remote) GetHost() string {
@@ -2930,7 +3149,7 @@ type Outside struct {
 
 func (x *Outside) Reset() {
 	*x = Outside{}
-	mi := &file_hoststream_proto_msgTypes[33]
+	mi := &file_hoststream_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2942,7 +3161,7 @@ func (x *Outside) String() string {
 func (*Outside) ProtoMessage() {}
 
 func (x *Outside) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[33]
+	mi := &file_hoststream_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2955,7 +3174,7 @@ func (x *Outside) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outside.ProtoReflect.Descriptor instead.
 func (*Outside) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{33}
+	return file_hoststream_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Outside) GetAddress() []byte {
@@ -2988,7 +3207,7 @@ type Gateway struct {
 
 func (x *Gateway) Reset() {
 	*x = Gateway{}
-	mi := &file_hoststream_proto_msgTypes[34]
+	mi := &file_hoststream_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3000,7 +3219,7 @@ func (x *Gateway) String() string {
 func (*Gateway) ProtoMessage() {}
 
 func (x *Gateway) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[34]
+	mi := &file_hoststream_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3013,7 +3232,7 @@ func (x *Gateway) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gateway.ProtoReflect.Descriptor instead.
 func (*Gateway) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{34}
+	return file_hoststream_proto_rawDescGZIP(), []int{36}
 }
 
 // Discard drops on purpose.
@@ -3025,7 +3244,7 @@ type Discard struct {
 
 func (x *Discard) Reset() {
 	*x = Discard{}
-	mi := &file_hoststream_proto_msgTypes[35]
+	mi := &file_hoststream_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3037,7 +3256,7 @@ func (x *Discard) String() string {
 func (*Discard) ProtoMessage() {}
 
 func (x *Discard) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[35]
+	mi := &file_hoststream_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3050,7 +3269,7 @@ func (x *Discard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Discard.ProtoReflect.Descriptor instead.
 func (*Discard) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{35}
+	return file_hoststream_proto_rawDescGZIP(), []int{37}
 }
 
 // Report is what the host knows and the controller does not. It is sent whole
@@ -3072,15 +3291,18 @@ type Report struct {
 	// What workloads said lately. That something is missing says nothing: an agent
 	// forgets when it starts.
 	Announced []*Announcement `protobuf:"bytes,40,rep,name=announced,proto3" json:"announced,omitempty"`
-	// What the agent does besides what the first ones did: policy.
-	Features      []string `protobuf:"bytes,110,rep,name=features,proto3" json:"features,omitempty"`
+	// What the agent does besides what the first ones did: policy, health.
+	Features []string `protobuf:"bytes,110,rep,name=features,proto3" json:"features,omitempty"`
+	// What became of the checks of which enough tries were made since the agent
+	// started. One that is missing says nothing.
+	Checks        []*CheckReport `protobuf:"bytes,200,rep,name=checks,proto3" json:"checks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_hoststream_proto_msgTypes[36]
+	mi := &file_hoststream_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3092,7 +3314,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[36]
+	mi := &file_hoststream_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3105,7 +3327,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{36}
+	return file_hoststream_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Report) GetPorts() []*PortReport {
@@ -3178,6 +3400,74 @@ func (x *Report) GetFeatures() []string {
 	return nil
 }
 
+func (x *Report) GetChecks() []*CheckReport {
+	if x != nil {
+		return x.Checks
+	}
+	return nil
+}
+
+// CheckReport is what became of a Check.
+type CheckReport struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Member        string                 `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`   // UUID
+	State         string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`     // up, down, untried
+	Message       string                 `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"` // why it is not up
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckReport) Reset() {
+	*x = CheckReport{}
+	mi := &file_hoststream_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckReport) ProtoMessage() {}
+
+func (x *CheckReport) ProtoReflect() protoreflect.Message {
+	mi := &file_hoststream_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckReport.ProtoReflect.Descriptor instead.
+func (*CheckReport) Descriptor() ([]byte, []int) {
+	return file_hoststream_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *CheckReport) GetMember() string {
+	if x != nil {
+		return x.Member
+	}
+	return ""
+}
+
+func (x *CheckReport) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *CheckReport) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
 // Announcement says that a workload speaks for an address, of an active-standby
 // pair or of a slaac subnet.
 type Announcement struct {
@@ -3192,7 +3482,7 @@ type Announcement struct {
 
 func (x *Announcement) Reset() {
 	*x = Announcement{}
-	mi := &file_hoststream_proto_msgTypes[37]
+	mi := &file_hoststream_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3204,7 +3494,7 @@ func (x *Announcement) String() string {
 func (*Announcement) ProtoMessage() {}
 
 func (x *Announcement) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[37]
+	mi := &file_hoststream_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3217,7 +3507,7 @@ func (x *Announcement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Announcement.ProtoReflect.Descriptor instead.
 func (*Announcement) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{37}
+	return file_hoststream_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Announcement) GetPort() string {
@@ -3260,7 +3550,7 @@ type TableUse struct {
 
 func (x *TableUse) Reset() {
 	*x = TableUse{}
-	mi := &file_hoststream_proto_msgTypes[38]
+	mi := &file_hoststream_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3272,7 +3562,7 @@ func (x *TableUse) String() string {
 func (*TableUse) ProtoMessage() {}
 
 func (x *TableUse) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[38]
+	mi := &file_hoststream_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3285,7 +3575,7 @@ func (x *TableUse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableUse.ProtoReflect.Descriptor instead.
 func (*TableUse) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{38}
+	return file_hoststream_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *TableUse) GetTable() string {
@@ -3322,7 +3612,7 @@ type TakenAddress struct {
 
 func (x *TakenAddress) Reset() {
 	*x = TakenAddress{}
-	mi := &file_hoststream_proto_msgTypes[39]
+	mi := &file_hoststream_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3334,7 +3624,7 @@ func (x *TakenAddress) String() string {
 func (*TakenAddress) ProtoMessage() {}
 
 func (x *TakenAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[39]
+	mi := &file_hoststream_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3347,7 +3637,7 @@ func (x *TakenAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakenAddress.ProtoReflect.Descriptor instead.
 func (*TakenAddress) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{39}
+	return file_hoststream_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *TakenAddress) GetAddress() string {
@@ -3393,7 +3683,7 @@ type PortReport struct {
 
 func (x *PortReport) Reset() {
 	*x = PortReport{}
-	mi := &file_hoststream_proto_msgTypes[40]
+	mi := &file_hoststream_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3405,7 +3695,7 @@ func (x *PortReport) String() string {
 func (*PortReport) ProtoMessage() {}
 
 func (x *PortReport) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[40]
+	mi := &file_hoststream_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3418,7 +3708,7 @@ func (x *PortReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortReport.ProtoReflect.Descriptor instead.
 func (*PortReport) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{40}
+	return file_hoststream_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *PortReport) GetPort() string {
@@ -3469,7 +3759,7 @@ type TableRequest struct {
 
 func (x *TableRequest) Reset() {
 	*x = TableRequest{}
-	mi := &file_hoststream_proto_msgTypes[41]
+	mi := &file_hoststream_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3481,7 +3771,7 @@ func (x *TableRequest) String() string {
 func (*TableRequest) ProtoMessage() {}
 
 func (x *TableRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[41]
+	mi := &file_hoststream_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3494,7 +3784,7 @@ func (x *TableRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRequest.ProtoReflect.Descriptor instead.
 func (*TableRequest) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{41}
+	return file_hoststream_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *TableRequest) GetId() uint64 {
@@ -3524,7 +3814,7 @@ type TableReply struct {
 
 func (x *TableReply) Reset() {
 	*x = TableReply{}
-	mi := &file_hoststream_proto_msgTypes[42]
+	mi := &file_hoststream_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3536,7 +3826,7 @@ func (x *TableReply) String() string {
 func (*TableReply) ProtoMessage() {}
 
 func (x *TableReply) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[42]
+	mi := &file_hoststream_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3549,7 +3839,7 @@ func (x *TableReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableReply.ProtoReflect.Descriptor instead.
 func (*TableReply) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{42}
+	return file_hoststream_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *TableReply) GetId() uint64 {
@@ -3596,7 +3886,7 @@ type TableRow struct {
 
 func (x *TableRow) Reset() {
 	*x = TableRow{}
-	mi := &file_hoststream_proto_msgTypes[43]
+	mi := &file_hoststream_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3608,7 +3898,7 @@ func (x *TableRow) String() string {
 func (*TableRow) ProtoMessage() {}
 
 func (x *TableRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[43]
+	mi := &file_hoststream_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3621,7 +3911,7 @@ func (x *TableRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRow.ProtoReflect.Descriptor instead.
 func (*TableRow) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{43}
+	return file_hoststream_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *TableRow) GetCells() []string {
@@ -3715,7 +4005,7 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x04kept\x18\xbe\x01 \x01(\x04R\x04kept\"2\n" +
 	"\bRowError\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05error\x18\x02 \x01(\tR\x05error\"\x82\x05\n" +
+	"\x05error\x18\x02 \x01(\tR\x05error\"\xb6\x05\n" +
 	"\x03Row\x12+\n" +
 	"\x03vrf\x18\x01 \x01(\v2\x17.weft.hoststream.v1.VrfH\x00R\x03vrf\x12M\n" +
 	"\x0ftunnel_endpoint\x18\x02 \x01(\v2\".weft.hoststream.v1.TunnelEndpointH\x00R\x0etunnelEndpoint\x12.\n" +
@@ -3727,7 +4017,8 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x03mac\x182 \x01(\v2\x17.weft.hoststream.v1.MacH\x00R\x03mac\x12C\n" +
 	"\vreservation\x18\x14 \x01(\v2\x1f.weft.hoststream.v1.ReservationH\x00R\vreservation\x127\n" +
 	"\aruleset\x18n \x01(\v2\x1b.weft.hoststream.v1.RulesetH\x00R\aruleset\x12:\n" +
-	"\bselector\x18o \x01(\v2\x1c.weft.hoststream.v1.SelectorH\x00R\bselectorB\x06\n" +
+	"\bselector\x18o \x01(\v2\x1c.weft.hoststream.v1.SelectorH\x00R\bselector\x122\n" +
+	"\x05check\x18\xc8\x01 \x01(\v2\x19.weft.hoststream.v1.CheckH\x00R\x05checkB\x06\n" +
 	"\x04body\"\xc2\x02\n" +
 	"\vReservation\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x10\n" +
@@ -3739,7 +4030,27 @@ const file_hoststream_proto_rawDesc = "" +
 	"\treleasing\x18\a \x01(\bR\treleasing\x12\x18\n" +
 	"\anetwork\x18\b \x01(\tR\anetwork\x12\x1a\n" +
 	"\bidentity\x18n \x01(\x06R\bidentity\x12;\n" +
-	"\brulesets\x18o \x03(\v2\x1f.weft.hoststream.v1.PortRulesetR\brulesets\"\xb1\x03\n" +
+	"\brulesets\x18o \x03(\v2\x1f.weft.hoststream.v1.PortRulesetR\brulesets\"\xb9\x02\n" +
+	"\x05Check\x12\x16\n" +
+	"\x06member\x18\x01 \x01(\tR\x06member\x12\x1f\n" +
+	"\vmember_name\x18\x02 \x01(\tR\n" +
+	"memberName\x12\x12\n" +
+	"\x04port\x18\x03 \x01(\tR\x04port\x12\x18\n" +
+	"\aaddress\x18\x04 \x01(\fR\aaddress\x12\x12\n" +
+	"\x04type\x18\x05 \x01(\tR\x04type\x12%\n" +
+	"\x0etransport_port\x18\x06 \x01(\rR\rtransportPort\x12\x1a\n" +
+	"\binterval\x18\a \x01(\rR\binterval\x12\x18\n" +
+	"\atimeout\x18\b \x01(\rR\atimeout\x12\x12\n" +
+	"\x04rise\x18\t \x01(\rR\x04rise\x12\x12\n" +
+	"\x04fall\x18\n" +
+	" \x01(\rR\x04fall\x120\n" +
+	"\x04http\x18\v \x01(\v2\x1c.weft.hoststream.v1.HttpTestR\x04http\"z\n" +
+	"\bHttpTest\x12\x16\n" +
+	"\x06method\x18\x01 \x01(\tR\x06method\x12\x12\n" +
+	"\x04path\x18\x02 \x01(\tR\x04path\x12\x12\n" +
+	"\x04host\x18\x03 \x01(\tR\x04host\x12\x18\n" +
+	"\aversion\x18\x04 \x01(\tR\aversion\x12\x14\n" +
+	"\x05codes\x18\x05 \x01(\tR\x05codes\"\xb1\x03\n" +
 	"\x03Vrf\x12\x10\n" +
 	"\x03vrf\x18\x01 \x01(\rR\x03vrf\x12\x10\n" +
 	"\x03vni\x18\x02 \x01(\rR\x03vni\x12\x18\n" +
@@ -3856,7 +4167,7 @@ const file_hoststream_proto_rawDesc = "" +
 	"\rencapsulation\x18\x02 \x01(\tR\rencapsulation\x12\x14\n" +
 	"\x05label\x18\x03 \x01(\rR\x05label\"\t\n" +
 	"\aGateway\"\t\n" +
-	"\aDiscard\"\xc3\x03\n" +
+	"\aDiscard\"\xfd\x03\n" +
 	"\x06Report\x124\n" +
 	"\x05ports\x18\x01 \x03(\v2\x1e.weft.hoststream.v1.PortReportR\x05ports\x12\x1a\n" +
 	"\bwarnings\x18\x02 \x03(\tR\bwarnings\x12'\n" +
@@ -3868,7 +4179,12 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x06tables\x18d \x03(\v2\x1c.weft.hoststream.v1.TableUseR\x06tables\x12&\n" +
 	"\x0eencapsulations\x18P \x03(\tR\x0eencapsulations\x12>\n" +
 	"\tannounced\x18( \x03(\v2 .weft.hoststream.v1.AnnouncementR\tannounced\x12\x1a\n" +
-	"\bfeatures\x18n \x03(\tR\bfeatures\"j\n" +
+	"\bfeatures\x18n \x03(\tR\bfeatures\x128\n" +
+	"\x06checks\x18\xc8\x01 \x03(\v2\x1f.weft.hoststream.v1.CheckReportR\x06checks\"U\n" +
+	"\vCheckReport\x12\x16\n" +
+	"\x06member\x18\x01 \x01(\tR\x06member\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\tR\x05state\x12\x18\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\"j\n" +
 	"\fAnnouncement\x12\x12\n" +
 	"\x04port\x18\x01 \x01(\tR\x04port\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\fR\aaddress\x12\x10\n" +
@@ -3922,7 +4238,7 @@ func file_hoststream_proto_rawDescGZIP() []byte {
 	return file_hoststream_proto_rawDescData
 }
 
-var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
+var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
 var file_hoststream_proto_goTypes = []any{
 	(*ConnectionsRequest)(nil), // 0: weft.hoststream.v1.ConnectionsRequest
 	(*ConnectionsReply)(nil),   // 1: weft.hoststream.v1.ConnectionsReply
@@ -3946,48 +4262,51 @@ var file_hoststream_proto_goTypes = []any{
 	(*RowError)(nil),           // 19: weft.hoststream.v1.RowError
 	(*Row)(nil),                // 20: weft.hoststream.v1.Row
 	(*Reservation)(nil),        // 21: weft.hoststream.v1.Reservation
-	(*Vrf)(nil),                // 22: weft.hoststream.v1.Vrf
-	(*Mac)(nil),                // 23: weft.hoststream.v1.Mac
-	(*FabricService)(nil),      // 24: weft.hoststream.v1.FabricService
-	(*TunnelEndpoint)(nil),     // 25: weft.hoststream.v1.TunnelEndpoint
-	(*TunnelSource)(nil),       // 26: weft.hoststream.v1.TunnelSource
-	(*Port)(nil),               // 27: weft.hoststream.v1.Port
-	(*AllowedPair)(nil),        // 28: weft.hoststream.v1.AllowedPair
-	(*PortAddress)(nil),        // 29: weft.hoststream.v1.PortAddress
-	(*Route)(nil),              // 30: weft.hoststream.v1.Route
-	(*EqualHop)(nil),           // 31: weft.hoststream.v1.EqualHop
-	(*Remote)(nil),             // 32: weft.hoststream.v1.Remote
-	(*Outside)(nil),            // 33: weft.hoststream.v1.Outside
-	(*Gateway)(nil),            // 34: weft.hoststream.v1.Gateway
-	(*Discard)(nil),            // 35: weft.hoststream.v1.Discard
-	(*Report)(nil),             // 36: weft.hoststream.v1.Report
-	(*Announcement)(nil),       // 37: weft.hoststream.v1.Announcement
-	(*TableUse)(nil),           // 38: weft.hoststream.v1.TableUse
-	(*TakenAddress)(nil),       // 39: weft.hoststream.v1.TakenAddress
-	(*PortReport)(nil),         // 40: weft.hoststream.v1.PortReport
-	(*TableRequest)(nil),       // 41: weft.hoststream.v1.TableRequest
-	(*TableReply)(nil),         // 42: weft.hoststream.v1.TableReply
-	(*TableRow)(nil),           // 43: weft.hoststream.v1.TableRow
-	(*Subnet)(nil),             // 44: weft.hoststream.v1.Subnet
-	(*Name)(nil),               // 45: weft.hoststream.v1.Name
-	(*Ruleset)(nil),            // 46: weft.hoststream.v1.Ruleset
-	(*Selector)(nil),           // 47: weft.hoststream.v1.Selector
-	(*PortRuleset)(nil),        // 48: weft.hoststream.v1.PortRuleset
-	(*Prefix)(nil),             // 49: weft.hoststream.v1.Prefix
-	(*DhcpOption)(nil),         // 50: weft.hoststream.v1.DhcpOption
-	(*ConditionalOption)(nil),  // 51: weft.hoststream.v1.ConditionalOption
+	(*Check)(nil),              // 22: weft.hoststream.v1.Check
+	(*HttpTest)(nil),           // 23: weft.hoststream.v1.HttpTest
+	(*Vrf)(nil),                // 24: weft.hoststream.v1.Vrf
+	(*Mac)(nil),                // 25: weft.hoststream.v1.Mac
+	(*FabricService)(nil),      // 26: weft.hoststream.v1.FabricService
+	(*TunnelEndpoint)(nil),     // 27: weft.hoststream.v1.TunnelEndpoint
+	(*TunnelSource)(nil),       // 28: weft.hoststream.v1.TunnelSource
+	(*Port)(nil),               // 29: weft.hoststream.v1.Port
+	(*AllowedPair)(nil),        // 30: weft.hoststream.v1.AllowedPair
+	(*PortAddress)(nil),        // 31: weft.hoststream.v1.PortAddress
+	(*Route)(nil),              // 32: weft.hoststream.v1.Route
+	(*EqualHop)(nil),           // 33: weft.hoststream.v1.EqualHop
+	(*Remote)(nil),             // 34: weft.hoststream.v1.Remote
+	(*Outside)(nil),            // 35: weft.hoststream.v1.Outside
+	(*Gateway)(nil),            // 36: weft.hoststream.v1.Gateway
+	(*Discard)(nil),            // 37: weft.hoststream.v1.Discard
+	(*Report)(nil),             // 38: weft.hoststream.v1.Report
+	(*CheckReport)(nil),        // 39: weft.hoststream.v1.CheckReport
+	(*Announcement)(nil),       // 40: weft.hoststream.v1.Announcement
+	(*TableUse)(nil),           // 41: weft.hoststream.v1.TableUse
+	(*TakenAddress)(nil),       // 42: weft.hoststream.v1.TakenAddress
+	(*PortReport)(nil),         // 43: weft.hoststream.v1.PortReport
+	(*TableRequest)(nil),       // 44: weft.hoststream.v1.TableRequest
+	(*TableReply)(nil),         // 45: weft.hoststream.v1.TableReply
+	(*TableRow)(nil),           // 46: weft.hoststream.v1.TableRow
+	(*Subnet)(nil),             // 47: weft.hoststream.v1.Subnet
+	(*Name)(nil),               // 48: weft.hoststream.v1.Name
+	(*Ruleset)(nil),            // 49: weft.hoststream.v1.Ruleset
+	(*Selector)(nil),           // 50: weft.hoststream.v1.Selector
+	(*PortRuleset)(nil),        // 51: weft.hoststream.v1.PortRuleset
+	(*Prefix)(nil),             // 52: weft.hoststream.v1.Prefix
+	(*DhcpOption)(nil),         // 53: weft.hoststream.v1.DhcpOption
+	(*ConditionalOption)(nil),  // 54: weft.hoststream.v1.ConditionalOption
 }
 var file_hoststream_proto_depIdxs = []int32{
-	43, // 0: weft.hoststream.v1.ConnectionsReply.rows:type_name -> weft.hoststream.v1.TableRow
+	46, // 0: weft.hoststream.v1.ConnectionsReply.rows:type_name -> weft.hoststream.v1.TableRow
 	11, // 1: weft.hoststream.v1.HostMessage.hello:type_name -> weft.hoststream.v1.Hello
 	18, // 2: weft.hoststream.v1.HostMessage.ack:type_name -> weft.hoststream.v1.Ack
-	36, // 3: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
-	42, // 4: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
+	38, // 3: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
+	45, // 4: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
 	6,  // 5: weft.hoststream.v1.HostMessage.standby:type_name -> weft.hoststream.v1.Standby
 	7,  // 6: weft.hoststream.v1.HostMessage.ping:type_name -> weft.hoststream.v1.Ping
 	15, // 7: weft.hoststream.v1.HostMessage.row_list:type_name -> weft.hoststream.v1.RowList
 	16, // 8: weft.hoststream.v1.ControllerMessage.delta:type_name -> weft.hoststream.v1.Delta
-	41, // 9: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
+	44, // 9: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
 	8,  // 10: weft.hoststream.v1.ControllerMessage.pong:type_name -> weft.hoststream.v1.Pong
 	14, // 11: weft.hoststream.v1.ControllerMessage.row_list_request:type_name -> weft.hoststream.v1.RowListRequest
 	10, // 12: weft.hoststream.v1.Pong.version:type_name -> weft.hoststream.v1.Version
@@ -4000,52 +4319,55 @@ var file_hoststream_proto_depIdxs = []int32{
 	17, // 19: weft.hoststream.v1.Delta.put:type_name -> weft.hoststream.v1.EncodedRow
 	10, // 20: weft.hoststream.v1.Ack.version:type_name -> weft.hoststream.v1.Version
 	19, // 21: weft.hoststream.v1.Ack.errors:type_name -> weft.hoststream.v1.RowError
-	22, // 22: weft.hoststream.v1.Row.vrf:type_name -> weft.hoststream.v1.Vrf
-	25, // 23: weft.hoststream.v1.Row.tunnel_endpoint:type_name -> weft.hoststream.v1.TunnelEndpoint
-	27, // 24: weft.hoststream.v1.Row.port:type_name -> weft.hoststream.v1.Port
-	30, // 25: weft.hoststream.v1.Row.route:type_name -> weft.hoststream.v1.Route
-	26, // 26: weft.hoststream.v1.Row.tunnel_source:type_name -> weft.hoststream.v1.TunnelSource
-	44, // 27: weft.hoststream.v1.Row.subnet:type_name -> weft.hoststream.v1.Subnet
-	45, // 28: weft.hoststream.v1.Row.name:type_name -> weft.hoststream.v1.Name
-	23, // 29: weft.hoststream.v1.Row.mac:type_name -> weft.hoststream.v1.Mac
+	24, // 22: weft.hoststream.v1.Row.vrf:type_name -> weft.hoststream.v1.Vrf
+	27, // 23: weft.hoststream.v1.Row.tunnel_endpoint:type_name -> weft.hoststream.v1.TunnelEndpoint
+	29, // 24: weft.hoststream.v1.Row.port:type_name -> weft.hoststream.v1.Port
+	32, // 25: weft.hoststream.v1.Row.route:type_name -> weft.hoststream.v1.Route
+	28, // 26: weft.hoststream.v1.Row.tunnel_source:type_name -> weft.hoststream.v1.TunnelSource
+	47, // 27: weft.hoststream.v1.Row.subnet:type_name -> weft.hoststream.v1.Subnet
+	48, // 28: weft.hoststream.v1.Row.name:type_name -> weft.hoststream.v1.Name
+	25, // 29: weft.hoststream.v1.Row.mac:type_name -> weft.hoststream.v1.Mac
 	21, // 30: weft.hoststream.v1.Row.reservation:type_name -> weft.hoststream.v1.Reservation
-	46, // 31: weft.hoststream.v1.Row.ruleset:type_name -> weft.hoststream.v1.Ruleset
-	47, // 32: weft.hoststream.v1.Row.selector:type_name -> weft.hoststream.v1.Selector
-	29, // 33: weft.hoststream.v1.Reservation.ip:type_name -> weft.hoststream.v1.PortAddress
-	48, // 34: weft.hoststream.v1.Reservation.rulesets:type_name -> weft.hoststream.v1.PortRuleset
-	24, // 35: weft.hoststream.v1.Vrf.services:type_name -> weft.hoststream.v1.FabricService
-	49, // 36: weft.hoststream.v1.Vrf.managed:type_name -> weft.hoststream.v1.Prefix
-	29, // 37: weft.hoststream.v1.Port.addresses:type_name -> weft.hoststream.v1.PortAddress
-	49, // 38: weft.hoststream.v1.Port.sources:type_name -> weft.hoststream.v1.Prefix
-	50, // 39: weft.hoststream.v1.Port.options:type_name -> weft.hoststream.v1.DhcpOption
-	28, // 40: weft.hoststream.v1.Port.pairs:type_name -> weft.hoststream.v1.AllowedPair
-	51, // 41: weft.hoststream.v1.Port.conditional_options:type_name -> weft.hoststream.v1.ConditionalOption
-	48, // 42: weft.hoststream.v1.Port.rulesets:type_name -> weft.hoststream.v1.PortRuleset
-	49, // 43: weft.hoststream.v1.AllowedPair.range:type_name -> weft.hoststream.v1.Prefix
-	32, // 44: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
-	34, // 45: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
-	35, // 46: weft.hoststream.v1.Route.discard:type_name -> weft.hoststream.v1.Discard
-	33, // 47: weft.hoststream.v1.Route.outside:type_name -> weft.hoststream.v1.Outside
-	31, // 48: weft.hoststream.v1.Route.equal:type_name -> weft.hoststream.v1.EqualHop
-	32, // 49: weft.hoststream.v1.EqualHop.remote:type_name -> weft.hoststream.v1.Remote
-	40, // 50: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
-	39, // 51: weft.hoststream.v1.Report.taken:type_name -> weft.hoststream.v1.TakenAddress
-	38, // 52: weft.hoststream.v1.Report.tables:type_name -> weft.hoststream.v1.TableUse
-	37, // 53: weft.hoststream.v1.Report.announced:type_name -> weft.hoststream.v1.Announcement
-	43, // 54: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
-	4,  // 55: weft.hoststream.v1.HostStream.Resume:input_type -> weft.hoststream.v1.HostMessage
-	4,  // 56: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
-	2,  // 57: weft.hoststream.v1.HostStream.Certify:input_type -> weft.hoststream.v1.CertifyRequest
-	0,  // 58: weft.hoststream.v1.HostStream.Connections:input_type -> weft.hoststream.v1.ConnectionsRequest
-	5,  // 59: weft.hoststream.v1.HostStream.Resume:output_type -> weft.hoststream.v1.ControllerMessage
-	5,  // 60: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
-	3,  // 61: weft.hoststream.v1.HostStream.Certify:output_type -> weft.hoststream.v1.CertifyReply
-	1,  // 62: weft.hoststream.v1.HostStream.Connections:output_type -> weft.hoststream.v1.ConnectionsReply
-	59, // [59:63] is the sub-list for method output_type
-	55, // [55:59] is the sub-list for method input_type
-	55, // [55:55] is the sub-list for extension type_name
-	55, // [55:55] is the sub-list for extension extendee
-	0,  // [0:55] is the sub-list for field type_name
+	49, // 31: weft.hoststream.v1.Row.ruleset:type_name -> weft.hoststream.v1.Ruleset
+	50, // 32: weft.hoststream.v1.Row.selector:type_name -> weft.hoststream.v1.Selector
+	22, // 33: weft.hoststream.v1.Row.check:type_name -> weft.hoststream.v1.Check
+	31, // 34: weft.hoststream.v1.Reservation.ip:type_name -> weft.hoststream.v1.PortAddress
+	51, // 35: weft.hoststream.v1.Reservation.rulesets:type_name -> weft.hoststream.v1.PortRuleset
+	23, // 36: weft.hoststream.v1.Check.http:type_name -> weft.hoststream.v1.HttpTest
+	26, // 37: weft.hoststream.v1.Vrf.services:type_name -> weft.hoststream.v1.FabricService
+	52, // 38: weft.hoststream.v1.Vrf.managed:type_name -> weft.hoststream.v1.Prefix
+	31, // 39: weft.hoststream.v1.Port.addresses:type_name -> weft.hoststream.v1.PortAddress
+	52, // 40: weft.hoststream.v1.Port.sources:type_name -> weft.hoststream.v1.Prefix
+	53, // 41: weft.hoststream.v1.Port.options:type_name -> weft.hoststream.v1.DhcpOption
+	30, // 42: weft.hoststream.v1.Port.pairs:type_name -> weft.hoststream.v1.AllowedPair
+	54, // 43: weft.hoststream.v1.Port.conditional_options:type_name -> weft.hoststream.v1.ConditionalOption
+	51, // 44: weft.hoststream.v1.Port.rulesets:type_name -> weft.hoststream.v1.PortRuleset
+	52, // 45: weft.hoststream.v1.AllowedPair.range:type_name -> weft.hoststream.v1.Prefix
+	34, // 46: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
+	36, // 47: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
+	37, // 48: weft.hoststream.v1.Route.discard:type_name -> weft.hoststream.v1.Discard
+	35, // 49: weft.hoststream.v1.Route.outside:type_name -> weft.hoststream.v1.Outside
+	33, // 50: weft.hoststream.v1.Route.equal:type_name -> weft.hoststream.v1.EqualHop
+	34, // 51: weft.hoststream.v1.EqualHop.remote:type_name -> weft.hoststream.v1.Remote
+	43, // 52: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
+	42, // 53: weft.hoststream.v1.Report.taken:type_name -> weft.hoststream.v1.TakenAddress
+	41, // 54: weft.hoststream.v1.Report.tables:type_name -> weft.hoststream.v1.TableUse
+	40, // 55: weft.hoststream.v1.Report.announced:type_name -> weft.hoststream.v1.Announcement
+	39, // 56: weft.hoststream.v1.Report.checks:type_name -> weft.hoststream.v1.CheckReport
+	46, // 57: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
+	4,  // 58: weft.hoststream.v1.HostStream.Resume:input_type -> weft.hoststream.v1.HostMessage
+	4,  // 59: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
+	2,  // 60: weft.hoststream.v1.HostStream.Certify:input_type -> weft.hoststream.v1.CertifyRequest
+	0,  // 61: weft.hoststream.v1.HostStream.Connections:input_type -> weft.hoststream.v1.ConnectionsRequest
+	5,  // 62: weft.hoststream.v1.HostStream.Resume:output_type -> weft.hoststream.v1.ControllerMessage
+	5,  // 63: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
+	3,  // 64: weft.hoststream.v1.HostStream.Certify:output_type -> weft.hoststream.v1.CertifyReply
+	1,  // 65: weft.hoststream.v1.HostStream.Connections:output_type -> weft.hoststream.v1.ConnectionsReply
+	62, // [62:66] is the sub-list for method output_type
+	58, // [58:62] is the sub-list for method input_type
+	58, // [58:58] is the sub-list for extension type_name
+	58, // [58:58] is the sub-list for extension extendee
+	0,  // [0:58] is the sub-list for field type_name
 }
 
 func init() { file_hoststream_proto_init() }
@@ -4082,15 +4404,16 @@ func file_hoststream_proto_init() {
 		(*Row_Reservation)(nil),
 		(*Row_Ruleset)(nil),
 		(*Row_Selector)(nil),
+		(*Row_Check)(nil),
 	}
-	file_hoststream_proto_msgTypes[30].OneofWrappers = []any{
+	file_hoststream_proto_msgTypes[32].OneofWrappers = []any{
 		(*Route_Port)(nil),
 		(*Route_Remote)(nil),
 		(*Route_Gateway)(nil),
 		(*Route_Discard)(nil),
 		(*Route_Outside)(nil),
 	}
-	file_hoststream_proto_msgTypes[31].OneofWrappers = []any{
+	file_hoststream_proto_msgTypes[33].OneofWrappers = []any{
 		(*EqualHop_Port)(nil),
 		(*EqualHop_Remote)(nil),
 	}
@@ -4100,7 +4423,7 @@ func file_hoststream_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hoststream_proto_rawDesc), len(file_hoststream_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   44,
+			NumMessages:   47,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
