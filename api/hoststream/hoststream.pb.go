@@ -1675,209 +1675,6 @@ func (x *Reservation) GetRulesets() []*PortRuleset {
 	return nil
 }
 
-// Check says how a workload of this host is to be tried, for a member of a pool.
-// An agent that does not say "health" in Report.features does not.
-type Check struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Member        string                 `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`                                     // UUID
-	MemberName    string                 `protobuf:"bytes,2,opt,name=member_name,json=memberName,proto3" json:"member_name,omitempty"`           // fully qualified
-	Port          string                 `protobuf:"bytes,3,opt,name=port,proto3" json:"port,omitempty"`                                         // UUID of a port of this host
-	Address       []byte                 `protobuf:"bytes,4,opt,name=address,proto3" json:"address,omitempty"`                                   // 4 or 16 bytes: one of the workload's
-	Type          string                 `protobuf:"bytes,5,opt,name=type,proto3" json:"type,omitempty"`                                         // the words of api.Probe
-	TransportPort uint32                 `protobuf:"varint,6,opt,name=transport_port,json=transportPort,proto3" json:"transport_port,omitempty"` // 0 where the type has none
-	Interval      uint32                 `protobuf:"varint,7,opt,name=interval,proto3" json:"interval,omitempty"`                                // milliseconds
-	Timeout       uint32                 `protobuf:"varint,8,opt,name=timeout,proto3" json:"timeout,omitempty"`                                  // milliseconds
-	Rise          uint32                 `protobuf:"varint,9,opt,name=rise,proto3" json:"rise,omitempty"`                                        // good tries until it is up
-	Fall          uint32                 `protobuf:"varint,10,opt,name=fall,proto3" json:"fall,omitempty"`                                       // failed ones until it is down
-	Http          *HttpTest              `protobuf:"bytes,11,opt,name=http,proto3" json:"http,omitempty"`                                        // for http and https
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Check) Reset() {
-	*x = Check{}
-	mi := &file_hoststream_proto_msgTypes[22]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Check) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Check) ProtoMessage() {}
-
-func (x *Check) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[22]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Check.ProtoReflect.Descriptor instead.
-func (*Check) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{22}
-}
-
-func (x *Check) GetMember() string {
-	if x != nil {
-		return x.Member
-	}
-	return ""
-}
-
-func (x *Check) GetMemberName() string {
-	if x != nil {
-		return x.MemberName
-	}
-	return ""
-}
-
-func (x *Check) GetPort() string {
-	if x != nil {
-		return x.Port
-	}
-	return ""
-}
-
-func (x *Check) GetAddress() []byte {
-	if x != nil {
-		return x.Address
-	}
-	return nil
-}
-
-func (x *Check) GetType() string {
-	if x != nil {
-		return x.Type
-	}
-	return ""
-}
-
-func (x *Check) GetTransportPort() uint32 {
-	if x != nil {
-		return x.TransportPort
-	}
-	return 0
-}
-
-func (x *Check) GetInterval() uint32 {
-	if x != nil {
-		return x.Interval
-	}
-	return 0
-}
-
-func (x *Check) GetTimeout() uint32 {
-	if x != nil {
-		return x.Timeout
-	}
-	return 0
-}
-
-func (x *Check) GetRise() uint32 {
-	if x != nil {
-		return x.Rise
-	}
-	return 0
-}
-
-func (x *Check) GetFall() uint32 {
-	if x != nil {
-		return x.Fall
-	}
-	return 0
-}
-
-func (x *Check) GetHttp() *HttpTest {
-	if x != nil {
-		return x.Http
-	}
-	return nil
-}
-
-// HttpTest is a request and the answers that are good.
-type HttpTest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Method        string                 `protobuf:"bytes,1,opt,name=method,proto3" json:"method,omitempty"`
-	Path          string                 `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
-	Host          string                 `protobuf:"bytes,3,opt,name=host,proto3" json:"host,omitempty"`       // of the Host header and of TLS; may be empty
-	Version       string                 `protobuf:"bytes,4,opt,name=version,proto3" json:"version,omitempty"` // 1.0 or 1.1
-	Codes         string                 `protobuf:"bytes,5,opt,name=codes,proto3" json:"codes,omitempty"`     // 200, 200,202 or 200-204
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *HttpTest) Reset() {
-	*x = HttpTest{}
-	mi := &file_hoststream_proto_msgTypes[23]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *HttpTest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*HttpTest) ProtoMessage() {}
-
-func (x *HttpTest) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[23]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use HttpTest.ProtoReflect.Descriptor instead.
-func (*HttpTest) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{23}
-}
-
-func (x *HttpTest) GetMethod() string {
-	if x != nil {
-		return x.Method
-	}
-	return ""
-}
-
-func (x *HttpTest) GetPath() string {
-	if x != nil {
-		return x.Path
-	}
-	return ""
-}
-
-func (x *HttpTest) GetHost() string {
-	if x != nil {
-		return x.Host
-	}
-	return ""
-}
-
-func (x *HttpTest) GetVersion() string {
-	if x != nil {
-		return x.Version
-	}
-	return ""
-}
-
-func (x *HttpTest) GetCodes() string {
-	if x != nil {
-		return x.Codes
-	}
-	return ""
-}
-
 // Vrf is a network the host needs.
 type Vrf struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
@@ -1910,7 +1707,7 @@ type Vrf struct {
 
 func (x *Vrf) Reset() {
 	*x = Vrf{}
-	mi := &file_hoststream_proto_msgTypes[24]
+	mi := &file_hoststream_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1922,7 +1719,7 @@ func (x *Vrf) String() string {
 func (*Vrf) ProtoMessage() {}
 
 func (x *Vrf) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[24]
+	mi := &file_hoststream_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1935,7 +1732,7 @@ func (x *Vrf) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Vrf.ProtoReflect.Descriptor instead.
 func (*Vrf) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{24}
+	return file_hoststream_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Vrf) GetVrf() uint32 {
@@ -2043,7 +1840,7 @@ type Mac struct {
 
 func (x *Mac) Reset() {
 	*x = Mac{}
-	mi := &file_hoststream_proto_msgTypes[25]
+	mi := &file_hoststream_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2055,7 +1852,7 @@ func (x *Mac) String() string {
 func (*Mac) ProtoMessage() {}
 
 func (x *Mac) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[25]
+	mi := &file_hoststream_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2068,7 +1865,7 @@ func (x *Mac) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mac.ProtoReflect.Descriptor instead.
 func (*Mac) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{25}
+	return file_hoststream_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Mac) GetVrf() uint32 {
@@ -2113,7 +1910,7 @@ type FabricService struct {
 
 func (x *FabricService) Reset() {
 	*x = FabricService{}
-	mi := &file_hoststream_proto_msgTypes[26]
+	mi := &file_hoststream_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2125,7 +1922,7 @@ func (x *FabricService) String() string {
 func (*FabricService) ProtoMessage() {}
 
 func (x *FabricService) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[26]
+	mi := &file_hoststream_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2138,7 +1935,7 @@ func (x *FabricService) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FabricService.ProtoReflect.Descriptor instead.
 func (*FabricService) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{26}
+	return file_hoststream_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *FabricService) GetName() string {
@@ -2183,7 +1980,7 @@ type TunnelEndpoint struct {
 
 func (x *TunnelEndpoint) Reset() {
 	*x = TunnelEndpoint{}
-	mi := &file_hoststream_proto_msgTypes[27]
+	mi := &file_hoststream_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2195,7 +1992,7 @@ func (x *TunnelEndpoint) String() string {
 func (*TunnelEndpoint) ProtoMessage() {}
 
 func (x *TunnelEndpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[27]
+	mi := &file_hoststream_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2208,7 +2005,7 @@ func (x *TunnelEndpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TunnelEndpoint.ProtoReflect.Descriptor instead.
 func (*TunnelEndpoint) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{27}
+	return file_hoststream_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *TunnelEndpoint) GetHost() string {
@@ -2258,7 +2055,7 @@ type TunnelSource struct {
 
 func (x *TunnelSource) Reset() {
 	*x = TunnelSource{}
-	mi := &file_hoststream_proto_msgTypes[28]
+	mi := &file_hoststream_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2270,7 +2067,7 @@ func (x *TunnelSource) String() string {
 func (*TunnelSource) ProtoMessage() {}
 
 func (x *TunnelSource) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[28]
+	mi := &file_hoststream_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2283,7 +2080,7 @@ func (x *TunnelSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TunnelSource.ProtoReflect.Descriptor instead.
 func (*TunnelSource) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{28}
+	return file_hoststream_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *TunnelSource) GetVni() uint32 {
@@ -2347,7 +2144,7 @@ type Port struct {
 
 func (x *Port) Reset() {
 	*x = Port{}
-	mi := &file_hoststream_proto_msgTypes[29]
+	mi := &file_hoststream_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2359,7 +2156,7 @@ func (x *Port) String() string {
 func (*Port) ProtoMessage() {}
 
 func (x *Port) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[29]
+	mi := &file_hoststream_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2372,7 +2169,7 @@ func (x *Port) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Port.ProtoReflect.Descriptor instead.
 func (*Port) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{29}
+	return file_hoststream_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Port) GetPort() string {
@@ -2578,7 +2375,7 @@ type AllowedPair struct {
 
 func (x *AllowedPair) Reset() {
 	*x = AllowedPair{}
-	mi := &file_hoststream_proto_msgTypes[30]
+	mi := &file_hoststream_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2590,7 +2387,7 @@ func (x *AllowedPair) String() string {
 func (*AllowedPair) ProtoMessage() {}
 
 func (x *AllowedPair) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[30]
+	mi := &file_hoststream_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2603,7 +2400,7 @@ func (x *AllowedPair) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AllowedPair.ProtoReflect.Descriptor instead.
 func (*AllowedPair) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{30}
+	return file_hoststream_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *AllowedPair) GetRange() *Prefix {
@@ -2639,7 +2436,7 @@ type PortAddress struct {
 
 func (x *PortAddress) Reset() {
 	*x = PortAddress{}
-	mi := &file_hoststream_proto_msgTypes[31]
+	mi := &file_hoststream_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2651,7 +2448,7 @@ func (x *PortAddress) String() string {
 func (*PortAddress) ProtoMessage() {}
 
 func (x *PortAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[31]
+	mi := &file_hoststream_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2664,7 +2461,7 @@ func (x *PortAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortAddress.ProtoReflect.Descriptor instead.
 func (*PortAddress) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{31}
+	return file_hoststream_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *PortAddress) GetIp() []byte {
@@ -2739,7 +2536,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_hoststream_proto_msgTypes[32]
+	mi := &file_hoststream_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2751,7 +2548,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[32]
+	mi := &file_hoststream_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2764,7 +2561,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{32}
+	return file_hoststream_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Route) GetVrf() uint32 {
@@ -2983,7 +2780,7 @@ type EqualHop struct {
 
 func (x *EqualHop) Reset() {
 	*x = EqualHop{}
-	mi := &file_hoststream_proto_msgTypes[33]
+	mi := &file_hoststream_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2995,7 +2792,7 @@ func (x *EqualHop) String() string {
 func (*EqualHop) ProtoMessage() {}
 
 func (x *EqualHop) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[33]
+	mi := &file_hoststream_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3008,7 +2805,7 @@ func (x *EqualHop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EqualHop.ProtoReflect.Descriptor instead.
 func (*EqualHop) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{33}
+	return file_hoststream_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *EqualHop) GetNextHop() isEqualHop_NextHop {
@@ -3087,7 +2884,7 @@ type Remote struct {
 
 func (x *Remote) Reset() {
 	*x = Remote{}
-	mi := &file_hoststream_proto_msgTypes[34]
+	mi := &file_hoststream_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3099,7 +2896,7 @@ func (x *Remote) String() string {
 func (*Remote) ProtoMessage() {}
 
 func (x *Remote) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[34]
+	mi := &file_hoststream_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3112,7 +2909,7 @@ func (x *Remote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Remote.ProtoReflect.Descriptor instead.
 func (*Remote) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{34}
+	return file_hoststream_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Remote) GetHost() string {
@@ -3149,7 +2946,7 @@ type Outside struct {
 
 func (x *Outside) Reset() {
 	*x = Outside{}
-	mi := &file_hoststream_proto_msgTypes[35]
+	mi := &file_hoststream_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3161,7 +2958,7 @@ func (x *Outside) String() string {
 func (*Outside) ProtoMessage() {}
 
 func (x *Outside) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[35]
+	mi := &file_hoststream_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3174,7 +2971,7 @@ func (x *Outside) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outside.ProtoReflect.Descriptor instead.
 func (*Outside) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{35}
+	return file_hoststream_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Outside) GetAddress() []byte {
@@ -3207,7 +3004,7 @@ type Gateway struct {
 
 func (x *Gateway) Reset() {
 	*x = Gateway{}
-	mi := &file_hoststream_proto_msgTypes[36]
+	mi := &file_hoststream_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3219,7 +3016,7 @@ func (x *Gateway) String() string {
 func (*Gateway) ProtoMessage() {}
 
 func (x *Gateway) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[36]
+	mi := &file_hoststream_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3232,7 +3029,7 @@ func (x *Gateway) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gateway.ProtoReflect.Descriptor instead.
 func (*Gateway) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{36}
+	return file_hoststream_proto_rawDescGZIP(), []int{34}
 }
 
 // Discard drops on purpose.
@@ -3244,7 +3041,7 @@ type Discard struct {
 
 func (x *Discard) Reset() {
 	*x = Discard{}
-	mi := &file_hoststream_proto_msgTypes[37]
+	mi := &file_hoststream_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3256,7 +3053,7 @@ func (x *Discard) String() string {
 func (*Discard) ProtoMessage() {}
 
 func (x *Discard) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[37]
+	mi := &file_hoststream_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3269,7 +3066,7 @@ func (x *Discard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Discard.ProtoReflect.Descriptor instead.
 func (*Discard) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{37}
+	return file_hoststream_proto_rawDescGZIP(), []int{35}
 }
 
 // Report is what the host knows and the controller does not. It is sent whole
@@ -3302,7 +3099,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_hoststream_proto_msgTypes[38]
+	mi := &file_hoststream_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3314,7 +3111,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[38]
+	mi := &file_hoststream_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3327,7 +3124,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{38}
+	return file_hoststream_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Report) GetPorts() []*PortReport {
@@ -3407,198 +3204,6 @@ func (x *Report) GetChecks() []*CheckReport {
 	return nil
 }
 
-// CheckReport is what became of a Check.
-type CheckReport struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Member        string                 `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`   // UUID
-	State         string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`     // up, down, untried
-	Message       string                 `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"` // why it is not up
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *CheckReport) Reset() {
-	*x = CheckReport{}
-	mi := &file_hoststream_proto_msgTypes[39]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *CheckReport) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*CheckReport) ProtoMessage() {}
-
-func (x *CheckReport) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[39]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use CheckReport.ProtoReflect.Descriptor instead.
-func (*CheckReport) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{39}
-}
-
-func (x *CheckReport) GetMember() string {
-	if x != nil {
-		return x.Member
-	}
-	return ""
-}
-
-func (x *CheckReport) GetState() string {
-	if x != nil {
-		return x.State
-	}
-	return ""
-}
-
-func (x *CheckReport) GetMessage() string {
-	if x != nil {
-		return x.Message
-	}
-	return ""
-}
-
-// Announcement says that a workload speaks for an address, of an active-standby
-// pair or of a slaac subnet.
-type Announcement struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Port          string                 `protobuf:"bytes,1,opt,name=port,proto3" json:"port,omitempty"`          // UUID
-	Address       []byte                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`    // 4 or 16 bytes
-	Mac           []byte                 `protobuf:"bytes,3,opt,name=mac,proto3" json:"mac,omitempty"`            // 6 bytes
-	Sequence      uint64                 `protobuf:"varint,4,opt,name=sequence,proto3" json:"sequence,omitempty"` // greater each time that it speaks after somebody else did
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Announcement) Reset() {
-	*x = Announcement{}
-	mi := &file_hoststream_proto_msgTypes[40]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Announcement) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Announcement) ProtoMessage() {}
-
-func (x *Announcement) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[40]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Announcement.ProtoReflect.Descriptor instead.
-func (*Announcement) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{40}
-}
-
-func (x *Announcement) GetPort() string {
-	if x != nil {
-		return x.Port
-	}
-	return ""
-}
-
-func (x *Announcement) GetAddress() []byte {
-	if x != nil {
-		return x.Address
-	}
-	return nil
-}
-
-func (x *Announcement) GetMac() []byte {
-	if x != nil {
-		return x.Mac
-	}
-	return nil
-}
-
-func (x *Announcement) GetSequence() uint64 {
-	if x != nil {
-		return x.Sequence
-	}
-	return 0
-}
-
-// TableUse is a table of which nine tenths or more are in use.
-type TableUse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Table         string                 `protobuf:"bytes,1,opt,name=table,proto3" json:"table,omitempty"` // as weft get capacity names it
-	Size          uint32                 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`  // entries at most
-	Full          bool                   `protobuf:"varint,3,opt,name=full,proto3" json:"full,omitempty"`  // it takes no more
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *TableUse) Reset() {
-	*x = TableUse{}
-	mi := &file_hoststream_proto_msgTypes[41]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *TableUse) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*TableUse) ProtoMessage() {}
-
-func (x *TableUse) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[41]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use TableUse.ProtoReflect.Descriptor instead.
-func (*TableUse) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{41}
-}
-
-func (x *TableUse) GetTable() string {
-	if x != nil {
-		return x.Table
-	}
-	return ""
-}
-
-func (x *TableUse) GetSize() uint32 {
-	if x != nil {
-		return x.Size
-	}
-	return 0
-}
-
-func (x *TableUse) GetFull() bool {
-	if x != nil {
-		return x.Full
-	}
-	return false
-}
-
 // TakenAddress says which reserved address went where.
 type TakenAddress struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -3612,7 +3217,7 @@ type TakenAddress struct {
 
 func (x *TakenAddress) Reset() {
 	*x = TakenAddress{}
-	mi := &file_hoststream_proto_msgTypes[42]
+	mi := &file_hoststream_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3624,7 +3229,7 @@ func (x *TakenAddress) String() string {
 func (*TakenAddress) ProtoMessage() {}
 
 func (x *TakenAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[42]
+	mi := &file_hoststream_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3637,7 +3242,7 @@ func (x *TakenAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakenAddress.ProtoReflect.Descriptor instead.
 func (*TakenAddress) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{42}
+	return file_hoststream_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *TakenAddress) GetAddress() string {
@@ -3683,7 +3288,7 @@ type PortReport struct {
 
 func (x *PortReport) Reset() {
 	*x = PortReport{}
-	mi := &file_hoststream_proto_msgTypes[43]
+	mi := &file_hoststream_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3695,7 +3300,7 @@ func (x *PortReport) String() string {
 func (*PortReport) ProtoMessage() {}
 
 func (x *PortReport) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[43]
+	mi := &file_hoststream_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3708,7 +3313,7 @@ func (x *PortReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortReport.ProtoReflect.Descriptor instead.
 func (*PortReport) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{43}
+	return file_hoststream_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *PortReport) GetPort() string {
@@ -3759,7 +3364,7 @@ type TableRequest struct {
 
 func (x *TableRequest) Reset() {
 	*x = TableRequest{}
-	mi := &file_hoststream_proto_msgTypes[44]
+	mi := &file_hoststream_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3771,7 +3376,7 @@ func (x *TableRequest) String() string {
 func (*TableRequest) ProtoMessage() {}
 
 func (x *TableRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[44]
+	mi := &file_hoststream_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3784,7 +3389,7 @@ func (x *TableRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRequest.ProtoReflect.Descriptor instead.
 func (*TableRequest) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{44}
+	return file_hoststream_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *TableRequest) GetId() uint64 {
@@ -3814,7 +3419,7 @@ type TableReply struct {
 
 func (x *TableReply) Reset() {
 	*x = TableReply{}
-	mi := &file_hoststream_proto_msgTypes[45]
+	mi := &file_hoststream_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3826,7 +3431,7 @@ func (x *TableReply) String() string {
 func (*TableReply) ProtoMessage() {}
 
 func (x *TableReply) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[45]
+	mi := &file_hoststream_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3839,7 +3444,7 @@ func (x *TableReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableReply.ProtoReflect.Descriptor instead.
 func (*TableReply) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{45}
+	return file_hoststream_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *TableReply) GetId() uint64 {
@@ -3886,7 +3491,7 @@ type TableRow struct {
 
 func (x *TableRow) Reset() {
 	*x = TableRow{}
-	mi := &file_hoststream_proto_msgTypes[46]
+	mi := &file_hoststream_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3898,7 +3503,7 @@ func (x *TableRow) String() string {
 func (*TableRow) ProtoMessage() {}
 
 func (x *TableRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[46]
+	mi := &file_hoststream_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3911,7 +3516,7 @@ func (x *TableRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRow.ProtoReflect.Descriptor instead.
 func (*TableRow) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{46}
+	return file_hoststream_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *TableRow) GetCells() []string {
@@ -3925,7 +3530,7 @@ var File_hoststream_proto protoreflect.FileDescriptor
 
 const file_hoststream_proto_rawDesc = "" +
 	"\n" +
-	"\x10hoststream.proto\x12\x12weft.hoststream.v1\x1a\fpolicy.proto\x1a\x0eservices.proto\")\n" +
+	"\x10hoststream.proto\x12\x12weft.hoststream.v1\x1a\fhealth.proto\x1a\fpolicy.proto\x1a\x0eservices.proto\")\n" +
 	"\x12ConnectionsRequest\x12\x13\n" +
 	"\x04port\x18\xaa\x01 \x01(\tR\x04port\"E\n" +
 	"\x10ConnectionsReply\x121\n" +
@@ -4030,27 +3635,7 @@ const file_hoststream_proto_rawDesc = "" +
 	"\treleasing\x18\a \x01(\bR\treleasing\x12\x18\n" +
 	"\anetwork\x18\b \x01(\tR\anetwork\x12\x1a\n" +
 	"\bidentity\x18n \x01(\x06R\bidentity\x12;\n" +
-	"\brulesets\x18o \x03(\v2\x1f.weft.hoststream.v1.PortRulesetR\brulesets\"\xb9\x02\n" +
-	"\x05Check\x12\x16\n" +
-	"\x06member\x18\x01 \x01(\tR\x06member\x12\x1f\n" +
-	"\vmember_name\x18\x02 \x01(\tR\n" +
-	"memberName\x12\x12\n" +
-	"\x04port\x18\x03 \x01(\tR\x04port\x12\x18\n" +
-	"\aaddress\x18\x04 \x01(\fR\aaddress\x12\x12\n" +
-	"\x04type\x18\x05 \x01(\tR\x04type\x12%\n" +
-	"\x0etransport_port\x18\x06 \x01(\rR\rtransportPort\x12\x1a\n" +
-	"\binterval\x18\a \x01(\rR\binterval\x12\x18\n" +
-	"\atimeout\x18\b \x01(\rR\atimeout\x12\x12\n" +
-	"\x04rise\x18\t \x01(\rR\x04rise\x12\x12\n" +
-	"\x04fall\x18\n" +
-	" \x01(\rR\x04fall\x120\n" +
-	"\x04http\x18\v \x01(\v2\x1c.weft.hoststream.v1.HttpTestR\x04http\"z\n" +
-	"\bHttpTest\x12\x16\n" +
-	"\x06method\x18\x01 \x01(\tR\x06method\x12\x12\n" +
-	"\x04path\x18\x02 \x01(\tR\x04path\x12\x12\n" +
-	"\x04host\x18\x03 \x01(\tR\x04host\x12\x18\n" +
-	"\aversion\x18\x04 \x01(\tR\aversion\x12\x14\n" +
-	"\x05codes\x18\x05 \x01(\tR\x05codes\"\xb1\x03\n" +
+	"\brulesets\x18o \x03(\v2\x1f.weft.hoststream.v1.PortRulesetR\brulesets\"\xb1\x03\n" +
 	"\x03Vrf\x12\x10\n" +
 	"\x03vrf\x18\x01 \x01(\rR\x03vrf\x12\x10\n" +
 	"\x03vni\x18\x02 \x01(\rR\x03vni\x12\x18\n" +
@@ -4180,20 +3765,7 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x0eencapsulations\x18P \x03(\tR\x0eencapsulations\x12>\n" +
 	"\tannounced\x18( \x03(\v2 .weft.hoststream.v1.AnnouncementR\tannounced\x12\x1a\n" +
 	"\bfeatures\x18n \x03(\tR\bfeatures\x128\n" +
-	"\x06checks\x18\xc8\x01 \x03(\v2\x1f.weft.hoststream.v1.CheckReportR\x06checks\"U\n" +
-	"\vCheckReport\x12\x16\n" +
-	"\x06member\x18\x01 \x01(\tR\x06member\x12\x14\n" +
-	"\x05state\x18\x02 \x01(\tR\x05state\x12\x18\n" +
-	"\amessage\x18\x03 \x01(\tR\amessage\"j\n" +
-	"\fAnnouncement\x12\x12\n" +
-	"\x04port\x18\x01 \x01(\tR\x04port\x12\x18\n" +
-	"\aaddress\x18\x02 \x01(\fR\aaddress\x12\x10\n" +
-	"\x03mac\x18\x03 \x01(\fR\x03mac\x12\x1a\n" +
-	"\bsequence\x18\x04 \x01(\x04R\bsequence\"H\n" +
-	"\bTableUse\x12\x14\n" +
-	"\x05table\x18\x01 \x01(\tR\x05table\x12\x12\n" +
-	"\x04size\x18\x02 \x01(\rR\x04size\x12\x12\n" +
-	"\x04full\x18\x03 \x01(\bR\x04full\"b\n" +
+	"\x06checks\x18\xc8\x01 \x03(\v2\x1f.weft.hoststream.v1.CheckReportR\x06checks\"b\n" +
 	"\fTakenAddress\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x12\n" +
 	"\x04port\x18\x02 \x01(\tR\x04port\x12\x12\n" +
@@ -4238,7 +3810,7 @@ func file_hoststream_proto_rawDescGZIP() []byte {
 	return file_hoststream_proto_rawDescData
 }
 
-var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
+var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_hoststream_proto_goTypes = []any{
 	(*ConnectionsRequest)(nil), // 0: weft.hoststream.v1.ConnectionsRequest
 	(*ConnectionsReply)(nil),   // 1: weft.hoststream.v1.ConnectionsReply
@@ -4262,51 +3834,50 @@ var file_hoststream_proto_goTypes = []any{
 	(*RowError)(nil),           // 19: weft.hoststream.v1.RowError
 	(*Row)(nil),                // 20: weft.hoststream.v1.Row
 	(*Reservation)(nil),        // 21: weft.hoststream.v1.Reservation
-	(*Check)(nil),              // 22: weft.hoststream.v1.Check
-	(*HttpTest)(nil),           // 23: weft.hoststream.v1.HttpTest
-	(*Vrf)(nil),                // 24: weft.hoststream.v1.Vrf
-	(*Mac)(nil),                // 25: weft.hoststream.v1.Mac
-	(*FabricService)(nil),      // 26: weft.hoststream.v1.FabricService
-	(*TunnelEndpoint)(nil),     // 27: weft.hoststream.v1.TunnelEndpoint
-	(*TunnelSource)(nil),       // 28: weft.hoststream.v1.TunnelSource
-	(*Port)(nil),               // 29: weft.hoststream.v1.Port
-	(*AllowedPair)(nil),        // 30: weft.hoststream.v1.AllowedPair
-	(*PortAddress)(nil),        // 31: weft.hoststream.v1.PortAddress
-	(*Route)(nil),              // 32: weft.hoststream.v1.Route
-	(*EqualHop)(nil),           // 33: weft.hoststream.v1.EqualHop
-	(*Remote)(nil),             // 34: weft.hoststream.v1.Remote
-	(*Outside)(nil),            // 35: weft.hoststream.v1.Outside
-	(*Gateway)(nil),            // 36: weft.hoststream.v1.Gateway
-	(*Discard)(nil),            // 37: weft.hoststream.v1.Discard
-	(*Report)(nil),             // 38: weft.hoststream.v1.Report
-	(*CheckReport)(nil),        // 39: weft.hoststream.v1.CheckReport
-	(*Announcement)(nil),       // 40: weft.hoststream.v1.Announcement
-	(*TableUse)(nil),           // 41: weft.hoststream.v1.TableUse
-	(*TakenAddress)(nil),       // 42: weft.hoststream.v1.TakenAddress
-	(*PortReport)(nil),         // 43: weft.hoststream.v1.PortReport
-	(*TableRequest)(nil),       // 44: weft.hoststream.v1.TableRequest
-	(*TableReply)(nil),         // 45: weft.hoststream.v1.TableReply
-	(*TableRow)(nil),           // 46: weft.hoststream.v1.TableRow
-	(*Subnet)(nil),             // 47: weft.hoststream.v1.Subnet
-	(*Name)(nil),               // 48: weft.hoststream.v1.Name
-	(*Ruleset)(nil),            // 49: weft.hoststream.v1.Ruleset
-	(*Selector)(nil),           // 50: weft.hoststream.v1.Selector
-	(*PortRuleset)(nil),        // 51: weft.hoststream.v1.PortRuleset
-	(*Prefix)(nil),             // 52: weft.hoststream.v1.Prefix
-	(*DhcpOption)(nil),         // 53: weft.hoststream.v1.DhcpOption
-	(*ConditionalOption)(nil),  // 54: weft.hoststream.v1.ConditionalOption
+	(*Vrf)(nil),                // 22: weft.hoststream.v1.Vrf
+	(*Mac)(nil),                // 23: weft.hoststream.v1.Mac
+	(*FabricService)(nil),      // 24: weft.hoststream.v1.FabricService
+	(*TunnelEndpoint)(nil),     // 25: weft.hoststream.v1.TunnelEndpoint
+	(*TunnelSource)(nil),       // 26: weft.hoststream.v1.TunnelSource
+	(*Port)(nil),               // 27: weft.hoststream.v1.Port
+	(*AllowedPair)(nil),        // 28: weft.hoststream.v1.AllowedPair
+	(*PortAddress)(nil),        // 29: weft.hoststream.v1.PortAddress
+	(*Route)(nil),              // 30: weft.hoststream.v1.Route
+	(*EqualHop)(nil),           // 31: weft.hoststream.v1.EqualHop
+	(*Remote)(nil),             // 32: weft.hoststream.v1.Remote
+	(*Outside)(nil),            // 33: weft.hoststream.v1.Outside
+	(*Gateway)(nil),            // 34: weft.hoststream.v1.Gateway
+	(*Discard)(nil),            // 35: weft.hoststream.v1.Discard
+	(*Report)(nil),             // 36: weft.hoststream.v1.Report
+	(*TakenAddress)(nil),       // 37: weft.hoststream.v1.TakenAddress
+	(*PortReport)(nil),         // 38: weft.hoststream.v1.PortReport
+	(*TableRequest)(nil),       // 39: weft.hoststream.v1.TableRequest
+	(*TableReply)(nil),         // 40: weft.hoststream.v1.TableReply
+	(*TableRow)(nil),           // 41: weft.hoststream.v1.TableRow
+	(*Subnet)(nil),             // 42: weft.hoststream.v1.Subnet
+	(*Name)(nil),               // 43: weft.hoststream.v1.Name
+	(*Ruleset)(nil),            // 44: weft.hoststream.v1.Ruleset
+	(*Selector)(nil),           // 45: weft.hoststream.v1.Selector
+	(*Check)(nil),              // 46: weft.hoststream.v1.Check
+	(*PortRuleset)(nil),        // 47: weft.hoststream.v1.PortRuleset
+	(*Prefix)(nil),             // 48: weft.hoststream.v1.Prefix
+	(*DhcpOption)(nil),         // 49: weft.hoststream.v1.DhcpOption
+	(*ConditionalOption)(nil),  // 50: weft.hoststream.v1.ConditionalOption
+	(*TableUse)(nil),           // 51: weft.hoststream.v1.TableUse
+	(*Announcement)(nil),       // 52: weft.hoststream.v1.Announcement
+	(*CheckReport)(nil),        // 53: weft.hoststream.v1.CheckReport
 }
 var file_hoststream_proto_depIdxs = []int32{
-	46, // 0: weft.hoststream.v1.ConnectionsReply.rows:type_name -> weft.hoststream.v1.TableRow
+	41, // 0: weft.hoststream.v1.ConnectionsReply.rows:type_name -> weft.hoststream.v1.TableRow
 	11, // 1: weft.hoststream.v1.HostMessage.hello:type_name -> weft.hoststream.v1.Hello
 	18, // 2: weft.hoststream.v1.HostMessage.ack:type_name -> weft.hoststream.v1.Ack
-	38, // 3: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
-	45, // 4: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
+	36, // 3: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
+	40, // 4: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
 	6,  // 5: weft.hoststream.v1.HostMessage.standby:type_name -> weft.hoststream.v1.Standby
 	7,  // 6: weft.hoststream.v1.HostMessage.ping:type_name -> weft.hoststream.v1.Ping
 	15, // 7: weft.hoststream.v1.HostMessage.row_list:type_name -> weft.hoststream.v1.RowList
 	16, // 8: weft.hoststream.v1.ControllerMessage.delta:type_name -> weft.hoststream.v1.Delta
-	44, // 9: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
+	39, // 9: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
 	8,  // 10: weft.hoststream.v1.ControllerMessage.pong:type_name -> weft.hoststream.v1.Pong
 	14, // 11: weft.hoststream.v1.ControllerMessage.row_list_request:type_name -> weft.hoststream.v1.RowListRequest
 	10, // 12: weft.hoststream.v1.Pong.version:type_name -> weft.hoststream.v1.Version
@@ -4319,55 +3890,54 @@ var file_hoststream_proto_depIdxs = []int32{
 	17, // 19: weft.hoststream.v1.Delta.put:type_name -> weft.hoststream.v1.EncodedRow
 	10, // 20: weft.hoststream.v1.Ack.version:type_name -> weft.hoststream.v1.Version
 	19, // 21: weft.hoststream.v1.Ack.errors:type_name -> weft.hoststream.v1.RowError
-	24, // 22: weft.hoststream.v1.Row.vrf:type_name -> weft.hoststream.v1.Vrf
-	27, // 23: weft.hoststream.v1.Row.tunnel_endpoint:type_name -> weft.hoststream.v1.TunnelEndpoint
-	29, // 24: weft.hoststream.v1.Row.port:type_name -> weft.hoststream.v1.Port
-	32, // 25: weft.hoststream.v1.Row.route:type_name -> weft.hoststream.v1.Route
-	28, // 26: weft.hoststream.v1.Row.tunnel_source:type_name -> weft.hoststream.v1.TunnelSource
-	47, // 27: weft.hoststream.v1.Row.subnet:type_name -> weft.hoststream.v1.Subnet
-	48, // 28: weft.hoststream.v1.Row.name:type_name -> weft.hoststream.v1.Name
-	25, // 29: weft.hoststream.v1.Row.mac:type_name -> weft.hoststream.v1.Mac
+	22, // 22: weft.hoststream.v1.Row.vrf:type_name -> weft.hoststream.v1.Vrf
+	25, // 23: weft.hoststream.v1.Row.tunnel_endpoint:type_name -> weft.hoststream.v1.TunnelEndpoint
+	27, // 24: weft.hoststream.v1.Row.port:type_name -> weft.hoststream.v1.Port
+	30, // 25: weft.hoststream.v1.Row.route:type_name -> weft.hoststream.v1.Route
+	26, // 26: weft.hoststream.v1.Row.tunnel_source:type_name -> weft.hoststream.v1.TunnelSource
+	42, // 27: weft.hoststream.v1.Row.subnet:type_name -> weft.hoststream.v1.Subnet
+	43, // 28: weft.hoststream.v1.Row.name:type_name -> weft.hoststream.v1.Name
+	23, // 29: weft.hoststream.v1.Row.mac:type_name -> weft.hoststream.v1.Mac
 	21, // 30: weft.hoststream.v1.Row.reservation:type_name -> weft.hoststream.v1.Reservation
-	49, // 31: weft.hoststream.v1.Row.ruleset:type_name -> weft.hoststream.v1.Ruleset
-	50, // 32: weft.hoststream.v1.Row.selector:type_name -> weft.hoststream.v1.Selector
-	22, // 33: weft.hoststream.v1.Row.check:type_name -> weft.hoststream.v1.Check
-	31, // 34: weft.hoststream.v1.Reservation.ip:type_name -> weft.hoststream.v1.PortAddress
-	51, // 35: weft.hoststream.v1.Reservation.rulesets:type_name -> weft.hoststream.v1.PortRuleset
-	23, // 36: weft.hoststream.v1.Check.http:type_name -> weft.hoststream.v1.HttpTest
-	26, // 37: weft.hoststream.v1.Vrf.services:type_name -> weft.hoststream.v1.FabricService
-	52, // 38: weft.hoststream.v1.Vrf.managed:type_name -> weft.hoststream.v1.Prefix
-	31, // 39: weft.hoststream.v1.Port.addresses:type_name -> weft.hoststream.v1.PortAddress
-	52, // 40: weft.hoststream.v1.Port.sources:type_name -> weft.hoststream.v1.Prefix
-	53, // 41: weft.hoststream.v1.Port.options:type_name -> weft.hoststream.v1.DhcpOption
-	30, // 42: weft.hoststream.v1.Port.pairs:type_name -> weft.hoststream.v1.AllowedPair
-	54, // 43: weft.hoststream.v1.Port.conditional_options:type_name -> weft.hoststream.v1.ConditionalOption
-	51, // 44: weft.hoststream.v1.Port.rulesets:type_name -> weft.hoststream.v1.PortRuleset
-	52, // 45: weft.hoststream.v1.AllowedPair.range:type_name -> weft.hoststream.v1.Prefix
-	34, // 46: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
-	36, // 47: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
-	37, // 48: weft.hoststream.v1.Route.discard:type_name -> weft.hoststream.v1.Discard
-	35, // 49: weft.hoststream.v1.Route.outside:type_name -> weft.hoststream.v1.Outside
-	33, // 50: weft.hoststream.v1.Route.equal:type_name -> weft.hoststream.v1.EqualHop
-	34, // 51: weft.hoststream.v1.EqualHop.remote:type_name -> weft.hoststream.v1.Remote
-	43, // 52: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
-	42, // 53: weft.hoststream.v1.Report.taken:type_name -> weft.hoststream.v1.TakenAddress
-	41, // 54: weft.hoststream.v1.Report.tables:type_name -> weft.hoststream.v1.TableUse
-	40, // 55: weft.hoststream.v1.Report.announced:type_name -> weft.hoststream.v1.Announcement
-	39, // 56: weft.hoststream.v1.Report.checks:type_name -> weft.hoststream.v1.CheckReport
-	46, // 57: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
-	4,  // 58: weft.hoststream.v1.HostStream.Resume:input_type -> weft.hoststream.v1.HostMessage
-	4,  // 59: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
-	2,  // 60: weft.hoststream.v1.HostStream.Certify:input_type -> weft.hoststream.v1.CertifyRequest
-	0,  // 61: weft.hoststream.v1.HostStream.Connections:input_type -> weft.hoststream.v1.ConnectionsRequest
-	5,  // 62: weft.hoststream.v1.HostStream.Resume:output_type -> weft.hoststream.v1.ControllerMessage
-	5,  // 63: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
-	3,  // 64: weft.hoststream.v1.HostStream.Certify:output_type -> weft.hoststream.v1.CertifyReply
-	1,  // 65: weft.hoststream.v1.HostStream.Connections:output_type -> weft.hoststream.v1.ConnectionsReply
-	62, // [62:66] is the sub-list for method output_type
-	58, // [58:62] is the sub-list for method input_type
-	58, // [58:58] is the sub-list for extension type_name
-	58, // [58:58] is the sub-list for extension extendee
-	0,  // [0:58] is the sub-list for field type_name
+	44, // 31: weft.hoststream.v1.Row.ruleset:type_name -> weft.hoststream.v1.Ruleset
+	45, // 32: weft.hoststream.v1.Row.selector:type_name -> weft.hoststream.v1.Selector
+	46, // 33: weft.hoststream.v1.Row.check:type_name -> weft.hoststream.v1.Check
+	29, // 34: weft.hoststream.v1.Reservation.ip:type_name -> weft.hoststream.v1.PortAddress
+	47, // 35: weft.hoststream.v1.Reservation.rulesets:type_name -> weft.hoststream.v1.PortRuleset
+	24, // 36: weft.hoststream.v1.Vrf.services:type_name -> weft.hoststream.v1.FabricService
+	48, // 37: weft.hoststream.v1.Vrf.managed:type_name -> weft.hoststream.v1.Prefix
+	29, // 38: weft.hoststream.v1.Port.addresses:type_name -> weft.hoststream.v1.PortAddress
+	48, // 39: weft.hoststream.v1.Port.sources:type_name -> weft.hoststream.v1.Prefix
+	49, // 40: weft.hoststream.v1.Port.options:type_name -> weft.hoststream.v1.DhcpOption
+	28, // 41: weft.hoststream.v1.Port.pairs:type_name -> weft.hoststream.v1.AllowedPair
+	50, // 42: weft.hoststream.v1.Port.conditional_options:type_name -> weft.hoststream.v1.ConditionalOption
+	47, // 43: weft.hoststream.v1.Port.rulesets:type_name -> weft.hoststream.v1.PortRuleset
+	48, // 44: weft.hoststream.v1.AllowedPair.range:type_name -> weft.hoststream.v1.Prefix
+	32, // 45: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
+	34, // 46: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
+	35, // 47: weft.hoststream.v1.Route.discard:type_name -> weft.hoststream.v1.Discard
+	33, // 48: weft.hoststream.v1.Route.outside:type_name -> weft.hoststream.v1.Outside
+	31, // 49: weft.hoststream.v1.Route.equal:type_name -> weft.hoststream.v1.EqualHop
+	32, // 50: weft.hoststream.v1.EqualHop.remote:type_name -> weft.hoststream.v1.Remote
+	38, // 51: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
+	37, // 52: weft.hoststream.v1.Report.taken:type_name -> weft.hoststream.v1.TakenAddress
+	51, // 53: weft.hoststream.v1.Report.tables:type_name -> weft.hoststream.v1.TableUse
+	52, // 54: weft.hoststream.v1.Report.announced:type_name -> weft.hoststream.v1.Announcement
+	53, // 55: weft.hoststream.v1.Report.checks:type_name -> weft.hoststream.v1.CheckReport
+	41, // 56: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
+	4,  // 57: weft.hoststream.v1.HostStream.Resume:input_type -> weft.hoststream.v1.HostMessage
+	4,  // 58: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
+	2,  // 59: weft.hoststream.v1.HostStream.Certify:input_type -> weft.hoststream.v1.CertifyRequest
+	0,  // 60: weft.hoststream.v1.HostStream.Connections:input_type -> weft.hoststream.v1.ConnectionsRequest
+	5,  // 61: weft.hoststream.v1.HostStream.Resume:output_type -> weft.hoststream.v1.ControllerMessage
+	5,  // 62: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
+	3,  // 63: weft.hoststream.v1.HostStream.Certify:output_type -> weft.hoststream.v1.CertifyReply
+	1,  // 64: weft.hoststream.v1.HostStream.Connections:output_type -> weft.hoststream.v1.ConnectionsReply
+	61, // [61:65] is the sub-list for method output_type
+	57, // [57:61] is the sub-list for method input_type
+	57, // [57:57] is the sub-list for extension type_name
+	57, // [57:57] is the sub-list for extension extendee
+	0,  // [0:57] is the sub-list for field type_name
 }
 
 func init() { file_hoststream_proto_init() }
@@ -4375,6 +3945,7 @@ func file_hoststream_proto_init() {
 	if File_hoststream_proto != nil {
 		return
 	}
+	file_health_proto_init()
 	file_policy_proto_init()
 	file_services_proto_init()
 	file_hoststream_proto_msgTypes[4].OneofWrappers = []any{
@@ -4406,14 +3977,14 @@ func file_hoststream_proto_init() {
 		(*Row_Selector)(nil),
 		(*Row_Check)(nil),
 	}
-	file_hoststream_proto_msgTypes[32].OneofWrappers = []any{
+	file_hoststream_proto_msgTypes[30].OneofWrappers = []any{
 		(*Route_Port)(nil),
 		(*Route_Remote)(nil),
 		(*Route_Gateway)(nil),
 		(*Route_Discard)(nil),
 		(*Route_Outside)(nil),
 	}
-	file_hoststream_proto_msgTypes[33].OneofWrappers = []any{
+	file_hoststream_proto_msgTypes[31].OneofWrappers = []any{
 		(*EqualHop_Port)(nil),
 		(*EqualHop_Remote)(nil),
 	}
@@ -4423,7 +3994,7 @@ func file_hoststream_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hoststream_proto_rawDesc), len(file_hoststream_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   47,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

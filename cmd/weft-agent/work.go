@@ -104,7 +104,6 @@ func (a agent) work(ctx context.Context) error {
 	}
 	a.expiring = remembering{a.path, recorder}
 	client, migrator := a.client(loop, local.services, recorder)
-
 	keeper := checks.New(loop, probe.Prober{}, a.log)
 	health := &health{loop: loop, local: local.failures}
 	stop, err := observe(a.flags.metricsListen, a.flags.portMetrics, a.path, loop, local.services, health, a.log, recorder, keeper)
@@ -114,10 +113,9 @@ func (a agent) work(ctx context.Context) error {
 	defer stop()
 
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { loop.Run(ctx); return nil })
-	group.Go(func() error { recorder.Run(ctx); return nil })
-	group.Go(func() error { migrator.Run(ctx); return nil })
-	group.Go(func() error { keeper.Run(ctx); return nil })
+	for _, run := range []func(context.Context){loop.Run, recorder.Run, migrator.Run, keeper.Run} {
+		group.Go(func() error { run(ctx); return nil })
+	}
 	group.Go(func() error {
 		err := a.serve(ctx, tunnel, blank, loop, plugger, client, health, local, follower)
 		if ctx.Err() != nil { // told to end: what was interrupted is no failure
