@@ -22,6 +22,7 @@ import (
 
 	"github.com/weft-network/weft/agent/datapath"
 	"github.com/weft-network/weft/agent/desired"
+	checks "github.com/weft-network/weft/agent/health"
 	"github.com/weft-network/weft/agent/host"
 	"github.com/weft-network/weft/agent/metrics"
 	"github.com/weft-network/weft/agent/records"
@@ -94,7 +95,7 @@ func (oneFrame) Connections(func(vrouter.ConnectionKey, vrouter.Connection)) err
 
 // TestMetricsAreDocumented: doc/metrics.md lists exactly what is exported.
 func TestMetricsAreDocumented(t *testing.T) {
-	registry, parts := prometheus.NewRegistry(), []prometheus.Collector{metrics.New(oneFrame{}, onePort{}, quiet{}, 256), exporting(t)}
+	registry, parts := prometheus.NewRegistry(), []prometheus.Collector{metrics.New(oneFrame{}, onePort{}, quiet{}, 256), exporting(t), checks.New(nil, nil, nil)}
 	exposition.Export(registry, version, parts)
 	documented.Compare(t, "../../doc/metrics.md", "weft-agent", registry, parts, *update)
 }
