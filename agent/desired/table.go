@@ -57,13 +57,17 @@ func (t *Table) Partial() bool { return t.partial }
 func (t *Table) Len() int { return len(t.bodies) }
 
 // Apply takes a delta whole or not at all. A delta of an older version is
-// ErrOlder.
+// ErrOlder, one that changes a row into what the controller does not say ErrUnlike.
 func (t *Table) Apply(d *hoststream.Delta) error {
 	v := Version{d.GetVersion().GetEpoch(), d.GetVersion().GetRevision()}
 	if v.Before(t.version) {
 		return fmt.Errorf("apply delta %d of version %v over %v: %w", d.Sequence, v, t.version, ErrOlder)
 	}
-	for _, r := range d.Put {
+	changed, err := t.changed(d)
+	if err != nil {
+		return err
+	}
+	for _, r := range slices.Concat(d.Put, changed) {
 		t.bodies[r.Key] = r.Body
 		t.put(r.Key, r.Body)
 	}

@@ -4,6 +4,7 @@ package host
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -50,6 +51,8 @@ type Core struct {
 	// sequence of the last delta applied in the present stream; 0: none
 	sequence  uint64
 	gathered  gathered
+	arrivals  arrivals
+	whole     bool             // rows are to be sent whole: a change of one was not what it should be
 	taken     map[string]Taken // by the port's UUID
 	announced map[speech]announcement
 	spoken    uint64 // sequence of the last of these
@@ -66,7 +69,7 @@ type Core struct {
 // NewCore returns the state that starts with these desired rows. The
 // programmer must be loaded.
 func NewCore(want *desired.Table, underlay datapath.Underlay, local datapath.Local, programmer *datapath.Programmer) *Core {
-	return &Core{want: want, plugs: map[string]Plug{}, taken: map[string]Taken{}, announced: map[speech]announcement{}, known: want.Len() > 0, underlay: underlay, receives: underlay.Addresses(), local: local, programmer: programmer, stale: true}
+	return &Core{want: want, plugs: map[string]Plug{}, taken: map[string]Taken{}, announced: map[speech]announcement{}, known: want.Len() > 0, arrivals: arrivals{quiet: map[string]time.Time{}}, underlay: underlay, receives: underlay.Addresses(), local: local, programmer: programmer, stale: true}
 }
 
 // Open begins a stream: it returns the Hello. Sequences count anew.
@@ -76,6 +79,7 @@ func (c *Core) Open(agentVersion, kernel string) *hoststream.Hello {
 	return &hoststream.Hello{
 		Version:      &hoststream.Version{Epoch: v.Epoch, Revision: v.Revision},
 		Have:         c.want.Hashes(),
+		Changes:      !c.whole,
 		AgentVersion: agentVersion,
 		Kernel:       kernel,
 	}
@@ -90,6 +94,7 @@ func (c *Core) SetWarm(controller string) { c.warm = controller }
 // Apply takes a delta; desired.ErrOlder if it is of an older version.
 func (c *Core) Apply(d *hoststream.Delta) error {
 	if err := c.want.Apply(d); err != nil {
+		c.whole = c.whole || errors.Is(err, desired.ErrUnlike)
 		return err
 	}
 	c.sequence = d.Sequence
@@ -171,9 +176,13 @@ func (c *Core) Round(ctx context.Context, now time.Time) (more bool) {
 	if !c.started {
 		return false
 	}
+	c.stale = c.arrivals.end(now) || c.stale
 	if c.stale {
-		t := datapath.Compute(c.rows(), c.attached(), c.underlay, c.local)
+		rows, attached := c.rows(), c.attached()
+		t := datapath.Compute(rows, attached, c.underlay, c.local)
 		t.Partial = c.want.Partial()
+		c.arrivals.look(func(id string) bool { _, bound := rows.Ports[id]; return bound }, attached, now)
+		c.arrivals.quieten(&t)
 		c.programmer.Want(t)
 		c.stale = false
 	}
@@ -198,8 +207,14 @@ func (c *Core) Tried() bool { return c.started && !c.stale && !c.busy }
 // Between tells whether the kernel is on its way from one policy to another.
 func (c *Core) Between() bool { return c.programmer.Between() }
 
-// NextAttempt returns when something that failed is due again.
-func (c *Core) NextAttempt() (time.Time, bool) { return c.programmer.NextAttempt() }
+// NextAttempt returns when something that failed is due again, or ends.
+func (c *Core) NextAttempt() (time.Time, bool) {
+	next, any := c.programmer.NextAttempt()
+	if ends, quiet := c.arrivals.next(); quiet && (!any || ends.Before(next)) {
+		return ends, true
+	}
+	return next, any
+}
 
 // InSync tells whether a controller has delivered everything once.
 func (c *Core) InSync() bool { return c.want.InSync() }

@@ -171,3 +171,20 @@ func TestChangeIsNotLeftInTheMiddle(t *testing.T) {
 		}
 	}
 }
+
+// A host that is sent a change of a row which it has otherwise asks for whole rows
+// when the stream begins anew.
+func TestRowsAreSentWholeAfterAWrongChange(t *testing.T) {
+	p := newPoliced(t)
+	p.apply(policedRows("r", 80))
+	if !p.c.Open("", "").Changes {
+		t.Error("the host does not take changes")
+	}
+	wrong := &hoststream.Delta{Version: &hoststream.Version{Epoch: 1, Revision: 9}, Sequence: 1, Change: []*hoststream.SelectorChange{{Key: desired.SelectorRow("s")}}}
+	if _, _, err := p.c.Gather(wrong, p.now); !errors.Is(err, desired.ErrUnlike) {
+		t.Errorf("a change of another row: %v", err)
+	}
+	if hello := p.c.Open("", ""); hello.Changes || hello.Version.Revision != 1 {
+		t.Errorf("then the hello says %v", hello)
+	}
+}

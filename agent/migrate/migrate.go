@@ -12,9 +12,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
-	"slices"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -41,22 +41,43 @@ type Path interface {
 	TakeConnections(ifindex int, port uint32, all []vrouter.MovedConnection) (int, error)
 }
 
-// Ask returns the rows that the hosts which had a port before tell of it, by a controller.
-type Ask func(ctx context.Context, port string) ([][]string, error)
+// Ask returns the rows that the hosts which had a port before tell of it, by a
+// controller, and how many they leave out.
+type Ask func(ctx context.Context, port string) (rows [][]string, leftOut int, err error)
 
 // Migrator asks for the connections of each port that comes to the host, and
 // tells those of ports that were here. It has one Run.
 type Migrator struct {
-	path Path
-	loop *host.Loop
-	ask  Ask
-	log  *slog.Logger
+	path  Path
+	loop  *host.Loop
+	ask   Ask
+	log   *slog.Logger
+	moved *prometheus.CounterVec
 }
 
 // New returns a migrator that asks nobody before Run.
 func New(path Path, loop *host.Loop, ask Ask, log *slog.Logger) *Migrator {
-	return &Migrator{path, loop, ask, log}
+	moved := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "weft_agent_moved_connections_total",
+		Help: "Connections of ports that came to this host, by outcome: taken-over from former hosts; left-behind, since there are more than are taken along or they have no room here.",
+	}, []string{"outcome"})
+	for _, outcome := range []string{takenOver, leftBehind} {
+		moved.WithLabelValues(outcome)
+	}
+	return &Migrator{path, loop, ask, log, moved}
 }
+
+// What becomes of a connection.
+const (
+	takenOver  = "taken-over"
+	leftBehind = "left-behind"
+)
+
+// Describe names what is counted.
+func (m *Migrator) Describe(to chan<- *prometheus.Desc) { m.moved.Describe(to) }
+
+// Collect reads what is counted.
+func (m *Migrator) Collect(to chan<- prometheus.Metric) { m.moved.Collect(to) }
 
 // Table answers with the connections of the port that the question names: of one
 // that is here, or was until a minute ago.
@@ -78,9 +99,9 @@ func (m *Migrator) Table(_ context.Context, query string) (api.Table, error) {
 	if err != nil {
 		return api.Table{}, err
 	}
-	slices.SortFunc(all, func(a, b vrouter.MovedConnection) int { return int(a.Idle - b.Idle) })
-	t := tableOf(all[:min(len(all), maxConnections)])
-	t.LeftOut = len(all) - len(t.Rows)
+	kept, leftOut := lastUsed(all)
+	t := tableOf(kept)
+	t.LeftOut = leftOut
 	return t, nil
 }
 
@@ -104,7 +125,7 @@ func (m *Migrator) Run(ctx context.Context) {
 	}
 	group := &errgroup.Group{}
 	group.SetLimit(asked)
-	defer func() { _ = group.Wait() }() // they return nothing
+	defer func() { _ = group.Wait() }() // they fail when all ends
 	for {
 		select {
 		case <-ctx.Done():
@@ -117,7 +138,10 @@ func (m *Migrator) Run(ctx context.Context) {
 		}
 		for id, ifindex := range now {
 			if at, was := known[id]; !was || at != ifindex {
-				group.Go(func() error { m.fetch(ctx, id); return nil })
+				group.Go(func() error {
+					m.fetch(ctx, id)
+					return m.loop.Do(ctx, func(c *host.Core) { c.Heard(id) }) // fails only when all ends
+				})
 			}
 		}
 		known = now
@@ -141,7 +165,7 @@ func (m *Migrator) look(ctx context.Context) (now live, err error) {
 
 // fetch asks for a port's connections, and notes them.
 func (m *Migrator) fetch(ctx context.Context, id string) {
-	rows, err := m.hear(ctx, id)
+	rows, untold, err := m.hear(ctx, id)
 	if err != nil {
 		if ctx.Err() == nil && status.Code(err) != codes.Unimplemented { // a controller that is older
 			m.log.Warn("what the port's former host knows of its conversations is not known here; answers in them are asked as if they began one", "port", id, "error", err)
@@ -149,7 +173,7 @@ func (m *Migrator) fetch(ctx context.Context, id string) {
 		return
 	}
 	var all []vrouter.MovedConnection
-	for _, row := range rows[:min(len(rows), maxConnections)] {
+	for _, row := range rows {
 		c, err := parse(row)
 		if err != nil {
 			m.log.Warn("a connection of a port is left out", "port", id, "error", err)
@@ -160,32 +184,39 @@ func (m *Migrator) fetch(ctx context.Context, id string) {
 	if len(all) == 0 {
 		return
 	}
+	all, beyond := lastUsed(all)
+	if untold += beyond; untold > 0 {
+		m.log.Warn("a port has more connections than are taken along, those used last: answers in the others are asked as if they began one", "port", id, "connections", untold)
+		m.moved.WithLabelValues(leftBehind).Add(float64(untold))
+	}
 	now, err := m.look(ctx)
 	ifindex, here := now[id]
 	if err != nil || !here {
 		return // it went meanwhile
 	}
 	taken, err := m.path.TakeConnections(ifindex, datapath.PortNumber(id), all)
+	m.moved.WithLabelValues(takenOver).Add(float64(taken))
 	if err != nil {
+		m.moved.WithLabelValues(leftBehind).Add(float64(len(all) - taken))
 		m.log.Warn("connections of a port are not taken over", "port", id, "connections", len(all)-taken, "error", err)
 		return
 	}
 	m.log.Info("connections of a port are taken over from its former host", "port", id, "connections", taken)
 }
 
-func (m *Migrator) hear(ctx context.Context, id string) (rows [][]string, err error) {
+func (m *Migrator) hear(ctx context.Context, id string) (rows [][]string, untold int, err error) {
 	for range attempts {
 		one, cancel := context.WithTimeout(ctx, timeout)
-		rows, err = m.ask(one, id)
+		rows, untold, err = m.ask(one, id)
 		cancel()
 		if err == nil || status.Code(err) == codes.Unimplemented {
-			return rows, err
+			return rows, untold, err
 		}
 		select {
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return nil, 0, ctx.Err()
 		case <-time.After(pause):
 		}
 	}
-	return nil, err
+	return nil, 0, err
 }

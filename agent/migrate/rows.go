@@ -3,8 +3,10 @@
 package migrate
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 
@@ -66,6 +68,13 @@ func parse(row []string) (c vrouter.MovedConnection, err error) {
 		return c, fmt.Errorf("read connection %q: %w", row, failed)
 	}
 	return c, nil
+}
+
+// lastUsed are those connections that are taken along, and how many are not.
+func lastUsed(all []vrouter.MovedConnection) (kept []vrouter.MovedConnection, leftOut int) {
+	slices.SortStableFunc(all, func(a, b vrouter.MovedConnection) int { return cmp.Compare(a.Idle, b.Idle) })
+	kept = all[:min(len(all), maxConnections)]
+	return kept, len(all) - len(kept)
 }
 
 // moves tells whether a connection goes along: not what is over, nor what the

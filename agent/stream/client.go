@@ -209,17 +209,17 @@ func (c *Client) serve(l *link, begun bool, synced func()) error {
 }
 
 // Connections asks the controller in use what hosts that had a port before know of
-// its connections.
-func (c *Client) Connections(ctx context.Context, port string) (rows [][]string, err error) {
+// its connections; leftOut are those that they do not tell.
+func (c *Client) Connections(ctx context.Context, port string) (rows [][]string, leftOut int, err error) {
 	l := c.used.Load()
 	if l == nil {
-		return nil, status.Error(codes.Unavailable, "ask for the connections of a port: no controller is connected")
+		return nil, 0, status.Error(codes.Unavailable, "ask for the connections of a port: no controller is connected")
 	}
 	reply, err := hoststream.NewHostStreamClient(l.conn).Connections(ctx, &hoststream.ConnectionsRequest{Port: port})
 	for _, r := range reply.GetRows() {
 		rows = append(rows, r.Cells)
 	}
-	return rows, err
+	return rows, int(reply.GetLeftOut()), err
 }
 
 // tend looks after the credential until ctx ends or it was renewed.

@@ -172,11 +172,11 @@ func (w *writer) sendTable(ctx context.Context, q *hoststream.TableRequest) erro
 	if err != nil {
 		reply.Error = err.Error()
 	}
-	reply.Columns = t.Columns
+	reply.Columns, reply.LeftOut = t.Columns, uint64(t.LeftOut)
 	size := 0
 	for i, row := range t.Rows {
 		if size += rowSize(row); size > maxTable {
-			reply.LeftOut = uint64(len(t.Rows) - i)
+			reply.LeftOut += uint64(len(t.Rows) - i)
 			break
 		}
 		reply.Rows = append(reply.Rows, &hoststream.TableRow{Cells: row})

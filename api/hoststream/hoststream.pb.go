@@ -82,6 +82,7 @@ func (x *ConnectionsRequest) GetPort() string {
 type ConnectionsReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Rows          []*TableRow            `protobuf:"bytes,170,rep,name=rows,proto3" json:"rows,omitempty"`
+	LeftOut       uint64                 `protobuf:"varint,190,opt,name=left_out,json=leftOut,proto3" json:"left_out,omitempty"` // connections beyond these, which those hosts did not tell
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -121,6 +122,13 @@ func (x *ConnectionsReply) GetRows() []*TableRow {
 		return x.Rows
 	}
 	return nil
+}
+
+func (x *ConnectionsReply) GetLeftOut() uint64 {
+	if x != nil {
+		return x.LeftOut
+	}
+	return 0
 }
 
 type CertifyRequest struct {
@@ -772,7 +780,8 @@ type Hello struct {
 	Have          []*RowHash             `protobuf:"bytes,2,rep,name=have,proto3" json:"have,omitempty"`       // of Sync
 	AgentVersion  string                 `protobuf:"bytes,3,opt,name=agent_version,json=agentVersion,proto3" json:"agent_version,omitempty"`
 	Kernel        string                 `protobuf:"bytes,4,opt,name=kernel,proto3" json:"kernel,omitempty"`
-	Tables        []*TableSum            `protobuf:"bytes,5,rep,name=tables,proto3" json:"tables,omitempty"` // of Resume: all that has rows
+	Tables        []*TableSum            `protobuf:"bytes,5,rep,name=tables,proto3" json:"tables,omitempty"`      // of Resume: all that has rows
+	Changes       bool                   `protobuf:"varint,191,opt,name=changes,proto3" json:"changes,omitempty"` // the agent takes Delta.change
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -840,6 +849,13 @@ func (x *Hello) GetTables() []*TableSum {
 		return x.Tables
 	}
 	return nil
+}
+
+func (x *Hello) GetChanges() bool {
+	if x != nil {
+		return x.Changes
+	}
+	return false
 }
 
 type RowHash struct {
@@ -1041,7 +1057,7 @@ func (x *RowList) GetHave() []*RowHash {
 	return nil
 }
 
-// Delta changes the host's desired rows. Rows are put before keys are deleted.
+// Delta changes the host's desired rows. Rows are put and changed before keys are deleted.
 type Delta struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Version  *Version               `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
@@ -1052,7 +1068,8 @@ type Delta struct {
 	// What it changes belongs together with what the deltas after it do: an agent
 	// may keep it back until it has the first without more, and apply them in one
 	// step (Ack.kept). One that does not know this applies each by itself.
-	More          bool `protobuf:"varint,190,opt,name=more,proto3" json:"more,omitempty"`
+	More          bool              `protobuf:"varint,190,opt,name=more,proto3" json:"more,omitempty"`
+	Change        []*SelectorChange `protobuf:"bytes,191,rep,name=change,proto3" json:"change,omitempty"` // only to an agent that says so in its Hello
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1129,6 +1146,93 @@ func (x *Delta) GetMore() bool {
 	return false
 }
 
+func (x *Delta) GetChange() []*SelectorChange {
+	if x != nil {
+		return x.Change
+	}
+	return nil
+}
+
+// SelectorChange makes another row of the row of a selector that the host has.
+type SelectorChange struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Key   string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"` // of the row
+	// xxHash64 of Row.body as it was, and as it is with the identities that came
+	// and without those that went. An agent that has or gets another one ends the
+	// stream, and does not say changes in its next Hello.
+	Was           uint64   `protobuf:"fixed64,2,opt,name=was,proto3" json:"was,omitempty"`
+	Is            uint64   `protobuf:"fixed64,3,opt,name=is,proto3" json:"is,omitempty"`
+	Came          []uint64 `protobuf:"fixed64,4,rep,packed,name=came,proto3" json:"came,omitempty"`
+	Went          []uint64 `protobuf:"fixed64,5,rep,packed,name=went,proto3" json:"went,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SelectorChange) Reset() {
+	*x = SelectorChange{}
+	mi := &file_hoststream_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SelectorChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SelectorChange) ProtoMessage() {}
+
+func (x *SelectorChange) ProtoReflect() protoreflect.Message {
+	mi := &file_hoststream_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SelectorChange.ProtoReflect.Descriptor instead.
+func (*SelectorChange) Descriptor() ([]byte, []int) {
+	return file_hoststream_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *SelectorChange) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *SelectorChange) GetWas() uint64 {
+	if x != nil {
+		return x.Was
+	}
+	return 0
+}
+
+func (x *SelectorChange) GetIs() uint64 {
+	if x != nil {
+		return x.Is
+	}
+	return 0
+}
+
+func (x *SelectorChange) GetCame() []uint64 {
+	if x != nil {
+		return x.Came
+	}
+	return nil
+}
+
+func (x *SelectorChange) GetWent() []uint64 {
+	if x != nil {
+		return x.Went
+	}
+	return nil
+}
+
 // EncodedRow carries a Row as bytes, so that it is encoded once for all hosts.
 type EncodedRow struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1140,7 +1244,7 @@ type EncodedRow struct {
 
 func (x *EncodedRow) Reset() {
 	*x = EncodedRow{}
-	mi := &file_hoststream_proto_msgTypes[17]
+	mi := &file_hoststream_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1152,7 +1256,7 @@ func (x *EncodedRow) String() string {
 func (*EncodedRow) ProtoMessage() {}
 
 func (x *EncodedRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[17]
+	mi := &file_hoststream_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1165,7 +1269,7 @@ func (x *EncodedRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EncodedRow.ProtoReflect.Descriptor instead.
 func (*EncodedRow) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{17}
+	return file_hoststream_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *EncodedRow) GetKey() string {
@@ -1200,7 +1304,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_hoststream_proto_msgTypes[18]
+	mi := &file_hoststream_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1212,7 +1316,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[18]
+	mi := &file_hoststream_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1225,7 +1329,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{18}
+	return file_hoststream_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Ack) GetSequence() uint64 {
@@ -1266,7 +1370,7 @@ type RowError struct {
 
 func (x *RowError) Reset() {
 	*x = RowError{}
-	mi := &file_hoststream_proto_msgTypes[19]
+	mi := &file_hoststream_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1278,7 +1382,7 @@ func (x *RowError) String() string {
 func (*RowError) ProtoMessage() {}
 
 func (x *RowError) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[19]
+	mi := &file_hoststream_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1291,7 +1395,7 @@ func (x *RowError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RowError.ProtoReflect.Descriptor instead.
 func (*RowError) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{19}
+	return file_hoststream_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RowError) GetKey() string {
@@ -1337,7 +1441,7 @@ type Row struct {
 
 func (x *Row) Reset() {
 	*x = Row{}
-	mi := &file_hoststream_proto_msgTypes[20]
+	mi := &file_hoststream_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1349,7 +1453,7 @@ func (x *Row) String() string {
 func (*Row) ProtoMessage() {}
 
 func (x *Row) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[20]
+	mi := &file_hoststream_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1362,7 +1466,7 @@ func (x *Row) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Row.ProtoReflect.Descriptor instead.
 func (*Row) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{20}
+	return file_hoststream_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Row) GetBody() isRow_Body {
@@ -1577,7 +1681,7 @@ type Reservation struct {
 
 func (x *Reservation) Reset() {
 	*x = Reservation{}
-	mi := &file_hoststream_proto_msgTypes[21]
+	mi := &file_hoststream_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1589,7 +1693,7 @@ func (x *Reservation) String() string {
 func (*Reservation) ProtoMessage() {}
 
 func (x *Reservation) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[21]
+	mi := &file_hoststream_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1602,7 +1706,7 @@ func (x *Reservation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reservation.ProtoReflect.Descriptor instead.
 func (*Reservation) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{21}
+	return file_hoststream_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Reservation) GetAddress() string {
@@ -1707,7 +1811,7 @@ type Vrf struct {
 
 func (x *Vrf) Reset() {
 	*x = Vrf{}
-	mi := &file_hoststream_proto_msgTypes[22]
+	mi := &file_hoststream_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1719,7 +1823,7 @@ func (x *Vrf) String() string {
 func (*Vrf) ProtoMessage() {}
 
 func (x *Vrf) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[22]
+	mi := &file_hoststream_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1732,7 +1836,7 @@ func (x *Vrf) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Vrf.ProtoReflect.Descriptor instead.
 func (*Vrf) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{22}
+	return file_hoststream_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Vrf) GetVrf() uint32 {
@@ -1840,7 +1944,7 @@ type Mac struct {
 
 func (x *Mac) Reset() {
 	*x = Mac{}
-	mi := &file_hoststream_proto_msgTypes[23]
+	mi := &file_hoststream_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1852,7 +1956,7 @@ func (x *Mac) String() string {
 func (*Mac) ProtoMessage() {}
 
 func (x *Mac) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[23]
+	mi := &file_hoststream_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1865,7 +1969,7 @@ func (x *Mac) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mac.ProtoReflect.Descriptor instead.
 func (*Mac) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{23}
+	return file_hoststream_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Mac) GetVrf() uint32 {
@@ -1910,7 +2014,7 @@ type FabricService struct {
 
 func (x *FabricService) Reset() {
 	*x = FabricService{}
-	mi := &file_hoststream_proto_msgTypes[24]
+	mi := &file_hoststream_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1922,7 +2026,7 @@ func (x *FabricService) String() string {
 func (*FabricService) ProtoMessage() {}
 
 func (x *FabricService) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[24]
+	mi := &file_hoststream_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1935,7 +2039,7 @@ func (x *FabricService) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FabricService.ProtoReflect.Descriptor instead.
 func (*FabricService) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{24}
+	return file_hoststream_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *FabricService) GetName() string {
@@ -1980,7 +2084,7 @@ type TunnelEndpoint struct {
 
 func (x *TunnelEndpoint) Reset() {
 	*x = TunnelEndpoint{}
-	mi := &file_hoststream_proto_msgTypes[25]
+	mi := &file_hoststream_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1992,7 +2096,7 @@ func (x *TunnelEndpoint) String() string {
 func (*TunnelEndpoint) ProtoMessage() {}
 
 func (x *TunnelEndpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[25]
+	mi := &file_hoststream_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2005,7 +2109,7 @@ func (x *TunnelEndpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TunnelEndpoint.ProtoReflect.Descriptor instead.
 func (*TunnelEndpoint) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{25}
+	return file_hoststream_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *TunnelEndpoint) GetHost() string {
@@ -2055,7 +2159,7 @@ type TunnelSource struct {
 
 func (x *TunnelSource) Reset() {
 	*x = TunnelSource{}
-	mi := &file_hoststream_proto_msgTypes[26]
+	mi := &file_hoststream_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2067,7 +2171,7 @@ func (x *TunnelSource) String() string {
 func (*TunnelSource) ProtoMessage() {}
 
 func (x *TunnelSource) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[26]
+	mi := &file_hoststream_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2080,7 +2184,7 @@ func (x *TunnelSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TunnelSource.ProtoReflect.Descriptor instead.
 func (*TunnelSource) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{26}
+	return file_hoststream_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *TunnelSource) GetVni() uint32 {
@@ -2144,7 +2248,7 @@ type Port struct {
 
 func (x *Port) Reset() {
 	*x = Port{}
-	mi := &file_hoststream_proto_msgTypes[27]
+	mi := &file_hoststream_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2156,7 +2260,7 @@ func (x *Port) String() string {
 func (*Port) ProtoMessage() {}
 
 func (x *Port) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[27]
+	mi := &file_hoststream_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2169,7 +2273,7 @@ func (x *Port) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Port.ProtoReflect.Descriptor instead.
 func (*Port) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{27}
+	return file_hoststream_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Port) GetPort() string {
@@ -2375,7 +2479,7 @@ type AllowedPair struct {
 
 func (x *AllowedPair) Reset() {
 	*x = AllowedPair{}
-	mi := &file_hoststream_proto_msgTypes[28]
+	mi := &file_hoststream_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2387,7 +2491,7 @@ func (x *AllowedPair) String() string {
 func (*AllowedPair) ProtoMessage() {}
 
 func (x *AllowedPair) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[28]
+	mi := &file_hoststream_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2400,7 +2504,7 @@ func (x *AllowedPair) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AllowedPair.ProtoReflect.Descriptor instead.
 func (*AllowedPair) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{28}
+	return file_hoststream_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *AllowedPair) GetRange() *Prefix {
@@ -2436,7 +2540,7 @@ type PortAddress struct {
 
 func (x *PortAddress) Reset() {
 	*x = PortAddress{}
-	mi := &file_hoststream_proto_msgTypes[29]
+	mi := &file_hoststream_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2448,7 +2552,7 @@ func (x *PortAddress) String() string {
 func (*PortAddress) ProtoMessage() {}
 
 func (x *PortAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[29]
+	mi := &file_hoststream_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2461,7 +2565,7 @@ func (x *PortAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortAddress.ProtoReflect.Descriptor instead.
 func (*PortAddress) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{29}
+	return file_hoststream_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *PortAddress) GetIp() []byte {
@@ -2536,7 +2640,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_hoststream_proto_msgTypes[30]
+	mi := &file_hoststream_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2548,7 +2652,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[30]
+	mi := &file_hoststream_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2561,7 +2665,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{30}
+	return file_hoststream_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Route) GetVrf() uint32 {
@@ -2780,7 +2884,7 @@ type EqualHop struct {
 
 func (x *EqualHop) Reset() {
 	*x = EqualHop{}
-	mi := &file_hoststream_proto_msgTypes[31]
+	mi := &file_hoststream_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2792,7 +2896,7 @@ func (x *EqualHop) String() string {
 func (*EqualHop) ProtoMessage() {}
 
 func (x *EqualHop) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[31]
+	mi := &file_hoststream_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2805,7 +2909,7 @@ func (x *EqualHop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EqualHop.ProtoReflect.Descriptor instead.
 func (*EqualHop) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{31}
+	return file_hoststream_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *EqualHop) GetNextHop() isEqualHop_NextHop {
@@ -2884,7 +2988,7 @@ type Remote struct {
 
 func (x *Remote) Reset() {
 	*x = Remote{}
-	mi := &file_hoststream_proto_msgTypes[32]
+	mi := &file_hoststream_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2896,7 +3000,7 @@ func (x *Remote) String() string {
 func (*Remote) ProtoMessage() {}
 
 func (x *Remote) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[32]
+	mi := &file_hoststream_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2909,7 +3013,7 @@ func (x *Remote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Remote.ProtoReflect.Descriptor instead.
 func (*Remote) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{32}
+	return file_hoststream_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Remote) GetHost() string {
@@ -2946,7 +3050,7 @@ type Outside struct {
 
 func (x *Outside) Reset() {
 	*x = Outside{}
-	mi := &file_hoststream_proto_msgTypes[33]
+	mi := &file_hoststream_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2958,7 +3062,7 @@ func (x *Outside) String() string {
 func (*Outside) ProtoMessage() {}
 
 func (x *Outside) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[33]
+	mi := &file_hoststream_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2971,7 +3075,7 @@ func (x *Outside) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outside.ProtoReflect.Descriptor instead.
 func (*Outside) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{33}
+	return file_hoststream_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Outside) GetAddress() []byte {
@@ -3004,7 +3108,7 @@ type Gateway struct {
 
 func (x *Gateway) Reset() {
 	*x = Gateway{}
-	mi := &file_hoststream_proto_msgTypes[34]
+	mi := &file_hoststream_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3016,7 +3120,7 @@ func (x *Gateway) String() string {
 func (*Gateway) ProtoMessage() {}
 
 func (x *Gateway) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[34]
+	mi := &file_hoststream_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3029,7 +3133,7 @@ func (x *Gateway) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gateway.ProtoReflect.Descriptor instead.
 func (*Gateway) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{34}
+	return file_hoststream_proto_rawDescGZIP(), []int{35}
 }
 
 // Discard drops on purpose.
@@ -3041,7 +3145,7 @@ type Discard struct {
 
 func (x *Discard) Reset() {
 	*x = Discard{}
-	mi := &file_hoststream_proto_msgTypes[35]
+	mi := &file_hoststream_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3053,7 +3157,7 @@ func (x *Discard) String() string {
 func (*Discard) ProtoMessage() {}
 
 func (x *Discard) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[35]
+	mi := &file_hoststream_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3066,7 +3170,7 @@ func (x *Discard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Discard.ProtoReflect.Descriptor instead.
 func (*Discard) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{35}
+	return file_hoststream_proto_rawDescGZIP(), []int{36}
 }
 
 // Report is what the host knows and the controller does not. It is sent whole
@@ -3099,7 +3203,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_hoststream_proto_msgTypes[36]
+	mi := &file_hoststream_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3111,7 +3215,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[36]
+	mi := &file_hoststream_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3124,7 +3228,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{36}
+	return file_hoststream_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Report) GetPorts() []*PortReport {
@@ -3217,7 +3321,7 @@ type TakenAddress struct {
 
 func (x *TakenAddress) Reset() {
 	*x = TakenAddress{}
-	mi := &file_hoststream_proto_msgTypes[37]
+	mi := &file_hoststream_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3229,7 +3333,7 @@ func (x *TakenAddress) String() string {
 func (*TakenAddress) ProtoMessage() {}
 
 func (x *TakenAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[37]
+	mi := &file_hoststream_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3242,7 +3346,7 @@ func (x *TakenAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakenAddress.ProtoReflect.Descriptor instead.
 func (*TakenAddress) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{37}
+	return file_hoststream_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *TakenAddress) GetAddress() string {
@@ -3288,7 +3392,7 @@ type PortReport struct {
 
 func (x *PortReport) Reset() {
 	*x = PortReport{}
-	mi := &file_hoststream_proto_msgTypes[38]
+	mi := &file_hoststream_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3300,7 +3404,7 @@ func (x *PortReport) String() string {
 func (*PortReport) ProtoMessage() {}
 
 func (x *PortReport) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[38]
+	mi := &file_hoststream_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3313,7 +3417,7 @@ func (x *PortReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortReport.ProtoReflect.Descriptor instead.
 func (*PortReport) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{38}
+	return file_hoststream_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *PortReport) GetPort() string {
@@ -3364,7 +3468,7 @@ type TableRequest struct {
 
 func (x *TableRequest) Reset() {
 	*x = TableRequest{}
-	mi := &file_hoststream_proto_msgTypes[39]
+	mi := &file_hoststream_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3376,7 +3480,7 @@ func (x *TableRequest) String() string {
 func (*TableRequest) ProtoMessage() {}
 
 func (x *TableRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[39]
+	mi := &file_hoststream_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3389,7 +3493,7 @@ func (x *TableRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRequest.ProtoReflect.Descriptor instead.
 func (*TableRequest) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{39}
+	return file_hoststream_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *TableRequest) GetId() uint64 {
@@ -3419,7 +3523,7 @@ type TableReply struct {
 
 func (x *TableReply) Reset() {
 	*x = TableReply{}
-	mi := &file_hoststream_proto_msgTypes[40]
+	mi := &file_hoststream_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3431,7 +3535,7 @@ func (x *TableReply) String() string {
 func (*TableReply) ProtoMessage() {}
 
 func (x *TableReply) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[40]
+	mi := &file_hoststream_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3444,7 +3548,7 @@ func (x *TableReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableReply.ProtoReflect.Descriptor instead.
 func (*TableReply) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{40}
+	return file_hoststream_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *TableReply) GetId() uint64 {
@@ -3491,7 +3595,7 @@ type TableRow struct {
 
 func (x *TableRow) Reset() {
 	*x = TableRow{}
-	mi := &file_hoststream_proto_msgTypes[41]
+	mi := &file_hoststream_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3503,7 +3607,7 @@ func (x *TableRow) String() string {
 func (*TableRow) ProtoMessage() {}
 
 func (x *TableRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[41]
+	mi := &file_hoststream_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3516,7 +3620,7 @@ func (x *TableRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRow.ProtoReflect.Descriptor instead.
 func (*TableRow) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{41}
+	return file_hoststream_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *TableRow) GetCells() []string {
@@ -3532,9 +3636,10 @@ const file_hoststream_proto_rawDesc = "" +
 	"\n" +
 	"\x10hoststream.proto\x12\x12weft.hoststream.v1\x1a\fhealth.proto\x1a\fpolicy.proto\x1a\x0eservices.proto\")\n" +
 	"\x12ConnectionsRequest\x12\x13\n" +
-	"\x04port\x18\xaa\x01 \x01(\tR\x04port\"E\n" +
+	"\x04port\x18\xaa\x01 \x01(\tR\x04port\"a\n" +
 	"\x10ConnectionsReply\x121\n" +
-	"\x04rows\x18\xaa\x01 \x03(\v2\x1c.weft.hoststream.v1.TableRowR\x04rows\"\"\n" +
+	"\x04rows\x18\xaa\x01 \x03(\v2\x1c.weft.hoststream.v1.TableRowR\x04rows\x12\x1a\n" +
+	"\bleft_out\x18\xbe\x01 \x01(\x04R\aleftOut\"\"\n" +
 	"\x0eCertifyRequest\x12\x10\n" +
 	"\x03csr\x18\x01 \x01(\tR\x03csr\"l\n" +
 	"\fCertifyReply\x12 \n" +
@@ -3575,13 +3680,14 @@ const file_hoststream_proto_rawDesc = "" +
 	"\astreams\x18\x02 \x03(\tR\astreams\";\n" +
 	"\aVersion\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x1a\n" +
-	"\brevision\x18\x02 \x01(\x03R\brevision\"\xe2\x01\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\"\xfd\x01\n" +
 	"\x05Hello\x125\n" +
 	"\aversion\x18\x01 \x01(\v2\x1b.weft.hoststream.v1.VersionR\aversion\x12/\n" +
 	"\x04have\x18\x02 \x03(\v2\x1b.weft.hoststream.v1.RowHashR\x04have\x12#\n" +
 	"\ragent_version\x18\x03 \x01(\tR\fagentVersion\x12\x16\n" +
 	"\x06kernel\x18\x04 \x01(\tR\x06kernel\x124\n" +
-	"\x06tables\x18\x05 \x03(\v2\x1c.weft.hoststream.v1.TableSumR\x06tables\"/\n" +
+	"\x06tables\x18\x05 \x03(\v2\x1c.weft.hoststream.v1.TableSumR\x06tables\x12\x19\n" +
+	"\achanges\x18\xbf\x01 \x01(\bR\achanges\"/\n" +
 	"\aRowHash\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\x06R\x04hash\"2\n" +
@@ -3591,14 +3697,21 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x0eRowListRequest\x12\x16\n" +
 	"\x06tables\x18\x01 \x03(\rR\x06tables\":\n" +
 	"\aRowList\x12/\n" +
-	"\x04have\x18\x01 \x03(\v2\x1b.weft.hoststream.v1.RowHashR\x04have\"\xd2\x01\n" +
+	"\x04have\x18\x01 \x03(\v2\x1b.weft.hoststream.v1.RowHashR\x04have\"\x8f\x02\n" +
 	"\x05Delta\x125\n" +
 	"\aversion\x18\x01 \x01(\v2\x1b.weft.hoststream.v1.VersionR\aversion\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x120\n" +
 	"\x03put\x18\x03 \x03(\v2\x1e.weft.hoststream.v1.EncodedRowR\x03put\x12\x16\n" +
 	"\x06delete\x18\x04 \x03(\tR\x06delete\x12\x17\n" +
 	"\ain_sync\x18\x05 \x01(\bR\x06inSync\x12\x13\n" +
-	"\x04more\x18\xbe\x01 \x01(\bR\x04more\"2\n" +
+	"\x04more\x18\xbe\x01 \x01(\bR\x04more\x12;\n" +
+	"\x06change\x18\xbf\x01 \x03(\v2\".weft.hoststream.v1.SelectorChangeR\x06change\"l\n" +
+	"\x0eSelectorChange\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x10\n" +
+	"\x03was\x18\x02 \x01(\x06R\x03was\x12\x0e\n" +
+	"\x02is\x18\x03 \x01(\x06R\x02is\x12\x12\n" +
+	"\x04came\x18\x04 \x03(\x06R\x04came\x12\x12\n" +
+	"\x04went\x18\x05 \x03(\x06R\x04went\"2\n" +
 	"\n" +
 	"EncodedRow\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x12\n" +
@@ -3810,7 +3923,7 @@ func file_hoststream_proto_rawDescGZIP() []byte {
 	return file_hoststream_proto_rawDescData
 }
 
-var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
 var file_hoststream_proto_goTypes = []any{
 	(*ConnectionsRequest)(nil), // 0: weft.hoststream.v1.ConnectionsRequest
 	(*ConnectionsReply)(nil),   // 1: weft.hoststream.v1.ConnectionsReply
@@ -3829,55 +3942,56 @@ var file_hoststream_proto_goTypes = []any{
 	(*RowListRequest)(nil),     // 14: weft.hoststream.v1.RowListRequest
 	(*RowList)(nil),            // 15: weft.hoststream.v1.RowList
 	(*Delta)(nil),              // 16: weft.hoststream.v1.Delta
-	(*EncodedRow)(nil),         // 17: weft.hoststream.v1.EncodedRow
-	(*Ack)(nil),                // 18: weft.hoststream.v1.Ack
-	(*RowError)(nil),           // 19: weft.hoststream.v1.RowError
-	(*Row)(nil),                // 20: weft.hoststream.v1.Row
-	(*Reservation)(nil),        // 21: weft.hoststream.v1.Reservation
-	(*Vrf)(nil),                // 22: weft.hoststream.v1.Vrf
-	(*Mac)(nil),                // 23: weft.hoststream.v1.Mac
-	(*FabricService)(nil),      // 24: weft.hoststream.v1.FabricService
-	(*TunnelEndpoint)(nil),     // 25: weft.hoststream.v1.TunnelEndpoint
-	(*TunnelSource)(nil),       // 26: weft.hoststream.v1.TunnelSource
-	(*Port)(nil),               // 27: weft.hoststream.v1.Port
-	(*AllowedPair)(nil),        // 28: weft.hoststream.v1.AllowedPair
-	(*PortAddress)(nil),        // 29: weft.hoststream.v1.PortAddress
-	(*Route)(nil),              // 30: weft.hoststream.v1.Route
-	(*EqualHop)(nil),           // 31: weft.hoststream.v1.EqualHop
-	(*Remote)(nil),             // 32: weft.hoststream.v1.Remote
-	(*Outside)(nil),            // 33: weft.hoststream.v1.Outside
-	(*Gateway)(nil),            // 34: weft.hoststream.v1.Gateway
-	(*Discard)(nil),            // 35: weft.hoststream.v1.Discard
-	(*Report)(nil),             // 36: weft.hoststream.v1.Report
-	(*TakenAddress)(nil),       // 37: weft.hoststream.v1.TakenAddress
-	(*PortReport)(nil),         // 38: weft.hoststream.v1.PortReport
-	(*TableRequest)(nil),       // 39: weft.hoststream.v1.TableRequest
-	(*TableReply)(nil),         // 40: weft.hoststream.v1.TableReply
-	(*TableRow)(nil),           // 41: weft.hoststream.v1.TableRow
-	(*Subnet)(nil),             // 42: weft.hoststream.v1.Subnet
-	(*Name)(nil),               // 43: weft.hoststream.v1.Name
-	(*Ruleset)(nil),            // 44: weft.hoststream.v1.Ruleset
-	(*Selector)(nil),           // 45: weft.hoststream.v1.Selector
-	(*Check)(nil),              // 46: weft.hoststream.v1.Check
-	(*PortRuleset)(nil),        // 47: weft.hoststream.v1.PortRuleset
-	(*Prefix)(nil),             // 48: weft.hoststream.v1.Prefix
-	(*DhcpOption)(nil),         // 49: weft.hoststream.v1.DhcpOption
-	(*ConditionalOption)(nil),  // 50: weft.hoststream.v1.ConditionalOption
-	(*TableUse)(nil),           // 51: weft.hoststream.v1.TableUse
-	(*Announcement)(nil),       // 52: weft.hoststream.v1.Announcement
-	(*CheckReport)(nil),        // 53: weft.hoststream.v1.CheckReport
+	(*SelectorChange)(nil),     // 17: weft.hoststream.v1.SelectorChange
+	(*EncodedRow)(nil),         // 18: weft.hoststream.v1.EncodedRow
+	(*Ack)(nil),                // 19: weft.hoststream.v1.Ack
+	(*RowError)(nil),           // 20: weft.hoststream.v1.RowError
+	(*Row)(nil),                // 21: weft.hoststream.v1.Row
+	(*Reservation)(nil),        // 22: weft.hoststream.v1.Reservation
+	(*Vrf)(nil),                // 23: weft.hoststream.v1.Vrf
+	(*Mac)(nil),                // 24: weft.hoststream.v1.Mac
+	(*FabricService)(nil),      // 25: weft.hoststream.v1.FabricService
+	(*TunnelEndpoint)(nil),     // 26: weft.hoststream.v1.TunnelEndpoint
+	(*TunnelSource)(nil),       // 27: weft.hoststream.v1.TunnelSource
+	(*Port)(nil),               // 28: weft.hoststream.v1.Port
+	(*AllowedPair)(nil),        // 29: weft.hoststream.v1.AllowedPair
+	(*PortAddress)(nil),        // 30: weft.hoststream.v1.PortAddress
+	(*Route)(nil),              // 31: weft.hoststream.v1.Route
+	(*EqualHop)(nil),           // 32: weft.hoststream.v1.EqualHop
+	(*Remote)(nil),             // 33: weft.hoststream.v1.Remote
+	(*Outside)(nil),            // 34: weft.hoststream.v1.Outside
+	(*Gateway)(nil),            // 35: weft.hoststream.v1.Gateway
+	(*Discard)(nil),            // 36: weft.hoststream.v1.Discard
+	(*Report)(nil),             // 37: weft.hoststream.v1.Report
+	(*TakenAddress)(nil),       // 38: weft.hoststream.v1.TakenAddress
+	(*PortReport)(nil),         // 39: weft.hoststream.v1.PortReport
+	(*TableRequest)(nil),       // 40: weft.hoststream.v1.TableRequest
+	(*TableReply)(nil),         // 41: weft.hoststream.v1.TableReply
+	(*TableRow)(nil),           // 42: weft.hoststream.v1.TableRow
+	(*Subnet)(nil),             // 43: weft.hoststream.v1.Subnet
+	(*Name)(nil),               // 44: weft.hoststream.v1.Name
+	(*Ruleset)(nil),            // 45: weft.hoststream.v1.Ruleset
+	(*Selector)(nil),           // 46: weft.hoststream.v1.Selector
+	(*Check)(nil),              // 47: weft.hoststream.v1.Check
+	(*PortRuleset)(nil),        // 48: weft.hoststream.v1.PortRuleset
+	(*Prefix)(nil),             // 49: weft.hoststream.v1.Prefix
+	(*DhcpOption)(nil),         // 50: weft.hoststream.v1.DhcpOption
+	(*ConditionalOption)(nil),  // 51: weft.hoststream.v1.ConditionalOption
+	(*TableUse)(nil),           // 52: weft.hoststream.v1.TableUse
+	(*Announcement)(nil),       // 53: weft.hoststream.v1.Announcement
+	(*CheckReport)(nil),        // 54: weft.hoststream.v1.CheckReport
 }
 var file_hoststream_proto_depIdxs = []int32{
-	41, // 0: weft.hoststream.v1.ConnectionsReply.rows:type_name -> weft.hoststream.v1.TableRow
+	42, // 0: weft.hoststream.v1.ConnectionsReply.rows:type_name -> weft.hoststream.v1.TableRow
 	11, // 1: weft.hoststream.v1.HostMessage.hello:type_name -> weft.hoststream.v1.Hello
-	18, // 2: weft.hoststream.v1.HostMessage.ack:type_name -> weft.hoststream.v1.Ack
-	36, // 3: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
-	40, // 4: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
+	19, // 2: weft.hoststream.v1.HostMessage.ack:type_name -> weft.hoststream.v1.Ack
+	37, // 3: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
+	41, // 4: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
 	6,  // 5: weft.hoststream.v1.HostMessage.standby:type_name -> weft.hoststream.v1.Standby
 	7,  // 6: weft.hoststream.v1.HostMessage.ping:type_name -> weft.hoststream.v1.Ping
 	15, // 7: weft.hoststream.v1.HostMessage.row_list:type_name -> weft.hoststream.v1.RowList
 	16, // 8: weft.hoststream.v1.ControllerMessage.delta:type_name -> weft.hoststream.v1.Delta
-	39, // 9: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
+	40, // 9: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
 	8,  // 10: weft.hoststream.v1.ControllerMessage.pong:type_name -> weft.hoststream.v1.Pong
 	14, // 11: weft.hoststream.v1.ControllerMessage.row_list_request:type_name -> weft.hoststream.v1.RowListRequest
 	10, // 12: weft.hoststream.v1.Pong.version:type_name -> weft.hoststream.v1.Version
@@ -3887,57 +4001,58 @@ var file_hoststream_proto_depIdxs = []int32{
 	13, // 16: weft.hoststream.v1.Hello.tables:type_name -> weft.hoststream.v1.TableSum
 	12, // 17: weft.hoststream.v1.RowList.have:type_name -> weft.hoststream.v1.RowHash
 	10, // 18: weft.hoststream.v1.Delta.version:type_name -> weft.hoststream.v1.Version
-	17, // 19: weft.hoststream.v1.Delta.put:type_name -> weft.hoststream.v1.EncodedRow
-	10, // 20: weft.hoststream.v1.Ack.version:type_name -> weft.hoststream.v1.Version
-	19, // 21: weft.hoststream.v1.Ack.errors:type_name -> weft.hoststream.v1.RowError
-	22, // 22: weft.hoststream.v1.Row.vrf:type_name -> weft.hoststream.v1.Vrf
-	25, // 23: weft.hoststream.v1.Row.tunnel_endpoint:type_name -> weft.hoststream.v1.TunnelEndpoint
-	27, // 24: weft.hoststream.v1.Row.port:type_name -> weft.hoststream.v1.Port
-	30, // 25: weft.hoststream.v1.Row.route:type_name -> weft.hoststream.v1.Route
-	26, // 26: weft.hoststream.v1.Row.tunnel_source:type_name -> weft.hoststream.v1.TunnelSource
-	42, // 27: weft.hoststream.v1.Row.subnet:type_name -> weft.hoststream.v1.Subnet
-	43, // 28: weft.hoststream.v1.Row.name:type_name -> weft.hoststream.v1.Name
-	23, // 29: weft.hoststream.v1.Row.mac:type_name -> weft.hoststream.v1.Mac
-	21, // 30: weft.hoststream.v1.Row.reservation:type_name -> weft.hoststream.v1.Reservation
-	44, // 31: weft.hoststream.v1.Row.ruleset:type_name -> weft.hoststream.v1.Ruleset
-	45, // 32: weft.hoststream.v1.Row.selector:type_name -> weft.hoststream.v1.Selector
-	46, // 33: weft.hoststream.v1.Row.check:type_name -> weft.hoststream.v1.Check
-	29, // 34: weft.hoststream.v1.Reservation.ip:type_name -> weft.hoststream.v1.PortAddress
-	47, // 35: weft.hoststream.v1.Reservation.rulesets:type_name -> weft.hoststream.v1.PortRuleset
-	24, // 36: weft.hoststream.v1.Vrf.services:type_name -> weft.hoststream.v1.FabricService
-	48, // 37: weft.hoststream.v1.Vrf.managed:type_name -> weft.hoststream.v1.Prefix
-	29, // 38: weft.hoststream.v1.Port.addresses:type_name -> weft.hoststream.v1.PortAddress
-	48, // 39: weft.hoststream.v1.Port.sources:type_name -> weft.hoststream.v1.Prefix
-	49, // 40: weft.hoststream.v1.Port.options:type_name -> weft.hoststream.v1.DhcpOption
-	28, // 41: weft.hoststream.v1.Port.pairs:type_name -> weft.hoststream.v1.AllowedPair
-	50, // 42: weft.hoststream.v1.Port.conditional_options:type_name -> weft.hoststream.v1.ConditionalOption
-	47, // 43: weft.hoststream.v1.Port.rulesets:type_name -> weft.hoststream.v1.PortRuleset
-	48, // 44: weft.hoststream.v1.AllowedPair.range:type_name -> weft.hoststream.v1.Prefix
-	32, // 45: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
-	34, // 46: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
-	35, // 47: weft.hoststream.v1.Route.discard:type_name -> weft.hoststream.v1.Discard
-	33, // 48: weft.hoststream.v1.Route.outside:type_name -> weft.hoststream.v1.Outside
-	31, // 49: weft.hoststream.v1.Route.equal:type_name -> weft.hoststream.v1.EqualHop
-	32, // 50: weft.hoststream.v1.EqualHop.remote:type_name -> weft.hoststream.v1.Remote
-	38, // 51: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
-	37, // 52: weft.hoststream.v1.Report.taken:type_name -> weft.hoststream.v1.TakenAddress
-	51, // 53: weft.hoststream.v1.Report.tables:type_name -> weft.hoststream.v1.TableUse
-	52, // 54: weft.hoststream.v1.Report.announced:type_name -> weft.hoststream.v1.Announcement
-	53, // 55: weft.hoststream.v1.Report.checks:type_name -> weft.hoststream.v1.CheckReport
-	41, // 56: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
-	4,  // 57: weft.hoststream.v1.HostStream.Resume:input_type -> weft.hoststream.v1.HostMessage
-	4,  // 58: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
-	2,  // 59: weft.hoststream.v1.HostStream.Certify:input_type -> weft.hoststream.v1.CertifyRequest
-	0,  // 60: weft.hoststream.v1.HostStream.Connections:input_type -> weft.hoststream.v1.ConnectionsRequest
-	5,  // 61: weft.hoststream.v1.HostStream.Resume:output_type -> weft.hoststream.v1.ControllerMessage
-	5,  // 62: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
-	3,  // 63: weft.hoststream.v1.HostStream.Certify:output_type -> weft.hoststream.v1.CertifyReply
-	1,  // 64: weft.hoststream.v1.HostStream.Connections:output_type -> weft.hoststream.v1.ConnectionsReply
-	61, // [61:65] is the sub-list for method output_type
-	57, // [57:61] is the sub-list for method input_type
-	57, // [57:57] is the sub-list for extension type_name
-	57, // [57:57] is the sub-list for extension extendee
-	0,  // [0:57] is the sub-list for field type_name
+	18, // 19: weft.hoststream.v1.Delta.put:type_name -> weft.hoststream.v1.EncodedRow
+	17, // 20: weft.hoststream.v1.Delta.change:type_name -> weft.hoststream.v1.SelectorChange
+	10, // 21: weft.hoststream.v1.Ack.version:type_name -> weft.hoststream.v1.Version
+	20, // 22: weft.hoststream.v1.Ack.errors:type_name -> weft.hoststream.v1.RowError
+	23, // 23: weft.hoststream.v1.Row.vrf:type_name -> weft.hoststream.v1.Vrf
+	26, // 24: weft.hoststream.v1.Row.tunnel_endpoint:type_name -> weft.hoststream.v1.TunnelEndpoint
+	28, // 25: weft.hoststream.v1.Row.port:type_name -> weft.hoststream.v1.Port
+	31, // 26: weft.hoststream.v1.Row.route:type_name -> weft.hoststream.v1.Route
+	27, // 27: weft.hoststream.v1.Row.tunnel_source:type_name -> weft.hoststream.v1.TunnelSource
+	43, // 28: weft.hoststream.v1.Row.subnet:type_name -> weft.hoststream.v1.Subnet
+	44, // 29: weft.hoststream.v1.Row.name:type_name -> weft.hoststream.v1.Name
+	24, // 30: weft.hoststream.v1.Row.mac:type_name -> weft.hoststream.v1.Mac
+	22, // 31: weft.hoststream.v1.Row.reservation:type_name -> weft.hoststream.v1.Reservation
+	45, // 32: weft.hoststream.v1.Row.ruleset:type_name -> weft.hoststream.v1.Ruleset
+	46, // 33: weft.hoststream.v1.Row.selector:type_name -> weft.hoststream.v1.Selector
+	47, // 34: weft.hoststream.v1.Row.check:type_name -> weft.hoststream.v1.Check
+	30, // 35: weft.hoststream.v1.Reservation.ip:type_name -> weft.hoststream.v1.PortAddress
+	48, // 36: weft.hoststream.v1.Reservation.rulesets:type_name -> weft.hoststream.v1.PortRuleset
+	25, // 37: weft.hoststream.v1.Vrf.services:type_name -> weft.hoststream.v1.FabricService
+	49, // 38: weft.hoststream.v1.Vrf.managed:type_name -> weft.hoststream.v1.Prefix
+	30, // 39: weft.hoststream.v1.Port.addresses:type_name -> weft.hoststream.v1.PortAddress
+	49, // 40: weft.hoststream.v1.Port.sources:type_name -> weft.hoststream.v1.Prefix
+	50, // 41: weft.hoststream.v1.Port.options:type_name -> weft.hoststream.v1.DhcpOption
+	29, // 42: weft.hoststream.v1.Port.pairs:type_name -> weft.hoststream.v1.AllowedPair
+	51, // 43: weft.hoststream.v1.Port.conditional_options:type_name -> weft.hoststream.v1.ConditionalOption
+	48, // 44: weft.hoststream.v1.Port.rulesets:type_name -> weft.hoststream.v1.PortRuleset
+	49, // 45: weft.hoststream.v1.AllowedPair.range:type_name -> weft.hoststream.v1.Prefix
+	33, // 46: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
+	35, // 47: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
+	36, // 48: weft.hoststream.v1.Route.discard:type_name -> weft.hoststream.v1.Discard
+	34, // 49: weft.hoststream.v1.Route.outside:type_name -> weft.hoststream.v1.Outside
+	32, // 50: weft.hoststream.v1.Route.equal:type_name -> weft.hoststream.v1.EqualHop
+	33, // 51: weft.hoststream.v1.EqualHop.remote:type_name -> weft.hoststream.v1.Remote
+	39, // 52: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
+	38, // 53: weft.hoststream.v1.Report.taken:type_name -> weft.hoststream.v1.TakenAddress
+	52, // 54: weft.hoststream.v1.Report.tables:type_name -> weft.hoststream.v1.TableUse
+	53, // 55: weft.hoststream.v1.Report.announced:type_name -> weft.hoststream.v1.Announcement
+	54, // 56: weft.hoststream.v1.Report.checks:type_name -> weft.hoststream.v1.CheckReport
+	42, // 57: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
+	4,  // 58: weft.hoststream.v1.HostStream.Resume:input_type -> weft.hoststream.v1.HostMessage
+	4,  // 59: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
+	2,  // 60: weft.hoststream.v1.HostStream.Certify:input_type -> weft.hoststream.v1.CertifyRequest
+	0,  // 61: weft.hoststream.v1.HostStream.Connections:input_type -> weft.hoststream.v1.ConnectionsRequest
+	5,  // 62: weft.hoststream.v1.HostStream.Resume:output_type -> weft.hoststream.v1.ControllerMessage
+	5,  // 63: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
+	3,  // 64: weft.hoststream.v1.HostStream.Certify:output_type -> weft.hoststream.v1.CertifyReply
+	1,  // 65: weft.hoststream.v1.HostStream.Connections:output_type -> weft.hoststream.v1.ConnectionsReply
+	62, // [62:66] is the sub-list for method output_type
+	58, // [58:62] is the sub-list for method input_type
+	58, // [58:58] is the sub-list for extension type_name
+	58, // [58:58] is the sub-list for extension extendee
+	0,  // [0:58] is the sub-list for field type_name
 }
 
 func init() { file_hoststream_proto_init() }
@@ -3963,7 +4078,7 @@ func file_hoststream_proto_init() {
 		(*ControllerMessage_Pong)(nil),
 		(*ControllerMessage_RowListRequest)(nil),
 	}
-	file_hoststream_proto_msgTypes[20].OneofWrappers = []any{
+	file_hoststream_proto_msgTypes[21].OneofWrappers = []any{
 		(*Row_Vrf)(nil),
 		(*Row_TunnelEndpoint)(nil),
 		(*Row_Port)(nil),
@@ -3977,14 +4092,14 @@ func file_hoststream_proto_init() {
 		(*Row_Selector)(nil),
 		(*Row_Check)(nil),
 	}
-	file_hoststream_proto_msgTypes[30].OneofWrappers = []any{
+	file_hoststream_proto_msgTypes[31].OneofWrappers = []any{
 		(*Route_Port)(nil),
 		(*Route_Remote)(nil),
 		(*Route_Gateway)(nil),
 		(*Route_Discard)(nil),
 		(*Route_Outside)(nil),
 	}
-	file_hoststream_proto_msgTypes[31].OneofWrappers = []any{
+	file_hoststream_proto_msgTypes[32].OneofWrappers = []any{
 		(*EqualHop_Port)(nil),
 		(*EqualHop_Remote)(nil),
 	}
@@ -3994,7 +4109,7 @@ func file_hoststream_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hoststream_proto_rawDesc), len(file_hoststream_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   42,
+			NumMessages:   43,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

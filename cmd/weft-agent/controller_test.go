@@ -41,7 +41,8 @@ type controller struct {
 	streamAddr string
 	token      string
 	server     *grpc.Server
-	former     *controller // of the host that had ports of this one; nil: it is not asked
+	former     *controller   // of the host that had ports of this one; nil: it is not asked
+	gate       chan struct{} // closed when it may answer; nil: at once
 
 	mu       sync.Mutex // guards what follows
 	rows     map[string][]byte

@@ -23,7 +23,14 @@ import (
 )
 
 // Connections asks the host that had the port, if this controller knows of one.
-func (c *controller) Connections(_ context.Context, q *hoststream.ConnectionsRequest) (*hoststream.ConnectionsReply, error) {
+func (c *controller) Connections(ctx context.Context, q *hoststream.ConnectionsRequest) (*hoststream.ConnectionsReply, error) {
+	if c.gate != nil && q.Port == portID(100, 10) {
+		select {
+		case <-c.gate:
+		case <-ctx.Done():
+			return nil, status.FromContextError(ctx.Err()).Err()
+		}
+	}
 	if c.former == nil {
 		return nil, status.Error(codes.Unimplemented, "this controller is older")
 	}
@@ -35,8 +42,9 @@ func (c *controller) Connections(_ context.Context, q *hoststream.ConnectionsReq
 }
 
 // listening are the rows of a network in which workload 10 is on this host, lets
-// others begin conversations on port 8080, and may begin none itself.
-func listening(at int) (rows [2]map[string]*hoststream.Row) {
+// others begin conversations on port 8080, and may begin none itself: this is what
+// becomes of those.
+func listening(at int, refused string) (rows [2]map[string]*hoststream.Row) {
 	rows = network(100, tunnels4)
 	port := hoststream.NumberRange{First: 8080, Last: 8080}
 	in := passRule("d:p:http", 0, &hoststream.Rule{Remote: &hoststream.Rule_Anybody{Anybody: &hoststream.Anybody{}}})
@@ -49,7 +57,7 @@ func listening(at int) (rows [2]map[string]*hoststream.Row) {
 		}
 		for id, rules := range map[string][]*hoststream.Rule{"in": {in}, "out": nil} {
 			all[desired.RulesetRow(id)] = &hoststream.Row{Body: &hoststream.Row_Ruleset{Ruleset: &hoststream.Ruleset{
-				Ruleset: id, Name: "security-groups d:p:web", Outside: "deny", Identified: "deny", Rules: rules,
+				Ruleset: id, Name: "security-groups d:p:web", Outside: refused, Identified: refused, Rules: rules,
 			}}}
 		}
 		p := all[desired.PortRow(portID(100, 10))].GetPort()
@@ -186,13 +194,47 @@ func TestPortMovesWithItsConversations(t *testing.T) {
 	}
 }
 
-func moves(t *testing.T, along bool) {
+// What the workload says before its new host is told is not answered by a reset,
+// though rules reject what it begins, and the conversations go on.
+func TestWhatMovesIsNotReset(t *testing.T) {
 	m := twoHosts(t, tunnels4)
-	if along {
-		m[1].controller.former = m[0].controller
+	m[1].controller.former, m[1].controller.gate = m[0].controller, make(chan struct{})
+	open, move := conversing(t, m, "reject")
+	began := time.Now()
+	w := move()
+	before := m[1].ended("policy-denied")
+	for _, o := range open {
+		_ = o.say("y") // if it was reset, those after it say so
 	}
+	eventually(t, func() error {
+		if denied := m[1].ended("policy-denied") - before; denied < len(open) {
+			return fmt.Errorf("%d packets ended as policy-denied, want one of each of %d conversations", denied, len(open))
+		}
+		return nil
+	})
+	close(m[1].controller.gate)
+	table := api.HostTablePortConnections + "?port=" + portID(100, 10)
+	eventually(t, func() error {
+		if n := len(m[1].controller.ask(table).Rows); n < len(open) {
+			return fmt.Errorf("%d connections are known, want %d", n, len(open))
+		}
+		return nil
+	})
+	if took := time.Since(began); took > 2*time.Second {
+		t.Logf("the host was told after %v, and promises nothing beyond 2 s", took)
+		return
+	}
+	goOn(t, open)
+	if _, err := dial(t, w[10], ips(12)[0], 9, answered); !errors.Is(err, unix.ECONNREFUSED) {
+		t.Errorf("what the workload begins is to be rejected: %v", err)
+	}
+}
+
+// conversing is workload 10 on the first of two hosts with conversations that others
+// began. Move takes it to the second.
+func conversing(t *testing.T, m [2]*machine, refused string) (open []dialogue, move func() map[int]string) {
 	set := func(at int) {
-		rows := listening(at)
+		rows := listening(at, refused)
 		for i := range m {
 			m[i].controller.set(rows[i])
 		}
@@ -210,18 +252,34 @@ func moves(t *testing.T, along bool) {
 		w[n] = namespace(t, fmt.Sprintf("w%d", n))
 		m[at].mustPlug(portID(100, n), w[n])
 	}
-	open := talks(t, w, 11, 12)
-	beginsNothing(t, w)
-
-	if err := plug.NewClient(m[0].dir+"/run").Unplug(t.Context(), portID(100, 10)); err != nil {
-		t.Fatal(err)
+	return talks(t, w, 11, 12), func() map[int]string {
+		if err := plug.NewClient(m[0].dir+"/run").Unplug(t.Context(), portID(100, 10)); err != nil {
+			t.Fatal(err)
+		}
+		set(1)
+		m[1].mustPlug(portID(100, 10), w[10])
+		return w
 	}
-	set(1)
-	m[1].mustPlug(portID(100, 10), w[10])
+}
+
+func moves(t *testing.T, along bool) {
+	m := twoHosts(t, tunnels4)
+	if along {
+		m[1].controller.former = m[0].controller
+	}
+	open, move := conversing(t, m, "deny")
+	w := move()
 	if !along {
 		endThere(t, m[1], open)
 		return
 	}
+	goOn(t, open)
+	beginsNothing(t, w)
+}
+
+// goOn checks that conversations go on, in which the workload says the next word.
+func goOn(t *testing.T, open []dialogue) {
+	t.Helper()
 	for _, o := range open {
 		eventually(t, func() error { // datagrams are lost until the new host is told
 			if err := o.say("y"); err != nil {
@@ -230,7 +288,6 @@ func moves(t *testing.T, along bool) {
 			return hears(o.client, "y", silent)
 		})
 	}
-	beginsNothing(t, w)
 }
 
 // endThere checks that what the workload says is denied.

@@ -25,6 +25,7 @@ import (
 	checks "github.com/weft-network/weft/agent/health"
 	"github.com/weft-network/weft/agent/host"
 	"github.com/weft-network/weft/agent/metrics"
+	"github.com/weft-network/weft/agent/migrate"
 	"github.com/weft-network/weft/agent/records"
 	"github.com/weft-network/weft/agent/services"
 	"github.com/weft-network/weft/api/hoststream"
@@ -95,7 +96,7 @@ func (oneFrame) Connections(func(vrouter.ConnectionKey, vrouter.Connection)) err
 
 // TestMetricsAreDocumented: doc/metrics.md lists exactly what is exported.
 func TestMetricsAreDocumented(t *testing.T) {
-	registry, parts := prometheus.NewRegistry(), []prometheus.Collector{metrics.New(oneFrame{}, onePort{}, quiet{}, 256), exporting(t), checks.New(nil, nil, nil)}
+	registry, parts := prometheus.NewRegistry(), []prometheus.Collector{metrics.New(oneFrame{}, onePort{}, quiet{}, 256), exporting(t), checks.New(nil, nil, nil), migrate.New(nil, nil, nil, nil)}
 	exposition.Export(registry, version, parts)
 	documented.Compare(t, "../../doc/metrics.md", "weft-agent", registry, parts, *update)
 }

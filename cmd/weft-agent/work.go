@@ -106,7 +106,7 @@ func (a agent) work(ctx context.Context) error {
 	client, migrator := a.client(loop, local.services, recorder)
 	keeper := checks.New(loop, probe.Prober{}, a.log)
 	health := &health{loop: loop, local: local.failures}
-	stop, err := observe(a.flags.metricsListen, a.flags.portMetrics, a.path, loop, local.services, health, a.log, recorder, keeper)
+	stop, err := observe(a.flags.metricsListen, a.flags.portMetrics, a.path, loop, local.services, health, a.log, recorder, keeper, migrator)
 	if err != nil {
 		return err
 	}

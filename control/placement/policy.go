@@ -15,7 +15,9 @@ import (
 
 // The keys of what is asked at ports.
 func RulesetKey(id string) string  { return "ruleset/" + id }
-func SelectorKey(id string) string { return "selector/" + id }
+func SelectorKey(id string) string { return selectorPrefix + id }
+
+const selectorPrefix = "selector/"
 
 // policyRows are what a host needs for the ports on it: selectors, then the
 // rulesets that name them. What an earlier view has is taken from there.
@@ -54,6 +56,24 @@ func appendRows[T keyed](all []Row, things, had []T, rows []Row, row func(T) Row
 		}
 	}
 	return all
+}
+
+// Change is what makes the row of a selector out of one with another hash; nil
+// for rows of other kinds, and where it is not known or no less than the row.
+func (v *View) Change(r Row, was uint64) *hoststream.SelectorChange {
+	id, is := strings.CutPrefix(r.Key, selectorPrefix)
+	if !is || v.policy == nil {
+		return nil
+	}
+	i, found := slices.BinarySearchFunc(v.policy.Selectors, id, func(s *policy.Selector, id string) int { return strings.Compare(s.ID, id) })
+	if !found {
+		return nil
+	}
+	came, went, known := v.policy.Selectors[i].Since(was)
+	if !known {
+		return nil
+	}
+	return &hoststream.SelectorChange{Key: r.Key, Was: was, Is: r.Hash, Came: came, Went: went}
 }
 
 // addPolicy says who a port is to rules, and what is asked at it.

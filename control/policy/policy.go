@@ -110,6 +110,7 @@ type Selector struct {
 	Hash       uint64
 
 	criterion *criterion
+	steps     []step // that led here, the last at the end
 }
 
 // Key orders rulesets.

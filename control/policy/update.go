@@ -322,7 +322,9 @@ func (u *update) runSelectors() {
 		s, _ := u.selectors.get(id)
 		ids := slices.DeleteFunc(append(slices.Clone(s.is.Identities), c.came...), func(id uint64) bool { return slices.Contains(c.went, id) })
 		slices.Sort(ids)
-		u.writeSelectors.put(id, held[*Selector]{newSelector(id, s.is.criterion, ids), s.refs})
+		now := newSelector(id, s.is.criterion, ids)
+		now.after(s.is)
+		u.writeSelectors.put(id, held[*Selector]{now, s.refs})
 		u.grew[id] = true
 	}
 }

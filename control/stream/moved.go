@@ -45,6 +45,7 @@ func (s *Server) Connections(ctx context.Context, q *hoststream.ConnectionsReque
 			s.options.Log.Info("a host does not tell of the connections of a port that left it", "port", p.Ref, "host", derived.Host(former).Ref, "error", err)
 			continue
 		}
+		reply.LeftOut += uint64(t.LeftOut)
 		for _, row := range t.Rows {
 			reply.Rows = append(reply.Rows, &hoststream.TableRow{Cells: row})
 		}

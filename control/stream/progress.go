@@ -34,7 +34,8 @@ const (
 // it remembers which table the host has, which all hosts share; rows one by one
 // only while the host is between two tables.
 type progress struct {
-	host string // UUID
+	host    string // UUID
+	changes bool   // it takes rows by what is other in them
 
 	own      map[string]uint64   // hash of each row that is of no network
 	networks map[uint32]*network // what the host has of each network, by VRF

@@ -104,6 +104,7 @@ func (n *session) begin(hello *hoststream.Hello, resume bool) error {
 		return newProgress(n.host.UUID, hello.Have)
 	})
 	hello.Have, hello.Tables = nil, nil // they may be large
+	p.changes = hello.Changes
 	if len(unknown) > 0 {
 		m := &hoststream.ControllerMessage{Body: &hoststream.ControllerMessage_RowListRequest{RowListRequest: &hoststream.RowListRequest{Tables: unknown}}}
 		if !n.write(m) {
@@ -185,7 +186,7 @@ func (n *session) send() {
 				return
 			}
 			n.server.metrics.deltas.Inc()
-			n.server.metrics.rows.Add(float64(len(d.Put) + len(d.Delete)))
+			n.server.metrics.rows.Add(float64(len(d.Put) + len(d.Change) + len(d.Delete)))
 		}
 		select {
 		case <-n.wake:

@@ -46,6 +46,16 @@ func (w *writing) put(r placement.Row, has map[string]uint64) bool {
 	return true
 }
 
+// change puts one of the host's own rows by what is other in it.
+func (w *writing) change(r placement.Row, c *hoststream.SelectorChange) bool {
+	if !fits(&w.size, len(c.Key)+8*(len(c.Came)+len(c.Went)+4)) {
+		return false
+	}
+	w.delta.Change = append(w.delta.Change, c)
+	w.keys, w.own[r.Key] = append(w.keys, r.Key), r.Hash
+	return true
+}
+
 func (w *writing) delete(key string, has map[string]uint64) bool {
 	if !fits(&w.size, len(key)) {
 		return false
@@ -65,7 +75,11 @@ func (w *writing) ownPuts(prefix string) bool {
 		if hash, ok := w.own[r.Key]; ok && hash == r.Hash || !strings.HasPrefix(r.Key, prefix) {
 			continue
 		}
-		if !w.put(r, w.own) {
+		var change *hoststream.SelectorChange
+		if hash, has := w.own[r.Key]; has && w.changes {
+			change = w.view.Change(r, hash)
+		}
+		if change == nil && !w.put(r, w.own) || change != nil && !w.change(r, change) {
 			return false
 		}
 	}
