@@ -73,19 +73,26 @@ func sortedRoutes(routes map[RouteKey]Route) []RouteKey {
 
 // portPolicy is most often little: what each layer lets through is rare enough.
 func (g *generator) portPolicy() PortPolicy {
-	p := PortPolicy{Identity: g.identity(), ConnectionLimit: g.limit()}
+	p := PortPolicy{Identity: g.identity(), ConnectionLimit: g.limit(), Stateless: g.chance(90), Rulesets: g.asked()}
+	if g.chance(25) {
+		p.Strict, p.Former, p.FormerStateless = true, g.asked(), g.chance(60)
+	}
+	return p
+}
+
+func (g *generator) asked() (sets [rules.Directions][rules.Layers]uint32) {
 	all := slices.Sorted(maps.Keys(g.o.Rulesets))
-	for direction := range p.Rulesets {
-		for layer := range p.Rulesets[direction] {
+	for direction := range sets {
+		for layer := range sets[direction] {
 			if g.chance(30) {
-				p.Rulesets[direction][layer] = all[g.IntN(len(all))]
+				sets[direction][layer] = all[g.IntN(len(all))]
 			}
 			if g.chance(1) {
-				p.Rulesets[direction][layer] = 99 // not there
+				sets[direction][layer] = 99 // not there
 			}
 		}
 	}
-	return p
+	return sets
 }
 
 // ruleset makes one of a few rules and remembers what it is compiled into.

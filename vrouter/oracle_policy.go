@@ -59,38 +59,71 @@ func (o *Oracle) ask(p policed, end int, hears bool) (reason string) {
 		return "policy-absent"
 	}
 	identity := o.identityOf(port.VRF, key.Remote.Addr())
-	log := loggedFrame{Ifindex: end, Port: port.ID, VRF: port.VRF, In: hears, Layer: -1}
-	defer func() { o.log(log, reason) }()
+	q := inquiry{
+		p: p, key: key, identity: identity, direction: direction, hears: hears, first: first, stateless: port.Stateless && policy.Stateless, rulesets: policy.Rulesets,
+		log: loggedFrame{Ifindex: end, Port: port.ID, VRF: port.VRF, In: hears, Layer: -1},
+	}
+	reason = o.askLayers(&q)
+	if reason == "" && policy.Strict {
+		layer := q.log.Layer
+		q.former, q.stateless, q.rulesets, q.log.Layer = true, port.Stateless && policy.FormerStateless, policy.Former, -1
+		if reason = o.askLayers(&q); reason == "" {
+			q.log.Layer = layer
+		}
+		o.meets("strict", reason != "", true)
+	}
+	o.log(q.log, reason)
+	return reason
+}
+
+// inquiry is what an end asks of its rulesets, or of those it had before.
+type inquiry struct {
+	p         policed
+	key       ConnectionKey
+	identity  rules.Identity
+	direction rules.Direction // in which the conversation began
+	hears     bool
+	first     bool
+	stateless bool
+	former    bool
+	rulesets  [rules.Directions][rules.Layers]uint32
+	log       loggedFrame
+}
+
+func (o *Oracle) askLayers(q *inquiry) string {
+	p, hears, first := q.p, q.hears, q.first
 	for layer := range rules.Layers {
-		direction := direction
-		if port.Stateless && layer == rules.SecurityGroup { // about the packet itself
+		direction := q.direction
+		if q.stateless && layer == rules.SecurityGroup { // about the packet itself
 			if direction = rules.Egress; hears {
 				direction = rules.Ingress
 			}
 		}
-		id := policy.Rulesets[direction][layer]
+		id := q.rulesets[direction][layer]
 		if id == 0 {
 			continue
 		}
-		log.Layer = int(layer)
+		q.log.Layer = int(layer)
 		ruleset, known := o.Rulesets[id]
 		if !known {
 			return "policy-absent"
 		}
-		packet := question(p, key, direction, p.known || !first)
-		packet.Identity = identity
+		packet := question(p, q.key, direction, p.known || !first)
+		packet.Identity = q.identity
 		verdict, audit := ruleset.Decide(packet)
-		log.Rule = verdict.Rule
-		if first || verdict.Action.Drops() {
+		if !q.former || verdict.Action.Drops() {
+			q.log.Rule = verdict.Rule
+		}
+		if first && !q.former || verdict.Action.Drops() {
 			o.hit(verdict.Rule)
 			o.hit(audit.Rule)
-			log.rules(layer, verdict, audit)
+			q.log.rules(layer, verdict, audit)
 		}
 		drops := verdict.Action.Drops()
 		if !p.known && !p.f.later && !first {
 			o.meets("error", drops, true)
 		}
-		if port.Stateless && layer == rules.SecurityGroup && !first {
+		if q.stateless && layer == rules.SecurityGroup && !first {
 			o.meets("stateless", drops, true)
 		}
 		if drops {

@@ -106,7 +106,7 @@ func (d *distribution) missing(t *testing.T, cases int) (all []string) {
 	lacks("passed")
 	lacks("flooded")
 	lacks("flooded frame-too-big")
-	for _, what := range []string{"frame passed", "frame refused", "flood passed", "flood refused", "copy passed", "copy refused", "stateless passed", "stateless refused", "error passed", "error refused",
+	for _, what := range []string{"frame passed", "frame refused", "flood passed", "flood refused", "copy passed", "copy refused", "stateless passed", "stateless refused", "strict passed", "strict refused", "error passed", "error refused",
 		"passed, logged", "refused, logged", "passed, audited", "refused, audited", "several rules, logged"} {
 		want := cases / 4 // a conversation that was passed is seldom refused later
 		if n := d.met[what]; d.met != nil && n < want {

@@ -67,7 +67,12 @@ type PortPolicy struct {
 	Identity        rules.Identity
 	Rulesets        [rules.Directions][rules.Layers]uint32 // 0: nothing in that layer
 	ConnectionLimit int                                    // 0: none
-	Stateless       bool                                   // as the port's own, for who looks
+	Stateless       bool                                   // its security-groups are asked for every packet, if the port is so too
+	// Strict says that the rulesets from before a change are asked, too, which
+	// is to hold everywhere at once.
+	Strict          bool
+	Former          [rules.Directions][rules.Layers]uint32
+	FormerStateless bool
 }
 
 // RulesetValue is what a ruleset begins with, and which other lookups can find

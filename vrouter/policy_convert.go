@@ -18,16 +18,22 @@ var portPolicyCodec = codec[int, PortPolicy, uint32, layoutPortPolicy]{
 	key:   func(ifindex int) (uint32, error) { return uint32(ifindex), nil },
 	keyOf: func(raw uint32) int { return int(raw) },
 	value: func(p PortPolicy) (layoutPortPolicy, error) {
-		raw := layoutPortPolicy{Identity: uint64(p.Identity), Rulesets: p.Rulesets, ConnectionLimit: uint32(p.ConnectionLimit)}
-		if p.Stateless {
-			raw.Flags |= layoutPortPolicyFlagPORT_POLICY_STATELESS
+		raw := layoutPortPolicy{Identity: uint64(p.Identity), Rulesets: p.Rulesets, ConnectionLimit: uint32(p.ConnectionLimit), Former: p.Former}
+		for flag, set := range map[layoutPortPolicyFlag]bool{
+			layoutPortPolicyFlagPORT_POLICY_STATELESS: p.Stateless, layoutPortPolicyFlagPORT_POLICY_STRICT: p.Strict,
+			layoutPortPolicyFlagPORT_POLICY_FORMER_STATELESS: p.FormerStateless,
+		} {
+			if set {
+				raw.Flags |= flag
+			}
 		}
 		return raw, nil
 	},
 	valueOf: func(raw layoutPortPolicy) PortPolicy {
 		return PortPolicy{
 			Identity: rules.Identity(raw.Identity), Rulesets: raw.Rulesets, ConnectionLimit: int(raw.ConnectionLimit),
-			Stateless: raw.Flags&layoutPortPolicyFlagPORT_POLICY_STATELESS != 0,
+			Stateless: raw.Flags&layoutPortPolicyFlagPORT_POLICY_STATELESS != 0, Strict: raw.Flags&layoutPortPolicyFlagPORT_POLICY_STRICT != 0,
+			Former: raw.Former, FormerStateless: raw.Flags&layoutPortPolicyFlagPORT_POLICY_FORMER_STATELESS != 0,
 		}
 	},
 }

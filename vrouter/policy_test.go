@@ -44,7 +44,10 @@ func TestPolicyTablesGiveBackWhatWasWritten(t *testing.T) {
 			policy.Rulesets[direction][layer] = uint32(100*direction + layer)
 		}
 	}
-	givesBack(t, d.PortPolicies, map[int]PortPolicy{1: policy, firstSubPort + 1: {}})
+	strict := policy
+	strict.Strict, strict.FormerStateless, strict.Stateless = true, true, false
+	strict.Former[rules.Ingress][rules.FirewallBaseline], strict.Former[rules.Egress][rules.NetworkPolicy] = 5, 6
+	givesBack(t, d.PortPolicies, map[int]PortPolicy{1: policy, 2: strict, firstSubPort + 1: {}})
 	givesBack(t, d.Rulesets, map[uint32]RulesetValue{
 		1: {Identities: true, Ranges6: true, SourcePorts: true, Audit: 3, Outside: says, Identified: rules.Verdict{Order: rules.Default, Action: rules.Next}},
 		2: {Ranges4: true, Services: true, NamesAnybody: true},

@@ -286,6 +286,7 @@ type Answer struct {
 	Rule      uint32 // number of the rule that decided, 0 if none matched
 	Logs      bool   // that rule logs
 	AuditRule uint32 // number of the audit rule that was counted, 0 if none
+	Former    bool   // as a ruleset that is asked until a change holds everywhere
 }
 
 func traceOf(record tracePortTraceRecord, outcome Outcome) (Trace, error) {
@@ -300,7 +301,7 @@ func traceOf(record tracePortTraceRecord, outcome Outcome) (Trace, error) {
 	for _, a := range record.Answers[:min(int(record.Answered), len(record.Answers))] {
 		t.Policy = append(t.Policy, Answer{
 			Receiver: a.Receiver != 0, Direction: rules.Direction(a.Direction), Layer: rules.Layer(a.Layer), Remote: rules.Identity(a.Identity),
-			Action: rules.Action(a.Action), Rule: a.Rule, AuditRule: a.AuditRule, Logs: a.Logs != 0,
+			Action: rules.Action(a.Action), Rule: a.Rule, AuditRule: a.AuditRule, Logs: a.Logs != 0, Former: a.Former != 0,
 		})
 	}
 	if record.HasRoute != 0 {

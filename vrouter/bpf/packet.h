@@ -145,6 +145,9 @@ struct notes {
 	__u32 audit; // the ruleset of these, 0 = none
 	__u32 layer; // that is asked
 	struct policy_log logged; // of the end that was asked last
+	bool strict; // the end has former rulesets, too
+	bool former; // these are asked
+	bool stateless; // security-groups of what is asked are asked for the packet itself
 	__u32 ruleset_flags; // of the one that is asked
 	__u32 named; // the classes of the question there
 	__u32 ranged;

@@ -90,11 +90,17 @@ static __always_inline enum reason reason_of(int action)
 	return REASON_POLICY_ABSENT;
 }
 
-// Asks an end, and tells of what its rules log.
+// Asks all that an end asks, and tells of what its rules log.
 static __always_inline int ask(struct packet *p, enum direction end)
 {
-	const struct notes *n = p->notes;
+	struct notes *n = p->notes;
 	int action = ask_end(end);
+	if (action == ACTION_PASS && n->strict) {
+		__u32 layer = n->layer;
+		action = ask_end(end | ASK_FORMER);
+		if (action == ACTION_PASS)
+			n->layer = layer;
+	}
 	if (n->logged.has_rule | n->logged.has_audit)
 		report_logged(p, n->keys[end].ifindex,
 			      event_word(EVENT_KIND_LOGGED, end == DIRECTION_IN ? EVENT_IN : EVENT_OUT, n->layer, action == ACTION_PASS ? REASON_NONE : reason_of(action)),

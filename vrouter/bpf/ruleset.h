@@ -192,7 +192,7 @@ __noinline int find_identity(__u32 end)
 // Counts the rules that decided in a layer, and notes those that are to be told.
 static __always_inline void count_hits(struct notes *n, const struct question *q, __u32 layer, bool refused)
 {
-	if (!q->first && !refused)
+	if ((!q->first || n->former) && !refused)
 		return;
 	if (n->found.rule)
 		world_hit(n->found.rule);
@@ -216,11 +216,15 @@ static __always_inline int ask_layer(struct notes *n, struct question *q, __u32 
 	if (n->audit && look_up(n->audit, end, 1))
 		return ACTION_ABSENT;
 	__u8 action = n->found.action;
-	q->rule = n->found.rule;
+	bool refused = action != ACTION_PASS && action != ACTION_NEXT;
+	if (!n->former || refused)
+		q->rule = n->found.rule;
 	world_answer(n, end);
-	count_hits(n, q, layer, action != ACTION_PASS && action != ACTION_NEXT);
+	count_hits(n, q, layer, refused);
 	return action == ACTION_NONE ? ACTION_ABSENT : action;
 }
+
+enum { ASK_FORMER = 2 }; // the former rulesets of an end
 
 // Asks the layers of an end. Returns pass, or the action of the one that refuses.
 __noinline int ask_end(__u32 end)
@@ -228,6 +232,7 @@ __noinline int ask_end(__u32 end)
 	struct notes *n = notes();
 	if (!n)
 		return ACTION_ABSENT;
+	n->former = end & ASK_FORMER;
 	end &= 1;
 	barrier_var(end);
 	struct question *q = &n->questions[end];
@@ -235,21 +240,27 @@ __noinline int ask_end(__u32 end)
 	__u32 ifindex = of->ifindex;
 	struct port_policy *policy = bpf_map_lookup_elem(&port_policies, &ifindex);
 	n->layer = LAYER_NONE;
-	n->logged.has_rule = n->logged.has_audit = 0;
-	q->rule = 0;
+	if (!n->former) {
+		n->logged.has_rule = n->logged.has_audit = 0;
+		q->rule = 0;
+	}
 	if (!policy)
 		return ACTION_ABSENT;
+	const __u32(*sets)[LAYER_COUNT] = n->former ? policy->former : policy->rulesets;
+	__u32 stateless = n->former ? PORT_POLICY_FORMER_STATELESS : PORT_POLICY_STATELESS;
+	n->strict = policy->flags & PORT_POLICY_STRICT;
+	n->stateless = q->stateless && policy->flags & stateless;
 	if (find_identity(end))
 		return ACTION_ABSENT;
 #pragma unroll
 	for (__u32 layer = 0; layer < LAYER_COUNT; layer++) {
-		bool own = q->stateless && layer == LAYER_SECURITY_GROUP;
+		bool own = n->stateless && layer == LAYER_SECURITY_GROUP;
 		if (q->passed && !own)
 			continue;
 		q->about = own ? q->own : q->began;
 		__u32 direction = q->about.direction & 1;
 		barrier_var(direction);
-		__u32 id = direction ? policy->rulesets[DIRECTION_INGRESS][layer] : policy->rulesets[DIRECTION_EGRESS][layer];
+		__u32 id = direction ? sets[DIRECTION_INGRESS][layer] : sets[DIRECTION_EGRESS][layer];
 		if (!id)
 			continue;
 		n->layer = layer;

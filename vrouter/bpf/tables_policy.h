@@ -48,13 +48,18 @@ struct policy_log {
 	__u32 audits[LAYER_COUNT];
 };
 
-enum port_policy_flag { PORT_POLICY_STATELESS = 1 }; // for who looks: programs read that of ports, which costs no lookup
+enum port_policy_flag {
+	PORT_POLICY_STATELESS = 1, // rulesets of security-groups are asked for every packet, if the port says so too
+	PORT_POLICY_STRICT = 8, // besides rulesets, former is asked
+	PORT_POLICY_FORMER_STATELESS = 16, // as the first, of former
+};
 
 struct port_policy {
 	__u64 identity; // of the workload
 	__u32 rulesets[DIRECTION_COUNT][LAYER_COUNT]; // 0 = the port has nothing in the layer
 	__u32 connection_limit; // 0 = none
 	enum port_policy_flag flags;
+	__u32 former[DIRECTION_COUNT][LAYER_COUNT]; // as rulesets: those before a change that is to hold everywhere at once
 };
 
 // Which lookups can find something at all.

@@ -64,7 +64,8 @@ static __noinline __attribute__((unused)) void world_answer(const struct notes *
 	a->layer = n->layer;
 	a->receiver = end;
 	a->direction = n->questions[end & 1].about.direction;
-	a->logs = n->found.flags & POLICY_VERDICT_LOG;
+	a->logs = n->found.flags & POLICY_VERDICT_LOG ? 1 : 0;
+	a->former = n->former;
 }
 
 #else

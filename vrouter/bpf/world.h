@@ -40,10 +40,12 @@ struct trace_answer {
 	__u8 layer; // enum policy_layer
 	__u8 receiver; // 1 = at the receiver's end
 	__u8 direction; // enum policy_direction
-	__u32 logs; // 1 = the rule that decided logs
+	__u8 logs; // 1 = the rule that decided logs
+	__u8 former; // 1 = as a former ruleset
+	__u8 pad[2];
 };
 
-enum { TRACE_ANSWERS = 2 * LAYER_COUNT };
+enum { TRACE_ANSWERS = 4 * LAYER_COUNT };
 
 struct trace_record {
 	enum verdict verdict;
