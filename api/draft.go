@@ -34,6 +34,8 @@ const (
 	// MaxDraftBytes bounds a draft: what it stages is written in one request
 	// to etcd, with its keys, of at most 1.5 MiB.
 	MaxDraftBytes = 512 << 10
+	// MaxHoldSeconds bounds how long a change can be held.
+	MaxHoldSeconds = 600
 )
 
 // Draft is changes that are staged: nothing follows from them until all of
@@ -47,6 +49,13 @@ type Draft struct {
 // DraftSpec lists what is staged.
 type DraftSpec struct {
 	Writes []StagedWrite `json:"writes,omitempty" maxItems:"99" doc:"What is staged, of each object one write; together at most 524288 bytes. Committed in an order that works."`
+	Hold   *Hold         `json:"hold,omitempty" doc:"A change is to hold at all hosts at once: while this draft is there, what ports asked before the transaction that wrote this is asked besides what they are to ask. A controller deletes the draft when all hosts do so. Only Weft's administrators may set it, of all drafts one has it, and it stages nothing."`
+}
+
+// Hold is how long a change may be held, and for whom.
+type Hold struct {
+	Seconds int      `json:"seconds" minimum:"1" maximum:"600" doc:"After so long it ends, even if not all hosts have the change."`
+	Without []string `json:"without,omitempty" maxItems:"10000" doc:"UUIDs of hosts that are not waited for: they are away, or of a release that cannot hold."`
 }
 
 // StagedWrite is one write that is staged.
@@ -166,6 +175,9 @@ func (d *Draft) Validate() Problems {
 	if len(p) > 0 {
 		return p
 	}
+	if d.Spec.Hold != nil && len(d.Spec.Writes) > 0 {
+		p.Addf("spec.hold", "a draft that holds a change stages nothing")
+	}
 	bytes, seen := 0, map[string]bool{}
 	for i, w := range d.Spec.Writes {
 		bytes += len(w.Object)
@@ -219,6 +231,14 @@ func joinKinds(kinds []Kind) string {
 		words[i] = string(k)
 	}
 	return strings.Join(words, ", ")
+}
+
+// Claims: there is one hold at a time.
+func (d *Draft) Claims() []Claim {
+	if d.Spec.Hold == nil {
+		return nil
+	}
+	return []Claim{{Key: "hold", Field: "spec.hold", What: "the one strict change at a time"}}
 }
 
 func (d *Draft) StatusBody() any { return &d.Status }

@@ -292,7 +292,7 @@ func (s *Service) writeStatuses(ctx context.Context, to StatusWriter) {
 	defer usage.Stop()
 	moved := time.NewTimer(0)
 	moved.Stop() // until a host is on its way, or reservations are
-	moving, reserver := movers{}, reserver{service: s, refused: map[string]time.Time{}}
+	moving, reserver, holder := movers{}, reserver{service: s, refused: map[string]time.Time{}}, holder{service: s, tried: map[string]time.Time{}}
 	claimAll, count := false, false
 	rest := statusPause
 	var took time.Duration   // by the last round, which in a large world is long
@@ -336,6 +336,9 @@ func (s *Service) writeStatuses(ctx context.Context, to StatusWriter) {
 			poke(s.due)
 			counted = nil
 			tracker.Forget()
+		}
+		if holder.round(ctx, in, states, now) {
+			moved.Reset(holdRetry) // its time may be over before anything changes
 		}
 		reserver.round(ctx, in.snapshot, states, now)
 	}

@@ -15,14 +15,15 @@ import (
 
 // draftCommit is the body of a commit of a draft.
 type draftCommit struct {
-	Revision int64 `json:"revision,omitempty" doc:"Revision of the draft that was looked at; any when absent."`
-	DryRun   bool  `json:"dryRun,omitempty" doc:"Work everything out, write nothing."`
+	Revision int64     `json:"revision,omitempty" doc:"Revision of the draft that was looked at; any when absent."`
+	DryRun   bool      `json:"dryRun,omitempty" doc:"Work everything out, write nothing."`
+	Hold     *api.Hold `json:"hold,omitempty" doc:"The changes are to hold at all hosts at once: the draft stays, empty, and holds them."`
 }
 
 func (s *Server) registerDrafts() {
 	s.add(operation{
 		id: "commit-draft", method: http.MethodPost, path: "/v1/drafts/{ref}/commit", tag: "drafts", roles: writers,
-		summary: "Do all that is staged and delete the draft, in one transaction; refused with the names of what changed since it was staged",
+		summary: "Do all that is staged and delete the draft (with hold: keep it, empty, until all hosts have the changes), in one transaction; refused with the names of what changed since it was staged",
 		body:    s.schemaOf(draftCommit{}),
 		reply:   object(map[string]*schemaT{"revision": revisionSchema(), "objects": list(&schemaT{Type: huma.TypeObject, Description: "Of each write its object, in the order in which they were done."})}, "revision", "objects"),
 		handle:  s.commitDraft,
@@ -66,9 +67,7 @@ func (s *Server) commitDraft(ctx context.Context, r *request) (any, error) {
 		return nil, e
 	}
 	staged := len(ops)
-	gone := api.New(api.KindDraft)
-	gone.Head().Meta.UUID, gone.Head().Meta.Revision = d.Meta.UUID, d.Meta.Revision
-	result, err := s.commit(ctx, r.who, append(ops, api.Operation{Op: api.OpDelete, Object: gone}), asked.DryRun)
+	result, err := s.commit(ctx, r.who, append(ops, afterCommit(d, asked.Hold)), asked.DryRun)
 	if err != nil {
 		return nil, err
 	}
@@ -76,6 +75,18 @@ func (s *Server) commitDraft(ctx context.Context, r *request) (any, error) {
 		Revision int64        `json:"revision"`
 		Objects  []api.Object `json:"objects"`
 	}{result.Revision, result.Objects[:staged]}, nil
+}
+
+// afterCommit deletes a draft, or makes it what holds the change.
+func afterCommit(d *api.Draft, hold *api.Hold) api.Operation {
+	if hold != nil {
+		holds := api.Clone(d)
+		holds.Spec = api.DraftSpec{Hold: hold}
+		return api.Operation{Op: api.OpUpdate, Object: holds}
+	}
+	gone := api.New(api.KindDraft)
+	gone.Head().Meta.UUID, gone.Head().Meta.Revision = d.Meta.UUID, d.Meta.Revision
+	return api.Operation{Op: api.OpDelete, Object: gone}
 }
 
 // changedSince says of the objects that a draft changes or deletes which are

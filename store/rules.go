@@ -94,12 +94,24 @@ func (p *plan) rules(r, old *record, fail failure) error {
 		if err := p.underlayRoutes(o, fail); err != nil {
 			return err
 		}
+	case *api.Draft:
+		if err := p.held(o, fail); err != nil {
+			return err
+		}
 	case *api.Share:
 		if old != nil {
 			return p.shareKeepsVerbs(old.object.(*api.Share), o, fail)
 		}
 	}
 	return p.relations(r, old, fail)
+}
+
+// held leaves holds to those who answer for all projects: they delay what everybody allows.
+func (p *plan) held(d *api.Draft, fail failure) error {
+	if d.Spec.Hold == nil || administrator(p.by) {
+		return nil
+	}
+	return fail.forbidden("spec.hold", "only Weft's administrators make changes strictly: they delay what others allow meanwhile")
 }
 
 // underlayRoutes leaves routes into the underlay to those who answer for it: a

@@ -30,8 +30,9 @@ type enforcement struct {
 	byID     map[uint32]*contents        // the same
 	members
 	numbers ruleNumbers
-	former  map[int]string // why a port has a policy that is not the wanted one
-	closed  map[int]string // why a port has none and passes nothing
+	former  map[int]string             // why a port has a policy that is not the wanted one
+	closed  map[int]string             // why a port has none and passes nothing
+	strict  map[int]vrouter.PortPolicy // what ports ask that ask besides what they asked before a hold
 
 	wait   func() error
 	waited uint64    // changes of uses, when no packet was on its way any more that came before
@@ -116,13 +117,14 @@ func (p *Programmer) applyPolicies(t *Tables) {
 		}
 		e.former[ifindex] = why
 		port := t.Ports[ifindex]
-		port.Policed, port.Stateless = policed, policed && former.Stateless
+		port.Policed, port.Stateless = policed, policed && (former.Stateless || former.FormerStateless)
 		t.Ports[ifindex] = port
 		if policed {
 			ports[ifindex] = former
 			e.keep(sets, rulesetsOf(former), e.rulesets.Applied)
 		}
 	}
+	p.addFormer(t, sets, ports)
 	e.rulesets.Want(sets)
 	e.policies.Want(ports)
 	e.managed.Want(t.Managed)
@@ -231,16 +233,8 @@ func (p *Programmer) formerPolicy(ifindex int, port vrouter.Port) (former vroute
 	return former, true, there
 }
 
-func rulesetsOf(v vrouter.PortPolicy) (ids []uint32) {
-	for _, layers := range v.Rulesets {
-		for _, id := range layers {
-			if id != 0 {
-				ids = append(ids, id)
-			}
-		}
-	}
-	return ids
-}
+// rulesetsOf are all rulesets that a port asks, also those from before a hold.
+func rulesetsOf(v vrouter.PortPolicy) []uint32 { return append(idsOf(v.Rulesets), idsOf(v.Former)...) }
 
 // Waits says what of its policy a port that passes nothing waits for; empty if
 // it does not.
@@ -263,6 +257,11 @@ func (p *Programmer) FormerPolicy(ifindex int) string {
 func (p *Programmer) policyProblems(rows desired.Rows, attached map[string]Attachment, problems map[string]string) {
 	if p.busy != nil {
 		problems[desired.RulesetRow("former")] = fmt.Sprintf("former rulesets stay in the tables: %v", p.busy)
+	}
+	if id := p.given.Hold.ID; id != "" {
+		if why := p.holdProblem(); why != "" {
+			problems[desired.HoldRow(id)] = why
+		}
 	}
 	if len(p.enforcement.closed)+len(p.enforcement.former) == 0 && p.policies.Settled() {
 		return

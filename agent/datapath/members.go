@@ -45,6 +45,9 @@ func (m *members) follow(selectors map[string]desired.Selector, leaving func() m
 // followMembers takes whom selectors mean from tables that are wanted now.
 func (p *Programmer) followMembers(t *Tables) {
 	p.members.follow(t.Selectors, sync.OnceValue(func() map[rules.Identity]bool { return p.leaving(t) }))
+	if p.held != nil {
+		p.members.join(p.held.routes, func(m move) rules.Identity { return m.is })
+	}
 }
 
 // name is that of a ruleset with those that are still meant.
@@ -77,6 +80,11 @@ func (p *Programmer) leaving(t *Tables) map[rules.Identity]bool {
 			all[has.Who] = true
 		}
 	})
+	if p.held != nil {
+		for _, m := range p.held.routes {
+			all[m.between] = true
+		}
+	}
 	if t.Partial {
 		for _, r := range t.Routes {
 			all[r.Who] = true

@@ -34,6 +34,7 @@ type Asked struct {
 	Managed map[vrouter.RouteKey]struct{}
 	// Partial: of what changes together some is here and some is to come.
 	Partial bool
+	Hold    desired.Hold // under which they are; without ID there is none
 
 	names map[string]desired.Digest // of rulesets that were found, by key
 }
@@ -41,7 +42,7 @@ type Asked struct {
 func newAsked(rows desired.Rows) Asked {
 	p := Asked{
 		Policies: map[int]Policy{}, Waiting: map[int]string{}, Rulesets: map[desired.Digest]desired.Ruleset{}, Selectors: rows.Selectors,
-		Managed: map[vrouter.RouteKey]struct{}{}, names: map[string]desired.Digest{},
+		Managed: map[vrouter.RouteKey]struct{}{}, names: map[string]desired.Digest{}, Hold: holdOf(rows),
 	}
 	for _, v := range rows.VRFs {
 		for _, prefix := range v.Managed {

@@ -41,6 +41,10 @@ type Programmer struct {
 	floods    *reconcile.Sync[uint32, Flood]
 	enforcement
 	transition *transition // nil: what is wanted is in the Syncs
+	given      Tables      // what was wanted last
+	began      bool        // something was wanted before that
+	held       *heldPolicy // nil: there is no hold
+	term       term
 }
 
 // NewProgrammer returns a Programmer. Call Load before anything else.
@@ -220,9 +224,15 @@ func (p *Programmer) Load(ctx context.Context) error {
 
 // Want sets what the tables should have.
 func (p *Programmer) Want(t Tables) {
+	p.given = t
+	defer func() { p.began = true }()
+	p.followHold(&t)
 	if p.transition = p.transitionTo(&t); p.transition != nil {
 		p.advance()
 		return
+	}
+	if p.holds(&t) {
+		p.hold(t.Hold.ID, nil)
 	}
 	p.followMembers(&t)
 	p.want(t)
@@ -235,7 +245,7 @@ func (p *Programmer) want(t Tables) {
 	p.vnis.Want(t.VNIs)
 	p.addresses.Want(t.PortAddresses)
 	p.prefixes.Want(t.PortPrefixes)
-	p.ports.Want(t.Ports)
+	p.ports.Want(p.asking(t.Ports))
 	p.subPorts.Want(t.SubPorts)
 	p.hopTarget.contents = t.Groups
 	p.hops.Want(t.NextHops)
@@ -252,8 +262,12 @@ func (p *Programmer) want(t Tables) {
 func (p *Programmer) Sweep() {
 	if tr := p.transition; tr != nil { // what is on its way to be wanted must not be swept
 		p.transition = nil
-		p.followMembers(&tr.goal)
-		p.want(tr.goal)
+		if tr.holds {
+			p.meetNewRules(tr)
+		} else {
+			p.followMembers(&tr.goal)
+			p.want(tr.goal)
+		}
 	}
 	p.sources.Sweep()
 	p.vnis.Sweep()
@@ -275,6 +289,7 @@ func (p *Programmer) Sweep() {
 // Round does what is due and tells whether there is more that could be done at
 // once, because the context ended or there is very much.
 func (p *Programmer) Round(ctx context.Context, now time.Time) (more bool) {
+	p.timeHold(now)
 	for range maxPasses {
 		done := p.pass(ctx, now)
 		if ctx.Err() != nil {
@@ -336,7 +351,7 @@ func (p *Programmer) NextAttempt() (time.Time, bool) {
 	for _, next := range []func() (time.Time, bool){
 		p.sources.NextAttempt, p.vnis.NextAttempt, p.addresses.NextAttempt, p.prefixes.NextAttempt, p.ports.NextAttempt, p.subPorts.NextAttempt, p.hops.NextAttempt, p.routes.NextAttempt,
 		p.services.NextAttempt, p.aliases.NextAttempt, p.macs.NextAttempt, p.floods.NextAttempt,
-		p.managed.NextAttempt, p.rulesets.NextAttempt, p.policies.NextAttempt, p.nextWait,
+		p.managed.NextAttempt, p.rulesets.NextAttempt, p.policies.NextAttempt, p.nextWait, p.nextTerm,
 	} {
 		if t, ok := next(); ok && (first.IsZero() || t.Before(first)) {
 			first = t

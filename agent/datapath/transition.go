@@ -21,34 +21,41 @@ import (
 type transition struct {
 	goal  Tables
 	moved map[vrouter.RouteKey]move
+	holds bool // it ends where the routes have the identities in between, see heldPolicy
 	next  func()
 }
 
-type move struct{ was, is rules.Identity }
+type move struct{ was, is, between rules.Identity }
 
-// between is an identity for workloads that become others.
-func (m move) between() rules.Identity {
-	words := binary.BigEndian.AppendUint64([]byte("between"), uint64(m.was))
-	return max(rules.Pending+1, rules.Identity(xxhash.Sum64(binary.BigEndian.AppendUint64(words, uint64(m.is)))))
+// newMove makes an identity for workloads that become others.
+func newMove(was, is rules.Identity) move {
+	words := binary.BigEndian.AppendUint64([]byte("between"), uint64(was))
+	return move{was, is, max(rules.Pending+1, rules.Identity(xxhash.Sum64(binary.BigEndian.AppendUint64(words, uint64(is)))))}
 }
 
 // transitionTo is what leads to the tables; nil if they can be written as they are.
 func (p *Programmer) transitionTo(t *Tables) *transition {
-	if !p.rulesChange(t) {
+	holds := p.holds(t)
+	if !holds && !p.rulesChange(t) {
 		return nil
 	}
 	moved := map[vrouter.RouteKey]move{}
 	p.routes.EachHad(func(key vrouter.RouteKey, has Route) {
 		want, wanted := t.Routes[key]
-		if _, follows := p.tables.Routes[key]; wanted && follows && has.Who != want.Who && has.Who > rules.Pending && want.Who > rules.Pending {
-			moved[key] = move{has.Who, want.Who}
+		_, follows := p.tables.Routes[key]
+		follows = follows || holds && !p.began
+		if wanted && follows && has.Who != want.Who && has.Who > rules.Pending && want.Who > rules.Pending {
+			moved[key] = newMove(has.Who, want.Who)
 		}
 	})
 	if len(moved) == 0 {
 		return nil
 	}
-	tr := &transition{goal: *t, moved: moved}
+	tr := &transition{goal: *t, moved: moved, holds: holds}
 	tr.next = func() { p.meetFormerRules(tr) }
+	if !p.began { // what was wanted before is only in the kernel
+		tr.next = func() { p.meetNewRules(tr) }
+	}
 	return tr
 }
 
@@ -85,7 +92,11 @@ func (p *Programmer) advance() bool {
 // meetFormerRules has the former rules know the identities in between.
 func (p *Programmer) meetFormerRules(tr *transition) {
 	p.members.join(tr.moved, func(m move) rules.Identity { return m.was })
+	if p.held != nil {
+		p.held.learn(tr.moved)
+	}
 	p.applyPolicies(&p.tables)
+	p.ports.Want(p.asking(p.tables.Ports))
 	tr.next = func() { p.setApart(tr) }
 }
 
@@ -93,7 +104,7 @@ func (p *Programmer) meetFormerRules(tr *transition) {
 func (p *Programmer) setApart(tr *transition) {
 	for key, m := range tr.moved {
 		route := p.tables.Routes[key]
-		route.Who = m.between()
+		route.Who = m.between
 		p.routes.Put(key, route)
 	}
 	tr.next = func() { p.meetNewRules(tr) }
@@ -105,14 +116,20 @@ func (p *Programmer) meetNewRules(tr *transition) {
 	t.Routes = maps.Clone(t.Routes)
 	for key, m := range tr.moved {
 		route := t.Routes[key]
-		route.Who = m.between()
+		route.Who = m.between
 		t.Routes[key] = route
+	}
+	if tr.holds {
+		p.hold(t.Hold.ID, tr.moved)
 	}
 	p.followMembers(&t)
 	p.members.join(tr.moved, func(m move) rules.Identity { return m.is })
 	p.want(t)
 	tr.next = func() {
 		p.transition = nil
+		if tr.holds {
+			return
+		}
 		p.followMembers(&tr.goal)
 		p.want(tr.goal)
 	}
@@ -128,8 +145,8 @@ func (m *members) join(moved map[vrouter.RouteKey]move, as func(move) rules.Iden
 		var more []rules.Identity
 		for one := range moves {
 			_, is := slices.BinarySearch(meant, as(one))
-			if _, already := slices.BinarySearch(meant, one.between()); is && !already {
-				more = append(more, one.between())
+			if _, already := slices.BinarySearch(meant, one.between); is && !already {
+				more = append(more, one.between)
 			}
 		}
 		if len(more) > 0 {

@@ -146,6 +146,7 @@ type Rows struct {
 	Rulesets     map[string]Ruleset
 	Selectors    map[string]Selector
 	Checks       map[string]Check // by the member's UUID
+	Holds        map[string]Hold  // by the hold's UUID
 	// Bad are the keys of rows this build cannot read, with the reason.
 	Bad map[string]string
 	// Unknown are the keys of rows of kinds that this build does not know, of a
@@ -172,6 +173,7 @@ func newRows() Rows {
 		Rulesets:     map[string]Ruleset{},
 		Selectors:    map[string]Selector{},
 		Checks:       map[string]Check{},
+		Holds:        map[string]Hold{},
 		Bad:          map[string]string{},
 		Unknown:      map[string]struct{}{},
 	}
@@ -245,6 +247,8 @@ func (r *Rows) insert(key string, row *hoststream.Row) (string, error) {
 		return r.insertSelector(key, b.Selector)
 	case *hoststream.Row_Check:
 		return r.insertCheck(key, b.Check)
+	case *hoststream.Row_Hold:
+		return r.insertHold(key, b.Hold)
 	case *hoststream.Row_Port:
 		p, err := port(b.Port)
 		if err != nil {
@@ -302,6 +306,9 @@ func (r *Rows) remove(key string) {
 		return
 	case "selector":
 		delete(r.Selectors, rest)
+		return
+	case "hold":
+		delete(r.Holds, rest)
 		return
 	case "name":
 		project, port, _ := strings.Cut(rest, "/")

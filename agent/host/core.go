@@ -18,11 +18,11 @@ import (
 	"github.com/weft-network/weft/vrouter"
 )
 
-// What reports say that is done here: the ports' policy is enforced, and members
-// of pools are tried.
+// What reports say that is done here besides what the first agents did.
 const (
-	featurePolicy = "policy"
-	featureHealth = "health"
+	featurePolicy = "policy" // the ports' policy is enforced
+	featureHealth = "health" // members of pools are tried
+	featureStrict = "strict" // a former policy is enforced besides, while there is a hold
 )
 
 // maxRowErrors bounds the errors of one Ack, so that a full table does not
@@ -256,7 +256,7 @@ func (c *Core) Report() *hoststream.Report {
 	}
 	r.Encapsulations = c.underlay.Encapsulations
 	r.UnderlayMtu = uint32(c.underlay.MTU)
-	r.Tables, r.Features = c.short, []string{featurePolicy, featureHealth}
+	r.Tables, r.Features = c.short, []string{featurePolicy, featureHealth, featureStrict}
 	r.Checks = c.checks
 	ports := c.rows().Ports
 	for _, id := range slices.Sorted(maps.Keys(ports)) {

@@ -14,14 +14,21 @@ import (
 // nothing. A revision other than 0 must be the draft's. A dry run does nothing
 // but answers as if it had.
 func (c *Client) CommitDraft(ctx context.Context, draft api.Ref, revision int64, dryRun bool) (Result, error) {
+	return c.CommitDraftHeld(ctx, draft, revision, nil, dryRun)
+}
+
+// CommitDraftHeld does so, and where hold is not nil keeps the draft, empty, as
+// what holds the change.
+func (c *Client) CommitDraftHeld(ctx context.Context, draft api.Ref, revision int64, hold *api.Hold, dryRun bool) (Result, error) {
 	path, err := objectPath("commit", api.KindDraft, draft)
 	if err != nil {
 		return Result{}, err
 	}
 	body := struct {
-		Revision int64 `json:"revision,omitempty"`
-		DryRun   bool  `json:"dryRun,omitempty"`
-	}{revision, dryRun}
+		Revision int64     `json:"revision,omitempty"`
+		DryRun   bool      `json:"dryRun,omitempty"`
+		Hold     *api.Hold `json:"hold,omitempty"`
+	}{revision, dryRun, hold}
 	var raw struct {
 		Revision int64             `json:"revision"`
 		Objects  []json.RawMessage `json:"objects"`

@@ -63,10 +63,12 @@ func With(epoch uint64, of *policy.Derived, checks *health.Derived, earlier *Pla
 	if p.Derived.Same(earlier.Derived) && p.Policy.SameMembers(earlier.Policy) {
 		p.tables, p.names = earlier.tables, earlier.names // at most what ports ask is other
 		p.addViews(earlier, nil, nil)
+		p.addHolds()
 		return p
 	}
 	changed := p.addTables(earlier)
 	p.addViews(earlier, changed, p.addNames(earlier))
+	p.addHolds()
 	return p
 }
 
@@ -208,7 +210,7 @@ func (p *Plan) For(host string) []Row {
 	if v == nil {
 		return nil
 	}
-	rows := slices.Collect(v.Endpoints)
+	rows := slices.Concat(v.holds, slices.Collect(v.Endpoints))
 	for _, t := range v.tables {
 		rows = slices.AppendSeq(rows, t.Rows(Sources, host))
 	}

@@ -53,6 +53,8 @@ func Describe(body []byte) string {
 			words = append(words, fmt.Sprintf("underlay mtu %d", m))
 		}
 		return strings.Join(words, "\t")
+	case *hoststream.Row_Hold:
+		return fmt.Sprintf("at most %d s", row.Hold.Seconds)
 	case *hoststream.Row_Mac:
 		return fmt.Sprintf("host %s\tport %s", row.Mac.Host, row.Mac.Port)
 	case *hoststream.Row_Subnet:

@@ -26,6 +26,7 @@ type View struct {
 	rules     []Row // selectors, then rulesets
 	health    *health.Host
 	checks    []Row
+	holds     []Row // shared by all hosts
 	endpoints *endpoints
 	peers     hostSet // hosts that routes lead to or that may send here
 }
@@ -93,9 +94,14 @@ func (v *View) common(other *routing.Host) (common []string, less bool) {
 	return common, true
 }
 
-// Own yields the rows that are of no network: endpoints, what is asked at ports,
-// ports, how their workloads are tried, then what is reserved.
+// Own yields the rows that are of no network: holds, endpoints, what is asked at
+// ports, ports, how their workloads are tried, then what is reserved.
 func (v *View) Own(yield func(Row) bool) {
+	for _, r := range v.holds {
+		if !yield(r) {
+			return
+		}
+	}
 	for r := range v.Endpoints {
 		if !yield(r) {
 			return
@@ -121,7 +127,12 @@ func (v *View) OwnSum() uint64 {
 
 // SameOwn tells that ports and endpoints are the same as in another view.
 func (v *View) SameOwn(w *View) bool {
-	return v.Host == w.Host && v.policy == w.policy && v.health == w.health && v.endpoints == w.endpoints && slices.Equal(v.peers, w.peers)
+	return v.Host == w.Host && v.policy == w.policy && v.health == w.health && v.endpoints == w.endpoints && slices.Equal(v.peers, w.peers) && sameRows(v.holds, w.holds)
+}
+
+// sameRows tells that rows are the very same.
+func sameRows(a, b []Row) bool {
+	return slices.EqualFunc(a, b, func(a, b Row) bool { return a.Key == b.Key && a.Hash == b.Hash })
 }
 
 // union are the hosts of all tables but this one.
@@ -175,7 +186,7 @@ func (s hostSet) len() int {
 }
 
 // classes are the first parts of keys, things before what refers to them.
-var classes = []string{"tunnel-endpoint", "tunnel-source", "vrf", "mac", "subnet", "name", "selector", "ruleset", "port", "route"}
+var classes = []string{"hold", "tunnel-endpoint", "tunnel-source", "vrf", "mac", "subnet", "name", "selector", "ruleset", "port", "route"}
 
 func classOf(key string) int {
 	class, _, _ := strings.Cut(key, "/")

@@ -54,6 +54,8 @@ type Rulesets [Directions][Layers]*Ruleset
 // readers share it.
 type Derived struct {
 	Routing *routing.Derived
+	// Holds are the drafts that hold a change, by name; there is at most one.
+	Holds []*api.Draft
 
 	ports     shards[string, *Port]
 	classes   shards[uint64, *class]

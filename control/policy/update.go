@@ -16,7 +16,7 @@ import (
 // rule whose address-group or service-group is missing matches nothing.
 func Derive(d *routing.Derived) *Derived {
 	u := newUpdate(&Derived{}, d, listed(d.Snapshot))
-	u.global = globalSets(d.Snapshot)
+	u.global, u.Holds = globalSets(d.Snapshot), holdsOf(d.Snapshot)
 	for _, n := range d.Networks {
 		u.sharing[n.Ref.UUID] = true
 		for _, p := range n.Ports() {
@@ -39,6 +39,9 @@ func Update(earlier *Derived, d *routing.Derived, events []api.Event) *Derived {
 	for _, e := range events {
 		if e.Type == api.EventPut && e.Was != nil && e.Was.Head().Meta.Revision == e.Object.Head().Meta.Revision {
 			continue // only its status, of which routing has told
+		}
+		if e.Object.Head().Kind == api.KindDraft {
+			u.Holds = holdsOf(d.Snapshot)
 		}
 		u.touch(e)
 	}

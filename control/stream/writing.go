@@ -22,9 +22,9 @@ type writing struct {
 }
 
 // everything writes what leads to the target: puts, things before what refers
-// to them, and then deletes the other way round.
+// to them, and then deletes the other way round. First of all is that a change is held.
 func (w *writing) everything() bool {
-	return w.ownPuts("tunnel-endpoint/") && w.puts(placement.Sources) && w.ownPuts("") && w.puts(placement.Routes) &&
+	return w.ownPuts("hold/") && w.ownPuts("tunnel-endpoint/") && w.puts(placement.Sources) && w.ownPuts("") && w.puts(placement.Routes) &&
 		w.ownDeletes() && w.deletes(placement.Routes) && w.ownDeletes("port/", "reservation/") && w.ownDeletes("ruleset/") && w.ownDeletes("selector/") && w.deletes(placement.Sources) && w.ownDeletes("tunnel-endpoint/") &&
 		w.finish()
 }

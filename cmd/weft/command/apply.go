@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -36,6 +37,7 @@ func newApply(s *session) *cobra.Command {
 	var files, checks []string
 	var dryRun bool
 	var output string
+	var strict strictly
 	c := &cobra.Command{
 		Use:     "apply -f FILE...",
 		Short:   "Create and change objects as files say",
@@ -44,13 +46,14 @@ func newApply(s *session) *cobra.Command {
 		GroupID: groupChange,
 		Args:    noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
-			return s.apply(c.Context(), files, checks, dryRun, output)
+			return s.apply(c.Context(), files, checks, strict, dryRun, output)
 		},
 	}
 	filesFlag(c, &files)
 	s.draftFlag(c)
 	c.Flags().BoolVar(&dryRun, "dry-run", false, "check and say what would be done, but change nothing")
 	c.Flags().StringSliceVar(&checks, "check", nil, "`FILE` of assertions that must hold afterwards, see weft check; else nothing is changed")
+	strict.addFlags(c)
 	outputFlag(c, &output, formatJSON, formatYAML, formatName)
 	return c
 }
@@ -68,7 +71,7 @@ type step struct {
 	operation api.Operation
 }
 
-func (s *session) apply(ctx context.Context, files, checks []string, dryRun bool, output string) error {
+func (s *session) apply(ctx context.Context, files, checks []string, strict strictly, dryRun bool, output string) error {
 	if len(files) == 0 {
 		return usagef("-f is required: weft apply -f FILE")
 	}
@@ -91,6 +94,14 @@ func (s *session) apply(ctx context.Context, files, checks []string, dryRun bool
 	if err := s.checkFirst(ctx, c, steps, checks); err != nil {
 		return err
 	}
+	strict.on = strict.on && slices.ContainsFunc(steps, func(st step) bool { return st.operation.Op != "" })
+	hold, err := s.hold(ctx, c, strict)
+	if err == nil && hold != nil {
+		steps, err = s.held(steps, hold)
+	}
+	if err != nil {
+		return err
+	}
 	after, err := s.perform(ctx, c, steps, dryRun, func(done []step, after []api.Object) error {
 		if output != formatTable {
 			return nil
@@ -100,6 +111,19 @@ func (s *session) apply(ctx context.Context, files, checks []string, dryRun bool
 	if err != nil {
 		return err
 	}
+	var holds api.Ref
+	if hold != nil {
+		last := len(after) - 1
+		holds, after = api.RefTo(after[last]), after[:last]
+	}
+	if err := s.applied(output, after); err != nil || hold == nil || dryRun {
+		return err
+	}
+	return s.released(ctx, c, holds, hold)
+}
+
+// applied prints the objects as they are then, where that is asked for.
+func (s *session) applied(output string, after []api.Object) error {
 	if done, err := s.encode(output, list{Items: after}); done {
 		return err
 	}
@@ -107,6 +131,22 @@ func (s *session) apply(ctx context.Context, files, checks []string, dryRun bool
 		return s.names(after)
 	}
 	return nil
+}
+
+// held adds what holds the change, if there is one that fits into one transaction with it.
+func (s *session) held(steps []step, h *api.Hold) ([]step, error) {
+	operation, err := s.holding(h)
+	if err != nil {
+		return nil, err
+	}
+	all := append(slices.Clip(steps), step{"held", operation})
+	if batch, _ := nextBatch(all); len(batch) < len(all) {
+		return nil, failure{
+			what: fmt.Sprintf("--strict: there are more changes than the %d that fit into one transaction with what holds them", client.MaxOperations-1),
+			hint: "apply fewer files at a time",
+		}
+	}
+	return all, nil
 }
 
 // checkFirst asks whether assertions would hold after the steps.

@@ -76,7 +76,7 @@ func newDraftAdd(s *session) *cobra.Command {
 		ValidArgsFunction: s.completeKind(api.KindDraft),
 		RunE: func(c *cobra.Command, args []string) error {
 			s.flags.draft = args[0]
-			return s.apply(c.Context(), files, nil, false, formatTable)
+			return s.apply(c.Context(), files, nil, strictly{}, false, formatTable)
 		},
 	}
 	filesFlag(c, &files)
@@ -261,20 +261,22 @@ func (s *session) printStaged(change stagedChange) error {
 
 func newDraftCommit(s *session) *cobra.Command {
 	var dryRun bool
+	var strict strictly
 	c := &cobra.Command{
 		Use:               "commit NAME",
 		Short:             "Do all that is staged, or nothing of it",
 		Args:              arguments(1, 1),
 		ValidArgsFunction: s.completeKind(api.KindDraft),
 		RunE: func(c *cobra.Command, args []string) error {
-			return s.draftCommit(c.Context(), args[0], dryRun)
+			return s.draftCommit(c.Context(), args[0], strict, dryRun)
 		},
 	}
 	c.Flags().BoolVar(&dryRun, "dry-run", false, "check and say what would be done, but change nothing")
+	strict.addFlags(c)
 	return c
 }
 
-func (s *session) draftCommit(ctx context.Context, name string, dryRun bool) error {
+func (s *session) draftCommit(ctx context.Context, name string, strict strictly, dryRun bool) error {
 	c, err := s.connect()
 	if err != nil {
 		return err
@@ -287,7 +289,11 @@ func (s *session) draftCommit(ctx context.Context, name string, dryRun bool) err
 	if err != nil {
 		return err
 	}
-	made, err := c.CommitDraft(ctx, api.RefTo(d), d.Meta.Revision, dryRun)
+	hold, err := s.hold(ctx, c, strict)
+	if err != nil {
+		return err
+	}
+	made, err := c.CommitDraftHeld(ctx, api.RefTo(d), d.Meta.Revision, hold, dryRun)
 	if err != nil {
 		return err
 	}
@@ -300,7 +306,10 @@ func (s *session) draftCommit(ctx context.Context, name string, dryRun bool) err
 	if len(made.Objects) != len(steps) {
 		return fmt.Errorf("commit draft %s: %d writes, and the answer has %d objects", d.Meta.FQName, len(steps), len(made.Objects))
 	}
-	return s.printSteps(steps, made.Objects, dryRun)
+	if err := s.printSteps(steps, made.Objects, dryRun); err != nil || hold == nil || dryRun {
+		return err
+	}
+	return s.released(ctx, c, api.RefTo(d), hold)
 }
 
 func newDraftRevert(s *session) *cobra.Command {
