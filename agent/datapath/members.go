@@ -80,11 +80,6 @@ func (p *Programmer) leaving(t *Tables) map[rules.Identity]bool {
 			all[has.Who] = true
 		}
 	})
-	if p.held != nil {
-		for _, m := range p.held.routes {
-			all[m.between] = true
-		}
-	}
 	if t.Partial {
 		for _, r := range t.Routes {
 			all[r.Who] = true
@@ -100,6 +95,11 @@ func (p *Programmer) releaseMembers() bool {
 		return false
 	}
 	leaving := p.leaving(&p.tables)
+	if p.held != nil { // they stay, and as who they are is settled
+		for _, m := range p.held.routes {
+			leaving[m.between] = true
+		}
+	}
 	for _, identities := range p.members.still {
 		if slices.ContainsFunc(identities, func(i rules.Identity) bool { return !leaving[i] }) {
 			p.followMembers(&p.tables)
