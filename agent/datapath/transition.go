@@ -27,10 +27,15 @@ type transition struct {
 
 type move struct{ was, is, between rules.Identity }
 
-// newMove makes an identity for workloads that become others.
-func newMove(was, is rules.Identity) move {
-	words := binary.BigEndian.AppendUint64([]byte("between"), uint64(was))
-	return move{was, is, max(rules.Pending+1, rules.Identity(xxhash.Sum64(binary.BigEndian.AppendUint64(words, uint64(is)))))}
+// newMove makes an identity for workloads that become others: one that no route
+// says, for what routes say has a meaning to the former rules.
+func newMove(was, is rules.Identity, said map[rules.Identity]bool) move {
+	m := move{was: was, is: is, between: was}
+	for m.between <= rules.Pending || said[m.between] {
+		words := binary.BigEndian.AppendUint64([]byte("between"), uint64(m.between))
+		m.between = rules.Identity(xxhash.Sum64(binary.BigEndian.AppendUint64(words, uint64(is))))
+	}
+	return m
 }
 
 // transitionTo is what leads to the tables; nil if they can be written as they are.
@@ -39,13 +44,14 @@ func (p *Programmer) transitionTo(t *Tables) *transition {
 	if !holds && !p.rulesChange(t) {
 		return nil
 	}
-	moved := map[vrouter.RouteKey]move{}
+	moved, said := map[vrouter.RouteKey]move{}, map[rules.Identity]bool{}
+	p.routes.EachHad(func(_ vrouter.RouteKey, has Route) { said[has.Who] = true })
 	p.routes.EachHad(func(key vrouter.RouteKey, has Route) {
 		want, wanted := t.Routes[key]
 		_, follows := p.tables.Routes[key]
 		follows = follows || holds && !p.began
 		if wanted && follows && has.Who != want.Who && has.Who > rules.Pending && want.Who > rules.Pending {
-			moved[key] = newMove(has.Who, want.Who)
+			moved[key] = newMove(has.Who, want.Who, said)
 		}
 	})
 	if len(moved) == 0 {
