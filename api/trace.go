@@ -55,11 +55,16 @@ type PolicyStep struct {
 	Rule      *PolicyRule `json:"rule,omitempty"`  // that decided; absent if none matched
 	Logs      bool        `json:"logs,omitempty"`  // that rule logs: first packets, and what it refuses
 	Audit     *PolicyRule `json:"audit,omitempty"` // that would have, and only counts
+	// Former: it was asked as what the port asked before a change, which is held.
+	Former bool `json:"former,omitempty"`
 }
 
 // String says it: "ingress, security-group: deny, no rule of security-group a:b:web matches".
 func (s PolicyStep) String() string {
 	text := fmt.Sprintf("%s at %s, %s: %s", s.Direction, s.Port, s.Layer, s.Action)
+	if s.Former {
+		text = fmt.Sprintf("%s at %s, %s as before a change that is held: %s", s.Direction, s.Port, s.Layer, s.Action)
+	}
 	if s.Rule != nil {
 		text += " by " + s.Rule.String()
 		if s.Logs {

@@ -19,7 +19,7 @@ import (
 // policy lists what each port asks in the kernel, layer by layer, and how many
 // entries each ruleset has there.
 func (r Reader) policy(_ context.Context, w words) (api.Table, error) {
-	t := api.Table{Columns: []string{"INTERFACE", "PORT", "DIRECTION", "LAYER", "RULESET", "ENTRIES", "NONE-MATCHES", "AUDIT", "IDENTITY", "STATELESS", "LIMIT"}}
+	t := api.Table{Columns: []string{"INTERFACE", "PORT", "DIRECTION", "LAYER", "RULESET", "ENTRIES", "NONE-MATCHES", "AUDIT", "IDENTITY", "STATELESS", "LIMIT", "FORMER"}}
 	ports, err := r.Kernel.PortPolicies.All()
 	if err != nil {
 		return t, err
@@ -39,19 +39,25 @@ func (r Reader) policy(_ context.Context, w words) (api.Table, error) {
 		if p.ConnectionLimit != 0 {
 			limit = fmt.Sprintf("%d of %d", taken[ifindex], p.ConnectionLimit)
 		}
-		common := []string{fmt.Sprintf("%016x", uint64(p.Identity)), yes(p.Stateless), limit}
 		rows := len(t.Rows)
-		for d, layers := range p.Rulesets {
-			for l, id := range layers {
-				if id == 0 {
-					continue
+		add := func(sets [rules.Directions][rules.Layers]uint32, stateless, former bool) {
+			common := []string{fmt.Sprintf("%016x", uint64(p.Identity)), yes(stateless), limit, yes(former)}
+			for d, layers := range sets {
+				for l, id := range layers {
+					if id == 0 {
+						continue
+					}
+					row := []string{w.name(ifindex), w.port(ifindex), rules.Direction(d).String(), rules.Layer(l).String(), rulesetName(id), number(uint32(entries[id])), unmatched(heads, id), audit(heads[id])}
+					t.Rows = append(t.Rows, append(row, common...))
 				}
-				row := []string{w.name(ifindex), w.port(ifindex), rules.Direction(d).String(), rules.Layer(l).String(), rulesetName(id), number(uint32(entries[id])), unmatched(heads, id), audit(heads[id])}
-				t.Rows = append(t.Rows, append(row, common...))
+			}
+			if len(t.Rows) == rows && !former {
+				t.Rows = append(t.Rows, append([]string{w.name(ifindex), w.port(ifindex), "-", "-", "-", "0", "-", "-"}, common...))
 			}
 		}
-		if len(t.Rows) == rows {
-			t.Rows = append(t.Rows, append([]string{w.name(ifindex), w.port(ifindex), "-", "-", "-", "0", "-", "-"}, common...))
+		add(p.Rulesets, p.Stateless, false)
+		if p.Strict {
+			add(p.Former, p.FormerStateless, true)
 		}
 	}
 	return t, err

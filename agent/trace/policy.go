@@ -37,10 +37,10 @@ func (a *answer) policy(t vrouter.Trace, from, to netip.Addr) error {
 			step := api.PolicyStep{
 				Direction: side(said.Direction), Layer: said.Layer.String(), Port: rows.Ports[id].Name, Remote: remote,
 				Identity: identity(said.Remote), Action: said.Action.String(), Logs: said.Logs,
-				Rule: ruleAt(numbers, said.Rule, said.Layer), Audit: ruleAt(numbers, said.AuditRule, said.Layer),
+				Rule: ruleAt(numbers, said.Rule, said.Layer), Audit: ruleAt(numbers, said.AuditRule, said.Layer), Former: said.Former,
 			}
 			for _, r := range rows.Ports[id].Rulesets {
-				if r.Layer == step.Layer && r.Ingress == (said.Direction == rules.Ingress) {
+				if !said.Former && r.Layer == step.Layer && r.Ingress == (said.Direction == rules.Ingress) {
 					step.Ruleset = rows.Rulesets[r.Ruleset].Name
 				}
 			}

@@ -82,6 +82,8 @@ policy-set s f`)
 		{"allow db more ingress IPv4 tcp/5433 group=web", "a rule more", "", "-ruleset port ruleset", ""},
 		{"firewall-rule r deny from=tag=t tcp/23", "a rule that all ask", "-ruleset -ruleset port port port ruleset ruleset", "-ruleset port ruleset", "-ruleset port ruleset"},
 		{"limit o 5", "a limit of one port", "", "", "port"},
+		{"held d 30", "a change that is held", "hold", "hold", "hold"},
+		{"limit o 6\nheld d 0", "and is not any more", "-hold", "-hold", "-hold port"},
 		{"security-group nobody\nallow nobody in ingress IPv4", "a group that nobody has", "", "", ""},
 	} {
 		w.Do(step.do)

@@ -52,6 +52,9 @@ func TestReuseNeverShows(t *testing.T) {
 		if r.IntN(4) == 0 {
 			w.Do(world.RandomHealth(r))
 		}
+		if r.IntN(40) == 0 {
+			w.Do(fmt.Sprintf("held d %d", r.IntN(3)))
+		}
 		if r.IntN(3) > 0 {
 			w.Do(world.RandomEdit(r))
 		} else {
@@ -111,7 +114,7 @@ func here(where, host string) bool {
 func checkRows(t *testing.T, where string, rows []placement.Row) {
 	t.Helper()
 	seen := map[string]bool{}
-	order := []string{"tunnel-endpoint", "tunnel-source", "vrf", "mac", "subnet", "name", "selector", "ruleset", "port", "check", "reservation", "route"}
+	order := []string{"hold", "tunnel-endpoint", "tunnel-source", "vrf", "mac", "subnet", "name", "selector", "ruleset", "port", "check", "reservation", "route"}
 	last := 0
 	for _, r := range rows {
 		class, rest, _ := strings.Cut(r.Key, "/")

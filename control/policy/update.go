@@ -40,7 +40,7 @@ func Update(earlier *Derived, d *routing.Derived, events []api.Event) *Derived {
 		if e.Type == api.EventPut && e.Was != nil && e.Was.Head().Meta.Revision == e.Object.Head().Meta.Revision {
 			continue // only its status, of which routing has told
 		}
-		if e.Object.Head().Kind == api.KindDraft {
+		if e.Kind == api.KindDraft {
 			u.Holds = holdsOf(d.Snapshot)
 		}
 		u.touch(e)

@@ -23,6 +23,7 @@ import (
 //	tagged t port a                 (binds it; to a project, network, host, virtual-machine or port)
 //	named a http tcp 8080           (port a calls its TCP port 8080 http; repeatable)
 //	limit a 100                     (connections)
+//	held d 30                       (draft d holds a change for so many seconds; 0 none)
 //	firewall-rule r deny [<>] [from=SIDE] [to=SIDE] [SERVICE]... [services=s] [match=TYPE]... [disabled] [audit] [log]
 //	firewall-policy f [r]... [for=SIDE] [isolates=ingress] [audit]
 //	policy-set s [f]... [project=q] [global] [application=t] [tier=admin] [priority=5]
@@ -42,6 +43,12 @@ func (w *World) applySecurity(f []string) {
 		w.Put(g, api.KindSecurityGroup, f[1])
 	case "allow":
 		w.allow(f)
+	case "held":
+		d := &api.Draft{}
+		if seconds := int(number(f[2])); seconds > 0 {
+			d.Spec.Hold = &api.Hold{Seconds: seconds}
+		}
+		w.Put(d, api.KindDraft, f[1])
 	case "secured":
 		change(w, api.KindPort, f[1], func(p *api.Port) {
 			p.Spec.SecurityGroups = nil
