@@ -43,7 +43,7 @@ func (h *holder) round(ctx context.Context, in *input, hosts map[string]stream.H
 			continue
 		}
 		h.tried[d.Meta.UUID] = now
-		by := api.Identity{Name: h.service.options.name(), Orchestrator: api.AdministratorsName, Role: api.RoleAdmin}
+		by := api.Identity{Name: h.service.options.name(), Orchestrator: d.Meta.Owner, Role: api.RoleAdmin}
 		gone := api.New(api.KindDraft)
 		gone.Head().Meta.UUID, gone.Head().Meta.Revision = d.Meta.UUID, d.Meta.Revision
 		_, err := commit(ctx, by, []api.Operation{{Op: api.OpDelete, Object: gone}})

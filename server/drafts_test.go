@@ -64,6 +64,36 @@ func TestADraftIsCommittedInAnOrderThatWorks(t *testing.T) {
 	}
 }
 
+// A strict commit keeps the draft, empty, as what holds the change; there is one at
+// a time, until somebody deletes it.
+func TestAStrictCommitIsHeldByTheDraft(t *testing.T) {
+	w := newWorld(t)
+	group := func(name string) api.Operation {
+		return api.Operation{Op: api.OpCreate, Object: &api.AddressGroup{Header: api.Header{Kind: api.KindAddressGroup, Meta: api.Meta{Name: name, Parent: api.Ref{Name: defaultProject}}}}}
+	}
+	first, second := w.staged("first", group("a")), w.staged("second", group("b"))
+	hold := &api.Hold{Seconds: 5}
+	if made, err := w.admin.CommitDraftHeld(t.Context(), first, 0, hold, false); err != nil || len(made.Objects) != 1 {
+		t.Fatal(made, err)
+	}
+	holds, err := client.Get[*api.Draft](t.Context(), w.admin, first)
+	check(t, err)
+	if holds.Spec.Hold == nil || holds.Spec.Hold.Seconds != 5 || len(holds.Spec.Writes) > 0 {
+		t.Errorf("the draft is %+v", holds.Spec)
+	}
+	_, err = w.admin.CommitDraftHeld(t.Context(), second, 0, hold, false)
+	hasCode(t, "a second strict change", err, api.CodeConflict)
+	if err == nil || !strings.Contains(err.Error(), "first") {
+		t.Errorf("the refusal does not name the one that is there: %v", err)
+	}
+	check(t, w.admin.Delete(t.Context(), api.KindDraft, first, 0))
+	if _, err := w.admin.CommitDraftHeld(t.Context(), second, 0, hold, false); err != nil {
+		t.Error(err)
+	}
+	_, err = w.admin.CommitDraftHeld(t.Context(), w.staged("third", group("c")), 0, &api.Hold{}, false)
+	hasCode(t, "a hold of no time", err, api.CodeInvalid)
+}
+
 // All or nothing, against writers who change what is staged at the same time:
 // either the commit is refused and names what they changed, or it came first.
 func TestDraftsAndOtherWritersAtOnce(t *testing.T) {
