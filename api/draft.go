@@ -49,7 +49,7 @@ type Draft struct {
 // DraftSpec lists what is staged.
 type DraftSpec struct {
 	Writes []StagedWrite `json:"writes,omitempty" maxItems:"99" doc:"What is staged, of each object one write; together at most 524288 bytes. Committed in an order that works."`
-	Hold   *Hold         `json:"hold,omitempty" doc:"A change is to hold at all hosts at once: while this draft is there, what ports asked before the transaction that wrote this is asked besides what they are to ask. A controller deletes the draft when all hosts do so. Only Weft's administrators may set it, of all drafts one has it, and it stages nothing."`
+	Hold   *Hold         `json:"hold,omitempty" doc:"A change is to hold at all hosts at once: while this draft is there, what ports asked before the transaction that wrote this is asked besides what they are to ask. A controller deletes the draft when all hosts do so. Only administrators, Weft's or an orchestrator's, may set it, of all drafts one has it, and it stages nothing."`
 }
 
 // Hold is how long a change may be held, and for whom.

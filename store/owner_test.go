@@ -37,6 +37,12 @@ func TestOwnership(t *testing.T) {
 		w.refused(api.CodeForbidden, "only Weft's administrators", by, api.OpCreate, o)
 		w.refused(api.CodeForbidden, "only Weft's administrators", by, api.OpCreate, host("h", "192.0.2.1"))
 	}
+	// A strict change delays what others allow: it is for those who answer for all projects.
+	strict := &api.Draft{Header: head(api.KindDraft, "d", projectOf(blue)), Spec: api.DraftSpec{Hold: &api.Hold{Seconds: 5}}}
+	w.refused(api.CodeForbidden, "only administrators", api.Identity{Name: "m", Orchestrator: "blue", Role: api.RoleMember}, api.OpCreate, strict)
+	owner := api.Identity{Name: "o", Orchestrator: "blue", Role: api.RoleAdmin}
+	w.create(owner, strict)
+	w.remove(owner, strict)
 	w.refused(api.CodeForbidden, "administrators' own", admin, api.OpDelete, &api.Orchestrator{Header: head(api.KindOrchestrator, "weft", api.Ref{})})
 
 	// An orchestrator goes only when it owns nothing.

@@ -106,12 +106,12 @@ func (p *plan) rules(r, old *record, fail failure) error {
 	return p.relations(r, old, fail)
 }
 
-// held leaves holds to those who answer for all projects: they delay what everybody allows.
+// held leaves holds to those who answer for all projects of an orchestrator: they delay what everybody allows.
 func (p *plan) held(d *api.Draft, fail failure) error {
-	if d.Spec.Hold == nil || administrator(p.by) {
+	if d.Spec.Hold == nil || p.by.Role == api.RoleAdmin && p.by.Scope == nil {
 		return nil
 	}
-	return fail.forbidden("spec.hold", "only Weft's administrators make changes strictly: they delay what others allow meanwhile")
+	return fail.forbidden("spec.hold", "only administrators, Weft's or an orchestrator's, make changes strictly: they delay what others allow meanwhile")
 }
 
 // underlayRoutes leaves routes into the underlay to those who answer for it: a

@@ -229,7 +229,7 @@ func both(to Workload, protocol int, ports ...uint16) (attempts []probe.Attempt)
 
 // changing changes policy under probes: what old and new allow is never
 // dropped; what both forbid never passes.
-func (s *system) changing(t *testing.T, during string, turns int, old, new []api.Operation) {
+func (s *system) changing(t *testing.T, during string, turns int, write func(*testing.T, ...api.Operation), old, new []api.Operation) {
 	t.Helper()
 	w1 := find(t, "red-w1")
 	var probers []*prober
@@ -244,7 +244,7 @@ func (s *system) changing(t *testing.T, during string, turns int, old, new []api
 		if turn%2 == 1 {
 			change = old
 		}
-		s.write(t, change...)
+		write(t, change...)
 		wait(t, 50*time.Millisecond)
 	}
 	for _, p := range probers {
@@ -257,7 +257,7 @@ func (s *system) changing(t *testing.T, during string, turns int, old, new []api
 // changes are those of changing: of rules, and of who is in which group.
 func (s *system) changes(t *testing.T, m *Model) {
 	s.write(t, append(disallow("run", "streams"), allow("run", "exact", api.Ingress, tcp(80))...)...)
-	s.changing(t, "one rule instead of another", 20,
+	s.changing(t, "one rule instead of another", 20, s.write,
 		append(disallow("run", "wide"), allow("run", "exact", api.Ingress, tcp(80))...),
 		append(disallow("run", "exact"), allow("run", "wide", api.Ingress, tcp(79, 81))...))
 	of := func(group string) func(*api.SecurityGroupRuleSpec) {
@@ -268,12 +268,13 @@ func (s *system) changes(t *testing.T, m *Model) {
 	}
 	s.write(t, append(append(disallow("run", "exact"), allow("run", "old", api.Ingress, of("old"))...), allow("run", "new", api.Ingress, of("new"))...)...)
 	// Who a workload is and what rules name it by are two entries of tables.
-	s.changing(t, "members change groups, of which both are allowed", 40,
+	s.changing(t, "members change groups, of which both are allowed", 40, s.write,
 		s.withGroups(t, m, []string{"run", "old"}, "w2", "w3"), s.withGroups(t, m, []string{"run", "new"}, "w2", "w3"))
 	s.write(t, disallow("run", "new")...)
-	s.changing(t, "rules and members change together", 40,
-		slices.Concat(disallow("run", "new"), allow("run", "old", api.Ingress, of("old")), s.withGroups(t, m, []string{"run", "old"}, "w2", "w3")),
-		slices.Concat(disallow("run", "old"), allow("run", "new", api.Ingress, of("new")), s.withGroups(t, m, []string{"run", "new"}, "w2", "w3")))
+	toOld := slices.Concat(disallow("run", "new"), allow("run", "old", api.Ingress, of("old")), s.withGroups(t, m, []string{"run", "old"}, "w2", "w3"))
+	toNew := slices.Concat(disallow("run", "old"), allow("run", "new", api.Ingress, of("new")), s.withGroups(t, m, []string{"run", "new"}, "w2", "w3"))
+	s.changing(t, "rules and members change together", 40, s.write, toOld, toNew)
+	s.changing(t, "rules and members change together, strictly", 10, s.strictly, toOld, toNew)
 	s.write(t, append(disallow("run", "old"), allow("run", "streams", api.Ingress, tcp())...)...)
 }
 

@@ -59,6 +59,7 @@ func TestPolicy(t *testing.T) {
 	m := s.liveGroups(t)
 	t.Run("revoked", s.revoked)
 	t.Run("changes", func(t *testing.T) { s.changes(t, m) })
+	t.Run("strict", func(t *testing.T) { s.strict(t, m) })
 	t.Run("first instruction", s.late)
 	t.Run("flood", s.flooded)
 }
