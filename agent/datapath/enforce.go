@@ -285,7 +285,8 @@ func (p *Programmer) policyProblems(rows desired.Rows, attached map[string]Attac
 	}
 }
 
-// Rules are the rules that ports of this host ask, by their numbers.
+// Rules are the rules that ports of this host ask, by their numbers, also those
+// from before a change that is held.
 func (p *Programmer) Rules() map[uint32][]Numbered {
 	type place struct {
 		name  desired.Digest
@@ -299,6 +300,13 @@ func (p *Programmer) Rules() map[uint32][]Numbered {
 					seen[at] = true
 					p.list(numbers, p.asked.Rulesets[name], at.layer)
 				}
+			}
+		}
+	}
+	if p.held != nil {
+		for n, all := range p.held.rules {
+			if _, asked := numbers[n]; !asked {
+				numbers[n] = all
 			}
 		}
 	}

@@ -26,6 +26,7 @@ type heldPolicy struct {
 	// routes say who a workload is by an identity in between, which former
 	// rules know as who it was, and the others as who it is.
 	routes map[vrouter.RouteKey]move
+	rules  map[uint32][]Numbered // that former rulesets are made of; after a start nobody knows
 }
 
 // former is what a port asked.
@@ -85,7 +86,7 @@ func (p *Programmer) followHold(t *Tables) {
 // earlier run took.
 func (p *Programmer) hold(id string, moved map[vrouter.RouteKey]move) {
 	if p.held == nil {
-		p.held = &heldPolicy{id: id, former: map[int]former{}, sets: map[uint32]*contents{}, routes: map[vrouter.RouteKey]move{}}
+		p.held = &heldPolicy{id: id, former: map[int]former{}, sets: map[uint32]*contents{}, routes: map[vrouter.RouteKey]move{}, rules: p.Rules()}
 		p.ports.EachHad(func(ifindex int, port vrouter.Port) {
 			policy, policed, there := p.formerPolicy(ifindex, port)
 			if !there || !policed {
@@ -158,13 +159,23 @@ func (p *Programmer) holdProblem() string {
 	switch hold := p.given.Hold; {
 	case p.term.over:
 		return fmt.Sprintf("it was not withdrawn within %v and has ended by itself: ports ask the new policy alone", hold.Lasts)
-	case p.held == nil || p.transition != nil || !p.policies.Settled() || !p.rulesets.Settled() || !p.routes.Settled() || !p.ports.Settled():
+	case p.held == nil || p.transition != nil || !p.policies.Settled() || !p.rulesets.Settled() || !p.between():
 		return "not all ports ask both policies yet"
 	case len(p.former) > 0:
 		first := slices.Min(slices.Collect(maps.Keys(p.former)))
 		return fmt.Sprintf("%d ports ask their former policy alone, the one on interface %d because: %s", len(p.former), first, p.former[first])
 	}
 	return ""
+}
+
+// between tells whether routes say the identities in between.
+func (p *Programmer) between() bool {
+	for key, m := range p.held.routes {
+		if has, known := p.routes.Applied(key); !known || has.Who != m.between {
+			return false
+		}
+	}
+	return true
 }
 
 // learn has former rulesets know identities in between as who the workloads were.
