@@ -42,9 +42,25 @@ const (
 // them are committed in one transaction, in which the draft itself goes.
 type Draft struct {
 	Header
-	Spec   DraftSpec `json:"spec"`
-	Status Reported  `json:"status,omitzero"`
+	Spec   DraftSpec   `json:"spec"`
+	Status DraftStatus `json:"status,omitzero"`
 }
+
+// DraftStatus is how far the hosts have come with a change that is held.
+type DraftStatus struct {
+	Behind  int        `json:"behind,omitempty" doc:"How many hosts a hold waits for, once it has lasted a second."`
+	Waiting []HeldHost `json:"waiting,omitempty" doc:"These, by name, at most 100."`
+	Expired bool       `json:"expired,omitempty" doc:"The hold has lasted as long as it may, and ends without the hosts that it waits for."`
+}
+
+// HeldHost is a host that a hold waits for.
+type HeldHost struct {
+	Host string `json:"host" doc:"Name."`
+	Why  string `json:"why" doc:"Why it is not known to ask both policies."`
+}
+
+// String names the host with the reason.
+func (h HeldHost) String() string { return h.Host + " (" + h.Why + ")" }
 
 // DraftSpec lists what is staged.
 type DraftSpec struct {

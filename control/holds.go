@@ -4,21 +4,21 @@ package control
 
 import (
 	"context"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/weft-network/weft/api"
-	"github.com/weft-network/weft/control/placement"
+	"github.com/weft-network/weft/control/status"
 	"github.com/weft-network/weft/control/stream"
 )
 
 const (
-	// featureStrict is what agents say that keep former policies during a hold.
-	featureStrict = "strict"
 	// holdRetry is how long after a failure a hold is ended again, and how often,
 	// at most, it is looked whether its time is over.
 	holdRetry = time.Second
+	// holdShown is how long the status of a hold that ends without all hosts is
+	// there to be read before the hold goes.
+	holdShown = 2 * time.Second
 )
 
 // holder ends holds: when all hosts have the change besides what they had, or
@@ -37,8 +37,8 @@ func (h *holder) round(ctx context.Context, in *input, hosts map[string]stream.H
 	}
 	for _, d := range in.plan.Policy.Holds {
 		any = true
-		behind := behindHold(in, d, hosts, h.service.options.Epoch)
-		over := !now.Before(d.Meta.UpdatedAt.Add(time.Duration(d.Spec.Hold.Seconds) * time.Second))
+		behind := status.Behind(in.plan, hosts, d)
+		over := !now.Before(status.HoldEnds(d).Add(holdShown))
 		if len(behind) > 0 && !over || now.Sub(h.tried[d.Meta.UUID]) < holdRetry {
 			continue
 		}
@@ -53,7 +53,7 @@ func (h *holder) round(ctx context.Context, in *input, hosts map[string]stream.H
 		case err != nil:
 			h.service.options.Log.Warn("a strict change is not ended, will try again", "draft", d.Meta.FQName, "error", err, "retry", holdRetry)
 		case len(behind) > 0:
-			h.service.options.Log.Warn("a strict change has ended before all hosts had it: on these the former policy may still be asked", "draft", d.Meta.FQName, "hosts", strings.Join(behind, ", "))
+			h.service.options.Log.Warn("a strict change has ended before all hosts had it: on these the former policy may still be asked", "draft", d.Meta.FQName, "hosts", names(behind))
 		}
 	}
 	if !any {
@@ -62,19 +62,11 @@ func (h *holder) round(ctx context.Context, in *input, hosts map[string]stream.H
 	return any
 }
 
-// behindHold names the hosts that are not known to ask both policies.
-func behindHold(in *input, d *api.Draft, hosts map[string]stream.HostState, epoch uint64) (behind []string) {
-	written := placement.Version{Epoch: epoch, Revision: d.Meta.Revision}
-	for _, host := range in.plan.Derived.Hosts {
-		uuid := host.Ref.UUID
-		if in.plan.Policy.Host(uuid) == nil || slices.Contains(d.Spec.Hold.Without, uuid) {
-			continue
-		}
-		state := hosts[uuid]
-		holds := state.Report != nil && slices.Contains(state.Report.Features, featureStrict)
-		if !state.Connected || !holds || state.Settled.Before(written) || state.RowErrors[placement.HoldKey(d.Meta.UUID)] != "" {
-			behind = append(behind, host.Ref.Name)
-		}
+// names are the hosts of a line of the log, with why each is behind.
+func names(behind []api.HeldHost) string {
+	var all []string
+	for _, h := range behind {
+		all = append(all, h.String())
 	}
-	return behind
+	return strings.Join(all, ", ")
 }

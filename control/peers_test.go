@@ -19,7 +19,8 @@ import (
 	"github.com/weft-network/weft/control/world"
 )
 
-// board is what controllers share, in memory. The one called leads is the leader.
+// board is what controllers share, in memory. The one that leads is the leader,
+// or who has a term to come.
 type board struct {
 	mu      sync.Mutex // guards everything that follows
 	entries map[string]boardEntry
@@ -37,6 +38,7 @@ type peer struct {
 	*board
 	name    string
 	leads   bool
+	term    chan struct{} // if not nil, it leads once this is closed
 	changed chan struct{}
 }
 
@@ -47,9 +49,14 @@ func (b *board) join(name string, leads bool) *peer {
 }
 
 func (p *peer) Lead(ctx context.Context, work func(context.Context, control.StatusWriter)) {
-	if p.leads {
-		work(ctx, p.status)
+	if !p.leads {
+		select {
+		case <-p.term:
+		case <-ctx.Done():
+			return
+		}
 	}
+	work(ctx, p.status)
 	<-ctx.Done()
 }
 

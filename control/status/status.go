@@ -75,6 +75,7 @@ func (c *collector) run() []Change {
 	c.attachments()
 	c.asked()
 	c.online()
+	c.held()
 	c.routeTables()
 	c.trunks()
 	c.reserved()

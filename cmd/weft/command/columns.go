@@ -113,6 +113,7 @@ var columnsOf = map[api.Kind][]column{
 	api.KindDraft: {
 		col("CHANGES", func(_ *view, o *api.Draft) string { return strconv.Itoa(len(o.Spec.Writes)) }),
 		col("OBJECTS", stagedNames),
+		col("HOLD", heldText),
 	},
 	api.KindNetworkPolicyAttachment: {
 		col("POLICY", func(_ *view, o *api.NetworkPolicyAttachment) string { return refCell(o, o.Spec.Policy) }),
@@ -259,6 +260,19 @@ func stagedNames(_ *view, o *api.Draft) string {
 		}
 	}
 	return shorten(names)
+}
+
+// heldText says for whom the change waits that a draft holds.
+func heldText(_ *view, o *api.Draft) string {
+	switch {
+	case o.Spec.Hold == nil:
+		return ""
+	case o.Status.Expired:
+		return "expired without " + waitingText(o.Status)
+	case o.Status.Behind > 0:
+		return "waiting for " + waitingText(o.Status)
+	}
+	return "held"
 }
 
 func policyNetworks(v *view, o *api.NetworkPolicy) string {

@@ -25,6 +25,8 @@ const (
 	// holdSlack is how much longer than it may last a hold is waited for: a
 	// controller may just take over from another one.
 	holdSlack = 30 * time.Second
+	// maxNamedHosts are named in one line.
+	maxNamedHosts = 10
 )
 
 // strictly is how a change is made that is to hold at all hosts at once.
@@ -85,37 +87,72 @@ func (s *session) holding(h *api.Hold) (api.Operation, error) {
 	return api.Operation{Op: api.OpCreate, Object: d}, nil
 }
 
-// released waits until a controller has ended a hold. If the command ends before,
-// the controller ends it all the same.
+// released waits until a controller has ended a hold, and says meanwhile for whom
+// that waits. If the command ends before, the controller ends it all the same.
 func (s *session) released(ctx context.Context, c *client.Client, draft api.Ref, h *api.Hold) error {
 	began, lasts := time.Now(), time.Duration(h.Seconds)*time.Second
 	ticks := time.NewTicker(holdPoll)
 	defer ticks.Stop()
+	var last api.DraftStatus
 	for {
-		_, err := client.Get[*api.Draft](ctx, c, draft)
+		d, err := client.Get[*api.Draft](ctx, c, draft)
 		var e *api.Error
 		took := time.Since(began)
-		switch {
-		case errors.As(err, &e) && e.Code == api.CodeNotFound && took < lasts:
+		switch known := errors.As(err, &e); {
+		case err == nil:
+			if text := waitingText(d.Status); !d.Status.Expired && text != "" && text != waitingText(last) {
+				fmt.Fprintf(s.Err, "held; waiting for %s\n", oneLine(text))
+			}
+			last = d.Status
+		case known && e.Code == api.CodeNotFound && (last.Expired || took >= lasts):
+			return failure{
+				what: fmt.Sprintf("the change is made, but not all hosts confirmed within %v that they ask both policies%s", lasts, expiredText(last)),
+				hint: "until they have the change, these ask the former policy; weft get hosts says which are connected, and the log of the controller that leads has more",
+			}
+		case known && e.Code == api.CodeNotFound:
 			_, err := fmt.Fprintf(s.Out, "all hosts have it (%v)\n", took.Round(holdPoll))
 			return err
-		case errors.As(err, &e) && e.Code == api.CodeNotFound:
-			return failure{
-				what: fmt.Sprintf("the change is made, but not all hosts confirmed within %v that they ask both policies", lasts),
-				hint: "the controller's log names them; see weft get hosts",
-			}
-		case err != nil:
-			return err
-		case took > lasts+holdSlack:
-			return failure{
-				what: fmt.Sprintf("draft %s still holds the change after %v: hosts have ended it by themselves", draft, took.Round(time.Second)),
-				hint: "see whether a controller leads: weft get hosts; weft delete draft " + draft.String(),
-			}
+		case known && e.Code != api.CodeUnavailable && e.Code != api.CodeTimeout:
+			return fmt.Errorf("the change is made and held, but how far it is cannot be seen: %w", err)
+		}
+		if took > lasts+holdSlack {
+			return stillHeld(draft, took, err)
 		}
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return failure{
+				what: fmt.Sprintf("interrupted: the change is made, and held for at most %v", lasts),
+				hint: "a controller ends that; to see for whom it waits: weft get draft " + draft.String(),
+			}
 		case <-ticks.C:
 		}
 	}
+}
+
+// stillHeld is that nobody has ended a hold, and why it cannot be seen, if so.
+func stillHeld(draft api.Ref, took time.Duration, err error) error {
+	what := fmt.Sprintf("draft %s still holds the change after %v: hosts have ended it by themselves", draft, took.Round(time.Second))
+	if err != nil {
+		what = fmt.Sprintf("whether draft %s still holds the change cannot be seen for long now: %v", draft, err)
+	}
+	return failure{what: what, hint: "see whether a controller leads: weft get hosts; weft delete draft " + draft.String()}
+}
+
+// waitingText names hosts that a hold waits for, each with the reason.
+func waitingText(status api.DraftStatus) string {
+	var names []string
+	for _, h := range status.Waiting[:min(len(status.Waiting), maxNamedHosts)] {
+		names = append(names, h.String())
+	}
+	if more := status.Behind - len(names); more > 0 && len(names) > 0 {
+		names = append(names, fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(names, ", ")
+}
+
+func expiredText(status api.DraftStatus) string {
+	if text := waitingText(status); text != "" {
+		return ": " + text
+	}
+	return ""
 }
