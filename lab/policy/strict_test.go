@@ -9,43 +9,69 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/api/client"
 	"github.com/weft-network/weft/lab/probe"
+	"github.com/weft-network/weft/lab/topology"
 )
 
 // strictHold is how long a strict change of a test may last: it takes tenths of a second.
 const strictHold = 60 * time.Second
 
+// longHold is for one that outlives a controller.
+const longHold = 4 * time.Minute
+
 // strictly does operations as one change that holds at all hosts at once, and
 // waits until it does.
 func (s *system) strictly(t *testing.T, operations ...api.Operation) {
 	t.Helper()
+	s.hold(t, strictHold, operations...)
+	s.released(t, strictHold)
+}
+
+// hold begins a strict change.
+func (s *system) hold(t *testing.T, lasts time.Duration, operations ...api.Operation) {
+	t.Helper()
 	d := &api.Draft{Header: header(api.KindDraft, "red:shop", "strict")}
-	d.Spec.Hold = &api.Hold{Seconds: int(strictHold / time.Second)}
-	began := time.Now()
+	d.Spec.Hold = &api.Hold{Seconds: int(lasts / time.Second)}
 	if _, err := s.client.Transaction(t.Context(), append(slices.Clone(operations), create(d)), false); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// held is the draft that holds a change, nil once it is gone.
+func (s *system) held(t *testing.T) *api.Draft {
+	t.Helper()
+	d, err := client.Get[*api.Draft](t.Context(), s.client, api.Ref{Name: "red:shop:strict"})
+	var e *api.Error
+	switch {
+	case errors.As(err, &e) && e.Code == api.CodeNotFound:
+		return nil
+	case err != nil && !errors.As(err, &e): // one that is of the API passes, as when the controller starts again
+		t.Fatal(err)
+	case err != nil:
+		return &api.Draft{}
+	}
+	return d
+}
+
+// released waits until a hold ends, with all hosts.
+func (s *system) released(t *testing.T, lasts time.Duration) {
+	t.Helper()
+	began := time.Now()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for {
-		_, err := client.Get[*api.Draft](t.Context(), s.client, api.Ref{Name: "red:shop:strict"})
-		var e *api.Error
-		switch took := time.Since(began); {
-		case errors.As(err, &e) && e.Code == api.CodeNotFound && took < strictHold:
-			s.settled(t)
-			return
-		case took >= strictHold:
-			t.Fatalf("after %v not all hosts ask both policies: %v", took, err)
-		case err != nil && !errors.As(err, &e):
-			t.Fatal(err)
+	for d := s.held(t); d != nil; d = s.held(t) {
+		if d.Status.Expired || time.Since(began) >= lasts {
+			t.Fatalf("after %v not all hosts ask both policies: %v", time.Since(began), d.Status.Waiting)
 		}
 		<-tick.C
 	}
+	s.settled(t)
 }
 
 // hearing are datagrams that must not come.
@@ -126,17 +152,99 @@ func (s *system) strict(t *testing.T, m *Model) {
 		}
 	}
 	s.strictFromFile(t)
+	s.strictWithoutHost(t)
 }
 
 // strictFromFile makes a strict change with weft.
 func (s *system) strictFromFile(t *testing.T) {
+	out, err := s.applyStrictly(t, 81, "--strict-timeout", strictHold.String())
+	if err != nil || !strings.Contains(out, "created") || !strings.Contains(out, "all hosts have it") {
+		t.Errorf("weft apply --strict: %v\n%s", err, out)
+	}
+}
+
+// applyStrictly allows one more port with weft, as one strict change.
+func (s *system) applyStrictly(t *testing.T, port int, flags ...string) (string, error) {
+	t.Helper()
 	file := filepath.Join(t.TempDir(), "change.yaml")
-	text := "kind: security-group-rule\nmeta: {name: more, parent: 'red:shop:hearer'}\nspec: {direction: ingress, family: IPv4, match: {protocol: tcp, ports: {from: 81}}}\n"
+	text := fmt.Sprintf("kind: security-group-rule\nmeta: {name: more-%d, parent: 'red:shop:hearer'}\nspec: {direction: ingress, family: IPv4, match: {protocol: tcp, ports: {from: %d}}}\n", port, port)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, err := s.lab.Weft(t.Context(), "apply", "--strict", "--strict-timeout", strictHold.String(), "--project", "red:shop", "-f", file)
-	if err != nil || !strings.Contains(out, "created") || !strings.Contains(out, "all hosts have it") {
-		t.Errorf("weft apply --strict: %v\n%s", err, out)
+	return s.lab.Weft(t.Context(), append([]string{"apply", "--strict", "--project", "red:shop", "-f", file}, flags...)...)
+}
+
+// strictWithoutHost makes strict changes while a host hangs, or is down, and while
+// the controller starts again.
+func (s *system) strictWithoutHost(t *testing.T) {
+	third := topology.HostName(3)
+	t.Run("a host hangs", func(t *testing.T) {
+		s.signal(t, third, syscall.SIGSTOP)
+		_, err := s.applyStrictly(t, 82, "--strict-timeout", "2s")
+		s.signal(t, third, syscall.SIGCONT)
+		if err == nil || !strings.Contains(err.Error(), "the change is made, but not all hosts confirmed") || !strings.Contains(err.Error(), third+" (") {
+			t.Errorf("a host that hangs does not confirm a change, and weft says: %v", err)
+		}
+		drafts, err := client.ListOf[*api.Draft](t.Context(), s.client, client.ListOptions{})
+		if err != nil || len(drafts.Items) > 0 {
+			t.Errorf("still held: %+v, %v", drafts.Items, err)
+		}
+		s.settled(t)
+	})
+	t.Run("a host is down", func(t *testing.T) {
+		if err := s.lab.Kill(third); err != nil {
+			t.Fatal(err)
+		}
+		s.until(t, "the host not to be connected", func() bool {
+			h, err := client.Get[*api.Host](t.Context(), s.client, api.Ref{Name: third})
+			return err == nil && !h.Status.Connected
+		})
+		if _, err := s.applyStrictly(t, 83); err == nil || !strings.Contains(err.Error(), "not connected: "+third) {
+			t.Errorf("a host is down, and weft says: %v", err)
+		}
+		out, err := s.applyStrictly(t, 83, "--without-absent-hosts")
+		if err != nil || !strings.Contains(out, "created") || !strings.Contains(out, "all hosts have it") {
+			t.Errorf("without the host that is down: %v\n%s", err, out)
+		}
+		if err := s.lab.StartAgent(t.Context(), 3); err != nil {
+			t.Fatal(err)
+		}
+		s.settled(t)
+	})
+	t.Run("the controller dies", func(t *testing.T) {
+		s.signal(t, third, syscall.SIGSTOP)
+		s.hold(t, longHold, allow("hearer", "late", api.Ingress, tcp(84))...)
+		s.until(t, "whom the change waits for", func() bool { d := s.held(t); return d != nil && d.Status.Behind == 1 })
+		err := s.lab.Kill(topology.Controller)
+		if err == nil {
+			err = s.lab.StartController(t.Context())
+		}
+		s.signal(t, third, syscall.SIGCONT)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.released(t, longHold)
+	})
+}
+
+func (s *system) signal(t *testing.T, name string, sig syscall.Signal) {
+	t.Helper()
+	if err := s.lab.Signal(name, sig); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// until waits until something is so.
+func (s *system) until(t *testing.T, what string, so func() bool) {
+	t.Helper()
+	deadline := time.After(settle)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !so() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("waited %v for %s", settle, what)
+		}
 	}
 }

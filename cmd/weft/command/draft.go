@@ -184,6 +184,10 @@ func (s *session) draftList(ctx context.Context, name, output string) error {
 		t.Rows = append(t.Rows, []string{change.op.Op, string(h.Kind), within(projectName(d.Meta.FQName), h.Meta.FQName), revision, change.state})
 	}
 	if len(t.Rows) == 0 && output == formatTable {
+		if d.Spec.Hold != nil {
+			fmt.Fprintf(s.Err, "%s holds a change that is committed: %s\n", d.Meta.FQName, oneLine(heldText(nil, d)))
+			return nil
+		}
 		fmt.Fprintf(s.Err, "nothing is staged in %s\n", d.Meta.FQName)
 		return nil
 	}

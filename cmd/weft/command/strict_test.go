@@ -152,4 +152,6 @@ func TestStrictRefuses(t *testing.T) {
 		}
 	}
 	wantPieces(t, "get", must(t, r.config, "", "get", "drafts"), "HOLD", "held")
+	_, errOut, _ := run(t, r.config, nil, "draft", "list", "other")
+	wantPieces(t, "list", errOut, "other holds a change that is committed: held")
 }
