@@ -475,12 +475,15 @@ type layoutPortPolicy struct {
 	Rulesets        [2][5]uint32
 	ConnectionLimit uint32
 	Flags           layoutPortPolicyFlag
+	Former          [2][5]uint32
 }
 
 type layoutPortPolicyFlag uint32
 
 const (
-	layoutPortPolicyFlagPORT_POLICY_STATELESS layoutPortPolicyFlag = 1
+	layoutPortPolicyFlagPORT_POLICY_STATELESS        layoutPortPolicyFlag = 1
+	layoutPortPolicyFlagPORT_POLICY_STRICT           layoutPortPolicyFlag = 8
+	layoutPortPolicyFlagPORT_POLICY_FORMER_STATELESS layoutPortPolicyFlag = 16
 )
 
 type layoutPortPrefix4Key struct {

@@ -216,3 +216,42 @@ func TestTraceSaysWhatLogs(t *testing.T) {
 		t.Errorf("told %+v", all)
 	}
 }
+
+// TestFormerRulesLogWhatTheyRefuse: a port that asks former rules besides logs these only
+// where one of them refuses; what passes says which rule of the present ones passed it.
+func TestFormerRulesLogWhatTheyRefuse(t *testing.T) {
+	d, _, _ := speaker(t)
+	send := sendFrom(t, d)
+	check(t, d.SetRecording(Recording{Logged: true}))
+	r, err := d.OpenEvents()
+	check(t, err)
+	defer r.Close()
+	pass := func(number uint32) rules.Rule { return rules.Rule{Number: number, Action: rules.Pass, Log: true} }
+	for i, c := range []struct {
+		former rules.Rule
+		want   string
+	}{
+		{pass(8), "security-group 1"},
+		{rules.Rule{Number: 9, Action: rules.Deny, Log: true}, "policy-denied: security-group 1, firewall 9"},
+		{rules.Rule{Number: 10, Action: rules.Deny}, "policy-denied: security-group 1"},
+	} {
+		asking(t, d, map[rules.Layer][]rules.Rule{rules.SecurityGroup: {pass(1)}})
+		policy, _, err := d.PortPolicies.Get(loopback)
+		check(t, err)
+		former := compiled(rules.Ruleset{Rules: []rules.Rule{c.former}, Outside: rules.Deny, Identified: rules.Deny})
+		check(t, d.PutRuleset(former))
+		policy.Strict, policy.Former[rules.Egress][rules.Firewall] = true, former.ID
+		check(t, d.PortPolicies.Put(loopback, policy))
+		send(uint16(2000 + i))
+		counts, err := d.EventCounts()
+		check(t, err)
+		if counts[EventLogged].Told != uint64(i+1) {
+			t.Fatalf("with former rule %+v: told %+v", c.former, counts[EventLogged])
+		}
+		e, err := r.Next()
+		check(t, err)
+		if wordsOf(e) != c.want || c.former.Action == rules.Pass && (e.Rule != 1 || e.Layer != int(rules.SecurityGroup)) {
+			t.Errorf("with former rule %+v told %+v, want %q", c.former, e, c.want)
+		}
+	}
+}

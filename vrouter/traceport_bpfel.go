@@ -22,7 +22,9 @@ type tracePortTraceAnswer struct {
 	Layer     uint8
 	Receiver  uint8
 	Direction uint8
-	Logs      uint32
+	Logs      uint8
+	Former    uint8
+	Pad       [2]uint8
 }
 
 type tracePortTraceArguments struct {
@@ -75,7 +77,7 @@ type tracePortTraceRecord struct {
 	}
 	Copies   uint32
 	Answered uint32
-	Answers  [10]tracePortTraceAnswer
+	Answers  [20]tracePortTraceAnswer
 }
 
 type tracePortTunnelKey struct {

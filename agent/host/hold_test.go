@@ -71,8 +71,8 @@ func (p *policed) watched(rows map[string]*hoststream.Row, now func()) {
 	now()
 }
 
-// restart begins the agent anew, with what it wrote down and the kernel as it is.
-func (p *policed) restart(rows map[string]*hoststream.Row) {
+// startAnew begins the agent anew, with what it wrote down and the kernel as it is.
+func (p *policed) startAnew(rows map[string]*hoststream.Row) {
 	p.t.Helper()
 	table := desired.New()
 	p.has = map[string]string{}
@@ -112,7 +112,7 @@ func TestAHeldChangeIsBothPolicies(t *testing.T) {
 				}
 			})
 			if r.IntN(4) == 0 {
-				p.restart(holding(memberRows(set, groups)))
+				p.startAnew(holding(memberRows(set, groups)))
 			}
 			for i := range groups {
 				if got, want := p.hearsBoth(i), was(i) && heard(set, groups[i]); got != want {

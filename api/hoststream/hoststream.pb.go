@@ -1417,7 +1417,7 @@ func (x *RowError) GetError() string {
 //	tunnel-endpoint/<host uuid>   tunnel-source/<vni>/<host uuid>   vrf/<vrf>
 //	port/<port uuid>   route/<vrf>/<prefix>   reservation/<address uuid>
 //	subnet/<vrf>/<subnet uuid>   name/<project uuid>/<port uuid>   mac/<vrf>/<mac>
-//	ruleset/<id>   selector/<id>   check/<member uuid>
+//	ruleset/<id>   selector/<id>   check/<member uuid>   hold/<draft uuid>
 type Row struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Body:
@@ -1433,6 +1433,7 @@ type Row struct {
 	//	*Row_Reservation
 	//	*Row_Ruleset
 	//	*Row_Selector
+	//	*Row_Hold
 	//	*Row_Check
 	Body          isRow_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
@@ -1575,6 +1576,15 @@ func (x *Row) GetSelector() *Selector {
 	return nil
 }
 
+func (x *Row) GetHold() *Hold {
+	if x != nil {
+		if x, ok := x.Body.(*Row_Hold); ok {
+			return x.Hold
+		}
+	}
+	return nil
+}
+
 func (x *Row) GetCheck() *Check {
 	if x != nil {
 		if x, ok := x.Body.(*Row_Check); ok {
@@ -1632,6 +1642,10 @@ type Row_Selector struct {
 	Selector *Selector `protobuf:"bytes,111,opt,name=selector,proto3,oneof"`
 }
 
+type Row_Hold struct {
+	Hold *Hold `protobuf:"bytes,160,opt,name=hold,proto3,oneof"`
+}
+
 type Row_Check struct {
 	Check *Check `protobuf:"bytes,200,opt,name=check,proto3,oneof"`
 }
@@ -1658,7 +1672,65 @@ func (*Row_Ruleset) isRow_Body() {}
 
 func (*Row_Selector) isRow_Body() {}
 
+func (*Row_Hold) isRow_Body() {}
+
 func (*Row_Check) isRow_Body() {}
+
+// Hold says that a change is to hold at all hosts at once: while the row is there,
+// what ports asked when it came is asked beside what they are to ask. It comes
+// before all other rows of its version. An agent that does not know it does not
+// say "strict" in Report.features. Its row fails while not all ports ask both.
+type Hold struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Hold          string                 `protobuf:"bytes,160,opt,name=hold,proto3" json:"hold,omitempty"`        // UUID
+	Seconds       uint32                 `protobuf:"varint,161,opt,name=seconds,proto3" json:"seconds,omitempty"` // after which it ends by itself
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Hold) Reset() {
+	*x = Hold{}
+	mi := &file_hoststream_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Hold) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Hold) ProtoMessage() {}
+
+func (x *Hold) ProtoReflect() protoreflect.Message {
+	mi := &file_hoststream_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Hold.ProtoReflect.Descriptor instead.
+func (*Hold) Descriptor() ([]byte, []int) {
+	return file_hoststream_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *Hold) GetHold() string {
+	if x != nil {
+		return x.Hold
+	}
+	return ""
+}
+
+func (x *Hold) GetSeconds() uint32 {
+	if x != nil {
+		return x.Seconds
+	}
+	return 0
+}
 
 // Reservation is an address of a network that is claimed for this host: without
 // a controller it may give it to a workload.
@@ -1681,7 +1753,7 @@ type Reservation struct {
 
 func (x *Reservation) Reset() {
 	*x = Reservation{}
-	mi := &file_hoststream_proto_msgTypes[22]
+	mi := &file_hoststream_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1693,7 +1765,7 @@ func (x *Reservation) String() string {
 func (*Reservation) ProtoMessage() {}
 
 func (x *Reservation) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[22]
+	mi := &file_hoststream_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1706,7 +1778,7 @@ func (x *Reservation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reservation.ProtoReflect.Descriptor instead.
 func (*Reservation) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{22}
+	return file_hoststream_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Reservation) GetAddress() string {
@@ -1811,7 +1883,7 @@ type Vrf struct {
 
 func (x *Vrf) Reset() {
 	*x = Vrf{}
-	mi := &file_hoststream_proto_msgTypes[23]
+	mi := &file_hoststream_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1823,7 +1895,7 @@ func (x *Vrf) String() string {
 func (*Vrf) ProtoMessage() {}
 
 func (x *Vrf) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[23]
+	mi := &file_hoststream_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1836,7 +1908,7 @@ func (x *Vrf) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Vrf.ProtoReflect.Descriptor instead.
 func (*Vrf) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{23}
+	return file_hoststream_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Vrf) GetVrf() uint32 {
@@ -1944,7 +2016,7 @@ type Mac struct {
 
 func (x *Mac) Reset() {
 	*x = Mac{}
-	mi := &file_hoststream_proto_msgTypes[24]
+	mi := &file_hoststream_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1956,7 +2028,7 @@ func (x *Mac) String() string {
 func (*Mac) ProtoMessage() {}
 
 func (x *Mac) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[24]
+	mi := &file_hoststream_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1969,7 +2041,7 @@ func (x *Mac) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mac.ProtoReflect.Descriptor instead.
 func (*Mac) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{24}
+	return file_hoststream_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Mac) GetVrf() uint32 {
@@ -2014,7 +2086,7 @@ type FabricService struct {
 
 func (x *FabricService) Reset() {
 	*x = FabricService{}
-	mi := &file_hoststream_proto_msgTypes[25]
+	mi := &file_hoststream_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2026,7 +2098,7 @@ func (x *FabricService) String() string {
 func (*FabricService) ProtoMessage() {}
 
 func (x *FabricService) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[25]
+	mi := &file_hoststream_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2039,7 +2111,7 @@ func (x *FabricService) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FabricService.ProtoReflect.Descriptor instead.
 func (*FabricService) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{25}
+	return file_hoststream_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *FabricService) GetName() string {
@@ -2084,7 +2156,7 @@ type TunnelEndpoint struct {
 
 func (x *TunnelEndpoint) Reset() {
 	*x = TunnelEndpoint{}
-	mi := &file_hoststream_proto_msgTypes[26]
+	mi := &file_hoststream_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2096,7 +2168,7 @@ func (x *TunnelEndpoint) String() string {
 func (*TunnelEndpoint) ProtoMessage() {}
 
 func (x *TunnelEndpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[26]
+	mi := &file_hoststream_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2109,7 +2181,7 @@ func (x *TunnelEndpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TunnelEndpoint.ProtoReflect.Descriptor instead.
 func (*TunnelEndpoint) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{26}
+	return file_hoststream_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *TunnelEndpoint) GetHost() string {
@@ -2159,7 +2231,7 @@ type TunnelSource struct {
 
 func (x *TunnelSource) Reset() {
 	*x = TunnelSource{}
-	mi := &file_hoststream_proto_msgTypes[27]
+	mi := &file_hoststream_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2171,7 +2243,7 @@ func (x *TunnelSource) String() string {
 func (*TunnelSource) ProtoMessage() {}
 
 func (x *TunnelSource) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[27]
+	mi := &file_hoststream_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2184,7 +2256,7 @@ func (x *TunnelSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TunnelSource.ProtoReflect.Descriptor instead.
 func (*TunnelSource) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{27}
+	return file_hoststream_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *TunnelSource) GetVni() uint32 {
@@ -2248,7 +2320,7 @@ type Port struct {
 
 func (x *Port) Reset() {
 	*x = Port{}
-	mi := &file_hoststream_proto_msgTypes[28]
+	mi := &file_hoststream_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2260,7 +2332,7 @@ func (x *Port) String() string {
 func (*Port) ProtoMessage() {}
 
 func (x *Port) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[28]
+	mi := &file_hoststream_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2273,7 +2345,7 @@ func (x *Port) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Port.ProtoReflect.Descriptor instead.
 func (*Port) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{28}
+	return file_hoststream_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Port) GetPort() string {
@@ -2479,7 +2551,7 @@ type AllowedPair struct {
 
 func (x *AllowedPair) Reset() {
 	*x = AllowedPair{}
-	mi := &file_hoststream_proto_msgTypes[29]
+	mi := &file_hoststream_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2491,7 +2563,7 @@ func (x *AllowedPair) String() string {
 func (*AllowedPair) ProtoMessage() {}
 
 func (x *AllowedPair) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[29]
+	mi := &file_hoststream_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2504,7 +2576,7 @@ func (x *AllowedPair) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AllowedPair.ProtoReflect.Descriptor instead.
 func (*AllowedPair) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{29}
+	return file_hoststream_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *AllowedPair) GetRange() *Prefix {
@@ -2540,7 +2612,7 @@ type PortAddress struct {
 
 func (x *PortAddress) Reset() {
 	*x = PortAddress{}
-	mi := &file_hoststream_proto_msgTypes[30]
+	mi := &file_hoststream_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2552,7 +2624,7 @@ func (x *PortAddress) String() string {
 func (*PortAddress) ProtoMessage() {}
 
 func (x *PortAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[30]
+	mi := &file_hoststream_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2565,7 +2637,7 @@ func (x *PortAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortAddress.ProtoReflect.Descriptor instead.
 func (*PortAddress) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{30}
+	return file_hoststream_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *PortAddress) GetIp() []byte {
@@ -2640,7 +2712,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_hoststream_proto_msgTypes[31]
+	mi := &file_hoststream_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2652,7 +2724,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[31]
+	mi := &file_hoststream_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2665,7 +2737,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{31}
+	return file_hoststream_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Route) GetVrf() uint32 {
@@ -2884,7 +2956,7 @@ type EqualHop struct {
 
 func (x *EqualHop) Reset() {
 	*x = EqualHop{}
-	mi := &file_hoststream_proto_msgTypes[32]
+	mi := &file_hoststream_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2896,7 +2968,7 @@ func (x *EqualHop) String() string {
 func (*EqualHop) ProtoMessage() {}
 
 func (x *EqualHop) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[32]
+	mi := &file_hoststream_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2909,7 +2981,7 @@ func (x *EqualHop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EqualHop.ProtoReflect.Descriptor instead.
 func (*EqualHop) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{32}
+	return file_hoststream_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *EqualHop) GetNextHop() isEqualHop_NextHop {
@@ -2988,7 +3060,7 @@ type Remote struct {
 
 func (x *Remote) Reset() {
 	*x = Remote{}
-	mi := &file_hoststream_proto_msgTypes[33]
+	mi := &file_hoststream_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3000,7 +3072,7 @@ func (x *Remote) String() string {
 func (*Remote) ProtoMessage() {}
 
 func (x *Remote) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[33]
+	mi := &file_hoststream_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3013,7 +3085,7 @@ func (x *Remote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Remote.ProtoReflect.Descriptor instead.
 func (*Remote) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{33}
+	return file_hoststream_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Remote) GetHost() string {
@@ -3050,7 +3122,7 @@ type Outside struct {
 
 func (x *Outside) Reset() {
 	*x = Outside{}
-	mi := &file_hoststream_proto_msgTypes[34]
+	mi := &file_hoststream_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3062,7 +3134,7 @@ func (x *Outside) String() string {
 func (*Outside) ProtoMessage() {}
 
 func (x *Outside) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[34]
+	mi := &file_hoststream_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3075,7 +3147,7 @@ func (x *Outside) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outside.ProtoReflect.Descriptor instead.
 func (*Outside) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{34}
+	return file_hoststream_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Outside) GetAddress() []byte {
@@ -3108,7 +3180,7 @@ type Gateway struct {
 
 func (x *Gateway) Reset() {
 	*x = Gateway{}
-	mi := &file_hoststream_proto_msgTypes[35]
+	mi := &file_hoststream_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3120,7 +3192,7 @@ func (x *Gateway) String() string {
 func (*Gateway) ProtoMessage() {}
 
 func (x *Gateway) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[35]
+	mi := &file_hoststream_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3133,7 +3205,7 @@ func (x *Gateway) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gateway.ProtoReflect.Descriptor instead.
 func (*Gateway) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{35}
+	return file_hoststream_proto_rawDescGZIP(), []int{36}
 }
 
 // Discard drops on purpose.
@@ -3145,7 +3217,7 @@ type Discard struct {
 
 func (x *Discard) Reset() {
 	*x = Discard{}
-	mi := &file_hoststream_proto_msgTypes[36]
+	mi := &file_hoststream_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3157,7 +3229,7 @@ func (x *Discard) String() string {
 func (*Discard) ProtoMessage() {}
 
 func (x *Discard) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[36]
+	mi := &file_hoststream_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3170,7 +3242,7 @@ func (x *Discard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Discard.ProtoReflect.Descriptor instead.
 func (*Discard) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{36}
+	return file_hoststream_proto_rawDescGZIP(), []int{37}
 }
 
 // Report is what the host knows and the controller does not. It is sent whole
@@ -3192,7 +3264,7 @@ type Report struct {
 	// What workloads said lately. That something is missing says nothing: an agent
 	// forgets when it starts.
 	Announced []*Announcement `protobuf:"bytes,40,rep,name=announced,proto3" json:"announced,omitempty"`
-	// What the agent does besides what the first ones did: policy, health.
+	// What the agent does besides what the first ones did: policy, health, strict.
 	Features []string `protobuf:"bytes,110,rep,name=features,proto3" json:"features,omitempty"`
 	// What became of the checks of which enough tries were made since the agent
 	// started. One that is missing says nothing.
@@ -3203,7 +3275,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_hoststream_proto_msgTypes[37]
+	mi := &file_hoststream_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3215,7 +3287,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[37]
+	mi := &file_hoststream_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3228,7 +3300,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{37}
+	return file_hoststream_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Report) GetPorts() []*PortReport {
@@ -3321,7 +3393,7 @@ type TakenAddress struct {
 
 func (x *TakenAddress) Reset() {
 	*x = TakenAddress{}
-	mi := &file_hoststream_proto_msgTypes[38]
+	mi := &file_hoststream_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3333,7 +3405,7 @@ func (x *TakenAddress) String() string {
 func (*TakenAddress) ProtoMessage() {}
 
 func (x *TakenAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[38]
+	mi := &file_hoststream_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3346,7 +3418,7 @@ func (x *TakenAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakenAddress.ProtoReflect.Descriptor instead.
 func (*TakenAddress) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{38}
+	return file_hoststream_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *TakenAddress) GetAddress() string {
@@ -3392,7 +3464,7 @@ type PortReport struct {
 
 func (x *PortReport) Reset() {
 	*x = PortReport{}
-	mi := &file_hoststream_proto_msgTypes[39]
+	mi := &file_hoststream_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3404,7 +3476,7 @@ func (x *PortReport) String() string {
 func (*PortReport) ProtoMessage() {}
 
 func (x *PortReport) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[39]
+	mi := &file_hoststream_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3417,7 +3489,7 @@ func (x *PortReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortReport.ProtoReflect.Descriptor instead.
 func (*PortReport) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{39}
+	return file_hoststream_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *PortReport) GetPort() string {
@@ -3468,7 +3540,7 @@ type TableRequest struct {
 
 func (x *TableRequest) Reset() {
 	*x = TableRequest{}
-	mi := &file_hoststream_proto_msgTypes[40]
+	mi := &file_hoststream_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3480,7 +3552,7 @@ func (x *TableRequest) String() string {
 func (*TableRequest) ProtoMessage() {}
 
 func (x *TableRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[40]
+	mi := &file_hoststream_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3493,7 +3565,7 @@ func (x *TableRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRequest.ProtoReflect.Descriptor instead.
 func (*TableRequest) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{40}
+	return file_hoststream_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *TableRequest) GetId() uint64 {
@@ -3523,7 +3595,7 @@ type TableReply struct {
 
 func (x *TableReply) Reset() {
 	*x = TableReply{}
-	mi := &file_hoststream_proto_msgTypes[41]
+	mi := &file_hoststream_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3535,7 +3607,7 @@ func (x *TableReply) String() string {
 func (*TableReply) ProtoMessage() {}
 
 func (x *TableReply) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[41]
+	mi := &file_hoststream_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3548,7 +3620,7 @@ func (x *TableReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableReply.ProtoReflect.Descriptor instead.
 func (*TableReply) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{41}
+	return file_hoststream_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *TableReply) GetId() uint64 {
@@ -3595,7 +3667,7 @@ type TableRow struct {
 
 func (x *TableRow) Reset() {
 	*x = TableRow{}
-	mi := &file_hoststream_proto_msgTypes[42]
+	mi := &file_hoststream_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3607,7 +3679,7 @@ func (x *TableRow) String() string {
 func (*TableRow) ProtoMessage() {}
 
 func (x *TableRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[42]
+	mi := &file_hoststream_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3620,7 +3692,7 @@ func (x *TableRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRow.ProtoReflect.Descriptor instead.
 func (*TableRow) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{42}
+	return file_hoststream_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *TableRow) GetCells() []string {
@@ -3723,7 +3795,7 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x04kept\x18\xbe\x01 \x01(\x04R\x04kept\"2\n" +
 	"\bRowError\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05error\x18\x02 \x01(\tR\x05error\"\xb6\x05\n" +
+	"\x05error\x18\x02 \x01(\tR\x05error\"\xe7\x05\n" +
 	"\x03Row\x12+\n" +
 	"\x03vrf\x18\x01 \x01(\v2\x17.weft.hoststream.v1.VrfH\x00R\x03vrf\x12M\n" +
 	"\x0ftunnel_endpoint\x18\x02 \x01(\v2\".weft.hoststream.v1.TunnelEndpointH\x00R\x0etunnelEndpoint\x12.\n" +
@@ -3735,9 +3807,13 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x03mac\x182 \x01(\v2\x17.weft.hoststream.v1.MacH\x00R\x03mac\x12C\n" +
 	"\vreservation\x18\x14 \x01(\v2\x1f.weft.hoststream.v1.ReservationH\x00R\vreservation\x127\n" +
 	"\aruleset\x18n \x01(\v2\x1b.weft.hoststream.v1.RulesetH\x00R\aruleset\x12:\n" +
-	"\bselector\x18o \x01(\v2\x1c.weft.hoststream.v1.SelectorH\x00R\bselector\x122\n" +
+	"\bselector\x18o \x01(\v2\x1c.weft.hoststream.v1.SelectorH\x00R\bselector\x12/\n" +
+	"\x04hold\x18\xa0\x01 \x01(\v2\x18.weft.hoststream.v1.HoldH\x00R\x04hold\x122\n" +
 	"\x05check\x18\xc8\x01 \x01(\v2\x19.weft.hoststream.v1.CheckH\x00R\x05checkB\x06\n" +
-	"\x04body\"\xc2\x02\n" +
+	"\x04body\"6\n" +
+	"\x04Hold\x12\x13\n" +
+	"\x04hold\x18\xa0\x01 \x01(\tR\x04hold\x12\x19\n" +
+	"\aseconds\x18\xa1\x01 \x01(\rR\aseconds\"\xc2\x02\n" +
 	"\vReservation\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x10\n" +
 	"\x03vrf\x18\x02 \x01(\rR\x03vrf\x12!\n" +
@@ -3923,7 +3999,7 @@ func file_hoststream_proto_rawDescGZIP() []byte {
 	return file_hoststream_proto_rawDescData
 }
 
-var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
+var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
 var file_hoststream_proto_goTypes = []any{
 	(*ConnectionsRequest)(nil), // 0: weft.hoststream.v1.ConnectionsRequest
 	(*ConnectionsReply)(nil),   // 1: weft.hoststream.v1.ConnectionsReply
@@ -3947,51 +4023,52 @@ var file_hoststream_proto_goTypes = []any{
 	(*Ack)(nil),                // 19: weft.hoststream.v1.Ack
 	(*RowError)(nil),           // 20: weft.hoststream.v1.RowError
 	(*Row)(nil),                // 21: weft.hoststream.v1.Row
-	(*Reservation)(nil),        // 22: weft.hoststream.v1.Reservation
-	(*Vrf)(nil),                // 23: weft.hoststream.v1.Vrf
-	(*Mac)(nil),                // 24: weft.hoststream.v1.Mac
-	(*FabricService)(nil),      // 25: weft.hoststream.v1.FabricService
-	(*TunnelEndpoint)(nil),     // 26: weft.hoststream.v1.TunnelEndpoint
-	(*TunnelSource)(nil),       // 27: weft.hoststream.v1.TunnelSource
-	(*Port)(nil),               // 28: weft.hoststream.v1.Port
-	(*AllowedPair)(nil),        // 29: weft.hoststream.v1.AllowedPair
-	(*PortAddress)(nil),        // 30: weft.hoststream.v1.PortAddress
-	(*Route)(nil),              // 31: weft.hoststream.v1.Route
-	(*EqualHop)(nil),           // 32: weft.hoststream.v1.EqualHop
-	(*Remote)(nil),             // 33: weft.hoststream.v1.Remote
-	(*Outside)(nil),            // 34: weft.hoststream.v1.Outside
-	(*Gateway)(nil),            // 35: weft.hoststream.v1.Gateway
-	(*Discard)(nil),            // 36: weft.hoststream.v1.Discard
-	(*Report)(nil),             // 37: weft.hoststream.v1.Report
-	(*TakenAddress)(nil),       // 38: weft.hoststream.v1.TakenAddress
-	(*PortReport)(nil),         // 39: weft.hoststream.v1.PortReport
-	(*TableRequest)(nil),       // 40: weft.hoststream.v1.TableRequest
-	(*TableReply)(nil),         // 41: weft.hoststream.v1.TableReply
-	(*TableRow)(nil),           // 42: weft.hoststream.v1.TableRow
-	(*Subnet)(nil),             // 43: weft.hoststream.v1.Subnet
-	(*Name)(nil),               // 44: weft.hoststream.v1.Name
-	(*Ruleset)(nil),            // 45: weft.hoststream.v1.Ruleset
-	(*Selector)(nil),           // 46: weft.hoststream.v1.Selector
-	(*Check)(nil),              // 47: weft.hoststream.v1.Check
-	(*PortRuleset)(nil),        // 48: weft.hoststream.v1.PortRuleset
-	(*Prefix)(nil),             // 49: weft.hoststream.v1.Prefix
-	(*DhcpOption)(nil),         // 50: weft.hoststream.v1.DhcpOption
-	(*ConditionalOption)(nil),  // 51: weft.hoststream.v1.ConditionalOption
-	(*TableUse)(nil),           // 52: weft.hoststream.v1.TableUse
-	(*Announcement)(nil),       // 53: weft.hoststream.v1.Announcement
-	(*CheckReport)(nil),        // 54: weft.hoststream.v1.CheckReport
+	(*Hold)(nil),               // 22: weft.hoststream.v1.Hold
+	(*Reservation)(nil),        // 23: weft.hoststream.v1.Reservation
+	(*Vrf)(nil),                // 24: weft.hoststream.v1.Vrf
+	(*Mac)(nil),                // 25: weft.hoststream.v1.Mac
+	(*FabricService)(nil),      // 26: weft.hoststream.v1.FabricService
+	(*TunnelEndpoint)(nil),     // 27: weft.hoststream.v1.TunnelEndpoint
+	(*TunnelSource)(nil),       // 28: weft.hoststream.v1.TunnelSource
+	(*Port)(nil),               // 29: weft.hoststream.v1.Port
+	(*AllowedPair)(nil),        // 30: weft.hoststream.v1.AllowedPair
+	(*PortAddress)(nil),        // 31: weft.hoststream.v1.PortAddress
+	(*Route)(nil),              // 32: weft.hoststream.v1.Route
+	(*EqualHop)(nil),           // 33: weft.hoststream.v1.EqualHop
+	(*Remote)(nil),             // 34: weft.hoststream.v1.Remote
+	(*Outside)(nil),            // 35: weft.hoststream.v1.Outside
+	(*Gateway)(nil),            // 36: weft.hoststream.v1.Gateway
+	(*Discard)(nil),            // 37: weft.hoststream.v1.Discard
+	(*Report)(nil),             // 38: weft.hoststream.v1.Report
+	(*TakenAddress)(nil),       // 39: weft.hoststream.v1.TakenAddress
+	(*PortReport)(nil),         // 40: weft.hoststream.v1.PortReport
+	(*TableRequest)(nil),       // 41: weft.hoststream.v1.TableRequest
+	(*TableReply)(nil),         // 42: weft.hoststream.v1.TableReply
+	(*TableRow)(nil),           // 43: weft.hoststream.v1.TableRow
+	(*Subnet)(nil),             // 44: weft.hoststream.v1.Subnet
+	(*Name)(nil),               // 45: weft.hoststream.v1.Name
+	(*Ruleset)(nil),            // 46: weft.hoststream.v1.Ruleset
+	(*Selector)(nil),           // 47: weft.hoststream.v1.Selector
+	(*Check)(nil),              // 48: weft.hoststream.v1.Check
+	(*PortRuleset)(nil),        // 49: weft.hoststream.v1.PortRuleset
+	(*Prefix)(nil),             // 50: weft.hoststream.v1.Prefix
+	(*DhcpOption)(nil),         // 51: weft.hoststream.v1.DhcpOption
+	(*ConditionalOption)(nil),  // 52: weft.hoststream.v1.ConditionalOption
+	(*TableUse)(nil),           // 53: weft.hoststream.v1.TableUse
+	(*Announcement)(nil),       // 54: weft.hoststream.v1.Announcement
+	(*CheckReport)(nil),        // 55: weft.hoststream.v1.CheckReport
 }
 var file_hoststream_proto_depIdxs = []int32{
-	42, // 0: weft.hoststream.v1.ConnectionsReply.rows:type_name -> weft.hoststream.v1.TableRow
+	43, // 0: weft.hoststream.v1.ConnectionsReply.rows:type_name -> weft.hoststream.v1.TableRow
 	11, // 1: weft.hoststream.v1.HostMessage.hello:type_name -> weft.hoststream.v1.Hello
 	19, // 2: weft.hoststream.v1.HostMessage.ack:type_name -> weft.hoststream.v1.Ack
-	37, // 3: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
-	41, // 4: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
+	38, // 3: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
+	42, // 4: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
 	6,  // 5: weft.hoststream.v1.HostMessage.standby:type_name -> weft.hoststream.v1.Standby
 	7,  // 6: weft.hoststream.v1.HostMessage.ping:type_name -> weft.hoststream.v1.Ping
 	15, // 7: weft.hoststream.v1.HostMessage.row_list:type_name -> weft.hoststream.v1.RowList
 	16, // 8: weft.hoststream.v1.ControllerMessage.delta:type_name -> weft.hoststream.v1.Delta
-	40, // 9: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
+	41, // 9: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
 	8,  // 10: weft.hoststream.v1.ControllerMessage.pong:type_name -> weft.hoststream.v1.Pong
 	14, // 11: weft.hoststream.v1.ControllerMessage.row_list_request:type_name -> weft.hoststream.v1.RowListRequest
 	10, // 12: weft.hoststream.v1.Pong.version:type_name -> weft.hoststream.v1.Version
@@ -4005,54 +4082,55 @@ var file_hoststream_proto_depIdxs = []int32{
 	17, // 20: weft.hoststream.v1.Delta.change:type_name -> weft.hoststream.v1.SelectorChange
 	10, // 21: weft.hoststream.v1.Ack.version:type_name -> weft.hoststream.v1.Version
 	20, // 22: weft.hoststream.v1.Ack.errors:type_name -> weft.hoststream.v1.RowError
-	23, // 23: weft.hoststream.v1.Row.vrf:type_name -> weft.hoststream.v1.Vrf
-	26, // 24: weft.hoststream.v1.Row.tunnel_endpoint:type_name -> weft.hoststream.v1.TunnelEndpoint
-	28, // 25: weft.hoststream.v1.Row.port:type_name -> weft.hoststream.v1.Port
-	31, // 26: weft.hoststream.v1.Row.route:type_name -> weft.hoststream.v1.Route
-	27, // 27: weft.hoststream.v1.Row.tunnel_source:type_name -> weft.hoststream.v1.TunnelSource
-	43, // 28: weft.hoststream.v1.Row.subnet:type_name -> weft.hoststream.v1.Subnet
-	44, // 29: weft.hoststream.v1.Row.name:type_name -> weft.hoststream.v1.Name
-	24, // 30: weft.hoststream.v1.Row.mac:type_name -> weft.hoststream.v1.Mac
-	22, // 31: weft.hoststream.v1.Row.reservation:type_name -> weft.hoststream.v1.Reservation
-	45, // 32: weft.hoststream.v1.Row.ruleset:type_name -> weft.hoststream.v1.Ruleset
-	46, // 33: weft.hoststream.v1.Row.selector:type_name -> weft.hoststream.v1.Selector
-	47, // 34: weft.hoststream.v1.Row.check:type_name -> weft.hoststream.v1.Check
-	30, // 35: weft.hoststream.v1.Reservation.ip:type_name -> weft.hoststream.v1.PortAddress
-	48, // 36: weft.hoststream.v1.Reservation.rulesets:type_name -> weft.hoststream.v1.PortRuleset
-	25, // 37: weft.hoststream.v1.Vrf.services:type_name -> weft.hoststream.v1.FabricService
-	49, // 38: weft.hoststream.v1.Vrf.managed:type_name -> weft.hoststream.v1.Prefix
-	30, // 39: weft.hoststream.v1.Port.addresses:type_name -> weft.hoststream.v1.PortAddress
-	49, // 40: weft.hoststream.v1.Port.sources:type_name -> weft.hoststream.v1.Prefix
-	50, // 41: weft.hoststream.v1.Port.options:type_name -> weft.hoststream.v1.DhcpOption
-	29, // 42: weft.hoststream.v1.Port.pairs:type_name -> weft.hoststream.v1.AllowedPair
-	51, // 43: weft.hoststream.v1.Port.conditional_options:type_name -> weft.hoststream.v1.ConditionalOption
-	48, // 44: weft.hoststream.v1.Port.rulesets:type_name -> weft.hoststream.v1.PortRuleset
-	49, // 45: weft.hoststream.v1.AllowedPair.range:type_name -> weft.hoststream.v1.Prefix
-	33, // 46: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
-	35, // 47: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
-	36, // 48: weft.hoststream.v1.Route.discard:type_name -> weft.hoststream.v1.Discard
-	34, // 49: weft.hoststream.v1.Route.outside:type_name -> weft.hoststream.v1.Outside
-	32, // 50: weft.hoststream.v1.Route.equal:type_name -> weft.hoststream.v1.EqualHop
-	33, // 51: weft.hoststream.v1.EqualHop.remote:type_name -> weft.hoststream.v1.Remote
-	39, // 52: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
-	38, // 53: weft.hoststream.v1.Report.taken:type_name -> weft.hoststream.v1.TakenAddress
-	52, // 54: weft.hoststream.v1.Report.tables:type_name -> weft.hoststream.v1.TableUse
-	53, // 55: weft.hoststream.v1.Report.announced:type_name -> weft.hoststream.v1.Announcement
-	54, // 56: weft.hoststream.v1.Report.checks:type_name -> weft.hoststream.v1.CheckReport
-	42, // 57: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
-	4,  // 58: weft.hoststream.v1.HostStream.Resume:input_type -> weft.hoststream.v1.HostMessage
-	4,  // 59: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
-	2,  // 60: weft.hoststream.v1.HostStream.Certify:input_type -> weft.hoststream.v1.CertifyRequest
-	0,  // 61: weft.hoststream.v1.HostStream.Connections:input_type -> weft.hoststream.v1.ConnectionsRequest
-	5,  // 62: weft.hoststream.v1.HostStream.Resume:output_type -> weft.hoststream.v1.ControllerMessage
-	5,  // 63: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
-	3,  // 64: weft.hoststream.v1.HostStream.Certify:output_type -> weft.hoststream.v1.CertifyReply
-	1,  // 65: weft.hoststream.v1.HostStream.Connections:output_type -> weft.hoststream.v1.ConnectionsReply
-	62, // [62:66] is the sub-list for method output_type
-	58, // [58:62] is the sub-list for method input_type
-	58, // [58:58] is the sub-list for extension type_name
-	58, // [58:58] is the sub-list for extension extendee
-	0,  // [0:58] is the sub-list for field type_name
+	24, // 23: weft.hoststream.v1.Row.vrf:type_name -> weft.hoststream.v1.Vrf
+	27, // 24: weft.hoststream.v1.Row.tunnel_endpoint:type_name -> weft.hoststream.v1.TunnelEndpoint
+	29, // 25: weft.hoststream.v1.Row.port:type_name -> weft.hoststream.v1.Port
+	32, // 26: weft.hoststream.v1.Row.route:type_name -> weft.hoststream.v1.Route
+	28, // 27: weft.hoststream.v1.Row.tunnel_source:type_name -> weft.hoststream.v1.TunnelSource
+	44, // 28: weft.hoststream.v1.Row.subnet:type_name -> weft.hoststream.v1.Subnet
+	45, // 29: weft.hoststream.v1.Row.name:type_name -> weft.hoststream.v1.Name
+	25, // 30: weft.hoststream.v1.Row.mac:type_name -> weft.hoststream.v1.Mac
+	23, // 31: weft.hoststream.v1.Row.reservation:type_name -> weft.hoststream.v1.Reservation
+	46, // 32: weft.hoststream.v1.Row.ruleset:type_name -> weft.hoststream.v1.Ruleset
+	47, // 33: weft.hoststream.v1.Row.selector:type_name -> weft.hoststream.v1.Selector
+	22, // 34: weft.hoststream.v1.Row.hold:type_name -> weft.hoststream.v1.Hold
+	48, // 35: weft.hoststream.v1.Row.check:type_name -> weft.hoststream.v1.Check
+	31, // 36: weft.hoststream.v1.Reservation.ip:type_name -> weft.hoststream.v1.PortAddress
+	49, // 37: weft.hoststream.v1.Reservation.rulesets:type_name -> weft.hoststream.v1.PortRuleset
+	26, // 38: weft.hoststream.v1.Vrf.services:type_name -> weft.hoststream.v1.FabricService
+	50, // 39: weft.hoststream.v1.Vrf.managed:type_name -> weft.hoststream.v1.Prefix
+	31, // 40: weft.hoststream.v1.Port.addresses:type_name -> weft.hoststream.v1.PortAddress
+	50, // 41: weft.hoststream.v1.Port.sources:type_name -> weft.hoststream.v1.Prefix
+	51, // 42: weft.hoststream.v1.Port.options:type_name -> weft.hoststream.v1.DhcpOption
+	30, // 43: weft.hoststream.v1.Port.pairs:type_name -> weft.hoststream.v1.AllowedPair
+	52, // 44: weft.hoststream.v1.Port.conditional_options:type_name -> weft.hoststream.v1.ConditionalOption
+	49, // 45: weft.hoststream.v1.Port.rulesets:type_name -> weft.hoststream.v1.PortRuleset
+	50, // 46: weft.hoststream.v1.AllowedPair.range:type_name -> weft.hoststream.v1.Prefix
+	34, // 47: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
+	36, // 48: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
+	37, // 49: weft.hoststream.v1.Route.discard:type_name -> weft.hoststream.v1.Discard
+	35, // 50: weft.hoststream.v1.Route.outside:type_name -> weft.hoststream.v1.Outside
+	33, // 51: weft.hoststream.v1.Route.equal:type_name -> weft.hoststream.v1.EqualHop
+	34, // 52: weft.hoststream.v1.EqualHop.remote:type_name -> weft.hoststream.v1.Remote
+	40, // 53: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
+	39, // 54: weft.hoststream.v1.Report.taken:type_name -> weft.hoststream.v1.TakenAddress
+	53, // 55: weft.hoststream.v1.Report.tables:type_name -> weft.hoststream.v1.TableUse
+	54, // 56: weft.hoststream.v1.Report.announced:type_name -> weft.hoststream.v1.Announcement
+	55, // 57: weft.hoststream.v1.Report.checks:type_name -> weft.hoststream.v1.CheckReport
+	43, // 58: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
+	4,  // 59: weft.hoststream.v1.HostStream.Resume:input_type -> weft.hoststream.v1.HostMessage
+	4,  // 60: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
+	2,  // 61: weft.hoststream.v1.HostStream.Certify:input_type -> weft.hoststream.v1.CertifyRequest
+	0,  // 62: weft.hoststream.v1.HostStream.Connections:input_type -> weft.hoststream.v1.ConnectionsRequest
+	5,  // 63: weft.hoststream.v1.HostStream.Resume:output_type -> weft.hoststream.v1.ControllerMessage
+	5,  // 64: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
+	3,  // 65: weft.hoststream.v1.HostStream.Certify:output_type -> weft.hoststream.v1.CertifyReply
+	1,  // 66: weft.hoststream.v1.HostStream.Connections:output_type -> weft.hoststream.v1.ConnectionsReply
+	63, // [63:67] is the sub-list for method output_type
+	59, // [59:63] is the sub-list for method input_type
+	59, // [59:59] is the sub-list for extension type_name
+	59, // [59:59] is the sub-list for extension extendee
+	0,  // [0:59] is the sub-list for field type_name
 }
 
 func init() { file_hoststream_proto_init() }
@@ -4090,16 +4168,17 @@ func file_hoststream_proto_init() {
 		(*Row_Reservation)(nil),
 		(*Row_Ruleset)(nil),
 		(*Row_Selector)(nil),
+		(*Row_Hold)(nil),
 		(*Row_Check)(nil),
 	}
-	file_hoststream_proto_msgTypes[31].OneofWrappers = []any{
+	file_hoststream_proto_msgTypes[32].OneofWrappers = []any{
 		(*Route_Port)(nil),
 		(*Route_Remote)(nil),
 		(*Route_Gateway)(nil),
 		(*Route_Discard)(nil),
 		(*Route_Outside)(nil),
 	}
-	file_hoststream_proto_msgTypes[32].OneofWrappers = []any{
+	file_hoststream_proto_msgTypes[33].OneofWrappers = []any{
 		(*EqualHop_Port)(nil),
 		(*EqualHop_Remote)(nil),
 	}
@@ -4109,7 +4188,7 @@ func file_hoststream_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hoststream_proto_rawDesc), len(file_hoststream_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   43,
+			NumMessages:   44,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

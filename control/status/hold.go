@@ -58,9 +58,8 @@ func Behind(plan *placement.Plan, hosts map[string]stream.HostState, d *api.Draf
 
 // held says of drafts that hold a change for whom they wait.
 func (c *collector) held() {
-	for _, planned := range c.Plan.Policy.Holds {
-		d, ok := c.Snapshot.Get(api.KindDraft, planned.Meta.UUID).(*api.Draft)
-		if !ok || d.Spec.Hold == nil || c.Now.Sub(d.Meta.UpdatedAt) < quietHold {
+	for _, d := range api.ListOf[*api.Draft](c.Snapshot, api.KindDraft) {
+		if d.Spec.Hold == nil || c.Now.Sub(d.Meta.UpdatedAt) < quietHold {
 			continue
 		}
 		behind := Behind(c.Plan, c.Hosts, d)
