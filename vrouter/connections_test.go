@@ -162,7 +162,7 @@ func (g *generator) step(t *testing.T, r *Tracer, what string, s sent) Outcome {
 }
 
 // casesFlag is for where a frame takes long, as in an emulated machine.
-var casesFlag = flag.Int("cases", 1000, "how often TestConversationsAgreeWithOracle meets each reason at least; it makes 4 worlds for 10")
+var casesFlag = flag.Int("cases", 1000, "how often TestConversationsAgreeWithOracle meets each reason at least, for which it makes 4 worlds for 10, and TestStatesAgreeWithOracle each step of states")
 
 // states of connections that conversations must come to. Each step between them is
 // met in TestStatesAgreeWithOracle.

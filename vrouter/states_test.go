@@ -93,7 +93,9 @@ func compareEnds(t *testing.T, d *Datapath, o *Oracle, what string, s sent) {
 // TestStatesAgreeWithOracle floods the ends of a few conversations with packets
 // of any flags and numbers. After each, ends know what the model says.
 func TestStatesAgreeWithOracle(t *testing.T) {
-	const conversations, packets, wanted = 5000, 16, 1000
+	const packets = 16
+	wanted := *casesFlag
+	conversations := 5 * wanted
 	d, r, g := stateWorld(t)
 	for n := 0; n < conversations || n < 20*conversations && len(lackingSteps(g.o.Met, wanted)) > 0; n++ {
 		if n%100 == 99 {

@@ -60,7 +60,7 @@ const (
 
 var steps = []step{
 	{func(o object) bool { return !o.product() && !o.rehearsal() }, "^(TestProgramsAgreeWithOracle|TestTenants|TestAnswersHaveRightChecksums|TestNoErrorAboutErrors|TestTrace.*)$", nil},
-	{object.rehearsal, "^(TestConversationsAgreeWithOracle|TestFloodEvictsOnlyItsLike|TestFullConnections.*|TestConnectionsExpire|TestShortcutIsTaken)$", []string{"-cases", "200"}},
+	{object.rehearsal, "^(TestConversationsAgreeWithOracle|TestFloodEvictsOnlyItsLike|TestFullConnections.*|TestConnectionsExpire|TestShortcutIsTaken|TestStatesAgreeWithOracle|TestAssociation)$", []string{"-cases", "200"}},
 	{object.product, "^(TestProductAgreesWithOracle|TestErrorsAreLimited|TestUntracked.*|TestFramesOnTheWire|TestEmptySlotDrops)$", nil},
 	{object.product, "^TestErrorsReachTools$|^TestTrafficBetweenHosts$/^auto$|^TestConnections.*$", nil},
 }
