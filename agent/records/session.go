@@ -112,7 +112,8 @@ func (x *session) isOver(e end) bool {
 	return e.Port != x.Port || e.counts().less(x.before) || progress(e.State) < progress(x.State)
 }
 
-// progress only falls when the same ports are used once more.
+// progress falls when the same ports are used once more, or seldom when a reset was
+// none: that is told as another session.
 func progress(s vrouter.ConnectionState) int {
 	return map[string]int{"established": 1, "closing": 2, "closed": 3, "reset": 3}[s.String()]
 }
