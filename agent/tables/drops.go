@@ -29,7 +29,7 @@ func (r Reader) drops(ctx context.Context, w words) (api.Table, error) {
 	for _, d := range all {
 		text := d.Text
 		if why := missing[d.Ifindex]; why != "" && unrouted(d) {
-			text += "; " + why
+			text = why + "; " + text // first, for terminals cut what is long
 		}
 		t.Rows = append(t.Rows, []string{d.Name, d.Stage, d.Verdict, w.name(d.Ifindex), w.port(d.Ifindex), number(d.Packets), number(d.Bytes), text})
 	}

@@ -157,6 +157,8 @@ type traceWay struct {
 	Way     string     `json:"way"` // forward or reverse
 	Arrived bool       `json:"arrived"`
 	Hops    []traceHop `json:"hops"`
+	// Meant is the port that it was for, where another one got it.
+	Meant string `json:"meant,omitempty"`
 	// Unknown says why the packet could not be followed further.
 	Unknown string `json:"unknown,omitempty"`
 	// Remedy says what would have to change, where policy ended the packet.
@@ -279,6 +281,8 @@ func (w traceWay) conclusion() string {
 	switch {
 	case w.Unknown != "":
 		return "=> it leaves " + last.Host + "; what then is not known: " + w.Unknown
+	case w.Meant != "":
+		return "=> it arrives at " + last.items["workload"] + " on " + last.Host + ", which has the address in that network, and not at " + w.Meant
 	case w.Arrived && last.Verdict == "delivered":
 		return "=> it arrives at " + last.items["workload"] + " on " + last.Host
 	case w.Arrived && last.Verdict == "passed":

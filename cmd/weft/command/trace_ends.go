@@ -124,6 +124,9 @@ func (s *session) destination(ctx context.Context, c *client.Client, o traceOpti
 	if q.Ethertype != 0 {
 		return usagef("%s and %s are not two ports of one network, and a frame that is no packet goes no further", from, to)
 	}
+	if o.six {
+		return fmt.Errorf("trace: %s or %s has no IPv6 address, which --ipv6 asks for", to, from)
+	}
 	return fmt.Errorf("trace: %s has no address of a family that %s has, too: name the address with --to", to, from)
 }
 

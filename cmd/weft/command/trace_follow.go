@@ -80,6 +80,11 @@ func followTrace(ctx context.Context, c *client.Client, name string, host api.Re
 	if !w.Arrived {
 		w.Remedy = remedy(ownerOf(ctx, c), last, q)
 	}
+	if last.Verdict == "none" && q.Host && to.port != nil { // the kernel has no route, as where nobody made it one
+		if _, why := hostBeyond(ctx, c, last, q, to); why != "" {
+			w.Remedy = why
+		}
+	}
 	return w, last, nil
 }
 
@@ -100,7 +105,10 @@ func (w *traceWay) end(last traceHop, to traceEnd) {
 			w.Unknown = "the host's own routing carries it on"
 		}
 	case "delivered", "handed":
-		w.Arrived = true
+		other := last.items[api.TraceReceiver]
+		if w.Arrived = to.port == nil || other == "" || other == to.port.Meta.UUID; !w.Arrived {
+			w.Meant = to.port.Meta.FQName
+		}
 	case "answered": // by the vRouter, for whom it was; unless the answer is an error
 		w.Arrived = last.Reason == ""
 	}
@@ -137,9 +145,9 @@ func hostBeyond(ctx context.Context, c *client.Client, first traceHop, q api.Tra
 	case len(network.Spec.Encapsulation) > 0 && network.Spec.Encapsulation[0] == "none":
 		return api.Ref{Name: to.port.Status.Host}, ""
 	case q.Host && to.port.Status.Host != first.Host:
-		return api.Ref{}, "the host sends it into the underlay, for the port is on " + to.port.Status.Host + ", and only the own host of a workload sees network " + network.Meta.FQName
+		return api.Ref{}, "the port is on " + to.port.Status.Host + ", and only the own host of a workload sees network " + network.Meta.FQName
 	case q.Host && !network.Spec.HostVisible:
-		return api.Ref{}, "the host sends it into the underlay, for it does not see network " + network.Meta.FQName + ": hostVisible of the network is false"
+		return api.Ref{}, "the host does not see network " + network.Meta.FQName + ": hostVisible of the network is false"
 	}
 	return api.Ref{}, ""
 }
