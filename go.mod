@@ -13,6 +13,7 @@ require (
 	github.com/go-jose/go-jose/v4 v4.1.4
 	github.com/google/btree v1.1.3
 	github.com/google/uuid v1.6.0
+	github.com/gopacket/gopacket v1.7.7
 	github.com/prometheus/client_golang v1.20.5
 	github.com/safchain/ethtool v0.7.0
 	github.com/spf13/cobra v1.10.2

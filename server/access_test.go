@@ -68,6 +68,10 @@ var trials = map[string]func(*trial) error{
 		_, err := c.who.HostTable(c.ctx, api.Ref{Name: "h1"}, api.HostTableDrops)
 		return err
 	},
+	"capture a port's packets": func(c *trial) error {
+		_, err := c.who.HostTable(c.ctx, api.Ref{Name: "h1"}, api.CaptureQuestion{ID: "x", Port: "blue:t1:p", Begin: true}.Table())
+		return err
+	},
 	"ask why a host is as it is": func(c *trial) error {
 		_, err := c.who.Why(c.ctx, api.KindHost, api.Ref{Name: "h1"})
 		return err

@@ -79,7 +79,8 @@ func (s *Server) registerViews() {
 			{name: "question", doc: "For a table that is made for one: its words, as those of a URL. " +
 				"Of trace, what a workload sends: port and to, with from, to-mac, protocol, sport, dport, reply, reply-to-host (and to what the host itself began), hops, size. " +
 				"A frame that is no packet: port and to-mac, with ethertype, size. What the host itself sends: host (true) and to, with the same words but to-mac. " +
-				"What another host sends here: frame and frame-size, with vni and source, or uplink (true, without encapsulation), or labelled (true, MPLS over UDP with its outer headers)."},
+				"What another host sends here: frame and frame-size, with vni and source, or uplink (true, without encapsulation), or labelled (true, MPLS over UDP with its outer headers). " +
+				"Of capture, for administrators: id, port, begin, filter, direction, length, one-of, count, duration, after, stop."},
 		},
 		reply: s.schemaOf(api.Table{}), handle: s.hostTable,
 	})

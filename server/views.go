@@ -55,6 +55,11 @@ func (s *Server) hostTable(ctx context.Context, r *request) (any, error) {
 	}
 	m := &host.Head().Meta
 	name := r.PathValue("table")
+	if name == api.HostTableCapture {
+		if err := s.mayCapture(r, snapshot, m); err != nil {
+			return nil, err
+		}
+	}
 	if question := r.URL.Query().Get("question"); question != "" {
 		if len(question) > maxQuestion {
 			return nil, api.Errorf(api.CodeInvalid, "get table %s of host %s: a question has at most %d bytes", name, m.Name, maxQuestion).About("", "", "query.question")
@@ -67,6 +72,26 @@ func (s *Server) hostTable(ctx context.Context, r *request) (any, error) {
 		return nil, ofHost(e, r.PathValue("table"), m)
 	}
 	return table, err
+}
+
+// mayCapture lets only administrators see a port's packets, and notes in the audit
+// when somebody begins to. Where one controller passes the question on to another,
+// both note it.
+func (s *Server) mayCapture(r *request, snapshot api.Snapshot, host *api.Meta) error {
+	q, err := api.ParseCaptureQuestion(r.URL.Query().Get("question"))
+	if err != nil {
+		return api.Errorf(api.CodeInvalid, "capture on host %s: %s", host.Name, err)
+	}
+	err = authorize(r.who, admins)
+	if !q.Begin && err == nil {
+		return nil
+	}
+	object := q.Port
+	if port, missing := find(snapshot, api.KindPort, q.Port); missing == nil {
+		object = port.Head().Meta.FQName
+	}
+	s.audit(r.who, "capture", api.KindPort, object, 0, err)
+	return err
 }
 
 // ofHost names the host in an error that a host's connection gave: that knows

@@ -85,7 +85,7 @@ func (fakeViews) HostTable(_ context.Context, host, table string, _ bool) (api.T
 	if table == api.HostTableRoutes {
 		return api.Table{}, api.Errorf(api.CodeUnavailable, "host %s is not connected", host)
 	}
-	if table != api.HostTableDrops {
+	if table != api.HostTableDrops && !strings.HasPrefix(table, api.HostTableCapture+"?") {
 		return api.Table{}, errors.New("secret of ours")
 	}
 	return api.Table{Columns: []string{"host"}, Rows: [][]string{{host}}}, nil

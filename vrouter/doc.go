@@ -36,3 +36,4 @@ package vrouter
 //go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -no-global-types fromUnderlay bpf/from_underlay.c -- -O2 -g -Wall -Werror
 //go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -no-global-types traceToUnderlay bpf/to_underlay.c -- -O2 -g -Wall -Werror -DWEFT_TRACE
 //go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -no-global-types traceFromUnderlay bpf/from_underlay.c -- -O2 -g -Wall -Werror -DWEFT_TRACE
+//go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -no-global-types -type capture_direction -type capture_record -type capture_count capture bpf/capture.c -- -O2 -g -Wall -Werror

@@ -72,13 +72,17 @@ func (d *Datapath) attachFilter(h hook, ifindex int) error {
 
 // pinStub pins a copy: a program knows one pin and would move it.
 func (d *Datapath) pinStub(h hook, path string) error {
-	p, err := d.stubs.Programs[h.stub].Clone()
+	return pinCopy(d.stubs.Programs[h.stub], path)
+}
+
+func pinCopy(program *ebpf.Program, path string) error {
+	p, err := program.Clone()
 	if err == nil {
 		err = p.Pin(path)
 		err = errors.Join(err, p.Close())
 	}
 	if err != nil {
-		return fmt.Errorf("pin %s at %s: %w", h.stub, path, err)
+		return fmt.Errorf("pin %s at %s: %w", program, path, err)
 	}
 	return nil
 }

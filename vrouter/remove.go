@@ -25,6 +25,9 @@ func Remove(pinDir string) error {
 	if err := newExpediter(pinDir).recover(); err != nil {
 		return err
 	}
+	if err := sweepCaptures(pinDir); err != nil {
+		return err
+	}
 	links, err := os.ReadDir(filepath.Join(pinDir, linksName))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("list links: %w", err)

@@ -60,6 +60,7 @@ type Core struct {
 	connected bool
 	warm      string          // controller that a stream is held in reserve to
 	carried   map[string]Plug // of sub-ports; nil: to be computed, as after each change
+	captured  map[string]bool // ports whose frames somebody looks at
 	warnings  []string
 	checks    []*hoststream.CheckReport
 	short     []*hoststream.TableUse // tables with little room left, by name
@@ -121,6 +122,15 @@ func (c *Core) DropPlug(port string) {
 	}
 }
 
+// SetCaptured says of which ports, by UUID, somebody captures what they get: to
+// these frames go by their interface's egress, where they are seen.
+func (c *Core) SetCaptured(ports map[string]bool) {
+	if !maps.Equal(c.captured, ports) {
+		c.captured = maps.Clone(ports)
+		c.changed()
+	}
+}
+
 // changed notes that ports or plugs did.
 func (c *Core) changed() { c.stale, c.carried = true, nil }
 
@@ -147,6 +157,12 @@ func (c *Core) everywhere() map[string]Plug {
 	}
 	for id, why := range problems {
 		all[id] = Plug{Failure: why}
+	}
+	for id := range c.captured {
+		if p, there := all[id]; there {
+			p.RedirectPeer = false
+			all[id] = p
+		}
 	}
 	c.carried = all
 	return all

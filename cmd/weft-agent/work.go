@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/weft-network/weft/agent/capacity"
+	"github.com/weft-network/weft/agent/captures"
 	"github.com/weft-network/weft/agent/datapath"
 	"github.com/weft-network/weft/agent/desired"
 	"github.com/weft-network/weft/agent/expire"
@@ -103,7 +104,7 @@ func (a agent) work(ctx context.Context) error {
 		return err
 	}
 	a.expiring = remembering{a.path, recorder}
-	client, migrator := a.client(loop, local.services, recorder)
+	client, migrator, captured := a.client(loop, local.services, recorder)
 	keeper := checks.New(loop, probe.Prober{}, a.log)
 	health := &health{loop: loop, local: local.failures}
 	stop, err := observe(a.flags.metricsListen, a.flags.portMetrics, a.path, loop, local.services, health, a.log, recorder, keeper, migrator)
@@ -113,7 +114,7 @@ func (a agent) work(ctx context.Context) error {
 	defer stop()
 
 	group, ctx := errgroup.WithContext(ctx)
-	for _, run := range []func(context.Context){loop.Run, recorder.Run, migrator.Run, keeper.Run} {
+	for _, run := range []func(context.Context){loop.Run, recorder.Run, migrator.Run, keeper.Run, captured.Run} {
 		group.Go(func() error { run(ctx); return nil })
 	}
 	group.Go(func() error {
@@ -166,13 +167,15 @@ func (a agent) reader(loop *host.Loop, served *services.Services, recorder *reco
 }
 
 // client follows the controllers and answers them, and what takes ports'
-// connections over asks by it.
-func (a agent) client(loop *host.Loop, served *services.Services, recorder *records.Recorder) (*stream.Client, *migrate.Migrator) {
+// connections over asks by it. Captures are answered by it, too.
+func (a agent) client(loop *host.Loop, served *services.Services, recorder *records.Recorder) (*stream.Client, *migrate.Migrator, *captures.Captures) {
+	captured := captures.New(a.path, loop, a.log)
 	reader := a.reader(loop, served, recorder)
 	client := stream.New(a.controllers(), loop, reader.Table, a.log)
 	migrator := migrate.New(a.path, loop, client.Connections, a.log)
 	reader.Records[api.HostTablePortConnections] = migrator.Table
-	return client, migrator
+	reader.Records[api.HostTableCapture] = captured.Table
+	return client, migrator, captured
 }
 
 // remembered opens what is remembered of plugs, and of reserved addresses that were

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/weft-network/weft/api"
@@ -45,9 +46,14 @@ const addressTimeout = 5 * time.Second
 // kept, and is of whichever authority certifies clients at the moment.
 type asker struct{ ca *pki.CA }
 
-// table asks for a table of a host, as somebody who may only read.
+// table asks for a table of a host, as somebody who may only read; captured frames
+// are shown to administrators alone, and it is one who asked this controller.
 func (c asker) table(ctx context.Context, addresses []string, host, table string) (api.Table, error) {
-	return ask(ctx, c.ca, api.RoleReader, addresses, func(ctx context.Context, at *client.Client) (api.Table, error) {
+	role := api.RoleReader
+	if name, _, _ := strings.Cut(table, "?"); name == api.HostTableCapture {
+		role = api.RoleAdmin
+	}
+	return ask(ctx, c.ca, role, addresses, func(ctx context.Context, at *client.Client) (api.Table, error) {
 		return at.LocalHostTable(ctx, api.Ref{UUID: host}, table)
 	})
 }
