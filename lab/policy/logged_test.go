@@ -67,6 +67,7 @@ func (s *system) logged(t *testing.T) {
 			}
 		}
 	}
+	began := time.Now() // what rules of before logged is there still
 	found, err := probe.Sweep(s.namespace(w1), attempts, slowPatience)
 	if err != nil {
 		t.Fatal(err)
@@ -76,7 +77,7 @@ func (s *system) logged(t *testing.T) {
 			t.Errorf("%v: %v, want that it passes: %t", one, found[i], passes)
 		}
 	}
-	s.logsExactly(t, w1, want)
+	s.logsExactly(t, w1, began, want)
 	v := s.trace(t, "--from", w1.Port(), "--to", find(t, "red-w3").Port(), "--proto", "tcp", "--dport", "80")
 	for _, hop := range v.Ways[0].Hops {
 		if !slices.ContainsFunc(hop.Policy, func(p api.PolicyStep) bool { return p.Logs && p.Rule != nil && p.Rule.Name == "red:shop:web" }) {
@@ -87,13 +88,13 @@ func (s *system) logged(t *testing.T) {
 
 // logsExactly waits until what a port's rules logged is what is wanted: each once if
 // it passed, at least once if it was refused, for senders try again.
-func (s *system) logsExactly(t *testing.T, of Workload, want map[string]bool) {
+func (s *system) logsExactly(t *testing.T, of Workload, since time.Time, want map[string]bool) {
 	t.Helper()
 	deadline := time.After(settle)
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		seen := s.policyLog(t, of)
+		seen := s.policyLog(t, of, since)
 		got := map[string]bool{}
 		for line, times := range seen {
 			if got[line] = true; times > 1 && strings.Contains(line, " passed ") {
@@ -111,8 +112,8 @@ func (s *system) logsExactly(t *testing.T, of Workload, want map[string]bool) {
 	}
 }
 
-// policyLog is what weft policy log says of a port, and how often.
-func (s *system) policyLog(t *testing.T, of Workload) map[string]int {
+// policyLog is what weft policy log says of a port since then, and how often.
+func (s *system) policyLog(t *testing.T, of Workload, since time.Time) map[string]int {
 	t.Helper()
 	out, err := s.lab.Weft(t.Context(), "policy", "log", "--port", of.Port(), "-o", "json")
 	var said struct{ Items []api.Record }
@@ -121,6 +122,9 @@ func (s *system) policyLog(t *testing.T, of Workload) map[string]int {
 	}
 	seen := map[string]int{}
 	for _, r := range said.Items {
+		if r.Time.Before(since) {
+			continue
+		}
 		name, _, _ := strings.Cut(strings.TrimPrefix(r.Rule, "firewall-rule red:shop:"), " ")
 		seen[fmt.Sprintf("%s %s %s %s %s %s %s [%v]:%d > %s [%v]:%d", r.Host, r.Direction, r.Record, r.Action, r.Verdict, name,
 			r.Source.Workload, r.Source.Address, r.Source.Port, r.Destination.Workload, r.Destination.Address, r.Destination.Port)]++
