@@ -196,18 +196,15 @@ func told(rows map[string]*hoststream.Row) map[string]*hoststream.Row {
 	return all
 }
 
-// Records say who began, with identity and tags of both ends, and which rule of
-// which object let it pass or denied it: of the first packet, of the session and
-// of the dropped packet, by both families.
-func TestRecordsTellPolicy(t *testing.T) {
-	m := twoHosts(t, tunnels4)
-	path := filepath.Join(t.TempDir(), "records")
-	m[0].arguments = []string{"--record", "sessions,first,drops", "--record-file", path, "--record-only", "project=d:p"}
+// plugGuarded starts hosts with the rows of the guarded network, changed, and has a
+// server in its tenth workload; it returns the workloads' namespaces.
+func plugGuarded(t *testing.T, m [2]*machine, changed func(map[string]*hoststream.Row) map[string]*hoststream.Row) map[int]string {
+	t.Helper()
 	rows := network(100, tunnels4)
 	for i := range m {
 		m[i].start(tunnels4[i])
 		m[i].agent.waitReady(t)
-		m[i].controller.set(told(rows[i]))
+		m[i].controller.set(changed(rows[i]))
 	}
 	for i := range m {
 		m[i].controller.settled()
@@ -218,6 +215,17 @@ func TestRecordsTellPolicy(t *testing.T) {
 		m[at].mustPlug(portID(100, n), w[n])
 	}
 	serveEcho(t, w[10], 8080)
+	return w
+}
+
+// Records say who began, with identity and tags of both ends, and which rule of
+// which object let it pass or denied it: of the first packet, of the session and
+// of the dropped packet, by both families.
+func TestRecordsTellPolicy(t *testing.T) {
+	m := twoHosts(t, tunnels4)
+	path := filepath.Join(t.TempDir(), "records")
+	m[0].arguments = []string{"--record", "sessions,first,drops", "--record-file", path, "--record-only", "project=d:p"}
+	w := plugGuarded(t, m, told)
 	want := map[string]bool{}
 	for i, ip := range ips(10) {
 		from := ips(11)[i]
@@ -275,21 +283,7 @@ func logged(rows map[string]*hoststream.Row) map[string]*hoststream.Row {
 // that other rules decide or no rule. It is in the host's file, too.
 func TestRulesLogByThemselves(t *testing.T) {
 	m := twoHosts(t, tunnels4)
-	rows := network(100, tunnels4)
-	for i := range m {
-		m[i].start(tunnels4[i])
-		m[i].agent.waitReady(t)
-		m[i].controller.set(logged(rows[i]))
-	}
-	for i := range m {
-		m[i].controller.settled()
-	}
-	w := map[int]string{}
-	for n, at := range placed {
-		w[n] = namespace(t, fmt.Sprintf("w%d", n))
-		m[at].mustPlug(portID(100, n), w[n])
-	}
-	serveEcho(t, w[10], 8080)
+	w := plugGuarded(t, m, logged)
 	want := map[string]bool{}
 	for i, ip := range ips(10) {
 		reaches(t, w[11], ip.String())
