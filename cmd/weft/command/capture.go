@@ -32,9 +32,10 @@ FILTER is in tcpdump's words: host, net, port, portrange and proto, with src, ds
 and ether, ip, ip6, arp, tcp, udp, sctp, icmp, icmp6 before them or by themselves;
 less and greater; and, or, not, parentheses. Names are not looked up.
 
-The originals are never lost, delayed or changed for it. What comes faster than it
-can be carried here is left out and counted: on the standard error at the end, and
-in the file. Only administrators of Weft may do this, and it is in the audit.`
+The originals are never lost or changed for it; what the workload gets takes one
+queue of the kernel more while it is captured. What comes faster than it can be
+carried here is left out and counted: on the standard error at the end, and in the
+file. Only administrators of Weft may do this, and it is in the audit.`
 
 // newCapture is the command.
 func newCapture(s *session) *cobra.Command {
