@@ -287,8 +287,31 @@ func loadPrograms(spec *ebpf.CollectionSpec, maps map[string]*ebpf.Map, names ..
 }
 
 // Activate makes this build's programs the ones all attached interfaces run,
-// and then removes the tables of other layouts. It may be repeated.
+// takes over the connections that tables of other layouts know, and then removes
+// those tables. It may be repeated.
 func (d *Datapath) Activate() error {
+	former, err := d.formerTables()
+	if err != nil {
+		return err
+	}
+	if err := d.carryConnections(former); err != nil {
+		return err
+	}
+	if err := d.activatePrograms(); err != nil {
+		return err
+	}
+	if err := d.carryConnections(former); err != nil { // that the others noted meanwhile
+		return err
+	}
+	for _, dir := range former {
+		if err := os.RemoveAll(dir); err != nil {
+			return fmt.Errorf("remove tables of another layout: %w", err)
+		}
+	}
+	return nil
+}
+
+func (d *Datapath) activatePrograms() error {
 	for slot, program := range d.stages { // before the hooks that go on with them
 		if err := d.stageSlots.Put(slot, program); err != nil {
 			return fmt.Errorf("activate program slot %d of a stage: %w", slot, err)
@@ -305,23 +328,7 @@ func (d *Datapath) Activate() error {
 	if err := d.fabricSlots.Put(uint32(0), d.fabricHook); err != nil {
 		return fmt.Errorf("activate program of the uplinks: %w", err)
 	}
-	if err := d.underlay.activate(); err != nil {
-		return err
-	}
-	entries, err := os.ReadDir(d.pinDir)
-	if err != nil {
-		return fmt.Errorf("list pin directory: %w", err)
-	}
-	for _, e := range entries {
-		path := filepath.Join(d.pinDir, e.Name())
-		if !strings.HasPrefix(e.Name(), mapsPrefix) || path == d.mapsDir {
-			continue
-		}
-		if err := os.RemoveAll(path); err != nil {
-			return fmt.Errorf("remove tables of another layout: %w", err)
-		}
-	}
-	return nil
+	return d.underlay.activate()
 }
 
 // Close releases what this process holds. What is pinned, attached and active

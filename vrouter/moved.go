@@ -78,28 +78,46 @@ func (d *Datapath) takeConnection(now uint32, ifindex int, port uint32, c *Moved
 	}
 	value.Sent.Packets, value.Sent.Bytes = c.Sent.Packets, c.Sent.Bytes
 	value.Heard.Packets, value.Heard.Bytes = c.Heard.Packets, c.Heard.Bytes
-	unproven := restTable // where it makes room for others, as it has no share here
+	here, name := d.entryHere(&key, port)
+	if here != nil {
+		value.State |= here.State &^ uint8(ConnectionHeardFirst)
+		value.Seen = here.Seen
+		addCounts(&value, here)
+	}
+	return d.noteTaken(&key, &value, name)
+}
+
+// entryHere finds what a port's end of a connection is noted as, and in which
+// table.
+func (d *Datapath) entryHere(key *layoutConnectionKey, port uint32) (*layoutConnectionValue, string) {
 	for _, name := range connectionTables {
 		var here layoutConnectionValue
-		if d.maps[name].Lookup(&key, &here) == nil && here.Port == port {
-			value.State |= here.State &^ uint8(ConnectionHeardFirst)
-			value.Seen = here.Seen
-			value.Sent.Packets, value.Sent.Bytes = value.Sent.Packets+here.Sent.Packets, value.Sent.Bytes+here.Sent.Bytes
-			value.Heard.Packets, value.Heard.Bytes = value.Heard.Packets+here.Heard.Packets, value.Heard.Bytes+here.Heard.Bytes
-			if name == halfOpenTable {
-				unproven = name
-			}
-			break
+		if d.maps[name].Lookup(key, &here) == nil && here.Port == port {
+			return &here, name
 		}
 	}
+	return nil, ""
+}
+
+func addCounts(value, here *layoutConnectionValue) {
+	value.Sent.Packets, value.Sent.Bytes = value.Sent.Packets+here.Sent.Packets, value.Sent.Bytes+here.Sent.Bytes
+	value.Heard.Packets, value.Heard.Bytes = value.Heard.Packets+here.Heard.Packets, value.Heard.Bytes+here.Heard.Bytes
+}
+
+// noteTaken writes an entry that no program of these made; was is the table that
+// has one already.
+func (d *Datapath) noteTaken(key *layoutConnectionKey, value *layoutConnectionValue, was string) error {
 	if ConnectionState(value.State)&ConnectionProven == 0 {
-		return d.maps[unproven].Put(&key, &value)
+		if was == halfOpenTable {
+			return d.maps[was].Put(key, value)
+		}
+		return d.maps[restTable].Put(key, value) // where it makes room for others, as it has no share here
 	}
-	if err := d.maps[confirmedTable].Put(&key, &value); err != nil {
+	if err := d.maps[confirmedTable].Put(key, value); err != nil {
 		return err
 	}
 	for _, name := range []string{halfOpenTable, restTable} {
-		if err := d.maps[name].Delete(&key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		if err := d.maps[name].Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 			return err
 		}
 	}

@@ -90,7 +90,7 @@ func runCommand() *cobra.Command {
 	s.IntVar(&f.portMetrics, "port-metrics", 256, "export counters of each port by itself while at most this many are plugged; 0: never")
 	s.StringVar(&f.attachment, "attachment", string(vrouter.AttachAuto), "how programs are attached to interfaces: auto, tcx (Linux 6.6 and newer) or clsact")
 	s.DurationVar(&f.tendEvery, "certificate-check", 10*time.Minute, "how often to ask, at random moments about so far apart, whether the host's certificate is to be renewed")
-	s.StringToInt64Var(&f.tableSizes, "table-size", nil, "TABLE=ENTRIES of the packet path, see weft get capacity --host; repeatable. Another size is another layout: the tables are filled anew beside the old ones, and connections are noted anew")
+	s.StringToInt64Var(&f.tableSizes, "table-size", nil, "TABLE=ENTRIES of the packet path, see weft get capacity --host; repeatable. Another size is another layout: the tables are filled anew beside the old ones, and connections are taken over")
 	s.StringToStringVar(&f.timeouts, "connection-timeout", nil, "STATE=TIME, or PROTOCOL=TIME of established ones, after which a connection without packets is forgotten: opening, closing, closed, reset, sctp-opening, sctp-closing, tcp, udp, sctp, icmp or other; repeatable")
 	f.record.add(s)
 	f.log.Flags(s)

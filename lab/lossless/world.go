@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/weft-network/weft/lab/tenants"
@@ -31,15 +32,40 @@ var (
 	far   = tenants.Find(tenants.Red, "web-3")
 )
 
+// rules let near begin conversations with the others, and nobody else any. So an
+// answer passes only where it is known who began: a packet path that forgets
+// drops it.
+var rules = `---
+kind: security-group
+meta: {name: speaks, parent: "` + near.Project() + `"}
+---
+kind: security-group
+meta: {name: hears, parent: "` + near.Project() + `"}
+` + rule("speaks", "egress", "IPv4") + rule("speaks", "egress", "IPv6") + rule("hears", "ingress", "IPv4") + rule("hears", "ingress", "IPv6") +
+	member(near, "speaks") + member(local, "hears") + member(far, "hears")
+
+func rule(group, direction, family string) string {
+	return fmt.Sprintf("---\nkind: security-group-rule\nmeta: {name: %s-%s, parent: %q}\nspec: {direction: %s, family: %s}\n",
+		direction, strings.ToLower(family), near.Project()+":"+group, direction, family)
+}
+
+func member(w tenants.Workload, group string) string {
+	return fmt.Sprintf("---\nkind: port\nmeta: {name: %s, parent: %q}\nspec: {network: %q, securityGroups: [%q]}\n",
+		w.Name, w.Project(), w.NetworkName(), w.Project()+":"+group)
+}
+
 // Prepare brings the tenants' network up in a system that runs.
 func Prepare(ctx context.Context, l *topology.Lab, otherAgent string) (*World, error) {
 	w := &World{Lab: l, OtherAgent: otherAgent}
-	file := filepath.Join(l.Dir, "red.yaml")
-	if err := os.WriteFile(file, []byte(tenants.YAML(tenants.Red)), 0o600); err != nil {
-		return nil, fmt.Errorf("describe the network: %w", err)
+	for name, objects := range map[string]string{"red.yaml": tenants.YAML(tenants.Red), "red-rules.yaml": rules} {
+		if err := os.WriteFile(filepath.Join(l.Dir, name), []byte(objects), 0o600); err != nil {
+			return nil, fmt.Errorf("describe the network: %w", err)
+		}
 	}
-	if _, err := l.Weft(ctx, "apply", "-f", file); err != nil {
-		return nil, err
+	for _, name := range []string{"red.yaml", "red-rules.yaml"} {
+		if _, err := l.Weft(ctx, "apply", "-f", filepath.Join(l.Dir, name)); err != nil {
+			return nil, err
+		}
 	}
 	if err := tenants.Plug(ctx, l, tenants.Of(tenants.Red)); err != nil {
 		return nil, err
