@@ -126,11 +126,12 @@ type traffic struct {
 	transfers []*probe.Transferring
 }
 
-// transferRate leaves most of the machine to the datagrams.
+// transferRate, of both ways together, leaves most of the machine to the datagrams.
 const transferRate = 4 << 20
 
-// begin starts datagrams and a transfer from the first workload to the other
-// on its host and to that on the other host, in both families.
+// begin starts datagrams and transfers from the first workload to the other
+// on its host and to that on the other host, and transfers in which these answer,
+// in both families.
 func (w *World) begin(rate int) (*traffic, error) {
 	t := &traffic{}
 	for _, to := range []tenants.Workload{local, far} {
@@ -142,11 +143,13 @@ func (w *World) begin(rate int) (*traffic, error) {
 				return t, err
 			}
 			t.flows = append(t.flows, f)
-			m, err := probe.Transfer{Name: name, From: from, To: into, Address: address, Rate: transferRate}.Start()
-			if err != nil {
-				return t, err
+			for _, back := range []bool{false, true} {
+				m, err := probe.Transfer{Name: name, From: from, To: into, Address: address, Rate: transferRate / 2, Back: back}.Start()
+				if err != nil {
+					return t, err
+				}
+				t.transfers = append(t.transfers, m)
 			}
-			t.transfers = append(t.transfers, m)
 		}
 	}
 	return t, nil
@@ -173,12 +176,24 @@ func (t *traffic) flowing(ctx context.Context) error {
 	const some, limit, poll = 100, 10 * time.Second, 5 * time.Millisecond
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	for i := range t.flows {
-		datagrams, bytes := t.flows[i].Received()+some, t.transfers[i].Received()+some
-		for t.flows[i].Received() < datagrams || t.transfers[i].Received() < bytes {
+	arrives := func(what string, so func() bool) error {
+		for !so() {
 			if pause(ctx, poll) != nil {
-				return fmt.Errorf("traffic %d of %d does not flow", i+1, len(t.flows))
+				return fmt.Errorf("%s does not flow", what)
 			}
+		}
+		return nil
+	}
+	for i, f := range t.flows {
+		more := f.Received() + some
+		if err := arrives(fmt.Sprintf("flow %d of %d", i+1, len(t.flows)), func() bool { return f.Received() >= more }); err != nil {
+			return err
+		}
+	}
+	for i, m := range t.transfers {
+		more := m.Received() + some
+		if err := arrives(fmt.Sprintf("transfer %d of %d", i+1, len(t.transfers)), func() bool { return m.Received() >= more }); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -24,6 +24,9 @@ type Transfer struct {
 	From, To string // namespaces
 	Address  netip.Addr
 	Rate     int // bytes a second; so that it leaves room for what is measured beside it
+	// Back has who was connected to send: its first packet after something was
+	// forgotten is an answer, and not a question.
+	Back bool
 }
 
 // Moved is how a transfer went.
@@ -97,6 +100,9 @@ func (f Transfer) Start() (*Transferring, error) {
 			r.sender.Close()
 		}
 		return nil, fmt.Errorf("start transfer %s from %s to %s: %w", f.Name, f.From, f.To, err)
+	}
+	if f.Back {
+		r.sender, receiver = receiver, r.sender
 	}
 	r.work.Go(r.send)
 	r.work.Go(func() { r.read(receiver) })
