@@ -22,7 +22,7 @@ import (
 
 const (
 	// readyTimeout bounds the start of a process, with a loaded machine in mind.
-	readyTimeout = 30 * time.Second
+	readyTimeout = 2 * time.Minute
 	// stopTimeout is how long a process may take to end after SIGTERM.
 	stopTimeout = 10 * time.Second
 	// poll is how often files and processes are looked at.
