@@ -150,10 +150,10 @@ func TestConnectionsExpire(t *testing.T) {
 		{17, proven, 400, 1, 0, false},
 		{1, proven, 40, 1, 0, true},
 		{1, proven, 70, 1, 0, false},
-		{6, proven, 50, 77, 0, true},  // not a port, and not for long: the host that has it now may ask
-		{6, proven, 50, 1, 9, true},   // another port was there
-		{6, proven, 70, 77, 0, false}, // for long
-		{6, proven, 70, 1, 9, false},
+		{6, proven, 6000, 77, 0, true}, // not a port, and not for long: the host that has it now may ask
+		{6, proven, 6000, 1, 9, true},  // another port was there
+		{6, proven, 7500, 77, 0, false},
+		{6, proven, 7500, 1, 9, false},
 	} {
 		key := layoutConnectionKey{Ifindex: c.ifindex, Protocol: c.protocol, Family: 4, LocalPort: wirePort(uint16(i))}
 		stays[uint16(i)] = c.stays
@@ -171,6 +171,14 @@ func TestConnectionsExpire(t *testing.T) {
 	}
 	if removed != 10 || len(told) != 10 || slices.ContainsFunc(told, func(k ConnectionKey) bool { return stays[k.Local.Port()] }) {
 		t.Errorf("%d connections removed and %v told, want 10 of both", removed, told)
+	}
+	for former := range d.formers { // and a minute later
+		d.formers[former] -= 70
+	}
+	removed, err = d.ExpireConnections(nil)
+	check(t, err)
+	if removed != 2 {
+		t.Errorf("a minute after two ports were gone %d connections are removed, want 2", removed)
 	}
 }
 

@@ -159,11 +159,11 @@ func eachEntry[K, V any](m *ebpf.Map, visit func(*K, *V)) error {
 }
 
 // ExpireConnections removes the connections that have been idle for too long
-// and, after a minute, those of interfaces that are no longer the port they were. A packet that
-// comes while its connection is removed makes a new one. Each that is removed is
-// told to over, if that is not nil. Places of what is over come back, see
-// [Datapath.Places].
-func (d *Datapath) ExpireConnections(over func(ConnectionKey, Connection)) (removed int, err error) {
+// and, a minute after it met them first, those of interfaces that are no longer the
+// port they were. A packet that comes while its connection is removed makes a new one. Each that is removed is
+// told to ended, if that is not nil. Places of what is over come back, see
+// [Datapath.Places]. One goroutine at a time may call it.
+func (d *Datapath) ExpireConnections(ended func(ConnectionKey, Connection)) (removed int, err error) {
 	ports, err := d.Ports.All()
 	if err != nil {
 		return 0, err
@@ -179,19 +179,20 @@ func (d *Datapath) ExpireConnections(over func(ConnectionKey, Connection)) (remo
 	if err != nil {
 		return 0, err
 	}
+	formers := formerPorts{}
 	// A conversation goes from the last of these tables to the first.
 	for _, name := range slices.Backward(connectionTables) {
 		var idle []layoutConnectionKey
 		err := d.eachConnection(name, func(key *layoutConnectionKey, value *layoutConnectionValue) {
 			port, there := ports[int(key.Ifindex)]
-			limit := d.timeouts.of(key.Protocol, ConnectionState(value.State))
+			over := since(now, value.Seen) > d.timeouts.of(key.Protocol, ConnectionState(value.State))
 			if !there || port.ID != value.Port {
-				limit = min(limit, formerFor)
+				over = formers.met(now, key.Ifindex, value.Port, d.formers) > formerFor || over
 			}
-			if since(now, value.Seen) > limit {
+			if over {
 				idle = append(idle, *key)
-				if over != nil {
-					over(connectionKeyOf(key), connectionOf(now, value))
+				if ended != nil {
+					ended(connectionKeyOf(key), connectionOf(now, value))
 				}
 			} else {
 				places.meets(name, key, value)
@@ -207,6 +208,7 @@ func (d *Datapath) ExpireConnections(over func(ConnectionKey, Connection)) (remo
 			removed++
 		}
 	}
+	d.formers = formers
 	return removed, places.end()
 }
 

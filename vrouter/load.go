@@ -65,6 +65,7 @@ type Datapath struct {
 	attachment Attachment
 	timeouts   Timeouts
 	expedite   *expediter
+	formers    formerPorts // that ExpireConnections met
 
 	pinDir  string
 	mapsDir string

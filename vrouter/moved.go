@@ -11,8 +11,27 @@ import (
 )
 
 // formerFor is how long the connections of a port that is here no more are kept
-// after their last packet: the host that has the port now asks for them.
+// after that was seen: the host that has the port now asks for them, also for
+// those that have been silent for long.
 const formerFor = time.Minute
+
+// formerPort is a port that an interface is no more.
+type formerPort struct{ ifindex, port uint32 }
+
+// formerPorts are those that the last walk over the connections met, and at which
+// tick one met each first.
+type formerPorts map[formerPort]uint32
+
+// met notes a port that a walk meets, and tells for how long it has been known to be gone.
+func (f formerPorts) met(now uint32, ifindex, port uint32, earlier formerPorts) time.Duration {
+	key := formerPort{ifindex, port}
+	first, known := earlier[key]
+	if !known {
+		first = now
+	}
+	f[key] = first
+	return since(now, first)
+}
 
 // MovedConnection is a connection of a port, for the host that has it now.
 type MovedConnection struct {

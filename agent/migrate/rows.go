@@ -70,9 +70,19 @@ func parse(row []string) (c vrouter.MovedConnection, err error) {
 	return c, nil
 }
 
-// lastUsed are those connections that are taken along, and how many are not.
+// lastUsed are those connections that are taken along, and how many are not. A
+// connection that several hosts tell of, or one of a port that was there twice, is
+// what was seen of it last: the port took along what was seen before.
 func lastUsed(all []vrouter.MovedConnection) (kept []vrouter.MovedConnection, leftOut int) {
 	slices.SortStableFunc(all, func(a, b vrouter.MovedConnection) int { return cmp.Compare(a.Idle, b.Idle) })
+	known := make(map[vrouter.ConnectionKey]bool, len(all))
+	all = slices.DeleteFunc(all, func(c vrouter.MovedConnection) bool {
+		key := c.ConnectionKey
+		key.Ifindex = 0
+		was := known[key]
+		known[key] = true
+		return was
+	})
 	kept = all[:min(len(all), maxConnections)]
 	return kept, len(all) - len(kept)
 }
