@@ -86,7 +86,7 @@ type Recorder struct {
 
 // New returns a recorder that records nothing before Run.
 func New(path Path, loop Host, o Options, log *slog.Logger) *Recorder {
-	return &Recorder{options: o, path: path, loop: loop, log: log, wake: make(chan struct{}, 1), recent: newWaiting(), logged: newWaiting(), past: ended{since: time.Now()}}
+	return &Recorder{options: o, path: path, loop: loop, log: log, wake: make(chan struct{}, 1), recent: newWaiting(false), logged: newWaiting(true), past: ended{since: time.Now()}}
 }
 
 // Tables answer questions, by the names of the tables.

@@ -3,6 +3,9 @@
 package records
 
 import (
+	"cmp"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/weft-network/weft/api"
@@ -18,6 +21,7 @@ const (
 // waiting are the records of one kind that wait for those who ask, the oldest
 // first. Whoever has a lock guards it.
 type waiting struct {
+	fair     bool // of more than are kept, the ports with most lose theirs
 	all      []api.Record
 	began    uint64 // the sequence before the first one of this run
 	sequence uint64 // of the last
@@ -25,9 +29,9 @@ type waiting struct {
 
 // newWaiting begins anew. A sequence is never given twice, so that one who asks
 // after a restart goes on: nobody records a million frames a second.
-func newWaiting() waiting {
+func newWaiting(fair bool) waiting {
 	now := uint64(time.Now().UnixMicro())
-	return waiting{began: now, sequence: now}
+	return waiting{fair: fair, began: now, sequence: now}
 }
 
 // add numbers records and keeps the last ones.
@@ -37,9 +41,54 @@ func (w *waiting) add(all []api.Record) {
 		all[i].Sequence = w.sequence
 	}
 	w.all = append(w.all, all...)
-	if over := len(w.all) - kept; over > 0 {
+	switch over := len(w.all) - kept; {
+	case over <= 0:
+	case w.fair:
+		w.all = fairly(w.all)
+	default:
 		w.all = append(w.all[:0:0], w.all[over:]...)
 	}
+}
+
+// fairly keeps the last records of each port, of none more than its share.
+func fairly(all []api.Record) []api.Record {
+	counts := map[string]int{}
+	for i := range all {
+		counts[whose(&all[i])]++
+	}
+	share := shareOf(slices.Sorted(maps.Values(counts)))
+	left := make([]api.Record, 0, kept)
+	for i := range all {
+		if of := whose(&all[i]); counts[of] > share {
+			counts[of]--
+		} else {
+			left = append(left, all[i])
+		}
+	}
+	return left
+}
+
+// shareOf is how many records each port may have that has more: what those with few
+// leave the others share. counts are in order.
+func shareOf(counts []int) int {
+	room := kept
+	for i, n := range counts {
+		if share := room / (len(counts) - i); n > share {
+			return share
+		}
+		room -= n
+	}
+	return kept
+}
+
+// whose names the end that a record is of: the interface of its port, which a
+// sub-port has not.
+func whose(r *api.Record) string {
+	id := r.Source.ID
+	if r.Direction == ingress {
+		id = r.Destination.ID
+	}
+	return cmp.Or(r.Interface, id)
 }
 
 // here is the record that only says where to go on.
@@ -52,15 +101,13 @@ func (w *waiting) here(host string, now time.Time) api.Record {
 func (w *waiting) after(q api.RecordQuestion, host string, now time.Time) []api.Record {
 	first := w.here(host, now)
 	first.Sequence = q.After
-	all := []api.Record{first}
-	if len(w.all) > 0 && q.After >= w.began && w.all[0].Sequence > q.After+1 {
-		all[0].Lost = w.all[0].Sequence - q.After - 1
-	}
+	all, here := []api.Record{first}, uint64(0)
 	for i := range w.all {
 		e := &w.all[i]
 		if e.Sequence <= q.After {
 			continue
 		}
+		here++
 		all[0].Sequence = e.Sequence // also of those that do not match: nobody need look at them again
 		if !q.Matches(e) {
 			continue
@@ -68,6 +115,9 @@ func (w *waiting) after(q api.RecordQuestion, host string, now time.Time) []api.
 		if all = append(all, *e); len(all) > answered {
 			break
 		}
+	}
+	if q.After >= w.began {
+		all[0].Lost = all[0].Sequence - q.After - here
 	}
 	return all
 }
