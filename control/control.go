@@ -161,7 +161,9 @@ func New(o Options) *Service {
 func (s *Service) Views() *views.Views { return views.New(&everywhere{Server: s.hosts, service: s}) }
 
 // Metrics are what a process that runs the service exports of it.
-func (s *Service) Metrics() []prometheus.Collector { return s.hosts.Metrics() }
+func (s *Service) Metrics() []prometheus.Collector {
+	return append(s.hosts.Metrics(), s.holdMetrics()...)
+}
 
 // Ready says why the service is of no use to hosts yet, or nil.
 func (s *Service) Ready() error {

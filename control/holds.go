@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/control/status"
 	"github.com/weft-network/weft/control/stream"
@@ -69,4 +71,27 @@ func names(behind []api.HeldHost) string {
 		all = append(all, h.String())
 	}
 	return strings.Join(all, ", ")
+}
+
+// holdMetrics tell of strict changes that are held, whoever leads.
+func (s *Service) holdMetrics() []prometheus.Collector {
+	holds := func() []*api.Draft {
+		if in := s.newest.Load(); in != nil {
+			return in.plan.Policy.Holds
+		}
+		return nil
+	}
+	gauge := func(name, help string, value func() float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value)
+	}
+	return []prometheus.Collector{
+		gauge("weft_control_holds", "Strict changes that are held: not all hosts are known to have them.", func() float64 { return float64(len(holds())) }),
+		gauge("weft_control_hold_seconds", "For how long the oldest of these has been held; 0 when there is none.", func() float64 {
+			oldest := 0.0
+			for _, d := range holds() {
+				oldest = max(oldest, time.Since(d.Meta.UpdatedAt).Seconds())
+			}
+			return oldest
+		}),
+	}
 }

@@ -6,8 +6,11 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/api/hoststream"
@@ -30,6 +33,31 @@ func heldWorld() (*input, *api.Draft) {
 // asksBoth is a host that has everything and asks both policies.
 func asksBoth(revision int64) stream.HostState {
 	return stream.HostState{Connected: true, InSync: true, Settled: placement.Version{Epoch: 1, Revision: revision}, Report: &hoststream.Report{Features: []string{"policy", "strict"}}}
+}
+
+// How many changes are held, and for how long, is told by each controller.
+func TestHoldsAreCounted(t *testing.T) {
+	in, d := heldWorld()
+	read := func(s *Service) (all []float64) {
+		for _, c := range s.holdMetrics() {
+			all = append(all, testutil.ToFloat64(c))
+		}
+		return all
+	}
+	s := &Service{}
+	if got := read(s); !slices.Equal(got, []float64{0, 0}) {
+		t.Errorf("before anything is derived: %v", got)
+	}
+	s.newest.Store(in)
+	began := time.Since(d.Meta.UpdatedAt).Seconds()
+	if got := read(s); got[0] != 1 || got[1] < began || got[1] > time.Since(d.Meta.UpdatedAt).Seconds() {
+		t.Errorf("of one that began %v s ago: %v", began, got)
+	}
+	none := world.New("host h1 192.0.2.1").Snapshot()
+	s.newest.Store(&input{none, placement.New(1, routing.Derive(none), nil)})
+	if got := read(s); !slices.Equal(got, []float64{0, 0}) {
+		t.Errorf("when it has ended: %v", got)
+	}
 }
 
 // A hold ends when nobody is behind, or its time is over, and is tried again.
