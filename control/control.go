@@ -150,7 +150,7 @@ func New(o Options) *Service {
 		news:    make(chan struct{}, 1),
 		done:    make(chan struct{}),
 	}
-	s.hosts = stream.New(stream.Options{TLS: o.TLS, Authority: o.Authority, Epoch: o.Epoch, Log: o.Log, Name: o.name(), Ask: func(ctx context.Context, host, table string) (api.Table, error) {
+	s.hosts = stream.New(stream.Options{TLS: o.TLS, Authority: o.Authority, Epoch: o.Epoch, Log: o.Log, Name: o.name(), States: s.hostStates, Ask: func(ctx context.Context, host, table string) (api.Table, error) {
 		return (&everywhere{Server: s.hosts, service: s}).Table(ctx, host, table)
 	}})
 	s.introduce()

@@ -43,6 +43,7 @@ type Plugger struct {
 	records Records
 	keep    map[int]bool // interfaces that are not ports' and keep their hook
 	log     *slog.Logger
+	known   Known // nil: nobody is asked
 
 	headlessAfter time.Duration
 	taking        sync.Mutex // held while reserved addresses are given away or back
@@ -140,9 +141,19 @@ func (p *Plugger) holder(port, name string) string {
 // the last moment of its timeout.
 const findSlack = 2 * time.Second
 
-// Plug connects a workload to a port and returns when its traffic flows. It
-// waits for the port to be bound to this host. Doing it again is success.
+// Plug connects a workload to a port and returns when its traffic flows and, if
+// that is asked for, other hosts know of it. It waits for the port to be bound to
+// this host. Doing it again is success.
 func (p *Plugger) Plug(ctx context.Context, r Request) (Answer, error) {
+	a, err := p.plug(ctx, r)
+	if err == nil && r.WaitSeconds > 0 {
+		a.Spread = p.spread(ctx, a, r.wait())
+	}
+	return a, err
+}
+
+// plug waits for nobody but this host.
+func (p *Plugger) plug(ctx context.Context, r Request) (Answer, error) {
 	if err := r.normalize(); err != nil {
 		return Answer{}, err
 	}

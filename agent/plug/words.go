@@ -26,6 +26,9 @@ type Request struct {
 	link.Place
 	// TimeoutSeconds bounds the wait for the port and its rows; 0 means DefaultTimeout.
 	TimeoutSeconds int `json:"timeoutSeconds,omitempty"`
+	// WaitSeconds bounds the wait, once traffic flows, for the other hosts that the
+	// workload may talk to to know of it; 0: there is none.
+	WaitSeconds int `json:"waitSeconds,omitempty"`
 }
 
 // Bounds of the wait of one request.
@@ -50,7 +53,28 @@ type Answer struct {
 	Gateways  []string `json:"gateways,omitempty"`
 	MTU       int      `json:"mtu"`
 	VRF       uint32   `json:"vrf"`
+	// Spread is which other hosts know of the workload, where it was waited for.
+	Spread *Spread `json:"spread,omitempty"`
 }
+
+// Spread is how far the word of a workload has spread. A plug is a success whatever
+// it says.
+type Spread struct {
+	// Known: all other hosts with routes to the workload know of it that are connected.
+	Known bool `json:"known"`
+	// Behind are those that do not, or are not connected.
+	Behind  []BehindHost `json:"behind,omitempty"`
+	Message string       `json:"message,omitempty"` // why nobody can tell
+}
+
+// BehindHost is a host that is not known to know of a workload.
+type BehindHost struct {
+	Host string `json:"host"`
+	Why  string `json:"why"`
+}
+
+// String names the host with the reason.
+func (b BehindHost) String() string { return b.Host + " (" + b.Why + ")" }
 
 // Listed is a port of this host, plugged or bound.
 type Listed struct {
@@ -100,6 +124,11 @@ func (r *Request) normalize() error {
 
 // forbiddenInIfname is what Linux refuses in the name of an interface.
 const forbiddenInIfname = "/: \t\n\v\f\r\x00"
+
+// wait is how long to wait for other hosts.
+func (r *Request) wait() time.Duration {
+	return min(time.Duration(r.WaitSeconds)*time.Second, MaxTimeout)
+}
 
 func (r *Request) timeout() time.Duration {
 	if r.TimeoutSeconds <= 0 {

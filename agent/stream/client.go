@@ -222,6 +222,16 @@ func (c *Client) Connections(ctx context.Context, port string) (rows [][]string,
 	return rows, int(reply.GetLeftOut()), err
 }
 
+// Known asks the controller in use which hosts do not have a version yet that says
+// where a port is.
+func (c *Client) Known(ctx context.Context, port string, v desired.Version) (*hoststream.KnownReply, error) {
+	l := c.used.Load()
+	if l == nil {
+		return nil, status.Error(codes.Unavailable, "ask which hosts know of a port: no controller is connected")
+	}
+	return hoststream.NewHostStreamClient(l.conn).Known(ctx, &hoststream.KnownRequest{Port: port, Version: &hoststream.Version{Epoch: v.Epoch, Revision: v.Revision}})
+}
+
 // tend looks after the credential until ctx ends or it was renewed.
 func (c *Client) tend(ctx context.Context, controller hoststream.HostStreamClient) (renewed bool) {
 	for wait := rand.N(c.options.TendEvery); ; wait = c.options.TendEvery/2 + rand.N(c.options.TendEvery) {

@@ -33,6 +33,58 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type KnownRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Port          string                 `protobuf:"bytes,240,opt,name=port,proto3" json:"port,omitempty"`       // UUID
+	Version       *Version               `protobuf:"bytes,241,opt,name=version,proto3" json:"version,omitempty"` // of what the host has
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KnownRequest) Reset() {
+	*x = KnownRequest{}
+	mi := &file_hoststream_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KnownRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KnownRequest) ProtoMessage() {}
+
+func (x *KnownRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_hoststream_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KnownRequest.ProtoReflect.Descriptor instead.
+func (*KnownRequest) Descriptor() ([]byte, []int) {
+	return file_hoststream_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *KnownRequest) GetPort() string {
+	if x != nil {
+		return x.Port
+	}
+	return ""
+}
+
+func (x *KnownRequest) GetVersion() *Version {
+	if x != nil {
+		return x.Version
+	}
+	return nil
+}
+
 type ConnectionsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Port          string                 `protobuf:"bytes,170,opt,name=port,proto3" json:"port,omitempty"` // UUID
@@ -42,7 +94,7 @@ type ConnectionsRequest struct {
 
 func (x *ConnectionsRequest) Reset() {
 	*x = ConnectionsRequest{}
-	mi := &file_hoststream_proto_msgTypes[0]
+	mi := &file_hoststream_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -54,7 +106,7 @@ func (x *ConnectionsRequest) String() string {
 func (*ConnectionsRequest) ProtoMessage() {}
 
 func (x *ConnectionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[0]
+	mi := &file_hoststream_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -67,7 +119,7 @@ func (x *ConnectionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConnectionsRequest.ProtoReflect.Descriptor instead.
 func (*ConnectionsRequest) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{0}
+	return file_hoststream_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *ConnectionsRequest) GetPort() string {
@@ -89,7 +141,7 @@ type ConnectionsReply struct {
 
 func (x *ConnectionsReply) Reset() {
 	*x = ConnectionsReply{}
-	mi := &file_hoststream_proto_msgTypes[1]
+	mi := &file_hoststream_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -101,7 +153,7 @@ func (x *ConnectionsReply) String() string {
 func (*ConnectionsReply) ProtoMessage() {}
 
 func (x *ConnectionsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[1]
+	mi := &file_hoststream_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -114,7 +166,7 @@ func (x *ConnectionsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConnectionsReply.ProtoReflect.Descriptor instead.
 func (*ConnectionsReply) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{1}
+	return file_hoststream_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *ConnectionsReply) GetRows() []*TableRow {
@@ -140,7 +192,7 @@ type CertifyRequest struct {
 
 func (x *CertifyRequest) Reset() {
 	*x = CertifyRequest{}
-	mi := &file_hoststream_proto_msgTypes[2]
+	mi := &file_hoststream_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -152,7 +204,7 @@ func (x *CertifyRequest) String() string {
 func (*CertifyRequest) ProtoMessage() {}
 
 func (x *CertifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[2]
+	mi := &file_hoststream_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -165,7 +217,7 @@ func (x *CertifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CertifyRequest.ProtoReflect.Descriptor instead.
 func (*CertifyRequest) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{2}
+	return file_hoststream_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *CertifyRequest) GetCsr() string {
@@ -186,7 +238,7 @@ type CertifyReply struct {
 
 func (x *CertifyReply) Reset() {
 	*x = CertifyReply{}
-	mi := &file_hoststream_proto_msgTypes[3]
+	mi := &file_hoststream_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -198,7 +250,7 @@ func (x *CertifyReply) String() string {
 func (*CertifyReply) ProtoMessage() {}
 
 func (x *CertifyReply) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[3]
+	mi := &file_hoststream_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -211,7 +263,7 @@ func (x *CertifyReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CertifyReply.ProtoReflect.Descriptor instead.
 func (*CertifyReply) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{3}
+	return file_hoststream_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *CertifyReply) GetCertificate() string {
@@ -253,7 +305,7 @@ type HostMessage struct {
 
 func (x *HostMessage) Reset() {
 	*x = HostMessage{}
-	mi := &file_hoststream_proto_msgTypes[4]
+	mi := &file_hoststream_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -265,7 +317,7 @@ func (x *HostMessage) String() string {
 func (*HostMessage) ProtoMessage() {}
 
 func (x *HostMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[4]
+	mi := &file_hoststream_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -278,7 +330,7 @@ func (x *HostMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostMessage.ProtoReflect.Descriptor instead.
 func (*HostMessage) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{4}
+	return file_hoststream_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *HostMessage) GetBody() isHostMessage_Body {
@@ -412,7 +464,7 @@ type ControllerMessage struct {
 
 func (x *ControllerMessage) Reset() {
 	*x = ControllerMessage{}
-	mi := &file_hoststream_proto_msgTypes[5]
+	mi := &file_hoststream_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -424,7 +476,7 @@ func (x *ControllerMessage) String() string {
 func (*ControllerMessage) ProtoMessage() {}
 
 func (x *ControllerMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[5]
+	mi := &file_hoststream_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -437,7 +489,7 @@ func (x *ControllerMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControllerMessage.ProtoReflect.Descriptor instead.
 func (*ControllerMessage) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{5}
+	return file_hoststream_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ControllerMessage) GetBody() isControllerMessage_Body {
@@ -522,7 +574,7 @@ type Standby struct {
 
 func (x *Standby) Reset() {
 	*x = Standby{}
-	mi := &file_hoststream_proto_msgTypes[6]
+	mi := &file_hoststream_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -534,7 +586,7 @@ func (x *Standby) String() string {
 func (*Standby) ProtoMessage() {}
 
 func (x *Standby) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[6]
+	mi := &file_hoststream_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -547,7 +599,7 @@ func (x *Standby) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Standby.ProtoReflect.Descriptor instead.
 func (*Standby) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{6}
+	return file_hoststream_proto_rawDescGZIP(), []int{7}
 }
 
 // Ping asks whether the other end is alive. An agent sends one at once and then
@@ -561,7 +613,7 @@ type Ping struct {
 
 func (x *Ping) Reset() {
 	*x = Ping{}
-	mi := &file_hoststream_proto_msgTypes[7]
+	mi := &file_hoststream_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -573,7 +625,7 @@ func (x *Ping) String() string {
 func (*Ping) ProtoMessage() {}
 
 func (x *Ping) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[7]
+	mi := &file_hoststream_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -586,7 +638,7 @@ func (x *Ping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ping.ProtoReflect.Descriptor instead.
 func (*Ping) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{7}
+	return file_hoststream_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Ping) GetId() uint64 {
@@ -611,7 +663,7 @@ type Pong struct {
 
 func (x *Pong) Reset() {
 	*x = Pong{}
-	mi := &file_hoststream_proto_msgTypes[8]
+	mi := &file_hoststream_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -623,7 +675,7 @@ func (x *Pong) String() string {
 func (*Pong) ProtoMessage() {}
 
 func (x *Pong) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[8]
+	mi := &file_hoststream_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -636,7 +688,7 @@ func (x *Pong) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pong.ProtoReflect.Descriptor instead.
 func (*Pong) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{8}
+	return file_hoststream_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Pong) GetId() uint64 {
@@ -678,7 +730,7 @@ type Controller struct {
 
 func (x *Controller) Reset() {
 	*x = Controller{}
-	mi := &file_hoststream_proto_msgTypes[9]
+	mi := &file_hoststream_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -690,7 +742,7 @@ func (x *Controller) String() string {
 func (*Controller) ProtoMessage() {}
 
 func (x *Controller) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[9]
+	mi := &file_hoststream_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -703,7 +755,7 @@ func (x *Controller) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Controller.ProtoReflect.Descriptor instead.
 func (*Controller) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{9}
+	return file_hoststream_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Controller) GetName() string {
@@ -732,7 +784,7 @@ type Version struct {
 
 func (x *Version) Reset() {
 	*x = Version{}
-	mi := &file_hoststream_proto_msgTypes[10]
+	mi := &file_hoststream_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -744,7 +796,7 @@ func (x *Version) String() string {
 func (*Version) ProtoMessage() {}
 
 func (x *Version) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[10]
+	mi := &file_hoststream_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -757,7 +809,7 @@ func (x *Version) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Version.ProtoReflect.Descriptor instead.
 func (*Version) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{10}
+	return file_hoststream_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Version) GetEpoch() uint64 {
@@ -788,7 +840,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_hoststream_proto_msgTypes[11]
+	mi := &file_hoststream_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -800,7 +852,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[11]
+	mi := &file_hoststream_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -813,7 +865,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{11}
+	return file_hoststream_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Hello) GetVersion() *Version {
@@ -868,7 +920,7 @@ type RowHash struct {
 
 func (x *RowHash) Reset() {
 	*x = RowHash{}
-	mi := &file_hoststream_proto_msgTypes[12]
+	mi := &file_hoststream_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -880,7 +932,7 @@ func (x *RowHash) String() string {
 func (*RowHash) ProtoMessage() {}
 
 func (x *RowHash) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[12]
+	mi := &file_hoststream_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -893,7 +945,7 @@ func (x *RowHash) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RowHash.ProtoReflect.Descriptor instead.
 func (*RowHash) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{12}
+	return file_hoststream_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RowHash) GetKey() string {
@@ -925,7 +977,7 @@ type TableSum struct {
 
 func (x *TableSum) Reset() {
 	*x = TableSum{}
-	mi := &file_hoststream_proto_msgTypes[13]
+	mi := &file_hoststream_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -937,7 +989,7 @@ func (x *TableSum) String() string {
 func (*TableSum) ProtoMessage() {}
 
 func (x *TableSum) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[13]
+	mi := &file_hoststream_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -950,7 +1002,7 @@ func (x *TableSum) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableSum.ProtoReflect.Descriptor instead.
 func (*TableSum) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{13}
+	return file_hoststream_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *TableSum) GetTable() uint32 {
@@ -977,7 +1029,7 @@ type RowListRequest struct {
 
 func (x *RowListRequest) Reset() {
 	*x = RowListRequest{}
-	mi := &file_hoststream_proto_msgTypes[14]
+	mi := &file_hoststream_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -989,7 +1041,7 @@ func (x *RowListRequest) String() string {
 func (*RowListRequest) ProtoMessage() {}
 
 func (x *RowListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[14]
+	mi := &file_hoststream_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1002,7 +1054,7 @@ func (x *RowListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RowListRequest.ProtoReflect.Descriptor instead.
 func (*RowListRequest) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{14}
+	return file_hoststream_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RowListRequest) GetTables() []uint32 {
@@ -1022,7 +1074,7 @@ type RowList struct {
 
 func (x *RowList) Reset() {
 	*x = RowList{}
-	mi := &file_hoststream_proto_msgTypes[15]
+	mi := &file_hoststream_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1034,7 +1086,7 @@ func (x *RowList) String() string {
 func (*RowList) ProtoMessage() {}
 
 func (x *RowList) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[15]
+	mi := &file_hoststream_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1047,7 +1099,7 @@ func (x *RowList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RowList.ProtoReflect.Descriptor instead.
 func (*RowList) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{15}
+	return file_hoststream_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RowList) GetHave() []*RowHash {
@@ -1076,7 +1128,7 @@ type Delta struct {
 
 func (x *Delta) Reset() {
 	*x = Delta{}
-	mi := &file_hoststream_proto_msgTypes[16]
+	mi := &file_hoststream_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1088,7 +1140,7 @@ func (x *Delta) String() string {
 func (*Delta) ProtoMessage() {}
 
 func (x *Delta) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[16]
+	mi := &file_hoststream_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1101,7 +1153,7 @@ func (x *Delta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delta.ProtoReflect.Descriptor instead.
 func (*Delta) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{16}
+	return file_hoststream_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Delta) GetVersion() *Version {
@@ -1170,7 +1222,7 @@ type SelectorChange struct {
 
 func (x *SelectorChange) Reset() {
 	*x = SelectorChange{}
-	mi := &file_hoststream_proto_msgTypes[17]
+	mi := &file_hoststream_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1182,7 +1234,7 @@ func (x *SelectorChange) String() string {
 func (*SelectorChange) ProtoMessage() {}
 
 func (x *SelectorChange) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[17]
+	mi := &file_hoststream_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1195,7 +1247,7 @@ func (x *SelectorChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SelectorChange.ProtoReflect.Descriptor instead.
 func (*SelectorChange) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{17}
+	return file_hoststream_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SelectorChange) GetKey() string {
@@ -1244,7 +1296,7 @@ type EncodedRow struct {
 
 func (x *EncodedRow) Reset() {
 	*x = EncodedRow{}
-	mi := &file_hoststream_proto_msgTypes[18]
+	mi := &file_hoststream_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1256,7 +1308,7 @@ func (x *EncodedRow) String() string {
 func (*EncodedRow) ProtoMessage() {}
 
 func (x *EncodedRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[18]
+	mi := &file_hoststream_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1269,7 +1321,7 @@ func (x *EncodedRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EncodedRow.ProtoReflect.Descriptor instead.
 func (*EncodedRow) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{18}
+	return file_hoststream_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *EncodedRow) GetKey() string {
@@ -1304,7 +1356,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_hoststream_proto_msgTypes[19]
+	mi := &file_hoststream_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1316,7 +1368,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[19]
+	mi := &file_hoststream_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1329,7 +1381,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{19}
+	return file_hoststream_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Ack) GetSequence() uint64 {
@@ -1370,7 +1422,7 @@ type RowError struct {
 
 func (x *RowError) Reset() {
 	*x = RowError{}
-	mi := &file_hoststream_proto_msgTypes[20]
+	mi := &file_hoststream_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1382,7 +1434,7 @@ func (x *RowError) String() string {
 func (*RowError) ProtoMessage() {}
 
 func (x *RowError) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[20]
+	mi := &file_hoststream_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1395,7 +1447,7 @@ func (x *RowError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RowError.ProtoReflect.Descriptor instead.
 func (*RowError) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{20}
+	return file_hoststream_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *RowError) GetKey() string {
@@ -1442,7 +1494,7 @@ type Row struct {
 
 func (x *Row) Reset() {
 	*x = Row{}
-	mi := &file_hoststream_proto_msgTypes[21]
+	mi := &file_hoststream_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1454,7 +1506,7 @@ func (x *Row) String() string {
 func (*Row) ProtoMessage() {}
 
 func (x *Row) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[21]
+	mi := &file_hoststream_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1467,7 +1519,7 @@ func (x *Row) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Row.ProtoReflect.Descriptor instead.
 func (*Row) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{21}
+	return file_hoststream_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Row) GetBody() isRow_Body {
@@ -1690,7 +1742,7 @@ type Hold struct {
 
 func (x *Hold) Reset() {
 	*x = Hold{}
-	mi := &file_hoststream_proto_msgTypes[22]
+	mi := &file_hoststream_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1702,7 +1754,7 @@ func (x *Hold) String() string {
 func (*Hold) ProtoMessage() {}
 
 func (x *Hold) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[22]
+	mi := &file_hoststream_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1715,7 +1767,7 @@ func (x *Hold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hold.ProtoReflect.Descriptor instead.
 func (*Hold) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{22}
+	return file_hoststream_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Hold) GetHold() string {
@@ -1753,7 +1805,7 @@ type Reservation struct {
 
 func (x *Reservation) Reset() {
 	*x = Reservation{}
-	mi := &file_hoststream_proto_msgTypes[23]
+	mi := &file_hoststream_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1765,7 +1817,7 @@ func (x *Reservation) String() string {
 func (*Reservation) ProtoMessage() {}
 
 func (x *Reservation) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[23]
+	mi := &file_hoststream_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1778,7 +1830,7 @@ func (x *Reservation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reservation.ProtoReflect.Descriptor instead.
 func (*Reservation) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{23}
+	return file_hoststream_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Reservation) GetAddress() string {
@@ -1883,7 +1935,7 @@ type Vrf struct {
 
 func (x *Vrf) Reset() {
 	*x = Vrf{}
-	mi := &file_hoststream_proto_msgTypes[24]
+	mi := &file_hoststream_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1895,7 +1947,7 @@ func (x *Vrf) String() string {
 func (*Vrf) ProtoMessage() {}
 
 func (x *Vrf) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[24]
+	mi := &file_hoststream_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1908,7 +1960,7 @@ func (x *Vrf) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Vrf.ProtoReflect.Descriptor instead.
 func (*Vrf) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{24}
+	return file_hoststream_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Vrf) GetVrf() uint32 {
@@ -2016,7 +2068,7 @@ type Mac struct {
 
 func (x *Mac) Reset() {
 	*x = Mac{}
-	mi := &file_hoststream_proto_msgTypes[25]
+	mi := &file_hoststream_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2028,7 +2080,7 @@ func (x *Mac) String() string {
 func (*Mac) ProtoMessage() {}
 
 func (x *Mac) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[25]
+	mi := &file_hoststream_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2041,7 +2093,7 @@ func (x *Mac) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mac.ProtoReflect.Descriptor instead.
 func (*Mac) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{25}
+	return file_hoststream_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Mac) GetVrf() uint32 {
@@ -2086,7 +2138,7 @@ type FabricService struct {
 
 func (x *FabricService) Reset() {
 	*x = FabricService{}
-	mi := &file_hoststream_proto_msgTypes[26]
+	mi := &file_hoststream_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2098,7 +2150,7 @@ func (x *FabricService) String() string {
 func (*FabricService) ProtoMessage() {}
 
 func (x *FabricService) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[26]
+	mi := &file_hoststream_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2111,7 +2163,7 @@ func (x *FabricService) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FabricService.ProtoReflect.Descriptor instead.
 func (*FabricService) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{26}
+	return file_hoststream_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *FabricService) GetName() string {
@@ -2156,7 +2208,7 @@ type TunnelEndpoint struct {
 
 func (x *TunnelEndpoint) Reset() {
 	*x = TunnelEndpoint{}
-	mi := &file_hoststream_proto_msgTypes[27]
+	mi := &file_hoststream_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2168,7 +2220,7 @@ func (x *TunnelEndpoint) String() string {
 func (*TunnelEndpoint) ProtoMessage() {}
 
 func (x *TunnelEndpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[27]
+	mi := &file_hoststream_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2181,7 +2233,7 @@ func (x *TunnelEndpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TunnelEndpoint.ProtoReflect.Descriptor instead.
 func (*TunnelEndpoint) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{27}
+	return file_hoststream_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *TunnelEndpoint) GetHost() string {
@@ -2231,7 +2283,7 @@ type TunnelSource struct {
 
 func (x *TunnelSource) Reset() {
 	*x = TunnelSource{}
-	mi := &file_hoststream_proto_msgTypes[28]
+	mi := &file_hoststream_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2243,7 +2295,7 @@ func (x *TunnelSource) String() string {
 func (*TunnelSource) ProtoMessage() {}
 
 func (x *TunnelSource) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[28]
+	mi := &file_hoststream_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2256,7 +2308,7 @@ func (x *TunnelSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TunnelSource.ProtoReflect.Descriptor instead.
 func (*TunnelSource) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{28}
+	return file_hoststream_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *TunnelSource) GetVni() uint32 {
@@ -2320,7 +2372,7 @@ type Port struct {
 
 func (x *Port) Reset() {
 	*x = Port{}
-	mi := &file_hoststream_proto_msgTypes[29]
+	mi := &file_hoststream_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2332,7 +2384,7 @@ func (x *Port) String() string {
 func (*Port) ProtoMessage() {}
 
 func (x *Port) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[29]
+	mi := &file_hoststream_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2345,7 +2397,7 @@ func (x *Port) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Port.ProtoReflect.Descriptor instead.
 func (*Port) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{29}
+	return file_hoststream_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Port) GetPort() string {
@@ -2551,7 +2603,7 @@ type AllowedPair struct {
 
 func (x *AllowedPair) Reset() {
 	*x = AllowedPair{}
-	mi := &file_hoststream_proto_msgTypes[30]
+	mi := &file_hoststream_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2563,7 +2615,7 @@ func (x *AllowedPair) String() string {
 func (*AllowedPair) ProtoMessage() {}
 
 func (x *AllowedPair) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[30]
+	mi := &file_hoststream_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2576,7 +2628,7 @@ func (x *AllowedPair) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AllowedPair.ProtoReflect.Descriptor instead.
 func (*AllowedPair) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{30}
+	return file_hoststream_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *AllowedPair) GetRange() *Prefix {
@@ -2612,7 +2664,7 @@ type PortAddress struct {
 
 func (x *PortAddress) Reset() {
 	*x = PortAddress{}
-	mi := &file_hoststream_proto_msgTypes[31]
+	mi := &file_hoststream_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2624,7 +2676,7 @@ func (x *PortAddress) String() string {
 func (*PortAddress) ProtoMessage() {}
 
 func (x *PortAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[31]
+	mi := &file_hoststream_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2637,7 +2689,7 @@ func (x *PortAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortAddress.ProtoReflect.Descriptor instead.
 func (*PortAddress) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{31}
+	return file_hoststream_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *PortAddress) GetIp() []byte {
@@ -2712,7 +2764,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_hoststream_proto_msgTypes[32]
+	mi := &file_hoststream_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2724,7 +2776,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[32]
+	mi := &file_hoststream_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2737,7 +2789,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{32}
+	return file_hoststream_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Route) GetVrf() uint32 {
@@ -2956,7 +3008,7 @@ type EqualHop struct {
 
 func (x *EqualHop) Reset() {
 	*x = EqualHop{}
-	mi := &file_hoststream_proto_msgTypes[33]
+	mi := &file_hoststream_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2968,7 +3020,7 @@ func (x *EqualHop) String() string {
 func (*EqualHop) ProtoMessage() {}
 
 func (x *EqualHop) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[33]
+	mi := &file_hoststream_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2981,7 +3033,7 @@ func (x *EqualHop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EqualHop.ProtoReflect.Descriptor instead.
 func (*EqualHop) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{33}
+	return file_hoststream_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *EqualHop) GetNextHop() isEqualHop_NextHop {
@@ -3060,7 +3112,7 @@ type Remote struct {
 
 func (x *Remote) Reset() {
 	*x = Remote{}
-	mi := &file_hoststream_proto_msgTypes[34]
+	mi := &file_hoststream_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3072,7 +3124,7 @@ func (x *Remote) String() string {
 func (*Remote) ProtoMessage() {}
 
 func (x *Remote) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[34]
+	mi := &file_hoststream_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3085,7 +3137,7 @@ func (x *Remote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Remote.ProtoReflect.Descriptor instead.
 func (*Remote) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{34}
+	return file_hoststream_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Remote) GetHost() string {
@@ -3122,7 +3174,7 @@ type Outside struct {
 
 func (x *Outside) Reset() {
 	*x = Outside{}
-	mi := &file_hoststream_proto_msgTypes[35]
+	mi := &file_hoststream_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3134,7 +3186,7 @@ func (x *Outside) String() string {
 func (*Outside) ProtoMessage() {}
 
 func (x *Outside) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[35]
+	mi := &file_hoststream_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3147,7 +3199,7 @@ func (x *Outside) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outside.ProtoReflect.Descriptor instead.
 func (*Outside) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{35}
+	return file_hoststream_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Outside) GetAddress() []byte {
@@ -3180,7 +3232,7 @@ type Gateway struct {
 
 func (x *Gateway) Reset() {
 	*x = Gateway{}
-	mi := &file_hoststream_proto_msgTypes[36]
+	mi := &file_hoststream_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3192,7 +3244,7 @@ func (x *Gateway) String() string {
 func (*Gateway) ProtoMessage() {}
 
 func (x *Gateway) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[36]
+	mi := &file_hoststream_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3205,7 +3257,7 @@ func (x *Gateway) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gateway.ProtoReflect.Descriptor instead.
 func (*Gateway) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{36}
+	return file_hoststream_proto_rawDescGZIP(), []int{37}
 }
 
 // Discard drops on purpose.
@@ -3217,7 +3269,7 @@ type Discard struct {
 
 func (x *Discard) Reset() {
 	*x = Discard{}
-	mi := &file_hoststream_proto_msgTypes[37]
+	mi := &file_hoststream_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3229,7 +3281,7 @@ func (x *Discard) String() string {
 func (*Discard) ProtoMessage() {}
 
 func (x *Discard) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[37]
+	mi := &file_hoststream_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3242,7 +3294,7 @@ func (x *Discard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Discard.ProtoReflect.Descriptor instead.
 func (*Discard) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{37}
+	return file_hoststream_proto_rawDescGZIP(), []int{38}
 }
 
 // Report is what the host knows and the controller does not. It is sent whole
@@ -3275,7 +3327,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_hoststream_proto_msgTypes[38]
+	mi := &file_hoststream_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3287,7 +3339,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[38]
+	mi := &file_hoststream_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3300,7 +3352,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{38}
+	return file_hoststream_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Report) GetPorts() []*PortReport {
@@ -3393,7 +3445,7 @@ type TakenAddress struct {
 
 func (x *TakenAddress) Reset() {
 	*x = TakenAddress{}
-	mi := &file_hoststream_proto_msgTypes[39]
+	mi := &file_hoststream_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3405,7 +3457,7 @@ func (x *TakenAddress) String() string {
 func (*TakenAddress) ProtoMessage() {}
 
 func (x *TakenAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[39]
+	mi := &file_hoststream_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3418,7 +3470,7 @@ func (x *TakenAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakenAddress.ProtoReflect.Descriptor instead.
 func (*TakenAddress) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{39}
+	return file_hoststream_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *TakenAddress) GetAddress() string {
@@ -3464,7 +3516,7 @@ type PortReport struct {
 
 func (x *PortReport) Reset() {
 	*x = PortReport{}
-	mi := &file_hoststream_proto_msgTypes[40]
+	mi := &file_hoststream_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3476,7 +3528,7 @@ func (x *PortReport) String() string {
 func (*PortReport) ProtoMessage() {}
 
 func (x *PortReport) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[40]
+	mi := &file_hoststream_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3489,7 +3541,7 @@ func (x *PortReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortReport.ProtoReflect.Descriptor instead.
 func (*PortReport) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{40}
+	return file_hoststream_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *PortReport) GetPort() string {
@@ -3540,7 +3592,7 @@ type TableRequest struct {
 
 func (x *TableRequest) Reset() {
 	*x = TableRequest{}
-	mi := &file_hoststream_proto_msgTypes[41]
+	mi := &file_hoststream_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3552,7 +3604,7 @@ func (x *TableRequest) String() string {
 func (*TableRequest) ProtoMessage() {}
 
 func (x *TableRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[41]
+	mi := &file_hoststream_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3565,7 +3617,7 @@ func (x *TableRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRequest.ProtoReflect.Descriptor instead.
 func (*TableRequest) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{41}
+	return file_hoststream_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *TableRequest) GetId() uint64 {
@@ -3595,7 +3647,7 @@ type TableReply struct {
 
 func (x *TableReply) Reset() {
 	*x = TableReply{}
-	mi := &file_hoststream_proto_msgTypes[42]
+	mi := &file_hoststream_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3607,7 +3659,7 @@ func (x *TableReply) String() string {
 func (*TableReply) ProtoMessage() {}
 
 func (x *TableReply) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[42]
+	mi := &file_hoststream_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3620,7 +3672,7 @@ func (x *TableReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableReply.ProtoReflect.Descriptor instead.
 func (*TableReply) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{42}
+	return file_hoststream_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *TableReply) GetId() uint64 {
@@ -3667,7 +3719,7 @@ type TableRow struct {
 
 func (x *TableRow) Reset() {
 	*x = TableRow{}
-	mi := &file_hoststream_proto_msgTypes[43]
+	mi := &file_hoststream_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3679,7 +3731,7 @@ func (x *TableRow) String() string {
 func (*TableRow) ProtoMessage() {}
 
 func (x *TableRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[43]
+	mi := &file_hoststream_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3692,7 +3744,7 @@ func (x *TableRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRow.ProtoReflect.Descriptor instead.
 func (*TableRow) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{43}
+	return file_hoststream_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *TableRow) GetCells() []string {
@@ -3706,7 +3758,10 @@ var File_hoststream_proto protoreflect.FileDescriptor
 
 const file_hoststream_proto_rawDesc = "" +
 	"\n" +
-	"\x10hoststream.proto\x12\x12weft.hoststream.v1\x1a\fhealth.proto\x1a\fpolicy.proto\x1a\x0eservices.proto\")\n" +
+	"\x10hoststream.proto\x12\x12weft.hoststream.v1\x1a\fhealth.proto\x1a\vknown.proto\x1a\fpolicy.proto\x1a\x0eservices.proto\"[\n" +
+	"\fKnownRequest\x12\x13\n" +
+	"\x04port\x18\xf0\x01 \x01(\tR\x04port\x126\n" +
+	"\aversion\x18\xf1\x01 \x01(\v2\x1b.weft.hoststream.v1.VersionR\aversion\")\n" +
 	"\x12ConnectionsRequest\x12\x13\n" +
 	"\x04port\x18\xaa\x01 \x01(\tR\x04port\"a\n" +
 	"\x10ConnectionsReply\x121\n" +
@@ -3979,13 +4034,14 @@ const file_hoststream_proto_rawDesc = "" +
 	"\bleft_out\x18\n" +
 	" \x01(\x04R\aleftOut\" \n" +
 	"\bTableRow\x12\x14\n" +
-	"\x05cells\x18\x01 \x03(\tR\x05cells2\xe4\x02\n" +
+	"\x05cells\x18\x01 \x03(\tR\x05cells2\xaf\x03\n" +
 	"\n" +
 	"HostStream\x12T\n" +
 	"\x06Resume\x12\x1f.weft.hoststream.v1.HostMessage\x1a%.weft.hoststream.v1.ControllerMessage(\x010\x01\x12R\n" +
 	"\x04Sync\x12\x1f.weft.hoststream.v1.HostMessage\x1a%.weft.hoststream.v1.ControllerMessage(\x010\x01\x12O\n" +
 	"\aCertify\x12\".weft.hoststream.v1.CertifyRequest\x1a .weft.hoststream.v1.CertifyReply\x12[\n" +
-	"\vConnections\x12&.weft.hoststream.v1.ConnectionsRequest\x1a$.weft.hoststream.v1.ConnectionsReplyB-Z+github.com/weft-network/weft/api/hoststreamb\x06proto3"
+	"\vConnections\x12&.weft.hoststream.v1.ConnectionsRequest\x1a$.weft.hoststream.v1.ConnectionsReply\x12I\n" +
+	"\x05Known\x12 .weft.hoststream.v1.KnownRequest\x1a\x1e.weft.hoststream.v1.KnownReplyB-Z+github.com/weft-network/weft/api/hoststreamb\x06proto3"
 
 var (
 	file_hoststream_proto_rawDescOnce sync.Once
@@ -3999,138 +4055,143 @@ func file_hoststream_proto_rawDescGZIP() []byte {
 	return file_hoststream_proto_rawDescData
 }
 
-var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
+var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
 var file_hoststream_proto_goTypes = []any{
-	(*ConnectionsRequest)(nil), // 0: weft.hoststream.v1.ConnectionsRequest
-	(*ConnectionsReply)(nil),   // 1: weft.hoststream.v1.ConnectionsReply
-	(*CertifyRequest)(nil),     // 2: weft.hoststream.v1.CertifyRequest
-	(*CertifyReply)(nil),       // 3: weft.hoststream.v1.CertifyReply
-	(*HostMessage)(nil),        // 4: weft.hoststream.v1.HostMessage
-	(*ControllerMessage)(nil),  // 5: weft.hoststream.v1.ControllerMessage
-	(*Standby)(nil),            // 6: weft.hoststream.v1.Standby
-	(*Ping)(nil),               // 7: weft.hoststream.v1.Ping
-	(*Pong)(nil),               // 8: weft.hoststream.v1.Pong
-	(*Controller)(nil),         // 9: weft.hoststream.v1.Controller
-	(*Version)(nil),            // 10: weft.hoststream.v1.Version
-	(*Hello)(nil),              // 11: weft.hoststream.v1.Hello
-	(*RowHash)(nil),            // 12: weft.hoststream.v1.RowHash
-	(*TableSum)(nil),           // 13: weft.hoststream.v1.TableSum
-	(*RowListRequest)(nil),     // 14: weft.hoststream.v1.RowListRequest
-	(*RowList)(nil),            // 15: weft.hoststream.v1.RowList
-	(*Delta)(nil),              // 16: weft.hoststream.v1.Delta
-	(*SelectorChange)(nil),     // 17: weft.hoststream.v1.SelectorChange
-	(*EncodedRow)(nil),         // 18: weft.hoststream.v1.EncodedRow
-	(*Ack)(nil),                // 19: weft.hoststream.v1.Ack
-	(*RowError)(nil),           // 20: weft.hoststream.v1.RowError
-	(*Row)(nil),                // 21: weft.hoststream.v1.Row
-	(*Hold)(nil),               // 22: weft.hoststream.v1.Hold
-	(*Reservation)(nil),        // 23: weft.hoststream.v1.Reservation
-	(*Vrf)(nil),                // 24: weft.hoststream.v1.Vrf
-	(*Mac)(nil),                // 25: weft.hoststream.v1.Mac
-	(*FabricService)(nil),      // 26: weft.hoststream.v1.FabricService
-	(*TunnelEndpoint)(nil),     // 27: weft.hoststream.v1.TunnelEndpoint
-	(*TunnelSource)(nil),       // 28: weft.hoststream.v1.TunnelSource
-	(*Port)(nil),               // 29: weft.hoststream.v1.Port
-	(*AllowedPair)(nil),        // 30: weft.hoststream.v1.AllowedPair
-	(*PortAddress)(nil),        // 31: weft.hoststream.v1.PortAddress
-	(*Route)(nil),              // 32: weft.hoststream.v1.Route
-	(*EqualHop)(nil),           // 33: weft.hoststream.v1.EqualHop
-	(*Remote)(nil),             // 34: weft.hoststream.v1.Remote
-	(*Outside)(nil),            // 35: weft.hoststream.v1.Outside
-	(*Gateway)(nil),            // 36: weft.hoststream.v1.Gateway
-	(*Discard)(nil),            // 37: weft.hoststream.v1.Discard
-	(*Report)(nil),             // 38: weft.hoststream.v1.Report
-	(*TakenAddress)(nil),       // 39: weft.hoststream.v1.TakenAddress
-	(*PortReport)(nil),         // 40: weft.hoststream.v1.PortReport
-	(*TableRequest)(nil),       // 41: weft.hoststream.v1.TableRequest
-	(*TableReply)(nil),         // 42: weft.hoststream.v1.TableReply
-	(*TableRow)(nil),           // 43: weft.hoststream.v1.TableRow
-	(*Subnet)(nil),             // 44: weft.hoststream.v1.Subnet
-	(*Name)(nil),               // 45: weft.hoststream.v1.Name
-	(*Ruleset)(nil),            // 46: weft.hoststream.v1.Ruleset
-	(*Selector)(nil),           // 47: weft.hoststream.v1.Selector
-	(*Check)(nil),              // 48: weft.hoststream.v1.Check
-	(*PortRuleset)(nil),        // 49: weft.hoststream.v1.PortRuleset
-	(*Prefix)(nil),             // 50: weft.hoststream.v1.Prefix
-	(*DhcpOption)(nil),         // 51: weft.hoststream.v1.DhcpOption
-	(*ConditionalOption)(nil),  // 52: weft.hoststream.v1.ConditionalOption
-	(*TableUse)(nil),           // 53: weft.hoststream.v1.TableUse
-	(*Announcement)(nil),       // 54: weft.hoststream.v1.Announcement
-	(*CheckReport)(nil),        // 55: weft.hoststream.v1.CheckReport
+	(*KnownRequest)(nil),       // 0: weft.hoststream.v1.KnownRequest
+	(*ConnectionsRequest)(nil), // 1: weft.hoststream.v1.ConnectionsRequest
+	(*ConnectionsReply)(nil),   // 2: weft.hoststream.v1.ConnectionsReply
+	(*CertifyRequest)(nil),     // 3: weft.hoststream.v1.CertifyRequest
+	(*CertifyReply)(nil),       // 4: weft.hoststream.v1.CertifyReply
+	(*HostMessage)(nil),        // 5: weft.hoststream.v1.HostMessage
+	(*ControllerMessage)(nil),  // 6: weft.hoststream.v1.ControllerMessage
+	(*Standby)(nil),            // 7: weft.hoststream.v1.Standby
+	(*Ping)(nil),               // 8: weft.hoststream.v1.Ping
+	(*Pong)(nil),               // 9: weft.hoststream.v1.Pong
+	(*Controller)(nil),         // 10: weft.hoststream.v1.Controller
+	(*Version)(nil),            // 11: weft.hoststream.v1.Version
+	(*Hello)(nil),              // 12: weft.hoststream.v1.Hello
+	(*RowHash)(nil),            // 13: weft.hoststream.v1.RowHash
+	(*TableSum)(nil),           // 14: weft.hoststream.v1.TableSum
+	(*RowListRequest)(nil),     // 15: weft.hoststream.v1.RowListRequest
+	(*RowList)(nil),            // 16: weft.hoststream.v1.RowList
+	(*Delta)(nil),              // 17: weft.hoststream.v1.Delta
+	(*SelectorChange)(nil),     // 18: weft.hoststream.v1.SelectorChange
+	(*EncodedRow)(nil),         // 19: weft.hoststream.v1.EncodedRow
+	(*Ack)(nil),                // 20: weft.hoststream.v1.Ack
+	(*RowError)(nil),           // 21: weft.hoststream.v1.RowError
+	(*Row)(nil),                // 22: weft.hoststream.v1.Row
+	(*Hold)(nil),               // 23: weft.hoststream.v1.Hold
+	(*Reservation)(nil),        // 24: weft.hoststream.v1.Reservation
+	(*Vrf)(nil),                // 25: weft.hoststream.v1.Vrf
+	(*Mac)(nil),                // 26: weft.hoststream.v1.Mac
+	(*FabricService)(nil),      // 27: weft.hoststream.v1.FabricService
+	(*TunnelEndpoint)(nil),     // 28: weft.hoststream.v1.TunnelEndpoint
+	(*TunnelSource)(nil),       // 29: weft.hoststream.v1.TunnelSource
+	(*Port)(nil),               // 30: weft.hoststream.v1.Port
+	(*AllowedPair)(nil),        // 31: weft.hoststream.v1.AllowedPair
+	(*PortAddress)(nil),        // 32: weft.hoststream.v1.PortAddress
+	(*Route)(nil),              // 33: weft.hoststream.v1.Route
+	(*EqualHop)(nil),           // 34: weft.hoststream.v1.EqualHop
+	(*Remote)(nil),             // 35: weft.hoststream.v1.Remote
+	(*Outside)(nil),            // 36: weft.hoststream.v1.Outside
+	(*Gateway)(nil),            // 37: weft.hoststream.v1.Gateway
+	(*Discard)(nil),            // 38: weft.hoststream.v1.Discard
+	(*Report)(nil),             // 39: weft.hoststream.v1.Report
+	(*TakenAddress)(nil),       // 40: weft.hoststream.v1.TakenAddress
+	(*PortReport)(nil),         // 41: weft.hoststream.v1.PortReport
+	(*TableRequest)(nil),       // 42: weft.hoststream.v1.TableRequest
+	(*TableReply)(nil),         // 43: weft.hoststream.v1.TableReply
+	(*TableRow)(nil),           // 44: weft.hoststream.v1.TableRow
+	(*Subnet)(nil),             // 45: weft.hoststream.v1.Subnet
+	(*Name)(nil),               // 46: weft.hoststream.v1.Name
+	(*Ruleset)(nil),            // 47: weft.hoststream.v1.Ruleset
+	(*Selector)(nil),           // 48: weft.hoststream.v1.Selector
+	(*Check)(nil),              // 49: weft.hoststream.v1.Check
+	(*PortRuleset)(nil),        // 50: weft.hoststream.v1.PortRuleset
+	(*Prefix)(nil),             // 51: weft.hoststream.v1.Prefix
+	(*DhcpOption)(nil),         // 52: weft.hoststream.v1.DhcpOption
+	(*ConditionalOption)(nil),  // 53: weft.hoststream.v1.ConditionalOption
+	(*TableUse)(nil),           // 54: weft.hoststream.v1.TableUse
+	(*Announcement)(nil),       // 55: weft.hoststream.v1.Announcement
+	(*CheckReport)(nil),        // 56: weft.hoststream.v1.CheckReport
+	(*KnownReply)(nil),         // 57: weft.hoststream.v1.KnownReply
 }
 var file_hoststream_proto_depIdxs = []int32{
-	43, // 0: weft.hoststream.v1.ConnectionsReply.rows:type_name -> weft.hoststream.v1.TableRow
-	11, // 1: weft.hoststream.v1.HostMessage.hello:type_name -> weft.hoststream.v1.Hello
-	19, // 2: weft.hoststream.v1.HostMessage.ack:type_name -> weft.hoststream.v1.Ack
-	38, // 3: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
-	42, // 4: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
-	6,  // 5: weft.hoststream.v1.HostMessage.standby:type_name -> weft.hoststream.v1.Standby
-	7,  // 6: weft.hoststream.v1.HostMessage.ping:type_name -> weft.hoststream.v1.Ping
-	15, // 7: weft.hoststream.v1.HostMessage.row_list:type_name -> weft.hoststream.v1.RowList
-	16, // 8: weft.hoststream.v1.ControllerMessage.delta:type_name -> weft.hoststream.v1.Delta
-	41, // 9: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
-	8,  // 10: weft.hoststream.v1.ControllerMessage.pong:type_name -> weft.hoststream.v1.Pong
-	14, // 11: weft.hoststream.v1.ControllerMessage.row_list_request:type_name -> weft.hoststream.v1.RowListRequest
-	10, // 12: weft.hoststream.v1.Pong.version:type_name -> weft.hoststream.v1.Version
-	9,  // 13: weft.hoststream.v1.Pong.controllers:type_name -> weft.hoststream.v1.Controller
-	10, // 14: weft.hoststream.v1.Hello.version:type_name -> weft.hoststream.v1.Version
-	12, // 15: weft.hoststream.v1.Hello.have:type_name -> weft.hoststream.v1.RowHash
-	13, // 16: weft.hoststream.v1.Hello.tables:type_name -> weft.hoststream.v1.TableSum
-	12, // 17: weft.hoststream.v1.RowList.have:type_name -> weft.hoststream.v1.RowHash
-	10, // 18: weft.hoststream.v1.Delta.version:type_name -> weft.hoststream.v1.Version
-	18, // 19: weft.hoststream.v1.Delta.put:type_name -> weft.hoststream.v1.EncodedRow
-	17, // 20: weft.hoststream.v1.Delta.change:type_name -> weft.hoststream.v1.SelectorChange
-	10, // 21: weft.hoststream.v1.Ack.version:type_name -> weft.hoststream.v1.Version
-	20, // 22: weft.hoststream.v1.Ack.errors:type_name -> weft.hoststream.v1.RowError
-	24, // 23: weft.hoststream.v1.Row.vrf:type_name -> weft.hoststream.v1.Vrf
-	27, // 24: weft.hoststream.v1.Row.tunnel_endpoint:type_name -> weft.hoststream.v1.TunnelEndpoint
-	29, // 25: weft.hoststream.v1.Row.port:type_name -> weft.hoststream.v1.Port
-	32, // 26: weft.hoststream.v1.Row.route:type_name -> weft.hoststream.v1.Route
-	28, // 27: weft.hoststream.v1.Row.tunnel_source:type_name -> weft.hoststream.v1.TunnelSource
-	44, // 28: weft.hoststream.v1.Row.subnet:type_name -> weft.hoststream.v1.Subnet
-	45, // 29: weft.hoststream.v1.Row.name:type_name -> weft.hoststream.v1.Name
-	25, // 30: weft.hoststream.v1.Row.mac:type_name -> weft.hoststream.v1.Mac
-	23, // 31: weft.hoststream.v1.Row.reservation:type_name -> weft.hoststream.v1.Reservation
-	46, // 32: weft.hoststream.v1.Row.ruleset:type_name -> weft.hoststream.v1.Ruleset
-	47, // 33: weft.hoststream.v1.Row.selector:type_name -> weft.hoststream.v1.Selector
-	22, // 34: weft.hoststream.v1.Row.hold:type_name -> weft.hoststream.v1.Hold
-	48, // 35: weft.hoststream.v1.Row.check:type_name -> weft.hoststream.v1.Check
-	31, // 36: weft.hoststream.v1.Reservation.ip:type_name -> weft.hoststream.v1.PortAddress
-	49, // 37: weft.hoststream.v1.Reservation.rulesets:type_name -> weft.hoststream.v1.PortRuleset
-	26, // 38: weft.hoststream.v1.Vrf.services:type_name -> weft.hoststream.v1.FabricService
-	50, // 39: weft.hoststream.v1.Vrf.managed:type_name -> weft.hoststream.v1.Prefix
-	31, // 40: weft.hoststream.v1.Port.addresses:type_name -> weft.hoststream.v1.PortAddress
-	50, // 41: weft.hoststream.v1.Port.sources:type_name -> weft.hoststream.v1.Prefix
-	51, // 42: weft.hoststream.v1.Port.options:type_name -> weft.hoststream.v1.DhcpOption
-	30, // 43: weft.hoststream.v1.Port.pairs:type_name -> weft.hoststream.v1.AllowedPair
-	52, // 44: weft.hoststream.v1.Port.conditional_options:type_name -> weft.hoststream.v1.ConditionalOption
-	49, // 45: weft.hoststream.v1.Port.rulesets:type_name -> weft.hoststream.v1.PortRuleset
-	50, // 46: weft.hoststream.v1.AllowedPair.range:type_name -> weft.hoststream.v1.Prefix
-	34, // 47: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
-	36, // 48: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
-	37, // 49: weft.hoststream.v1.Route.discard:type_name -> weft.hoststream.v1.Discard
-	35, // 50: weft.hoststream.v1.Route.outside:type_name -> weft.hoststream.v1.Outside
-	33, // 51: weft.hoststream.v1.Route.equal:type_name -> weft.hoststream.v1.EqualHop
-	34, // 52: weft.hoststream.v1.EqualHop.remote:type_name -> weft.hoststream.v1.Remote
-	40, // 53: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
-	39, // 54: weft.hoststream.v1.Report.taken:type_name -> weft.hoststream.v1.TakenAddress
-	53, // 55: weft.hoststream.v1.Report.tables:type_name -> weft.hoststream.v1.TableUse
-	54, // 56: weft.hoststream.v1.Report.announced:type_name -> weft.hoststream.v1.Announcement
-	55, // 57: weft.hoststream.v1.Report.checks:type_name -> weft.hoststream.v1.CheckReport
-	43, // 58: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
-	4,  // 59: weft.hoststream.v1.HostStream.Resume:input_type -> weft.hoststream.v1.HostMessage
-	4,  // 60: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
-	2,  // 61: weft.hoststream.v1.HostStream.Certify:input_type -> weft.hoststream.v1.CertifyRequest
-	0,  // 62: weft.hoststream.v1.HostStream.Connections:input_type -> weft.hoststream.v1.ConnectionsRequest
-	5,  // 63: weft.hoststream.v1.HostStream.Resume:output_type -> weft.hoststream.v1.ControllerMessage
-	5,  // 64: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
-	3,  // 65: weft.hoststream.v1.HostStream.Certify:output_type -> weft.hoststream.v1.CertifyReply
-	1,  // 66: weft.hoststream.v1.HostStream.Connections:output_type -> weft.hoststream.v1.ConnectionsReply
-	63, // [63:67] is the sub-list for method output_type
-	59, // [59:63] is the sub-list for method input_type
-	59, // [59:59] is the sub-list for extension type_name
-	59, // [59:59] is the sub-list for extension extendee
-	0,  // [0:59] is the sub-list for field type_name
+	11, // 0: weft.hoststream.v1.KnownRequest.version:type_name -> weft.hoststream.v1.Version
+	44, // 1: weft.hoststream.v1.ConnectionsReply.rows:type_name -> weft.hoststream.v1.TableRow
+	12, // 2: weft.hoststream.v1.HostMessage.hello:type_name -> weft.hoststream.v1.Hello
+	20, // 3: weft.hoststream.v1.HostMessage.ack:type_name -> weft.hoststream.v1.Ack
+	39, // 4: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
+	43, // 5: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
+	7,  // 6: weft.hoststream.v1.HostMessage.standby:type_name -> weft.hoststream.v1.Standby
+	8,  // 7: weft.hoststream.v1.HostMessage.ping:type_name -> weft.hoststream.v1.Ping
+	16, // 8: weft.hoststream.v1.HostMessage.row_list:type_name -> weft.hoststream.v1.RowList
+	17, // 9: weft.hoststream.v1.ControllerMessage.delta:type_name -> weft.hoststream.v1.Delta
+	42, // 10: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
+	9,  // 11: weft.hoststream.v1.ControllerMessage.pong:type_name -> weft.hoststream.v1.Pong
+	15, // 12: weft.hoststream.v1.ControllerMessage.row_list_request:type_name -> weft.hoststream.v1.RowListRequest
+	11, // 13: weft.hoststream.v1.Pong.version:type_name -> weft.hoststream.v1.Version
+	10, // 14: weft.hoststream.v1.Pong.controllers:type_name -> weft.hoststream.v1.Controller
+	11, // 15: weft.hoststream.v1.Hello.version:type_name -> weft.hoststream.v1.Version
+	13, // 16: weft.hoststream.v1.Hello.have:type_name -> weft.hoststream.v1.RowHash
+	14, // 17: weft.hoststream.v1.Hello.tables:type_name -> weft.hoststream.v1.TableSum
+	13, // 18: weft.hoststream.v1.RowList.have:type_name -> weft.hoststream.v1.RowHash
+	11, // 19: weft.hoststream.v1.Delta.version:type_name -> weft.hoststream.v1.Version
+	19, // 20: weft.hoststream.v1.Delta.put:type_name -> weft.hoststream.v1.EncodedRow
+	18, // 21: weft.hoststream.v1.Delta.change:type_name -> weft.hoststream.v1.SelectorChange
+	11, // 22: weft.hoststream.v1.Ack.version:type_name -> weft.hoststream.v1.Version
+	21, // 23: weft.hoststream.v1.Ack.errors:type_name -> weft.hoststream.v1.RowError
+	25, // 24: weft.hoststream.v1.Row.vrf:type_name -> weft.hoststream.v1.Vrf
+	28, // 25: weft.hoststream.v1.Row.tunnel_endpoint:type_name -> weft.hoststream.v1.TunnelEndpoint
+	30, // 26: weft.hoststream.v1.Row.port:type_name -> weft.hoststream.v1.Port
+	33, // 27: weft.hoststream.v1.Row.route:type_name -> weft.hoststream.v1.Route
+	29, // 28: weft.hoststream.v1.Row.tunnel_source:type_name -> weft.hoststream.v1.TunnelSource
+	45, // 29: weft.hoststream.v1.Row.subnet:type_name -> weft.hoststream.v1.Subnet
+	46, // 30: weft.hoststream.v1.Row.name:type_name -> weft.hoststream.v1.Name
+	26, // 31: weft.hoststream.v1.Row.mac:type_name -> weft.hoststream.v1.Mac
+	24, // 32: weft.hoststream.v1.Row.reservation:type_name -> weft.hoststream.v1.Reservation
+	47, // 33: weft.hoststream.v1.Row.ruleset:type_name -> weft.hoststream.v1.Ruleset
+	48, // 34: weft.hoststream.v1.Row.selector:type_name -> weft.hoststream.v1.Selector
+	23, // 35: weft.hoststream.v1.Row.hold:type_name -> weft.hoststream.v1.Hold
+	49, // 36: weft.hoststream.v1.Row.check:type_name -> weft.hoststream.v1.Check
+	32, // 37: weft.hoststream.v1.Reservation.ip:type_name -> weft.hoststream.v1.PortAddress
+	50, // 38: weft.hoststream.v1.Reservation.rulesets:type_name -> weft.hoststream.v1.PortRuleset
+	27, // 39: weft.hoststream.v1.Vrf.services:type_name -> weft.hoststream.v1.FabricService
+	51, // 40: weft.hoststream.v1.Vrf.managed:type_name -> weft.hoststream.v1.Prefix
+	32, // 41: weft.hoststream.v1.Port.addresses:type_name -> weft.hoststream.v1.PortAddress
+	51, // 42: weft.hoststream.v1.Port.sources:type_name -> weft.hoststream.v1.Prefix
+	52, // 43: weft.hoststream.v1.Port.options:type_name -> weft.hoststream.v1.DhcpOption
+	31, // 44: weft.hoststream.v1.Port.pairs:type_name -> weft.hoststream.v1.AllowedPair
+	53, // 45: weft.hoststream.v1.Port.conditional_options:type_name -> weft.hoststream.v1.ConditionalOption
+	50, // 46: weft.hoststream.v1.Port.rulesets:type_name -> weft.hoststream.v1.PortRuleset
+	51, // 47: weft.hoststream.v1.AllowedPair.range:type_name -> weft.hoststream.v1.Prefix
+	35, // 48: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
+	37, // 49: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
+	38, // 50: weft.hoststream.v1.Route.discard:type_name -> weft.hoststream.v1.Discard
+	36, // 51: weft.hoststream.v1.Route.outside:type_name -> weft.hoststream.v1.Outside
+	34, // 52: weft.hoststream.v1.Route.equal:type_name -> weft.hoststream.v1.EqualHop
+	35, // 53: weft.hoststream.v1.EqualHop.remote:type_name -> weft.hoststream.v1.Remote
+	41, // 54: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
+	40, // 55: weft.hoststream.v1.Report.taken:type_name -> weft.hoststream.v1.TakenAddress
+	54, // 56: weft.hoststream.v1.Report.tables:type_name -> weft.hoststream.v1.TableUse
+	55, // 57: weft.hoststream.v1.Report.announced:type_name -> weft.hoststream.v1.Announcement
+	56, // 58: weft.hoststream.v1.Report.checks:type_name -> weft.hoststream.v1.CheckReport
+	44, // 59: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
+	5,  // 60: weft.hoststream.v1.HostStream.Resume:input_type -> weft.hoststream.v1.HostMessage
+	5,  // 61: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
+	3,  // 62: weft.hoststream.v1.HostStream.Certify:input_type -> weft.hoststream.v1.CertifyRequest
+	1,  // 63: weft.hoststream.v1.HostStream.Connections:input_type -> weft.hoststream.v1.ConnectionsRequest
+	0,  // 64: weft.hoststream.v1.HostStream.Known:input_type -> weft.hoststream.v1.KnownRequest
+	6,  // 65: weft.hoststream.v1.HostStream.Resume:output_type -> weft.hoststream.v1.ControllerMessage
+	6,  // 66: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
+	4,  // 67: weft.hoststream.v1.HostStream.Certify:output_type -> weft.hoststream.v1.CertifyReply
+	2,  // 68: weft.hoststream.v1.HostStream.Connections:output_type -> weft.hoststream.v1.ConnectionsReply
+	57, // 69: weft.hoststream.v1.HostStream.Known:output_type -> weft.hoststream.v1.KnownReply
+	65, // [65:70] is the sub-list for method output_type
+	60, // [60:65] is the sub-list for method input_type
+	60, // [60:60] is the sub-list for extension type_name
+	60, // [60:60] is the sub-list for extension extendee
+	0,  // [0:60] is the sub-list for field type_name
 }
 
 func init() { file_hoststream_proto_init() }
@@ -4139,9 +4200,10 @@ func file_hoststream_proto_init() {
 		return
 	}
 	file_health_proto_init()
+	file_known_proto_init()
 	file_policy_proto_init()
 	file_services_proto_init()
-	file_hoststream_proto_msgTypes[4].OneofWrappers = []any{
+	file_hoststream_proto_msgTypes[5].OneofWrappers = []any{
 		(*HostMessage_Hello)(nil),
 		(*HostMessage_Ack)(nil),
 		(*HostMessage_Report)(nil),
@@ -4150,13 +4212,13 @@ func file_hoststream_proto_init() {
 		(*HostMessage_Ping)(nil),
 		(*HostMessage_RowList)(nil),
 	}
-	file_hoststream_proto_msgTypes[5].OneofWrappers = []any{
+	file_hoststream_proto_msgTypes[6].OneofWrappers = []any{
 		(*ControllerMessage_Delta)(nil),
 		(*ControllerMessage_TableRequest)(nil),
 		(*ControllerMessage_Pong)(nil),
 		(*ControllerMessage_RowListRequest)(nil),
 	}
-	file_hoststream_proto_msgTypes[21].OneofWrappers = []any{
+	file_hoststream_proto_msgTypes[22].OneofWrappers = []any{
 		(*Row_Vrf)(nil),
 		(*Row_TunnelEndpoint)(nil),
 		(*Row_Port)(nil),
@@ -4171,14 +4233,14 @@ func file_hoststream_proto_init() {
 		(*Row_Hold)(nil),
 		(*Row_Check)(nil),
 	}
-	file_hoststream_proto_msgTypes[32].OneofWrappers = []any{
+	file_hoststream_proto_msgTypes[33].OneofWrappers = []any{
 		(*Route_Port)(nil),
 		(*Route_Remote)(nil),
 		(*Route_Gateway)(nil),
 		(*Route_Discard)(nil),
 		(*Route_Outside)(nil),
 	}
-	file_hoststream_proto_msgTypes[33].OneofWrappers = []any{
+	file_hoststream_proto_msgTypes[34].OneofWrappers = []any{
 		(*EqualHop_Port)(nil),
 		(*EqualHop_Remote)(nil),
 	}
@@ -4188,7 +4250,7 @@ func file_hoststream_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hoststream_proto_rawDesc), len(file_hoststream_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   44,
+			NumMessages:   45,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

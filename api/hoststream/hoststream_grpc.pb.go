@@ -35,6 +35,7 @@ const (
 	HostStream_Sync_FullMethodName        = "/weft.hoststream.v1.HostStream/Sync"
 	HostStream_Certify_FullMethodName     = "/weft.hoststream.v1.HostStream/Certify"
 	HostStream_Connections_FullMethodName = "/weft.hoststream.v1.HostStream/Connections"
+	HostStream_Known_FullMethodName       = "/weft.hoststream.v1.HostStream/Known"
 )
 
 // HostStreamClient is the client API for HostStream service.
@@ -51,6 +52,9 @@ type HostStreamClient interface {
 	// Connections tells the host that has a port now what the hosts which had it
 	// know of its connections. An older controller does not know it.
 	Connections(ctx context.Context, in *ConnectionsRequest, opts ...grpc.CallOption) (*ConnectionsReply, error)
+	// Known tells the host that has a port, at once, which other hosts with routes to it
+	// do not have yet what it has itself. An older controller does not know it.
+	Known(ctx context.Context, in *KnownRequest, opts ...grpc.CallOption) (*KnownReply, error)
 }
 
 type hostStreamClient struct {
@@ -107,6 +111,16 @@ func (c *hostStreamClient) Connections(ctx context.Context, in *ConnectionsReque
 	return out, nil
 }
 
+func (c *hostStreamClient) Known(ctx context.Context, in *KnownRequest, opts ...grpc.CallOption) (*KnownReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(KnownReply)
+	err := c.cc.Invoke(ctx, HostStream_Known_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // HostStreamServer is the server API for HostStream service.
 // All implementations must embed UnimplementedHostStreamServer
 // for forward compatibility.
@@ -121,6 +135,9 @@ type HostStreamServer interface {
 	// Connections tells the host that has a port now what the hosts which had it
 	// know of its connections. An older controller does not know it.
 	Connections(context.Context, *ConnectionsRequest) (*ConnectionsReply, error)
+	// Known tells the host that has a port, at once, which other hosts with routes to it
+	// do not have yet what it has itself. An older controller does not know it.
+	Known(context.Context, *KnownRequest) (*KnownReply, error)
 	mustEmbedUnimplementedHostStreamServer()
 }
 
@@ -142,6 +159,9 @@ func (UnimplementedHostStreamServer) Certify(context.Context, *CertifyRequest) (
 }
 func (UnimplementedHostStreamServer) Connections(context.Context, *ConnectionsRequest) (*ConnectionsReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Connections not implemented")
+}
+func (UnimplementedHostStreamServer) Known(context.Context, *KnownRequest) (*KnownReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Known not implemented")
 }
 func (UnimplementedHostStreamServer) mustEmbedUnimplementedHostStreamServer() {}
 func (UnimplementedHostStreamServer) testEmbeddedByValue()                    {}
@@ -214,6 +234,24 @@ func _HostStream_Connections_Handler(srv interface{}, ctx context.Context, dec f
 	return interceptor(ctx, in, info, handler)
 }
 
+func _HostStream_Known_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(KnownRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(HostStreamServer).Known(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: HostStream_Known_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(HostStreamServer).Known(ctx, req.(*KnownRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // HostStream_ServiceDesc is the grpc.ServiceDesc for HostStream service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -228,6 +266,10 @@ var HostStream_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Connections",
 			Handler:    _HostStream_Connections_Handler,
+		},
+		{
+			MethodName: "Known",
+			Handler:    _HostStream_Known_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -18,16 +18,19 @@ import (
 func plugCommand() *cobra.Command {
 	var runDir string
 	var r plug.Request
-	var timeout time.Duration
+	var timeout, wait time.Duration
 	c := &cobra.Command{
-		Use:   "plug --port REF [--network REF] (--netns PATH [--ifname NAME] | --interface NAME)",
+		Use:   "plug --port REF [--network REF] [--wait DURATION] (--netns PATH [--ifname NAME] | --interface NAME)",
 		Short: "Connect a workload to a port; returns when its traffic flows",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			r.TimeoutSeconds = int((timeout + time.Second - 1) / time.Second)
+			r.TimeoutSeconds, r.WaitSeconds = seconds(timeout), seconds(wait)
 			answer, err := plug.NewClient(runDir).Plug(c.Context(), r)
 			if err != nil {
 				return err
+			}
+			if s := answer.Spread; s != nil && !s.Known {
+				fmt.Fprintln(os.Stderr, "weft-agent: plugged, and other hosts may not know of the workload yet: they may drop its first packets")
 			}
 			out := json.NewEncoder(os.Stdout)
 			out.SetIndent("", "  ")
@@ -42,8 +45,12 @@ func plugCommand() *cobra.Command {
 	f.StringVar(&r.Ifname, "ifname", "", "name of the interface in the namespace (default "+plug.DefaultIfname+")")
 	f.StringVar(&r.Interface, "interface", "", "existing interface of the host to attach instead")
 	f.DurationVar(&timeout, "timeout", plug.DefaultTimeout, "how long to wait for the port and its rows")
+	f.DurationVar(&wait, "wait", 0, "how long to wait, when its traffic flows, for other hosts to know of the workload, so that they do not drop its first packets; who is still behind then is in the answer (0: not at all)")
 	return c
 }
+
+// seconds are whole ones, as the agent takes them.
+func seconds(d time.Duration) int { return int((d + time.Second - 1) / time.Second) }
 
 func unplugCommand() *cobra.Command {
 	var runDir, port string

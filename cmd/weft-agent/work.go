@@ -210,6 +210,7 @@ func (a agent) controllers() stream.Options {
 
 // serve starts, in this order, what depends on the loop, and waits for its end.
 func (a agent) serve(ctx context.Context, tunnel int, blank bool, loop *host.Loop, plugger *plug.Plugger, client *stream.Client, health *health, local *localServices, follower *follower) error {
+	plugger.SetKnown(client.Known)
 	if err := plugger.Restore(ctx, time.Now()); err != nil {
 		a.log.Warn("some plugs of the last run are not well", "error", err)
 	}

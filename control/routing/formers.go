@@ -28,3 +28,24 @@ func (d *Derived) Formers(p *Port) (hosts []string) {
 	}
 	return hosts
 }
+
+// Carried are the sub-ports that a port carries.
+func (d *Derived) Carried(p *Port) (all []*Port) {
+	for _, q := range d.Host(p.Host.UUID).Ports {
+		if q.Trunk.UUID == p.Ref.UUID {
+			all = append(all, q)
+		}
+	}
+	return all
+}
+
+// Reaching are the networks with routes to a port's addresses: its own and those
+// that import from it.
+func (d *Derived) Reaching(p *Port) (all []*Network) {
+	for _, uuid := range append([]string{p.Network.Ref.UUID}, d.importers[p.Network.Ref.UUID]...) {
+		if n := d.Network(uuid); n != nil {
+			all = append(all, n)
+		}
+	}
+	return all
+}

@@ -11,6 +11,8 @@ import (
 
 	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/api/hoststream"
+	"github.com/weft-network/weft/control/placement"
+	"github.com/weft-network/weft/control/routing"
 )
 
 // Ask asks a host for one of its tables, through whichever controller holds its stream.
@@ -20,21 +22,11 @@ type Ask func(ctx context.Context, host, table string) (api.Table, error)
 // bindings know of its connections. One that does not answer is passed over: it
 // may be gone, which is why the port came.
 func (s *Server) Connections(ctx context.Context, q *hoststream.ConnectionsRequest) (*hoststream.ConnectionsReply, error) {
-	host, err := peerHost(ctx)
+	plan, p, err := s.askedPort(ctx, q.Port, nil)
 	if err != nil {
 		return nil, err
 	}
-	if s.options.Authority != nil && !s.options.Authority.Accepts(peerChain(ctx)) {
-		return nil, status.Errorf(codes.Unauthenticated, "tell host %s of connections: its certificate is good no more", host)
-	}
-	if err := s.waitPlan(ctx, host, nil); err != nil {
-		return nil, err
-	}
-	derived := s.Plan().Derived
-	p := derived.Port(q.Port)
-	if p == nil || p.Host.UUID != host.UUID {
-		return nil, status.Errorf(codes.FailedPrecondition, "tell host %s of the connections of port %s: it is not here that the port is bound", host, q.Port)
-	}
+	derived := plan.Derived
 	reply := &hoststream.ConnectionsReply{}
 	if s.options.Ask == nil {
 		return reply, nil
@@ -51,4 +43,25 @@ func (s *Server) Connections(ctx context.Context, q *hoststream.ConnectionsReque
 		}
 	}
 	return reply, nil
+}
+
+// askedPort is the port that a host asks about, which it has under a plan that is
+// not older than what the host has itself.
+func (s *Server) askedPort(ctx context.Context, port string, has *hoststream.Version) (*placement.Plan, *routing.Port, error) {
+	host, err := peerHost(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	if s.options.Authority != nil && !s.options.Authority.Accepts(peerChain(ctx)) {
+		return nil, nil, status.Errorf(codes.Unauthenticated, "tell host %s of a port: its certificate is good no more", host)
+	}
+	if err := s.waitPlan(ctx, host, has); err != nil {
+		return nil, nil, err
+	}
+	plan := s.Plan()
+	p := plan.Derived.Port(port)
+	if p == nil || p.Host.UUID != host.UUID {
+		return nil, nil, status.Errorf(codes.FailedPrecondition, "tell host %s of port %s: it is not here that the port is bound", host, port)
+	}
+	return plan, p, nil
 }

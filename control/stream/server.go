@@ -66,6 +66,9 @@ type Options struct {
 	Patience time.Duration
 	// Ask asks a host that may have its stream elsewhere; nil: nobody is asked.
 	Ask Ask
+	// States is what is known of all hosts, by UUID, wherever their streams are; nil:
+	// of those that are connected here.
+	States func() map[string]HostState
 }
 
 // Server holds the sessions of the hosts connected to this controller.
