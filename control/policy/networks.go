@@ -4,6 +4,7 @@ package policy
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/api/hoststream"
@@ -41,11 +42,19 @@ func (a *asking) networkPolicies() (rulesets [Directions]*Ruleset) {
 		a.joined(b, network)
 		rulesets[d] = a.intern(b)
 	}
-	if !a.byAddress {
+	if !a.byAddress && !slices.ContainsFunc(policies, namesPorts) {
 		a.update.networks[a.Network] = rulesets
 	}
 	a.byAddress = a.byAddress || before
 	return rulesets
+}
+
+// namesPorts tells whether a rule says a port by its name: then what a workload is
+// asked follows from its own names, and from those of the others.
+func namesPorts(p *api.NetworkPolicy) bool {
+	return slices.ContainsFunc(p.Spec.Rules, func(r api.NetworkPolicyRule) bool {
+		return slices.ContainsFunc(r.Services, func(m api.Match) bool { return m.PortName != "" })
+	})
 }
 
 // networkRule adds a rule in the ways in which it is asked at the port.

@@ -85,7 +85,7 @@ type update struct {
 	released []*Ruleset
 
 	groups     map[string][Directions]*Ruleset // by the groups
-	networks   map[string][Directions]*Ruleset // by network, where no rule names addresses at the port's side
+	networks   map[string][Directions]*Ruleset // by network, where no rule names addresses at the port's side, nor ports
 	askedOfAll []*askedSet                     // global
 	tiers      *[3][]*askedSet                 // of one project:
 	tiersFor   string

@@ -66,6 +66,6 @@ func randomRule(r *rand.Rand, policy string) string {
 	}
 	action := []string{"pass", "pass", "deny"}[r.IntN(3)]
 	direction := []string{"<>", ">"}[r.IntN(2)]
-	service := []string{"", " tcp", " tcp/80-90", " udp/53 log", " icmp", " tcp audit"}[r.IntN(6)]
+	service := []string{"", " tcp", " tcp/80-90", " udp/53 log", " icmp", " tcp audit", " tcp/=http"}[r.IntN(7)]
 	return "rule " + policy + " " + action + " " + side() + " " + direction + " " + side() + service
 }

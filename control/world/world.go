@@ -195,25 +195,11 @@ func (w *World) addRule(policy string, f []string) {
 		case "audit":
 			rule.Audit = true
 		default:
-			rule.Services = append(rule.Services, service(word))
+			rule.Services = append(rule.Services, spoken(word))
 		}
 	}
 	p.Spec.Rules = append(p.Spec.Rules, rule)
 	w.Put(p, api.KindNetworkPolicy, policy)
-}
-
-// service reads PROTOCOL, PROTOCOL/PORT or PROTOCOL/FROM-TO.
-func service(word string) api.Match {
-	protocol, ports, ranged := strings.Cut(word, "/")
-	m := api.Match{Protocol: api.Protocol(protocol)}
-	if ranged {
-		from, to, several := strings.Cut(ports, "-")
-		m.Ports = &api.PortRange{From: int(number(from))}
-		if several {
-			m.Ports.To = int(number(to))
-		}
-	}
-	return m
 }
 
 func selector(word string) api.NetworkSelector {

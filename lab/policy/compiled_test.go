@@ -163,7 +163,7 @@ func randomPolicies(r *rand.Rand, firewall, networks bool) string {
 	}
 	switch policy := fmt.Sprintf("pol%d", r.IntN(2)); n {
 	case 0, 1:
-		return fmt.Sprintf("rule %s %s %s %s %s %s", policy, []string{"pass", "pass", "deny"}[r.IntN(3)], side(), []string{"<>", ">"}[r.IntN(2)], side(), []string{"", "", "tcp", "tcp/80-90", "udp/53 log"}[r.IntN(5)])
+		return fmt.Sprintf("rule %s %s %s %s %s %s", policy, []string{"pass", "pass", "deny"}[r.IntN(3)], side(), []string{"<>", ">"}[r.IntN(2)], side(), []string{"", "", "tcp", "tcp/80-90", "udp/53 log", "tcp/=http"}[r.IntN(6)])
 	case 2:
 		return fmt.Sprintf("attach %s n%d", policy, r.IntN(4))
 	case 3:
@@ -213,6 +213,13 @@ firewall-policy f1
 firewall-policy f2
 `
 
+// retyped has the lines of a world say another type of tags for tier, so that each is
+// met of which the nearest counts.
+func retyped(lines string, number int) string {
+	kind := []string{api.TagTier, api.TagDeployment, api.TagSite}[number/3%3]
+	return strings.NewReplacer("tier=web", kind+"=web", "tier=db", kind+"=db", "tier:", kind+":", "match=tier", "match="+kind).Replace(lines)
+}
+
 // layers are what decides, and how, of which enough must have been seen.
 var layers = []string{"pass network-policy", "pass security-group", "pass firewall", "deny network-policy", "deny security-group", "deny firewall", "reject firewall"}
 
@@ -228,19 +235,19 @@ func TestCompiledPolicyIsTheModel(t *testing.T) {
 		return !slices.ContainsFunc(layers, func(layer string) bool { return counts[layer] < 100 })
 	}
 	for round := 0; round < 90 || round < 1000 && !enough(); round++ {
-		w, firewall, networks := world.New(referents), round%3 == 0, round%3 == 1
+		w, firewall, networks := world.New(retyped(referents, round)), round%3 == 0, round%3 == 1
 		for i := range 8 {
 			n := i % 4
 			w.Do(fmt.Sprintf("network n%d %d\nsubnet n%d 10.0.0.0/24\nport n%d p%d q%d\naddress n%d 10.0.0.%d p%d\naddress n%d 2001:db8::%d p%d\nbind p%d h%d\nruns m%d p%d",
 				n, n+1, n, n, i, r.IntN(2), n, i+1, i, n, i+1, i, i, 1+r.IntN(3), r.IntN(2), i))
 			if firewall || networks { // and nothing else
-				w.Do(fmt.Sprintf("secure p%d off\ntagged t%d port p%d\ntagged t%d port p%d", i, r.IntN(3), i, 3+r.IntN(2), i))
+				w.Do(fmt.Sprintf("secure p%d off\ntagged t%d port p%d\ntagged t%d port p%d\nnamed p%d http tcp %d", i, r.IntN(3), i, 3+r.IntN(2), i, i, 80+r.IntN(3)))
 			}
 		}
 		var lines []string
 		for range 4 {
 			for range 30 {
-				line := randomPolicies(r, firewall, networks)
+				line := retyped(randomPolicies(r, firewall, networks), round)
 				lines = append(lines, line)
 				w.Do(line)
 			}

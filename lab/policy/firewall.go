@@ -113,9 +113,9 @@ func (e end) says(r *api.FirewallRule) (says, guessed bool) {
 		if !e.here(here) {
 			return false, false
 		}
-		if !e.anyOf(known(services, spoken)) {
-			guessed = e.side == api.Egress && e.remote == nil && e.guess(s.Action) && e.mayName(known(services, spoken), there, s.MatchTags)
-			return guessed, guessed
+		services := known(services, spoken.Range.IsValid() || !spoken.AddressGroup.IsZero())
+		if !e.anyOf(services) {
+			return e.couldName(services, s.Action, func(p *api.Port) bool { return e.m.in(there, p) && e.m.alike(s.MatchTags, e.port, p) })
 		}
 		if e.remote == nil && !e.m.alike(s.MatchTags, e.port, e.port) {
 			return false, false // nobody can have in common with the port what it has not
@@ -131,21 +131,20 @@ func (e end) says(r *api.FirewallRule) (says, guessed bool) {
 	return on(there, here)
 }
 
-// mayName tells whether somebody whom a rule means gives the packet's port a name
-// of its services: who is not known yet could be that.
-func (e end) mayName(services []api.Match, there api.Endpoint, alike []string) bool {
-	return slices.ContainsFunc(all[*api.Port](e.m, api.KindPort), func(p *api.Port) bool {
-		if !e.m.in(there, p) || !e.m.alike(alike, e.port, p) {
-			return false
-		}
+// couldName tells whether a rule that does not match means a stranger all the same:
+// somebody whom it means gives the packet's port a name of its services, and who is
+// not known yet could be that.
+func (e end) couldName(services []api.Match, says api.Action, means func(*api.Port) bool) (ruled, guessed bool) {
+	names := slices.DeleteFunc(slices.Clone(services), func(m api.Match) bool { return m.PortName == "" })
+	if e.side != api.Egress || e.remote != nil || !e.guess(says) || len(names) == 0 {
+		return false, false
+	}
+	may := slices.ContainsFunc(all[*api.Port](e.m, api.KindPort), func(p *api.Port) bool {
 		could := e
 		could.remote, could.packet.To = p, p
-		return could.anyOf(slices.DeleteFunc(slices.Clone(services), func(m api.Match) bool { return m.PortName == "" })) && hasNames(services)
+		return means(p) && could.anyOf(names)
 	})
-}
-
-func hasNames(services []api.Match) bool {
-	return slices.ContainsFunc(services, func(m api.Match) bool { return m.PortName != "" })
+	return may, may
 }
 
 // workloads tells whether an endpoint names workloads.
@@ -153,10 +152,10 @@ func workloads(x api.Endpoint) bool {
 	return len(x.Tags) > 0 || len(x.Expressions) > 0 || !x.Project.IsZero() || !x.Network.IsZero()
 }
 
-// known are the services that can be spoken to an endpoint: addresses have no
-// names for ports.
-func known(services []api.Match, to api.Endpoint) []api.Match {
-	if !to.Range.IsValid() && to.AddressGroup.IsZero() || len(services) == 0 {
+// known are the services that can be spoken to workloads, or to addresses, which have
+// no names for ports.
+func known(services []api.Match, addresses bool) []api.Match {
+	if !addresses || len(services) == 0 {
 		return services
 	}
 	nothing := api.Match{Protocol: "255", ICMPType: new(int)} // which no packet is

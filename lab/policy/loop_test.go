@@ -361,7 +361,7 @@ func TestEverybodyDecidesAlike(t *testing.T) {
 // world is a random one, and the lines that made it: some have only firewalls or
 // only network-policies, so that what one layer passes is not lost in another.
 func (l *loop) world(number int) (*world.World, []string) {
-	w, firewall, networks := world.New(referents), number%3 == 0, number%3 == 1
+	w, firewall, networks := world.New(retyped(referents, number)), number%3 == 0, number%3 == 1
 	for i := range loopPorts {
 		n := i % 4
 		w.Do(fmt.Sprintf("network n%d %d\nsubnet n%d 10.0.0.0/24\nport n%d p%d q%d\naddress n%d 10.0.0.%d p%d\naddress n%d 2001:db8::%d p%d\nbind p%d h%d\nruns m%d p%d",
@@ -370,18 +370,18 @@ func (l *loop) world(number int) (*world.World, []string) {
 			w.Do(fmt.Sprintf("secure p%d off", i)) // it has no security-groups, and may send from where it wants
 		}
 		if firewall || networks {
-			w.Do(fmt.Sprintf("tagged t%d port p%d\ntagged t%d port p%d", l.r.IntN(3), i, 3+l.r.IntN(2), i))
+			w.Do(fmt.Sprintf("tagged t%d port p%d\ntagged t%d port p%d\nnamed p%d http tcp %d", l.r.IntN(3), i, 3+l.r.IntN(2), i, i, 80+l.r.IntN(3)))
 		}
 	}
 	w.Do("table st 198.51.100.0/24 10.0.0.2 10.0.0.192/26 10.0.0.2\ntable-network n0 st")
 	var lines []string
 	if firewall && number%4 > 0 { // rules that could mean who is not known yet
-		lines = append(lines, fmt.Sprintf("firewall-rule r0 %s <> from=%s %s", pick(l.r, "deny", "reject", "next"), pick(l.r, "tag=t1", "project=q0", "network=n0", "tier:not-exists"), pick(l.r, "", "tcp")),
+		lines = append(lines, retyped(fmt.Sprintf("firewall-rule r0 %s <> from=%s %s", pick(l.r, "deny", "reject", "next"), pick(l.r, "tag=t1", "project=q0", "network=n0", "tier:not-exists"), pick(l.r, "", "tcp")), number),
 			"firewall-policy f0 r0", "policy-set s0 f0 global tier="+pick(l.r, "admin", "default", "baseline"))
 		w.Do(strings.Join(lines, "\n"))
 	}
 	for len(lines) < 30+l.r.IntN(60) {
-		line := randomPolicies(l.r, firewall, networks)
+		line := retyped(randomPolicies(l.r, firewall, networks), number)
 		if strings.HasPrefix(line, "limit ") {
 			continue // how many conversations a port has is no matter of objects and packet alone
 		}

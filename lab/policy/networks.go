@@ -91,8 +91,16 @@ func (e end) ruled(n *api.NetworkPolicy, r api.NetworkPolicyRule) (ruled, guesse
 	}
 	inside := r.Source.Local && r.Destination.Local
 	on := func(here, there api.NetworkSelector) (ruled, guessed bool) {
-		if !e.selected(n, here, e.port, e.local, inside) || !e.anyOf(r.Services) {
+		spoken := there
+		if e.side == api.Ingress {
+			spoken = here
+		}
+		if !e.selected(n, here, e.port, e.local, inside) {
 			return false, false
+		}
+		services := known(r.Services, !spoken.Subnet.IsZero() || spoken.Range.IsValid())
+		if !e.anyOf(services) {
+			return e.couldName(services, r.Action, func(p *api.Port) bool { return e.selected(n, there, p, e.other, inside) })
 		}
 		if e.remote == nil && there.Subnet.IsZero() && !there.Range.IsValid() {
 			return e.guess(r.Action), true

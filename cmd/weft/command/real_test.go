@@ -18,6 +18,9 @@ import (
 
 	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/api/client"
+	"github.com/weft-network/weft/control/policy"
+	"github.com/weft-network/weft/control/reach"
+	"github.com/weft-network/weft/control/routing"
 	"github.com/weft-network/weft/server"
 	"github.com/weft-network/weft/server/audit"
 	"github.com/weft-network/weft/server/oidc"
@@ -33,6 +36,7 @@ type real struct {
 	store  *store.Store
 	fake   *fakeServer
 	config string // path of the administrators' client configuration
+	judges bool   // assertions are checked by what follows from the objects
 	people *oidc.People
 	others server.Colleagues
 }
@@ -141,8 +145,19 @@ func (r real) Reach(context.Context, api.Snapshot, string, string) (api.Reach, e
 	return r.fake.reach, nil
 }
 
-func (r real) Check(context.Context, api.Snapshot, []api.Assertion, *api.Changes) (api.Check, error) {
-	return r.fake.check, nil
+func (r real) Check(_ context.Context, seen api.Snapshot, assertions []api.Assertion, _ *api.Changes) (answer api.Check, err error) {
+	if !r.judges {
+		return r.fake.check, nil
+	}
+	m := reach.New(policy.Derive(routing.Derive(seen)))
+	for _, a := range assertions {
+		checked, err := m.Check(seen, a)
+		if err != nil {
+			return answer, err
+		}
+		answer.Verdicts = append(answer.Verdicts, checked)
+	}
+	return answer, nil
 }
 
 func (r real) Judge(context.Context, api.Snapshot, []api.Conversation, *api.Changes) (api.Judgements, error) {
