@@ -36,7 +36,7 @@ func segment(flags byte, data int) []byte {
 // TestResetsFollowTheStandard tries the cases of RFC 9293, 3.5.2: the sequence
 // number is 1000, the acknowledgement number 2000.
 func TestResetsFollowTheStandard(t *testing.T) {
-	d := loadForTest(t, smallSizes)
+	d := tablesForTest(t, smallSizes)
 	install(t, d, rejectingTenants(2))
 	tracer, err := d.NewTracer()
 	check(t, err)

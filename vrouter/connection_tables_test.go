@@ -7,12 +7,16 @@ import (
 	"testing"
 )
 
-// flowsWorld has room for few connections.
-func flowsWorld(t *testing.T) (*Datapath, *Tracer) {
-	t.Helper()
+// fewFlows is room for few connections.
+func fewFlows() Sizes {
 	sizes := smallSizes
 	sizes.Connections, sizes.HalfOpen = 8, 256
-	d := loadForTest(t, sizes)
+	return sizes
+}
+
+// flowsWorld is the named one, to be rehearsed.
+func flowsWorld(t *testing.T, d *Datapath) (*Datapath, *Tracer) {
+	t.Helper()
 	install(t, d, tenants())
 	return d, newRehearsal(t, d)
 }
@@ -32,7 +36,7 @@ func countConnections(t *testing.T, d *Datapath) (confirmed, halfOpen int) {
 // A flood of frames that nobody answers finds room for its newest only, and
 // leaves those alone whose remote end is proven.
 func TestFloodEvictsOnlyItsLike(t *testing.T) {
-	d, r := flowsWorld(t)
+	d, r := flowsWorld(t, tablesForTest(t, fewFlows()))
 	for _, c := range conversations() {
 		for _, s := range []sent{c.there(), c.back()} {
 			_, err := r.say(s, 0, 0, 1)
@@ -51,7 +55,7 @@ func TestFloodEvictsOnlyItsLike(t *testing.T) {
 
 // Connections beyond the table are forwarded, counted and stay half-open.
 func TestFullConnectionsAreCounted(t *testing.T) {
-	d, r := flowsWorld(t)
+	d, r := flowsWorld(t, tablesForTest(t, fewFlows()))
 	c := conversation{tunnel: true}
 	for _, s := range []sent{c.there(), c.back()} {
 		_, err := r.say(s, 1, 1, 20)
@@ -79,7 +83,7 @@ func TestFullConnectionsAreCounted(t *testing.T) {
 
 // The product counts each frame whose connection finds no room.
 func TestUntrackedFramesAreCounted(t *testing.T) {
-	d, r := flowsWorld(t)
+	d, r := flowsWorld(t, loadForTest(t, fewFlows()))
 	c := conversation{}
 	for range 2 {
 		for _, s := range []sent{c.there(), c.back()} {
@@ -124,7 +128,8 @@ func TestLoadRenewsEveryGeneration(t *testing.T) {
 
 // Connections end by time, each protocol and state by its own, and with their port.
 func TestConnectionsExpire(t *testing.T) {
-	d, _ := flowsWorld(t)
+	d := tablesForTest(t, fewFlows())
+	install(t, d, tenants())
 	now, err := ticksNow()
 	check(t, err)
 	const proven = uint8(ConnectionSent | ConnectionHeard | ConnectionProven)
@@ -186,8 +191,9 @@ func TestConnectionsExpire(t *testing.T) {
 // for what is true of the former host alone; what was seen there already stays,
 // but for who began.
 func TestConnectionsMove(t *testing.T) {
-	from, _ := flowsWorld(t)
-	to, _ := flowsWorld(t)
+	from, to := tablesForTest(t, fewFlows()), tablesForTest(t, fewFlows())
+	install(t, from, tenants())
+	install(t, to, tenants())
 	now, err := ticksNow()
 	check(t, err)
 	const proven = uint8(ConnectionSent | ConnectionHeard | ConnectionProven)

@@ -162,7 +162,10 @@ func (g *generator) step(t *testing.T, r *Tracer, what string, s sent) Outcome {
 }
 
 // casesFlag is for where a frame takes long, as in an emulated machine.
-var casesFlag = flag.Int("cases", 1000, "how often TestConversationsAgreeWithOracle meets each reason at least, for which it makes 4 worlds for 10, and TestStatesAgreeWithOracle each step of states")
+var casesFlag = flag.Int("cases", 1000, "how often TestConversationsAgreeWithOracle meets each reason at least, for which it makes 4 worlds for 10, and TestStatesAgreeWithOracle each step of states; 0: a glance at some worlds, whatever they have")
+
+// What a glance looks at. It is the same for one seed, and may be chosen small.
+const glanceWorlds, glanceConversations = 12, 300
 
 // states of connections that conversations must come to. Each step between them is
 // met in TestStatesAgreeWithOracle.
@@ -179,17 +182,39 @@ func lacking(states map[string]int) []string {
 func TestConversationsAgreeWithOracle(t *testing.T) {
 	// At least so many worlds, and more until each reason has its cases: chance
 	// makes few worlds in which the rare ones are met. The bound is far away.
-	const perWorld = 1000
 	cases, worlds := *casesFlag, *casesFlag*4/10
-	random := seeded(t)
+	if cases == 0 {
+		worlds = glanceWorlds
+	}
+	d := tablesForTest(t, conversationSizes())
+	seen, states := converseInWorlds(t, d, newRehearsal(t, d), worlds, func(seen *distribution, states map[string]int) bool {
+		return cases > 0 && len(seen.missing(t, cases))+len(lacking(states)) > 0
+	})
+	t.Logf("%d frames, %v, %v\n%s", seen.total, states, seen.met, &seen)
+	if cases == 0 {
+		return
+	}
+	for _, state := range lacking(states) {
+		t.Errorf("only %d connections were %s", states[state], state)
+	}
+	seen.mustBeFair(t, 30, cases) // nearly a half is; worlds differ, so few of them may have less
+}
+
+func conversationSizes() Sizes {
 	sizes := smallSizes
 	sizes.Connections, sizes.HalfOpen, sizes.Fragments = 1<<14, 1<<14, 1<<13
-	d := loadForTest(t, sizes)
-	r := newRehearsal(t, d)
+	return sizes
+}
+
+// converseInWorlds compares so many worlds, and up to ten times as many while more are wanted.
+func converseInWorlds(t *testing.T, d *Datapath, r *Tracer, worlds int, more func(*distribution, map[string]int) bool) (distribution, map[string]int) {
+	t.Helper()
+	const perWorld = 1000
+	random := seeded(t)
 	heard := newLogReader(t, d)
 	seen := distribution{met: map[string]int{}}
 	states := map[string]int{}
-	for world := 0; world < worlds || world < 10*worlds && len(seen.missing(t, cases))+len(lacking(states)) > 0; world++ {
+	for world := 0; world < worlds || world < 10*worlds && more(&seen, states); world++ {
 		g := newGenerator(random)
 		g.o.RuleHits, g.o.Met = map[uint32]uint64{}, seen.met
 		g.o.Connections, g.o.fragments, g.o.ways = map[ConnectionKey]Connection{}, map[fragmentKey]wirePorts{}, map[ConnectionKey]oracleWay{}
@@ -232,11 +257,7 @@ func TestConversationsAgreeWithOracle(t *testing.T) {
 		compareHits(t, d, g.o)
 		comparePlaces(t, d, g.o)
 	}
-	t.Logf("%d frames, %v, %v\n%s", seen.total, states, seen.met, &seen)
-	for _, state := range lacking(states) {
-		t.Errorf("only %d connections were %s", states[state], state)
-	}
-	seen.mustBeFair(t, 30, cases) // nearly a half is; worlds differ, so few of them may have less
+	return seen, states
 }
 
 // nextOf is an answer that is due, a repetition, or something new.

@@ -63,7 +63,7 @@ func TestErrorsAreLimited(t *testing.T) {
 // TestNoErrorAboutErrors tries what RFC 1122 and RFC 4443 leave unanswered,
 // and beside each what is answered.
 func TestNoErrorAboutErrors(t *testing.T) {
-	d := loadForTest(t, smallSizes)
+	d := tablesForTest(t, smallSizes)
 	install(t, d, tenants())
 	tracer, err := d.NewTracer()
 	check(t, err)

@@ -116,7 +116,7 @@ func TestGroups(t *testing.T) {
 func tryGroups(t *testing.T, six bool) {
 	o := tenants()
 	o.Groups = map[uint32]Group{}
-	d := loadForTest(t, smallSizes)
+	d := tablesForTest(t, smallSizes)
 	install(t, d, o)
 	r := newRehearsal(t, d)
 	to := poolAddress(six, 60)

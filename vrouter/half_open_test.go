@@ -20,7 +20,7 @@ func halfOpenAt(t *testing.T, d *Datapath, ifindex int) (n int) {
 func TestFloodSparesOtherPorts(t *testing.T) {
 	sizes := smallSizes
 	sizes.Connections, sizes.HalfOpen = 64, 512 // a share is 8
-	d := loadForTest(t, sizes)
+	d := tablesForTest(t, sizes)
 	install(t, d, tenants())
 	r := newRehearsal(t, d)
 	handshake := packetCase{ifindex: 3, destination: GatewayMAC, source: 2, to: 4, hops: 64}
@@ -52,7 +52,7 @@ func TestFloodSparesOtherPorts(t *testing.T) {
 func TestSharesComeBack(t *testing.T) {
 	sizes := smallSizes
 	sizes.HalfOpen = 512
-	d := loadForTest(t, sizes)
+	d := tablesForTest(t, sizes)
 	o := tenants()
 	install(t, d, o)
 	r := newRehearsal(t, d)

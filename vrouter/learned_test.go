@@ -47,7 +47,7 @@ func learnedBy(t *testing.T, d *Datapath) map[uint32]int {
 // A network that learns all it can leaves room for the next, which can do no
 // more; and what has aged makes room for both.
 func TestOneNetworkLeavesRoomToLearn(t *testing.T) {
-	d := loadForTest(t, smallSizes)
+	d := tablesForTest(t, smallSizes)
 	install(t, d, learningWorld())
 	r := newRehearsal(t, d)
 	want := func(what string, refused map[string]int, wantRefused int, wantLearned map[uint32]int) {
@@ -88,7 +88,7 @@ func TestOneNetworkLeavesRoomToLearn(t *testing.T) {
 // longer the port it was, and those that a port now has. The counts of the others
 // are right again, whatever they were.
 func TestLearnedMACsAge(t *testing.T) {
-	d := loadForTest(t, smallSizes)
+	d := tablesForTest(t, smallSizes)
 	o := learningWorld()
 	now, err := ticksNow()
 	check(t, err)

@@ -97,7 +97,7 @@ func Load(options Options) (*Datapath, error) {
 	if err := preparePinDir(options.PinDir); err != nil {
 		return nil, err
 	}
-	d := &Datapath{attachment: cmp.Or(options.Attachment, AttachAuto), timeouts: options.Timeouts.withDefaults(), pinDir: options.PinDir, expedite: newExpediter(options.PinDir), maps: map[string]*ebpf.Map{}, hooks: map[stubSlot]*ebpf.Program{}, stages: map[layoutStageSlot]*ebpf.Program{}}
+	d := newDatapath(options)
 	if err := d.load(options.Sizes.withDefaults()); err != nil {
 		d.Close()
 		return nil, fmt.Errorf("load packet path at %s: %w", options.PinDir, explain(err))
@@ -105,21 +105,31 @@ func Load(options Options) (*Datapath, error) {
 	return d, nil
 }
 
+func newDatapath(options Options) *Datapath {
+	return &Datapath{
+		attachment: cmp.Or(options.Attachment, AttachAuto), timeouts: options.Timeouts.withDefaults(), pinDir: options.PinDir, expedite: newExpediter(options.PinDir),
+		maps: map[string]*ebpf.Map{}, hooks: map[stubSlot]*ebpf.Program{}, stages: map[layoutStageSlot]*ebpf.Program{},
+	}
+}
+
 func (d *Datapath) load(sizes Sizes) error {
 	if err := d.expedite.recover(); err != nil {
 		return err
 	}
-	layout, err := sizedLayout(sizes)
-	if err != nil {
-		return err
-	}
-	d.mapsDir = filepath.Join(d.pinDir, mapsPrefix+layoutHash(layout))
-	if err := d.openTables(layout); err != nil {
+	if err := d.openTables(sizes); err != nil {
 		return err
 	}
 	if err := d.openStubs(); err != nil {
 		return err
 	}
+	if err := d.loadHooks(); err != nil {
+		return err
+	}
+	return d.prepareTables()
+}
+
+// loadHooks loads this build's programs.
+func (d *Datapath) loadHooks() error {
 	if err := d.loadHook(stubSlotSLOT_PORT, loadPort, "from_port"); err != nil {
 		return err
 	}
@@ -132,9 +142,12 @@ func (d *Datapath) load(sizes Sizes) error {
 	if err := d.loadStages(); err != nil {
 		return err
 	}
-	if err := d.underlay.load(d.mapsAnd(map[string]*ebpf.Map{stageProgramsName: d.stageSlots})); err != nil {
-		return err
-	}
+	return d.underlay.load(d.mapsAnd(map[string]*ebpf.Map{stageProgramsName: d.stageSlots}))
+}
+
+// prepareTables makes open tables ready for their writers.
+func (d *Datapath) prepareTables() error {
+	var err error
 	if d.generations, err = newGenerations(d.maps["generations"]); err != nil {
 		return err
 	}
@@ -183,7 +196,12 @@ func preparePinDir(dir string) error {
 	return nil
 }
 
-func (d *Datapath) openTables(layout *ebpf.CollectionSpec) error {
+func (d *Datapath) openTables(sizes Sizes) error {
+	layout, err := sizedLayout(sizes)
+	if err != nil {
+		return err
+	}
+	d.mapsDir = filepath.Join(d.pinDir, mapsPrefix+layoutHash(layout))
 	if err := os.MkdirAll(d.mapsDir, 0o700); err != nil {
 		return fmt.Errorf("create directory of tables: %w", err)
 	}

@@ -58,7 +58,7 @@ func TestNextHopKindsHaveWords(t *testing.T) {
 }
 
 func TestTablesRefuseNonsense(t *testing.T) {
-	d := loadForTest(t, smallSizes)
+	d := tablesForTest(t, smallSizes)
 	for what, err := range map[string]error{
 		"unmasked prefix":           d.Routes.Put(RouteKey{1, netip.MustParsePrefix("10.0.0.1/24")}, Route{}),
 		"no prefix":                 d.Routes.Put(RouteKey{}, Route{}),
@@ -79,7 +79,7 @@ func TestTablesRefuseNonsense(t *testing.T) {
 func TestFullTableRefuses(t *testing.T) {
 	sizes := smallSizes
 	sizes.VNIs = 4
-	d := loadForTest(t, sizes)
+	d := tablesForTest(t, sizes)
 	var err error
 	for vni := uint32(0); vni < 5; vni++ {
 		err = errors.Join(err, d.VNIs.Put(vni, VNI{VRF: 1}))

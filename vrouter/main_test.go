@@ -55,6 +55,19 @@ func loadForTest(t testing.TB, sizes Sizes) *Datapath {
 	return d
 }
 
+// tablesForTest is loadForTest without the programs that carry traffic: those that
+// record need the tables only, and the kernel takes seconds to verify the others.
+func tablesForTest(t testing.TB, sizes Sizes) *Datapath {
+	t.Helper()
+	options := Options{PinDir: filepath.Join(mountBPFFS(t), "weft")}
+	check(t, preparePinDir(options.PinDir))
+	d := newDatapath(options)
+	t.Cleanup(d.Close)
+	check(t, d.openTables(sizes.withDefaults()))
+	check(t, d.prepareTables())
+	return d
+}
+
 // seeded returns a source of randomness that WEFT_SEED repeats.
 func seeded(t testing.TB) *rand.Rand {
 	t.Helper()

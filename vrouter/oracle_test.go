@@ -163,7 +163,7 @@ func TestProgramsAgreeWithOracle(t *testing.T) {
 	// does not come to: in few worlds each is met a few times only.
 	const worlds, atMost, perWorld = 60, 2000, 500
 	r := seeded(t)
-	d := loadForTest(t, smallSizes)
+	d := tablesForTest(t, smallSizes)
 	tracer, err := d.NewTracer()
 	check(t, err)
 	defer tracer.Close()

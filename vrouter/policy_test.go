@@ -35,7 +35,7 @@ func givesBack[K comparable, V any](t *testing.T, table interface {
 }
 
 func TestPolicyTablesGiveBackWhatWasWritten(t *testing.T) {
-	d := loadForTest(t, smallSizes)
+	d := tablesForTest(t, smallSizes)
 	says := rules.Verdict{Order: 7, Rule: 70, Action: rules.Reject, Log: true}
 	four, six := netip.MustParsePrefix("10.0.0.0/9"), netip.MustParsePrefix("2001:db8::/33")
 	policy := PortPolicy{Identity: 1 << 60, ConnectionLimit: 9, Stateless: true}
@@ -65,7 +65,7 @@ func TestPolicyTablesGiveBackWhatWasWritten(t *testing.T) {
 // What a port asks, and what its VRF knows, may change what becomes of its
 // connections: each change has a new number.
 func TestPolicyChangesRenewGenerations(t *testing.T) {
-	d := loadForTest(t, smallSizes)
+	d := tablesForTest(t, smallSizes)
 	number := func(slot uint32) (n uint32) {
 		check(t, d.maps["generations"].Lookup(slot, &n))
 		return n

@@ -39,7 +39,7 @@ func prefixWorld() *Oracle {
 // in both families on the programs and on the oracle.
 func TestSourcesBeyondAddresses(t *testing.T) {
 	o := prefixWorld()
-	d := loadForTest(t, smallSizes)
+	d := tablesForTest(t, smallSizes)
 	install(t, d, o)
 	tracer, err := d.NewTracer()
 	check(t, err)
@@ -91,7 +91,7 @@ func TestSourcesBeyondAddresses(t *testing.T) {
 // must not hear of the present holder; whoever may not, does.
 func TestProbeOfSharedAddress(t *testing.T) {
 	o := prefixWorld()
-	d := loadForTest(t, smallSizes)
+	d := tablesForTest(t, smallSizes)
 	for _, six := range []bool{false, true} { // interface 2 holds 203
 		o.Routes[RouteKey{1, host(poolAddress(six, 203))}] = Route{NextHop: 2, MAC: portMAC(2)}
 		o.Routes[RouteKey{1, host(poolAddress(six, 199))}] = Route{NextHop: 2, MAC: portMAC(2)}
@@ -123,7 +123,7 @@ func TestProbeOfSharedAddress(t *testing.T) {
 // with the prefix that allowed it, and with a longer route elsewhere.
 func TestShortcutKeepsPrefixes(t *testing.T) {
 	o := prefixWorld()
-	d := loadForTest(t, smallSizes)
+	d := tablesForTest(t, smallSizes)
 	install(t, d, o)
 	r := newRehearsal(t, d)
 	for _, six := range []bool{false, true} {

@@ -117,7 +117,7 @@ func mustGoOn(t *testing.T, d *Datapath, o *Oracle, frame []byte, first Outcome)
 // table as it was, counters included.
 func TestTraceChangesNothing(t *testing.T) {
 	g := newGenerator(seeded(t))
-	d := loadForTest(t, smallSizes)
+	d := tablesForTest(t, smallSizes)
 	install(t, d, g.o)
 	tracer, err := d.NewTracer()
 	check(t, err)
@@ -206,7 +206,7 @@ func dumpBridge(t testing.TB, d *Datapath, o *Oracle) {
 // TestTablesReadBackWhatWasWritten also is the test of all conversions.
 func TestTablesReadBackWhatWasWritten(t *testing.T) {
 	r := seeded(t)
-	d := loadForTest(t, smallSizes)
+	d := tablesForTest(t, smallSizes)
 	for range 5 {
 		g := newGenerator(r)
 		install(t, d, g.o)

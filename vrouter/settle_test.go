@@ -58,7 +58,7 @@ func TestMemoryOfEntriesSettles(t *testing.T) {
 
 // The tables whose values programs hold while they do other things.
 func TestHeldTablesSettle(t *testing.T) {
-	d := loadForTest(t, smallSizes)
+	d := tablesForTest(t, smallSizes)
 	remembers(t, d.Ports, 1, Port{})
 	remembers(t, d.PortPolicies, 1, PortPolicy{})
 	remembers(t, d.NextHops, 1, NextHop{Kind: NextHopPort, Ifindex: 1})

@@ -27,7 +27,7 @@ func TestShortcutIsTaken(t *testing.T) {
 				{1, host(routed)}: {NextHop: 2, MAC: portMAC(2), Routed: true}, {1, host(away)}: far,
 			},
 		}
-		d := loadForTest(t, smallSizes)
+		d := tablesForTest(t, smallSizes)
 		install(t, d, o)
 		r := newRehearsal(t, d)
 		frame := func(to netip.Addr, mac MAC, payload int) []byte {

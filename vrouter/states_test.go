@@ -15,11 +15,16 @@ import (
 // conversation on this host, to one on this host and another, and from this host itself.
 func stateWorld(t *testing.T) (*Datapath, *Tracer, *generator) {
 	t.Helper()
-	d := loadForTest(t, smallSizes)
+	d := tablesForTest(t, smallSizes)
+	return d, newRehearsal(t, d), stateGenerator(t, d)
+}
+
+func stateGenerator(t *testing.T, d *Datapath) *generator {
+	t.Helper()
 	g := &generator{Rand: seeded(t), o: tenants()}
 	g.o.Met, g.o.Places = map[string]int{}, map[Place]struct{}{}
 	install(t, d, g.o)
-	return d, newRehearsal(t, d), g
+	return g
 }
 
 // saysOf are the packets of one conversation, from either end, with any flags.
@@ -93,11 +98,26 @@ func compareEnds(t *testing.T, d *Datapath, o *Oracle, what string, s sent) {
 // TestStatesAgreeWithOracle floods the ends of a few conversations with packets
 // of any flags and numbers. After each, ends know what the model says.
 func TestStatesAgreeWithOracle(t *testing.T) {
-	const packets = 16
 	wanted := *casesFlag
 	conversations := 5 * wanted
+	if wanted == 0 {
+		conversations = glanceConversations
+	}
 	d, r, g := stateWorld(t)
-	for n := 0; n < conversations || n < 20*conversations && len(lackingSteps(g.o.Met, wanted)) > 0; n++ {
+	floodEnds(t, d, r, g, conversations, func() bool { return wanted > 0 && len(lackingSteps(g.o.Met, wanted)) > 0 })
+	for _, step := range slices.Sorted(maps.Keys(g.o.Met)) {
+		t.Logf("%7d  %s", g.o.Met[step], step)
+	}
+	for _, step := range lackingSteps(g.o.Met, wanted) {
+		t.Error(step)
+	}
+}
+
+// floodEnds compares so many conversations, and up to twenty times as many while more are wanted.
+func floodEnds(t *testing.T, d *Datapath, r *Tracer, g *generator, conversations int, more func() bool) {
+	t.Helper()
+	const packets = 16
+	for n := 0; n < conversations || n < 20*conversations && more(); n++ {
 		if n%100 == 99 {
 			compareConnections(t, d, g.o, map[string]int{})
 		}
@@ -112,12 +132,6 @@ func TestStatesAgreeWithOracle(t *testing.T) {
 			}
 			compareEnds(t, d, g.o, what, s)
 		}
-	}
-	for _, step := range slices.Sorted(maps.Keys(g.o.Met)) {
-		t.Logf("%7d  %s", g.o.Met[step], step)
-	}
-	for _, step := range lackingSteps(g.o.Met, wanted) {
-		t.Error(step)
 	}
 }
 

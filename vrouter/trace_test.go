@@ -51,7 +51,7 @@ func contents(t *testing.T, d *Datapath) map[string]string {
 // table, also where connections, limits and counts of real packets are.
 func TestTraceChangesNoTable(t *testing.T) {
 	r := seeded(t)
-	d := loadForTest(t, smallSizes)
+	d := tablesForTest(t, smallSizes)
 	tracer, err := d.NewTracer()
 	check(t, err)
 	defer tracer.Close()
@@ -124,7 +124,7 @@ var waysOf = map[string][]string{
 // A trace tells the stages in the order in which the frame met them, and the
 // route that it took.
 func TestTraceTellsTheWay(t *testing.T) {
-	d := loadForTest(t, smallSizes)
+	d := tablesForTest(t, smallSizes)
 	install(t, d, tenants())
 	tracer, err := d.NewTracer()
 	check(t, err)

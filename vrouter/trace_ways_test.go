@@ -18,7 +18,7 @@ func probe(from, to netip.Addr, destination, source MAC) []byte {
 // asked; its answer passes as one to the host only if the trace says so, for it
 // finds no connection that does.
 func TestTraceFromAndToTheHost(t *testing.T) {
-	d := loadForTest(t, smallSizes)
+	d := tablesForTest(t, smallSizes)
 	o := tenants()
 	o.Config.HostDevice, o.Config.HostMAC = testHostDevice, MAC{2, 'w'}
 	o.NextHops[20] = NextHop{Kind: NextHopFabric}
@@ -63,7 +63,7 @@ func TestTraceFromAndToTheHost(t *testing.T) {
 // What leaves by MPLS over UDP is traced through the label path, and its frame,
 // with the outer headers, on the host that it comes to.
 func TestTraceByMPLSOverUDP(t *testing.T) {
-	d := loadForTest(t, smallSizes)
+	d := tablesForTest(t, smallSizes)
 	tracer, err := d.NewTracer()
 	check(t, err)
 	defer tracer.Close()

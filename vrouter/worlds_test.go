@@ -175,7 +175,7 @@ func (c packetCase) check(t *testing.T, six bool, got Outcome) {
 // TestTenants tries every line on the programs and on the oracle.
 func TestTenants(t *testing.T) {
 	o := tenants()
-	d := loadForTest(t, smallSizes)
+	d := tablesForTest(t, smallSizes)
 	install(t, d, o)
 	tracer, err := d.NewTracer()
 	check(t, err)
@@ -204,7 +204,7 @@ func TestTenants(t *testing.T) {
 
 // TestAnswersHaveRightChecksums checks them in full, as a receiver would.
 func TestAnswersHaveRightChecksums(t *testing.T) {
-	d := loadForTest(t, smallSizes)
+	d := tablesForTest(t, smallSizes)
 	install(t, d, tenants())
 	tracer, err := d.NewTracer()
 	check(t, err)
