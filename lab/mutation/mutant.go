@@ -22,6 +22,8 @@ type Mutant struct {
 	start  int
 	end    int
 	with   string
+	first  int // line of its function
+	last   int
 }
 
 func (m Mutant) String() string {
@@ -66,6 +68,7 @@ func mutate(file, source string) []Mutant {
 		}
 	}
 	seen := map[string]int{}
+	places := extents(f.tokens)
 	out := f.out[:0]
 	for _, m := range f.out {
 		begin := strings.LastIndexByte(source[:m.start], '\n') + 1
@@ -74,8 +77,26 @@ func mutate(file, source string) []Mutant {
 		key := fmt.Sprintf("%s|%s|%s|%d|%d|%s", file, m.Place, line, m.start-indent, m.end-m.start, m.with)
 		seen[key]++
 		sum := sha256.Sum256(fmt.Appendf(nil, "%s|%d", key, seen[key]))
+		m.first, m.last = places[m.Place].first, places[m.Place].last
 		m.ID = hex.EncodeToString(sum[:4])
 		out = append(out, m)
 	}
 	return out
+}
+
+// extent is the lines of a function.
+type extent struct{ first, last int }
+
+// extents are those of all functions. Lines of one name in several places are one.
+func extents(tokens []token) map[string]extent {
+	all := map[string]extent{}
+	for _, t := range tokens {
+		e, there := all[t.place]
+		if !there {
+			e.first = t.line
+		}
+		e.last = t.line
+		all[t.place] = e
+	}
+	return all
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 const sample = `// a == b in a comment
@@ -85,6 +86,19 @@ func TestIDsOutliveOtherEdits(t *testing.T) {
 	for _, m := range mutate("sample.h", moved) {
 		if ids[m.ID] != m.Change {
 			t.Errorf("%s was not there before the lines moved", m)
+		}
+	}
+}
+
+// TestMutantKnowsItsFunction: by its lines a glance finds the objects that hold it.
+func TestMutantKnowsItsFunction(t *testing.T) {
+	for _, m := range mutate("sample.h", sample) {
+		if m.Place == "f" && (m.first != 8 || m.last != 14) {
+			t.Errorf("%s is in lines %d to %d, want 8 to 14", m, m.first, m.last)
+		}
+		in := code{lines: map[string]map[int]bool{"sample.h": {9: true}, "other.h": {18: true}}}
+		if held := in.holds(m); held != (m.Place == "f") {
+			t.Errorf("%s is held: %t", m, held)
 		}
 	}
 }
@@ -182,15 +196,18 @@ func TestReport(t *testing.T) {
 		t.Errorf("read %v, %v", reasons, err)
 	}
 	r := Report{Reasons: reasons, Trials: []Trial{
-		{Mutant{ID: "01234567", File: "a.h"}, Survived, ""}, {Mutant{ID: "89abcdef", File: "b.h", Change: "`a | b`"}, Survived, ""},
-		{Mutant{ID: "00000000", File: "a.h"}, Killed, "TestX"}, {Mutant{ID: "00000001", File: "a.h"}, Killed, "TestX"},
-		{Mutant{ID: "00000002", File: "a.h"}, SameCode, ""},
+		{Mutant: Mutant{ID: "01234567", File: "a.h"}, Result: Survived}, {Mutant: Mutant{ID: "89abcdef", File: "b.h", Change: "`a | b`"}, Result: Survived},
+		{Mutant: Mutant{ID: "00000000", File: "a.h"}, Result: Killed, By: "TestX", Step: 1}, {Mutant: Mutant{ID: "00000001", File: "a.h"}, Result: Killed, By: "TestX", Step: 2, Took: 5 * time.Second},
+		{Mutant: Mutant{ID: "00000002", File: "a.h"}, Result: SameCode},
 	}}
 	if got := r.Survival(); got != 50 {
 		t.Errorf("%v of a hundred survived, want 50", got)
 	}
 	if u := r.Unexplained(); len(u) != 1 || u[0].Mutant.ID != "89abcdef" {
 		t.Errorf("unexplained are %v", u)
+	}
+	if text := r.String(); !strings.Contains(text, "step by step: 1 1 0") || !strings.Contains(text, "took 1s") {
+		t.Errorf("times are missing:\n%s", text)
 	}
 	written := filepath.Join(t.TempDir(), "again.md")
 	if err := os.WriteFile(written, []byte(r.String()), 0o600); err != nil {

@@ -17,6 +17,7 @@ import (
 	"strings"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 )
 
 // object is one of those that the go:generate lines of vrouter make.
@@ -25,6 +26,7 @@ type object struct {
 	source string   // in vrouter/bpf
 	flags  []string // of the compiler
 	reads  []string // the source and all it includes
+	quick  bool     // looked at first: it remembers as the product does, or its source has none that does
 }
 
 // file is where the test program looks for it.
@@ -62,6 +64,10 @@ func readObjects(vrouter string) ([]object, error) {
 			return nil, err
 		}
 		all = append(all, o)
+	}
+	for i, o := range all {
+		remembers := slices.ContainsFunc(all, func(other object) bool { return other.source == o.source && other.rehearsal() })
+		all[i].quick = o.rehearsal() || !o.product() && !remembers
 	}
 	if len(all) == 0 {
 		return nil, errors.New("vrouter/doc.go has no go:generate line of an object: are we at the root of the repository?")
@@ -103,18 +109,44 @@ func compile(ctx context.Context, o object, sources, to string) error {
 
 func firstLine(text string) string { return text[:until(text, "\n")] }
 
-// code sums up what the kernel would be given: instructions and constants,
-// and not the lines they came from.
-func code(file string) (string, error) {
+// code is what the kernel would be given: a sum of instructions and constants,
+// and the lines that they came from.
+type code struct {
+	sum   string
+	lines map[string]map[int]bool // by file
+}
+
+// holds says whether something of the mutant's function is there. A function of
+// which no object has a line may still be in all: see Laboratory.holding.
+func (c code) holds(m Mutant) bool {
+	for line := range c.lines[m.File] {
+		if line >= m.first && line <= m.last {
+			return true
+		}
+	}
+	return false
+}
+
+func readCode(file string) (code, error) {
 	spec, err := ebpf.LoadCollectionSpec(file)
 	if err != nil {
-		return "", fmt.Errorf("read object %s: %w", file, err)
+		return code{}, fmt.Errorf("read object %s: %w", file, err)
 	}
+	lines := map[string]map[int]bool{}
 	h := sha256.New()
 	for _, name := range slices.Sorted(maps.Keys(spec.Programs)) {
 		fmt.Fprintln(h, name)
 		for _, i := range spec.Programs[name].Instructions {
 			fmt.Fprintln(h, i.OpCode, i.Dst, i.Src, i.Offset, i.Constant, i.Reference())
+			line, ok := i.Source().(*btf.Line)
+			if !ok {
+				continue
+			}
+			name := filepath.Base(line.FileName())
+			if lines[name] == nil {
+				lines[name] = map[int]bool{}
+			}
+			lines[name][int(line.LineNumber())] = true
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(spec.Maps)) {
@@ -124,5 +156,5 @@ func code(file string) (string, error) {
 			fmt.Fprintf(h, "%v=%x\n", c.Key, c.Value)
 		}
 	}
-	return string(h.Sum(nil)), nil
+	return code{string(h.Sum(nil)), lines}, nil
 }

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 )
 
 var reasonRow = regexp.MustCompile("(?m)^\\| `([0-9a-f]{8})` \\|.*\\| *([^|]*?) *\\|$")
@@ -75,6 +76,22 @@ func (r Report) Unexplained() []Trial {
 	return slices.DeleteFunc(r.survivors(), func(t Trial) bool { return r.Reasons[t.Mutant.ID] != "" })
 }
 
+// times says which step killed how many, and what a mutant took.
+func (r Report) times() string {
+	if len(r.Trials) == 0 {
+		return ""
+	}
+	killed := make([]int, len(steps))
+	var took time.Duration
+	for _, t := range r.Trials {
+		if t.Result == Killed {
+			killed[t.Step-1]++
+		}
+		took += t.Took
+	}
+	return fmt.Sprintf("Killed step by step: %s. A mutant took %s on average.", strings.Trim(fmt.Sprint(killed), "[]"), (took / time.Duration(len(r.Trials))).Round(100*time.Millisecond))
+}
+
 // String is the report as tables of Markdown.
 func (r Report) String() string {
 	var b strings.Builder
@@ -105,7 +122,7 @@ func (r Report) String() string {
 		}
 		fmt.Fprintf(&b, "| %s | %d |%s\n", label, total, &cells)
 	}
-	fmt.Fprintf(&b, "\nSurvived: %.1f %% of those that ran.\n\n| id | where | change | reason |\n|---|---|---|---|\n", r.Survival())
+	fmt.Fprintf(&b, "\nSurvived: %.1f %% of those that ran. %s\n\n| id | where | change | reason |\n|---|---|---|---|\n", r.Survival(), r.times())
 	for _, t := range r.survivors() {
 		m := t.Mutant
 		change := strings.ReplaceAll(m.Change, "|", "¦") // a bar would end the cell

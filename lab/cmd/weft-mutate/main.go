@@ -24,6 +24,7 @@ import (
 
 type options struct {
 	sample, workers int
+	steps           int
 	seed            uint64
 	only, id        string
 	list, verbose   bool
@@ -41,6 +42,7 @@ func main() {
 	flag.BoolVar(&o.list, "list", false, "list the mutants and try none")
 	flag.BoolVar(&o.verbose, "v", false, "a line for each mutant")
 	flag.IntVar(&o.workers, "workers", 2, "mutants at one time")
+	flag.IntVar(&o.steps, "steps", 0, "run so many steps of tests and call survivors what they leave (0: all)")
 	flag.StringVar(&o.reasons, "reasons", "doc/mutation.md", "page that says why mutants may survive")
 	flag.Float64Var(&o.most, "most", 10, "fail if more of a hundred survive")
 	flag.DurationVar(&o.limit, "limit", 24*time.Hour, "begin no further mutant after this time")
@@ -84,6 +86,8 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
+	defer l.Close()
+	l.Steps = o.steps
 	report := mutation.Report{Reasons: reasons}
 	report.Trials, err = tryAll(ctx, l, mutants, o)
 	fmt.Print(report)
@@ -156,7 +160,8 @@ func tryAll(ctx context.Context, l *mutation.Laboratory, mutants []mutation.Muta
 				mu.Lock()
 				trials = append(trials, t)
 				if o.verbose || t.Result == mutation.Survived || len(trials)%50 == 0 {
-					fmt.Fprintf(os.Stderr, "%4d of %d, %s: %s %s %s\n", len(trials), len(mutants), time.Since(began).Round(time.Second), t.Result, t.By, t.Mutant)
+					fmt.Fprintf(os.Stderr, "%4d of %d, %s: %s %s in step %d, %s, %s\n",
+						len(trials), len(mutants), time.Since(began).Round(time.Second), t.Result, t.By, t.Step, t.Took.Round(100*time.Millisecond), t.Mutant)
 				}
 				mu.Unlock()
 			}
