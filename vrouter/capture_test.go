@@ -95,3 +95,27 @@ func TestCaptureCountsWhatIsLost(t *testing.T) {
 		t.Errorf("read %d, and counted %+v of %d", read, count, frames)
 	}
 }
+
+// Of many frames about one of so many is kept, and the others are counted.
+func TestCaptureSamples(t *testing.T) {
+	c, err := loadCaptureOf(CaptureOptions{OneOf: 8})
+	check(t, err)
+	defer func() { check(t, c.Close()) }()
+	const frames = 4000
+	_, err = c.objects.Programs[captureProgCaptureOut].Run(&ebpf.RunOptions{Data: captureFrame(100, 1), Repeat: frames})
+	check(t, err)
+	count, err := c.Count()
+	check(t, err)
+	kept := count.Matched - count.PassedOver
+	if count.Matched != frames || count.Lost != 0 || kept < 350 || kept > 650 { // 500 expected, deviation 21
+		t.Errorf("counted %+v of %d, want 500 kept, about", count, frames)
+	}
+	for range kept {
+		if got, err := c.Next(); err != nil || got.In || got.Length != 100 {
+			t.Fatalf("read %+v (%v)", got, err)
+		}
+	}
+	if got, err := c.Next(); !errors.Is(err, ErrNothingCaptured) {
+		t.Errorf("one more frame than were kept, %+v (%v)", got, err)
+	}
+}

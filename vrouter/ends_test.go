@@ -18,9 +18,29 @@ import (
 
 const ownPortID, peerPortID = 101, 102
 
-// endsWorld is the named one, in which the first tenant's two ports of this host
-// are asked rules of these numbers: when they send, and when they hear.
-func endsWorld(t *testing.T) (*Datapath, *Tracer) {
+// TestEnds tries all on one loaded path, which begins anew each time.
+func TestEnds(t *testing.T) {
+	d := tablesForTest(t, smallSizes)
+	r := newRehearsal(t, d)
+	for what, try := range map[string]func(*testing.T, *Datapath, *Tracer){
+		"packets keep ends young":             packetsKeepEndsYoung,
+		"the receiver is told once in a tick": receiverIsToldOnce,
+		"rules are asked once":                rulesAreAskedOnce,
+		"ends count":                          endsCount,
+		"a beginning is told at both ends":    beginningIsTold,
+		"fragments are forgotten":             fragmentsAreForgotten,
+		"places are kept young":               placesAreKeptYoung,
+	} {
+		t.Run(what, func(t *testing.T) {
+			installEnds(t, d)
+			try(t, d, r)
+		})
+	}
+}
+
+// installEnds makes the world the named one, in which the first tenant's two ports of
+// this host are asked rules of these numbers: when they send, and when they hear.
+func installEnds(t *testing.T, d *Datapath) {
 	t.Helper()
 	o := tenants()
 	o.Rulesets, o.PortPolicies = map[uint32]rules.Ruleset{}, map[int]PortPolicy{}
@@ -30,13 +50,13 @@ func endsWorld(t *testing.T) (*Datapath, *Tracer) {
 		o.Ports[ifindex] = port
 		o.PortPolicies[ifindex] = PortPolicy{}
 	}
-	d := tablesForTest(t, smallSizes)
 	install(t, d, o)
+	forgetConnections(t, d)
+	check(t, d.SetRecording(Recording{}))
 	asks(t, d, 1, rules.Egress, 11)
 	asks(t, d, 1, rules.Ingress, 12)
 	asks(t, d, 2, rules.Egress, 21)
 	asks(t, d, 2, rules.Ingress, 22)
-	return d, newRehearsal(t, d)
 }
 
 // asks gives a port one rule in a direction, which passes everything.
@@ -127,11 +147,10 @@ func inOneTick(t *testing.T, does func(now uint32)) {
 	t.Fatal("the clock has gone on each time: is it of another speed?")
 }
 
-// TestPacketsKeepEndsYoung: each packet is noted with its time at the ends that
+// packetsKeepEndsYoung: each packet is noted with its time at the ends that
 // are here, whether they know each other already or not.
-func TestPacketsKeepEndsYoung(t *testing.T) {
+func packetsKeepEndsYoung(t *testing.T, d *Datapath, r *Tracer) {
 	const ticks = 20
-	d, r := endsWorld(t)
 	for _, c := range conversations() {
 		forgetConnections(t, d)
 		young := func(what string, s sent) {
@@ -162,12 +181,11 @@ func TestPacketsKeepEndsYoung(t *testing.T) {
 	}
 }
 
-// TestReceiverIsToldOnceInATick: of an established conversation the receiver's end
+// receiverIsToldOnce: of an established conversation the receiver's end
 // on this host is not looked at for each packet, but when anything about it has
 // changed, and in the next tick.
-func TestReceiverIsToldOnceInATick(t *testing.T) {
+func receiverIsToldOnce(t *testing.T, d *Datapath, r *Tracer) {
 	const ticks = 5
-	d, r := endsWorld(t)
 	for _, six := range []bool{false, true} {
 		forgetConnections(t, d)
 		c := conversation{six: six}
@@ -195,6 +213,13 @@ func TestReceiverIsToldOnceInATick(t *testing.T) {
 			"a route of its network":      func() { check(t, d.Routes.Put(RouteKey{1, host(poolAddress(six, 9))}, Route{NextHop: 10})) },
 			"its port's rules":            func() { asks(t, d, 2, rules.Ingress, 22) },
 			"another end that began anew": func() { beginAnew(t, d, 2) },
+			// What has changed must not look like time that has passed.
+			"a route, after as many ticks as the number has grown by": func() {
+				before := generationAt(t, d, 1)
+				check(t, d.Routes.Put(RouteKey{1, host(poolAddress(six, 9))}, Route{NextHop: 10}))
+				age(t, d, generationAt(t, d, 1)-before)
+			},
+			"a beginning, after a tick": func() { beginAnew(t, d, 2); age(t, d, 1) },
 		} {
 			var was bool
 			inOneTick(t, func(now uint32) {
@@ -217,15 +242,19 @@ func TestReceiverIsToldOnceInATick(t *testing.T) {
 // beginAnew counts what programs count when an end at the interface begins anew.
 func beginAnew(t *testing.T, d *Datapath, ifindex uint32) {
 	t.Helper()
-	slot, count := 2*generationSlots+ifindex%generationSlots, uint32(0)
-	check(t, d.maps["generations"].Lookup(slot, &count))
-	check(t, d.maps["generations"].Put(slot, count+1))
+	slot := 2*generationSlots + ifindex%generationSlots
+	check(t, d.maps["generations"].Put(slot, generationAt(t, d, slot)+1))
 }
 
-// TestRulesAreAskedOnce: both ends are asked about the first packet, remember which
+func generationAt(t *testing.T, d *Datapath, slot uint32) (number uint32) {
+	t.Helper()
+	check(t, d.maps["generations"].Lookup(slot, &number))
+	return number
+}
+
+// rulesAreAskedOnce: both ends are asked about the first packet, remember which
 // rule passed it, and are asked again only after it has changed what is asked.
-func TestRulesAreAskedOnce(t *testing.T) {
-	d, r := endsWorld(t)
+func rulesAreAskedOnce(t *testing.T, d *Datapath, r *Tracer) {
 	for _, c := range conversations() {
 		forgetConnections(t, d)
 		sender, receiver := uint32(11), uint32(22)
@@ -281,10 +310,9 @@ func TestRulesAreAskedOnce(t *testing.T) {
 	}
 }
 
-// TestEndsCount: between two ports of this host an end counts what it sends, and of a
+// endsCount: between two ports of this host an end counts what it sends, and of a
 // conversation with another host also what it hears.
-func TestEndsCount(t *testing.T) {
-	d, r := endsWorld(t)
+func endsCount(t *testing.T, d *Datapath, r *Tracer) {
 	check(t, d.SetRecording(Recording{Counts: true}))
 	for _, c := range conversations() {
 		forgetConnections(t, d)
@@ -322,16 +350,17 @@ func (c conversation) segment(back bool, flags byte) sent {
 	return s
 }
 
-// TestBeginningIsToldAtBothEnds: each end that is here tells of the packet with which
+// beginningIsTold: each end that is here tells of the packet with which
 // a conversation begins at it, and of the one with which it begins anew.
-func TestBeginningIsToldAtBothEnds(t *testing.T) {
+func beginningIsTold(t *testing.T, d *Datapath, r *Tracer) {
 	const syn, ack, rst = 0x02, 0x10, 0x04
-	d, r := endsWorld(t)
 	check(t, d.SetRecording(Recording{First: true}))
 	reader, err := d.OpenEvents()
 	check(t, err)
 	defer reader.Close()
-	heard := uint64(0)
+	counts, err := d.EventCounts()
+	check(t, err)
+	heard := counts[EventFirst].Told
 	for _, c := range conversations() {
 		forgetConnections(t, d)
 		out, in := "1/101 sends, rule 11", "2/102 hears, rule 22"
@@ -375,11 +404,10 @@ func TestBeginningIsToldAtBothEnds(t *testing.T) {
 	}
 }
 
-// TestFragmentsAreForgotten: the first fragment lends its ports for as long as the
+// fragmentsAreForgotten: the first fragment lends its ports for as long as the
 // kernel would wait for the others, and no longer.
-func TestFragmentsAreForgotten(t *testing.T) {
+func fragmentsAreForgotten(t *testing.T, d *Datapath, r *Tracer) {
 	const ticks = uint32(layoutFragmentBoundFRAGMENT_TICKS)
-	d, r := endsWorld(t)
 	for _, six := range []bool{false, true} {
 		var frames [2][]byte
 		for i, fragment := range map[bool][2]uint16{false: {0x2000, 2}, true: {1, 2 << 3}}[six] {
@@ -412,10 +440,9 @@ func TestFragmentsAreForgotten(t *testing.T) {
 	}
 }
 
-// TestPlacesAreKeptYoung: who is asked again about a conversation that has a place
+// placesAreKeptYoung: who is asked again about a conversation that has a place
 // is not forgotten as one that has ended.
-func TestPlacesAreKeptYoung(t *testing.T) {
-	d, r := endsWorld(t)
+func placesAreKeptYoung(t *testing.T, d *Datapath, r *Tracer) {
 	for ifindex := 1; ifindex <= 2; ifindex++ {
 		policy, _, err := d.PortPolicies.Get(ifindex)
 		check(t, err)

@@ -75,14 +75,19 @@ func TestDropIsTold(t *testing.T) {
 // kind by itself, and what is left out is counted.
 func TestEventsAreLimited(t *testing.T) {
 	d, send, _ := refuser(t)
-	check(t, d.SetRecording(Recording{Drops: true, Interval: time.Hour, Burst: 5}))
-	for range 20 {
-		send()
-	}
-	counts, err := d.EventCounts()
-	check(t, err)
-	if want := (EventCount{Told: 5, Limited: 15}); counts[EventDrop] != want {
-		t.Errorf("of 20 frames %+v, want %+v", counts[EventDrop], want)
+	for _, c := range []struct {
+		burst uint32
+		want  EventCount // since the beginning: one has been told when five may be
+	}{{1, EventCount{Told: 1, Limited: 19}}, {5, EventCount{Told: 5, Limited: 35}}, {0, EventCount{Told: 5, Limited: 55}}} {
+		check(t, d.SetRecording(Recording{Drops: true, Interval: time.Hour, Burst: c.burst}))
+		for range 20 {
+			send()
+		}
+		counts, err := d.EventCounts()
+		check(t, err)
+		if counts[EventDrop] != c.want {
+			t.Errorf("of 20 frames with a burst of %d: %+v, want %+v", c.burst, counts[EventDrop], c.want)
+		}
 	}
 }
 

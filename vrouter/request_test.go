@@ -69,12 +69,18 @@ func TestRequestsWaitForAReader(t *testing.T) {
 
 // A port has its burst of requests and then no more for the interval.
 func TestRequestsAreLimited(t *testing.T) {
-	d, ask, _ := requester(t, Config{RequestBurst: 5, RequestInterval: time.Hour})
-	for range 20 {
-		ask()
-	}
-	if limited := countsByReason(t, d)["request-limited"]; limited != 15 {
-		t.Errorf("%d of 20 requests were refused, want 15", limited)
+	d, ask, _ := requester(t, Config{})
+	for _, c := range []struct {
+		burst   int
+		refused uint64 // since the beginning: one has been taken when five may be
+	}{{1, 19}, {5, 35}} {
+		check(t, d.SetConfig(Config{RequestBurst: c.burst, RequestInterval: time.Hour}))
+		for range 20 {
+			ask()
+		}
+		if limited := countsByReason(t, d)["request-limited"]; limited != c.refused {
+			t.Errorf("with a burst of %d, %d requests were refused, want %d", c.burst, limited, c.refused)
+		}
 	}
 	check(t, d.Forget(loopback))
 	ask()

@@ -51,7 +51,7 @@ type step struct {
 	tests   string
 	flags   []string // of the test program besides
 	// glance: by a program that is kept, and only objects are built that hold something
-	// of the changed function, the one that holds most of all before the others.
+	// of the changed function, one after another.
 	glance bool
 }
 
@@ -69,7 +69,7 @@ var steps = []step{
 	{func(o object) bool { return !o.product() && !o.rehearsal() },
 		"^(TestProgramsAgreeWithOracle|TestTenants|TestAnswersHaveRightChecksums|TestResetsFollowTheStandard|TestNoErrorAboutErrors|TestSourcesBeyondAddresses|TestProbeOfSharedAddress|TestTrace.*)$", nil, false},
 	{object.rehearsal,
-		"^(TestAssociation|TestShortcut.*|TestFullConnections.*|TestFloodEvictsOnlyItsLike|TestFloodSparesOtherPorts|TestSharesComeBack|TestOneNetworkLeavesRoomToLearn|TestGroups)$", nil, false},
+		"^(TestEnds|TestAssociation|TestShortcut.*|TestFullConnections.*|TestFloodEvictsOnlyItsLike|TestFloodSparesOtherPorts|TestSharesComeBack|TestOneNetworkLeavesRoomToLearn|TestGroups)$", nil, false},
 	{object.rehearsal, "^(TestConversationsAgreeWithOracle|TestStatesAgreeWithOracle)$", []string{"-cases", "200"}, false},
 	{object.product,
 		"^(TestProductAgreesWithOracle|TestErrorsAreLimited|TestAnswersAreLimited|TestRequestsAreLimited|TestFloodsAreLimited|TestServicesAreLimited|TestUntracked.*|TestLimit.*|TestPlacesComeBack|" +
@@ -249,15 +249,18 @@ func (l *Laboratory) try(ctx context.Context, m Mutant) (Trial, error) {
 	return t, nil
 }
 
-// rounds are the objects of a step that are tried at one time: of a glance first the
-// one that most of the path is in, if it is among them.
-func (s step) rounds(objects []object) [][]object {
-	first := slices.IndexFunc(objects, func(o object) bool { return o.source == "from_port.c" })
-	if !s.glance || first < 0 {
-		return [][]object{objects}
+// rounds are the objects of a step that are tried at one time: of a glance the
+// smaller of those that most of the path is in before the larger, and before all others.
+func (s step) rounds(objects []object) (all [][]object) {
+	rest := slices.Clone(objects)
+	for _, source := range []string{"from_tunnel.c", "from_port.c"} {
+		i := slices.IndexFunc(rest, func(o object) bool { return o.source == source })
+		if s.glance && i >= 0 {
+			all = append(all, rest[i:i+1:i+1])
+			rest = slices.Concat(rest[:i], rest[i+1:])
+		}
 	}
-	rest := slices.Delete(slices.Clone(objects), first, first+1)
-	return [][]object{objects[first : first+1], rest}
+	return append(all, rest)
 }
 
 var errNotCompiled = errors.New("it does not compile")
