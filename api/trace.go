@@ -120,7 +120,8 @@ type TraceQuestion struct {
 	To              netip.Addr
 	ToMAC           MAC    // of a port: it goes there, and nobody is asked who has To; without To it is a frame that is no packet
 	Ethertype       uint16 // of such a frame
-	Protocol        string // tcp, udp, icmp, or a number
+	Protocol        string // name or number
+	ICMP            string // TYPE or TYPE/CODE of ICMP; an echo request when empty
 	SourcePort      uint16 // of ICMP: the identifier
 	DestinationPort uint16
 	Reply           bool // of ICMP: an echo reply
@@ -134,6 +135,20 @@ type TraceQuestion struct {
 	FrameSize int
 	Uplink    bool // the frame comes without encapsulation: it has no VNI and source
 	Labelled  bool // the frame is one of MPLS over UDP with its outer headers, which say VNI and source
+}
+
+// ICMPMessage reads TYPE or TYPE/CODE.
+func ICMPMessage(text string) (kind, code uint8, err error) {
+	first, second, two := strings.Cut(text, "/")
+	n, err := strconv.ParseUint(first, 10, 8)
+	var m uint64
+	if err == nil && two {
+		m, err = strconv.ParseUint(second, 10, 8)
+	}
+	if err != nil {
+		return 0, 0, fmt.Errorf("%q is not a type of ICMP, or a type and a code as 3/4", text)
+	}
+	return uint8(n), uint8(m), nil
 }
 
 // Table is the question as the name of a host's table.
@@ -152,6 +167,7 @@ func (q TraceQuestion) Table() string {
 	set("to-mac", string(q.ToMAC), q.ToMAC != "")
 	number("ethertype", int(q.Ethertype))
 	set("protocol", q.Protocol, q.Protocol != "")
+	set("icmp", q.ICMP, q.ICMP != "")
 	number("sport", int(q.SourcePort))
 	number("dport", int(q.DestinationPort))
 	set("reply", "true", q.Reply)
@@ -207,7 +223,7 @@ func (q TraceQuestion) check() error {
 func (q *TraceQuestion) set(name, text string) error {
 	read, known := map[string]func(string) error{
 		"port": textInto(&q.Port), "host": truthInto(&q.Host), "from": addressInto(&q.From), "to": addressInto(&q.To), "to-mac": macInto(&q.ToMAC),
-		"ethertype": numberInto(&q.Ethertype, 16), "protocol": textInto(&q.Protocol),
+		"ethertype": numberInto(&q.Ethertype, 16), "protocol": textInto(&q.Protocol), "icmp": textInto(&q.ICMP),
 		"sport": numberInto(&q.SourcePort, 16), "dport": numberInto(&q.DestinationPort, 16),
 		"reply": truthInto(&q.Reply), "reply-to-host": truthInto(&q.ReplyToHost), "hops": numberInto(&q.Hops, 8), "size": numberInto(&q.Size, 16),
 		"vni": numberInto(&q.VNI, 24), "source": addressInto(&q.Source), "frame": textInto(&q.Frame), "frame-size": numberInto(&q.FrameSize, 16),

@@ -5,6 +5,7 @@ package trace
 import (
 	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -14,10 +15,13 @@ import (
 )
 
 const (
-	protocolICMP   = 1
-	protocolTCP    = 6
-	protocolUDP    = 17
-	protocolICMPv6 = 58
+	protocolICMP    = 1
+	protocolTCP     = 6
+	protocolUDP     = 17
+	protocolDCCP    = 33
+	protocolICMPv6  = 58
+	protocolSCTP    = 132
+	protocolUDPLite = 136
 
 	ethernetSize = 14
 	minPayload   = 46 // of a frame on a wire
@@ -38,22 +42,24 @@ const (
 
 // protocolOf reads a name or number; ICMP is that of the family.
 func protocolOf(name string, six bool) (byte, error) {
-	switch strings.ToLower(name) {
-	case "tcp":
-		return protocolTCP, nil
-	case "udp":
-		return protocolUDP, nil
+	name = strings.ToLower(name)
+	switch name {
 	case "", "icmp", "icmpv6":
 		if six {
 			return protocolICMPv6, nil
 		}
 		return protocolICMP, nil
 	}
-	n, err := strconv.ParseUint(name, 10, 8)
-	if err != nil {
-		return 0, fmt.Errorf("trace: protocol %q is not tcp, udp, icmp or a number from 0 to 255", name)
+	n, known := api.Protocol(name).Number()
+	if !known {
+		return 0, fmt.Errorf("trace: protocol %q is neither a name that rules know nor a number from 0 to 255", name)
 	}
 	return byte(n), nil
+}
+
+// hasPorts tells whether the packet path reads ports of a protocol.
+func hasPorts(protocol byte) bool {
+	return api.Protocol(strconv.Itoa(int(protocol))).HasPorts()
 }
 
 // packet is an IP packet to be built.
@@ -61,6 +67,7 @@ type packet struct {
 	from, to         netip.Addr
 	protocol         byte
 	sport, dport     uint16
+	icmp             *[2]byte // type and code where it is no echo
 	reply            bool
 	hops             byte
 	size             int // of the whole packet, at least
@@ -70,19 +77,33 @@ type packet struct {
 // String says it in the usual way.
 func (p packet) String() string {
 	ends := fmt.Sprintf("%v > %v", p.from, p.to)
-	if p.protocol == protocolTCP || p.protocol == protocolUDP {
+	if hasPorts(p.protocol) {
 		ends = fmt.Sprintf("%v > %v", netip.AddrPortFrom(p.from, p.sport), netip.AddrPortFrom(p.to, p.dport))
 	}
-	name := map[byte]string{protocolTCP: "tcp syn", protocolUDP: "udp", protocolICMP: "icmp echo request", protocolICMPv6: "icmpv6 echo request"}[p.protocol]
+	return fmt.Sprintf("%s  %s, %d bytes, ttl %d", ends, p.name(), len(p.build())-ethernetSize, p.hops)
+}
+
+// name is what kind of packet it is: one that begins a conversation, or the answer to that.
+func (p packet) name() string {
+	name := map[byte]string{
+		protocolTCP: "tcp syn", protocolUDP: "udp", protocolUDPLite: "udplite", protocolSCTP: "sctp init", protocolDCCP: "dccp request",
+		protocolICMP: "icmp echo request", protocolICMPv6: "icmpv6 echo request",
+	}[p.protocol]
 	switch {
 	case name == "":
-		name = fmt.Sprintf("protocol %d", p.protocol)
-	case p.reply && p.protocol == protocolTCP:
-		name = "tcp syn, ack"
-	case p.reply:
-		name = strings.Replace(name, "request", "reply", 1)
+		return fmt.Sprintf("protocol %d", p.protocol)
+	case p.icmp != nil:
+		return fmt.Sprintf("icmp type %d code %d", p.icmp[0], p.icmp[1])
+	case !p.reply:
+		return name
+	case p.protocol == protocolTCP:
+		return "tcp syn, ack"
+	case p.protocol == protocolSCTP:
+		return "sctp init ack"
+	case p.protocol == protocolDCCP:
+		return "dccp response"
 	}
-	return fmt.Sprintf("%s  %s, %d bytes, ttl %d", ends, name, len(p.build())-ethernetSize, p.hops)
+	return strings.Replace(name, "request", "reply", 1)
 }
 
 // payload is what follows the IP header, with its checksum.
@@ -103,11 +124,22 @@ func (p packet) payload() []byte {
 		}
 		binary.BigEndian.PutUint16(b[14:], 0xffff)
 		return p.summed(b, 16)
-	case protocolUDP:
+	case protocolUDP, protocolUDPLite: // whose checksum covers all of it
 		b := make([]byte, max(size, 8))
 		binary.BigEndian.PutUint16(b, p.sport)
 		binary.BigEndian.PutUint16(b[2:], p.dport)
 		binary.BigEndian.PutUint16(b[4:], uint16(len(b)))
+		return p.summed(b, 6)
+	case protocolSCTP:
+		return p.association(size)
+	case protocolDCCP:
+		b := make([]byte, max(size, 28))
+		binary.BigEndian.PutUint16(b, p.sport)
+		binary.BigEndian.PutUint16(b[2:], p.dport)
+		b[4], b[8] = 5, 0x01 // 20 bytes of header; REQUEST, with long sequence numbers
+		if p.reply {
+			b[4], b[8] = 7, 0x03 // RESPONSE, with what it acknowledges
+		}
 		return p.summed(b, 6)
 	case protocolICMP, protocolICMPv6:
 		b := make([]byte, max(size, 8))
@@ -116,9 +148,28 @@ func (p packet) payload() []byte {
 			b[0] = map[bool]byte{false: 128, true: 129}[p.reply]
 		}
 		binary.BigEndian.PutUint16(b[4:], p.sport)
+		if p.icmp != nil {
+			b[0], b[1] = p.icmp[0], p.icmp[1]
+		}
 		return p.summed(b, 2)
 	}
 	return make([]byte, size)
+}
+
+// association is SCTP's INIT, or INIT ACK (RFC 9260, 3.3.2).
+func (p packet) association(size int) []byte {
+	b := make([]byte, max(size, 32))
+	binary.BigEndian.PutUint16(b, p.sport)
+	binary.BigEndian.PutUint16(b[2:], p.dport)
+	b[12], b[15] = 1, 20 // INIT, with no parameters
+	if p.reply {
+		b[7], b[12] = 1, 2 // the tag that the INIT gave
+	}
+	binary.BigEndian.PutUint32(b[16:], 1)     // tag of who sends this
+	binary.BigEndian.PutUint32(b[20:], 1<<16) // window
+	b[25], b[27] = 1, 1                       // streams
+	binary.LittleEndian.PutUint32(b[8:], crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)))
+	return b
 }
 
 // summed writes the checksum of a transport header.
@@ -209,6 +260,16 @@ func packetOf(q api.TraceQuestion) (p packet, err error) {
 	}
 	if p.protocol, err = protocolOf(q.Protocol, q.To.Is6()); err != nil {
 		return p, err
+	}
+	switch echo := p.protocol == protocolICMP || p.protocol == protocolICMPv6; {
+	case echo && q.ICMP != "":
+		kind, code, err := api.ICMPMessage(q.ICMP)
+		if err != nil {
+			return p, fmt.Errorf("trace: %w", err)
+		}
+		p.icmp, p.sport = &[2]byte{kind, code}, 0
+	case !echo && !hasPorts(p.protocol):
+		p.sport, p.dport = 0, 0
 	}
 	if p.size > maxFrame-ethernetSize {
 		return p, fmt.Errorf("trace: the kernel tries packets of at most %d bytes, not of %d", maxFrame-ethernetSize, p.size)

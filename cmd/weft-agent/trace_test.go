@@ -3,6 +3,7 @@
 package main
 
 import (
+	"fmt"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -75,6 +76,14 @@ func TestTrace(t *testing.T) {
 				w[n] = namespace(t, "w"+strconv.Itoa(n))
 				m[at].mustPlug(portID(100, n), w[n])
 			}
+			for i, port := range []string{portID(100, 10), portID(100, 11)} { // the kernel's check of the programs may outlast a question on a busy machine
+				eventually(t, func() error {
+					if e := m[i].controller.ask(api.TraceQuestion{Port: port, To: ips(12)[0]}.Table()).Error; e != "" {
+						return fmt.Errorf("host %d: %s", i, e)
+					}
+					return nil
+				})
+			}
 			before := [2]map[string][][]string{m[0].contents(), m[1].contents()}
 			for i, to := range ips(11) {
 				items := m[0].traced(api.TraceQuestion{Port: portID(100, 10), To: to, Protocol: "tcp", SourcePort: 40000, DestinationPort: 80})
@@ -92,6 +101,7 @@ func TestTrace(t *testing.T) {
 
 				items = m[0].traced(api.TraceQuestion{Port: portID(100, 10), To: ips(12)[i]})
 				expectItems(t, items, map[string]string{api.TraceVerdict: "delivered", api.TraceReceiver: portID(100, 12)})
+				m[0].tracesEveryProtocol(m[1], to)
 				items = m[0].traced(api.TraceQuestion{Port: portID(100, 10), To: ips(1)[i]})
 				expectItems(t, items, map[string]string{api.TraceVerdict: "answered"})
 				items = m[0].traced(api.TraceQuestion{Port: portID(100, 10), To: ips(99)[i]})
@@ -114,6 +124,32 @@ func TestTrace(t *testing.T) {
 	}
 }
 
+// tracesEveryProtocol: packets of all protocols that rules know have the headers that
+// the packet path wants, on their way and as an answer; and ICMP that is no echo.
+func (m *machine) tracesEveryProtocol(other *machine, to netip.Addr) {
+	m.t.Helper()
+	for _, c := range []struct{ protocol, icmp, packet string }{
+		{"tcp", "", "]:5000  tcp syn"}, {"udp", "", "]:5000  udp"}, {"sctp", "", "]:5000  sctp init"}, {"132", "", "]:5000  sctp init"},
+		{"udplite", "", "]:5000  udplite"}, {"dccp", "", "]:5000  dccp request"}, {"gre", "", "  protocol 47"}, {"50", "", "  protocol 50"},
+		{"icmp", "", " echo request"}, {"icmp", "13", "  icmp type 13 code 0"}, {"icmp", "42/1", "  icmp type 42 code 1"},
+	} {
+		if to.Is4() {
+			c.packet = strings.TrimPrefix(c.packet, "]")
+		}
+		for _, reply := range []bool{false, true} {
+			q := api.TraceQuestion{Port: portID(100, 10), To: to, Protocol: c.protocol, ICMP: c.icmp, SourcePort: 40000, DestinationPort: 5000, Reply: reply}
+			items := m.traced(q)
+			if !reply {
+				expectItems(m.t, items, map[string]string{"packet": c.packet})
+			}
+			expectItems(m.t, items, map[string]string{api.TraceVerdict: "tunnelled"})
+			on := onward(m.t, items)
+			on.Reply = reply
+			expectItems(m.t, other.traced(on), map[string]string{api.TraceVerdict: "delivered", api.TraceReceiver: portID(100, 11)})
+		}
+	}
+}
+
 // refusesTraces asks what cannot be answered.
 func (m *machine) refusesTraces() {
 	m.t.Helper()
@@ -127,6 +163,8 @@ func (m *machine) refusesTraces() {
 		{api.TraceQuestion{Labelled: true, Frame: "0a", FrameSize: 60}, "not one of MPLS over UDP"},
 		{api.TraceQuestion{Port: portID(100, 10), ToMAC: "02:00:00:00:00:0b", Ethertype: 0x800}, "name an address"},
 		{api.TraceQuestion{Host: true}, "needs to"},
+		{api.TraceQuestion{Port: portID(100, 10), To: ips(11)[0], Protocol: "tpc"}, "neither a name that rules know nor a number"},
+		{api.TraceQuestion{Port: portID(100, 10), To: ips(11)[0], ICMP: "echo"}, "not a type of ICMP"},
 		{api.TraceQuestion{VNI: 100, Source: tunnels4[1].Addr(), Frame: "zz", FrameSize: 60}, "not hexadecimal"},
 	} {
 		var reply *hoststream.TableReply

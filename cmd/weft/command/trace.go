@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -60,9 +61,10 @@ func newTrace(s *session) *cobra.Command {
 	f.StringVar(&o.toMAC, "to-mac", "", "destination `MAC`, which the workload asks nobody for; without --to the frame is no packet")
 	f.StringVar(&o.ethertype, "ethertype", "", "`NUMBER` of a frame that is no packet, 0x88b5 when absent")
 	f.BoolVar(&o.six, "ipv6", false, "to the IPv6 address of the port; IPv4 comes first")
-	f.StringVar(&o.protocol, "proto", "icmp", "tcp, udp, icmp or a number")
-	f.Uint16Var(&o.dport, "dport", 0, "destination port of tcp and udp")
-	f.Uint16Var(&o.sport, "sport", 0, "source port of tcp and udp, 40000 when absent; identifier of an echo")
+	f.StringVar(&o.protocol, "proto", "icmp", "`PROTOCOL` by its name in rules, as tcp, udp, sctp or icmp, or by its number")
+	f.StringVar(&o.icmp, "icmp", "", "`TYPE[/CODE]` of ICMP; an echo request when absent. Of others no answer is tried")
+	f.Uint16Var(&o.dport, "dport", 0, "destination port of protocols that have ports")
+	f.Uint16Var(&o.sport, "sport", 0, "source port of these, 40000 when absent; identifier of an echo")
 	f.IntVar(&o.size, "size", 0, "bytes of the IP packet; as few as there can be when absent")
 	f.IntVar(&o.hops, "ttl", 0, "TTL or hop limit, 64 when absent")
 	f.BoolVar(&o.oneWay, "one-way", false, "not the answer")
@@ -75,7 +77,7 @@ func newTrace(s *session) *cobra.Command {
 
 type traceOptions struct {
 	port, to, from, source, protocol, output string
-	toMAC, ethertype                         string
+	icmp, toMAC, ethertype                   string
 	dport, sport, vlan                       uint16
 	size, hops                               int
 	oneWay, six                              bool
@@ -93,6 +95,9 @@ func (o *traceOptions) question() (q api.TraceQuestion, err error) {
 	}
 	q = api.TraceQuestion{Protocol: o.protocol, SourcePort: o.sport, DestinationPort: o.dport, Hops: o.hops, Size: o.size}
 	q.To, _ = netip.ParseAddr(o.to) // else a port or a host
+	if err := o.spoken(&q); err != nil {
+		return q, err
+	}
 	if err := o.frame(&q); err != nil {
 		return q, err
 	}
@@ -111,6 +116,30 @@ func (o *traceOptions) question() (q api.TraceQuestion, err error) {
 		q.SourcePort = 40000
 	}
 	return q, nil
+}
+
+// spoken checks the flags of the protocol. Older agents know three names, and all numbers.
+func (o *traceOptions) spoken(q *api.TraceQuestion) error {
+	q.Protocol = strings.ToLower(o.protocol)
+	echo := slices.Contains([]string{"", "icmp", "icmpv6"}, q.Protocol)
+	n, known := api.Protocol(q.Protocol).Number()
+	switch {
+	case !echo && !known:
+		return usagef("--proto %s: want a name that rules know, as tcp, udp, sctp or icmp, or a number from 0 to 255", o.protocol)
+	case !echo && !slices.Contains([]string{"tcp", "udp"}, q.Protocol):
+		q.Protocol = strconv.Itoa(n)
+	}
+	if o.icmp == "" {
+		return nil
+	}
+	if _, _, err := api.ICMPMessage(o.icmp); err != nil {
+		return usagef("--icmp: %v", err)
+	}
+	if !echo && n != 1 && n != 58 {
+		return usagef("--icmp is of --proto icmp, not of %s", o.protocol)
+	}
+	q.ICMP = o.icmp
+	return nil
 }
 
 // frame checks the flags of what goes by its MAC.
@@ -186,6 +215,7 @@ func (s *session) trace(ctx context.Context, o traceOptions) error {
 	if err != nil {
 		return err
 	}
+	q.ICMP = otherThanEcho(q)
 	host, err := from.asked()
 	if err != nil {
 		return err
@@ -196,13 +226,13 @@ func (s *session) trace(ctx context.Context, o traceOptions) error {
 	} else {
 		v.Port = from.port.Meta.FQName
 	}
-	forward, end, err := followTrace(ctx, c, "forward", host, q, to)
+	forward, end, err := followTrace(ctx, c, "forward", host, q, from, to)
 	if err != nil {
 		return err
 	}
 	v.Ways = append(v.Ways, forward)
 	if back, is := answerTo(q, from, to, forward, end); is && !o.oneWay {
-		way, _, err := followTrace(ctx, c, "reverse", api.Ref{Name: end.Host}, back, from)
+		way, _, err := followTrace(ctx, c, "reverse", api.Ref{Name: end.Host}, back, to, from)
 		if err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -19,7 +20,7 @@ import (
 func answerTo(q api.TraceQuestion, from, to traceEnd, forward traceWay, end traceHop) (back api.TraceQuestion, is bool) {
 	first := forward.Hops[0]
 	receiver := end.items[api.TraceReceiver]
-	if !forward.Arrived || receiver == "" && to.host == nil || first.items[api.TraceOneWay] != "" {
+	if !forward.Arrived || receiver == "" && to.host == nil || first.items[api.TraceOneWay] != "" || q.ICMP != "" {
 		return q, false
 	}
 	back = q
@@ -43,9 +44,19 @@ func answerTo(q api.TraceQuestion, from, to traceEnd, forward traceWay, end trac
 	return back, true
 }
 
+// otherThanEcho is the type and code of ICMP that a question is about, where that is
+// not an echo request, which alone has a conversation and an answer that is known.
+func otherThanEcho(q api.TraceQuestion) string {
+	kind, code, err := api.ICMPMessage(q.ICMP)
+	if err == nil && code == 0 && (q.To.Is6() && kind == 128 || !q.To.Is6() && kind == 8) {
+		return ""
+	}
+	return q.ICMP
+}
+
 // followTrace asks the host of the sender, and the one that the packet goes on
 // to. It returns what the last of them said.
-func followTrace(ctx context.Context, c *client.Client, name string, host api.Ref, q api.TraceQuestion, to traceEnd) (w traceWay, last traceHop, err error) {
+func followTrace(ctx context.Context, c *client.Client, name string, host api.Ref, q api.TraceQuestion, from, to traceEnd) (w traceWay, last traceHop, err error) {
 	w.Way = name
 	ctx, cancel := context.WithTimeout(ctx, 4*askTimeout)
 	defer cancel()
@@ -78,7 +89,7 @@ func followTrace(ctx context.Context, c *client.Client, name string, host api.Re
 	}
 	w.end(last, to)
 	if !w.Arrived {
-		w.Remedy = remedy(ownerOf(ctx, c), last, q)
+		w.Remedy = cmp.Or(remedy(ownerOf(ctx, c), last, q), ending{first, last, q, from, to}.change())
 	}
 	if last.Verdict == "none" && q.Host && to.port != nil { // the kernel has no route, as where nobody made it one
 		if _, why := hostBeyond(ctx, c, last, q, to); why != "" {

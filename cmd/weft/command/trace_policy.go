@@ -86,8 +86,11 @@ func packetWords(step *api.PolicyStep, q api.TraceQuestion) string {
 	if step.Direction == api.Egress {
 		word = " to "
 	}
-	if name == "tcp" || name == "udp" {
+	switch {
+	case api.Protocol(name).HasPorts():
 		name += "/" + strconv.Itoa(int(q.DestinationPort))
+	case q.ICMP != "":
+		name += "/" + q.ICMP
 	}
 	return name + word + step.Remote.String()
 }
@@ -100,12 +103,11 @@ func protocolWord(step *api.PolicyStep, q api.TraceQuestion) string {
 			return "icmpv6"
 		}
 		return "icmp"
-	case "6":
-		return "tcp"
-	case "17":
-		return "udp"
 	}
-	return strings.ToLower(q.Protocol)
+	if n, known := api.Protocol(q.Protocol).Number(); known {
+		return string(api.ProtocolOf(n))
+	}
+	return q.Protocol
 }
 
 // missingGroupRule says which rule a group of the port needs, with the command
@@ -118,8 +120,11 @@ func missingGroupRule(owner func(group string) string, step *api.PolicyStep, sai
 		family = api.IPv6
 	}
 	set := []string{"direction=" + string(step.Direction), "family=" + string(family), "match.protocol=" + protocolWord(step, q)}
-	if name := protocolWord(step, q); name == "tcp" || name == "udp" {
+	if api.Protocol(protocolWord(step, q)).HasPorts() && q.DestinationPort != 0 {
 		set = append(set, "match.ports.from="+strconv.Itoa(int(q.DestinationPort)))
+	}
+	if kind, code, err := api.ICMPMessage(q.ICMP); err == nil {
+		set = append(set, "match.icmpType="+strconv.Itoa(int(kind)), "match.icmpCode="+strconv.Itoa(int(code)))
 	}
 	set = append(set, "remoteRange="+netip.PrefixFrom(step.Remote, step.Remote.BitLen()).String())
 	for _, f := range set {

@@ -4,6 +4,7 @@ package command
 
 import (
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 
@@ -46,6 +47,18 @@ func TestRemedySaysWhatWouldHaveToChange(t *testing.T) {
 			api.PolicyStep{Direction: api.Ingress, Layer: "firewall", Port: "a:b:web-1", Remote: four, Action: "deny", Ruleset: "application-policy-set a:b:s"}, https,
 			[]string{"application-policy-set a:b:s isolates port a:b:web-1"},
 		},
+		"a protocol with ports that is neither TCP nor UDP": {
+			api.PolicyStep{Direction: api.Ingress, Layer: "security-group", Port: "a:b:web-1", Remote: four, Action: "deny", Ruleset: "security-group a:b:web"}, api.TraceQuestion{Protocol: "132", DestinationPort: 5000},
+			[]string{"allows ingress sctp/5000 from 10.0.0.9", "--set match.protocol=sctp --set match.ports.from=5000 "},
+		},
+		"a protocol without ports": {
+			api.PolicyStep{Direction: api.Ingress, Layer: "security-group", Port: "a:b:web-1", Remote: four, Action: "deny", Ruleset: "security-group a:b:web"}, api.TraceQuestion{Protocol: "47", DestinationPort: 5000},
+			[]string{"allows ingress gre from 10.0.0.9", "--set match.protocol=gre --set remoteRange"},
+		},
+		"ICMP that is no echo": {
+			api.PolicyStep{Direction: api.Egress, Layer: "security-group", Port: "a:b:web-1", Remote: four, Action: "deny", Ruleset: "security-group a:b:web"}, api.TraceQuestion{ICMP: "3/4"},
+			[]string{"allows egress icmp/3/4 to 10.0.0.9", "--set match.protocol=icmp --set match.icmpType=3 --set match.icmpCode=4 "},
+		},
 		"somebody unknown": {
 			api.PolicyStep{Direction: api.Ingress, Layer: "firewall", Port: "a:b:web-1", Remote: four, Identity: "pending", Action: "pending"}, https,
 			[]string{"weft why address 10.0.0.9"},
@@ -66,5 +79,53 @@ func TestRemedySaysWhatWouldHaveToChange(t *testing.T) {
 		if len(c.want) == 0 && got != "" {
 			t.Errorf("%s: %q, want nothing", name, got)
 		}
+	}
+}
+
+// What something else than policy ended is said with what would have to change, too.
+func TestChangeSaysWhatWouldHaveToChange(t *testing.T) {
+	reasons, err := os.ReadFile("../../../doc/packet-path.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := func(name, network string) traceEnd {
+		p := &api.Port{}
+		p.Meta.FQName, p.Spec.Network.Name = "a:b:"+name, "a:b:"+network
+		return traceEnd{port: p}
+	}
+	web, db := port("web-1", "web"), port("db-1", "db")
+	sent := func(missing string) traceHop {
+		return traceHop{Host: "h1", items: map[string]string{"port": "a:b:web-1, state up", "missing route": missing}}
+	}
+	say := func(reason, missing string, to traceEnd) string {
+		return ending{sent(missing), traceHop{Host: "h2", Reason: reason}, api.TraceQuestion{To: netip.MustParseAddr("10.0.2.9")}, web, to}.change()
+	}
+	for reason := range changes {
+		if !strings.Contains(string(reasons), "*"+reason+"*") {
+			t.Errorf("%s is no reason of doc/packet-path.md", reason)
+		}
+		if text := say(reason, "", db); text == "" || strings.ContainsAny(text, "{}") {
+			t.Errorf("%s: %q", reason, text)
+		}
+	}
+	for _, c := range []struct {
+		got  string
+		want []string
+	}{
+		{say("no-route", "", db), []string{"networks a:b:web and a:b:db are not joined", "weft attach POLICY a:b:web a:b:db", "weft why port a:b:db-1"}},
+		{say("no-route", "", traceEnd{}), []string{"nobody has 10.0.2.9 in network a:b:web"}},
+		{say("no-route", "10.0.2.9/32 is to be in VRF 7", db), []string{"weft capacity --host h1"}},
+		{say("receiver-disabled", "", db), []string{"weft edit port a:b:db-1"}},
+		{say("port-disabled", "", db), []string{"weft edit port a:b:web-1"}},
+		{say("unknown-tunnel-source", "", db), []string{"host h2 is to know", "weft why port a:b:web-1"}},
+	} {
+		for _, want := range c.want {
+			if !strings.Contains(c.got, want) {
+				t.Errorf("%q, want %q in it", c.got, want)
+			}
+		}
+	}
+	if text := say("rewrite-failed", "", db); text != "" {
+		t.Errorf("of a refusal of the kernel: %q", text)
 	}
 }
