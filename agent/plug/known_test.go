@@ -77,6 +77,9 @@ func TestPlugWaitsForOtherHosts(t *testing.T) {
 			for _, b := range a.Spread.Behind {
 				behind = append(behind, b.String())
 			}
+			if said := a.Spread.String(); !strings.HasPrefix(said, c.behind) || !strings.Contains(said, c.message) {
+				t.Errorf("it says %q", said)
+			}
 			if c.asked != 0 && asked != c.asked || a.Spread.Known != c.known || strings.Join(behind, ", ") != c.behind || !strings.Contains(a.Spread.Message, c.message) || c.message == "" && a.Spread.Message != "" {
 				t.Errorf("asked %d times: %+v", asked, a.Spread)
 			}

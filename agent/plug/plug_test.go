@@ -331,6 +331,8 @@ func TestPlugRefuses(t *testing.T) {
 		{plug.Request{Port: portID(1), Place: link.Place{Netns: "/n", Ifname: "a-much-too-long-name"}}, api.CodeInvalid, "15 bytes"},
 		{plug.Request{Port: portID(1), Place: link.Place{Netns: "/n", Ifname: "a/b"}}, api.CodeInvalid, `"a/b" cannot be the name`},
 		{plug.Request{Port: portID(1), Place: link.Place{Netns: "n"}}, api.CodeInvalid, "/run/netns/n"},
+		{plug.Request{Port: portID(1), Place: inNetns("a"), WaitSeconds: -5}, api.CodeInvalid, "0 to 300 seconds, not for -5"},
+		{plug.Request{Port: portID(1), Place: inNetns("a"), WaitSeconds: 301}, api.CodeInvalid, "not for 301"},
 		{plug.Request{Port: "d:p:9", Place: inNetns("a"), TimeoutSeconds: 1}, api.CodeNotFound, "not bound to this host"},
 		{plug.Request{Port: portID(1), Place: link.Place{Interface: "tap0"}}, api.CodeConflict, portID(2)},
 	} {

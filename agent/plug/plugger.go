@@ -147,7 +147,7 @@ const findSlack = 2 * time.Second
 func (p *Plugger) Plug(ctx context.Context, r Request) (Answer, error) {
 	a, err := p.plug(ctx, r)
 	if err == nil && r.WaitSeconds > 0 {
-		a.Spread = p.spread(ctx, a, r.wait())
+		a.Spread = p.spread(ctx, a, time.Duration(r.WaitSeconds)*time.Second)
 	}
 	return a, err
 }

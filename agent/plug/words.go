@@ -27,7 +27,7 @@ type Request struct {
 	// TimeoutSeconds bounds the wait for the port and its rows; 0 means DefaultTimeout.
 	TimeoutSeconds int `json:"timeoutSeconds,omitempty"`
 	// WaitSeconds bounds the wait, once traffic flows, for the other hosts that the
-	// workload may talk to to know of it; 0: there is none.
+	// workload may talk to to know of it, from 0, which is none, to MaxTimeout.
 	WaitSeconds int `json:"waitSeconds,omitempty"`
 }
 
@@ -65,6 +65,18 @@ type Spread struct {
 	// Behind are those that do not, or are not connected.
 	Behind  []BehindHost `json:"behind,omitempty"`
 	Message string       `json:"message,omitempty"` // why nobody can tell
+}
+
+// String names the hosts that are behind, or says why nobody can tell.
+func (s *Spread) String() string {
+	words := make([]string, 0, len(s.Behind)+1)
+	for _, b := range s.Behind {
+		words = append(words, b.String())
+	}
+	if s.Message != "" {
+		words = append(words, s.Message)
+	}
+	return strings.Join(words, ", ")
 }
 
 // BehindHost is a host that is not known to know of a workload.
@@ -107,6 +119,9 @@ func (r *Request) normalize() error {
 	case r.Interface != "" && r.Ifname != "":
 		return api.Errorf(api.CodeInvalid, "plug port %s: ifname is for network namespaces; an existing interface keeps its name", r.Port)
 	}
+	if most := int(MaxTimeout / time.Second); r.WaitSeconds < 0 || r.WaitSeconds > most {
+		return api.Errorf(api.CodeInvalid, "plug port %s: wait for other hosts for 0 to %d seconds, not for %d", r.Port, most, r.WaitSeconds)
+	}
 	if r.Netns != "" && r.Ifname == "" {
 		r.Ifname = DefaultIfname
 	}
@@ -124,11 +139,6 @@ func (r *Request) normalize() error {
 
 // forbiddenInIfname is what Linux refuses in the name of an interface.
 const forbiddenInIfname = "/: \t\n\v\f\r\x00"
-
-// wait is how long to wait for other hosts.
-func (r *Request) wait() time.Duration {
-	return min(time.Duration(r.WaitSeconds)*time.Second, MaxTimeout)
-}
 
 func (r *Request) timeout() time.Duration {
 	if r.TimeoutSeconds <= 0 {

@@ -30,7 +30,7 @@ func plugCommand() *cobra.Command {
 				return err
 			}
 			if s := answer.Spread; s != nil && !s.Known {
-				fmt.Fprintln(os.Stderr, "weft-agent: plugged, and other hosts may not know of the workload yet: they may drop its first packets")
+				fmt.Fprintf(os.Stderr, "weft-agent: plugged, and other hosts may not know of the workload yet, so that they may drop its first packets: %v\n", s)
 			}
 			out := json.NewEncoder(os.Stdout)
 			out.SetIndent("", "  ")
@@ -45,7 +45,7 @@ func plugCommand() *cobra.Command {
 	f.StringVar(&r.Ifname, "ifname", "", "name of the interface in the namespace (default "+plug.DefaultIfname+")")
 	f.StringVar(&r.Interface, "interface", "", "existing interface of the host to attach instead")
 	f.DurationVar(&timeout, "timeout", plug.DefaultTimeout, "how long to wait for the port and its rows")
-	f.DurationVar(&wait, "wait", 0, "how long to wait, when its traffic flows, for other hosts to know of the workload, so that they do not drop its first packets; who is still behind then is in the answer (0: not at all)")
+	f.DurationVar(&wait, "wait", 0, "how long to wait, when its traffic flows, for other hosts to know of the workload, so that they do not drop its first packets; who is still behind then is in the answer (0: not at all; at most "+plug.MaxTimeout.String()+")")
 	return c
 }
 

@@ -71,3 +71,35 @@ policy-set s f empty`)
 		t.Error("Update and Derive differ")
 	}
 }
+
+// A rule of a network-policy that names a port means the number that each workload
+// has under that name, whichever of them comes first.
+func TestNetworkPolicyMeansEachWorkloadsOwnNumber(t *testing.T) {
+	numbers := map[string]uint32{"a": 8080, "b": 9090}
+	w := world.New(`host h1 192.0.2.1
+network n 1
+port n a
+address n 10.0.0.5 a
+named a http tcp 8080
+bind a h1
+port n b
+address n 10.0.0.6 b
+named b http tcp 9090
+bind b h1
+policy p
+rule p pass any > n tcp/=http
+attach p n`)
+	d := policy.Derive(routing.Derive(w))
+	for port, want := range numbers {
+		asked := d.Port(world.UUID(api.KindPort, port)).Rulesets[policy.Ingress][policy.NetworkPolicy]
+		var got []uint32
+		for _, rule := range asked.Message().Rules {
+			for _, s := range rule.Services {
+				got = append(got, s.Ports.GetFirst(), s.Ports.GetLast())
+			}
+		}
+		if !slices.Equal(got, []uint32{want, want}) {
+			t.Errorf("port %s hears at %v, want its own %d", port, got, want)
+		}
+	}
+}

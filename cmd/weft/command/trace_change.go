@@ -3,7 +3,6 @@
 package command
 
 import (
-	"cmp"
 	"strings"
 
 	"github.com/weft-network/weft/api"
@@ -51,9 +50,9 @@ func (e ending) change() string {
 			return "host " + h.Host + " is to have the route that is missing: weft capacity --host " + h.Host + " says which table is full, and weft-agent run --table-size makes room"
 		}
 	}
-	network, receiver := "NETWORK", "PORT"
+	network, sender, receiver := "NETWORK", "PORT", "PORT"
 	if e.from.port != nil {
-		network = e.from.port.Spec.Network.Name
+		network, sender = e.from.port.Spec.Network.Name, e.from.port.Meta.FQName
 	}
 	text := changes[e.last.Reason]
 	if e.to.port != nil {
@@ -62,7 +61,6 @@ func (e ending) change() string {
 			text = "networks {network} and " + other + " are not joined: attach both to a network-policy with a rule that passes and names them (weft attach POLICY {network} " + other + "); if they are, weft why port {receiver}"
 		}
 	}
-	sender, _, _ := strings.Cut(e.first.items["port"], ", state ")
-	return strings.NewReplacer("{network}", network, "{receiver}", receiver, "{sender}", cmp.Or(sender, "PORT"), "{host}", e.last.Host,
+	return strings.NewReplacer("{network}", network, "{receiver}", receiver, "{sender}", sender, "{host}", e.last.Host,
 		"{address}", e.question.To.String()).Replace(text)
 }
