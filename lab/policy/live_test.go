@@ -278,22 +278,28 @@ func (s *system) changes(t *testing.T, m *Model) {
 	s.write(t, append(disallow("run", "old"), allow("run", "streams", api.Ingress, tcp())...)...)
 }
 
-// late is a workload whose first instruction sends, before it has an interface.
-// Its port's group allows nothing, and nothing of it is ever seen.
-func (s *system) late(t *testing.T) {
-	w := Workload{"late", redWeb, 2, 99}
-	silent := create(&api.SecurityGroup{Header: header(api.KindSecurityGroup, "red:shop", "nothing")})
+// another is a port for one more workload of red:shop, which change alters.
+func another(w Workload, change func(*api.Port)) (operations []api.Operation) {
 	port := &api.Port{Header: header(api.KindPort, "red:shop", w.Name)}
-	port.Spec.Network, port.Spec.SecurityGroups = api.Ref{Name: redWeb.FQName()}, []api.Ref{{Name: "red:shop:nothing"}}
-	operations := []api.Operation{silent, create(port)}
+	port.Spec.Network = api.Ref{Name: redWeb.FQName()}
+	change(port)
+	operations = append(operations, create(port))
 	for i, a := range w.Addresses() {
-		x := &api.Address{Header: header(api.KindAddress, redWeb.FQName(), []string{"late-v4", "late-v6"}[i])}
+		x := &api.Address{Header: header(api.KindAddress, redWeb.FQName(), w.Name+[]string{"-v4", "-v6"}[i])}
 		x.Spec.Subnet, x.Spec.IP, x.Spec.Port = api.Ref{Name: redWeb.FQName() + []string{":v4", ":v6"}[i]}, a, api.Ref{Name: w.Port()}
 		operations = append(operations, create(x))
 	}
 	b := &api.Binding{Header: header(api.KindBinding, w.Port(), w.HostName())}
 	b.Spec.Host, b.Spec.Active = api.Ref{Name: w.HostName()}, true
-	s.write(t, append(operations, create(b))...)
+	return append(operations, create(b))
+}
+
+// late is a workload whose first instruction sends, before it has an interface.
+// Its port's group allows nothing, and nothing of it is ever seen.
+func (s *system) late(t *testing.T) {
+	w := Workload{"late", redWeb, 2, 99}
+	s.write(t, create(&api.SecurityGroup{Header: header(api.KindSecurityGroup, "red:shop", "nothing")}))
+	s.write(t, another(w, func(p *api.Port) { p.Spec.SecurityGroups = []api.Ref{{Name: "red:shop:nothing"}} })...)
 	if err := s.lab.AddWorkload(w.Short()); err != nil {
 		t.Fatal(err)
 	}

@@ -62,6 +62,7 @@ func TestPolicy(t *testing.T) {
 	t.Run("strict", func(t *testing.T) { s.strict(t, m) })
 	t.Run("first instruction", s.late)
 	t.Run("flood", s.flooded)
+	t.Run("limit", s.limited)
 }
 
 // join joins networks by a network-policy that passes everything between them.

@@ -48,7 +48,7 @@ func (e *Editor) Groups() (operations []api.Operation) {
 	for _, p := range projects {
 		for i := range addressGroups {
 			g := &api.AddressGroup{Header: header(api.KindAddressGroup, p, fmt.Sprintf("a%d", i))}
-			g.Spec.Ranges = e.ranges()
+			e.addresses(g)
 			operations = append(operations, create(g))
 		}
 		for i := range groupsEach + 1 {
@@ -101,7 +101,7 @@ func (e *Editor) GroupEdits(m *Model, number int) (operations []api.Operation) {
 			}
 		default:
 			if o, is := e.choose(m, api.KindAddressGroup); is {
-				operations = append(operations, update(o.(*api.AddressGroup), func(g *api.AddressGroup) { g.Spec.Ranges = e.ranges() }))
+				operations = append(operations, update(o.(*api.AddressGroup), e.addresses))
 			}
 		}
 	}
@@ -149,7 +149,7 @@ func (e *Editor) groupRule(m *Model) *api.SecurityGroupRule {
 		r := e.newRule(p + ":" + groupName(group))
 		r.Spec.Direction = pick(e.Rand, api.Ingress, api.Ingress, api.Egress)
 		r.Spec.Family = pick(e.Rand, api.IPv4, api.IPv6)
-		r.Spec.Match = e.match(r.Spec.Family, false)
+		r.Spec.Match = e.match(r.Spec.Family, true)
 		switch e.Rand.IntN(10) {
 		case 0, 1, 2:
 			r.Spec.RemoteRange = e.rangeOf(r.Spec.Family)
@@ -177,8 +177,10 @@ func key(r *api.SecurityGroupRule) string {
 	if p := s.Match.Ports; p != nil {
 		text += p.String()
 	}
-	if n := s.Match.ICMPType; n != nil {
-		text += fmt.Sprint("type", *n)
+	for _, n := range []*int{s.Match.ICMPType, s.Match.ICMPCode} {
+		if n != nil {
+			text += fmt.Sprint(" icmp ", *n)
+		}
 	}
 	return text
 }
@@ -193,22 +195,24 @@ func (e *Editor) domainProject(p string) string {
 
 var portRanges = []api.PortRange{{From: 80}, {From: 80, To: 443}, {From: 443, To: 6000}, {From: 5432}, {From: 1, To: 65535}, {From: 50, To: 60}}
 
-// match is packets that attempts are of, more often than not.
-func (e *Editor) match(f api.Family, sources bool) api.Match {
-	switch e.Rand.IntN(8) {
+// match is packets that attempts are of, more often than not. Rules of security-groups
+// say nothing of source ports and of names.
+func (e *Editor) match(f api.Family, group bool) api.Match {
+	sources := !group
+	switch e.Rand.IntN(9) {
 	case 0, 1, 2:
 		return api.Match{}
 	case 3:
-		if f == api.IPv6 {
-			return api.Match{Protocol: "icmpv6"}
+		return e.icmp(f)
+	case 4:
+		if !group {
+			return pick(e.Rand, api.Match{Protocol: api.TCP, PortName: "web"}, api.Match{Protocol: "6", PortName: "web"}, api.Match{Protocol: api.UDP, PortName: "ask"})
 		}
-		m := api.Match{Protocol: "icmp"}
-		if e.Rand.IntN(2) == 0 {
-			m.ICMPType = new(pick(e.Rand, probe.EchoRequest4, probe.TimestampRequest))
-		}
+	}
+	m := api.Match{Protocol: pick(e.Rand, api.TCP, "6", api.UDP, "17", api.SCTP, "47")}
+	if !m.Protocol.HasPorts() {
 		return m
 	}
-	m := api.Match{Protocol: pick(e.Rand, api.TCP, api.TCP, api.UDP)}
 	if e.Rand.IntN(3) > 0 {
 		m.Ports = new(pick(e.Rand, portRanges...))
 	}
@@ -216,6 +220,29 @@ func (e *Editor) match(f api.Family, sources bool) api.Match {
 		m.SourcePorts = &api.PortRange{From: 1024, To: 65535}
 	}
 	return m
+}
+
+// icmp is all of it, a type, or a type with a code; requests have code 0.
+func (e *Editor) icmp(f api.Family) api.Match {
+	m, kind := api.Match{Protocol: "icmp"}, pick(e.Rand, probe.EchoRequest4, probe.TimestampRequest)
+	if f == api.IPv6 {
+		m.Protocol, kind = pick(e.Rand, api.Protocol("icmpv6"), "58"), probe.EchoRequest6
+	}
+	if e.Rand.IntN(2) == 0 {
+		m.ICMPType = &kind
+		if e.Rand.IntN(2) == 0 {
+			m.ICMPCode = new(pick(e.Rand, 0, 0, 1))
+		}
+	}
+	return m
+}
+
+// addresses gives an address-group others.
+func (e *Editor) addresses(g *api.AddressGroup) {
+	g.Spec.Ranges, g.Spec.Except = e.ranges(), nil
+	if e.Rand.IntN(2) == 0 {
+		g.Spec.Except = []netip.Prefix{e.rangeOf(pick(e.Rand, api.IPv4, api.IPv6))}
+	}
 }
 
 // rangeOf is one that some workloads are in.

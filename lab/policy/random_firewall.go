@@ -18,24 +18,31 @@ const (
 
 // tagTypes and their values, in red:shop; anybody of red may have them.
 var tagValues = map[string][]string{
-	api.TagTier: {"web", "db"}, api.TagApplication: {"shop", "hr"}, api.TagSite: {"east", "west"}, "label": {"a", "b", "c"}, "color": {"blue"},
+	api.TagTier: {"web", "db"}, api.TagApplication: {"shop", "hr"}, api.TagSite: {"east", "west"}, api.TagDeployment: {"live", "trial"}, "label": {"a", "b", "c"}, "color": {"blue"},
 }
+
+var tagTypes = []string{api.TagTier, api.TagApplication, api.TagSite, api.TagDeployment, "label", "color"}
 
 func tagName(kind, value string) string { return kind + "-" + value }
 
 func (e *Editor) tag() api.Ref {
-	kind := pick(e.Rand, api.TagTier, api.TagTier, api.TagApplication, api.TagSite, "label", "color")
+	kind := pick(e.Rand, append(tagTypes, api.TagTier)...)
 	return api.Ref{Name: "red:shop:" + tagName(kind, pick(e.Rand, tagValues[kind]...))}
 }
 
 // Firewall makes tags, rules, policies and sets.
 func (e *Editor) Firewall() (operations []api.Operation) {
-	for _, kind := range []string{api.TagTier, api.TagApplication, api.TagSite, "label", "color"} {
+	for _, kind := range tagTypes {
 		for _, value := range tagValues[kind] {
 			t := &api.Tag{Header: header(api.KindTag, "red:shop", tagName(kind, value))}
 			t.Spec.Type, t.Spec.Value = kind, value
 			operations = append(operations, create(t))
 		}
+	}
+	for i := range addressGroups {
+		g := &api.AddressGroup{Header: header(api.KindAddressGroup, "red:shop", fmt.Sprintf("f%d", i))}
+		e.addresses(g)
+		operations = append(operations, create(g))
 	}
 	for i := range 2 {
 		g := &api.ServiceGroup{Header: header(api.KindServiceGroup, "red:shop", fmt.Sprintf("s%d", i))}
@@ -103,6 +110,8 @@ func (e *Editor) binding(m *Model) *api.TagBinding {
 		b.Spec.TargetKind, b.Spec.Target = api.KindNetwork, api.Ref{Name: pick(e.Rand, redWeb, redDB, redTest).FQName()}
 	case 2:
 		b.Spec.TargetKind, b.Spec.Target = api.KindHost, api.Ref{Name: fmt.Sprintf("h%d", 1+e.Rand.IntN(Hosts))}
+	case 3:
+		b.Spec.TargetKind, b.Spec.Target = api.KindVirtualMachine, api.Ref{Name: pick(e.Rand, Workloads...).Machine()}
 	default:
 		w := pick(e.Rand, Workloads...)
 		b.Spec.TargetKind, b.Spec.Target = api.KindPort, api.Ref{Name: w.Port()}
@@ -131,7 +140,7 @@ func (e *Editor) binding(m *Model) *api.TagBinding {
 
 func (e *Editor) services() (services []api.Match) {
 	for range 1 + e.Rand.IntN(2) {
-		services = append(services, e.match(pick(e.Rand, api.IPv4, api.IPv6), true))
+		services = append(services, e.match(pick(e.Rand, api.IPv4, api.IPv6), false))
 	}
 	return services
 }
@@ -148,21 +157,21 @@ func (e *Editor) firewallRule(r *api.FirewallRule) {
 	case 1, 2:
 		r.Spec.Services = e.services()
 	}
-	if e.Rand.IntN(6) == 0 && !r.Spec.Source.Range.IsValid() && !r.Spec.Destination.Range.IsValid() {
-		r.Spec.MatchTags = []string{pick(e.Rand, api.TagTier, api.TagSite, "label")}
+	if e.Rand.IntN(6) == 0 && !r.Spec.Source.ByAddress() && !r.Spec.Destination.ByAddress() {
+		r.Spec.MatchTags = []string{pick(e.Rand, api.TagTier, api.TagSite, api.TagDeployment, "label")}
 	}
 }
 
 // endpoint is workloads or addresses, or anybody.
 func (e *Editor) endpoint() (x api.Endpoint) {
-	switch e.Rand.IntN(9) {
+	switch e.Rand.IntN(10) {
 	case 0, 1:
 		x.Tags = []api.Ref{e.tag()}
 	case 2:
 		kind := pick(e.Rand, api.TagTier, "label")
 		x.Expressions = []api.TagExpression{{Type: kind, Operator: pick(e.Rand, "in", "not-in"), Values: tagValues[kind][:1]}}
 	case 3:
-		x.Expressions = []api.TagExpression{{Type: pick(e.Rand, api.TagSite, "color"), Operator: pick(e.Rand, "exists", "not-exists")}}
+		x.Expressions = []api.TagExpression{{Type: pick(e.Rand, api.TagSite, "color"), Operator: pick(e.Rand, "exists", "not-exists"), Level: pick(e.Rand, "", api.KindPort, api.KindVirtualMachine)}}
 	case 4:
 		x.Network = api.Ref{Name: pick(e.Rand, redWeb, redDB, redTest).FQName()}
 	case 5:
@@ -174,6 +183,8 @@ func (e *Editor) endpoint() (x api.Endpoint) {
 				x.Except = append(x.Except, sub)
 			}
 		}
+	case 7:
+		x.AddressGroup = api.Ref{Name: fmt.Sprintf("red:shop:f%d", e.Rand.IntN(addressGroups))}
 	}
 	return x
 }
@@ -184,7 +195,7 @@ func (e *Editor) firewallPolicy(p *api.FirewallPolicy) {
 		p.Spec.Rules = append(p.Spec.Rules, api.Ref{Name: fmt.Sprintf("red:shop:f%d", i)})
 	}
 	if e.Rand.IntN(2) == 0 {
-		if x := e.endpoint(); !x.Range.IsValid() {
+		if x := e.endpoint(); !x.ByAddress() {
 			p.Spec.Workloads = x
 		}
 	}

@@ -76,7 +76,7 @@ func (e *Editor) networkRules() (rules []api.NetworkPolicyRule) {
 			continue
 		}
 		for range e.Rand.IntN(3) {
-			r.Services = append(r.Services, e.match(pick(e.Rand, api.IPv4, api.IPv6), true))
+			r.Services = append(r.Services, e.match(pick(e.Rand, api.IPv4, api.IPv6), false))
 		}
 		rules = append(rules, r)
 	}

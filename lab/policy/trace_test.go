@@ -44,16 +44,19 @@ func (s *system) sampled(t *testing.T, e *Editor, m *Model, number int) {
 		list := tries[pick(e.Rand, Workloads...)]
 		one := list[e.Rand.IntN(len(list))]
 		a := one.attempt
-		if one.packet.From == nil || a.Port == probe.TimestampRequest || m.Answer(one.packet).Action != api.ActionPass {
-			continue // there is no route, or weft trace has no such question
+		conversation := !one.withoutConversation()
+		if one.packet.From == nil || conversation && m.Answer(one.packet).Action != api.ActionPass {
+			continue // there is no route, or no answer
 		}
 		arguments := []string{"--from", one.from.Port(), "--to", a.To.String(), "--proto", strconv.Itoa(a.Protocol)}
 		if a.Protocol == probe.ProtocolTCP || a.Protocol == probe.ProtocolUDP {
 			arguments = append(arguments, "--dport", strconv.Itoa(int(a.Port)))
+		} else {
+			arguments = append(arguments, "--icmp", strconv.Itoa(int(a.Port)))
 		}
 		v := s.trace(t, arguments...)
 		passes := one.decision.Action == api.ActionPass
-		if v.Ways[0].Arrived != passes || passes && (len(v.Ways) != 2 || !v.Ways[1].Arrived) {
+		if v.Ways[0].Arrived != passes || passes && conversation && (len(v.Ways) != 2 || !v.Ways[1].Arrived) {
 			t.Errorf("weft trace %s: %+v\nthe model says: %v", strings.Join(arguments, " "), v, one.decision)
 			continue
 		}

@@ -76,6 +76,19 @@ func (w Workload) V6() netip.Addr {
 	return netip.MustParseAddr(fmt.Sprintf("fd00:%d::%d", w.Network.Third, w.Number))
 }
 
+// Machine is the fully qualified name of its virtual-machine, which it shares with
+// others of its project.
+func (w Workload) Machine() string { return fmt.Sprintf("%s:m%d", w.Network.Project, w.Number%2) }
+
+// Named are its names for ports, as a list of YAML: of some workloads the same name
+// is another port, and some have none.
+func (w Workload) Named() string {
+	if w.Number%3 == 0 {
+		return "[]"
+	}
+	return fmt.Sprintf("[{name: web, protocol: tcp, port: %d}, {name: ask, protocol: udp, port: %d}]", []int{80, 443}[w.Number%2], []int{443, 53}[w.Number%2])
+}
+
 // Addresses are both.
 func (w Workload) Addresses() []netip.Addr { return []netip.Addr{w.V4(), w.V6()} }
 
@@ -100,10 +113,14 @@ kind: subnet
 meta: {name: v6, parent: "{{.FQName}}"}
 spec: {cidr: "{{.V6}}"}
 {{end}}
+{{- range .Machines}}---
+kind: virtual-machine
+meta: {name: {{index . 1}}, parent: "{{index . 0}}"}
+{{end}}
 {{- range .Workloads}}---
 kind: port
 meta: {name: {{.Name}}, parent: "{{.Network.Project}}"}
-spec: {network: "{{.Network.FQName}}"}
+spec: {network: "{{.Network.FQName}}", virtualMachine: "{{.Machine}}", namedPorts: {{.Named}}}
 ---
 kind: address
 meta: {name: {{.Name}}-v4, parent: "{{.Network.FQName}}"}
@@ -121,10 +138,15 @@ spec: {host: {{.HostName}}, active: true}
 // WorldYAML is the workloads and their networks without any policy, for weft apply.
 func WorldYAML() string {
 	var b strings.Builder
+	var machines [][2]string
+	for _, p := range projects {
+		machines = append(machines, [2]string{p, "m0"}, [2]string{p, "m1"})
+	}
 	err := worldTemplate.Execute(&b, map[string]any{
 		"Domains":   []string{"red", "blue"},
 		"Projects":  [][2]string{{"red", "shop"}, {"red", "test"}, {"blue", "shop"}},
 		"Networks":  []Network{redWeb, redDB, redTest, blueWeb},
+		"Machines":  machines,
 		"Workloads": Workloads,
 	})
 	if err != nil {
