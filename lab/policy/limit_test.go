@@ -20,7 +20,7 @@ import (
 func (s *system) limited(t *testing.T) {
 	const few, port = 3, 7000
 	w := Workload{"few", redWeb, 2, 98}
-	s.write(t, another(w, func(p *api.Port) { p.Spec.ConnectionLimit = few })...)
+	s.write(t, newcomer(w, func(p *api.Port) { p.Spec.ConnectionLimit = few })...)
 	if err := s.lab.AddWorkload(w.Short()); err != nil {
 		t.Fatal(err)
 	}

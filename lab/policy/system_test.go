@@ -27,7 +27,7 @@ import (
 // Bounds of the tests, generous because other tests share the machine.
 const (
 	buildTimeout = 10 * time.Minute
-	upTimeout    = 3 * time.Minute
+	upTimeout    = 10 * time.Minute
 	settle       = 30 * time.Second
 	// patience is how long an attempt waits that gets no answer.
 	patience = 600 * time.Millisecond

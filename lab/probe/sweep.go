@@ -118,7 +118,7 @@ func (s *sweep) begin(index int) error {
 
 // local are errors by which the sender's own kernel says that there is no way.
 func local(e unix.Errno) bool {
-	return slices.Contains([]unix.Errno{unix.ENETUNREACH, unix.EHOSTUNREACH, unix.EACCES, unix.EPERM, unix.ECONNREFUSED, unix.EINVAL}, e)
+	return slices.Contains([]unix.Errno{unix.ENETUNREACH, unix.EHOSTUNREACH, unix.EADDRNOTAVAIL, unix.EACCES, unix.EPERM, unix.ECONNREFUSED, unix.EINVAL}, e)
 }
 
 // connect opens the socket of TCP or UDP.

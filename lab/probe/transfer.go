@@ -4,6 +4,7 @@ package probe
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -23,10 +24,14 @@ type Transfer struct {
 	Name     string // for people
 	From, To string // namespaces
 	Address  netip.Addr
-	Rate     int // bytes a second; so that it leaves room for what is measured beside it
+	Port     uint16 // 0 takes any
+	Rate     int    // bytes a second; so that it leaves room for what is measured beside it
 	// Back has who was connected to send: its first packet after something was
 	// forgotten is an answer, and not a question.
 	Back bool
+	// Patience is how long either side waits for the other, and a connection that
+	// hangs for so long counts as broken; 0: 5 s.
+	Patience time.Duration
 }
 
 // Moved is how a transfer went.
@@ -52,8 +57,7 @@ type Transferring struct {
 const (
 	// transferStep is how often a piece is sent.
 	transferStep = 5 * time.Millisecond
-	// transferPatience is how long either side waits for the other; a
-	// connection that hangs for so long counts as broken.
+	// transferPatience is what Transfer.Patience defaults to.
 	transferPatience = 5 * time.Second
 	// patternLength is prime, so that a piece out of place is not a right one.
 	patternLength = 65521
@@ -71,17 +75,18 @@ var pattern = func() []byte {
 
 // Start connects and begins to send; Stop ends it.
 func (f Transfer) Start() (*Transferring, error) {
+	f.Patience = cmp.Or(f.Patience, transferPatience)
 	r := &Transferring{transfer: f, stop: make(chan struct{})}
 	var listener *net.TCPListener
 	err := namespace.Do(f.To, func() error {
 		var err error
-		listener, err = net.ListenTCP("tcp", net.TCPAddrFromAddrPort(netip.AddrPortFrom(f.Address, 0)))
+		listener, err = net.ListenTCP("tcp", net.TCPAddrFromAddrPort(netip.AddrPortFrom(f.Address, f.Port)))
 		return err
 	})
 	if err == nil {
 		defer listener.Close()
 		err = namespace.Do(f.From, func() error {
-			c, err := net.DialTimeout("tcp", listener.Addr().String(), transferPatience)
+			c, err := net.DialTimeout("tcp", listener.Addr().String(), f.Patience)
 			if err == nil {
 				r.sender = c.(*net.TCPConn)
 			}
@@ -90,7 +95,7 @@ func (f Transfer) Start() (*Transferring, error) {
 	}
 	var receiver *net.TCPConn
 	if err == nil {
-		err = listener.SetDeadline(time.Now().Add(transferPatience))
+		err = listener.SetDeadline(time.Now().Add(f.Patience))
 		if err == nil {
 			receiver, err = listener.AcceptTCP()
 		}
@@ -119,7 +124,7 @@ func (r *Transferring) send() {
 			r.sendErr = r.sender.CloseWrite()
 			return
 		case now := <-tick.C:
-			r.sender.SetWriteDeadline(now.Add(transferPatience))
+			r.sender.SetWriteDeadline(now.Add(r.transfer.Patience))
 			at := int(r.sent % patternLength)
 			n, err := r.sender.Write(pattern[at : at+piece])
 			r.sent += int64(n)
@@ -136,7 +141,7 @@ func (r *Transferring) read(c *net.TCPConn) {
 	defer c.Close()
 	buffer := make([]byte, patternLength)
 	for {
-		c.SetReadDeadline(time.Now().Add(transferPatience))
+		c.SetReadDeadline(time.Now().Add(r.transfer.Patience))
 		n, err := c.Read(buffer)
 		at := int(r.received.Load() % patternLength)
 		if !bytes.Equal(buffer[:n], pattern[at:at+n]) {

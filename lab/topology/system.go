@@ -223,12 +223,18 @@ func (l *Lab) AddWorkload(name string) error { return namespace.Create(l.Namespa
 
 // Plug attaches a workload to a port on the n-th host, as eth0.
 func (l *Lab) Plug(ctx context.Context, n int, port, workload string) error {
-	_, err := l.agent(ctx, n, "plug", "--run-dir", l.hostDir(n, "run"), "--port", port,
-		"--netns", namespace.Path(l.Namespace(workload)))
+	_, err := l.PlugWith(ctx, n, port, workload)
+	return err
+}
+
+// PlugWith is Plug with further flags, and returns what weft-agent says.
+func (l *Lab) PlugWith(ctx context.Context, n int, port, workload string, flags ...string) (string, error) {
+	out, err := l.agent(ctx, n, append([]string{"plug", "--run-dir", l.hostDir(n, "run"), "--port", port,
+		"--netns", namespace.Path(l.Namespace(workload))}, flags...)...)
 	if err != nil {
-		return fmt.Errorf("plug %s into port %s on %s: %w\n%s", workload, port, HostName(n), err, l.Tail(HostName(n)))
+		return out, fmt.Errorf("plug %s into port %s on %s: %w\n%s", workload, port, HostName(n), err, l.Tail(HostName(n)))
 	}
-	return nil
+	return out, nil
 }
 
 // Unplug detaches what is plugged into a port on the n-th host.
