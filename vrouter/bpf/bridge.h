@@ -60,19 +60,28 @@ static __always_inline bool asked(const struct packet *p)
 	return p->family && !is_neighbour_discovery(p) && !is_multicast_listener(p);
 }
 
-// As stage policy. Of a flooded frame there is no receiver yet.
-static __noinline int ask_frame(struct packet *p)
+enum { SENDER_ASKS = 1, RECEIVER_ASKS = 2 };
+
+// Finds what the ends remember, and tells which of them ask. Of a flooded frame
+// there is no receiver yet.
+static __noinline int find_frame_ends(struct packet *p)
 {
 	if (!asked(p))
-		return NEXT;
+		return 0;
 	find_fragment(p);
 	p->notes->other_mac = true; // a frame that goes by its MAC leaves no way
 	if (p->from && p->notes->tuple)
 		find_sender(p);
 	find_receiver_end(p);
-	bool sender = to_ask(p, p->from, p->connection, DIRECTION_OUT);
-	bool receiver = to_ask(p, p->to, p->receiver, DIRECTION_IN);
-	return sender || receiver ? ask_policy(p, sender, receiver) : NEXT;
+	return (to_ask(p, p->from, p->connection, DIRECTION_OUT) ? SENDER_ASKS : 0) |
+	       (to_ask(p, p->to, p->receiver, DIRECTION_IN) ? RECEIVER_ASKS : 0);
+}
+
+// As stage policy.
+static __always_inline int ask_frame(struct packet *p)
+{
+	int ends = find_frame_ends(p);
+	return ends ? ask_policy(p, ends & SENDER_ASKS, ends & RECEIVER_ASKS) : NEXT;
 }
 
 // As stage connection.
@@ -97,19 +106,12 @@ static __noinline bool refuses_copy(struct packet *p, struct port_value *to, __u
 	if (!to_ask(p, to, c, DIRECTION_IN))
 		return false;
 	if (n->later && !n->tuple) {
-		count_refusal(p, DIRECTION_IN, REASON_UNKNOWN_FRAGMENT);
+		count_refusal(p->skb, DIRECTION_IN, p->vrf, REASON_UNKNOWN_FRAGMENT);
 		return true;
 	}
-	n->asked[DIRECTION_IN] = false;
 	recall(p, DIRECTION_IN, c);
-	describe(p, DIRECTION_IN, to, c);
-	if (!n->asked[DIRECTION_IN])
-		return false;
-	int action = ask(p, DIRECTION_IN);
-	if (action == ACTION_PASS)
-		return false;
-	count_refusal(p, DIRECTION_IN, reason_of(action));
-	return true;
+	introduce(p, DIRECTION_IN, to);
+	return ask_port(p->skb, DIRECTION_IN, p->vrf) != ACTION_PASS;
 }
 
 static __always_inline int bridge_forward(struct packet *p, struct next_hop_value *next)

@@ -16,11 +16,11 @@ static __always_inline __u64 event_word(enum event_kind kind, enum event_directi
 
 #if defined(WEFT_TRACE) && !defined(WEFT_REHEARSAL)
 
-static __always_inline void report_at(const struct packet *p, __u32 ifindex, enum event_flag flag, __u64 word, __u32 rule)
+static __always_inline void report_where(struct __sk_buff *skb, __u64 where, enum event_flag flag, __u64 word, __u32 rule)
 {
 }
 
-static __always_inline void report_logged(const struct packet *p, __u32 ifindex, __u64 word, __u32 rule)
+static __always_inline void report_logged(struct __sk_buff *skb, __u64 where, __u64 word, __u32 rule)
 {
 }
 
@@ -153,21 +153,27 @@ __noinline int count_unlogged(__u32 ifindex)
 }
 
 // Tells of what the rules of an end log, while its port has a share left.
-static __always_inline void report_logged(const struct packet *p, __u32 ifindex, __u64 word, __u32 rule)
+static __always_inline void report_logged(struct __sk_buff *skb, __u64 where, __u64 word, __u32 rule)
 {
 	if (!(event_control.flags & EVENT_LOGGED))
 		return;
-	if (!use_share(ifindex) || !write_event(p->skb, (__u64)ifindex << 32 | p->vrf, word, rule))
-		count_unlogged(ifindex);
+	if (!use_share(where >> 32) || !write_event(skb, where, word, rule))
+		count_unlogged(where >> 32);
 }
 
-static __always_inline void report_at(const struct packet *p, __u32 ifindex, enum event_flag flag, __u64 word, __u32 rule)
+// Tells of a frame where it was: interface << 32 | VRF.
+static __always_inline void report_where(struct __sk_buff *skb, __u64 where, enum event_flag flag, __u64 word, __u32 rule)
 {
 	if (event_control.flags & flag)
-		write_event(p->skb, (__u64)ifindex << 32 | p->vrf, word, rule);
+		write_event(skb, where, word, rule);
 }
 
 #endif
+
+static __always_inline void report_at(const struct packet *p, __u32 ifindex, enum event_flag flag, __u64 word, __u32 rule)
+{
+	report_where(p->skb, (__u64)ifindex << 32 | p->vrf, flag, word, rule);
+}
 
 static __always_inline void report(const struct packet *p, enum event_flag flag, __u64 word, __u32 rule)
 {

@@ -140,6 +140,7 @@ struct notes {
 	struct fragment_key fragment_key;
 	struct question questions[2]; // of the ends
 	__u32 recalled[2]; // the ends' states and RECALLED; 0 = they remember nothing
+	__u64 held[2]; // under which numbers they passed, if they remember
 	struct policy_verdict found; // by a ruleset
 	struct policy_verdict audited; // by its audit rules
 	__u32 audit; // the ruleset of these, 0 = none

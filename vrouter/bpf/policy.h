@@ -24,13 +24,12 @@ static __always_inline bool passed(const struct packet *p, const struct connecti
 }
 
 // The ports, or type and code, of the packet with which the conversation began.
-static __always_inline void describe_service(const struct packet *p, struct asked *q, const struct connection_key *key, bool tuple)
+static __always_inline void describe_service(struct asked *q, const struct notes *n, const struct connection_key *key, bool tuple)
 {
-	const struct notes *n = p->notes;
 	bool egress = q->direction == DIRECTION_EGRESS;
 	__u16 to = bpf_ntohs(egress ? key->remote_port : key->local_port);
 	__u16 from = bpf_ntohs(egress ? key->local_port : key->remote_port);
-	bool four = p->family == FAMILY_4;
+	bool four = key->family == FAMILY_4;
 	if (key->protocol == (four ? PROTOCOL_ICMP : PROTOCOL_ICMPV6)) {
 		__u8 request = four ? ICMP_ECHO_REQUEST : ICMPV6_ECHO_REQUEST;
 		__u8 reply = four ? ICMP_ECHO_REPLY : ICMPV6_ECHO_REPLY;
@@ -47,34 +46,57 @@ static __always_inline bool to_ask(const struct packet *p, const struct port_val
 	return policed(port) && (port->flags & PORT_STATELESS || !passed(p, c, end));
 }
 
-// What an end remembers, as one number: the verifier is to forget which entry it is from.
+// What an end remembers, as numbers: the verifier is to forget which entry they are from.
 static __always_inline void recall(struct packet *p, enum direction end, const struct connection_value *c)
 {
-	p->notes->recalled[end] = c && !begins_anew(c->state, p, end) ? RECALLED | c->state : 0;
+	bool known = c && !begins_anew(c->state, p, end);
+	p->notes->recalled[end] = known ? RECALLED | c->state : 0;
+	p->notes->held[end] = known ? *(volatile __u64 *)&c->passed : 0;
 }
 
-// What an end asks about the packet, unless it asks nothing.
-static __always_inline void describe(struct packet *p, enum direction end, const struct port_value *port,
-				     const struct connection_value *c)
+// Who asks, of a port.
+static __always_inline void introduce(struct packet *p, enum direction end, const struct port_value *port)
 {
-	struct notes *n = p->notes;
+	struct question *q = &p->notes->questions[end];
+	q->vrf = port->vrf;
+	q->stateless = port->flags & PORT_STATELESS;
+}
+
+// As passed, of what is recalled. The entry of what an error quotes is not the packet's.
+static __always_inline bool had_passed(const struct notes *n, __u32 end)
+{
+	__u32 state = n->recalled[end];
+	if (!(state & RECALLED) || !n->tuple || world_asks())
+		return false;
+	return (end == DIRECTION_OUT && n->led) || n->held[end] == n->numbers[end] || state & CONNECTION_UNASKED;
+}
+
+// What an end asks about the packet, unless it asks nothing. Not static, as ask_port,
+// and not part of that, for which little stack is left.
+__noinline __attribute__((unused)) int describe(__u32 end)
+{
+	struct notes *n = notes();
+	if (!n)
+		return 0;
+	end &= 1;
+	barrier_var(end);
 	struct question *q = &n->questions[end];
+	const struct connection_key *key = &n->keys[end];
 	__u32 state = n->recalled[end];
 	bool known = state & RECALLED;
-	if (state & CONNECTION_UNASKED || (end == DIRECTION_OUT && !known && world_answers_host()))
-		return;
-	n->asked[end] = true;
-	q->vrf = port->vrf;
+	n->asked[end] = !(state & CONNECTION_UNASKED || (end == DIRECTION_OUT && !known && world_answers_host()));
+	if (!n->asked[end])
+		return 0;
 	q->first = !known;
-	q->stateless = port->flags & PORT_STATELESS;
-	q->passed = q->stateless && passed(p, c, end);
+	q->passed = q->stateless && had_passed(n, end);
 	if (q->stateless) {
 		q->own.direction = end == DIRECTION_IN ? DIRECTION_INGRESS : DIRECTION_EGRESS;
-		describe_service(p, &q->own, &n->keys[end], n->tuple);
+		describe_service(&q->own, n, key, n->tuple);
 	}
 	bool heard = known ? state & CONNECTION_HEARD_FIRST : world_answers() ? end == DIRECTION_OUT : end == DIRECTION_IN;
 	q->began.direction = heard ? DIRECTION_INGRESS : DIRECTION_EGRESS;
-	describe_service(p, &q->began, &n->keys[end], n->tuple || known);
+	describe_service(&q->began, n, key, n->tuple || known);
+	return 1;
 }
 
 static __always_inline enum reason reason_of(int action)
@@ -90,10 +112,50 @@ static __always_inline enum reason reason_of(int action)
 	return REASON_POLICY_ABSENT;
 }
 
-// Asks all that an end asks, and tells of what its rules log.
-static __always_inline int ask(struct packet *p, enum direction end)
+// Tells of what the rules of an end log. These two are not static and not part of
+// ask_port, as describe.
+__noinline __attribute__((unused)) int tell_logged(struct __sk_buff *skb, __u32 end, __u32 vrf, int action)
 {
-	struct notes *n = p->notes;
+	struct notes *n = notes();
+	if (!n)
+		return 0;
+	end &= 1;
+	barrier_var(end);
+	barrier_var(skb); // these three: a trace uses none of them, and what is not used is not passed
+	barrier_var(vrf);
+	barrier_var(action);
+	report_logged(skb, (__u64)n->keys[end].ifindex << 32 | vrf,
+		      event_word(EVENT_KIND_LOGGED, end == DIRECTION_IN ? EVENT_IN : EVENT_OUT, n->layer, action == ACTION_PASS ? REASON_NONE : reason_of(action)),
+		      n->questions[end].rule);
+	return 0;
+}
+
+// Counts what an end was told: it is that port's drop.
+__noinline __attribute__((unused)) int count_refusal(struct __sk_buff *skb, __u32 end, __u32 vrf, __u32 reason)
+{
+	struct notes *n = notes();
+	if (!n)
+		return 0;
+	end &= 1;
+	barrier_var(end);
+	barrier_var(skb); // as above
+	barrier_var(vrf);
+	barrier_var(reason);
+	__u32 ifindex = n->keys[end].ifindex;
+	world_count_drop(ifindex, reason, skb->len);
+	report_where(skb, (__u64)ifindex << 32 | vrf, EVENT_DROPS, event_word(EVENT_KIND_DROP, end == DIRECTION_IN ? EVENT_IN : EVENT_OUT, n->layer, reason), n->questions[end].rule);
+	return 0;
+}
+
+// Asks an end about the packet, and counts what it refuses. Returns an action. Not
+// static: the verifier looks at it once, and not for each way that leads here.
+__noinline __attribute__((unused)) int ask_port(struct __sk_buff *skb, __u32 end, __u32 vrf)
+{
+	struct notes *n = notes();
+	if (!n)
+		return ACTION_ABSENT;
+	if (!describe(end))
+		return ACTION_PASS;
 	int action = ask_end(end);
 	if (action == ACTION_PASS && n->strict) {
 		__u32 layer = n->layer;
@@ -102,40 +164,26 @@ static __always_inline int ask(struct packet *p, enum direction end)
 			n->layer = layer;
 	}
 	if (n->logged.has_rule | n->logged.has_audit)
-		report_logged(p, n->keys[end].ifindex,
-			      event_word(EVENT_KIND_LOGGED, end == DIRECTION_IN ? EVENT_IN : EVENT_OUT, n->layer, action == ACTION_PASS ? REASON_NONE : reason_of(action)),
-			      n->questions[end].rule);
+		tell_logged(skb, end, vrf, action);
+	if (action != ACTION_PASS)
+		count_refusal(skb, end, vrf, reason_of(action));
 	return action;
-}
-
-// Counts what an end was told: it is that port's drop.
-static __always_inline void count_refusal(struct packet *p, enum direction end, enum reason reason)
-{
-	struct notes *n = p->notes;
-	__u32 ifindex = n->keys[end].ifindex;
-	world_count_drop(ifindex, reason, p->skb->len);
-	report_at(p, ifindex, EVENT_DROPS, event_word(EVENT_KIND_DROP, end == DIRECTION_IN ? EVENT_IN : EVENT_OUT, n->layer, reason), n->questions[end].rule);
 }
 
 static __always_inline int refuse(struct packet *p, enum direction end, int action)
 {
-	enum reason reason = reason_of(action);
-	count_refusal(p, end, reason);
-	world_verdict(VERDICT_DROPPED, reason);
+	world_verdict(VERDICT_DROPPED, reason_of(action));
 	if (action == ACTION_REJECT)
 		p->notes->rejected = p->notes->keys[end].ifindex;
 	return TC_ACT_SHOT;
 }
 
-// Asks the ends that have not passed it, the sender first.
-static __noinline int ask_policy(struct packet *p, bool sends, bool hears)
+// Writes into the notes what the ends remember and who they are.
+static __noinline void prepare_questions(struct packet *p, bool sends, bool hears)
 {
-	struct notes *n = p->notes;
-	world_meet(STAGE_POLICY);
-	if (n->later && !n->tuple)
-		return end(p, REASON_UNKNOWN_FRAGMENT);
+	__u32 receiver = p->next ? p->next->ifindex : 0; // who hears has one, which Linux 6.1 does not gather
 	if (hears)
-		set_connection_key(p, p->next->ifindex, DIRECTION_IN);
+		set_connection_key(p, receiver, DIRECTION_IN);
 	set_connection_key(p, p->ifindex, DIRECTION_OUT);
 	recall(p, DIRECTION_OUT, p->connection);
 	recall(p, DIRECTION_IN, p->receiver);
@@ -143,20 +191,30 @@ static __noinline int ask_policy(struct packet *p, bool sends, bool hears)
 		if (sends)
 			recall(p, DIRECTION_OUT, subject_connection(p, p->from, p->ifindex, DIRECTION_OUT));
 		if (hears)
-			recall(p, DIRECTION_IN, subject_connection(p, p->to, p->next->ifindex, DIRECTION_IN));
+			recall(p, DIRECTION_IN, subject_connection(p, p->to, receiver, DIRECTION_IN));
 	}
 	if (sends && p->from)
-		describe(p, DIRECTION_OUT, p->from, p->connection);
+		introduce(p, DIRECTION_OUT, p->from);
 	if (hears && p->to)
-		describe(p, DIRECTION_IN, p->to, p->receiver);
+		introduce(p, DIRECTION_IN, p->to);
+}
+
+// Asks the ends that have not passed it, the sender first. Inlined: the functions that
+// are called from here need what stack there is.
+static __always_inline int ask_policy(struct packet *p, bool sends, bool hears)
+{
 	int action;
-	if (n->asked[DIRECTION_OUT]) {
-		action = ask(p, DIRECTION_OUT);
+	world_meet(STAGE_POLICY);
+	if (p->notes->later && !p->notes->tuple)
+		return end_refused(p, REASON_UNKNOWN_FRAGMENT);
+	prepare_questions(p, sends, hears);
+	if (sends && p->from) {
+		action = ask_port(p->skb, DIRECTION_OUT, p->vrf);
 		if (action != ACTION_PASS)
 			return refuse(p, DIRECTION_OUT, action);
 	}
-	if (n->asked[DIRECTION_IN]) {
-		action = ask(p, DIRECTION_IN);
+	if (hears && p->to) {
+		action = ask_port(p->skb, DIRECTION_IN, p->vrf);
 		if (action != ACTION_PASS)
 			return refuse(p, DIRECTION_IN, action);
 	}
