@@ -16,10 +16,11 @@ GO_BUILD := CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION
 # Debian packages by what they are for; each target installs what it lacks.
 RUN_PACKAGES := iproute2 iputils-ping iputils-tracepath traceroute isc-dhcp-client udhcpc bind9-dnsutils keepalived
 GENERATE_PACKAGES := clang-14 llvm-14 libbpf-dev protobuf-compiler
+TEST_PACKAGES := tcpdump tshark
 BENCH_PACKAGES := iperf3 ethtool nftables
 GUEST_PACKAGES := qemu-system-x86 busybox-static ipxe-qemu dash
 
-.PHONY: build demo demo-down test test-long test-kernel test-kernel-loads test-mutation bench bench-try generate generate-check run-packages generate-packages guest-packages bench-packages clean
+.PHONY: build demo demo-down test test-long test-kernel test-kernel-loads test-mutation bench bench-try generate generate-check run-packages generate-packages guest-packages test-packages bench-packages clean
 
 build:
 	@echo "build: weft, weft-controller, weft-agent and the lab"
@@ -32,7 +33,7 @@ demo: run-packages build
 demo-down: build
 	@bin/weft-demo down
 
-test: run-packages generate-packages guest-packages
+test: run-packages generate-packages guest-packages test-packages
 	go vet ./...
 	go test -timeout 40m ./...
 
@@ -100,6 +101,8 @@ generate-packages:
 	@scripts/debian-packages $(GENERATE_PACKAGES)
 guest-packages:
 	@scripts/debian-packages $(GUEST_PACKAGES)
+test-packages:
+	@scripts/debian-packages $(TEST_PACKAGES)
 bench-packages:
 	@scripts/debian-packages $(BENCH_PACKAGES)
 

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -33,12 +34,12 @@ func byMPLS(rows map[string]*hoststream.Row, vrf uint32, host int, list ...strin
 	}
 }
 
-// decoded reads what passes an interface until count packets of MPLS over UDP
-// did, and returns how they are decoded by others.
-func decoded(t *testing.T, ns, device string, count int) (done func() string) {
+// sniffing has tcpdump write what passes an interface to a file, count packets at most,
+// from when it returns until wait, which waits for the last of them, or the test ends.
+func sniffing(t *testing.T, ns, device string, count int, what ...string) (file string, wait func()) {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), "capture")
-	c := exec.Command("tcpdump", "-i", device, "-U", "-w", file, "-c", fmt.Sprint(count), "udp", "port", "6635")
+	file = filepath.Join(t.TempDir(), "capture")
+	c := exec.Command("tcpdump", append([]string{"-i", device, "-U", "-w", file, "-c", fmt.Sprint(count)}, what...)...)
 	ready := &strings.Builder{}
 	pipe, err := c.StderrPipe()
 	if err != nil {
@@ -52,15 +53,33 @@ func decoded(t *testing.T, ns, device string, count int) (done func() string) {
 		}
 		ready.Write(buffer[:n])
 	}
-	t.Cleanup(func() { _ = c.Process.Kill() }) // has ended if all went well
+	ended := sync.OnceFunc(func() { _ = c.Wait() }) // that it was told to end is no failure
+	t.Cleanup(func() {
+		_ = c.Process.Kill() // has ended if all went well
+		ended()
+	})
+	return file, ended
+}
+
+// tshark is what others make of packets in a file.
+func tshark(t *testing.T, file string, arguments ...string) string {
+	t.Helper()
+	out, err := exec.Command("tshark", append([]string{"-r", file}, arguments...)...).Output()
+	if err != nil {
+		t.Fatalf("tshark: %v\n%s", err, out)
+	}
+	return string(out)
+}
+
+// decoded reads what passes an interface until count packets of MPLS over UDP
+// did, and returns how they are decoded by others.
+func decoded(t *testing.T, ns, device string, count int) (done func() string) {
+	t.Helper()
+	file, wait := sniffing(t, ns, device, count, "udp", "port", "6635")
 	return func() string {
-		_ = c.Wait() // that it was told to end is no failure
-		out, err := exec.Command("tshark", "-r", file, "-o", "udp.check_checksum:TRUE", "-T", "fields", "-E", "separator=;", "-e", "frame.protocols",
-			"-e", "udp.dstport", "-e", "mpls.label", "-e", "mpls.bottom", "-e", "udp.checksum.status", "-e", "udp.srcport").Output()
-		if err != nil {
-			t.Fatalf("tshark: %v\n%s", err, out)
-		}
-		return string(out)
+		wait()
+		return tshark(t, file, "-o", "udp.check_checksum:TRUE", "-T", "fields", "-E", "separator=;", "-e", "frame.protocols",
+			"-e", "udp.dstport", "-e", "mpls.label", "-e", "mpls.bottom", "-e", "udp.checksum.status", "-e", "udp.srcport")
 	}
 }
 

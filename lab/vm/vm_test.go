@@ -365,7 +365,26 @@ func (s *site) nests(m *guest.Machine) {
 	if out := s.weft("port", "inside", "-p", "acme:p"); !strings.Contains(out, tapName+".5") {
 		s.Errorf("what is shown of the sub-port does not name its place:\n%s", out)
 	}
+	s.tracesTagged()
 	s.do(m, "ping -c 2 -i 0.2 -W 5 10.9.0.20", " 0% packet loss") // the machine itself, as before
+}
+
+// tracesTagged asks what becomes of what the machine sends with a tag: what its container
+// did above, in the container's network and not in the machine's, and of a tag nobody has.
+func (s *site) tracesTagged() {
+	s.Helper()
+	for _, to := range []string{"10.9.0.30", "fd00:9::30", "acme:p:far"} {
+		out := s.weft("trace", "--from", machinePort, "--from-vlan", "5", "--to", to, "--proto", "tcp", "--dport", "80")
+		if !strings.Contains(out, "=> it arrives at acme:p:far") || !strings.Contains(out, "=> it arrives at acme:p:inside") {
+			s.Errorf("what the container sends to %s, and its answer:\n%s", to, out)
+		}
+	}
+	for vlan, to := range map[string]string{"5": "10.9.0.20", "6": "10.9.0.30"} {
+		out, err := s.lab.Weft(s.Context(), "trace", "--from", machinePort, "--from-vlan", vlan, "--to", to)
+		if err == nil || vlan == "6" && !strings.Contains(err.Error(), "VLAN 6") {
+			s.Errorf("VLAN %s to %s: %v\n%s", vlan, to, err, out)
+		}
+	}
 }
 
 // bootFiles are told to what boots from the network, by what it says it is.
