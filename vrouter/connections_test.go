@@ -100,7 +100,7 @@ func (g *generator) reply(before sent, went Outcome) (sent, bool) {
 // churn changes a table of the oracle and of the datapath in one place.
 func (g *generator) churn(t testing.TB, d *Datapath) {
 	t.Helper()
-	switch routes := slices.Collect(maps.Keys(g.o.Routes)); g.IntN(22) {
+	switch routes := sortedRoutes(g.o.Routes); g.IntN(22) {
 	case 15, 16, 17, 18, 19, 20:
 		g.churnPolicy(t, d)
 	case 0, 1, 2: // somebody moves

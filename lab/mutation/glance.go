@@ -75,6 +75,9 @@ func (g *glancer) look(dir string, timeout time.Duration) (result Result, by str
 		}
 		fmt.Fprintln(&text, line)
 	}
+	if !late.Stop() {
+		return Killed, byTime, false
+	}
 	return Killed, "glance: it ended: " + lastLine(text.String()), false
 }
 

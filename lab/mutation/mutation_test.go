@@ -197,7 +197,7 @@ func TestReport(t *testing.T) {
 	}
 	r := Report{Reasons: reasons, Trials: []Trial{
 		{Mutant: Mutant{ID: "01234567", File: "a.h"}, Result: Survived}, {Mutant: Mutant{ID: "89abcdef", File: "b.h", Change: "`a | b`"}, Result: Survived},
-		{Mutant: Mutant{ID: "00000000", File: "a.h"}, Result: Killed, By: "TestX", Step: 1}, {Mutant: Mutant{ID: "00000001", File: "a.h"}, Result: Killed, By: "TestX", Step: 2, Took: 5 * time.Second},
+		{Mutant: Mutant{ID: "00000000", File: "a.h"}, Result: Killed, By: "TestX", Step: 1}, {Mutant: Mutant{ID: "00000001", File: "a.h"}, Result: Killed, By: byTime, Step: 2, Took: 5 * time.Second},
 		{Mutant: Mutant{ID: "00000002", File: "a.h"}, Result: SameCode},
 	}}
 	if got := r.Survival(); got != 50 {
@@ -206,7 +206,7 @@ func TestReport(t *testing.T) {
 	if u := r.Unexplained(); len(u) != 1 || u[0].Mutant.ID != "89abcdef" {
 		t.Errorf("unexplained are %v", u)
 	}
-	if text := r.String(); !strings.Contains(text, "step by step: 1 1 0") || !strings.Contains(text, "took 1s") {
+	if text := r.String(); !strings.Contains(text, "step by step: 1 1 0") || !strings.Contains(text, "took 1s") || !strings.Contains(text, "tried again: 00000001.") {
 		t.Errorf("times are missing:\n%s", text)
 	}
 	written := filepath.Join(t.TempDir(), "again.md")

@@ -83,13 +83,21 @@ func (r Report) times() string {
 	}
 	killed := make([]int, len(steps))
 	var took time.Duration
+	var late []string // a busy machine may have killed them
 	for _, t := range r.Trials {
 		if t.Result == Killed {
 			killed[t.Step-1]++
+			if t.By == byTime {
+				late = append(late, t.Mutant.ID)
+			}
 		}
 		took += t.Took
 	}
-	return fmt.Sprintf("Killed step by step: %s. A mutant took %s on average.", strings.Trim(fmt.Sprint(killed), "[]"), (took / time.Duration(len(r.Trials))).Round(100*time.Millisecond))
+	text := fmt.Sprintf("Killed step by step: %s. A mutant took %s on average.", strings.Trim(fmt.Sprint(killed), "[]"), (took / time.Duration(len(r.Trials))).Round(100*time.Millisecond))
+	if len(late) > 0 {
+		text += " Killed by time alone, to be tried again: " + strings.Join(late, ", ") + "."
+	}
+	return text
 }
 
 // String is the report as tables of Markdown.

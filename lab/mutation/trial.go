@@ -59,7 +59,8 @@ type step struct {
 // sources, for several run at one time, and the machine may have other work.
 const (
 	slower       = 6
-	leastTimeout = time.Minute
+	leastTimeout = 3 * time.Minute
+	byTime       = "time" // what killed a mutant that took longer
 	// unchangedTimeout bounds a step with the unchanged sources.
 	unchangedTimeout = 20 * time.Minute
 )
@@ -369,7 +370,7 @@ func (l *Laboratory) test(ctx context.Context, s step, dir string, timeout time.
 		return Killed, m[1], nil
 	}
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) || strings.Contains(text, "test timed out") {
-		return Killed, "time", nil
+		return Killed, byTime, nil
 	}
 	return "", "", fmt.Errorf("test program ended with %w and no failed test:\n%s", err, text)
 }
