@@ -62,12 +62,7 @@ func installEnds(t *testing.T, d *Datapath) {
 // asks gives a port one rule in a direction, which passes everything.
 func asks(t *testing.T, d *Datapath, ifindex int, direction rules.Direction, number uint32) {
 	t.Helper()
-	c := compiled(rules.Ruleset{Rules: []rules.Rule{{Number: number, Action: rules.Pass}}, Outside: rules.Deny, Identified: rules.Deny})
-	check(t, d.PutRuleset(c))
-	policy, _, err := d.PortPolicies.Get(ifindex)
-	check(t, err)
-	policy.Rulesets[direction][rules.SecurityGroup] = c.ID
-	check(t, d.PortPolicies.Put(ifindex, policy))
+	decides(t, d, ifindex, direction, rules.SecurityGroup, rules.Rule{Number: number, Action: rules.Pass})
 }
 
 // follow sends a frame through the rehearsal, which must send it on.
