@@ -106,6 +106,7 @@ func (o *Oracle) askLayers(q *inquiry) string {
 		q.log.Layer = int(layer)
 		ruleset, known := o.Rulesets[id]
 		if !known {
+			q.log.Rule = 0
 			return "policy-absent"
 		}
 		packet := question(p, q.key, direction, p.known || !first)

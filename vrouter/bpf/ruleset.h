@@ -86,11 +86,15 @@ __noinline int find_classes(__u32 id, __u32 end, __u32 audit)
 {
 	struct notes *n = notes();
 	struct ruleset_value *r = bpf_map_lookup_elem(&rulesets, &id);
-	if (!n || !r)
+	if (!n)
 		return -1;
 	end &= 1;
 	barrier_var(end);
-	const struct question *q = &n->questions[end];
+	struct question *q = &n->questions[end];
+	if (!r) {
+		q->rule = 0; // that of an earlier layer has passed it
+		return -1;
+	}
 	const struct connection_key *of = &n->keys[end];
 	struct policy_verdict *best = audit ? &n->audited : &n->found;
 	*best = q->identity == IDENTITY_NONE ? r->outside : r->identified;
