@@ -2,7 +2,10 @@
 
 package vrouter
 
-import "slices"
+import (
+	"encoding/binary"
+	"slices"
+)
 
 // complaint is an ICMP error about a frame that went through: from who got it,
 // or from somebody on the way, and now and then not quite about it.
@@ -18,6 +21,9 @@ func (g *generator) complaint(before sent, went Outcome) (sent, bool) {
 	}
 	ends := min(len(went.Frame), f.l4+pick(g, 8, 8, 8, 7, 20, 60, -1))
 	quote := slices.Clone(went.Frame[14:ends])
+	if !f.source.Is6() && g.chance(10) { // about a fragment, first or later
+		binary.BigEndian.PutUint16(quote[6:], pick(g, uint16(0x2000), 0x4000, 0x0001, 0x1000, 0x1fff))
+	}
 	if g.chance(10) {
 		quote[g.IntN(len(quote))] ^= byte(1 << g.IntN(8))
 	}

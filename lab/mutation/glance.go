@@ -71,7 +71,7 @@ func (g *glancer) look(dir string, timeout time.Duration) (result Result, by str
 			case strings.Contains(text.String(), "load program "):
 				return Refused, "", true
 			}
-			return Killed, "glance", true
+			return Killed, "glance: " + whatFailed(text.String()), true
 		}
 		fmt.Fprintln(&text, line)
 	}
@@ -79,6 +79,17 @@ func (g *glancer) look(dir string, timeout time.Duration) (result Result, by str
 		return Killed, byTime, false
 	}
 	return Killed, "glance: it ended: " + lastLine(text.String()), false
+}
+
+// whatFailed is the beginning of what a test said that failed.
+func whatFailed(text string) string {
+	for line := range strings.Lines(text) {
+		if _, said, is := strings.Cut(line, "_test.go:"); is && !strings.Contains(said, "WEFT_SEED=") {
+			said = strings.TrimSpace(said)
+			return said[:min(len(said), 120)]
+		}
+	}
+	return lastLine(text)
 }
 
 func lastLine(text string) string {
