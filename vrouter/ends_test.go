@@ -30,6 +30,7 @@ func TestEnds(t *testing.T) {
 		"a beginning is told at both ends":    beginningIsTold,
 		"fragments are forgotten":             fragmentsAreForgotten,
 		"places are kept young":               placesAreKeptYoung,
+		"errors quote enough":                 errorsQuoteEnough,
 	} {
 		t.Run(what, func(t *testing.T) {
 			installEnds(t, d)
