@@ -91,6 +91,8 @@ type Laboratory struct {
 	// Steps is how many are run at most, 0 for all: what survives the first alone is
 	// worth all of them.
 	Steps int
+	// Passed is how many are left out at the beginning: the mutants have survived these.
+	Passed int
 
 	// What is known of the unchanged sources, each when it is first asked for.
 	mu       sync.Mutex
@@ -217,6 +219,9 @@ func (l *Laboratory) try(ctx context.Context, m Mutant) (Trial, error) {
 	for i, s := range steps {
 		if l.Steps > 0 && i >= l.Steps {
 			break
+		}
+		if i < l.Passed {
+			continue
 		}
 		objects, err := l.holding(ctx, s, m)
 		if err != nil {

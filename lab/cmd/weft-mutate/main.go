@@ -24,7 +24,7 @@ import (
 
 type options struct {
 	sample, workers int
-	steps           int
+	steps, passed   int
 	seed            uint64
 	only, id        string
 	list, verbose   bool
@@ -43,6 +43,7 @@ func main() {
 	flag.BoolVar(&o.verbose, "v", false, "a line for each mutant")
 	flag.IntVar(&o.workers, "workers", 2, "mutants at one time")
 	flag.IntVar(&o.steps, "steps", 0, "run so many steps of tests and call survivors what they leave (0: all)")
+	flag.IntVar(&o.passed, "passed", 0, "leave out so many steps at the beginning, which the mutants have survived before")
 	flag.StringVar(&o.reasons, "reasons", "doc/mutation.md", "page that says why mutants may survive")
 	flag.Float64Var(&o.most, "most", 10, "fail if more of a hundred survive")
 	flag.DurationVar(&o.limit, "limit", 24*time.Hour, "begin no further mutant after this time")
@@ -87,7 +88,7 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	defer l.Close()
-	l.Steps = o.steps
+	l.Steps, l.Passed = o.steps, o.passed
 	report := mutation.Report{Reasons: reasons}
 	report.Trials, err = tryAll(ctx, l, mutants, o)
 	fmt.Print(report)
