@@ -74,7 +74,7 @@ var steps = []step{
 	{object.rehearsal, "^(TestConversationsAgreeWithOracle|TestStatesAgreeWithOracle)$", []string{"-cases", "200"}, false},
 	{object.product,
 		"^(TestProductAgreesWithOracle|TestErrorsAreLimited|TestAnswersAreLimited|TestRequestsAreLimited|TestFloodsAreLimited|TestServicesAreLimited|TestUntracked.*|TestLimit.*|TestPlacesComeBack|" +
-			"TestConnectionsCount|TestDropIsTold|TestEvents.*|TestFirstPacketIsTold|TestRulesLog|TestLogIs.*|TestPortsShareTheLog|TestFormerRules.*|TestCapture.*)$", nil, false},
+			"TestConnectionsCount|TestDropIsTold|TestRefusalsAreTold|TestEvents.*|TestFirstPacketIsTold|TestRulesLog|TestLogIs.*|TestPortsShareTheLog|TestFormerRules.*|TestCapture.*)$", nil, false},
 	{object.product,
 		"^TestFramesOnTheWire$|^TestEmptySlotDrops$|^TestEmptyUplinkSlotPasses$|^TestErrorsReachTools$|^TestErrorsOfConversations$|^TestStatesOfRealTCP$|^TestConnectionsOutlive.*$|" +
 			"^TestTrafficBetweenHosts$/^auto$|^TestTrafficByMPLSOverUDP$/^auto$|^TestFabric$/^auto$|^TestFabricHops$|^TestFabricSpoof$", nil, false},
