@@ -98,7 +98,9 @@ func countFrame(counters map[int]Counter, o *Oracle, frame []byte, went Outcome)
 		}
 	case "tunnelled":
 		to = testTunnelDevice // also what leaves with labels
-	case "answered", "hosted", "routed":
+	case "routed":
+		to = testUplink // one slot serves all uplinks
+	case "answered", "hosted":
 	default:
 		return
 	}
