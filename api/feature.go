@@ -20,7 +20,7 @@ type PortFeatures struct {
 	NamedPorts      []NamedPort   `json:"namedPorts,omitempty" doc:"Transport ports of the workload by name, for rules that say portName."`
 	QoSPolicy       Ref           `json:"qosPolicy,omitzero" effect:"none" doc:"Limits of the port; the network's when absent."`
 	RouteTables     []Ref         `json:"routeTables,omitempty" maxItems:"16" doc:"Routes that lead to the port (interface routes). They are routes of the network: in another owner's they need its share with verb route."`
-	HealthChecks    []Ref         `json:"healthChecks,omitempty" effect:"none" doc:"How the workload is tried."`
+	HealthChecks    []Ref         `json:"healthChecks,omitempty" maxItems:"16" doc:"How the workload is tried, at the first of the port's addresses. What became of it is in the status."`
 	MACLearning     *MACLearning  `json:"macLearning,omitempty" doc:"Ethernet addresses behind the port are learned; not when absent. Not in a network that forwards l3."`
 	ConnectionLimit int           `json:"connectionLimit,omitempty" minimum:"1" doc:"Most conversations at a time on its host; new ones beyond are dropped. No limit of its own when absent."`
 	FatFlows        []FatFlow     `json:"fatFlows,omitempty" effect:"none" doc:"Conversations that count as one connection."`

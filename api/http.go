@@ -77,7 +77,7 @@ type Probe struct {
 	Timeout  int       `json:"timeoutMilliseconds,omitempty" minimum:"10" maximum:"3600000" default:"2000" doc:"Until a try has failed, ms."`
 	Rise     int       `json:"rise,omitempty" minimum:"1" maximum:"100" default:"2" doc:"Good tries until it is up."`
 	Fall     int       `json:"fall,omitempty" minimum:"1" maximum:"100" default:"3" doc:"Failed tries until it is down."`
-	Port     int       `json:"port,omitempty" minimum:"1" maximum:"65535" doc:"Transport port; a member's own when absent."`
+	Port     int       `json:"port,omitempty" minimum:"1" maximum:"65535" doc:"Transport port. When absent a member's own; of a health-check 80 for http, 443 for https and tls."`
 	HTTP     *HTTPTest `json:"http,omitempty" doc:"For http and https."`
 }
 
@@ -131,6 +131,9 @@ func (o *Probe) Rises() int { return cmp.Or(o.Rise, 2) }
 func (o *Probe) Falls() int { return cmp.Or(o.Fall, 3) }
 
 func milliseconds(n int) time.Duration { return time.Duration(n) * time.Millisecond }
+
+// HasPort tells whether what is tried is at a transport port. That of bfd is fixed.
+func (o *Probe) HasPort() bool { return o.Type != "ping" && o.Type != "bfd" }
 
 // Test is the request with its defaults.
 func (o *Probe) Test() HTTPTest {
@@ -211,12 +214,18 @@ type HealthCheck struct {
 	Status Reported        `json:"status,omitzero"`
 }
 
+// The words of a health-check.
+const (
+	ScopeLocal      = "local"
+	OnFaultWithdraw = "withdraw"
+)
+
 // HealthCheckSpec is a probe and what follows when it fails.
 type HealthCheckSpec struct {
 	Probe   Probe  `json:"probe" doc:"How the workload is tried."`
-	Scope   string `json:"scope,omitempty" enum:"local,end-to-end,segment" default:"local" doc:"local: from the workload's host; end-to-end: through it, to target; segment: between the two ports of a service."`
-	Target  string `json:"target,omitempty" doc:"For end-to-end: address or URL that is tried through the workload."`
-	OnFault string `json:"onFault,omitempty" enum:"report,withdraw" default:"report" doc:"report: in the status only; withdraw: also take back the routes of the port."`
+	Scope   string `json:"scope,omitempty" enum:"local,end-to-end,segment" default:"local" doc:"local: from the workload's host; end-to-end: through it, to target; segment: between the two ports of a service. Only local is tried yet."`
+	Target  string `json:"target,omitempty" effect:"none" doc:"For end-to-end: address or URL that is tried through the workload."`
+	OnFault string `json:"onFault,omitempty" enum:"report,withdraw" default:"report" doc:"report: in the status only; withdraw: also take back the routes that lead through the port: static ones with it as next hop, and those of its allowedAddressPairs. Those to its own addresses stay."`
 }
 
 func (h *HealthCheck) Validate() Problems {

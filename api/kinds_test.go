@@ -149,7 +149,7 @@ func TestEffectsAreSaid(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := strings.Join(SetWithoutEffect(port), " "); got != "spec.healthChecks spec.fatFlows" {
+	if got := strings.Join(SetWithoutEffect(port), " "); got != "spec.fatFlows" {
 		t.Errorf("fields without effect: %q", got)
 	}
 	for kind, want := range map[Kind]string{KindPort: "", KindForeignDocument: "", KindRouter: StoredOnly} {

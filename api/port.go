@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 )
 
 // MAC is an Ethernet address in the form aa:bb:cc:dd:ee:ff, lower case.
@@ -68,6 +69,23 @@ type PortStatus struct {
 	Message string    `json:"message,omitempty" doc:"Why, where the state is failed or disabled, or the port waits for its policy or has a former one."`
 	// Announced is by address.
 	Announced []AnnouncedAddress `json:"announced,omitempty" doc:"Addresses that the workload spoke for, of its active-standby pairs and slaac subnets. The newest 16."`
+	// HealthChecks are in the order of the spec.
+	HealthChecks []CheckedPort `json:"healthChecks,omitempty" doc:"What its health-checks come to."`
+	Withdrawn    bool          `json:"withdrawn,omitempty" doc:"A health-check that asks for it has failed: no route leads through the port, but to its own addresses."`
+}
+
+// CheckUnknown is the reason of a check of which its host has not said anything.
+const CheckUnknown = "unknown"
+
+// CheckedPort is what a health-check of a port comes to.
+type CheckedPort struct {
+	Check   Ref    `json:"healthCheck" doc:"The health-check."`
+	Online  bool   `json:"online" doc:"The workload answers as it asks."`
+	Reason  string `json:"reason" doc:"online; failed: it does not answer as it should; untried: it cannot be tried; unknown: its host has not said."`
+	Message string `json:"message,omitempty" doc:"Why, where it is not online."`
+	// Withdrawn is kept while nobody knows how the workload is.
+	Withdrawn bool      `json:"withdrawn,omitempty" doc:"It failed, and takes routes back; also since then nobody knows."`
+	Since     time.Time `json:"since" doc:"When online or the reason last changed."`
 }
 
 // MaxAnnounced is how many addresses a port may have spoken for.

@@ -14,8 +14,8 @@ import (
 
 // Check is how a workload of this host is to be tried. It is comparable.
 type Check struct {
-	Member        string // UUID
-	MemberName    string
+	ID            string // of the row
+	Name          string // of the member or health-check
 	Port          string // UUID
 	Address       netip.Addr
 	Type          string // the words of api.Probe
@@ -35,7 +35,7 @@ const (
 const checkPrefix = "check/"
 
 // CheckRow is the key of a check's row.
-func CheckRow(member string) string { return checkPrefix + member }
+func CheckRow(id string) string { return checkPrefix + id }
 
 // removeCheck forgets a check by its key, and tells whether the key is of one.
 func (r *Rows) removeCheck(key string) bool {
@@ -49,22 +49,22 @@ func (r *Rows) removeCheck(key string) bool {
 func (r *Rows) insertCheck(key string, m *hoststream.Check) (string, error) {
 	address, ok := netip.AddrFromSlice(m.Address)
 	if !ok {
-		return "", fmt.Errorf("check of member %s: address of %d bytes", m.MemberName, len(m.Address))
+		return "", fmt.Errorf("check of %s: address of %d bytes", m.Name, len(m.Address))
 	}
 	if m.TransportPort > 65535 || m.Rise < 1 || m.Fall < 1 {
-		return "", fmt.Errorf("check of member %s: transport port %d, %d good or %d failed tries cannot be", m.MemberName, m.TransportPort, m.Rise, m.Fall)
+		return "", fmt.Errorf("check of %s: transport port %d, %d good or %d failed tries cannot be", m.Name, m.TransportPort, m.Rise, m.Fall)
 	}
 	c := Check{
-		Member: m.Member, MemberName: m.MemberName, Port: m.Port, Address: address.Unmap(), Type: m.Type, TransportPort: uint16(m.TransportPort),
+		ID: m.Id, Name: m.Name, Port: m.Port, Address: address.Unmap(), Type: m.Type, TransportPort: uint16(m.TransportPort),
 		Interval: max(time.Duration(m.Interval)*time.Millisecond, minInterval), Timeout: max(time.Duration(m.Timeout)*time.Millisecond, minTimeout),
 		Rise: int(m.Rise), Fall: int(m.Fall),
 	}
 	if h := m.Http; h != nil {
 		c.HTTP = api.HTTPTest{Method: h.Method, Path: h.Path, Host: h.Host, Version: h.Version, Codes: h.Codes}
 	}
-	k := CheckRow(c.Member)
+	k := CheckRow(c.ID)
 	if k == key {
-		r.Checks[c.Member] = c
+		r.Checks[c.ID] = c
 	}
 	return k, nil
 }

@@ -145,7 +145,7 @@ type Rows struct {
 	Reservations map[string]Reservation
 	Rulesets     map[string]Ruleset
 	Selectors    map[string]Selector
-	Checks       map[string]Check // by the member's UUID
+	Checks       map[string]Check // by id
 	Holds        map[string]Hold  // by the hold's UUID
 	// Bad are the keys of rows this build cannot read, with the reason.
 	Bad map[string]string

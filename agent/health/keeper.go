@@ -32,7 +32,7 @@ type Prober interface {
 	Try(ctx context.Context, w Wanted) Outcome
 }
 
-// Keeper tries the members of this host.
+// Keeper tries the members and ports of this host.
 type Keeper struct {
 	loop   *host.Loop
 	prober Prober
@@ -58,9 +58,13 @@ type outcome struct {
 
 // Run tries until the context ends.
 func (k *Keeper) Run(ctx context.Context) {
+	// Before the plugs of an earlier run are known, workloads would be found unplugged.
+	if k.loop.Wait(ctx, (*host.Core).Tried) != nil {
+		return // the context or the loop has ended
+	}
 	listener, err := k.loop.Listen(ctx)
 	if err != nil {
-		return // the loop has ended
+		return
 	}
 	defer k.loop.Leave(listener)
 	var tries sync.WaitGroup
@@ -145,10 +149,10 @@ func (k *Keeper) take(r outcome) (news bool) {
 		k.failed++
 	}
 	if news = k.schedule.done(r.Try, r.Outcome, time.Now()); news {
-		if k.schedule.checks[r.Member].state == Up {
-			k.log.Info("a member of a pool is up", "object", r.MemberName, "port", r.Port)
+		if k.schedule.checks[r.ID].state == Up {
+			k.log.Info("a workload that is tried is up", "object", r.Name, "port", r.Port)
 		} else {
-			k.log.Warn("a member of a pool is down", "object", r.MemberName, "port", r.Port, "reason", r.Why)
+			k.log.Warn("a workload that is tried is down", "object", r.Name, "port", r.Port, "reason", r.Why)
 		}
 	}
 	return news

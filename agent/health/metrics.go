@@ -9,8 +9,8 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 }
 
 var (
-	members = desc("weft_agent_members", "Members of pools that this host tries by state: up, down, untried (it cannot), unknown (too few tries yet).", "state")
-	made    = desc("weft_agent_member_tries_total", "Tries of members by outcome: good, failed.", "outcome")
+	members = desc("weft_agent_members", "Members of pools and health-checks of ports that this host tries by state: up, down, untried (it cannot), unknown (too few tries yet).", "state")
+	made    = desc("weft_agent_member_tries_total", "Tries of members and ports by outcome: good, failed.", "outcome")
 	lateAre = desc("weft_agent_member_tries_late_total", "Tries that began late by more than a quarter of their interval, because too many were on their way.")
 )
 

@@ -16,7 +16,7 @@ import (
 // MaxChecks bounds what one host tries. The members beyond, by UUID, are untried.
 const MaxChecks = 4096
 
-const tooMany = "this host tries as many members as it may (4096)"
+const tooMany = "this host tries as many as it may (4096)"
 
 // Target is where a member is tried. It is comparable.
 type Target struct {
@@ -164,7 +164,7 @@ func (s *schedule) wake() (at time.Time, ok bool) {
 
 // done takes what became of a try, and tells whether that is news.
 func (s *schedule) done(t Try, o Outcome, now time.Time) (news bool) {
-	c := s.checks[t.Member]
+	c := s.checks[t.ID]
 	if c == nil || c.turn != t.turn {
 		return false // it is asked something else by now
 	}
@@ -180,7 +180,7 @@ func (s *schedule) done(t Try, o Outcome, now time.Time) (news bool) {
 func (s *schedule) reports() (all []*hoststream.CheckReport) {
 	for _, id := range slices.Sorted(maps.Keys(s.checks)) {
 		if c := s.checks[id]; c.state != Unknown {
-			all = append(all, &hoststream.CheckReport{Member: id, State: c.state, Message: c.why})
+			all = append(all, &hoststream.CheckReport{Id: id, State: c.state, Message: c.why})
 		}
 	}
 	return all

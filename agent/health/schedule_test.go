@@ -89,8 +89,8 @@ func (p *plan) run(d time.Duration, outcome func(member string) Outcome) (news i
 		}
 		p.now = at
 		for _, t := range p.due(p.now, 1000) {
-			p.tries[t.Member] = append(p.tries[t.Member], p.now.Sub(p.begin))
-			if p.done(t, outcome(t.Member), p.now) {
+			p.tries[t.ID] = append(p.tries[t.ID], p.now.Sub(p.begin))
+			if p.done(t, outcome(t.ID), p.now) {
 				news++
 			}
 		}
@@ -99,7 +99,7 @@ func (p *plan) run(d time.Duration, outcome func(member string) Outcome) (news i
 
 func wanted(n int, interval time.Duration) Wanted {
 	return Wanted{Check: desired.Check{
-		Member: fmt.Sprintf("m%04d", n), Type: "tcp", Address: netip.AddrFrom4([4]byte{10, 0, byte(n >> 8), byte(n)}), TransportPort: 80,
+		ID: fmt.Sprintf("m%04d", n), Type: "tcp", Address: netip.AddrFrom4([4]byte{10, 0, byte(n >> 8), byte(n)}), TransportPort: 80,
 		Interval: interval, Timeout: time.Second, Rise: 2, Fall: 3,
 	}}
 }
@@ -107,7 +107,7 @@ func wanted(n int, interval time.Duration) Wanted {
 func all(ws ...Wanted) map[string]Wanted {
 	m := map[string]Wanted{}
 	for _, w := range ws {
-		m[w.Member] = w
+		m[w.ID] = w
 	}
 	return m
 }
@@ -115,7 +115,7 @@ func all(ws ...Wanted) map[string]Wanted {
 func (p *plan) says() string {
 	var words []string
 	for _, r := range p.reports() {
-		words = append(words, strings.TrimSpace(r.Member+" "+r.State+" "+r.Message))
+		words = append(words, strings.TrimSpace(r.Id+" "+r.State+" "+r.Message))
 	}
 	return strings.Join(words, ", ")
 }
@@ -206,7 +206,7 @@ func TestTooManyMembers(t *testing.T) {
 	many := map[string]Wanted{}
 	for n := range MaxChecks + 2 {
 		w := wanted(n, time.Minute)
-		many[w.Member] = w
+		many[w.ID] = w
 	}
 	p.want(many, p.now)
 	if got := p.says(); got != "m4096 untried "+tooMany+", m4097 untried "+tooMany {

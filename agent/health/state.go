@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package health tries the workloads of this host that are members of pools,
-// as their rows say, and reports what became of that when it changes. How a
+// Package health tries the workloads of this host that are members of pools, or
+// whose ports have health-checks, as their rows say, and reports what became of that when it changes. How a
 // member counts, and when it is tried, is computed without clock and I/O; the
 // tries are a Prober's.
 package health

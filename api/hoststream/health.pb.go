@@ -25,21 +25,23 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Check says how a workload of this host is to be tried, for a member of a pool.
-// An agent that does not say "health" in Report.features does not.
+// Check says how a workload of this host is to be tried, for a member of a pool or
+// for a health-check of a port. An agent that does not say "health" in
+// Report.features does not.
 type Check struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Member        string                 `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`                                     // UUID
-	MemberName    string                 `protobuf:"bytes,2,opt,name=member_name,json=memberName,proto3" json:"member_name,omitempty"`           // fully qualified
-	Port          string                 `protobuf:"bytes,3,opt,name=port,proto3" json:"port,omitempty"`                                         // UUID of a port of this host
-	Address       []byte                 `protobuf:"bytes,4,opt,name=address,proto3" json:"address,omitempty"`                                   // 4 or 16 bytes: one of the workload's
-	Type          string                 `protobuf:"bytes,5,opt,name=type,proto3" json:"type,omitempty"`                                         // the words of api.Probe
-	TransportPort uint32                 `protobuf:"varint,6,opt,name=transport_port,json=transportPort,proto3" json:"transport_port,omitempty"` // 0 where the type has none
-	Interval      uint32                 `protobuf:"varint,7,opt,name=interval,proto3" json:"interval,omitempty"`                                // milliseconds
-	Timeout       uint32                 `protobuf:"varint,8,opt,name=timeout,proto3" json:"timeout,omitempty"`                                  // milliseconds
-	Rise          uint32                 `protobuf:"varint,9,opt,name=rise,proto3" json:"rise,omitempty"`                                        // good tries until it is up
-	Fall          uint32                 `protobuf:"varint,10,opt,name=fall,proto3" json:"fall,omitempty"`                                       // failed ones until it is down
-	Http          *HttpTest              `protobuf:"bytes,11,opt,name=http,proto3" json:"http,omitempty"`                                        // for http and https
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"` // of a member its UUID; of a health-check port/health-check/question, two
+	// UUIDs and a number that is another one when what is asked is
+	Name          string    `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`                                         // of the member or health-check, fully qualified
+	Port          string    `protobuf:"bytes,3,opt,name=port,proto3" json:"port,omitempty"`                                         // UUID of a port of this host
+	Address       []byte    `protobuf:"bytes,4,opt,name=address,proto3" json:"address,omitempty"`                                   // 4 or 16 bytes: one of the workload's
+	Type          string    `protobuf:"bytes,5,opt,name=type,proto3" json:"type,omitempty"`                                         // the words of api.Probe
+	TransportPort uint32    `protobuf:"varint,6,opt,name=transport_port,json=transportPort,proto3" json:"transport_port,omitempty"` // 0 where the type has none
+	Interval      uint32    `protobuf:"varint,7,opt,name=interval,proto3" json:"interval,omitempty"`                                // milliseconds
+	Timeout       uint32    `protobuf:"varint,8,opt,name=timeout,proto3" json:"timeout,omitempty"`                                  // milliseconds
+	Rise          uint32    `protobuf:"varint,9,opt,name=rise,proto3" json:"rise,omitempty"`                                        // good tries until it is up
+	Fall          uint32    `protobuf:"varint,10,opt,name=fall,proto3" json:"fall,omitempty"`                                       // failed ones until it is down
+	Http          *HttpTest `protobuf:"bytes,11,opt,name=http,proto3" json:"http,omitempty"`                                        // for http and https
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -74,16 +76,16 @@ func (*Check) Descriptor() ([]byte, []int) {
 	return file_health_proto_rawDescGZIP(), []int{0}
 }
 
-func (x *Check) GetMember() string {
+func (x *Check) GetId() string {
 	if x != nil {
-		return x.Member
+		return x.Id
 	}
 	return ""
 }
 
-func (x *Check) GetMemberName() string {
+func (x *Check) GetName() string {
 	if x != nil {
-		return x.MemberName
+		return x.Name
 	}
 	return ""
 }
@@ -231,7 +233,7 @@ func (x *HttpTest) GetCodes() string {
 // CheckReport is what became of a Check.
 type CheckReport struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Member        string                 `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`   // UUID
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`           // of the Check
 	State         string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`     // up, down, untried
 	Message       string                 `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"` // why it is not up
 	unknownFields protoimpl.UnknownFields
@@ -268,9 +270,9 @@ func (*CheckReport) Descriptor() ([]byte, []int) {
 	return file_health_proto_rawDescGZIP(), []int{2}
 }
 
-func (x *CheckReport) GetMember() string {
+func (x *CheckReport) GetId() string {
 	if x != nil {
-		return x.Member
+		return x.Id
 	}
 	return ""
 }
@@ -424,11 +426,10 @@ var File_health_proto protoreflect.FileDescriptor
 
 const file_health_proto_rawDesc = "" +
 	"\n" +
-	"\fhealth.proto\x12\x12weft.hoststream.v1\"\xb9\x02\n" +
-	"\x05Check\x12\x16\n" +
-	"\x06member\x18\x01 \x01(\tR\x06member\x12\x1f\n" +
-	"\vmember_name\x18\x02 \x01(\tR\n" +
-	"memberName\x12\x12\n" +
+	"\fhealth.proto\x12\x12weft.hoststream.v1\"\xa4\x02\n" +
+	"\x05Check\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
 	"\x04port\x18\x03 \x01(\tR\x04port\x12\x18\n" +
 	"\aaddress\x18\x04 \x01(\fR\aaddress\x12\x12\n" +
 	"\x04type\x18\x05 \x01(\tR\x04type\x12%\n" +
@@ -444,9 +445,9 @@ const file_health_proto_rawDesc = "" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x12\x12\n" +
 	"\x04host\x18\x03 \x01(\tR\x04host\x12\x18\n" +
 	"\aversion\x18\x04 \x01(\tR\aversion\x12\x14\n" +
-	"\x05codes\x18\x05 \x01(\tR\x05codes\"U\n" +
-	"\vCheckReport\x12\x16\n" +
-	"\x06member\x18\x01 \x01(\tR\x06member\x12\x14\n" +
+	"\x05codes\x18\x05 \x01(\tR\x05codes\"M\n" +
+	"\vCheckReport\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\tR\amessage\"j\n" +
 	"\fAnnouncement\x12\x12\n" +

@@ -28,7 +28,7 @@ func checkRow(member, kind string, six bool, port uint32) *hoststream.Row {
 		address = servedIPv6
 	}
 	c := &hoststream.Check{
-		Member: member, MemberName: "d:p:shop:web:" + member, Port: servedPort, Address: address.AsSlice(), Type: kind, TransportPort: port,
+		Id: member, Name: "d:p:shop:web:" + member, Port: servedPort, Address: address.AsSlice(), Type: kind, TransportPort: port,
 		Interval: 200, Timeout: 20_000, Rise: 2, Fall: 2,
 	}
 	switch kind {
@@ -46,7 +46,7 @@ func (c *controller) members() string {
 	defer c.mu.Unlock()
 	words := map[string]string{}
 	for _, r := range c.report.GetChecks() {
-		words[r.Member] = strings.TrimSpace(r.State + " " + r.Message)
+		words[r.Id] = strings.TrimSpace(r.State + " " + r.Message)
 	}
 	var all []string
 	for _, m := range slices.Sorted(maps.Keys(words)) {
@@ -108,7 +108,7 @@ func TestMembersAreTried(t *testing.T) {
 		checkRow("a-http4", "http", false, 8080), checkRow("b-http6", "http", true, 8080), checkRow("c-tcp", "tcp", false, 8080),
 		checkRow("d-ping4", "ping", false, 0), checkRow("e-ping6", "ping", true, 0), checkRow("f-udp4", "udp", false, 5353), checkRow("g-udp6", "udp", true, 5353),
 	} {
-		rows[desired.CheckRow(r.GetCheck().Member)] = r
+		rows[desired.CheckRow(r.GetCheck().Id)] = r
 	}
 	const network = ", d-ping4 up, e-ping6 up"
 	var open [2]net.PacketConn

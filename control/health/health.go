@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package health derives, from all objects and what routing made of them, which
-// host tries which members of pools, and how: a pure function. What it computes
+// host tries which members of pools, and which ports for their health-checks, and
+// how: a pure function. What it computes
 // from an earlier outcome and the events since is what it computes from nothing.
 package health
 
 import (
-	"bytes"
 	"maps"
 	"slices"
 	"strings"
@@ -24,6 +24,7 @@ import (
 type Derived struct {
 	routing *routing.Derived
 	pools   map[string]*Pool // those whose members are tried, by UUID
+	ports   map[string]*Port // those with a health-check, by UUID
 	hosts   map[string]*Host // by UUID
 }
 
@@ -49,17 +50,17 @@ type Member struct {
 	Check *Check  // nil: none does
 }
 
-// Check is how a host tries a member.
+// Check is how a host tries a workload.
 type Check struct {
-	Member string // UUID
-	Body   []byte // an encoded hoststream.Row; never modified
-	Hash   uint64 // of Body
+	ID   string // as hoststream.Check says
+	Body []byte // an encoded hoststream.Row; never modified
+	Hash uint64 // of Body
 }
 
 // Key orders checks.
-func (c *Check) Key() string { return c.Member }
+func (c *Check) Key() string { return c.ID }
 
-// Host is what a host tries, by member. It is another one whenever anything of
+// Host is what a host tries, by id. It is another one whenever anything of
 // it is.
 type Host struct{ Checks []*Check }
 
@@ -88,6 +89,9 @@ func Derive(d *routing.Derived) *Derived {
 	for _, m := range api.ListOf[*api.HealthMonitor](d.Snapshot, api.KindHealthMonitor) {
 		u.stale[m.Meta.Parent.UUID] = true
 	}
+	for _, p := range api.ListOf[*api.Port](d.Snapshot, api.KindPort) {
+		u.touchPort(p)
+	}
 	return u.run()
 }
 
@@ -105,7 +109,7 @@ func Update(earlier *Derived, d *routing.Derived, events []api.Event) *Derived {
 		}
 		u.touch(indexed, e)
 	}
-	if len(u.pools) > 0 {
+	if len(u.pools)+len(u.ports) > 0 {
 		u.moved(indexed)
 	}
 	return u.run()
@@ -117,13 +121,14 @@ type update struct {
 	earlier  *Derived
 	snapshot api.Snapshot
 	members  func(pool string) []*api.Member
-	stale    map[string]bool // pools to be computed
+	// stale are the pools to be computed, stalePorts the ports.
+	stale, stalePorts map[string]bool
 }
 
 func newUpdate(earlier *Derived, d *routing.Derived) *update {
 	now := *earlier
 	now.routing = d
-	return &update{Derived: &now, earlier: earlier, snapshot: d.Snapshot, members: membersOf(d.Snapshot), stale: map[string]bool{}}
+	return &update{Derived: &now, earlier: earlier, snapshot: d.Snapshot, members: membersOf(d.Snapshot), stale: map[string]bool{}, stalePorts: map[string]bool{}}
 }
 
 // membersOf finds the members of a pool, by the snapshot's own index where it
@@ -149,7 +154,7 @@ func membersOf(s api.Snapshot) func(pool string) []*api.Member {
 	}
 }
 
-// touch notes the pools that an event concerns.
+// touch notes the pools and ports that an event concerns.
 func (u *update) touch(s routing.Indexed, e api.Event) {
 	balancer := func(uuid string) {
 		for _, pool := range s.Children(api.KindPool, uuid) {
@@ -170,6 +175,12 @@ func (u *update) touch(s routing.Indexed, e api.Event) {
 			for _, l := range s.Referrers(api.KindLoadBalancer, api.KindAddress, o.Meta.UUID) {
 				balancer(l.Head().Meta.UUID)
 			}
+		case *api.Port:
+			u.touchPort(o)
+		case *api.HealthCheck:
+			for _, p := range s.Referrers(api.KindPort, api.KindHealthCheck, o.Meta.UUID) {
+				u.touchPort(p.(*api.Port))
+			}
 		case *api.Subnet:
 			for _, m := range s.Referrers(api.KindMember, api.KindSubnet, o.Meta.UUID) {
 				u.stale[m.Head().Meta.Parent.UUID] = true
@@ -179,7 +190,7 @@ func (u *update) touch(s routing.Indexed, e api.Event) {
 }
 
 // moved notes the pools of whose members the port, or what has the address, is
-// not what it was.
+// not what it was, and the ports with health-checks that are not what they were.
 func (u *update) moved(s routing.Indexed) {
 	if u.routing.Same(u.earlier.routing) {
 		return
@@ -203,6 +214,9 @@ func (u *update) moved(s routing.Indexed) {
 				for _, m := range s.Referrers(api.KindMember, api.KindPort, p.Ref.UUID) {
 					u.stale[m.Head().Meta.Parent.UUID] = true
 				}
+				if _, checked := u.ports[p.Ref.UUID]; checked {
+					u.stalePorts[p.Ref.UUID] = true
+				}
 			}
 		}
 	}
@@ -210,16 +224,28 @@ func (u *update) moved(s routing.Indexed) {
 	changed(u.routing, u.earlier.routing)
 }
 
-// run computes the pools that were noted, and what hosts have of them.
+// run computes what was noted, and what hosts have of it.
 func (u *update) run() *Derived {
-	if len(u.stale) == 0 {
+	if len(u.stale)+len(u.stalePorts) == 0 {
 		return u.Derived
 	}
-	u.pools = maps.Clone(u.pools)
-	if u.pools == nil {
-		u.pools = map[string]*Pool{}
-	}
 	gone, came := map[string]map[*Check]bool{}, map[string][]*Check{}
+	replace := func(old, now map[string][]*Check) {
+		for host, checks := range old {
+			if gone[host] == nil {
+				gone[host] = map[*Check]bool{}
+			}
+			for _, c := range checks {
+				gone[host][c] = true
+			}
+		}
+		for host, checks := range now {
+			came[host] = append(came[host], checks...)
+		}
+	}
+	if len(u.stale) > 0 {
+		u.pools = writable(u.pools)
+	}
 	for uuid := range u.stale {
 		old, now := u.earlier.pools[uuid], u.pool(uuid)
 		if now == nil {
@@ -228,29 +254,37 @@ func (u *update) run() *Derived {
 			now.keep(old)
 			u.pools[uuid] = now
 		}
-		for host, checks := range old.checks() {
-			if gone[host] == nil {
-				gone[host] = map[*Check]bool{}
-			}
-			for _, c := range checks {
-				gone[host][c] = true
-			}
+		replace(old.checks(), now.checks())
+	}
+	if len(u.stalePorts) > 0 {
+		u.ports = writable(u.ports)
+	}
+	for uuid := range u.stalePorts {
+		old, now := u.earlier.ports[uuid], u.port(uuid)
+		if now == nil {
+			delete(u.ports, uuid)
+		} else {
+			now.keep(old)
+			u.ports[uuid] = now
 		}
-		for host, checks := range now.checks() {
-			came[host] = append(came[host], checks...)
-		}
+		replace(old.checks(), now.checks())
 	}
 	u.runHosts(gone, came)
 	return u.Derived
 }
 
+// writable is a map like one that others read, or a new one.
+func writable[V any](m map[string]V) map[string]V {
+	if m == nil {
+		return map[string]V{}
+	}
+	return maps.Clone(m)
+}
+
 // runHosts gives the hosts their checks: those that did not go, and those that
 // came.
 func (u *update) runHosts(gone map[string]map[*Check]bool, came map[string][]*Check) {
-	u.hosts = maps.Clone(u.hosts)
-	if u.hosts == nil {
-		u.hosts = map[string]*Host{}
-	}
+	u.hosts = writable(u.hosts)
 	touched := maps.Clone(came)
 	for host := range gone {
 		touched[host] = came[host]
@@ -262,7 +296,7 @@ func (u *update) runHosts(gone map[string]map[*Check]bool, came map[string][]*Ch
 			checks = slices.DeleteFunc(slices.Clone(before), func(c *Check) bool { return gone[host][c] })
 		}
 		checks = append(checks, added...)
-		slices.SortFunc(checks, func(a, b *Check) int { return strings.Compare(a.Member, b.Member) })
+		slices.SortFunc(checks, func(a, b *Check) int { return strings.Compare(a.ID, b.ID) })
 		switch {
 		case slices.Equal(before, checks):
 		case len(checks) == 0:
@@ -277,7 +311,7 @@ func (u *update) runHosts(gone map[string]map[*Check]bool, came map[string][]*Ch
 func (p *Pool) keep(old *Pool) {
 	for i := range p.Members {
 		m := &p.Members[i]
-		if was := old.Member(m.UUID); m.Check != nil && was != nil && was.Check != nil && was.Check.Hash == m.Check.Hash && bytes.Equal(was.Check.Body, m.Check.Body) {
+		if was := old.Member(m.UUID); was != nil && m.Check.same(was.Check) {
 			m.Check = was.Check
 		}
 	}
@@ -298,9 +332,16 @@ func (p *Pool) checks() map[string][]*Check {
 }
 
 func newCheck(c *hoststream.Check) *Check {
-	body, err := proto.MarshalOptions{Deterministic: true}.Marshal(&hoststream.Row{Body: &hoststream.Row_Check{Check: c}})
+	body := encode(&hoststream.Row{Body: &hoststream.Row_Check{Check: c}})
+	return &Check{ID: c.Id, Body: body, Hash: xxhash.Sum64(body)}
+}
+
+// encode writes what is made here, which can always be written, and the same
+// each time.
+func encode(m proto.Message) []byte {
+	body, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
 	if err != nil {
-		panic("health: encode the check of member " + c.MemberName + ": " + err.Error())
+		panic("health: encode a check: " + err.Error())
 	}
-	return &Check{Member: c.Member, Body: body, Hash: xxhash.Sum64(body)}
+	return body
 }

@@ -36,10 +36,23 @@ func dump(s api.Snapshot, d *health.Derived) string {
 			b.WriteByte('\n')
 		}
 	}
+	for _, p := range s.List(api.KindPort) {
+		port := d.Port(p.Head().Meta.UUID)
+		if port == nil {
+			continue
+		}
+		for _, c := range port.Checks {
+			fmt.Fprintf(&b, "port %s check %s withdraws %t host %q %s", p.Head().Meta.Name, c.HealthCheck.Name, c.Withdraws, c.Host.Name, c.Why)
+			if c.Check != nil {
+				fmt.Fprintf(&b, "%x %s", c.Check.Hash, placement.Describe(c.Check.Body))
+			}
+			b.WriteByte('\n')
+		}
+	}
 	for _, h := range s.List(api.KindHost) {
 		if tries := d.Host(h.Head().Meta.UUID); tries != nil {
 			for _, c := range tries.Checks {
-				fmt.Fprintf(&b, "host %s tries %s %x\n", h.Head().Meta.Name, c.Member, c.Hash)
+				fmt.Fprintf(&b, "host %s tries %s %x\n", h.Head().Meta.Name, c.ID, c.Hash)
 			}
 		}
 	}
@@ -54,7 +67,8 @@ func TestUpdateEqualsDerive(t *testing.T) {
 	r := rand.New(rand.NewPCG(seed, 7))
 	t.Logf("seed %d", seed)
 	seen := map[string]int{}
-	words := []string{"tries", "nobody is tried", "is on no host", "has no address", "no workload of its project", "not tried by sctp", "by ping", "by http", "subnet", "shared"}
+	words := []string{"tries", "nobody is tried", "is on no host", "has no address", "no workload of its project", "not tried by sctp", "by ping", "by http", "subnet", "shared",
+		"withdraws true", "withdraws false", "ports are not tried segment yet", "names no transport port", "the port is on no host", "the port is disabled"}
 	unseen := func() []string {
 		return slices.DeleteFunc(slices.Clone(words), func(word string) bool { return seen[word] > 0 || word == "subnet" })
 	}
@@ -127,6 +141,8 @@ bind foreign h2
 balancer l address=n:10.0.0.9
 pool l o
 monitor o tcp every=1000 patience=500 rise=3 fall=4
+port n silent
+bind silent h1
 `
 	for _, c := range []struct{ lines, host, want string }{
 		{"member o m 80 port=a", "h1", "10.0.0.1 by tcp port 80 every 1000 ms, 500 ms patience, up after 3, down after 4"},
@@ -151,6 +167,20 @@ monitor o tcp every=1000 patience=500 rise=3 fall=4
 		{"balancer l down\nmember o m 80 port=a", "", "nobody is tried"},
 		{"remove health-monitor o\nmember o m 80 port=a", "", "nobody is tried"},
 		{"member o m 80 port=a down", "", ""},
+		{"health-check c ping\ncheck a c", "h1", `port a check d:p:c withdraws false host "h1"`},
+		{"health-check c ping every=1000 rise=3 fall=4 withdraw\ncheck a c", "h1", "withdraws true"},
+		{"health-check c ping every=1000 rise=3 fall=4 withdraw\ncheck a c", "h1", "10.0.0.1 by ping every 1000 ms, 1000 ms patience, up after 3, down after 4"},
+		{"health-check c tcp port=81\ncheck foreign c", "h2", "10.0.0.3 by tcp port 81"},
+		{"health-check c tcp\ncheck a c", "", "the health-check names no transport port"},
+		{"health-check c http codes=200-204\ncheck a c", "h1", "10.0.0.1 by http port 80"},
+		{"health-check c https\ncheck a c", "h1", "10.0.0.1 by https port 443"},
+		{"health-check c bfd every=100\ncheck a c", "", "ports are not tried by bfd yet"},
+		{"health-check c sctp port=1\ncheck a c", "", "ports are not tried by sctp yet"},
+		{"health-check c ping scope=end-to-end\ncheck a c", "", "ports are not tried end-to-end yet"},
+		{"health-check c ping\ncheck b c", "", "the port is on no host"},
+		{"health-check c ping\ncheck silent c", "", "the port has no address"},
+		{"health-check c ping\ncheck a c\ndisable-port a", "", "the port is disabled"},
+		{"check a gone", "", ""},
 	} {
 		w := world.New(begin + c.lines)
 		d := health.Derive(routing.Derive(w))
@@ -158,5 +188,39 @@ monitor o tcp every=1000 patience=500 rise=3 fall=4
 		if !strings.Contains(got, c.want) || strings.Contains(got, "tries") != (c.host != "") || c.host != "" && !strings.Contains(got, "host "+c.host+" tries") || c.want == "" && got != "" {
 			t.Errorf("%s:\n%s\nwant host %q and %q", c.lines, w.Names(got), c.host, c.want)
 		}
+	}
+}
+
+// A health-check has the same id for as long as it asks the same, however often.
+func TestQuestions(t *testing.T) {
+	w := world.New(`host h1 192.0.2.1
+network n 1
+subnet n 10.0.0.0/24 10.0.0.254
+port n a
+address n 10.0.0.1 a
+bind a h1`)
+	before := ""
+	for i, c := range []struct {
+		lines string
+		same  bool
+	}{
+		{"health-check c tcp port=80\ncheck a c", false},
+		{"health-check c tcp port=80 every=100 patience=50 rise=7 fall=9 withdraw", true},
+		{"health-check c tcp port=81", false},
+		{"health-check c http port=81", false},
+		{"health-check c http port=81 codes=204", false},
+		{"health-check c http port=81 codes=204", true},
+		{"address n 10.0.0.2 a\nremove address n:10.0.0.1", false},
+		{"health-check d http port=81 codes=204\nremove health-check c\ncheck a d", false},
+	} {
+		w.Do(c.lines)
+		now := ""
+		for _, p := range health.Derive(routing.Derive(w)).Port(world.UUID(api.KindPort, "a")).Checks {
+			now = p.Check.ID
+		}
+		if now == "" || i > 0 && (now == before) != c.same {
+			t.Errorf("%s: %q, before %q, want the same: %t", c.lines, now, before, c.same)
+		}
+		before = now
 	}
 }

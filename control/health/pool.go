@@ -3,13 +3,13 @@
 package health
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
 
 	"github.com/weft-network/weft/api"
-	"github.com/weft-network/weft/api/hoststream"
 	"github.com/weft-network/weft/control/routing"
 )
 
@@ -70,22 +70,9 @@ func (u *update) member(pool *Pool, m *api.Member, balancer *api.LoadBalancer, p
 		return out
 	}
 	out.Host = port.Host
-	check := &hoststream.Check{
-		Member: m.Meta.UUID, MemberName: m.Meta.FQName, Port: port.Ref.UUID, Address: address.AsSlice(), Type: probe.Type,
-		Interval: uint32(probe.Every().Milliseconds()), Timeout: uint32(probe.Patience().Milliseconds()), Rise: uint32(probe.Rises()), Fall: uint32(probe.Falls()),
-	}
-	if probe.Type != "ping" {
-		check.TransportPort = uint32(m.Spec.TargetPort)
-		for _, other := range []int{probe.Port, m.Spec.MonitorPort} { // the member's own word counts most
-			if other != 0 {
-				check.TransportPort = uint32(other)
-			}
-		}
-	}
-	if probe.Type == "http" || probe.Type == "https" {
-		t := probe.Test()
-		check.Http = &hoststream.HttpTest{Method: t.Method, Path: t.Path, Host: t.Host, Version: t.Version, Codes: t.Codes}
-	}
+	// The member's own word counts most.
+	check := checkOf(probe, cmp.Or(m.Spec.MonitorPort, probe.Port, m.Spec.TargetPort))
+	check.Id, check.Name, check.Port, check.Address = m.Meta.UUID, m.Meta.FQName, port.Ref.UUID, address.AsSlice()
 	out.Check = newCheck(check)
 	return out
 }

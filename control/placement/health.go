@@ -10,10 +10,10 @@ import (
 	"github.com/weft-network/weft/control/health"
 )
 
-// CheckKey is the key of how a member is tried.
-func CheckKey(member string) string { return "check/" + member }
+// CheckKey is the key of how a workload is tried.
+func CheckKey(id string) string { return "check/" + id }
 
-// trying is the view of a host that tries other members than in v. Checks that
+// trying is the view of a host that tries others than in v. Checks that
 // are the same share their bytes.
 func (v *View) trying(tries *health.Host) *View {
 	now := *v
@@ -21,14 +21,14 @@ func (v *View) trying(tries *health.Host) *View {
 	if tries != nil {
 		now.checks = make([]Row, len(tries.Checks))
 		for i, c := range tries.Checks {
-			now.checks[i] = Row{CheckKey(c.Member), c.Hash, c.Body}
+			now.checks[i] = Row{CheckKey(c.ID), c.Hash, c.Body}
 		}
 	}
 	return &now
 }
 
 func describeCheck(c *hoststream.Check) string {
-	words := []string{c.MemberName, "port " + c.Port, ipText(c.Address), "by " + c.Type}
+	words := []string{c.Name, "port " + c.Port, ipText(c.Address), "by " + c.Type}
 	if c.TransportPort != 0 {
 		words = append(words, fmt.Sprintf("port %d", c.TransportPort))
 	}

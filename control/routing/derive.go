@@ -132,7 +132,7 @@ func (n *Network) addPorts(objects objects, hosts map[string]*Host) {
 		port := &Port{
 			Ref: api.RefTo(p), Network: n.Identity, MAC: p.Spec.MAC, Host: hosts[active.Spec.Host.UUID].Ref,
 			Binding: api.RefTo(active), BindingRevision: sequence, Trunk: c.port, VLAN: c.vlan, Pairs: pairsOf(p), spoken: p.Status.Announced,
-			Options: p.Spec.DHCPOptions, Project: p.Meta.Parent.UUID, Machine: p.Spec.VirtualMachine.UUID, Disabled: p.Spec.AdminState == api.AdminDown,
+			Options: p.Spec.DHCPOptions, Project: p.Meta.Parent.UUID, Machine: p.Spec.VirtualMachine.UUID, Disabled: p.Spec.AdminState == api.AdminDown, Withdrawn: withdrawn(p),
 		}
 		port.MACLimit, port.Unchecked = learning(p, n.Identity)
 		port.HostName, port.Domain = nameOf(p, objects.machine(port.Machine), n.Identity)

@@ -284,6 +284,9 @@ type Port struct {
 	Pairs []Pair
 	// Disabled says that its own adminState is down.
 	Disabled bool
+	// Withdrawn says that by a health-check no route is to lead through it but
+	// to its own addresses.
+	Withdrawn bool
 	// Trunk is the port that carries this one, if any, and VLAN its tag there.
 	Trunk api.Ref
 	VLAN  int

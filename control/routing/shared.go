@@ -25,7 +25,7 @@ func (n *Network) addShared() {
 	var made []Route
 	for _, p := range n.ports {
 		for _, pair := range p.Pairs {
-			if !pair.Standby && !p.Disabled {
+			if !pair.Standby && !p.Disabled && !p.Withdrawn {
 				made = append(made, n.shared(p, pair.Range, pair.MAC))
 			}
 		}
@@ -67,7 +67,7 @@ func (n *Network) speakers() map[netip.Addr]spoken {
 	for _, p := range n.ports {
 		for _, a := range p.spoken {
 			s := spoken{port: p, AnnouncedAddress: a}
-			if p.Disabled || !n.mayHave(&s) {
+			if p.Disabled || !n.mayHave(&s) || p.Withdrawn && !s.asked {
 				continue
 			}
 			if _, owned := slices.BinarySearchFunc(n.Own, hostPrefix(a.Address), func(r Route, q netip.Prefix) int { return r.Prefix.Compare(q) }); owned {
@@ -110,9 +110,12 @@ func (s *spoken) before(t *spoken) bool {
 }
 
 // speaks tells whether an event that changes only the status of a port changes
-// what it spoke for.
+// what it spoke for, or whether routes lead through it.
 func speaks(e api.Event) bool {
 	now, is := e.Object.(*api.Port)
 	was, had := e.Was.(*api.Port)
-	return is && had && !slices.Equal(now.Status.Announced, was.Status.Announced)
+	return is && had && (!slices.Equal(now.Status.Announced, was.Status.Announced) || withdrawn(now) != withdrawn(was))
 }
+
+// withdrawn tells that a health-check of the port took its routes back.
+func withdrawn(p *api.Port) bool { return p.Status.Withdrawn && len(p.Spec.HealthChecks) > 0 }

@@ -66,16 +66,56 @@ func (n *Network) addStatic(objects objects) {
 		routes, nowhere := n.tableRoutes(objects, n.tablesOf[p.Ref.UUID], p)
 		made, unresolved = append(made, routes...), append(unresolved, nowhere...)
 	}
+	standing, back := n.standing(made)
+	unresolved = append(unresolved, back...)
 	slices.SortStableFunc(unresolved, func(a, b Unresolved) int {
 		return cmp.Or(a.Prefix.Compare(b.Prefix), compareRefs(a.Table, b.Table), compareRefs(a.Port, b.Port), a.NextHop.Compare(b.NextHop))
 	})
 	n.UnresolvedCount = len(unresolved)
 	n.Unresolved = unresolved[:min(len(unresolved), maxUnresolved)]
 	if len(made) > 0 {
-		n.choose(made)
-		n.addSources()
+		// What a workload may send from does not hang on its health: it may be well
+		// enough to end what it had begun.
+		well := &Network{Identity: n.Identity, Own: n.Own, OwnEqual: slices.Clone(n.OwnEqual), ports: n.ports}
+		if len(standing) == len(made) {
+			well = n
+		}
+		well.choose(made)
+		well.addSources()
+		if well != n {
+			n.choose(standing)
+		}
 		slices.SortStableFunc(n.OwnEqual, compareRoutes)
 	}
+}
+
+// standing are the routes that lead through no port of which they were taken
+// back; those are listed as leading nowhere.
+func (n *Network) standing(made []Route) (standing []Route, back []Unresolved) {
+	var withdrawn map[string]bool
+	for _, p := range n.ports {
+		if p.Withdrawn {
+			if withdrawn == nil {
+				withdrawn = map[string]bool{}
+			}
+			withdrawn[p.Ref.UUID] = true
+		}
+	}
+	if withdrawn == nil {
+		return made, nil
+	}
+	for _, r := range made {
+		if withdrawn[r.Port.UUID] {
+			u := Unresolved{Table: r.Origin, Prefix: r.Prefix, NextHop: r.Via, Why: "a health-check of port " + r.Port.String() + " failed"}
+			if !r.Via.IsValid() {
+				u.Port = r.Port
+			}
+			back = append(back, u)
+			continue
+		}
+		standing = append(standing, r)
+	}
+	return standing, back
 }
 
 // tableRoutes resolves the routes of tables: of a port if there is one, else of

@@ -17,11 +17,11 @@ const Online = "Online"
 
 // The reasons of Online.
 const (
-	reasonOnline   = "online"   // holds
-	reasonDegraded = "degraded" // of some members only
-	reasonFailed   = "failed"   // it does not answer as it should
-	reasonUntried  = "untried"  // it cannot be tried
-	reasonUnknown  = "unknown"  // its host has not said
+	reasonOnline   = "online"         // holds
+	reasonDegraded = "degraded"       // of some members only
+	reasonFailed   = "failed"         // it does not answer as it should
+	reasonUntried  = "untried"        // it cannot be tried
+	reasonUnknown  = api.CheckUnknown // its host has not said
 )
 
 // featureHealth is what agents say that try members.
@@ -38,7 +38,6 @@ type sum struct {
 func (c *collector) online() {
 	members := api.ListOf[*api.Member](c.Snapshot, api.KindMember)
 	pools, balancers := map[string]*sum{}, map[string]*sum{}
-	reports := map[string]map[string]*hoststream.CheckReport{}
 	for _, m := range members {
 		tried := c.Plan.Health.Pool(m.Meta.Parent.UUID).Member(m.Meta.UUID)
 		if tried == nil {
@@ -51,7 +50,7 @@ func (c *collector) online() {
 			pools[m.Meta.Parent.UUID] = s
 		}
 		s.all++
-		now := c.member(m, tried, reports)
+		now := c.member(m, tried)
 		if now.Type == "" {
 			continue // nothing is known, and nothing was
 		}
@@ -98,47 +97,57 @@ func (c *collector) wantSum(o api.Object, old []api.Condition, s *sum) {
 	c.want(o, &api.Reported{Conditions: c.setOf(old, now)})
 }
 
-// member says whether a member answers. What its host has not said anew since
-// the agent started, or before a controller that just started has heard of the
-// host, stays as it was; a condition without type: nothing is said.
-func (c *collector) member(m *api.Member, tried *health.Member, reports map[string]map[string]*hoststream.CheckReport) api.Condition {
-	say := func(reason, message string) api.Condition {
-		return api.Condition{Type: Online, Status: reason == reasonOnline, Reason: reason, Message: bounded(message)}
-	}
-	if tried.Check == nil {
-		return say(reasonUntried, tried.Why)
-	}
+// member says whether a member answers.
+func (c *collector) member(m *api.Member, tried *health.Member) api.Condition {
 	var old api.Condition
 	if i := slices.IndexFunc(m.Status.Conditions, func(was api.Condition) bool { return was.Type == Online }); i >= 0 {
 		old = m.Status.Conditions[i]
 	}
-	host, known := c.Hosts[tried.Host.UUID]
+	return c.tried("members", tried.Host, tried.Why, tried.Check, old)
+}
+
+// tried says whether a workload answers. What its host has not said anew since
+// the agent started, or before a controller that just started has heard of the
+// host, stays as it was; a condition without type: nothing is said.
+func (c *collector) tried(whom string, on api.Ref, why string, check *health.Check, old api.Condition) api.Condition {
+	say := func(reason, message string) api.Condition {
+		return api.Condition{Type: Online, Status: reason == reasonOnline, Reason: reason, Message: bounded(message)}
+	}
+	if check == nil {
+		return say(reasonUntried, why)
+	}
+	host, known := c.Hosts[on.UUID]
 	switch {
 	case !host.Connected && (known || c.ClaimAll):
-		return say(reasonUnknown, "host "+tried.Host.Name+" is not connected")
+		return say(reasonUnknown, "host "+on.Name+" is not connected")
 	case !host.Connected || host.Report == nil:
 		return old
 	case !slices.Contains(host.Report.Features, featureHealth):
-		return say(reasonUnknown, "the agent of host "+tried.Host.Name+" does not try members: upgrade weft-agent there")
+		return say(reasonUntried, "the agent of host "+on.Name+" does not try "+whom+": upgrade weft-agent there")
 	}
-	of := reports[tried.Host.UUID]
-	if of == nil {
-		of = map[string]*hoststream.CheckReport{}
-		for _, r := range host.Report.Checks {
-			of[r.Member] = r
-		}
-		reports[tried.Host.UUID] = of
-	}
-	r := of[m.Meta.UUID]
+	r := c.tries(on.UUID, check.ID)
 	switch {
 	case r == nil && (old.Reason == reasonOnline || old.Reason == reasonFailed):
 		return old
 	case r == nil:
-		return say(reasonUnknown, "host "+tried.Host.Name+" has not tried it often enough yet")
+		return say(reasonUnknown, "host "+on.Name+" has not tried it often enough yet")
 	case r.State == "up":
 		return say(reasonOnline, "")
 	case r.State == "down":
 		return say(reasonFailed, r.Message)
 	}
 	return say(reasonUntried, r.Message)
+}
+
+// tries is what a host last said of a check, or nil.
+func (c *collector) tries(host, id string) *hoststream.CheckReport {
+	of := c.checks[host]
+	if of == nil {
+		of = map[string]*hoststream.CheckReport{}
+		for _, r := range c.Hosts[host].Report.GetChecks() {
+			of[r.Id] = r
+		}
+		c.checks[host] = of
+	}
+	return of[id]
 }

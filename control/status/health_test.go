@@ -16,7 +16,7 @@ func tries(features []string, words ...string) func(h *stream.HostState) {
 	return func(h *stream.HostState) {
 		h.Report = &hoststream.Report{Features: features}
 		for i := 0; i < len(words); i += 3 {
-			h.Report.Checks = append(h.Report.Checks, &hoststream.CheckReport{Member: world.UUID(api.KindMember, words[i]), State: words[i+1], Message: words[i+2]})
+			h.Report.Checks = append(h.Report.Checks, &hoststream.CheckReport{Id: world.UUID(api.KindMember, words[i]), State: words[i+1], Message: words[i+2]})
 		}
 	}
 }
@@ -46,7 +46,7 @@ member o w 80 port=b`)
 	s.want("members without monitor", "")
 	s.Do("monitor o tcp")
 	const old = " does not try members: upgrade weft-agent there"
-	s.want("a monitor, and old agents", "member m: Online false unknown the agent of host h1"+old+"\nmember w: Online false unknown the agent of host h2"+old+
+	s.want("a monitor, and old agents", "member m: Online false untried the agent of host h1"+old+"\nmember w: Online false untried the agent of host h2"+old+
 		"\npool o: Online false unknown 0 of 2 members up\nload-balancer l: Online false unknown 0 of 2 members up")
 	s.host("h1", tries(can))
 	s.host("h2", tries(can))

@@ -63,7 +63,7 @@ type Change struct {
 func Changes(in Input) []Change { return newCollector(in).run() }
 
 func newCollector(in Input) *collector {
-	return &collector{Input: in, reports: map[string]map[string]*hoststream.PortReport{}, said: map[string]map[string][]*hoststream.Announcement{}, orders: &Orders{given: map[said]uint64{}}, pending: map[string]bool{}, carried: map[string]bool{}}
+	return &collector{Input: in, reports: map[string]map[string]*hoststream.PortReport{}, said: map[string]map[string][]*hoststream.Announcement{}, checks: map[string]map[string]*hoststream.CheckReport{}, orders: &Orders{given: map[said]uint64{}}, pending: map[string]bool{}, carried: map[string]bool{}}
 }
 
 func (c *collector) run() []Change {
@@ -91,6 +91,7 @@ type collector struct {
 	before  *Input                                           // of the round before, where only what changed is looked at
 	reports map[string]map[string]*hoststream.PortReport     // by host and port, of hosts that were asked for
 	said    map[string]map[string][]*hoststream.Announcement // as reports
+	checks  map[string]map[string]*hoststream.CheckReport    // by host and id, likewise
 	spoken  map[string][]api.AnnouncedAddress                // by port: what is not in the snapshot
 	orders  *Orders
 	changes []Change
@@ -165,6 +166,7 @@ func (c *collector) ports() {
 		now := c.port(p)
 		if now.State != api.PortUnbound {
 			now.Announced = c.announcedBy(p)
+			now.HealthChecks, now.Withdrawn = c.checked(p)
 		}
 		c.want(p, &now)
 	}

@@ -81,7 +81,14 @@ func words(body any) string {
 	case *api.HostStatus:
 		return fmt.Sprintf("connected %t, %s on %s, %d ports", b.Connected, b.AgentVersion, b.Kernel, b.Ports)
 	case *api.PortStatus:
-		return strings.TrimSpace(fmt.Sprintf("%s %s %s", b.State, b.Host, b.Message))
+		text := fmt.Sprintf("%s %s %s", b.State, b.Host, b.Message)
+		for _, c := range b.HealthChecks {
+			text += fmt.Sprintf(", %s %t %s %s", api.BaseName(c.Check.Name), c.Online, c.Reason, c.Message)
+		}
+		if b.Withdrawn {
+			text += ", withdrawn"
+		}
+		return strings.TrimSpace(text)
 	case *api.SubnetStatus:
 		return fmt.Sprintf("%d assignable, %d used, %d reserved, %d resting, %d free", b.Assignable, b.Used, b.Reserved, b.Resting, b.Free)
 	case *api.NetworkStatus:
@@ -283,11 +290,14 @@ func TestWriter(t *testing.T) {
 		}
 	}
 	// Only the time since when differs: that is no news.
-	since := func(at time.Time) status.Change {
-		return status.Change{Kind: api.KindBinding, UUID: "b", Status: &api.BindingStatus{Conditions: []api.Condition{{Type: "X", Since: at}}}}
+	since := func(at time.Time) []status.Change {
+		return []status.Change{
+			{Kind: api.KindBinding, UUID: "b", Status: &api.BindingStatus{Conditions: []api.Condition{{Type: "X", Since: at}}}},
+			{Kind: api.KindPort, UUID: "p", Status: &api.PortStatus{HealthChecks: []api.CheckedPort{{Reason: "failed", Since: at}}}},
+		}
 	}
-	write(start, since(start))
-	if _, puts := write(start, since(start.Add(time.Second))); puts != nil {
+	write(start, since(start)...)
+	if _, puts := write(start, since(start.Add(time.Second))...); puts != nil {
 		t.Errorf("a later time alone wrote %v", puts)
 	}
 	m.err = errors.New("no leader")

@@ -77,6 +77,10 @@ func (t *Tracker) scope(in Input) *scope {
 		case *api.Port:
 			ports[o.Meta.UUID] = true
 			addCarried(ports, snapshot, o.Meta.UUID)
+		case *api.HealthCheck:
+			for _, p := range snapshot.Referrers(api.KindPort, api.KindHealthCheck, o.Meta.UUID) {
+				ports[p.Head().Meta.UUID] = true
+			}
 		case *api.Binding:
 			ports[o.Meta.Parent.UUID] = true
 			addCarried(ports, snapshot, o.Meta.Parent.UUID)

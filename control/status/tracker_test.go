@@ -38,7 +38,11 @@ func surprise(r *rand.Rand, s *system, revision int64) {
 		default:
 			h.Report = &hoststream.Report{Features: []string{"policy", "health"}[:r.IntN(3)]}
 			for n := range r.IntN(6) {
-				h.Report.Checks = append(h.Report.Checks, &hoststream.CheckReport{Member: world.UUID(api.KindMember, fmt.Sprintf("me%d", n)), State: []string{"up", "down"}[r.IntN(2)]})
+				h.Report.Checks = append(h.Report.Checks, &hoststream.CheckReport{Id: world.UUID(api.KindMember, fmt.Sprintf("me%d", n)), State: []string{"up", "down"}[r.IntN(2)]})
+			}
+			for n := range r.IntN(9) {
+				id := s.checkID(fmt.Sprintf("p%d", r.IntN(8)), fmt.Sprintf("c%d", n%2))
+				h.Report.Checks = append(h.Report.Checks, &hoststream.CheckReport{Id: id, State: []string{"up", "down", "untried"}[r.IntN(3)]})
 			}
 			for _, p := range []string{"p0", "p1", "p2", "p3", "p4", "silentn1"} {
 				if state := []string{"up", "waiting", "failed", ""}[r.IntN(4)]; state != "" {

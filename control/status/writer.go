@@ -124,5 +124,13 @@ func factOf(status any) string {
 	case *api.NetworkPolicyAttachmentStatus:
 		return fmt.Sprintf("%+v", timeless(s.Conditions))
 	}
+	if p, ok := status.(*api.PortStatus); ok {
+		now := *p
+		now.HealthChecks = slices.Clone(p.HealthChecks)
+		for i := range now.HealthChecks {
+			now.HealthChecks[i].Since = time.Time{}
+		}
+		status = &now
+	}
 	return fmt.Sprintf("%+v", status)
 }

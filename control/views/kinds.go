@@ -52,10 +52,29 @@ func (c *chain) whyPort(p *api.Port) {
 		c.bindings(p)
 	}
 	c.pickPort(p.Meta.UUID)
+	c.healthChecks(p)
 	if frames {
 		return
 	}
 	c.pickRoutes("route", func(_ *routing.Network, r *routing.Route) bool { return r.Port.UUID == p.Meta.UUID })
+}
+
+// healthChecks adds what the health-checks of a port come to.
+func (c *chain) healthChecks(p *api.Port) {
+	for _, h := range p.Status.HealthChecks {
+		detail, status := h.Reason, statusOK
+		switch {
+		case h.Online:
+		case h.Reason == api.CheckUnknown:
+			detail, status = h.Message, statusPending
+		default:
+			status = h.Message
+		}
+		if h.Withdrawn {
+			detail += ", routes lead to the port's own addresses only"
+		}
+		c.add(api.StageDerived, whereControl, "health-check "+h.Check.String(), detail, status)
+	}
 }
 
 // bridges tells whether ports of a network may do without addresses.

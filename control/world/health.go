@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/weft-network/weft/api"
@@ -17,6 +18,9 @@ import (
 //	pool l o [down]                            (pool o of l)
 //	member o m 80 [port=PORT] [ip=IP] [subnet=NETWORK:RANGE] [at=IP] [at-port=N] [down]
 //	monitor o TYPE [every=MS] [patience=MS] [rise=N] [fall=N] [codes=CODES] [down]
+//	health-check c TYPE [every=MS] [patience=MS] [rise=N] [fall=N] [codes=CODES] [port=N] [scope=SCOPE] [withdraw]
+//	check PORT c                              (PORT names c)
+//	found PORT c REASON [withdrawn]           (in the status of PORT)
 func (w *World) applyHealth(f []string) bool {
 	words := map[string]string{}
 	for _, word := range f[1:] {
@@ -47,15 +51,44 @@ func (w *World) applyHealth(f []string) bool {
 		m := &api.HealthMonitor{}
 		m.Meta.Parent = Ref(api.KindPool, f[1])
 		m.Spec.AdminState = state
-		m.Spec.Probe = api.Probe{Type: f[2], Interval: optional(words["every"]), Timeout: optional(words["patience"]), Rise: optional(words["rise"]), Fall: optional(words["fall"])}
-		if codes := words["codes"]; codes != "" {
-			m.Spec.Probe.HTTP = &api.HTTPTest{Codes: codes, Path: "/healthz"}
-		}
+		m.Spec.Probe = probeOf(f[2], words)
 		w.Put(m, api.KindHealthMonitor, f[1])
+	case "health-check":
+		h := &api.HealthCheck{}
+		h.Meta.Parent = api.Ref{UUID: "project-p", Name: "d:p"}
+		h.Spec = api.HealthCheckSpec{Probe: probeOf(f[2], words), Scope: words["scope"]}
+		h.Spec.Probe.Port = optional(words["port"])
+		if _, ok := words["withdraw"]; ok {
+			h.Spec.OnFault = api.OnFaultWithdraw
+		}
+		w.Put(h, api.KindHealthCheck, f[1])
+	case "check":
+		change(w, api.KindPort, f[1], func(p *api.Port) {
+			p.Spec.HealthChecks = slices.Clone(p.Spec.HealthChecks)
+			addRef(&p.Spec.HealthChecks, api.KindHealthCheck, f[2])
+		})
+	case "found":
+		w.found(f[1], api.CheckedPort{Check: Ref(api.KindHealthCheck, f[2]), Online: f[3] == "online", Reason: f[3], Message: "as it said", Withdrawn: len(f) > 4})
 	default:
 		return false
 	}
 	return true
+}
+
+func (w *World) found(port string, c api.CheckedPort) {
+	if p, ok := w.Get(api.KindPort, UUID(api.KindPort, port)).(*api.Port); ok {
+		p = api.Clone(p)
+		p.Status.HealthChecks, p.Status.Withdrawn = append(p.Status.HealthChecks, c), p.Status.Withdrawn || c.Withdrawn
+		w.SetStatus(p)
+	}
+}
+
+func probeOf(kind string, words map[string]string) api.Probe {
+	p := api.Probe{Type: kind, Interval: optional(words["every"]), Timeout: optional(words["patience"]), Rise: optional(words["rise"]), Fall: optional(words["fall"])}
+	if codes := words["codes"]; codes != "" {
+		p.HTTP = &api.HTTPTest{Codes: codes, Path: "/healthz"}
+	}
+	return p
 }
 
 func (w *World) putMember(f []string, words map[string]string, state api.AdminState) {
@@ -112,6 +145,12 @@ func RandomHealth(r *rand.Rand) string {
 		"monitor " + pool + " " + kind,
 		"monitor " + pool + " " + kind,
 		"monitor " + pool + " " + kind + " down",
+		fmt.Sprintf("health-check c%d %s", r.IntN(2), kind),
+		fmt.Sprintf("health-check c%d %s port=%d withdraw", r.IntN(2), kind, 80+r.IntN(2)),
+		fmt.Sprintf("health-check c%d ping scope=segment", r.IntN(2)),
+		fmt.Sprintf("check p%d c%d", r.IntN(8), r.IntN(2)),
+		fmt.Sprintf("check p%d c%d", r.IntN(8), r.IntN(2)),
+		fmt.Sprintf("remove %s c%d", api.KindHealthCheck, r.IntN(2)),
 		fmt.Sprintf("remove %s %s", api.KindHealthMonitor, pool),
 		fmt.Sprintf("remove %s %s", api.KindMember, member),
 		fmt.Sprintf("remove %s %s", api.KindPool, pool),

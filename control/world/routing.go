@@ -76,6 +76,8 @@ func (w *World) applyRouting(f []string) {
 		w.Put(p, api.KindPort, f[1])
 	case "speak":
 		w.speak(f)
+	case "withdraw":
+		w.withdraw(f)
 	default:
 		w.applyServices(f)
 	}
@@ -99,6 +101,15 @@ func (w *World) speak(f []string) {
 	p.Status.Announced = slices.DeleteFunc(slices.Clone(p.Status.Announced), func(b api.AnnouncedAddress) bool { return b.Address == a.Address })
 	p.Status.Announced = append(p.Status.Announced, a)
 	w.SetStatus(p)
+}
+
+// withdraw reads "withdraw PORT [no]": only a status changes.
+func (w *World) withdraw(f []string) {
+	if p, ok := w.Get(api.KindPort, UUID(api.KindPort, f[1])).(*api.Port); ok {
+		p = api.Clone(p)
+		p.Status.Withdrawn = len(f) == 2
+		w.SetStatus(p)
+	}
 }
 
 func addRef(refs *[]api.Ref, kind api.Kind, name string) {
@@ -127,7 +138,9 @@ func randomRouting(r *rand.Rand, network, port string) []string {
 			"pair " + port + fmt.Sprintf(" 10.0.0.%d/30 shared", r.IntN(8)),
 			"speak " + port + fmt.Sprintf(" 10.0.0.%d %d", r.IntN(12), 1+r.IntN(9)),
 			"speak " + port + fmt.Sprintf(" 2001:db8::%d %d", r.IntN(12), 1+r.IntN(9)),
-		}[r.IntN(4)],
+			"check " + port + " c0\nwithdraw " + port,
+			"withdraw " + port + " no",
+		}[r.IntN(6)],
 		"remove " + string(api.KindRouteTarget) + " " + target,
 		"remove " + string(api.KindRouteTable) + " " + table,
 	}

@@ -93,6 +93,7 @@ var columnsOf = map[api.Kind][]column{
 		col("MAC", func(_ *view, o *api.Port) string { return string(o.Spec.MAC) }),
 		col("HOST", portHost),
 		col("STATE", portState),
+		extra("ONLINE", portOnline),
 		extra("MESSAGE", func(_ *view, o *api.Port) string { return o.Status.Message }),
 	},
 	api.KindAddress: {
@@ -241,6 +242,22 @@ func portState(v *view, o *api.Port) string {
 		return string(api.PortUnbound)
 	}
 	return string(api.PortWaiting)
+}
+
+// portOnline says what the health-checks of a port come to.
+func portOnline(_ *view, o *api.Port) string {
+	var words []string
+	for _, c := range o.Status.HealthChecks {
+		word := refCell(o, c.Check) + " " + c.Reason
+		if c.Message != "" {
+			word += ": " + c.Message
+		}
+		words = append(words, word)
+	}
+	if o.Status.Withdrawn {
+		words = append(words, "routes taken back")
+	}
+	return strings.Join(words, "; ")
 }
 
 func policyRules(_ *view, o *api.NetworkPolicy) string {
