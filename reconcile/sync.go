@@ -61,6 +61,7 @@ type Options[K comparable, V any] struct {
 type held[V any] struct {
 	value V
 	known bool // false after a failed operation: it may be there, with any value
+	had   bool // it was there before that
 }
 
 // Sync keeps the rows of one kind equal to what is desired.
@@ -100,7 +101,7 @@ func (s *Sync[K, V]) Load(ctx context.Context) error {
 	}
 	clear(s.have)
 	for k, v := range owned {
-		s.have[k] = held[V]{v, true}
+		s.have[k] = held[V]{v, true, true}
 	}
 	for k, v := range s.want {
 		s.consider(k, v)
@@ -247,7 +248,7 @@ func (s *Sync[K, V]) step(ctx context.Context, now time.Time, op Op, key K) bool
 	}
 	delete(s.todo, key)
 	if op == OpUpdate {
-		s.have[key] = held[V]{s.want[key], true}
+		s.have[key] = held[V]{s.want[key], true, true}
 		s.status[key] = Status{State: Done}
 	} else {
 		delete(s.have, key)
@@ -277,6 +278,20 @@ func (s *Sync[K, V]) Applied(key K) (V, bool) {
 func (s *Sync[K, V]) EachHad(f func(key K, value V)) {
 	for k, h := range s.have {
 		f(k, h.value)
+	}
+}
+
+// Had tells whether the target has the row, or had it before an operation on it
+// failed: where a failed operation changes nothing, it is there.
+func (s *Sync[K, V]) Had(key K) bool { return s.have[key].had }
+
+// EachWaiting calls f with every wanted row that the target does not have as it
+// is wanted.
+func (s *Sync[K, V]) EachWaiting(f func(key K, status Status)) {
+	for k, op := range s.todo {
+		if op == OpUpdate {
+			f(k, s.status[k])
+		}
 	}
 }
 

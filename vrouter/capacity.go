@@ -71,7 +71,7 @@ func (d *Datapath) Capacity() ([]Usage, error) {
 		case ebpf.RingBuf: // it has bytes and no entries
 			u.Fixed = true
 		default:
-			u.Used, err = countEntries(m)
+			u.Used, u.Size, err = d.use(name)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("count entries of table %s: %w", name, err)
@@ -84,6 +84,18 @@ func (d *Datapath) Capacity() ([]Usage, error) {
 		all = append(all, u)
 	}
 	return all, nil
+}
+
+// use counts what of a table can fill it. Gaps take no room from routes.
+func (d *Datapath) use(name string) (used, size uint32, err error) {
+	m := d.maps[name]
+	if t := d.tries[name]; t != nil {
+		t.mutex.Lock()
+		defer t.mutex.Unlock()
+		return t.routes, t.size, nil
+	}
+	used, err = countEntries(m)
+	return used, m.MaxEntries(), err
 }
 
 // countEntries ends also while entries come and go, when a walk may begin anew.

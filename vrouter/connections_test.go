@@ -100,7 +100,7 @@ func (g *generator) reply(before sent, went Outcome) (sent, bool) {
 // churn changes a table of the oracle and of the datapath in one place.
 func (g *generator) churn(t testing.TB, d *Datapath) {
 	t.Helper()
-	switch routes := sortedRoutes(g.o.Routes); g.IntN(22) {
+	switch routes := sortedRoutes(g.o.Routes); g.IntN(24) {
 	case 15, 16, 17, 18, 19, 20:
 		g.churnPolicy(t, d)
 	case 0, 1, 2: // somebody moves
@@ -127,6 +127,8 @@ func (g *generator) churn(t testing.TB, d *Datapath) {
 		g.churnPrefix(t, d)
 	case 12, 13, 14:
 		g.churnGroup(t, d)
+	case 22, 23:
+		g.churnGap(t, d)
 	default: // another port on the same interface, perhaps of another tenant
 		ifindex := 1 + g.IntN(testPorts)
 		port := g.o.Ports[ifindex]

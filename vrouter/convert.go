@@ -190,6 +190,9 @@ func routeToRaw(r Route) (layoutRouteValue, error) {
 	if r.Proxied {
 		raw.Flags |= layoutRouteFlagROUTE_PROXIED
 	}
+	if r.gap {
+		raw.Flags |= layoutRouteFlagROUTE_GAP
+	}
 	return raw, nil
 }
 
@@ -197,6 +200,7 @@ func routeOf(raw layoutRouteValue) Route {
 	return Route{
 		NextHop: raw.NextHop, MTU: int(raw.Mtu), MAC: raw.Mac.Byte, Identity: rules.Identity(raw.Identity),
 		Routed: raw.Flags&layoutRouteFlagROUTE_ROUTED != 0, Fabric: raw.Flags&layoutRouteFlagROUTE_FABRIC != 0, Proxied: raw.Flags&layoutRouteFlagROUTE_PROXIED != 0,
+		gap: raw.Flags&layoutRouteFlagROUTE_GAP != 0,
 	}
 }
 

@@ -59,7 +59,7 @@ func (g *generator) policy() {
 	g.occupied()
 }
 
-func sortedRoutes(routes map[RouteKey]Route) []RouteKey {
+func sortedRoutes[V any](routes map[RouteKey]V) []RouteKey {
 	return slices.SortedFunc(maps.Keys(routes), func(a, b RouteKey) int {
 		if a.VRF != b.VRF {
 			return int(a.VRF) - int(b.VRF)

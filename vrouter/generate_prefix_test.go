@@ -66,5 +66,8 @@ func (g *generator) churnPrefix(t testing.TB, d *Datapath) {
 	if route, ok := g.o.Routes[to]; ok {
 		g.installHop(t, d, route.NextHop)
 		check(t, d.Routes.Put(to, route))
+		if !to.Prefix.IsSingleIP() { // it came in place of a gap
+			delete(g.o.Gaps, to)
+		}
 	}
 }

@@ -116,6 +116,9 @@ func (g *generator) linkLocal(ifindex int) []byte {
 
 func (g *generator) rareARP(ifindex int) []byte {
 	sender, target, operation := g.own(ifindex, false), poolAddress(false, 200), uint16(1)
+	if a, ok := g.inGap(g.o.Ports[ifindex].VRF, false); ok && g.chance(15) {
+		target = a
+	}
 	switch g.IntN(5) {
 	case 0: // nobody has it
 	case 1:
@@ -133,6 +136,9 @@ func (g *generator) rareARP(ifindex int) []byte {
 
 func (g *generator) rareND(ifindex int) []byte {
 	source, target, kind := g.own(ifindex, true), poolAddress(true, 200), byte(135)
+	if a, ok := g.inGap(g.o.Ports[ifindex].VRF, true); ok && g.chance(15) {
+		target = a
+	}
 	switch g.IntN(6) {
 	case 0: // nobody has it
 	case 1:

@@ -114,6 +114,7 @@ func newGenerator(r *rand.Rand) *generator {
 	}
 	g.bridging(now)
 	g.underlay()
+	g.gaps()
 	g.policy()
 	g.lastID = g.nextID
 	return g
@@ -339,6 +340,11 @@ func (g *generator) source(ifindex int, six bool) netip.Addr {
 func (g *generator) destination(vrf uint32, six bool) netip.Addr {
 	if g.chance(4) {
 		return underlayAddress(six, g.IntN(8))
+	}
+	if g.chance(3) {
+		if a, ok := g.inGap(vrf, six); ok {
+			return a
+		}
 	}
 	if g.chance(90) {
 		for range 8 {

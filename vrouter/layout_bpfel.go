@@ -631,7 +631,9 @@ const (
 	layoutReasonREASON_IDENTITY_PENDING           layoutReason = 87
 	layoutReasonREASON_UNKNOWN_FRAGMENT           layoutReason = 88
 	layoutReasonREASON_CONNECTION_LIMIT           layoutReason = 89
-	layoutReasonREASON_COUNT                      layoutReason = 90
+	layoutReasonREASON_ROUTE_LEFT_OUT             layoutReason = 90
+	layoutReasonREASON_TARGET_LEFT_OUT            layoutReason = 91
+	layoutReasonREASON_COUNT                      layoutReason = 92
 )
 
 type layoutReasonRow struct {
@@ -702,6 +704,7 @@ const (
 	layoutRouteFlagROUTE_PROXIED layoutRouteFlag = 2
 	layoutRouteFlagROUTE_FABRIC  layoutRouteFlag = 8
 	layoutRouteFlagROUTE_CHOSEN  layoutRouteFlag = 16
+	layoutRouteFlagROUTE_GAP     layoutRouteFlag = 32
 )
 
 type layoutRouteValue struct {

@@ -37,6 +37,7 @@ type Datapath struct {
 	PortAddresses *Table[PortAddress, struct{}] // presence is the value
 	PortPrefixes  *PortPrefixes                 // beside the addresses
 	Routes        *Routes                       // by VRF and prefix
+	Gaps          *Gaps                         // where routes found no room
 	NextHops      *Table[uint32, NextHop]       // by id
 	Groups        *Table[uint32, Group]         // by id of the next hop
 	VNIs          *Table[uint32, VNI]
@@ -70,7 +71,8 @@ type Datapath struct {
 	pinDir  string
 	mapsDir string
 	maps    map[string]*ebpf.Map
-	stubMap *ebpf.Map // the program slots
+	tries   map[string]*routeTrie // of these, those with routes and gaps
+	stubMap *ebpf.Map             // the program slots
 	stubs   *ebpf.Collection
 	hooks   map[stubSlot]*ebpf.Program
 	// The host path's slot is an array of its own.
@@ -154,7 +156,9 @@ func (d *Datapath) prepareTables() error {
 	if d.slots, err = slotsOf(d.maps["ports"]); err != nil {
 		return err
 	}
-	d.makeTables()
+	if err := d.makeTables(); err != nil {
+		return err
+	}
 	if err := d.initMACCounts(); err != nil {
 		return err
 	}
@@ -213,6 +217,7 @@ func (d *Datapath) openTables(sizes Sizes) error {
 		}
 		d.maps[name] = m
 	}
+	d.tries = map[string]*routeTrie{"routes4": {entries: d.maps["routes4"], size: sizes.Routes4}, "routes6": {entries: d.maps["routes6"], size: sizes.Routes6}}
 	return nil
 }
 

@@ -11,7 +11,7 @@ import (
 )
 
 // LongestRoute returns the longest route of a VRF to an address, as a frame
-// would find it.
+// would find it. In a gap none is found, and the prefix is the gap's.
 func (d *Datapath) LongestRoute(vrf uint32, to netip.Addr) (prefix netip.Prefix, route Route, found bool, err error) {
 	key := RouteKey{VRF: vrf, Prefix: netip.PrefixFrom(to, to.BitLen())}
 	raw, found, err := lookUp(d.maps["host_routes"], hostRouteCodec, key)
@@ -25,7 +25,11 @@ func (d *Datapath) LongestRoute(vrf uint32, to netip.Addr) (prefix netip.Prefix,
 	if err != nil || !found {
 		return prefix, route, false, err
 	}
-	return netip.PrefixFrom(to, int(raw.Length)).Masked(), routeOf(raw), true, nil
+	prefix = netip.PrefixFrom(to, int(raw.Length)).Masked()
+	if raw.Flags&layoutRouteFlagROUTE_GAP != 0 {
+		return prefix, route, false, nil
+	}
+	return prefix, routeOf(raw), true, nil
 }
 
 // ConnectionAt returns what the end of a connection behind an interface

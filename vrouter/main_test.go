@@ -94,14 +94,7 @@ func install(t testing.TB, d *Datapath, o *Oracle) {
 	check(t, replace(d.VNIs, o.VNIs))
 	check(t, replace(d.TunnelSources, o.TunnelSources))
 	check(t, replace(d.TunnelAddresses, o.TunnelAddresses))
-	have, err := d.Routes.All()
-	check(t, err)
-	for k := range have {
-		check(t, d.Routes.Delete(k))
-	}
-	for k, v := range o.Routes {
-		check(t, d.Routes.Put(k, v))
-	}
+	installRoutes(t, d, o)
 	check(t, d.SetConfig(o.Config))
 	check(t, replace(d.Services, o.Services))
 	check(t, replace(d.Aliases, o.Aliases))
@@ -119,6 +112,26 @@ func install(t testing.TB, d *Datapath, o *Oracle) {
 			times[ifindex] = never
 		}
 		check(t, replace(used, times))
+	}
+}
+
+func installRoutes(t testing.TB, d *Datapath, o *Oracle) {
+	t.Helper()
+	have, err := d.Routes.All()
+	check(t, err)
+	for k := range have {
+		check(t, d.Routes.Delete(k))
+	}
+	gaps, err := d.Gaps.All()
+	check(t, err)
+	for k := range gaps {
+		check(t, d.Gaps.Delete(k))
+	}
+	for k, v := range o.Routes {
+		check(t, d.Routes.Put(k, v))
+	}
+	for k, v := range o.Gaps {
+		check(t, d.Gaps.Put(k, v))
 	}
 }
 

@@ -18,6 +18,7 @@ type Oracle struct {
 	PortAddresses map[PortAddress]struct{}
 	PortPrefixes  map[PortPrefix]Permission
 	Routes        map[RouteKey]Route
+	Gaps          map[RouteKey]struct{} // prefixes with routes that found no room
 	NextHops      map[uint32]NextHop
 	Groups        map[uint32]Group
 	VNIs          map[uint32]VNI
@@ -118,7 +119,7 @@ func (o *Oracle) checked(ifindex int, port Port, f parsed, refusal refusal) Outc
 // passesOn tells whether the bridge stage may know better than the neighbour stage.
 func (p Port) passesOn(reason string) bool {
 	switch reason {
-	case "arp-announcement", "arp-unknown-target", "arp-probe-unclaimed", "nd-advertisement", "nd-unknown-target", "nd-probe-unclaimed",
+	case "arp-announcement", "arp-unknown-target", "arp-probe-unclaimed", "target-left-out", "nd-advertisement", "nd-unknown-target", "nd-probe-unclaimed",
 		"router-solicitation", "multicast-listener":
 		return true
 	}
@@ -219,13 +220,21 @@ func (o *Oracle) hasOwner(vrf uint32, address netip.Addr) bool {
 	return is
 }
 
-// lookup finds the longest route.
+// lookup finds the longest route, or a gap that is longer.
 func (o *Oracle) lookup(vrf uint32, address netip.Addr) (Route, bool) {
-	_, route, ok := longest(address, func(p netip.Prefix) (Route, bool) {
-		route, ok := o.Routes[RouteKey{VRF: vrf, Prefix: p}]
-		return route, ok
-	})
+	_, route, ok := o.lookupPrefix(vrf, address)
 	return route, ok
+}
+
+func (o *Oracle) lookupPrefix(vrf uint32, address netip.Addr) (netip.Prefix, Route, bool) {
+	return longest(address, func(p netip.Prefix) (Route, bool) {
+		key := RouteKey{VRF: vrf, Prefix: p}
+		if route, ok := o.Routes[key]; ok {
+			return route, true
+		}
+		_, gap := o.Gaps[key]
+		return Route{gap: gap}, gap
+	})
 }
 
 // longest is longest prefix match by trying every length.
@@ -250,6 +259,9 @@ func (o *Oracle) route(r refusal, f parsed) Outcome {
 	route, found := o.lookup(vrf, f.destination)
 	if !found {
 		return o.stray(r, "no-route")
+	}
+	if route.gap {
+		return o.stray(r, "route-left-out")
 	}
 	toRoute := !route.Routed && (route.Proxied || f.ethDestination == route.MAC)
 	if !fromTunnel && f.ethDestination != GatewayMAC && !toRoute {
@@ -338,7 +350,7 @@ func (o *Oracle) sentByMAC(r refusal, route Route) bool {
 
 // stray is a frame that its address leads nowhere.
 func (o *Oracle) stray(r refusal, reason string) Outcome {
-	if reason == "no-route" && r.f.ethDestination == GatewayMAC {
+	if reason != "wrong-destination-mac" && r.f.ethDestination == GatewayMAC {
 		return dropped(r.f.frame, reason)
 	}
 	linkLocal := r.f.source.Is6() && r.f.source.IsLinkLocalUnicast()

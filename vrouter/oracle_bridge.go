@@ -47,7 +47,7 @@ func (o *Oracle) bridgeable(r refusal, otherwise Outcome) Outcome {
 }
 
 func (o *Oracle) bridge(r refusal, otherwise Outcome, unknown bool) Outcome {
-	byMAC := unknown || otherwise.Reason == "no-route" || otherwise.Reason == "wrong-destination-mac" || otherwise.Reason == "unknown-mac"
+	byMAC := unknown || otherwise.Reason == "no-route" || otherwise.Reason == "route-left-out" || otherwise.Reason == "wrong-destination-mac" || otherwise.Reason == "unknown-mac"
 	list, floods := o.Floods[r.vrf]
 	if !floods && !byMAC {
 		return otherwise

@@ -68,6 +68,9 @@ var neverSources = []netip.Prefix{
 
 // arrive brings a packet from the underlay, or from this host itself, to a workload.
 func (o *Oracle) arrive(ifindex int, fromUplink bool, route Route, f parsed) Outcome {
+	if route.gap {
+		return dropped(f.frame, "route-left-out")
+	}
 	next := o.NextHops[route.NextHop]
 	if next.Kind != NextHopPort {
 		return dropped(f.frame, "unresolved-next-hop")

@@ -25,6 +25,7 @@ func (o *Oracle) neighbour(ifindex int, vrf uint32, f parsed) (outcome Outcome, 
 type claim struct {
 	own     bool
 	known   bool // by somebody else in the network
+	leftOut bool // somebody has it, and its route found no room
 	gateway bool
 	mac     MAC
 }
@@ -37,6 +38,9 @@ func (o *Oracle) claim(ifindex int, vrf uint32, f parsed, address netip.Addr) cl
 	route, found := o.lookup(vrf, address)
 	if !found || route.Routed {
 		return claim{}
+	}
+	if route.gap {
+		return claim{leftOut: true}
 	}
 	if route.Proxied {
 		route.MAC = GatewayMAC
@@ -73,6 +77,8 @@ func (o *Oracle) arp(ifindex int, vrf uint32, f parsed) Outcome {
 	switch {
 	case c.own:
 		return consumed(f.frame, "arp-own-address")
+	case c.leftOut:
+		return dropped(f.frame, "target-left-out")
 	case !c.known && f.source.IsUnspecified():
 		return consumed(f.frame, "arp-probe-unclaimed")
 	case !c.known:
@@ -126,6 +132,8 @@ func (o *Oracle) discovery(ifindex int, vrf uint32, f parsed) Outcome {
 		return consumed(f.frame, "nd-own-address")
 	case !c.known && probe && o.asked(ifindex, f.ethSource, target):
 		return o.request(ifindex, f)
+	case c.leftOut:
+		return dropped(f.frame, "target-left-out")
 	case !c.known && f.source.IsUnspecified():
 		return consumed(f.frame, "nd-probe-unclaimed")
 	case !c.known:

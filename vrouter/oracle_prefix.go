@@ -30,11 +30,8 @@ func (o *Oracle) allows(ifindex int, vrf uint32, f parsed) bool {
 	if !permission.Behind {
 		return true
 	}
-	routed, _, found := longest(f.source, func(p netip.Prefix) (Route, bool) {
-		route, ok := o.Routes[RouteKey{VRF: vrf, Prefix: p}]
-		return route, ok
-	})
-	return found && routed == prefix
+	routed, route, found := o.lookupPrefix(vrf, f.source)
+	return found && !route.gap && routed == prefix
 }
 
 // mayTake tells whether the port may have an address whatever the routes say.

@@ -80,6 +80,8 @@ func TestPolicyChangesRenewGenerations(t *testing.T) {
 		"a subnet of a VRF":      {3, func() error { return d.Managed.Put(RouteKey{3, four}, struct{}{}) }},
 		"a subnet that is gone":  {3, func() error { return d.Managed.Delete(RouteKey{3, four}) }},
 		"whose an address is":    {3, func() error { return d.Routes.Put(RouteKey{3, four}, Route{Identity: 9}) }},
+		"a gap":                  {3, func() error { return d.Gaps.Put(RouteKey{3, netip.MustParsePrefix("10.1.0.0/16")}, struct{}{}) }},
+		"a gap that is gone":     {3, func() error { return d.Gaps.Delete(RouteKey{3, netip.MustParsePrefix("10.1.0.0/16")}) }},
 		"that a port is policed": {generationSlots + 5, func() error { return d.Ports.Put(5, Port{Policed: true}) }},
 	} {
 		before := number(c.slot)

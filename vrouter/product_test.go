@@ -205,6 +205,8 @@ func dump(t testing.TB, d *Datapath) *Oracle {
 	check(t, err)
 	o.Aliases, err = d.Aliases.All()
 	check(t, err)
+	o.Gaps, err = d.Gaps.All()
+	check(t, err)
 	o.TunnelAddresses, err = d.TunnelAddresses.All()
 	check(t, err)
 	o.Groups, err = d.Groups.All()

@@ -20,8 +20,12 @@ type Reason struct {
 	Text    string
 }
 
-// Routeless are the reasons of frames whose destination has no route here.
-var Routeless = []string{"no-route", "arp-unknown-target", "nd-unknown-target"}
+// Routeless are the reasons of frames whose destination has no route here, and
+// LeftOut those of them where there is one that found no room.
+var (
+	LeftOut   = []string{"route-left-out", "target-left-out"}
+	Routeless = append([]string{"no-route", "arp-unknown-target", "nd-unknown-target"}, LeftOut...)
+)
 
 var words = sync.OnceValues(readWords)
 

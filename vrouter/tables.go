@@ -135,6 +135,7 @@ type Route struct {
 	// Identity is that of who has the addresses; None: nobody whom policy knows.
 	Identity rules.Identity
 	bits     uint8 // of the prefix; only on the way into the table
+	gap      bool  // no route, see Gaps
 }
 
 // VNI is a network as other hosts name it in the tunnel.
@@ -326,48 +327,8 @@ func (t *Table[K, V]) then(f func(K) error) *Table[K, V] {
 	return t
 }
 
-// Routes is one table to the caller; below, routes of full length are in a
-// hash and the others in a trie for each family.
-type Routes struct {
-	hosts, four, six *Table[RouteKey, Route]
-}
-
-func (r *Routes) of(key RouteKey) *Table[RouteKey, Route] {
-	switch {
-	case key.Prefix.IsSingleIP():
-		return r.hosts
-	case key.Prefix.Addr().Is4():
-		return r.four
-	}
-	return r.six
-}
-
-// Put writes a route, new or not.
-func (r *Routes) Put(key RouteKey, route Route) error {
-	route.bits = uint8(key.Prefix.Bits())
-	return r.of(key).Put(key, route)
-}
-
-// Delete removes a route; absence is success.
-func (r *Routes) Delete(key RouteKey) error { return r.of(key).Delete(key) }
-
-// All returns the routes of all VRFs and both families.
-func (r *Routes) All() (map[RouteKey]Route, error) {
-	all, err := r.four.All()
-	if err != nil {
-		return nil, err
-	}
-	for _, t := range []*Table[RouteKey, Route]{r.six, r.hosts} {
-		if err := t.scan(func(k RouteKey, v Route) { all[k] = v }); err != nil {
-			return nil, fmt.Errorf("list table %s: %w", t.name, err)
-		}
-	}
-	return all, nil
-}
-
 // makeTables gives the maps their types.
-func (d *Datapath) makeTables() {
-	ofRoute := func(k RouteKey) error { return d.generations.renewVRF(k.VRF) }
+func (d *Datapath) makeTables() error {
 	d.Ports = newTable("ports", d.maps["ports"], portCodec)
 	d.Ports.put = d.putPort
 	d.Ports.settle(d.WaitForPackets).then(d.generations.renewPort)
@@ -379,10 +340,8 @@ func (d *Datapath) makeTables() {
 		four: newTable("port_prefixes4", d.maps["port_prefixes4"], portPrefix4Codec).then(ofPrefix),
 		six:  newTable("port_prefixes6", d.maps["port_prefixes6"], portPrefix6Codec).then(ofPrefix),
 	}
-	d.Routes = &Routes{
-		hosts: newTable("host_routes", d.maps["host_routes"], hostRouteCodec).then(ofRoute),
-		four:  newTable("routes4", d.maps["routes4"], route4Codec).then(ofRoute),
-		six:   newTable("routes6", d.maps["routes6"], route6Codec).then(ofRoute),
+	if err := d.makeRoutes(); err != nil {
+		return err
 	}
 	d.NextHops = newTable("next_hops", d.maps["next_hops"], nextHopCodec).settle(d.WaitForPackets)
 	d.Groups = newTable("groups", d.maps["groups"], groupCodec).settle(d.WaitForPackets)
@@ -399,6 +358,7 @@ func (d *Datapath) makeTables() {
 	d.serviceTimes = newTable("service_times", d.maps["service_times"], errorTimeCodec)
 	d.makeBridgeTables()
 	d.makePolicyTables()
+	return nil
 }
 
 // putPort gives the port its counters, too.
@@ -416,9 +376,13 @@ func (d *Datapath) putPort(ifindex int, p Port) error {
 // refused says of an entry that found no room what can be done.
 func refused(m *ebpf.Map, err error) error {
 	if errors.Is(err, unix.E2BIG) || errors.Is(err, unix.ENOSPC) { // a hash table, a trie
-		return fmt.Errorf("%w: all of its %d entries are in use (weft get capacity; weft-agent run --table-size)", ErrFull, m.MaxEntries())
+		return full(m.MaxEntries())
 	}
 	return err
+}
+
+func full(size uint32) error {
+	return fmt.Errorf("%w: all of its %d entries are in use (weft get capacity; weft-agent run --table-size)", ErrFull, size)
 }
 
 // Config is what the programs know beside the tables.

@@ -29,6 +29,7 @@ type Kernel struct {
 	NextHops      Table[uint32, vrouter.NextHop]
 	Groups        Table[uint32, vrouter.Group]
 	Routes        Table[vrouter.RouteKey, vrouter.Route]
+	Gaps          Table[vrouter.RouteKey, struct{}]
 	Services      Table[vrouter.Service, uint16]
 	Aliases       Table[uint32, int]
 	MACs          Table[vrouter.MACKey, uint32]
@@ -65,6 +66,7 @@ func KernelOf(d *vrouter.Datapath) Kernel {
 		NextHops:      d.NextHops,
 		Groups:        d.Groups,
 		Routes:        d.Routes,
+		Gaps:          d.Gaps,
 		Services:      d.Services,
 		Aliases:       d.Aliases,
 		MACs:          d.MACs,
@@ -139,6 +141,7 @@ type MemoryKernel struct {
 	NextHops      *Memory[uint32, vrouter.NextHop]
 	Groups        *Memory[uint32, vrouter.Group]
 	Routes        *Memory[vrouter.RouteKey, vrouter.Route]
+	Gaps          *Memory[vrouter.RouteKey, struct{}]
 	Services      *Memory[vrouter.Service, uint16]
 	Aliases       *Memory[uint32, int]
 	MACs          *Memory[vrouter.MACKey, uint32]
@@ -186,6 +189,7 @@ func NewMemoryKernel(faults *rand.Rand) *MemoryKernel {
 		Groups:        &Memory[uint32, vrouter.Group]{Rows: map[uint32]vrouter.Group{}, Faults: faults},
 		NextHops:      &Memory[uint32, vrouter.NextHop]{Rows: map[uint32]vrouter.NextHop{}, Faults: faults},
 		Routes:        &Memory[vrouter.RouteKey, vrouter.Route]{Rows: map[vrouter.RouteKey]vrouter.Route{}, Faults: faults},
+		Gaps:          newMemory[vrouter.RouteKey, struct{}](faults),
 		Services:      &Memory[vrouter.Service, uint16]{Rows: map[vrouter.Service]uint16{}, Faults: faults},
 		Aliases:       &Memory[uint32, int]{Rows: map[uint32]int{}, Faults: faults},
 		MACs:          &Memory[vrouter.MACKey, uint32]{Rows: map[vrouter.MACKey]uint32{}, Faults: faults},
@@ -197,7 +201,7 @@ func NewMemoryKernel(faults *rand.Rand) *MemoryKernel {
 
 // Kernel returns the tables as the Programmer takes them.
 func (m *MemoryKernel) Kernel() Kernel {
-	return Kernel{m.TunnelSources, m.VNIs, m.PortAddresses, m.PortPrefixes, m.Ports, m.SubPorts, m.NextHops, m.Groups, m.Routes, m.Services, m.Aliases, m.MACs, m.Floods, m.Receivers,
+	return Kernel{m.TunnelSources, m.VNIs, m.PortAddresses, m.PortPrefixes, m.Ports, m.SubPorts, m.NextHops, m.Groups, m.Routes, m.Gaps, m.Services, m.Aliases, m.MACs, m.Floods, m.Receivers,
 		PolicyTables{m.PortPolicies, m.Rulesets, m.RemoteClasses, m.RemoteRanges, m.ServiceClasses, m.ServicePages, m.Verdicts, m.Managed},
 		func(int) error { return nil }, m.wait}
 }

@@ -35,6 +35,7 @@ type Programmer struct {
 	tags      *tags // the table under it
 	hops      *reconcile.Sync[vrouter.NextHop, struct{}]
 	routes    *reconcile.Sync[vrouter.RouteKey, Route]
+	gaps      gaps
 	services  *reconcile.Sync[vrouter.Service, uint16]
 	aliases   *reconcile.Sync[uint32, int]
 	macs      *reconcile.Sync[vrouter.MACKey, vrouter.NextHop]
@@ -92,7 +93,7 @@ func NewProgrammer(k Kernel) *Programmer {
 	})
 	p.addSubPorts(k)
 	p.addEnforcement(k)
-	p.addRouting(hopTarget, routeTarget)
+	p.addRouting(k, hopTarget, routeTarget)
 	p.services = reconcile.New(plain[vrouter.Service, uint16]{k.Services}, reconcile.Options[vrouter.Service, uint16]{
 		Name: "service", Compare: compareServices, Equal: same[uint16],
 	})
@@ -104,7 +105,7 @@ func NewProgrammer(k Kernel) *Programmer {
 }
 
 // addRouting adds next hops, groups of them, and routes.
-func (p *Programmer) addRouting(hopTarget *nextHops, routeTarget *routes) {
+func (p *Programmer) addRouting(k Kernel, hopTarget *nextHops, routeTarget *routes) {
 	p.hops = reconcile.New(hopTarget, reconcile.Options[vrouter.NextHop, struct{}]{
 		Name: "next hop", Compare: compareHops, Equal: same[struct{}],
 		Ready: func(hop vrouter.NextHop, _ struct{}) error {
@@ -129,6 +130,7 @@ func (p *Programmer) addRouting(hopTarget *nextHops, routeTarget *routes) {
 			return p.hopReady(r.NextHop)
 		},
 	})
+	p.gaps = newGaps(k.Gaps)
 }
 
 // bridge makes the reconcilers of what networks do with frames.
@@ -215,6 +217,7 @@ func (p *Programmer) Load(ctx context.Context) error {
 		p.subPorts.Load(ctx),
 		p.hops.Load(ctx), // before routes, which are read as next hops
 		p.routes.Load(ctx),
+		p.gaps.Load(ctx),
 		p.services.Load(ctx),
 		p.aliases.Load(ctx),
 		p.macs.Load(ctx),
@@ -250,6 +253,7 @@ func (p *Programmer) want(t Tables) {
 	p.hopTarget.contents = t.Groups
 	p.hops.Want(t.NextHops)
 	p.routes.Want(t.Routes)
+	p.gaps.stale = true
 	p.services.Want(t.Services)
 	p.aliases.Want(t.Aliases)
 	p.macs.Want(t.MACs)
@@ -280,6 +284,7 @@ func (p *Programmer) Sweep() {
 	p.subPorts.Sweep()
 	p.hops.Sweep()
 	p.routes.Sweep()
+	p.gaps.sweeps = true
 	p.services.Sweep()
 	p.aliases.Sweep()
 	p.macs.Sweep()
@@ -295,7 +300,7 @@ func (p *Programmer) Round(ctx context.Context, now time.Time) (more bool) {
 		if ctx.Err() != nil {
 			return true
 		}
-		if done == 0 && !p.advance() && !p.releaseMembers() && !p.letGo(now) {
+		if done == 0 && !p.advance() && !p.releaseMembers() && !p.letGo(now) && !p.followGaps() {
 			return false
 		}
 	}
@@ -314,7 +319,8 @@ func (p *Programmer) pass(ctx context.Context, now time.Time) (done int) {
 	done += p.ports.Updates(ctx, now)
 	done += p.subPorts.Updates(ctx, now)
 	done += p.hops.Updates(ctx, now)
-	done += p.routes.Updates(ctx, now)
+	done += p.gaps.count(p.routes.Updates(ctx, now))
+	done += p.gaps.Updates(ctx, now)
 	done += p.services.Updates(ctx, now)
 	done += p.aliases.Updates(ctx, now)
 	done += p.macs.Updates(ctx, now)
@@ -324,7 +330,8 @@ func (p *Programmer) pass(ctx context.Context, now time.Time) (done int) {
 	done += p.macs.Deletes(ctx, now)
 	done += p.aliases.Deletes(ctx, now)
 	done += p.services.Deletes(ctx, now)
-	done += p.routes.Deletes(ctx, now)
+	done += p.gaps.Deletes(ctx, now)
+	done += p.gaps.count(p.routes.Deletes(ctx, now))
 	done += p.hops.Deletes(ctx, now)
 	done += p.subPorts.Deletes(ctx, now)
 	done += p.ports.Deletes(ctx, now)
@@ -340,7 +347,7 @@ func (p *Programmer) pass(ctx context.Context, now time.Time) (done int) {
 
 // Settled tells whether the tables are as wanted.
 func (p *Programmer) Settled() bool {
-	return p.sources.Settled() && p.vnis.Settled() && p.addresses.Settled() && p.prefixes.Settled() && p.ports.Settled() && p.subPorts.Settled() && p.hops.Settled() && p.routes.Settled() &&
+	return p.sources.Settled() && p.vnis.Settled() && p.addresses.Settled() && p.prefixes.Settled() && p.ports.Settled() && p.subPorts.Settled() && p.hops.Settled() && p.routes.Settled() && p.gaps.Settled() &&
 		p.services.Settled() && p.aliases.Settled() && p.macs.Settled() && p.floods.Settled() &&
 		p.managed.Settled() && p.rulesets.Settled() && p.policies.Settled()
 }
@@ -349,7 +356,7 @@ func (p *Programmer) Settled() bool {
 func (p *Programmer) NextAttempt() (time.Time, bool) {
 	var first time.Time
 	for _, next := range []func() (time.Time, bool){
-		p.sources.NextAttempt, p.vnis.NextAttempt, p.addresses.NextAttempt, p.prefixes.NextAttempt, p.ports.NextAttempt, p.subPorts.NextAttempt, p.hops.NextAttempt, p.routes.NextAttempt,
+		p.sources.NextAttempt, p.vnis.NextAttempt, p.addresses.NextAttempt, p.prefixes.NextAttempt, p.ports.NextAttempt, p.subPorts.NextAttempt, p.hops.NextAttempt, p.routes.NextAttempt, p.gaps.NextAttempt,
 		p.services.NextAttempt, p.aliases.NextAttempt, p.macs.NextAttempt, p.floods.NextAttempt,
 		p.managed.NextAttempt, p.rulesets.NextAttempt, p.policies.NextAttempt, p.nextWait, p.nextTerm,
 	} {
@@ -421,6 +428,7 @@ func (p *Programmer) Problems(rows desired.Rows, attached map[string]Attachment)
 		note(desired.VRFRow(v.ID), explain(st, ok))
 		flood, floods := p.floods.Status(v.ID)
 		note(desired.VRFRow(v.ID), explain(flood, floods))
+		note(desired.VRFRow(v.ID), p.gaps.problem(v.ID))
 	}
 	for id := range rows.Ports {
 		if a, ok := attached[id]; ok {

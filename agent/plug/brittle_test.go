@@ -186,6 +186,7 @@ func brittleKernel(k datapath.Kernel, f *faults) datapath.Kernel {
 		NextHops:      brittleTable[uint32, vrouter.NextHop]{k.NextHops, "next hops", f},
 		Groups:        brittleTable[uint32, vrouter.Group]{k.Groups, "groups", f},
 		Routes:        brittleTable[vrouter.RouteKey, vrouter.Route]{k.Routes, "routes", f},
+		Gaps:          brittleTable[vrouter.RouteKey, struct{}]{k.Gaps, "gaps", f},
 		PolicyTables:  brittlePolicy(k.PolicyTables, f),
 		Forget:        func(i int) error { return f.try("forget", func() error { return k.Forget(i) }) },
 

@@ -21,14 +21,14 @@ func (r Reader) drops(ctx context.Context, w words) (api.Table, error) {
 		return t, err
 	}
 	missing := map[int]string{}
-	if slices.ContainsFunc(all, unrouted) {
+	if slices.ContainsFunc(all, leftOut) {
 		if missing, err = r.missingRoutes(ctx); err != nil {
 			return t, err
 		}
 	}
 	for _, d := range all {
 		text := d.Text
-		if why := missing[d.Ifindex]; why != "" && unrouted(d) {
+		if why := missing[d.Ifindex]; why != "" && leftOut(d) {
 			text = why + "; " + text // first, for terminals cut what is long
 		}
 		t.Rows = append(t.Rows, []string{d.Name, d.Stage, d.Verdict, w.name(d.Ifindex), w.port(d.Ifindex), number(d.Packets), number(d.Bytes), text})
@@ -36,8 +36,8 @@ func (r Reader) drops(ctx context.Context, w words) (api.Table, error) {
 	return t, nil
 }
 
-// unrouted tells whether frames ended for they had no route.
-func unrouted(d vrouter.Drop) bool { return slices.Contains(vrouter.Routeless, d.Name) }
+// leftOut tells whether frames ended for their route found no room.
+func leftOut(d vrouter.Drop) bool { return slices.Contains(vrouter.LeftOut, d.Name) }
 
 // missingRoutes says, by interface, that routes of the network of its port are
 // not in the kernel, and why the first of them is not.

@@ -399,6 +399,10 @@ func (a *answer) route(t vrouter.Trace, vrf uint32, to netip.Addr) error {
 	if err != nil {
 		return err
 	}
+	if !found && prefix.IsValid() {
+		a.add("route", fmt.Sprintf("none to %v in VRF %d: there is no room for all of its routes in %v", to, vrf, prefix), api.ReadHow)
+		return nil
+	}
 	if !found {
 		a.add("route", fmt.Sprintf("none to %v in VRF %d", to, vrf), api.ReadHow)
 		return nil
@@ -420,11 +424,14 @@ func (a *answer) route(t vrouter.Trace, vrf uint32, to netip.Addr) error {
 
 // desired says where the kernel's route comes from, and tells of a longer one
 // that the host should have and has not: its table was full, or it is about to
-// come.
+// come. Where none is found, a prefix is that of a gap.
 func (a *answer) desired(vrf uint32, to netip.Addr, have netip.Prefix, found bool) (origin string, err error) {
 	err = a.Loop.Do(a.ctx, func(c *host.Core) {
-		routes := c.Rows().Routes
-		for bits := to.BitLen(); bits >= 0 && !(found && bits <= have.Bits()); bits-- {
+		routes, least := c.Rows().Routes, max(0, have.Bits()) // of no prefix, these are -1
+		if found {
+			least++
+		}
+		for bits := to.BitLen(); bits >= least; bits-- {
 			key := desired.RouteKey{VRF: vrf, Prefix: netip.PrefixFrom(to, bits).Masked()}
 			if _, wanted := routes[key]; wanted {
 				why := cmp.Or(c.Problems()[desired.RouteRow(key)], "it is not programmed yet")

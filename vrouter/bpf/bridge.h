@@ -17,8 +17,8 @@ static __always_inline bool unparsed(enum reason refusal)
 // Whether a frame with this reason goes by its MAC also where nothing is flooded.
 static __always_inline bool by_mac(enum reason refusal)
 {
-	return unparsed(refusal) || refusal == REASON_NO_ROUTE || refusal == REASON_WRONG_DESTINATION_MAC ||
-	       refusal == REASON_UNKNOWN_MAC;
+	return unparsed(refusal) || refusal == REASON_NO_ROUTE || refusal == REASON_ROUTE_LEFT_OUT ||
+	       refusal == REASON_WRONG_DESTINATION_MAC || refusal == REASON_UNKNOWN_MAC;
 }
 
 // The largest packet that a next hop takes, 0 for any.

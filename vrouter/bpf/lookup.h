@@ -6,6 +6,7 @@
 
 enum { UNDERLAY_VRF = 0 }; // no network has it
 
+// May be a gap, which leads nowhere.
 static __always_inline struct route_value *route_of(__u32 vrf, enum family family, const struct address *address)
 {
 	struct host_route_key exact = { .vrf = vrf, .family = family, .address = *address };

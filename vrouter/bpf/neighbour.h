@@ -25,6 +25,7 @@ enum resolution {
 	RESOLUTION_OWN,
 	RESOLUTION_NEIGHBOUR,
 	RESOLUTION_GATEWAY,
+	RESOLUTION_LEFT_OUT, // somebody has it, and its route found no room
 };
 
 // Who in the port's own network has the address, and at which MAC.
@@ -35,6 +36,8 @@ static __always_inline enum resolution resolve(const struct packet *p, const str
 	struct route_value *route = route_of(p->vrf, p->family, target);
 	if (!route || route->flags & ROUTE_ROUTED)
 		return RESOLUTION_UNKNOWN;
+	if (route->flags & ROUTE_GAP)
+		return RESOLUTION_LEFT_OUT;
 	struct next_hop_value *next = next_hop_of(route);
 	struct config_value *c = configuration();
 	if (!next || !c)
@@ -105,6 +108,8 @@ static __always_inline int neighbour_arp(struct packet *p)
 		if (unspecified(&p->source))
 			return end_or_bridge(p, REASON_ARP_PROBE_UNCLAIMED);
 		return end_or_bridge(p, REASON_ARP_UNKNOWN_TARGET);
+	case RESOLUTION_LEFT_OUT:
+		return end_or_bridge(p, REASON_TARGET_LEFT_OUT);
 	default:
 		return answer_arp(p, &mac);
 	}
@@ -180,14 +185,18 @@ static __always_inline int neighbour_solicitation(struct packet *p)
 	struct mac mac;
 	if (load_target(p, &target) || multicast6(&target))
 		return end(p, REASON_ND_MALFORMED);
-	switch (resolve(p, &target, &mac)) {
+	enum resolution resolution = resolve(p, &target, &mac);
+	switch (resolution) {
 	case RESOLUTION_OWN:
 		if (unspecified(&p->source) && is_news(p, &p->ethernet.source, &target))
 			return hand_over(p);
 		return end(p, REASON_ND_OWN_ADDRESS);
 	case RESOLUTION_UNKNOWN:
+	case RESOLUTION_LEFT_OUT:
 		if (unspecified(&p->source) && is_asked(p, &target))
 			return hand_over(p);
+		if (resolution == RESOLUTION_LEFT_OUT)
+			return end_or_bridge(p, REASON_TARGET_LEFT_OUT);
 		if (unspecified(&p->source))
 			return end_or_bridge(p, REASON_ND_PROBE_UNCLAIMED);
 		return end_or_bridge(p, REASON_ND_UNKNOWN_TARGET);

@@ -131,7 +131,9 @@ enum stage {
 	X(POLICY_REJECTED, POLICY, DROPPED, "policy of the sender's or the receiver's port rejects it")                    \
 	X(IDENTITY_PENDING, POLICY, DROPPED, "not known yet who the other end is, and a rule that could mean it denies")   \
 	X(UNKNOWN_FRAGMENT, POLICY, DROPPED, "fragment whose first one was not seen, at a port that asks policy")          \
-	X(CONNECTION_LIMIT, POLICY, DROPPED, "sender's or receiver's port has as many conversations as its connectionLimit")
+	X(CONNECTION_LIMIT, POLICY, DROPPED, "sender's or receiver's port has as many conversations as its connectionLimit") \
+	X(ROUTE_LEFT_OUT, ROUTE, DROPPED, "the tables of this host have no room for the route to the destination")          \
+	X(TARGET_LEFT_OUT, NEIGHBOUR, DROPPED, "asks for an address, and the tables of this host have no room for its route")
 
 #define REASON_AS_ENUM(name, stage, verdict, text) REASON_##name,
 enum reason { REASON_NONE, REASONS(REASON_AS_ENUM) REASON_COUNT };

@@ -82,12 +82,14 @@ static __always_inline int refuse_stray(struct packet *p, enum reason reason)
 	return end_or_bridge(p, reason);
 }
 
-static __always_inline int refuse_unrouted(struct packet *p)
+// In a gap somebody has the address, else nobody.
+static __always_inline int refuse_unrouted(struct packet *p, bool gap)
 {
 	struct config_value *c = configuration();
-	if (!c || mac_equal(&p->ethernet.destination, &c->gateway))
-		return end(p, REASON_NO_ROUTE);
-	return refuse_stray(p, REASON_NO_ROUTE);
+	bool to_gateway = !c || mac_equal(&p->ethernet.destination, &c->gateway);
+	if (gap)
+		return to_gateway ? end(p, REASON_ROUTE_LEFT_OUT) : refuse_stray(p, REASON_ROUTE_LEFT_OUT);
+	return to_gateway ? end(p, REASON_NO_ROUTE) : refuse_stray(p, REASON_NO_ROUTE);
 }
 
 // From a tunnel: whether its sender's host went by the MAC and not by the route.
@@ -103,8 +105,8 @@ static __always_inline int stage_route(struct packet *p)
 	world_meet(STAGE_ROUTE);
 	RUN(refuse_groups(p));
 	struct route_value *route = route_of(p->vrf, p->family, &p->destination);
-	if (!route)
-		return refuse_unrouted(p);
+	if (!route || route->flags & ROUTE_GAP)
+		return refuse_unrouted(p, route);
 	p->notes->route = *route;
 	world_take(p);
 	if (!p->from_tunnel && !right_destination_mac(p))

@@ -101,7 +101,7 @@ static __always_inline bool prefix_allows_source(struct packet *p)
 	}
 	__u32 length = prefix->length;
 	struct route_value *route = route_of(p->vrf, p->family, source);
-	return route && route->length == length;
+	return route && !(route->flags & ROUTE_GAP) && route->length == length;
 }
 
 // Whether ARP from the port's MAC may be about a MAC of its pairs, as of VRRP.

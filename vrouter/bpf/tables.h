@@ -106,6 +106,7 @@ enum route_flag {
 	ROUTE_PROXIED = 2, // neighbours are told the gateway MAC
 	ROUTE_FABRIC = 8, // in the underlay's VRF: what uplinks receive may go there
 	ROUTE_CHOSEN = 16, // never in a table of routes: it stands for a group's, whose MAC the member's is not
+	ROUTE_GAP = 32, // no route: in this prefix are some that found no room
 };
 
 struct route_value {
