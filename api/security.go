@@ -129,7 +129,7 @@ func (s *SecurityGroupRule) Validate() Problems {
 	p := checkFields(s.Spec)
 	s.Spec.Match.check(&p, "spec.match")
 	if s.Spec.Match.SourcePorts != nil || s.Spec.Match.PortName != "" {
-		p.Addf("spec.match", "a security-group-rule matches destination ports by number only")
+		p.Addf("spec.match", "a security-group-rule matches destination ports, by number, and no sourcePorts: a firewall-rule matches these and names")
 	}
 	r := s.Spec.RemoteRange
 	atMostOne(&p, "spec.remoteRange", "remoteRange, remoteGroup and remoteAddressGroup", r.IsValid(), !s.Spec.RemoteGroup.IsZero(), !s.Spec.RemoteAddressGroup.IsZero())

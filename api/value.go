@@ -121,8 +121,8 @@ func (r PortRange) problem() string {
 type Match struct {
 	Protocol    Protocol   `json:"protocol,omitempty" doc:"Name in lower case or number; any when absent."`
 	Ports       *PortRange `json:"ports,omitempty" doc:"Destination ports; any when absent."`
-	PortName    string     `json:"portName,omitempty" doc:"Destination port by the name that each destination port object gives it (namedPorts); excludes ports."`
-	SourcePorts *PortRange `json:"sourcePorts,omitempty" doc:"Source ports; any when absent."`
+	PortName    string     `json:"portName,omitempty" doc:"Destination port by the name that each destination port object gives it (namedPorts); excludes ports. Not in security-group-rules."`
+	SourcePorts *PortRange `json:"sourcePorts,omitempty" doc:"Source ports; any when absent. Not in security-group-rules."`
 	ICMPType    *int       `json:"icmpType,omitempty" minimum:"0" maximum:"255" doc:"Type of ICMP or ICMPv6; any when absent."`
 	ICMPCode    *int       `json:"icmpCode,omitempty" minimum:"0" maximum:"255" doc:"Code of ICMP or ICMPv6; needs a type."`
 }
