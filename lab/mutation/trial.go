@@ -76,7 +76,7 @@ var steps = []step{
 		"^(TestProductAgreesWithOracle|TestErrorsAreLimited|TestAnswersAreLimited|TestRequestsAreLimited|TestFloodsAreLimited|TestServicesAreLimited|TestUntracked.*|TestLimit.*|TestPlacesComeBack|" +
 			"TestConnectionsCount|TestDropIsTold|TestRefusalsAreTold|TestEvents.*|TestFirstPacketIsTold|TestRulesLog|TestLogIs.*|TestPortsShareTheLog|TestFormerRules.*|TestCapture.*)$", nil, false},
 	{object.product,
-		"^TestFramesOnTheWire$|^TestEmptySlotDrops$|^TestEmptyUplinkSlotPasses$|^TestErrorsReachTools$|^TestErrorsOfConversations$|^TestStatesOfRealTCP$|^TestConnectionsOutlive.*$|" +
+		"^TestFramesOnTheWire$|^TestFloodOnTheWire$|^TestEmptySlotDrops$|^TestEmptyUplinkSlotPasses$|^TestErrorsReachTools$|^TestErrorsOfConversations$|^TestStatesOfRealTCP$|^TestConnectionsOutlive.*$|" +
 			"^TestTrafficBetweenHosts$/^auto$|^TestTrafficByMPLSOverUDP$/^auto$|^TestFabric$/^auto$|^TestFabricHops$|^TestFabricSpoof$", nil, false},
 }
 
