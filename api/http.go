@@ -72,7 +72,7 @@ var healthCheckKinds = []Info{
 
 // Probe is how something is tried.
 type Probe struct {
-	Type     string    `json:"type" enum:"ping,tcp,udp,sctp,tls,http,https,bfd" doc:"What is tried; sctp and bfd are stored only. udp: only an ICMP error is a failure."`
+	Type     string    `json:"type" enum:"ping,tcp,udp,sctp,tls,http,https,bfd" doc:"What is tried; sctp is stored only. udp: only an ICMP error is a failure. bfd: a session between the workload and its gateway (RFC 5881), which sends every interval and has fall for its multiplier; timeout and rise do not count."`
 	Interval int       `json:"intervalMilliseconds,omitempty" minimum:"50" maximum:"3600000" default:"5000" doc:"Between two tries, ms."`
 	Timeout  int       `json:"timeoutMilliseconds,omitempty" minimum:"10" maximum:"3600000" default:"2000" doc:"Until a try has failed, ms."`
 	Rise     int       `json:"rise,omitempty" minimum:"1" maximum:"100" default:"2" doc:"Good tries until it is up."`

@@ -42,6 +42,7 @@ type Packet struct {
 	UDP                         bool // else ICMPv6
 	SourcePort, DestinationPort uint16
 	Payload                     []byte // of UDP; the whole message of ICMPv6
+	Hops                        byte   // TTL or hop limit that Build writes; 0: the usual
 }
 
 // Parse reads a frame. Checksums are not verified: the packet path hands over
@@ -135,6 +136,9 @@ func (p Packet) Build() []byte {
 		message = append(message, p.Payload...)
 	} else {
 		message = append([]byte(nil), message...)
+	}
+	if p.Hops != 0 {
+		hops = p.Hops
 	}
 	p.sum(message, protocol)
 	b := append(append([]byte(nil), p.Destination[:]...), p.Source[:]...)

@@ -30,6 +30,9 @@ const (
 // Prober tries a workload, until the context ends at the latest.
 type Prober interface {
 	Try(ctx context.Context, w Wanted) Outcome
+	// Watch keeps a session with a workload until the context ends, and tells
+	// each time that it becomes good or fails.
+	Watch(ctx context.Context, w Wanted, tell func(Outcome))
 }
 
 // Keeper tries the members and ports of this host.
@@ -69,9 +72,10 @@ func (k *Keeper) Run(ctx context.Context) {
 	defer k.loop.Leave(listener)
 	var tries sync.WaitGroup
 	defer tries.Wait()
-	results := make(chan outcome, atOnce) // a try never waits for us
+	results := make(chan outcome, atOnce)
 	timer := time.NewTimer(idle)
 	defer timer.Stop()
+	sessions := sessions{k: k, results: results, open: map[string]session{}, work: &tries}
 	running, news, reported := 0, false, time.Time{}
 	for {
 		select {
@@ -83,15 +87,23 @@ func (k *Keeper) Run(ctx context.Context) {
 				return
 			}
 			news = news || changed
+			sessions.follow(ctx)
 		case r := <-results:
-			running--
+			if !r.watched() {
+				running--
+			}
 			news = k.take(r) || news
 		case <-timer.C:
 		}
 		now := time.Now()
 		for _, t := range k.due(now, atOnce-running) {
 			running++
-			tries.Go(func() { results <- outcome{t, k.try(ctx, t)} })
+			tries.Go(func() {
+				select { // sessions fill it too
+				case results <- outcome{t, k.try(ctx, t)}:
+				case <-ctx.Done():
+				}
+			})
 		}
 		pause := k.pause(now, running < atOnce)
 		if news && now.Sub(reported) >= reportPause {
@@ -143,9 +155,11 @@ func (k *Keeper) pause(now time.Time, room bool) time.Duration {
 func (k *Keeper) take(r outcome) (news bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if r.Good {
+	switch {
+	case r.watched():
+	case r.Good:
 		k.good++
-	} else {
+	default:
 		k.failed++
 	}
 	if news = k.schedule.done(r.Try, r.Outcome, time.Now()); news {
@@ -219,7 +233,7 @@ func targetOf(c *host.Core, plugs map[string]host.Plug, check desired.Check) Tar
 		}
 		first = false
 	}
-	raw := check.Type == "ping" || check.Type == "udp"
+	raw := check.Type == "ping" || check.Type == "udp" || check.Type == bfd
 	if four, six := datapath.Gateways(port); !raw || !t.Gateway.IsValid() {
 		if t.Gateway = four; check.Address.Is6() {
 			t.Gateway = six

@@ -22,7 +22,8 @@ const keptPort = "aaaaaaaa-0000-4000-8000-000000000000"
 // well answers every try.
 type well struct{}
 
-func (well) Try(context.Context, Wanted) Outcome { return Outcome{Good: true} }
+func (well) Try(context.Context, Wanted) Outcome          { return Outcome{Good: true} }
+func (well) Watch(context.Context, Wanted, func(Outcome)) {}
 
 func encoded(t *testing.T, key string, row *hoststream.Row) *hoststream.EncodedRow {
 	t.Helper()

@@ -16,7 +16,13 @@ import (
 // MaxChecks bounds what one host tries. The members beyond, by UUID, are untried.
 const MaxChecks = 4096
 
-const tooMany = "this host tries as many as it may (4096)"
+// MaxSessions bounds those of them that are watched, which costs a socket each.
+const MaxSessions = 512
+
+const (
+	tooManySessions = "this host has as many BFD sessions as it may (512)"
+	tooMany         = "this host tries as many as it may (4096)"
+)
 
 // Target is where a member is tried. It is comparable.
 type Target struct {
@@ -38,6 +44,13 @@ type Wanted struct {
 	desired.Check
 	Target
 }
+
+// watched tells that the workload is not tried now and then: a session says how
+// it is.
+func (w *Wanted) watched() bool { return w.Type == bfd }
+
+// bfd is the type of what is watched.
+const bfd = "bfd"
 
 // Try is one that is due.
 type Try struct {
@@ -80,8 +93,14 @@ func (s *schedule) want(all map[string]Wanted, now time.Time) (news bool) {
 			news = news || c.state != Unknown
 		}
 	}
+	sessions := 0
 	for i, id := range slices.Sorted(maps.Keys(all)) {
 		w := all[id]
+		if w.watched() {
+			if sessions++; sessions > MaxSessions {
+				w.Untried = tooManySessions
+			}
+		}
 		if i >= MaxChecks {
 			w.Untried = tooMany
 		}
@@ -113,21 +132,29 @@ func (s *schedule) put(id string, w Wanted, now time.Time) (news bool) {
 			heap.Push(&s.queue, c)
 		}
 	}
-	if w.Untried != "" {
+	switch {
+	case w.Untried != "":
 		return c.untried(w.Untried) || news
+	case w.watched() && w.Down != "":
+		return c.note(Outcome{Why: w.Down}, 1, 1) || news
 	}
 	return news
 }
 
 // sameQuestion tells that what is asked is the same, however often.
 func sameQuestion(a, b desired.Check) bool {
+	if a.Type == bfd {
+		return a == b
+	}
 	return a.Port == b.Port && a.Address == b.Address && a.Type == b.Type && a.TransportPort == b.TransportPort && a.HTTP == b.HTTP
 }
 
 func (s *schedule) begin(c *check, now time.Time) {
 	s.turns++
 	c.turn, c.next = s.turns, now.Add(s.random(c.Interval))
-	heap.Push(&s.queue, c)
+	if !c.watched() {
+		heap.Push(&s.queue, c)
+	}
 }
 
 func (s *schedule) leave(c *check) {
@@ -169,11 +196,27 @@ func (s *schedule) done(t Try, o Outcome, now time.Time) (news bool) {
 		return false // it is asked something else by now
 	}
 	c.busy, c.tried = false, now
-	heap.Push(&s.queue, c)
-	if c.Untried != "" {
+	if !c.watched() {
+		heap.Push(&s.queue, c)
+	}
+	switch {
+	case c.Untried != "":
 		return false
+	case c.watched(): // the session has counted
+		return c.Down == "" && c.note(o, 1, 1)
 	}
 	return c.note(o, c.Rise, c.Fall)
+}
+
+// watches are those that are to be watched now, by id.
+func (s *schedule) watches() map[string]Try {
+	all := map[string]Try{}
+	for id, c := range s.checks {
+		if c.watched() && !c.Wait && c.Untried == "" && c.Down == "" {
+			all[id] = Try{Wanted: c.Wanted, turn: c.turn}
+		}
+	}
+	return all
 }
 
 // reports are the members of which there is something to say, by UUID.

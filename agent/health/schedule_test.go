@@ -213,3 +213,63 @@ func TestTooManyMembers(t *testing.T) {
 		t.Errorf("says %s", got)
 	}
 }
+
+// Workloads with a session are watched and not tried: what it says counts at
+// once, one that is asked for anew otherwise is another session, and there is none while there is
+// no way to the workload.
+func TestSessions(t *testing.T) {
+	p := newPlan()
+	w := wanted(1, time.Second)
+	w.Type, w.TransportPort = "bfd", 0
+	open := func(want int) Try {
+		t.Helper()
+		all := p.watches()
+		if len(all) != want {
+			t.Fatalf("%d are watched, want %d", len(all), want)
+		}
+		return all[w.ID]
+	}
+	p.want(all(w), p.now)
+	first := open(1)
+	if p.run(time.Hour, good); len(p.tries) != 0 {
+		t.Errorf("it was tried: %v", p.tries)
+	}
+	for _, step := range []struct {
+		o    Outcome
+		want string
+	}{{Outcome{Good: true}, "m0001 up"}, {Outcome{Why: "silent"}, "m0001 down silent"}, {Outcome{Why: "gone"}, "m0001 down gone"}, {Outcome{Good: true}, "m0001 up"}} {
+		if news := p.done(first, step.o, p.now); !news || p.says() != step.want {
+			t.Errorf("%+v: news %t, says %s, want %s", step.o, news, p.says(), step.want)
+		}
+	}
+	w.Interval /= 2
+	p.want(all(w), p.now)
+	if second := open(1); second == first || p.says() != "" || p.done(first, Outcome{Why: "late"}, p.now) {
+		t.Errorf("the former session counts: %s", p.says())
+	}
+	w.Down = "its port is not plugged"
+	if !p.want(all(w), p.now) || p.says() != "m0001 down its port is not plugged" {
+		t.Errorf("says %s", p.says())
+	}
+	open(0)
+	w.Down, w.Untried = "", "no gateway"
+	if !p.want(all(w), p.now) || p.says() != "m0001 untried no gateway" {
+		t.Errorf("says %s", p.says())
+	}
+	open(0)
+	w.Untried = ""
+	p.want(all(w), p.now)
+	if !p.done(open(1), Outcome{Good: true}, p.now) || p.says() != "m0001 up" {
+		t.Errorf("says %s", p.says())
+	}
+	many := map[string]Wanted{}
+	for n := range MaxSessions + 1 {
+		w := wanted(n, time.Second)
+		w.Type = "bfd"
+		many[w.ID] = w
+	}
+	p.want(many, p.now)
+	if open(MaxSessions); !strings.HasSuffix(p.says(), "m0512 untried "+tooManySessions) {
+		t.Errorf("says %s", p.says())
+	}
+}

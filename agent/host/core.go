@@ -23,6 +23,7 @@ const (
 	featurePolicy = "policy" // the ports' policy is enforced
 	featureHealth = "health" // members of pools are tried
 	featureStrict = "strict" // a former policy is enforced besides, while there is a hold
+	featureBFD    = "bfd"    // workloads are tried by it too
 )
 
 // maxRowErrors bounds the errors of one Ack, so that a full table does not
@@ -272,7 +273,7 @@ func (c *Core) Report() *hoststream.Report {
 	}
 	r.Encapsulations = c.underlay.Encapsulations
 	r.UnderlayMtu = uint32(c.underlay.MTU)
-	r.Tables, r.Features = c.short, []string{featurePolicy, featureHealth, featureStrict}
+	r.Tables, r.Features = c.short, []string{featurePolicy, featureHealth, featureStrict, featureBFD}
 	r.Checks = c.checks
 	ports := c.rows().Ports
 	for _, id := range slices.Sorted(maps.Keys(ports)) {

@@ -27,7 +27,7 @@ const (
 
 // Check says how a workload of this host is to be tried, for a member of a pool or
 // for a health-check of a port. An agent that does not say "health" in
-// Report.features does not.
+// Report.features does not; one that does not say "bfd" does not by that.
 type Check struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"` // of a member its UUID; of a health-check port/health-check/question, two

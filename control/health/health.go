@@ -53,6 +53,7 @@ type Member struct {
 // Check is how a host tries a workload.
 type Check struct {
 	ID   string // as hoststream.Check says
+	By   string // type of the probe
 	Body []byte // an encoded hoststream.Row; never modified
 	Hash uint64 // of Body
 }
@@ -333,7 +334,7 @@ func (p *Pool) checks() map[string][]*Check {
 
 func newCheck(c *hoststream.Check) *Check {
 	body := encode(&hoststream.Row{Body: &hoststream.Row_Check{Check: c}})
-	return &Check{ID: c.Id, Body: body, Hash: xxhash.Sum64(body)}
+	return &Check{ID: c.Id, By: c.Type, Body: body, Hash: xxhash.Sum64(body)}
 }
 
 // encode writes what is made here, which can always be written, and the same

@@ -174,7 +174,7 @@ bind silent h1
 		{"health-check c tcp\ncheck a c", "", "the health-check names no transport port"},
 		{"health-check c http codes=200-204\ncheck a c", "h1", "10.0.0.1 by http port 80"},
 		{"health-check c https\ncheck a c", "h1", "10.0.0.1 by https port 443"},
-		{"health-check c bfd every=100\ncheck a c", "", "ports are not tried by bfd yet"},
+		{"health-check c bfd every=100\ncheck a c", "h1", "10.0.0.1 by bfd every 100 ms"},
 		{"health-check c sctp port=1\ncheck a c", "", "ports are not tried by sctp yet"},
 		{"health-check c ping scope=end-to-end\ncheck a c", "", "ports are not tried end-to-end yet"},
 		{"health-check c ping\ncheck b c", "", "the port is on no host"},

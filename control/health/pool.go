@@ -14,7 +14,7 @@ import (
 )
 
 // untried are the probes that no agent makes yet.
-var untried = map[string]bool{"sctp": true, "bfd": true}
+var untried = map[string]bool{"sctp": true}
 
 // pool computes what is to be tried of a pool; nil: nothing.
 func (u *update) pool(uuid string) *Pool {

@@ -24,8 +24,12 @@ const (
 	reasonUnknown  = api.CheckUnknown // its host has not said
 )
 
-// featureHealth is what agents say that try members.
-const featureHealth = "health"
+// featureHealth is what agents say that try members, featureBFD what those do
+// that do it by BFD too.
+const (
+	featureHealth = "health"
+	featureBFD    = "bfd"
+)
 
 // sum counts the members that are tried.
 type sum struct {
@@ -124,6 +128,8 @@ func (c *collector) tried(whom string, on api.Ref, why string, check *health.Che
 		return old
 	case !slices.Contains(host.Report.Features, featureHealth):
 		return say(reasonUntried, "the agent of host "+on.Name+" does not try "+whom+": upgrade weft-agent there")
+	case check.By == "bfd" && !slices.Contains(host.Report.Features, featureBFD):
+		return say(reasonUntried, "the agent of host "+on.Name+" does not try by bfd: upgrade weft-agent there")
 	}
 	r := c.tries(on.UUID, check.ID)
 	switch {

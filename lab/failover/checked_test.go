@@ -90,6 +90,7 @@ func TestHealthChecks(t *testing.T) {
 	for _, to := range destinations {
 		answers(t, l, to, 1)
 	}
+	t.Run("bfd", func(t *testing.T) { sessions(t, l) })
 }
 
 // answers waits until so many single echoes in a row, each a connection of its
