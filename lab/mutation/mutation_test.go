@@ -18,7 +18,7 @@ const sample = `// a == b in a comment
 	((x) + 1)
 enum { SIZE = 8 };
 struct pair { int a[4]; };
-static __always_inline int f(struct packet *p, const __u8 *head)
+__noinline __attribute__((unused)) int f(struct packet *p, const __u8 *head)
 {
 	__be16 id = *(__be16 *)(head + 4);
 	if (p->fragment && id != 5)

@@ -173,7 +173,7 @@ func placeOf(head []token) string {
 	}
 	if head[len(head)-1].text == ")" {
 		for i := 1; i < len(head); i++ {
-			if head[i].text == "(" && head[i-1].kind == kindWord && head[i-1].text != "SEC" {
+			if head[i].text == "(" && head[i-1].kind == kindWord && head[i-1].text != "SEC" && head[i-1].text != "__attribute__" {
 				return head[i-1].text
 			}
 		}

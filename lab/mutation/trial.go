@@ -193,6 +193,9 @@ func (l *Laboratory) holding(ctx context.Context, s step, m Mutant) ([]object, e
 			held = append(held, o)
 		}
 	}
+	if len(held) == 0 { // nothing says that it is in none: a short function has no line of its own
+		return of, nil
+	}
 	return held, nil
 }
 
