@@ -31,6 +31,8 @@ func TestEnds(t *testing.T) {
 		"fragments are forgotten":             fragmentsAreForgotten,
 		"places are kept young":               placesAreKeptYoung,
 		"errors quote enough":                 errorsQuoteEnough,
+		"groups are asked again":              groupsAreAskedAgain,
+		"types are asked":                     typesAreAsked,
 	} {
 		t.Run(what, func(t *testing.T) {
 			installEnds(t, d)
