@@ -45,6 +45,7 @@ type Keeper struct {
 	schedule *schedule
 	good     uint64
 	failed   uint64
+	unmade   uint64
 	late     uint64
 }
 
@@ -157,16 +158,21 @@ func (k *Keeper) take(r outcome) (news bool) {
 	defer k.mu.Unlock()
 	switch {
 	case r.watched():
+	case r.Unmade:
+		k.unmade++
 	case r.Good:
 		k.good++
 	default:
 		k.failed++
 	}
 	if news = k.schedule.done(r.Try, r.Outcome, time.Now()); news {
-		if k.schedule.checks[r.ID].state == Up {
+		switch c := k.schedule.checks[r.ID]; c.state {
+		case Up:
 			k.log.Info("a workload that is tried is up", "object", r.Name, "port", r.Port)
-		} else {
+		case Down:
 			k.log.Warn("a workload that is tried is down", "object", r.Name, "port", r.Port, "reason", r.Why)
+		default:
+			k.log.Warn("a workload cannot be tried", "object", r.Name, "port", r.Port, "reason", c.why)
 		}
 	}
 	return news

@@ -203,7 +203,11 @@ func (s *schedule) done(t Try, o Outcome, now time.Time) (news bool) {
 	case c.Untried != "":
 		return false
 	case c.watched(): // the session has counted
-		return c.Down == "" && c.note(o, 1, 1)
+		fall := 1
+		if o.Unmade { // it is opened again and again
+			fall = c.Fall
+		}
+		return c.Down == "" && c.note(o, 1, fall)
 	}
 	return c.note(o, c.Rise, c.Fall)
 }

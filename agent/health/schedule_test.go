@@ -13,7 +13,7 @@ import (
 )
 
 // What a row of tries comes to: + is a good one, a letter a failed one for a
-// reason, ! that it cannot be tried. Rise is 2 and fall 3.
+// reason, ! that it cannot be tried, ? that the host could not. Rise is 2 and fall 3.
 func TestStates(t *testing.T) {
 	for tries, want := range map[string]string{
 		"":           "",
@@ -38,6 +38,15 @@ func TestStates(t *testing.T) {
 		"++!++":      "up, untried x, up",
 		"aaa!aaa":    "down a, untried x, down a",
 		"a+aa+++aaa": "up, down a",
+		"??":         "",
+		"???":        "untried y",
+		"++aa?a":     "up, down a",
+		"++??+??":    "up",
+		"++??a??":    "up",
+		"aaa??":      "down a",
+		"aaa????":    "down a, untried y",
+		"++???+":     "up, untried y",
+		"++???++":    "up, untried y, up",
 	} {
 		var p progress
 		var got []string
@@ -46,12 +55,14 @@ func TestStates(t *testing.T) {
 			switch o {
 			case '!':
 				news = p.untried("x")
+			case '?':
+				news = p.note(Outcome{Unmade: true, Why: "y"}, 2, 3)
 			default:
 				why := string(o)
 				if o == '+' {
 					why = ""
 				}
-				news = p.note(Outcome{o == '+', why}, 2, 3)
+				news = p.note(Outcome{Good: o == '+', Why: why}, 2, 3)
 			}
 			if news {
 				got = append(got, strings.TrimSpace(p.state+" "+p.why))

@@ -16,8 +16,9 @@ const (
 
 // Outcome is what became of one try.
 type Outcome struct {
-	Good bool
-	Why  string // it failed
+	Good   bool
+	Why    string // it failed
+	Unmade bool   // the host itself could not try: that says nothing of the workload
 }
 
 // progress is what the tries of a member come to. The zero value has had none.
@@ -27,13 +28,23 @@ type progress struct {
 	row   int    // last tries in a row that speak for the other state
 	last  string // why the last try failed
 	same  int    // last tries in a row that failed for that reason
+
+	unmade int // last tries in a row that the host could not make
 }
 
 // note takes an outcome, and tells whether that is news. A member is up after
 // rise good tries in a row and down after fall failed ones, from the first on,
 // so that after a restart nothing is said that one try says alone. One that is
-// down for another reason says so after as many.
+// down for another reason says so after as many. What the host could not try
+// counts for neither; after as many in a row as make it down it is untried.
 func (p *progress) note(o Outcome, rise, fall int) (news bool) {
+	if o.Unmade {
+		if p.unmade++; p.unmade < fall {
+			return false
+		}
+		return p.untried(o.Why)
+	}
+	p.unmade = 0
 	if o.Good || o.Why != p.last {
 		p.last, p.same = o.Why, 0
 	}

@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -40,7 +41,7 @@ func (Prober) Try(ctx context.Context, w health.Wanted) health.Outcome {
 		err = byConnection(ctx, w)
 	}
 	if err != nil {
-		return health.Outcome{Why: reason(err, w.Timeout)}
+		return failure(err, w.Timeout)
 	}
 	return health.Outcome{Good: true}
 }
@@ -116,6 +117,18 @@ func ask(conn net.Conn, w health.Wanted) error {
 		return fmt.Errorf("HTTP %d, wants %s", answer.StatusCode, w.HTTP.Codes)
 	}
 	return nil
+}
+
+// ours are the errors of a host that lacks something itself: files, memory,
+// ports, or leave to send.
+var ours = []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.ENOBUFS, syscall.EAGAIN, syscall.EADDRNOTAVAIL, syscall.EPERM, syscall.EACCES}
+
+// failure is the outcome of a try that ended with an error.
+func failure(err error, patience time.Duration) health.Outcome {
+	if slices.ContainsFunc(ours, func(e error) bool { return errors.Is(err, e) }) {
+		return health.Outcome{Unmade: true, Why: "its host cannot try it now: " + err.Error()}
+	}
+	return health.Outcome{Why: reason(err, patience)}
 }
 
 // reason says in a few words why a try failed: always the same ones for the

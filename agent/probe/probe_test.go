@@ -4,11 +4,14 @@ package probe
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -77,6 +80,22 @@ func TestTries(t *testing.T) {
 		}
 		if !fits || got.Good != (c.want == "") {
 			t.Errorf("%s %+v: %+v, want %q", c.kind, c.test, got, c.want)
+		}
+	}
+}
+
+// What the host itself lacks says nothing of the workload.
+func TestUnmade(t *testing.T) {
+	dial := func(e error) error { return &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", e)} }
+	for _, c := range []struct {
+		err    error
+		unmade bool
+	}{
+		{fmt.Errorf("open socket: %w", syscall.EMFILE), true}, {dial(syscall.EADDRNOTAVAIL), true}, {dial(syscall.EAGAIN), true}, {dial(syscall.EPERM), true},
+		{dial(syscall.ECONNREFUSED), false}, {dial(syscall.EHOSTUNREACH), false}, {dial(syscall.ENETDOWN), false}, {dial(syscall.ETIMEDOUT), false}, {context.DeadlineExceeded, false},
+	} {
+		if got := failure(c.err, time.Second); got.Unmade != c.unmade || got.Good || got.Why == "" {
+			t.Errorf("%v: %+v, want unmade %t", c.err, got, c.unmade)
 		}
 	}
 }

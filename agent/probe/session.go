@@ -32,7 +32,7 @@ const (
 func (Prober) Watch(ctx context.Context, w health.Wanted, tell func(health.Outcome)) {
 	for ctx.Err() == nil {
 		if err := watch(ctx, w, tell); err != nil {
-			tell(health.Outcome{Why: reason(err, w.Timeout)})
+			tell(failure(err, w.Timeout))
 		}
 		select {
 		case <-ctx.Done():
