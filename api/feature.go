@@ -18,7 +18,7 @@ type PortFeatures struct {
 	DNSDomain       string        `json:"dnsDomain,omitempty" doc:"Domain of the name; the network's when absent."`
 	DHCPOptions     []DHCPOption  `json:"dhcpOptions,omitempty" doc:"Further options that DHCP gives the workload."`
 	NamedPorts      []NamedPort   `json:"namedPorts,omitempty" doc:"Transport ports of the workload by name, for rules that say portName."`
-	QoSPolicy       Ref           `json:"qosPolicy,omitzero" effect:"none" doc:"Limits of the port; the network's when absent."`
+	QoSPolicy       Ref           `json:"qosPolicy,omitzero" doc:"Limits and marks of the port; the network's when absent."`
 	RouteTables     []Ref         `json:"routeTables,omitempty" maxItems:"16" doc:"Routes that lead to the port (interface routes). They are routes of the network: in another owner's they need its share with verb route."`
 	HealthChecks    []Ref         `json:"healthChecks,omitempty" maxItems:"16" doc:"How the workload is tried, at the first of the port's addresses. What became of it is in the status."`
 	MACLearning     *MACLearning  `json:"macLearning,omitempty" doc:"Ethernet addresses behind the port are learned; not when absent. Not in a network that forwards l3."`
@@ -146,7 +146,7 @@ type NetworkFeatures struct {
 	ImportTargets []Ref            `json:"importTargets,omitempty" maxItems:"64" doc:"route-targets whose routes the network takes."`
 	ExportTargets []Ref            `json:"exportTargets,omitempty" maxItems:"64" doc:"route-targets that the network's own routes carry; what was leaked in does not."`
 	RouteTables   []Ref            `json:"routeTables,omitempty" maxItems:"16" doc:"Static routes of the network."`
-	QoSPolicy     Ref              `json:"qosPolicy,omitzero" effect:"none" doc:"Limits of ports that name no policy."`
+	QoSPolicy     Ref              `json:"qosPolicy,omitzero" doc:"Limits and marks of each port here that names no policy; the project's default policy when absent."`
 	Segments      []Segment        `json:"segments,omitempty" effect:"none" doc:"Places of the physical network that carry this one without tunnel."`
 	Forwarding    string           `json:"forwarding,omitempty" enum:"l2-l3,l2,l3" default:"l2-l3" doc:"l2-l3: packets, and inside also frames of any protocol by their Ethernet address; l2: frames only, without gateway and routes; l3: packets only."`
 	ReverseCheck  string           `json:"reversePathCheck,omitempty" enum:"on,off" default:"on" effect:"none" doc:"on: packets whose source is not routed to where they come from are dropped."`

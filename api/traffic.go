@@ -36,14 +36,21 @@ type QoSPolicySpec struct {
 	Default bool      `json:"default,omitempty" doc:"Whether networks of the project that name no policy get this one; at most one of a project."`
 }
 
+// The types of rules from which something follows.
+const (
+	QoSBandwidthLimit = "bandwidth-limit"
+	QoSPacketLimit    = "packet-limit"
+	QoSMark           = "dscp-mark"
+)
+
 // QoSRule is one limit or mark.
 type QoSRule struct {
 	ID        string `json:"id,omitempty" doc:"Identity of the rule in its orchestrator."`
-	Type      string `json:"type" enum:"bandwidth-limit,bandwidth-minimum,packet-limit,packet-minimum,dscp-mark" doc:"What the rule does."`
+	Type      string `json:"type" enum:"bandwidth-limit,bandwidth-minimum,packet-limit,packet-minimum,dscp-mark" doc:"What the rule does; the minima are stored only."`
 	Direction Side   `json:"direction,omitempty" enum:"ingress,egress" default:"egress" doc:"ingress: towards the workload; egress: from it. dscp-mark is for egress."`
-	Rate      int    `json:"rate,omitempty" minimum:"1" doc:"Limit or minimum: kbit/s of bandwidth, 1,000 packets/s of packets."`
-	Burst     int    `json:"burst,omitempty" minimum:"1" doc:"What may pass at once above a limit: kbit, 1,000 packets."`
-	DSCP      *int   `json:"dscp,omitempty" minimum:"0" maximum:"63" doc:"For dscp-mark: the value."`
+	Rate      int    `json:"rate,omitempty" minimum:"1" doc:"Limit or minimum: kbit/s of bandwidth, with Ethernet headers; 1,000 packets/s of packets."`
+	Burst     int    `json:"burst,omitempty" minimum:"1" doc:"What may pass at once above a limit: kbit, 1,000 packets; what passes in 0.8 s when absent."`
+	DSCP      *int   `json:"dscp,omitempty" minimum:"0" maximum:"63" doc:"For dscp-mark: the value, written into each IP packet that the workload sends."`
 }
 
 // Claims holds being the project's default.
@@ -67,7 +74,7 @@ func (q *QoSPolicy) Validate() Problems {
 			p.Addf(at+".type", "there is another %s rule of direction %s", r.Type, direction)
 		}
 		seen[r.Type+string(direction)] = true
-		mark := r.Type == "dscp-mark"
+		mark := r.Type == QoSMark
 		if mark != (r.DSCP != nil) {
 			p.Addf(at+".dscp", "is for dscp-mark, and required there")
 		}

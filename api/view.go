@@ -107,6 +107,7 @@ const (
 	HostTableReceivers     = "receivers"
 	HostTablePolicy        = "policy"
 	HostTableRules         = "rules"
+	HostTableLimits        = "limits" // what ports may send and get, and what came of it
 )
 
 // HostTablePortConnections is asked with ?port=UUID by the host that the port went
@@ -118,7 +119,7 @@ func HostTables() []string {
 	return []string{
 		HostTableDrops, HostTableCounters, HostTablePorts, HostTableRoutes,
 		HostTableNextHops, HostTableVNIs, HostTablePortAddresses, HostTableConnections, HostTableCapacity, HostTableDesired,
-		HostTableLeases, HostTableAliases, HostTableMACs, HostTableReceivers, HostTablePolicy, HostTableRules,
+		HostTableLeases, HostTableAliases, HostTableMACs, HostTableReceivers, HostTablePolicy, HostTableRules, HostTableLimits,
 	}
 }
 

@@ -51,6 +51,9 @@ var (
 	hostHook   = hook{name: "host", stub: "stub_host"}
 	fabricHook = hook{name: "fabric", stub: "stub_fabric"}
 
+	limitOutHook = hook{name: "limitout", stub: "stub_limit_out"}
+	limitInHook  = hook{name: "limitin", stub: "stub_limit_in"}
+
 	toUnderlayHook   = hook{name: "label", stub: "stub_to_underlay"}
 	fromUnderlayHook = hook{name: "underlay", stub: "stub_from_underlay"}
 )
@@ -104,12 +107,16 @@ func (d *Datapath) attachLink(h hook, ifindex int) error {
 	if err := d.clear(h, ifindex); err != nil {
 		return err
 	}
+	at := ebpf.AttachTCXIngress
+	if h == limitInHook {
+		at = ebpf.AttachTCXEgress
+	}
 	var l link.Link
 	err := d.expedite.during(func() (err error) {
 		l, err = link.AttachTCX(link.TCXOptions{
 			Interface: ifindex,
 			Program:   d.stubs.Programs[h.stub],
-			Attach:    ebpf.AttachTCXIngress,
+			Attach:    at,
 			Anchor:    link.Head(),
 		})
 		return err
@@ -128,9 +135,9 @@ func (d *Datapath) attachLink(h hook, ifindex int) error {
 }
 
 // clear takes off an interface what must not be beside a hook. The one for MPLS
-// over UDP shares its interface, and is neither in the way nor has one.
+// over UDP, and those of limits, share their interface, and are neither in the way nor have one.
 func (d *Datapath) clear(h hook, ifindex int) error {
-	if h == fromUnderlayHook {
+	if h == fromUnderlayHook || h == limitOutHook || h == limitInHook {
 		return d.detach(h, ifindex)
 	}
 	return d.Detach(ifindex)
@@ -141,7 +148,7 @@ func (d *Datapath) clear(h hook, ifindex int) error {
 // first if that matters. MPLS over UDP stays: see [Datapath.DetachUnderlay]. Absence is success. Like attaching it must be called
 // in the network namespace of the interface.
 func (d *Datapath) Detach(ifindex int) error {
-	for _, h := range []hook{portHook, tunnelHook, hostHook, fabricHook, toUnderlayHook} {
+	for _, h := range []hook{limitOutHook, limitInHook, portHook, tunnelHook, hostHook, fabricHook, toUnderlayHook} {
 		if err := d.detach(h, ifindex); err != nil {
 			return err
 		}
@@ -221,6 +228,11 @@ func (d *Datapath) attachedBy(wanted func(hook string) bool) ([]int, error) {
 
 func (d *Datapath) linkPath(h hook, ifindex int) string {
 	return filepath.Join(d.pinDir, linksName, fmt.Sprintf("%s-%d", h.name, ifindex))
+}
+
+// lives reports whether a hook is on an interface.
+func (d *Datapath) lives(h hook, ifindex int) bool {
+	return linkLives(d.linkPath(h, ifindex), ifindex) || filterLives(d.linkPath(h.filter(), ifindex), ifindex)
 }
 
 // linkLives reports whether a pinned link still holds its interface. The

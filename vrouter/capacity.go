@@ -42,6 +42,7 @@ var purposes = map[string]string{
 	"ports": "ports", "port_addresses": "ports", "port_prefixes4": "ports", "port_prefixes6": "ports", "aliases": "ports", "sub_ports": "ports",
 	"host_routes": "routes", "routes4": "routes", "routes6": "routes", "next_hops": "routes", "groups": "routes",
 	"macs": "layer-2", "learned_macs": "layer-2", "mac_counts": "layer-2", "floods": "layer-2", "receivers": "layer-2", "flood_times": "layer-2",
+	"limits": "ports", "limit_states": "ports",
 	"vnis": "networks", "tunnel_sources": "networks",
 	"connections": "connections", halfOpenTable: "connections", restTable: "connections", "half_open_counts": "connections", "half_open_returned": "connections", "half_open_share": "connections", "fragments": "connections", "generations": "connections",
 	"services": "services", "host_flows": "services", "requests": "services", "request_times": "services", "service_times": "services",

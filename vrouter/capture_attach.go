@@ -28,8 +28,8 @@ const captureHandle = 0x7763_0000
 // maxCaptures is how many captures there may be on one interface.
 const maxCaptures = 16
 
-// attachCapture puts a program before all others of its direction, and returns
-// what takes it off.
+// attachCapture puts a program before all others at ingress and after them at
+// egress, and returns what takes it off.
 func (d *Datapath) attachCapture(program *ebpf.Program, ifindex int, egress bool) (remove func() error, err error) {
 	if d.attachment != AttachClsact {
 		remove, err = d.attachCaptureLink(program, ifindex, egress)
@@ -41,13 +41,13 @@ func (d *Datapath) attachCapture(program *ebpf.Program, ifindex int, egress bool
 }
 
 func (d *Datapath) attachCaptureLink(program *ebpf.Program, ifindex int, egress bool) (remove func() error, err error) {
-	at := ebpf.AttachTCXIngress
+	at, anchor := ebpf.AttachTCXIngress, link.Head()
 	if egress {
-		at = ebpf.AttachTCXEgress
+		at, anchor = ebpf.AttachTCXEgress, link.Tail() // after a limit: what the workload gets
 	}
 	var l link.Link
 	err = d.expedite.during(func() (err error) {
-		l, err = link.AttachTCX(link.TCXOptions{Interface: ifindex, Program: program, Attach: at, Anchor: link.Head()})
+		l, err = link.AttachTCX(link.TCXOptions{Interface: ifindex, Program: program, Attach: at, Anchor: anchor})
 		return err
 	})
 	if errors.Is(err, ebpf.ErrNotSupported) {

@@ -21,6 +21,7 @@ const (
 	filterSuffix = "+filter" // bpffs takes no dots
 	clsactSuffix = "+clsact"
 	// filterHandle tells ours from others of the same priority; it spells weft.
+	// That of a limit beside a port's hook is one more.
 	filterHandle   = 0x77656674
 	filterPriority = 1 // the first that tc can give
 )
@@ -31,6 +32,22 @@ func (h hook) priority() uint16 {
 		return filterPriority + 1
 	}
 	return filterPriority
+}
+
+// handle lets a limit share an interface with the port's own hook. Of filters
+// with one priority the last one comes first, so it is before the packet path's.
+func (h hook) handle() uint32 {
+	if h == limitOutHook {
+		return filterHandle + 1
+	}
+	return filterHandle
+}
+
+func (h hook) parent() uint32 {
+	if h == limitInHook {
+		return netlink.HANDLE_MIN_EGRESS
+	}
+	return netlink.HANDLE_MIN_INGRESS
 }
 
 func (h hook) filter() hook { return hook{name: h.name + filterSuffix, stub: h.stub} }
@@ -60,7 +77,7 @@ func (d *Datapath) attachFilter(h hook, ifindex int) error {
 	}
 	err = netlink.FilterAdd(&netlink.BpfFilter{
 		FilterAttrs: netlink.FilterAttrs{
-			LinkIndex: ifindex, Parent: netlink.HANDLE_MIN_INGRESS, Handle: filterHandle, Priority: h.priority(), Protocol: unix.ETH_P_ALL,
+			LinkIndex: ifindex, Parent: h.parent(), Handle: h.handle(), Priority: h.priority(), Protocol: unix.ETH_P_ALL,
 		},
 		Fd: d.stubs.Programs[h.stub].FD(), Name: "weft_" + h.name, DirectAction: true,
 	})
@@ -122,7 +139,7 @@ func ourFilters(ifindex int, id ebpf.ProgramID) (ours []netlink.Filter, others i
 			return nil, 0, err
 		}
 		for _, f := range filters {
-			if b, ok := f.(*netlink.BpfFilter); ok && b.Id == int(id) && b.Handle == filterHandle {
+			if b, ok := f.(*netlink.BpfFilter); ok && b.Id == int(id) && (b.Handle == filterHandle || b.Handle == filterHandle+1) {
 				ours = append(ours, f)
 			} else {
 				others++

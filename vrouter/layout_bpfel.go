@@ -327,6 +327,54 @@ const (
 	layoutLearningBoundMOVES               layoutLearningBound = 8
 )
 
+type layoutLimitBound uint32
+
+const (
+	layoutLimitBoundLIMIT_TIME layoutLimitBound = 16
+)
+
+type layoutLimitFlag uint32
+
+const (
+	layoutLimitFlagLIMIT_MARKS layoutLimitFlag = 1
+)
+
+type layoutLimitKey struct {
+	_         structs.HostLayout
+	Ifindex   uint32
+	Direction uint32
+}
+
+type layoutLimitState struct {
+	_    structs.HostLayout
+	Lock struct {
+		_     structs.HostLayout
+		Value uint32
+	}
+	Pad          uint32
+	Until        uint64
+	PacketsUntil uint64
+	Packets      uint64
+	Bytes        uint64
+	Limited      uint64
+	LimitedBytes uint64
+	Marked       uint64
+}
+
+type layoutLimitValue struct {
+	_           structs.HostLayout
+	Rate        uint32
+	PacketRate  uint32
+	Depth       uint64
+	PacketDepth uint64
+	Burst       uint32
+	PacketBurst uint32
+	Flags       layoutLimitFlag
+	Dscp        uint32
+	Device      uint32
+	Pad         uint32
+}
+
 type layoutMac struct {
 	_    structs.HostLayout
 	Byte [6]uint8
@@ -633,7 +681,9 @@ const (
 	layoutReasonREASON_CONNECTION_LIMIT           layoutReason = 89
 	layoutReasonREASON_ROUTE_LEFT_OUT             layoutReason = 90
 	layoutReasonREASON_TARGET_LEFT_OUT            layoutReason = 91
-	layoutReasonREASON_COUNT                      layoutReason = 92
+	layoutReasonREASON_EGRESS_LIMITED             layoutReason = 92
+	layoutReasonREASON_INGRESS_LIMITED            layoutReason = 93
+	layoutReasonREASON_COUNT                      layoutReason = 94
 )
 
 type layoutReasonRow struct {
@@ -802,6 +852,7 @@ const (
 	layoutStageSTAGE_UNLABEL   layoutStage = 17
 	layoutStageSTAGE_POLICY    layoutStage = 18
 	layoutStageSTAGE_ANSWER    layoutStage = 19
+	layoutStageSTAGE_LIMIT     layoutStage = 20
 )
 
 type layoutStageSlot uint32
@@ -812,6 +863,8 @@ const (
 	layoutStageSlotSTAGE_SLOT_ANSWER_PORT   layoutStageSlot = 4
 	layoutStageSlotSTAGE_SLOT_ANSWER_TUNNEL layoutStageSlot = 5
 	layoutStageSlotSTAGE_SLOT_ANSWER_FABRIC layoutStageSlot = 6
+	layoutStageSlotSTAGE_SLOT_LIMIT_OUT     layoutStageSlot = 14
+	layoutStageSlotSTAGE_SLOT_LIMIT_IN      layoutStageSlot = 15
 	layoutStageSlotSTAGE_SLOTS              layoutStageSlot = 32
 )
 
@@ -906,6 +959,8 @@ const (
 	layoutMapHostFlows           = "host_flows"
 	layoutMapHostRoutes          = "host_routes"
 	layoutMapLearnedMacs         = "learned_macs"
+	layoutMapLimitStates         = "limit_states"
+	layoutMapLimits              = "limits"
 	layoutMapLogTimes            = "log_times"
 	layoutMapMacCounts           = "mac_counts"
 	layoutMapMacs                = "macs"
@@ -1018,6 +1073,8 @@ type layoutMapSpecs struct {
 	HostFlows        *ebpf.MapSpec `ebpf:"host_flows"`
 	HostRoutes       *ebpf.MapSpec `ebpf:"host_routes"`
 	LearnedMacs      *ebpf.MapSpec `ebpf:"learned_macs"`
+	LimitStates      *ebpf.MapSpec `ebpf:"limit_states"`
+	Limits           *ebpf.MapSpec `ebpf:"limits"`
 	LogTimes         *ebpf.MapSpec `ebpf:"log_times"`
 	MacCounts        *ebpf.MapSpec `ebpf:"mac_counts"`
 	Macs             *ebpf.MapSpec `ebpf:"macs"`
@@ -1108,6 +1165,8 @@ type layoutMaps struct {
 	HostFlows        *ebpf.Map `ebpf:"host_flows"`
 	HostRoutes       *ebpf.Map `ebpf:"host_routes"`
 	LearnedMacs      *ebpf.Map `ebpf:"learned_macs"`
+	LimitStates      *ebpf.Map `ebpf:"limit_states"`
+	Limits           *ebpf.Map `ebpf:"limits"`
 	LogTimes         *ebpf.Map `ebpf:"log_times"`
 	MacCounts        *ebpf.Map `ebpf:"mac_counts"`
 	Macs             *ebpf.Map `ebpf:"macs"`
@@ -1168,6 +1227,8 @@ func (m *layoutMaps) Close() error {
 		m.HostFlows,
 		m.HostRoutes,
 		m.LearnedMacs,
+		m.LimitStates,
+		m.Limits,
 		m.LogTimes,
 		m.MacCounts,
 		m.Macs,

@@ -45,6 +45,7 @@ type Datapath struct {
 	// TunnelAddresses are the addresses at which this host receives tunnel packets.
 	TunnelAddresses *Table[netip.Addr, struct{}]
 	config          *Table[uint32, Config]
+	Limits          LimitTable               // by interface
 	Services        *Table[Service, uint16]  // port of the listener on this host
 	Aliases         *Table[uint32, int]      // interface, by number
 	MACs            *Table[MACKey, uint32]   // next hops of the MACs of ports

@@ -139,6 +139,8 @@ func (s Sizes) of() map[string]uint32 {
 		"events":        eventBytes,
 		"event_times":   uint32(layoutEventKindEVENT_KINDS),
 		"event_counts":  uint32(layoutEventKindEVENT_KINDS),
+		"limits":        4 * s.Ports, // of both directions; ports that go and ports that come may be there together
+		"limit_states":  4 * s.Ports,
 		"drops":         (s.Ports + ownDevices + underlayDevices) * reasonsPerInterface,
 		"log_times":     2*s.Ports + ownDevices, // as counters
 		"counters":      2*s.Ports + ownDevices, // ports that go and ports that come may be there together

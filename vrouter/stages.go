@@ -28,7 +28,15 @@ var answerStages = map[layoutStageSlot]string{
 	layoutStageSlotSTAGE_SLOT_ANSWER_FABRIC: "answer_fabric",
 }
 
+// limitStages are those of an object with the limit stage.
+var limitStages = map[layoutStageSlot]string{
+	layoutStageSlotSTAGE_SLOT_LIMIT_OUT: "limit_out", layoutStageSlotSTAGE_SLOT_LIMIT_IN: "limit_in",
+}
+
 func (d *Datapath) loadStages() error {
+	if err := loadStagesOf(loadLimit, limitStages, d.maps, d.stages); err != nil {
+		return err
+	}
 	if err := loadStagesOf(loadBridge, bridgeStages, d.maps, d.stages); err != nil {
 		return err
 	}

@@ -40,6 +40,8 @@ const (
 	stubProgStubFabric       = "stub_fabric"
 	stubProgStubFromUnderlay = "stub_from_underlay"
 	stubProgStubHost         = "stub_host"
+	stubProgStubLimitIn      = "stub_limit_in"
+	stubProgStubLimitOut     = "stub_limit_out"
 	stubProgStubPort         = "stub_port"
 	stubProgStubToUnderlay   = "stub_to_underlay"
 	stubProgStubTunnel       = "stub_tunnel"
@@ -90,6 +92,8 @@ type stubProgramSpecs struct {
 	StubFabric       *ebpf.ProgramSpec `ebpf:"stub_fabric"`
 	StubFromUnderlay *ebpf.ProgramSpec `ebpf:"stub_from_underlay"`
 	StubHost         *ebpf.ProgramSpec `ebpf:"stub_host"`
+	StubLimitIn      *ebpf.ProgramSpec `ebpf:"stub_limit_in"`
+	StubLimitOut     *ebpf.ProgramSpec `ebpf:"stub_limit_out"`
 	StubPort         *ebpf.ProgramSpec `ebpf:"stub_port"`
 	StubToUnderlay   *ebpf.ProgramSpec `ebpf:"stub_to_underlay"`
 	StubTunnel       *ebpf.ProgramSpec `ebpf:"stub_tunnel"`
@@ -162,6 +166,8 @@ type stubPrograms struct {
 	StubFabric       *ebpf.Program `ebpf:"stub_fabric"`
 	StubFromUnderlay *ebpf.Program `ebpf:"stub_from_underlay"`
 	StubHost         *ebpf.Program `ebpf:"stub_host"`
+	StubLimitIn      *ebpf.Program `ebpf:"stub_limit_in"`
+	StubLimitOut     *ebpf.Program `ebpf:"stub_limit_out"`
 	StubPort         *ebpf.Program `ebpf:"stub_port"`
 	StubToUnderlay   *ebpf.Program `ebpf:"stub_to_underlay"`
 	StubTunnel       *ebpf.Program `ebpf:"stub_tunnel"`
@@ -172,6 +178,8 @@ func (p *stubPrograms) Close() error {
 		p.StubFabric,
 		p.StubFromUnderlay,
 		p.StubHost,
+		p.StubLimitIn,
+		p.StubLimitOut,
 		p.StubPort,
 		p.StubToUnderlay,
 		p.StubTunnel,

@@ -356,6 +356,7 @@ func (d *Datapath) makeTables() error {
 	d.hostFlows = newTable("host_flows", d.maps["host_flows"], hostFlowCodec)
 	d.requestTimes = newTable("request_times", d.maps["request_times"], errorTimeCodec)
 	d.serviceTimes = newTable("service_times", d.maps["service_times"], errorTimeCodec)
+	d.Limits = LimitTable{d}
 	d.makeBridgeTables()
 	d.makePolicyTables()
 	return nil

@@ -131,6 +131,7 @@ type Tables struct {
 	PortPrefixes  map[int][]PortPrefix // by interface, sorted; a port without has a row too
 	Ports         map[int]vrouter.Port
 	SubPorts      map[vrouter.SubPort]int // interface by device and VLAN
+	Limits        map[int]vrouter.Limits  // by interface, of ports that have any
 	NextHops      map[vrouter.NextHop]struct{}
 	Groups        map[string]Group // by the name in a next hop
 	Routes        map[vrouter.RouteKey]Route
@@ -153,6 +154,7 @@ func Compute(rows desired.Rows, attached map[string]Attachment, underlay Underla
 		PortPrefixes:  make(map[int][]PortPrefix, len(attached)),
 		Ports:         make(map[int]vrouter.Port, len(attached)),
 		SubPorts:      map[vrouter.SubPort]int{},
+		Limits:        map[int]vrouter.Limits{},
 		NextHops:      map[vrouter.NextHop]struct{}{},
 		Groups:        map[string]Group{},
 		Routes:        make(map[vrouter.RouteKey]Route, len(rows.Routes)),
@@ -237,6 +239,7 @@ func (t *Tables) addPort(p desired.Port, a Attachment, rows desired.Rows, underl
 	if a.VLAN != 0 {
 		t.SubPorts[vrouter.SubPort{Device: a.Device, VLAN: a.VLAN}] = a.Ifindex
 	}
+	t.addLimits(p, a)
 	asks := t.Asked.add(p, a.Ifindex, rows)
 	t.Ports[a.Ifindex] = vrouter.Port{
 		VRF:          p.VRF,
@@ -245,7 +248,7 @@ func (t *Tables) addPort(p desired.Port, a Attachment, rows desired.Rows, underl
 		MTU:          PortMTU(p, a, rows, underlay),
 		Device:       a.Device,
 		VLAN:         a.VLAN,
-		RedirectPeer: a.RedirectPeer,
+		RedirectPeer: straight(p, a),
 		Gateway4:     four,
 		Gateway6:     six,
 		DHCP4:        answers.dhcp4,

@@ -75,6 +75,7 @@ func TestComputeWorld(t *testing.T) {
 		},
 		Aliases:  map[uint32]int{6: 4},
 		SubPorts: map[vrouter.SubPort]int{},
+		Limits:   map[int]vrouter.Limits{},
 		MACs:     map[vrouter.MACKey]vrouter.NextHop{},
 		Floods:   map[uint32]datapath.Flood{},
 		Problems: map[string]string{

@@ -26,6 +26,7 @@ type Kernel struct {
 	PortPrefixes  Table[vrouter.PortPrefix, vrouter.Permission]
 	Ports         Table[int, vrouter.Port]
 	SubPorts      Table[vrouter.SubPort, int]
+	Limits        Table[int, vrouter.Limits]
 	NextHops      Table[uint32, vrouter.NextHop]
 	Groups        Table[uint32, vrouter.Group]
 	Routes        Table[vrouter.RouteKey, vrouter.Route]
@@ -63,6 +64,7 @@ func KernelOf(d *vrouter.Datapath) Kernel {
 		PortPrefixes:  d.PortPrefixes,
 		Ports:         d.Ports,
 		SubPorts:      d.SubPorts,
+		Limits:        d.Limits,
 		NextHops:      d.NextHops,
 		Groups:        d.Groups,
 		Routes:        d.Routes,
@@ -145,6 +147,7 @@ type MemoryKernel struct {
 	Services      *Memory[vrouter.Service, uint16]
 	Aliases       *Memory[uint32, int]
 	MACs          *Memory[vrouter.MACKey, uint32]
+	Limits        *Memory[int, vrouter.Limits]
 	Floods        *Memory[uint32, vrouter.Flood]
 	Receivers     *Memory[vrouter.Receiver, uint32]
 	MemoryPolicy
@@ -186,6 +189,7 @@ func NewMemoryKernel(faults *rand.Rand) *MemoryKernel {
 		PortPrefixes:  &Memory[vrouter.PortPrefix, vrouter.Permission]{Rows: map[vrouter.PortPrefix]vrouter.Permission{}, Faults: faults},
 		Ports:         &Memory[int, vrouter.Port]{Rows: map[int]vrouter.Port{}, Faults: faults},
 		SubPorts:      &Memory[vrouter.SubPort, int]{Rows: map[vrouter.SubPort]int{}, Faults: faults},
+		Limits:        newMemory[int, vrouter.Limits](faults),
 		Groups:        &Memory[uint32, vrouter.Group]{Rows: map[uint32]vrouter.Group{}, Faults: faults},
 		NextHops:      &Memory[uint32, vrouter.NextHop]{Rows: map[uint32]vrouter.NextHop{}, Faults: faults},
 		Routes:        &Memory[vrouter.RouteKey, vrouter.Route]{Rows: map[vrouter.RouteKey]vrouter.Route{}, Faults: faults},
@@ -201,7 +205,7 @@ func NewMemoryKernel(faults *rand.Rand) *MemoryKernel {
 
 // Kernel returns the tables as the Programmer takes them.
 func (m *MemoryKernel) Kernel() Kernel {
-	return Kernel{m.TunnelSources, m.VNIs, m.PortAddresses, m.PortPrefixes, m.Ports, m.SubPorts, m.NextHops, m.Groups, m.Routes, m.Gaps, m.Services, m.Aliases, m.MACs, m.Floods, m.Receivers,
+	return Kernel{m.TunnelSources, m.VNIs, m.PortAddresses, m.PortPrefixes, m.Ports, m.SubPorts, m.Limits, m.NextHops, m.Groups, m.Routes, m.Gaps, m.Services, m.Aliases, m.MACs, m.Floods, m.Receivers,
 		PolicyTables{m.PortPolicies, m.Rulesets, m.RemoteClasses, m.RemoteRanges, m.ServiceClasses, m.ServicePages, m.Verdicts, m.Managed},
 		func(int) error { return nil }, m.wait}
 }

@@ -33,6 +33,7 @@ type Programmer struct {
 	ports     *reconcile.Sync[int, vrouter.Port]
 	subPorts  *reconcile.Sync[vrouter.SubPort, int]
 	tags      *tags // the table under it
+	limits    *reconcile.Sync[int, vrouter.Limits]
 	hops      *reconcile.Sync[vrouter.NextHop, struct{}]
 	routes    *reconcile.Sync[vrouter.RouteKey, Route]
 	gaps      gaps
@@ -92,6 +93,7 @@ func NewProgrammer(k Kernel) *Programmer {
 		Free: p.notCarried,
 	})
 	p.addSubPorts(k)
+	p.addLimits(k)
 	p.addEnforcement(k)
 	p.addRouting(k, hopTarget, routeTarget)
 	p.services = reconcile.New(plain[vrouter.Service, uint16]{k.Services}, reconcile.Options[vrouter.Service, uint16]{
@@ -215,6 +217,7 @@ func (p *Programmer) Load(ctx context.Context) error {
 		p.policies.Load(ctx),
 		p.ports.Load(ctx),
 		p.subPorts.Load(ctx),
+		p.limits.Load(ctx),
 		p.hops.Load(ctx), // before routes, which are read as next hops
 		p.routes.Load(ctx),
 		p.gaps.Load(ctx),
@@ -250,6 +253,7 @@ func (p *Programmer) want(t Tables) {
 	p.prefixes.Want(t.PortPrefixes)
 	p.ports.Want(p.asking(t.Ports))
 	p.subPorts.Want(t.SubPorts)
+	p.limits.Want(t.Limits)
 	p.hopTarget.contents = t.Groups
 	p.hops.Want(t.NextHops)
 	p.routes.Want(t.Routes)
@@ -282,6 +286,7 @@ func (p *Programmer) Sweep() {
 	p.policies.Sweep()
 	p.ports.Sweep()
 	p.subPorts.Sweep()
+	p.limits.Sweep()
 	p.hops.Sweep()
 	p.routes.Sweep()
 	p.gaps.sweeps = true
@@ -316,6 +321,7 @@ func (p *Programmer) pass(ctx context.Context, now time.Time) (done int) {
 	done += p.prefixes.Updates(ctx, now)
 	done += p.managed.Updates(ctx, now)
 	done += p.policyUpdates(ctx, now)
+	done += p.limits.Updates(ctx, now)
 	done += p.ports.Updates(ctx, now)
 	done += p.subPorts.Updates(ctx, now)
 	done += p.hops.Updates(ctx, now)
@@ -335,6 +341,7 @@ func (p *Programmer) pass(ctx context.Context, now time.Time) (done int) {
 	done += p.hops.Deletes(ctx, now)
 	done += p.subPorts.Deletes(ctx, now)
 	done += p.ports.Deletes(ctx, now)
+	done += p.limits.Deletes(ctx, now)
 	done += p.policies.Deletes(ctx, now)
 	done += p.rulesets.Deletes(ctx, now)
 	done += p.managed.Deletes(ctx, now)
@@ -347,7 +354,7 @@ func (p *Programmer) pass(ctx context.Context, now time.Time) (done int) {
 
 // Settled tells whether the tables are as wanted.
 func (p *Programmer) Settled() bool {
-	return p.sources.Settled() && p.vnis.Settled() && p.addresses.Settled() && p.prefixes.Settled() && p.ports.Settled() && p.subPorts.Settled() && p.hops.Settled() && p.routes.Settled() && p.gaps.Settled() &&
+	return p.sources.Settled() && p.vnis.Settled() && p.addresses.Settled() && p.prefixes.Settled() && p.ports.Settled() && p.subPorts.Settled() && p.limits.Settled() && p.hops.Settled() && p.routes.Settled() && p.gaps.Settled() &&
 		p.services.Settled() && p.aliases.Settled() && p.macs.Settled() && p.floods.Settled() &&
 		p.managed.Settled() && p.rulesets.Settled() && p.policies.Settled()
 }
@@ -356,7 +363,7 @@ func (p *Programmer) Settled() bool {
 func (p *Programmer) NextAttempt() (time.Time, bool) {
 	var first time.Time
 	for _, next := range []func() (time.Time, bool){
-		p.sources.NextAttempt, p.vnis.NextAttempt, p.addresses.NextAttempt, p.prefixes.NextAttempt, p.ports.NextAttempt, p.subPorts.NextAttempt, p.hops.NextAttempt, p.routes.NextAttempt, p.gaps.NextAttempt,
+		p.sources.NextAttempt, p.vnis.NextAttempt, p.addresses.NextAttempt, p.prefixes.NextAttempt, p.ports.NextAttempt, p.subPorts.NextAttempt, p.limits.NextAttempt, p.hops.NextAttempt, p.routes.NextAttempt, p.gaps.NextAttempt,
 		p.services.NextAttempt, p.aliases.NextAttempt, p.macs.NextAttempt, p.floods.NextAttempt,
 		p.managed.NextAttempt, p.rulesets.NextAttempt, p.policies.NextAttempt, p.nextWait, p.nextTerm,
 	} {
@@ -387,7 +394,8 @@ func (p *Programmer) PortProblem(a Attachment) string {
 	}
 	a3, ok3 := p.prefixes.Status(a.Ifindex)
 	a4, ok4 := p.subPorts.Status(vrouter.SubPort{Device: a.Device, VLAN: a.VLAN})
-	return cmp.Or(explain(a1, ok1), explain(a3, ok3), explain(a2, ok2), explain(a4, ok4))
+	a5, ok5 := p.limits.Status(a.Ifindex)
+	return cmp.Or(explain(a1, ok1), explain(a3, ok3), explain(a2, ok2), explain(a4, ok4), explain(a5, ok5))
 }
 
 // Alias returns the number of the port on an interface, 0 if it has none.
@@ -400,7 +408,7 @@ func (p *Programmer) InterfaceFree(ifindex int) bool {
 			return false
 		}
 	}
-	return !p.ports.MayHave(ifindex) && !p.policies.MayHave(ifindex) && !p.addresses.MayHave(ifindex) && !p.prefixes.MayHave(ifindex) &&
+	return !p.ports.MayHave(ifindex) && !p.policies.MayHave(ifindex) && !p.addresses.MayHave(ifindex) && !p.prefixes.MayHave(ifindex) && !p.limits.MayHave(ifindex) &&
 		!p.hops.MayHave(vrouter.NextHop{Kind: vrouter.NextHopPort, Ifindex: ifindex})
 }
 

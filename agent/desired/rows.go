@@ -60,6 +60,8 @@ type Port struct {
 	Rulesets        []PortRuleset
 	ConnectionLimit uint32 // most connections at a time; 0: no limit
 	Stateless       bool   // its security-groups are asked for every packet
+	// Egress and Ingress are what its workload may send and get.
+	Egress, Ingress Limit
 }
 
 // Address is an address of a port with the gateway of its subnet.
@@ -389,6 +391,7 @@ func port(m *hoststream.Port) (Port, error) {
 	}
 	p.Trunk, p.VLAN = m.Trunk, uint16(m.Vlan)
 	p.policyOf(m)
+	p.Egress, p.Ingress = limit(m.EgressLimit), limit(m.IngressLimit)
 	if p.Announced, err = announced(m); err == nil {
 		p.Pairs, err = pairs(m)
 	}

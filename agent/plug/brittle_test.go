@@ -177,6 +177,7 @@ func brittleKernel(k datapath.Kernel, f *faults) datapath.Kernel {
 		PortAddresses: brittleTable[vrouter.PortAddress, struct{}]{k.PortAddresses, "port addresses", f},
 		PortPrefixes:  brittleTable[vrouter.PortPrefix, vrouter.Permission]{k.PortPrefixes, "port prefixes", f},
 		SubPorts:      brittleTable[vrouter.SubPort, int]{k.SubPorts, "sub-ports", f},
+		Limits:        brittleTable[int, vrouter.Limits]{k.Limits, "limits", f},
 		Services:      brittleTable[vrouter.Service, uint16]{k.Services, "services", f},
 		Aliases:       brittleTable[uint32, int]{k.Aliases, "aliases", f},
 		MACs:          brittleTable[vrouter.MACKey, uint32]{k.MACs, "macs", f},

@@ -30,6 +30,7 @@ type Statistics interface {
 	Capacity() ([]vrouter.Usage, error)
 	Places() (map[vrouter.PlaceOwner]int, error)
 	RuleHits() (map[uint32]uint64, error)
+	LimitUses() ([]vrouter.LimitUse, error)
 }
 
 // Reader reads tables.
@@ -93,6 +94,7 @@ func (r Reader) Table(ctx context.Context, name string) (api.Table, error) {
 		api.HostTableReceivers:     r.receivers,
 		api.HostTablePolicy:        r.policy,
 		api.HostTableRules:         r.rules,
+		api.HostTableLimits:        r.limits,
 	}[name]
 	if !known {
 		return api.Table{}, fmt.Errorf("print table %q: a host has no such table", name)

@@ -2366,8 +2366,11 @@ type Port struct {
 	ConnectionLimit uint32         `protobuf:"varint,112,opt,name=connection_limit,json=connectionLimit,proto3" json:"connection_limit,omitempty"` // most connections at a time; 0: no limit
 	Stateless       bool           `protobuf:"varint,113,opt,name=stateless,proto3" json:"stateless,omitempty"`                                    // its security-groups are asked for every packet
 	Tags            []string       `protobuf:"bytes,170,rep,name=tags,proto3" json:"tags,omitempty"`                                               // those of its workload that count, as type=value: for records alone
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// What it may send and get; an older agent lets all pass.
+	EgressLimit   *Limit `protobuf:"bytes,250,opt,name=egress_limit,json=egressLimit,proto3" json:"egress_limit,omitempty"`
+	IngressLimit  *Limit `protobuf:"bytes,251,opt,name=ingress_limit,json=ingressLimit,proto3" json:"ingress_limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Port) Reset() {
@@ -2589,6 +2592,20 @@ func (x *Port) GetTags() []string {
 	return nil
 }
 
+func (x *Port) GetEgressLimit() *Limit {
+	if x != nil {
+		return x.EgressLimit
+	}
+	return nil
+}
+
+func (x *Port) GetIngressLimit() *Limit {
+	if x != nil {
+		return x.IngressLimit
+	}
+	return nil
+}
+
 // AllowedPair is a range of source addresses and the MAC that goes with them.
 type AllowedPair struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2652,74 +2669,6 @@ func (x *AllowedPair) GetStandby() bool {
 	return false
 }
 
-type PortAddress struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Ip            []byte                 `protobuf:"bytes,1,opt,name=ip,proto3" json:"ip,omitempty"`                                          // 4 or 16 bytes
-	PrefixLength  uint32                 `protobuf:"varint,2,opt,name=prefix_length,json=prefixLength,proto3" json:"prefix_length,omitempty"` // of the subnet
-	Gateway       []byte                 `protobuf:"bytes,3,opt,name=gateway,proto3" json:"gateway,omitempty"`
-	Subnet        string                 `protobuf:"bytes,4,opt,name=subnet,proto3" json:"subnet,omitempty"` // UUID: key of its Subnet; empty for none
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *PortAddress) Reset() {
-	*x = PortAddress{}
-	mi := &file_hoststream_proto_msgTypes[32]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *PortAddress) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*PortAddress) ProtoMessage() {}
-
-func (x *PortAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[32]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use PortAddress.ProtoReflect.Descriptor instead.
-func (*PortAddress) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{32}
-}
-
-func (x *PortAddress) GetIp() []byte {
-	if x != nil {
-		return x.Ip
-	}
-	return nil
-}
-
-func (x *PortAddress) GetPrefixLength() uint32 {
-	if x != nil {
-		return x.PrefixLength
-	}
-	return 0
-}
-
-func (x *PortAddress) GetGateway() []byte {
-	if x != nil {
-		return x.Gateway
-	}
-	return nil
-}
-
-func (x *PortAddress) GetSubnet() string {
-	if x != nil {
-		return x.Subnet
-	}
-	return ""
-}
-
 // Route is a row of a VRF.
 type Route struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2764,7 +2713,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_hoststream_proto_msgTypes[33]
+	mi := &file_hoststream_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2776,7 +2725,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[33]
+	mi := &file_hoststream_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2789,7 +2738,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{33}
+	return file_hoststream_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Route) GetVrf() uint32 {
@@ -3008,7 +2957,7 @@ type EqualHop struct {
 
 func (x *EqualHop) Reset() {
 	*x = EqualHop{}
-	mi := &file_hoststream_proto_msgTypes[34]
+	mi := &file_hoststream_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3020,7 +2969,7 @@ func (x *EqualHop) String() string {
 func (*EqualHop) ProtoMessage() {}
 
 func (x *EqualHop) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[34]
+	mi := &file_hoststream_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3033,7 +2982,7 @@ func (x *EqualHop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EqualHop.ProtoReflect.Descriptor instead.
 func (*EqualHop) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{34}
+	return file_hoststream_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *EqualHop) GetNextHop() isEqualHop_NextHop {
@@ -3112,7 +3061,7 @@ type Remote struct {
 
 func (x *Remote) Reset() {
 	*x = Remote{}
-	mi := &file_hoststream_proto_msgTypes[35]
+	mi := &file_hoststream_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3124,7 +3073,7 @@ func (x *Remote) String() string {
 func (*Remote) ProtoMessage() {}
 
 func (x *Remote) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[35]
+	mi := &file_hoststream_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3137,7 +3086,7 @@ func (x *Remote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Remote.ProtoReflect.Descriptor instead.
 func (*Remote) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{35}
+	return file_hoststream_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Remote) GetHost() string {
@@ -3174,7 +3123,7 @@ type Outside struct {
 
 func (x *Outside) Reset() {
 	*x = Outside{}
-	mi := &file_hoststream_proto_msgTypes[36]
+	mi := &file_hoststream_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3186,7 +3135,7 @@ func (x *Outside) String() string {
 func (*Outside) ProtoMessage() {}
 
 func (x *Outside) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[36]
+	mi := &file_hoststream_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3199,7 +3148,7 @@ func (x *Outside) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outside.ProtoReflect.Descriptor instead.
 func (*Outside) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{36}
+	return file_hoststream_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Outside) GetAddress() []byte {
@@ -3232,7 +3181,7 @@ type Gateway struct {
 
 func (x *Gateway) Reset() {
 	*x = Gateway{}
-	mi := &file_hoststream_proto_msgTypes[37]
+	mi := &file_hoststream_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3244,7 +3193,7 @@ func (x *Gateway) String() string {
 func (*Gateway) ProtoMessage() {}
 
 func (x *Gateway) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[37]
+	mi := &file_hoststream_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3257,7 +3206,7 @@ func (x *Gateway) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gateway.ProtoReflect.Descriptor instead.
 func (*Gateway) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{37}
+	return file_hoststream_proto_rawDescGZIP(), []int{36}
 }
 
 // Discard drops on purpose.
@@ -3269,7 +3218,7 @@ type Discard struct {
 
 func (x *Discard) Reset() {
 	*x = Discard{}
-	mi := &file_hoststream_proto_msgTypes[38]
+	mi := &file_hoststream_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3281,7 +3230,7 @@ func (x *Discard) String() string {
 func (*Discard) ProtoMessage() {}
 
 func (x *Discard) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[38]
+	mi := &file_hoststream_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3294,7 +3243,7 @@ func (x *Discard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Discard.ProtoReflect.Descriptor instead.
 func (*Discard) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{38}
+	return file_hoststream_proto_rawDescGZIP(), []int{37}
 }
 
 // Report is what the host knows and the controller does not. It is sent whole
@@ -3327,7 +3276,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_hoststream_proto_msgTypes[39]
+	mi := &file_hoststream_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3339,7 +3288,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[39]
+	mi := &file_hoststream_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3352,7 +3301,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{39}
+	return file_hoststream_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Report) GetPorts() []*PortReport {
@@ -3445,7 +3394,7 @@ type TakenAddress struct {
 
 func (x *TakenAddress) Reset() {
 	*x = TakenAddress{}
-	mi := &file_hoststream_proto_msgTypes[40]
+	mi := &file_hoststream_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3457,7 +3406,7 @@ func (x *TakenAddress) String() string {
 func (*TakenAddress) ProtoMessage() {}
 
 func (x *TakenAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[40]
+	mi := &file_hoststream_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3470,7 +3419,7 @@ func (x *TakenAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakenAddress.ProtoReflect.Descriptor instead.
 func (*TakenAddress) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{40}
+	return file_hoststream_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *TakenAddress) GetAddress() string {
@@ -3516,7 +3465,7 @@ type PortReport struct {
 
 func (x *PortReport) Reset() {
 	*x = PortReport{}
-	mi := &file_hoststream_proto_msgTypes[41]
+	mi := &file_hoststream_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3528,7 +3477,7 @@ func (x *PortReport) String() string {
 func (*PortReport) ProtoMessage() {}
 
 func (x *PortReport) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[41]
+	mi := &file_hoststream_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3541,7 +3490,7 @@ func (x *PortReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortReport.ProtoReflect.Descriptor instead.
 func (*PortReport) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{41}
+	return file_hoststream_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *PortReport) GetPort() string {
@@ -3592,7 +3541,7 @@ type TableRequest struct {
 
 func (x *TableRequest) Reset() {
 	*x = TableRequest{}
-	mi := &file_hoststream_proto_msgTypes[42]
+	mi := &file_hoststream_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3604,7 +3553,7 @@ func (x *TableRequest) String() string {
 func (*TableRequest) ProtoMessage() {}
 
 func (x *TableRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[42]
+	mi := &file_hoststream_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3617,7 +3566,7 @@ func (x *TableRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRequest.ProtoReflect.Descriptor instead.
 func (*TableRequest) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{42}
+	return file_hoststream_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *TableRequest) GetId() uint64 {
@@ -3647,7 +3596,7 @@ type TableReply struct {
 
 func (x *TableReply) Reset() {
 	*x = TableReply{}
-	mi := &file_hoststream_proto_msgTypes[43]
+	mi := &file_hoststream_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3659,7 +3608,7 @@ func (x *TableReply) String() string {
 func (*TableReply) ProtoMessage() {}
 
 func (x *TableReply) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[43]
+	mi := &file_hoststream_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3672,7 +3621,7 @@ func (x *TableReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableReply.ProtoReflect.Descriptor instead.
 func (*TableReply) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{43}
+	return file_hoststream_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *TableReply) GetId() uint64 {
@@ -3719,7 +3668,7 @@ type TableRow struct {
 
 func (x *TableRow) Reset() {
 	*x = TableRow{}
-	mi := &file_hoststream_proto_msgTypes[44]
+	mi := &file_hoststream_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3731,7 +3680,7 @@ func (x *TableRow) String() string {
 func (*TableRow) ProtoMessage() {}
 
 func (x *TableRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[44]
+	mi := &file_hoststream_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3744,7 +3693,7 @@ func (x *TableRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRow.ProtoReflect.Descriptor instead.
 func (*TableRow) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{44}
+	return file_hoststream_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *TableRow) GetCells() []string {
@@ -3758,7 +3707,7 @@ var File_hoststream_proto protoreflect.FileDescriptor
 
 const file_hoststream_proto_rawDesc = "" +
 	"\n" +
-	"\x10hoststream.proto\x12\x12weft.hoststream.v1\x1a\fhealth.proto\x1a\vknown.proto\x1a\fpolicy.proto\x1a\x0eservices.proto\"[\n" +
+	"\x10hoststream.proto\x12\x12weft.hoststream.v1\x1a\fhealth.proto\x1a\vknown.proto\x1a\fpolicy.proto\x1a\vports.proto\x1a\x0eservices.proto\"[\n" +
 	"\fKnownRequest\x12\x13\n" +
 	"\x04port\x18\xf0\x01 \x01(\tR\x04port\x126\n" +
 	"\aversion\x18\xf1\x01 \x01(\v2\x1b.weft.hoststream.v1.VersionR\aversion\")\n" +
@@ -3914,7 +3863,7 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x0eencapsulations\x18P \x03(\tR\x0eencapsulations\"4\n" +
 	"\fTunnelSource\x12\x10\n" +
 	"\x03vni\x18\x01 \x01(\rR\x03vni\x12\x12\n" +
-	"\x04host\x18\x02 \x01(\tR\x04host\"\xaf\a\n" +
+	"\x04host\x18\x02 \x01(\tR\x04host\"\xaf\b\n" +
 	"\x04Port\x12\x12\n" +
 	"\x04port\x18\x01 \x01(\tR\x04port\x12\x1b\n" +
 	"\tport_name\x18\x02 \x01(\tR\bportName\x12\x10\n" +
@@ -3943,16 +3892,13 @@ const file_hoststream_proto_rawDesc = "" +
 	"\brulesets\x18o \x03(\v2\x1f.weft.hoststream.v1.PortRulesetR\brulesets\x12)\n" +
 	"\x10connection_limit\x18p \x01(\rR\x0fconnectionLimit\x12\x1c\n" +
 	"\tstateless\x18q \x01(\bR\tstateless\x12\x13\n" +
-	"\x04tags\x18\xaa\x01 \x03(\tR\x04tags\"k\n" +
+	"\x04tags\x18\xaa\x01 \x03(\tR\x04tags\x12=\n" +
+	"\fegress_limit\x18\xfa\x01 \x01(\v2\x19.weft.hoststream.v1.LimitR\vegressLimit\x12?\n" +
+	"\ringress_limit\x18\xfb\x01 \x01(\v2\x19.weft.hoststream.v1.LimitR\fingressLimit\"k\n" +
 	"\vAllowedPair\x120\n" +
 	"\x05range\x18\x01 \x01(\v2\x1a.weft.hoststream.v1.PrefixR\x05range\x12\x10\n" +
 	"\x03mac\x18\x02 \x01(\fR\x03mac\x12\x18\n" +
-	"\astandby\x18( \x01(\bR\astandby\"t\n" +
-	"\vPortAddress\x12\x0e\n" +
-	"\x02ip\x18\x01 \x01(\fR\x02ip\x12#\n" +
-	"\rprefix_length\x18\x02 \x01(\rR\fprefixLength\x12\x18\n" +
-	"\agateway\x18\x03 \x01(\fR\agateway\x12\x16\n" +
-	"\x06subnet\x18\x04 \x01(\tR\x06subnet\"\xd1\x05\n" +
+	"\astandby\x18( \x01(\bR\astandby\"\xd1\x05\n" +
 	"\x05Route\x12\x10\n" +
 	"\x03vrf\x18\x01 \x01(\rR\x03vrf\x12%\n" +
 	"\x0eprefix_address\x18\x02 \x01(\fR\rprefixAddress\x12#\n" +
@@ -4055,7 +4001,7 @@ func file_hoststream_proto_rawDescGZIP() []byte {
 	return file_hoststream_proto_rawDescData
 }
 
-var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
+var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
 var file_hoststream_proto_goTypes = []any{
 	(*KnownRequest)(nil),       // 0: weft.hoststream.v1.KnownRequest
 	(*ConnectionsRequest)(nil), // 1: weft.hoststream.v1.ConnectionsRequest
@@ -4089,45 +4035,46 @@ var file_hoststream_proto_goTypes = []any{
 	(*TunnelSource)(nil),       // 29: weft.hoststream.v1.TunnelSource
 	(*Port)(nil),               // 30: weft.hoststream.v1.Port
 	(*AllowedPair)(nil),        // 31: weft.hoststream.v1.AllowedPair
-	(*PortAddress)(nil),        // 32: weft.hoststream.v1.PortAddress
-	(*Route)(nil),              // 33: weft.hoststream.v1.Route
-	(*EqualHop)(nil),           // 34: weft.hoststream.v1.EqualHop
-	(*Remote)(nil),             // 35: weft.hoststream.v1.Remote
-	(*Outside)(nil),            // 36: weft.hoststream.v1.Outside
-	(*Gateway)(nil),            // 37: weft.hoststream.v1.Gateway
-	(*Discard)(nil),            // 38: weft.hoststream.v1.Discard
-	(*Report)(nil),             // 39: weft.hoststream.v1.Report
-	(*TakenAddress)(nil),       // 40: weft.hoststream.v1.TakenAddress
-	(*PortReport)(nil),         // 41: weft.hoststream.v1.PortReport
-	(*TableRequest)(nil),       // 42: weft.hoststream.v1.TableRequest
-	(*TableReply)(nil),         // 43: weft.hoststream.v1.TableReply
-	(*TableRow)(nil),           // 44: weft.hoststream.v1.TableRow
-	(*Subnet)(nil),             // 45: weft.hoststream.v1.Subnet
-	(*Name)(nil),               // 46: weft.hoststream.v1.Name
-	(*Ruleset)(nil),            // 47: weft.hoststream.v1.Ruleset
-	(*Selector)(nil),           // 48: weft.hoststream.v1.Selector
-	(*Check)(nil),              // 49: weft.hoststream.v1.Check
+	(*Route)(nil),              // 32: weft.hoststream.v1.Route
+	(*EqualHop)(nil),           // 33: weft.hoststream.v1.EqualHop
+	(*Remote)(nil),             // 34: weft.hoststream.v1.Remote
+	(*Outside)(nil),            // 35: weft.hoststream.v1.Outside
+	(*Gateway)(nil),            // 36: weft.hoststream.v1.Gateway
+	(*Discard)(nil),            // 37: weft.hoststream.v1.Discard
+	(*Report)(nil),             // 38: weft.hoststream.v1.Report
+	(*TakenAddress)(nil),       // 39: weft.hoststream.v1.TakenAddress
+	(*PortReport)(nil),         // 40: weft.hoststream.v1.PortReport
+	(*TableRequest)(nil),       // 41: weft.hoststream.v1.TableRequest
+	(*TableReply)(nil),         // 42: weft.hoststream.v1.TableReply
+	(*TableRow)(nil),           // 43: weft.hoststream.v1.TableRow
+	(*Subnet)(nil),             // 44: weft.hoststream.v1.Subnet
+	(*Name)(nil),               // 45: weft.hoststream.v1.Name
+	(*Ruleset)(nil),            // 46: weft.hoststream.v1.Ruleset
+	(*Selector)(nil),           // 47: weft.hoststream.v1.Selector
+	(*Check)(nil),              // 48: weft.hoststream.v1.Check
+	(*PortAddress)(nil),        // 49: weft.hoststream.v1.PortAddress
 	(*PortRuleset)(nil),        // 50: weft.hoststream.v1.PortRuleset
 	(*Prefix)(nil),             // 51: weft.hoststream.v1.Prefix
 	(*DhcpOption)(nil),         // 52: weft.hoststream.v1.DhcpOption
 	(*ConditionalOption)(nil),  // 53: weft.hoststream.v1.ConditionalOption
-	(*TableUse)(nil),           // 54: weft.hoststream.v1.TableUse
-	(*Announcement)(nil),       // 55: weft.hoststream.v1.Announcement
-	(*CheckReport)(nil),        // 56: weft.hoststream.v1.CheckReport
-	(*KnownReply)(nil),         // 57: weft.hoststream.v1.KnownReply
+	(*Limit)(nil),              // 54: weft.hoststream.v1.Limit
+	(*TableUse)(nil),           // 55: weft.hoststream.v1.TableUse
+	(*Announcement)(nil),       // 56: weft.hoststream.v1.Announcement
+	(*CheckReport)(nil),        // 57: weft.hoststream.v1.CheckReport
+	(*KnownReply)(nil),         // 58: weft.hoststream.v1.KnownReply
 }
 var file_hoststream_proto_depIdxs = []int32{
 	11, // 0: weft.hoststream.v1.KnownRequest.version:type_name -> weft.hoststream.v1.Version
-	44, // 1: weft.hoststream.v1.ConnectionsReply.rows:type_name -> weft.hoststream.v1.TableRow
+	43, // 1: weft.hoststream.v1.ConnectionsReply.rows:type_name -> weft.hoststream.v1.TableRow
 	12, // 2: weft.hoststream.v1.HostMessage.hello:type_name -> weft.hoststream.v1.Hello
 	20, // 3: weft.hoststream.v1.HostMessage.ack:type_name -> weft.hoststream.v1.Ack
-	39, // 4: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
-	43, // 5: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
+	38, // 4: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
+	42, // 5: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
 	7,  // 6: weft.hoststream.v1.HostMessage.standby:type_name -> weft.hoststream.v1.Standby
 	8,  // 7: weft.hoststream.v1.HostMessage.ping:type_name -> weft.hoststream.v1.Ping
 	16, // 8: weft.hoststream.v1.HostMessage.row_list:type_name -> weft.hoststream.v1.RowList
 	17, // 9: weft.hoststream.v1.ControllerMessage.delta:type_name -> weft.hoststream.v1.Delta
-	42, // 10: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
+	41, // 10: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
 	9,  // 11: weft.hoststream.v1.ControllerMessage.pong:type_name -> weft.hoststream.v1.Pong
 	15, // 12: weft.hoststream.v1.ControllerMessage.row_list_request:type_name -> weft.hoststream.v1.RowListRequest
 	11, // 13: weft.hoststream.v1.Pong.version:type_name -> weft.hoststream.v1.Version
@@ -4144,54 +4091,56 @@ var file_hoststream_proto_depIdxs = []int32{
 	25, // 24: weft.hoststream.v1.Row.vrf:type_name -> weft.hoststream.v1.Vrf
 	28, // 25: weft.hoststream.v1.Row.tunnel_endpoint:type_name -> weft.hoststream.v1.TunnelEndpoint
 	30, // 26: weft.hoststream.v1.Row.port:type_name -> weft.hoststream.v1.Port
-	33, // 27: weft.hoststream.v1.Row.route:type_name -> weft.hoststream.v1.Route
+	32, // 27: weft.hoststream.v1.Row.route:type_name -> weft.hoststream.v1.Route
 	29, // 28: weft.hoststream.v1.Row.tunnel_source:type_name -> weft.hoststream.v1.TunnelSource
-	45, // 29: weft.hoststream.v1.Row.subnet:type_name -> weft.hoststream.v1.Subnet
-	46, // 30: weft.hoststream.v1.Row.name:type_name -> weft.hoststream.v1.Name
+	44, // 29: weft.hoststream.v1.Row.subnet:type_name -> weft.hoststream.v1.Subnet
+	45, // 30: weft.hoststream.v1.Row.name:type_name -> weft.hoststream.v1.Name
 	26, // 31: weft.hoststream.v1.Row.mac:type_name -> weft.hoststream.v1.Mac
 	24, // 32: weft.hoststream.v1.Row.reservation:type_name -> weft.hoststream.v1.Reservation
-	47, // 33: weft.hoststream.v1.Row.ruleset:type_name -> weft.hoststream.v1.Ruleset
-	48, // 34: weft.hoststream.v1.Row.selector:type_name -> weft.hoststream.v1.Selector
+	46, // 33: weft.hoststream.v1.Row.ruleset:type_name -> weft.hoststream.v1.Ruleset
+	47, // 34: weft.hoststream.v1.Row.selector:type_name -> weft.hoststream.v1.Selector
 	23, // 35: weft.hoststream.v1.Row.hold:type_name -> weft.hoststream.v1.Hold
-	49, // 36: weft.hoststream.v1.Row.check:type_name -> weft.hoststream.v1.Check
-	32, // 37: weft.hoststream.v1.Reservation.ip:type_name -> weft.hoststream.v1.PortAddress
+	48, // 36: weft.hoststream.v1.Row.check:type_name -> weft.hoststream.v1.Check
+	49, // 37: weft.hoststream.v1.Reservation.ip:type_name -> weft.hoststream.v1.PortAddress
 	50, // 38: weft.hoststream.v1.Reservation.rulesets:type_name -> weft.hoststream.v1.PortRuleset
 	27, // 39: weft.hoststream.v1.Vrf.services:type_name -> weft.hoststream.v1.FabricService
 	51, // 40: weft.hoststream.v1.Vrf.managed:type_name -> weft.hoststream.v1.Prefix
-	32, // 41: weft.hoststream.v1.Port.addresses:type_name -> weft.hoststream.v1.PortAddress
+	49, // 41: weft.hoststream.v1.Port.addresses:type_name -> weft.hoststream.v1.PortAddress
 	51, // 42: weft.hoststream.v1.Port.sources:type_name -> weft.hoststream.v1.Prefix
 	52, // 43: weft.hoststream.v1.Port.options:type_name -> weft.hoststream.v1.DhcpOption
 	31, // 44: weft.hoststream.v1.Port.pairs:type_name -> weft.hoststream.v1.AllowedPair
 	53, // 45: weft.hoststream.v1.Port.conditional_options:type_name -> weft.hoststream.v1.ConditionalOption
 	50, // 46: weft.hoststream.v1.Port.rulesets:type_name -> weft.hoststream.v1.PortRuleset
-	51, // 47: weft.hoststream.v1.AllowedPair.range:type_name -> weft.hoststream.v1.Prefix
-	35, // 48: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
-	37, // 49: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
-	38, // 50: weft.hoststream.v1.Route.discard:type_name -> weft.hoststream.v1.Discard
-	36, // 51: weft.hoststream.v1.Route.outside:type_name -> weft.hoststream.v1.Outside
-	34, // 52: weft.hoststream.v1.Route.equal:type_name -> weft.hoststream.v1.EqualHop
-	35, // 53: weft.hoststream.v1.EqualHop.remote:type_name -> weft.hoststream.v1.Remote
-	41, // 54: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
-	40, // 55: weft.hoststream.v1.Report.taken:type_name -> weft.hoststream.v1.TakenAddress
-	54, // 56: weft.hoststream.v1.Report.tables:type_name -> weft.hoststream.v1.TableUse
-	55, // 57: weft.hoststream.v1.Report.announced:type_name -> weft.hoststream.v1.Announcement
-	56, // 58: weft.hoststream.v1.Report.checks:type_name -> weft.hoststream.v1.CheckReport
-	44, // 59: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
-	5,  // 60: weft.hoststream.v1.HostStream.Resume:input_type -> weft.hoststream.v1.HostMessage
-	5,  // 61: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
-	3,  // 62: weft.hoststream.v1.HostStream.Certify:input_type -> weft.hoststream.v1.CertifyRequest
-	1,  // 63: weft.hoststream.v1.HostStream.Connections:input_type -> weft.hoststream.v1.ConnectionsRequest
-	0,  // 64: weft.hoststream.v1.HostStream.Known:input_type -> weft.hoststream.v1.KnownRequest
-	6,  // 65: weft.hoststream.v1.HostStream.Resume:output_type -> weft.hoststream.v1.ControllerMessage
-	6,  // 66: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
-	4,  // 67: weft.hoststream.v1.HostStream.Certify:output_type -> weft.hoststream.v1.CertifyReply
-	2,  // 68: weft.hoststream.v1.HostStream.Connections:output_type -> weft.hoststream.v1.ConnectionsReply
-	57, // 69: weft.hoststream.v1.HostStream.Known:output_type -> weft.hoststream.v1.KnownReply
-	65, // [65:70] is the sub-list for method output_type
-	60, // [60:65] is the sub-list for method input_type
-	60, // [60:60] is the sub-list for extension type_name
-	60, // [60:60] is the sub-list for extension extendee
-	0,  // [0:60] is the sub-list for field type_name
+	54, // 47: weft.hoststream.v1.Port.egress_limit:type_name -> weft.hoststream.v1.Limit
+	54, // 48: weft.hoststream.v1.Port.ingress_limit:type_name -> weft.hoststream.v1.Limit
+	51, // 49: weft.hoststream.v1.AllowedPair.range:type_name -> weft.hoststream.v1.Prefix
+	34, // 50: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
+	36, // 51: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
+	37, // 52: weft.hoststream.v1.Route.discard:type_name -> weft.hoststream.v1.Discard
+	35, // 53: weft.hoststream.v1.Route.outside:type_name -> weft.hoststream.v1.Outside
+	33, // 54: weft.hoststream.v1.Route.equal:type_name -> weft.hoststream.v1.EqualHop
+	34, // 55: weft.hoststream.v1.EqualHop.remote:type_name -> weft.hoststream.v1.Remote
+	40, // 56: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
+	39, // 57: weft.hoststream.v1.Report.taken:type_name -> weft.hoststream.v1.TakenAddress
+	55, // 58: weft.hoststream.v1.Report.tables:type_name -> weft.hoststream.v1.TableUse
+	56, // 59: weft.hoststream.v1.Report.announced:type_name -> weft.hoststream.v1.Announcement
+	57, // 60: weft.hoststream.v1.Report.checks:type_name -> weft.hoststream.v1.CheckReport
+	43, // 61: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
+	5,  // 62: weft.hoststream.v1.HostStream.Resume:input_type -> weft.hoststream.v1.HostMessage
+	5,  // 63: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
+	3,  // 64: weft.hoststream.v1.HostStream.Certify:input_type -> weft.hoststream.v1.CertifyRequest
+	1,  // 65: weft.hoststream.v1.HostStream.Connections:input_type -> weft.hoststream.v1.ConnectionsRequest
+	0,  // 66: weft.hoststream.v1.HostStream.Known:input_type -> weft.hoststream.v1.KnownRequest
+	6,  // 67: weft.hoststream.v1.HostStream.Resume:output_type -> weft.hoststream.v1.ControllerMessage
+	6,  // 68: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
+	4,  // 69: weft.hoststream.v1.HostStream.Certify:output_type -> weft.hoststream.v1.CertifyReply
+	2,  // 70: weft.hoststream.v1.HostStream.Connections:output_type -> weft.hoststream.v1.ConnectionsReply
+	58, // 71: weft.hoststream.v1.HostStream.Known:output_type -> weft.hoststream.v1.KnownReply
+	67, // [67:72] is the sub-list for method output_type
+	62, // [62:67] is the sub-list for method input_type
+	62, // [62:62] is the sub-list for extension type_name
+	62, // [62:62] is the sub-list for extension extendee
+	0,  // [0:62] is the sub-list for field type_name
 }
 
 func init() { file_hoststream_proto_init() }
@@ -4202,6 +4151,7 @@ func file_hoststream_proto_init() {
 	file_health_proto_init()
 	file_known_proto_init()
 	file_policy_proto_init()
+	file_ports_proto_init()
 	file_services_proto_init()
 	file_hoststream_proto_msgTypes[5].OneofWrappers = []any{
 		(*HostMessage_Hello)(nil),
@@ -4233,14 +4183,14 @@ func file_hoststream_proto_init() {
 		(*Row_Hold)(nil),
 		(*Row_Check)(nil),
 	}
-	file_hoststream_proto_msgTypes[33].OneofWrappers = []any{
+	file_hoststream_proto_msgTypes[32].OneofWrappers = []any{
 		(*Route_Port)(nil),
 		(*Route_Remote)(nil),
 		(*Route_Gateway)(nil),
 		(*Route_Discard)(nil),
 		(*Route_Outside)(nil),
 	}
-	file_hoststream_proto_msgTypes[34].OneofWrappers = []any{
+	file_hoststream_proto_msgTypes[33].OneofWrappers = []any{
 		(*EqualHop_Port)(nil),
 		(*EqualHop_Remote)(nil),
 	}
@@ -4250,7 +4200,7 @@ func file_hoststream_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hoststream_proto_rawDesc), len(file_hoststream_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   45,
+			NumMessages:   44,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

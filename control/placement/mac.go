@@ -61,6 +61,28 @@ func describeBridging(v *hoststream.Vrf) (words string) {
 	return words
 }
 
+// limitOf encodes a limit; nil if there is none.
+func limitOf(l routing.Limit) *hoststream.Limit {
+	if l == (routing.Limit{}) {
+		return nil
+	}
+	return &hoststream.Limit{Rate: l.Rate, Burst: l.Burst, PacketRate: l.PacketRate, PacketBurst: l.PacketBurst, Mark: l.Mark, Dscp: uint32(l.DSCP)}
+}
+
+// describeLimit says what passes in a direction.
+func describeLimit(direction string, l *hoststream.Limit) (words []string) {
+	if l.GetRate() != 0 {
+		words = append(words, fmt.Sprintf("%s %d kbit/s, burst %d", direction, l.Rate, l.Burst))
+	}
+	if l.GetPacketRate() != 0 {
+		words = append(words, fmt.Sprintf("%s %d thousand packets/s, burst %d", direction, l.PacketRate, l.PacketBurst))
+	}
+	if l.GetMark() {
+		words = append(words, fmt.Sprintf("%s dscp %d", direction, l.Dscp))
+	}
+	return words
+}
+
 // describeLearning says what a port may send beside what most may.
 func describeLearning(p *hoststream.Port) (words []string) {
 	if p.MacLimit > 0 {
@@ -69,5 +91,6 @@ func describeLearning(p *hoststream.Port) (words []string) {
 	if p.Unchecked {
 		words = append(words, "unchecked")
 	}
-	return words
+	words = append(words, describeLimit("egress", p.EgressLimit)...)
+	return append(words, describeLimit("ingress", p.IngressLimit)...)
 }

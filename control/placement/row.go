@@ -104,6 +104,7 @@ func portRow(p *routing.Port, asked *policy.Port) Row {
 		HostName: p.HostName, Domain: p.Domain, Options: options(p.Options), Project: p.Project, Machine: p.Machine, Disabled: p.Disabled,
 		Trunk: p.Trunk.UUID, Vlan: uint32(p.VLAN), ConditionalOptions: conditional(p.Options),
 		MacLimit: uint32(p.MACLimit), Unchecked: p.Unchecked,
+		EgressLimit: limitOf(p.Limits.Egress), IngressLimit: limitOf(p.Limits.Ingress),
 	}
 	addPolicy(port, asked)
 	for _, a := range p.Addresses {

@@ -135,6 +135,7 @@ func (n *Network) addPorts(objects objects, hosts map[string]*Host) {
 			Options: p.Spec.DHCPOptions, Project: p.Meta.Parent.UUID, Machine: p.Spec.VirtualMachine.UUID, Disabled: p.Spec.AdminState == api.AdminDown, Withdrawn: withdrawn(p),
 		}
 		port.MACLimit, port.Unchecked = learning(p, n.Identity)
+		port.Limits = objects.limits(p)
 		port.HostName, port.Domain = nameOf(p, objects.machine(port.Machine), n.Identity)
 		n.ports = append(n.ports, port)
 		if len(p.Spec.RouteTables) > 0 {

@@ -292,6 +292,8 @@ type Port struct {
 	VLAN  int
 	// Announced are addresses of slaac subnets that it asked for and has. Sorted.
 	Announced []netip.Addr
+	// Limits are those of its qos-policy, or its network's.
+	Limits Limits
 
 	spoken []api.AnnouncedAddress // never modified
 }

@@ -32,6 +32,10 @@ type objects interface {
 	services(network string) []api.NetworkService
 	machine(uuid string) *api.VirtualMachine
 	runningOn(machine string) []string
+	// limits are what a port may send and get; limitedBy finds the networks of the
+	// ports that a qos-policy counts for.
+	limits(p *api.Port) Limits
+	limitedBy(q *api.QoSPolicy) []string
 }
 
 // Indexed is a snapshot that finds objects by what they are below or refer to;
@@ -153,16 +157,17 @@ type lists struct {
 	portsOf     map[string][]*api.Port
 	addressesOf map[string][]*api.Address
 	bindingsOf  map[string][]*api.Binding
-	on          map[string][]*api.Binding // by host
-	reserved    map[string][]*api.Address // by host
-	subPortsOf  map[string][]*api.SubPort // by the port that is carried
+	on          map[string][]*api.Binding   // by host
+	reserved    map[string][]*api.Address   // by host
+	subPortsOf  map[string][]*api.SubPort   // by the port that is carried
+	qosOf       map[string][]*api.QoSPolicy // by project
 }
 
 func listed(s api.Snapshot) *lists {
 	l := &lists{s: s,
 		subnetsOf: map[string][]*api.Subnet{}, portsOf: map[string][]*api.Port{},
 		addressesOf: map[string][]*api.Address{}, bindingsOf: map[string][]*api.Binding{}, on: map[string][]*api.Binding{}, reserved: map[string][]*api.Address{},
-		subPortsOf: map[string][]*api.SubPort{},
+		subPortsOf: map[string][]*api.SubPort{}, qosOf: map[string][]*api.QoSPolicy{},
 	}
 	for _, o := range api.ListOf[*api.Subnet](s, api.KindSubnet) {
 		l.subnetsOf[o.Meta.Parent.UUID] = append(l.subnetsOf[o.Meta.Parent.UUID], o)
@@ -178,6 +183,9 @@ func listed(s api.Snapshot) *lists {
 	}
 	for _, o := range api.ListOf[*api.SubPort](s, api.KindSubPort) {
 		l.subPortsOf[o.Spec.Port.UUID] = append(l.subPortsOf[o.Spec.Port.UUID], o)
+	}
+	for _, o := range api.ListOf[*api.QoSPolicy](s, api.KindQoSPolicy) {
+		l.qosOf[o.Meta.Parent.UUID] = append(l.qosOf[o.Meta.Parent.UUID], o)
 	}
 	for _, o := range api.ListOf[*api.Binding](s, api.KindBinding) {
 		l.bindingsOf[o.Meta.Parent.UUID] = append(l.bindingsOf[o.Meta.Parent.UUID], o)

@@ -28,7 +28,7 @@ var reads = map[api.Kind]bool{
 	api.KindHost: true, api.KindNetwork: true, api.KindSubnet: true, api.KindPort: true, api.KindAddress: true,
 	api.KindBinding: true, api.KindNetworkPolicy: true, api.KindNetworkPolicyAttachment: true,
 	api.KindRouteTarget: true, api.KindRouteTable: true, api.KindVirtualMachine: true,
-	api.KindTrunk: true, api.KindSubPort: true,
+	api.KindTrunk: true, api.KindSubPort: true, api.KindQoSPolicy: true,
 }
 
 // update is one computation.
@@ -102,6 +102,10 @@ func (u *update) touch(e api.Event) {
 			u.touchPort(o.Spec.Port.UUID)
 		case *api.RouteTable:
 			for _, network := range u.objects.usersOf(o.Meta.UUID) {
+				u.dirty[network] = true
+			}
+		case *api.QoSPolicy:
+			for _, network := range u.objects.limitedBy(o) {
 				u.dirty[network] = true
 			}
 		case *api.VirtualMachine:
@@ -261,7 +265,7 @@ func (p *Port) Equal(q *Port) bool {
 	return p.Ref == q.Ref && *p.Network == *q.Network && p.MAC == q.MAC && p.Host == q.Host && p.Binding == q.Binding &&
 		p.BindingRevision == q.BindingRevision && slices.Equal(p.Addresses, q.Addresses) && slices.Equal(p.Sources, q.Sources) && slices.Equal(p.Pairs, q.Pairs) &&
 		p.HostName == q.HostName && p.Domain == q.Domain && slices.Equal(p.Options, q.Options) && p.Project == q.Project && p.Machine == q.Machine && p.Disabled == q.Disabled && p.Withdrawn == q.Withdrawn &&
-		p.Trunk == q.Trunk && p.VLAN == q.VLAN && p.MACLimit == q.MACLimit && p.Unchecked == q.Unchecked &&
+		p.Trunk == q.Trunk && p.VLAN == q.VLAN && p.MACLimit == q.MACLimit && p.Unchecked == q.Unchecked && p.Limits == q.Limits &&
 		slices.Equal(p.Announced, q.Announced) && slices.Equal(p.spoken, q.spoken)
 }
 

@@ -67,6 +67,12 @@ func (w *World) applyServices(f []string) {
 		})
 	case "learn":
 		change(w, api.KindPort, f[1], func(p *api.Port) { p.Spec.MACLearning = &api.MACLearning{Limit: int(number(f[2]))} })
+	case "qos":
+		w.putQoS(f)
+	case "qos-port":
+		change(w, api.KindPort, f[1], func(p *api.Port) { p.Spec.QoSPolicy = Ref(api.KindQoSPolicy, f[2]) })
+	case "qos-network":
+		change(w, api.KindNetwork, f[1], func(n *api.Network) { n.Spec.QoSPolicy = Ref(api.KindQoSPolicy, f[2]) })
 	case "secure":
 		change(w, api.KindPort, f[1], func(p *api.Port) { p.Spec.PortSecurity = f[2] })
 	default:
@@ -87,6 +93,12 @@ func change[T api.Object](w *World, kind api.Kind, name string, edit func(T)) {
 func randomServices(r *rand.Rand, network, port string) []string {
 	machine := fmt.Sprintf("m%d", r.IntN(2))
 	return []string{
+		fmt.Sprintf("qos q%d egress=%d dscp=%d", r.IntN(2), 100+r.IntN(2), r.IntN(2)),
+		fmt.Sprintf("qos q2 ingress=%d/8 default", 100+r.IntN(2)),
+		"qos q2 egress=7 packets=3",
+		fmt.Sprintf("qos-port %s q%d", port, r.IntN(3)),
+		fmt.Sprintf("qos-network %s q%d", network, r.IntN(3)),
+		fmt.Sprintf("remove %s q%d", api.KindQoSPolicy, r.IntN(3)),
 		"underlay " + network,
 		"visible " + network,
 		fmt.Sprintf("port %s %s q%d", network, port, r.IntN(2)),

@@ -58,6 +58,9 @@ type World struct {
 //	resolver blue 10.0.0.0/24 10.0.0.2 (DNS server of the subnet)
 //	pair a 10.9.0.0/24 MAC          (allowed address pair; without MAC, the port's; repeatable)
 //	disable-port a                  (adminState down)
+//	qos q [egress=1000] [ingress=1000/800] [packets=5] [dscp=10] [default] (kbit/s and kbit, 1,000 packets/s from the workload)
+//	qos-port a q                    (port a has qos-policy q)
+//	qos-network blue q
 //	disable-network blue
 //	trunk t a [down]                (port a is a trunk's)
 //	carry t b 5                     (sub-port: trunk t carries port b with VLAN 5)

@@ -51,6 +51,7 @@ func TestSpine(t *testing.T) {
 			{"why names every stage", testWhy},
 			{"a trace says what becomes of a packet", testTrace},
 			{"a port that is set down passes nothing", testDisabled},
+			{"a qos-policy limits and marks", testLimits},
 			{"spoofed packets are dropped and counted", testSpoofed},
 			{"frames of hosts outside a network are dropped and counted", testSources},
 			{"an agent's crash loses nothing", testAgentCrash},

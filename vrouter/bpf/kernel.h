@@ -94,6 +94,11 @@ struct __sk_buff {
 	__u32 gso_size;
 };
 
+// Held for a few instructions, by programs alone.
+struct bpf_spin_lock {
+	__u32 value;
+};
+
 struct bpf_tunnel_key {
 	__u32 tunnel_id;
 	union {

@@ -6,6 +6,7 @@
 #include "tables_events.h"
 #include "tables_frames.h"
 #include "tables_half_open.h"
+#include "tables_limits.h"
 
 enum { REASON_TEXT_SIZE = 96 };
 
@@ -33,7 +34,8 @@ const struct {
 	enum policy_verdict_flag verdict_flag;
 	enum service_page page;
 	enum mac_count_of macs;
-} bounds SEC(".rodata.bounds") = { TICK_SHIFT, FRAGMENT_TICKS, GENERATION_SLOTS, 0, TUNNEL_SLOT, GROUP_MEMBERS, 0, MOVES, FLOOD_RECEIVERS, STAGE_SLOTS, LAYER_COUNT, DIRECTION_COUNT, ACTION_ABSENT, POLICY_VERDICT_LOG, SERVICE_PAGE_OTHERS, ALL_MACS };
+	enum limit_bound limit;
+} bounds SEC(".rodata.bounds") = { TICK_SHIFT, FRAGMENT_TICKS, GENERATION_SLOTS, 0, TUNNEL_SLOT, GROUP_MEMBERS, 0, MOVES, FLOOD_RECEIVERS, STAGE_SLOTS, LAYER_COUNT, DIRECTION_COUNT, ACTION_ABSENT, POLICY_VERDICT_LOG, SERVICE_PAGE_OTHERS, ALL_MACS, LIMIT_TIME };
 
 const struct {
 	enum event_flag flag;

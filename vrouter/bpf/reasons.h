@@ -40,6 +40,7 @@ enum stage {
 	STAGE_UNLABEL,
 	STAGE_POLICY,
 	STAGE_ANSWER,
+	STAGE_LIMIT,
 };
 
 #define REASONS(X)                                                                                                     \
@@ -133,7 +134,9 @@ enum stage {
 	X(UNKNOWN_FRAGMENT, POLICY, DROPPED, "fragment whose first one was not seen, at a port that asks policy")          \
 	X(CONNECTION_LIMIT, POLICY, DROPPED, "sender's or receiver's port has as many conversations as its connectionLimit") \
 	X(ROUTE_LEFT_OUT, ROUTE, DROPPED, "the tables of this host have no room for the route to the destination")          \
-	X(TARGET_LEFT_OUT, NEIGHBOUR, DROPPED, "asks for an address, and the tables of this host have no room for its route")
+	X(TARGET_LEFT_OUT, NEIGHBOUR, DROPPED, "asks for an address, and the tables of this host have no room for its route") \
+	X(EGRESS_LIMITED, LIMIT, DROPPED, "workload sends more than its qos-policy lets it")                               \
+	X(INGRESS_LIMITED, LIMIT, DROPPED, "workload gets more than its qos-policy lets it")
 
 #define REASON_AS_ENUM(name, stage, verdict, text) REASON_##name,
 enum reason { REASON_NONE, REASONS(REASON_AS_ENUM) REASON_COUNT };

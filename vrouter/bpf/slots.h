@@ -10,5 +10,7 @@ enum stage_slot {
 	STAGE_SLOT_ANSWER_PORT = 4, // these three: what policy rejects, see answer.c
 	STAGE_SLOT_ANSWER_TUNNEL = 5,
 	STAGE_SLOT_ANSWER_FABRIC = 6,
+	STAGE_SLOT_LIMIT_OUT = 14, // these two: what a port may send and get, see limit.c
+	STAGE_SLOT_LIMIT_IN = 15,
 	STAGE_SLOTS = 32,
 };

@@ -70,6 +70,21 @@ int stub_host(struct __sk_buff *skb)
 	return TC_ACT_SHOT;
 }
 
+// These two pass when their slot is empty: a limit is nothing that a frame waits for.
+SEC("tc")
+int stub_limit_out(struct __sk_buff *skb)
+{
+	bpf_tail_call(skb, &stage_programs, STAGE_SLOT_LIMIT_OUT);
+	return TC_ACT_UNSPEC;
+}
+
+SEC("tc")
+int stub_limit_in(struct __sk_buff *skb)
+{
+	bpf_tail_call(skb, &stage_programs, STAGE_SLOT_LIMIT_IN);
+	return TC_ACT_UNSPEC;
+}
+
 SEC("tc")
 int stub_port(struct __sk_buff *skb)
 {
