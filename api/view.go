@@ -110,6 +110,10 @@ const (
 	HostTableLimits        = "limits" // what ports may send and get, and what came of it
 )
 
+// RulesWithoutRoom is the RULE of that row of the table rules which counts for all
+// rules whose own counts found no room on the host; it is there when it counts.
+const RulesWithoutRoom = "rules for whose counts the host has no room"
+
 // HostTablePortConnections is asked with ?port=UUID by the host that the port went
 // to: its connections, as far as another host can know them.
 const HostTablePortConnections = "port-connections"

@@ -4,6 +4,8 @@ package vrouter
 
 import (
 	"net/netip"
+	"os"
+	"strings"
 	"testing"
 )
 
@@ -38,5 +40,21 @@ func TestCapacity(t *testing.T) {
 	}
 	if got := usage()["tunnel_sources"]; refused == nil || !got.Full() || got.Used != got.Size || got.Size != 6 {
 		t.Errorf("full table: %+v, last entry refused with %v", got, refused)
+	}
+}
+
+// Whoever is on call finds in doc/dropped.md, for every table that can fill up, what
+// is left out then and what counts it.
+func TestEveryTableSaysWhatItLeavesOut(t *testing.T) {
+	page, err := os.ReadFile("../doc/dropped.md")
+	check(t, err)
+	_, section, _ := strings.Cut(string(page), "\n## Tables\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	all, err := tablesForTest(t, smallSizes).Capacity()
+	check(t, err)
+	for _, u := range all {
+		if !u.Fixed && !strings.Contains(section, "`"+u.Table+"`") {
+			t.Errorf("doc/dropped.md, Tables, does not say what happens when table %s is full", u.Table)
+		}
 	}
 }

@@ -22,6 +22,35 @@ type Drop struct {
 	Bytes   uint64
 }
 
+// AnyInterface is no interface: what ended on interfaces whose own counts found
+// no room.
+const AnyInterface = 0
+
+// initCounts makes the counts of what finds no room, one for each reason and
+// one of rules. Those that are there stay.
+func (d *Datapath) initCounts() error {
+	cpus, err := ebpf.PossibleCPU()
+	if err != nil {
+		return fmt.Errorf("count processors: %w", err)
+	}
+	there := func(err error) error {
+		if errors.Is(err, ebpf.ErrKeyExist) {
+			return nil
+		}
+		return err
+	}
+	for reason := layoutReason(1); reason < layoutReasonREASON_COUNT; reason++ {
+		key := layoutDropKey{Ifindex: AnyInterface, Reason: reason}
+		if err := there(d.maps["drops"].Update(&key, make([]layoutDropValue, cpus), ebpf.UpdateNoExist)); err != nil {
+			return fmt.Errorf("make the count of drops that find no room: %w", err)
+		}
+	}
+	if err := there(d.maps["rule_hits"].Update(uint32(AnyRule), make([]uint64, cpus), ebpf.UpdateNoExist)); err != nil {
+		return fmt.Errorf("make the count of rules that find no room: %w", err)
+	}
+	return nil
+}
+
 // Drops returns all counts since the tables were created or the interface was
 // forgotten, by interface and in the order of the stages.
 func (d *Datapath) Drops() ([]Drop, error) {
@@ -45,6 +74,9 @@ func (d *Datapath) Drops() ([]Drop, error) {
 		for _, v := range perCPU {
 			drop.Packets += v.Packets
 			drop.Bytes += v.Bytes
+		}
+		if key.Ifindex == AnyInterface && drop.Packets == 0 {
+			continue
 		}
 		found = append(found, numbered{key.Reason, drop})
 	}
@@ -121,7 +153,7 @@ func (s *counterSlots) take(ifindex int, counters *ebpf.Map) (uint32, error) {
 		s.of[ifindex], s.used[slot] = slot, true
 		return slot, nil
 	}
-	return 0, fmt.Errorf("all %d counter slots are taken", counters.MaxEntries())
+	return 0, fmt.Errorf("take a slot in table counters: %w", full(counters.MaxEntries()))
 }
 
 func (s *counterSlots) release(ifindex int) {

@@ -683,7 +683,8 @@ const (
 	layoutReasonREASON_TARGET_LEFT_OUT            layoutReason = 91
 	layoutReasonREASON_EGRESS_LIMITED             layoutReason = 92
 	layoutReasonREASON_INGRESS_LIMITED            layoutReason = 93
-	layoutReasonREASON_COUNT                      layoutReason = 94
+	layoutReasonREASON_PLACES_FULL                layoutReason = 94
+	layoutReasonREASON_COUNT                      layoutReason = 95
 )
 
 type layoutReasonRow struct {

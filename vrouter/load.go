@@ -160,7 +160,7 @@ func (d *Datapath) prepareTables() error {
 	if err := d.makeTables(); err != nil {
 		return err
 	}
-	if err := d.initMACCounts(); err != nil {
+	if err := errors.Join(d.initMACCounts(), d.initCounts()); err != nil {
 		return err
 	}
 	ports, err := d.Ports.All()

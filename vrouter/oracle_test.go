@@ -17,7 +17,7 @@ import (
 var unreachable = map[string]bool{
 	"answer-failed": true, "error-failed": true, "rewrite-failed": true, "redirect-failed": true,
 	"copy-failed": true, "request-unheard": true, "host-redirect-failed": true, "fabric-redirect-failed": true, "tunnel-key-failed": true, "tunnel-redirect-failed": true,
-	"label-redirect-failed": true, "label-aggregated": true, "unlabel-failed": true,
+	"label-redirect-failed": true, "label-aggregated": true, "unlabel-failed": true, "places-full": true,
 	"egress-limited": true, "ingress-limited": true, // by programs of their own, see TestLimitsAgreeWithOracle
 }
 

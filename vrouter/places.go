@@ -172,16 +172,19 @@ func (s *placeSweep) end() error {
 			return fmt.Errorf("remove place of a conversation: %w", err)
 		}
 	}
+	var failed error // of those that find no room; the others are counted all the same
 	for key := range s.live {
-		s.held[ownerOf(&key)]++ // also if it has one meanwhile
 		if err := places.Update(&key, &s.now, ebpf.UpdateNoExist); err != nil && !errors.Is(err, ebpf.ErrKeyExist) {
-			return fmt.Errorf("give a conversation its place: %w", refused(places, err))
+			failed = fmt.Errorf("give a conversation its place: %w", refused(places, err))
+			continue
 		}
+		s.held[ownerOf(&key)]++ // also if it has one meanwhile
 	}
-	if err := s.write("place_counts", s.d.placeCounts, s.d.placesReturned, s.before, s.held); err != nil {
-		return err
-	}
-	return s.write("half_open_counts", s.d.halfOpenCounts, s.d.halfOpenReturned, s.halfBefore, s.halfHeld)
+	return errors.Join(
+		failed,
+		s.write("place_counts", s.d.placeCounts, s.d.placesReturned, s.before, s.held),
+		s.write("half_open_counts", s.d.halfOpenCounts, s.d.halfOpenReturned, s.halfBefore, s.halfHeld),
+	)
 }
 
 // walk counts the places that are held and returns the others.

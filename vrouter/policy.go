@@ -57,7 +57,7 @@ func (s PolicySizes) of(ports uint32) map[string]uint32 {
 		"verdicts":        s.Verdicts,
 		"managed4":        s.Managed,
 		"managed6":        s.Managed,
-		"rule_hits":       s.RuleHits,
+		"rule_hits":       s.RuleHits + 1,
 	}
 }
 
@@ -200,6 +200,9 @@ func (d *Datapath) makePolicyTables() {
 	}
 }
 
+// AnyRule is no rule: what rules decided whose own counts found no room.
+const AnyRule = 0
+
 // RuleHits returns how many conversations each rule has decided, by its number.
 func (d *Datapath) RuleHits() (map[uint32]uint64, error) {
 	hits := map[uint32]uint64{}
@@ -211,6 +214,9 @@ func (d *Datapath) RuleHits() (map[uint32]uint64, error) {
 			hits[rule] += n
 		}
 	}
+	if hits[AnyRule] == 0 {
+		delete(hits, AnyRule)
+	}
 	if err := entries.Err(); err != nil {
 		return nil, fmt.Errorf("list table rule_hits: %w", err)
 	}
@@ -218,7 +224,11 @@ func (d *Datapath) RuleHits() (map[uint32]uint64, error) {
 }
 
 // ForgetRuleHits removes the count of a rule that is gone; absence is success.
+// That of AnyRule stays, for programs do not make it.
 func (d *Datapath) ForgetRuleHits(rule uint32) error {
+	if rule == AnyRule {
+		return nil
+	}
 	err := d.maps["rule_hits"].Delete(rule)
 	if err != nil && !isAbsent(err) {
 		return fmt.Errorf("delete %d from table rule_hits: %w", rule, err)

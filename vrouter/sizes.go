@@ -51,7 +51,7 @@ var DefaultSizes = Sizes{
 
 // Bounds of the tables nobody configures.
 const (
-	reasonsPerInterface = 8  // an interface that shows more kinds of trouble at once loses the count of some
+	reasonsPerInterface = 8  // on average; what finds no room is counted with AnyInterface
 	ownDevices          = 3  // tunnel, host path and uplinks
 	underlayDevices     = 9  // label path and interfaces into the underlay
 	tunnelAddresses     = 32 // of this host
@@ -141,7 +141,7 @@ func (s Sizes) of() map[string]uint32 {
 		"event_counts":  uint32(layoutEventKindEVENT_KINDS),
 		"limits":        4 * s.Ports, // of both directions; ports that go and ports that come may be there together
 		"limit_states":  4 * s.Ports,
-		"drops":         (s.Ports + ownDevices + underlayDevices) * reasonsPerInterface,
+		"drops":         (s.Ports+ownDevices+underlayDevices)*reasonsPerInterface + uint32(layoutReasonREASON_COUNT),
 		"log_times":     2*s.Ports + ownDevices, // as counters
 		"counters":      2*s.Ports + ownDevices, // ports that go and ports that come may be there together
 	}

@@ -261,16 +261,19 @@ func (f *floods) Update(_ context.Context, vrf uint32, want Flood) error {
 	for n, p := range f.places[vrf] {
 		at[p.hop] = n
 	}
-	last := -1
+	last, leftOut := -1, want.LeftOut
 	for _, hop := range want.Hops {
 		n, has := at[hop]
 		if !has {
 			n = f.free(vrf)
 		}
-		failed = errors.Join(failed, f.occupy(vrouter.Receiver{VRF: vrf, Place: n}, hop))
+		if err := f.occupy(vrouter.Receiver{VRF: vrf, Place: n}, hop); err != nil {
+			failed = errors.Join(failed, err)
+			leftOut++
+		}
 		last = max(last, n)
 	}
-	return errors.Join(failed, f.lists.Put(vrf, vrouter.Flood{Places: last + 1, LeftOut: want.LeftOut}))
+	return errors.Join(failed, f.lists.Put(vrf, vrouter.Flood{Places: last + 1, LeftOut: leftOut}))
 }
 
 // free is the first place that nobody has.

@@ -83,3 +83,20 @@ func TestComputeBoundsReceivers(t *testing.T) {
 		t.Errorf("%d receivers, %d left out, the last %+v", len(f.Hops), f.LeftOut, f.Hops[len(f.Hops)-1])
 	}
 }
+
+// Receivers that find no room are left out of the list, which says so: each
+// flooded frame is counted for it.
+func TestReceiversThatFindNoRoom(t *testing.T) {
+	m, want := datapath.NewMemoryKernel(nil), datapath.Tables{NextHops: map[vrouter.NextHop]struct{}{}}
+	m.Receivers.Size = 3
+	var hops []vrouter.NextHop
+	for n := range 5 {
+		hop := vrouter.NextHop{Kind: vrouter.NextHopPort, Ifindex: 10 + n}
+		hops, want.NextHops[hop] = append(hops, hop), struct{}{}
+	}
+	want.Floods = map[uint32]datapath.Flood{7: {Hops: hops, LeftOut: 4}}
+	program(t, m, want)
+	if f := m.Floods.Rows[7]; len(m.Receivers.Rows) != 3 || f.LeftOut != 4+2 {
+		t.Errorf("%d receivers, and the list says %+v", len(m.Receivers.Rows), f)
+	}
+}

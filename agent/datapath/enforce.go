@@ -85,10 +85,25 @@ func (p *Programmer) addEnforcement(k Kernel) {
 	})
 }
 
-// policyReady says that what a port asks is not in the kernel yet, if so.
+// policyReady says that what a port asks is not in the kernel yet, if so. A port
+// that is there does not wait for subnets, as its other changes must go on.
 func (p *Programmer) policyReady(ifindex int, port vrouter.Port) error {
+	if !port.Policed {
+		return nil
+	}
 	st, wanted := p.enforcement.policies.Status(ifindex)
-	return when(port.Policed && (!wanted || st.State != reconcile.Done), "policy of interface %d is not programmed yet: %s", ifindex, explain(st, wanted))
+	if !wanted || st.State != reconcile.Done {
+		return fmt.Errorf("policy of interface %d is not programmed yet: %s", ifindex, explain(st, wanted))
+	}
+	var why string
+	if !p.ports.MayHave(ifindex) {
+		p.managed.EachWaiting(func(key vrouter.RouteKey, st reconcile.Status) {
+			if text := fmt.Sprintf("subnet %v, whose workloads it must know, is not programmed yet: %s", key.Prefix, explain(st, true)); key.VRF == port.VRF && (why == "" || text < why) {
+				why = text
+			}
+		})
+	}
+	return when(why != "", "%s", why)
 }
 
 // applyPolicies compiles what is new and says what the tables are to have. A port whose
@@ -263,13 +278,12 @@ func (p *Programmer) policyProblems(rows desired.Rows, attached map[string]Attac
 			problems[desired.HoldRow(id)] = why
 		}
 	}
-	if len(p.enforcement.closed)+len(p.enforcement.former) == 0 && p.policies.Settled() {
-		return
-	}
-	for id := range rows.Ports {
-		a, here := attached[id]
-		if why := cmp.Or(p.Waits(a.Ifindex), p.FormerPolicy(a.Ifindex)); here && why != "" {
-			problems[desired.PortRow(id)] = why
+	if len(p.enforcement.closed)+len(p.enforcement.former) > 0 || !p.policies.Settled() {
+		for id := range rows.Ports {
+			a, here := attached[id]
+			if why := cmp.Or(p.Waits(a.Ifindex), p.FormerPolicy(a.Ifindex)); here && why != "" {
+				problems[desired.PortRow(id)] = why
+			}
 		}
 	}
 	if p.managed.Settled() {

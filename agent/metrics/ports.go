@@ -13,7 +13,7 @@ import (
 var (
 	portTraffic = desc("weft_port_packets_total", "Frames of a port; received is from its workload.", "port", "name", "direction")
 	portOctets  = desc("weft_port_bytes_total", "Bytes of these frames with their Ethernet headers.", "port", "name", "direction")
-	portEnds    = desc("weft_port_ended_packets_total", "Frames from a port's workload that ended in the vRouter, by verdict and reason.", "port", "name", "verdict", "reason")
+	portEnds    = desc("weft_port_ended_packets_total", "Frames from a port's workload that ended in the vRouter, by verdict and reason. A port for whose counts the host has no room lacks some; they are in weft_vrouter_ended_packets_total.", "port", "name", "verdict", "reason")
 	portsShown  = desc("weft_agent_port_metrics", "1 when the metrics weft_port_… are exported; 0 when there are more plugged ports than --port-metrics, or that is 0.")
 
 	tableEntries = desc("weft_vrouter_table_entries", "Entries of the packet path's tables that are in use, as last counted.", "table")

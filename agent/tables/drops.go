@@ -31,6 +31,9 @@ func (r Reader) drops(ctx context.Context, w words) (api.Table, error) {
 		if why := missing[d.Ifindex]; why != "" && leftOut(d) {
 			text = why + "; " + text // first, for terminals cut what is long
 		}
+		if d.Ifindex == vrouter.AnyInterface {
+			text = "on interfaces for whose counts there is no room in table drops; " + text
+		}
 		t.Rows = append(t.Rows, []string{d.Name, d.Stage, d.Verdict, w.name(d.Ifindex), w.port(d.Ifindex), number(d.Packets), number(d.Bytes), text})
 	}
 	return t, nil

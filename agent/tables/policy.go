@@ -157,7 +157,11 @@ func (r Reader) rules(ctx context.Context, _ words) (api.Table, error) {
 	}
 	for _, n := range slices.Sorted(maps.Keys(hits)) {
 		if _, known := all[n]; !known {
-			t.Rows = append(t.Rows, []string{rulesetName(n), "-", "-", "-", number(hits[n]), "no port asks it any more", "-", "-", "-"})
+			which := "no port asks it any more"
+			if n == vrouter.AnyRule {
+				which = api.RulesWithoutRoom
+			}
+			t.Rows = append(t.Rows, []string{rulesetName(n), "-", "-", "-", number(hits[n]), which, "-", "-", "-"})
 		}
 	}
 	return t, err

@@ -56,6 +56,9 @@ func (w words) name(ifindex int) string {
 	if n, ok := w.names[ifindex]; ok {
 		return n
 	}
+	if ifindex == vrouter.AnyInterface {
+		return "any"
+	}
 	return "#" + strconv.Itoa(ifindex)
 }
 

@@ -71,6 +71,7 @@ func TestRoutesThatDoNotFit(t *testing.T) {
 	m.controller.short("host_routes 7 true")
 	w10 := namespace(t, "w10")
 	m.mustPlug(portID(100, 10), w10)
+	m.controller.refused(left[0], "vrf/100") // at the network, for the host's own
 	unreachable(t, w10, ips(12)[1].String())
 	if n := m.ended("target-left-out"); n == 0 {
 		t.Error("nothing is counted of packets to a route that was left out")

@@ -38,12 +38,13 @@ static __always_inline void leave_place(struct packet *p, const struct port_valu
 }
 
 // Ends a frame for which an end has no place: it is that port's drop.
-static __noinline int refuse_place(struct packet *p, __u32 end)
+static __noinline int refuse_place(struct packet *p, __u32 end, int placement)
 {
 	__u32 ifindex = p->notes->keys[end & 1].ifindex;
-	world_count_drop(ifindex, REASON_CONNECTION_LIMIT, p->skb->len);
-	report_at(p, ifindex, EVENT_DROPS, event_word(EVENT_KIND_DROP, end ? EVENT_IN : EVENT_OUT, LAYER_NONE, REASON_CONNECTION_LIMIT), 0);
-	world_verdict(VERDICT_DROPPED, REASON_CONNECTION_LIMIT);
+	enum reason reason = placement == PLACE_NO_ROOM ? REASON_PLACES_FULL : REASON_CONNECTION_LIMIT;
+	world_count_drop(ifindex, reason, p->skb->len);
+	report_at(p, ifindex, EVENT_DROPS, event_word(EVENT_KIND_DROP, end ? EVENT_IN : EVENT_OUT, LAYER_NONE, reason), 0);
+	world_verdict(VERDICT_DROPPED, reason);
 	return TC_ACT_SHOT;
 }
 
@@ -60,16 +61,18 @@ static __always_inline int take_place(struct packet *p, enum direction end, cons
 // Has the ends that passed the frame take their places, the sender first.
 static __noinline int take_places(struct packet *p)
 {
-	int sender = PLACE_HELD;
+	int sender = PLACE_HELD, receiver = PLACE_HELD;
 	if (!p->notes->tuple)
 		return NEXT;
 	if (p->from)
 		sender = take_place(p, DIRECTION_OUT, p->from, p->connection);
-	if (sender == PLACE_NONE)
-		return refuse_place(p, DIRECTION_OUT);
-	if (!p->to || take_place(p, DIRECTION_IN, p->to, p->receiver) != PLACE_NONE)
+	if (sender >= PLACE_NONE)
+		return refuse_place(p, DIRECTION_OUT, sender);
+	if (p->to)
+		receiver = take_place(p, DIRECTION_IN, p->to, p->receiver);
+	if (receiver < PLACE_NONE)
 		return NEXT;
 	if (sender == PLACE_TAKEN)
 		leave_place(p, p->from, DIRECTION_OUT);
-	return refuse_place(p, DIRECTION_IN);
+	return refuse_place(p, DIRECTION_IN, receiver);
 }

@@ -109,7 +109,7 @@ enum stage {
 	X(MAC_MOVING, BRIDGE, DROPPED, "source MAC moves to and fro: it is in two places, or there is a loop")             \
 	X(SAME_PORT, BRIDGE, CONSUMED, "destination MAC is behind the port that the frame came from")                      \
 	X(FRAME_TOO_BIG, BRIDGE, DROPPED, "frame is larger than the MTU of where its MAC is")                              \
-	X(FLOOD_BOUND, BRIDGE, DROPPED, "flooded, but the network has more receivers than a frame is copied to")           \
+	X(FLOOD_BOUND, BRIDGE, DROPPED, "flooded, but the network has more receivers than a frame is copied to, or than there is room for")           \
 	X(COPY_FAILED, BRIDGE, DROPPED, "kernel refused to send a copy of a flooded frame")                                \
 	X(NO_ENCAPSULATION, ENCAP, DROPPED, "hosts have no encapsulation in common that the network's list allows")        \
 	X(NO_LABEL_PATH, ENCAP, DROPPED, "to be sent by MPLS over UDP, and this host has no label path")                   \
@@ -136,7 +136,8 @@ enum stage {
 	X(ROUTE_LEFT_OUT, ROUTE, DROPPED, "the tables of this host have no room for the route to the destination")          \
 	X(TARGET_LEFT_OUT, NEIGHBOUR, DROPPED, "asks for an address, and the tables of this host have no room for its route") \
 	X(EGRESS_LIMITED, LIMIT, DROPPED, "workload sends more than its qos-policy lets it")                               \
-	X(INGRESS_LIMITED, LIMIT, DROPPED, "workload gets more than its qos-policy lets it")
+	X(INGRESS_LIMITED, LIMIT, DROPPED, "workload gets more than its qos-policy lets it")                        \
+	X(PLACES_FULL, POLICY, DROPPED, "a port with a connectionLimit, and no room is left to count one more conversation")
 
 #define REASON_AS_ENUM(name, stage, verdict, text) REASON_##name,
 enum reason { REASON_NONE, REASONS(REASON_AS_ENUM) REASON_COUNT };

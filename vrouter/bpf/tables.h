@@ -337,6 +337,8 @@ enum fragment_bound { FRAGMENT_TICKS = 30 }; // Linux gives up reassembly after 
 // costs a lookup now and then.
 enum generation_bound { GENERATION_SLOTS = 4096, GENERATION_SECTIONS = 3 };
 
+enum { ANY_INTERFACE = 0 }; // of drops: those whose own counts find no room
+
 struct drop_key {
 	__u32 ifindex;
 	enum reason reason;

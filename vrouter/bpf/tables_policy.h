@@ -188,6 +188,8 @@ struct {
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 } managed6 SEC(".maps");
 
+enum { ANY_RULE = 0 }; // of rule_hits: those whose own counts find no room
+
 // First packets that a rule decided, by its number.
 struct {
 	TABLE(BPF_MAP_TYPE_PERCPU_HASH, __u32, __u64);

@@ -424,6 +424,10 @@ static __noinline void world_count_drop(__u32 ifindex, enum reason reason, __u32
 		bpf_map_update_elem(&drops, &key, &zero, BPF_NOEXIST);
 		d = bpf_map_lookup_elem(&drops, &key);
 	}
+	if (!d) { // no room: this one is always there
+		key.ifindex = ANY_INTERFACE;
+		d = bpf_map_lookup_elem(&drops, &key);
+	}
 	if (!d)
 		return;
 	d->packets++;

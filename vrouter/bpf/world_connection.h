@@ -132,6 +132,10 @@ static __noinline __attribute__((unused)) void world_hit(__u32 rule)
 		bpf_map_update_elem(&rule_hits, &rule, &zero, BPF_NOEXIST);
 		hits = bpf_map_lookup_elem(&rule_hits, &rule);
 	}
+	if (!hits) { // no room: this one is always there
+		rule = ANY_RULE;
+		hits = bpf_map_lookup_elem(&rule_hits, &rule);
+	}
 	if (hits)
 		++*hits;
 }

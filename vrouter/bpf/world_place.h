@@ -4,7 +4,7 @@
 
 #include "world.h"
 
-enum placement { PLACE_HELD, PLACE_TAKEN, PLACE_NONE };
+enum placement { PLACE_HELD, PLACE_TAKEN, PLACE_NONE, PLACE_NO_ROOM };
 
 static __always_inline struct place_count *place_count(const struct notes *n)
 {
@@ -80,9 +80,9 @@ static __always_inline enum placement world_take_place(struct notes *n, __u32 li
 		c = place_count(n);
 	}
 	if (!c)
-		return PLACE_NONE;
+		return PLACE_NO_ROOM;
 	if (bpf_map_update_elem(&places, &n->place, &now, BPF_NOEXIST)) // the same came elsewhere meanwhile, or there is no room
-		return !begins || bpf_map_lookup_elem(&places, &n->place) ? PLACE_HELD : PLACE_NONE;
+		return !begins || bpf_map_lookup_elem(&places, &n->place) ? PLACE_HELD : PLACE_NO_ROOM;
 	__sync_fetch_and_add(&c->taken, 1);
 	if (!begins || places_taken(n, c) <= (__s32)limit)
 		return PLACE_TAKEN;

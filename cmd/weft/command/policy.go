@@ -198,8 +198,12 @@ func (s *session) policyUnused(ctx context.Context, output string) error {
 // unusedRules lists the rules of objects that decided nothing, with why.
 func unusedRules(objects []api.Object, hits []ruleHits) [][]string {
 	asked := map[string][]ruleHits{} // by object
+	var crowded []string             // hosts that lack counts
 	for _, h := range hits {
 		asked[h.object] = append(asked[h.object], h)
+		if h.rule == api.RulesWithoutRoom {
+			crowded = h.hosts
+		}
 	}
 	var rows [][]string
 	for _, o := range objects {
@@ -220,7 +224,12 @@ func unusedRules(objects []api.Object, hits []ruleHits) [][]string {
 		for _, h := range asked[m.UUID] {
 			if n, first := decided[h.rule]; first && n == 0 {
 				slices.Sort(hosts[h.rule])
-				rows = append(rows, []string{h.rule, m.Owner, "asked on " + strings.Join(slices.Compact(hosts[h.rule]), ", ") + ", decided nothing"})
+				at := slices.Compact(hosts[h.rule])
+				why := "asked on " + strings.Join(at, ", ") + ", decided nothing"
+				if lacking := slices.DeleteFunc(slices.Clone(at), func(host string) bool { return !slices.Contains(crowded, host) }); len(lacking) > 0 {
+					why += " that is counted; no room to count all on " + strings.Join(lacking, ", ")
+				}
+				rows = append(rows, []string{h.rule, m.Owner, why})
 			}
 			delete(decided, h.rule)
 		}

@@ -57,6 +57,8 @@ func TestPolicyHits(t *testing.T) {
 	if strings.Contains(text, "busy") || strings.Contains(text, "rule 1") || strings.Count(text, "\n") != 4 {
 		t.Errorf("unused:\n%s", text)
 	}
+	tables["h2"] = rulesOf(idle, "0|-|-|-|7|"+api.RulesWithoutRoom+"|-|-|-")
+	wantPieces(t, "unused", must(t, config, "", "policy", "unused"), "asked on h1, h2, decided nothing that is counted; no room to count all on h2", "asked on h1, decided nothing\n")
 	delete(tables, "h2")
 	if out, errOut, code := run(t, config, nil, "policy", "unused"); code != 1 || !strings.Contains(errOut, "host h2 does not answer") {
 		t.Errorf("with a silent host: exit %d: %s%s", code, out, errOut)
