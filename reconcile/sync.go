@@ -161,6 +161,21 @@ func (s *Sync[K, V]) Remove(key K) {
 	}
 }
 
+// Lost notes that the target has a row no more, by no doing of ours.
+func (s *Sync[K, V]) Lost(key K) {
+	if _, there := s.have[key]; !there {
+		return
+	}
+	delete(s.have, key)
+	if _, busy := s.todo[key]; busy {
+		delete(s.todo, key)
+		delete(s.status, key)
+	}
+	if value, wanted := s.want[key]; wanted {
+		s.consider(key, value)
+	}
+}
+
 // Sweep schedules the deletion of every row that is there and not wanted. Its
 // caller vouches that the desired rows are complete.
 func (s *Sync[K, V]) Sweep() {

@@ -181,7 +181,7 @@ func removeLink(path string) error {
 	if err := l.Detach(); err != nil && !errors.Is(err, unix.ENOLINK) && !errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("detach link %s: %w", path, err)
 	}
-	if err := os.Remove(path); err != nil {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) { // another detaches the same port
 		return fmt.Errorf("remove pinned link: %w", err)
 	}
 	return nil

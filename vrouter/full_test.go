@@ -104,7 +104,7 @@ func TestSweepOfPlacesThatFindNoRoom(t *testing.T) {
 	check(t, err)
 	fill(t, d.maps["places"], func(n int) layoutPlaceKey {
 		return layoutPlaceKey{Connection: layoutConnectionKey{Ifindex: 1, RemotePort: uint16(n)}, Port: 77}
-	}, now)
+	}, now+2)
 	if _, err := d.ExpireConnections(nil); !errors.Is(err, ErrFull) {
 		t.Errorf("of a conversation that finds no place is told: %v", err)
 	}

@@ -105,6 +105,34 @@ func limitUsed(r *rand.Rand, now, depth uint64) uint64 {
 	return now - min(now, uint64(r.Uint32()))
 }
 
+// TestLimitsOweWhatTheyHold: a port that has used up a deep bucket is let through by a
+// limit that holds less, as soon as that one would; and nothing is forgiven without need.
+func TestLimitsOweWhatTheyHold(t *testing.T) {
+	d := loadLimits(t)
+	key, table := layoutLimitKey{Ifindex: 1, Direction: limitOut}, LimitTable{d}
+	deep := Limit{Rate: 10_000, Burst: 2_000_000, PacketRate: 1, PacketBurst: 200} // 200 s of each
+	check(t, table.set(1, 1, limitOut, deep))
+	raw := limitToRaw(deep)
+	owes := layoutLimitState{Until: limitNow(t) + raw.Depth, PacketsUntil: limitNow(t) + raw.PacketDepth, Limited: 7}
+	check(t, d.maps["limit_states"].Put(&key, &owes))
+	state := func() (s layoutLimitState) {
+		t.Helper()
+		check(t, d.maps["limit_states"].LookupWithFlags(&key, &s, ebpf.LookupLock))
+		return s
+	}
+	deep.Mark = true
+	check(t, table.set(1, 1, limitOut, deep))
+	if s := state(); s.Until != owes.Until || s.PacketsUntil != owes.PacketsUntil || s.Limited != 7 {
+		t.Errorf("a limit of the same depth owes %+v, want %+v", s, owes)
+	}
+	shallow := Limit{Rate: 1_000_000, PacketRate: 100}
+	check(t, table.set(1, 1, limitOut, shallow))
+	raw = limitToRaw(shallow)
+	if s, now := state(), limitNow(t); s.Until > now+raw.Depth || s.PacketsUntil > now+raw.PacketDepth || s.Until == 0 || s.Limited != 7 {
+		t.Errorf("at %d a limit of %+v owes %+v", now, raw, s)
+	}
+}
+
 // TestLimitsAgreeWithOracle runs the programs on random frames under random limits.
 func TestLimitsAgreeWithOracle(t *testing.T) {
 	const cases, atMost = 1000, 200_000 // of each outcome and direction, within a bound that chance does not come to

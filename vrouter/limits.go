@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 )
 
 // Limit is how much passes in one direction, and how it is marked. Zero: all, as it is.
@@ -47,7 +48,7 @@ type LimitUse struct {
 }
 
 // LimitTable is what ports may send and get, by interface. An entry is there with
-// its programs on the port's device. What ports have used up stays when limits change.
+// its programs on the port's device. What ports have used up stays when limits change, as far as the new buckets hold it.
 type LimitTable struct{ d *Datapath }
 
 // The directions of a limit, as the programs name them.
@@ -90,7 +91,32 @@ func (t LimitTable) set(ifindex, device int, direction uint32, l Limit) error {
 	}
 	raw := limitToRaw(l)
 	raw.Device = uint32(device)
-	return refused(limits, limits.Put(&key, &raw))
+	return errors.Join(refused(limits, limits.Put(&key, &raw)), t.bound(key, &raw))
+}
+
+// bound lets a port owe no more than its buckets of now hold: what it used up of a deeper
+// one would keep it from everything until that had filled. What is counted in the
+// microseconds of it may be lost.
+func (t LimitTable) bound(key layoutLimitKey, l *layoutLimitValue) error {
+	states := t.d.maps["limit_states"]
+	var s layoutLimitState
+	if err := states.LookupWithFlags(&key, &s, ebpf.LookupLock); err != nil {
+		return fmt.Errorf("read what is used up: %w", err)
+	}
+	var at unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &at); err != nil {
+		return fmt.Errorf("read the clock: %w", err)
+	}
+	now := uint64(at.Nano()) * uint64(layoutLimitBoundLIMIT_TIME)
+	until, packets := min(s.Until, now+l.Depth), min(s.PacketsUntil, now+l.PacketDepth)
+	if until == s.Until && packets == s.PacketsUntil {
+		return nil
+	}
+	s.Until, s.PacketsUntil = until, packets
+	if err := states.Update(&key, &s, ebpf.UpdateExist|ebpf.UpdateLock); err != nil {
+		return fmt.Errorf("bound what is used up: %w", err)
+	}
+	return nil
 }
 
 // remove takes away one direction, and the program from the device if nothing there is limited so.

@@ -34,6 +34,16 @@ func (g *gaps) count(changed int) int {
 	return changed
 }
 
+// taken notes that there is a route now in whose place a gap may have been.
+func (g *gaps) taken(key vrouter.RouteKey) {
+	if key.Prefix.IsSingleIP() {
+		return // has no gap
+	}
+	delete(g.now, key) // so that it counts as another when it is wanted again
+	g.Remove(key)
+	g.Lost(key)
+}
+
 // problem says why a gap of a VRF is not in the kernel; empty if all are.
 func (g *gaps) problem(vrf uint32) (why string) {
 	g.EachWaiting(func(key vrouter.RouteKey, st reconcile.Status) {

@@ -97,12 +97,16 @@ type trie struct {
 	*datapath.Memory[vrouter.RouteKey, vrouter.Route]
 	gaps   *datapath.Memory[vrouter.RouteKey, struct{}]
 	faults *rand.Rand
+	put    *func() // called before each route, if there is one
 }
 
 var errFault = errors.New("injected")
 
 func (r trie) Put(key vrouter.RouteKey, route vrouter.Route) error {
-	if r.faults.IntN(5) == 0 {
+	if *r.put != nil {
+		(*r.put)()
+	}
+	if r.faults != nil && r.faults.IntN(5) == 0 {
 		return errFault
 	}
 	err := r.Memory.Put(key, route)
@@ -128,8 +132,8 @@ func (g gapTable) Put(key vrouter.RouteKey, none struct{}) error {
 }
 
 // withTries is a kernel whose routes and gaps share tries.
-func withTries(t *testing.T, m *datapath.MemoryKernel, faults *rand.Rand) datapath.Kernel {
-	k, routes := m.Kernel(), trie{m.Routes, m.Gaps, faults}
+func withTries(t *testing.T, m *datapath.MemoryKernel, faults *rand.Rand, put *func()) datapath.Kernel {
+	k, routes := m.Kernel(), trie{m.Routes, m.Gaps, faults, put}
 	k.Routes, k.Gaps = routes, gapTable{m.Gaps, t, routes}
 	return k
 }
@@ -202,6 +206,39 @@ func checkGaps(t *testing.T, m *datapath.MemoryKernel, want datapath.Tables) {
 	}
 }
 
+// A route that comes in place of a gap and goes before gaps are found anew leaves
+// nothing in that place, and the gap is wanted again.
+func TestGapAfterARouteInItsPlace(t *testing.T) {
+	m := datapath.NewMemoryKernel(nil)
+	var put func()
+	k := withTries(t, m, nil, &put)
+	left := withRoutes(t, "0.0.0.0/0", "10.0.0.1/32", "10.0.0.2/32")
+	m.Routes.Size = 1
+	p := programInto(t, k, left)
+	want := []string{"7:10.0.0.0/30"}
+	if got := gapsIn(m); !slices.Equal(got, want) {
+		t.Fatalf("gaps %v, want %v", got, want)
+	}
+	m.Routes.Size = 2
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	put = cancel // the round ends when the first route is there
+	p.Want(withRoutes(t, "0.0.0.0/0", "10.0.0.0/30", "10.0.0.1/32", "10.0.0.2/32"))
+	p.Round(ctx, time.Unix(0, 0))
+	if got := gapsIn(m); len(got) > 0 {
+		t.Fatalf("gaps %v, and a route came in their place", got)
+	}
+	put, m.Routes.Size = nil, 1
+	p.Want(left)
+	for n := range 5 {
+		for p.Round(context.Background(), time.Unix(int64(n)*3600, 0)) {
+		}
+	}
+	if got := gapsIn(m); !slices.Equal(got, want) {
+		t.Errorf("when the route has gone, gaps are %v, want %v", got, want)
+	}
+}
+
 // Whatever is left out, nothing follows a shorter route instead, and what has a
 // route of its own goes on; also when there is room again, when other routes are
 // wanted, when routes and changes of them fail, and when another agent goes on.
@@ -212,11 +249,25 @@ func TestNothingFollowsAShorterRoute(t *testing.T) {
 	for range 300 {
 		m, now := datapath.NewMemoryKernel(nil), time.Unix(0, 0)
 		m.Routes.Size = 1 + r.IntN(20)
-		want, k := crowded(r, t), withTries(t, m, r)
+		var put func()
+		want, k := crowded(r, t), withTries(t, m, r, &put)
 		p := programInto(t, k, want)
 		checkGaps(t, m, want)
 		for range 4 {
-			switch r.IntN(3) {
+			switch r.IntN(4) {
+			case 3: // other routes are wanted before those of now are all there
+				p.Want(crowded(r, t))
+				ctx, cancel := context.WithCancel(context.Background())
+				left := r.IntN(8)
+				put = func() {
+					if left--; left < 0 {
+						cancel()
+					}
+				}
+				p.Round(ctx, now)
+				cancel()
+				put = nil
+				p.Want(want)
 			case 0:
 				m.Routes.Size += r.IntN(10)
 			case 1:

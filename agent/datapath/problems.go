@@ -31,8 +31,7 @@ func (p *Programmer) PortProblem(a Attachment) string {
 	}
 	a3, ok3 := p.prefixes.Status(a.Ifindex)
 	a4, ok4 := p.subPorts.Status(vrouter.SubPort{Device: a.Device, VLAN: a.VLAN})
-	a5, ok5 := p.limits.Status(a.Ifindex)
-	return cmp.Or(explain(a1, ok1), explain(a3, ok3), explain(a2, ok2), explain(a4, ok4), explain(a5, ok5))
+	return cmp.Or(explain(a1, ok1), explain(a3, ok3), explain(a2, ok2), explain(a4, ok4))
 }
 
 // Problems returns, by key, the desired rows that are not in the kernel and why.
@@ -64,6 +63,8 @@ func (p *Programmer) Problems(rows desired.Rows, attached map[string]Attachment)
 	for id := range rows.Ports {
 		if a, ok := attached[id]; ok {
 			note(desired.PortRow(id), p.PortProblem(a))
+			st, ok := p.limits.Status(a.Ifindex) // its port works without them
+			note(desired.PortRow(id), explain(st, ok))
 		}
 	}
 	p.ownProblems(rows, attached, note)

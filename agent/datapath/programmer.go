@@ -131,6 +131,7 @@ func (p *Programmer) addRouting(k Kernel, hopTarget *nextHops, routeTarget *rout
 		},
 	})
 	p.gaps = newGaps(k.Gaps)
+	routeTarget.placed = p.gaps.taken
 }
 
 // bridge makes the reconcilers of what networks do with frames.

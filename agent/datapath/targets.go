@@ -127,6 +127,7 @@ func tunnelSources(table Table[vrouter.TunnelSource, struct{}]) *addressSets[uin
 type routes struct {
 	table Table[vrouter.RouteKey, vrouter.Route]
 	hopUses[vrouter.RouteKey]
+	placed func(vrouter.RouteKey) // is told of each route that is put
 }
 
 // Owned must run after nextHops.Owned.
@@ -159,6 +160,7 @@ func (r *routes) Update(_ context.Context, key vrouter.RouteKey, want Route) err
 		return err
 	}
 	r.settle(key, want.NextHop)
+	r.placed(key)
 	return nil
 }
 

@@ -44,7 +44,8 @@ func TestStates(t *testing.T) {
 		"++??+??":    "up",
 		"++??a??":    "up",
 		"aaa??":      "down a",
-		"aaa????":    "down a, untried y",
+		"aaa????":    "down a",
+		"aaa????++":  "down a, up",
 		"++???+":     "up, untried y",
 		"++???++":    "up, untried y, up",
 	} {

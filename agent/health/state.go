@@ -36,8 +36,13 @@ type progress struct {
 // rise good tries in a row and down after fall failed ones, from the first on,
 // so that after a restart nothing is said that one try says alone. One that is
 // down for another reason says so after as many. What the host could not try
-// counts for neither; after as many in a row as make it down it is untried.
+// counts for neither; after as many in a row as make it down it is untried, but
+// one that is down stays so: a host short of something would else lead traffic to
+// all its dead workloads at once.
 func (p *progress) note(o Outcome, rise, fall int) (news bool) {
+	if o.Unmade && p.state == Down {
+		return false // what is known of the workload stays until it is tried again
+	}
 	if o.Unmade {
 		if p.unmade++; p.unmade < fall {
 			return false

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/weft-network/weft/agent/bfd"
 	"github.com/weft-network/weft/agent/frame"
 	"github.com/weft-network/weft/agent/health"
 	"github.com/weft-network/weft/vrouter"
@@ -64,6 +65,7 @@ const snap = 512
 
 // Classic BPF (linux/filter.h), of which unix names the parts.
 const (
+	loadByte   = unix.BPF_LD | unix.BPF_B | unix.BPF_ABS
 	loadHalf   = unix.BPF_LD | unix.BPF_H | unix.BPF_ABS
 	loadWord   = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS
 	jumpEqual  = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K
@@ -74,7 +76,9 @@ const (
 	vlanTagged = ancillary + 48
 )
 
-// listen makes a socket hear what comes from the workload, and nothing else.
+// listen makes a socket hear what comes from the workload, and nothing else. A
+// session of BFD, which listens for as long as there is one, hears but packets of
+// BFD: whatever else the workload sends would fill its buffer.
 func listen(fd int, w health.Wanted) error {
 	type test struct{ load, at, mask, want uint32 }
 	tagged := uint32(0)
@@ -93,6 +97,14 @@ func listen(fd int, w health.Wanted) error {
 	for i := 0; i < len(raw); i += 4 {
 		tests = append(tests, test{loadWord, source + uint32(i), 0, binary.BigEndian.Uint32(raw[i:])})
 	}
+	if w.Type == "bfd" {
+		protocol, port := test{loadByte, 20, 0, udp}, uint32(ethernet+header6+2)
+		if w.Address.Is4() {
+			tests = append(tests, test{loadByte, ethernet, 0, 0x45}) // no options
+			protocol, port = test{loadByte, 23, 0, udp}, ethernet+header4+2
+		}
+		tests = append(tests, protocol, test{loadHalf, port, 0, bfd.Port})
+	}
 	var program []unix.SockFilter
 	for _, t := range tests {
 		program = append(program, unix.SockFilter{Code: uint16(t.load), K: t.at})
@@ -104,6 +116,9 @@ func listen(fd int, w health.Wanted) error {
 	program = append(program, unix.SockFilter{Code: give, K: snap})
 	if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}); err != nil {
 		return fmt.Errorf("filter what comes from the workload: %w", err)
+	}
+	if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1); err != nil {
+		return fmt.Errorf("hear nothing of what goes to the workload: %w", err)
 	}
 	all := uint16(unix.ETH_P_ALL)<<8 | unix.ETH_P_ALL>>8 // before the packet path; a single protocol comes after it
 	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Ifindex: w.Device, Protocol: all}); err != nil {

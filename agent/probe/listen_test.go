@@ -65,6 +65,11 @@ func hearNothingElse() error {
 			return err
 		}
 		defer unix.Close(in)
+		out, err := packetSocket() // a socket does not hear what it sends itself
+		if err != nil {
+			return err
+		}
+		defer unix.Close(out)
 		w := health.Wanted{Check: desired.Check{Type: "bfd", Address: workload}, Target: health.Target{Device: near, Gateway: gateway}}
 		if err := listen(in, w); err != nil {
 			return err
@@ -79,7 +84,7 @@ func hearNothingElse() error {
 			{far, says(workload, 9, "a datagram")}, {far, says(other, bfd.Port, "another's")}, {near, says(workload, bfd.Port, "to the workload")},
 			{far, says(workload, bfd.Port, "the workload's")},
 		} {
-			if err := unix.Sendto(in, f.frame, 0, &unix.SockaddrLinklayer{Ifindex: f.device, Halen: 6}); err != nil {
+			if err := unix.Sendto(out, f.frame, 0, &unix.SockaddrLinklayer{Ifindex: f.device, Halen: 6}); err != nil {
 				return fmt.Errorf("send a frame: %w", err)
 			}
 		}

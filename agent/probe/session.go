@@ -20,8 +20,8 @@ import (
 )
 
 const (
-	// opening is how long a session has to come up before it has failed: both
-	// ends speak but once a second until then.
+	// opening is how long a session has at least to come up before it has failed:
+	// both ends speak but once a second until then, and no more often than either asks.
 	opening = 5 * time.Second
 	// again is when one that could not be opened is tried again.
 	again = time.Second
@@ -99,13 +99,16 @@ func watch(ctx context.Context, w health.Wanted, tell func(health.Outcome)) erro
 	}
 }
 
+// opening is how long this session has to come up: as many intervals as it may be silent.
+func (e *end) opening() time.Duration { return max(opening, time.Duration(e.w.Fall)*e.w.Interval) }
+
 // until is when there is something to do, whatever is heard.
 func (e *end) until(now time.Time) time.Time {
 	at, ok := e.Wake()
 	if !ok {
 		at = now.Add(opening)
 	}
-	if limit := e.begun.Add(opening); !e.told && limit.Before(at) {
+	if limit := e.begun.Add(e.opening()); !e.told && limit.Before(at) {
 		return limit
 	}
 	return at
@@ -124,7 +127,7 @@ func (e *end) say(now time.Time) {
 			why = "no BFD packet came in time"
 		}
 		e.tell(health.Outcome{Why: why})
-	case !up && !e.told && now.Sub(e.begun) >= opening:
+	case !up && !e.told && now.Sub(e.begun) >= e.opening():
 		e.told = true
 		why := "its BFD packets do not say that it hears ours"
 		if e.silent {
