@@ -57,6 +57,29 @@ func TestPortsWaitForManagedSubnets(t *testing.T) {
 	}
 }
 
+// A port whose limits find no room works all the same: it has not failed, and its row says
+// what is missing.
+func TestPortsWorkWithoutTheirLimits(t *testing.T) {
+	m := datapath.NewMemoryKernel(nil)
+	m.Limits.Size = 1
+	tables := datapath.Tables{Ports: map[int]vrouter.Port{4: {VRF: 7}, 5: {VRF: 7}}, Limits: map[int]vrouter.Limits{}}
+	tables.PortAddresses, tables.PortPrefixes = map[int][]netip.Addr{4: nil, 5: nil}, map[int][]datapath.PortPrefix{4: nil, 5: nil}
+	for ifindex := range tables.Ports {
+		tables.Limits[ifindex] = vrouter.Limits{Device: ifindex, Out: vrouter.Limit{Rate: 1000}}
+	}
+	p := program(t, m, tables)
+	rows := desired.Rows{Ports: map[string]desired.Port{"a": {}, "b": {}}}
+	attached := map[string]datapath.Attachment{"a": {Ifindex: 4}, "b": {Ifindex: 5}}
+	for id, a := range attached {
+		if why := p.PortProblem(a); why != "" {
+			t.Errorf("port %s has failed: %s", id, why)
+		}
+	}
+	if told := p.Problems(rows, attached); len(told) != 1 || !strings.Contains(told[desired.PortRow("b")], vrouter.ErrFull.Error()) {
+		t.Errorf("of the ports is told: %v", told)
+	}
+}
+
 // What has no row of its own and finds no room is told where whoever misses it
 // looks: services at their network, aliases and routes of the underlay at their port.
 func TestWhatHasNoRowIsTold(t *testing.T) {
