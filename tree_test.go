@@ -132,9 +132,10 @@ func TestImportsPointDownTheTree(t *testing.T) {
 	}
 }
 
-// definition lets control ask the definition of what policy decides, which is pure and imports nothing of ours.
+// definition lets control ask the definitions of what policy decides and of how members
+// are chosen, which are pure and import nothing of ours.
 func definition(s source, imported string) bool {
-	return s.top() == "control" && imported == module+"/vrouter/rules"
+	return s.top() == "control" && (imported == module+"/vrouter/rules" || imported == module+"/vrouter/maglev")
 }
 
 // testMayImport lets the CLI's and client's tests run against the real server.

@@ -26,6 +26,19 @@ var loadBalancerKinds = []Info{
 	{KindListenerRule, "listener-rules", "lr", KindListener, "Which requests of a listener go elsewhere.", func() Object { return &ListenerRule{} }},
 }
 
+// The providers of load-balancers.
+const (
+	ProviderNative  = "native"
+	ProviderHAProxy = "haproxy"
+)
+
+// The states that the owner of a member may want.
+const (
+	MemberActive   = "active"
+	MemberNotReady = "not-ready"
+	MemberDraining = "draining"
+)
+
 // LoadBalancer is addresses behind which members share the work.
 type LoadBalancer struct {
 	Header

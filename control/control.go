@@ -21,6 +21,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/control/balance"
 	"github.com/weft-network/weft/control/health"
 	"github.com/weft-network/weft/control/placement"
 	"github.com/weft-network/weft/control/policy"
@@ -226,8 +227,8 @@ func (s *Service) follow(ctx context.Context) {
 			continue
 		}
 		began := time.Now()
-		policies, checks := s.derive(snapshot)
-		plan = placement.With(s.options.Epoch, policies, checks, plan)
+		policies, checks, balances := s.derive(snapshot)
+		plan = placement.With(s.options.Epoch, policies, checks, balances, plan)
 		s.hosts.Publish(plan)
 		s.newest.Store(&input{snapshot, plan})
 		poke(s.due)
@@ -244,16 +245,16 @@ func (s *Service) follow(ctx context.Context) {
 }
 
 // derive computes what follows from a snapshot, from what is known already.
-func (s *Service) derive(snapshot api.Snapshot) (*policy.Derived, *health.Derived) {
+func (s *Service) derive(snapshot api.Snapshot) (*policy.Derived, *health.Derived, *balance.Derived) {
 	changes, ok := snapshot.(Changes)
 	if in := s.newest.Load(); ok && in != nil {
 		if events, known := changes.Since(in.snapshot); known {
 			routes := routing.Update(in.plan.Derived, snapshot, events)
-			return policy.Update(in.plan.Policy, routes, events), health.Update(in.plan.Health, routes, events)
+			return policy.Update(in.plan.Policy, routes, events), health.Update(in.plan.Health, routes, events), balance.Update(in.plan.Balance, routes, events)
 		}
 	}
 	routes := routing.Derive(snapshot)
-	return policy.Derive(routes), health.Derive(routes)
+	return policy.Derive(routes), health.Derive(routes), balance.Derive(routes)
 }
 
 // notice passes on that something about hosts has changed, here or elsewhere.

@@ -964,7 +964,9 @@ func (x *RowHash) GetHash() uint64 {
 
 // TableSum sums up the rows of one network (keys vrf/N, tunnel-source/N/…,
 // subnet/N/…, mac/N/… and route/N/…), the names of a project (keys name/PROJECT/…, table
-// 2^31 + the lower 31 bits of xxHash64(PROJECT); two projects may share one), or
+// 2^31 + the lower 31 bits of xxHash64(PROJECT); two projects may share one), some of the load-balancers of
+// a network (keys listener/N/BALANCER/… and member/N/BALANCER/…, table 2^30 + N + 2^24 times the lower
+// 32 bits of xxHash64(BALANCER) modulo 64), or
 // with table 0 all others. sum is the sum, modulo 2^64, of
 // xxHash64(key, 0 byte, big-endian RowHash.hash) over the rows.
 type TableSum struct {
@@ -1470,6 +1472,7 @@ func (x *RowError) GetError() string {
 //	port/<port uuid>   route/<vrf>/<prefix>   reservation/<address uuid>
 //	subnet/<vrf>/<subnet uuid>   name/<project uuid>/<port uuid>   mac/<vrf>/<mac>
 //	ruleset/<id>   selector/<id>   check/<member uuid>   hold/<draft uuid>
+//	listener/<vrf>/<load-balancer uuid>/<listener uuid>   member/<vrf>/<load-balancer uuid>/<member uuid>
 type Row struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Body:
@@ -1487,6 +1490,8 @@ type Row struct {
 	//	*Row_Selector
 	//	*Row_Hold
 	//	*Row_Check
+	//	*Row_Listener
+	//	*Row_Member
 	Body          isRow_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1646,6 +1651,24 @@ func (x *Row) GetCheck() *Check {
 	return nil
 }
 
+func (x *Row) GetListener() *Listener {
+	if x != nil {
+		if x, ok := x.Body.(*Row_Listener); ok {
+			return x.Listener
+		}
+	}
+	return nil
+}
+
+func (x *Row) GetMember() *Member {
+	if x != nil {
+		if x, ok := x.Body.(*Row_Member); ok {
+			return x.Member
+		}
+	}
+	return nil
+}
+
 type isRow_Body interface {
 	isRow_Body()
 }
@@ -1702,6 +1725,14 @@ type Row_Check struct {
 	Check *Check `protobuf:"bytes,200,opt,name=check,proto3,oneof"`
 }
 
+type Row_Listener struct {
+	Listener *Listener `protobuf:"bytes,220,opt,name=listener,proto3,oneof"`
+}
+
+type Row_Member struct {
+	Member *Member `protobuf:"bytes,221,opt,name=member,proto3,oneof"`
+}
+
 func (*Row_Vrf) isRow_Body() {}
 
 func (*Row_TunnelEndpoint) isRow_Body() {}
@@ -1727,6 +1758,10 @@ func (*Row_Selector) isRow_Body() {}
 func (*Row_Hold) isRow_Body() {}
 
 func (*Row_Check) isRow_Body() {}
+
+func (*Row_Listener) isRow_Body() {}
+
+func (*Row_Member) isRow_Body() {}
 
 // Hold says that a change is to hold at all hosts at once: while the row is there,
 // what ports asked when it came is asked beside what they are to ask. It comes
@@ -2682,6 +2717,7 @@ type Route struct {
 	//	*Route_Gateway
 	//	*Route_Discard
 	//	*Route_Outside
+	//	*Route_Balancer
 	NextHop  isRoute_NextHop `protobuf_oneof:"next_hop"`
 	Mac      []byte          `protobuf:"bytes,7,opt,name=mac,proto3" json:"mac,omitempty"`                            // destination's Ethernet address, 6 bytes; empty for gateway and discard
 	Routed   bool            `protobuf:"varint,8,opt,name=routed,proto3" json:"routed,omitempty"`                     // a router's hop: leaked from another network, or beyond the network's subnets
@@ -2814,6 +2850,15 @@ func (x *Route) GetOutside() *Outside {
 	return nil
 }
 
+func (x *Route) GetBalancer() *Balancer {
+	if x != nil {
+		if x, ok := x.NextHop.(*Route_Balancer); ok {
+			return x.Balancer
+		}
+	}
+	return nil
+}
+
 func (x *Route) GetMac() []byte {
 	if x != nil {
 		return x.Mac
@@ -2929,6 +2974,10 @@ type Route_Outside struct {
 	Outside *Outside `protobuf:"bytes,80,opt,name=outside,proto3,oneof"`
 }
 
+type Route_Balancer struct {
+	Balancer *Balancer `protobuf:"bytes,220,opt,name=balancer,proto3,oneof"`
+}
+
 func (*Route_Port) isRoute_NextHop() {}
 
 func (*Route_Remote) isRoute_NextHop() {}
@@ -2939,312 +2988,7 @@ func (*Route_Discard) isRoute_NextHop() {}
 
 func (*Route_Outside) isRoute_NextHop() {}
 
-// EqualHop is one of several next hops of a route.
-type EqualHop struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// Types that are valid to be assigned to NextHop:
-	//
-	//	*EqualHop_Port
-	//	*EqualHop_Remote
-	NextHop isEqualHop_NextHop `protobuf_oneof:"next_hop"`
-	Mac     []byte             `protobuf:"bytes,3,opt,name=mac,proto3" json:"mac,omitempty"`  // 6 bytes
-	Mtu     uint32             `protobuf:"varint,4,opt,name=mtu,proto3" json:"mtu,omitempty"` // as Route.mtu
-	// What flows are spread by: the port's UUID, on every host the same.
-	Identity      string `protobuf:"bytes,5,opt,name=identity,proto3" json:"identity,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *EqualHop) Reset() {
-	*x = EqualHop{}
-	mi := &file_hoststream_proto_msgTypes[33]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *EqualHop) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*EqualHop) ProtoMessage() {}
-
-func (x *EqualHop) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[33]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use EqualHop.ProtoReflect.Descriptor instead.
-func (*EqualHop) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{33}
-}
-
-func (x *EqualHop) GetNextHop() isEqualHop_NextHop {
-	if x != nil {
-		return x.NextHop
-	}
-	return nil
-}
-
-func (x *EqualHop) GetPort() string {
-	if x != nil {
-		if x, ok := x.NextHop.(*EqualHop_Port); ok {
-			return x.Port
-		}
-	}
-	return ""
-}
-
-func (x *EqualHop) GetRemote() *Remote {
-	if x != nil {
-		if x, ok := x.NextHop.(*EqualHop_Remote); ok {
-			return x.Remote
-		}
-	}
-	return nil
-}
-
-func (x *EqualHop) GetMac() []byte {
-	if x != nil {
-		return x.Mac
-	}
-	return nil
-}
-
-func (x *EqualHop) GetMtu() uint32 {
-	if x != nil {
-		return x.Mtu
-	}
-	return 0
-}
-
-func (x *EqualHop) GetIdentity() string {
-	if x != nil {
-		return x.Identity
-	}
-	return ""
-}
-
-type isEqualHop_NextHop interface {
-	isEqualHop_NextHop()
-}
-
-type EqualHop_Port struct {
-	Port string `protobuf:"bytes,1,opt,name=port,proto3,oneof"` // UUID of a port on this host
-}
-
-type EqualHop_Remote struct {
-	Remote *Remote `protobuf:"bytes,2,opt,name=remote,proto3,oneof"`
-}
-
-func (*EqualHop_Port) isEqualHop_NextHop() {}
-
-func (*EqualHop_Remote) isEqualHop_NextHop() {}
-
-// Remote leads through a tunnel to another host.
-type Remote struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	Host  string                 `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"` // UUID: key of its TunnelEndpoint
-	Vni   uint32                 `protobuf:"varint,2,opt,name=vni,proto3" json:"vni,omitempty"`  // of the network the destination is in
-	// How packets may travel, the best first, of which the first is used that
-	// both hosts can do; none: vxlan.
-	Encapsulations []string `protobuf:"bytes,80,rep,name=encapsulations,proto3" json:"encapsulations,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
-}
-
-func (x *Remote) Reset() {
-	*x = Remote{}
-	mi := &file_hoststream_proto_msgTypes[34]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Remote) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Remote) ProtoMessage() {}
-
-func (x *Remote) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[34]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Remote.ProtoReflect.Descriptor instead.
-func (*Remote) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{34}
-}
-
-func (x *Remote) GetHost() string {
-	if x != nil {
-		return x.Host
-	}
-	return ""
-}
-
-func (x *Remote) GetVni() uint32 {
-	if x != nil {
-		return x.Vni
-	}
-	return 0
-}
-
-func (x *Remote) GetEncapsulations() []string {
-	if x != nil {
-		return x.Encapsulations
-	}
-	return nil
-}
-
-// Outside leads through a tunnel to a gateway that is no host. It may send into
-// the VRF of the route.
-type Outside struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Address       []byte                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`             // 4 or 16 bytes
-	Encapsulation string                 `protobuf:"bytes,2,opt,name=encapsulation,proto3" json:"encapsulation,omitempty"` // mplsudp
-	Label         uint32                 `protobuf:"varint,3,opt,name=label,proto3" json:"label,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Outside) Reset() {
-	*x = Outside{}
-	mi := &file_hoststream_proto_msgTypes[35]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Outside) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Outside) ProtoMessage() {}
-
-func (x *Outside) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[35]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Outside.ProtoReflect.Descriptor instead.
-func (*Outside) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{35}
-}
-
-func (x *Outside) GetAddress() []byte {
-	if x != nil {
-		return x.Address
-	}
-	return nil
-}
-
-func (x *Outside) GetEncapsulation() string {
-	if x != nil {
-		return x.Encapsulation
-	}
-	return ""
-}
-
-func (x *Outside) GetLabel() uint32 {
-	if x != nil {
-		return x.Label
-	}
-	return 0
-}
-
-// Gateway is answered by the vRouter itself.
-type Gateway struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Gateway) Reset() {
-	*x = Gateway{}
-	mi := &file_hoststream_proto_msgTypes[36]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Gateway) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Gateway) ProtoMessage() {}
-
-func (x *Gateway) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[36]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Gateway.ProtoReflect.Descriptor instead.
-func (*Gateway) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{36}
-}
-
-// Discard drops on purpose.
-type Discard struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Discard) Reset() {
-	*x = Discard{}
-	mi := &file_hoststream_proto_msgTypes[37]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Discard) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Discard) ProtoMessage() {}
-
-func (x *Discard) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[37]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Discard.ProtoReflect.Descriptor instead.
-func (*Discard) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{37}
-}
+func (*Route_Balancer) isRoute_NextHop() {}
 
 // Report is what the host knows and the controller does not. It is sent whole
 // whenever it changes.
@@ -3276,7 +3020,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_hoststream_proto_msgTypes[38]
+	mi := &file_hoststream_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3288,7 +3032,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[38]
+	mi := &file_hoststream_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3301,7 +3045,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{38}
+	return file_hoststream_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Report) GetPorts() []*PortReport {
@@ -3394,7 +3138,7 @@ type TakenAddress struct {
 
 func (x *TakenAddress) Reset() {
 	*x = TakenAddress{}
-	mi := &file_hoststream_proto_msgTypes[39]
+	mi := &file_hoststream_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3406,7 +3150,7 @@ func (x *TakenAddress) String() string {
 func (*TakenAddress) ProtoMessage() {}
 
 func (x *TakenAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[39]
+	mi := &file_hoststream_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3419,7 +3163,7 @@ func (x *TakenAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakenAddress.ProtoReflect.Descriptor instead.
 func (*TakenAddress) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{39}
+	return file_hoststream_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *TakenAddress) GetAddress() string {
@@ -3465,7 +3209,7 @@ type PortReport struct {
 
 func (x *PortReport) Reset() {
 	*x = PortReport{}
-	mi := &file_hoststream_proto_msgTypes[40]
+	mi := &file_hoststream_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3477,7 +3221,7 @@ func (x *PortReport) String() string {
 func (*PortReport) ProtoMessage() {}
 
 func (x *PortReport) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[40]
+	mi := &file_hoststream_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3490,7 +3234,7 @@ func (x *PortReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortReport.ProtoReflect.Descriptor instead.
 func (*PortReport) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{40}
+	return file_hoststream_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *PortReport) GetPort() string {
@@ -3541,7 +3285,7 @@ type TableRequest struct {
 
 func (x *TableRequest) Reset() {
 	*x = TableRequest{}
-	mi := &file_hoststream_proto_msgTypes[41]
+	mi := &file_hoststream_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3553,7 +3297,7 @@ func (x *TableRequest) String() string {
 func (*TableRequest) ProtoMessage() {}
 
 func (x *TableRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[41]
+	mi := &file_hoststream_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3566,7 +3310,7 @@ func (x *TableRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRequest.ProtoReflect.Descriptor instead.
 func (*TableRequest) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{41}
+	return file_hoststream_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *TableRequest) GetId() uint64 {
@@ -3596,7 +3340,7 @@ type TableReply struct {
 
 func (x *TableReply) Reset() {
 	*x = TableReply{}
-	mi := &file_hoststream_proto_msgTypes[42]
+	mi := &file_hoststream_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3608,7 +3352,7 @@ func (x *TableReply) String() string {
 func (*TableReply) ProtoMessage() {}
 
 func (x *TableReply) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[42]
+	mi := &file_hoststream_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3621,7 +3365,7 @@ func (x *TableReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableReply.ProtoReflect.Descriptor instead.
 func (*TableReply) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{42}
+	return file_hoststream_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *TableReply) GetId() uint64 {
@@ -3668,7 +3412,7 @@ type TableRow struct {
 
 func (x *TableRow) Reset() {
 	*x = TableRow{}
-	mi := &file_hoststream_proto_msgTypes[43]
+	mi := &file_hoststream_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3680,7 +3424,7 @@ func (x *TableRow) String() string {
 func (*TableRow) ProtoMessage() {}
 
 func (x *TableRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hoststream_proto_msgTypes[43]
+	mi := &file_hoststream_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3693,7 +3437,7 @@ func (x *TableRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRow.ProtoReflect.Descriptor instead.
 func (*TableRow) Descriptor() ([]byte, []int) {
-	return file_hoststream_proto_rawDescGZIP(), []int{43}
+	return file_hoststream_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *TableRow) GetCells() []string {
@@ -3707,7 +3451,8 @@ var File_hoststream_proto protoreflect.FileDescriptor
 
 const file_hoststream_proto_rawDesc = "" +
 	"\n" +
-	"\x10hoststream.proto\x12\x12weft.hoststream.v1\x1a\fhealth.proto\x1a\vknown.proto\x1a\fpolicy.proto\x1a\vports.proto\x1a\x0eservices.proto\"[\n" +
+	"\x10hoststream.proto\x12\x12weft.hoststream.v1\x1a\rbalance.proto\x1a\fhealth.proto\x1a\n" +
+	"hops.proto\x1a\vknown.proto\x1a\fpolicy.proto\x1a\vports.proto\x1a\x0eservices.proto\"[\n" +
 	"\fKnownRequest\x12\x13\n" +
 	"\x04port\x18\xf0\x01 \x01(\tR\x04port\x126\n" +
 	"\aversion\x18\xf1\x01 \x01(\v2\x1b.weft.hoststream.v1.VersionR\aversion\")\n" +
@@ -3799,7 +3544,7 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x04kept\x18\xbe\x01 \x01(\x04R\x04kept\"2\n" +
 	"\bRowError\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05error\x18\x02 \x01(\tR\x05error\"\xe7\x05\n" +
+	"\x05error\x18\x02 \x01(\tR\x05error\"\xdb\x06\n" +
 	"\x03Row\x12+\n" +
 	"\x03vrf\x18\x01 \x01(\v2\x17.weft.hoststream.v1.VrfH\x00R\x03vrf\x12M\n" +
 	"\x0ftunnel_endpoint\x18\x02 \x01(\v2\".weft.hoststream.v1.TunnelEndpointH\x00R\x0etunnelEndpoint\x12.\n" +
@@ -3813,7 +3558,9 @@ const file_hoststream_proto_rawDesc = "" +
 	"\aruleset\x18n \x01(\v2\x1b.weft.hoststream.v1.RulesetH\x00R\aruleset\x12:\n" +
 	"\bselector\x18o \x01(\v2\x1c.weft.hoststream.v1.SelectorH\x00R\bselector\x12/\n" +
 	"\x04hold\x18\xa0\x01 \x01(\v2\x18.weft.hoststream.v1.HoldH\x00R\x04hold\x122\n" +
-	"\x05check\x18\xc8\x01 \x01(\v2\x19.weft.hoststream.v1.CheckH\x00R\x05checkB\x06\n" +
+	"\x05check\x18\xc8\x01 \x01(\v2\x19.weft.hoststream.v1.CheckH\x00R\x05check\x12;\n" +
+	"\blistener\x18\xdc\x01 \x01(\v2\x1c.weft.hoststream.v1.ListenerH\x00R\blistener\x125\n" +
+	"\x06member\x18\xdd\x01 \x01(\v2\x1a.weft.hoststream.v1.MemberH\x00R\x06memberB\x06\n" +
 	"\x04body\"6\n" +
 	"\x04Hold\x12\x13\n" +
 	"\x04hold\x18\xa0\x01 \x01(\tR\x04hold\x12\x19\n" +
@@ -3898,7 +3645,7 @@ const file_hoststream_proto_rawDesc = "" +
 	"\vAllowedPair\x120\n" +
 	"\x05range\x18\x01 \x01(\v2\x1a.weft.hoststream.v1.PrefixR\x05range\x12\x10\n" +
 	"\x03mac\x18\x02 \x01(\fR\x03mac\x12\x18\n" +
-	"\astandby\x18( \x01(\bR\astandby\"\xd1\x05\n" +
+	"\astandby\x18( \x01(\bR\astandby\"\x8e\x06\n" +
 	"\x05Route\x12\x10\n" +
 	"\x03vrf\x18\x01 \x01(\rR\x03vrf\x12%\n" +
 	"\x0eprefix_address\x18\x02 \x01(\fR\rprefixAddress\x12#\n" +
@@ -3907,7 +3654,8 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x06remote\x18\x05 \x01(\v2\x1a.weft.hoststream.v1.RemoteH\x00R\x06remote\x127\n" +
 	"\agateway\x18\x06 \x01(\v2\x1b.weft.hoststream.v1.GatewayH\x00R\agateway\x127\n" +
 	"\adiscard\x18\f \x01(\v2\x1b.weft.hoststream.v1.DiscardH\x00R\adiscard\x127\n" +
-	"\aoutside\x18P \x01(\v2\x1b.weft.hoststream.v1.OutsideH\x00R\aoutside\x12\x10\n" +
+	"\aoutside\x18P \x01(\v2\x1b.weft.hoststream.v1.OutsideH\x00R\aoutside\x12;\n" +
+	"\bbalancer\x18\xdc\x01 \x01(\v2\x1c.weft.hoststream.v1.BalancerH\x00R\bbalancer\x12\x10\n" +
 	"\x03mac\x18\a \x01(\fR\x03mac\x12\x16\n" +
 	"\x06routed\x18\b \x01(\bR\x06routed\x12\x16\n" +
 	"\x06origin\x18\t \x01(\tR\x06origin\x12\x1b\n" +
@@ -3924,25 +3672,7 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x04tags\x18\xaa\x01 \x03(\tR\x04tags\x12\x1c\n" +
 	"\tport_name\x18\xab\x01 \x01(\tR\bportNameB\n" +
 	"\n" +
-	"\bnext_hop\"\xa2\x01\n" +
-	"\bEqualHop\x12\x14\n" +
-	"\x04port\x18\x01 \x01(\tH\x00R\x04port\x124\n" +
-	"\x06remote\x18\x02 \x01(\v2\x1a.weft.hoststream.v1.RemoteH\x00R\x06remote\x12\x10\n" +
-	"\x03mac\x18\x03 \x01(\fR\x03mac\x12\x10\n" +
-	"\x03mtu\x18\x04 \x01(\rR\x03mtu\x12\x1a\n" +
-	"\bidentity\x18\x05 \x01(\tR\bidentityB\n" +
-	"\n" +
-	"\bnext_hop\"V\n" +
-	"\x06Remote\x12\x12\n" +
-	"\x04host\x18\x01 \x01(\tR\x04host\x12\x10\n" +
-	"\x03vni\x18\x02 \x01(\rR\x03vni\x12&\n" +
-	"\x0eencapsulations\x18P \x03(\tR\x0eencapsulations\"_\n" +
-	"\aOutside\x12\x18\n" +
-	"\aaddress\x18\x01 \x01(\fR\aaddress\x12$\n" +
-	"\rencapsulation\x18\x02 \x01(\tR\rencapsulation\x12\x14\n" +
-	"\x05label\x18\x03 \x01(\rR\x05label\"\t\n" +
-	"\aGateway\"\t\n" +
-	"\aDiscard\"\xfd\x03\n" +
+	"\bnext_hop\"\xfd\x03\n" +
 	"\x06Report\x124\n" +
 	"\x05ports\x18\x01 \x03(\v2\x1e.weft.hoststream.v1.PortReportR\x05ports\x12\x1a\n" +
 	"\bwarnings\x18\x02 \x03(\tR\bwarnings\x12'\n" +
@@ -4001,7 +3731,7 @@ func file_hoststream_proto_rawDescGZIP() []byte {
 	return file_hoststream_proto_rawDescData
 }
 
-var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
+var file_hoststream_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_hoststream_proto_goTypes = []any{
 	(*KnownRequest)(nil),       // 0: weft.hoststream.v1.KnownRequest
 	(*ConnectionsRequest)(nil), // 1: weft.hoststream.v1.ConnectionsRequest
@@ -4036,45 +3766,48 @@ var file_hoststream_proto_goTypes = []any{
 	(*Port)(nil),               // 30: weft.hoststream.v1.Port
 	(*AllowedPair)(nil),        // 31: weft.hoststream.v1.AllowedPair
 	(*Route)(nil),              // 32: weft.hoststream.v1.Route
-	(*EqualHop)(nil),           // 33: weft.hoststream.v1.EqualHop
-	(*Remote)(nil),             // 34: weft.hoststream.v1.Remote
-	(*Outside)(nil),            // 35: weft.hoststream.v1.Outside
-	(*Gateway)(nil),            // 36: weft.hoststream.v1.Gateway
-	(*Discard)(nil),            // 37: weft.hoststream.v1.Discard
-	(*Report)(nil),             // 38: weft.hoststream.v1.Report
-	(*TakenAddress)(nil),       // 39: weft.hoststream.v1.TakenAddress
-	(*PortReport)(nil),         // 40: weft.hoststream.v1.PortReport
-	(*TableRequest)(nil),       // 41: weft.hoststream.v1.TableRequest
-	(*TableReply)(nil),         // 42: weft.hoststream.v1.TableReply
-	(*TableRow)(nil),           // 43: weft.hoststream.v1.TableRow
-	(*Subnet)(nil),             // 44: weft.hoststream.v1.Subnet
-	(*Name)(nil),               // 45: weft.hoststream.v1.Name
-	(*Ruleset)(nil),            // 46: weft.hoststream.v1.Ruleset
-	(*Selector)(nil),           // 47: weft.hoststream.v1.Selector
-	(*Check)(nil),              // 48: weft.hoststream.v1.Check
-	(*PortAddress)(nil),        // 49: weft.hoststream.v1.PortAddress
-	(*PortRuleset)(nil),        // 50: weft.hoststream.v1.PortRuleset
-	(*Prefix)(nil),             // 51: weft.hoststream.v1.Prefix
-	(*DhcpOption)(nil),         // 52: weft.hoststream.v1.DhcpOption
-	(*ConditionalOption)(nil),  // 53: weft.hoststream.v1.ConditionalOption
-	(*Limit)(nil),              // 54: weft.hoststream.v1.Limit
-	(*TableUse)(nil),           // 55: weft.hoststream.v1.TableUse
-	(*Announcement)(nil),       // 56: weft.hoststream.v1.Announcement
-	(*CheckReport)(nil),        // 57: weft.hoststream.v1.CheckReport
-	(*KnownReply)(nil),         // 58: weft.hoststream.v1.KnownReply
+	(*Report)(nil),             // 33: weft.hoststream.v1.Report
+	(*TakenAddress)(nil),       // 34: weft.hoststream.v1.TakenAddress
+	(*PortReport)(nil),         // 35: weft.hoststream.v1.PortReport
+	(*TableRequest)(nil),       // 36: weft.hoststream.v1.TableRequest
+	(*TableReply)(nil),         // 37: weft.hoststream.v1.TableReply
+	(*TableRow)(nil),           // 38: weft.hoststream.v1.TableRow
+	(*Subnet)(nil),             // 39: weft.hoststream.v1.Subnet
+	(*Name)(nil),               // 40: weft.hoststream.v1.Name
+	(*Ruleset)(nil),            // 41: weft.hoststream.v1.Ruleset
+	(*Selector)(nil),           // 42: weft.hoststream.v1.Selector
+	(*Check)(nil),              // 43: weft.hoststream.v1.Check
+	(*Listener)(nil),           // 44: weft.hoststream.v1.Listener
+	(*Member)(nil),             // 45: weft.hoststream.v1.Member
+	(*PortAddress)(nil),        // 46: weft.hoststream.v1.PortAddress
+	(*PortRuleset)(nil),        // 47: weft.hoststream.v1.PortRuleset
+	(*Prefix)(nil),             // 48: weft.hoststream.v1.Prefix
+	(*DhcpOption)(nil),         // 49: weft.hoststream.v1.DhcpOption
+	(*ConditionalOption)(nil),  // 50: weft.hoststream.v1.ConditionalOption
+	(*Limit)(nil),              // 51: weft.hoststream.v1.Limit
+	(*Remote)(nil),             // 52: weft.hoststream.v1.Remote
+	(*Gateway)(nil),            // 53: weft.hoststream.v1.Gateway
+	(*Discard)(nil),            // 54: weft.hoststream.v1.Discard
+	(*Outside)(nil),            // 55: weft.hoststream.v1.Outside
+	(*Balancer)(nil),           // 56: weft.hoststream.v1.Balancer
+	(*EqualHop)(nil),           // 57: weft.hoststream.v1.EqualHop
+	(*TableUse)(nil),           // 58: weft.hoststream.v1.TableUse
+	(*Announcement)(nil),       // 59: weft.hoststream.v1.Announcement
+	(*CheckReport)(nil),        // 60: weft.hoststream.v1.CheckReport
+	(*KnownReply)(nil),         // 61: weft.hoststream.v1.KnownReply
 }
 var file_hoststream_proto_depIdxs = []int32{
 	11, // 0: weft.hoststream.v1.KnownRequest.version:type_name -> weft.hoststream.v1.Version
-	43, // 1: weft.hoststream.v1.ConnectionsReply.rows:type_name -> weft.hoststream.v1.TableRow
+	38, // 1: weft.hoststream.v1.ConnectionsReply.rows:type_name -> weft.hoststream.v1.TableRow
 	12, // 2: weft.hoststream.v1.HostMessage.hello:type_name -> weft.hoststream.v1.Hello
 	20, // 3: weft.hoststream.v1.HostMessage.ack:type_name -> weft.hoststream.v1.Ack
-	38, // 4: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
-	42, // 5: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
+	33, // 4: weft.hoststream.v1.HostMessage.report:type_name -> weft.hoststream.v1.Report
+	37, // 5: weft.hoststream.v1.HostMessage.table_reply:type_name -> weft.hoststream.v1.TableReply
 	7,  // 6: weft.hoststream.v1.HostMessage.standby:type_name -> weft.hoststream.v1.Standby
 	8,  // 7: weft.hoststream.v1.HostMessage.ping:type_name -> weft.hoststream.v1.Ping
 	16, // 8: weft.hoststream.v1.HostMessage.row_list:type_name -> weft.hoststream.v1.RowList
 	17, // 9: weft.hoststream.v1.ControllerMessage.delta:type_name -> weft.hoststream.v1.Delta
-	41, // 10: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
+	36, // 10: weft.hoststream.v1.ControllerMessage.table_request:type_name -> weft.hoststream.v1.TableRequest
 	9,  // 11: weft.hoststream.v1.ControllerMessage.pong:type_name -> weft.hoststream.v1.Pong
 	15, // 12: weft.hoststream.v1.ControllerMessage.row_list_request:type_name -> weft.hoststream.v1.RowListRequest
 	11, // 13: weft.hoststream.v1.Pong.version:type_name -> weft.hoststream.v1.Version
@@ -4093,54 +3826,56 @@ var file_hoststream_proto_depIdxs = []int32{
 	30, // 26: weft.hoststream.v1.Row.port:type_name -> weft.hoststream.v1.Port
 	32, // 27: weft.hoststream.v1.Row.route:type_name -> weft.hoststream.v1.Route
 	29, // 28: weft.hoststream.v1.Row.tunnel_source:type_name -> weft.hoststream.v1.TunnelSource
-	44, // 29: weft.hoststream.v1.Row.subnet:type_name -> weft.hoststream.v1.Subnet
-	45, // 30: weft.hoststream.v1.Row.name:type_name -> weft.hoststream.v1.Name
+	39, // 29: weft.hoststream.v1.Row.subnet:type_name -> weft.hoststream.v1.Subnet
+	40, // 30: weft.hoststream.v1.Row.name:type_name -> weft.hoststream.v1.Name
 	26, // 31: weft.hoststream.v1.Row.mac:type_name -> weft.hoststream.v1.Mac
 	24, // 32: weft.hoststream.v1.Row.reservation:type_name -> weft.hoststream.v1.Reservation
-	46, // 33: weft.hoststream.v1.Row.ruleset:type_name -> weft.hoststream.v1.Ruleset
-	47, // 34: weft.hoststream.v1.Row.selector:type_name -> weft.hoststream.v1.Selector
+	41, // 33: weft.hoststream.v1.Row.ruleset:type_name -> weft.hoststream.v1.Ruleset
+	42, // 34: weft.hoststream.v1.Row.selector:type_name -> weft.hoststream.v1.Selector
 	23, // 35: weft.hoststream.v1.Row.hold:type_name -> weft.hoststream.v1.Hold
-	48, // 36: weft.hoststream.v1.Row.check:type_name -> weft.hoststream.v1.Check
-	49, // 37: weft.hoststream.v1.Reservation.ip:type_name -> weft.hoststream.v1.PortAddress
-	50, // 38: weft.hoststream.v1.Reservation.rulesets:type_name -> weft.hoststream.v1.PortRuleset
-	27, // 39: weft.hoststream.v1.Vrf.services:type_name -> weft.hoststream.v1.FabricService
-	51, // 40: weft.hoststream.v1.Vrf.managed:type_name -> weft.hoststream.v1.Prefix
-	49, // 41: weft.hoststream.v1.Port.addresses:type_name -> weft.hoststream.v1.PortAddress
-	51, // 42: weft.hoststream.v1.Port.sources:type_name -> weft.hoststream.v1.Prefix
-	52, // 43: weft.hoststream.v1.Port.options:type_name -> weft.hoststream.v1.DhcpOption
-	31, // 44: weft.hoststream.v1.Port.pairs:type_name -> weft.hoststream.v1.AllowedPair
-	53, // 45: weft.hoststream.v1.Port.conditional_options:type_name -> weft.hoststream.v1.ConditionalOption
-	50, // 46: weft.hoststream.v1.Port.rulesets:type_name -> weft.hoststream.v1.PortRuleset
-	54, // 47: weft.hoststream.v1.Port.egress_limit:type_name -> weft.hoststream.v1.Limit
-	54, // 48: weft.hoststream.v1.Port.ingress_limit:type_name -> weft.hoststream.v1.Limit
-	51, // 49: weft.hoststream.v1.AllowedPair.range:type_name -> weft.hoststream.v1.Prefix
-	34, // 50: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
-	36, // 51: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
-	37, // 52: weft.hoststream.v1.Route.discard:type_name -> weft.hoststream.v1.Discard
-	35, // 53: weft.hoststream.v1.Route.outside:type_name -> weft.hoststream.v1.Outside
-	33, // 54: weft.hoststream.v1.Route.equal:type_name -> weft.hoststream.v1.EqualHop
-	34, // 55: weft.hoststream.v1.EqualHop.remote:type_name -> weft.hoststream.v1.Remote
-	40, // 56: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
-	39, // 57: weft.hoststream.v1.Report.taken:type_name -> weft.hoststream.v1.TakenAddress
-	55, // 58: weft.hoststream.v1.Report.tables:type_name -> weft.hoststream.v1.TableUse
-	56, // 59: weft.hoststream.v1.Report.announced:type_name -> weft.hoststream.v1.Announcement
-	57, // 60: weft.hoststream.v1.Report.checks:type_name -> weft.hoststream.v1.CheckReport
-	43, // 61: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
-	5,  // 62: weft.hoststream.v1.HostStream.Resume:input_type -> weft.hoststream.v1.HostMessage
-	5,  // 63: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
-	3,  // 64: weft.hoststream.v1.HostStream.Certify:input_type -> weft.hoststream.v1.CertifyRequest
-	1,  // 65: weft.hoststream.v1.HostStream.Connections:input_type -> weft.hoststream.v1.ConnectionsRequest
-	0,  // 66: weft.hoststream.v1.HostStream.Known:input_type -> weft.hoststream.v1.KnownRequest
-	6,  // 67: weft.hoststream.v1.HostStream.Resume:output_type -> weft.hoststream.v1.ControllerMessage
-	6,  // 68: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
-	4,  // 69: weft.hoststream.v1.HostStream.Certify:output_type -> weft.hoststream.v1.CertifyReply
-	2,  // 70: weft.hoststream.v1.HostStream.Connections:output_type -> weft.hoststream.v1.ConnectionsReply
-	58, // 71: weft.hoststream.v1.HostStream.Known:output_type -> weft.hoststream.v1.KnownReply
-	67, // [67:72] is the sub-list for method output_type
-	62, // [62:67] is the sub-list for method input_type
-	62, // [62:62] is the sub-list for extension type_name
-	62, // [62:62] is the sub-list for extension extendee
-	0,  // [0:62] is the sub-list for field type_name
+	43, // 36: weft.hoststream.v1.Row.check:type_name -> weft.hoststream.v1.Check
+	44, // 37: weft.hoststream.v1.Row.listener:type_name -> weft.hoststream.v1.Listener
+	45, // 38: weft.hoststream.v1.Row.member:type_name -> weft.hoststream.v1.Member
+	46, // 39: weft.hoststream.v1.Reservation.ip:type_name -> weft.hoststream.v1.PortAddress
+	47, // 40: weft.hoststream.v1.Reservation.rulesets:type_name -> weft.hoststream.v1.PortRuleset
+	27, // 41: weft.hoststream.v1.Vrf.services:type_name -> weft.hoststream.v1.FabricService
+	48, // 42: weft.hoststream.v1.Vrf.managed:type_name -> weft.hoststream.v1.Prefix
+	46, // 43: weft.hoststream.v1.Port.addresses:type_name -> weft.hoststream.v1.PortAddress
+	48, // 44: weft.hoststream.v1.Port.sources:type_name -> weft.hoststream.v1.Prefix
+	49, // 45: weft.hoststream.v1.Port.options:type_name -> weft.hoststream.v1.DhcpOption
+	31, // 46: weft.hoststream.v1.Port.pairs:type_name -> weft.hoststream.v1.AllowedPair
+	50, // 47: weft.hoststream.v1.Port.conditional_options:type_name -> weft.hoststream.v1.ConditionalOption
+	47, // 48: weft.hoststream.v1.Port.rulesets:type_name -> weft.hoststream.v1.PortRuleset
+	51, // 49: weft.hoststream.v1.Port.egress_limit:type_name -> weft.hoststream.v1.Limit
+	51, // 50: weft.hoststream.v1.Port.ingress_limit:type_name -> weft.hoststream.v1.Limit
+	48, // 51: weft.hoststream.v1.AllowedPair.range:type_name -> weft.hoststream.v1.Prefix
+	52, // 52: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
+	53, // 53: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
+	54, // 54: weft.hoststream.v1.Route.discard:type_name -> weft.hoststream.v1.Discard
+	55, // 55: weft.hoststream.v1.Route.outside:type_name -> weft.hoststream.v1.Outside
+	56, // 56: weft.hoststream.v1.Route.balancer:type_name -> weft.hoststream.v1.Balancer
+	57, // 57: weft.hoststream.v1.Route.equal:type_name -> weft.hoststream.v1.EqualHop
+	35, // 58: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
+	34, // 59: weft.hoststream.v1.Report.taken:type_name -> weft.hoststream.v1.TakenAddress
+	58, // 60: weft.hoststream.v1.Report.tables:type_name -> weft.hoststream.v1.TableUse
+	59, // 61: weft.hoststream.v1.Report.announced:type_name -> weft.hoststream.v1.Announcement
+	60, // 62: weft.hoststream.v1.Report.checks:type_name -> weft.hoststream.v1.CheckReport
+	38, // 63: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
+	5,  // 64: weft.hoststream.v1.HostStream.Resume:input_type -> weft.hoststream.v1.HostMessage
+	5,  // 65: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
+	3,  // 66: weft.hoststream.v1.HostStream.Certify:input_type -> weft.hoststream.v1.CertifyRequest
+	1,  // 67: weft.hoststream.v1.HostStream.Connections:input_type -> weft.hoststream.v1.ConnectionsRequest
+	0,  // 68: weft.hoststream.v1.HostStream.Known:input_type -> weft.hoststream.v1.KnownRequest
+	6,  // 69: weft.hoststream.v1.HostStream.Resume:output_type -> weft.hoststream.v1.ControllerMessage
+	6,  // 70: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
+	4,  // 71: weft.hoststream.v1.HostStream.Certify:output_type -> weft.hoststream.v1.CertifyReply
+	2,  // 72: weft.hoststream.v1.HostStream.Connections:output_type -> weft.hoststream.v1.ConnectionsReply
+	61, // 73: weft.hoststream.v1.HostStream.Known:output_type -> weft.hoststream.v1.KnownReply
+	69, // [69:74] is the sub-list for method output_type
+	64, // [64:69] is the sub-list for method input_type
+	64, // [64:64] is the sub-list for extension type_name
+	64, // [64:64] is the sub-list for extension extendee
+	0,  // [0:64] is the sub-list for field type_name
 }
 
 func init() { file_hoststream_proto_init() }
@@ -4148,7 +3883,9 @@ func file_hoststream_proto_init() {
 	if File_hoststream_proto != nil {
 		return
 	}
+	file_balance_proto_init()
 	file_health_proto_init()
+	file_hops_proto_init()
 	file_known_proto_init()
 	file_policy_proto_init()
 	file_ports_proto_init()
@@ -4182,6 +3919,8 @@ func file_hoststream_proto_init() {
 		(*Row_Selector)(nil),
 		(*Row_Hold)(nil),
 		(*Row_Check)(nil),
+		(*Row_Listener)(nil),
+		(*Row_Member)(nil),
 	}
 	file_hoststream_proto_msgTypes[32].OneofWrappers = []any{
 		(*Route_Port)(nil),
@@ -4189,10 +3928,7 @@ func file_hoststream_proto_init() {
 		(*Route_Gateway)(nil),
 		(*Route_Discard)(nil),
 		(*Route_Outside)(nil),
-	}
-	file_hoststream_proto_msgTypes[33].OneofWrappers = []any{
-		(*EqualHop_Port)(nil),
-		(*EqualHop_Remote)(nil),
+		(*Route_Balancer)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -4200,7 +3936,7 @@ func file_hoststream_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hoststream_proto_rawDesc), len(file_hoststream_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   44,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

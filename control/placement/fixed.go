@@ -29,7 +29,7 @@ func ViewOf(rows []Row) *View {
 			t := v.fixed(uint32(vrf))
 			path := routing.Route{Prefix: netip.MustParsePrefix(parts[2]), Host: api.Ref{UUID: "elsewhere"}}
 			t.paths, t.routes = append(t.paths, path), append(t.routes, r)
-		case "subnet", "name", "mac":
+		case "subnet", "name", "mac", "listener", "member":
 			t := v.fixed(hoststream.TableOf(r.Key))
 			t.facts = append(t.facts, r)
 		default:

@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/control/balance"
 	"github.com/weft-network/weft/control/health"
 	"github.com/weft-network/weft/control/policy"
 	"github.com/weft-network/weft/control/routing"
@@ -33,12 +34,14 @@ func (v Version) Before(w Version) bool {
 type Plan struct {
 	Version Version
 	Derived *routing.Derived
-	Policy  *policy.Derived // of the same snapshot
-	Health  *health.Derived // likewise
+	Policy  *policy.Derived  // of the same snapshot
+	Health  *health.Derived  // likewise
+	Balance *balance.Derived // likewise
 
 	endpoints *endpoints
 	tables    map[string]*Table // by network
 	names     map[uint32]*Table // by number
+	balancers map[uint32]*Table // likewise
 	views     map[string]*View  // by host
 }
 
@@ -47,27 +50,27 @@ func New(epoch uint64, d *routing.Derived, earlier *Plan) *Plan {
 	return Of(epoch, policy.Derive(d), earlier)
 }
 
-// Of plans for all hosts, with the checks that are derived from nothing.
+// Of plans for all hosts, with checks and load-balancers that are derived from nothing.
 func Of(epoch uint64, of *policy.Derived, earlier *Plan) *Plan {
-	return With(epoch, of, health.Derive(of.Routing), earlier)
+	return With(epoch, of, health.Derive(of.Routing), balance.Derive(of.Routing), earlier)
 }
 
 // With plans for all hosts. What is the same as in an earlier plan is that
 // plan's; earlier may be nil and never changes the outcome.
-func With(epoch uint64, of *policy.Derived, checks *health.Derived, earlier *Plan) *Plan {
-	p := &Plan{Version: Version{epoch, of.Routing.Revision}, Derived: of.Routing, Policy: of, Health: checks}
+func With(epoch uint64, of *policy.Derived, checks *health.Derived, balances *balance.Derived, earlier *Plan) *Plan {
+	p := &Plan{Version: Version{epoch, of.Routing.Revision}, Derived: of.Routing, Policy: of, Health: checks, Balance: balances}
 	if earlier == nil {
-		earlier = &Plan{Derived: &routing.Derived{}, Policy: &policy.Derived{}, Health: &health.Derived{}, endpoints: &endpoints{}}
+		earlier = &Plan{Derived: &routing.Derived{}, Policy: &policy.Derived{}, Health: &health.Derived{}, Balance: &balance.Derived{}, endpoints: &endpoints{}}
 	}
 	p.endpoints = earlier.endpoints.next(p.Derived.Hosts)
-	if p.Derived.Same(earlier.Derived) && p.Policy.SameMembers(earlier.Policy) {
-		p.tables, p.names = earlier.tables, earlier.names // at most what ports ask is other
-		p.addViews(earlier, nil, nil)
+	if p.Derived.Same(earlier.Derived) && p.Policy.SameMembers(earlier.Policy) && p.Balance.SamePlaces(earlier.Balance) {
+		p.tables, p.names = earlier.tables, earlier.names // at most what ports ask is other, or who is chosen
+		p.addViews(earlier, nil, nil, p.addBalancers(earlier))
 		p.addHolds()
 		return p
 	}
 	changed := p.addTables(earlier)
-	p.addViews(earlier, changed, p.addNames(earlier))
+	p.addViews(earlier, changed, p.addNames(earlier), p.addBalancers(earlier))
 	p.addHolds()
 	return p
 }
@@ -80,7 +83,7 @@ func (p *Plan) addTables(earlier *Plan) []*routing.Network {
 	for _, n := range p.Derived.Networks {
 		old := earlier.tables[n.Ref.UUID]
 		members := p.membersOf(n)
-		same := earlier.Derived.Network(n.Ref.UUID) == n && old != nil && slices.Equal(old.members, members)
+		same := earlier.Derived.Network(n.Ref.UUID) == n && old != nil && slices.Equal(old.members, members) && p.Balance.SamePlaces(earlier.Balance)
 		if old == nil || !same && !old.says(p, n) {
 			p.tables[n.Ref.UUID] = newTable(p, n, members, old)
 			changed = append(changed, n)
@@ -92,7 +95,7 @@ func (p *Plan) addTables(earlier *Plan) []*routing.Network {
 }
 
 // addViews makes the views of those hosts for which something is different.
-func (p *Plan) addViews(earlier *Plan, changed []*routing.Network, renamed []*Table) {
+func (p *Plan) addViews(earlier *Plan, changed []*routing.Network, renamed, balanced []*Table) {
 	p.views = maps.Clone(earlier.views)
 	if p.views == nil {
 		p.views = map[string]*View{}
@@ -106,7 +109,7 @@ func (p *Plan) addViews(earlier *Plan, changed []*routing.Network, renamed []*Ta
 		old := earlier.views[h.Ref.UUID]
 		asked, tries := p.Policy.Host(h.Ref.UUID), p.Health.Host(h.Ref.UUID)
 		switch {
-		case old == nil || old.endpoints != p.endpoints || !sameHost(old.Host, h) || (old.policy == nil) != (asked == nil):
+		case old == nil || old.endpoints != p.endpoints || !sameHost(old.Host, h) || (old.policy == nil) != (asked == nil) || !slices.Equal(old.serves, p.Balance.Serves(h.Ref.UUID)):
 			p.views[h.Ref.UUID] = p.view(h, old)
 		case old.policy != asked:
 			p.views[h.Ref.UUID] = old.asking(h, asked)
@@ -117,7 +120,13 @@ func (p *Plan) addViews(earlier *Plan, changed []*routing.Network, renamed []*Ta
 	}
 	fresh := map[*View]bool{} // made here, and not yet anybody's
 	for _, n := range changed {
-		p.exchange(p.tables[n.Ref.UUID], n.Places, fresh)
+		p.exchange(p.tables[n.Ref.UUID], p.placesOf(n), fresh)
+	}
+	if p.regrouped(earlier) {
+		p.regroup(fresh)
+	}
+	for _, t := range balanced {
+		p.exchange(t, maps.Keys(p.views), fresh)
 	}
 	for _, t := range renamed {
 		p.exchange(t, t.places, fresh)
@@ -131,6 +140,9 @@ func (p *Plan) addViews(earlier *Plan, changed []*routing.Network, renamed []*Ta
 func (p *Plan) exchange(table *Table, hosts iter.Seq[string], fresh map[*View]bool) {
 	for uuid := range hosts {
 		v := p.views[uuid]
+		if v == nil {
+			continue // the host was deleted
+		}
 		i, found := v.find(table.VRF)
 		if !found || v.tables[i] == table {
 			continue
@@ -178,10 +190,13 @@ func (p *Plan) view(h *routing.Host, old *View) *View {
 	if old != nil {
 		v.health, v.checks = old.health, old.checks
 	}
-	for _, n := range p.Networks(h.Ref.UUID) {
+	v.serves = p.Balance.Serves(h.Ref.UUID)
+	networks := p.Networks(h.Ref.UUID)
+	for _, n := range networks {
 		v.tables = append(v.tables, p.tables[n.Ref.UUID])
 	}
-	v.tables = append(v.tables, p.namesFor(h)...) // their numbers are greater than any VRF
+	v.tables = append(v.tables, p.balancersFor(networks)...) // their numbers are greater than any VRF,
+	v.tables = append(v.tables, p.namesFor(h)...)            // and these greater still
 	v.peers = v.union()
 	return v
 }
@@ -223,8 +238,9 @@ func (p *Plan) For(host string) []Row {
 	return rows
 }
 
-// Networks returns the networks whose VRF a host needs: those of its own
-// ports and of addresses reserved for it, by VRF.
+// Networks returns the networks whose VRF a host needs: those of its own ports
+// and of addresses reserved for it, and those whose virtual addresses its ports
+// serve, by VRF.
 func (p *Plan) Networks(host string) []*routing.Network {
 	h := p.Derived.Host(host)
 	if h == nil {
@@ -243,6 +259,11 @@ func (p *Plan) Networks(host string) []*routing.Network {
 	}
 	for _, r := range h.Reserved {
 		add(r.Network)
+	}
+	for _, uuid := range p.Balance.Serves(host) {
+		if n := p.Derived.Network(uuid); n != nil {
+			add(n.Identity)
+		}
 	}
 	slices.SortFunc(networks, func(a, b *routing.Network) int { return cmp.Compare(a.VRF, b.VRF) })
 	return networks

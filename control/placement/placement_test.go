@@ -15,6 +15,7 @@ import (
 
 	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/api/hoststream"
+	"github.com/weft-network/weft/control/balance"
 	"github.com/weft-network/weft/control/health"
 	"github.com/weft-network/weft/control/placement"
 	"github.com/weft-network/weft/control/policy"
@@ -34,6 +35,29 @@ func TestWorlds(t *testing.T) {
 	})
 }
 
+// editAny changes anything of a world.
+func editAny(w *world.World, r *rand.Rand, step int) {
+	if step%20 == 0 { // chance alone seldom makes one whose groups are asked
+		w.Do("network n0 1\nport n0 p0\nbind p0 h1\nsecured p0 g0")
+		w.Do("address n0 10.0.0.1 p0\nbalancer lb0\npool lb0 po0\nmember po0 me0 80 port=p0\nmonitor po0 tcp")
+		w.Do("network n1 2\nport n1 p1\nbind p1 h2\naddress n1 10.0.0.2 p1\naddress n0 10.0.0.9\nbalancer lb0 address=n0:10.0.0.9\nlistener lb0 li0 TCP 80 pool=po0\nmember po0 me1 80 port=p1")
+	}
+	if r.IntN(4) == 0 {
+		w.Do(world.RandomHealth(r))
+	}
+	if r.IntN(40) == 0 {
+		w.Do(fmt.Sprintf("held d %d", r.IntN(3)))
+	}
+	if r.IntN(4) == 0 {
+		w.Do(world.RandomBalance(r))
+	}
+	if r.IntN(3) > 0 {
+		w.Do(world.RandomEdit(r))
+	} else {
+		w.Do(world.RandomSecurity(r))
+	}
+}
+
 // A plan made from an earlier one says the same as one made from nothing, after
 // any edits, and rows are keyed and hashed as the agent expects.
 func TestReuseNeverShows(t *testing.T) {
@@ -42,30 +66,16 @@ func TestReuseNeverShows(t *testing.T) {
 	w := world.New("host h1 192.0.2.1\nhost h2 192.0.2.2\nhost h3 192.0.2.3\nsecurity-group g0 default\nallow g0 r0 ingress IPv4 group=g0")
 	before := w.Snapshot()
 	plan := placement.New(1, routing.Derive(before), nil)
-	same, reserved, rulesets, checks := 0, 0, 0, 0
+	same, reserved, rulesets, checks, served := 0, 0, 0, 0, 0
 	// More steps until chance has made some of what is rare.
-	for step := 0; step < 400 || step < 8000 && (reserved == 0 || rulesets == 0 || checks == 0); step++ {
-		if step%20 == 0 { // chance alone seldom makes one whose groups are asked
-			w.Do("network n0 1\nport n0 p0\nbind p0 h1\nsecured p0 g0")
-			w.Do("address n0 10.0.0.1 p0\nbalancer lb0\npool lb0 po0\nmember po0 me0 80 port=p0\nmonitor po0 tcp")
-		}
-		if r.IntN(4) == 0 {
-			w.Do(world.RandomHealth(r))
-		}
-		if r.IntN(40) == 0 {
-			w.Do(fmt.Sprintf("held d %d", r.IntN(3)))
-		}
-		if r.IntN(3) > 0 {
-			w.Do(world.RandomEdit(r))
-		} else {
-			w.Do(world.RandomSecurity(r))
-		}
+	for step := 0; step < 400 || step < 8000 && (reserved == 0 || rulesets == 0 || checks == 0 || served == 0); step++ {
+		editAny(w, r, step)
 		snapshot := w.Snapshot()
 		earlier := plan
 		if r.IntN(4) > 0 {
 			events := world.Changes(before, snapshot)
 			routes := routing.Update(earlier.Derived, snapshot, events)
-			plan = placement.With(1, policy.Update(earlier.Policy, routes, events), health.Update(earlier.Health, routes, events), earlier)
+			plan = placement.With(1, policy.Update(earlier.Policy, routes, events), health.Update(earlier.Health, routes, events), balance.Update(earlier.Balance, routes, events), earlier)
 		} else {
 			plan = placement.New(1, routing.Derive(snapshot), earlier)
 		}
@@ -87,10 +97,19 @@ func TestReuseNeverShows(t *testing.T) {
 			reserved += strings.Count(got, "reservation")
 			rulesets += strings.Count(got, " ruleset ")
 			checks += strings.Count(got, "check/")
+			served += strings.Count(got, "member/")
+			for _, table := range tablesOf(plan, id) {
+				if sum := sumOf(slices.Concat(slices.Collect(table.Rows(placement.Sources, id)), slices.Collect(table.Rows(placement.Routes, id)))); sum != table.Sum(id) {
+					t.Errorf("seed %d step %d: rows of table %d of %s do not sum up to what it says", seed, step, table.VRF, h)
+				}
+			}
 		}
 	}
 	if reserved == 0 {
 		t.Errorf("seed %d: nothing was ever reserved", seed)
+	}
+	if served == 0 {
+		t.Errorf("seed %d: nobody ever served a virtual address", seed)
 	}
 	if rulesets == 0 {
 		t.Errorf("seed %d: nothing was ever asked at a port", seed)
@@ -101,6 +120,22 @@ func TestReuseNeverShows(t *testing.T) {
 	if same < 200 {
 		t.Errorf("seed %d: only %d of 1200 turns were found to change nothing", seed, same)
 	}
+}
+
+// tablesOf are a host's, none of one that is not there.
+func tablesOf(p *placement.Plan, host string) []*placement.Table {
+	if v := p.View(host); v != nil {
+		return v.Tables()
+	}
+	return nil
+}
+
+// sumOf is the sum of rows of one table, as a host makes it.
+func sumOf(rows []placement.Row) (sum uint64) {
+	for _, r := range rows {
+		sum += hoststream.SumOf(r.Key, r.Hash)
+	}
+	return sum
 }
 
 // here tells whether a host is the one that rows are of, whose endpoint it needs not.
@@ -114,7 +149,7 @@ func here(where, host string) bool {
 func checkRows(t *testing.T, where string, rows []placement.Row) {
 	t.Helper()
 	seen := map[string]bool{}
-	order := []string{"hold", "tunnel-endpoint", "tunnel-source", "vrf", "mac", "subnet", "name", "selector", "ruleset", "port", "check", "reservation", "route"}
+	order := []string{"hold", "tunnel-endpoint", "tunnel-source", "vrf", "mac", "subnet", "name", "member", "listener", "selector", "ruleset", "port", "check", "reservation", "route"}
 	last := 0
 	for _, r := range rows {
 		class, rest, _ := strings.Cut(r.Key, "/")
@@ -127,7 +162,7 @@ func checkRows(t *testing.T, where string, rows []placement.Row) {
 		if _, sender, _ := strings.Cut(rest, "/"); class == "tunnel-source" && !seen["tunnel-endpoint/"+sender] {
 			t.Fatalf("%s: %s without the host's addresses", where, r.Key)
 		}
-		if words := strings.Fields(text); class == "mac" && !seen["tunnel-endpoint/"+words[1]] && !here(where, words[1]) {
+		if words := strings.Fields(text); (class == "mac" || class == "member") && !seen["tunnel-endpoint/"+words[1]] && !here(where, words[1]) {
 			t.Fatalf("%s: %s without the host's addresses", where, r.Key)
 		}
 		if class == "ruleset" || class == "port" {

@@ -59,6 +59,10 @@ func Describe(body []byte) string {
 		return fmt.Sprintf("host %s\tport %s", row.Mac.Host, row.Mac.Port)
 	case *hoststream.Row_Subnet:
 		return describeSubnet(row.Subnet)
+	case *hoststream.Row_Listener:
+		return describeListener(row.Listener)
+	case *hoststream.Row_Member:
+		return describeMember(row.Member)
 	case *hoststream.Row_Ruleset:
 		return describeRuleset(row.Ruleset)
 	case *hoststream.Row_Selector:
@@ -165,6 +169,8 @@ func describeRoute(r *hoststream.Route) string {
 		words = append(words, "gateway")
 	case *hoststream.Route_Discard:
 		words = append(words, "discard")
+	case *hoststream.Route_Balancer:
+		words = append(words, fmt.Sprintf("balancer of VRF %d", hop.Balancer.Vrf))
 	}
 	words = append(words, net.HardwareAddr(r.Mac).String(), "from "+r.Origin)
 	if r.PortName != "" {

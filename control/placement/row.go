@@ -143,6 +143,8 @@ func routeRow(vrf uint32, r *routing.Route, equal []routing.Route, owner uint64,
 		route.NextHop = &hoststream.Route_Outside{Outside: &hoststream.Outside{
 			Address: r.Outside.Address.AsSlice(), Encapsulation: r.Outside.Encapsulation, Label: r.Outside.Label,
 		}}
+	case r.Balancer:
+		route.NextHop = &hoststream.Route_Balancer{Balancer: &hoststream.Balancer{Vrf: r.OriginVRF}}
 	case r.Discard:
 		route.NextHop = &hoststream.Route_Discard{Discard: &hoststream.Discard{}}
 	case !r.Port.IsZero() && r.Host.UUID == host:

@@ -50,6 +50,7 @@ type Table struct {
 	subnets  []routing.Subnet
 	projects []*routing.Project
 	named    []*routing.Port // facts[i] is the name of named[i]
+	balanced []balancerRows  // of load-balancers
 
 	sum uint64 // of all rows as they are here
 }
@@ -61,13 +62,14 @@ func newTable(p *Plan, n *routing.Network, members []*policy.Members, old *Table
 		old = &Table{}
 	}
 	t := &Table{
-		VRF: n.VRF, network: n.Ref, is: *n.Identity, macs: macsOf(n), place: n.Underlay, labels: n.Labelled(), senders: n.Senders, sources: make([]Row, len(n.Senders)),
+		VRF: n.VRF, network: n.Ref, is: *n.Identity, macs: macsOf(n), place: n.Underlay, labels: n.Labelled(), senders: p.senders(n),
 		paths: n.Routes, equal: n.Equal, routes: make([]Row, len(n.Routes)), services: n.Services, subnets: n.Subnets,
 		owners: make([]uint64, len(n.Routes)), managed: p.managed(n), members: members,
 	}
 	t.vrf = vrfRow(n, t.managed)
 	t.addSubnets(n)
 	t.addMACs(e)
+	t.sources = make([]Row, len(t.senders))
 	for i, host := range t.senders {
 		if j, ok := slices.BinarySearchFunc(old.senders, host, compareHosts); ok && old.senders[j] == host {
 			t.sources[i] = old.sources[j]
@@ -125,7 +127,7 @@ func comparePaths(a, b routing.Route) int { return a.Prefix.Compare(b.Prefix) }
 // says tells that the table is the network's.
 func (t *Table) says(p *Plan, n *routing.Network) bool {
 	return t.VRF == n.VRF && t.network == n.Ref && t.is == *n.Identity && slices.Equal(t.macs, macsOf(n)) && t.place == n.Underlay && t.labels == n.Labelled() && slices.Equal(t.services, n.Services) && slices.EqualFunc(t.subnets, n.Subnets, routing.Subnet.Equal) &&
-		slices.Equal(t.senders, n.Senders) && slices.Equal(t.paths, n.Routes) && slices.Equal(t.equal, n.Equal) &&
+		slices.Equal(t.senders, p.senders(n)) && slices.Equal(t.paths, n.Routes) && slices.Equal(t.equal, n.Equal) &&
 		slices.Equal(t.managed, p.managed(n)) && t.owned(p)
 }
 

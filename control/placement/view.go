@@ -23,7 +23,8 @@ type View struct {
 	ports     []Row
 	reserved  []Row
 	policy    *policy.Host
-	rules     []Row // selectors, then rulesets
+	serves    []string // networks whose virtual addresses its ports serve
+	rules     []Row    // selectors, then rulesets
 	health    *health.Host
 	checks    []Row
 	holds     []Row // shared by all hosts
@@ -186,7 +187,7 @@ func (s hostSet) len() int {
 }
 
 // classes are the first parts of keys, things before what refers to them.
-var classes = []string{"hold", "tunnel-endpoint", "tunnel-source", "vrf", "mac", "subnet", "name", "selector", "ruleset", "port", "route"}
+var classes = []string{"hold", "tunnel-endpoint", "tunnel-source", "vrf", "mac", "subnet", "name", "member", "listener", "selector", "ruleset", "port", "route"}
 
 func classOf(key string) int {
 	class, _, _ := strings.Cut(key, "/")

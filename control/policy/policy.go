@@ -211,6 +211,12 @@ func (d *Derived) owner(r *routing.Route) uint64 {
 	if r.Via.IsValid() {
 		return 0
 	}
+	if r.Balancer {
+		if p := d.Port(virtualKey(r.OriginNetwork.UUID, r.Origin.UUID)); p != nil {
+			return p.Workload.Identity
+		}
+		return 0
+	}
 	if r.Port.IsZero() {
 		if r.OriginKind != api.KindAddress || r.MAC == "" {
 			return 0

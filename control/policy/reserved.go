@@ -46,9 +46,13 @@ func sameReserved(old, now *routing.Network) bool {
 	return slices.EqualFunc(of(old), of(now), (*routing.Reservation).Equal)
 }
 
-// routed is a port, or what is to be one at reserved addresses; nil for one that
-// is nowhere.
+// routed is a port, what is to be one at reserved addresses, or what stands for a
+// load-balancer; nil for one that is nowhere.
 func (u *update) routed(uuid string) *routing.Port {
+	if key, virtual := strings.CutPrefix(uuid, virtualPrefix); virtual {
+		network, balancer, _ := strings.Cut(key, "/")
+		return u.virtualOf(network, balancer)
+	}
 	key, reserved := strings.CutPrefix(uuid, reservedPrefix)
 	if !reserved {
 		return u.Routing.Port(uuid)
@@ -72,9 +76,9 @@ func (u *update) routed(uuid string) *routing.Port {
 	return at
 }
 
-// portOf is the object of a port; an empty one for what is to be one.
+// portOf is the object of a port; an empty one for what is to be one or stands for one.
 func (u *update) portOf(uuid string) (*api.Port, bool) {
-	if strings.HasPrefix(uuid, reservedPrefix) {
+	if strings.HasPrefix(uuid, reservedPrefix) || strings.HasPrefix(uuid, virtualPrefix) {
 		return &api.Port{}, true
 	}
 	p, ok := u.snapshot.Get(api.KindPort, uuid).(*api.Port)

@@ -51,6 +51,7 @@ func (u *update) movedIn(old, now *routing.Network) {
 		u.noteReserved(old)
 		u.noteReserved(now)
 	}
+	u.noteVirtual(old, now)
 	same := map[*routing.Port]bool{}
 	for _, p := range before {
 		same[p] = true
@@ -99,6 +100,8 @@ func (u *update) touch(e api.Event) {
 		case nil:
 		case *api.Port:
 			u.ports.add(o.Meta.UUID)
+		case *api.LoadBalancer:
+			u.touchVirtual(o)
 		case *api.SecurityGroup:
 			u.staleAt(atom{kind: inGroup, a: o.Meta.UUID})
 			u.portsAt(atom{kind: inProject, a: o.Meta.Parent.UUID}) // it may be the default one

@@ -23,6 +23,7 @@ func Derive(d *routing.Derived) *Derived {
 			u.ports.add(p.Ref.UUID)
 		}
 		u.noteReserved(n)
+		u.noteVirtual(nil, n)
 	}
 	return u.run()
 }

@@ -84,6 +84,7 @@ func (s *story) begin() {
 		n := i % 4
 		s.do(fmt.Sprintf("network n%d %d\nsubnet n%d 10.0.0.0/24\nport n%d p%d q%d\naddress n%d 10.0.0.%d p%d\naddress n%d 2001:db8::%d p%d\nbind p%d h%d", n, n+1, n, n, i, s.r.IntN(2), n, i+1, i, n, i+1, i, i, 1+s.r.IntN(3)))
 	}
+	s.do("address n1 10.0.0.9\nbalancer lb1 address=n1:10.0.0.9")
 	s.do("reserve n0 10.0.0.20 h1 s\nsecurity-group g0 default")
 	s.do("firewall-rule r0 reject from=network=n0 tcp/80 log\nfirewall-rule r1 deny audit\nfirewall-policy f0 r0 r1\npolicy-set s0 f0 project=q0 global") // chance seldom makes these meet a workload
 }
@@ -94,9 +95,12 @@ func (s *story) do(line string) {
 }
 
 func (s *story) edit() {
-	if s.r.IntN(3) == 0 {
+	switch s.r.IntN(6) {
+	case 0:
+		s.do(world.RandomBalance(s.r))
+	case 1, 2:
 		s.do(world.RandomEdit(s.r))
-	} else {
+	default:
 		s.do(world.RandomSecurity(s.r))
 	}
 }

@@ -85,6 +85,7 @@ func local(id *Identity, objects objects, hosts map[string]*Host) *Network {
 	n.addPorts(objects, hosts)
 	addresses := objects.addresses(id.Ref.UUID)
 	n.addReservations(addresses, hosts)
+	n.addVirtual(objects, addresses)
 	n.addAddresses(addresses)
 	if !n.Frames() {
 		n.addShared()

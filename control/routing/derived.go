@@ -37,6 +37,10 @@ func (d *Derived) Same(e *Derived) bool { return d.made != nil && d.made == e.ma
 // Network returns a network by its UUID, or nil if it has no VRF.
 func (d *Derived) Network(uuid string) *Network { return d.networks[uuid] }
 
+// Importers are the UUIDs of the networks that import from one, in no order. The
+// slice is shared.
+func (d *Derived) Importers(uuid string) []string { return d.importers[uuid] }
+
 // Host returns a host by its UUID, or nil.
 func (d *Derived) Host(uuid string) *Host { return d.hosts[uuid] }
 
@@ -202,6 +206,9 @@ type Route struct {
 	Discard bool
 	// Outside is a gateway that is no host; it has no port.
 	Outside Outside
+	// Balancer marks a virtual address of the load-balancer that is the origin; it
+	// has no port. The listeners are those of OriginVRF.
+	Balancer bool
 	// Encapsulations are those of the network that the port is in.
 	Encapsulations string
 	// Via is the next hop that a network's static route names, an address of Port.

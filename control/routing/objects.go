@@ -36,6 +36,8 @@ type objects interface {
 	// ports that a qos-policy counts for.
 	limits(p *api.Port) Limits
 	limitedBy(q *api.QoSPolicy) []string
+	// balancersOf are the load-balancers that name an address.
+	balancersOf(address string) []*api.LoadBalancer
 }
 
 // Indexed is a snapshot that finds objects by what they are below or refer to;
@@ -88,6 +90,10 @@ func (i indexes) reservedOn(host string) []*api.Address {
 func (i indexes) table(uuid string) *api.RouteTable { return tableOf(i.s, uuid) }
 
 func (i indexes) tablesOf(network string) []api.Ref { return networkTables(i.s, network) }
+
+func (i indexes) balancersOf(address string) []*api.LoadBalancer {
+	return sorted[*api.LoadBalancer](i.s.Referrers(api.KindLoadBalancer, api.KindAddress, address))
+}
 
 func (i indexes) usersOf(table string) []string {
 	var users []string
@@ -157,17 +163,18 @@ type lists struct {
 	portsOf     map[string][]*api.Port
 	addressesOf map[string][]*api.Address
 	bindingsOf  map[string][]*api.Binding
-	on          map[string][]*api.Binding   // by host
-	reserved    map[string][]*api.Address   // by host
-	subPortsOf  map[string][]*api.SubPort   // by the port that is carried
-	qosOf       map[string][]*api.QoSPolicy // by project
+	on          map[string][]*api.Binding      // by host
+	reserved    map[string][]*api.Address      // by host
+	subPortsOf  map[string][]*api.SubPort      // by the port that is carried
+	qosOf       map[string][]*api.QoSPolicy    // by project
+	balancers   map[string][]*api.LoadBalancer // by address
 }
 
 func listed(s api.Snapshot) *lists {
 	l := &lists{s: s,
 		subnetsOf: map[string][]*api.Subnet{}, portsOf: map[string][]*api.Port{},
 		addressesOf: map[string][]*api.Address{}, bindingsOf: map[string][]*api.Binding{}, on: map[string][]*api.Binding{}, reserved: map[string][]*api.Address{},
-		subPortsOf: map[string][]*api.SubPort{}, qosOf: map[string][]*api.QoSPolicy{},
+		subPortsOf: map[string][]*api.SubPort{}, qosOf: map[string][]*api.QoSPolicy{}, balancers: map[string][]*api.LoadBalancer{},
 	}
 	for _, o := range api.ListOf[*api.Subnet](s, api.KindSubnet) {
 		l.subnetsOf[o.Meta.Parent.UUID] = append(l.subnetsOf[o.Meta.Parent.UUID], o)
@@ -191,8 +198,15 @@ func listed(s api.Snapshot) *lists {
 		l.bindingsOf[o.Meta.Parent.UUID] = append(l.bindingsOf[o.Meta.Parent.UUID], o)
 		l.on[o.Spec.Host.UUID] = append(l.on[o.Spec.Host.UUID], o)
 	}
+	for _, o := range api.ListOf[*api.LoadBalancer](s, api.KindLoadBalancer) {
+		for _, a := range o.Spec.Addresses {
+			l.balancers[a.UUID] = append(l.balancers[a.UUID], o)
+		}
+	}
 	return l
 }
+
+func (l *lists) balancersOf(address string) []*api.LoadBalancer { return l.balancers[address] }
 
 func (l *lists) subnets(network string) []*api.Subnet    { return l.subnetsOf[network] }
 func (l *lists) ports(network string) []*api.Port        { return l.portsOf[network] }

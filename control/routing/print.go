@@ -11,13 +11,15 @@ import (
 
 // NextHop says in words where a route leads: "port NAME on HOST", with
 // "via ADDRESS" before it where a static route names one, "reserved for HOST",
-// "gateway", "discard", or "outside ADDRESS by ENCAPSULATION label NUMBER".
+// "load-balancer NAME", "gateway", "discard", or "outside ADDRESS by ENCAPSULATION label NUMBER".
 func (r *Route) NextHop() string {
 	switch {
 	case r.Gateway:
 		return "gateway"
 	case r.Discard:
 		return "discard"
+	case r.Balancer:
+		return "load-balancer " + r.Origin.String()
 	case r.Outside.Address.IsValid():
 		return fmt.Sprintf("outside %v by %s label %d", r.Outside.Address, r.Outside.Encapsulation, r.Outside.Label)
 	case r.Via.IsValid():

@@ -28,7 +28,7 @@ var reads = map[api.Kind]bool{
 	api.KindHost: true, api.KindNetwork: true, api.KindSubnet: true, api.KindPort: true, api.KindAddress: true,
 	api.KindBinding: true, api.KindNetworkPolicy: true, api.KindNetworkPolicyAttachment: true,
 	api.KindRouteTarget: true, api.KindRouteTable: true, api.KindVirtualMachine: true,
-	api.KindTrunk: true, api.KindSubPort: true, api.KindQoSPolicy: true,
+	api.KindTrunk: true, api.KindSubPort: true, api.KindQoSPolicy: true, api.KindLoadBalancer: true,
 }
 
 // update is one computation.
@@ -100,6 +100,8 @@ func (u *update) touch(e api.Event) {
 			}
 		case *api.SubPort:
 			u.touchPort(o.Spec.Port.UUID)
+		case *api.LoadBalancer:
+			u.touchVirtual(o)
 		case *api.RouteTable:
 			for _, network := range u.objects.usersOf(o.Meta.UUID) {
 				u.dirty[network] = true

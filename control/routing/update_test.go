@@ -79,6 +79,9 @@ func edit(r *rand.Rand) string {
 	if i := r.IntN(4 * len(lines)); i < len(lines) {
 		return lines[i]
 	}
+	if r.IntN(8) == 0 {
+		return world.RandomBalance(r)
+	}
 	return world.RandomEdit(r)
 }
 
@@ -155,7 +158,7 @@ func (r recorder) Get(k api.Kind, uuid string) api.Object {
 // Update passes over events of kinds that Derive does not read. Which these
 // are is a list; it is all that Derive reads.
 func TestListOfKindsIsComplete(t *testing.T) {
-	r := recorder{world.New("host h1 192.0.2.1\nnetwork n 1\nnetwork m 2\ntarget t 64512:1\nimport n t\nexport m t\ntable r 10.9.0.0/16 -\ntable-network n r\nport n p\nbind p h1\nmachine v w\nruns v p\nport m q\ntrunk u p\ncarry u q 5"), map[api.Kind]bool{}}
+	r := recorder{world.New("host h1 192.0.2.1\nnetwork n 1\nnetwork m 2\ntarget t 64512:1\nimport n t\nexport m t\ntable r 10.9.0.0/16 -\ntable-network n r\nport n p\nbind p h1\nmachine v w\nruns v p\nport m q\ntrunk u p\ncarry u q 5\nbalancer l"), map[api.Kind]bool{}}
 	routing.Derive(r)
 	if !reflect.DeepEqual(r.kinds, routing.Reads) {
 		t.Errorf("Derive reads %v, Update expects %v", r.kinds, routing.Reads)

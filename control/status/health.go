@@ -45,7 +45,7 @@ func (c *collector) online() {
 	for _, m := range members {
 		tried := c.Plan.Health.Pool(m.Meta.Parent.UUID).Member(m.Meta.UUID)
 		if tried == nil {
-			c.want(m, &api.Reported{Conditions: without(m.Status.Conditions, Online)})
+			c.want(m, &api.Reported{Conditions: without(c.conditions(m, m.Status.Conditions), Online)})
 			continue
 		}
 		s := pools[m.Meta.Parent.UUID]
@@ -64,11 +64,11 @@ func (c *collector) online() {
 		case reasonFailed:
 			s.failed++
 		}
-		c.want(m, &api.Reported{Conditions: c.setOf(m.Status.Conditions, now)})
+		c.want(m, &api.Reported{Conditions: c.setOf(c.conditions(m, m.Status.Conditions), now)})
 	}
 	for _, p := range api.ListOf[*api.Pool](c.Snapshot, api.KindPool) {
 		s := pools[p.Meta.UUID]
-		c.wantSum(p, p.Status.Conditions, s)
+		c.wantSum(p, c.conditions(p, p.Status.Conditions), s)
 		if s == nil {
 			continue
 		}
@@ -80,7 +80,7 @@ func (c *collector) online() {
 		all.up, all.failed, all.all, all.dark = all.up+s.up, all.failed+s.failed, all.all+s.all, all.dark || s.up == 0
 	}
 	for _, l := range api.ListOf[*api.LoadBalancer](c.Snapshot, api.KindLoadBalancer) {
-		c.wantSum(l, l.Status.Conditions, balancers[l.Meta.UUID])
+		c.wantSum(l, c.conditions(l, l.Status.Conditions), balancers[l.Meta.UUID])
 	}
 }
 

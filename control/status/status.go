@@ -63,7 +63,7 @@ type Change struct {
 func Changes(in Input) []Change { return newCollector(in).run() }
 
 func newCollector(in Input) *collector {
-	return &collector{Input: in, reports: map[string]map[string]*hoststream.PortReport{}, said: map[string]map[string][]*hoststream.Announcement{}, checks: map[string]map[string]*hoststream.CheckReport{}, orders: &Orders{given: map[said]uint64{}}, pending: map[string]bool{}, carried: map[string]bool{}}
+	return &collector{Input: in, reports: map[string]map[string]*hoststream.PortReport{}, said: map[string]map[string][]*hoststream.Announcement{}, checks: map[string]map[string]*hoststream.CheckReport{}, orders: &Orders{given: map[said]uint64{}}, wanted: map[string]int{}, pending: map[string]bool{}, carried: map[string]bool{}}
 }
 
 func (c *collector) run() []Change {
@@ -77,6 +77,7 @@ func (c *collector) run() []Change {
 	c.online()
 	c.held()
 	c.routeTables()
+	c.balanced()
 	c.trunks()
 	c.reserved()
 	if c.Usage {
@@ -95,6 +96,7 @@ type collector struct {
 	spoken  map[string][]api.AnnouncedAddress                // by port: what is not in the snapshot
 	orders  *Orders
 	changes []Change
+	wanted  map[string]int  // where among them an object is, by UUID
 	pending map[string]bool // ports with a binding that is not acknowledged
 	carried map[string]bool // sub-ports that were looked at, and whether they work
 }
@@ -116,9 +118,22 @@ func (c *collector) report(host, port string) *hoststream.PortReport {
 // want notes a wanted status if it is not the stored one. Both are pointers to
 // the same type.
 func (c *collector) want(o api.Object, now any) {
-	if !reflect.DeepEqual(o.StatusBody(), now) {
-		c.changes = append(c.changes, Change{o.Head().Kind, o.Head().Meta.UUID, now})
+	uuid := o.Head().Meta.UUID
+	if i, had := c.wanted[uuid]; had {
+		c.changes[i].Status = now
+	} else if !reflect.DeepEqual(o.StatusBody(), now) {
+		c.wanted[uuid] = len(c.changes)
+		c.changes = append(c.changes, Change{o.Head().Kind, uuid, now})
 	}
+}
+
+// conditions are those of an object whose status is these alone, with what is
+// wanted of them so far; stored are the stored ones.
+func (c *collector) conditions(o api.Object, stored []api.Condition) []api.Condition {
+	if i, had := c.wanted[o.Head().Meta.UUID]; had {
+		return c.changes[i].Status.(*api.Reported).Conditions
+	}
+	return stored
 }
 
 func (c *collector) hosts() {

@@ -5,19 +5,14 @@ package world
 import (
 	"fmt"
 	"math/rand/v2"
-	"net/netip"
 	"slices"
 	"strings"
 
 	"github.com/weft-network/weft/api"
 )
 
-// applyHealth reads the lines about who is tried, and tells whether it was one:
+// applyHealth reads the lines about how ports are tried, and tells whether it was one:
 //
-//	balancer l [address=NETWORK:IP] [down]     (load-balancer l)
-//	pool l o [down]                            (pool o of l)
-//	member o m 80 [port=PORT] [ip=IP] [subnet=NETWORK:RANGE] [at=IP] [at-port=N] [down]
-//	monitor o TYPE [every=MS] [patience=MS] [rise=N] [fall=N] [codes=CODES] [down]
 //	health-check c TYPE [every=MS] [patience=MS] [rise=N] [fall=N] [codes=CODES] [port=N] [scope=SCOPE] [withdraw]
 //	check PORT c                              (PORT names c)
 //	found PORT c REASON [withdrawn]           (in the status of PORT)
@@ -27,32 +22,7 @@ func (w *World) applyHealth(f []string) bool {
 		key, value, _ := strings.Cut(word, "=")
 		words[key] = value
 	}
-	state := api.AdminUp
-	if _, down := words["down"]; down {
-		state = api.AdminDown
-	}
 	switch f[0] {
-	case "balancer":
-		l := &api.LoadBalancer{}
-		l.Meta.Parent = api.Ref{UUID: "project-p", Name: "d:p"}
-		l.Spec.AdminState = state
-		if at, ok := words["address"]; ok {
-			l.Spec.Addresses = []api.Ref{Ref(api.KindAddress, at)}
-		}
-		w.Put(l, api.KindLoadBalancer, f[1])
-	case "pool":
-		p := &api.Pool{}
-		p.Meta.Parent = Ref(api.KindLoadBalancer, f[1])
-		p.Spec.AdminState = state
-		w.Put(p, api.KindPool, f[2])
-	case "member":
-		w.putMember(f, words, state)
-	case "monitor":
-		m := &api.HealthMonitor{}
-		m.Meta.Parent = Ref(api.KindPool, f[1])
-		m.Spec.AdminState = state
-		m.Spec.Probe = probeOf(f[2], words)
-		w.Put(m, api.KindHealthMonitor, f[1])
 	case "health-check":
 		h := &api.HealthCheck{}
 		h.Meta.Parent = api.Ref{UUID: "project-p", Name: "d:p"}
@@ -89,25 +59,6 @@ func probeOf(kind string, words map[string]string) api.Probe {
 		p.HTTP = &api.HTTPTest{Codes: codes, Path: "/healthz"}
 	}
 	return p
-}
-
-func (w *World) putMember(f []string, words map[string]string, state api.AdminState) {
-	m := &api.Member{}
-	m.Meta.Parent = Ref(api.KindPool, f[1])
-	m.Spec.TargetPort, m.Spec.AdminState = int(number(f[3])), state
-	if port := words["port"]; port != "" {
-		m.Spec.Port = Ref(api.KindPort, port)
-	}
-	if subnet := words["subnet"]; subnet != "" {
-		m.Spec.Subnet = Ref(api.KindSubnet, subnet)
-	}
-	for word, field := range map[string]*netip.Addr{"ip": &m.Spec.IP, "at": &m.Spec.MonitorAddress} {
-		if text := words[word]; text != "" {
-			*field = netip.MustParseAddr(text)
-		}
-	}
-	m.Spec.MonitorPort = optional(words["at-port"])
-	w.Put(m, api.KindMember, f[2])
 }
 
 // optional is a number that may be missing.

@@ -200,7 +200,7 @@ func (w *World) applyFirewall(f []string) {
 		}
 		w.Put(s, api.KindApplicationPolicySet, f[1])
 	default:
-		if w.applyHealth(f) {
+		if w.applyBalance(f) || w.applyHealth(f) {
 			return
 		}
 		panic(fmt.Sprintf("world: %q is not a line", strings.Join(f, " ")))

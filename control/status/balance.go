@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package status
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/control/balance"
+)
+
+// Serving is the condition that a load-balancer, a listener, a pool or a member
+// does what it says.
+const Serving = "Serving"
+
+// The reasons of Serving that are no fault's.
+const (
+	reasonServing = "serving" // holds
+	reasonUnused  = "unused"  // no listener that serves has it
+)
+
+// featureBalance is what agents say that serve virtual addresses.
+const featureBalance = "balance"
+
+// serving says of load-balancers and what is below them whether they serve.
+type serving struct {
+	*collector
+	old     []api.Ref         // hosts whose agents do not know virtual addresses
+	same    bool              // they are those of the round before
+	without map[string]string // of these who are clients of a network, by UUID, in words; empty: none
+}
+
+func (c *collector) balanced() {
+	s := serving{collector: c, old: withoutBalance(&c.Input), without: map[string]string{}}
+	s.same = c.before != nil && slices.Equal(s.old, withoutBalance(c.before))
+	for _, l := range api.ListOf[*api.LoadBalancer](c.Snapshot, api.KindLoadBalancer) {
+		s.note(l, &l.Status, c.Plan.Balance.Get(l.Meta.UUID), true)
+	}
+	for _, l := range api.ListOf[*api.Listener](c.Snapshot, api.KindListener) {
+		b := c.Plan.Balance.Get(l.Meta.Parent.UUID)
+		s.note(l, &l.Status, b, b.Listens(l.Meta.UUID))
+	}
+	balancer := map[string]*balance.Balancer{} // by pool
+	for _, p := range api.ListOf[*api.Pool](c.Snapshot, api.KindPool) {
+		b := c.Plan.Balance.Get(p.Meta.Parent.UUID)
+		balancer[p.Meta.UUID] = b
+		s.note(p, &p.Status, b, b.Uses(p.Meta.UUID))
+	}
+	for _, m := range api.ListOf[*api.Member](c.Snapshot, api.KindMember) {
+		b := balancer[m.Meta.Parent.UUID]
+		s.note(m, &m.Status, b, b.Member(m.Meta.UUID) != nil)
+	}
+}
+
+// withoutBalance are the hosts whose agents do not know virtual addresses. Of those
+// that are away nobody knows.
+func withoutBalance(in *Input) (hosts []api.Ref) {
+	for _, h := range in.Plan.Derived.Hosts {
+		if state := in.Hosts[h.Ref.UUID]; state.Connected && state.Report != nil && !slices.Contains(state.Report.Features, featureBalance) {
+			hosts = append(hosts, h.Ref)
+		}
+	}
+	return hosts
+}
+
+// note notes the condition of one object; used: it is at work if nothing is wrong
+// with it.
+func (s *serving) note(o api.Object, was *api.Reported, b *balance.Balancer, used bool) {
+	if b != nil && s.same && s.before.Plan.Balance.Get(b.Ref.UUID) == b && (len(s.old) == 0 || s.before.Plan.Derived.Same(s.Plan.Derived)) && slices.ContainsFunc(was.Conditions, func(c api.Condition) bool { return c.Type == Serving }) {
+		return // as in the round before
+	}
+	now := api.Condition{Type: Serving, Status: used, Reason: reasonServing}
+	switch f := b.Fault(o.Head().Kind, o.Head().Meta.UUID); {
+	case f != nil:
+		now.Status, now.Reason, now.Message = f.Partly && used, f.Reason, bounded(f.Message)
+	case !used:
+		now.Reason = reasonUnused
+	case len(s.old) > 0 && b != nil:
+		s.noteOld(o, b, &now)
+	}
+	s.want(o, &api.Reported{Conditions: s.setOf(s.conditions(o, was.Conditions), now)})
+}
+
+// noteOld says of a member that its host's agent cannot serve, and of a load-balancer
+// whose workloads cannot reach it.
+func (s *serving) noteOld(o api.Object, b *balance.Balancer, now *api.Condition) {
+	switch o := o.(type) {
+	case *api.Member:
+		on := b.Member(o.Meta.UUID).Host
+		if slices.ContainsFunc(s.old, func(h api.Ref) bool { return h.UUID == on.UUID }) {
+			now.Status, now.Reason = false, reasonOldAgent
+			now.Message = bounded("the agent of host " + on.Name + " does not serve virtual addresses: upgrade weft-agent there")
+		}
+	case *api.LoadBalancer:
+		if clients := s.clients(b.Network.UUID); clients != "" {
+			now.Reason = reasonOldAgent // it serves others
+			now.Message = bounded("workloads of " + clients + " have no route to it, for the agent there does not know virtual addresses: upgrade weft-agent")
+		}
+	}
+}
+
+// clients names the hosts with workloads of a network, or of one that imports it, whose
+// agents do not know virtual addresses.
+func (s *serving) clients(network string) string {
+	words, known := s.without[network]
+	if known {
+		return words
+	}
+	var names []string
+	for _, h := range s.old {
+		holds := func(network string) bool { return s.Plan.Holds(h.UUID, network) }
+		if holds(network) || slices.ContainsFunc(s.Plan.Derived.Importers(network), holds) {
+			names = append(names, h.Name)
+		}
+	}
+	if len(names) > 0 {
+		words = "host " + names[0]
+		if len(names) > 1 {
+			words += fmt.Sprintf(" and %d more", len(names)-1)
+		}
+	}
+	s.without[network] = words
+	return words
+}

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package status_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/api/hoststream"
+	"github.com/weft-network/weft/control/placement"
+	"github.com/weft-network/weft/control/routing"
+	"github.com/weft-network/weft/control/status"
+	"github.com/weft-network/weft/control/stream"
+	"github.com/weft-network/weft/control/world"
+)
+
+const servingWorld = `host h1 192.0.2.1
+network n 10
+network frames 11
+network fabric 12
+forward frames l2
+underlay fabric
+port n a
+port n six
+port n nowhere
+port frames f
+address n 10.0.0.5 a
+address n 2001:db8::6 six
+address n 10.0.0.7 nowhere
+address frames 10.0.0.5 f
+address n 10.0.0.9
+address n 10.0.0.10
+address n 10.0.0.11
+address frames 10.0.0.9
+address fabric 10.0.0.9
+bind a h1
+bind six h1
+bind f h1
+balancer good address=n:10.0.0.9
+pool good p
+listener good i TCP 80 pool=p
+member p good-member 80 port=a
+member p six 80 port=six
+member p nowhere 80 port=nowhere
+member p frames 80 port=f
+member p elsewhere 80 ip=198.51.100.1
+pool good empty
+listener good e TCP 81 pool=empty
+pool good unused
+listener good u UDP 53 pool=p
+listener good h HTTP 8080 pool=p
+balancer same address=n:10.0.0.9
+balancer held address=n:10.0.0.5
+balancer proxy address=n:10.0.0.10 haproxy
+balancer in-frames address=frames:10.0.0.9
+balancer in-fabric address=fabric:10.0.0.9
+balancer two address=n:10.0.0.11 address=frames:10.0.0.9
+listener two t TCP 80
+balancer none`
+
+// A member that is tried says both, whether it answers and whether it serves.
+func TestServingAndOnline(t *testing.T) {
+	w := world.New("host h1 192.0.2.1\nnetwork n 10\nport n a\naddress n 10.0.0.5 a\naddress n 10.0.0.9\nbind a h1\nbalancer l address=n:10.0.0.9\npool l p\nlistener l i TCP 80 pool=p\nmember p m 80 port=a\nmonitor p tcp")
+	in := status.Input{Snapshot: w, Plan: placement.New(1, routing.Derive(w), nil), Now: time.Unix(1, 0), ClaimAll: true}
+	of := map[string]int{}
+	for _, c := range status.Changes(in) {
+		if r, ok := c.Status.(*api.Reported); ok {
+			of[c.UUID] += len(r.Conditions)
+		}
+		if c.Kind == api.KindMember {
+			m := api.Clone(w.Get(api.KindMember, c.UUID).(*api.Member))
+			m.Status = *c.Status.(*api.Reported)
+			w.SetStatus(m)
+		}
+	}
+	for kind, name := range map[api.Kind]string{api.KindMember: "m", api.KindPool: "p", api.KindLoadBalancer: "l"} {
+		if of[world.UUID(kind, name)] != 2 {
+			t.Errorf("%s has %d conditions, want Online and Serving", kind, of[world.UUID(kind, name)])
+		}
+	}
+	in.Now = time.Unix(2, 0)
+	for _, c := range status.Changes(in) {
+		if c.Kind == api.KindMember {
+			t.Errorf("what is written already is written again: %+v", c.Status)
+		}
+	}
+}
+
+// Whoever made a load-balancer that does not do what it says is told why, at the
+// object that it is about.
+func TestServing(t *testing.T) {
+	w := world.New(servingWorld)
+	plan := placement.New(1, routing.Derive(w), nil)
+	said := map[string]string{}
+	for _, c := range status.Changes(status.Input{Snapshot: w, Plan: plan, Now: time.Unix(1, 0)}) {
+		r, ok := c.Status.(*api.Reported)
+		if !ok {
+			continue
+		}
+		for _, now := range r.Conditions {
+			if now.Type == status.Serving {
+				said[c.UUID] = map[bool]string{true: "yes ", false: "no "}[now.Status] + now.Reason + " " + now.Message
+			}
+		}
+	}
+	for _, want := range []struct {
+		kind       api.Kind
+		name, says string
+	}{
+		{api.KindLoadBalancer, "good", "yes serving"},
+		{api.KindLoadBalancer, "same", "no address-taken address 10.0.0.9 is load-balancer d:p:good's"},
+		{api.KindLoadBalancer, "held", "no address-taken address d:p:n:10.0.0.5 (10.0.0.5) is a port's"},
+		{api.KindLoadBalancer, "proxy", "no not-built load-balancers of provider haproxy are kept, and do not work yet"},
+		{api.KindLoadBalancer, "in-frames", "no network-not-routed network d:p:frames of address 10.0.0.9 forwards frames only"},
+		{api.KindLoadBalancer, "in-fabric", "no network-not-routed network d:p:fabric of address 10.0.0.9 is without encapsulation"},
+		{api.KindLoadBalancer, "two", "yes network-not-routed network d:p:frames"},
+		{api.KindLoadBalancer, "none", "no no-address"},
+		{api.KindListener, "i", "yes serving"},
+		{api.KindListener, "e", "yes serving"},
+		{api.KindListener, "t", "yes no-pool no pool of the load-balancer serves it"},
+		{api.KindListener, "u", "yes pool-speaks-another pool d:p:p speaks TCP and not UDP"},
+		{api.KindListener, "h", "no not-built protocol HTTP is read"},
+		{api.KindPool, "p", "yes serving"},
+		{api.KindPool, "empty", "no no-member it has no member that can be chosen"},
+		{api.KindPool, "unused", "no unused"},
+		{api.KindMember, "good-member", "yes serving"},
+		{api.KindMember, "six", "no no-address-of-family port d:p:six has no address of IPv4"},
+		{api.KindMember, "nowhere", "no no-host port d:p:nowhere is on no host"},
+		{api.KindMember, "frames", "no network-not-routed network d:p:frames of port d:p:f forwards frames only"},
+		{api.KindMember, "elsewhere", "no nobody-has-address no workload of its project has the address 198.51.100.1"},
+	} {
+		if got := said[world.UUID(want.kind, want.name)]; !strings.HasPrefix(got, want.says) {
+			t.Errorf("%s %s says %q, want %q", want.kind, want.name, got, want.says)
+		}
+	}
+}
+
+// An agent that does not know virtual addresses is told of at the members on its host
+// and at the load-balancers that its workloads would ask; of a host that is away
+// nobody knows. So it is in a round that looks only at what changed.
+func TestAgentsThatDoNotServe(t *testing.T) {
+	w := world.New("host h1 192.0.2.1\nhost h2 192.0.2.2\nnetwork n 10\nport n a\nport n b\naddress n 10.0.0.5 a\naddress n 10.0.0.6 b\naddress n 10.0.0.9\nbind a h1\nbind b h2\nbalancer l address=n:10.0.0.9\npool l p\nlistener l i TCP 80 pool=p\nmember p m 80 port=a")
+	plan := placement.New(1, routing.Derive(w.Snapshot()), nil)
+	tracker := &status.Tracker{}
+	for step, want := range []struct {
+		features         []string
+		member, balancer string
+	}{
+		{[]string{"policy"}, "no agent-too-old the agent of host h1 does not serve virtual addresses", "yes agent-too-old workloads of host h1 have no route to it"},
+		{[]string{"policy", "balance"}, "yes serving", "yes serving"},
+		{nil, "no agent-too-old the agent of host h1", "yes agent-too-old workloads of host h1"},
+	} {
+		hosts := map[string]stream.HostState{world.UUID(api.KindHost, "h1"): {Connected: true, Report: &hoststream.Report{Features: want.features}}}
+		for _, c := range tracker.Changes(status.Input{Snapshot: w.Snapshot(), Plan: plan, Hosts: hosts, Now: time.Unix(1, int64(step))}) {
+			if r, is := c.Status.(*api.Reported); is {
+				o := api.Clone(w.Get(c.Kind, c.UUID))
+				*o.StatusBody().(*api.Reported) = *r
+				w.SetStatus(o)
+			}
+		}
+		said := func(kind api.Kind, name string) string {
+			for _, c := range w.Get(kind, world.UUID(kind, name)).StatusBody().(*api.Reported).Conditions {
+				if c.Type == status.Serving {
+					return map[bool]string{true: "yes ", false: "no "}[c.Status] + c.Reason + " " + c.Message
+				}
+			}
+			return ""
+		}
+		if got := said(api.KindMember, "m"); !strings.HasPrefix(got, want.member) {
+			t.Errorf("step %d: the member says %q, want %q", step, got, want.member)
+		}
+		if got := said(api.KindLoadBalancer, "l"); !strings.HasPrefix(got, want.balancer) {
+			t.Errorf("step %d: the load-balancer says %q, want %q", step, got, want.balancer)
+		}
+	}
+}
