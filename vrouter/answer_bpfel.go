@@ -16,8 +16,11 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	answerMapAffinities       = "affinities"
 	answerMapAliases          = "aliases"
 	answerMapAnswerTimes      = "answer_times"
+	answerMapChoiceMembers    = "choice_members"
+	answerMapChoices          = "choices"
 	answerMapConfig           = "config"
 	answerMapConnections      = "connections"
 	answerMapCounters         = "counters"
@@ -37,13 +40,16 @@ const (
 	answerMapHalfOpenShare    = "half_open_share"
 	answerMapHostFlows        = "host_flows"
 	answerMapHostRoutes       = "host_routes"
+	answerMapListeners        = "listeners"
 	answerMapLogTimes         = "log_times"
 	answerMapManaged4         = "managed4"
 	answerMapManaged6         = "managed6"
+	answerMapMappings         = "mappings"
 	answerMapNextHops         = "next_hops"
 	answerMapPlaceCounts      = "place_counts"
 	answerMapPlaces           = "places"
 	answerMapPlacesReturned   = "places_returned"
+	answerMapPoolMembers      = "pool_members"
 	answerMapPortAddresses    = "port_addresses"
 	answerMapPortPolicies     = "port_policies"
 	answerMapPortPrefixes4    = "port_prefixes4"
@@ -125,8 +131,11 @@ type answerProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type answerMapSpecs struct {
+	Affinities       *ebpf.MapSpec `ebpf:"affinities"`
 	Aliases          *ebpf.MapSpec `ebpf:"aliases"`
 	AnswerTimes      *ebpf.MapSpec `ebpf:"answer_times"`
+	ChoiceMembers    *ebpf.MapSpec `ebpf:"choice_members"`
+	Choices          *ebpf.MapSpec `ebpf:"choices"`
 	Config           *ebpf.MapSpec `ebpf:"config"`
 	Connections      *ebpf.MapSpec `ebpf:"connections"`
 	Counters         *ebpf.MapSpec `ebpf:"counters"`
@@ -146,13 +155,16 @@ type answerMapSpecs struct {
 	HalfOpenShare    *ebpf.MapSpec `ebpf:"half_open_share"`
 	HostFlows        *ebpf.MapSpec `ebpf:"host_flows"`
 	HostRoutes       *ebpf.MapSpec `ebpf:"host_routes"`
+	Listeners        *ebpf.MapSpec `ebpf:"listeners"`
 	LogTimes         *ebpf.MapSpec `ebpf:"log_times"`
 	Managed4         *ebpf.MapSpec `ebpf:"managed4"`
 	Managed6         *ebpf.MapSpec `ebpf:"managed6"`
+	Mappings         *ebpf.MapSpec `ebpf:"mappings"`
 	NextHops         *ebpf.MapSpec `ebpf:"next_hops"`
 	PlaceCounts      *ebpf.MapSpec `ebpf:"place_counts"`
 	Places           *ebpf.MapSpec `ebpf:"places"`
 	PlacesReturned   *ebpf.MapSpec `ebpf:"places_returned"`
+	PoolMembers      *ebpf.MapSpec `ebpf:"pool_members"`
 	PortAddresses    *ebpf.MapSpec `ebpf:"port_addresses"`
 	PortPolicies     *ebpf.MapSpec `ebpf:"port_policies"`
 	PortPrefixes4    *ebpf.MapSpec `ebpf:"port_prefixes4"`
@@ -206,8 +218,11 @@ func (o *answerObjects) Close() error {
 //
 // It can be passed to loadAnswerObjects or ebpf.CollectionSpec.LoadAndAssign.
 type answerMaps struct {
+	Affinities       *ebpf.Map `ebpf:"affinities"`
 	Aliases          *ebpf.Map `ebpf:"aliases"`
 	AnswerTimes      *ebpf.Map `ebpf:"answer_times"`
+	ChoiceMembers    *ebpf.Map `ebpf:"choice_members"`
+	Choices          *ebpf.Map `ebpf:"choices"`
 	Config           *ebpf.Map `ebpf:"config"`
 	Connections      *ebpf.Map `ebpf:"connections"`
 	Counters         *ebpf.Map `ebpf:"counters"`
@@ -227,13 +242,16 @@ type answerMaps struct {
 	HalfOpenShare    *ebpf.Map `ebpf:"half_open_share"`
 	HostFlows        *ebpf.Map `ebpf:"host_flows"`
 	HostRoutes       *ebpf.Map `ebpf:"host_routes"`
+	Listeners        *ebpf.Map `ebpf:"listeners"`
 	LogTimes         *ebpf.Map `ebpf:"log_times"`
 	Managed4         *ebpf.Map `ebpf:"managed4"`
 	Managed6         *ebpf.Map `ebpf:"managed6"`
+	Mappings         *ebpf.Map `ebpf:"mappings"`
 	NextHops         *ebpf.Map `ebpf:"next_hops"`
 	PlaceCounts      *ebpf.Map `ebpf:"place_counts"`
 	Places           *ebpf.Map `ebpf:"places"`
 	PlacesReturned   *ebpf.Map `ebpf:"places_returned"`
+	PoolMembers      *ebpf.Map `ebpf:"pool_members"`
 	PortAddresses    *ebpf.Map `ebpf:"port_addresses"`
 	PortPolicies     *ebpf.Map `ebpf:"port_policies"`
 	PortPrefixes4    *ebpf.Map `ebpf:"port_prefixes4"`
@@ -262,8 +280,11 @@ type answerMaps struct {
 
 func (m *answerMaps) Close() error {
 	return _AnswerClose(
+		m.Affinities,
 		m.Aliases,
 		m.AnswerTimes,
+		m.ChoiceMembers,
+		m.Choices,
 		m.Config,
 		m.Connections,
 		m.Counters,
@@ -283,13 +304,16 @@ func (m *answerMaps) Close() error {
 		m.HalfOpenShare,
 		m.HostFlows,
 		m.HostRoutes,
+		m.Listeners,
 		m.LogTimes,
 		m.Managed4,
 		m.Managed6,
+		m.Mappings,
 		m.NextHops,
 		m.PlaceCounts,
 		m.Places,
 		m.PlacesReturned,
+		m.PoolMembers,
 		m.PortAddresses,
 		m.PortPolicies,
 		m.PortPrefixes4,

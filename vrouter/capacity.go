@@ -35,7 +35,7 @@ func (u Usage) NearlyFull(percent uint64) bool {
 
 func (u Usage) fills() bool { return !u.Fixed && !slices.Contains(evicting, u.Table) }
 
-var evicting = []string{halfOpenTable, restTable, "fragments", "host_flows"} // or, of half_open, leaves it to the next
+var evicting = []string{halfOpenTable, restTable, "fragments", "host_flows", "affinities"} // or, of half_open, leaves it to the next
 
 // purposes are what tables are for, by which their memory is summed up.
 var purposes = map[string]string{
@@ -43,6 +43,7 @@ var purposes = map[string]string{
 	"host_routes": "routes", "routes4": "routes", "routes6": "routes", "next_hops": "routes", "groups": "routes",
 	"macs": "layer-2", "learned_macs": "layer-2", "mac_counts": "layer-2", "floods": "layer-2", "receivers": "layer-2", "flood_times": "layer-2",
 	"limits": "ports", "limit_states": "ports",
+	"listeners": "load-balancing", "choices": "load-balancing", "choice_members": "load-balancing", "pool_members": "load-balancing", "mappings": "load-balancing", "affinities": "load-balancing",
 	"vnis": "networks", "tunnel_sources": "networks",
 	"connections": "connections", halfOpenTable: "connections", restTable: "connections", "half_open_counts": "connections", "half_open_returned": "connections", "half_open_share": "connections", "fragments": "connections", "generations": "connections",
 	"services": "services", "host_flows": "services", "requests": "services", "request_times": "services", "service_times": "services",
@@ -53,7 +54,7 @@ var purposes = map[string]string{
 }
 
 // Feature is what a table is for: ports, routes, networks, connections,
-// services, layer-2, policy, counters, records, or other.
+// services, layer-2, load-balancing, policy, counters, records, or other.
 func Feature(table string) string {
 	return cmp.Or(purposes[table], "other")
 }

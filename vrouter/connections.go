@@ -76,6 +76,10 @@ type Connection struct {
 	// Sent and Heard are what the end has, while [Recording] has Counts. Between two
 	// ports of one host only what was sent is counted, at each end.
 	Sent, Heard ConnectionCount
+	// Mapping is the number of the one that the conversation goes through, and Itself the
+	// port that the other end has itself; 0: none.
+	Mapping uint64
+	Itself  uint16
 }
 
 // ConnectionCount is what went one way, in frames with their Ethernet headers.
@@ -241,6 +245,7 @@ func connectionKeyOf(raw *layoutConnectionKey) ConnectionKey {
 func connectionOf(now uint32, raw *layoutConnectionValue) Connection {
 	return Connection{
 		Port: raw.Port, State: ConnectionState(raw.State), Idle: since(now, raw.Seen), Age: since(now, raw.Made), Rule: raw.Rule, Expects: raw.Expects,
+		Mapping: raw.Mapping, Itself: wirePort(raw.Itself),
 		Sent: ConnectionCount{raw.Sent.Packets, raw.Sent.Bytes}, Heard: ConnectionCount{raw.Heard.Packets, raw.Heard.Bytes},
 	}
 }

@@ -51,6 +51,10 @@ func addressOf(raw layoutAddress, family layoutFamily) netip.Addr {
 	return netip.Addr{}
 }
 
+func addrPortOf(raw layoutAddress, family uint8, port uint16) netip.AddrPort {
+	return netip.AddrPortFrom(addressOf(raw, layoutFamily(family)), wirePort(port))
+}
+
 func same32(v uint32) (uint32, error) { return v, nil }
 
 func identity[T any](v T) T { return v }
@@ -215,6 +219,8 @@ var nextHopCodec = codec[uint32, NextHop, uint32, layoutNextHopValue]{
 			raw.Ifindex = uint32(n.Ifindex)
 		case NextHopFabric:
 			raw.Ifindex, raw.Mtu = uint32(n.Ifindex), uint32(n.MTU)
+		case NextHopBalancer:
+			raw.Vni = n.VNI
 		case NextHopTunnel:
 			raw.Vni, raw.Mtu = n.VNI, uint32(n.MTU)
 			raw.Encapsulation = layoutEncapsulation(n.Encapsulation)

@@ -16,8 +16,11 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	fromUnderlayMapAffinities       = "affinities"
 	fromUnderlayMapAliases          = "aliases"
 	fromUnderlayMapAnswerTimes      = "answer_times"
+	fromUnderlayMapChoiceMembers    = "choice_members"
+	fromUnderlayMapChoices          = "choices"
 	fromUnderlayMapConfig           = "config"
 	fromUnderlayMapConnections      = "connections"
 	fromUnderlayMapCounters         = "counters"
@@ -40,15 +43,18 @@ const (
 	fromUnderlayMapHostFlows        = "host_flows"
 	fromUnderlayMapHostRoutes       = "host_routes"
 	fromUnderlayMapLearnedMacs      = "learned_macs"
+	fromUnderlayMapListeners        = "listeners"
 	fromUnderlayMapLogTimes         = "log_times"
 	fromUnderlayMapMacCounts        = "mac_counts"
 	fromUnderlayMapMacs             = "macs"
 	fromUnderlayMapManaged4         = "managed4"
 	fromUnderlayMapManaged6         = "managed6"
+	fromUnderlayMapMappings         = "mappings"
 	fromUnderlayMapNextHops         = "next_hops"
 	fromUnderlayMapPlaceCounts      = "place_counts"
 	fromUnderlayMapPlaces           = "places"
 	fromUnderlayMapPlacesReturned   = "places_returned"
+	fromUnderlayMapPoolMembers      = "pool_members"
 	fromUnderlayMapPortAddresses    = "port_addresses"
 	fromUnderlayMapPortPolicies     = "port_policies"
 	fromUnderlayMapPortPrefixes4    = "port_prefixes4"
@@ -128,8 +134,11 @@ type fromUnderlayProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type fromUnderlayMapSpecs struct {
+	Affinities       *ebpf.MapSpec `ebpf:"affinities"`
 	Aliases          *ebpf.MapSpec `ebpf:"aliases"`
 	AnswerTimes      *ebpf.MapSpec `ebpf:"answer_times"`
+	ChoiceMembers    *ebpf.MapSpec `ebpf:"choice_members"`
+	Choices          *ebpf.MapSpec `ebpf:"choices"`
 	Config           *ebpf.MapSpec `ebpf:"config"`
 	Connections      *ebpf.MapSpec `ebpf:"connections"`
 	Counters         *ebpf.MapSpec `ebpf:"counters"`
@@ -152,15 +161,18 @@ type fromUnderlayMapSpecs struct {
 	HostFlows        *ebpf.MapSpec `ebpf:"host_flows"`
 	HostRoutes       *ebpf.MapSpec `ebpf:"host_routes"`
 	LearnedMacs      *ebpf.MapSpec `ebpf:"learned_macs"`
+	Listeners        *ebpf.MapSpec `ebpf:"listeners"`
 	LogTimes         *ebpf.MapSpec `ebpf:"log_times"`
 	MacCounts        *ebpf.MapSpec `ebpf:"mac_counts"`
 	Macs             *ebpf.MapSpec `ebpf:"macs"`
 	Managed4         *ebpf.MapSpec `ebpf:"managed4"`
 	Managed6         *ebpf.MapSpec `ebpf:"managed6"`
+	Mappings         *ebpf.MapSpec `ebpf:"mappings"`
 	NextHops         *ebpf.MapSpec `ebpf:"next_hops"`
 	PlaceCounts      *ebpf.MapSpec `ebpf:"place_counts"`
 	Places           *ebpf.MapSpec `ebpf:"places"`
 	PlacesReturned   *ebpf.MapSpec `ebpf:"places_returned"`
+	PoolMembers      *ebpf.MapSpec `ebpf:"pool_members"`
 	PortAddresses    *ebpf.MapSpec `ebpf:"port_addresses"`
 	PortPolicies     *ebpf.MapSpec `ebpf:"port_policies"`
 	PortPrefixes4    *ebpf.MapSpec `ebpf:"port_prefixes4"`
@@ -216,8 +228,11 @@ func (o *fromUnderlayObjects) Close() error {
 //
 // It can be passed to loadFromUnderlayObjects or ebpf.CollectionSpec.LoadAndAssign.
 type fromUnderlayMaps struct {
+	Affinities       *ebpf.Map `ebpf:"affinities"`
 	Aliases          *ebpf.Map `ebpf:"aliases"`
 	AnswerTimes      *ebpf.Map `ebpf:"answer_times"`
+	ChoiceMembers    *ebpf.Map `ebpf:"choice_members"`
+	Choices          *ebpf.Map `ebpf:"choices"`
 	Config           *ebpf.Map `ebpf:"config"`
 	Connections      *ebpf.Map `ebpf:"connections"`
 	Counters         *ebpf.Map `ebpf:"counters"`
@@ -240,15 +255,18 @@ type fromUnderlayMaps struct {
 	HostFlows        *ebpf.Map `ebpf:"host_flows"`
 	HostRoutes       *ebpf.Map `ebpf:"host_routes"`
 	LearnedMacs      *ebpf.Map `ebpf:"learned_macs"`
+	Listeners        *ebpf.Map `ebpf:"listeners"`
 	LogTimes         *ebpf.Map `ebpf:"log_times"`
 	MacCounts        *ebpf.Map `ebpf:"mac_counts"`
 	Macs             *ebpf.Map `ebpf:"macs"`
 	Managed4         *ebpf.Map `ebpf:"managed4"`
 	Managed6         *ebpf.Map `ebpf:"managed6"`
+	Mappings         *ebpf.Map `ebpf:"mappings"`
 	NextHops         *ebpf.Map `ebpf:"next_hops"`
 	PlaceCounts      *ebpf.Map `ebpf:"place_counts"`
 	Places           *ebpf.Map `ebpf:"places"`
 	PlacesReturned   *ebpf.Map `ebpf:"places_returned"`
+	PoolMembers      *ebpf.Map `ebpf:"pool_members"`
 	PortAddresses    *ebpf.Map `ebpf:"port_addresses"`
 	PortPolicies     *ebpf.Map `ebpf:"port_policies"`
 	PortPrefixes4    *ebpf.Map `ebpf:"port_prefixes4"`
@@ -279,8 +297,11 @@ type fromUnderlayMaps struct {
 
 func (m *fromUnderlayMaps) Close() error {
 	return _FromUnderlayClose(
+		m.Affinities,
 		m.Aliases,
 		m.AnswerTimes,
+		m.ChoiceMembers,
+		m.Choices,
 		m.Config,
 		m.Connections,
 		m.Counters,
@@ -303,15 +324,18 @@ func (m *fromUnderlayMaps) Close() error {
 		m.HostFlows,
 		m.HostRoutes,
 		m.LearnedMacs,
+		m.Listeners,
 		m.LogTimes,
 		m.MacCounts,
 		m.Macs,
 		m.Managed4,
 		m.Managed6,
+		m.Mappings,
 		m.NextHops,
 		m.PlaceCounts,
 		m.Places,
 		m.PlacesReturned,
+		m.PoolMembers,
 		m.PortAddresses,
 		m.PortPolicies,
 		m.PortPrefixes4,

@@ -18,6 +18,51 @@ type layoutAddress struct {
 	Word [4]uint32
 }
 
+type layoutAffinityKey struct {
+	_        structs.HostLayout
+	Vrf      uint32
+	Pad      uint32
+	Listener layoutListenerKey
+	Client   layoutAddress
+}
+
+type layoutAffinityValue struct {
+	_    structs.HostLayout
+	Mac  layoutMac
+	Pad  [2]uint8
+	Tick uint32
+}
+
+type layoutChoiceBound uint32
+
+const (
+	layoutChoiceBoundCHOICE_PAGE layoutChoiceBound = 256
+	layoutChoiceBoundCHOICE_NONE layoutChoiceBound = 65535
+)
+
+type layoutChoiceKey struct {
+	_      structs.HostLayout
+	Choice uint32
+	Page   uint32
+}
+
+type layoutChoiceMemberKey struct {
+	_      structs.HostLayout
+	Choice uint32
+	Number uint32
+}
+
+type layoutChoiceMemberValue struct {
+	_   structs.HostLayout
+	Mac layoutMac
+	Pad [2]uint8
+}
+
+type layoutChoiceValue struct {
+	_       structs.HostLayout
+	Members [256]uint16
+}
+
 type layoutConfigValue struct {
 	_               structs.HostLayout
 	TunnelIfindex   uint32
@@ -89,6 +134,10 @@ type layoutConnectionValue struct {
 		Packets uint64
 		Bytes   uint64
 	}
+	Mapping uint64
+	Itself  uint16
+	Pad     uint16
+	Pad2    uint32
 }
 
 type layoutCounterSlot uint32
@@ -375,6 +424,29 @@ type layoutLimitValue struct {
 	Pad         uint32
 }
 
+type layoutListenerFlag uint32
+
+const (
+	layoutListenerFlagLISTENER_BY_SOURCE layoutListenerFlag = 1
+)
+
+type layoutListenerKey struct {
+	_        structs.HostLayout
+	Vrf      uint32
+	Family   uint8
+	Protocol uint8
+	Port     uint16
+	Address  layoutAddress
+}
+
+type layoutListenerValue struct {
+	_       structs.HostLayout
+	Choice  uint32
+	Buckets uint32
+	Ticks   uint32
+	Flags   layoutListenerFlag
+}
+
 type layoutMac struct {
 	_    structs.HostLayout
 	Byte [6]uint8
@@ -399,16 +471,36 @@ type layoutMacKey struct {
 	Pad [2]uint8
 }
 
+type layoutMappingValue struct {
+	_            structs.HostLayout
+	Ifindex      uint32
+	Vrf          uint32
+	Protocol     uint8
+	Family       uint8
+	ExternalPort uint16
+	InternalPort uint16
+	Pad          uint16
+	External     layoutAddress
+	Internal     layoutAddress
+}
+
+type layoutMemberMac uint32
+
+const (
+	layoutMemberMacMEMBER_MAC layoutMemberMac = 10
+)
+
 type layoutNextHopKind uint32
 
 const (
-	layoutNextHopKindNEXT_HOP_NONE    layoutNextHopKind = 0
-	layoutNextHopKindNEXT_HOP_PORT    layoutNextHopKind = 1
-	layoutNextHopKindNEXT_HOP_TUNNEL  layoutNextHopKind = 2
-	layoutNextHopKindNEXT_HOP_GATEWAY layoutNextHopKind = 3
-	layoutNextHopKindNEXT_HOP_DISCARD layoutNextHopKind = 4
-	layoutNextHopKindNEXT_HOP_GROUP   layoutNextHopKind = 5
-	layoutNextHopKindNEXT_HOP_FABRIC  layoutNextHopKind = 6
+	layoutNextHopKindNEXT_HOP_NONE     layoutNextHopKind = 0
+	layoutNextHopKindNEXT_HOP_PORT     layoutNextHopKind = 1
+	layoutNextHopKindNEXT_HOP_TUNNEL   layoutNextHopKind = 2
+	layoutNextHopKindNEXT_HOP_GATEWAY  layoutNextHopKind = 3
+	layoutNextHopKindNEXT_HOP_DISCARD  layoutNextHopKind = 4
+	layoutNextHopKindNEXT_HOP_GROUP    layoutNextHopKind = 5
+	layoutNextHopKindNEXT_HOP_FABRIC   layoutNextHopKind = 6
+	layoutNextHopKindNEXT_HOP_BALANCER layoutNextHopKind = 7
 )
 
 type layoutNextHopValue struct {
@@ -494,6 +586,26 @@ type layoutPolicyVerdictFlag uint32
 const (
 	layoutPolicyVerdictFlagPOLICY_VERDICT_LOG layoutPolicyVerdictFlag = 1
 )
+
+type layoutPoolMemberKey struct {
+	_        structs.HostLayout
+	Listener layoutListenerKey
+	Mac      layoutMac
+	Pad      [2]uint8
+}
+
+type layoutPoolMemberValue struct {
+	_            structs.HostLayout
+	NextHop      uint32
+	Mtu          uint32
+	Internal     layoutAddress
+	InternalPort uint16
+	Chosen       uint8
+	Family       uint8
+	Pad          [4]uint8
+	Identity     uint64
+	Mapping      uint64
+}
 
 type layoutPortAddressKey struct {
 	_       structs.HostLayout
@@ -756,6 +868,7 @@ const (
 	layoutRouteFlagROUTE_FABRIC  layoutRouteFlag = 8
 	layoutRouteFlagROUTE_CHOSEN  layoutRouteFlag = 16
 	layoutRouteFlagROUTE_GAP     layoutRouteFlag = 32
+	layoutRouteFlagROUTE_UNLED   layoutRouteFlag = 64
 )
 
 type layoutRouteValue struct {
@@ -937,8 +1050,11 @@ type layoutVniValue struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	layoutMapAffinities          = "affinities"
 	layoutMapAliases             = "aliases"
 	layoutMapAnswerTimes         = "answer_times"
+	layoutMapChoiceMembers       = "choice_members"
+	layoutMapChoices             = "choices"
 	layoutMapConfig              = "config"
 	layoutMapConnections         = "connections"
 	layoutMapCounters            = "counters"
@@ -962,15 +1078,18 @@ const (
 	layoutMapLearnedMacs         = "learned_macs"
 	layoutMapLimitStates         = "limit_states"
 	layoutMapLimits              = "limits"
+	layoutMapListeners           = "listeners"
 	layoutMapLogTimes            = "log_times"
 	layoutMapMacCounts           = "mac_counts"
 	layoutMapMacs                = "macs"
 	layoutMapManaged4            = "managed4"
 	layoutMapManaged6            = "managed6"
+	layoutMapMappings            = "mappings"
 	layoutMapNextHops            = "next_hops"
 	layoutMapPlaceCounts         = "place_counts"
 	layoutMapPlaces              = "places"
 	layoutMapPlacesReturned      = "places_returned"
+	layoutMapPoolMembers         = "pool_members"
 	layoutMapPortAddresses       = "port_addresses"
 	layoutMapPortPolicies        = "port_policies"
 	layoutMapPortPrefixes4       = "port_prefixes4"
@@ -1051,8 +1170,11 @@ type layoutProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type layoutMapSpecs struct {
+	Affinities       *ebpf.MapSpec `ebpf:"affinities"`
 	Aliases          *ebpf.MapSpec `ebpf:"aliases"`
 	AnswerTimes      *ebpf.MapSpec `ebpf:"answer_times"`
+	ChoiceMembers    *ebpf.MapSpec `ebpf:"choice_members"`
+	Choices          *ebpf.MapSpec `ebpf:"choices"`
 	Config           *ebpf.MapSpec `ebpf:"config"`
 	Connections      *ebpf.MapSpec `ebpf:"connections"`
 	Counters         *ebpf.MapSpec `ebpf:"counters"`
@@ -1076,15 +1198,18 @@ type layoutMapSpecs struct {
 	LearnedMacs      *ebpf.MapSpec `ebpf:"learned_macs"`
 	LimitStates      *ebpf.MapSpec `ebpf:"limit_states"`
 	Limits           *ebpf.MapSpec `ebpf:"limits"`
+	Listeners        *ebpf.MapSpec `ebpf:"listeners"`
 	LogTimes         *ebpf.MapSpec `ebpf:"log_times"`
 	MacCounts        *ebpf.MapSpec `ebpf:"mac_counts"`
 	Macs             *ebpf.MapSpec `ebpf:"macs"`
 	Managed4         *ebpf.MapSpec `ebpf:"managed4"`
 	Managed6         *ebpf.MapSpec `ebpf:"managed6"`
+	Mappings         *ebpf.MapSpec `ebpf:"mappings"`
 	NextHops         *ebpf.MapSpec `ebpf:"next_hops"`
 	PlaceCounts      *ebpf.MapSpec `ebpf:"place_counts"`
 	Places           *ebpf.MapSpec `ebpf:"places"`
 	PlacesReturned   *ebpf.MapSpec `ebpf:"places_returned"`
+	PoolMembers      *ebpf.MapSpec `ebpf:"pool_members"`
 	PortAddresses    *ebpf.MapSpec `ebpf:"port_addresses"`
 	PortPolicies     *ebpf.MapSpec `ebpf:"port_policies"`
 	PortPrefixes4    *ebpf.MapSpec `ebpf:"port_prefixes4"`
@@ -1143,8 +1268,11 @@ func (o *layoutObjects) Close() error {
 //
 // It can be passed to loadLayoutObjects or ebpf.CollectionSpec.LoadAndAssign.
 type layoutMaps struct {
+	Affinities       *ebpf.Map `ebpf:"affinities"`
 	Aliases          *ebpf.Map `ebpf:"aliases"`
 	AnswerTimes      *ebpf.Map `ebpf:"answer_times"`
+	ChoiceMembers    *ebpf.Map `ebpf:"choice_members"`
+	Choices          *ebpf.Map `ebpf:"choices"`
 	Config           *ebpf.Map `ebpf:"config"`
 	Connections      *ebpf.Map `ebpf:"connections"`
 	Counters         *ebpf.Map `ebpf:"counters"`
@@ -1168,15 +1296,18 @@ type layoutMaps struct {
 	LearnedMacs      *ebpf.Map `ebpf:"learned_macs"`
 	LimitStates      *ebpf.Map `ebpf:"limit_states"`
 	Limits           *ebpf.Map `ebpf:"limits"`
+	Listeners        *ebpf.Map `ebpf:"listeners"`
 	LogTimes         *ebpf.Map `ebpf:"log_times"`
 	MacCounts        *ebpf.Map `ebpf:"mac_counts"`
 	Macs             *ebpf.Map `ebpf:"macs"`
 	Managed4         *ebpf.Map `ebpf:"managed4"`
 	Managed6         *ebpf.Map `ebpf:"managed6"`
+	Mappings         *ebpf.Map `ebpf:"mappings"`
 	NextHops         *ebpf.Map `ebpf:"next_hops"`
 	PlaceCounts      *ebpf.Map `ebpf:"place_counts"`
 	Places           *ebpf.Map `ebpf:"places"`
 	PlacesReturned   *ebpf.Map `ebpf:"places_returned"`
+	PoolMembers      *ebpf.Map `ebpf:"pool_members"`
 	PortAddresses    *ebpf.Map `ebpf:"port_addresses"`
 	PortPolicies     *ebpf.Map `ebpf:"port_policies"`
 	PortPrefixes4    *ebpf.Map `ebpf:"port_prefixes4"`
@@ -1205,8 +1336,11 @@ type layoutMaps struct {
 
 func (m *layoutMaps) Close() error {
 	return _LayoutClose(
+		m.Affinities,
 		m.Aliases,
 		m.AnswerTimes,
+		m.ChoiceMembers,
+		m.Choices,
 		m.Config,
 		m.Connections,
 		m.Counters,
@@ -1230,15 +1364,18 @@ func (m *layoutMaps) Close() error {
 		m.LearnedMacs,
 		m.LimitStates,
 		m.Limits,
+		m.Listeners,
 		m.LogTimes,
 		m.MacCounts,
 		m.Macs,
 		m.Managed4,
 		m.Managed6,
+		m.Mappings,
 		m.NextHops,
 		m.PlaceCounts,
 		m.Places,
 		m.PlacesReturned,
+		m.PoolMembers,
 		m.PortAddresses,
 		m.PortPolicies,
 		m.PortPrefixes4,

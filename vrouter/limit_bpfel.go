@@ -16,8 +16,11 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	limitMapAffinities       = "affinities"
 	limitMapAliases          = "aliases"
 	limitMapAnswerTimes      = "answer_times"
+	limitMapChoiceMembers    = "choice_members"
+	limitMapChoices          = "choices"
 	limitMapConfig           = "config"
 	limitMapConnections      = "connections"
 	limitMapCounters         = "counters"
@@ -38,13 +41,16 @@ const (
 	limitMapHostRoutes       = "host_routes"
 	limitMapLimitStates      = "limit_states"
 	limitMapLimits           = "limits"
+	limitMapListeners        = "listeners"
 	limitMapLogTimes         = "log_times"
 	limitMapManaged4         = "managed4"
 	limitMapManaged6         = "managed6"
+	limitMapMappings         = "mappings"
 	limitMapNextHops         = "next_hops"
 	limitMapPlaceCounts      = "place_counts"
 	limitMapPlaces           = "places"
 	limitMapPlacesReturned   = "places_returned"
+	limitMapPoolMembers      = "pool_members"
 	limitMapPortAddresses    = "port_addresses"
 	limitMapPortPolicies     = "port_policies"
 	limitMapPortPrefixes4    = "port_prefixes4"
@@ -124,8 +130,11 @@ type limitProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type limitMapSpecs struct {
+	Affinities       *ebpf.MapSpec `ebpf:"affinities"`
 	Aliases          *ebpf.MapSpec `ebpf:"aliases"`
 	AnswerTimes      *ebpf.MapSpec `ebpf:"answer_times"`
+	ChoiceMembers    *ebpf.MapSpec `ebpf:"choice_members"`
+	Choices          *ebpf.MapSpec `ebpf:"choices"`
 	Config           *ebpf.MapSpec `ebpf:"config"`
 	Connections      *ebpf.MapSpec `ebpf:"connections"`
 	Counters         *ebpf.MapSpec `ebpf:"counters"`
@@ -146,13 +155,16 @@ type limitMapSpecs struct {
 	HostRoutes       *ebpf.MapSpec `ebpf:"host_routes"`
 	LimitStates      *ebpf.MapSpec `ebpf:"limit_states"`
 	Limits           *ebpf.MapSpec `ebpf:"limits"`
+	Listeners        *ebpf.MapSpec `ebpf:"listeners"`
 	LogTimes         *ebpf.MapSpec `ebpf:"log_times"`
 	Managed4         *ebpf.MapSpec `ebpf:"managed4"`
 	Managed6         *ebpf.MapSpec `ebpf:"managed6"`
+	Mappings         *ebpf.MapSpec `ebpf:"mappings"`
 	NextHops         *ebpf.MapSpec `ebpf:"next_hops"`
 	PlaceCounts      *ebpf.MapSpec `ebpf:"place_counts"`
 	Places           *ebpf.MapSpec `ebpf:"places"`
 	PlacesReturned   *ebpf.MapSpec `ebpf:"places_returned"`
+	PoolMembers      *ebpf.MapSpec `ebpf:"pool_members"`
 	PortAddresses    *ebpf.MapSpec `ebpf:"port_addresses"`
 	PortPolicies     *ebpf.MapSpec `ebpf:"port_policies"`
 	PortPrefixes4    *ebpf.MapSpec `ebpf:"port_prefixes4"`
@@ -206,8 +218,11 @@ func (o *limitObjects) Close() error {
 //
 // It can be passed to loadLimitObjects or ebpf.CollectionSpec.LoadAndAssign.
 type limitMaps struct {
+	Affinities       *ebpf.Map `ebpf:"affinities"`
 	Aliases          *ebpf.Map `ebpf:"aliases"`
 	AnswerTimes      *ebpf.Map `ebpf:"answer_times"`
+	ChoiceMembers    *ebpf.Map `ebpf:"choice_members"`
+	Choices          *ebpf.Map `ebpf:"choices"`
 	Config           *ebpf.Map `ebpf:"config"`
 	Connections      *ebpf.Map `ebpf:"connections"`
 	Counters         *ebpf.Map `ebpf:"counters"`
@@ -228,13 +243,16 @@ type limitMaps struct {
 	HostRoutes       *ebpf.Map `ebpf:"host_routes"`
 	LimitStates      *ebpf.Map `ebpf:"limit_states"`
 	Limits           *ebpf.Map `ebpf:"limits"`
+	Listeners        *ebpf.Map `ebpf:"listeners"`
 	LogTimes         *ebpf.Map `ebpf:"log_times"`
 	Managed4         *ebpf.Map `ebpf:"managed4"`
 	Managed6         *ebpf.Map `ebpf:"managed6"`
+	Mappings         *ebpf.Map `ebpf:"mappings"`
 	NextHops         *ebpf.Map `ebpf:"next_hops"`
 	PlaceCounts      *ebpf.Map `ebpf:"place_counts"`
 	Places           *ebpf.Map `ebpf:"places"`
 	PlacesReturned   *ebpf.Map `ebpf:"places_returned"`
+	PoolMembers      *ebpf.Map `ebpf:"pool_members"`
 	PortAddresses    *ebpf.Map `ebpf:"port_addresses"`
 	PortPolicies     *ebpf.Map `ebpf:"port_policies"`
 	PortPrefixes4    *ebpf.Map `ebpf:"port_prefixes4"`
@@ -263,8 +281,11 @@ type limitMaps struct {
 
 func (m *limitMaps) Close() error {
 	return _LimitClose(
+		m.Affinities,
 		m.Aliases,
 		m.AnswerTimes,
+		m.ChoiceMembers,
+		m.Choices,
 		m.Config,
 		m.Connections,
 		m.Counters,
@@ -285,13 +306,16 @@ func (m *limitMaps) Close() error {
 		m.HostRoutes,
 		m.LimitStates,
 		m.Limits,
+		m.Listeners,
 		m.LogTimes,
 		m.Managed4,
 		m.Managed6,
+		m.Mappings,
 		m.NextHops,
 		m.PlaceCounts,
 		m.Places,
 		m.PlacesReturned,
+		m.PoolMembers,
 		m.PortAddresses,
 		m.PortPolicies,
 		m.PortPrefixes4,

@@ -54,6 +54,7 @@ type Datapath struct {
 	learned         *Table[MACKey, LearnedMAC]
 	macCounts       *Table[MACCount, uint32]
 	PolicyTables
+	BalanceTables
 	hostFlows   *Table[HostFlow, HostFlowState]
 	errorTimes  *Table[int, uint64] // nanoseconds of the monotonic clock, by interface
 	answerTimes *Table[int, uint64]

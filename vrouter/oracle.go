@@ -54,6 +54,13 @@ type Oracle struct {
 	Places   map[Place]struct{}
 	Occupied map[PlaceOwner]int
 
+	// Who serves virtual addresses.
+	Listeners   map[ListenerKey]Listener
+	Choices     map[uint32]Choice
+	PoolMembers map[PoolMemberKey]PoolMember
+	Mappings    map[uint64]Mapping
+	Affinities  map[AffinityKey]Affinity // nil: clients are not remembered
+
 	MACs      map[MACKey]uint32
 	Floods    map[uint32]Flood
 	Receivers map[Receiver]uint32
@@ -113,7 +120,10 @@ func (o *Oracle) checked(ifindex int, port Port, f parsed, refusal refusal) Outc
 	if port.Frames {
 		return o.bridgeable(refusal, dropped(f.frame, "unknown-mac"))
 	}
-	return o.route(refusal, f)
+	if outcome, done := o.outward(refusal); done {
+		return outcome
+	}
+	return o.route(refusal)
 }
 
 // passesOn tells whether the bridge stage may know better than the neighbour stage.
@@ -155,7 +165,10 @@ func (o *Oracle) fromTunnel(ifindex int, key *TunnelKey, frame []byte) Outcome {
 	case f.arp || f.isND():
 		return o.bridgeable(refusal, dropped(frame, "not-carried"))
 	}
-	return o.route(refusal, f)
+	if key, number, ok := o.mappedFromTunnel(refusal); ok {
+		return o.inwardFromTunnel(refusal, key, number)
+	}
+	return o.route(refusal)
 }
 
 func dropped(frame []byte, reason string) Outcome {
@@ -248,8 +261,8 @@ func longest[V any](address netip.Addr, at func(netip.Prefix) (V, bool)) (prefix
 	return prefix, value, false
 }
 
-func (o *Oracle) route(r refusal, f parsed) Outcome {
-	ifindex, vrf, fromTunnel := r.ifindex, r.vrf, r.key != nil
+func (o *Oracle) route(r refusal) Outcome {
+	ifindex, vrf, fromTunnel, f := r.ifindex, r.vrf, r.key != nil, r.f
 	if f.ethDestination == (MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}) || f.destination == broadcast4 {
 		return o.bridgeable(r, dropped(f.frame, "broadcast"))
 	}
@@ -268,15 +281,33 @@ func (o *Oracle) route(r refusal, f parsed) Outcome {
 		return o.stray(r, "wrong-destination-mac")
 	}
 	next := o.NextHops[route.NextHop]
+	switch {
+	case next.Kind == NextHopBalancer && !fromTunnel:
+		return o.balance(r, route, next.VNI)
+	case next.Kind == NextHopBalancer:
+		if _, known := o.listenerOf(r); f.later && !known {
+			return dropped(f.frame, "mapping-fragment")
+		}
+		return dropped(f.frame, "no-mapping")
+	}
 	if next.Kind != NextHopGroup && o.sentByMAC(r, route) {
 		return o.bridgeable(r, dropped(f.frame, "wrong-destination-mac"))
 	}
 	if next.Kind == NextHopGroup {
 		var reason string
-		if route, reason = o.throughGroup(ifindex, vrf, fromTunnel, f, route); reason != "" {
+		if route, reason = o.throughGroup(ifindex, fromTunnel, o.plain(r), route); reason != "" {
 			return dropped(f.frame, reason)
 		}
-		next = o.NextHops[route.NextHop]
+	}
+	return o.onward(r, route, o.plain(r))
+}
+
+// onward is what becomes of a frame whose next hop is known.
+func (o *Oracle) onward(r refusal, route Route, p passage) Outcome {
+	ifindex, fromTunnel, f := r.ifindex, r.key != nil, p.sent
+	next := o.NextHops[route.NextHop]
+	if p.self && p.outward {
+		next = NextHop{Kind: NextHopPort, Ifindex: ifindex}
 	}
 	if outcome, ended := o.endsAt(next, ifindex, fromTunnel, f); ended {
 		return outcome
@@ -291,7 +322,10 @@ func (o *Oracle) route(r refusal, f parsed) Outcome {
 	if fromTunnel {
 		sender = 0
 	}
-	if reason := o.refuses(o.policed(sender, ifindex, vrf, next, f)); reason != "" {
+	if o.taken(next, p) {
+		return dropped(f.frame, "mapping-taken")
+	}
+	if reason := o.refuses(o.policedOn(sender, next, p)); reason != "" {
 		return o.refusedByPolicy(ifindex, fromTunnel, next, f, reason)
 	}
 	isHop := (route.Routed || next.Kind == NextHopFabric) && !fromTunnel
@@ -302,20 +336,29 @@ func (o *Oracle) route(r refusal, f parsed) Outcome {
 	if limit := o.limit(next, route); limit != 0 && len(f.frame)-14 > limit {
 		return o.refusal(ifindex, from, f, "too-big", limit)
 	}
-	out := append([]byte(nil), f.frame...)
-	copy(out[0:6], route.MAC[:])
-	if isHop {
+	out := append([]byte(nil), p.heard.frame...)
+	if next.Kind == NextHopPort && p.translated() {
+		route.MAC = o.Ports[next.Ifindex].MAC
+	}
+	way := route
+	if copy(out[0:6], route.MAC[:]); p.served != nil {
+		way.MAC = p.member
+	}
+	if isHop || p.translated() {
 		copy(out[6:12], GatewayMAC[:])
+	}
+	if isHop {
 		setHops(out, f.hops-1)
 	}
-	o.note(noted{ifindex: ifindex, vrf: vrf, fromTunnel: fromTunnel}, next, route, f)
+	o.notePassage(noted{ifindex: ifindex, vrf: r.vrf, fromTunnel: fromTunnel}, next, way, p)
+	o.remember(r, p)
 	switch next.Kind {
 	case NextHopPort:
 		return o.deliver(next, out)
 	case NextHopFabric:
 		return o.depart(next, out)
 	}
-	return o.encap(route.NextHop, next, f, out)
+	return o.encap(route.NextHop, next, p.heard, out)
 }
 
 // endsAt is what becomes of a frame whose next hop does not send it on.

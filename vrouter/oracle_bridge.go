@@ -118,6 +118,9 @@ func (o *Oracle) byMAC(r refusal, next NextHop) Outcome {
 		return dropped(r.f.frame, "tunnel-to-tunnel")
 	}
 	if r.f.isAsked() {
+		if o.taken(next, o.plain(r)) {
+			return dropped(r.f.frame, "mapping-taken")
+		}
 		refused := o.refuses(o.policed(r.sender(), r.ifindex, r.vrf, next, r.f))
 		o.meets("frame", refused != "", o.Ports[r.sender()].Policed || next.Kind == NextHopPort && o.Ports[next.Ifindex].Policed)
 		if refused != "" {

@@ -30,20 +30,28 @@ type noted struct {
 
 // note remembers a frame at the ends of its connection that are on this host.
 func (o *Oracle) note(from noted, next NextHop, route Route, f parsed) {
-	ifindex, vrf := from.ifindex, from.vrf
-	if o.Connections == nil || o.Traces {
+	ports, known := o.portsOf(from.ifindex, from.vrf, f)
+	o.notePassage(from, next, route, passage{sent: f, heard: f, sentPorts: ports, heardPorts: ports, known: known})
+}
+
+// notePassage remembers a frame at both ends, at each as that one has it.
+func (o *Oracle) notePassage(from noted, next NextHop, route Route, p passage) {
+	ifindex, vrf, f := from.ifindex, from.vrf, p.sent
+	if o.Connections == nil || o.Traces || !p.known {
 		return
 	}
-	ports, known := o.portsOf(ifindex, vrf, f)
-	if !known {
-		return
+	if p.outward {
+		vrf = o.Ports[ifindex].VRF // where it came from
 	}
 	if f.fragment && !f.later {
-		o.fragments[fragmentKeyOf(ifindex, vrf, f)] = ports
+		o.fragments[fragmentKeyOf(ifindex, vrf, f)] = p.sentPorts
 	}
-	source, destination := netip.AddrPortFrom(f.source, ports.source), netip.AddrPortFrom(f.destination, ports.destination)
 	if !from.fromTunnel {
-		key := senderKey(ifindex, f, ports)
+		key := senderKey(ifindex, f, p.sentPorts)
+		if c := o.Connections[key]; f.saying().beginsAnew(c.State, true) {
+			c.Mapping, c.Itself = 0, 0
+			o.Connections[key] = c
+		}
 		o.noteEnd(key, ConnectionSent, 0, f)
 		if f.ethSource == o.Ports[ifindex].MAC && !from.frame {
 			o.ways[key] = oracleWay{route.NextHop, route.MAC}
@@ -54,7 +62,14 @@ func (o *Oracle) note(from noted, next NextHop, route Route, f parsed) {
 		if from.fromHost {
 			began |= ConnectionUnasked
 		}
-		o.noteEnd(ConnectionKey{next.Ifindex, f.protocol, destination, source}, ConnectionHeard, began, f)
+		key := receiverKey(next.Ifindex, p)
+		if c, had := o.Connections[key]; p.mapping != 0 && had && (c.Mapping != p.mapping || c.Itself != p.itself) {
+			delete(o.Connections, key) // what was there is over
+		}
+		o.noteEnd(key, ConnectionHeard, began, p.heard)
+		c := o.Connections[key]
+		c.Mapping, c.Itself = p.mapping, p.itself
+		o.Connections[key] = c
 	}
 }
 

@@ -51,7 +51,7 @@ const longestQuote = 128
 
 // icmpKinds are type and code of errors, of IPv4 and of IPv6.
 var icmpKinds = map[string][2][2]byte{
-	"ttl-expired": {{11, 0}, {3, 0}}, "too-big": {{3, 4}, {2, 0}}, "policy-rejected": {{3, 13}, {1, 1}},
+	"ttl-expired": {{11, 0}, {3, 0}}, "too-big": {{3, 4}, {2, 0}}, "policy-rejected": {{3, 13}, {1, 1}}, "no-listener": {{3, 3}, {1, 4}},
 }
 
 func icmpError(f parsed, from router, reason string, limit int) []byte {

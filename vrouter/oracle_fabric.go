@@ -85,6 +85,9 @@ func (o *Oracle) arrive(ifindex int, fromUplink bool, route Route, f parsed) Out
 		return dropped(f.frame, "fabric-spoofed")
 	}
 	var from router
+	if o.taken(next, o.plain(refusal{ifindex: ifindex, vrf: port.VRF, f: f})) {
+		return dropped(f.frame, "mapping-taken")
+	}
 	if fromUplink {
 		from = router{o.Config.Local4, f.ethDestination}
 		if f.source.Is6() {

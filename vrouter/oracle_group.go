@@ -13,21 +13,20 @@ type oracleWay struct {
 
 // throughGroup is the route of a frame whose route's next hop is a group; reason says
 // why there is none.
-func (o *Oracle) throughGroup(ifindex int, vrf uint32, fromTunnel bool, f parsed, route Route) (chosen Route, reason string) {
+func (o *Oracle) throughGroup(ifindex int, fromTunnel bool, p passage, route Route) (chosen Route, reason string) {
 	group, found := o.Groups[route.NextHop]
 	if !found {
 		return route, "unresolved-next-hop"
 	}
-	ports, known := o.portsOf(ifindex, vrf, f)
-	bucket := hash(f, ports, known, group.Fields) % uint32(GroupBuckets)
+	bucket := hash(p.heard, p.heardPorts, p.known, group.Fields) % uint32(GroupBuckets)
 	var member *GroupMember
 	switch {
 	case fromTunnel:
-		member = group.meant(bucket, f.ethDestination)
+		member = group.meant(bucket, p.sent.ethDestination)
 		reason = "tunnel-to-tunnel"
 	default:
 		member = group.at(group.All[bucket])
-		if used := o.used(ifindex, f, ports, known, group); used != nil {
+		if used := o.used(ifindex, p.sent, p.sentPorts, p.known, group); used != nil {
 			member = used
 		}
 		reason = "unresolved-next-hop"

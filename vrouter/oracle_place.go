@@ -25,6 +25,7 @@ func (o *Oracle) takePlace(p policed, end int, hears bool) (place Place, taken, 
 	if !o.Ports[end].Policed || limit == 0 {
 		return place, false, true
 	}
+	p = p.seenBy(hears)
 	key, direction, first := o.began(p, end, hears)
 	place = Place{key, o.Ports[end].ID}
 	_, held := o.Places[place]

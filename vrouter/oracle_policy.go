@@ -3,6 +3,7 @@
 package vrouter
 
 import (
+	"cmp"
 	"net/netip"
 
 	"github.com/weft-network/weft/vrouter/rules"
@@ -16,6 +17,30 @@ type policed struct {
 	known   bool // the ports are
 	copied  bool // one of many, which needs no place
 	f       parsed
+	// What the receiver has, where the frame is translated on its way; self: nobody is asked.
+	heard      parsed
+	heardPorts wirePorts
+	translated bool
+	self       bool
+	served     *PoolMember // whom the sender is asked about in place of the destination
+	vrfs       [2]uint32   // in which sender and receiver know each other; 0: the port's
+}
+
+// policedOn is a frame on its way to a next hop.
+func (o *Oracle) policedOn(sender int, next NextHop, on passage) policed {
+	p := policed{ifindex: sender, f: on.sent, ports: on.sentPorts, known: on.known, heard: on.heard, heardPorts: on.heardPorts, translated: true, self: on.self, served: on.served, vrfs: on.vrfs}
+	if _, here := o.Ports[next.Ifindex]; here && next.Kind == NextHopPort {
+		p.to = next.Ifindex
+	}
+	return p
+}
+
+// seenBy is the frame as one end has it.
+func (p policed) seenBy(hears bool) policed {
+	if hears && p.translated {
+		p.f, p.ports = p.heard, p.heardPorts
+	}
+	return p
 }
 
 // policed finds the ends of a frame. A sender of 0 is no port.
@@ -31,6 +56,9 @@ func (o *Oracle) policed(sender int, ifindex int, vrf uint32, next NextHop, f pa
 // refuses asks both ends. The tables decide anew for each frame: what entries
 // remember may not show, but for who began.
 func (o *Oracle) refuses(p policed) (reason string) {
+	if p.self {
+		return ""
+	}
 	from, to := o.Ports[p.ifindex].Policed, o.Ports[p.to].Policed
 	if p.f.later && !p.known && (from || to) {
 		return "unknown-fragment"
@@ -49,6 +77,7 @@ func (o *Oracle) refuses(p policed) (reason string) {
 
 // ask asks one end, which hears the frame or sends it.
 func (o *Oracle) ask(p policed, end int, hears bool) (reason string) {
+	p = p.seenBy(hears)
 	port := o.Ports[end]
 	key, direction, first := o.began(p, end, hears)
 	if direction == rules.Directions {
@@ -58,9 +87,18 @@ func (o *Oracle) ask(p policed, end int, hears bool) (reason string) {
 	if !there {
 		return "policy-absent"
 	}
-	identity := o.identityOf(port.VRF, key.Remote.Addr())
+	vrf := p.vrfs[0]
+	if hears {
+		vrf = p.vrfs[1]
+	}
+	vrf = cmp.Or(vrf, port.VRF)
+	served, gone := o.servedFor(p, vrf, key, direction, hears)
+	if gone {
+		return "no-member"
+	}
+	identity := o.identityOf(vrf, key.Remote.Addr())
 	q := inquiry{
-		p: p, key: key, identity: identity, direction: direction, hears: hears, first: first, stateless: port.Stateless && policy.Stateless, rulesets: policy.Rulesets,
+		p: p, key: key, identity: identity, served: served, direction: direction, hears: hears, first: first, stateless: port.Stateless && policy.Stateless, rulesets: policy.Rulesets,
 		log: loggedFrame{Ifindex: end, Port: port.ID, VRF: port.VRF, In: hears, Layer: -1},
 	}
 	reason = o.askLayers(&q)
@@ -81,6 +119,7 @@ type inquiry struct {
 	p         policed
 	key       ConnectionKey
 	identity  rules.Identity
+	served    *PoolMember     // that the remote stands for, but to network-policies; nil: for itself
 	direction rules.Direction // in which the conversation began
 	hears     bool
 	first     bool
@@ -111,6 +150,14 @@ func (o *Oracle) askLayers(q *inquiry) string {
 		}
 		packet := question(p, q.key, direction, p.known || !first)
 		packet.Identity = q.identity
+		if q.served != nil && layer != rules.NetworkPolicy {
+			packet.Remote, packet.Identity = q.served.Internal.Addr(), q.served.Identity
+			if direction == rules.Ingress {
+				packet.SourcePort = q.served.Internal.Port()
+			} else {
+				packet.Port = q.served.Internal.Port()
+			}
+		}
 		verdict, audit := ruleset.Decide(packet)
 		if !q.former || verdict.Action.Drops() {
 			q.log.Rule = verdict.Rule
@@ -135,6 +182,22 @@ func (o *Oracle) askLayers(q *inquiry) string {
 		}
 	}
 	return ""
+}
+
+// servedFor is who a virtual address stands for when an end is asked about it, nil
+// if the remote is none; gone: there is nobody any more.
+func (o *Oracle) servedFor(p policed, vrf uint32, key ConnectionKey, direction rules.Direction, hears bool) (served *PoolMember, gone bool) {
+	if direction != rules.Egress {
+		return nil, false
+	}
+	if !hears && p.served != nil {
+		return p.served, false
+	}
+	m, virtual, there := o.servedBy(vrf, key)
+	if !virtual {
+		return nil, false
+	}
+	return &m, !there
 }
 
 func (o *Oracle) hit(rule uint32) {

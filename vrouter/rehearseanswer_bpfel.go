@@ -16,8 +16,11 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	rehearseAnswerMapAffinities       = "affinities"
 	rehearseAnswerMapAliases          = "aliases"
 	rehearseAnswerMapAnswerTimes      = "answer_times"
+	rehearseAnswerMapChoiceMembers    = "choice_members"
+	rehearseAnswerMapChoices          = "choices"
 	rehearseAnswerMapConfig           = "config"
 	rehearseAnswerMapConnections      = "connections"
 	rehearseAnswerMapCounters         = "counters"
@@ -37,13 +40,16 @@ const (
 	rehearseAnswerMapHalfOpenShare    = "half_open_share"
 	rehearseAnswerMapHostFlows        = "host_flows"
 	rehearseAnswerMapHostRoutes       = "host_routes"
+	rehearseAnswerMapListeners        = "listeners"
 	rehearseAnswerMapLogTimes         = "log_times"
 	rehearseAnswerMapManaged4         = "managed4"
 	rehearseAnswerMapManaged6         = "managed6"
+	rehearseAnswerMapMappings         = "mappings"
 	rehearseAnswerMapNextHops         = "next_hops"
 	rehearseAnswerMapPlaceCounts      = "place_counts"
 	rehearseAnswerMapPlaces           = "places"
 	rehearseAnswerMapPlacesReturned   = "places_returned"
+	rehearseAnswerMapPoolMembers      = "pool_members"
 	rehearseAnswerMapPortAddresses    = "port_addresses"
 	rehearseAnswerMapPortPolicies     = "port_policies"
 	rehearseAnswerMapPortPrefixes4    = "port_prefixes4"
@@ -127,8 +133,11 @@ type rehearseAnswerProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type rehearseAnswerMapSpecs struct {
+	Affinities       *ebpf.MapSpec `ebpf:"affinities"`
 	Aliases          *ebpf.MapSpec `ebpf:"aliases"`
 	AnswerTimes      *ebpf.MapSpec `ebpf:"answer_times"`
+	ChoiceMembers    *ebpf.MapSpec `ebpf:"choice_members"`
+	Choices          *ebpf.MapSpec `ebpf:"choices"`
 	Config           *ebpf.MapSpec `ebpf:"config"`
 	Connections      *ebpf.MapSpec `ebpf:"connections"`
 	Counters         *ebpf.MapSpec `ebpf:"counters"`
@@ -148,13 +157,16 @@ type rehearseAnswerMapSpecs struct {
 	HalfOpenShare    *ebpf.MapSpec `ebpf:"half_open_share"`
 	HostFlows        *ebpf.MapSpec `ebpf:"host_flows"`
 	HostRoutes       *ebpf.MapSpec `ebpf:"host_routes"`
+	Listeners        *ebpf.MapSpec `ebpf:"listeners"`
 	LogTimes         *ebpf.MapSpec `ebpf:"log_times"`
 	Managed4         *ebpf.MapSpec `ebpf:"managed4"`
 	Managed6         *ebpf.MapSpec `ebpf:"managed6"`
+	Mappings         *ebpf.MapSpec `ebpf:"mappings"`
 	NextHops         *ebpf.MapSpec `ebpf:"next_hops"`
 	PlaceCounts      *ebpf.MapSpec `ebpf:"place_counts"`
 	Places           *ebpf.MapSpec `ebpf:"places"`
 	PlacesReturned   *ebpf.MapSpec `ebpf:"places_returned"`
+	PoolMembers      *ebpf.MapSpec `ebpf:"pool_members"`
 	PortAddresses    *ebpf.MapSpec `ebpf:"port_addresses"`
 	PortPolicies     *ebpf.MapSpec `ebpf:"port_policies"`
 	PortPrefixes4    *ebpf.MapSpec `ebpf:"port_prefixes4"`
@@ -210,8 +222,11 @@ func (o *rehearseAnswerObjects) Close() error {
 //
 // It can be passed to loadRehearseAnswerObjects or ebpf.CollectionSpec.LoadAndAssign.
 type rehearseAnswerMaps struct {
+	Affinities       *ebpf.Map `ebpf:"affinities"`
 	Aliases          *ebpf.Map `ebpf:"aliases"`
 	AnswerTimes      *ebpf.Map `ebpf:"answer_times"`
+	ChoiceMembers    *ebpf.Map `ebpf:"choice_members"`
+	Choices          *ebpf.Map `ebpf:"choices"`
 	Config           *ebpf.Map `ebpf:"config"`
 	Connections      *ebpf.Map `ebpf:"connections"`
 	Counters         *ebpf.Map `ebpf:"counters"`
@@ -231,13 +246,16 @@ type rehearseAnswerMaps struct {
 	HalfOpenShare    *ebpf.Map `ebpf:"half_open_share"`
 	HostFlows        *ebpf.Map `ebpf:"host_flows"`
 	HostRoutes       *ebpf.Map `ebpf:"host_routes"`
+	Listeners        *ebpf.Map `ebpf:"listeners"`
 	LogTimes         *ebpf.Map `ebpf:"log_times"`
 	Managed4         *ebpf.Map `ebpf:"managed4"`
 	Managed6         *ebpf.Map `ebpf:"managed6"`
+	Mappings         *ebpf.Map `ebpf:"mappings"`
 	NextHops         *ebpf.Map `ebpf:"next_hops"`
 	PlaceCounts      *ebpf.Map `ebpf:"place_counts"`
 	Places           *ebpf.Map `ebpf:"places"`
 	PlacesReturned   *ebpf.Map `ebpf:"places_returned"`
+	PoolMembers      *ebpf.Map `ebpf:"pool_members"`
 	PortAddresses    *ebpf.Map `ebpf:"port_addresses"`
 	PortPolicies     *ebpf.Map `ebpf:"port_policies"`
 	PortPrefixes4    *ebpf.Map `ebpf:"port_prefixes4"`
@@ -268,8 +286,11 @@ type rehearseAnswerMaps struct {
 
 func (m *rehearseAnswerMaps) Close() error {
 	return _RehearseAnswerClose(
+		m.Affinities,
 		m.Aliases,
 		m.AnswerTimes,
+		m.ChoiceMembers,
+		m.Choices,
 		m.Config,
 		m.Connections,
 		m.Counters,
@@ -289,13 +310,16 @@ func (m *rehearseAnswerMaps) Close() error {
 		m.HalfOpenShare,
 		m.HostFlows,
 		m.HostRoutes,
+		m.Listeners,
 		m.LogTimes,
 		m.Managed4,
 		m.Managed6,
+		m.Mappings,
 		m.NextHops,
 		m.PlaceCounts,
 		m.Places,
 		m.PlacesReturned,
+		m.PoolMembers,
 		m.PortAddresses,
 		m.PortPolicies,
 		m.PortPrefixes4,

@@ -16,8 +16,11 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	rehearseBridgeMapAffinities       = "affinities"
 	rehearseBridgeMapAliases          = "aliases"
 	rehearseBridgeMapAnswerTimes      = "answer_times"
+	rehearseBridgeMapChoiceMembers    = "choice_members"
+	rehearseBridgeMapChoices          = "choices"
 	rehearseBridgeMapConfig           = "config"
 	rehearseBridgeMapConnections      = "connections"
 	rehearseBridgeMapCounters         = "counters"
@@ -39,15 +42,18 @@ const (
 	rehearseBridgeMapHostFlows        = "host_flows"
 	rehearseBridgeMapHostRoutes       = "host_routes"
 	rehearseBridgeMapLearnedMacs      = "learned_macs"
+	rehearseBridgeMapListeners        = "listeners"
 	rehearseBridgeMapLogTimes         = "log_times"
 	rehearseBridgeMapMacCounts        = "mac_counts"
 	rehearseBridgeMapMacs             = "macs"
 	rehearseBridgeMapManaged4         = "managed4"
 	rehearseBridgeMapManaged6         = "managed6"
+	rehearseBridgeMapMappings         = "mappings"
 	rehearseBridgeMapNextHops         = "next_hops"
 	rehearseBridgeMapPlaceCounts      = "place_counts"
 	rehearseBridgeMapPlaces           = "places"
 	rehearseBridgeMapPlacesReturned   = "places_returned"
+	rehearseBridgeMapPoolMembers      = "pool_members"
 	rehearseBridgeMapPortAddresses    = "port_addresses"
 	rehearseBridgeMapPortPolicies     = "port_policies"
 	rehearseBridgeMapPortPrefixes4    = "port_prefixes4"
@@ -132,8 +138,11 @@ type rehearseBridgeProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type rehearseBridgeMapSpecs struct {
+	Affinities       *ebpf.MapSpec `ebpf:"affinities"`
 	Aliases          *ebpf.MapSpec `ebpf:"aliases"`
 	AnswerTimes      *ebpf.MapSpec `ebpf:"answer_times"`
+	ChoiceMembers    *ebpf.MapSpec `ebpf:"choice_members"`
+	Choices          *ebpf.MapSpec `ebpf:"choices"`
 	Config           *ebpf.MapSpec `ebpf:"config"`
 	Connections      *ebpf.MapSpec `ebpf:"connections"`
 	Counters         *ebpf.MapSpec `ebpf:"counters"`
@@ -155,15 +164,18 @@ type rehearseBridgeMapSpecs struct {
 	HostFlows        *ebpf.MapSpec `ebpf:"host_flows"`
 	HostRoutes       *ebpf.MapSpec `ebpf:"host_routes"`
 	LearnedMacs      *ebpf.MapSpec `ebpf:"learned_macs"`
+	Listeners        *ebpf.MapSpec `ebpf:"listeners"`
 	LogTimes         *ebpf.MapSpec `ebpf:"log_times"`
 	MacCounts        *ebpf.MapSpec `ebpf:"mac_counts"`
 	Macs             *ebpf.MapSpec `ebpf:"macs"`
 	Managed4         *ebpf.MapSpec `ebpf:"managed4"`
 	Managed6         *ebpf.MapSpec `ebpf:"managed6"`
+	Mappings         *ebpf.MapSpec `ebpf:"mappings"`
 	NextHops         *ebpf.MapSpec `ebpf:"next_hops"`
 	PlaceCounts      *ebpf.MapSpec `ebpf:"place_counts"`
 	Places           *ebpf.MapSpec `ebpf:"places"`
 	PlacesReturned   *ebpf.MapSpec `ebpf:"places_returned"`
+	PoolMembers      *ebpf.MapSpec `ebpf:"pool_members"`
 	PortAddresses    *ebpf.MapSpec `ebpf:"port_addresses"`
 	PortPolicies     *ebpf.MapSpec `ebpf:"port_policies"`
 	PortPrefixes4    *ebpf.MapSpec `ebpf:"port_prefixes4"`
@@ -222,8 +234,11 @@ func (o *rehearseBridgeObjects) Close() error {
 //
 // It can be passed to loadRehearseBridgeObjects or ebpf.CollectionSpec.LoadAndAssign.
 type rehearseBridgeMaps struct {
+	Affinities       *ebpf.Map `ebpf:"affinities"`
 	Aliases          *ebpf.Map `ebpf:"aliases"`
 	AnswerTimes      *ebpf.Map `ebpf:"answer_times"`
+	ChoiceMembers    *ebpf.Map `ebpf:"choice_members"`
+	Choices          *ebpf.Map `ebpf:"choices"`
 	Config           *ebpf.Map `ebpf:"config"`
 	Connections      *ebpf.Map `ebpf:"connections"`
 	Counters         *ebpf.Map `ebpf:"counters"`
@@ -245,15 +260,18 @@ type rehearseBridgeMaps struct {
 	HostFlows        *ebpf.Map `ebpf:"host_flows"`
 	HostRoutes       *ebpf.Map `ebpf:"host_routes"`
 	LearnedMacs      *ebpf.Map `ebpf:"learned_macs"`
+	Listeners        *ebpf.Map `ebpf:"listeners"`
 	LogTimes         *ebpf.Map `ebpf:"log_times"`
 	MacCounts        *ebpf.Map `ebpf:"mac_counts"`
 	Macs             *ebpf.Map `ebpf:"macs"`
 	Managed4         *ebpf.Map `ebpf:"managed4"`
 	Managed6         *ebpf.Map `ebpf:"managed6"`
+	Mappings         *ebpf.Map `ebpf:"mappings"`
 	NextHops         *ebpf.Map `ebpf:"next_hops"`
 	PlaceCounts      *ebpf.Map `ebpf:"place_counts"`
 	Places           *ebpf.Map `ebpf:"places"`
 	PlacesReturned   *ebpf.Map `ebpf:"places_returned"`
+	PoolMembers      *ebpf.Map `ebpf:"pool_members"`
 	PortAddresses    *ebpf.Map `ebpf:"port_addresses"`
 	PortPolicies     *ebpf.Map `ebpf:"port_policies"`
 	PortPrefixes4    *ebpf.Map `ebpf:"port_prefixes4"`
@@ -287,8 +305,11 @@ type rehearseBridgeMaps struct {
 
 func (m *rehearseBridgeMaps) Close() error {
 	return _RehearseBridgeClose(
+		m.Affinities,
 		m.Aliases,
 		m.AnswerTimes,
+		m.ChoiceMembers,
+		m.Choices,
 		m.Config,
 		m.Connections,
 		m.Counters,
@@ -310,15 +331,18 @@ func (m *rehearseBridgeMaps) Close() error {
 		m.HostFlows,
 		m.HostRoutes,
 		m.LearnedMacs,
+		m.Listeners,
 		m.LogTimes,
 		m.MacCounts,
 		m.Macs,
 		m.Managed4,
 		m.Managed6,
+		m.Mappings,
 		m.NextHops,
 		m.PlaceCounts,
 		m.Places,
 		m.PlacesReturned,
+		m.PoolMembers,
 		m.PortAddresses,
 		m.PortPolicies,
 		m.PortPrefixes4,

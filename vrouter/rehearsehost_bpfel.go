@@ -16,8 +16,11 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	rehearseHostMapAffinities       = "affinities"
 	rehearseHostMapAliases          = "aliases"
 	rehearseHostMapAnswerTimes      = "answer_times"
+	rehearseHostMapChoiceMembers    = "choice_members"
+	rehearseHostMapChoices          = "choices"
 	rehearseHostMapConfig           = "config"
 	rehearseHostMapConnections      = "connections"
 	rehearseHostMapCounters         = "counters"
@@ -40,15 +43,18 @@ const (
 	rehearseHostMapHostFlows        = "host_flows"
 	rehearseHostMapHostRoutes       = "host_routes"
 	rehearseHostMapLearnedMacs      = "learned_macs"
+	rehearseHostMapListeners        = "listeners"
 	rehearseHostMapLogTimes         = "log_times"
 	rehearseHostMapMacCounts        = "mac_counts"
 	rehearseHostMapMacs             = "macs"
 	rehearseHostMapManaged4         = "managed4"
 	rehearseHostMapManaged6         = "managed6"
+	rehearseHostMapMappings         = "mappings"
 	rehearseHostMapNextHops         = "next_hops"
 	rehearseHostMapPlaceCounts      = "place_counts"
 	rehearseHostMapPlaces           = "places"
 	rehearseHostMapPlacesReturned   = "places_returned"
+	rehearseHostMapPoolMembers      = "pool_members"
 	rehearseHostMapPortAddresses    = "port_addresses"
 	rehearseHostMapPortPolicies     = "port_policies"
 	rehearseHostMapPortPrefixes4    = "port_prefixes4"
@@ -130,8 +136,11 @@ type rehearseHostProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type rehearseHostMapSpecs struct {
+	Affinities       *ebpf.MapSpec `ebpf:"affinities"`
 	Aliases          *ebpf.MapSpec `ebpf:"aliases"`
 	AnswerTimes      *ebpf.MapSpec `ebpf:"answer_times"`
+	ChoiceMembers    *ebpf.MapSpec `ebpf:"choice_members"`
+	Choices          *ebpf.MapSpec `ebpf:"choices"`
 	Config           *ebpf.MapSpec `ebpf:"config"`
 	Connections      *ebpf.MapSpec `ebpf:"connections"`
 	Counters         *ebpf.MapSpec `ebpf:"counters"`
@@ -154,15 +163,18 @@ type rehearseHostMapSpecs struct {
 	HostFlows        *ebpf.MapSpec `ebpf:"host_flows"`
 	HostRoutes       *ebpf.MapSpec `ebpf:"host_routes"`
 	LearnedMacs      *ebpf.MapSpec `ebpf:"learned_macs"`
+	Listeners        *ebpf.MapSpec `ebpf:"listeners"`
 	LogTimes         *ebpf.MapSpec `ebpf:"log_times"`
 	MacCounts        *ebpf.MapSpec `ebpf:"mac_counts"`
 	Macs             *ebpf.MapSpec `ebpf:"macs"`
 	Managed4         *ebpf.MapSpec `ebpf:"managed4"`
 	Managed6         *ebpf.MapSpec `ebpf:"managed6"`
+	Mappings         *ebpf.MapSpec `ebpf:"mappings"`
 	NextHops         *ebpf.MapSpec `ebpf:"next_hops"`
 	PlaceCounts      *ebpf.MapSpec `ebpf:"place_counts"`
 	Places           *ebpf.MapSpec `ebpf:"places"`
 	PlacesReturned   *ebpf.MapSpec `ebpf:"places_returned"`
+	PoolMembers      *ebpf.MapSpec `ebpf:"pool_members"`
 	PortAddresses    *ebpf.MapSpec `ebpf:"port_addresses"`
 	PortPolicies     *ebpf.MapSpec `ebpf:"port_policies"`
 	PortPrefixes4    *ebpf.MapSpec `ebpf:"port_prefixes4"`
@@ -220,8 +232,11 @@ func (o *rehearseHostObjects) Close() error {
 //
 // It can be passed to loadRehearseHostObjects or ebpf.CollectionSpec.LoadAndAssign.
 type rehearseHostMaps struct {
+	Affinities       *ebpf.Map `ebpf:"affinities"`
 	Aliases          *ebpf.Map `ebpf:"aliases"`
 	AnswerTimes      *ebpf.Map `ebpf:"answer_times"`
+	ChoiceMembers    *ebpf.Map `ebpf:"choice_members"`
+	Choices          *ebpf.Map `ebpf:"choices"`
 	Config           *ebpf.Map `ebpf:"config"`
 	Connections      *ebpf.Map `ebpf:"connections"`
 	Counters         *ebpf.Map `ebpf:"counters"`
@@ -244,15 +259,18 @@ type rehearseHostMaps struct {
 	HostFlows        *ebpf.Map `ebpf:"host_flows"`
 	HostRoutes       *ebpf.Map `ebpf:"host_routes"`
 	LearnedMacs      *ebpf.Map `ebpf:"learned_macs"`
+	Listeners        *ebpf.Map `ebpf:"listeners"`
 	LogTimes         *ebpf.Map `ebpf:"log_times"`
 	MacCounts        *ebpf.Map `ebpf:"mac_counts"`
 	Macs             *ebpf.Map `ebpf:"macs"`
 	Managed4         *ebpf.Map `ebpf:"managed4"`
 	Managed6         *ebpf.Map `ebpf:"managed6"`
+	Mappings         *ebpf.Map `ebpf:"mappings"`
 	NextHops         *ebpf.Map `ebpf:"next_hops"`
 	PlaceCounts      *ebpf.Map `ebpf:"place_counts"`
 	Places           *ebpf.Map `ebpf:"places"`
 	PlacesReturned   *ebpf.Map `ebpf:"places_returned"`
+	PoolMembers      *ebpf.Map `ebpf:"pool_members"`
 	PortAddresses    *ebpf.Map `ebpf:"port_addresses"`
 	PortPolicies     *ebpf.Map `ebpf:"port_policies"`
 	PortPrefixes4    *ebpf.Map `ebpf:"port_prefixes4"`
@@ -285,8 +303,11 @@ type rehearseHostMaps struct {
 
 func (m *rehearseHostMaps) Close() error {
 	return _RehearseHostClose(
+		m.Affinities,
 		m.Aliases,
 		m.AnswerTimes,
+		m.ChoiceMembers,
+		m.Choices,
 		m.Config,
 		m.Connections,
 		m.Counters,
@@ -309,15 +330,18 @@ func (m *rehearseHostMaps) Close() error {
 		m.HostFlows,
 		m.HostRoutes,
 		m.LearnedMacs,
+		m.Listeners,
 		m.LogTimes,
 		m.MacCounts,
 		m.Macs,
 		m.Managed4,
 		m.Managed6,
+		m.Mappings,
 		m.NextHops,
 		m.PlaceCounts,
 		m.Places,
 		m.PlacesReturned,
+		m.PoolMembers,
 		m.PortAddresses,
 		m.PortPolicies,
 		m.PortPrefixes4,

@@ -16,8 +16,11 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	rehearseTunnelMapAffinities       = "affinities"
 	rehearseTunnelMapAliases          = "aliases"
 	rehearseTunnelMapAnswerTimes      = "answer_times"
+	rehearseTunnelMapChoiceMembers    = "choice_members"
+	rehearseTunnelMapChoices          = "choices"
 	rehearseTunnelMapConfig           = "config"
 	rehearseTunnelMapConnections      = "connections"
 	rehearseTunnelMapCounters         = "counters"
@@ -40,15 +43,18 @@ const (
 	rehearseTunnelMapHostFlows        = "host_flows"
 	rehearseTunnelMapHostRoutes       = "host_routes"
 	rehearseTunnelMapLearnedMacs      = "learned_macs"
+	rehearseTunnelMapListeners        = "listeners"
 	rehearseTunnelMapLogTimes         = "log_times"
 	rehearseTunnelMapMacCounts        = "mac_counts"
 	rehearseTunnelMapMacs             = "macs"
 	rehearseTunnelMapManaged4         = "managed4"
 	rehearseTunnelMapManaged6         = "managed6"
+	rehearseTunnelMapMappings         = "mappings"
 	rehearseTunnelMapNextHops         = "next_hops"
 	rehearseTunnelMapPlaceCounts      = "place_counts"
 	rehearseTunnelMapPlaces           = "places"
 	rehearseTunnelMapPlacesReturned   = "places_returned"
+	rehearseTunnelMapPoolMembers      = "pool_members"
 	rehearseTunnelMapPortAddresses    = "port_addresses"
 	rehearseTunnelMapPortPolicies     = "port_policies"
 	rehearseTunnelMapPortPrefixes4    = "port_prefixes4"
@@ -131,8 +137,11 @@ type rehearseTunnelProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type rehearseTunnelMapSpecs struct {
+	Affinities       *ebpf.MapSpec `ebpf:"affinities"`
 	Aliases          *ebpf.MapSpec `ebpf:"aliases"`
 	AnswerTimes      *ebpf.MapSpec `ebpf:"answer_times"`
+	ChoiceMembers    *ebpf.MapSpec `ebpf:"choice_members"`
+	Choices          *ebpf.MapSpec `ebpf:"choices"`
 	Config           *ebpf.MapSpec `ebpf:"config"`
 	Connections      *ebpf.MapSpec `ebpf:"connections"`
 	Counters         *ebpf.MapSpec `ebpf:"counters"`
@@ -155,15 +164,18 @@ type rehearseTunnelMapSpecs struct {
 	HostFlows        *ebpf.MapSpec `ebpf:"host_flows"`
 	HostRoutes       *ebpf.MapSpec `ebpf:"host_routes"`
 	LearnedMacs      *ebpf.MapSpec `ebpf:"learned_macs"`
+	Listeners        *ebpf.MapSpec `ebpf:"listeners"`
 	LogTimes         *ebpf.MapSpec `ebpf:"log_times"`
 	MacCounts        *ebpf.MapSpec `ebpf:"mac_counts"`
 	Macs             *ebpf.MapSpec `ebpf:"macs"`
 	Managed4         *ebpf.MapSpec `ebpf:"managed4"`
 	Managed6         *ebpf.MapSpec `ebpf:"managed6"`
+	Mappings         *ebpf.MapSpec `ebpf:"mappings"`
 	NextHops         *ebpf.MapSpec `ebpf:"next_hops"`
 	PlaceCounts      *ebpf.MapSpec `ebpf:"place_counts"`
 	Places           *ebpf.MapSpec `ebpf:"places"`
 	PlacesReturned   *ebpf.MapSpec `ebpf:"places_returned"`
+	PoolMembers      *ebpf.MapSpec `ebpf:"pool_members"`
 	PortAddresses    *ebpf.MapSpec `ebpf:"port_addresses"`
 	PortPolicies     *ebpf.MapSpec `ebpf:"port_policies"`
 	PortPrefixes4    *ebpf.MapSpec `ebpf:"port_prefixes4"`
@@ -222,8 +234,11 @@ func (o *rehearseTunnelObjects) Close() error {
 //
 // It can be passed to loadRehearseTunnelObjects or ebpf.CollectionSpec.LoadAndAssign.
 type rehearseTunnelMaps struct {
+	Affinities       *ebpf.Map `ebpf:"affinities"`
 	Aliases          *ebpf.Map `ebpf:"aliases"`
 	AnswerTimes      *ebpf.Map `ebpf:"answer_times"`
+	ChoiceMembers    *ebpf.Map `ebpf:"choice_members"`
+	Choices          *ebpf.Map `ebpf:"choices"`
 	Config           *ebpf.Map `ebpf:"config"`
 	Connections      *ebpf.Map `ebpf:"connections"`
 	Counters         *ebpf.Map `ebpf:"counters"`
@@ -246,15 +261,18 @@ type rehearseTunnelMaps struct {
 	HostFlows        *ebpf.Map `ebpf:"host_flows"`
 	HostRoutes       *ebpf.Map `ebpf:"host_routes"`
 	LearnedMacs      *ebpf.Map `ebpf:"learned_macs"`
+	Listeners        *ebpf.Map `ebpf:"listeners"`
 	LogTimes         *ebpf.Map `ebpf:"log_times"`
 	MacCounts        *ebpf.Map `ebpf:"mac_counts"`
 	Macs             *ebpf.Map `ebpf:"macs"`
 	Managed4         *ebpf.Map `ebpf:"managed4"`
 	Managed6         *ebpf.Map `ebpf:"managed6"`
+	Mappings         *ebpf.Map `ebpf:"mappings"`
 	NextHops         *ebpf.Map `ebpf:"next_hops"`
 	PlaceCounts      *ebpf.Map `ebpf:"place_counts"`
 	Places           *ebpf.Map `ebpf:"places"`
 	PlacesReturned   *ebpf.Map `ebpf:"places_returned"`
+	PoolMembers      *ebpf.Map `ebpf:"pool_members"`
 	PortAddresses    *ebpf.Map `ebpf:"port_addresses"`
 	PortPolicies     *ebpf.Map `ebpf:"port_policies"`
 	PortPrefixes4    *ebpf.Map `ebpf:"port_prefixes4"`
@@ -288,8 +306,11 @@ type rehearseTunnelMaps struct {
 
 func (m *rehearseTunnelMaps) Close() error {
 	return _RehearseTunnelClose(
+		m.Affinities,
 		m.Aliases,
 		m.AnswerTimes,
+		m.ChoiceMembers,
+		m.Choices,
 		m.Config,
 		m.Connections,
 		m.Counters,
@@ -312,15 +333,18 @@ func (m *rehearseTunnelMaps) Close() error {
 		m.HostFlows,
 		m.HostRoutes,
 		m.LearnedMacs,
+		m.Listeners,
 		m.LogTimes,
 		m.MacCounts,
 		m.Macs,
 		m.Managed4,
 		m.Managed6,
+		m.Mappings,
 		m.NextHops,
 		m.PlaceCounts,
 		m.Places,
 		m.PlacesReturned,
+		m.PoolMembers,
 		m.PortAddresses,
 		m.PortPolicies,
 		m.PortPrefixes4,

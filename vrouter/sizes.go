@@ -23,11 +23,12 @@ type Sizes struct {
 	MACs          uint32 // of ports, wherever they are
 	LearnedMACs   uint32
 	Receivers     uint32 // of floods, all networks together
+	BalanceSizes
 	PolicySizes
 }
 
 // DefaultSizes are used for sizes that are zero. Hash tables are allocated in
-// full when created, about 14 MB together here; routes, connections, tunnel
+// full when created, about 20 MB together here; routes, connections, tunnel
 // sources and services grow as they fill.
 var DefaultSizes = Sizes{
 	Ports:         1024,    // the largest hosts run some 250 pods, each perhaps with several interfaces
@@ -45,6 +46,7 @@ var DefaultSizes = Sizes{
 	MACs:          1 << 17, // ports of the networks that have a port here; these three cost memory only when used
 	LearnedMACs:   1 << 16, // a thousand ports with the 64 that are their limit unless they ask for more
 	Receivers:     1 << 16, // 256 networks with as many receivers as may be
+	BalanceSizes:  defaultBalanceSizes,
 	PolicySizes:   defaultPolicySizes,
 	TunnelSources: 1 << 18, // 64 other hosts, each with two addresses, in 2048 networks; costs memory only when used
 }
@@ -90,6 +92,7 @@ func (s Sizes) withDefaults() Sizes {
 		MACs:          or(s.MACs, DefaultSizes.MACs),
 		LearnedMACs:   or(s.LearnedMACs, DefaultSizes.LearnedMACs),
 		Receivers:     or(s.Receivers, DefaultSizes.Receivers),
+		BalanceSizes:  s.BalanceSizes.withDefaults(or),
 		PolicySizes:   s.PolicySizes.withDefaults(or),
 	}
 }
@@ -146,5 +149,6 @@ func (s Sizes) of() map[string]uint32 {
 		"counters":      2*s.Ports + ownDevices, // ports that go and ports that come may be there together
 	}
 	maps.Copy(all, s.PolicySizes.of(s.Ports))
+	maps.Copy(all, s.BalanceSizes.of())
 	return all
 }

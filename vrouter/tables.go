@@ -165,9 +165,11 @@ const (
 	NextHopDiscard = NextHopKind(layoutNextHopKindNEXT_HOP_DISCARD) // drop, on purpose
 	NextHopGroup   = NextHopKind(layoutNextHopKindNEXT_HOP_GROUP)   // one of several, see Group
 	NextHopFabric  = NextHopKind(layoutNextHopKindNEXT_HOP_FABRIC)  // the underlay, without encapsulation
+	// NextHopBalancer is a virtual address: VNI is the VRF of its listeners.
+	NextHopBalancer = NextHopKind(layoutNextHopKindNEXT_HOP_BALANCER)
 )
 
-// String returns the kind's word: none, port, tunnel, gateway, discard, group, fabric.
+// String returns the kind's word: none, port, tunnel, gateway, discard, group, fabric, balancer.
 func (k NextHopKind) String() string {
 	w, err := words()
 	if word, ok := w.nextHopKinds[uint32(k)]; ok && err == nil {
@@ -358,6 +360,7 @@ func (d *Datapath) makeTables() error {
 	d.serviceTimes = newTable("service_times", d.maps["service_times"], errorTimeCodec)
 	d.Limits = LimitTable{d}
 	d.makeBridgeTables()
+	d.makeBalanceTables()
 	d.makePolicyTables()
 	return nil
 }

@@ -16,8 +16,11 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	toUnderlayMapAffinities       = "affinities"
 	toUnderlayMapAliases          = "aliases"
 	toUnderlayMapAnswerTimes      = "answer_times"
+	toUnderlayMapChoiceMembers    = "choice_members"
+	toUnderlayMapChoices          = "choices"
 	toUnderlayMapChunkScratch     = "chunk_scratch"
 	toUnderlayMapConfig           = "config"
 	toUnderlayMapConnections      = "connections"
@@ -37,13 +40,16 @@ const (
 	toUnderlayMapHalfOpenShare    = "half_open_share"
 	toUnderlayMapHostFlows        = "host_flows"
 	toUnderlayMapHostRoutes       = "host_routes"
+	toUnderlayMapListeners        = "listeners"
 	toUnderlayMapLogTimes         = "log_times"
 	toUnderlayMapManaged4         = "managed4"
 	toUnderlayMapManaged6         = "managed6"
+	toUnderlayMapMappings         = "mappings"
 	toUnderlayMapNextHops         = "next_hops"
 	toUnderlayMapPlaceCounts      = "place_counts"
 	toUnderlayMapPlaces           = "places"
 	toUnderlayMapPlacesReturned   = "places_returned"
+	toUnderlayMapPoolMembers      = "pool_members"
 	toUnderlayMapPortAddresses    = "port_addresses"
 	toUnderlayMapPortPolicies     = "port_policies"
 	toUnderlayMapPortPrefixes4    = "port_prefixes4"
@@ -121,8 +127,11 @@ type toUnderlayProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type toUnderlayMapSpecs struct {
+	Affinities       *ebpf.MapSpec `ebpf:"affinities"`
 	Aliases          *ebpf.MapSpec `ebpf:"aliases"`
 	AnswerTimes      *ebpf.MapSpec `ebpf:"answer_times"`
+	ChoiceMembers    *ebpf.MapSpec `ebpf:"choice_members"`
+	Choices          *ebpf.MapSpec `ebpf:"choices"`
 	ChunkScratch     *ebpf.MapSpec `ebpf:"chunk_scratch"`
 	Config           *ebpf.MapSpec `ebpf:"config"`
 	Connections      *ebpf.MapSpec `ebpf:"connections"`
@@ -142,13 +151,16 @@ type toUnderlayMapSpecs struct {
 	HalfOpenShare    *ebpf.MapSpec `ebpf:"half_open_share"`
 	HostFlows        *ebpf.MapSpec `ebpf:"host_flows"`
 	HostRoutes       *ebpf.MapSpec `ebpf:"host_routes"`
+	Listeners        *ebpf.MapSpec `ebpf:"listeners"`
 	LogTimes         *ebpf.MapSpec `ebpf:"log_times"`
 	Managed4         *ebpf.MapSpec `ebpf:"managed4"`
 	Managed6         *ebpf.MapSpec `ebpf:"managed6"`
+	Mappings         *ebpf.MapSpec `ebpf:"mappings"`
 	NextHops         *ebpf.MapSpec `ebpf:"next_hops"`
 	PlaceCounts      *ebpf.MapSpec `ebpf:"place_counts"`
 	Places           *ebpf.MapSpec `ebpf:"places"`
 	PlacesReturned   *ebpf.MapSpec `ebpf:"places_returned"`
+	PoolMembers      *ebpf.MapSpec `ebpf:"pool_members"`
 	PortAddresses    *ebpf.MapSpec `ebpf:"port_addresses"`
 	PortPolicies     *ebpf.MapSpec `ebpf:"port_policies"`
 	PortPrefixes4    *ebpf.MapSpec `ebpf:"port_prefixes4"`
@@ -202,8 +214,11 @@ func (o *toUnderlayObjects) Close() error {
 //
 // It can be passed to loadToUnderlayObjects or ebpf.CollectionSpec.LoadAndAssign.
 type toUnderlayMaps struct {
+	Affinities       *ebpf.Map `ebpf:"affinities"`
 	Aliases          *ebpf.Map `ebpf:"aliases"`
 	AnswerTimes      *ebpf.Map `ebpf:"answer_times"`
+	ChoiceMembers    *ebpf.Map `ebpf:"choice_members"`
+	Choices          *ebpf.Map `ebpf:"choices"`
 	ChunkScratch     *ebpf.Map `ebpf:"chunk_scratch"`
 	Config           *ebpf.Map `ebpf:"config"`
 	Connections      *ebpf.Map `ebpf:"connections"`
@@ -223,13 +238,16 @@ type toUnderlayMaps struct {
 	HalfOpenShare    *ebpf.Map `ebpf:"half_open_share"`
 	HostFlows        *ebpf.Map `ebpf:"host_flows"`
 	HostRoutes       *ebpf.Map `ebpf:"host_routes"`
+	Listeners        *ebpf.Map `ebpf:"listeners"`
 	LogTimes         *ebpf.Map `ebpf:"log_times"`
 	Managed4         *ebpf.Map `ebpf:"managed4"`
 	Managed6         *ebpf.Map `ebpf:"managed6"`
+	Mappings         *ebpf.Map `ebpf:"mappings"`
 	NextHops         *ebpf.Map `ebpf:"next_hops"`
 	PlaceCounts      *ebpf.Map `ebpf:"place_counts"`
 	Places           *ebpf.Map `ebpf:"places"`
 	PlacesReturned   *ebpf.Map `ebpf:"places_returned"`
+	PoolMembers      *ebpf.Map `ebpf:"pool_members"`
 	PortAddresses    *ebpf.Map `ebpf:"port_addresses"`
 	PortPolicies     *ebpf.Map `ebpf:"port_policies"`
 	PortPrefixes4    *ebpf.Map `ebpf:"port_prefixes4"`
@@ -258,8 +276,11 @@ type toUnderlayMaps struct {
 
 func (m *toUnderlayMaps) Close() error {
 	return _ToUnderlayClose(
+		m.Affinities,
 		m.Aliases,
 		m.AnswerTimes,
+		m.ChoiceMembers,
+		m.Choices,
 		m.ChunkScratch,
 		m.Config,
 		m.Connections,
@@ -279,13 +300,16 @@ func (m *toUnderlayMaps) Close() error {
 		m.HalfOpenShare,
 		m.HostFlows,
 		m.HostRoutes,
+		m.Listeners,
 		m.LogTimes,
 		m.Managed4,
 		m.Managed6,
+		m.Mappings,
 		m.NextHops,
 		m.PlaceCounts,
 		m.Places,
 		m.PlacesReturned,
+		m.PoolMembers,
 		m.PortAddresses,
 		m.PortPolicies,
 		m.PortPrefixes4,

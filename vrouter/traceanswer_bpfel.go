@@ -16,8 +16,11 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	traceAnswerMapAffinities       = "affinities"
 	traceAnswerMapAliases          = "aliases"
 	traceAnswerMapAnswerTimes      = "answer_times"
+	traceAnswerMapChoiceMembers    = "choice_members"
+	traceAnswerMapChoices          = "choices"
 	traceAnswerMapConfig           = "config"
 	traceAnswerMapConnections      = "connections"
 	traceAnswerMapCounters         = "counters"
@@ -37,13 +40,16 @@ const (
 	traceAnswerMapHalfOpenShare    = "half_open_share"
 	traceAnswerMapHostFlows        = "host_flows"
 	traceAnswerMapHostRoutes       = "host_routes"
+	traceAnswerMapListeners        = "listeners"
 	traceAnswerMapLogTimes         = "log_times"
 	traceAnswerMapManaged4         = "managed4"
 	traceAnswerMapManaged6         = "managed6"
+	traceAnswerMapMappings         = "mappings"
 	traceAnswerMapNextHops         = "next_hops"
 	traceAnswerMapPlaceCounts      = "place_counts"
 	traceAnswerMapPlaces           = "places"
 	traceAnswerMapPlacesReturned   = "places_returned"
+	traceAnswerMapPoolMembers      = "pool_members"
 	traceAnswerMapPortAddresses    = "port_addresses"
 	traceAnswerMapPortPolicies     = "port_policies"
 	traceAnswerMapPortPrefixes4    = "port_prefixes4"
@@ -127,8 +133,11 @@ type traceAnswerProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type traceAnswerMapSpecs struct {
+	Affinities       *ebpf.MapSpec `ebpf:"affinities"`
 	Aliases          *ebpf.MapSpec `ebpf:"aliases"`
 	AnswerTimes      *ebpf.MapSpec `ebpf:"answer_times"`
+	ChoiceMembers    *ebpf.MapSpec `ebpf:"choice_members"`
+	Choices          *ebpf.MapSpec `ebpf:"choices"`
 	Config           *ebpf.MapSpec `ebpf:"config"`
 	Connections      *ebpf.MapSpec `ebpf:"connections"`
 	Counters         *ebpf.MapSpec `ebpf:"counters"`
@@ -148,13 +157,16 @@ type traceAnswerMapSpecs struct {
 	HalfOpenShare    *ebpf.MapSpec `ebpf:"half_open_share"`
 	HostFlows        *ebpf.MapSpec `ebpf:"host_flows"`
 	HostRoutes       *ebpf.MapSpec `ebpf:"host_routes"`
+	Listeners        *ebpf.MapSpec `ebpf:"listeners"`
 	LogTimes         *ebpf.MapSpec `ebpf:"log_times"`
 	Managed4         *ebpf.MapSpec `ebpf:"managed4"`
 	Managed6         *ebpf.MapSpec `ebpf:"managed6"`
+	Mappings         *ebpf.MapSpec `ebpf:"mappings"`
 	NextHops         *ebpf.MapSpec `ebpf:"next_hops"`
 	PlaceCounts      *ebpf.MapSpec `ebpf:"place_counts"`
 	Places           *ebpf.MapSpec `ebpf:"places"`
 	PlacesReturned   *ebpf.MapSpec `ebpf:"places_returned"`
+	PoolMembers      *ebpf.MapSpec `ebpf:"pool_members"`
 	PortAddresses    *ebpf.MapSpec `ebpf:"port_addresses"`
 	PortPolicies     *ebpf.MapSpec `ebpf:"port_policies"`
 	PortPrefixes4    *ebpf.MapSpec `ebpf:"port_prefixes4"`
@@ -210,8 +222,11 @@ func (o *traceAnswerObjects) Close() error {
 //
 // It can be passed to loadTraceAnswerObjects or ebpf.CollectionSpec.LoadAndAssign.
 type traceAnswerMaps struct {
+	Affinities       *ebpf.Map `ebpf:"affinities"`
 	Aliases          *ebpf.Map `ebpf:"aliases"`
 	AnswerTimes      *ebpf.Map `ebpf:"answer_times"`
+	ChoiceMembers    *ebpf.Map `ebpf:"choice_members"`
+	Choices          *ebpf.Map `ebpf:"choices"`
 	Config           *ebpf.Map `ebpf:"config"`
 	Connections      *ebpf.Map `ebpf:"connections"`
 	Counters         *ebpf.Map `ebpf:"counters"`
@@ -231,13 +246,16 @@ type traceAnswerMaps struct {
 	HalfOpenShare    *ebpf.Map `ebpf:"half_open_share"`
 	HostFlows        *ebpf.Map `ebpf:"host_flows"`
 	HostRoutes       *ebpf.Map `ebpf:"host_routes"`
+	Listeners        *ebpf.Map `ebpf:"listeners"`
 	LogTimes         *ebpf.Map `ebpf:"log_times"`
 	Managed4         *ebpf.Map `ebpf:"managed4"`
 	Managed6         *ebpf.Map `ebpf:"managed6"`
+	Mappings         *ebpf.Map `ebpf:"mappings"`
 	NextHops         *ebpf.Map `ebpf:"next_hops"`
 	PlaceCounts      *ebpf.Map `ebpf:"place_counts"`
 	Places           *ebpf.Map `ebpf:"places"`
 	PlacesReturned   *ebpf.Map `ebpf:"places_returned"`
+	PoolMembers      *ebpf.Map `ebpf:"pool_members"`
 	PortAddresses    *ebpf.Map `ebpf:"port_addresses"`
 	PortPolicies     *ebpf.Map `ebpf:"port_policies"`
 	PortPrefixes4    *ebpf.Map `ebpf:"port_prefixes4"`
@@ -268,8 +286,11 @@ type traceAnswerMaps struct {
 
 func (m *traceAnswerMaps) Close() error {
 	return _TraceAnswerClose(
+		m.Affinities,
 		m.Aliases,
 		m.AnswerTimes,
+		m.ChoiceMembers,
+		m.Choices,
 		m.Config,
 		m.Connections,
 		m.Counters,
@@ -289,13 +310,16 @@ func (m *traceAnswerMaps) Close() error {
 		m.HalfOpenShare,
 		m.HostFlows,
 		m.HostRoutes,
+		m.Listeners,
 		m.LogTimes,
 		m.Managed4,
 		m.Managed6,
+		m.Mappings,
 		m.NextHops,
 		m.PlaceCounts,
 		m.Places,
 		m.PlacesReturned,
+		m.PoolMembers,
 		m.PortAddresses,
 		m.PortPolicies,
 		m.PortPrefixes4,

@@ -16,8 +16,11 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	traceFabricMapAffinities       = "affinities"
 	traceFabricMapAliases          = "aliases"
 	traceFabricMapAnswerTimes      = "answer_times"
+	traceFabricMapChoiceMembers    = "choice_members"
+	traceFabricMapChoices          = "choices"
 	traceFabricMapConfig           = "config"
 	traceFabricMapConnections      = "connections"
 	traceFabricMapCounters         = "counters"
@@ -40,15 +43,18 @@ const (
 	traceFabricMapHostFlows        = "host_flows"
 	traceFabricMapHostRoutes       = "host_routes"
 	traceFabricMapLearnedMacs      = "learned_macs"
+	traceFabricMapListeners        = "listeners"
 	traceFabricMapLogTimes         = "log_times"
 	traceFabricMapMacCounts        = "mac_counts"
 	traceFabricMapMacs             = "macs"
 	traceFabricMapManaged4         = "managed4"
 	traceFabricMapManaged6         = "managed6"
+	traceFabricMapMappings         = "mappings"
 	traceFabricMapNextHops         = "next_hops"
 	traceFabricMapPlaceCounts      = "place_counts"
 	traceFabricMapPlaces           = "places"
 	traceFabricMapPlacesReturned   = "places_returned"
+	traceFabricMapPoolMembers      = "pool_members"
 	traceFabricMapPortAddresses    = "port_addresses"
 	traceFabricMapPortPolicies     = "port_policies"
 	traceFabricMapPortPrefixes4    = "port_prefixes4"
@@ -131,8 +137,11 @@ type traceFabricProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type traceFabricMapSpecs struct {
+	Affinities       *ebpf.MapSpec `ebpf:"affinities"`
 	Aliases          *ebpf.MapSpec `ebpf:"aliases"`
 	AnswerTimes      *ebpf.MapSpec `ebpf:"answer_times"`
+	ChoiceMembers    *ebpf.MapSpec `ebpf:"choice_members"`
+	Choices          *ebpf.MapSpec `ebpf:"choices"`
 	Config           *ebpf.MapSpec `ebpf:"config"`
 	Connections      *ebpf.MapSpec `ebpf:"connections"`
 	Counters         *ebpf.MapSpec `ebpf:"counters"`
@@ -155,15 +164,18 @@ type traceFabricMapSpecs struct {
 	HostFlows        *ebpf.MapSpec `ebpf:"host_flows"`
 	HostRoutes       *ebpf.MapSpec `ebpf:"host_routes"`
 	LearnedMacs      *ebpf.MapSpec `ebpf:"learned_macs"`
+	Listeners        *ebpf.MapSpec `ebpf:"listeners"`
 	LogTimes         *ebpf.MapSpec `ebpf:"log_times"`
 	MacCounts        *ebpf.MapSpec `ebpf:"mac_counts"`
 	Macs             *ebpf.MapSpec `ebpf:"macs"`
 	Managed4         *ebpf.MapSpec `ebpf:"managed4"`
 	Managed6         *ebpf.MapSpec `ebpf:"managed6"`
+	Mappings         *ebpf.MapSpec `ebpf:"mappings"`
 	NextHops         *ebpf.MapSpec `ebpf:"next_hops"`
 	PlaceCounts      *ebpf.MapSpec `ebpf:"place_counts"`
 	Places           *ebpf.MapSpec `ebpf:"places"`
 	PlacesReturned   *ebpf.MapSpec `ebpf:"places_returned"`
+	PoolMembers      *ebpf.MapSpec `ebpf:"pool_members"`
 	PortAddresses    *ebpf.MapSpec `ebpf:"port_addresses"`
 	PortPolicies     *ebpf.MapSpec `ebpf:"port_policies"`
 	PortPrefixes4    *ebpf.MapSpec `ebpf:"port_prefixes4"`
@@ -222,8 +234,11 @@ func (o *traceFabricObjects) Close() error {
 //
 // It can be passed to loadTraceFabricObjects or ebpf.CollectionSpec.LoadAndAssign.
 type traceFabricMaps struct {
+	Affinities       *ebpf.Map `ebpf:"affinities"`
 	Aliases          *ebpf.Map `ebpf:"aliases"`
 	AnswerTimes      *ebpf.Map `ebpf:"answer_times"`
+	ChoiceMembers    *ebpf.Map `ebpf:"choice_members"`
+	Choices          *ebpf.Map `ebpf:"choices"`
 	Config           *ebpf.Map `ebpf:"config"`
 	Connections      *ebpf.Map `ebpf:"connections"`
 	Counters         *ebpf.Map `ebpf:"counters"`
@@ -246,15 +261,18 @@ type traceFabricMaps struct {
 	HostFlows        *ebpf.Map `ebpf:"host_flows"`
 	HostRoutes       *ebpf.Map `ebpf:"host_routes"`
 	LearnedMacs      *ebpf.Map `ebpf:"learned_macs"`
+	Listeners        *ebpf.Map `ebpf:"listeners"`
 	LogTimes         *ebpf.Map `ebpf:"log_times"`
 	MacCounts        *ebpf.Map `ebpf:"mac_counts"`
 	Macs             *ebpf.Map `ebpf:"macs"`
 	Managed4         *ebpf.Map `ebpf:"managed4"`
 	Managed6         *ebpf.Map `ebpf:"managed6"`
+	Mappings         *ebpf.Map `ebpf:"mappings"`
 	NextHops         *ebpf.Map `ebpf:"next_hops"`
 	PlaceCounts      *ebpf.Map `ebpf:"place_counts"`
 	Places           *ebpf.Map `ebpf:"places"`
 	PlacesReturned   *ebpf.Map `ebpf:"places_returned"`
+	PoolMembers      *ebpf.Map `ebpf:"pool_members"`
 	PortAddresses    *ebpf.Map `ebpf:"port_addresses"`
 	PortPolicies     *ebpf.Map `ebpf:"port_policies"`
 	PortPrefixes4    *ebpf.Map `ebpf:"port_prefixes4"`
@@ -288,8 +306,11 @@ type traceFabricMaps struct {
 
 func (m *traceFabricMaps) Close() error {
 	return _TraceFabricClose(
+		m.Affinities,
 		m.Aliases,
 		m.AnswerTimes,
+		m.ChoiceMembers,
+		m.Choices,
 		m.Config,
 		m.Connections,
 		m.Counters,
@@ -312,15 +333,18 @@ func (m *traceFabricMaps) Close() error {
 		m.HostFlows,
 		m.HostRoutes,
 		m.LearnedMacs,
+		m.Listeners,
 		m.LogTimes,
 		m.MacCounts,
 		m.Macs,
 		m.Managed4,
 		m.Managed6,
+		m.Mappings,
 		m.NextHops,
 		m.PlaceCounts,
 		m.Places,
 		m.PlacesReturned,
+		m.PoolMembers,
 		m.PortAddresses,
 		m.PortPolicies,
 		m.PortPrefixes4,

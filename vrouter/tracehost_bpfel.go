@@ -16,8 +16,11 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	traceHostMapAffinities       = "affinities"
 	traceHostMapAliases          = "aliases"
 	traceHostMapAnswerTimes      = "answer_times"
+	traceHostMapChoiceMembers    = "choice_members"
+	traceHostMapChoices          = "choices"
 	traceHostMapConfig           = "config"
 	traceHostMapConnections      = "connections"
 	traceHostMapCounters         = "counters"
@@ -40,15 +43,18 @@ const (
 	traceHostMapHostFlows        = "host_flows"
 	traceHostMapHostRoutes       = "host_routes"
 	traceHostMapLearnedMacs      = "learned_macs"
+	traceHostMapListeners        = "listeners"
 	traceHostMapLogTimes         = "log_times"
 	traceHostMapMacCounts        = "mac_counts"
 	traceHostMapMacs             = "macs"
 	traceHostMapManaged4         = "managed4"
 	traceHostMapManaged6         = "managed6"
+	traceHostMapMappings         = "mappings"
 	traceHostMapNextHops         = "next_hops"
 	traceHostMapPlaceCounts      = "place_counts"
 	traceHostMapPlaces           = "places"
 	traceHostMapPlacesReturned   = "places_returned"
+	traceHostMapPoolMembers      = "pool_members"
 	traceHostMapPortAddresses    = "port_addresses"
 	traceHostMapPortPolicies     = "port_policies"
 	traceHostMapPortPrefixes4    = "port_prefixes4"
@@ -130,8 +136,11 @@ type traceHostProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type traceHostMapSpecs struct {
+	Affinities       *ebpf.MapSpec `ebpf:"affinities"`
 	Aliases          *ebpf.MapSpec `ebpf:"aliases"`
 	AnswerTimes      *ebpf.MapSpec `ebpf:"answer_times"`
+	ChoiceMembers    *ebpf.MapSpec `ebpf:"choice_members"`
+	Choices          *ebpf.MapSpec `ebpf:"choices"`
 	Config           *ebpf.MapSpec `ebpf:"config"`
 	Connections      *ebpf.MapSpec `ebpf:"connections"`
 	Counters         *ebpf.MapSpec `ebpf:"counters"`
@@ -154,15 +163,18 @@ type traceHostMapSpecs struct {
 	HostFlows        *ebpf.MapSpec `ebpf:"host_flows"`
 	HostRoutes       *ebpf.MapSpec `ebpf:"host_routes"`
 	LearnedMacs      *ebpf.MapSpec `ebpf:"learned_macs"`
+	Listeners        *ebpf.MapSpec `ebpf:"listeners"`
 	LogTimes         *ebpf.MapSpec `ebpf:"log_times"`
 	MacCounts        *ebpf.MapSpec `ebpf:"mac_counts"`
 	Macs             *ebpf.MapSpec `ebpf:"macs"`
 	Managed4         *ebpf.MapSpec `ebpf:"managed4"`
 	Managed6         *ebpf.MapSpec `ebpf:"managed6"`
+	Mappings         *ebpf.MapSpec `ebpf:"mappings"`
 	NextHops         *ebpf.MapSpec `ebpf:"next_hops"`
 	PlaceCounts      *ebpf.MapSpec `ebpf:"place_counts"`
 	Places           *ebpf.MapSpec `ebpf:"places"`
 	PlacesReturned   *ebpf.MapSpec `ebpf:"places_returned"`
+	PoolMembers      *ebpf.MapSpec `ebpf:"pool_members"`
 	PortAddresses    *ebpf.MapSpec `ebpf:"port_addresses"`
 	PortPolicies     *ebpf.MapSpec `ebpf:"port_policies"`
 	PortPrefixes4    *ebpf.MapSpec `ebpf:"port_prefixes4"`
@@ -220,8 +232,11 @@ func (o *traceHostObjects) Close() error {
 //
 // It can be passed to loadTraceHostObjects or ebpf.CollectionSpec.LoadAndAssign.
 type traceHostMaps struct {
+	Affinities       *ebpf.Map `ebpf:"affinities"`
 	Aliases          *ebpf.Map `ebpf:"aliases"`
 	AnswerTimes      *ebpf.Map `ebpf:"answer_times"`
+	ChoiceMembers    *ebpf.Map `ebpf:"choice_members"`
+	Choices          *ebpf.Map `ebpf:"choices"`
 	Config           *ebpf.Map `ebpf:"config"`
 	Connections      *ebpf.Map `ebpf:"connections"`
 	Counters         *ebpf.Map `ebpf:"counters"`
@@ -244,15 +259,18 @@ type traceHostMaps struct {
 	HostFlows        *ebpf.Map `ebpf:"host_flows"`
 	HostRoutes       *ebpf.Map `ebpf:"host_routes"`
 	LearnedMacs      *ebpf.Map `ebpf:"learned_macs"`
+	Listeners        *ebpf.Map `ebpf:"listeners"`
 	LogTimes         *ebpf.Map `ebpf:"log_times"`
 	MacCounts        *ebpf.Map `ebpf:"mac_counts"`
 	Macs             *ebpf.Map `ebpf:"macs"`
 	Managed4         *ebpf.Map `ebpf:"managed4"`
 	Managed6         *ebpf.Map `ebpf:"managed6"`
+	Mappings         *ebpf.Map `ebpf:"mappings"`
 	NextHops         *ebpf.Map `ebpf:"next_hops"`
 	PlaceCounts      *ebpf.Map `ebpf:"place_counts"`
 	Places           *ebpf.Map `ebpf:"places"`
 	PlacesReturned   *ebpf.Map `ebpf:"places_returned"`
+	PoolMembers      *ebpf.Map `ebpf:"pool_members"`
 	PortAddresses    *ebpf.Map `ebpf:"port_addresses"`
 	PortPolicies     *ebpf.Map `ebpf:"port_policies"`
 	PortPrefixes4    *ebpf.Map `ebpf:"port_prefixes4"`
@@ -285,8 +303,11 @@ type traceHostMaps struct {
 
 func (m *traceHostMaps) Close() error {
 	return _TraceHostClose(
+		m.Affinities,
 		m.Aliases,
 		m.AnswerTimes,
+		m.ChoiceMembers,
+		m.Choices,
 		m.Config,
 		m.Connections,
 		m.Counters,
@@ -309,15 +330,18 @@ func (m *traceHostMaps) Close() error {
 		m.HostFlows,
 		m.HostRoutes,
 		m.LearnedMacs,
+		m.Listeners,
 		m.LogTimes,
 		m.MacCounts,
 		m.Macs,
 		m.Managed4,
 		m.Managed6,
+		m.Mappings,
 		m.NextHops,
 		m.PlaceCounts,
 		m.Places,
 		m.PlacesReturned,
+		m.PoolMembers,
 		m.PortAddresses,
 		m.PortPolicies,
 		m.PortPrefixes4,

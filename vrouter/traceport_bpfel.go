@@ -99,8 +99,11 @@ type tracePortTunnelKey struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	tracePortMapAffinities       = "affinities"
 	tracePortMapAliases          = "aliases"
 	tracePortMapAnswerTimes      = "answer_times"
+	tracePortMapChoiceMembers    = "choice_members"
+	tracePortMapChoices          = "choices"
 	tracePortMapConfig           = "config"
 	tracePortMapConnections      = "connections"
 	tracePortMapCounters         = "counters"
@@ -123,15 +126,18 @@ const (
 	tracePortMapHostFlows        = "host_flows"
 	tracePortMapHostRoutes       = "host_routes"
 	tracePortMapLearnedMacs      = "learned_macs"
+	tracePortMapListeners        = "listeners"
 	tracePortMapLogTimes         = "log_times"
 	tracePortMapMacCounts        = "mac_counts"
 	tracePortMapMacs             = "macs"
 	tracePortMapManaged4         = "managed4"
 	tracePortMapManaged6         = "managed6"
+	tracePortMapMappings         = "mappings"
 	tracePortMapNextHops         = "next_hops"
 	tracePortMapPlaceCounts      = "place_counts"
 	tracePortMapPlaces           = "places"
 	tracePortMapPlacesReturned   = "places_returned"
+	tracePortMapPoolMembers      = "pool_members"
 	tracePortMapPortAddresses    = "port_addresses"
 	tracePortMapPortPolicies     = "port_policies"
 	tracePortMapPortPrefixes4    = "port_prefixes4"
@@ -214,8 +220,11 @@ type tracePortProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type tracePortMapSpecs struct {
+	Affinities       *ebpf.MapSpec `ebpf:"affinities"`
 	Aliases          *ebpf.MapSpec `ebpf:"aliases"`
 	AnswerTimes      *ebpf.MapSpec `ebpf:"answer_times"`
+	ChoiceMembers    *ebpf.MapSpec `ebpf:"choice_members"`
+	Choices          *ebpf.MapSpec `ebpf:"choices"`
 	Config           *ebpf.MapSpec `ebpf:"config"`
 	Connections      *ebpf.MapSpec `ebpf:"connections"`
 	Counters         *ebpf.MapSpec `ebpf:"counters"`
@@ -238,15 +247,18 @@ type tracePortMapSpecs struct {
 	HostFlows        *ebpf.MapSpec `ebpf:"host_flows"`
 	HostRoutes       *ebpf.MapSpec `ebpf:"host_routes"`
 	LearnedMacs      *ebpf.MapSpec `ebpf:"learned_macs"`
+	Listeners        *ebpf.MapSpec `ebpf:"listeners"`
 	LogTimes         *ebpf.MapSpec `ebpf:"log_times"`
 	MacCounts        *ebpf.MapSpec `ebpf:"mac_counts"`
 	Macs             *ebpf.MapSpec `ebpf:"macs"`
 	Managed4         *ebpf.MapSpec `ebpf:"managed4"`
 	Managed6         *ebpf.MapSpec `ebpf:"managed6"`
+	Mappings         *ebpf.MapSpec `ebpf:"mappings"`
 	NextHops         *ebpf.MapSpec `ebpf:"next_hops"`
 	PlaceCounts      *ebpf.MapSpec `ebpf:"place_counts"`
 	Places           *ebpf.MapSpec `ebpf:"places"`
 	PlacesReturned   *ebpf.MapSpec `ebpf:"places_returned"`
+	PoolMembers      *ebpf.MapSpec `ebpf:"pool_members"`
 	PortAddresses    *ebpf.MapSpec `ebpf:"port_addresses"`
 	PortPolicies     *ebpf.MapSpec `ebpf:"port_policies"`
 	PortPrefixes4    *ebpf.MapSpec `ebpf:"port_prefixes4"`
@@ -305,8 +317,11 @@ func (o *tracePortObjects) Close() error {
 //
 // It can be passed to loadTracePortObjects or ebpf.CollectionSpec.LoadAndAssign.
 type tracePortMaps struct {
+	Affinities       *ebpf.Map `ebpf:"affinities"`
 	Aliases          *ebpf.Map `ebpf:"aliases"`
 	AnswerTimes      *ebpf.Map `ebpf:"answer_times"`
+	ChoiceMembers    *ebpf.Map `ebpf:"choice_members"`
+	Choices          *ebpf.Map `ebpf:"choices"`
 	Config           *ebpf.Map `ebpf:"config"`
 	Connections      *ebpf.Map `ebpf:"connections"`
 	Counters         *ebpf.Map `ebpf:"counters"`
@@ -329,15 +344,18 @@ type tracePortMaps struct {
 	HostFlows        *ebpf.Map `ebpf:"host_flows"`
 	HostRoutes       *ebpf.Map `ebpf:"host_routes"`
 	LearnedMacs      *ebpf.Map `ebpf:"learned_macs"`
+	Listeners        *ebpf.Map `ebpf:"listeners"`
 	LogTimes         *ebpf.Map `ebpf:"log_times"`
 	MacCounts        *ebpf.Map `ebpf:"mac_counts"`
 	Macs             *ebpf.Map `ebpf:"macs"`
 	Managed4         *ebpf.Map `ebpf:"managed4"`
 	Managed6         *ebpf.Map `ebpf:"managed6"`
+	Mappings         *ebpf.Map `ebpf:"mappings"`
 	NextHops         *ebpf.Map `ebpf:"next_hops"`
 	PlaceCounts      *ebpf.Map `ebpf:"place_counts"`
 	Places           *ebpf.Map `ebpf:"places"`
 	PlacesReturned   *ebpf.Map `ebpf:"places_returned"`
+	PoolMembers      *ebpf.Map `ebpf:"pool_members"`
 	PortAddresses    *ebpf.Map `ebpf:"port_addresses"`
 	PortPolicies     *ebpf.Map `ebpf:"port_policies"`
 	PortPrefixes4    *ebpf.Map `ebpf:"port_prefixes4"`
@@ -371,8 +389,11 @@ type tracePortMaps struct {
 
 func (m *tracePortMaps) Close() error {
 	return _TracePortClose(
+		m.Affinities,
 		m.Aliases,
 		m.AnswerTimes,
+		m.ChoiceMembers,
+		m.Choices,
 		m.Config,
 		m.Connections,
 		m.Counters,
@@ -395,15 +416,18 @@ func (m *tracePortMaps) Close() error {
 		m.HostFlows,
 		m.HostRoutes,
 		m.LearnedMacs,
+		m.Listeners,
 		m.LogTimes,
 		m.MacCounts,
 		m.Macs,
 		m.Managed4,
 		m.Managed6,
+		m.Mappings,
 		m.NextHops,
 		m.PlaceCounts,
 		m.Places,
 		m.PlacesReturned,
+		m.PoolMembers,
 		m.PortAddresses,
 		m.PortPolicies,
 		m.PortPrefixes4,

@@ -16,8 +16,11 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	traceToUnderlayMapAffinities       = "affinities"
 	traceToUnderlayMapAliases          = "aliases"
 	traceToUnderlayMapAnswerTimes      = "answer_times"
+	traceToUnderlayMapChoiceMembers    = "choice_members"
+	traceToUnderlayMapChoices          = "choices"
 	traceToUnderlayMapChunkScratch     = "chunk_scratch"
 	traceToUnderlayMapConfig           = "config"
 	traceToUnderlayMapConnections      = "connections"
@@ -37,13 +40,16 @@ const (
 	traceToUnderlayMapHalfOpenShare    = "half_open_share"
 	traceToUnderlayMapHostFlows        = "host_flows"
 	traceToUnderlayMapHostRoutes       = "host_routes"
+	traceToUnderlayMapListeners        = "listeners"
 	traceToUnderlayMapLogTimes         = "log_times"
 	traceToUnderlayMapManaged4         = "managed4"
 	traceToUnderlayMapManaged6         = "managed6"
+	traceToUnderlayMapMappings         = "mappings"
 	traceToUnderlayMapNextHops         = "next_hops"
 	traceToUnderlayMapPlaceCounts      = "place_counts"
 	traceToUnderlayMapPlaces           = "places"
 	traceToUnderlayMapPlacesReturned   = "places_returned"
+	traceToUnderlayMapPoolMembers      = "pool_members"
 	traceToUnderlayMapPortAddresses    = "port_addresses"
 	traceToUnderlayMapPortPolicies     = "port_policies"
 	traceToUnderlayMapPortPrefixes4    = "port_prefixes4"
@@ -123,8 +129,11 @@ type traceToUnderlayProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type traceToUnderlayMapSpecs struct {
+	Affinities       *ebpf.MapSpec `ebpf:"affinities"`
 	Aliases          *ebpf.MapSpec `ebpf:"aliases"`
 	AnswerTimes      *ebpf.MapSpec `ebpf:"answer_times"`
+	ChoiceMembers    *ebpf.MapSpec `ebpf:"choice_members"`
+	Choices          *ebpf.MapSpec `ebpf:"choices"`
 	ChunkScratch     *ebpf.MapSpec `ebpf:"chunk_scratch"`
 	Config           *ebpf.MapSpec `ebpf:"config"`
 	Connections      *ebpf.MapSpec `ebpf:"connections"`
@@ -144,13 +153,16 @@ type traceToUnderlayMapSpecs struct {
 	HalfOpenShare    *ebpf.MapSpec `ebpf:"half_open_share"`
 	HostFlows        *ebpf.MapSpec `ebpf:"host_flows"`
 	HostRoutes       *ebpf.MapSpec `ebpf:"host_routes"`
+	Listeners        *ebpf.MapSpec `ebpf:"listeners"`
 	LogTimes         *ebpf.MapSpec `ebpf:"log_times"`
 	Managed4         *ebpf.MapSpec `ebpf:"managed4"`
 	Managed6         *ebpf.MapSpec `ebpf:"managed6"`
+	Mappings         *ebpf.MapSpec `ebpf:"mappings"`
 	NextHops         *ebpf.MapSpec `ebpf:"next_hops"`
 	PlaceCounts      *ebpf.MapSpec `ebpf:"place_counts"`
 	Places           *ebpf.MapSpec `ebpf:"places"`
 	PlacesReturned   *ebpf.MapSpec `ebpf:"places_returned"`
+	PoolMembers      *ebpf.MapSpec `ebpf:"pool_members"`
 	PortAddresses    *ebpf.MapSpec `ebpf:"port_addresses"`
 	PortPolicies     *ebpf.MapSpec `ebpf:"port_policies"`
 	PortPrefixes4    *ebpf.MapSpec `ebpf:"port_prefixes4"`
@@ -206,8 +218,11 @@ func (o *traceToUnderlayObjects) Close() error {
 //
 // It can be passed to loadTraceToUnderlayObjects or ebpf.CollectionSpec.LoadAndAssign.
 type traceToUnderlayMaps struct {
+	Affinities       *ebpf.Map `ebpf:"affinities"`
 	Aliases          *ebpf.Map `ebpf:"aliases"`
 	AnswerTimes      *ebpf.Map `ebpf:"answer_times"`
+	ChoiceMembers    *ebpf.Map `ebpf:"choice_members"`
+	Choices          *ebpf.Map `ebpf:"choices"`
 	ChunkScratch     *ebpf.Map `ebpf:"chunk_scratch"`
 	Config           *ebpf.Map `ebpf:"config"`
 	Connections      *ebpf.Map `ebpf:"connections"`
@@ -227,13 +242,16 @@ type traceToUnderlayMaps struct {
 	HalfOpenShare    *ebpf.Map `ebpf:"half_open_share"`
 	HostFlows        *ebpf.Map `ebpf:"host_flows"`
 	HostRoutes       *ebpf.Map `ebpf:"host_routes"`
+	Listeners        *ebpf.Map `ebpf:"listeners"`
 	LogTimes         *ebpf.Map `ebpf:"log_times"`
 	Managed4         *ebpf.Map `ebpf:"managed4"`
 	Managed6         *ebpf.Map `ebpf:"managed6"`
+	Mappings         *ebpf.Map `ebpf:"mappings"`
 	NextHops         *ebpf.Map `ebpf:"next_hops"`
 	PlaceCounts      *ebpf.Map `ebpf:"place_counts"`
 	Places           *ebpf.Map `ebpf:"places"`
 	PlacesReturned   *ebpf.Map `ebpf:"places_returned"`
+	PoolMembers      *ebpf.Map `ebpf:"pool_members"`
 	PortAddresses    *ebpf.Map `ebpf:"port_addresses"`
 	PortPolicies     *ebpf.Map `ebpf:"port_policies"`
 	PortPrefixes4    *ebpf.Map `ebpf:"port_prefixes4"`
@@ -264,8 +282,11 @@ type traceToUnderlayMaps struct {
 
 func (m *traceToUnderlayMaps) Close() error {
 	return _TraceToUnderlayClose(
+		m.Affinities,
 		m.Aliases,
 		m.AnswerTimes,
+		m.ChoiceMembers,
+		m.Choices,
 		m.ChunkScratch,
 		m.Config,
 		m.Connections,
@@ -285,13 +306,16 @@ func (m *traceToUnderlayMaps) Close() error {
 		m.HalfOpenShare,
 		m.HostFlows,
 		m.HostRoutes,
+		m.Listeners,
 		m.LogTimes,
 		m.Managed4,
 		m.Managed6,
+		m.Mappings,
 		m.NextHops,
 		m.PlaceCounts,
 		m.Places,
 		m.PlacesReturned,
+		m.PoolMembers,
 		m.PortAddresses,
 		m.PortPolicies,
 		m.PortPrefixes4,

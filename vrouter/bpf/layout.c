@@ -3,6 +3,7 @@
 // words of all reasons. No program is in it.
 #include "slots.h"
 #include "tables.h"
+#include "tables_balance.h"
 #include "tables_events.h"
 #include "tables_frames.h"
 #include "tables_half_open.h"
@@ -35,7 +36,10 @@ const struct {
 	enum service_page page;
 	enum mac_count_of macs;
 	enum limit_bound limit;
-} bounds SEC(".rodata.bounds") = { TICK_SHIFT, FRAGMENT_TICKS, GENERATION_SLOTS, 0, TUNNEL_SLOT, GROUP_MEMBERS, 0, MOVES, FLOOD_RECEIVERS, STAGE_SLOTS, LAYER_COUNT, DIRECTION_COUNT, ACTION_ABSENT, POLICY_VERDICT_LOG, SERVICE_PAGE_OTHERS, ALL_MACS, LIMIT_TIME };
+	enum member_mac member_mac;
+	enum listener_flag listener;
+	enum choice_bound choice;
+} bounds SEC(".rodata.bounds") = { TICK_SHIFT, FRAGMENT_TICKS, GENERATION_SLOTS, 0, TUNNEL_SLOT, GROUP_MEMBERS, 0, MOVES, FLOOD_RECEIVERS, STAGE_SLOTS, LAYER_COUNT, DIRECTION_COUNT, ACTION_ABSENT, POLICY_VERDICT_LOG, SERVICE_PAGE_OTHERS, ALL_MACS, LIMIT_TIME, MEMBER_MAC, LISTENER_BY_SOURCE, CHOICE_PAGE };
 
 const struct {
 	enum event_flag flag;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "learned.h"
+#include "tables_balance.h"
 #include "tables_half_open.h"
 
 // A stage returns NEXT, or BRIDGE, or the tc action that ends the run.

@@ -107,6 +107,7 @@ enum route_flag {
 	ROUTE_FABRIC = 8, // in the underlay's VRF: what uplinks receive may go there
 	ROUTE_CHOSEN = 16, // never in a table of routes: it stands for a group's, whose MAC the member's is not
 	ROUTE_GAP = 32, // no route: in this prefix are some that found no room
+	ROUTE_UNLED = 64, // never in a table of routes: an entry with it leads no frame, each goes the long way
 };
 
 struct route_value {
@@ -128,6 +129,7 @@ enum next_hop_kind {
 	NEXT_HOP_DISCARD,
 	NEXT_HOP_GROUP = 5, // see groups, under the same id
 	NEXT_HOP_FABRIC = 6, // the underlay, without encapsulation
+	NEXT_HOP_BALANCER = 7, // a virtual address, see listeners
 };
 
 struct host_route_key {
@@ -145,39 +147,12 @@ enum encapsulation {
 struct next_hop_value {
 	enum next_hop_kind kind;
 	__u32 ifindex; // port; fabric: the uplink, 0 = the host's own routing; tunnel by mplsudp: the uplink
-	__u32 vni; // tunnel; of mplsudp, the label
+	__u32 vni; // tunnel; of mplsudp, the label; balancer: VRF of the listeners
 	__u32 mtu; // tunnel and fabric, largest packet, 0 = not checked
 	enum family family; // tunnel, of remote
 	struct address remote; // tunnel
 	enum encapsulation encapsulation; // tunnel
 	struct address local; // tunnel, outer source, zero = the kernel chooses
-};
-
-enum group_field {
-	GROUP_SOURCE = 1,
-	GROUP_DESTINATION = 2,
-	GROUP_PROTOCOL = 4,
-	GROUP_SOURCE_PORT = 8,
-	GROUP_DESTINATION_PORT = 16,
-};
-
-enum group_bound { GROUP_MEMBERS = 32, GROUP_NONE = 255, GROUP_BUCKETS = 256 };
-
-struct group_member {
-	__u32 next_hop;
-	__u32 ifindex; // of the port it is, 0 = it is none
-	__u32 mtu; // as in a route
-	struct mac mac;
-	__u8 pad[2];
-};
-
-// Never changed: another group has another id.
-struct group_value {
-	enum group_field fields; // a sum
-	__u32 count;
-	struct group_member members[GROUP_MEMBERS];
-	__u8 all[GROUP_BUCKETS]; // a member's place, or GROUP_NONE
-	__u8 local[GROUP_BUCKETS]; // that of one that is a port
 };
 
 enum vni_flag {
@@ -312,6 +287,10 @@ struct connection_value {
 	__u64 told; // when the other end, a port of this host, was last noted; see told_now
 	struct connection_count sent; // these two only while event_control has EVENT_COUNTS
 	struct connection_count heard; // but from ports of this host: what they sent is counted at their ends
+	__u64 mapping; // number of that which the conversation goes through, 0 = none; with it flags has ROUTE_UNLED
+	__be16 itself; // with it: the port that the other end has itself
+	__u16 pad;
+	__u32 pad2;
 };
 
 struct fragment_key {
@@ -407,11 +386,6 @@ struct {
 struct {
 	TABLE(BPF_MAP_TYPE_HASH, __u32, struct next_hop_value);
 } next_hops SEC(".maps");
-
-struct {
-	TABLE(BPF_MAP_TYPE_HASH, __u32, struct group_value);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-} groups SEC(".maps");
 
 struct {
 	TABLE(BPF_MAP_TYPE_HASH, __u32, struct vni_value);
