@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -19,6 +20,7 @@ type Driver struct {
 	over func(Kernel) Kernel
 	// attach puts the packet path on an interface; detach takes it off.
 	attach, detach func(ifindex int) error
+	metrics        sync.Mutex // held while a default route's metric is chosen and used
 }
 
 // Open returns a driver for the current network namespace. The functions put

@@ -65,7 +65,7 @@ func (d *Driver) Follow(port string, place Place, was, now Settings) error {
 	if !reaches(l, place, inside) {
 		return fmt.Errorf("find %s in %s: %w", place.Ifname, place.Netns, ErrGone)
 	}
-	f := follower{inside: inside, place: place, was: was, now: now}
+	f := follower{driver: d, inside: inside, place: place, was: was, now: now}
 	if f.link, err = inside.LinkByName(place.Ifname); err != nil {
 		return f.fail("find interface", err)
 	}
@@ -79,6 +79,7 @@ func (d *Driver) Follow(port string, place Place, was, now Settings) error {
 
 // follower changes one interface.
 type follower struct {
+	driver   *Driver
 	inside   Kernel
 	place    Place
 	link     netlink.Link
@@ -198,20 +199,12 @@ func (f *follower) add(p netip.Prefix) error {
 // route makes the default route of a family lead to the gateway, or takes away
 // the one that was given.
 func (f *follower) route(six bool) error {
-	family, everything := netlink.FAMILY_V4, netip.PrefixFrom(netip.IPv4Unspecified(), 0)
-	if six {
-		family, everything = netlink.FAMILY_V6, netip.PrefixFrom(netip.IPv6Unspecified(), 0)
-	}
 	if now := f.now.gateway(six); now.IsValid() {
-		metric, err := defaultMetric(f.inside, f.link, family)
-		if err != nil {
-			return f.fail("list routes", err)
-		}
-		route := &netlink.Route{LinkIndex: f.link.Attrs().Index, Dst: ipNet(everything), Gw: now.AsSlice(), Priority: metric}
-		if err := f.inside.RouteReplace(route); err != nil {
-			return f.fail(fmt.Sprintf("set default route via %v", now), err)
-		}
-		return nil
+		return f.driver.setDefaultRoute(f.inside, f.link, now, f.fail)
+	}
+	family := netlink.FAMILY_V4
+	if six {
+		family = netlink.FAMILY_V6
 	}
 	routes, err := f.inside.RouteList(f.link, family)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/safchain/ethtool"
@@ -393,6 +394,58 @@ func TestUnderlay(t *testing.T) {
 		}
 		if _, err := d.UnderlayOf([]netip.Addr{netip.MustParseAddr("192.0.2.8")}); err == nil {
 			t.Error("took an address the host does not have")
+		}
+	})
+}
+
+// Ports that are plugged into one namespace at the same time have a default route
+// each: none takes the metric, and so the place, of another's.
+func TestDefaultRoutesOfPortsPluggedTogether(t *testing.T) {
+	inHost(t, func() {
+		here := must[netns.NsHandle](t)(netns.Get())
+		defer here.Close()
+		d, err := link.Open(func(int) error { return nil }, func(int) error { return nil })
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer d.Close()
+		path, failed, work := workload(t, "together"), make(chan error, 100), sync.WaitGroup{}
+		const ports = 20
+		for n := range ports {
+			work.Go(func() {
+				runtime.LockOSThread() // the thread ends with it
+				port := fmt.Sprintf("00000000-0000-4000-8000-%012d", n)
+				settings := link.Settings{MTU: 1450, MAC: [6]byte{2, 0, 0, 0, 0, byte(n)}}
+				for _, text := range []string{"10.%d.0.2/24 10.%[1]d.0.1", "fd00:%x::2/64 fd00:%[1]x::1"} {
+					own, gateway, _ := strings.Cut(fmt.Sprintf(text, n), " ")
+					settings.Addresses = append(settings.Addresses, link.Address{Prefix: netip.MustParsePrefix(own), Gateway: netip.MustParseAddr(gateway)})
+				}
+				err := netns.Set(here)
+				if err == nil {
+					_, err = d.Ensure(port, link.Place{Netns: path, Ifname: fmt.Sprint("e", n)}, settings)
+				}
+				if err != nil {
+					failed <- err
+				}
+			})
+		}
+		work.Wait()
+		close(failed)
+		for err := range failed {
+			t.Error(err)
+		}
+		inside := enter(t, path)
+		for family, everything := range map[int]string{netlink.FAMILY_V4: "0.0.0.0/0", netlink.FAMILY_V6: "::/0"} {
+			has := map[int]bool{}
+			for _, r := range must[[]netlink.Route](t)(inside.RouteList(nil, family)) {
+				if r.Dst == nil || r.Dst.String() == everything {
+					has[r.LinkIndex] = true
+				}
+			}
+			if len(has) != ports {
+				t.Errorf("%d of %d ports have a default route to %s", len(has), ports, everything)
+			}
 		}
 	})
 }

@@ -73,7 +73,7 @@ func (d *Driver) Ensure(port string, place Place, s Settings) (Found, error) {
 	if err != nil {
 		return Found{}, err
 	}
-	if err := configure(inside, place, s); err != nil {
+	if err := d.configure(inside, place, s); err != nil {
 		return Found{}, err
 	}
 	return found, nil
@@ -244,7 +244,7 @@ func (d *Driver) makePair(port string, place Place, s Settings, ns netns.NsHandl
 }
 
 // configure gives the workload's end its settings and brings it up.
-func configure(inside Kernel, place Place, s Settings) error {
+func (d *Driver) configure(inside Kernel, place Place, s Settings) error {
 	fail := func(what string, err error) error {
 		return fmt.Errorf("%s on %s in %s: %w", what, place.Ifname, place.Netns, err)
 	}
@@ -276,31 +276,39 @@ func configure(inside Kernel, place Place, s Settings) error {
 	if err := inside.LinkSetUp(l); err != nil {
 		return fail("bring up", err)
 	}
-	return defaultRoutes(inside, l, s, fail)
+	return d.defaultRoutes(inside, l, s, fail)
 }
 
 // defaultRoutes sets one default route a family, by the first gateway of it.
 // That of another interface, which was there before, stays and is preferred.
-func defaultRoutes(inside Kernel, l netlink.Link, s Settings, fail func(string, error) error) error {
-	done := map[bool]bool{}
-	for _, a := range s.Addresses {
-		six := a.Prefix.Addr().Is6()
-		if !a.Gateway.IsValid() || done[six] {
-			continue
+func (d *Driver) defaultRoutes(inside Kernel, l netlink.Link, s Settings, fail func(string, error) error) error {
+	for _, six := range []bool{false, true} {
+		if g := s.gateway(six); g.IsValid() {
+			if err := d.setDefaultRoute(inside, l, g, fail); err != nil {
+				return err
+			}
 		}
-		done[six] = true
-		family, everything := netlink.FAMILY_V4, netip.PrefixFrom(netip.IPv4Unspecified(), 0)
-		if six {
-			family, everything = netlink.FAMILY_V6, netip.PrefixFrom(netip.IPv6Unspecified(), 0)
-		}
-		metric, err := defaultMetric(inside, l, family)
-		if err != nil {
-			return fail("list routes", err)
-		}
-		route := &netlink.Route{LinkIndex: l.Attrs().Index, Dst: ipNet(everything), Gw: a.Gateway.AsSlice(), Priority: metric}
-		if err := inside.RouteReplace(route); err != nil {
-			return fail(fmt.Sprintf("set default route via %v", a.Gateway), err)
-		}
+	}
+	return nil
+}
+
+// setDefaultRoute leads through l to a gateway. Ports of one namespace that come
+// at the same time must not choose the same metric: one's route would take the
+// place of the other's.
+func (d *Driver) setDefaultRoute(inside Kernel, l netlink.Link, gateway netip.Addr, fail func(string, error) error) error {
+	family, everything := netlink.FAMILY_V4, netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	if gateway.Is6() {
+		family, everything = netlink.FAMILY_V6, netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+	}
+	d.metrics.Lock()
+	defer d.metrics.Unlock()
+	metric, err := defaultMetric(inside, l, family)
+	if err != nil {
+		return fail("list routes", err)
+	}
+	route := &netlink.Route{LinkIndex: l.Attrs().Index, Dst: ipNet(everything), Gw: gateway.AsSlice(), Priority: metric}
+	if err := inside.RouteReplace(route); err != nil {
+		return fail(fmt.Sprintf("set default route via %v", gateway), err)
 	}
 	return nil
 }
