@@ -32,7 +32,8 @@ type Entry struct {
 
 // Entries are those of networks that are in the underlay, or that hosts see:
 // what the network itself gave to a port that is plugged here, and what is
-// behind it within the network's subnets.
+// behind it within the network's subnets. They are in order: should two networks
+// have a prefix, as for a moment while one leaves the underlay, the lower has it.
 func Entries(rows desired.Rows, attached map[string]Attachment) []Entry {
 	var all []Entry
 	if !slices.ContainsFunc(slices.Collect(maps.Values(rows.VRFs)), func(v desired.VRF) bool { return v.Fabric || v.HostVisible }) {
@@ -47,6 +48,9 @@ func Entries(rows desired.Rows, attached map[string]Attachment) []Entry {
 		}
 		all = append(all, Entry{Prefix: key.Prefix, Port: p, At: a, MAC: r.MAC, Fabric: v.Fabric})
 	}
+	slices.SortFunc(all, func(a, b Entry) int {
+		return cmp.Or(cmp.Compare(a.Port.VRF, b.Port.VRF), a.Prefix.Addr().Compare(b.Prefix.Addr()), cmp.Compare(a.Prefix.Bits(), b.Prefix.Bits()))
+	})
 	return all
 }
 

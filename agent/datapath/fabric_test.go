@@ -46,6 +46,21 @@ func fabricRows() desired.Rows {
 	}
 }
 
+// Of two networks that have a prefix in the underlay the same one has it each time.
+func TestEqualPrefixesInTheUnderlay(t *testing.T) {
+	rows := fabricRows()
+	for vrf, id := range map[uint32]string{8: "b", 9: "c"} {
+		rows.Routes[desired.RouteKey{VRF: vrf, Prefix: netip.MustParsePrefix("10.7.0.2/32")}] = desired.Route{Port: id, MAC: mac}
+	}
+	attached := map[string]datapath.Attachment{"a": {Ifindex: 11}, "b": {Ifindex: 12}, "c": {Ifindex: 13}}
+	for range 100 {
+		tables := datapath.Compute(rows, attached, datapath.Underlay{IPv4: here4, MTU: 1500}, datapath.Local{})
+		if r := tables.Routes[vrouter.RouteKey{VRF: vrouter.UnderlayVRF, Prefix: netip.MustParsePrefix("10.7.0.2/32")}]; r.NextHop.Ifindex != 11 {
+			t.Fatalf("10.7.0.2 is on interface %d in the underlay, want 11, of the lowest network", r.NextHop.Ifindex)
+		}
+	}
+}
+
 func TestComputeFabric(t *testing.T) {
 	attached := map[string]datapath.Attachment{"a": {Ifindex: 11}, "b": {Ifindex: 12}, "c": {Ifindex: 13}, "d": {Ifindex: 14}}
 	local := datapath.Local{
