@@ -214,6 +214,14 @@ func (d *Datapath) Counters() ([]Counter, error) {
 // Forget removes the counts of an interface that is no longer a port, so that
 // a later interface with its index starts from zero.
 func (d *Datapath) Forget(ifindex int) error {
+	if err := d.forgetCounts(ifindex); err != nil {
+		return err
+	}
+	d.slots.release(ifindex)
+	return d.forgetMACs(ifindex)
+}
+
+func (d *Datapath) forgetCounts(ifindex int) error {
 	w, err := words()
 	if err != nil {
 		return err
@@ -229,6 +237,58 @@ func (d *Datapath) Forget(ifindex int) error {
 			return fmt.Errorf("forget %s of interface %d: %w", what, ifindex, err)
 		}
 	}
-	d.slots.release(ifindex)
-	return d.forgetMACs(ifindex)
+	return nil
+}
+
+// ForgetGone drops the counts of interfaces that are neither ports nor have the
+// packet path on them: what a frame counted after [Datapath.Forget], on its way
+// or before its interface went, would stay for ever and in the end fill the table.
+func (d *Datapath) ForgetGone() error {
+	counted, err := d.countedInterfaces() // before what is there, for one may come meanwhile
+	if err != nil {
+		return err
+	}
+	ports, err := d.Ports.All()
+	if err != nil {
+		return err
+	}
+	attached, err := d.attachedBy(func(string) bool { return true })
+	if err != nil {
+		return err
+	}
+	delete(counted, AnyInterface)
+	for ifindex := range ports {
+		delete(counted, ifindex)
+	}
+	for _, ifindex := range attached {
+		delete(counted, ifindex)
+	}
+	for ifindex := range counted {
+		err = errors.Join(err, d.forgetCounts(ifindex))
+	}
+	return err
+}
+
+// countedInterfaces are those that tables have counts or times of.
+func (d *Datapath) countedInterfaces() (map[int]bool, error) {
+	counted := map[int]bool{}
+	var key layoutDropKey
+	var perCPU []layoutDropValue
+	entries := d.maps["drops"].Iterate()
+	for entries.Next(&key, &perCPU) {
+		counted[int(key.Ifindex)] = true
+	}
+	if err := entries.Err(); err != nil {
+		return nil, fmt.Errorf("list table drops: %w", err)
+	}
+	for _, used := range []*Table[int, uint64]{d.requestTimes, d.errorTimes, d.answerTimes, d.floodTimes, d.serviceTimes} {
+		all, err := used.All()
+		if err != nil {
+			return nil, err
+		}
+		for ifindex := range all {
+			counted[ifindex] = true
+		}
+	}
+	return counted, nil
 }

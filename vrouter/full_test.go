@@ -4,6 +4,7 @@ package vrouter
 
 import (
 	"errors"
+	"maps"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -32,6 +33,33 @@ func cpusOf(t *testing.T) int {
 	n, err := ebpf.PossibleCPU()
 	check(t, err)
 	return n
+}
+
+// Counts of an interface that is no port any more, which frames make after it was
+// forgotten, do not stay; those of a port, and of all, do.
+func TestCountsOfInterfacesThatAreGone(t *testing.T) {
+	d := loadForTest(t, smallSizes)
+	install(t, d, tenants())
+	const gone = 1000
+	for _, ifindex := range []uint32{AnyInterface, 1, gone} {
+		key := layoutDropKey{Ifindex: ifindex, Reason: layoutReason(2)}
+		values := make([]layoutDropValue, cpusOf(t))
+		values[0].Packets = 1
+		check(t, d.maps["drops"].Put(&key, values))
+	}
+	for _, times := range []*Table[int, uint64]{d.requestTimes, d.errorTimes, d.answerTimes, d.floodTimes, d.serviceTimes} {
+		check(t, times.Put(1, 5))
+		check(t, times.Put(gone, 5))
+	}
+	check(t, d.ForgetGone())
+	counted, err := d.countedInterfaces()
+	check(t, err)
+	if want := (map[int]bool{AnyInterface: true, 1: true}); !maps.Equal(counted, want) {
+		t.Errorf("counts of interfaces %v, want %v", counted, want)
+	}
+	if all, err := d.serviceTimes.All(); err != nil || len(all) != 1 {
+		t.Errorf("times %v, %v, want those of the port", all, err)
+	}
 }
 
 // What ends where there is no room to count it is counted still, with its reason.

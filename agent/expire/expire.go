@@ -21,6 +21,8 @@ type Connections interface {
 	ExpireConnections() (removed int, err error)
 	// ExpireMACs removes learned MACs that have not been heard for too long.
 	ExpireMACs() (removed int, err error)
+	// ForgetGone removes the counts of interfaces that are gone.
+	ForgetGone() error
 	// RuleHits returns how many conversations each rule decided, by its number.
 	RuleHits() (map[uint32]uint64, error)
 	// ForgetRuleHits removes the count of one.
@@ -50,6 +52,9 @@ func Run(ctx context.Context, connections Connections, asked Asked, log *slog.Lo
 		}
 		if _, err := connections.ExpireMACs(); err != nil {
 			log.Warn("idle learned MACs are not removed; trying again", "error", err, "retry", Interval)
+		}
+		if err := connections.ForgetGone(); err != nil {
+			log.Warn("counts of interfaces that are gone are not removed; trying again", "error", err, "retry", Interval)
 		}
 		if err := forgetHits(ctx, connections, asked); err != nil && ctx.Err() == nil {
 			log.Warn("counts of rules that are gone are not removed; trying again", "error", err, "retry", Interval)

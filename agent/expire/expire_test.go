@@ -19,6 +19,7 @@ import (
 type walks struct {
 	count int
 	macs  int
+	gone  int
 	five  chan struct{}
 	// forgotten are the rules whose counts were removed.
 	forgotten []uint32
@@ -39,6 +40,13 @@ func (w *walks) ExpireMACs() (int, error) {
 		return 0, errors.New("MACs are busy")
 	}
 	return 1, nil
+}
+
+func (w *walks) ForgetGone() error {
+	if w.gone++; w.gone == 4 {
+		return errors.New("drops are busy")
+	}
+	return nil
 }
 
 func (w *walks) RuleHits() (map[uint32]uint64, error) {
@@ -70,7 +78,8 @@ func TestRunWalksUntilTheEnd(t *testing.T) {
 		<-w.five
 		cancel()
 		<-done
-		if w.count != 5 || time.Since(began) != 5*expire.Interval || strings.Count(log.String(), "table is busy") != 1 || strings.Count(log.String(), "MACs are busy") != 1 {
+		if w.count != 5 || time.Since(began) != 5*expire.Interval || strings.Count(log.String(), "table is busy") != 1 || strings.Count(log.String(), "MACs are busy") != 1 ||
+			w.gone != 5 || strings.Count(log.String(), "drops are busy") != 1 {
 			t.Errorf("%d walks, want 5; log %q", w.count, log.String())
 		}
 		if len(w.forgotten) != 4999 || slices.Contains(w.forgotten, 7) {
