@@ -69,105 +69,116 @@ func ask[T any](f *faults, name string, call func() (T, error)) (answer T, err e
 	return answer, err
 }
 
-// brittle is the kernel's interfaces with faults in every call.
+// brittle is the kernel's interfaces with faults in every call. It embeds nothing,
+// so that a call that is new has faults, too, or does not compile.
 type brittle struct {
-	link.Kernel
-	f *faults
+	kernel link.Kernel
+	f      *faults
 }
 
 func (b brittle) LinkByName(name string) (netlink.Link, error) {
-	return ask(b.f, "find by name", func() (netlink.Link, error) { return b.Kernel.LinkByName(name) })
+	return ask(b.f, "find by name", func() (netlink.Link, error) { return b.kernel.LinkByName(name) })
 }
 
 func (b brittle) LinkByIndex(index int) (netlink.Link, error) {
-	return ask(b.f, "find by index", func() (netlink.Link, error) { return b.Kernel.LinkByIndex(index) })
+	return ask(b.f, "find by index", func() (netlink.Link, error) { return b.kernel.LinkByIndex(index) })
 }
 
 func (b brittle) LinkList() ([]netlink.Link, error) {
-	return ask(b.f, "list links", b.Kernel.LinkList)
+	return ask(b.f, "list links", b.kernel.LinkList)
 }
 
 func (b brittle) LinkAdd(l netlink.Link) error {
-	return b.f.try("add link", func() error { return b.Kernel.LinkAdd(l) })
+	return b.f.try("add link", func() error { return b.kernel.LinkAdd(l) })
 }
 
 func (b brittle) LinkDel(l netlink.Link) error {
-	return b.f.try("delete link", func() error { return b.Kernel.LinkDel(l) })
+	return b.f.try("delete link", func() error { return b.kernel.LinkDel(l) })
 }
 
 func (b brittle) LinkSetUp(l netlink.Link) error {
-	return b.f.try("up", func() error { return b.Kernel.LinkSetUp(l) })
+	return b.f.try("up", func() error { return b.kernel.LinkSetUp(l) })
 }
 
 func (b brittle) LinkSetDown(l netlink.Link) error {
-	return b.f.try("down", func() error { return b.Kernel.LinkSetDown(l) })
+	return b.f.try("down", func() error { return b.kernel.LinkSetDown(l) })
 }
 
 func (b brittle) LinkSetGroup(l netlink.Link, group int) error {
-	return b.f.try("group", func() error { return b.Kernel.LinkSetGroup(l, group) })
+	return b.f.try("group", func() error { return b.kernel.LinkSetGroup(l, group) })
 }
 
 func (b brittle) LinkSetARPOff(l netlink.Link) error {
-	return b.f.try("arp off", func() error { return b.Kernel.LinkSetARPOff(l) })
+	return b.f.try("arp off", func() error { return b.kernel.LinkSetARPOff(l) })
 }
 
 func (b brittle) LinkSetAlias(l netlink.Link, name string) error {
-	return b.f.try("alias", func() error { return b.Kernel.LinkSetAlias(l, name) })
+	return b.f.try("alias", func() error { return b.kernel.LinkSetAlias(l, name) })
 }
 
 func (b brittle) LinkSetMTU(l netlink.Link, mtu int) error {
-	return b.f.try("mtu", func() error { return b.Kernel.LinkSetMTU(l, mtu) })
+	return b.f.try("mtu", func() error { return b.kernel.LinkSetMTU(l, mtu) })
 }
 
 func (b brittle) LinkSetHardwareAddr(l netlink.Link, address net.HardwareAddr) error {
-	return b.f.try("mac", func() error { return b.Kernel.LinkSetHardwareAddr(l, address) })
+	return b.f.try("mac", func() error { return b.kernel.LinkSetHardwareAddr(l, address) })
 }
 
 func (b brittle) LinkSetIP6AddrGenMode(l netlink.Link, mode int) error {
-	return b.f.try("address generation", func() error { return b.Kernel.LinkSetIP6AddrGenMode(l, mode) })
+	return b.f.try("address generation", func() error { return b.kernel.LinkSetIP6AddrGenMode(l, mode) })
 }
 
 func (b brittle) AddrList(l netlink.Link, family int) ([]netlink.Addr, error) {
-	return ask(b.f, "list addresses", func() ([]netlink.Addr, error) { return b.Kernel.AddrList(l, family) })
+	return ask(b.f, "list addresses", func() ([]netlink.Addr, error) { return b.kernel.AddrList(l, family) })
 }
 
 func (b brittle) AddrReplace(l netlink.Link, a *netlink.Addr) error {
-	return b.f.try("address", func() error { return b.Kernel.AddrReplace(l, a) })
+	return b.f.try("address", func() error { return b.kernel.AddrReplace(l, a) })
 }
 
 func (b brittle) AddrDel(l netlink.Link, a *netlink.Addr) error {
-	return b.f.try("remove address", func() error { return b.Kernel.AddrDel(l, a) })
+	return b.f.try("remove address", func() error { return b.kernel.AddrDel(l, a) })
 }
 
 func (b brittle) RouteDel(r *netlink.Route) error {
-	return b.f.try("remove route", func() error { return b.Kernel.RouteDel(r) })
+	return b.f.try("remove route", func() error { return b.kernel.RouteDel(r) })
 }
 
 func (b brittle) RouteList(l netlink.Link, family int) ([]netlink.Route, error) {
-	return ask(b.f, "list routes", func() ([]netlink.Route, error) { return b.Kernel.RouteList(l, family) })
+	return ask(b.f, "list routes", func() ([]netlink.Route, error) { return b.kernel.RouteList(l, family) })
 }
 
 func (b brittle) RouteReplace(r *netlink.Route) error {
-	return b.f.try("route", func() error { return b.Kernel.RouteReplace(r) })
+	return b.f.try("route", func() error { return b.kernel.RouteReplace(r) })
 }
+
+func (b brittle) RouteGetWithOptions(to net.IP, options *netlink.RouteGetOptions) ([]netlink.Route, error) {
+	return ask(b.f, "find route", func() ([]netlink.Route, error) { return b.kernel.RouteGetWithOptions(to, options) })
+}
+
+func (b brittle) NeighList(link, family int) ([]netlink.Neigh, error) {
+	return ask(b.f, "list neighbours", func() ([]netlink.Neigh, error) { return b.kernel.NeighList(link, family) })
+}
+
+func (b brittle) Close() { b.kernel.Close() }
 
 // brittleTable is one of the packet path's tables with faults in every call.
 type brittleTable[K comparable, V any] struct {
-	datapath.Table[K, V]
-	name string
-	f    *faults
+	table datapath.Table[K, V]
+	name  string
+	f     *faults
 }
 
 func (b brittleTable[K, V]) Put(k K, v V) error {
-	return b.f.try("put "+b.name, func() error { return b.Table.Put(k, v) })
+	return b.f.try("put "+b.name, func() error { return b.table.Put(k, v) })
 }
 
 func (b brittleTable[K, V]) Delete(k K) error {
-	return b.f.try("delete "+b.name, func() error { return b.Table.Delete(k) })
+	return b.f.try("delete "+b.name, func() error { return b.table.Delete(k) })
 }
 
 func (b brittleTable[K, V]) All() (map[K]V, error) {
-	return ask(b.f, "list "+b.name, b.Table.All)
+	return ask(b.f, "list "+b.name, b.table.All)
 }
 
 func brittleKernel(k datapath.Kernel, f *faults) datapath.Kernel {

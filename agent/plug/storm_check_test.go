@@ -3,6 +3,7 @@
 package plug_test
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -50,6 +51,11 @@ func (s *storm) check(plugged map[int]bool) {
 	var hostLinks []netlink.Link
 	s.onThread(func() (err error) { hostLinks, err = netlink.LinkList(); return err })
 	attached, records := map[string]datapath.Attachment{}, []string{}
+	limits, err := s.path.Limits.All()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	programs := limited(limits)
 	want := []string{"lo", link.TunnelName}
 	for n, in := range plugged {
 		if in {
@@ -69,11 +75,11 @@ func (s *storm) check(plugged map[int]bool) {
 		}
 		if l.Attrs().Name != "lo" {
 			hooks = append(hooks, fmt.Sprint(l.Attrs().Index))
-			s.onThread(func() error { return oneProgram(l) })
+			s.onThread(func() error { return countPrograms(l, programs) })
 		}
 	}
 	s.differ("interfaces of the host", names, want)
-	all, err := s.agent.path.Attached()
+	all, err := s.path.Attached()
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -86,17 +92,37 @@ func (s *storm) check(plugged map[int]bool) {
 	s.checkTables(attached)
 }
 
-// oneProgram wants the packet path on an interface, and once.
-func oneProgram(l netlink.Link) error {
-	q, err := bpflink.QueryPrograms(bpflink.QueryOptions{Target: l.Attrs().Index, Attach: ebpf.AttachTCXIngress})
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, ebpf.ErrNotSupported) {
-		return nil // a kernel before 6.6 has filters in place of links
+// limited counts by device and direction the limits there, which share a program.
+func limited(all map[int]vrouter.Limits) map[ebpf.AttachType]map[int]int {
+	programs := map[ebpf.AttachType]map[int]int{ebpf.AttachTCXIngress: {}, ebpf.AttachTCXEgress: {}}
+	for _, l := range all {
+		if l.Out != (vrouter.Limit{}) {
+			programs[ebpf.AttachTCXIngress][l.Device] = 1
+		}
+		if l.In != (vrouter.Limit{}) {
+			programs[ebpf.AttachTCXEgress][l.Device] = 1
+		}
 	}
-	if err == nil && len(q.Programs) != 1 {
-		err = fmt.Errorf("%d programs", len(q.Programs))
-	}
-	if err != nil {
-		return fmt.Errorf("packet path on %s: %w", l.Attrs().Name, err)
+	return programs
+}
+
+// countPrograms wants the packet path on an interface, once, and the limits beside it.
+func countPrograms(l netlink.Link, limits map[ebpf.AttachType]map[int]int) error {
+	for at, more := range limits {
+		want := more[l.Attrs().Index]
+		if at == ebpf.AttachTCXIngress {
+			want++
+		}
+		q, err := bpflink.QueryPrograms(bpflink.QueryOptions{Target: l.Attrs().Index, Attach: at})
+		if errors.Is(err, unix.EINVAL) || errors.Is(err, ebpf.ErrNotSupported) {
+			return nil // a kernel before 6.6 has filters in place of links
+		}
+		if err == nil && len(q.Programs) != want {
+			err = fmt.Errorf("%d programs, want %d", len(q.Programs), want)
+		}
+		if err != nil {
+			return fmt.Errorf("programs on %s, %v: %w", l.Attrs().Name, at, err)
+		}
 	}
 	return nil
 }
@@ -116,7 +142,7 @@ func (s *storm) checkWorkloads(plugged map[int]bool) {
 	for n, in := range plugged {
 		if in {
 			a := stormAddresses(n)
-			want = append(want, fmt.Sprintf("%s %d %v up=true mtu=1450 %v %v", s.place(n).Netns, n, net.HardwareAddr(stormMAC(n)), a[0], a[1]))
+			want = append(want, fmt.Sprintf("%s %d %v up=true mtu=%d %v %v defaults=2", s.place(n).Netns, n, net.HardwareAddr(stormMAC(n)), stormMTU(n), a[0], a[1]))
 		}
 	}
 	for _, space := range s.spaces {
@@ -147,66 +173,131 @@ func (s *storm) checkWorkloads(plugged map[int]bool) {
 					line += " " + a.IPNet.String()
 				}
 			}
-			got = append(got, line)
+			defaults, err := defaultRoutes(h, l)
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			got = append(got, fmt.Sprintf("%s defaults=%d", line, defaults))
 		}
 		h.Close()
 	}
 	s.differ("workloads", got, want)
 }
 
-// tables is the packet path's tables, next hops as routes see them: their
-// numbers are given out as needed.
-type tables struct {
-	Sources   map[vrouter.TunnelSource]struct{}
-	VNIs      map[uint32]vrouter.VNI
-	Addresses map[vrouter.PortAddress]struct{}
-	Ports     map[int]vrouter.Port
-	Hops      map[vrouter.NextHop]int
-	Routes    map[vrouter.RouteKey]string
-	Prefixes  map[vrouter.PortPrefix]vrouter.Permission
-	SubPorts  map[vrouter.SubPort]int
-	MACs      map[vrouter.MACKey]string
+// defaultRoutes counts those through an interface, which has one of each family.
+func defaultRoutes(h *netlink.Handle, l netlink.Link) (n int, err error) {
+	routes, err := h.RouteList(l, netlink.FAMILY_ALL)
+	for _, r := range routes {
+		if r.Dst == nil {
+			n++
+		} else if bits, _ := r.Dst.Mask.Size(); bits == 0 {
+			n++
+		}
+	}
+	return n, err
 }
 
-func read(k datapath.Kernel) (t tables, err error) {
-	fail := func(e error) { err = errors.Join(err, e) }
-	var e error
-	t.Sources, e = k.TunnelSources.All()
-	fail(e)
-	t.VNIs, e = k.VNIs.All()
-	fail(e)
-	t.Addresses, e = k.PortAddresses.All()
-	fail(e)
-	t.Ports, e = k.Ports.All()
-	fail(e)
-	hops, e := k.NextHops.All()
-	fail(e)
-	routes, e := k.Routes.All()
-	fail(e)
-	t.Hops, t.Routes = map[vrouter.NextHop]int{}, map[vrouter.RouteKey]string{}
-	for _, h := range hops {
+// written says which of the agent's tables compares what of the packet path's
+// maps, by the names in [datapath.Kernel]; with a minus what writes the others.
+var written = map[string]string{
+	"ports": "Ports", "sub_ports": "SubPorts", "port_addresses": "PortAddresses", "port_prefixes4": "PortPrefixes", "port_prefixes6": "PortPrefixes",
+	"limits": "Limits", "next_hops": "NextHops", "groups": "Groups", "host_routes": "Routes", "routes4": "Routes", "routes6": "Routes",
+	"services": "Services", "aliases": "Aliases", "macs": "MACs", "floods": "Floods", "receivers": "Receivers", "vnis": "VNIs", "tunnel_sources": "TunnelSources",
+	"port_policies": "PortPolicies", "rulesets": "Rulesets", "remote_classes": "RemoteClasses", "remote_ranges4": "RemoteRanges", "remote_ranges6": "RemoteRanges",
+	"service_classes": "ServiceClasses", "service_pages": "ServicePages", "verdicts": "Verdicts", "managed4": "Managed", "managed6": "Managed",
+
+	"config": "-the underlay's follower, from no row", "tunnel_addresses": "-the underlay's follower, from no row",
+	"generations": "-a number that rises with every change", "counters": "-frames; a place belongs to a port",
+	"event_control": "-who looks at events",
+	"limit_states":  byInterface, "drops": byInterface, "error_times": byInterface, "request_times": byInterface, "service_times": byInterface,
+	"flood_times": byInterface, "answer_times": byInterface, "log_times": "-frames; a place belongs to a port",
+	"connections": frames, "half_open": frames, "half_open_rest": frames, "half_open_counts": frames, "half_open_returned": frames, "half_open_share": frames,
+	"fragments": frames, "host_flows": frames, "requests": frames, "learned_macs": frames, "mac_counts": frames,
+	"events": frames, "event_times": frames, "event_counts": frames, "rule_hits": frames, "places": frames, "place_counts": frames, "places_returned": frames,
+}
+
+const (
+	frames      = "-frames"
+	byInterface = "-frames, under the interface of a port"
+)
+
+// columns are the fields of the agent's tables that have rows, by name.
+func columns(k datapath.Kernel) map[string]reflect.Value {
+	all := map[string]reflect.Value{}
+	for _, v := range []reflect.Value{reflect.ValueOf(k), reflect.ValueOf(k.PolicyTables)} {
+		for i := range v.NumField() {
+			if f := v.Field(i); f.Kind() == reflect.Interface {
+				all[v.Type().Field(i).Name] = f
+			}
+		}
+	}
+	return all
+}
+
+// tables is the lines of each table. Numbers that are given out as needed, those
+// of next hops and places of receivers, are left out: their rows say what they mean.
+type tables map[string][]string
+
+func read(k datapath.Kernel) (tables, error) {
+	hops, err := k.NextHops.All()
+	if err != nil {
+		return nil, err
+	}
+	groups, err := k.Groups.All()
+	if err != nil {
+		return nil, err
+	}
+	lists, err := k.Floods.All()
+	if err != nil {
+		return nil, err
+	}
+	hop := func(id uint32) string {
+		h, there := hops[id]
 		h.Group = "" // it is not in a kernel
-		t.Hops[h]++
+		text := fmt.Sprintf("%t %+v", there, h)
+		g, group := groups[id]
+		if !group {
+			return text
+		}
+		text += fmt.Sprint(" group ", g.Fields, g.All, g.Local)
+		for _, m := range g.Members {
+			to := hops[m.NextHop]
+			m.NextHop = 0
+			text += fmt.Sprintf(" member %+v %+v", to, m)
+		}
+		return text
 	}
-	for key, r := range routes {
-		hop := hops[r.NextHop]
-		hop.Group = ""
-		r.NextHop = 0
-		t.Routes[key] = fmt.Sprintf("%+v %+v", r, hop)
+	all := tables{}
+	for name, column := range columns(k) {
+		answer := column.MethodByName("All").Call(nil)
+		if err, failed := answer[1].Interface().(error); failed {
+			return nil, err
+		}
+		all[name] = []string{}
+		for rows := answer[0].MapRange(); rows.Next(); {
+			key, value := rows.Key().Interface(), rows.Value().Interface()
+			switch v := value.(type) {
+			case vrouter.NextHop:
+				key, value = "", hop(key.(uint32))
+			case vrouter.Group:
+				key, value = "", hop(key.(uint32))
+			case vrouter.Route:
+				to := v.NextHop
+				v.NextHop = 0
+				value = fmt.Sprintf("%+v %s", v, hop(to))
+			case vrouter.Flood:
+				value = v.LeftOut
+			}
+			switch at := key.(type) {
+			case vrouter.MACKey:
+				value = hop(value.(uint32))
+			case vrouter.Receiver: // beyond the list nobody looks
+				key, value = fmt.Sprint(at.VRF, at.Place < lists[at.VRF].Places), hop(value.(uint32))
+			}
+			all[name] = append(all[name], fmt.Sprintf("%+v: %+v", key, value))
+		}
 	}
-	t.Prefixes, e = k.PortPrefixes.All()
-	fail(e)
-	t.SubPorts, e = k.SubPorts.All()
-	fail(e)
-	macs, e := k.MACs.All()
-	fail(e)
-	t.MACs = map[vrouter.MACKey]string{}
-	for key, id := range macs {
-		hop := hops[id]
-		hop.Group = ""
-		t.MACs[key] = fmt.Sprintf("%+v", hop)
-	}
-	return t, err
+	return all, nil
 }
 
 // checkTables compares the kernel's tables with those that a new agent would
@@ -218,9 +309,9 @@ func (s *storm) checkTables(attached map[string]datapath.Attachment) {
 	if err := p.Load(s.t.Context()); err != nil {
 		s.t.Fatal(err)
 	}
-	c := host.NewCore(desired.New(), stormUnderlay, datapath.Local{}, p)
+	c := host.NewCore(desired.New(), stormUnderlay, stormLocal, p)
 	c.Start()
-	if err := c.Apply(s.rows()); err != nil {
+	if err := c.Apply(s.difference(nil)); err != nil {
 		s.t.Fatal(err)
 	}
 	for port, a := range attached {
@@ -232,22 +323,102 @@ func (s *storm) checkTables(attached map[string]datapath.Attachment) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	got, err := read(datapath.KernelOf(s.agent.path))
+	got, err := read(datapath.KernelOf(s.path))
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	lines := func(v any) (all []string) {
-		for rows := reflect.ValueOf(v).MapRange(); rows.Next(); {
-			all = append(all, fmt.Sprintf("%+v: %+v", rows.Key(), rows.Value()))
+	for name := range want {
+		s.differ("table "+name, got[name], want[name])
+		if len(want[name]) == 0 && name != "Gaps" { // in the end every route finds room
+			s.t.Errorf("table %s has no rows: compare something", name)
 		}
-		return all
 	}
-	g, w := reflect.ValueOf(got), reflect.ValueOf(want)
-	for i := range g.NumField() {
-		s.differ("table "+g.Type().Field(i).Name, lines(g.Field(i).Interface()), lines(w.Field(i).Interface()))
+	if len(c.Rows().Ports) == 0 || len(attached) == 0 {
+		s.t.Errorf("%d ports and %d interfaces: compare something", len(c.Rows().Ports), len(attached))
 	}
-	if len(got.Ports) != len(attached) || len(attached) == 0 {
-		s.t.Errorf("%d ports in the kernel, %d interfaces", len(got.Ports), len(attached))
+	s.checkRows(c.Rows())
+	s.checkMaps(columns(fresh.Kernel()))
+}
+
+// checkRows compares what the agent knows and needs no table for, as names, with
+// what a new one does, and wants rows of every kind.
+func (s *storm) checkRows(want desired.Rows) {
+	s.t.Helper()
+	w := reflect.ValueOf(want)
+	var kinds []string
+	for i := range w.NumField() {
+		f := w.Type().Field(i)
+		if !f.IsExported() {
+			continue
+		}
+		if f.Name == "Holds" || f.Name == "Bad" || f.Name == "Unknown" { // a hold is over in the end
+			if w.Field(i).Len() > 0 {
+				s.t.Errorf("rows %s: %v", f.Name, w.Field(i))
+			}
+			continue
+		}
+		kinds = append(kinds, f.Name)
+		if w.Field(i).Len() == 0 {
+			s.t.Errorf("there are no rows %s: add some", f.Name)
+		}
+	}
+	if err := s.agent.loop.Do(s.t.Context(), func(c *host.Core) {
+		g := reflect.ValueOf(c.Rows())
+		for _, kind := range kinds {
+			if !reflect.DeepEqual(g.FieldByName(kind).Interface(), w.FieldByName(kind).Interface()) {
+				s.t.Errorf("rows %s are not what a new agent has", kind)
+			}
+		}
+	}); err != nil {
+		s.t.Error(err)
+	}
+}
+
+// checkMaps wants every map of the packet path to be compared, or to be another's,
+// and nothing of an interface that is gone in those that frames write by interface.
+func (s *storm) checkMaps(compared map[string]reflect.Value) {
+	s.t.Helper()
+	uses, err := s.path.Capacity()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if err := s.path.ForgetGone(); err != nil { // as the agent does every few seconds
+		s.t.Fatal(err)
+	}
+	ports, err := s.path.Ports.All()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, u := range uses {
+		by, listed := written[u.Table]
+		if _, is := compared[by]; !listed || !is && !strings.HasPrefix(by, "-") {
+			s.t.Errorf("map %s is compared with nothing: say who writes it", u.Table)
+		}
+		if by == byInterface {
+			s.checkInterfaces(u.Table, ports)
+		}
+	}
+}
+
+func (s *storm) checkInterfaces(table string, ports map[int]vrouter.Port) {
+	s.t.Helper()
+	pins, err := filepath.Glob(filepath.Join(s.dirs.BPF, "*", table))
+	if err != nil || len(pins) != 1 {
+		s.t.Fatalf("pins of map %s: %v, %v", table, pins, err)
+	}
+	m, err := ebpf.LoadPinnedMap(pins[0], nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer m.Close()
+	for key, err := m.NextKeyBytes(nil); key != nil; key, err = m.NextKeyBytes(key) {
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		ifindex := int(binary.NativeEndian.Uint32(key))
+		if _, is := ports[ifindex]; !is && ifindex != s.tunnel && ifindex != vrouter.AnyInterface {
+			s.t.Errorf("map %s has %x, of an interface that is no port", table, key)
+		}
 	}
 }
 

@@ -29,6 +29,7 @@ import (
 	"github.com/weft-network/weft/agent/host"
 	"github.com/weft-network/weft/agent/link"
 	"github.com/weft-network/weft/agent/plug"
+	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/api/hoststream"
 	"github.com/weft-network/weft/vrouter"
 )
@@ -54,23 +55,35 @@ type storm struct {
 	spaces []string // of workloads
 	tunnel int
 	agent  *stormAgent
+
+	version int               // of the rows
+	told    rowSet            // what the present agent has
+	path    *vrouter.Datapath // nil: a new process is to load it
 }
 
 type stormAgent struct {
 	*plug.Plugger
 	loop  *host.Loop
-	path  *vrouter.Datapath
 	links *link.Driver
 	end   func()
 }
 
-var stormUnderlay = datapath.Underlay{IPv4: netip.MustParseAddr("192.0.2.1"), MTU: 1500}
+var (
+	stormUnderlay = datapath.Underlay{
+		IPv4: netip.MustParseAddr("192.0.2.1"), IPv6: netip.MustParseAddr("2001:db8::1"), MTU: 1500, Encapsulations: []string{api.EncapsulationVXLAN, api.EncapsulationMPLSUDP},
+	}
+	stormLocal = datapath.Local{
+		DNS: 5301, Metadata: 8001, Fabric: map[datapath.Fabric]uint16{{Name: "time", UDP: true}: 1231, {Name: "files"}: 2049},
+		Ways: []datapath.Way{{Prefix: netip.MustParsePrefix("0.0.0.0/0")}, {Prefix: netip.MustParsePrefix("192.0.2.0/24"), Device: 1, MTU: 1500, OnLink: true}},
+		Own:  []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")},
+	}
+)
 
 // TestPlugStorm plugs and unplugs many ports in random order, several at a
 // time, while every call of netlink, of the tables and of the hooks fails one
-// time in ten, before or after it did its work, and while the agent dies and
-// starts again. In the end the kernel holds exactly what the tables say, and
-// after uninstall nothing.
+// time in ten, before or after it did its work, while the rows of all kinds
+// change, and while the agent dies and starts again. In the end the kernel holds
+// exactly what the rows say, in every table, and after uninstall nothing.
 func TestPlugStorm(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Fatal("this test makes network namespaces and loads eBPF: run it as root")
@@ -90,6 +103,8 @@ func TestPlugStorm(t *testing.T) {
 	for i := range stormRounds {
 		if i > 0 { // not after the last: what a new agent would repair must be right without
 			s.agent.end() // as a crash: nothing is cleaned up
+			s.path.Close()
+			s.path, s.version = nil, s.version+1
 			s.boot()
 		}
 		s.round(func(int) bool { return s.pick(2) == 0 })
@@ -101,6 +116,7 @@ func TestPlugStorm(t *testing.T) {
 	}
 	s.round(func(n int) bool { return plugged[n] })
 	s.sweep()
+	s.rest()
 	s.check(plugged)
 	for name, n := range s.faults.calls {
 		if n > 50 && s.faults.injected[name] == 0 {
@@ -109,6 +125,7 @@ func TestPlugStorm(t *testing.T) {
 	}
 	t.Logf("calls %v\nfailed %v", s.faults.calls, s.faults.injected)
 	s.agent.end()
+	s.path.Close()
 	s.uninstall()
 }
 
@@ -116,19 +133,21 @@ func TestPlugStorm(t *testing.T) {
 func (s *storm) onThread(f func() error) {
 	s.t.Helper()
 	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread must not be used again
-		if s.host != 0 {
-			if err := netns.Set(s.host); err != nil {
-				done <- err
-				return
-			}
-		}
-		done <- f()
-	}()
+	go func() { done <- s.inHost(f) }()
 	if err := <-done; err != nil {
 		s.t.Fatal(err)
 	}
+}
+
+// inHost runs f in the host's namespace. The goroutine must end with it.
+func (s *storm) inHost(f func() error) error {
+	runtime.LockOSThread() // never unlocked: the thread must not be used again
+	if s.host != 0 {
+		if err := netns.Set(s.host); err != nil {
+			return err
+		}
+	}
+	return f()
 }
 
 // prepare makes the namespaces.
@@ -152,7 +171,8 @@ func (s *storm) prepare() (err error) {
 func (s *storm) pick(n int) int { return s.random.IntN(n) }
 
 // boot starts an agent over what is there. A failing kernel may keep it from
-// starting; it tries again, as its supervisor does.
+// starting; it tries again, as its supervisor does, but loads the programs once,
+// which takes long and does not fail here.
 func (s *storm) boot() {
 	s.t.Helper()
 	var err error
@@ -177,20 +197,21 @@ func (s *storm) start() (err error) {
 			a.end()
 		}
 	}()
-	if a.path, err = vrouter.Load(vrouter.Options{PinDir: s.dirs.BPF}); err != nil {
-		return err
+	if s.path == nil {
+		if s.path, err = vrouter.Load(vrouter.Options{PinDir: s.dirs.BPF}); err != nil {
+			return err
+		}
 	}
-	a.end = a.path.Close
-	hooks := brittleHooks{a.path, s.faults}
+	hooks := brittleHooks{s.path, s.faults}
 	a.links, err = link.OpenOver(func(k link.Kernel) link.Kernel { return brittle{k, s.faults} }, hooks.Attach, hooks.Detach)
 	if err != nil {
 		return err
 	}
-	a.end = func() { a.links.Close(); a.path.Close() }
+	a.end = a.links.Close
 	if s.tunnel, err = a.links.EnsureTunnel(4789); err != nil {
 		return err
 	}
-	programmer := datapath.NewProgrammer(brittleKernel(datapath.KernelOf(a.path), s.faults))
+	programmer := datapath.NewProgrammer(brittleKernel(datapath.KernelOf(s.path), s.faults))
 	if err := programmer.Load(s.t.Context()); err != nil {
 		return err
 	}
@@ -199,21 +220,76 @@ func (s *storm) start() (err error) {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	a.loop = host.NewLoop(host.NewCore(desired.New(), stormUnderlay, datapath.Local{}, programmer), func([]byte) error { return nil }, log)
+	a.loop = host.NewLoop(host.NewCore(desired.New(), stormUnderlay, stormLocal, programmer), func([]byte) error { return nil }, log)
 	ctx, cancel := context.WithCancel(s.t.Context())
 	ended := make(chan struct{})
-	go func() { defer close(ended); a.loop.Run(ctx) }()
-	a.end = func() { cancel(); <-ended; a.links.Close(); a.path.Close() }
+	go func() {
+		defer close(ended)
+		s.inHost(func() error { a.loop.Run(ctx); return nil }) // limits are attached to interfaces
+	}()
+	a.end = func() { cancel(); <-ended; a.links.Close() }
 	a.Plugger = plug.New(a.loop, a.links, hooks, records, []int{s.tunnel}, log)
-	s.agent = a
+	s.agent, s.told = a, nil
 	_ = a.Restore(ctx, time.Now()) // what is not well is looked at again
 	if err := a.loop.Do(ctx, (*host.Core).Start); err != nil {
 		return err
 	}
-	if _, err := a.loop.Apply(ctx, s.rows()); err != nil {
+	if err := s.tell(ctx); err != nil {
 		return err
 	}
-	return errors.Join(a.path.Activate(), a.path.AttachTunnel(s.tunnel), a.links.StartTunnel(s.tunnel))
+	return errors.Join(s.path.Activate(), s.path.AttachTunnel(s.tunnel), a.links.StartTunnel(s.tunnel))
+}
+
+// tell brings the agent what differs of the rows of this version.
+func (s *storm) tell(ctx context.Context) error {
+	d := s.difference(s.told)
+	s.told = stormRows(s.version)
+	_, err := s.agent.loop.Apply(ctx, d)
+	return err
+}
+
+// difference makes the rows of this version of others.
+func (s *storm) difference(told rowSet) *hoststream.Delta {
+	d := &hoststream.Delta{Version: &hoststream.Version{Epoch: 1, Revision: int64(s.version) + 1}, Sequence: 1, InSync: true}
+	rows := stormRows(s.version)
+	for key, row := range rows {
+		if !proto.Equal(told[key], row) {
+			body, _ := proto.Marshal(row)
+			d.Put = append(d.Put, &hoststream.EncodedRow{Key: key, Body: body})
+		}
+	}
+	for key := range told {
+		if rows[key] == nil {
+			d.Delete = append(d.Delete, key)
+		}
+	}
+	return d
+}
+
+// rest waits until nothing of the tables is left to be tried. It is known of all
+// ports who talks to them.
+func (s *storm) rest() {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), 5*time.Minute)
+	defer cancel()
+	if err := s.agent.loop.Do(ctx, func(c *host.Core) {
+		for id := range c.Rows().Ports {
+			c.Heard(id)
+		}
+	}); err != nil {
+		s.t.Fatal(err)
+	}
+	var problems map[string]string
+	if err := s.agent.loop.Wait(ctx, func(c *host.Core) bool {
+		_, again := c.NextAttempt()
+		problems = c.Problems()
+		return c.Tried() && !again
+	}); err != nil {
+		s.t.Fatalf("the tables do not come to rest: %v; problems %v", err, problems)
+	}
+	for key, why := range problems {
+		s.t.Errorf("row %s: %s", key, why)
+	}
 }
 
 // round plugs or unplugs every port in random order. Whoever asks tries again
@@ -242,6 +318,10 @@ func (s *storm) round(plugged func(n int) bool) {
 		jobs <- job{n, plugged(n)}
 		if i == *stormPorts/2 { // as its upkeep does whenever an interface went
 			s.onThread(func() error { _ = s.agent.Refresh(s.t.Context(), time.Now()); return nil })
+			s.version++
+			if err := s.tell(s.t.Context()); err != nil {
+				s.t.Errorf("rows of version %d: %v", s.version, err)
+			}
 		}
 	}
 	close(jobs)
@@ -282,41 +362,4 @@ func (s *storm) sweep() {
 		}
 		return err
 	})
-}
-
-func stormMAC(n int) []byte { return []byte{2, 0, 0, 0, byte(n >> 8), byte(n)} }
-
-// stormAddresses are equal in all networks.
-func stormAddresses(n int) [2]netip.Prefix {
-	i := n / stormNetworks
-	return [2]netip.Prefix{
-		netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(1 + i>>8), byte(i)}), 16),
-		netip.MustParsePrefix(fmt.Sprintf("fd00::1:%x/64", i)),
-	}
-}
-
-// rows is all that a controller says.
-func (s *storm) rows() *hoststream.Delta {
-	d := &hoststream.Delta{Version: &hoststream.Version{Epoch: 1, Revision: 1}, Sequence: 1, InSync: true}
-	put := func(key string, r *hoststream.Row) {
-		body, _ := proto.Marshal(r)
-		d.Put = append(d.Put, &hoststream.EncodedRow{Key: key, Body: body})
-	}
-	for vrf := range uint32(stormNetworks) {
-		put(desired.VRFRow(vrf+1), &hoststream.Row{Body: &hoststream.Row_Vrf{Vrf: &hoststream.Vrf{Vrf: vrf + 1, Vni: vrf + 1}}})
-	}
-	for n := range *stormPorts {
-		vrf := uint32(n%stormNetworks) + 1
-		p := &hoststream.Port{Port: portID(n), PortName: fmt.Sprint("d:p:", n), Vrf: vrf, Mac: stormMAC(n)}
-		for _, a := range stormAddresses(n) {
-			p.Addresses = append(p.Addresses, &hoststream.PortAddress{Ip: a.Addr().AsSlice(), PrefixLength: uint32(a.Bits())})
-			key := desired.RouteKey{VRF: vrf, Prefix: netip.PrefixFrom(a.Addr(), a.Addr().BitLen())}
-			put(desired.RouteRow(key), &hoststream.Row{Body: &hoststream.Row_Route{Route: &hoststream.Route{
-				Vrf: vrf, PrefixAddress: a.Addr().AsSlice(), PrefixLength: uint32(a.Addr().BitLen()), Mac: stormMAC(n),
-				NextHop: &hoststream.Route_Port{Port: portID(n)},
-			}}})
-		}
-		put(desired.PortRow(portID(n)), &hoststream.Row{Body: &hoststream.Row_Port{Port: p}})
-	}
-	return d
 }
