@@ -183,7 +183,7 @@ func fieldOf(t btf.Type, path ...string) field {
 // connectionReader reads entries of connections as another build laid them out.
 type connectionReader struct {
 	ifindex, protocol, family, localPort, remotePort, local, remote field
-	port, state, seen, made, expects                                field
+	port, state, seen, made, expects, mac, mapping, itself          field
 	sentPackets, sentBytes, heardPackets, heardBytes                field
 }
 
@@ -209,7 +209,7 @@ func connectionReaderOf(m *ebpf.Map) (*connectionReader, error) {
 	}
 	return &connectionReader{
 		fieldOf(key, "ifindex"), fieldOf(key, "protocol"), fieldOf(key, "family"), fieldOf(key, "local_port"), fieldOf(key, "remote_port"), fieldOf(key, "local"), fieldOf(key, "remote"),
-		fieldOf(value, "port"), fieldOf(value, "state"), fieldOf(value, "seen"), fieldOf(value, "made"), fieldOf(value, "expects"),
+		fieldOf(value, "port"), fieldOf(value, "state"), fieldOf(value, "seen"), fieldOf(value, "made"), fieldOf(value, "expects"), fieldOf(value, "mac"), fieldOf(value, "mapping"), fieldOf(value, "itself"),
 		fieldOf(value, "sent", "packets"), fieldOf(value, "sent", "bytes"), fieldOf(value, "heard", "packets"), fieldOf(value, "heard", "bytes"),
 	}, nil
 }
@@ -219,6 +219,10 @@ func (r *connectionReader) read(key, value []byte) (k layoutConnectionKey, v lay
 	k.LocalPort, k.RemotePort = uint16(r.localPort.number(key)), uint16(r.remotePort.number(key))
 	k.Local, k.Remote = r.local.address(key), r.remote.address(key)
 	v.Port, v.State, v.Expects = uint32(r.port.number(value)), uint8(r.state.number(value)), uint16(r.expects.number(value))
+	if at := r.mac.of(value); len(at) == len(v.Mac.Byte) && at[0] == memberMAC {
+		copy(v.Mac.Byte[:], at) // a conversation with a virtual address keeps its member
+	}
+	setMapping(&v, r.mapping.number(value), uint16(r.itself.number(value)))
 	v.Seen, v.Made = uint32(r.seen.number(value)), uint32(r.made.number(value))
 	v.Sent.Packets, v.Sent.Bytes = r.sentPackets.number(value), r.sentBytes.number(value)
 	v.Heard.Packets, v.Heard.Bytes = r.heardPackets.number(value), r.heardBytes.number(value)

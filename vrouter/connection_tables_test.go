@@ -187,9 +187,9 @@ func TestConnectionsExpire(t *testing.T) {
 	}
 }
 
-// TestConnectionsMove: what a port's ends know goes to another host as it is, but
-// for what is true of the former host alone; what was seen there already stays,
-// but for who began.
+// TestConnectionsMove: what a port's ends know goes to another host as it is, mapping
+// and who serves included, but for what is true of the former host alone; what was seen
+// there already stays, but for who began.
 func TestConnectionsMove(t *testing.T) {
 	from, to := tablesForTest(t, fewFlows()), tablesForTest(t, fewFlows())
 	install(t, from, tenants())
@@ -201,8 +201,8 @@ func TestConnectionsMove(t *testing.T) {
 		return layoutConnectionKey{Ifindex: ifindex, Protocol: 6, Family: 4, LocalPort: wirePort(port), Local: layoutAddress{Word: [4]uint32{1}}}
 	}
 	for port, v := range map[uint16]layoutConnectionValue{
-		1: {Port: 9, State: proven | uint8(ConnectionHeardFirst), Seen: now - 5, Made: now - 50, Way: 7, Passed: 8, Told: 3, Rule: 4},
-		2: {Port: 9, State: proven, Seen: now - 5, Made: now - 50},
+		1: {Port: 9, State: proven | uint8(ConnectionHeardFirst), Seen: now - 5, Made: now - 50, Way: 7, Passed: 8, Told: 3, Rule: 4, Mac: layoutMac{Byte: MAC{2, 1}}},
+		2: {Port: 9, State: proven, Seen: now - 5, Made: now - 50, Way: 7, Mac: layoutMac{Byte: MAC{memberMAC, 1}}, Mapping: 5, Itself: wirePort(4000)},
 		3: {Port: 8, State: proven, Seen: now, Made: now}, // another port's
 	} {
 		v.Sent.Packets, v.Heard.Bytes = 10, 1000
@@ -231,7 +231,7 @@ func TestConnectionsMove(t *testing.T) {
 			err := to.maps[table].Lookup(new(key(6, want.port)), &v)
 			if there := err == nil; there != (table == want.table) {
 				t.Errorf("connection %d is in table %s: %v", want.port, table, err)
-			} else if there && (v.State != want.state || v.Port != 9 || v.Sent.Packets != want.sent || v.Way != 0 || v.Passed != 0 || v.Told != 0 || v.Rule != 0) {
+			} else if mapped := v.Mapping == 5 && v.Itself == wirePort(4000) && v.Flags == uint8(layoutRouteFlagROUTE_UNLED) && memberOf(&v) == (MAC{memberMAC, 1}); there && (mapped != (want.port == 2) || v.State != want.state || v.Port != 9 || v.Sent.Packets != want.sent || v.Way != 0 || v.Passed != 0 || v.Told != 0 || v.Rule != 0) {
 				t.Errorf("connection %d is %+v", want.port, v)
 			}
 		}

@@ -37,6 +37,15 @@ func (f formerPorts) met(now uint32, ifindex, port uint32, earlier formerPorts) 
 type MovedConnection struct {
 	ConnectionKey // its interface means nothing elsewhere
 	Connection
+	Member MAC // of a virtual address, who serves the conversation; zero: the remote is none
+}
+
+// memberOf is who serves an entry's conversation with a virtual address.
+func memberOf(value *layoutConnectionValue) (member MAC) {
+	if value.Mac.Byte[0] == memberMAC {
+		member = value.Mac.Byte
+	}
+	return member
 }
 
 // ConnectionsOf calls visit with the connections of a port by its number, also
@@ -49,7 +58,7 @@ func (d *Datapath) ConnectionsOf(port uint32, visit func(MovedConnection)) error
 	for _, name := range connectionTables {
 		err := d.eachConnection(name, func(key *layoutConnectionKey, value *layoutConnectionValue) {
 			if value.Port == port {
-				visit(MovedConnection{connectionKeyOf(key), connectionOf(now, value)})
+				visit(MovedConnection{connectionKeyOf(key), connectionOf(now, value), memberOf(value)})
 			}
 		})
 		if err != nil {
@@ -95,6 +104,8 @@ func (d *Datapath) takeConnection(now uint32, ifindex int, port uint32, c *Moved
 	value := layoutConnectionValue{
 		Port: port, State: uint8(c.State), Seen: now - ticks(c.Idle), Made: now - ticks(c.Age),
 	}
+	value.Mac.Byte = c.Member // that of its way, which this host finds anew
+	setMapping(&value, c.Mapping, wirePort(c.Itself))
 	value.Sent.Packets, value.Sent.Bytes = c.Sent.Packets, c.Sent.Bytes
 	value.Heard.Packets, value.Heard.Bytes = c.Heard.Packets, c.Heard.Bytes
 	here, name := d.entryHere(&key, port)
@@ -104,6 +115,14 @@ func (d *Datapath) takeConnection(now uint32, ifindex int, port uint32, c *Moved
 		addCounts(&value, here)
 	}
 	return d.noteTaken(&key, &value, name)
+}
+
+// setMapping says which mapping a connection goes through, and the port that its other
+// end has itself, as programs have it. They look for a mapping only where frames are not led.
+func setMapping(value *layoutConnectionValue, mapping uint64, itself uint16) {
+	if value.Mapping, value.Itself = mapping, itself; mapping != 0 {
+		value.Flags |= uint8(layoutRouteFlagROUTE_UNLED)
+	}
 }
 
 // entryHere finds what a port's end of a connection is noted as, and in which

@@ -100,39 +100,11 @@ func (t *Tables) placeMAC(key vrouter.MACKey, hop vrouter.NextHop) {
 // tables share the sums.
 type hopUses[K comparable] struct {
 	hops *nextHops
-	uses map[K][]vrouter.NextHop // two or more after a failed change
-	refs map[vrouter.NextHop]int
+	uses[K, vrouter.NextHop]
 }
 
 func newHopUses[K comparable](hops *nextHops, refs map[vrouter.NextHop]int) hopUses[K] {
-	return hopUses[K]{hops: hops, uses: map[K][]vrouter.NextHop{}, refs: refs}
-}
-
-func (u *hopUses[K]) use(key K, hop vrouter.NextHop) {
-	if !slices.Contains(u.uses[key], hop) {
-		u.uses[key] = append(u.uses[key], hop)
-		u.refs[hop]++
-	}
-}
-
-// settle notes that the kernel's entry now has only this next hop, or is gone.
-func (u *hopUses[K]) settle(key K, now ...vrouter.NextHop) {
-	for _, hop := range u.uses[key] {
-		if u.refs[hop]--; u.refs[hop] == 0 {
-			delete(u.refs, hop)
-		}
-	}
-	delete(u.uses, key)
-	for _, hop := range now {
-		u.use(key, hop)
-	}
-}
-
-// settleAll forgets everything, before a table is read.
-func (u *hopUses[K]) settleAll() {
-	for _, key := range slices.Collect(maps.Keys(u.uses)) {
-		u.settle(key)
-	}
+	return hopUses[K]{hops: hops, uses: uses[K, vrouter.NextHop]{of: map[K][]vrouter.NextHop{}, refs: refs}}
 }
 
 // hop is the next hop of an id that an entry has.

@@ -140,6 +140,7 @@ type Tables struct {
 	MACs          map[vrouter.MACKey]vrouter.NextHop
 	Floods        map[uint32]Flood // by VRF; a network that does not flood has none
 	Asked
+	Balanced Balanced // virtual addresses
 	// Problems are desired rows that cannot be turned into table rows.
 	Problems map[string]string
 }
@@ -147,6 +148,12 @@ type Tables struct {
 // Compute returns the tables for these desired rows and interfaces. It depends
 // on nothing that happened before.
 func Compute(rows desired.Rows, attached map[string]Attachment, underlay Underlay, local Local) Tables {
+	return ComputeAfter(Balanced{}, rows, attached, underlay, local)
+}
+
+// ComputeAfter is Compute with what is known already of virtual addresses, which
+// may be very many: it saves time and never shows.
+func ComputeAfter(earlier Balanced, rows desired.Rows, attached map[string]Attachment, underlay Underlay, local Local) Tables {
 	t := Tables{
 		TunnelSources: make(map[uint32][]netip.Addr, len(rows.VRFs)),
 		VNIs:          make(map[uint32]vrouter.VNI, len(rows.VRFs)),
@@ -186,6 +193,7 @@ func Compute(rows desired.Rows, attached map[string]Attachment, underlay Underla
 		t.addRoute(key, r, rows, attached, underlay, local)
 	}
 	t.addUnderlay(rows, attached, local)
+	t.addBalanced(balancedOf(places{rows: rows, attached: attached, underlay: underlay}, earlier))
 	t.addBridging(places{rows: rows, attached: attached, underlay: underlay})
 	return t
 }
@@ -358,6 +366,8 @@ func nextHop(r desired.Route, p places) (hop vrouter.NextHop, problem string) {
 		return vrouter.NextHop{Kind: vrouter.NextHopGateway}, ""
 	case r.Discard:
 		return vrouter.NextHop{Kind: vrouter.NextHopDiscard}, ""
+	case r.Balancer != 0:
+		return vrouter.NextHop{Kind: vrouter.NextHopBalancer, VNI: r.Balancer}, ""
 	case r.Outside.Address.IsValid():
 		return p.underlay.toOutside(r.Outside)
 	case r.Port != "":

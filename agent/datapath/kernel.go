@@ -37,6 +37,7 @@ type Kernel struct {
 	Floods        Table[uint32, vrouter.Flood]
 	Receivers     Table[vrouter.Receiver, uint32]
 	PolicyTables
+	BalanceTables
 	// Forget drops the counts of an interface that is no longer a port.
 	Forget func(ifindex int) error
 	// WaitForPackets returns when no packet is on its way that came before.
@@ -53,6 +54,16 @@ type PolicyTables struct {
 	ServicePages   Table[vrouter.ServicePageKey, vrouter.ServicePage]
 	Verdicts       Table[vrouter.VerdictKey, rules.Verdict]
 	Managed        Table[vrouter.RouteKey, struct{}]
+}
+
+// BalanceTables are those of virtual addresses.
+type BalanceTables struct {
+	Listeners   Table[vrouter.ListenerKey, vrouter.Listener]
+	Choices     Table[uint32, vrouter.Choice]
+	PoolMembers Table[vrouter.PoolMemberKey, vrouter.PoolMember]
+	Mappings    Table[uint64, vrouter.Mapping]
+	// RenewVRF makes the connections of a VRF look anew where they go.
+	RenewVRF func(vrf uint32) error
 }
 
 // KernelOf returns the tables of a loaded packet path.
@@ -75,6 +86,7 @@ func KernelOf(d *vrouter.Datapath) Kernel {
 		Floods:        d.Floods,
 		Receivers:     d.Receivers,
 		PolicyTables:  PolicyTables{d.PortPolicies, d.Rulesets, d.RemoteClasses, d.RemoteRanges, d.ServiceClasses, d.ServicePages, d.Verdicts, d.Managed},
+		BalanceTables: BalanceTables{d.Listeners, d.Choices, d.PoolMembers, d.Mappings, d.RenewVRF},
 		Forget:        d.Forget, WaitForPackets: d.WaitForPackets,
 	}
 }
@@ -151,6 +163,7 @@ type MemoryKernel struct {
 	Floods        *Memory[uint32, vrouter.Flood]
 	Receivers     *Memory[vrouter.Receiver, uint32]
 	MemoryPolicy
+	MemoryBalance
 	// Wait is called where a kernel would wait for packets; nil does nothing.
 	Wait func() error
 }
@@ -165,6 +178,27 @@ type MemoryPolicy struct {
 	ServicePages   *Memory[vrouter.ServicePageKey, vrouter.ServicePage]
 	Verdicts       *Memory[vrouter.VerdictKey, rules.Verdict]
 	Managed        *Memory[vrouter.RouteKey, struct{}]
+}
+
+// MemoryBalance is the tables of virtual addresses in memory.
+type MemoryBalance struct {
+	Listeners   *Memory[vrouter.ListenerKey, vrouter.Listener]
+	Choices     *Memory[uint32, vrouter.Choice]
+	PoolMembers *Memory[vrouter.PoolMemberKey, vrouter.PoolMember]
+	Mappings    *Memory[uint64, vrouter.Mapping]
+	Renewed     map[uint32]int // VRFs, how often
+}
+
+func newMemoryBalance(f *rand.Rand) MemoryBalance {
+	return MemoryBalance{
+		newMemory[vrouter.ListenerKey, vrouter.Listener](f), newMemory[uint32, vrouter.Choice](f),
+		newMemory[vrouter.PoolMemberKey, vrouter.PoolMember](f), newMemory[uint64, vrouter.Mapping](f), map[uint32]int{},
+	}
+}
+
+func (m *MemoryBalance) renew(vrf uint32) error {
+	m.Renewed[vrf]++
+	return nil
 }
 
 func newMemory[K comparable, V any](faults *rand.Rand) *Memory[K, V] {
@@ -200,6 +234,7 @@ func NewMemoryKernel(faults *rand.Rand) *MemoryKernel {
 		Floods:        &Memory[uint32, vrouter.Flood]{Rows: map[uint32]vrouter.Flood{}, Faults: faults},
 		Receivers:     &Memory[vrouter.Receiver, uint32]{Rows: map[vrouter.Receiver]uint32{}, Faults: faults},
 		MemoryPolicy:  newMemoryPolicy(faults),
+		MemoryBalance: newMemoryBalance(faults),
 	}
 }
 
@@ -207,6 +242,7 @@ func NewMemoryKernel(faults *rand.Rand) *MemoryKernel {
 func (m *MemoryKernel) Kernel() Kernel {
 	return Kernel{m.TunnelSources, m.VNIs, m.PortAddresses, m.PortPrefixes, m.Ports, m.SubPorts, m.Limits, m.NextHops, m.Groups, m.Routes, m.Gaps, m.Services, m.Aliases, m.MACs, m.Floods, m.Receivers,
 		PolicyTables{m.PortPolicies, m.Rulesets, m.RemoteClasses, m.RemoteRanges, m.ServiceClasses, m.ServicePages, m.Verdicts, m.Managed},
+		BalanceTables{m.Listeners, m.Choices, m.PoolMembers, m.Mappings, m.MemoryBalance.renew},
 		func(int) error { return nil }, m.wait}
 }
 

@@ -78,6 +78,7 @@ func (p *Programmer) Problems(rows desired.Rows, attached map[string]Attachment)
 		st, ok = p.macs.Status(vrouter.MACKey{VRF: key.VRF, MAC: rows.Routes[key].MAC})
 		note(desired.RouteRow(key), explain(st, ok))
 	}
+	p.service.problems(note)
 	return problems
 }
 

@@ -40,6 +40,7 @@ type Programmer struct {
 	macs      *reconcile.Sync[vrouter.MACKey, vrouter.NextHop]
 	floods    *reconcile.Sync[uint32, Flood]
 	enforcement
+	service    service
 	transition *transition // nil: what is wanted is in the Syncs
 	given      Tables      // what was wanted last
 	began      bool        // something was wanted before that
@@ -101,6 +102,7 @@ func NewProgrammer(k Kernel) *Programmer {
 		Name: "alias", Compare: cmp.Compare[uint32], Equal: same[int],
 	})
 	p.bridge(k, hopTarget, refs)
+	p.addService(k, hopTarget, refs)
 	return p
 }
 
@@ -224,6 +226,7 @@ func (p *Programmer) Load(ctx context.Context) error {
 		p.aliases.Load(ctx),
 		p.macs.Load(ctx),
 		p.floods.Load(ctx),
+		p.service.load(ctx),
 	)
 }
 
@@ -261,6 +264,7 @@ func (p *Programmer) want(t Tables) {
 	p.aliases.Want(t.Aliases)
 	p.macs.Want(t.MACs)
 	p.floods.Want(t.Floods)
+	p.service.serve(t)
 }
 
 // Sweep schedules the removal of everything that is in the tables and not
@@ -293,6 +297,7 @@ func (p *Programmer) Sweep() {
 	p.aliases.Sweep()
 	p.macs.Sweep()
 	p.floods.Sweep()
+	p.service.sweep()
 }
 
 // Round does what is due and tells whether there is more that could be done at
@@ -324,6 +329,7 @@ func (p *Programmer) pass(ctx context.Context, now time.Time) (done int) {
 	done += p.ports.Updates(ctx, now)
 	done += p.subPorts.Updates(ctx, now)
 	done += p.hops.Updates(ctx, now)
+	done += p.service.updates(ctx, now)
 	done += p.gaps.count(p.routes.Updates(ctx, now))
 	done += p.gaps.Updates(ctx, now)
 	done += p.services.Updates(ctx, now)
@@ -337,6 +343,7 @@ func (p *Programmer) pass(ctx context.Context, now time.Time) (done int) {
 	done += p.services.Deletes(ctx, now)
 	done += p.gaps.Deletes(ctx, now)
 	done += p.gaps.count(p.routes.Deletes(ctx, now))
+	done += p.service.deletes(ctx, now)
 	done += p.hops.Deletes(ctx, now)
 	done += p.subPorts.Deletes(ctx, now)
 	done += p.ports.Deletes(ctx, now)
@@ -355,17 +362,17 @@ func (p *Programmer) pass(ctx context.Context, now time.Time) (done int) {
 func (p *Programmer) Settled() bool {
 	return p.sources.Settled() && p.vnis.Settled() && p.addresses.Settled() && p.prefixes.Settled() && p.ports.Settled() && p.subPorts.Settled() && p.limits.Settled() && p.hops.Settled() && p.routes.Settled() && p.gaps.Settled() &&
 		p.services.Settled() && p.aliases.Settled() && p.macs.Settled() && p.floods.Settled() &&
-		p.managed.Settled() && p.rulesets.Settled() && p.policies.Settled()
+		p.managed.Settled() && p.rulesets.Settled() && p.policies.Settled() && p.service.settled()
 }
 
 // NextAttempt returns when a failed row is due again; false if there is none.
 func (p *Programmer) NextAttempt() (time.Time, bool) {
 	var first time.Time
-	for _, next := range []func() (time.Time, bool){
+	for _, next := range append(p.service.attempts(),
 		p.sources.NextAttempt, p.vnis.NextAttempt, p.addresses.NextAttempt, p.prefixes.NextAttempt, p.ports.NextAttempt, p.subPorts.NextAttempt, p.limits.NextAttempt, p.hops.NextAttempt, p.routes.NextAttempt, p.gaps.NextAttempt,
 		p.services.NextAttempt, p.aliases.NextAttempt, p.macs.NextAttempt, p.floods.NextAttempt,
 		p.managed.NextAttempt, p.rulesets.NextAttempt, p.policies.NextAttempt, p.nextWait, p.nextTerm,
-	} {
+	) {
 		if t, ok := next(); ok && (first.IsZero() || t.Before(first)) {
 			first = t
 		}
@@ -383,6 +390,6 @@ func (p *Programmer) InterfaceFree(ifindex int) bool {
 			return false
 		}
 	}
-	return !p.ports.MayHave(ifindex) && !p.policies.MayHave(ifindex) && !p.addresses.MayHave(ifindex) && !p.prefixes.MayHave(ifindex) && !p.limits.MayHave(ifindex) &&
+	return !p.service.maps(ifindex) && !p.ports.MayHave(ifindex) && !p.policies.MayHave(ifindex) && !p.addresses.MayHave(ifindex) && !p.prefixes.MayHave(ifindex) && !p.limits.MayHave(ifindex) &&
 		!p.hops.MayHave(vrouter.NextHop{Kind: vrouter.NextHopPort, Ifindex: ifindex})
 }

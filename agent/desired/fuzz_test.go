@@ -27,6 +27,8 @@ func someRows() map[string]*hoststream.Row {
 			{Kind: "security-group-rule", Action: "pass", Remote: &hoststream.Rule_Ranges{Ranges: &hoststream.Ranges{Ranges: []*hoststream.Prefix{{Address: []byte{10, 0, 0, 0}, Length: 8}}}}},
 		}}}},
 		"selector/s":         {Body: &hoststream.Row_Selector{Selector: &hoststream.Selector{Selector: "s", Identities: []uint64{5, 7}}}},
+		"listener/5/lb/i":    {Body: &hoststream.Row_Listener{Listener: &hoststream.Listener{Vrf: 5, LoadBalancer: "lb", Listener: "i", Addresses: [][]byte{{10, 0, 0, 9}}, Protocol: 6, Port: 80}}},
+		"member/5/lb/m":      {Body: &hoststream.Row_Member{Member: &hoststream.Member{Vrf: 5, LoadBalancer: "lb", Member: "m", Addresses: [][]byte{{10, 0, 0, 5}}, TargetPort: 80, Mac: []byte{10, 0, 0, 0, 0, 1}}}},
 		"route/5/10.0.0.0/8": {Body: &hoststream.Row_Route{Route: &hoststream.Route{Vrf: 5, PrefixAddress: []byte{10, 0, 0, 0}, PrefixLength: 8, NextHop: &hoststream.Route_Discard{Discard: &hoststream.Discard{}}}}},
 	}
 }
@@ -72,7 +74,15 @@ func FuzzRow(f *testing.F) {
 }
 
 func count(r Rows) int {
-	return len(r.VRFs) + len(r.Endpoints) + len(r.Sources) + len(r.Ports) + len(r.Routes) + len(r.Reservations) + len(r.Rulesets) + len(r.Selectors) + len(r.Bad) + len(r.Unknown)
+	return len(r.VRFs) + len(r.Endpoints) + len(r.Sources) + len(r.Ports) + len(r.Routes) + len(r.Reservations) + len(r.Rulesets) + len(r.Selectors) + balanced(r) + len(r.Bad) + len(r.Unknown)
+}
+
+// balanced counts listeners and members.
+func balanced(r Rows) (n int) {
+	for _, b := range r.Balancers {
+		n += len(b.Listeners) + len(b.Members)
+	}
+	return n
 }
 
 // FuzzFile: a file that is read says the same when it is written again.

@@ -78,8 +78,8 @@ type RouteKey struct {
 }
 
 // Route leads to a port of this host, to another host, to the gateway, or
-// nowhere on purpose, or to a gateway outside: exactly one of Port, Host,
-// Gateway, Discard and Outside is set.
+// nowhere on purpose, to a gateway outside, or to whoever serves a virtual address:
+// exactly one of Port, Host, Gateway, Discard, Outside and Balancer is set.
 type Route struct {
 	Port    string // UUID
 	Host    string // UUID
@@ -88,6 +88,9 @@ type Route struct {
 	Gateway bool
 	Discard bool
 	Outside Outside
+	// Balancer is the VRF whose listeners say who serves the prefix, a virtual
+	// address; 0: it is none. It stands in place of the others.
+	Balancer uint32
 	// Encapsulations, with Host, are the ways to travel, the best first, with
 	// spaces between them; empty: vxlan.
 	Encapsulations string
@@ -149,6 +152,7 @@ type Rows struct {
 	Selectors    map[string]Selector
 	Checks       map[string]Check // by id
 	Holds        map[string]Hold  // by the hold's UUID
+	Balancers    map[BalancerKey]*Balancer
 	// Bad are the keys of rows this build cannot read, with the reason.
 	Bad map[string]string
 	// Unknown are the keys of rows of kinds that this build does not know, of a
@@ -176,6 +180,7 @@ func newRows() Rows {
 		Selectors:    map[string]Selector{},
 		Checks:       map[string]Check{},
 		Holds:        map[string]Hold{},
+		Balancers:    map[BalancerKey]*Balancer{},
 		Bad:          map[string]string{},
 		Unknown:      map[string]struct{}{},
 	}
@@ -243,6 +248,8 @@ func (r *Rows) insert(key string, row *hoststream.Row) (string, error) {
 		return r.insertMAC(key, b.Mac)
 	case *hoststream.Row_Name:
 		return r.insertName(key, b.Name), nil
+	case *hoststream.Row_Listener, *hoststream.Row_Member:
+		return r.insertBalanced(key, row)
 	case *hoststream.Row_Ruleset:
 		return r.insertRuleset(key, b.Ruleset)
 	case *hoststream.Row_Selector:
@@ -335,6 +342,8 @@ func (r *Rows) remove(key string) {
 		}
 	case "mac":
 		r.removeMAC(id, rest)
+	case "listener", "member":
+		r.removeBalanced(key, kind, id, rest)
 	case "tunnel-source":
 		if k := (SourceKey{id, rest}); SourceRow(k) == key {
 			delete(r.Sources, k)
@@ -429,6 +438,12 @@ func route(m *hoststream.Route) (RouteKey, Route, error) {
 			return key, r, fmt.Errorf("route %v of VRF %d: gateway outside of %d bytes", to, m.Vrf, len(n.Outside.Address))
 		}
 		r.Outside = Outside{address.Unmap(), n.Outside.Encapsulation, n.Outside.Label}
+		return key, r, nil
+	case *hoststream.Route_Balancer:
+		r.Balancer = n.Balancer.Vrf
+		if r.Balancer == 0 {
+			return key, r, fmt.Errorf("route %v of VRF %d: load-balancer without VRF", to, m.Vrf)
+		}
 		return key, r, nil
 	case *hoststream.Route_Gateway:
 		r.Gateway = true

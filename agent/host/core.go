@@ -45,8 +45,9 @@ type Core struct {
 	receives   []netip.Addr // tunnel addresses to be reported; it may not send from all of them yet
 	local      datapath.Local
 	programmer *datapath.Programmer
-	started    bool // the plugs of an earlier run are known
-	stale      bool // something changed since the tables were computed
+	started    bool              // the plugs of an earlier run are known
+	stale      bool              // something changed since the tables were computed
+	balanced   datapath.Balanced // of what was computed last
 	swept      bool
 	busy       bool // rows are left that were not tried yet
 	// sequence of the last delta applied in the present stream; 0: none
@@ -196,7 +197,8 @@ func (c *Core) Round(ctx context.Context, now time.Time) (more bool) {
 	c.stale = c.arrivals.end(now) || c.stale
 	if c.stale {
 		rows, attached := c.rows(), c.attached()
-		t := datapath.Compute(rows, attached, c.underlay, c.local)
+		t := datapath.ComputeAfter(c.balanced, rows, attached, c.underlay, c.local)
+		c.balanced = t.Balanced
 		t.Partial = c.want.Partial()
 		c.arrivals.look(func(id string) bool { _, bound := rows.Ports[id]; return bound }, attached, now)
 		c.arrivals.quieten(&t)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -101,5 +102,26 @@ func TestConnectionsUsedLastAreTakenAlong(t *testing.T) {
 	table, err := m.Table(ctx, "port="+cameHere)
 	if err != nil || len(table.Rows) != maxConnections || table.LeftOut != 2 {
 		t.Errorf("told are %d and %d are left out: %v", len(table.Rows), table.LeftOut, err)
+	}
+}
+
+// A row says of a connection what its mapping is and who serves it; hosts of earlier
+// releases say neither, and what is no MAC is refused.
+func TestRowsOfMappedConnections(t *testing.T) {
+	c := idle(7)
+	c.Mapping, c.Itself, c.Member = 1<<63+5, 4000, vrouter.MAC{10, 1, 2, 3, 4, 5}
+	row := rowOf(&c)
+	if got, err := parse(row); err != nil || got != c {
+		t.Errorf("read %+v, %v, want %+v", got, err, c)
+	}
+	c.Mapping, c.Itself, c.Member = 0, 0, vrouter.MAC{}
+	if got, err := parse(row[:leastColumns]); err != nil || got != c {
+		t.Errorf("of an earlier release: read %+v, %v, want %+v", got, err, c)
+	}
+	for _, bad := range []string{"", "0a", "no MAC at all", strings.Repeat("0a", 40)} {
+		row[len(row)-1] = bad
+		if got, err := parse(row); err == nil {
+			t.Errorf("member %q: read %+v", bad, got)
+		}
 	}
 }

@@ -4,6 +4,7 @@ package migrate
 
 import (
 	"cmp"
+	"encoding/hex"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -19,7 +20,10 @@ const maxConnections = 1 << 16
 
 // columns are what a host tells of a connection, in terms of the port: nothing
 // of it is a number of the host.
-var columns = []string{"PROTOCOL", "LOCAL", "REMOTE", "STATE", "IDLE", "AGE", "SENT-PACKETS", "SENT-BYTES", "HEARD-PACKETS", "HEARD-BYTES"}
+var columns = []string{"PROTOCOL", "LOCAL", "REMOTE", "STATE", "IDLE", "AGE", "SENT-PACKETS", "SENT-BYTES", "HEARD-PACKETS", "HEARD-BYTES", "MAPPING", "ITSELF", "MEMBER"}
+
+// leastColumns are what hosts tell that know no mappings.
+const leastColumns = 10
 
 // rowOf is a connection as it is sent.
 func rowOf(c *vrouter.MovedConnection) []string {
@@ -27,13 +31,15 @@ func rowOf(c *vrouter.MovedConnection) []string {
 	return []string{
 		number(uint64(c.Protocol)), c.Local.String(), c.Remote.String(), number(uint64(c.State)), c.Idle.String(), c.Age.String(),
 		number(c.Sent.Packets), number(c.Sent.Bytes), number(c.Heard.Packets), number(c.Heard.Bytes),
+		number(c.Mapping), number(uint64(c.Itself)), // the number is the same on every host
+		hex.EncodeToString(c.Member[:]), // so is the name of who serves it
 	}
 }
 
 // parse reads what another host sent.
 func parse(row []string) (c vrouter.MovedConnection, err error) {
-	if len(row) < len(columns) { // a later release may say more
-		return c, fmt.Errorf("read connection: %d cells, want %d", len(row), len(columns))
+	if len(row) < leastColumns { // a later release may say more
+		return c, fmt.Errorf("read connection: %d cells, want %d", len(row), leastColumns)
 	}
 	var failed error
 	number := func(text string, bits int) uint64 {
@@ -61,6 +67,14 @@ func parse(row []string) (c vrouter.MovedConnection, err error) {
 	c.State, c.Idle, c.Age = vrouter.ConnectionState(number(row[3], 8)), since(row[4]), since(row[5])
 	c.Sent = vrouter.ConnectionCount{Packets: number(row[6], 64), Bytes: number(row[7], 64)}
 	c.Heard = vrouter.ConnectionCount{Packets: number(row[8], 64), Bytes: number(row[9], 64)}
+	if len(row) >= len(columns) {
+		c.Mapping, c.Itself = number(row[10], 64), uint16(number(row[11], 16))
+		member, err := hex.DecodeString(row[12])
+		if err != nil || len(member) != len(c.Member) {
+			failed = fmt.Errorf("member %q is no MAC", row[12])
+		}
+		copy(c.Member[:], member)
+	}
 	if failed == nil && !moves(&c) {
 		failed = fmt.Errorf("connections in state %d do not move", c.State)
 	}

@@ -200,6 +200,7 @@ func brittleKernel(k datapath.Kernel, f *faults) datapath.Kernel {
 		Routes:        brittleTable[vrouter.RouteKey, vrouter.Route]{k.Routes, "routes", f},
 		Gaps:          brittleTable[vrouter.RouteKey, struct{}]{k.Gaps, "gaps", f},
 		PolicyTables:  brittlePolicy(k.PolicyTables, f),
+		BalanceTables: brittleBalance(k.BalanceTables, f),
 		Forget:        func(i int) error { return f.try("forget", func() error { return k.Forget(i) }) },
 
 		WaitForPackets: func() error { return f.try("wait for packets", k.WaitForPackets) },
@@ -216,6 +217,16 @@ func brittlePolicy(k datapath.PolicyTables, f *faults) datapath.PolicyTables {
 		ServicePages:   brittleTable[vrouter.ServicePageKey, vrouter.ServicePage]{k.ServicePages, "service pages", f},
 		Verdicts:       brittleTable[vrouter.VerdictKey, rules.Verdict]{k.Verdicts, "verdicts", f},
 		Managed:        brittleTable[vrouter.RouteKey, struct{}]{k.Managed, "managed subnets", f},
+	}
+}
+
+func brittleBalance(k datapath.BalanceTables, f *faults) datapath.BalanceTables {
+	return datapath.BalanceTables{
+		Listeners:   brittleTable[vrouter.ListenerKey, vrouter.Listener]{k.Listeners, "listeners", f},
+		Choices:     brittleTable[uint32, vrouter.Choice]{k.Choices, "choices", f},
+		PoolMembers: brittleTable[vrouter.PoolMemberKey, vrouter.PoolMember]{k.PoolMembers, "pool members", f},
+		Mappings:    brittleTable[uint64, vrouter.Mapping]{k.Mappings, "mappings", f},
+		RenewVRF:    func(vrf uint32) error { return f.try("renew VRF", func() error { return k.RenewVRF(vrf) }) },
 	}
 }
 
