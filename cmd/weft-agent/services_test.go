@@ -179,7 +179,7 @@ func (s served) client(t *testing.T, name string, arguments ...string) string {
 	eventually(t, func() error {
 		raw, _ := os.ReadFile(filepath.Join(dir, "told"))
 		told = string(raw)
-		if strings.HasSuffix(told, "end\n") && (strings.Contains(told, "new_ip") || strings.Contains(told, "action=bound")) {
+		if strings.HasSuffix(told, "end\n") && (strings.Contains(told, "new_ip") || strings.Contains(told, "new_dhcp6") || strings.Contains(told, "action=bound")) {
 			return nil
 		}
 		return fmt.Errorf("%s has no lease yet; it said:\n%s\nand its script was told\n%s", name, out.String(), told)
@@ -247,39 +247,41 @@ func (s served) tentative() (state error) {
 	return state
 }
 
+// selfConfigured says what the workload's kernel lacks of what advertisements give it.
+func (s served) selfConfigured() (missing error) {
+	inside(s.t, s.workload, func() error {
+		l, err := netlink.LinkByName("eth0")
+		if err != nil {
+			return err
+		}
+		addresses, err := netlink.AddrList(l, netlink.FAMILY_V6)
+		if err != nil {
+			return err
+		}
+		missing = fmt.Errorf("the workload has %v, not %v", addresses, servedSelf)
+		for _, a := range addresses {
+			if a.IP.Equal(servedSelf.AsSlice()) && a.Flags&syscall.IFA_F_TENTATIVE == 0 {
+				missing = nil
+			}
+		}
+		routes, err := netlink.RouteList(l, netlink.FAMILY_V6)
+		found := false
+		for _, r := range routes {
+			found = found || r.Gw.Equal(net.ParseIP("fe80::1")) && r.MTU == 1400
+		}
+		if missing == nil && !found {
+			missing = fmt.Errorf("no default route through fe80::1 with MTU 1400 in %v", routes)
+		}
+		return err
+	})
+	return missing
+}
+
 // A kernel that listens to router advertisements configures itself: address,
 // MTU, router, all from its own host, and the gateway answers it.
 func TestSLAAC(t *testing.T) {
 	s := serve(t, api.ModeSLAAC, servedSelf)
-	eventually(t, func() error {
-		var missing error
-		inside(t, s.workload, func() error {
-			l, err := netlink.LinkByName("eth0")
-			if err != nil {
-				return err
-			}
-			addresses, err := netlink.AddrList(l, netlink.FAMILY_V6)
-			if err != nil {
-				return err
-			}
-			missing = fmt.Errorf("the workload has %v, not %v", addresses, servedSelf)
-			for _, a := range addresses {
-				if a.IP.Equal(servedSelf.AsSlice()) && a.Flags&syscall.IFA_F_TENTATIVE == 0 {
-					missing = nil
-				}
-			}
-			routes, err := netlink.RouteList(l, netlink.FAMILY_V6)
-			found := false
-			for _, r := range routes {
-				found = found || r.Gw.Equal(net.ParseIP("fe80::1")) && r.MTU == 1400
-			}
-			if missing == nil && !found {
-				missing = fmt.Errorf("no default route through fe80::1 with MTU 1400 in %v", routes)
-			}
-			return err
-		})
-		return missing
-	})
+	eventually(t, s.selfConfigured)
 	reaches(t, s.workload, "fd00:a::1")
 	reaches(t, s.workload, "fe80::1%eth0")
 	router := func() (found bool) {
