@@ -49,6 +49,7 @@ func TestSpine(t *testing.T) {
 			{"a host holds only routes of its members", testRoutesOfMembers},
 			{"a policy joins networks under a running ping", testPolicy},
 			{"why names every stage", testWhy},
+			{"owners of one project resolve each other's names", testNames},
 			{"a trace says what becomes of a packet", testTrace},
 			{"a port that is set down passes nothing", testDisabled},
 			{"a qos-policy limits and marks", testLimits},
