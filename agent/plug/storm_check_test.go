@@ -26,6 +26,7 @@ import (
 	"github.com/weft-network/weft/agent/host"
 	"github.com/weft-network/weft/agent/link"
 	"github.com/weft-network/weft/vrouter"
+	"github.com/weft-network/weft/vrouter/maglev"
 )
 
 // differ fails the test if two sets are not the same.
@@ -204,6 +205,7 @@ var written = map[string]string{
 	"limits": "Limits", "next_hops": "NextHops", "groups": "Groups", "host_routes": "Routes", "routes4": "Routes", "routes6": "Routes",
 	"services": "Services", "aliases": "Aliases", "macs": "MACs", "floods": "Floods", "receivers": "Receivers", "vnis": "VNIs", "tunnel_sources": "TunnelSources",
 	"port_policies": "PortPolicies", "rulesets": "Rulesets", "remote_classes": "RemoteClasses", "remote_ranges4": "RemoteRanges", "remote_ranges6": "RemoteRanges",
+	"listeners": "Listeners", "choices": "Choices", "choice_members": "Choices", "pool_members": "PoolMembers", "mappings": "Mappings",
 	"service_classes": "ServiceClasses", "service_pages": "ServicePages", "verdicts": "Verdicts", "managed4": "Managed", "managed6": "Managed",
 
 	"config": "-the underlay's follower, from no row", "tunnel_addresses": "-the underlay's follower, from no row",
@@ -212,7 +214,7 @@ var written = map[string]string{
 	"limit_states":  byInterface, "drops": byInterface, "error_times": byInterface, "request_times": byInterface, "service_times": byInterface,
 	"flood_times": byInterface, "answer_times": byInterface, "log_times": "-frames; a place belongs to a port",
 	"connections": frames, "half_open": frames, "half_open_rest": frames, "half_open_counts": frames, "half_open_returned": frames, "half_open_share": frames,
-	"fragments": frames, "host_flows": frames, "requests": frames, "learned_macs": frames, "mac_counts": frames,
+	"fragments": frames, "affinities": frames, "host_flows": frames, "requests": frames, "learned_macs": frames, "mac_counts": frames,
 	"events": frames, "event_times": frames, "event_counts": frames, "rule_hits": frames, "places": frames, "place_counts": frames, "places_returned": frames,
 }
 
@@ -224,7 +226,7 @@ const (
 // columns are the fields of the agent's tables that have rows, by name.
 func columns(k datapath.Kernel) map[string]reflect.Value {
 	all := map[string]reflect.Value{}
-	for _, v := range []reflect.Value{reflect.ValueOf(k), reflect.ValueOf(k.PolicyTables)} {
+	for _, v := range []reflect.Value{reflect.ValueOf(k), reflect.ValueOf(k.PolicyTables), reflect.ValueOf(k.BalanceTables)} {
 		for i := range v.NumField() {
 			if f := v.Field(i); f.Kind() == reflect.Interface {
 				all[v.Type().Field(i).Name] = f
@@ -234,38 +236,83 @@ func columns(k datapath.Kernel) map[string]reflect.Value {
 	return all
 }
 
-// tables is the lines of each table. Numbers that are given out as needed, those
-// of next hops and places of receivers, are left out: their rows say what they mean.
+// meanings is what numbers mean that are given out as needed: those of next hops,
+// choices and places of receivers.
+type meanings struct {
+	hops    map[uint32]vrouter.NextHop
+	groups  map[uint32]vrouter.Group
+	choices map[uint32]vrouter.Choice
+	floods  map[uint32]vrouter.Flood
+}
+
+func (m meanings) hop(id uint32) string {
+	h, there := m.hops[id]
+	h.Group = "" // it is not in a kernel
+	text := fmt.Sprintf("%t %+v", there, h)
+	g, group := m.groups[id]
+	if !group {
+		return text
+	}
+	text += fmt.Sprint(" group ", g.Fields, g.All, g.Local)
+	for _, member := range g.Members {
+		to := m.hops[member.NextHop]
+		member.NextHop = 0
+		text += fmt.Sprintf(" member %+v %+v", to, member)
+	}
+	return text
+}
+
+func (m meanings) choice(id uint32) string {
+	c, there := m.choices[id]
+	for n := len(c.Buckets); n > 0 && c.Buckets[n-1] == maglev.None; n-- { // a kernel has whole pages
+		c.Buckets = c.Buckets[:n-1]
+	}
+	return fmt.Sprintf("%t %+v", there, c)
+}
+
+// line is a row with what its numbers mean.
+func (m meanings) line(key, value any) string {
+	switch v := value.(type) {
+	case vrouter.NextHop, vrouter.Group:
+		return m.hop(key.(uint32))
+	case vrouter.Choice:
+		return m.choice(key.(uint32))
+	case vrouter.Listener:
+		to := v.Choice
+		v.Choice = 0
+		value = fmt.Sprintf("%+v %s", v, m.choice(to))
+	case vrouter.PoolMember:
+		to := v.NextHop
+		v.NextHop = 0
+		value = fmt.Sprintf("%+v %s", v, m.hop(to))
+	case vrouter.Route:
+		to := v.NextHop
+		v.NextHop = 0
+		value = fmt.Sprintf("%+v %s", v, m.hop(to))
+	case vrouter.Flood:
+		value = v.LeftOut
+	}
+	switch at := key.(type) {
+	case vrouter.MACKey:
+		value = m.hop(value.(uint32))
+	case vrouter.Receiver: // beyond the list nobody looks
+		key, value = fmt.Sprint(at.VRF, at.Place < m.floods[at.VRF].Places), m.hop(value.(uint32))
+	}
+	return fmt.Sprintf("%+v: %+v", key, value)
+}
+
+// tables is the lines of each table.
 type tables map[string][]string
 
 func read(k datapath.Kernel) (tables, error) {
-	hops, err := k.NextHops.All()
-	if err != nil {
+	var m meanings
+	var bad [4]error
+	m.hops, bad[0] = k.NextHops.All()
+	m.groups, bad[1] = k.Groups.All()
+	m.choices, bad[2] = k.Choices.All()
+	m.floods, bad[3] = k.Floods.All()
+	if err := errors.Join(bad[:]...); err != nil {
 		return nil, err
-	}
-	groups, err := k.Groups.All()
-	if err != nil {
-		return nil, err
-	}
-	lists, err := k.Floods.All()
-	if err != nil {
-		return nil, err
-	}
-	hop := func(id uint32) string {
-		h, there := hops[id]
-		h.Group = "" // it is not in a kernel
-		text := fmt.Sprintf("%t %+v", there, h)
-		g, group := groups[id]
-		if !group {
-			return text
-		}
-		text += fmt.Sprint(" group ", g.Fields, g.All, g.Local)
-		for _, m := range g.Members {
-			to := hops[m.NextHop]
-			m.NextHop = 0
-			text += fmt.Sprintf(" member %+v %+v", to, m)
-		}
-		return text
 	}
 	all := tables{}
 	for name, column := range columns(k) {
@@ -275,26 +322,7 @@ func read(k datapath.Kernel) (tables, error) {
 		}
 		all[name] = []string{}
 		for rows := answer[0].MapRange(); rows.Next(); {
-			key, value := rows.Key().Interface(), rows.Value().Interface()
-			switch v := value.(type) {
-			case vrouter.NextHop:
-				key, value = "", hop(key.(uint32))
-			case vrouter.Group:
-				key, value = "", hop(key.(uint32))
-			case vrouter.Route:
-				to := v.NextHop
-				v.NextHop = 0
-				value = fmt.Sprintf("%+v %s", v, hop(to))
-			case vrouter.Flood:
-				value = v.LeftOut
-			}
-			switch at := key.(type) {
-			case vrouter.MACKey:
-				value = hop(value.(uint32))
-			case vrouter.Receiver: // beyond the list nobody looks
-				key, value = fmt.Sprint(at.VRF, at.Place < lists[at.VRF].Places), hop(value.(uint32))
-			}
-			all[name] = append(all[name], fmt.Sprintf("%+v: %+v", key, value))
+			all[name] = append(all[name], m.line(rows.Key().Interface(), rows.Value().Interface()))
 		}
 	}
 	return all, nil

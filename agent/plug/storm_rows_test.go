@@ -76,6 +76,7 @@ func stormRows(version int) rowSet {
 	}
 	r.elsewhere(version)
 	r.groups(version)
+	r.balancer(version)
 	if version%4 == 1 || version%4 == 2 {
 		h := &hoststream.Hold{Hold: hostID(99), Seconds: 300}
 		r[desired.HoldRow(h.Hold)] = &hoststream.Row{Body: &hoststream.Row_Hold{Hold: h}}
@@ -326,5 +327,36 @@ func (r rowSet) policy(version int) {
 			rule.Object, rule.Kind, rule.Name, rule.Index, rule.Owner = hostID(4000+k), "firewall-rule", set.Name, uint32(i+1), "d:p"
 		}
 		r[desired.RulesetRow(set.Ruleset)] = &hoststream.Row{Body: &hoststream.Row_Ruleset{Ruleset: set}}
+	}
+}
+
+// balancer adds virtual addresses with listeners and members, here and elsewhere.
+func (r rowSet) balancer(version int) {
+	of := desired.BalancerKey{VRF: plainVRF, ID: hostID(7000)}
+	virtual := [][]byte{{10, 10, 0, byte(1 + version%2)}, netip.MustParseAddr("fd00::b:1").AsSlice()}
+	for _, a := range virtual {
+		r.route(&hoststream.Route{Vrf: plainVRF, PrefixAddress: a, PrefixLength: uint32(8 * len(a)), NextHop: &hoststream.Route_Balancer{Balancer: &hoststream.Balancer{Vrf: plainVRF}}})
+	}
+	for k, protocol := range []uint32{6, 17, 132} {
+		l := &hoststream.Listener{
+			Vrf: of.VRF, LoadBalancer: of.ID, Listener: hostID(7100 + k), ListenerName: "d:p:lb:l", Addresses: virtual, Protocol: protocol, Port: 5000, Pool: hostID(7200 + k%2),
+			Locality: []string{"any", "prefer-host", "only-host"}[(k+version)%3], BySource: k == 1, AffinitySeconds: uint32(60 * (version % 2)),
+		}
+		r[desired.ListenerRow(of, l.Listener)] = &hoststream.Row{Body: &hoststream.Row_Listener{Listener: l}}
+	}
+	for n := range 8 {
+		at := n * stormNetworks // its port
+		m := &hoststream.Member{
+			Vrf: of.VRF, LoadBalancer: of.ID, Member: hostID(7300 + n), MemberName: fmt.Sprint("d:p:pool:m", n), Pool: hostID(7200 + n%2), Port: portID(at), PortName: fmt.Sprint("d:p:", at),
+			Host: hostID(99), TargetPort: 5000, Mac: []byte{0x0a, 0, 0, 0, 0, byte(n)}, State: []string{"active", "draining", "down"}[(n+version)%3],
+			Backup: n == 7, Weight: uint32(1 + (n+version)%2), Mtu: 1400, Workload: stormIdentity(at, version),
+		}
+		for _, a := range stormAddresses(at) {
+			m.Addresses = append(m.Addresses, a.Addr().AsSlice())
+		}
+		if n%3 == 2 {
+			m.Port, m.Host = portID(900_000+n), hostID((n+version)%stormHosts)
+		}
+		r[desired.MemberRow(of, m.Member)] = &hoststream.Row{Body: &hoststream.Row_Member{Member: m}}
 	}
 }
