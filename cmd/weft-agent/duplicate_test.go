@@ -77,6 +77,30 @@ func detect4(t *testing.T, ns, address string) (failed bool) {
 	return err != nil
 }
 
+// duplicates are networks that forward in each way, each with three workloads,
+// which may all have one address of each family besides.
+func duplicates(m [2]*machine, networks map[uint32]*hoststream.Vrf) {
+	rows := [2]map[string]*hoststream.Row{{}, {}}
+	for vrf, does := range networks {
+		for i, all := range network(vrf, tunnels4) {
+			v := all[desired.VRFRow(vrf)].GetVrf()
+			v.Forwarding, v.Flooding = does.Forwarding, does.Flooding
+			for key, row := range all {
+				if p := row.GetPort(); p != nil {
+					for _, a := range ips(77) {
+						p.Pairs = append(p.Pairs, &hoststream.AllowedPair{Range: &hoststream.Prefix{Address: a.AsSlice(), Length: uint32(a.BitLen())}, Mac: p.Mac})
+					}
+				}
+				rows[i][key] = row
+			}
+		}
+	}
+	for i := range m {
+		m[i].controller.set(rows[i])
+		m[i].controller.settled()
+	}
+}
+
 // A workload that configures what another one of its network has is told so, by
 // its own kernel, wherever the other one is and whatever its network does with
 // frames; nobody is told so of an address that is free, of its own, or of one
@@ -87,37 +111,11 @@ func TestDuplicateAddress(t *testing.T) {
 		300: {Forwarding: api.ForwardingBoth, Flooding: true}, 400: {Forwarding: api.ForwardingFrames, Flooding: true},
 	}
 	m := twoHosts(t, tunnels4)
-	var rows [2]map[string]*hoststream.Row
 	for i := range m {
 		m[i].start(tunnels4[i])
 		m[i].agent.waitReady(t)
-		rows[i] = map[string]*hoststream.Row{}
 	}
-	shared := []*hoststream.AllowedPair{}
-	for _, text := range []string{"10.0.0.77", "fd00:a::77"} {
-		a := netip.MustParseAddr(text)
-		shared = append(shared, &hoststream.AllowedPair{Range: &hoststream.Prefix{Address: a.AsSlice(), Length: uint32(a.BitLen())}})
-	}
-	for vrf, does := range networks {
-		for i, all := range network(vrf, tunnels4) {
-			v := all[desired.VRFRow(vrf)].GetVrf()
-			v.Forwarding, v.Flooding = does.Forwarding, does.Flooding
-			for _, row := range all {
-				if p := row.GetPort(); p != nil {
-					for _, s := range shared {
-						p.Pairs = append(p.Pairs, &hoststream.AllowedPair{Range: s.Range, Mac: p.Mac})
-					}
-				}
-			}
-			for key, row := range all {
-				rows[i][key] = row
-			}
-		}
-	}
-	for i := range m {
-		m[i].controller.set(rows[i])
-		m[i].controller.settled()
-	}
+	duplicates(m, networks)
 	for vrf, does := range networks {
 		t.Run(fmt.Sprintf("%s flooding %t", does.Forwarding, does.Flooding), func(t *testing.T) {
 			w := map[int]string{}
@@ -126,32 +124,14 @@ func TestDuplicateAddress(t *testing.T) {
 				m[at].mustPlug(portID(vrf, n), w[n])
 			}
 			reaches(t, w[10], "fd00:a::11")
-			inside(t, w[12], func() error { // it has what both may have
+			inside(t, w[12], func() error { // it has what all may have
 				l, err := netlink.LinkByName("eth0")
 				if err != nil {
 					return err
 				}
-				return netlink.AddrAdd(l, &netlink.Addr{IPNet: &net.IPNet{IP: netip.MustParseAddr("fd00:a::77").AsSlice(), Mask: net.CIDRMask(128, 128)}, Flags: syscall.IFA_F_NODAD})
+				return netlink.AddrAdd(l, &netlink.Addr{IPNet: &net.IPNet{IP: ips(77)[1].AsSlice(), Mask: net.CIDRMask(128, 128)}, Flags: syscall.IFA_F_NODAD})
 			})
-			takeAway(t, w[10], "fd00:a::10/64") // its own, which it configures anew
-			four := sync.WaitGroup{}
-			for address, want := range map[string]bool{"10.0.0.12": true, "10.0.0.11": true, "10.0.0.99": false, "10.0.0.77": false, "10.0.0.10": false} {
-				four.Go(func() {
-					if got := detect4(t, w[10], address); got != want {
-						t.Errorf("%s is found to be a duplicate: %t, want %t", address, got, want)
-					}
-				})
-			}
-			failed := detect(t, w[10], "fd00:a::12", "fd00:a::11", "fd00:a::99", "fd00:a::77", "fd00:a::10")
-			for address, want := range map[string]bool{
-				"fd00:a::12": true, "fd00:a::11": true, // of a neighbour here, and elsewhere
-				"fd00:a::99": false, "fd00:a::77": false, "fd00:a::10": false,
-			} {
-				if failed[address] != want {
-					t.Errorf("%s is found to be a duplicate: %t, want %t", address, failed[address], want)
-				}
-			}
-			four.Wait()
+			findDuplicates(t, w[10])
 			for _, n := range []int{11, 12} { // they have not heard of it
 				reaches(t, w[10], ips(n)[0].String())
 			}
@@ -161,4 +141,28 @@ func TestDuplicateAddress(t *testing.T) {
 		m[i].agent.stop(t, syscall.SIGTERM)
 		m[i].uninstall([]string{"lo", "u0"})
 	}
+}
+
+// findDuplicates looks from workload 10.
+func findDuplicates(t *testing.T, ns string) {
+	t.Helper()
+	takeAway(t, ns, "fd00:a::10/64") // its own, which it configures anew
+	four := sync.WaitGroup{}
+	for address, want := range map[string]bool{"10.0.0.12": true, "10.0.0.11": true, "10.0.0.99": false, "10.0.0.77": false, "10.0.0.10": false} {
+		four.Go(func() {
+			if got := detect4(t, ns, address); got != want {
+				t.Errorf("%s is found to be a duplicate: %t, want %t", address, got, want)
+			}
+		})
+	}
+	failed := detect(t, ns, "fd00:a::12", "fd00:a::11", "fd00:a::99", "fd00:a::77", "fd00:a::10")
+	for address, want := range map[string]bool{
+		"fd00:a::12": true, "fd00:a::11": true, // of a neighbour here, and elsewhere
+		"fd00:a::99": false, "fd00:a::77": false, "fd00:a::10": false,
+	} {
+		if failed[address] != want {
+			t.Errorf("%s is found to be a duplicate: %t, want %t", address, failed[address], want)
+		}
+	}
+	four.Wait()
 }
