@@ -98,11 +98,11 @@ func TestMultipathUplinkLost(t *testing.T) {
 				for _, name := range sides {
 					began := time.Now()
 					s.link(t, "h2", name, (*netlink.Handle).LinkSetDown)
-					f.goOn(t, name+" is lost", began)
+					f.goOn(t, name+" is lost", began, othersLeft)
 					began = time.Now()
 					s.link(t, "h2", name, (*netlink.Handle).LinkSetUp)
 					must(t, namespace.WaitUp(s.lab.Namespace("h1"), name))
-					f.goOn(t, name+" is back", began)
+					f.goOn(t, name+" is back", began, othersLeft)
 				}
 			})
 		}
