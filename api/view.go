@@ -23,6 +23,8 @@ type Route struct {
 	Port   Ref    `json:"port,omitzero" doc:"Port the packets are for."`
 	Host   Ref    `json:"host,omitzero" doc:"Host of the port."`
 	MAC    MAC    `json:"mac,omitempty" doc:"Ethernet address of the destination."`
+	// Members are who serves a virtual address.
+	Members []RouteMember `json:"members,omitempty" doc:"Of a virtual address: who serves it, by name."`
 	// Tunnel is how other hosts reach the next hop; absent where it is on the
 	// host that was asked about, or every host is it.
 	Tunnel          *RouteTunnel `json:"tunnel,omitempty" doc:"How packets travel to the host of the next hop; absent where they need not."`
@@ -35,6 +37,15 @@ type Route struct {
 	// LeakedBy is what brought the route here; none for a route of the network itself.
 	LeakedByKind Kind `json:"leakedByKind,omitempty" doc:"network-policy or route-target."`
 	LeakedBy     Ref  `json:"leakedBy,omitzero" doc:"What leaked the route into this network."`
+}
+
+// RouteMember is one of those that serve a virtual address.
+type RouteMember struct {
+	Member Ref    `json:"member" doc:"The member."`
+	Port   Ref    `json:"port" doc:"Port of its workload."`
+	Host   Ref    `json:"host" doc:"Host of the port."`
+	State  string `json:"state" enum:"active,backup,draining,down" doc:"Whether new connections go to it."`
+	Weight int    `json:"weight" doc:"Its share of them."`
 }
 
 // The states of a route.

@@ -63,6 +63,9 @@ func (c *chain) selectRows() []*hostRows {
 		keys[placement.RouteKey(r.network.VRF, r.route.Prefix)] = true
 		concerned[r.network.Ref.UUID] = true
 	}
+	for _, key := range c.picked.keys {
+		keys[key] = true
+	}
 	asked := c.asked()
 	var hosts []*hostRows
 	for _, h := range c.plan.Derived.Hosts {

@@ -9,12 +9,14 @@ import (
 	"time"
 
 	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/control/balance"
 	"github.com/weft-network/weft/control/routing"
 )
 
 // listing makes the routes of one network readable.
 type listing struct {
 	*routing.Derived
+	balance *balance.Derived
 	network *routing.Network
 	host    string // as whom they are seen; "" for nobody's place
 	leaks   map[leak]time.Time
@@ -27,8 +29,8 @@ type leak struct{ by, from string }
 
 // routesOf lists the routes of a network by prefix, as a host sees them if one
 // is given: the one that is used first, then its equals, then what leads nowhere.
-func routesOf(d *routing.Derived, n *routing.Network, host string) []api.Route {
-	l := listing{Derived: d, network: n, host: host, leaks: map[leak]time.Time{}, attached: map[string][]*api.NetworkPolicyAttachment{}}
+func routesOf(d *routing.Derived, b *balance.Derived, n *routing.Network, host string) []api.Route {
+	l := listing{Derived: d, balance: b, network: n, host: host, leaks: map[leak]time.Time{}, attached: map[string][]*api.NetworkPolicyAttachment{}}
 	for _, a := range api.ListOf[*api.NetworkPolicyAttachment](d.Snapshot, api.KindNetworkPolicyAttachment) {
 		l.attached[a.Spec.Policy.UUID] = append(l.attached[a.Spec.Policy.UUID], a)
 	}
@@ -74,10 +76,31 @@ func (l *listing) route(r *routing.Route) api.Route {
 	if h := l.Host(r.Host.UUID); h != nil && r.Host.UUID != l.host {
 		v.Tunnel = &api.RouteTunnel{Addresses: slices.Clone(h.TunnelAddresses), Encapsulation: l.encapsulations(r, h), Label: r.OriginVRF}
 	}
+	if r.Balancer {
+		v.Members = l.members(r.Origin.UUID)
+	}
 	if o := r.Outside; o.Address.IsValid() {
 		v.Tunnel = &api.RouteTunnel{Addresses: []netip.Addr{o.Address}, Encapsulation: []string{o.Encapsulation}, Label: o.Label}
 	}
 	return v
+}
+
+// members are who serves a load-balancer, by name.
+func (l *listing) members(balancer string) (members []api.RouteMember) {
+	b := l.balance.Get(balancer)
+	if b == nil {
+		return nil
+	}
+	for i := range b.Members {
+		m := &b.Members[i]
+		state := m.State
+		if m.Backup && state == balance.Active {
+			state = "backup"
+		}
+		members = append(members, api.RouteMember{Member: m.Ref, Port: m.Port, Host: m.Host, State: state, Weight: m.Weight})
+	}
+	slices.SortFunc(members, func(a, b api.RouteMember) int { return strings.Compare(a.Member.Name, b.Member.Name) })
+	return members
 }
 
 // encapsulations are the ways to travel to a host: the one that is used where

@@ -191,3 +191,40 @@ attach p green`)
 		t.Errorf("before anything was derived: %s", got)
 	}
 }
+
+// A route to a virtual address says who serves it.
+func TestRoutesToVirtualAddresses(t *testing.T) {
+	w := world.New(`host h1 192.0.2.1
+host h2 192.0.2.2
+network blue 10
+port blue a
+port blue b
+address blue 10.0.0.5 a
+address blue 10.0.0.6 b
+address blue 10.0.0.9
+bind a h1
+bind b h2
+balancer web address=blue:10.0.0.9
+pool web p
+listener web http TCP 80 pool=p
+member p a 80 port=a weight=3
+member p b 80 port=b backup`)
+	_, routes, err := views.New(&fleet{plan: placement.New(1, routing.Derive(w), nil)}).Routes(t.Context(), world.UUID(api.KindNetwork, "blue"), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range routes {
+		if r.Prefix.Addr().String() != "10.0.0.9" {
+			continue
+		}
+		said := fmt.Sprint(r.NextHop, r.OriginKind, r.LocalPreference)
+		for _, m := range r.Members {
+			said += fmt.Sprintf("; %s on %s %s %d", m.Member, m.Host, m.State, m.Weight)
+		}
+		if want := fmt.Sprint("load-balancer d:p:web", api.KindLoadBalancer, routing.PreferenceBound) + "; d:p:a on h1 active 3; d:p:b on h2 backup 1"; said != want {
+			t.Errorf("the route says %q, want %q", said, want)
+		}
+		return
+	}
+	t.Error("there is no route to the virtual address")
+}

@@ -49,7 +49,7 @@ func (v *Views) Routes(_ context.Context, network, host string) (int64, []api.Ro
 	}
 	routes := []api.Route{}
 	if host == "" || p.Holds(host, network) {
-		routes = routesOf(p.Derived, n, host)
+		routes = routesOf(p.Derived, p.Balance, n, host)
 	}
 	return p.Version.Revision, routes, nil
 }

@@ -55,7 +55,8 @@ type selection struct {
 	ports    []*routing.Port
 	networks []*routing.Network
 	routes   []vrfRoute
-	host     string // only rows on this host, where set
+	host     string   // only rows on this host, where set
+	keys     []string // further rows
 }
 
 // vrfRoute is a route in the VRF of a network.
@@ -99,6 +100,8 @@ func (v *Views) Why(ctx context.Context, s api.Snapshot, o api.Object) ([]api.Wh
 		c.whySubPort(o)
 	case *api.RouteTarget:
 		c.whyRouteTarget(o)
+	case *api.LoadBalancer:
+		c.whyBalancer(o)
 	default:
 		c.add(api.StageDerived, whereControl, string(o.Head().Kind), "nothing is derived from this kind of object", statusOK)
 		return c.rows, nil

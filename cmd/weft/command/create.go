@@ -3,6 +3,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -57,7 +58,7 @@ func newCreate(s *session) *cobra.Command {
 	c.AddCommand(
 		newCreateDomain(s), newCreateProject(s), newCreateOrchestrator(s), newCreateHost(s),
 		newCreateIPAM(s), newCreateSubnetPool(s), newCreateNetwork(s), newCreateSubnet(s), newCreatePort(s), newCreateAddress(s), newCreateBinding(s),
-		newCreatePolicy(s), newCreateAttachment(s), newCreateShare(s),
+		newCreatePolicy(s), newCreateAttachment(s), newCreateShare(s), newCreateBalancer(s), newCreateMember(s),
 	)
 	s.addByFields(c)
 	return c
@@ -123,7 +124,7 @@ func (s *session) create(ctx context.Context, o createOptions, n creation, name 
 	if err != nil {
 		return err
 	}
-	if err := o.fill(operations); err != nil {
+	if err := o.fill(n.kind, operations); err != nil {
 		return err
 	}
 	made, err := s.transact(ctx, c, operations, o.dryRun)
@@ -137,16 +138,17 @@ func (s *session) create(ctx context.Context, o createOptions, n creation, name 
 	if o.output == formatName {
 		return s.names(made.Objects)
 	}
-	return s.printMade(operations, made.Objects, o.dryRun)
+	return s.printMade(n.kind, operations, made.Objects, o.dryRun)
 }
 
-// fill puts the common flags on the first object that is made.
-func (o createOptions) fill(operations []api.Operation) error {
+// fill puts the common flags on the first object of the kind that is made: what it
+// refers to comes before it.
+func (o createOptions) fill(kind api.Kind, operations []api.Operation) error {
 	if o.uuid != "" && !api.IsUUID(strings.ToLower(o.uuid)) {
 		return usagef("--uuid %q: want a UUID such as 6d1b3c5e-0f5a-4c55-9d3e-0123456789ab", o.uuid)
 	}
 	for _, op := range operations {
-		if op.Op != api.OpCreate {
+		if op.Op != api.OpCreate || op.Object.Head().Kind != kind {
 			continue
 		}
 		m := &op.Object.Head().Meta
@@ -157,15 +159,30 @@ func (o createOptions) fill(operations []api.Operation) error {
 	return nil
 }
 
-// printMade says what a transaction made, the first object in full.
-func (s *session) printMade(operations []api.Operation, objects []api.Object, dryRun bool) error {
-	for i, o := range objects {
-		word := "created"
+// printMade says what a transaction made, the first object of the kind before those
+// that came with it.
+func (s *session) printMade(kind api.Kind, operations []api.Operation, objects []api.Object, dryRun bool) error {
+	order := make([]int, len(objects))
+	for i := range order {
+		order[i] = i
+	}
+	first := slices.IndexFunc(objects, func(o api.Object) bool { return o.Head().Kind == kind })
+	slices.SortStableFunc(order, func(a, b int) int {
+		switch first {
+		case a:
+			return -1
+		case b:
+			return 1
+		}
+		return 0
+	})
+	for n, i := range order {
+		o, word := objects[i], "created"
 		if i < len(operations) && operations[i].Op == api.OpUpdate {
 			word = "changed"
 		}
 		indent := ""
-		if i > 0 {
+		if n > 0 {
 			indent = "  "
 		}
 		line := fmt.Sprintf("%s%s %s %s", indent, o.Head().Kind, o.Head().Meta.FQName, s.printer.Word(word))
@@ -194,6 +211,10 @@ func factsOf(o api.Object) string {
 			return fmt.Sprintf("%v, reserved", o.Spec.IP)
 		}
 		return o.Spec.IP.String()
+	case *api.Listener:
+		return fmt.Sprintf("%s %d", o.Spec.Protocol, o.Spec.Port)
+	case *api.Member:
+		return fmt.Sprintf("%s port %d", cmp.Or(refName(project, o.Spec.Port), text(o.Spec.IP)), o.Spec.TargetPort)
 	case *api.Binding:
 		if o.Spec.Active {
 			return "active on " + o.Spec.Host.String()

@@ -85,7 +85,7 @@ func routeTable(routes []api.Route, wide bool, now time.Time) api.Table {
 	}
 	for _, r := range routes {
 		project := projectName(r.Network.Name)
-		row := append([]string{r.Prefix.String(), routeState(r), strings.ReplaceAll(r.NextHop, project+":", "")}, tunnelCells(r)...)
+		row := append([]string{r.Prefix.String(), routeState(r), strings.ReplaceAll(r.NextHop, project+":", "") + memberWords(r)}, tunnelCells(r)...)
 		row = append(row, number(r.LocalPreference), routeAge(r.LastModified, now), string(r.OriginKind)+"/"+refName(project, r.Origin), leakCell(project, r))
 		if wide {
 			encapsulation, modified := "", ""
@@ -100,6 +100,22 @@ func routeTable(routes []api.Route, wide bool, now time.Time) api.Table {
 		t.Rows = append(t.Rows, row)
 	}
 	return t
+}
+
+// memberWords says how many of the members of a virtual address take new
+// connections, and where they are.
+func memberWords(r api.Route) string {
+	if len(r.Members) == 0 {
+		return ""
+	}
+	hosts, active := map[string]bool{}, 0
+	for _, m := range r.Members {
+		if m.State == api.MemberActive && m.Weight > 0 {
+			active++
+			hosts[m.Host.String()] = true
+		}
+	}
+	return fmt.Sprintf(" (%d of %d members, on %d hosts)", active, len(r.Members), len(hosts))
 }
 
 func routeState(r api.Route) string {
