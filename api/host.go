@@ -33,7 +33,7 @@ type HostStatus struct {
 	Warm         string      `json:"warmController,omitempty" doc:"Controller to which the agent holds another stream in reserve; it takes over when the first is lost."`
 	AgentVersion string      `json:"agentVersion,omitempty" doc:"Version of weft-agent."`
 	Kernel       string      `json:"kernel,omitempty" doc:"Version of the kernel."`
-	Announced    *Underlay   `json:"announced,omitempty" doc:"What the agent says the host has. The spec follows it, unless it was set to something else by hand."`
+	Announced    *Underlay   `json:"announced,omitempty" doc:"What the agent says the host has. Addresses, MTU and encapsulations of the spec follow it, each by itself, unless it was set to something else by hand; set to what is said here, it follows again."`
 	Ports        int         `json:"ports,omitempty" doc:"Ports attached on the host."`
 	Conditions   []Condition `json:"conditions,omitempty"`
 }

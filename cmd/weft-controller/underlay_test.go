@@ -13,8 +13,8 @@ import (
 	"github.com/weft-network/weft/api/client"
 )
 
-// A host's object follows what its agent announces, until somebody sets it to
-// something else by hand.
+// A host's object follows what its agent announces, each field until somebody sets
+// that to something else by hand.
 func TestHostsAnnounceTheirUnderlay(t *testing.T) {
 	c := newCluster(t, 1)
 	admin := c.admin(0)
@@ -34,7 +34,10 @@ func TestHostsAnnounceTheirUnderlay(t *testing.T) {
 	becomes(t, admin, "192.0.2.7 9000", "192.0.2.7 9000")
 	set(map[string]any{"underlayMTU": 4000})
 	announce("192.0.2.8", 9000)
-	becomes(t, admin, "192.0.2.7 4000", "192.0.2.8 9000")
+	becomes(t, admin, "192.0.2.8 4000", "192.0.2.8 9000") // of an address that is gone others must hear all the same
+	set(map[string]any{"underlayMTU": 9000})
+	announce("192.0.2.8", 1400)
+	becomes(t, admin, "192.0.2.8 1400", "192.0.2.8 1400")
 }
 
 // becomes waits until the host's object says this, and the agent's

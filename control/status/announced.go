@@ -38,12 +38,6 @@ func Announced(r *hoststream.Report) *api.Underlay {
 	return u
 }
 
-// same tells whether two say the same.
-func same(a, b *api.Underlay) bool {
-	return a != nil && b != nil && a.MTU == b.MTU && slices.Equal(a.TunnelAddresses, b.TunnelAddresses) &&
-		slices.Equal(a.Encapsulations, b.Encapsulations)
-}
-
 // specOf is what the host's object says of it.
 func specOf(h *api.Host) *api.Underlay {
 	u := &api.Underlay{MTU: h.Spec.UnderlayMTU, Encapsulations: h.Spec.Encapsulations}
@@ -54,27 +48,62 @@ func specOf(h *api.Host) *api.Underlay {
 	return u
 }
 
-// Followed returns a host with the spec that its agent announces, or nil if the
-// spec says so already, or something that the agent never announced: that was
-// set by hand, and stays.
+// fields are some of a host's.
+type fields struct{ addresses, mtu, encapsulations bool }
+
+// behind are the fields of a host's spec that are to follow what its agent
+// announces now: what the spec says is what was announced before. Anything else
+// was set by hand and stays, and keeps no other field from following.
+func behind(h *api.Host, now *api.Underlay) fields {
+	was, spec := h.Status.Announced, specOf(h)
+	if now == nil || was == nil {
+		return fields{}
+	}
+	return fields{
+		addresses:      slices.Equal(spec.TunnelAddresses, was.TunnelAddresses) && !slices.Equal(spec.TunnelAddresses, now.TunnelAddresses),
+		mtu:            spec.MTU == was.MTU && spec.MTU != now.MTU,
+		encapsulations: slices.Equal(spec.Encapsulations, was.Encapsulations) && !slices.Equal(spec.Encapsulations, now.Encapsulations),
+	}
+}
+
+// Followed returns a host with the spec that its agent announces, or nil if no
+// field is to follow.
 func Followed(h *api.Host, r *hoststream.Report) *api.Host {
 	now := Announced(r)
-	if now == nil || same(now, specOf(h)) || !same(h.Status.Announced, specOf(h)) {
+	follow := behind(h, now)
+	if follow == (fields{}) {
 		return nil
 	}
 	f := api.Clone(h)
-	f.Spec.TunnelAddresses, f.Spec.UnderlayMTU = now.TunnelAddresses, now.MTU
-	f.Spec.Encapsulations = now.Encapsulations
+	if follow.addresses {
+		f.Spec.TunnelAddresses = now.TunnelAddresses
+	}
+	if follow.mtu {
+		f.Spec.UnderlayMTU = now.MTU
+	}
+	if follow.encapsulations {
+		f.Spec.Encapsulations = now.Encapsulations
+	}
 	return f
 }
 
-// announced is what the status says of a host's announcement. It lags behind
-// while the spec has yet to follow: that it is the same is how the spec is
+// announced is what the status says of a host's announcement. A field of it lags
+// behind while the spec has yet to follow: that it is the same is how the spec is
 // known not to be set by hand.
 func announced(h *api.Host, r *hoststream.Report) *api.Underlay {
-	now := Announced(r)
-	if now == nil || Followed(h, r) != nil {
-		return h.Status.Announced
+	was, now := h.Status.Announced, Announced(r)
+	if now == nil {
+		return was
+	}
+	lags := behind(h, now)
+	if lags.addresses {
+		now.TunnelAddresses = was.TunnelAddresses
+	}
+	if lags.mtu {
+		now.MTU = was.MTU
+	}
+	if lags.encapsulations {
+		now.Encapsulations = was.Encapsulations
 	}
 	return now
 }

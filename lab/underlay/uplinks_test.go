@@ -150,8 +150,21 @@ func (f flows) goOn(t *testing.T, what string, began time.Time, most time.Durati
 	}
 }
 
+// setByHand gives h1 encapsulations and an MTU that are not what it announces: they
+// do not follow it any more.
+func (s *system) setByHand(t *testing.T, encapsulations []string) {
+	t.Helper()
+	c, err := s.lab.Client()
+	must(t, err)
+	defer c.Close()
+	spec := map[string]any{"encapsulations": encapsulations, "underlayMTU": 1500}
+	_, err = client.Patch[*api.Host](t.Context(), c, api.ParseRef("h1"), map[string]any{"spec": spec})
+	must(t, err)
+}
+
 // A host with two uplinks that loses one goes on by the other and is sent to
-// there alone, until the first is back.
+// there alone, until the first is back, also where other fields of it were set
+// by hand.
 func TestUplinkLost(t *testing.T) {
 	for _, family := range []topology.Family{topology.IPv4, topology.IPv6} {
 		for _, by := range []string{api.EncapsulationVXLAN, api.EncapsulationMPLSUDP} {
@@ -162,6 +175,7 @@ func TestUplinkLost(t *testing.T) {
 					s.reaches(t, "w1", to)
 					s.reaches(t, "w2", w1[i])
 				}
+				s.setByHand(t, slices.Compact([]string{by, api.EncapsulationVXLAN}))
 				before := [2][]string{s.remotes(t, "h1", family), s.remotes(t, "h2", family)}
 				t.Logf("h1 sends to %v, h2 to %v", before[0], before[1])
 				f := s.flows(t)
