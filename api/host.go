@@ -18,7 +18,7 @@ type HostSpec struct {
 	// receives tunnel packets (VTEP), in the order in which it names them.
 	TunnelAddresses []netip.Addr `json:"tunnelAddresses" doc:"Underlay addresses for tunnel packets, at most four of each family. Others send to all of them, each flow to one; from whichever it comes, it is accepted."`
 	// UnderlayMTU is the largest IP packet, in bytes, the underlay carries.
-	UnderlayMTU int `json:"underlayMTU,omitempty" doc:"Largest IP packet of the underlay, bytes."`
+	UnderlayMTU int `json:"underlayMTU,omitempty" doc:"Largest IP packet of the underlay, bytes. It bounds what other hosts send here, and what the host itself sends and tells its workloads; what its interfaces carry does too."`
 	// Encapsulations are the ways in which the host sends and receives.
 	Encapsulations []string `json:"encapsulations,omitempty" enum:"vxlan,mplsudp,mplsgre,none" doc:"Ways to travel that the host can do; vxlan when absent. No agent does mplsgre."`
 }

@@ -47,6 +47,15 @@ func (u Underlay) Same(v Underlay) bool {
 	return u.IPv4 == v.IPv4 && u.IPv6 == v.IPv6 && u.MTU == v.MTU && slices.Equal(u.Further, v.Further) && slices.Equal(u.Encapsulations, v.Encapsulations)
 }
 
+// Within is the underlay of a host that is told to send nothing larger; 0: it is
+// told nothing. That its interfaces carry less, the host knows better.
+func (u Underlay) Within(mtu int) Underlay {
+	if mtu != 0 {
+		u.MTU = min(u.MTU, mtu)
+	}
+	return u
+}
+
 func (u Underlay) of(six bool) []netip.Addr {
 	return slices.DeleteFunc(u.Addresses(), func(a netip.Addr) bool { return a.Is6() != six })
 }

@@ -20,13 +20,14 @@ type SourceKey struct {
 	Host string // UUID
 }
 
-// Endpoint is a host that routes lead to.
+// Endpoint is a host that routes lead to, or this host itself.
 type Endpoint struct {
 	Host, Name string
 	Addresses  []netip.Addr
 	MTU        int // largest IP packet its underlay carries; 0: not known
 	// Encapsulations are what it can do; none: vxlan.
 	Encapsulations []string
+	Own            bool // it is this host
 }
 
 // Port is a port whose active binding is this host.
@@ -160,6 +161,8 @@ type Rows struct {
 	// the agent is to be upgraded, once.
 	Unknown map[string]struct{}
 
+	// own is the host that says it is this one.
+	own string
 	// named are the names that changed since somebody took note; nil while
 	// nobody does.
 	named map[NameKey]struct{}
@@ -226,15 +229,7 @@ func (r *Rows) insert(key string, row *hoststream.Row) (string, error) {
 	case *hoststream.Row_Vrf:
 		return r.insertVRF(key, b.Vrf)
 	case *hoststream.Row_TunnelEndpoint:
-		e, err := endpoint(b.TunnelEndpoint)
-		if err != nil {
-			return "", err
-		}
-		k := EndpointRow(e.Host)
-		if k == key {
-			r.Endpoints[e.Host] = e
-		}
-		return k, nil
+		return r.insertEndpoint(key, b.TunnelEndpoint)
 	case *hoststream.Row_TunnelSource:
 		s := SourceKey{VNI: b.TunnelSource.Vni, Host: b.TunnelSource.Host}
 		k := SourceRow(s)
@@ -308,7 +303,7 @@ func (r *Rows) remove(key string) {
 		delete(r.Ports, rest)
 		return
 	case "tunnel-endpoint":
-		delete(r.Endpoints, rest)
+		r.removeEndpoint(rest)
 		return
 	case "ruleset":
 		delete(r.Rulesets, rest)
@@ -353,18 +348,6 @@ func (r *Rows) remove(key string) {
 			delete(r.Routes, RouteKey{id, p})
 		}
 	}
-}
-
-func endpoint(m *hoststream.TunnelEndpoint) (Endpoint, error) {
-	e := Endpoint{Host: m.Host, Name: m.HostName, MTU: int(m.UnderlayMtu), Encapsulations: m.Encapsulations}
-	for _, raw := range m.Addresses {
-		a, ok := netip.AddrFromSlice(raw)
-		if !ok {
-			return e, fmt.Errorf("tunnel endpoint %s: address of %d bytes", m.HostName, len(raw))
-		}
-		e.Addresses = append(e.Addresses, a.Unmap())
-	}
-	return e, nil
 }
 
 func mac(raw []byte) ([6]byte, error) {

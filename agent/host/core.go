@@ -197,7 +197,7 @@ func (c *Core) Round(ctx context.Context, now time.Time) (more bool) {
 	c.stale = c.arrivals.end(now) || c.stale
 	if c.stale {
 		rows, attached := c.rows(), c.attached()
-		t := datapath.ComputeAfter(c.balanced, rows, attached, c.underlay, c.local)
+		t := datapath.ComputeAfter(c.balanced, rows, attached, c.Underlay(), c.local)
 		c.balanced = t.Balanced
 		t.Partial = c.want.Partial()
 		c.arrivals.look(func(id string) bool { _, bound := rows.Ports[id]; return bound }, attached, now)
@@ -389,8 +389,13 @@ func (c *Core) Free(ifindex int) bool { return !c.stale && c.programmer.Interfac
 // interface; 0 if there is none yet.
 func (c *Core) Alias(ifindex int) uint32 { return c.programmer.Alias(ifindex) }
 
-// Underlay returns what this host has for tunnels.
-func (c *Core) Underlay() datapath.Underlay { return c.underlay }
+// Underlay returns what this host has for tunnels, and may use of it. Reports say
+// what it has: what it is told follows from that.
+func (c *Core) Underlay() datapath.Underlay { return c.underlay.Within(c.ToldMTU()) }
+
+// ToldMTU is the largest packet that the host is told to send into the underlay;
+// 0: it is told nothing.
+func (c *Core) ToldMTU() int { return c.want.ToldMTU() }
 
 // Local returns what this host has for its workloads.
 func (c *Core) Local() datapath.Local { return c.local }

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -60,5 +61,64 @@ func TestOtherHostCarriesLess(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A host whose object says that its underlay carries less than its interface
+// does keeps to that, whatever the other host could take: its workload's
+// interface follows, and what is larger is answered and not sent.
+func TestUnderlayMTUSetByHand(t *testing.T) {
+	m := twoHosts(t, tunnels4)
+	give := func(told uint32) {
+		for i := range m {
+			rows := network(100, tunnels4)[i]
+			own := rows[desired.EndpointRow(hostID(i))].GetTunnelEndpoint()
+			own.Own, own.UnderlayMtu = true, 9000 // more than there is
+			if i == 0 {
+				own.UnderlayMtu = told
+			}
+			rows[desired.EndpointRow(hostID(1-i))].GetTunnelEndpoint().UnderlayMtu = 1500
+			m[i].controller.set(rows)
+			m[i].controller.settled()
+		}
+	}
+	for i := range m {
+		m[i].start(tunnels4[i])
+		m[i].agent.waitReady(t)
+	}
+	give(1500)
+	w10, w11 := namespace(t, "w10"), namespace(t, "w11")
+	m[0].mustPlug(portID(100, 10), w10)
+	m[1].mustPlug(portID(100, 11), w11)
+	has := func(ns, want string) {
+		t.Helper()
+		eventually(t, func() error {
+			if got := interior(t, ns); !strings.Contains(got, want) {
+				return fmt.Errorf("the workload has %s, want %s", got, want)
+			}
+			return nil
+		})
+	}
+	has(w10, "mtu 1450")
+	has(w11, "mtu 1450")
+	give(1400)
+	has(w10, "mtu 1350")
+	has(w11, "mtu 1450")
+	for ns, name := range map[string]string{w10: "eth0", m[0].ns: "wf00100000010"} { // a workload that takes no notice
+		inside(t, ns, func() error {
+			l, err := netlink.LinkByName(name)
+			if err != nil {
+				return err
+			}
+			return netlink.LinkSetMTU(l, 1450)
+		})
+	}
+	to := ips(11)[0].String()
+	out, err := ping(t, w10, to, "-M", "do", "-c", "1", "-W", "2", "-s", "1380")
+	if err == nil || !strings.Contains(out, "Frag needed and DF set (mtu = 1350)") {
+		t.Errorf("a large echo: %v\n%s\nwant an ICMP error that says 1350", err, out)
+	}
+	if out, err := ping(t, w10, to, "-M", "do", "-c", "1", "-W", "2", "-s", "1322"); err != nil {
+		t.Errorf("an echo that fits: %v\n%s", err, out)
 	}
 }

@@ -37,22 +37,28 @@ type follower struct {
 	tunnel int
 	local  *localServices
 
-	found  link.Underlay     // what the host has
-	now    datapath.Underlay // what is in use
-	since  map[netip.Addr]time.Time
-	ways   *ways // of now
-	labels bool  // packets with a label are taken from the uplinks
-	lost   string
+	found   link.Underlay     // what the host has
+	now     datapath.Underlay // what is in use
+	since   map[netip.Addr]time.Time
+	ways    *ways   // of now
+	demands demands // of the rows
+	lost    string
 }
 
-// newFollower gives the packet path what the host has. Addresses that are there
-// when the agent starts are sources at once.
-func newFollower(a agent, tunnel int, local *localServices) (*follower, error) {
+// demands are what the rows ask of a host in the underlay.
+type demands struct {
+	labels bool // packets with a label are taken from the uplinks
+	mtu    int  // nothing larger is sent; 0: what the uplinks carry
+}
+
+// newFollower gives the packet path what the host has, and was told that it may
+// use. Addresses that are there when the agent starts are sources at once.
+func newFollower(a agent, tunnel int, local *localServices, toldMTU int) (*follower, error) {
 	f := &follower{agent: a, tunnel: tunnel, local: local, found: a.underlay, since: map[netip.Addr]time.Time{}}
 	f.ways = newWays(a.links, a.underlay.Uplinks)
 	f.now = f.use(a.underlay.Addresses)
 	attached, err := f.path.AttachedUnderlay()
-	f.labels = len(attached) > 0 // as an earlier run left it, until the networks are known
+	f.demands = demands{labels: len(attached) > 0, mtu: toldMTU} // as an earlier run left it, until the networks are known
 	return f, errors.Join(err, f.program(f.now))
 }
 
@@ -73,7 +79,7 @@ func (f *follower) use(addresses []netip.Addr) datapath.Underlay {
 }
 
 func (f *follower) program(u datapath.Underlay) error {
-	return errors.Join(f.path.SetConfig(u.Config(f.tunnel, f.local.facts())), f.receiveAt(f.found.Addresses))
+	return errors.Join(f.path.SetConfig(u.Within(f.demands.mtu).Config(f.tunnel, f.local.facts())), f.receiveAt(f.found.Addresses))
 }
 
 // receiveAt makes these the addresses at which MPLS over UDP is ours.
@@ -94,9 +100,9 @@ func (f *follower) receiveAt(addresses []netip.Addr) error {
 
 // run follows the kernel and the networks until the context ends.
 func (f *follower) run(ctx context.Context, loop *host.Loop) {
-	changed, labels := make(chan struct{}, 1), make(chan bool)
+	changed, news := make(chan struct{}, 1), make(chan demands)
 	go f.watchUnderlay(ctx, changed)
-	go f.watchLabels(ctx, loop, f.labels, labels)
+	go watchDemands(ctx, loop, f.demands, news)
 	tick := time.NewTicker(underlayEvery)
 	defer tick.Stop()
 	settle := time.NewTimer(0)
@@ -105,7 +111,7 @@ func (f *follower) run(ctx context.Context, loop *host.Loop) {
 		select {
 		case <-ctx.Done():
 			return
-		case f.labels = <-labels:
+		case f.demands = <-news:
 		case <-changed:
 		case <-tick.C:
 		case <-settle.C:
@@ -188,7 +194,7 @@ func (f *follower) sources(now time.Time) (all []netip.Addr, again time.Duration
 // takes it off where it is not needed.
 func (f *follower) attach() {
 	want := f.found.Uplinks
-	if !f.labels {
+	if !f.demands.labels {
 		want = nil
 	}
 	have, err := f.path.AttachedUnderlay()
@@ -226,16 +232,21 @@ func (f *follower) watchUnderlay(ctx context.Context, changed chan<- struct{}) {
 	}
 }
 
-// watchLabels tells whenever networks here begin or cease to have labels. That
-// none has one counts only when all are known.
-func (f *follower) watchLabels(ctx context.Context, loop *host.Loop, last bool, labels chan<- bool) {
-	for ; ; last = !last {
-		differs := func(c *host.Core) bool { return c.Labels() != last && (c.Labels() || c.InSync()) }
+// watchDemands tells whenever the rows begin to ask for something else. That no
+// network has a label counts only when all are known.
+func watchDemands(ctx context.Context, loop *host.Loop, last demands, news chan<- demands) {
+	for {
+		var now demands
+		differs := func(c *host.Core) bool {
+			now = demands{labels: c.Labels() || last.labels && !c.InSync(), mtu: c.ToldMTU()}
+			return now != last
+		}
 		if loop.Wait(ctx, differs) != nil {
 			return
 		}
 		select {
-		case labels <- !last:
+		case news <- now:
+			last = now
 		case <-ctx.Done():
 			return
 		}

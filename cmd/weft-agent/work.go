@@ -86,7 +86,7 @@ func (a agent) work(ctx context.Context) error {
 		return err
 	}
 	defer local.close()
-	follower, err := newFollower(a, tunnel, local)
+	follower, err := newFollower(a, tunnel, local, want.ToldMTU())
 	if err != nil {
 		return err
 	}

@@ -52,6 +52,9 @@ func Describe(body []byte) string {
 		if m := row.TunnelEndpoint.UnderlayMtu; m != 0 {
 			words = append(words, fmt.Sprintf("underlay mtu %d", m))
 		}
+		if row.TunnelEndpoint.Own {
+			words = append(words, "this host")
+		}
 		return strings.Join(words, "\t")
 	case *hoststream.Row_Hold:
 		return fmt.Sprintf("at most %d s", row.Hold.Seconds)

@@ -79,12 +79,25 @@ func vrfRow(n *routing.Network, managed []netip.Prefix) Row {
 	return encode(VRFKey(n.VRF), &hoststream.Row{Body: &hoststream.Row_Vrf{Vrf: vrf}})
 }
 
-func endpointRow(h *routing.Host) Row {
+func endpointRow(h *routing.Host) Row { return encodeEndpoint(endpointOf(h)) }
+
+// ownRow is the endpoint of a host as the host itself is told.
+func ownRow(h *routing.Host) Row {
+	endpoint := endpointOf(h)
+	endpoint.Own = true
+	return encodeEndpoint(endpoint)
+}
+
+func endpointOf(h *routing.Host) *hoststream.TunnelEndpoint {
 	endpoint := &hoststream.TunnelEndpoint{Host: h.Ref.UUID, HostName: h.Ref.Name, UnderlayMtu: uint32(h.UnderlayMTU), Encapsulations: h.Encapsulations}
 	for _, a := range h.TunnelAddresses {
 		endpoint.Addresses = append(endpoint.Addresses, a.AsSlice())
 	}
-	return encode(EndpointKey(h.Ref.UUID), &hoststream.Row{Body: &hoststream.Row_TunnelEndpoint{TunnelEndpoint: endpoint}})
+	return endpoint
+}
+
+func encodeEndpoint(e *hoststream.TunnelEndpoint) Row {
+	return encode(EndpointKey(e.Host), &hoststream.Row{Body: &hoststream.Row_TunnelEndpoint{TunnelEndpoint: e}})
 }
 
 func sourceRow(vni uint32, host api.Ref) Row {

@@ -56,10 +56,19 @@ func (v *View) Ports() []Row { return v.ports }
 
 // Endpoints yields the rows of the tunnel endpoints that the host needs, by
 // name. Of what they can do each says only what this host can do, too: an agent
-// knows what it could do, and not what its host's spec takes from that.
+// knows what it could do, and not what its host's spec takes from that. For the
+// same reason a host with ports is told of itself what its spec says its underlay
+// carries.
 func (v *View) Endpoints(yield func(Row) bool) {
+	own, known := v.endpoints.number[v.Host.Ref.UUID]
 	for _, h := range v.endpoints.hosts {
 		i := v.endpoints.number[h.Ref.UUID]
+		if known && i == own {
+			if h.UnderlayMTU != 0 && len(v.Host.Ports)+len(v.Host.Reserved) > 0 && !yield(ownRow(h)) {
+				return
+			}
+			continue
+		}
 		if !v.peers.has(i) {
 			continue
 		}
