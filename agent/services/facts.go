@@ -157,8 +157,13 @@ func (f *Facts) addSubnet6(a *advertise.Facts, s desired.Subnet, address desired
 }
 
 // reachLocal tells workloads of subnets without gateway the way to what their
-// host offers at link-local addresses: straight out of the interface.
+// host offers at link-local addresses: straight out of the interface. Networks of
+// frames only are offered nothing there, and a workload that was told a way would
+// wait for an answer instead of going on without.
 func (f *Facts) reachLocal(v desired.VRF, local datapath.Local) {
+	if v.Frames() {
+		return
+	}
 	var at []netip.Addr
 	if local.Metadata != 0 {
 		at = append(at, datapath.MetadataAddresses[0])

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/vishvananda/netlink"
@@ -17,7 +18,8 @@ import (
 )
 
 // A workload of a subnet without gateway is told the way to the metadata
-// address by DHCP, and it leads there.
+// address by DHCP, and it leads there. In a network of frames only, where nobody
+// answers at it, no way is told, but all else is.
 func TestMetadataWithoutGateway(t *testing.T) {
 	var server net.Listener
 	s := serve(t, api.ModeStateful, servedIPv6, func(m *machine) {
@@ -52,5 +54,13 @@ func TestMetadataWithoutGateway(t *testing.T) {
 	})
 	if got := fetch(t, s.workload, "169.254.169.254:80"); got != "200 here" {
 		t.Errorf("metadata says %s", got)
+	}
+	rows[desired.VRFRow(7)].GetVrf().Forwarding = api.ForwardingFrames
+	s.controller.set(rows)
+	s.controller.settled()
+	told = s.client(t, "udhcpc", "-i", "eth0", "-f", "-n", "-q", "-t", "5", "-T", "1", "-s", "SCRIPT", "-O", "staticroutes")
+	expect(t, "udhcpc", told, "ip=10.0.0.42\n")
+	if strings.Contains(told, "169.254.169.254/32") {
+		t.Errorf("in a network of frames only a way to metadata is told:\n%s", told)
 	}
 }
