@@ -184,7 +184,7 @@ func ComputeAfter(earlier Balanced, rows desired.Rows, attached map[string]Attac
 			t.addPort(p, a, rows, underlay)
 			if v := rows.VRFs[p.VRF]; !v.Frames() {
 				t.addRouter(p)
-				t.addServices(p, v.Services, local)
+				t.addServices(p, v, local)
 			}
 		}
 	}

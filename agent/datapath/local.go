@@ -3,9 +3,11 @@
 package datapath
 
 import (
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/weft-network/weft/agent/desired"
 	"github.com/weft-network/weft/vrouter"
@@ -68,8 +70,9 @@ func first(addresses []netip.Addr, six bool) netip.Addr {
 
 // addServices says where this host listens for the workloads of a port's
 // network: DNS at every gateway, metadata at its own addresses, and services of
-// the fabric where the network wants them.
-func (t *Tables) addServices(p desired.Port, services []desired.FabricService, local Local) {
+// the fabric where the network wants them. One that the host does not have is a
+// problem of the network's row.
+func (t *Tables) addServices(p desired.Port, v desired.VRF, local Local) {
 	for _, a := range p.Addresses {
 		if !a.Gateway.IsValid() || local.DNS == 0 {
 			continue
@@ -83,14 +86,23 @@ func (t *Tables) addServices(p desired.Port, services []desired.FabricService, l
 			t.addService(p.VRF, tcp, netip.AddrPortFrom(a, metadataPort), local.Metadata)
 		}
 	}
-	for _, s := range services {
-		protocol := byte(tcp)
+	var missing []string
+	for _, s := range v.Services {
+		protocol, word := byte(tcp), "tcp"
 		if s.UDP {
-			protocol = udp
+			protocol, word = udp, "udp"
 		}
-		if listener := local.Fabric[Fabric{s.Name, s.UDP}]; listener != 0 {
+		switch listener, known := local.Fabric[Fabric{s.Name, s.UDP}]; {
+		case listener != 0:
 			t.addService(p.VRF, protocol, s.At, listener)
+		case known:
+			missing = append(missing, fmt.Sprintf("%s by %s: the agent cannot listen for it now, its log says why", s.Name, word))
+		default:
+			missing = append(missing, fmt.Sprintf("%s by %s: this host knows no such service: run its weft-agent with --service %s=…", s.Name, word, s.Name))
 		}
+	}
+	if len(missing) > 0 {
+		t.Problems[desired.VRFRow(p.VRF)] = fmt.Sprintf("network %s has no service %s", v.Name, strings.Join(missing, "; nor "))
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -239,6 +240,20 @@ func (c *controller) settled() {
 		defer c.mu.Unlock()
 		if c.acked != c.revision || c.ack == nil || len(c.ack.Errors) > 0 {
 			return fmt.Errorf("host has acknowledged %v, want revision %d without errors", c.ack, c.revision)
+		}
+		return nil
+	})
+}
+
+// settledBut waits until the host has acknowledged everything but one row, of which
+// it says why.
+func (c *controller) settledBut(key, why string) {
+	c.t.Helper()
+	eventually(c.t, func() error {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if e := c.ack.GetErrors(); c.acked != c.revision || len(e) != 1 || e[0].Key != key || !strings.Contains(e[0].Error, why) {
+			return fmt.Errorf("host has acknowledged %v, want revision %d but for %s: %s", c.ack, c.revision, key, why)
 		}
 		return nil
 	})

@@ -176,7 +176,7 @@ func TestFabricService(t *testing.T) {
 		{Name: "licences", Address: []byte{169, 254, 10, 1}, Port: 4000}, {Name: "unknown", Address: []byte{169, 254, 10, 2}, Port: 4000},
 	}
 	s.controller.set(rows)
-	s.controller.settled()
+	s.controller.settledBut(desired.VRFRow(7), "network d:p:served has no service unknown by tcp")
 	if got := fetch(t, s.workload, "169.254.10.1:4000"); got != "200 127.0.0.1" {
 		t.Errorf("the service says %s", got)
 	}
