@@ -30,7 +30,7 @@ type PortFeatures struct {
 type AllowedPair struct {
 	Range netip.Prefix `json:"range" hostBits:"true" doc:"Addresses; host bits are kept as written and not matched."`
 	MAC   MAC          `json:"mac,omitempty" doc:"Ethernet address that goes with them; the port's when absent."`
-	Mode  string       `json:"mode,omitempty" enum:"active-standby,active-active" default:"active-standby" doc:"active-standby: an address of the range goes to whichever port spoke for it last (gratuitous ARP, neighbour advertisement, a first packet); active-active: all ports with the same range share it."`
+	Mode  string       `json:"mode,omitempty" enum:"active-standby,active-active" default:"active-standby" doc:"active-standby: an address of the range goes to whichever port spoke for it last (gratuitous ARP, neighbour advertisement, a first packet): on its own host at once, on all others when the controller that leads has written it, so not while none does; active-active: all ports with the same range share it."`
 }
 
 // DHCPOption is one option of DHCP.

@@ -34,7 +34,7 @@ const (
 // SubnetServices is what a workload's own host tells it about a subnet.
 type SubnetServices struct {
 	DHCP          string       `json:"dhcp,omitempty" enum:"on,off" default:"on" doc:"Whether the workload's host answers DHCP (IPv4)."`
-	AddressMode   AddressMode  `json:"addressMode,omitempty" enum:"stateful,stateless,slaac,none" default:"stateful" doc:"IPv6. stateful: DHCPv6 gives addresses; slaac: they follow from the advertised prefix and the MAC; stateless: the same, and DHCPv6 gives options; none: no router advertisements."`
+	AddressMode   AddressMode  `json:"addressMode,omitempty" enum:"stateful,stateless,slaac,none" default:"stateful" doc:"IPv6. stateful: DHCPv6 gives addresses; slaac: they follow from the advertised prefix and the MAC, and further ones (at most 16) are the workload's that it probes before use; stateless: the same, and DHCPv6 gives options; none: no router advertisements."`
 	DNSServers    []netip.Addr `json:"dnsServers,omitempty" maxItems:"8" doc:"DNS servers to tell. When absent the gateway, where the workload's host answers; none in a subnet without gateway."`
 	SearchDomains []string     `json:"searchDomains,omitempty" maxItems:"16" doc:"Domains to search after the port's own."`
 	HostRoutes    []HostRoute  `json:"hostRoutes,omitempty" maxItems:"64" doc:"Further routes that workloads get by DHCP (IPv4)."`
