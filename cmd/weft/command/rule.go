@@ -4,6 +4,7 @@ package command
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/weft-network/weft/api"
@@ -104,7 +105,17 @@ func sideText(project string, n api.NetworkSelector) string {
 	case !n.Subnet.IsZero():
 		return sideSubnet + refName(project, n.Subnet)
 	case !n.Network.IsZero():
-		return refName(project, n.Network)
+		return networkText(project, n.Network)
 	}
 	return sideAny
+}
+
+// networkText names a network in full where its short name would be read as something else.
+func networkText(project string, r api.Ref) string {
+	short := refName(project, r)
+	_, notPrefix := netip.ParsePrefix(short)
+	if slices.Contains([]string{sideAny, sideLocal, ruleLog, ruleAudit}, short) || strings.HasPrefix(short, sidePolicy) || strings.HasPrefix(short, sideSubnet) || notPrefix == nil {
+		return r.String()
+	}
+	return short
 }
