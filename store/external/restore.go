@@ -25,11 +25,12 @@ type Member struct {
 // goodName is a member's name that is a directory's as well.
 var goodName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$`)
 
-// ParseMember reads NAME=URL. Only https, but for loopback addresses.
+// ParseMember reads NAME=URL. Only https, but for loopback addresses. The URL is a host
+// and a port and nothing else: etcd cuts its list of members at commas.
 func ParseMember(text string) (Member, error) {
 	name, peer, _ := strings.Cut(text, "=")
 	u, err := url.Parse(peer)
-	if err != nil || !goodName.MatchString(name) || u.Port() == "" || u.Path != "" || u.Scheme != "https" && u.Scheme != "http" {
+	if err != nil || !goodName.MatchString(name) || u.Hostname() == "" || u.Port() == "" || u.Path != "" || strings.ContainsAny(peer, ",?#@") || u.Scheme != "https" && u.Scheme != "http" {
 		return Member{}, fmt.Errorf("read etcd member %q: want NAME=https://HOST:PORT, the URL being where other members reach it", text)
 	}
 	if ip := net.ParseIP(u.Hostname()); u.Scheme == "http" && u.Hostname() != "localhost" && !ip.IsLoopback() {
