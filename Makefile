@@ -3,6 +3,7 @@
 # make demo       three hosts, two tenants, real packets; stays up until make demo-down
 # make test       everything that must hold; needs root, sets up what it needs
 # make test-long  the tests that break etcd, controllers and hosts at random, for longer
+# make test-fuzz  every Fuzz function one after another, FUZZTIME=20s each
 # make test-kernel the packet path and the agent on Debian 12's own kernel (6.1), in a QEMU guest
 # make test-kernel-loads  of it, that the packet path loads there
 # make test-mutation which changes of the packet path's C no test notices: MUTANTS=200 SEED=1 of them, or all
@@ -20,7 +21,7 @@ TEST_PACKAGES := tcpdump tshark frr
 BENCH_PACKAGES := iperf3 ethtool nftables
 GUEST_PACKAGES := qemu-system-x86 busybox-static ipxe-qemu dash
 
-.PHONY: build demo demo-down test test-long test-kernel test-kernel-loads test-mutation bench bench-try generate generate-check run-packages generate-packages guest-packages test-packages bench-packages clean
+.PHONY: build demo demo-down test test-long test-fuzz test-kernel test-kernel-loads test-mutation bench bench-try generate generate-check run-packages generate-packages guest-packages test-packages bench-packages clean
 
 build:
 	@echo "build: weft, weft-controller, weft-agent and the lab"
@@ -45,6 +46,13 @@ test-long: run-packages generate-packages
 	go test -timeout 1h -v -run 'TestPlugStorm$$' ./agent/plug -storm-ports 1000
 	go test -timeout 3h -v -run 'TestLossless$$' ./lab/lossless -times 10 -away 2m
 	go test -timeout 3h -v -run 'TestPolicy$$' ./lab/policy -rounds 40
+	$(MAKE) test-fuzz FUZZTIME=1m
+
+# Go fuzzes one function at a time. What one finds lies in its package's testdata/fuzz, and make test repeats it.
+FUZZTIME ?= 20s
+test-fuzz: run-packages
+	@grep -rE --include='*_test.go' '^func Fuzz[A-Za-z0-9]*\(' . | sed -E 's|/[^/]*:func (Fuzz[A-Za-z0-9]*).*| \1|' | sort | while read -r package name; do \
+		echo "$$package $$name"; go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$package" </dev/null || exit 1; done
 
 # The oldest kernel we support, emulated: slow, so by hand, and with a tenth of the random conversations.
 test-kernel: run-packages guest-packages

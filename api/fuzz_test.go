@@ -60,6 +60,31 @@ func same(t *testing.T, a, b Object) bool {
 	return bytes.Equal(x, y)
 }
 
+// FuzzStrictly: what is read strictly is written so that it is read strictly as the
+// same, and is read otherwise too.
+func FuzzStrictly(f *testing.F) {
+	f.Add([]byte(`{"kind":"port","meta":{"name":"a","parent":"d:p"},"spec":{"network":"d:p:n","mac":"02:00:00:00:00:01"}}`))
+	f.Add([]byte(`{"spec":{"network":{"uuid":"x","uuid":"y"}}}`))
+	f.Add([]byte(`{"Spec":{}}`))
+	f.Add([]byte(`{} {}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var p, again, loose Port
+		if DecodeStrictly(data, &p) != nil {
+			return
+		}
+		if err := json.Unmarshal(data, &loose); err != nil || !same(t, &p, &loose) {
+			t.Errorf("read otherwise it is another port (%v)", err)
+		}
+		written, err := json.Marshal(&p)
+		if err != nil {
+			t.Fatalf("write what was read: %v", err)
+		}
+		if err := DecodeStrictly(written, &again); err != nil || !same(t, &p, &again) {
+			t.Errorf("written and read again it is another port (%v): %s", err, written)
+		}
+	})
+}
+
 // FuzzEvent: an event that is read can be written, and read again.
 func FuzzEvent(f *testing.F) {
 	f.Add([]byte(`{"type":"put","revision":7,"kind":"network","object":{"kind":"network"}}`))

@@ -73,12 +73,14 @@ func FuzzRow(f *testing.F) {
 	})
 }
 
-func count(r Rows) int {
-	return len(r.VRFs) + len(r.Endpoints) + len(r.Sources) + len(r.Ports) + len(r.Routes) + len(r.Reservations) + len(r.Rulesets) + len(r.Selectors) + balanced(r) + len(r.Bad) + len(r.Unknown)
-}
-
-// balanced counts listeners and members.
-func balanced(r Rows) (n int) {
+// count is how many rows all tables have.
+func count(r Rows) (n int) {
+	tables := reflect.ValueOf(r)
+	for i := range tables.NumField() {
+		if field := tables.Type().Field(i); field.IsExported() && field.Name != "Balancers" {
+			n += tables.Field(i).Len()
+		}
+	}
 	for _, b := range r.Balancers {
 		n += len(b.Listeners) + len(b.Members)
 	}

@@ -3,6 +3,7 @@
 package frame_test
 
 import (
+	"bytes"
 	"net/netip"
 	"reflect"
 	"testing"
@@ -53,14 +54,21 @@ func transport(b []byte) uint16 {
 	return uint16(sum)
 }
 
+// FuzzParse: a frame that is read has its packet in it, and the address for which any
+// frame speaks, with its MAC.
 func FuzzParse(f *testing.F) {
 	for _, p := range packets {
 		f.Add(p.Build())
 	}
+	f.Add([]byte{12: 8, 13: 6, 14: 0, 15: 1, 41: 0}) // ARP
+	f.Add(append([]byte{12: 0x86, 13: 0xdd, 14: 0x60, 19: 24, 20: 58, 54: 135}, make([]byte, 23)...))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		p, err := frame.Parse(b)
 		if err == nil && (len(p.Payload) > len(b) || !p.From.IsValid() || p.From.Is4() != p.To.Is4()) {
 			t.Fatalf("%x reads as %+v", b, p)
+		}
+		if a, mac, ok := frame.Announced(b); ok && (!a.IsValid() || !bytes.Contains(b, a.AsSlice()) || !bytes.Contains(b, mac[:])) {
+			t.Fatalf("%x speaks for %v with %x", b, a, mac)
 		}
 	})
 }

@@ -4,7 +4,10 @@ package client
 
 import (
 	"encoding/hex"
+	"reflect"
 	"testing"
+
+	"sigs.k8s.io/yaml"
 )
 
 // FuzzContexts: whatever the file of a client holds, it is read or refused,
@@ -30,6 +33,26 @@ func FuzzContexts(f *testing.F) {
 				t.Errorf("%q is taken as address of a server", config.Server)
 			}
 			_, _ = config.tlsConfig("host") // refuses or not, and comes to an end
+		}
+	})
+}
+
+// FuzzConfig: a configuration that is read is written so that it is read as the same.
+func FuzzConfig(f *testing.F) {
+	f.Add([]byte("server: https://a:1\ntoken: weft1.a.b.c\nlogin: {issuer: 'https://i'}\n"))
+	f.Add([]byte(`{"server":"https://a:1","ca":"x","certificate":"y","key":"z","tokenFile":"t","project":"d:p"}`))
+	f.Add([]byte("server: [a]\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := ParseConfig(data)
+		if err != nil {
+			return
+		}
+		written, err := yaml.Marshal(c)
+		if err != nil {
+			t.Fatalf("write what was read: %v", err)
+		}
+		if again, err := ParseConfig(written); err != nil || !reflect.DeepEqual(again, c) {
+			t.Errorf("%+v is written as %q, and that is %+v (%v)", c, written, again, err)
 		}
 	})
 }
