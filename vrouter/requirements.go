@@ -62,10 +62,17 @@ func missingFeatures(haveMap func(ebpf.MapType) error, haveHelper func(ebpf.Prog
 	return missing, nil
 }
 
-// usedFeatures reads what the product's objects use.
+// loaders read all objects with programs that the product loads. The rehearsing ones are
+// not among them: a product that named them would carry them.
+var loaders = []func() (*ebpf.CollectionSpec, error){
+	loadStub, loadPort, loadTunnel, loadHost, loadFabric, loadBridge, loadAnswer, loadLimit, loadToUnderlay, loadFromUnderlay, loadCapture,
+	loadTracePort, loadTraceTunnel, loadTraceHost, loadTraceFabric, loadTraceBridge, loadTraceAnswer, loadTraceToUnderlay, loadTraceFromUnderlay,
+}
+
+// usedFeatures reads what the objects use.
 func usedFeatures() (map[ebpf.MapType]bool, map[asm.BuiltinFunc]bool, error) {
 	types, helpers := map[ebpf.MapType]bool{}, map[asm.BuiltinFunc]bool{}
-	for _, read := range []func() (*ebpf.CollectionSpec, error){loadStub, loadPort, loadTunnel} {
+	for _, read := range loaders {
 		spec, err := read()
 		if err != nil {
 			return nil, nil, err

@@ -4,7 +4,11 @@ package vrouter
 
 import (
 	"errors"
+	"maps"
+	"reflect"
+	"runtime"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -41,5 +45,31 @@ func TestMissingFeaturesAreNamed(t *testing.T) {
 	}
 	if err := explain(refused); !errors.Is(err, refused) || errors.Is(err, ErrKernelLacks) {
 		t.Errorf("a failure with another reason is explained as %v", err)
+	}
+}
+
+// TestFeaturesOfEveryObjectAreKnown: what is named as missing is read from every object
+// that the product loads, all but the rehearsing ones; the helper with which only the
+// programs of the underlay make room is among it.
+func TestFeaturesOfEveryObjectAreKnown(t *testing.T) {
+	var read []string
+	for _, load := range loaders {
+		_, name, _ := strings.Cut(runtime.FuncForPC(reflect.ValueOf(load).Pointer()).Name(), ".load")
+		read = append(read, strings.ToLower(name)+"_bpfel.o")
+		spec, err := load()
+		check(t, err)
+		for _, p := range spec.Programs {
+			if p.Type != ebpf.SchedCLS {
+				t.Errorf("%s of %s is of type %v: its helpers are asked for as SchedCLS", p.Name, name, p.Type)
+			}
+		}
+	}
+	slices.Sort(read)
+	known := slices.DeleteFunc(slices.Sorted(maps.Keys(objects)), func(file string) bool { return strings.HasPrefix(file, "rehearse") })
+	if !slices.Equal(read, known) {
+		t.Errorf("features are read from %v, the product's objects are %v", read, known)
+	}
+	if _, helpers, err := usedFeatures(); err != nil || !helpers[asm.FnSkbAdjustRoom] {
+		t.Errorf("used are %v, %v", slices.Sorted(maps.Keys(helpers)), err)
 	}
 }

@@ -72,12 +72,15 @@ type Tracer struct {
 const frameRoom = 256
 
 // NewTracer loads the tracing programs.
+//
+// Errors: [ErrKernelLacks] with what is missing.
 func (d *Datapath) NewTracer() (*Tracer, error) {
 	t, err := d.newTracer(tracing{loadTracePort, loadTraceTunnel, loadTraceHost, loadTraceFabric, loadTraceBridge, loadTraceAnswer})
-	if err == nil {
-		t.asks = true
+	if err != nil {
+		return nil, explain(err)
 	}
-	return t, err
+	t.asks = true
+	return t, nil
 }
 
 // tracing reads the objects of one build of the programs that record.
