@@ -121,9 +121,14 @@ func (e *Encounter) Match() (Match, error) {
 	return m, nil
 }
 
+// FieldUnchangedSince is the field of a transaction, and of a commit of a draft,
+// that is refused if another transaction wrote objects after this revision.
+const FieldUnchangedSince = "unchangedSince"
+
 // Check says which assertions hold at one revision.
 type Check struct {
 	Revision int64     `json:"revision"`
+	Base     int64     `json:"base,omitempty" doc:"Revision of the objects on which it rests: a transaction with this in unchangedSince is refused if what was checked is not what would be."`
 	Verdicts []Checked `json:"verdicts" doc:"One for each assertion, in their order."`
 }
 

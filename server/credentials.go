@@ -9,6 +9,7 @@ import (
 
 	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/server/pki"
+	"github.com/weft-network/weft/store"
 )
 
 // joinAttempts is how often a join is tried again when the host's object
@@ -98,7 +99,7 @@ func (s *Server) joined(ctx context.Context, who api.Identity, wanted api.JoinRe
 		host.Spec.TunnelAddresses, host.Spec.UnderlayMTU = wanted.TunnelAddresses, wanted.UnderlayMTU
 		host.Spec.Encapsulations = wanted.Encapsulations
 		op.Object = host
-		result, err := s.commit(ctx, by, []api.Operation{op}, false)
+		result, err := s.commit(ctx, by, []api.Operation{op}, store.CommitOptions{})
 		var e *api.Error
 		raced := errors.As(err, &e) && (e.Code == api.CodePrecondition || e.Code == api.CodeConflict && e.Field == "meta.name")
 		if raced && attempt < joinAttempts {

@@ -11,13 +11,15 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/store"
 )
 
 // draftCommit is the body of a commit of a draft.
 type draftCommit struct {
-	Revision int64     `json:"revision,omitempty" doc:"Revision of the draft that was looked at; any when absent."`
-	DryRun   bool      `json:"dryRun,omitempty" doc:"Work everything out, write nothing."`
-	Hold     *api.Hold `json:"hold,omitempty" doc:"The changes are to hold at all hosts at once: the draft stays, empty, and holds them."`
+	Revision  int64     `json:"revision,omitempty" doc:"Revision of the draft that was looked at; any when absent."`
+	DryRun    bool      `json:"dryRun,omitempty" doc:"Work everything out, write nothing."`
+	Unchanged int64     `json:"unchangedSince,omitempty" minimum:"0" doc:"Refused if another transaction wrote objects after this revision: the base of a check."`
+	Hold      *api.Hold `json:"hold,omitempty" doc:"The changes are to hold at all hosts at once: the draft stays, empty, and holds them."`
 }
 
 func (s *Server) registerDrafts() {
@@ -67,7 +69,7 @@ func (s *Server) commitDraft(ctx context.Context, r *request) (any, error) {
 		return nil, e
 	}
 	staged := len(ops)
-	result, err := s.commit(ctx, r.who, append(ops, afterCommit(d, asked.Hold)), asked.DryRun)
+	result, err := s.commit(ctx, r.who, append(ops, afterCommit(d, asked.Hold)), store.CommitOptions{DryRun: asked.DryRun, UnchangedSince: asked.Unchanged})
 	if err != nil {
 		return nil, err
 	}

@@ -171,3 +171,34 @@ func (w *world) allOrNothing(made []*api.AddressGroup, done int) {
 		w.t.Errorf("committed %d times, and %d of %d objects are written", done, written, len(made))
 	}
 }
+
+// What a check rests on is a precondition of the change that it gates, of a
+// transaction as of a draft: the base is older than anything that was looked at.
+func TestACheckAndItsChangeAreOneStep(t *testing.T) {
+	w := newWorld(t)
+	group := func(name string) []api.Operation {
+		return []api.Operation{{Op: api.OpCreate, Object: &api.AddressGroup{Header: api.Header{Kind: api.KindAddressGroup, Meta: api.Meta{Name: name, Parent: api.Ref{Name: defaultProject}}}}}}
+	}
+	checked := func(operations []api.Operation) int64 {
+		t.Helper()
+		answer, err := w.admin.Check(t.Context(), api.CheckRequest{Assertions: []api.Assertion{{Name: "x"}}, Operations: operations})
+		check(t, err)
+		return answer.Base
+	}
+	base := checked(nil)
+	if latest := w.store.Latest().Revision(); base <= 0 || base > latest {
+		t.Fatalf("a check of what is rests on %d, the newest revision is %d", base, latest)
+	}
+	draft := w.staged("d", group("staged")...)
+	base = checked(group("made"))
+	if _, err := w.admin.TransactionUnchanged(t.Context(), group("made"), false, base); err != nil {
+		t.Fatal(err)
+	}
+	_, err := w.admin.TransactionUnchanged(t.Context(), group("late"), false, base)
+	hasCode(t, "a transaction after somebody else's", err, api.CodePrecondition)
+	_, err = w.admin.CommitDraftAs(t.Context(), draft, client.DraftCommit{UnchangedSince: base})
+	hasCode(t, "a commit after somebody else's write", err, api.CodePrecondition)
+	if _, err = w.admin.CommitDraftAs(t.Context(), draft, client.DraftCommit{UnchangedSince: checked(group("staged"))}); err != nil {
+		t.Error(err)
+	}
+}

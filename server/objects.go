@@ -242,7 +242,7 @@ func (s *Server) delete(ctx context.Context, r *request, kind api.Kind) error {
 }
 
 func (s *Server) commitOne(ctx context.Context, r *request, op string, o api.Object) (any, error) {
-	result, err := s.commit(ctx, r.who, []api.Operation{{Op: op, Object: o}}, false)
+	result, err := s.commit(ctx, r.who, []api.Operation{{Op: op, Object: o}}, store.CommitOptions{})
 	if err != nil {
 		return nil, err
 	}
@@ -250,9 +250,9 @@ func (s *Server) commitOne(ctx context.Context, r *request, op string, o api.Obj
 }
 
 // commit writes and leaves a trace of it before anybody hears of it.
-func (s *Server) commit(ctx context.Context, who api.Identity, ops []api.Operation, dryRun bool) (store.Result, error) {
-	result, err := s.store.Commit(ctx, who, ops, store.CommitOptions{DryRun: dryRun})
-	if dryRun {
+func (s *Server) commit(ctx context.Context, who api.Identity, ops []api.Operation, options store.CommitOptions) (store.Result, error) {
+	result, err := s.store.Commit(ctx, who, ops, options)
+	if options.DryRun {
 		return result, err
 	}
 	for i, op := range ops {
@@ -289,6 +289,7 @@ func (s *Server) transaction(ctx context.Context, r *request) (any, error) {
 	var body struct {
 		Operations []rawOperation `json:"operations"`
 		DryRun     bool           `json:"dryRun"`
+		Unchanged  int64          `json:"unchangedSince"`
 	}
 	if err := api.DecodeStrictly(r.body, &body); err != nil {
 		return nil, err
@@ -300,7 +301,7 @@ func (s *Server) transaction(ctx context.Context, r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	result, err := s.commit(ctx, r.who, ops, body.DryRun)
+	result, err := s.commit(ctx, r.who, ops, store.CommitOptions{DryRun: body.DryRun, UnchangedSince: body.Unchanged})
 	if err != nil {
 		return nil, err
 	}

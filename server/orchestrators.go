@@ -65,7 +65,7 @@ func (s *Server) announce(ctx context.Context, r *request) (any, error) {
 			return nil, err
 		}
 		o.Spec.Identity = said.Identity
-		result, err := s.commit(ctx, administrators, []api.Operation{{Op: api.OpUpdate, Object: o}}, false)
+		result, err := s.commit(ctx, administrators, []api.Operation{{Op: api.OpUpdate, Object: o}}, store.CommitOptions{})
 		var e *api.Error
 		if errors.As(err, &e) && e.Code == api.CodePrecondition && attempt < joinAttempts {
 			continue
@@ -181,7 +181,7 @@ func (s *Server) deleteSome(ctx context.Context, as api.Identity, objects []api.
 			bare.Head().Meta.UUID = o.Head().Meta.UUID
 			ops = append(ops, api.Operation{Op: api.OpDelete, Object: bare})
 		}
-		_, err := s.commit(ctx, as, ops, false)
+		_, err := s.commit(ctx, as, ops, store.CommitOptions{})
 		var e *api.Error
 		if errors.As(err, &e) && e.Code == api.CodeTooLarge && n > 1 {
 			continue
@@ -200,13 +200,13 @@ func (s *Server) deleteOrchestrator(ctx context.Context, who api.Identity, o *ap
 	}
 	ops := []api.Operation{gone(api.KindOrchestrator, o.Meta.UUID)}
 	if o.Spec.Domain.Name == o.Meta.Name {
-		_, err := s.commit(ctx, who, append(ops, gone(api.KindDomain, o.Spec.Domain.UUID)), false)
+		_, err := s.commit(ctx, who, append(ops, gone(api.KindDomain, o.Spec.Domain.UUID)), store.CommitOptions{})
 		var e *api.Error
 		inUse := errors.As(err, &e) && (e.Code == api.CodeConflict || e.Code == api.CodeForbidden)
 		if !inUse {
 			return err
 		}
 	}
-	_, err := s.commit(ctx, who, ops, false)
+	_, err := s.commit(ctx, who, ops, store.CommitOptions{})
 	return err
 }

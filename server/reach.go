@@ -47,7 +47,7 @@ func (s *Server) check(ctx context.Context, r *request) (any, error) {
 	if n := len(body.Assertions); n == 0 || n > api.MaxAssertions {
 		return nil, api.Errorf(api.CodeInvalid, "check: %d assertions, want 1 to %d", n, api.MaxAssertions).About("", "", "assertions")
 	}
-	changes, err := s.wouldChange(ctx, r, "check", body.Operations)
+	changes, base, err := s.wouldChange(ctx, r, "check", body.Operations)
 	if err != nil {
 		return nil, err
 	}
@@ -55,25 +55,30 @@ func (s *Server) check(ctx context.Context, r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if changes == nil {
+		base = snapshot.Revision()
+	}
 	answer, err := s.views.Check(ctx, snapshot, body.Assertions, changes)
+	answer.Base = base
 	return answer, inField(err, "assertions")
 }
 
-// wouldChange works operations out as a transaction would, and writes nothing.
-func (s *Server) wouldChange(ctx context.Context, r *request, verb string, raw []rawOperation) (*api.Changes, error) {
+// wouldChange works operations out as a transaction would, and writes nothing. It
+// says at which revision it looked.
+func (s *Server) wouldChange(ctx context.Context, r *request, verb string, raw []rawOperation) (*api.Changes, int64, error) {
 	if len(raw) == 0 {
-		return nil, nil
+		return nil, 0, nil
 	}
 	if n := len(raw); n > store.MaxOperations {
-		return nil, api.Errorf(api.CodeInvalid, "%s: %d operations, want at most %d", verb, n, store.MaxOperations).About("", "", "operations")
+		return nil, 0, api.Errorf(api.CodeInvalid, "%s: %d operations, want at most %d", verb, n, store.MaxOperations).About("", "", "operations")
 	}
 	ops, err := decodeOperations(raw)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	result, err := s.commit(ctx, r.who, ops, true)
+	result, err := s.commit(ctx, r.who, ops, store.CommitOptions{DryRun: true})
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	changes := &api.Changes{}
 	for i, o := range result.Objects {
@@ -83,7 +88,7 @@ func (s *Server) wouldChange(ctx context.Context, r *request, verb string, raw [
 			changes.Put = append(changes.Put, o)
 		}
 	}
-	return changes, nil
+	return changes, result.Revision, nil
 }
 
 func (s *Server) judge(ctx context.Context, r *request) (any, error) {
@@ -100,7 +105,7 @@ func (s *Server) judge(ctx context.Context, r *request) (any, error) {
 	if len(body.Operations) == 0 {
 		return nil, api.Errorf(api.CodeInvalid, "judge: no operations: nothing would be judged otherwise").About("", "", "operations")
 	}
-	changes, err := s.wouldChange(ctx, r, "judge", body.Operations)
+	changes, _, err := s.wouldChange(ctx, r, "judge", body.Operations)
 	if err != nil {
 		return nil, err
 	}

@@ -25,6 +25,10 @@ func (s *Server) register() {
 		body: object(map[string]*schemaT{
 			"operations": list(s.schemaOf(api.Operation{})),
 			"dryRun":     {Type: huma.TypeBoolean, Description: "Work everything out, write nothing."},
+			api.FieldUnchangedSince: {
+				Type: huma.TypeInteger, Format: "int64", Minimum: new(float64),
+				Description: "Refused if another transaction wrote objects after this revision: the base of a check. Absent: whatever others write.",
+			},
 		}, "operations"),
 		reply:  object(map[string]*schemaT{"revision": revisionSchema(), "objects": list(anyObject(registry))}, "revision", "objects"),
 		handle: s.transaction,

@@ -3,6 +3,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,6 +35,9 @@ type CommitOptions struct {
 	// DryRun works everything out and writes nothing. Allocated values are
 	// examples of what would be given.
 	DryRun bool
+	// UnchangedSince, if not 0, is a precondition: no other transaction wrote
+	// objects after this revision.
+	UnchangedSince int64
 }
 
 // Result is what a transaction did.
@@ -61,14 +65,18 @@ func (s *Store) commitAll(ctx context.Context, by api.Identity, ops []api.Operat
 	base, current := s.latest(), false
 	var last *plan
 	for attempt := 0; attempt < commitAttempts; {
-		if options.DryRun && !current {
+		if (options.DryRun || options.UnchangedSince != 0) && !current {
 			var err error
 			if base, err = s.linearizable(ctx, 0); err != nil {
 				return Result{}, err
 			}
 			current = true
 		}
+		if err := base.unchanged(options.UnchangedSince, ops); err != nil {
+			return Result{}, err
+		}
 		p, err := s.evaluate(base, by, ops, attempt > 0)
+		p.unchangedSince = options.UnchangedSince
 		switch {
 		case (err != nil || p.empty()) && !current:
 			s.allocator.release(p.reserved)
@@ -103,6 +111,25 @@ func (s *Store) commitAll(ctx context.Context, by api.Identity, ops []api.Operat
 		s.metrics.conflicts.Inc()
 	}
 	return Result{}, s.diagnose(ctx, last)
+}
+
+// unchanged refuses a transaction that rests on what was at a revision, if another
+// one wrote objects after it.
+func (s *Snapshot) unchanged(since int64, ops []api.Operation) error {
+	switch {
+	case since == 0:
+		return nil
+	case since < 0 || since > s.revision:
+		return api.Errorf(api.CodeInvalid, "write: unchangedSince %d is no revision yet, the newest is %d", since, s.revision).About("", "", api.FieldUnchangedSince)
+	case s.written <= since:
+		return nil
+	}
+	e := api.Errorf(api.CodePrecondition, "write: others wrote objects at revision %d, after %d on which this rests: look again", s.written, since)
+	if o := ops[0].Object; o != nil {
+		m := &o.Head().Meta
+		e = e.About(o.Head().Kind, cmp.Or(m.FQName, m.Name, m.UUID, string(o.Head().Kind)), "")
+	}
+	return e.About(e.Kind, e.Object, api.FieldUnchangedSince)
 }
 
 // settleHere waits until the tables have a commit, so that the writer sees it
@@ -195,6 +222,10 @@ func (p *plan) operations() ([]clientv3.Cmp, []clientv3.Op, int) {
 	}
 	if deletes {
 		put(keyDeleted, "")
+	}
+	put(keyWritten, "")
+	if p.unchangedSince != 0 {
+		compare[keyWritten] = notAfter(keyWritten, p.unchangedSince)
 	}
 	compare[keySchema] = notAfter(keySchema, p.base.revision)
 	return slices.Collect(maps.Values(compare)), ops, size

@@ -38,6 +38,8 @@ type plan struct {
 	reserved []string                // claims reserved with the allocator
 	rests    []*rest                 // of addresses the transaction frees
 	wakes    map[string]*rest        // rests the transaction ends, by claim key
+	// unchangedSince, if not 0, is after when no other transaction may have written.
+	unchangedSince int64
 }
 
 // evaluate works out a transaction. It reads only base and changes nothing but

@@ -24,6 +24,7 @@ const (
 	keyEpoch      = prefixMeta + "epoch"
 	keyAuthority  = prefixMeta + "authority"
 	keyDeleted    = prefixMeta + "deleted"
+	keyWritten    = prefixMeta + "written"
 	keyDefaults   = prefixMeta + "default-networks"
 	keySchema     = prefixMeta + "schema"
 )

@@ -312,6 +312,9 @@ func (s seen) visible(r *record) api.Object {
 // Revision is the store's: it says nothing of what is not seen.
 func (s seen) Revision() int64 { return s.all.Revision() }
 
+// Changed is the store's as well.
+func (s seen) Changed() int64 { return s.all.Changed() }
+
 // Get returns the object, or nil where there is none to see.
 func (s seen) Get(kind api.Kind, uuid string) api.Object {
 	return s.visible(s.all.record(idOf(kind, uuid)))

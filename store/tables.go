@@ -19,14 +19,20 @@ type Snapshot struct {
 	// rested is the last revision that changed which addresses rest, or at which
 	// this controller read everything.
 	rested int64
-	epoch  uint64
-	floor  int    // the lowest schema whose controllers may take part
-	trees         // nobody writes them
-	since  *since // of one that was followed; see Since
+	// written is the last revision at which a transaction wrote objects.
+	written int64
+	epoch   uint64
+	floor   int    // the lowest schema whose controllers may take part
+	trees          // nobody writes them
+	since   *since // of one that was followed; see Since
 }
 
 // Revision is the store's revision of which this is the state.
 func (s *Snapshot) Revision() int64 { return s.revision }
+
+// Changed is the revision that made this state: up to its own nothing else came
+// that those who follow hear of.
+func (s *Snapshot) Changed() int64 { return s.changed }
 
 // asChanged returns the same state under the revision that made it, which is
 // the same at every controller.
@@ -136,13 +142,14 @@ type tables struct {
 	floor   int
 	changed int64 // see Snapshot
 	rested  int64
+	written int64
 }
 
 func newTables() *tables { return &tables{trees: newTrees()} }
 
 // snapshot returns the state as of a revision that is wholly applied.
 func (t *tables) snapshot(revision int64) *Snapshot {
-	return &Snapshot{revision: revision, changed: t.changed, rested: t.rested, epoch: t.epoch, floor: t.floor, trees: t.trees.clone()}
+	return &Snapshot{revision: revision, changed: t.changed, rested: t.rested, written: t.written, epoch: t.epoch, floor: t.floor, trees: t.trees.clone()}
 }
 
 // apply takes the changes of one revision and returns the events they are,
@@ -235,6 +242,8 @@ func (t *tables) applyObject(prefix string, i id, c change) error {
 func (t *tables) applyMeta(c change) (err error) {
 	switch {
 	case c.deleted:
+	case c.key == keyWritten:
+		t.written = c.mod
 	case c.key == keyEpoch:
 		if t.epoch, err = strconv.ParseUint(string(c.value), 10, 64); err != nil {
 			return fmt.Errorf("read %s: %w", keyEpoch, err)

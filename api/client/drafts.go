@@ -20,20 +20,30 @@ func (c *Client) CommitDraft(ctx context.Context, draft api.Ref, revision int64,
 // CommitDraftHeld does so, and where hold is not nil keeps the draft, empty, as
 // what holds the change.
 func (c *Client) CommitDraftHeld(ctx context.Context, draft api.Ref, revision int64, hold *api.Hold, dryRun bool) (Result, error) {
+	return c.CommitDraftAs(ctx, draft, DraftCommit{Revision: revision, Hold: hold, DryRun: dryRun})
+}
+
+// DraftCommit says how a draft is committed.
+type DraftCommit struct {
+	Revision int64     `json:"revision,omitempty"` // the draft's, unless 0
+	DryRun   bool      `json:"dryRun,omitempty"`
+	Hold     *api.Hold `json:"hold,omitempty"`
+	// UnchangedSince is the base of a check: the commit is refused if another
+	// transaction wrote objects after it. 0: whatever others write.
+	UnchangedSince int64 `json:"unchangedSince,omitempty"`
+}
+
+// CommitDraftAs commits a draft as is said.
+func (c *Client) CommitDraftAs(ctx context.Context, draft api.Ref, how DraftCommit) (Result, error) {
 	path, err := objectPath("commit", api.KindDraft, draft)
 	if err != nil {
 		return Result{}, err
 	}
-	body := struct {
-		Revision int64     `json:"revision,omitempty"`
-		DryRun   bool      `json:"dryRun,omitempty"`
-		Hold     *api.Hold `json:"hold,omitempty"`
-	}{revision, dryRun, hold}
 	var raw struct {
 		Revision int64             `json:"revision"`
 		Objects  []json.RawMessage `json:"objects"`
 	}
-	q := call{what: about("commit", api.KindDraft, draft), method: http.MethodPost, path: append(path, "commit"), body: body}
+	q := call{what: about("commit", api.KindDraft, draft), method: http.MethodPost, path: append(path, "commit"), body: how}
 	if err := c.do(ctx, q, &raw); err != nil {
 		return Result{}, err
 	}

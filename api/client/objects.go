@@ -254,13 +254,20 @@ const MaxOperations = 100
 // Transaction does all of the operations or none. A dry run does none, but
 // answers as if it had.
 func (c *Client) Transaction(ctx context.Context, operations []api.Operation, dryRun bool) (Result, error) {
+	return c.TransactionUnchanged(ctx, operations, dryRun, 0)
+}
+
+// TransactionUnchanged is Transaction, refused if another one wrote objects after a
+// revision: that on which a check rests. 0: whatever others write.
+func (c *Client) TransactionUnchanged(ctx context.Context, operations []api.Operation, dryRun bool, since int64) (Result, error) {
 	if len(operations) > MaxOperations {
 		return Result{}, api.Errorf(api.CodeTooLarge, "transaction: %d operations, at most %d are allowed", len(operations), MaxOperations)
 	}
 	body := struct {
 		Operations []api.Operation `json:"operations"`
 		DryRun     bool            `json:"dryRun,omitempty"`
-	}{operations, dryRun}
+		Unchanged  int64           `json:"unchangedSince,omitempty"`
+	}{operations, dryRun, since}
 	var raw struct {
 		Revision int64             `json:"revision"`
 		Objects  []json.RawMessage `json:"objects"`

@@ -170,12 +170,13 @@ func (s *Server) Publish(p *placement.Plan) {
 
 // Plan returns the plan that was published last, or nil.
 func (s *Server) Plan() *placement.Plan {
-	plan, _ := s.latest()
+	plan, _ := s.Newest()
 	return plan
 }
 
-// latest returns the plan and a channel that is closed when there is a newer one.
-func (s *Server) latest() (*placement.Plan, <-chan struct{}) {
+// Newest returns the plan that was published last, or nil, and a channel that is
+// closed when there is a newer one.
+func (s *Server) Newest() (*placement.Plan, <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.plan, s.next
@@ -256,7 +257,7 @@ func (s *Server) waitPlan(ctx context.Context, host api.Ref, has *hoststream.Ver
 	ctx, cancel := context.WithTimeout(ctx, s.options.Patience)
 	defer cancel()
 	for {
-		plan, next := s.latest()
+		plan, next := s.Newest()
 		reason := error(status.Error(codes.Unavailable, "this controller has not read the store yet; try another one"))
 		if plan != nil {
 			known := plan.Derived.Host(host.UUID)

@@ -13,8 +13,8 @@ import (
 
 // Reach says exactly what policy lets some workloads say to others, of those
 // that the asker sees. Each is named as KIND/NAME.
-func (v *Views) Reach(_ context.Context, seen api.Snapshot, from, to string) (api.Reach, error) {
-	p, err := v.plan()
+func (v *Views) Reach(ctx context.Context, seen api.Snapshot, from, to string) (api.Reach, error) {
+	p, err := v.planOf(ctx, seen)
 	if err != nil {
 		return api.Reach{}, err
 	}
@@ -61,8 +61,8 @@ func outside(m *reach.Model, seen api.Snapshot, from, to string, answer *api.Rea
 
 // Check says which assertions hold. With changes, whether they would if these
 // objects were as the changes say; seen is then how the asker would see them.
-func (v *Views) Check(_ context.Context, seen api.Snapshot, assertions []api.Assertion, changes *api.Changes) (api.Check, error) {
-	p, err := v.plan()
+func (v *Views) Check(ctx context.Context, seen api.Snapshot, assertions []api.Assertion, changes *api.Changes) (api.Check, error) {
+	p, err := v.planOf(ctx, seen)
 	if err != nil {
 		return api.Check{}, err
 	}
@@ -84,8 +84,8 @@ func (v *Views) Check(_ context.Context, seen api.Snapshot, assertions []api.Ass
 }
 
 // Judge says which conversations would be judged otherwise after changes.
-func (v *Views) Judge(_ context.Context, seen api.Snapshot, all []api.Conversation, changes *api.Changes) (api.Judgements, error) {
-	p, err := v.plan()
+func (v *Views) Judge(ctx context.Context, seen api.Snapshot, all []api.Conversation, changes *api.Changes) (api.Judgements, error) {
+	p, err := v.planOf(ctx, seen)
 	if err != nil {
 		return api.Judgements{}, err
 	}

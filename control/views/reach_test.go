@@ -3,10 +3,14 @@
 package views_test
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/control/placement"
@@ -242,4 +246,80 @@ table-network blue out`)
 			t.Errorf("%v is answered", wrong)
 		}
 	}
+}
+
+// growing is a fleet whose plan another one follows.
+type growing struct {
+	fleet
+	mu    sync.Mutex
+	newer chan struct{}
+}
+
+func (g *growing) Newest() (*placement.Plan, <-chan struct{}) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.plan, g.newer
+}
+
+func (g *growing) publish(w *world.World) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.plan = placement.New(1, routing.Derive(w.Snapshot()), nil)
+	close(g.newer)
+	g.newer = make(chan struct{})
+}
+
+// made is a world that was made at an earlier revision than it is of, as where
+// what came since is nothing that is derived from.
+type made struct {
+	api.Snapshot
+	changed int64
+}
+
+func (m made) Changed() int64 { return m.changed }
+
+// TestAnswersAreOfWhatIsSeen: what was written before somebody asks is in the answer,
+// also while this controller is still deriving it; if that takes too long it says so.
+func TestAnswersAreOfWhatIsSeen(t *testing.T) {
+	never := []api.Assertion{{Never: &api.Encounter{From: portName("w"), To: portName("d"), Protocol: "tcp", Port: 22}}}
+	synctest.Test(t, func(t *testing.T) {
+		w := world.New(twoGroups)
+		g := &growing{newer: make(chan struct{})}
+		v := views.New(g)
+		if _, err := v.Check(t.Context(), w, never, nil); err == nil || !strings.Contains(err.Error(), "has not read the store yet") {
+			t.Fatalf("before anything is derived: %v", err)
+		}
+		g.publish(w)
+		before := w.Revision()
+		w.Do("allow db ssh ingress IPv4 tcp/22")
+		time.AfterFunc(time.Second, func() { g.publish(world.New(twoGroups)) }) // not newer
+		time.AfterFunc(2*time.Second, func() { g.publish(w) })
+		if got, err := v.Check(t.Context(), w, never, nil); err != nil || got.Holds() || got.Revision != w.Revision() {
+			t.Errorf("port 22 was opened before: %+v, %v", got, err)
+		}
+		later := w.Snapshot()
+		w.Do("network other 99")
+		for name, ask := range map[string]func(seen api.Snapshot) error{
+			"check": func(seen api.Snapshot) error { _, err := v.Check(t.Context(), seen, never, nil); return err },
+			"reach": func(seen api.Snapshot) error {
+				_, err := v.Reach(t.Context(), seen, portName("w"), portName("d"))
+				return err
+			},
+			"judge": func(seen api.Snapshot) error {
+				_, err := v.Judge(t.Context(), seen, nil, &api.Changes{})
+				return err
+			},
+		} {
+			var e *api.Error
+			if err := ask(w); !errors.As(err, &e) || e.Code != api.CodeTimeout || !strings.Contains(e.Message, "ask another controller") {
+				t.Errorf("%s of what is never derived: %v", name, err)
+			}
+			if err := ask(later); err != nil {
+				t.Errorf("%s of what is derived: %v", name, err)
+			}
+			if err := ask(made{w, before}); err != nil {
+				t.Errorf("%s where nothing that is derived from changed: %v", name, err)
+			}
+		}
+	})
 }

@@ -6,6 +6,7 @@ package views
 
 import (
 	"context"
+	"time"
 
 	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/control/placement"
@@ -15,6 +16,8 @@ import (
 // Hosts is what views need of the host streams; *stream.Server is one.
 type Hosts interface {
 	Plan() *placement.Plan
+	// Newest is Plan with a channel that is closed when there is a newer one.
+	Newest() (*placement.Plan, <-chan struct{})
 	Host(uuid string) stream.HostState
 	Rows(host string, rows []placement.Row) []stream.RowState
 	Table(ctx context.Context, host, table string) (api.Table, error)
@@ -31,6 +34,42 @@ func (v *Views) plan() (*placement.Plan, error) {
 		return p, nil
 	}
 	return nil, api.Errorf(api.CodeUnavailable, "read derived tables: this controller has not read the store yet; try again")
+}
+
+// planPatience bounds the wait for what follows from the objects that are seen:
+// that takes milliseconds, and seconds where this controller has just started.
+const planPatience = 10 * time.Second
+
+// changing is a snapshot that knows which revision made it; only those are planned.
+type changing interface{ Changed() int64 }
+
+// planOf waits for a plan that is not older than what an asker sees.
+func (v *Views) planOf(ctx context.Context, seen api.Snapshot) (*placement.Plan, error) {
+	want := seen.Revision()
+	if s, knows := seen.(changing); knows {
+		want = s.Changed()
+	}
+	timer := time.NewTimer(planPatience)
+	defer timer.Stop()
+	for {
+		p, newer := v.hosts.Newest()
+		if p == nil {
+			return v.plan()
+		}
+		if p.Version.Revision >= want {
+			return p, nil
+		}
+		late := func() error {
+			return api.Errorf(api.CodeTimeout, "read derived tables: this controller has derived them from revision %d so far, and the objects are at %d; try again, or ask another controller", p.Version.Revision, want)
+		}
+		select {
+		case <-newer:
+		case <-timer.C:
+			return nil, late()
+		case <-ctx.Done():
+			return nil, late()
+		}
+	}
 }
 
 // Routes returns the routes of a network at a revision; with a host those that

@@ -31,6 +31,8 @@ type fleet struct {
 
 func (f *fleet) Plan() *placement.Plan { return f.plan }
 
+func (f *fleet) Newest() (*placement.Plan, <-chan struct{}) { return f.plan, nil }
+
 func (f *fleet) Host(uuid string) stream.HostState {
 	return stream.HostState{Connected: !f.away[uuid], InSync: true, Settled: f.plan.Version}
 }

@@ -31,7 +31,8 @@ Everything happens in one transaction, or nothing does, up to 100 objects; more
 are done in several, in an order that works.
 
 With --check, assertions about who may talk to whom are checked for the state as it
-would be; if one would not hold, nothing is changed.`
+would be; if one would not hold, nothing is changed. Check and change are one step: if
+others write meanwhile, both are done again, some times, and then refused.`
 
 func newApply(s *session) *cobra.Command {
 	var files, checks []string
@@ -52,10 +53,15 @@ func newApply(s *session) *cobra.Command {
 	filesFlag(c, &files)
 	s.draftFlag(c)
 	c.Flags().BoolVar(&dryRun, "dry-run", false, "check and say what would be done, but change nothing")
-	c.Flags().StringSliceVar(&checks, "check", nil, "`FILE` of assertions that must hold afterwards, see weft check; else nothing is changed")
+	checkFlag(c, &checks)
 	strict.addFlags(c)
 	outputFlag(c, &output, formatJSON, formatYAML, formatName)
 	return c
+}
+
+// checkFlag adds --check.
+func checkFlag(c *cobra.Command, files *[]string) {
+	c.Flags().StringSliceVar(files, "check", nil, "`FILE` of assertions that must hold afterwards, see weft check; else nothing is changed")
 }
 
 // filesFlag adds -f.
@@ -83,6 +89,15 @@ func (s *session) apply(ctx context.Context, files, checks []string, strict stri
 	if err != nil {
 		return err
 	}
+	assertions, err := s.allAssertions(checks)
+	if err != nil {
+		return err
+	}
+	return again(func() error { return s.applyDocuments(ctx, c, docs, assertions, strict, dryRun, output) })
+}
+
+// applyDocuments makes the objects as documents say, if assertions allow it.
+func (s *session) applyDocuments(ctx context.Context, c *client.Client, docs []document, assertions []api.Assertion, strict strictly, dryRun bool, output string) error {
 	var steps []step
 	for _, d := range docs {
 		next, err := s.plan(ctx, c, d)
@@ -91,7 +106,8 @@ func (s *session) apply(ctx context.Context, files, checks []string, strict stri
 		}
 		steps = append(steps, next)
 	}
-	if err := s.checkFirst(ctx, c, steps, checks); err != nil {
+	g, err := s.checkSteps(ctx, c, steps, assertions)
+	if err != nil {
 		return err
 	}
 	strict.on = strict.on && slices.ContainsFunc(steps, func(st step) bool { return st.operation.Op != "" })
@@ -102,9 +118,9 @@ func (s *session) apply(ctx context.Context, files, checks []string, strict stri
 	if err != nil {
 		return err
 	}
-	after, err := s.perform(ctx, c, steps, dryRun, func(done []step, after []api.Object) error {
-		if output != formatTable {
-			return nil
+	after, err := s.perform(ctx, c, steps, g.base(), dryRun, func(done []step, after []api.Object) error {
+		if err := s.passed(g); err != nil || output != formatTable {
+			return err
 		}
 		return s.printSteps(done, after, dryRun)
 	})
@@ -149,23 +165,19 @@ func (s *session) held(steps []step, h *api.Hold) ([]step, error) {
 	return all, nil
 }
 
-// checkFirst asks whether assertions would hold after the steps.
-func (s *session) checkFirst(ctx context.Context, c *client.Client, steps []step, files []string) error {
-	if len(files) == 0 {
-		return nil
+// checkSteps asks whether assertions would hold after the steps.
+func (s *session) checkSteps(ctx context.Context, c *client.Client, steps []step, assertions []api.Assertion) (*gate, error) {
+	if len(assertions) == 0 {
+		return nil, nil
 	}
 	batch, operations := nextBatch(steps)
 	if len(batch) < len(steps) {
-		return failure{
+		return nil, failure{
 			what: fmt.Sprintf("--check: there are more changes than the %d of one transaction, so what would hold after them all cannot be worked out", client.MaxOperations),
 			hint: "apply fewer files at a time",
 		}
 	}
-	err := s.check(ctx, c, files, operations, formatTable)
-	if errors.Is(err, errNotWell) {
-		return failure{what: "an assertion would not hold: nothing was changed", hint: "change the files, or the assertion"}
-	}
-	return err
+	return s.checkFirst(ctx, c, operations, assertions)
 }
 
 // plan compares a document with what is there.
@@ -199,8 +211,9 @@ func (s *session) plan(ctx context.Context, c *client.Client, d document) (step,
 
 // perform does the steps that change something, as many at a time as the
 // server takes, and calls done after each transaction with its steps and the
-// objects as they are then.
-func (s *session) perform(ctx context.Context, c *client.Client, steps []step, dryRun bool, done func([]step, []api.Object) error) ([]api.Object, error) {
+// objects as they are then. With a base, that of a check, nothing is done if others
+// wrote since.
+func (s *session) perform(ctx context.Context, c *client.Client, steps []step, base int64, dryRun bool, done func([]step, []api.Object) error) ([]api.Object, error) {
 	changes := 0
 	for _, st := range steps {
 		if st.operation.Op != "" {
@@ -223,7 +236,7 @@ func (s *session) perform(ctx context.Context, c *client.Client, steps []step, d
 		var made client.Result
 		if len(operations) > 0 {
 			var err error
-			if made, err = s.transact(ctx, c, operations, dryRun); err != nil {
+			if made, err = s.transact(ctx, c, operations, base, dryRun); err != nil {
 				return nil, err
 			}
 		}

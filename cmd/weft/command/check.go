@@ -30,8 +30,9 @@ it is from each to each. from and to are as in "weft reach"; protocol, port or
 ports, icmpType and family (4 or 6) may be left out: then it is all.
 
 The exit code is 0 if all hold, 1 if one does not; a packet and what each layer
-says about it are shown. "weft apply --check FILE" checks before it changes
-anything whether they would hold after; with --draft it is what a draft stages.`
+says about it are shown. With --draft it is whether they would hold after what a
+draft stages. "weft apply --check FILE" and "weft draft commit --check FILE" change
+nothing unless they would hold.`
 
 func newCheck(s *session) *cobra.Command {
 	var draft, output string
@@ -51,7 +52,15 @@ func newCheck(s *session) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return s.check(c.Context(), client, args, operations, output)
+			assertions, err := s.allAssertions(args)
+			if err != nil {
+				return err
+			}
+			answer, err := client.Check(c.Context(), api.CheckRequest{Assertions: assertions, Operations: operations})
+			if err != nil {
+				return err
+			}
+			return s.sayChecked(answer, output)
 		},
 	}
 	c.Flags().StringVar(&draft, "draft", "", "whether they would hold after this `DRAFT` is committed")
@@ -71,23 +80,23 @@ func (s *session) stagedOperations(ctx context.Context, c *client.Client, name s
 	return d.Operations()
 }
 
-// check asks whether the assertions of files hold, or would after operations.
-func (s *session) check(ctx context.Context, c *client.Client, files []string, operations []api.Operation, output string) error {
-	var all []api.Assertion
+// allAssertions reads files; there are none without files.
+func (s *session) allAssertions(files []string) (all []api.Assertion, err error) {
 	for _, file := range files {
 		found, err := s.assertions(file)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		all = append(all, found...)
 	}
-	if len(all) == 0 {
-		return failure{what: "no assertion in " + strings.Join(files, ", ")}
+	if len(all) == 0 && len(files) > 0 {
+		return nil, failure{what: "no assertion in " + strings.Join(files, ", ")}
 	}
-	answer, err := c.Check(ctx, api.CheckRequest{Assertions: all, Operations: operations})
-	if err != nil {
-		return err
-	}
+	return all, nil
+}
+
+// sayChecked prints an answer; that one does not hold is an error.
+func (s *session) sayChecked(answer api.Check, output string) error {
 	done, err := s.encode(output, answer)
 	if !done {
 		err = s.printChecked(answer)

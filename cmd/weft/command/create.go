@@ -127,7 +127,7 @@ func (s *session) create(ctx context.Context, o createOptions, n creation, name 
 	if err := o.fill(n.kind, operations); err != nil {
 		return err
 	}
-	made, err := s.transact(ctx, c, operations, o.dryRun)
+	made, err := s.transact(ctx, c, operations, 0, o.dryRun)
 	if err != nil {
 		return err
 	}

@@ -105,7 +105,7 @@ func (s *session) createFiles(ctx context.Context, files []string, dryRun bool) 
 	for _, d := range docs {
 		steps = append(steps, step{"created", api.Operation{Op: api.OpCreate, Object: d.object}})
 	}
-	_, err = s.perform(ctx, c, steps, dryRun, func(done []step, after []api.Object) error {
+	_, err = s.perform(ctx, c, steps, 0, dryRun, func(done []step, after []api.Object) error {
 		return s.printSteps(done, after, dryRun)
 	})
 	return err

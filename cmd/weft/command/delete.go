@@ -95,7 +95,7 @@ func (s *session) delete(ctx context.Context, o deleteOptions, args []string) er
 		add(along...)
 	}
 	slices.SortStableFunc(steps, func(a, b step) int { return order(b.operation.Object) - order(a.operation.Object) })
-	_, err = s.perform(ctx, c, steps, o.dryRun, func(done []step, _ []api.Object) error {
+	_, err = s.perform(ctx, c, steps, 0, o.dryRun, func(done []step, _ []api.Object) error {
 		var objects []api.Object
 		for _, st := range done {
 			objects = append(objects, st.operation.Object)

@@ -59,7 +59,7 @@ func (s *session) diff(ctx context.Context, files []string) error {
 		}
 		steps, before = append(steps, next), append(before, current)
 	}
-	after, err := s.perform(ctx, c, steps, true, func([]step, []api.Object) error { return nil })
+	after, err := s.perform(ctx, c, steps, 0, true, func([]step, []api.Object) error { return nil })
 	if err != nil {
 		return err
 	}

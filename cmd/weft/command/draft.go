@@ -27,7 +27,8 @@ application-policy-sets.
 
 A commit is one transaction with the rights of who commits: all of it happens
 and the draft is gone, or nothing happens. If an object that the draft changes or
-deletes was changed since that was staged, nothing happens, and these are named.`
+deletes was changed since that was staged, nothing happens, and these are named.
+With --check, nothing happens either unless assertions would hold afterwards.`
 
 func newDraft(s *session) *cobra.Command {
 	c := &cobra.Command{
@@ -265,26 +266,33 @@ func (s *session) printStaged(change stagedChange) error {
 
 func newDraftCommit(s *session) *cobra.Command {
 	var dryRun bool
+	var checks []string
 	var strict strictly
 	c := &cobra.Command{
 		Use:               "commit NAME",
 		Short:             "Do all that is staged, or nothing of it",
+		Example:           "  weft draft commit opening --check promises.yaml",
 		Args:              arguments(1, 1),
 		ValidArgsFunction: s.completeKind(api.KindDraft),
 		RunE: func(c *cobra.Command, args []string) error {
-			return s.draftCommit(c.Context(), args[0], strict, dryRun)
+			client, err := s.connect()
+			if err != nil {
+				return err
+			}
+			assertions, err := s.allAssertions(checks)
+			if err != nil {
+				return err
+			}
+			return again(func() error { return s.draftCommit(c.Context(), client, args[0], assertions, strict, dryRun) })
 		},
 	}
 	c.Flags().BoolVar(&dryRun, "dry-run", false, "check and say what would be done, but change nothing")
+	checkFlag(c, &checks)
 	strict.addFlags(c)
 	return c
 }
 
-func (s *session) draftCommit(ctx context.Context, name string, strict strictly, dryRun bool) error {
-	c, err := s.connect()
-	if err != nil {
-		return err
-	}
+func (s *session) draftCommit(ctx context.Context, c *client.Client, name string, assertions []api.Assertion, strict strictly, dryRun bool) error {
 	d, err := s.draft(ctx, c, name)
 	if err != nil {
 		return err
@@ -293,11 +301,18 @@ func (s *session) draftCommit(ctx context.Context, name string, strict strictly,
 	if err != nil {
 		return err
 	}
+	g, err := s.checkFirst(ctx, c, ops, assertions)
+	if err != nil {
+		return err
+	}
 	hold, err := s.hold(ctx, c, strict)
 	if err != nil {
 		return err
 	}
-	made, err := c.CommitDraftHeld(ctx, api.RefTo(d), d.Meta.Revision, hold, dryRun)
+	made, err := c.CommitDraftAs(ctx, api.RefTo(d), client.DraftCommit{Revision: d.Meta.Revision, Hold: hold, UnchangedSince: g.base(), DryRun: dryRun})
+	if err == nil {
+		err = s.passed(g)
+	}
 	if err != nil {
 		return err
 	}

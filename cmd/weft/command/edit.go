@@ -156,7 +156,7 @@ func (e *editing) write(ctx context.Context, text string) error {
 		_, err = e.c.Update(ctx, o)
 		return err
 	}
-	_, err = e.s.transact(ctx, e.c, []api.Operation{{Op: api.OpUpdate, Object: o}}, false)
+	_, err = e.s.transact(ctx, e.c, []api.Operation{{Op: api.OpUpdate, Object: o}}, 0, false)
 	return err
 }
 

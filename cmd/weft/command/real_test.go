@@ -37,6 +37,7 @@ type real struct {
 	fake   *fakeServer
 	config string // path of the administrators' client configuration
 	judges bool   // assertions are checked by what follows from the objects
+	asked  func() // called when a check is answered; may be nil
 	people *oidc.People
 	others server.Colleagues
 }
@@ -146,6 +147,9 @@ func (r real) Reach(context.Context, api.Snapshot, string, string) (api.Reach, e
 }
 
 func (r real) Check(_ context.Context, seen api.Snapshot, assertions []api.Assertion, _ *api.Changes) (answer api.Check, err error) {
+	if r.asked != nil {
+		defer r.asked()
+	}
 	if !r.judges {
 		return r.fake.check, nil
 	}
@@ -170,7 +174,7 @@ func (r real) Why(context.Context, api.Snapshot, api.Object) ([]api.WhyRow, erro
 
 // varying is what the real server chooses otherwise than the fake: identities,
 // MACs, times, revisions.
-var varying = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f-]{22}|"?\b02(:[0-9a-f]{2}){5}\b"?|"?20\d\d-\d\d-\d\dT[0-9:.]+Z"?( \(\w+ ago\))?|\b(revision|generation)\W+\d+`)
+var varying = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f-]{22}|"?\b02(:[0-9a-f]{2}){5}\b"?|"?20\d\d-\d\d-\d\dT[0-9:.]+Z"?( \(\w+ ago\))?|\b(revision|generation|base)\W+\d+`)
 
 // essence is a transcript without what may vary: the words of errors, how
 // wide columns are, and how rows are ordered that hold a chosen identity.

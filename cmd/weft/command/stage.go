@@ -82,10 +82,11 @@ func stagedObject(d *api.Draft, kind api.Kind, ref api.Ref) (o api.Object, delet
 	return op.Object, false, nil
 }
 
-// transact does operations, or stages them in the draft in use.
-func (s *session) transact(ctx context.Context, c *client.Client, operations []api.Operation, dryRun bool) (client.Result, error) {
+// transact does operations, unless somebody wrote since the base of a check, or
+// stages them in the draft in use, whatever others write.
+func (s *session) transact(ctx context.Context, c *client.Client, operations []api.Operation, base int64, dryRun bool) (client.Result, error) {
 	if s.flags.draft == "" {
-		return c.Transaction(ctx, operations, dryRun)
+		return c.TransactionUnchanged(ctx, operations, dryRun, base)
 	}
 	for _, op := range operations {
 		if kind := op.Object.Head().Kind; !slices.Contains(api.Draftable(), kind) {

@@ -221,7 +221,7 @@ func demoReach(project string) (api.Reach, api.Check) {
 		{From: web[:1], To: []api.Ref{port("db-3")}, Allowed: []api.ReachFlow{}},
 		{From: web[:1], To: []api.Ref{port("far")}, Allowed: []api.ReachFlow{}, Reason: "network web has no route to 10.9.0.5 of port far"},
 	}}
-	return r, api.Check{Revision: 42, Verdicts: []api.Checked{
+	return r, api.Check{Revision: 42, Base: 42, Verdicts: []api.Checked{
 		{Assertion: "allows network/web to port/db-1 tcp 5432", Holds: true, Pairs: 4},
 		{Assertion: "no shells: never network/web to port/db-1 tcp 22", Pairs: 1, Counter: &api.CounterExample{
 			From: web[0], To: port("db-1"), Packet: "tcp from 10.0.1.2:49152 to 10.0.2.2:22", Allowed: true,
