@@ -17,6 +17,7 @@ const MaxAssertions = 1000
 type Reach struct {
 	Revision int64      `json:"revision"`
 	Rows     []ReachRow `json:"rows"`
+	NotExact []string   `json:"notExact,omitempty" doc:"Ports that can say more than the rows know of, each with why, in words."`
 }
 
 // ReachRow is what each of some workloads may say to each of others; none is
@@ -82,13 +83,13 @@ func ProtocolOf(number int) Protocol {
 type Assertion struct {
 	Name   string     `json:"name,omitempty" doc:"What it is for, in words."`
 	Never  *Encounter `json:"never,omitempty" doc:"Nothing of it is allowed, from any of the workloads to any of the others."`
-	Allows *Encounter `json:"allows,omitempty" doc:"All of it is allowed, from each of the workloads to each of the others, by each of their addresses."`
+	Allows *Encounter `json:"allows,omitempty" doc:"All of it is allowed, from each of the workloads to each of the others, by each of their own addresses."`
 }
 
 // Encounter is two sets of workloads and what is said from one to the other.
 type Encounter struct {
-	From     string     `json:"from" doc:"Workloads: a port, network, security-group, tag, project, virtual-machine or host, as KIND/NAME or KIND/UUID."`
-	To       string     `json:"to" doc:"Likewise."`
+	From     string     `json:"from" doc:"Workloads: a port, network, security-group, tag, project, virtual-machine or host, as KIND/NAME or KIND/UUID; or addresses, as cidr/203.0.113.0/24."`
+	To       string     `json:"to" doc:"Likewise; not both are addresses."`
 	Family   int        `json:"family,omitempty" doc:"4 or 6; both when absent."`
 	Protocol Protocol   `json:"protocol,omitempty" doc:"Name in lower case or number; any when absent."`
 	Port     int        `json:"port,omitempty" minimum:"1" maximum:"65535" doc:"Destination port."`
@@ -146,14 +147,15 @@ func (c *Check) Holds() bool {
 type Checked struct {
 	Assertion string          `json:"assertion" doc:"In words."`
 	Holds     bool            `json:"holds"`
-	Pairs     int             `json:"pairs" doc:"How many pairs of ports it was checked for; 0: it says nothing about anybody."`
+	Pairs     int             `json:"pairs" doc:"How many pairs of ports it was checked for, or ports where the other side is addresses; 0: it says nothing about anybody."`
 	Counter   *CounterExample `json:"counterExample,omitempty" doc:"Of one that does not hold."`
+	NotExact  []string        `json:"notExact,omitempty" doc:"Ports that can say more than was checked, each with why, in words."`
 }
 
 // CounterExample is a packet by which an assertion does not hold.
 type CounterExample struct {
-	From     Ref      `json:"from"`
-	To       Ref      `json:"to"`
+	From     Ref      `json:"from" doc:"Empty where the assertion has addresses."`
+	To       Ref      `json:"to" doc:"Likewise."`
 	Packet   string   `json:"packet"`
 	Allowed  bool     `json:"allowed"`
 	Verdicts []string `json:"verdicts,omitempty" doc:"What each layer says, in words, until one drops it."`

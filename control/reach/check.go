@@ -4,10 +4,12 @@ package reach
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 
 	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/api/hoststream"
+	"github.com/weft-network/weft/control/policy"
 	"github.com/weft-network/weft/control/routing"
 	"github.com/weft-network/weft/vrouter/rules"
 )
@@ -26,6 +28,10 @@ func (m *Model) Check(seen api.Snapshot, a api.Assertion) (api.Checked, error) {
 	if err != nil {
 		return out, api.Errorf(api.CodeInvalid, "check assertion %q: %v", out.Assertion, err)
 	}
+	done, err := m.checkOutside(seen, said, services, never, &out)
+	if done || err != nil {
+		return out, err
+	}
 	from, err := m.Find(seen, said.From)
 	if err != nil {
 		return out, err
@@ -34,6 +40,7 @@ func (m *Model) Check(seen api.Snapshot, a api.Assertion) (api.Checked, error) {
 	if err != nil {
 		return out, err
 	}
+	out.NotExact = NotExact(from, to)
 	err = m.pairs(from, to, func(a, b *routing.Port) (bool, error) {
 		out.Pairs++
 		out.Counter, err = m.counter(seen, a, b, services, never)
@@ -43,7 +50,9 @@ func (m *Model) Check(seen api.Snapshot, a api.Assertion) (api.Checked, error) {
 	return out, err
 }
 
-// counter finds a packet by which an assertion does not hold for two ports.
+// counter finds a packet by which an assertion does not hold for two ports. That
+// something never passes is meant of whatever they may send from and be reached at,
+// that it is allowed of their own addresses.
 func (m *Model) counter(seen api.Snapshot, from, to *routing.Port, services []rules.Service, never bool) (*api.CounterExample, error) {
 	ways, why, err := m.Between(from, to)
 	if err != nil {
@@ -52,16 +61,80 @@ func (m *Model) counter(seen api.Snapshot, from, to *routing.Port, services []ru
 	if len(ways) == 0 && !never {
 		return &api.CounterExample{From: from.Ref, To: to.Ref, Packet: "any", Verdicts: []string{why}}, nil
 	}
+	if never {
+		more, err := m.Beside(from, to)
+		if err != nil {
+			return nil, err
+		}
+		ways = append(ways, more...)
+	}
 	for i := range ways {
 		w := &ways[i]
-		wrong := rules.SetOf(services, w.Allowed.Family)
-		if never {
-			wrong = wrong.Intersect(*w.Allowed)
-		} else {
-			wrong = wrong.Minus(*w.Allowed)
-		}
-		if p, found := wrong.Example(); found {
+		if p, found := w.wrong(services, never); found {
 			return &api.CounterExample{From: from.Ref, To: to.Ref, Packet: packetWords(w, p), Allowed: never, Verdicts: w.explain(seen, p)}, nil
+		}
+	}
+	return nil, nil
+}
+
+// wrong finds a packet of services that passes though it never should, or does not
+// pass though it should.
+func (w *Way) wrong(services []rules.Service, never bool) (rules.Packet, bool) {
+	said := rules.SetOf(services, w.Allowed.Family)
+	if never {
+		return said.Intersect(*w.Allowed).Example()
+	}
+	return said.Minus(*w.Allowed).Example()
+}
+
+// checkOutside checks what is said about workloads and addresses, if it is.
+func (m *Model) checkOutside(seen api.Snapshot, said *api.Encounter, services []rules.Service, never bool, out *api.Checked) (done bool, err error) {
+	workloads, r, direction, is, err := OutsideOf(said.From, said.To)
+	if !is || err != nil {
+		return is, err
+	}
+	ports, err := m.Find(seen, workloads)
+	if err != nil {
+		return true, err
+	}
+	out.NotExact = NotExact(ports, nil)
+	for _, p := range ports {
+		out.Pairs++
+		if out.Counter, err = m.counterOutside(seen, p, direction, r, services, never); out.Counter != nil || err != nil {
+			break
+		}
+	}
+	out.Holds = out.Counter == nil
+	return true, err
+}
+
+// counterOutside finds a packet by which an assertion does not hold for a port and
+// the addresses of a range.
+func (m *Model) counterOutside(seen api.Snapshot, p *routing.Port, direction policy.Direction, r netip.Prefix, services []rules.Service, never bool) (*api.CounterExample, error) {
+	e, err := m.endOf(p.Ref.UUID, direction)
+	if err != nil {
+		return nil, err
+	}
+	c, way := api.CounterExample{From: p.Ref, Allowed: never}, "to"
+	if direction == policy.Ingress {
+		c.From, c.To, way = api.Ref{}, p.Ref, "from"
+	}
+	for _, a := range kinds(r, append(e.ranges(), m.table(p.Network.Ref.UUID).prefixes()...)) {
+		if why := m.unasked(p, a, never && direction == policy.Ingress); why != "" {
+			if !never {
+				c.Packet, c.Verdicts = fmt.Sprintf("any %s %v", way, a), []string{why}
+				return &c, nil
+			}
+			continue
+		}
+		remote := rules.Peer{Identity: m.seen(p.Network.Ref.UUID, a), Address: a}
+		w := Way{From: rules.Peer{Address: addressOf(p, a)}, To: remote, Allowed: m.ask(e, remote), egress: e}
+		if direction == policy.Ingress {
+			w = Way{From: remote, To: w.From, Allowed: w.Allowed, ingress: e}
+		}
+		if packet, found := w.wrong(services, never); found {
+			c.Packet, c.Verdicts = packetWords(&w, packet), w.explain(seen, packet)
+			return &c, nil
 		}
 	}
 	return nil, nil
@@ -74,6 +147,9 @@ func (w *Way) explain(seen api.Snapshot, p rules.Packet) (verdicts []string) {
 		remote rules.Peer
 		word   string
 	}{{w.egress, w.To, "egress"}, {w.ingress, w.From, "ingress"}} {
+		if at.end == nil {
+			continue // it is addresses, of whom no policy is known here
+		}
 		p.Identity, p.Remote = at.remote.Identity, at.remote.Address
 		d := at.Decide(p)
 		for _, asked := range d.Asked {

@@ -37,6 +37,25 @@ func Range(text string) (r netip.Prefix, is bool, err error) {
 	return r.Masked(), true, nil
 }
 
+// OutsideOf reads two ends of which one is addresses, if it is: which workloads the
+// other one is, and who begins.
+func OutsideOf(from, to string) (workloads string, r netip.Prefix, direction policy.Direction, is bool, err error) {
+	source, isSource, err := Range(from)
+	if err != nil {
+		return "", r, direction, true, err
+	}
+	target, isTarget, err := Range(to)
+	switch {
+	case err != nil:
+		return "", r, direction, true, err
+	case isSource && isTarget:
+		return "", r, direction, true, api.Errorf(api.CodeInvalid, "work out what %s may say to %s: one of the two is to be workloads", from, to)
+	case isSource:
+		return to, source, policy.Ingress, true, nil
+	}
+	return from, target, policy.Egress, isTarget, nil
+}
+
 // Outside says what each of some ports may say to the addresses of a range, or
 // hear from them: whoever has them to the routes of the port's network. Addresses
 // that rules and routes do not tell apart are one row.
@@ -75,16 +94,7 @@ func (m *Model) outside(p *routing.Port, direction policy.Direction, r netip.Pre
 	at := map[string]int{}
 	for _, piece := range pieces {
 		row := api.ReachRow{Allowed: []api.ReachFlow{}, From: []api.Ref{}, To: []api.Ref{}}
-		switch route := t.find(piece.Addr()); {
-		case p.Disabled || p.Network.Disabled:
-			row.Reason = "port " + p.Ref.String() + " or its network is disabled"
-		case !slices.ContainsFunc(addresses(p), func(a netip.Addr) bool { return a.Is4() == r.Addr().Is4() }):
-			row.Reason = "port " + p.Ref.String() + " has no address of the family"
-		case route == nil || route.Discard:
-			row.Reason = fmt.Sprintf("network %s has no route to it", p.Network.Ref)
-		case route.Gateway:
-			row.Reason = "it is a gateway's, whom policy is not asked about"
-		default:
+		if row.Reason = m.unasked(p, piece.Addr(), false); row.Reason == "" {
 			row.Allowed = flowsInFamily(m.ask(e, rules.Peer{Identity: m.seen(p.Network.Ref.UUID, piece.Addr()), Address: piece.Addr()}))
 		}
 		key := fmt.Sprint(row.Allowed, row.Reason)
@@ -106,6 +116,39 @@ func (m *Model) outside(p *routing.Port, direction policy.Direction, r netip.Pre
 		}
 	}
 	return rows, nil
+}
+
+// unasked says why nothing passes between a port and an address before policy is
+// asked; it is empty if policy is. What needs no answer comes also from where no
+// route leads.
+func (m *Model) unasked(p *routing.Port, a netip.Addr, unanswered bool) string {
+	switch route := m.table(p.Network.Ref.UUID).find(a); {
+	case down(p):
+		return "port " + p.Ref.String() + " or its network is disabled"
+	case !addressOf(p, a).IsValid():
+		return "port " + p.Ref.String() + " has no address of the family"
+	case (route == nil || route.Discard) && !unanswered:
+		return fmt.Sprintf("network %s has no route to it", p.Network.Ref)
+	case route != nil && route.Gateway:
+		return "it is a gateway's, whom policy is not asked about"
+	}
+	return ""
+}
+
+// addressOf is an address of a port in the family of another one, of its own if it
+// has one; none is invalid.
+func addressOf(p *routing.Port, other netip.Addr) netip.Addr {
+	all := addresses(p)
+	for _, pair := range p.Pairs {
+		all = append(all, pair.Range.Addr())
+	}
+	for _, source := range p.Sources {
+		all = append(all, source.Addr())
+	}
+	if i := slices.IndexFunc(all, func(a netip.Addr) bool { return a.Is4() == other.Is4() }); i >= 0 {
+		return all[i]
+	}
+	return netip.Addr{}
 }
 
 // flowsInFamily is what a set of one family holds.

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/control/policy"
 	"github.com/weft-network/weft/control/routing"
 	"github.com/weft-network/weft/vrouter/rules"
@@ -25,11 +26,12 @@ type Model struct {
 	allowed map[askedKey]*rules.Set
 	both    map[[2]*rules.Set]*rules.Set // what two ends allow together
 	decided map[decidedKey]rules.Decision
+	beside  map[besideKey][]variant
 }
 
 // New makes a model.
 func New(of *policy.Derived) *Model {
-	m := &Model{routing: of.Routing, policy: of, ends: map[string]*end{}, tables: map[string]*table{}, allowed: map[askedKey]*rules.Set{}, both: map[[2]*rules.Set]*rules.Set{}, decided: map[decidedKey]rules.Decision{}}
+	m := &Model{routing: of.Routing, policy: of, ends: map[string]*end{}, tables: map[string]*table{}, allowed: map[askedKey]*rules.Set{}, both: map[[2]*rules.Set]*rules.Set{}, decided: map[decidedKey]rules.Decision{}, beside: map[besideKey][]variant{}}
 	for d := range m.ofPorts {
 		m.ofPorts[d] = map[string]*end{}
 	}
@@ -44,11 +46,11 @@ type Way struct {
 	ingress  *end
 }
 
-// Between gives the ways from one port to another, one for each pair of their
+// Between gives the ways from one port to another, one for each pair of their own
 // addresses of one family; and why there are none, if policy is not even asked.
 func (m *Model) Between(from, to *routing.Port) ([]Way, string, error) {
 	for _, p := range []*routing.Port{from, to} {
-		if p.Disabled || p.Network.Disabled {
+		if down(p) {
 			return nil, "port " + p.Ref.String() + " or its network is disabled", nil
 		}
 	}
@@ -150,6 +152,7 @@ type table struct {
 	routes  map[netip.Prefix]*route
 	lengths [2][129]bool // of IPv4 and IPv6: whether there is a prefix so long
 	managed []netip.Prefix
+	led     map[string][]netip.Prefix // by port, what leads there beside its own addresses; sorted
 }
 
 type route struct {
@@ -175,18 +178,20 @@ func (m *Model) table(network string) *table {
 	if t := m.tables[network]; t != nil {
 		return t
 	}
-	t := &table{routes: map[netip.Prefix]*route{}}
+	t := &table{routes: map[netip.Prefix]*route{}, led: map[string][]netip.Prefix{}}
 	m.tables[network] = t
 	n := m.routing.Network(network)
 	if n == nil {
 		return t
 	}
 	for i := range n.Routes {
+		t.lead(&n.Routes[i])
 		p := n.Routes[i].Prefix
 		t.routes[p] = &route{Route: &n.Routes[i]}
 		t.lengths[familyIndex(p.Addr())][p.Bits()] = true
 	}
 	for i := range n.Equal {
+		t.lead(&n.Equal[i])
 		if r := t.routes[n.Equal[i].Prefix]; r != nil {
 			r.equal = append(r.equal, n.Equal[i])
 		}
@@ -201,6 +206,12 @@ func (m *Model) table(network string) *table {
 		}
 	}
 	return t
+}
+
+func (t *table) lead(r *routing.Route) {
+	if !r.Port.IsZero() && r.OriginKind != api.KindAddress {
+		t.led[r.Port.UUID] = append(t.led[r.Port.UUID], r.Prefix)
+	}
 }
 
 func (t *table) manage(n *routing.Network) {

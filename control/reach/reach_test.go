@@ -20,6 +20,9 @@ var rewrite = flag.Bool("rewrite", false, "write the answers into testdata inste
 
 // named gives the words of a transcript the names that objects have.
 func named(text string) string {
+	if strings.HasPrefix(text, "cidr/") {
+		return text
+	}
 	kind, name, slashed := strings.Cut(text, "/")
 	if !slashed {
 		return world.UUID(api.KindPort, text)
@@ -45,7 +48,7 @@ func TestReach(t *testing.T) {
 			if err != nil {
 				return err.Error() + "\n"
 			}
-			return w.Names(printRows(rows))
+			return w.Names(printNotExact(reach.NotExact(from, to)) + printRows(rows))
 		}
 		e := &api.Encounter{From: named(words[2]), To: named(words[3])}
 		if len(words) > 4 {
@@ -74,9 +77,17 @@ func printRows(rows []api.ReachRow) string {
 	return b.String()
 }
 
+func printNotExact(all []string) string {
+	var b strings.Builder
+	for _, text := range all {
+		fmt.Fprintf(&b, "not exact: %s\n", text)
+	}
+	return b.String()
+}
+
 func printChecked(c api.Checked) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "holds %v, %d pairs\n", c.Holds, c.Pairs)
+	fmt.Fprintf(&b, "holds %v, %d pairs\n%s", c.Holds, c.Pairs, printNotExact(c.NotExact))
 	if c.Counter != nil {
 		fmt.Fprintf(&b, "%s to %s: %s, allowed %v\n", c.Counter.From, c.Counter.To, c.Counter.Packet, c.Counter.Allowed)
 		for _, v := range c.Counter.Verdicts {

@@ -18,7 +18,7 @@ const MaxPairs = 1 << 20
 // pairs calls visit for each pair of different ports, until it says no more.
 func (m *Model) pairs(from, to []*routing.Port, visit func(a, b *routing.Port) (bool, error)) error {
 	if len(from)*len(to) > MaxPairs {
-		return api.Errorf(api.CodeInvalid, "work out what %d ports may say to %d others: at most %d pairs are looked at: name fewer", len(from), len(to), MaxPairs)
+		return api.Errorf(api.CodeInvalid, "work out what %d ports may say to %d others: at most %d pairs are looked at: name fewer, for instance one network or group at a time", len(from), len(to), MaxPairs)
 	}
 	for _, a := range from {
 		for _, b := range to {
@@ -42,6 +42,13 @@ func (m *Model) Rows(from, to []*routing.Port) ([]api.ReachRow, error) {
 		ways, why, err := m.Between(a, b)
 		if err != nil {
 			return false, err
+		}
+		more, err := m.Beside(a, b)
+		if err != nil {
+			return false, err
+		}
+		if ways = append(ways, more...); len(more) > 0 {
+			why = ""
 		}
 		key := found.of(ways, why)
 		if columns[a] == nil {

@@ -7,7 +7,6 @@ import (
 	"errors"
 
 	"github.com/weft-network/weft/api"
-	"github.com/weft-network/weft/control/policy"
 	"github.com/weft-network/weft/control/reach"
 )
 
@@ -31,29 +30,20 @@ func (v *Views) Reach(ctx context.Context, seen api.Snapshot, from, to string) (
 	if err != nil {
 		return answer, err
 	}
+	answer.NotExact = reach.NotExact(senders, receivers)
 	answer.Rows, err = m.Rows(senders, receivers)
 	return answer, ofOurs("work out what "+from+" may say to "+to, err)
 }
 
 // outside answers where one of the ends is addresses.
 func outside(m *reach.Model, seen api.Snapshot, from, to string, answer *api.Reach) (done bool, err error) {
-	source, isSource, err := reach.Range(from)
-	if err != nil {
-		return true, err
-	}
-	target, isTarget, err := reach.Range(to)
-	if err != nil || !isSource && !isTarget {
-		return err != nil, err
-	}
-	if isSource && isTarget {
-		return true, api.Errorf(api.CodeInvalid, "work out what %s may say to %s: one of the two is to be workloads", from, to)
-	}
-	workloads, r, direction := from, target, policy.Egress
-	if isSource {
-		workloads, r, direction = to, source, policy.Ingress
+	workloads, r, direction, is, err := reach.OutsideOf(from, to)
+	if !is || err != nil {
+		return is, err
 	}
 	ports, err := m.Find(seen, workloads)
 	if err == nil {
+		answer.NotExact = reach.NotExact(ports, nil)
 		answer.Rows, err = m.Outside(ports, direction, r)
 	}
 	return true, ofOurs("work out what "+from+" may say to "+to, err)

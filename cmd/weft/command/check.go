@@ -25,9 +25,13 @@ A file is YAML or JSON: a list of assertions, or one a document:
   - never: {from: tag/dev, to: tag/prod, protocol: tcp, port: 22}
   - allows: {from: network/web, to: db-1, protocol: tcp, ports: {from: 5432, to: 5433}}
 
-"never" says that nothing of it is allowed from any to any, "allows" that all of
-it is from each to each. from and to are as in "weft reach"; protocol, port or
-ports, icmpType and family (4 or 6) may be left out: then it is all.
+"never" says that nothing of it is allowed from any to any, whatever they may send
+from and be reached at: allowed address pairs and what lies behind them, too. "allows"
+says that all of it is from each to each, by each of their own addresses. from and to
+are as in "weft reach", one of the two may be addresses; protocol, port or ports,
+icmpType and family (4 or 6) may be left out: then it is all. An assertion is about
+at most 1048576 pairs of ports. About ports with portSecurity off, which may use any
+address, and networks that forward l2 the answer says that it is not exact.
 
 The exit code is 0 if all hold, 1 if one does not; a packet and what each layer
 says about it are shown. With --draft it is whether they would hold after what a
@@ -112,8 +116,11 @@ func (s *session) printChecked(answer api.Check) error {
 	t := api.Table{Columns: []string{"HOLDS", "PAIRS", "ASSERTION"}}
 	for _, v := range answer.Verdicts {
 		holds := "yes"
-		if !v.Holds {
+		switch {
+		case !v.Holds:
 			holds = "no"
+		case len(v.NotExact) > 0:
+			holds = "yes, not exact"
 		}
 		t.Rows = append(t.Rows, []string{holds, fmt.Sprint(v.Pairs), v.Assertion})
 	}
@@ -121,6 +128,7 @@ func (s *session) printChecked(answer api.Check) error {
 		return err
 	}
 	for _, v := range answer.Verdicts {
+		s.sayNotExact(v.Assertion+": ", v.NotExact)
 		if v.Holds {
 			continue
 		}
@@ -131,7 +139,7 @@ func (s *session) printChecked(answer api.Check) error {
 		if _, err := fmt.Fprintln(s.Out); err != nil {
 			return err
 		}
-		lines := []string{v.Assertion, fmt.Sprintf("  port %s to port %s: %s %s", refName(s.project, v.Counter.From), refName(s.project, v.Counter.To), v.Counter.Packet, allowed)}
+		lines := []string{v.Assertion, fmt.Sprintf("  %s to %s: %s %s", s.side(v.Counter.From), s.side(v.Counter.To), v.Counter.Packet, allowed)}
 		for _, verdict := range v.Counter.Verdicts {
 			lines = append(lines, "  "+verdict)
 		}
@@ -142,6 +150,21 @@ func (s *session) printChecked(answer api.Check) error {
 		}
 	}
 	return nil
+}
+
+// side names an end of a packet.
+func (s *session) side(port api.Ref) string {
+	if port.IsZero() {
+		return "addresses"
+	}
+	return "port " + refName(s.project, port)
+}
+
+// sayNotExact says about whom an answer knows not everything.
+func (s *session) sayNotExact(what string, all []string) {
+	for _, text := range all {
+		fmt.Fprintf(s.Err, "not exact: %s\n", oneLine(what+text))
+	}
 }
 
 // assertions reads a file.

@@ -19,7 +19,10 @@ computed from what all controllers compiled for the hosts, not tried out.
 
 --from and --to name workloads by what they have in common: a port, network,
 security-group, tag, project, virtual-machine or host, as KIND/NAME. A name
-without a kind is a port's. Pairs with the same outcome are in one row.
+without a kind is a port's. Pairs with the same outcome are in one row; there may be
+1048576 pairs. A port's allowed address pairs, and what lies behind it by a
+route-table, are its addresses, too. Ports with portSecurity off, which may use any
+address, and those of networks that forward l2 are named: of these it is not exact.
 
 One of the two may be addresses, as cidr/203.0.113.0/24: whoever has them to the
 routes of the workloads' networks. What is shown is then what the workloads' own
@@ -63,6 +66,7 @@ func (s *session) reach(ctx context.Context, from, to, output string) error {
 	if done, err := s.encode(output, answer); done {
 		return err
 	}
+	s.sayNotExact("", answer.NotExact)
 	if len(answer.Rows) == 0 {
 		_, err := fmt.Fprintf(s.Out, "no pair of ports that have a host: %s and %s\n", from, to)
 		return err
