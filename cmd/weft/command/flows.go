@@ -27,7 +27,9 @@ and each tells what it knows; of one between two ports of one host one line tell
 A conversation is what the packet path remembers of packets with the same addresses and
 ports; one that is over, or silent for its time, goes from the list.
 
-With --follow it stays, and prints those that come, change their state, and go.`,
+With --follow it stays, and prints those that come, change their state, and go. A host
+tells 5000 at once, those that were used last; while it has more that is said, and
+which of them end is not.`,
 		Example: "  weft flows --port web-1\n  weft flows --network web --follow\n  weft flows --project-of acme -o json",
 		GroupID: groupSee,
 		Args:    noArguments,
@@ -74,7 +76,12 @@ func (s *session) flows(ctx context.Context, o flowsOptions) error {
 	if o.follow {
 		return s.followFlows(ctx, c, hosts, o)
 	}
-	all, silent := s.readFlows(ctx, c, hosts, o.q)
+	all, more, silent := s.readFlows(ctx, c, hosts, o.q)
+	for host, n := range more {
+		if n > 0 {
+			fmt.Fprintf(s.Err, "host %s: %d more conversations are not shown: ask for a port or a network\n", hosts[host], n)
+		}
+	}
 	if silent > 0 && silent == len(hosts) {
 		return errNotWell
 	}
@@ -95,18 +102,20 @@ func (s *session) flows(ctx context.Context, o flowsOptions) error {
 	return s.printTable(o.output, t)
 }
 
-// readFlows returns the conversations of each host; nil of one that does not answer.
-func (s *session) readFlows(ctx context.Context, c *client.Client, hosts []api.Ref, q api.RecordQuestion) (all [][]api.Record, silent int) {
+// readFlows returns the conversations of each host, nil of one that does not answer,
+// and how many more of each there are than it told.
+func (s *session) readFlows(ctx context.Context, c *client.Client, hosts []api.Ref, q api.RecordQuestion) (all [][]api.Record, more []uint64, silent int) {
 	all, silent = s.readRecords(ctx, c, hosts, func(int) string { return q.Table(api.HostTableFlows) })
+	more = make([]uint64, len(hosts))
 	for host := range all {
 		all[host] = slices.DeleteFunc(all[host], func(r api.Record) bool {
 			if r.Record == api.RecordLost {
-				fmt.Fprintf(s.Err, "host %s: %d more conversations are not shown: ask for a port or a network\n", hosts[host], r.Lost)
+				more[host] += r.Lost
 			}
 			return r.Record == api.RecordLost
 		})
 	}
-	return all, silent
+	return all, more, silent
 }
 
 // flowKey tells conversations apart.
@@ -125,19 +134,23 @@ func (s *session) followFlows(ctx context.Context, c *client.Client, hosts []api
 	write := s.recordWriter(o.output, append([]string{"TIME", "WHAT"}, flowColumns...), func(r api.Record) []string {
 		return append([]string{r.Time.UTC().Format("15:04:05"), r.Record}, flowRow(r)...)
 	})
-	before := make([]map[flowKey]api.Record, len(hosts))
+	followed := make([]followedFlows, len(hosts))
 	tick := time.NewTicker(o.interval)
 	defer tick.Stop()
 	for {
-		answers, _ := s.readFlows(ctx, c, hosts, o.q)
+		answers, more, _ := s.readFlows(ctx, c, hosts, o.q)
 		if ctx.Err() != nil {
 			return nil
 		}
 		var changes []api.Record
 		for host, records := range answers {
-			if records != nil { // else it did not answer, and nothing has gone
-				changes = append(changes, flowChanges(&before[host], records, s.Now())...)
+			if records == nil {
+				continue // it did not answer, and nothing has gone
 			}
+			if more[host] > 0 && !followed[host].partly {
+				fmt.Fprintf(s.Err, "host %s: %d more conversations are not shown, and while there are more than it tells at once, nor is which of them end: ask for a port or a network\n", hosts[host], more[host])
+			}
+			changes = append(changes, followed[host].changes(records, more[host] > 0, s.Now())...)
 		}
 		if err := write(changes); err != nil {
 			return err
@@ -150,15 +163,37 @@ func (s *session) followFlows(ctx context.Context, c *client.Client, hosts []api
 	}
 }
 
-// flowChanges notes the conversations of a host, and returns those that came,
-// changed their state, or went.
-func flowChanges(before *map[flowKey]api.Record, records []api.Record, now time.Time) (changes []api.Record) {
+const (
+	// maxFollowed is how many conversations of a host are remembered that it did not
+	// tell again; it tells a few thousand at once.
+	maxFollowed = 50_000
+	// startSlack is how exactly a host knows when a conversation began.
+	startSlack = 2 * time.Second
+)
+
+// followedFlows are the conversations of a host that were told.
+type followedFlows struct {
+	known  map[flowKey]api.Record
+	at     time.Time // when the host last told, by its own clock
+	partly bool      // that was not all
+}
+
+// changes notes what a host told, and returns what came, changed its state, or went.
+// Of an answer that is only a part, what is missing may be there all the same; and
+// after one, what is new in the next may have been there before.
+func (f *followedFlows) changes(records []api.Record, partly bool, now time.Time) (changes []api.Record) {
 	current := make(map[flowKey]api.Record, len(records))
+	at := f.at
 	for _, r := range records {
 		k := keyOf(r)
 		current[k] = r
-		was, known := (*before)[k]
+		if r.Time.After(at) {
+			at = r.Time
+		}
+		was, known := f.known[k]
 		switch {
+		case !known && f.partly && r.Start != nil && r.Start.Before(f.at.Add(-startSlack)):
+			continue
 		case !known:
 			r.Record = api.RecordStart
 		case was.State != r.State:
@@ -168,13 +203,20 @@ func flowChanges(before *map[flowKey]api.Record, records []api.Record, now time.
 		}
 		changes = append(changes, r)
 	}
-	for k, r := range *before {
-		if _, still := current[k]; !still {
-			r.Record, r.Time = api.RecordEnd, now
-			changes = append(changes, r)
+	for k, r := range f.known {
+		if _, still := current[k]; still {
+			continue
 		}
+		if partly {
+			if len(current) < maxFollowed {
+				current[k] = r
+			}
+			continue
+		}
+		r.Record, r.Time = api.RecordEnd, now
+		changes = append(changes, r)
 	}
-	*before = current
+	f.known, f.at, f.partly = current, at, partly
 	slices.SortStableFunc(changes, func(a, b api.Record) int { return a.Start.Compare(*b.Start) })
 	return changes
 }

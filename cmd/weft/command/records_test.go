@@ -3,6 +3,7 @@
 package command
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -23,7 +24,7 @@ func TestFlowsAreFollowed(t *testing.T) {
 			Source: api.Party{Address: netip.MustParseAddr("10.0.0.1"), Port: port, Workload: "d:p:a"}, Destination: api.Party{Address: netip.MustParseAddr("10.0.0.2"), Port: 80},
 		}
 	}
-	var before map[flowKey]api.Record
+	var followed followedFlows
 	for i, step := range []struct {
 		answer []api.Record
 		want   string
@@ -34,7 +35,7 @@ func TestFlowsAreFollowed(t *testing.T) {
 		{[]api.Record{flow(2, "established")}, ""},
 	} {
 		var got []string
-		for _, r := range flowChanges(&before, step.answer, now) {
+		for _, r := range followed.changes(step.answer, false, now) {
 			got = append(got, strings.Join([]string{r.Record, string('0' + rune(r.Source.Port)), r.State}, " "))
 		}
 		slices.Sort(got)
@@ -43,6 +44,49 @@ func TestFlowsAreFollowed(t *testing.T) {
 		if strings.Join(got, ", ") != strings.Join(want, ", ") {
 			t.Errorf("answer %d is told as %v, want %v", i, got, want)
 		}
+	}
+}
+
+// TestFlowsAreFollowedInPart: a host that has more conversations than it tells ends
+// none by telling others, and begins none by telling it again.
+func TestFlowsAreFollowedInPart(t *testing.T) {
+	epoch := time.Unix(1_000_000, 0)
+	flow := func(at, began time.Duration, port uint16) api.Record {
+		start, now := epoch.Add(began), epoch.Add(at)
+		return api.Record{
+			Time: now, Record: api.RecordFlow, Host: "h1", Protocol: "tcp", State: "established", Start: &start, End: &now,
+			Source: api.Party{Address: netip.MustParseAddr("10.0.0.1"), Port: port}, Destination: api.Party{Address: netip.MustParseAddr("10.0.0.2"), Port: 80},
+		}
+	}
+	var followed followedFlows
+	for i, step := range []struct {
+		partly bool
+		answer []api.Record
+		want   string
+	}{
+		{true, []api.Record{flow(100*time.Second, 0, 1), flow(100*time.Second, 0, 2)}, "start 1, start 2"},
+		{true, []api.Record{flow(110*time.Second, 0, 2), flow(110*time.Second, 50*time.Second, 3), flow(110*time.Second, 105*time.Second, 4)}, "start 4"},
+		{true, []api.Record{flow(120*time.Second, 0, 1), flow(120*time.Second, 0, 2)}, ""},
+		{false, []api.Record{flow(130*time.Second, 0, 1), flow(130*time.Second, 60*time.Second, 5)}, "end 2, end 3, end 4"},
+		{false, []api.Record{flow(140*time.Second, 0, 1), flow(140*time.Second, 60*time.Second, 5), flow(140*time.Second, 61*time.Second, 6)}, "start 6"},
+	} {
+		var got []string
+		for _, r := range followed.changes(step.answer, step.partly, epoch.Add(time.Hour)) {
+			got = append(got, fmt.Sprint(r.Record, " ", r.Source.Port))
+		}
+		slices.Sort(got)
+		if strings.Join(got, ", ") != step.want {
+			t.Errorf("answer %d is told as %v, want %v", i, got, step.want)
+		}
+	}
+	many := make([]api.Record, 2*maxFollowed)
+	for i := range many {
+		many[i] = flow(300*time.Second, 0, uint16(i))
+		many[i].Destination.Port = uint16(i >> 16)
+	}
+	followed.changes(many, true, epoch)
+	if followed.changes(many[:1], true, epoch); len(followed.known) != maxFollowed {
+		t.Errorf("%d conversations are remembered, want %d", len(followed.known), maxFollowed)
 	}
 }
 
