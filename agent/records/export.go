@@ -48,7 +48,7 @@ type feed struct {
 // that hangs does not hold up the others, nor those that record.
 type Exporter struct {
 	feeds []*feed
-	only  api.RecordQuestion
+	only  Filter
 	kinds vrouter.Recording
 	log   *slog.Logger
 }
@@ -175,7 +175,7 @@ type Export struct {
 	Collector string
 	// Enterprise has the numbers of the elements for names; 0: they are left out.
 	Enterprise uint32
-	Only       api.RecordQuestion
+	Only       Filter
 	Kinds      vrouter.Recording // of frames, what is exported
 }
 

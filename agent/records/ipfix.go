@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/weft-network/weft/api"
 )
@@ -27,7 +28,7 @@ const (
 	// reverseNumber is of elements that are those of IANA the other way (RFC 5103).
 	reverseNumber = 29305
 	enterpriseBit = 1 << 15
-	// maxText keeps a record within a packet: names have 63 bytes a part.
+	// maxText is of what a text is cut to at least: names have 63 bytes a part.
 	maxText = 200
 )
 
@@ -241,12 +242,35 @@ func (e *encoder) record(r *api.Record) []byte {
 			texts = append(texts, text(r))
 		}
 	}
-	for _, text := range texts {
-		text = text[:min(len(text), maxText)]
+	for _, text := range fitting(texts, e.max-ipfixHeader-2*setHeader-b.Len()) {
 		b.WriteByte(uint8(len(text)))
 		b.WriteString(text)
 	}
 	return b.Bytes()
+}
+
+// fitting cuts texts, the longest first, so that each with its length is within some
+// room together: a record is never longer than a message. No letter is cut in two.
+func fitting(texts []string, room int) []string {
+	most := maxText
+	for ; most > 0; most-- {
+		size := 0
+		for _, text := range texts {
+			size += 1 + min(len(text), most)
+		}
+		if size <= room {
+			break
+		}
+	}
+	cut := make([]string, len(texts))
+	for i, text := range texts {
+		n := min(len(text), most)
+		for n < len(text) && n > 0 && !utf8.RuneStart(text[n]) {
+			n--
+		}
+		cut[i] = text[:n]
+	}
+	return cut
 }
 
 // deltas are what is counted since the last record of a session; a frame

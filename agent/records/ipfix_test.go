@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -157,6 +158,39 @@ func TestIPFIXFitsMessages(t *testing.T) {
 	}
 	if last := binary.BigEndian.Uint32(messages[len(messages)-1][8:]); e.sequence != 100 || last == 0 || last >= 100 {
 		t.Errorf("sequence %d after 100 records, %d in the last message", e.sequence, last)
+	}
+}
+
+// TestIPFIXRecordsAreNeverLongerThanMessages, whatever names there are: the longest
+// texts are cut, between letters, and the others are whole.
+func TestIPFIXRecordsAreNeverLongerThanMessages(t *testing.T) {
+	long := strings.Repeat("ä", 400)
+	r := example(true)
+	r.Host, r.Interface, r.Reason, r.Rule, r.Layer = long, long, long, long, long
+	for _, p := range []*api.Party{&r.Source, &r.Destination} {
+		p.Workload, p.Network, p.Project, p.Tags = long, long, long, []string{long, long}
+	}
+	for _, size := range []int{udpMessage, tcpMessage} {
+		e := encoder{domain: 1, enterprise: 32473, max: size}
+		messages, leftOut := e.messages(time.Unix(0, 0), []api.Record{example(false), r, example(true), r})
+		if leftOut != 0 || e.sequence != 4 {
+			t.Errorf("%d records are in messages, %d left out", e.sequence, leftOut)
+		}
+		for _, m := range messages {
+			if len(m) > size {
+				t.Errorf("a message has %d bytes, at most %d are to be", len(m), size)
+			}
+		}
+		for _, line := range decoded(t, append([][]byte{e.templates(time.Unix(0, 0))}, messages...), "_ws.malformed") {
+			if line != "" {
+				t.Errorf("a message of at most %d bytes is malformed: %s", size, line)
+			}
+		}
+	}
+	for room, want := range map[int][]string{20: {"short", "ää", "ääää"}, 19: {"short", "ää", "äää"}, 1000: {"short", "ää", long[:maxText]}, 3: {"", "", ""}, 6: {"s", "", ""}} {
+		if got := fitting([]string{"short", "ää", long}, room); !slices.Equal(got, want) {
+			t.Errorf("in %d bytes there is room for %q, want %q", room, got, want)
+		}
 	}
 }
 

@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/weft-network/weft/agent/records"
-	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/vrouter"
 )
 
@@ -28,7 +27,7 @@ const (
 // it. Without them frames are recorded only while somebody asks for them.
 type recordFlags struct {
 	what       []string
-	only       map[string]string
+	only       []string
 	oneOf      uint32
 	rate       uint32
 	every      time.Duration
@@ -78,7 +77,7 @@ func (f *logFlags) options(o *records.Options, file string, log *slog.Logger) er
 
 func (f *recordFlags) add(s *pflag.FlagSet) {
 	s.StringSliceVar(&f.what, "record", nil, "what is recorded and exported: drops, sessions, first (packets of conversations), log (what rules log); repeatable (default: nothing)")
-	s.StringToStringVar(&f.only, "record-only", nil, "export only what matches: project=, network= and port= of either end, verdict=; repeatable")
+	s.StringSliceVar(&f.only, "record-only", nil, "export only what matches: project=, network=, port= and tag=TYPE= of either end, rule=, protocol=, verdict=; repeatable: of one key any of the values, of several keys all")
 	s.BoolVar(&f.refused, "remember-drops", false, "record dropped packets also while nobody asks, and keep the last 8192: weft policy diff then knows who was refused before")
 	s.Uint32Var(&f.oneOf, "record-one-of", 1, "of so many dropped and first packets one is recorded, at random")
 	s.Uint32Var(&f.rate, "record-rate", 1000, "most dropped packets, and most first ones, that are recorded a second")
@@ -118,9 +117,9 @@ func (f *recordFlags) exported(host string, interfaces func() (map[int]string, e
 	if !export {
 		return o, nil
 	}
-	only, err := f.filter()
+	only, err := records.ParseFilter(f.only)
 	if err != nil {
-		return o, err
+		return o, fmt.Errorf("read --record-only: %w", err)
 	}
 	told := vrouter.Recording{Drops: slices.Contains(f.what, recordDrops), First: slices.Contains(f.what, recordFirst), Logged: slices.Contains(f.what, recordLog)}
 	if slices.Contains(f.what, recordSessions) {
@@ -137,15 +136,4 @@ func (f *recordFlags) exported(host string, interfaces func() (map[int]string, e
 // limits are those of the packet path: a burst of a second's records.
 func limits(oneOf, rate uint32) vrouter.Recording {
 	return vrouter.Recording{OneOf: oneOf, Interval: time.Second / time.Duration(max(1, rate)), Burst: rate}
-}
-
-func (f *recordFlags) filter() (q api.RecordQuestion, err error) {
-	for name, value := range f.only {
-		to, known := map[string]*string{"project": &q.Project, "network": &q.Network, "port": &q.Port, "verdict": &q.Verdict}[name]
-		if !known {
-			return q, fmt.Errorf("read --record-only: %q is none of project, network, port, verdict", name)
-		}
-		*to = value
-	}
-	return q, nil
 }
