@@ -69,6 +69,7 @@ var (
 	missing  = desc("weft_agent_row_errors", "Desired rows that are not in the kernel; `weft describe host` says why.")
 	packets  = desc("weft_vrouter_packets_total", "Frames on all ports and the tunnel device; received is from a workload or the tunnel.", "direction")
 	octets   = desc("weft_vrouter_bytes_total", "Bytes of these frames with their Ethernet headers.", "direction")
+	strays   = desc("weft_vrouter_untracked_packets_total", "Frames whose connection found no room in its table. They went on, but where ports ask policy their answers may be refused (doc/dropped.md, Tables).")
 	ends     = desc("weft_vrouter_ended_packets_total", "Frames that ended in the vRouter by verdict (dropped, consumed), stage and reason (doc/packet-path.md).", "verdict", "stage", "reason")
 	asked    = desc("weft_agent_requests_total", "DHCP, DHCPv6 and router solicitations of workloads by outcome: answered; silent, where nothing is to be said; failed, see the log.", "outcome")
 	adverts  = desc("weft_agent_router_advertisements_total", "Router advertisements sent without being asked.")
@@ -80,7 +81,7 @@ var (
 
 // Describe names all metrics.
 func (c *Collector) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{inSync, version, epoch, ports, rows, missing, packets, octets, ends, endsLen, asked, adverts, queries, messages, crowded, portTraffic, portOctets, portEnds, portsShown, tableEntries, tableSize, tableBytes} {
+	for _, d := range []*prometheus.Desc{inSync, version, epoch, ports, rows, missing, packets, octets, strays, ends, endsLen, asked, adverts, queries, messages, crowded, portTraffic, portOctets, portEnds, portsShown, tableEntries, tableSize, tableBytes} {
 		to <- d
 	}
 }
@@ -166,7 +167,7 @@ func (c *Collector) collectTraffic(to chan<- prometheus.Metric) {
 	for _, n := range counts {
 		for key, value := range map[trafficKey]uint64{
 			{"received", "packets"}: n.RxPackets, {"received", "bytes"}: n.RxBytes,
-			{"sent", "packets"}: n.TxPackets, {"sent", "bytes"}: n.TxBytes,
+			{"sent", "packets"}: n.TxPackets, {"sent", "bytes"}: n.TxBytes, {"received", "untracked"}: n.Untracked,
 		} {
 			c.traffic.count(n.Ifindex, key, value)
 		}
@@ -176,6 +177,7 @@ func (c *Collector) collectTraffic(to chan<- prometheus.Metric) {
 		to <- counter(packets, c.traffic.sums[trafficKey{direction, "packets"}], direction)
 		to <- counter(octets, c.traffic.sums[trafficKey{direction, "bytes"}], direction)
 	}
+	to <- counter(strays, c.traffic.sums[trafficKey{"received", "untracked"}])
 }
 
 func (c *Collector) collectEnded(to chan<- prometheus.Metric) {

@@ -43,7 +43,7 @@ func (c counted) Collect(to chan<- prometheus.Metric) {
 
 func expect(t *testing.T, c *Collector, want string) {
 	t.Helper()
-	if err := testutil.CollectAndCompare(counted{c}, strings.NewReader(want), "weft_vrouter_packets_total", "weft_vrouter_ended_packets_total"); err != nil {
+	if err := testutil.CollectAndCompare(counted{c}, strings.NewReader(want), "weft_vrouter_packets_total", "weft_vrouter_ended_packets_total", "weft_vrouter_untracked_packets_total"); err != nil {
 		t.Error(err)
 	}
 }
@@ -51,6 +51,11 @@ func expect(t *testing.T, c *Collector, want string) {
 const traffic = `
 # HELP weft_vrouter_packets_total Frames on all ports and the tunnel device; received is from a workload or the tunnel.
 # TYPE weft_vrouter_packets_total counter
+`
+
+const untracked = `
+# HELP weft_vrouter_untracked_packets_total Frames whose connection found no room in its table. They went on, but where ports ask policy their answers may be refused (doc/dropped.md, Tables).
+# TYPE weft_vrouter_untracked_packets_total counter
 `
 
 const dropped = `
@@ -63,13 +68,15 @@ const dropped = `
 func TestSumsNeverFall(t *testing.T) {
 	spoofed := vrouter.Reason{Name: "spoofed-mac", Stage: "spoof", Verdict: "dropped"}
 	s := &counts{
-		counters: []vrouter.Counter{{Ifindex: 3, RxPackets: 10, TxPackets: 4}, {Ifindex: 5, RxPackets: 100}},
+		counters: []vrouter.Counter{{Ifindex: 3, RxPackets: 10, TxPackets: 4, Untracked: 2}, {Ifindex: 5, RxPackets: 100, Untracked: 7}},
 		drops:    []vrouter.Drop{{Ifindex: 3, Reason: spoofed, Packets: 2}},
 	}
 	c := New(s, stopped{}, quiet{}, 0)
 	expect(t, c, traffic+`
 weft_vrouter_packets_total{direction="received"} 110
 weft_vrouter_packets_total{direction="sent"} 4
+`+untracked+`
+weft_vrouter_untracked_packets_total 9
 `+dropped+`
 weft_vrouter_ended_packets_total{reason="spoofed-mac",stage="spoof",verdict="dropped"} 2
 `)
@@ -78,14 +85,18 @@ weft_vrouter_ended_packets_total{reason="spoofed-mac",stage="spoof",verdict="dro
 	expect(t, c, traffic+`
 weft_vrouter_packets_total{direction="received"} 111
 weft_vrouter_packets_total{direction="sent"} 4
+`+untracked+`
+weft_vrouter_untracked_packets_total 9
 `+dropped+`
 weft_vrouter_ended_packets_total{reason="spoofed-mac",stage="spoof",verdict="dropped"} 2
 `)
-	s.counters = []vrouter.Counter{{Ifindex: 3, RxPackets: 2}, {Ifindex: 5, RxPackets: 1}} // both are new ports
+	s.counters = []vrouter.Counter{{Ifindex: 3, RxPackets: 2, Untracked: 1}, {Ifindex: 5, RxPackets: 1}} // both are new ports
 	s.drops = []vrouter.Drop{{Ifindex: 3, Reason: spoofed, Packets: 1}}
 	expect(t, c, traffic+`
 weft_vrouter_packets_total{direction="received"} 114
 weft_vrouter_packets_total{direction="sent"} 4
+`+untracked+`
+weft_vrouter_untracked_packets_total 10
 `+dropped+`
 weft_vrouter_ended_packets_total{reason="spoofed-mac",stage="spoof",verdict="dropped"} 3
 `)
