@@ -169,11 +169,11 @@ type ApplicationPolicySet struct {
 
 // ApplicationPolicySetSpec lists policies and says for whom and when they are asked.
 type ApplicationPolicySetSpec struct {
-	Scope       string `json:"scope,omitempty" enum:"project,global" default:"project" doc:"project: for workloads of this project; global: for all, which only administrators may say."`
+	Scope       string `json:"scope,omitempty" enum:"project,global" default:"project" doc:"project: for workloads of this project; global: for all, which only administrators may say, and before any project's own sets of the tier."`
 	Application Ref    `json:"application,omitzero" doc:"Only for workloads with this application tag; for all of the scope when absent."`
 	Policies    []Ref  `json:"policies,omitempty" doc:"Firewall-policies, in their order."`
 	Tier        string `json:"tier,omitempty" enum:"admin,default,baseline" default:"default" doc:"Sets of tier admin are asked first, of baseline last."`
-	Priority    int    `json:"priority,omitempty" minimum:"0" maximum:"65535" doc:"Order among sets of a tier, lowest first."`
+	Priority    int    `json:"priority,omitempty" minimum:"0" maximum:"65535" doc:"Order among sets of a tier and scope, lowest first; global ones come before all others."`
 }
 
 func (a *ApplicationPolicySet) Refs() []FieldRef {

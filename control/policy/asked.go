@@ -73,13 +73,15 @@ func (u *update) tiersOf(project string) *[3][]*askedSet {
 	}
 	for _, sets := range tiers {
 		slices.SortFunc(sets, func(a, b *askedSet) int {
-			return cmp.Or(cmp.Compare(a.Spec.Priority, b.Spec.Priority), compareScopes(a.ApplicationPolicySet, b.ApplicationPolicySet), cmp.Compare(a.Meta.FQName, b.Meta.FQName), cmp.Compare(a.Meta.UUID, b.Meta.UUID))
+			return cmp.Or(compareScopes(a.ApplicationPolicySet, b.ApplicationPolicySet), cmp.Compare(a.Spec.Priority, b.Spec.Priority), cmp.Compare(a.Meta.FQName, b.Meta.FQName), cmp.Compare(a.Meta.UUID, b.Meta.UUID))
 		})
 	}
 	u.tiers, u.tiersFor = &tiers, project
 	return u.tiers
 }
 
+// compareScopes: who may write a set for a project comes after those for all,
+// whatever priority it says.
 func compareScopes(a, b *api.ApplicationPolicySet) int {
 	switch {
 	case a.Global() == b.Global():

@@ -31,8 +31,8 @@ func (e end) firewall() Decision {
 	return passed
 }
 
-// sets are those of a tier that are for the port: by priority, global before
-// project, by name.
+// sets are those of a tier that are for the port: global before project, by
+// priority, by name.
 func (e end) sets(tier string) (sets []*api.ApplicationPolicySet) {
 	for _, s := range all[*api.ApplicationPolicySet](e.m, api.KindApplicationPolicySet) {
 		if cmp.Or(s.Spec.Tier, "default") == tier && e.isFor(s) {
@@ -46,7 +46,7 @@ func (e end) sets(tier string) (sets []*api.ApplicationPolicySet) {
 		return 1
 	}
 	slices.SortFunc(sets, func(a, b *api.ApplicationPolicySet) int {
-		return cmp.Or(cmp.Compare(a.Spec.Priority, b.Spec.Priority), cmp.Compare(scope(a), scope(b)), cmp.Compare(a.Meta.FQName, b.Meta.FQName))
+		return cmp.Or(cmp.Compare(scope(a), scope(b)), cmp.Compare(a.Spec.Priority, b.Spec.Priority), cmp.Compare(a.Meta.FQName, b.Meta.FQName))
 	})
 	return sets
 }

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/control/policy"
+	"github.com/weft-network/weft/control/routing"
+	"github.com/weft-network/weft/control/world"
+	"github.com/weft-network/weft/lab/probe"
+	"github.com/weft-network/weft/vrouter/rules"
+)
+
+// small is one network of three tenants, each with a port in a project of its own.
+const small = `host h1 192.0.2.1
+network n 1
+subnet n 10.0.0.0/24
+port n a qa
+address n 10.0.0.11 a
+bind a h1
+port n b qb
+address n 10.0.0.12 b
+bind b h1
+port n c qc
+address n 10.0.0.13 c
+bind c h1
+`
+
+// namedWorlds are small enough that whoever reads doc/policy.md can say what becomes of
+// TCP from port a to port b.
+var namedWorlds = map[string]struct {
+	lines string
+	port  int
+	want  api.Action
+	by    string // begins the name of the rule that says it in the model
+}{
+	"what the operator denies, no project's set of priority 0 passes, in tier admin": {operatorAndProject("deny", "pass", "admin"), 80, api.ActionDeny, "d:p:operators "},
+	"nor in tier default":                                                 {operatorAndProject("deny", "pass", "default"), 80, api.ActionDeny, "d:p:operators "},
+	"nor in tier baseline":                                                {operatorAndProject("deny", "pass", "baseline"), 80, api.ActionDeny, "d:p:operators "},
+	"what the operator passes, no project's denies":                       {operatorAndProject("pass", "deny", "admin"), 80, api.ActionPass, ""},
+	"what the operator says nothing of, the project":                      {operatorAndProject("pass", "deny", "admin"), 22, api.ActionDeny, "d:p:mine "},
+	"what the operator leaves to the next tier, none of this one decides": {operatorAndProject("next", "deny", "admin"), 80, api.ActionPass, ""},
+	"of sets of one scope the lowest priority is first": {`firewall-rule no deny
+firewall-rule yes pass
+firewall-policy no no
+firewall-policy yes yes
+policy-set a no project=qb priority=2
+policy-set b yes project=qb priority=1`, 80, api.ActionPass, ""},
+}
+
+// operatorAndProject are a global set of a high priority and a project's of priority 0:
+// what they say of TCP to port 80, the project also of anything else.
+func operatorAndProject(operator, project, tier string) string {
+	return strings.NewReplacer("OPERATOR", operator, "PROJECT", project, "TIER", tier).Replace(`firewall-rule operators OPERATOR tcp/80
+firewall-policy operators operators
+policy-set operators operators global tier=TIER priority=100
+firewall-rule mine PROJECT
+firewall-policy mine mine
+policy-set a-mine mine project=qb tier=TIER priority=0
+`)
+}
+
+// In each of the worlds the model that walks the objects, and what control compiles of
+// them, say what the definition says.
+func TestNamedWorlds(t *testing.T) {
+	for name, c := range namedWorlds {
+		w := world.New(small + c.lines)
+		var objects []api.Object
+		for _, kind := range read {
+			objects = append(objects, w.List(kind)...)
+		}
+		derived := policy.Derive(routing.Derive(w.Snapshot()))
+		port := func(name string) (*routing.Port, *api.Port) {
+			id := world.UUID(api.KindPort, name)
+			return derived.Routing.Port(id), w.Get(api.KindPort, id).(*api.Port)
+		}
+		from, sender := port("a")
+		to, receiver := port("b")
+		p := Packet{From: sender, To: receiver, Source: netip.MustParseAddr("10.0.0.11"), Destination: netip.MustParseAddr("10.0.0.12"), Protocol: probe.ProtocolTCP, SourcePort: 40000, Port: c.port}
+		if said := NewModel(objects).Decide(p); said.Action != c.want || !strings.HasPrefix(said.Object, c.by) {
+			t.Errorf("%s: the model says %v, want %s by %s", name, said, c.want, c.by)
+		}
+		got, reachable := decoder{derived, map[*policy.Ruleset]*rules.Ruleset{}}.decide(t, p, from, to)
+		if !reachable || got.Action.String() != string(c.want) {
+			t.Errorf("%s: compiled it is %s (reachable %t), want %s\n%s", name, got.Action, reachable, c.want, w.Names(derived.String()))
+		}
+	}
+}
