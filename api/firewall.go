@@ -45,10 +45,16 @@ type TagExpression struct {
 	Operator string   `json:"operator" enum:"in,not-in,exists,not-exists" doc:"in: has a tag of the type with one of the values; exists: has one with any; not-in, not-exists: the contrary."`
 	Values   []string `json:"values,omitempty" doc:"Values for in and not-in."`
 	Level    Kind     `json:"level,omitempty" enum:"project,network,host,virtual-machine,port" doc:"Only tags bound to an object of this kind; wherever they come from when absent."`
+	// A word is nobody's: who may make tags in a project says who is meant by it there.
+	Project Ref `json:"project,omitzero" doc:"Only tags that belong to this project; to that of the object which says the expression when absent. Those of others do not count, whatever their words."`
 }
 
 func (e *Endpoint) refs(field string) []FieldRef {
-	return append(refList(field+".tags", KindTag, e.Tags, VerbSee),
+	refs := refList(field+".tags", KindTag, e.Tags, VerbSee)
+	for i := range e.Expressions {
+		refs = append(refs, FieldRef{entry(field+".expressions", i) + ".project", KindProject, &e.Expressions[i].Project, VerbSee})
+	}
+	return append(refs,
 		FieldRef{field + ".project", KindProject, &e.Project, VerbSee},
 		FieldRef{field + ".network", KindNetwork, &e.Network, VerbSee},
 		FieldRef{field + ".addressGroup", KindAddressGroup, &e.AddressGroup, VerbSee})

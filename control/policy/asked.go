@@ -100,7 +100,7 @@ func (u *update) askedOf(set *api.ApplicationPolicySet) *askedSet {
 		if !ok {
 			continue
 		}
-		asked := askedPolicy{uuid: p.Meta.UUID, workloads: criterionOf(&p.Spec.Workloads), audit: p.Spec.Audit, rest: asRule(p, api.ActionDeny, by(set))}
+		asked := askedPolicy{uuid: p.Meta.UUID, workloads: criterionOf(&p.Spec.Workloads, p.Meta.Parent.UUID), audit: p.Spec.Audit, rest: asRule(p, api.ActionDeny, by(set))}
 		asked.rest.Audit = p.Spec.Audit
 		for d := range Directions {
 			asked.isolates[d] = slices.Contains(p.Spec.Isolates, api.Side(d.String()))
@@ -129,7 +129,7 @@ func (u *update) appendRule(rules []askedRule, r *api.FirewallRule, audit bool, 
 	}
 	asked := askedRule{
 		says: asRule(r, r.Spec.Action, via...), direction: r.Spec.Direction, matchTags: r.Spec.MatchTags, spoken: servicesOf(matches, both),
-		all: len(matches) == 0 && r.Spec.ServiceGroup.IsZero(), source: u.endpoint(&r.Spec.Source), target: u.endpoint(&r.Spec.Destination),
+		all: len(matches) == 0 && r.Spec.ServiceGroup.IsZero(), source: u.endpoint(r, &r.Spec.Source), target: u.endpoint(r, &r.Spec.Destination),
 	}
 	asked.says.Log, asked.says.Audit = r.Spec.Log, r.Spec.Audit || audit
 	asked.plain = plain(asked.spoken)
@@ -146,8 +146,8 @@ func plain(services []service) (plain []*hoststream.RuleService) {
 	return plain
 }
 
-func (u *update) endpoint(e *api.Endpoint) endpoint {
-	c := criterionOf(e)
+func (u *update) endpoint(of *api.FirewallRule, e *api.Endpoint) endpoint {
+	c := criterionOf(e, of.Meta.Parent.UUID)
 	made := endpoint{workloads: chosen{criterion: c}, anybody: c.project == "" && c.network == "" && len(c.tags) == 0 && len(c.expressions) == 0}
 	switch {
 	case !e.AddressGroup.IsZero():
@@ -161,9 +161,15 @@ func (u *update) endpoint(e *api.Endpoint) endpoint {
 	return made
 }
 
-// criterionOf is what an endpoint says of workloads.
-func criterionOf(e *api.Endpoint) *criterion {
-	c := &criterion{project: e.Project.UUID, network: e.Network.UUID, expressions: e.Expressions}
+// criterionOf is what an endpoint says of workloads, if an object of a project
+// says it: expressions then mean tags of this project, or of the one they name.
+func criterionOf(e *api.Endpoint, project string) *criterion {
+	c := &criterion{project: e.Project.UUID, network: e.Network.UUID, expressions: slices.Clone(e.Expressions)}
+	for i := range c.expressions {
+		if of := &c.expressions[i].Project; of.IsZero() {
+			of.UUID = project
+		}
+	}
 	for _, t := range e.Tags {
 		c.tags = append(c.tags, t.UUID)
 	}

@@ -15,9 +15,9 @@ import (
 type criterion struct {
 	project, network, group string // UUIDs; empty: any
 	tags                    []string
-	expressions             []api.TagExpression
-	anyOf                   [][]string // of each of these lists of tags, one
-	named                   *Named     // gives this name to this port; port 0: to whichever
+	expressions             []api.TagExpression // each with its project
+	anyOf                   [][]string          // of each of these lists of tags, one
+	named                   *Named              // gives this name to this port; port 0: to whichever
 }
 
 // key is one spelling of equal criteria.
@@ -33,7 +33,7 @@ func (c *criterion) key() string {
 		x := &c.expressions[i]
 		values := slices.Clone(x.Values)
 		slices.Sort(values)
-		h.word(x.Type, x.Operator, string(x.Level))
+		h.word(x.Type, x.Operator, string(x.Level), x.Project.UUID)
 		h.number(uint64(len(values)))
 		h.word(values...)
 	}
@@ -92,7 +92,7 @@ func expressed(x *api.TagExpression, w *Workload) bool {
 	exists, in := false, false
 	for i := range w.Tags {
 		t := &w.Tags[i]
-		if t.Type == x.Type && (x.Level == "" || x.Level == t.Level) {
+		if t.Type == x.Type && t.Project == x.Project.UUID && (x.Level == "" || x.Level == t.Level) {
 			exists = true
 			in = in || slices.Contains(x.Values, t.Value)
 		}

@@ -57,7 +57,7 @@ func (u *update) tagsOf(at *routing.Port) (tags []Tag) {
 			if one && slices.ContainsFunc(tags, func(had Tag) bool { return had.Type == t.Spec.Type }) {
 				continue
 			}
-			tags = append(tags, Tag{UUID: t.Meta.UUID, Type: t.Spec.Type, Value: t.Spec.Value, Level: on.kind})
+			tags = append(tags, Tag{UUID: t.Meta.UUID, Type: t.Spec.Type, Value: t.Spec.Value, Level: on.kind, Project: t.Meta.Parent.UUID})
 		}
 	}
 	slices.SortFunc(tags, compareTags)

@@ -30,6 +30,7 @@ type Workload struct {
 type Tag struct {
 	UUID, Type, Value string
 	Level             api.Kind // of what it is bound to
+	Project           string   // UUID; it never changes, so the tag's own stands for it in an identity
 }
 
 // Named is a transport port that a workload has a name for.

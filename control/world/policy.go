@@ -19,18 +19,18 @@ import (
 //	secured a web db                (the security-groups of port a; none without)
 //	addresses a 10.0.0.0/8 -10.1.0.0/16 (address-group; what begins with - is excepted)
 //	services s tcp/80 udp           (service-group)
-//	tag t tier=web                  (tag t)
+//	tag t tier=web [project=q]      (tag t)
 //	tagged t port a                 (binds it; to a project, network, host, virtual-machine or port)
 //	named a http tcp 8080           (port a calls its TCP port 8080 http; repeatable)
 //	limit a 100                     (connections)
 //	held d 30                       (draft d holds a change for so many seconds; 0 none)
-//	firewall-rule r deny [<>] [from=SIDE] [to=SIDE] [SERVICE]... [services=s] [match=TYPE]... [disabled] [audit] [log]
-//	firewall-policy f [r]... [for=SIDE] [isolates=ingress] [audit]
+//	firewall-rule r deny [<>] [from=SIDE] [to=SIDE] [SERVICE]... [services=s] [match=TYPE]... [project=q] [disabled] [audit] [log]
+//	firewall-policy f [r]... [for=SIDE] [isolates=ingress] [project=q] [audit]
 //	policy-set s [f]... [project=q] [global] [application=t] [tier=admin] [priority=5]
 //
 // A SERVICE is tcp, tcp/80, tcp/80-90, tcp/=http, tcp/80/1000-2000 (source ports last) or icmp/8/0. A SIDE is
 // what holds, joined by +: tag=t, network=blue, project=q, addresses=a, a RANGE, -RANGE for an exception,
-// TYPE:in:VALUE:..., TYPE:not-in:VALUE:..., TYPE:exists or TYPE:not-exists, with @LEVEL at the end.
+// TYPE:in:VALUE:..., TYPE:not-in:VALUE:..., TYPE:exists or TYPE:not-exists, with @LEVEL at the end, and %PROJECT after that.
 func (w *World) applySecurity(f []string) {
 	switch f[0] {
 	case "security-group":
@@ -81,6 +81,7 @@ func (w *World) applySecurity(f []string) {
 		change(w, api.KindPort, f[1], func(p *api.Port) { p.Spec.ConnectionLimit = int(number(f[2])) })
 	case "tag":
 		t := &api.Tag{}
+		t.Meta.Parent = projectOf(f[3:])
 		t.Spec.Type, t.Spec.Value, _ = strings.Cut(f[2], "=")
 		w.Put(t, api.KindTag, f[1])
 	case "tagged":
@@ -165,9 +166,11 @@ func (w *World) applyFirewall(f []string) {
 		w.firewallRule(f)
 	case "firewall-policy":
 		p := &api.FirewallPolicy{}
+		p.Meta.Parent = projectOf(f[2:])
 		for _, word := range f[2:] {
 			key, value, _ := strings.Cut(word, "=")
 			switch key {
+			case "project":
 			case "for":
 				p.Spec.Workloads = side(value)
 			case "isolates":
@@ -210,9 +213,11 @@ func (w *World) applyFirewall(f []string) {
 func (w *World) firewallRule(f []string) {
 	r := &api.FirewallRule{}
 	r.Spec.Action = api.Action(f[2])
+	r.Meta.Parent = projectOf(f[3:])
 	for _, word := range f[3:] {
 		key, value, _ := strings.Cut(word, "=")
 		switch {
+		case key == "project":
 		case word == "<>":
 			r.Spec.Direction = api.DirectionBoth
 		case key == "from":
@@ -261,12 +266,22 @@ func side(text string) (e api.Endpoint) {
 		} else if p, err := netip.ParsePrefix(word); err == nil {
 			e.Range = p
 		} else {
-			expression, level, _ := strings.Cut(word, "@")
-			parts := strings.Split(expression, ":")
-			e.Expressions = append(e.Expressions, api.TagExpression{Type: parts[0], Operator: parts[1], Values: parts[2:], Level: api.Kind(level)})
+			e.Expressions = append(e.Expressions, expression(word))
 		}
 	}
 	return e
+}
+
+// expression reads TYPE:OPERATOR:VALUE:...@LEVEL%PROJECT.
+func expression(word string) (x api.TagExpression) {
+	word, project, named := strings.Cut(word, "%")
+	if named {
+		x.Project = projectOf([]string{"project=" + project})
+	}
+	word, level, _ := strings.Cut(word, "@")
+	parts := strings.Split(word, ":")
+	x.Type, x.Operator, x.Values, x.Level = parts[0], parts[1], parts[2:], api.Kind(level)
+	return x
 }
 
 func one(r *rand.Rand, words ...string) string { return words[r.IntN(len(words))] }
@@ -299,7 +314,7 @@ func RandomSecurity(r *rand.Rand) string {
 		"secure " + port + " " + one(r, "on", "off"),
 		fmt.Sprintf("addresses %s %s", addresses, one(r, "10.0.0.0/29 -10.0.0.2/32", "0.0.0.0/0 2001:db8::/125", "::/0 -2001:db8::2/128 10.0.0.3/32", "0.0.0.0/0 ::/0", "10.0.0.4/31")),
 		fmt.Sprintf("services %s %s %s", services, RandomService(r), RandomService(r)),
-		fmt.Sprintf("tag %s %s", tag, []string{"application=shop", "tier=web", "tier=db", "label=x", "label=y"}[tag[1]-'0']),
+		fmt.Sprintf("tag %s %s", tag, []string{"application=shop", "tier=web project=q0", "tier=db project=q1", "label=x", "label=y project=q0"}[tag[1]-'0']),
 		fmt.Sprintf("tagged %s %s", tag, target),
 		fmt.Sprintf("tagged %s %s", tag, target),
 		fmt.Sprintf("named %s http tcp %d", port, 80+r.IntN(3)),
@@ -320,7 +335,8 @@ func RandomSecurity(r *rand.Rand) string {
 func randomFirewall(r *rand.Rand, project, network, tag, addresses, services string) string {
 	rule, policy, set := fmt.Sprintf("r%d", r.IntN(5)), fmt.Sprintf("f%d", r.IntN(3)), fmt.Sprintf("s%d", r.IntN(3))
 	workloads := func() string {
-		return one(r, "tag="+tag, "network="+network, "project="+project, "tier:in:web:db", "label:not-in:x", "label:exists@port", "tier:not-exists", "tag=t1+project="+project)
+		of := one(r, "", "%p", "%q0", "%q1")
+		return one(r, "tag="+tag, "network="+network, "project="+project, "tier:in:web:db"+of, "label:not-in:x"+of, "label:exists@port"+of, "tier:not-exists"+of, "tag=t1+project="+project)
 	}
 	anywhere := func() string {
 		return one(r, "", workloads(), workloads(), workloads(), "addresses="+addresses, "10.0.0.0/29+-10.0.0.1/32", "2001:db8::/126", "0.0.0.0/0")
@@ -333,10 +349,10 @@ func randomFirewall(r *rand.Rand, project, network, tag, addresses, services str
 		words += " to=" + to
 	}
 	words += " " + one(r, "", "", RandomService(r), RandomService(r)+" "+RandomService(r), "services="+services)
-	words += " " + one(r, "", "", "", "match=tier", "match=label match=tier") + " " + one(r, "", "", "", "log", "audit", "disabled")
+	words += " " + one(r, "", "", "", "match=tier", "match=label match=tier") + " " + one(r, "", "", "", "log", "audit", "disabled") + " project=" + one(r, "p", "q0", "q0", "q1")
 	lines := []string{
 		words, words, words,
-		fmt.Sprintf("firewall-policy %s %s r%d %s %s %s", policy, rule, r.IntN(5), one(r, "", "", "for="+workloads()), one(r, "", "", "isolates=ingress", "isolates=egress isolates=ingress"), one(r, "", "", "", "audit")),
+		fmt.Sprintf("firewall-policy %s %s r%d %s %s %s", policy, rule, r.IntN(5), one(r, "", "", "for="+workloads()), one(r, "", "", "isolates=ingress", "isolates=egress isolates=ingress"), one(r, "", "", "", "audit")+" project="+one(r, "p", "q0", "q0", "q1")),
 		fmt.Sprintf("policy-set %s %s f%d project=%s %s %s tier=%s priority=%d", set, policy, r.IntN(3), project, one(r, "", "global"), one(r, "", "application=t0"), one(r, "admin", "default", "default", "baseline"), r.IntN(2)),
 		fmt.Sprintf("policy-set %s %s project=%s tier=%s", set, policy, project, one(r, "admin", "default", "baseline")),
 		fmt.Sprintf("remove %s %s", api.KindFirewallRule, rule),

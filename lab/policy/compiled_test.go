@@ -202,10 +202,10 @@ addresses a1 10.0.0.4/31
 services s0 tcp/80
 services s1 udp
 tag t0 application=shop
-tag t1 tier=web
-tag t2 tier=db
+tag t1 tier=web project=q0
+tag t2 tier=db project=q1
 tag t3 label=x
-tag t4 label=y
+tag t4 label=y project=q0
 policy pol0 any any
 policy pol1
 firewall-policy f0

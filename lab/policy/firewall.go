@@ -63,7 +63,7 @@ func (e end) set(s *api.ApplicationPolicySet) (d Decision, next bool) {
 	isolated := false
 	for _, r := range s.Spec.Policies {
 		p, is := get[*api.FirewallPolicy](e.m, r)
-		if !is || !e.m.in(p.Spec.Workloads, e.port) {
+		if !is || !e.m.in(p.Meta.Parent, p.Spec.Workloads, e.port) {
 			continue
 		}
 		isolated = isolated || slices.Contains(p.Spec.Isolates, e.side) && !p.Spec.Audit
@@ -110,12 +110,12 @@ func (e end) says(r *api.FirewallRule) (says, guessed bool) {
 		if e.side == api.Ingress {
 			spoken = here
 		}
-		if !e.here(here) {
+		if !e.here(r.Meta.Parent, here) {
 			return false, false
 		}
 		services := known(services, spoken.Range.IsValid() || !spoken.AddressGroup.IsZero())
 		if !e.anyOf(services) {
-			return e.couldName(services, s.Action, func(p *api.Port) bool { return e.m.in(there, p) && e.m.alike(s.MatchTags, e.port, p) })
+			return e.couldName(services, s.Action, func(p *api.Port) bool { return e.m.in(r.Meta.Parent, there, p) && e.m.alike(s.MatchTags, e.port, p) })
 		}
 		if e.remote == nil && !e.m.alike(s.MatchTags, e.port, e.port) {
 			return false, false // nobody can have in common with the port what it has not
@@ -123,7 +123,7 @@ func (e end) says(r *api.FirewallRule) (says, guessed bool) {
 		if e.remote == nil && (workloads(there) || len(s.MatchTags) > 0) {
 			return e.guess(s.Action), true
 		}
-		return e.there(there) && (e.remote == nil || e.m.alike(s.MatchTags, e.port, e.remote)), false
+		return e.there(r.Meta.Parent, there) && (e.remote == nil || e.m.alike(s.MatchTags, e.port, e.remote)), false
 	}
 	if says, guessed = on(here, there); says || s.Direction != api.DirectionBoth {
 		return says, guessed
@@ -163,11 +163,11 @@ func known(services []api.Match, addresses bool) []api.Match {
 }
 
 // here is whether an endpoint means the port that is asked.
-func (e end) here(x api.Endpoint) bool {
-	return e.m.in(x, e.port) && e.m.addressed(x, e.local)
+func (e end) here(said api.Ref, x api.Endpoint) bool {
+	return e.m.in(said, x, e.port) && e.m.addressed(x, e.local)
 }
 
 // there is whether an endpoint means the other end.
-func (e end) there(x api.Endpoint) bool {
-	return (e.remote == nil || e.m.in(x, e.remote)) && e.m.addressed(x, e.other)
+func (e end) there(said api.Ref, x api.Endpoint) bool {
+	return (e.remote == nil || e.m.in(said, x, e.remote)) && e.m.addressed(x, e.other)
 }

@@ -169,9 +169,9 @@ func (e *Editor) endpoint() (x api.Endpoint) {
 		x.Tags = []api.Ref{e.tag()}
 	case 2:
 		kind := pick(e.Rand, api.TagTier, "label")
-		x.Expressions = []api.TagExpression{{Type: kind, Operator: pick(e.Rand, "in", "not-in"), Values: tagValues[kind][:1]}}
+		x.Expressions = []api.TagExpression{{Type: kind, Operator: pick(e.Rand, "in", "not-in"), Values: tagValues[kind][:1], Project: e.tagsOf()}}
 	case 3:
-		x.Expressions = []api.TagExpression{{Type: pick(e.Rand, api.TagSite, "color"), Operator: pick(e.Rand, "exists", "not-exists"), Level: pick(e.Rand, "", api.KindPort, api.KindVirtualMachine)}}
+		x.Expressions = []api.TagExpression{{Type: pick(e.Rand, api.TagSite, "color"), Operator: pick(e.Rand, "exists", "not-exists"), Level: pick(e.Rand, "", api.KindPort, api.KindVirtualMachine), Project: e.tagsOf()}}
 	case 4:
 		x.Network = api.Ref{Name: pick(e.Rand, redWeb, redDB, redTest).FQName()}
 	case 5:
@@ -187,6 +187,12 @@ func (e *Editor) endpoint() (x api.Endpoint) {
 		x.AddressGroup = api.Ref{Name: fmt.Sprintf("red:shop:f%d", e.Rand.IntN(addressGroups))}
 	}
 	return x
+}
+
+// tagsOf is whose tags an expression means: mostly those that there are, sometimes
+// those of a project without any.
+func (e *Editor) tagsOf() api.Ref {
+	return api.Ref{Name: pick(e.Rand, "", "", "red:shop", "red:test")}
 }
 
 func (e *Editor) firewallPolicy(p *api.FirewallPolicy) {

@@ -59,8 +59,9 @@ func (m *Model) host(p *api.Port) string {
 	return ""
 }
 
-// in tells whether an endpoint selects a workload, but for its addresses.
-func (m *Model) in(x api.Endpoint, p *api.Port) bool {
+// in tells whether an endpoint that an object of a project says selects a workload,
+// but for its addresses.
+func (m *Model) in(said api.Ref, x api.Endpoint, p *api.Port) bool {
 	tags := m.tags(p)
 	for _, r := range x.Tags {
 		if !slices.ContainsFunc(tags, func(t tagged) bool { return t.tag.Meta.UUID == r.UUID }) {
@@ -68,13 +69,19 @@ func (m *Model) in(x api.Endpoint, p *api.Port) bool {
 		}
 	}
 	for _, c := range x.Expressions {
-		if !satisfied(c, tags) {
+		of := said
+		if !c.Project.IsZero() {
+			of = c.Project
+		}
+		theirs := slices.DeleteFunc(slices.Clone(tags), func(t tagged) bool { return t.tag.Meta.Parent.UUID != of.UUID })
+		if !satisfied(c, theirs) {
 			return false
 		}
 	}
 	return (x.Project.IsZero() || x.Project.UUID == project(p).UUID) && (x.Network.IsZero() || x.Network.UUID == p.Spec.Network.UUID)
 }
 
+// satisfied: an expression knows no tags but those of its project.
 func satisfied(x api.TagExpression, tags []tagged) bool {
 	has := slices.ContainsFunc(tags, func(t tagged) bool {
 		return t.tag.Spec.Type == x.Type && (x.Level == "" || t.level == x.Level) && (len(x.Values) == 0 || slices.Contains(x.Values, t.tag.Spec.Value))

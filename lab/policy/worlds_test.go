@@ -30,6 +30,12 @@ address n 10.0.0.13 c
 bind c h1
 `
 
+// isolated is port b with a policy of its project by which nothing comes in but what
+// rule r passes.
+const isolated = `firewall-policy f r isolates=ingress project=qb
+policy-set s f project=qb
+`
+
 // namedWorlds are small enough that whoever reads doc/policy.md can say what becomes of
 // TCP from port a to port b.
 var namedWorlds = map[string]struct {
@@ -44,12 +50,43 @@ var namedWorlds = map[string]struct {
 	"what the operator passes, no project's denies":                       {operatorAndProject("pass", "deny", "admin"), 80, api.ActionPass, ""},
 	"what the operator says nothing of, the project":                      {operatorAndProject("pass", "deny", "admin"), 22, api.ActionDeny, "d:p:mine "},
 	"what the operator leaves to the next tier, none of this one decides": {operatorAndProject("next", "deny", "admin"), 80, api.ActionPass, ""},
-	"of sets of one scope the lowest priority is first": {`firewall-rule no deny
-firewall-rule yes pass
-firewall-policy no no
-firewall-policy yes yes
+	"of sets of one scope the lowest priority is first": {`firewall-rule no deny project=qb
+firewall-rule yes pass project=qb
+firewall-policy no no project=qb
+firewall-policy yes yes project=qb
 policy-set a no project=qb priority=2
 policy-set b yes project=qb priority=1`, 80, api.ActionPass, ""},
+
+	"a word that somebody gave himself is nobody's": {isolated + `firewall-rule r pass from=team:in:web project=qb
+tag own team=web project=qb
+tag fake team=web project=qa
+tagged fake port a`, 80, api.ActionDeny, ""},
+	"who was given the project's own tag is meant": {isolated + `firewall-rule r pass from=team:in:web project=qb
+tag own team=web project=qb
+tagged own port a`, 80, api.ActionPass, ""},
+	"a rule may name whose tags it means": {isolated + `firewall-rule r pass from=team:in:web%qa project=qb
+tag theirs team=web project=qa
+tagged theirs port a`, 80, api.ActionPass, ""},
+	"and then means no others": {isolated + `firewall-rule r pass from=team:in:web%qc project=qb
+tag own team=web project=qb
+tag theirs team=web project=qa
+tagged own port a
+tagged theirs port a`, 80, api.ActionDeny, ""},
+	"who has only words of his own has none": {`firewall-rule r deny from=team:not-exists project=qb
+firewall-policy f r project=qb
+policy-set s f project=qb
+tag fake team=web project=qa
+tagged fake port a`, 80, api.ActionDeny, "d:p:r "},
+	"a policy is not for who has only words of his own": {`firewall-rule r deny project=qc
+firewall-policy f r for=team:exists project=qc
+policy-set s f global
+tag fake team=web project=qb
+tagged fake port b`, 80, api.ActionPass, ""},
+	"an operator's rule means the tags that it names": {`firewall-rule r deny from=team:in:guests%qa
+firewall-policy f r
+policy-set s f global tier=admin
+tag guests team=guests project=qa
+tagged guests project qa`, 80, api.ActionDeny, "d:p:r "},
 }
 
 // operatorAndProject are a global set of a high priority and a project's of priority 0:
@@ -58,8 +95,8 @@ func operatorAndProject(operator, project, tier string) string {
 	return strings.NewReplacer("OPERATOR", operator, "PROJECT", project, "TIER", tier).Replace(`firewall-rule operators OPERATOR tcp/80
 firewall-policy operators operators
 policy-set operators operators global tier=TIER priority=100
-firewall-rule mine PROJECT
-firewall-policy mine mine
+firewall-rule mine PROJECT project=qb
+firewall-policy mine mine project=qb
 policy-set a-mine mine project=qb tier=TIER priority=0
 `)
 }
