@@ -132,6 +132,33 @@ func TestShares(t *testing.T) {
 	}
 }
 
+// A network comes under somebody else's network-policy by a share with join, and by no
+// other: whoever has it may attach the network to policies of his own.
+func TestJoinOfAForeignNetwork(t *testing.T) {
+	w := newWorld(t)
+	w.orchestrators()
+	net := named("blue-own:p:n")
+	w.create(blue, network("n", projectOf(blue)))
+	w.create(green, object(t, api.KindNetworkPolicy, "np", "green-own:p", "rules: [{action: pass, direction: '<>'}]"))
+	attachment := object(t, api.KindNetworkPolicyAttachment, "a", "green-own:p", "policy: 'green-own:p:np', network: 'blue-own:p:n'")
+	w.refused(api.CodeInvalid, "there is no network", green, api.OpCreate, attachment)
+	for _, verb := range []api.Verb{api.VerbSee, api.VerbAttach, api.VerbRoute, api.VerbEdit} {
+		s := share("s", projectOf(blue), api.KindNetwork, net, api.KindOrchestrator, named("green"), verb)
+		w.create(blue, s)
+		w.refused(api.CodeForbidden, "no share lets green use it with verb join", green, api.OpCreate, attachment)
+		w.remove(blue, s)
+	}
+	s := share("s", projectOf(blue), api.KindNetwork, net, api.KindOrchestrator, named("green"), api.VerbJoin)
+	w.create(blue, s)
+	w.create(green, attachment)
+	w.refused(api.CodeConflict, "still refer", blue, api.OpDelete, s)
+	w.refused(api.CodeConflict, "relies on its verb join", blue, api.OpUpdate, share("s", projectOf(blue), api.KindNetwork, net, api.KindOrchestrator, named("green"), api.VerbAttach))
+	w.refused(api.CodeNotFound, "no such network-policy-attachment", blue, api.OpDelete, attachment)
+	w.remove(green, attachment)
+	w.remove(blue, s)
+	w.refused(api.CodeInvalid, "there is no network", green, api.OpCreate, attachment)
+}
+
 func TestShareOfParent(t *testing.T) {
 	w := newWorld(t)
 	w.orchestrators()
