@@ -217,6 +217,9 @@ func TestPoliciesJoinWhatARuleThatPassesNames(t *testing.T) {
 			t.Errorf("%s %v > %v joins %s and %s: %v, want %v", c.action, c.source, c.destination, c.x, c.y, got, c.want)
 		}
 	}
+	if p := (&NetworkPolicy{Spec: NetworkPolicySpec{Rules: []NetworkPolicyRule{{Action: ActionPass, Audit: true}}}}); p.Joins(ref("a"), ref("b"), front) {
+		t.Error("a rule of audit joins nothing")
+	}
 	if (&NetworkPolicy{}).Joins(ref("a"), ref("b"), front) {
 		t.Error("a policy without rules joins nothing")
 	}

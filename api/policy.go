@@ -86,10 +86,16 @@ func (s *NetworkSelector) check(p *Problems, field string) {
 		!s.Network.IsZero(), !s.Policy.IsZero(), !s.Subnet.IsZero(), s.Range.IsValid(), s.Local)
 }
 
+// JoinsAny tells whether the rule joins the networks that its sides name: it is to
+// pass something, and between networks.
+func (r *NetworkPolicyRule) JoinsAny() bool {
+	return r.Action == ActionPass && !r.Audit && !(r.Source.Local && r.Destination.Local)
+}
+
 // Joins tells whether the rule joins two networks that are attached to its
 // policy. Whichever side may begin, both need the other's routes.
 func (r *NetworkPolicyRule) Joins(a, b Ref, attached func(policy, network string) bool) bool {
-	if r.Action != ActionPass || r.Source.Local && r.Destination.Local {
+	if !r.JoinsAny() {
 		return false
 	}
 	names := func(source, destination Ref) bool {

@@ -116,11 +116,29 @@ func TestTrace(t *testing.T) {
 					t.Errorf("traces changed the tables of host %d:\n%v\nnow\n%v", i, before[i], after)
 				}
 			}
+			m[0].tracesLeaked(network(100, tunnel)[0])
 			m[0].controller.set(disabled(network(100, tunnel)[0], desired.PortRow(portID(100, 10))))
 			m[0].controller.settled()
 			expectItems(t, m[0].traced(api.TraceQuestion{Port: portID(100, 10), To: ips(11)[0]}), map[string]string{api.TraceReason: "port-disabled", "port": "state disabled: adminState of the port is down"})
 			m[0].refusesTraces()
 		})
+	}
+}
+
+// tracesLeaked: of a route of another network a trace says whose it is and by which
+// policy it came.
+func (m *machine) tracesLeaked(rows map[string]*hoststream.Row) {
+	m.t.Helper()
+	leaked := []netip.Addr{netip.MustParseAddr("203.0.113.9"), netip.MustParseAddr("2001:db8:113::9")}
+	for _, to := range leaked {
+		put(rows, route(100, to, &hoststream.Route{
+			Mac: macOf(11), Routed: true, Origin: "d:p:other-9", LeakedBy: "d:p:front", NextHop: &hoststream.Route_Remote{Remote: &hoststream.Remote{Host: hostID(1), Vni: 100}},
+		}))
+	}
+	m.controller.set(rows)
+	m.controller.settled()
+	for _, to := range leaked {
+		expectItems(m.t, m.traced(api.TraceQuestion{Port: portID(100, 10), To: to}), map[string]string{api.TraceVerdict: "tunnelled", "route": "from d:p:other-9 by d:p:front"})
 	}
 }
 

@@ -125,7 +125,7 @@ func joinPairs(p *api.NetworkPolicy, attached map[string][]*Network, join func(a
 	}
 	for i := range p.Spec.Rules {
 		rule := &p.Spec.Rules[i]
-		if rule.Action != api.ActionPass || rule.Audit || rule.Source.Local && rule.Destination.Local {
+		if !rule.JoinsAny() {
 			continue
 		}
 		destinations := named(&rule.Destination)

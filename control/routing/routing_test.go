@@ -119,7 +119,7 @@ table-port b behind`)
 }
 
 // The fast way to find joined pairs says what the policy itself says. Rules
-// that deny join nothing, nor does one that names a range.
+// that deny join nothing, nor do one of audit and one that names a range.
 func TestJoinsAgreeWithThePolicy(t *testing.T) {
 	seed := rand.Uint64()
 	r := rand.New(rand.NewPCG(seed, 3))
@@ -130,7 +130,8 @@ func TestJoinsAgreeWithThePolicy(t *testing.T) {
 		for range 1 + r.IntN(3) {
 			action := []string{"pass", "pass", "deny"}[r.IntN(3)]
 			direction := []string{"<>", ">"}[r.IntN(2)]
-			rules += fmt.Sprintf("\nrule p %s %s %s %s tcp/80", action, sides[r.IntN(len(sides))], direction, sides[r.IntN(len(sides))])
+			audit := []string{"", "", "audit"}[r.IntN(3)]
+			rules += fmt.Sprintf("\nrule p %s %s %s %s tcp/80 %s", action, sides[r.IntN(len(sides))], direction, sides[r.IntN(len(sides))], audit)
 		}
 		w := world.New("network n1 1\nnetwork n2 2\nnetwork n3 3\nnetwork n4 4\npolicy q\nattach q n2\nattach q n3\nattach q n4" + rules)
 		for _, n := range []string{"n1", "n2", "n3"} { // n4 is not attached
