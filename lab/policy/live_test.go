@@ -359,12 +359,14 @@ func (s *system) flooded(t *testing.T) {
 	s.flowing(t, streams, 10_000)
 	asked := s.asked(t, find(t, "red-d1"), find(t, "red-d2"))
 	p := s.probing(find(t, "red-w1"), probe.Connected, slowPatience, both(victim, probe.ProtocolTCP, 443))
-	for _, port := range []uint16{80, 0} {
-		sent, err := probe.Flood{Namespace: s.namespace(attacker), From: attacker.V4(), To: victim.V4(), Port: port, Count: 100_000}.Run(2 * time.Second)
-		if err != nil {
-			t.Fatal(err)
+	for i, from := range attacker.Addresses() {
+		for _, port := range []uint16{80, 0} {
+			sent, err := probe.Flood{Namespace: s.namespace(attacker), From: from, To: victim.Addresses()[i], Port: port, Count: 100_000}.Run(2 * time.Second)
+			if err != nil || sent == 0 {
+				t.Fatalf("%d first packets from %v: %v", sent, from, err)
+			}
+			t.Logf("%d first packets from %v to port %d (0: all)", sent, from, port)
 		}
-		t.Logf("%d first packets to port %d (0: all)", sent, port)
 	}
 	asked(t)
 	p.end(t, "new connections during a flood")
@@ -431,11 +433,9 @@ func (s *system) socket(t *testing.T, w Workload) (c *net.UDPConn) {
 func (s *system) alone(t *testing.T, w, to Workload) {
 	t.Helper()
 	m := s.model(t)
-	for _, argv := range [][]string{
-		{"ip", "address", "flush", "dev", "eth0"},
-		{"ip", "route", "replace", to.V4().String(), "dev", "eth0"},
-		{"ip", "neighbour", "replace", to.V4().String(), "lladdr", string(m.Port(to.Port()).Spec.MAC), "dev", "eth0", "nud", "permanent"},
-	} {
-		s.run(t, w, argv...)
+	s.run(t, w, "ip", "address", "flush", "dev", "eth0")
+	for _, a := range to.Addresses() {
+		s.run(t, w, "ip", "route", "replace", a.String(), "dev", "eth0")
+		s.run(t, w, "ip", "neighbour", "replace", a.String(), "lladdr", string(m.Port(to.Port()).Spec.MAC), "dev", "eth0", "nud", "permanent")
 	}
 }

@@ -82,8 +82,19 @@ func (l *loop) enter(w *world.World, number int) {
 	}
 }
 
-// strangers are addresses that nobody has: of the subnet, and of none.
-var strangers = map[Stranger]netip.Addr{Pending: netip.MustParseAddr("10.0.0.200"), Outside: netip.MustParseAddr("198.51.100.7")}
+// strangers are addresses that nobody has, of either family: of the subnets, and of none.
+var strangers = map[Stranger][2]netip.Addr{
+	Pending: {netip.MustParseAddr("10.0.0.200"), netip.MustParseAddr("2001:db8::200")},
+	Outside: {netip.MustParseAddr("198.51.100.7"), netip.MustParseAddr("2001:db8:f::7")},
+}
+
+// instead is a stranger's address of the family of one.
+func (s Stranger) instead(of netip.Addr) netip.Addr {
+	if of.Is4() {
+		return strangers[s][0]
+	}
+	return strangers[s][1]
+}
 
 // next is a random packet.
 func (l *loop) next() (c loopCase, ok bool) {
@@ -96,8 +107,8 @@ func (l *loop) next() (c loopCase, ok bool) {
 		return c, false
 	}
 	c.Packet = p
-	if stranger != "" && c.Destination.Is4() {
-		c.ToIs, c.ToOwn, c.Destination = stranger, c.Destination, strangers[stranger]
+	if stranger != "" {
+		c.ToIs, c.ToOwn, c.Destination = stranger, c.Destination, stranger.instead(c.Destination)
 	}
 	mac, err := c.from.MAC.Bytes()
 	if err != nil {
@@ -131,9 +142,9 @@ func (l *loop) vary(c *loopCase) {
 	if c.icmp() {
 		c.SourcePort = 1 + l.r.IntN(60000)
 	}
-	if c.Source.Is4() && c.from.Unchecked && l.r.IntN(3) == 0 {
+	if c.from.Unchecked && l.r.IntN(3) == 0 {
 		c.FromIs = pick(l.r, Pending, Pending, Outside)
-		c.FromOwn, c.Source = c.Source, strangers[c.FromIs]
+		c.FromOwn, c.Source = c.Source, c.FromIs.instead(c.Source)
 	}
 	if (c.FromIs != "" || c.ToIs != "") && (c.Protocol == 47 || c.Protocol == 50) {
 		c.Protocol, c.SourcePort, c.Port = 17, 2000, 53 // a stranger may be at both sides, and without ports what it says would be an answer
@@ -291,8 +302,10 @@ func (l *loop) count(c *loopCase, want verdict) {
 	if want.word == "pass" && (l.asks(c.from) || l.asks(c.to)) {
 		l.counts["pass, and policy was asked"]++
 	}
-	if c.ToIs != "" {
-		l.counts["(to a stranger)"]++
+	for word, is := range map[string]Stranger{"to": c.ToIs, "from": c.FromIs} {
+		if is != "" {
+			l.counts[fmt.Sprintf("(%s a stranger, IPv%d)", word, map[bool]int{true: 4, false: 6}[c.Source.Is4()])]++
+		}
 	}
 	if want.layer != "" {
 		l.counts[want.word+" by "+want.layer]++
@@ -305,7 +318,8 @@ func (l *loop) count(c *loopCase, want verdict) {
 // loopEnough are verdicts, and how many of each there must be.
 var loopEnough = []string{"pass", "policy-denied", "policy-rejected", "identity-pending", "unknown-fragment",
 	"policy-denied by network-policy", "policy-denied by security-group", "policy-denied by firewall", "policy-rejected by firewall",
-	"identity-pending by network-policy", "identity-pending by security-group", "identity-pending by firewall"}
+	"identity-pending by network-policy", "identity-pending by security-group", "identity-pending by firewall",
+	"(to a stranger, IPv4)", "(to a stranger, IPv6)", "(from a stranger, IPv4)", "(from a stranger, IPv6)"}
 
 func (l *loop) missing(cases int) (all []string) {
 	for _, what := range loopEnough {
@@ -364,8 +378,8 @@ func (l *loop) world(number int) (*world.World, []string) {
 	w, firewall, networks := world.New(retyped(referents, number)), number%3 == 0, number%3 == 1
 	for i := range loopPorts {
 		n := i % 4
-		w.Do(fmt.Sprintf("network n%d %d\nsubnet n%d 10.0.0.0/24\nport n%d p%d q%d\naddress n%d 10.0.0.%d p%d\naddress n%d 2001:db8::%d p%d\nbind p%d h%d\nruns m%d p%d",
-			n, n+1, n, n, i, l.r.IntN(2), n, i+2, i, n, i+2, i, i, 1+l.r.IntN(2), l.r.IntN(2), i))
+		w.Do(fmt.Sprintf("network n%d %d\nsubnet n%d 10.0.0.0/24\nsubnet n%d 2001:db8::/64\nport n%d p%d q%d\naddress n%d 10.0.0.%d p%d\naddress n%d 2001:db8::%d p%d\nbind p%d h%d\nruns m%d p%d",
+			n, n+1, n, n, n, i, l.r.IntN(2), n, i+2, i, n, i+2, i, i, 1+l.r.IntN(2), l.r.IntN(2), i))
 		if firewall || networks || i%3 == 0 {
 			w.Do(fmt.Sprintf("secure p%d off", i)) // it has no security-groups, and may send from where it wants
 		}
@@ -373,7 +387,7 @@ func (l *loop) world(number int) (*world.World, []string) {
 			w.Do(fmt.Sprintf("tagged t%d port p%d\ntagged t%d port p%d\nnamed p%d http tcp %d", l.r.IntN(3), i, 3+l.r.IntN(2), i, i, 80+l.r.IntN(3)))
 		}
 	}
-	w.Do("table st 198.51.100.0/24 10.0.0.2 10.0.0.192/26 10.0.0.2\ntable-network n0 st")
+	w.Do("table st 198.51.100.0/24 10.0.0.2 10.0.0.192/26 10.0.0.2 2001:db8:f::/48 2001:db8::2 2001:db8::200/120 2001:db8::2\ntable-network n0 st")
 	var lines []string
 	if firewall && number%4 > 0 { // rules that could mean who is not known yet
 		lines = append(lines, retyped(fmt.Sprintf("firewall-rule r0 %s <> from=%s %s", pick(l.r, "deny", "reject", "next"), pick(l.r, "tag=t1", "project=q0", "network=n0", "tier:not-exists"), pick(l.r, "", "tcp")), number),
