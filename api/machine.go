@@ -32,7 +32,7 @@ type VirtualMachineSpec struct {
 	Type     string `json:"type,omitempty" enum:"virtual-machine,pod,machine" default:"virtual-machine" doc:"What it is: a virtual machine, a pod (containers that share a network namespace), or a machine of its own."`
 	HostName string `json:"hostName,omitempty" doc:"Name it calls itself: given out by DHCP and DNS where a port has no dnsName."`
 	// Within is fixed, so that nothing is ever inside itself.
-	Within Ref `json:"within,omitzero" effect:"none" doc:"The virtual machine inside which this one runs (nested); fixed."`
+	Within Ref `json:"within,omitzero" effect:"none" doc:"The virtual machine inside which this one runs (nested); fixed. That one's tags are not this one's."`
 }
 
 func (v *VirtualMachine) Refs() []FieldRef {

@@ -17,6 +17,9 @@ func (w *World) applyServices(f []string) {
 	case "machine":
 		m := &api.VirtualMachine{}
 		m.Spec.HostName = f[2]
+		if len(f) > 3 {
+			m.Spec.Within = Ref(api.KindVirtualMachine, f[3])
+		}
 		w.Put(m, api.KindVirtualMachine, f[1])
 	case "runs":
 		change(w, api.KindPort, f[2], func(p *api.Port) { p.Spec.VirtualMachine = Ref(api.KindVirtualMachine, f[1]) })

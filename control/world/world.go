@@ -50,7 +50,7 @@ type World struct {
 //	table r 10.9.0.0/16 10.0.0.5    (next hop, discard, or - for none; repeatable)
 //	table-network blue r            (static routes; repeatable)
 //	table-port a r                  (interface routes)
-//	machine m web                   (virtual-machine m, which calls itself web)
+//	machine m web [n]               (virtual-machine m, which calls itself web, inside n)
 //	runs m a                        (port a is of virtual-machine m)
 //	called a www [example.org]      (name of port a, and its domain)
 //	domain blue example.org         (of the names of network blue)

@@ -82,6 +82,18 @@ firewall-policy f r for=team:exists project=qc
 policy-set s f global
 tag fake team=web project=qb
 tagged fake port b`, 80, api.ActionPass, ""},
+	"a machine has its own tags": {isolated + `firewall-rule r pass from=tag=web project=qb
+tag web team=web project=qb
+machine outer outer
+machine inner inner outer
+runs inner a
+tagged web virtual-machine inner`, 80, api.ActionPass, ""},
+	"and none of the machine inside which it is": {isolated + `firewall-rule r pass from=tag=web project=qb
+tag web team=web project=qb
+machine outer outer
+machine inner inner outer
+runs inner a
+tagged web virtual-machine outer`, 80, api.ActionDeny, ""},
 	"an operator's rule means the tags that it names": {`firewall-rule r deny from=team:in:guests%qa
 firewall-policy f r
 policy-set s f global tier=admin
