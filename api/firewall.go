@@ -148,6 +148,7 @@ type FirewallPolicySpec struct {
 	Workloads Endpoint `json:"workloads,omitzero" doc:"Workloads that the policy is for, by tags, project or network; all of the set's when absent."`
 	Isolates  []Side   `json:"isolates,omitempty" enum:"ingress,egress" doc:"Directions in which the policy's workloads may do only what some policy of the set passes."`
 	Audit     bool     `json:"audit,omitempty" doc:"Count and log what the rules would do, and pass on."`
+	Log       bool     `json:"log,omitempty" doc:"Record what is denied because the policy isolates. Rules have a log of their own."`
 }
 
 func (f *FirewallPolicy) Refs() []FieldRef {

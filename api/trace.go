@@ -65,7 +65,9 @@ func (s PolicyStep) String() string {
 	if s.Former {
 		text = fmt.Sprintf("%s at %s, %s as before a change that is held: %s", s.Direction, s.Port, s.Layer, s.Action)
 	}
-	if s.Rule != nil {
+	if s.Rule != nil && s.Rule.Kind == string(KindSecurityGroup) {
+		text += ", no rule of " + s.Ruleset + " matches, which " + s.Rule.String() + " logs"
+	} else if s.Rule != nil {
 		text += " by " + s.Rule.String()
 		if s.Logs {
 			text += ", which logs"

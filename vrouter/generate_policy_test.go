@@ -97,7 +97,7 @@ func (g *generator) asked() (sets [rules.Directions][rules.Layers]uint32) {
 
 // ruleset makes one of a few rules and remembers what it is compiled into.
 func (g *generator) ruleset() {
-	r := rules.Ruleset{Outside: pick(g, rules.Pass, rules.Pass, rules.Next, rules.Deny), Identified: pick(g, rules.Pass, rules.Pass, rules.Next, rules.Reject)}
+	r := rules.Ruleset{Outside: pick(g, rules.Pass, rules.Pass, rules.Next, rules.Deny), Identified: pick(g, rules.Pass, rules.Pass, rules.Next, rules.Reject), Rest: pick(g, 0, uint32(201+g.IntN(9)))}
 	for range g.IntN(5) {
 		r.Rules = append(r.Rules, g.rule())
 	}

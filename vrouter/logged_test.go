@@ -103,6 +103,39 @@ func TestRulesLog(t *testing.T) {
 	}
 }
 
+// TestRestLogs: what is refused because no rule matches is told and counted under the
+// number that stands for that, where there is one.
+func TestRestLogs(t *testing.T) {
+	d, _, _ := speaker(t)
+	send := sendFrom(t, d)
+	check(t, d.SetRecording(Recording{Logged: true}))
+	r, err := d.OpenEvents()
+	check(t, err)
+	defer r.Close()
+	asking(t, d, nil)
+	for i, rest := range []uint32{0, 9} {
+		web := rules.Rule{Number: 1, Action: rules.Pass, Services: []rules.Service{{Protocol: rules.UDP, Ports: &rules.Range{First: 80, Last: 80}}}, Log: true}
+		c := compiled(rules.Ruleset{Rules: []rules.Rule{web}, Outside: rules.Deny, Identified: rules.Deny, Rest: rest})
+		check(t, d.PutRuleset(c))
+		var p PortPolicy
+		p.Rulesets[rules.Egress][rules.SecurityGroup] = c.ID
+		check(t, d.PortPolicies.Put(loopback, p))
+		send(3000)
+		counts, err := d.EventCounts()
+		check(t, err)
+		if told := counts[EventLogged].Told; told != uint64(i) {
+			t.Fatalf("with %d for the rest %d packets are told of", rest, told)
+		}
+	}
+	e, err := r.Next()
+	check(t, err)
+	hits, err := d.RuleHits()
+	check(t, err)
+	if words := wordsOf(e); words != "policy-denied: security-group 9" || hits[9] != 1 || hits[0] != 0 {
+		t.Errorf("told %q, counted %v", words, hits)
+	}
+}
+
 // wordsOf writes what an event says of rules.
 func wordsOf(e Event) string {
 	var all []string

@@ -329,11 +329,17 @@ func (p *Programmer) Rules() map[uint32][]Numbered {
 
 // list adds the rules of a ruleset, each once.
 func (p *Programmer) list(numbers map[uint32][]Numbered, set desired.Ruleset, layer rules.Layer) {
-	for _, rule := range set.Rules {
-		n := p.RuleNumber(rule.Cause)
-		if !slices.ContainsFunc(numbers[n], func(other Numbered) bool { return other.Layer == layer && other.Cause.Equal(rule.Cause) }) {
-			numbers[n] = append(numbers[n], Numbered{rule.Cause, layer, rule.Body.Action, rule.Body.Audit})
+	add := func(one Numbered) {
+		n := p.RuleNumber(one.Cause)
+		if !slices.ContainsFunc(numbers[n], func(other Numbered) bool { return other.Layer == layer && other.Cause.Equal(one.Cause) }) {
+			numbers[n] = append(numbers[n], one)
 		}
+	}
+	for _, rule := range set.Rules {
+		add(Numbered{rule.Cause, layer, rule.Body.Action, rule.Body.Audit})
+	}
+	if set.Rest != nil {
+		add(Numbered{*set.Rest, layer, set.Identified, false})
 	}
 }
 

@@ -47,8 +47,8 @@ func (n *ruleNumbers) of(hash uint64) uint32 {
 func (n *ruleNumbers) add(sets []desired.Ruleset) {
 	var hashes []uint64
 	for _, set := range sets {
-		for _, rule := range set.Rules {
-			if h := RuleHash(rule.Cause); n.owners[n.of(h)] != h {
+		for cause := range set.Causes {
+			if h := RuleHash(cause); n.owners[n.of(h)] != h {
 				hashes = append(hashes, h)
 			}
 		}
@@ -82,8 +82,8 @@ func (n *ruleNumbers) forget(sets map[desired.Digest]desired.Ruleset) {
 	}
 	here := make(map[uint64]bool, rules)
 	for _, set := range sets {
-		for _, rule := range set.Rules {
-			here[RuleHash(rule.Cause)] = true
+		for cause := range set.Causes {
+			here[RuleHash(cause)] = true
 		}
 	}
 	maps.DeleteFunc(n.owners, func(_ uint32, h uint64) bool { return !here[h] })

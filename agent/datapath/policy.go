@@ -118,5 +118,8 @@ func source(set desired.Ruleset, selectors map[string][]rules.Identity, numbers 
 		}
 		r.Rules = append(r.Rules, body)
 	}
+	if set.Rest != nil {
+		r.Rest = numbers.of(RuleHash(*set.Rest))
+	}
 	return r
 }

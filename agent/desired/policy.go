@@ -42,7 +42,20 @@ type Ruleset struct {
 	ID, Name            string
 	Rules               []Rule
 	Outside, Identified rules.Action
+	Rest                *Cause // who counts and logs what no rule matches; nil: nobody
 	Digest              Digest
+}
+
+// Causes are where what the ruleset decides comes from, of rules that it counts.
+func (r *Ruleset) Causes(yield func(Cause) bool) {
+	for i := range r.Rules {
+		if !yield(r.Rules[i].Cause) {
+			return
+		}
+	}
+	if r.Rest != nil {
+		yield(*r.Rest)
+	}
 }
 
 // Rule is a rule with whose it is.
@@ -126,6 +139,9 @@ func ruleset(m *hoststream.Ruleset) (v Ruleset, err error) {
 	}
 	if v.Identified, err = rules.ParseAction(m.Identified); err != nil {
 		return v, err
+	}
+	if r := m.Rest; r != nil && r.Log {
+		v.Rest = &Cause{Object: r.Object, Kind: r.Kind, Name: r.Name, Owner: r.Owner}
 	}
 	for i, raw := range m.Rules {
 		one, err := rule(raw)

@@ -44,10 +44,11 @@ func TestRuleset(t *testing.T) {
 			Ranges: []*hoststream.Prefix{{Address: []byte{10, 0, 0, 0}, Length: 8}}, Except: []*hoststream.Prefix{{Address: []byte{10, 1, 0, 0}, Length: 16}}}}},
 		&hoststream.Rule{Kind: "security-group-rule", Name: "acme:q", Action: "pass", Remote: anybody()},
 	)
+	web.Rest = &hoststream.Rule{Object: "g", Kind: "security-group", Name: "acme:web", Owner: "kubernetes", Log: true}
 	table := applied(t, "ruleset/r", &hoststream.Row{Body: &hoststream.Row_Ruleset{Ruleset: web}})
 	got := table.Rulesets["r"]
 	zero, request := uint8(0), uint8(128)
-	want := desired.Ruleset{ID: "r", Name: "group web", Outside: rules.Deny, Identified: rules.Next, Digest: got.Digest, Rules: []desired.Rule{
+	want := desired.Ruleset{ID: "r", Name: "group web", Outside: rules.Deny, Identified: rules.Next, Digest: got.Digest, Rest: &desired.Cause{Object: "g", Kind: "security-group", Name: "acme:web", Owner: "kubernetes"}, Rules: []desired.Rule{
 		{Cause: desired.Cause{Object: "o", Kind: "firewall-policy", Name: "acme:web", Index: 2, Owner: "kubernetes", Via: []string{"application-policy-set/acme:all"}}, Selectors: []string{"s"},
 			Body: rules.Rule{Name: "firewall-policy acme:web, rule 2", Action: rules.Reject, Remote: rules.Workloads, Log: true, Audit: true, Services: []rules.Service{
 				{Protocol: 6, Ports: &rules.Range{First: 80, Last: 81}, SourcePorts: &rules.Range{First: 9, Last: 9}},

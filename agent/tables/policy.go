@@ -198,7 +198,11 @@ func (r Reader) portRules(ctx context.Context, port string) (api.Table, error) {
 			if set.Outside != set.Identified {
 				last += ", of outside " + set.Outside.String()
 			}
-			t.Rows = append(t.Rows, []string{direction.String(), asked.Layer, "-", last, "-", "-", "no rule matches", "-", "-"})
+			row := []string{direction.String(), asked.Layer, "-", last, "-", "-", "no rule matches", "-", "-"}
+			if rest := set.Rest; rest != nil {
+				row[5], row[6], row[7] = number(hits[c.RuleNumber(*rest)]), "no rule matches, which "+rest.String()+" logs", rest.Owner
+			}
+			t.Rows = append(t.Rows, row)
 		}
 	})
 	return t, err

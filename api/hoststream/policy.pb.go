@@ -98,7 +98,11 @@ type Ruleset struct {
 	Name       string `protobuf:"bytes,5,opt,name=name,proto3" json:"name,omitempty"`             // what it stands for in words, as security-groups acme:web, acme:db
 	// What an agent must know of besides what is above. One that does not know a
 	// word here refuses the ruleset, and its ports wait.
-	Needs         []string `protobuf:"bytes,6,rep,name=needs,proto3" json:"needs,omitempty"`
+	Needs []string `protobuf:"bytes,6,rep,name=needs,proto3" json:"needs,omitempty"`
+	// Who counts and records what is refused because no rule matches; absent: nobody.
+	// Only object, kind, name, owner and log of it are set. An agent that does not
+	// know it refuses the same and records nothing.
+	Rest          *Rule `protobuf:"bytes,7,opt,name=rest,proto3" json:"rest,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -171,6 +175,13 @@ func (x *Ruleset) GetName() string {
 func (x *Ruleset) GetNeeds() []string {
 	if x != nil {
 		return x.Needs
+	}
+	return nil
+}
+
+func (x *Ruleset) GetRest() *Rule {
+	if x != nil {
+		return x.Rest
 	}
 	return nil
 }
@@ -743,7 +754,7 @@ const file_policy_proto_rawDesc = "" +
 	"\vPortRuleset\x12\x14\n" +
 	"\x05layer\x18\x01 \x01(\tR\x05layer\x12\x18\n" +
 	"\aingress\x18\x02 \x01(\bR\aingress\x12\x18\n" +
-	"\aruleset\x18\x03 \x01(\tR\aruleset\"\xb7\x01\n" +
+	"\aruleset\x18\x03 \x01(\tR\aruleset\"\xe5\x01\n" +
 	"\aRuleset\x12\x18\n" +
 	"\aruleset\x18\x01 \x01(\tR\aruleset\x12.\n" +
 	"\x05rules\x18\x02 \x03(\v2\x18.weft.hoststream.v1.RuleR\x05rules\x12\x18\n" +
@@ -752,7 +763,8 @@ const file_policy_proto_rawDesc = "" +
 	"identified\x18\x04 \x01(\tR\n" +
 	"identified\x12\x12\n" +
 	"\x04name\x18\x05 \x01(\tR\x04name\x12\x14\n" +
-	"\x05needs\x18\x06 \x03(\tR\x05needs\"\xb6\x03\n" +
+	"\x05needs\x18\x06 \x03(\tR\x05needs\x12,\n" +
+	"\x04rest\x18\a \x01(\v2\x18.weft.hoststream.v1.RuleR\x04rest\"\xb6\x03\n" +
 	"\x04Rule\x12\x16\n" +
 	"\x06object\x18\x01 \x01(\tR\x06object\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x12\n" +
@@ -825,20 +837,21 @@ var file_policy_proto_goTypes = []any{
 	(*Prefix)(nil),      // 9: weft.hoststream.v1.Prefix
 }
 var file_policy_proto_depIdxs = []int32{
-	2, // 0: weft.hoststream.v1.Ruleset.rules:type_name -> weft.hoststream.v1.Rule
-	3, // 1: weft.hoststream.v1.Rule.anybody:type_name -> weft.hoststream.v1.Anybody
-	4, // 2: weft.hoststream.v1.Rule.selected:type_name -> weft.hoststream.v1.Selected
-	5, // 3: weft.hoststream.v1.Rule.ranges:type_name -> weft.hoststream.v1.Ranges
-	6, // 4: weft.hoststream.v1.Rule.services:type_name -> weft.hoststream.v1.RuleService
-	9, // 5: weft.hoststream.v1.Ranges.ranges:type_name -> weft.hoststream.v1.Prefix
-	9, // 6: weft.hoststream.v1.Ranges.except:type_name -> weft.hoststream.v1.Prefix
-	7, // 7: weft.hoststream.v1.RuleService.ports:type_name -> weft.hoststream.v1.NumberRange
-	7, // 8: weft.hoststream.v1.RuleService.source_ports:type_name -> weft.hoststream.v1.NumberRange
-	9, // [9:9] is the sub-list for method output_type
-	9, // [9:9] is the sub-list for method input_type
-	9, // [9:9] is the sub-list for extension type_name
-	9, // [9:9] is the sub-list for extension extendee
-	0, // [0:9] is the sub-list for field type_name
+	2,  // 0: weft.hoststream.v1.Ruleset.rules:type_name -> weft.hoststream.v1.Rule
+	2,  // 1: weft.hoststream.v1.Ruleset.rest:type_name -> weft.hoststream.v1.Rule
+	3,  // 2: weft.hoststream.v1.Rule.anybody:type_name -> weft.hoststream.v1.Anybody
+	4,  // 3: weft.hoststream.v1.Rule.selected:type_name -> weft.hoststream.v1.Selected
+	5,  // 4: weft.hoststream.v1.Rule.ranges:type_name -> weft.hoststream.v1.Ranges
+	6,  // 5: weft.hoststream.v1.Rule.services:type_name -> weft.hoststream.v1.RuleService
+	9,  // 6: weft.hoststream.v1.Ranges.ranges:type_name -> weft.hoststream.v1.Prefix
+	9,  // 7: weft.hoststream.v1.Ranges.except:type_name -> weft.hoststream.v1.Prefix
+	7,  // 8: weft.hoststream.v1.RuleService.ports:type_name -> weft.hoststream.v1.NumberRange
+	7,  // 9: weft.hoststream.v1.RuleService.source_ports:type_name -> weft.hoststream.v1.NumberRange
+	10, // [10:10] is the sub-list for method output_type
+	10, // [10:10] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_policy_proto_init() }

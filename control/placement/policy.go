@@ -153,7 +153,7 @@ func describeRuleset(r *hoststream.Ruleset) string {
 	for _, rule := range r.Rules {
 		words = append(words, strings.Join(policy.PrintRule(rule), ", "))
 	}
-	return strings.Join(append(words, "else "+r.Identified+", outside "+r.Outside), "\t")
+	return strings.Join(append(words, "else "+r.Identified+", outside "+r.Outside+policy.PrintRest(r)), "\t")
 }
 
 func describeSelector(s *hoststream.Selector) string {

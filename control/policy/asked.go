@@ -101,7 +101,7 @@ func (u *update) askedOf(set *api.ApplicationPolicySet) *askedSet {
 			continue
 		}
 		asked := askedPolicy{uuid: p.Meta.UUID, workloads: criterionOf(&p.Spec.Workloads, p.Meta.Parent.UUID), audit: p.Spec.Audit, rest: asRule(p, api.ActionDeny, by(set))}
-		asked.rest.Audit = p.Spec.Audit
+		asked.rest.Audit, asked.rest.Log = p.Spec.Audit, p.Spec.Log
 		for d := range Directions {
 			asked.isolates[d] = slices.Contains(p.Spec.Isolates, api.Side(d.String()))
 		}

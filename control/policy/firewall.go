@@ -55,8 +55,8 @@ func (a *asking) askSet(b *builder, d Direction, set *askedSet) bool {
 		case !p.isolates[d]:
 		case p.audit:
 			audits = cmp.Or(audits, p)
-		default:
-			isolates = cmp.Or(isolates, p)
+		case isolates == nil || p.rest.Log && !isolates.rest.Log:
+			isolates = p
 		}
 	}
 	b.mirror = false

@@ -29,12 +29,17 @@ func (u *update) askGroups(w *Workload) (rulesets [Directions]*Ruleset) {
 	}
 	sorted(groups)
 	names, of := make([]string, len(groups)), make([]string, len(groups))
+	var rest *hoststream.Rule
 	for i, g := range groups {
 		names[i], of[i] = g.Meta.FQName, g.Meta.UUID
+		if g.Spec.Log && rest == nil {
+			rest = asRule(g, "")
+			rest.Log = true
+		}
 	}
 	for d := range Directions {
 		b := u.build(api.ActionDeny, api.ActionDeny)
-		b.message.Name, b.of = "security-groups "+strings.Join(names, ", "), append(b.of, of...)
+		b.message.Name, b.message.Rest, b.of = "security-groups "+strings.Join(names, ", "), rest, append(b.of, of...)
 		for _, g := range groups {
 			for _, r := range u.objects.groupRules(g.Meta.UUID) {
 				if (r.Spec.Direction == api.Ingress) == (d == Ingress) {

@@ -60,11 +60,19 @@ func (d *Derived) printRows(b *strings.Builder) {
 // PrintRuleset says what a ruleset says, a rule a line.
 func PrintRuleset(r *hoststream.Ruleset) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "ruleset %s\t%s\toutside %s\tidentified %s\n", r.Ruleset, r.Name, r.Outside, r.Identified)
+	fmt.Fprintf(&b, "ruleset %s\t%s\toutside %s\tidentified %s%s\n", r.Ruleset, r.Name, r.Outside, r.Identified, PrintRest(r))
 	for _, rule := range r.Rules {
 		fmt.Fprintf(&b, "  %s\n", strings.Join(PrintRule(rule), "\t"))
 	}
 	return b.String()
+}
+
+// PrintRest says who logs what no rule matches, if anybody does.
+func PrintRest(r *hoststream.Ruleset) string {
+	if r.Rest == nil {
+		return ""
+	}
+	return fmt.Sprintf("\trest logged by %s %s", r.Rest.Kind, r.Rest.Name)
 }
 
 // PrintRule says what a rule says, in words.

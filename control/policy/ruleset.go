@@ -69,7 +69,7 @@ type builder struct {
 // build begins a ruleset: what it says where no rule matches.
 func (u *update) build(outside, identified api.Action) *builder {
 	b := &u.builder
-	b.message.Outside, b.message.Identified, b.message.Name = string(outside), string(identified), ""
+	b.message.Outside, b.message.Identified, b.message.Name, b.message.Rest = string(outside), string(identified), "", nil
 	b.rules, b.last, b.chosen, b.of, b.mirror = b.rules[:0], 0, b.chosen[:0], b.of[:0], false
 	return b
 }

@@ -3,6 +3,7 @@
 package policy_test
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 
@@ -100,6 +101,47 @@ attach p n`)
 		}
 		if !slices.Equal(got, []uint32{want, want}) {
 			t.Errorf("port %s hears at %v, want its own %d", port, got, want)
+		}
+	}
+}
+
+// What no rule allows is logged in the name of the first group, or of the first
+// isolating policy, that says so; others say nothing of it.
+func TestWhatNoRuleAllowsIsLogged(t *testing.T) {
+	w := world.New(`host h1 192.0.2.1
+network n 1
+port n a
+address n 10.0.0.5 a
+bind a h1
+port n b
+address n 10.0.0.6 b
+bind b h1
+security-group quiet
+security-group tells log
+security-group talks log
+secured a tells quiet talks
+secured b quiet
+firewall-policy first isolates=ingress
+firewall-policy logs isolates=ingress log
+firewall-policy other isolates=egress
+policy-set s first logs other`)
+	d := policy.Derive(routing.Derive(w))
+	asked := func(port string, direction policy.Direction, layer policy.Layer) *hoststream.Ruleset {
+		return d.Port(world.UUID(api.KindPort, port)).Rulesets[direction][layer].Message()
+	}
+	for direction := range policy.Directions {
+		if r := asked("a", direction, policy.SecurityGroup).Rest; r.GetName() != "d:p:talks" || r.GetKind() != "security-group" || !r.GetLog() {
+			t.Errorf("%v at a is logged by %v, want by talks", direction, r)
+		}
+		if r := asked("b", direction, policy.SecurityGroup).Rest; r != nil {
+			t.Errorf("%v at b is logged by %v, want by nobody", direction, r)
+		}
+	}
+	for direction, want := range map[policy.Direction]string{policy.Ingress: "d:p:logs true", policy.Egress: "d:p:other false"} {
+		rules := asked("a", direction, policy.Firewall).Rules
+		last := rules[len(rules)-1]
+		if got := fmt.Sprintf("%s %t", last.Name, last.Log); got != want || last.Action != "deny" {
+			t.Errorf("%v is denied by %s, want %s", direction, got, want)
 		}
 	}
 }

@@ -14,7 +14,7 @@ import (
 
 // applySecurity reads the lines about who may talk to whom:
 //
-//	security-group web [default] [stateless] [project=q]
+//	security-group web [default] [stateless] [log] [project=q]
 //	allow web NAME ingress IPv4 [SERVICE] [RANGE | group=db | addresses=a]
 //	secured a web db                (the security-groups of port a; none without)
 //	addresses a 10.0.0.0/8 -10.1.0.0/16 (address-group; what begins with - is excepted)
@@ -25,7 +25,7 @@ import (
 //	limit a 100                     (connections)
 //	held d 30                       (draft d holds a change for so many seconds; 0 none)
 //	firewall-rule r deny [<>] [from=SIDE] [to=SIDE] [SERVICE]... [services=s] [match=TYPE]... [project=q] [disabled] [audit] [log]
-//	firewall-policy f [r]... [for=SIDE] [isolates=ingress] [project=q] [audit]
+//	firewall-policy f [r]... [for=SIDE] [isolates=ingress] [project=q] [audit] [log]
 //	policy-set s [f]... [project=q] [global] [application=t] [tier=admin] [priority=5]
 //
 // A SERVICE is tcp, tcp/80, tcp/80-90, tcp/=http, tcp/80/1000-2000 (source ports last) or icmp/8/0. A SIDE is
@@ -39,6 +39,7 @@ func (w *World) applySecurity(f []string) {
 		for _, word := range f[2:] {
 			g.Spec.Default = g.Spec.Default || word == "default"
 			g.Spec.Stateless = g.Spec.Stateless || word == "stateless"
+			g.Spec.Log = g.Spec.Log || word == "log"
 		}
 		w.Put(g, api.KindSecurityGroup, f[1])
 	case "allow":
@@ -177,6 +178,8 @@ func (w *World) applyFirewall(f []string) {
 				p.Spec.Isolates = append(p.Spec.Isolates, api.Side(value))
 			case "audit":
 				p.Spec.Audit = true
+			case "log":
+				p.Spec.Log = true
 			default:
 				addRef(&p.Spec.Rules, api.KindFirewallRule, word)
 			}
@@ -305,7 +308,7 @@ func RandomSecurity(r *rand.Rand) string {
 	}
 	target := one(r, "project "+project, "network "+network, fmt.Sprintf("host h%d", 1+r.IntN(3)), fmt.Sprintf("virtual-machine m%d", r.IntN(2)), "port "+port, "port "+port)
 	lines := []string{
-		fmt.Sprintf("security-group %s project=%s %s %s", group, project, one(r, "", "", "default"), one(r, "", "", "stateless")),
+		fmt.Sprintf("security-group %s project=%s %s %s %s", group, project, one(r, "", "", "default"), one(r, "", "", "stateless"), one(r, "", "log")),
 		fmt.Sprintf("allow %s r%d %s %s %s %s", group, r.IntN(4), one(r, "ingress", "egress"), family, one(r, "", service), one(r, "", remotes[0], remotes[1], "group="+group, fmt.Sprintf("group=g%d", r.IntN(3)), "addresses="+addresses)),
 		fmt.Sprintf("allow %s r%d %s %s %s", group, r.IntN(4), one(r, "ingress", "egress"), family, one(r, "", "group="+group)),
 		fmt.Sprintf("secured %s %s", port, group),
@@ -352,7 +355,7 @@ func randomFirewall(r *rand.Rand, project, network, tag, addresses, services str
 	words += " " + one(r, "", "", "", "match=tier", "match=label match=tier") + " " + one(r, "", "", "", "log", "audit", "disabled") + " project=" + one(r, "p", "q0", "q0", "q1")
 	lines := []string{
 		words, words, words,
-		fmt.Sprintf("firewall-policy %s %s r%d %s %s %s", policy, rule, r.IntN(5), one(r, "", "", "for="+workloads()), one(r, "", "", "isolates=ingress", "isolates=egress isolates=ingress"), one(r, "", "", "", "audit")+" project="+one(r, "p", "q0", "q0", "q1")),
+		fmt.Sprintf("firewall-policy %s %s r%d %s %s %s", policy, rule, r.IntN(5), one(r, "", "", "for="+workloads()), one(r, "", "", "isolates=ingress", "isolates=egress isolates=ingress"), one(r, "", "", "", "audit")+one(r, "", " log")+" project="+one(r, "p", "q0", "q0", "q1")),
 		fmt.Sprintf("policy-set %s %s f%d project=%s %s %s tier=%s priority=%d", set, policy, r.IntN(3), project, one(r, "", "global"), one(r, "", "application=t0"), one(r, "admin", "default", "default", "baseline"), r.IntN(2)),
 		fmt.Sprintf("policy-set %s %s project=%s tier=%s", set, policy, project, one(r, "admin", "default", "baseline")),
 		fmt.Sprintf("remove %s %s", api.KindFirewallRule, rule),

@@ -16,7 +16,8 @@ import (
 )
 
 // loggingRules are a set that logs TCP between red's workloads: what it passes to port
-// 80, which one on trial would deny, and what it denies to port 443.
+// 80, which one on trial would deny, and what it denies to port 443; and a group that
+// logs what it does not allow, which is all but these two.
 func loggingRules() []api.Operation {
 	within := api.Endpoint{Project: api.Ref{Name: "red:shop"}}
 	rule := func(name string, action api.Action, port int, audit bool) api.Operation {
@@ -31,20 +32,27 @@ func loggingRules() []api.Operation {
 	}
 	set := &api.ApplicationPolicySet{Header: header(api.KindApplicationPolicySet, "red:shop", "logging")}
 	set.Spec.Policies, set.Spec.Tier = []api.Ref{{Name: "red:shop:logging"}}, "admin"
-	return []api.Operation{
-		rule("trial", api.ActionDeny, 80, true), rule("web", api.ActionPass, 80, false), rule("no", api.ActionDeny, 443, false), create(p), create(set),
-	}
+	g := &api.SecurityGroup{Header: header(api.KindSecurityGroup, "red:shop", "telling")}
+	g.Spec.Log = true
+	groups := append([]api.Operation{create(g)}, allow("telling", "out", api.Egress, nil)...)
+	groups = append(groups, allow("telling", "web", api.Ingress, func(r *api.SecurityGroupRuleSpec) {
+		r.Match = api.Match{Protocol: api.TCP, Ports: &api.PortRange{From: 80, To: 443}}
+	})...)
+	return append(groups,
+		rule("trial", api.ActionDeny, 80, true), rule("web", api.ActionPass, 80, false), rule("no", api.ActionDeny, 443, false), create(p), create(set))
 }
 
 // firstLogged is the source port of the first attempt of logged, below those that a
 // kernel takes by itself.
 const firstLogged = 20000
 
-// logged has workloads send what rules log, what they refuse, and what they say
-// nothing of, on one host and across; weft policy log then says exactly what was sent:
-// at each end that was asked once what passed, and at the sender's what was refused.
+// logged has workloads send what rules log, what they refuse, and what no rule
+// allows, on one host and across; weft policy log then says exactly what was sent:
+// at each end that was asked once what passed, and at the sender's what was refused, or
+// at the receiver's if its group did not allow it.
 func (s *system) logged(t *testing.T) {
-	s.write(t, loggingRules()...)
+	s.write(t, append(loggingRules(), s.withGroups(t, s.model(t), []string{"telling"}, "w2", "w3")...)...)
+	defer func() { s.write(t, s.withGroups(t, s.model(t), nil, "w2", "w3")...) }()
 	defer s.withoutFirewall(t)
 	w1 := find(t, "red-w1")
 	want := map[string]bool{}
@@ -67,6 +75,8 @@ func (s *system) logged(t *testing.T) {
 					}
 				case 1:
 					want[w1.HostName()+" egress log deny dropped no "+way] = true
+				case 2:
+					want[to.HostName()+" ingress log deny dropped security-group "+way] = true
 				}
 			}
 		}
@@ -77,7 +87,7 @@ func (s *system) logged(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, one := range attempts {
-		if passes := one.Port != 443; (found[i].Finding == probe.Connected) != passes {
+		if passes := one.Port == 80; (found[i].Finding == probe.Connected) != passes {
 			t.Errorf("%v: %v, want that it passes: %t", one, found[i], passes)
 		}
 	}

@@ -36,6 +36,9 @@ func (r Ruleset) unmatched(id Identity) Verdict {
 	if id == Pending && v.Action.Drops() {
 		v.Order, v.Action = PendingDefault, DropPending
 	}
+	if v.Action.Drops() {
+		v.Rule, v.Log = r.Rest, r.Rest != 0
+	}
 	return v
 }
 

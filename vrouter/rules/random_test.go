@@ -93,6 +93,9 @@ func (w world) rule(number int) rules.Rule {
 
 func (w world) ruleset() rules.Ruleset {
 	r := rules.Ruleset{Outside: rules.Action(1 + w.IntN(4)), Identified: rules.Action(1 + w.IntN(4))}
+	if w.chance(50) {
+		r.Rest = 99
+	}
 	for i := range w.IntN(12) {
 		r.Rules = append(r.Rules, w.rule(100+i))
 	}

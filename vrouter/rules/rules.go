@@ -177,6 +177,9 @@ type Ruleset struct {
 	Rules      []Rule
 	Outside    Action // if nothing matches and the other end has no identity
 	Identified Action // if nothing matches and it has one
+	// Rest is the number under which is counted and recorded what is dropped because
+	// nothing matches; 0: it is neither.
+	Rest uint32
 }
 
 // Packet is the first packet of a conversation, as one end of it sees it.
@@ -210,7 +213,7 @@ const (
 // Verdict is what a ruleset says about a packet, and by which rule.
 type Verdict struct {
 	Order  uint32 // place of the rule from 1; Default or PendingDefault if no rule matched; 0 of nothing at all
-	Rule   uint32 // its number, 0 if no rule matched
+	Rule   uint32 // its number; if no rule matched 0, or that of the rest
 	Action Action
 	Log    bool
 }

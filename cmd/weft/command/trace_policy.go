@@ -48,7 +48,7 @@ func remedy(owner func(group string) string, h traceHop, q api.TraceQuestion) st
 		return fmt.Sprintf("host %s does not know whose address %v is, and a rule that names workloads might deny it: weft why address %v", h.Host, step.Remote, step.Remote)
 	case step.Action == "absent":
 		return fmt.Sprintf("what port %s asks is not in the kernel of host %s yet: weft port %s", step.Port, h.Host, step.Port)
-	case step.Rule != nil:
+	case step.Rule != nil && step.Rule.Kind != string(api.KindSecurityGroup): // a group is no rule: it says that none matches
 		return denied(step, said)
 	case step.Layer == "security-group":
 		return missingGroupRule(owner, step, said, q)

@@ -27,6 +27,7 @@ func TestRemedySaysWhatWouldHaveToChange(t *testing.T) {
 			api.PolicyStep{Direction: api.Ingress, Layer: "security-group", Port: "a:b:web-1", Remote: four, Action: "deny", Ruleset: "security-groups a:b:web, a:b:db"}, https,
 			[]string{"no rule of security-groups a:b:web, a:b:db of port a:b:web-1 allows ingress tcp/443 from 10.0.0.9", "weft create security-group-rule a:b:web:NAME --set direction=ingress --set family=IPv4 --set match.protocol=tcp --set match.ports.from=443 --set remoteRange=10.0.0.9/32"},
 		},
+		"a group that logs": {api.PolicyStep{Direction: api.Ingress, Layer: "security-group", Remote: four, Action: "deny", Ruleset: "security-group a:b:web", Rule: rule("security-group", "a:b:web", 0, "")}, https, []string{"weft create security-group-rule a:b:web:NAME "}},
 		"a group of somebody else, in the other direction": {
 			api.PolicyStep{Direction: api.Egress, Layer: "security-group", Port: "a:b:web-1", Remote: six, Action: "deny", Ruleset: "security-group a:b:theirs"}, api.TraceQuestion{},
 			[]string{"egress icmpv6 to 2001:db8::9", "a:b:theirs:NAME --set direction=egress --set family=IPv6 --set match.protocol=icmpv6 --set remoteRange=2001:db8::9/128", "its owner is openstack-1"},
