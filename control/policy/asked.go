@@ -47,37 +47,37 @@ type endpoint struct {
 
 type addresses struct{ ranges, except []netip.Prefix }
 
-// tiersOf are the sets that may be for the workloads of a project, by tier and in
-// their order. Those of one project are kept: its workloads come one after another.
-func (u *update) tiersOf(project string) *[3][]*askedSet {
-	if u.tiers != nil && u.tiersFor == project {
-		return u.tiers
-	}
-	var tiers [3][]*askedSet
+// finder finds what the sets for a project ask. It changes nothing and may run
+// beside what compiles.
+type finder struct {
+	snapshot api.Snapshot
+	objects  objects
+	global   []*askedSet // for all projects
+}
+
+// tiers are the sets that may be for the workloads of a project, by tier and in
+// their order.
+type tiers [3][]*askedSet
+
+func (f *finder) tiersOf(project string) *tiers {
+	var all tiers
 	put := func(set *askedSet) {
 		if tier := slices.Index(tierWords[:], cmp.Or(set.Spec.Tier, "default")); tier >= 0 {
-			tiers[tier] = append(tiers[tier], set)
+			all[tier] = append(all[tier], set)
 		}
 	}
-	if u.askedOfAll == nil {
-		u.askedOfAll = []*askedSet{}
-		for _, set := range u.global {
-			u.askedOfAll = append(u.askedOfAll, u.askedOf(set))
-		}
-	}
-	for _, set := range u.askedOfAll {
+	for _, set := range f.global {
 		put(set)
 	}
-	for _, set := range u.objects.setsOf(project) {
-		put(u.askedOf(set))
+	for _, set := range f.objects.setsOf(project) {
+		put(f.askedOf(set))
 	}
-	for _, sets := range tiers {
+	for _, sets := range all {
 		slices.SortFunc(sets, func(a, b *askedSet) int {
 			return cmp.Or(compareScopes(a.ApplicationPolicySet, b.ApplicationPolicySet), cmp.Compare(a.Spec.Priority, b.Spec.Priority), cmp.Compare(a.Meta.FQName, b.Meta.FQName), cmp.Compare(a.Meta.UUID, b.Meta.UUID))
 		})
 	}
-	u.tiers, u.tiersFor = &tiers, project
-	return u.tiers
+	return &all
 }
 
 // compareScopes: who may write a set for a project comes after those for all,
@@ -93,10 +93,10 @@ func compareScopes(a, b *api.ApplicationPolicySet) int {
 }
 
 // askedOf finds what a set names; what is missing is none.
-func (u *update) askedOf(set *api.ApplicationPolicySet) *askedSet {
+func (f *finder) askedOf(set *api.ApplicationPolicySet) *askedSet {
 	s := &askedSet{ApplicationPolicySet: set, policies: make([]askedPolicy, 0, len(set.Spec.Policies))}
 	for _, ref := range set.Spec.Policies {
-		p, ok := get[*api.FirewallPolicy](u.snapshot, api.KindFirewallPolicy, ref.UUID)
+		p, ok := get[*api.FirewallPolicy](f.snapshot, api.KindFirewallPolicy, ref.UUID)
 		if !ok {
 			continue
 		}
@@ -108,8 +108,8 @@ func (u *update) askedOf(set *api.ApplicationPolicySet) *askedSet {
 		via := []string{by(p), by(set)}
 		asked.rules = make([]askedRule, 0, len(p.Spec.Rules))
 		for _, ref := range p.Spec.Rules {
-			if r, ok := get[*api.FirewallRule](u.snapshot, api.KindFirewallRule, ref.UUID); ok && !r.Spec.Disabled {
-				asked.rules = u.appendRule(asked.rules, r, p.Spec.Audit, via)
+			if r, ok := get[*api.FirewallRule](f.snapshot, api.KindFirewallRule, ref.UUID); ok && !r.Spec.Disabled {
+				asked.rules = f.appendRule(asked.rules, r, p.Spec.Audit, via)
 			}
 		}
 		s.policies = append(s.policies, asked)
@@ -118,10 +118,10 @@ func (u *update) askedOf(set *api.ApplicationPolicySet) *askedSet {
 }
 
 // appendRule adds a rule, if it can match anything.
-func (u *update) appendRule(rules []askedRule, r *api.FirewallRule, audit bool, via []string) []askedRule {
+func (f *finder) appendRule(rules []askedRule, r *api.FirewallRule, audit bool, via []string) []askedRule {
 	matches := r.Spec.Services
 	if !r.Spec.ServiceGroup.IsZero() {
-		g, ok := get[*api.ServiceGroup](u.snapshot, api.KindServiceGroup, r.Spec.ServiceGroup.UUID)
+		g, ok := get[*api.ServiceGroup](f.snapshot, api.KindServiceGroup, r.Spec.ServiceGroup.UUID)
 		if !ok {
 			return rules
 		}
@@ -129,7 +129,7 @@ func (u *update) appendRule(rules []askedRule, r *api.FirewallRule, audit bool, 
 	}
 	asked := askedRule{
 		says: asRule(r, r.Spec.Action, via...), direction: r.Spec.Direction, matchTags: r.Spec.MatchTags, spoken: servicesOf(matches, both),
-		all: len(matches) == 0 && r.Spec.ServiceGroup.IsZero(), source: u.endpoint(r, &r.Spec.Source), target: u.endpoint(r, &r.Spec.Destination),
+		all: len(matches) == 0 && r.Spec.ServiceGroup.IsZero(), source: f.endpoint(r, &r.Spec.Source), target: f.endpoint(r, &r.Spec.Destination),
 	}
 	asked.says.Log, asked.says.Audit = r.Spec.Log, r.Spec.Audit || audit
 	asked.plain = plain(asked.spoken)
@@ -146,13 +146,13 @@ func plain(services []service) (plain []*hoststream.RuleService) {
 	return plain
 }
 
-func (u *update) endpoint(of *api.FirewallRule, e *api.Endpoint) endpoint {
+func (f *finder) endpoint(of *api.FirewallRule, e *api.Endpoint) endpoint {
 	c := criterionOf(e, of.Meta.Parent.UUID)
-	made := endpoint{workloads: chosen{criterion: c}, anybody: c.project == "" && c.network == "" && len(c.tags) == 0 && len(c.expressions) == 0}
+	made := endpoint{workloads: choose(c), anybody: c.project == "" && c.network == "" && len(c.tags) == 0 && len(c.expressions) == 0}
 	switch {
 	case !e.AddressGroup.IsZero():
 		made.addresses = &addresses{}
-		if g, ok := get[*api.AddressGroup](u.snapshot, api.KindAddressGroup, e.AddressGroup.UUID); ok {
+		if g, ok := get[*api.AddressGroup](f.snapshot, api.KindAddressGroup, e.AddressGroup.UUID); ok {
 			made.addresses.ranges, made.addresses.except = masked(g.Spec.Ranges), masked(g.Spec.Except)
 		}
 	case e.Range.IsValid():

@@ -123,9 +123,6 @@ func (e *endpoint) meant(alike [][]string) (to remote) {
 			to.criteria = []chosen{choose(&c)}
 			break
 		}
-		if e.workloads.id == "" {
-			e.workloads = choose(e.workloads.criterion)
-		}
 		to.criteria = []chosen{e.workloads}
 	}
 	return to

@@ -164,6 +164,7 @@ func (u *update) members(c *criterion, visit func(*Workload)) {
 // runRulesets compiles what is asked at the ports of the classes for which it
 // may be another, and completes the ports.
 func (u *update) runRulesets() {
+	defer u.findAhead()()
 	for _, id := range u.stale.order {
 		c, ok := u.classes.get(id)
 		if !ok || c.ports == nil {

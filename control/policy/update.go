@@ -85,11 +85,9 @@ type update struct {
 	made     []*Ruleset
 	released []*Ruleset
 
-	groups     map[string][Directions]*Ruleset // by the groups
-	networks   map[string][Directions]*Ruleset // by network, where no rule names addresses at the port's side, nor ports
-	askedOfAll []*askedSet                     // global
-	tiers      *[3][]*askedSet                 // of one project:
-	tiersFor   string
+	groups   map[string][Directions]*Ruleset // by the groups
+	networks map[string][Directions]*Ruleset // by network, where no rule names addresses at the port's side, nor ports
+	asked    asked
 }
 
 func newUpdate(earlier *Derived, d *routing.Derived, objects objects) *update {
