@@ -148,7 +148,7 @@ type FirewallPolicySpec struct {
 	Workloads Endpoint `json:"workloads,omitzero" doc:"Workloads that the policy is for, by tags, project or network; all of the set's when absent."`
 	Isolates  []Side   `json:"isolates,omitempty" enum:"ingress,egress" doc:"Directions in which the policy's workloads may do only what some policy of the set passes."`
 	Audit     bool     `json:"audit,omitempty" doc:"Count and log what the rules would do, and pass on."`
-	Log       bool     `json:"log,omitempty" doc:"Record what is denied because the policy isolates. Rules have a log of their own."`
+	Log       bool     `json:"log,omitempty" doc:"Record what is denied because the policy isolates, in the name of the first policy of a set that isolates a port and says so. Needs isolates; rules have a log of their own."`
 }
 
 func (f *FirewallPolicy) Refs() []FieldRef {
@@ -161,6 +161,9 @@ func (f *FirewallPolicy) Validate() Problems {
 	f.Spec.Workloads.check(&p, "spec.workloads")
 	if f.Spec.Workloads.ByAddress() {
 		p.Addf("spec.workloads", "are selected by tags, project or network, not by address")
+	}
+	if f.Spec.Log && len(f.Spec.Isolates) == 0 {
+		p.Addf("spec.log", "is of what is denied because the policy isolates, and it isolates nobody: say isolates, or give its rules a log")
 	}
 	return p
 }

@@ -58,6 +58,7 @@ func TestWhatOneObjectOfPolicyAndRoutingCanBreak(t *testing.T) {
 		{KindFirewallRule, `{"action":"deny","source":{"project":"a:b","range":"10.0.0.0/8"},"destination":{"addressGroup":"a:b:c","range":"10.0.0.0/8"},"matchTags":["tier","tier"]}`, "spec.source spec.destination.addressGroup spec.matchTags spec.matchTags[1]"},
 		{KindFirewallPolicy, `{"rules":["a:b:c"],"isolates":["ingress","egress"]}`, ok},
 		{KindFirewallPolicy, `{"rules":["a:b:c","a:b:c",{}],"isolates":["both"],"workloads":{"range":"10.0.0.0/8"}}`, "spec.isolates[0] spec.rules[1] spec.rules[2] spec.workloads"},
+		{KindFirewallPolicy, `{"rules":["a:b:c"],"log":true}`, "spec.log"},
 		{KindApplicationPolicySet, `{"scope":"global","tier":"admin","priority":1}`, ok},
 		{KindApplicationPolicySet, `{"scope":"world","tier":"x","priority":70000}`, "spec.scope spec.tier spec.priority"},
 		{KindNetworkPolicy, `{"rules":[{"action":"pass","direction":"<>","source":{},"destination":{}}]}`, ok}, // as written before there were services

@@ -67,7 +67,7 @@ type Tag struct {
 
 // TagSpec is fixed at creation.
 type TagSpec struct {
-	Type  string `json:"type" doc:"application, tier, deployment, site, label, or any word of one's own; fixed. Of the first four a workload has one each, the nearest."`
+	Type  string `json:"type" doc:"application, tier, deployment, site, label, or any word of one's own; fixed. Of the first four a workload has one each of a project's tags, the nearest."`
 	Value string `json:"value,omitempty" doc:"The word itself; fixed."`
 }
 
@@ -109,9 +109,10 @@ type TagBindingSpec struct {
 	Tag        Ref  `json:"tag" doc:"The tag; fixed."`
 	TargetKind Kind `json:"targetKind" enum:"project,network,host,virtual-machine,port" doc:"Kind of what gets the tag; fixed."`
 	Target     Ref  `json:"target" doc:"What gets the tag, and with it all inside; fixed."`
-	// TagType is filled in by the store, which claims one binding per target of
-	// the types that a workload has one of.
-	TagType string `json:"tagType,omitempty" doc:"Type of the tag. Read-only." readOnly:"true"`
+	// TagType and TagProject are filled in by the store, which claims one binding
+	// per target and project of the types that a workload has one of.
+	TagType    string `json:"tagType,omitempty" doc:"Type of the tag. Read-only." readOnly:"true"`
+	TagProject string `json:"tagProject,omitempty" doc:"UUID of the project of the tag. Read-only." readOnly:"true"`
 }
 
 func (t *TagBinding) Refs() []FieldRef {
@@ -127,7 +128,7 @@ func (t *TagBinding) Claims() []Claim {
 	claims := []Claim{{"tag-binding/" + target + "/" + t.Spec.Tag.UUID, "spec.tag", "tag " + t.Spec.Tag.String() + " on " + t.Spec.Target.String()}}
 	switch t.Spec.TagType {
 	case TagApplication, TagTier, TagDeployment, TagSite:
-		claims = append(claims, Claim{"tag-type/" + target + "/" + t.Spec.TagType, "spec.tag", "the " + t.Spec.TagType + " tag of " + t.Spec.Target.String()})
+		claims = append(claims, Claim{"tag-type/" + target + "/" + t.Spec.TagType + "/" + t.Spec.TagProject, "spec.tag", "the " + t.Spec.TagType + " tag of " + t.Spec.Target.String()})
 	}
 	return claims
 }

@@ -76,7 +76,7 @@ type SecurityGroup struct {
 // SecurityGroupSpec says how the rules are applied.
 type SecurityGroupSpec struct {
 	Stateless bool `json:"stateless,omitempty" doc:"Whether replies need a rule of their own. It cannot change while ports use the group."`
-	Log       bool `json:"log,omitempty" doc:"Count and record what no rule of its ports' groups allows, in this group's name."`
+	Log       bool `json:"log,omitempty" doc:"Count and record what no rule of its ports' groups allows, in the name of the first by name of those of a port's groups that say so."`
 	Default   bool `json:"default,omitempty" doc:"Whether ports of the project that name no group get this one; at most one of a project."`
 }
 

@@ -14,7 +14,8 @@ import (
 func (p *plan) relations(r, old *record, fail failure) error {
 	switch o := r.object.(type) {
 	case *api.TagBinding:
-		o.Spec.TagType = referent[*api.Tag](p, api.KindTag, o.Spec.Tag).Spec.Type
+		tag := referent[*api.Tag](p, api.KindTag, o.Spec.Tag)
+		o.Spec.TagType, o.Spec.TagProject = tag.Spec.Type, tag.Meta.Parent.UUID
 	case *api.ApplicationPolicySet:
 		if o.Global() && !administrator(p.by) {
 			return fail.forbidden("spec.scope", "only Weft's administrators make rules for all projects")

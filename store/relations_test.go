@@ -135,10 +135,12 @@ func TestRelationsThatAreRefused(t *testing.T) {
 	} {
 		w.refused(c.code, c.text, admin, c.op, c.object)
 	}
+	w.create(admin, object(t, api.KindProject, "theirs", "default-domain", ""), object(t, api.KindTag, "db", "default-domain:theirs", "type: tier, value: db"))
+	w.create(admin, w.mine(api.KindTagBinding, "theirs", "tag: 'default-domain:theirs:db', targetKind: port, target: '"+P+"p'")) // takes nobody's place
 	w.create(admin, w.mine(api.KindTagBinding, "red", "tag: '"+P+"red', targetKind: port, target: '"+P+"p'"))
 	w.create(admin, w.mine(api.KindRouterInterface, "beside", "router: '"+P+"r', subnet: '"+P+"n:beside'"))
-	if b := w.Latest().Lookup(api.KindTagBinding, named(P+"web")).(*api.TagBinding); b.Spec.TagType != api.TagTier {
-		t.Errorf("the type of the bound tag is %q", b.Spec.TagType)
+	if b := w.Latest().Lookup(api.KindTagBinding, named(P+"web")).(*api.TagBinding); b.Spec.TagType != api.TagTier || b.Spec.TagProject == "" {
+		t.Errorf("the type of the bound tag is %q, its project %q", b.Spec.TagType, b.Spec.TagProject)
 	}
 }
 

@@ -178,6 +178,7 @@ func ComputeAfter(earlier Balanced, rows desired.Rows, attached map[string]Attac
 	for _, v := range rows.VRFs {
 		t.VNIs[v.VNI] = vrouter.VNI{VRF: v.ID, CheckSources: v.SourcesListed, Bridge: v.Bridges(), Frames: v.Frames(), Label: v.Labelled}
 	}
+	local.Ways = within(local.Ways, rows.ToldMTU())
 	t.addSources(rows)
 	for id, p := range rows.Ports {
 		if a, ok := attached[id]; ok {

@@ -15,8 +15,8 @@ import (
 // Way is where this host's own routing sends the packets of a prefix.
 type Way struct {
 	Prefix netip.Prefix
-	Device int // interface; 0: only the host's own routing can tell
-	MTU    int
+	Device int  // interface; 0: only the host's own routing can tell
+	MTU    int  // bytes; 0: not known
 	OnLink bool // those with an address in the prefix are neighbours
 }
 
@@ -108,11 +108,22 @@ func toFabric(w Way) Route {
 }
 
 func fabricHop(w Way) vrouter.NextHop {
-	hop := vrouter.NextHop{Kind: vrouter.NextHopFabric, Ifindex: w.Device}
-	if w.Device != 0 {
-		hop.MTU = w.MTU
+	return vrouter.NextHop{Kind: vrouter.NextHopFabric, Ifindex: w.Device, MTU: w.MTU}
+}
+
+// within are ways that take no more than an MTU, which the host may be told; 0: it
+// is told nothing. Then it is not known what goes by the host's own routing.
+func within(ways []Way, mtu int) []Way {
+	all := slices.Clone(ways)
+	for i := range all {
+		switch w := &all[i]; {
+		case w.Device == 0:
+			w.MTU = mtu
+		case mtu != 0:
+			w.MTU = min(w.MTU, mtu)
+		}
 	}
-	return hop
+	return all
 }
 
 // WayTo finds the longest prefix.

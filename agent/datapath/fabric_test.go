@@ -3,11 +3,15 @@
 package datapath_test
 
 import (
+	"maps"
 	"net/netip"
 	"testing"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/weft-network/weft/agent/datapath"
 	"github.com/weft-network/weft/agent/desired"
+	"github.com/weft-network/weft/api/hoststream"
 	"github.com/weft-network/weft/vrouter"
 )
 
@@ -59,6 +63,24 @@ func TestEqualPrefixesInTheUnderlay(t *testing.T) {
 			t.Fatalf("10.7.0.2 is on interface %d in the underlay, want 11, of the lowest network", r.NextHop.Ifindex)
 		}
 	}
+}
+
+// told are rows of a host that is told besides what its own underlay carries.
+func told(t *testing.T, rows desired.Rows, mtu uint32) desired.Rows {
+	t.Helper()
+	own := &hoststream.TunnelEndpoint{Host: "here", Addresses: [][]byte{here4.AsSlice()}, UnderlayMtu: mtu, Own: true}
+	body, err := proto.Marshal(&hoststream.Row{Body: &hoststream.Row_TunnelEndpoint{TunnelEndpoint: own}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := desired.New()
+	if err := table.Apply(&hoststream.Delta{Version: &hoststream.Version{Epoch: 1, Revision: 1}, Sequence: 1, InSync: true, Put: []*hoststream.EncodedRow{{Key: desired.EndpointRow("here"), Body: body}}}); err != nil {
+		t.Fatal(err)
+	}
+	all := table.Rows
+	maps.Copy(all.Endpoints, rows.Endpoints)
+	all.VRFs, all.Subnets, all.Ports, all.Routes = rows.VRFs, rows.Subnets, rows.Ports, rows.Routes
+	return all
 }
 
 func TestComputeFabric(t *testing.T) {
@@ -119,6 +141,14 @@ func TestComputeFabric(t *testing.T) {
 			t.Errorf("%d %s: %+v\nwant %+v", w.vrf, w.prefix, r, w.want)
 		} else if _, there := got.NextHops[r.NextHop]; r != (datapath.Route{}) && !there {
 			t.Errorf("%d %s: its next hop is not wanted", w.vrf, w.prefix)
+		}
+	}
+	less := datapath.Compute(told(t, rows, 1400), attached, datapath.Underlay{IPv4: here4, MTU: 1400}, local)
+	for prefix, want := range map[string]vrouter.NextHop{
+		"0.0.0.0/0": uplink(2, 1400), "203.0.113.0/24": uplink(0, 1400), "10.7.0.3/32": uplink(3, 1400), "192.0.2.1/32": uplink(0, 0),
+	} {
+		if r := less.Routes[vrouter.RouteKey{VRF: 7, Prefix: netip.MustParsePrefix(prefix)}]; r.NextHop != want {
+			t.Errorf("told that its underlay carries 1400, %s by %+v, want %+v", prefix, r.NextHop, want)
 		}
 	}
 	for ifindex, mtu := range map[int]int{11: 1500, 12: 1500, 13: 1450, 14: 1450} {

@@ -2229,7 +2229,8 @@ func (x *FabricService) GetUdp() bool {
 	return false
 }
 
-// TunnelEndpoint is a host that some route leads to, or that may send here.
+// TunnelEndpoint is a host that some route leads to, or that may send here; or the
+// host itself, if its object says what its underlay carries.
 type TunnelEndpoint struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	Host           string                 `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"` // UUID
@@ -2237,6 +2238,7 @@ type TunnelEndpoint struct {
 	Addresses      [][]byte               `protobuf:"bytes,3,rep,name=addresses,proto3" json:"addresses,omitempty"`                           // 4 or 16 bytes each
 	UnderlayMtu    uint32                 `protobuf:"varint,100,opt,name=underlay_mtu,json=underlayMtu,proto3" json:"underlay_mtu,omitempty"` // largest IP packet its underlay carries, bytes; 0: not known
 	Encapsulations []string               `protobuf:"bytes,80,rep,name=encapsulations,proto3" json:"encapsulations,omitempty"`                // what it can do; none: vxlan
+	Own            bool                   `protobuf:"varint,270,opt,name=own,proto3" json:"own,omitempty"`                                    // the host itself, which keeps to underlay_mtu; an older agent does not
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -2304,6 +2306,13 @@ func (x *TunnelEndpoint) GetEncapsulations() []string {
 		return x.Encapsulations
 	}
 	return nil
+}
+
+func (x *TunnelEndpoint) GetOwn() bool {
+	if x != nil {
+		return x.Own
+	}
+	return false
 }
 
 // TunnelSource says that a host may send into a VNI, from any of its tunnel
@@ -3601,13 +3610,14 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\fR\aaddress\x12\x12\n" +
 	"\x04port\x18\x03 \x01(\rR\x04port\x12\x10\n" +
-	"\x03udp\x18Z \x01(\bR\x03udp\"\xaa\x01\n" +
+	"\x03udp\x18Z \x01(\bR\x03udp\"\xbd\x01\n" +
 	"\x0eTunnelEndpoint\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x1b\n" +
 	"\thost_name\x18\x02 \x01(\tR\bhostName\x12\x1c\n" +
 	"\taddresses\x18\x03 \x03(\fR\taddresses\x12!\n" +
 	"\funderlay_mtu\x18d \x01(\rR\vunderlayMtu\x12&\n" +
-	"\x0eencapsulations\x18P \x03(\tR\x0eencapsulations\"4\n" +
+	"\x0eencapsulations\x18P \x03(\tR\x0eencapsulations\x12\x11\n" +
+	"\x03own\x18\x8e\x02 \x01(\bR\x03own\"4\n" +
 	"\fTunnelSource\x12\x10\n" +
 	"\x03vni\x18\x01 \x01(\rR\x03vni\x12\x12\n" +
 	"\x04host\x18\x02 \x01(\tR\x04host\"\xaf\b\n" +

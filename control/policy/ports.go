@@ -9,7 +9,8 @@ import (
 	"github.com/weft-network/weft/control/routing"
 )
 
-// nearest are the types of tags of which the nearest counts.
+// nearest are the types of which the nearest of each project's tags counts: what one
+// project says of a workload hides nothing that another says.
 var nearest = []string{api.TagApplication, api.TagTier, api.TagDeployment, api.TagSite}
 
 // port says who a port is, without what is asked at it; nil for one that is
@@ -54,7 +55,7 @@ func (u *update) tagsOf(at *routing.Port) (tags []Tag) {
 	} {
 		for _, t := range u.objects.tagsOn(on.kind, on.uuid) {
 			one := slices.Contains(nearest, t.Spec.Type)
-			if one && slices.ContainsFunc(tags, func(had Tag) bool { return had.Type == t.Spec.Type }) {
+			if one && slices.ContainsFunc(tags, func(had Tag) bool { return had.Type == t.Spec.Type && had.Project == t.Meta.Parent.UUID }) {
 				continue
 			}
 			tags = append(tags, Tag{UUID: t.Meta.UUID, Type: t.Spec.Type, Value: t.Spec.Value, Level: on.kind, Project: t.Meta.Parent.UUID})

@@ -15,7 +15,7 @@ type tagged struct {
 	level api.Kind
 }
 
-// single are the types of which the nearest counts.
+// single are the types of which the nearest of each project's tags counts.
 var single = []string{api.TagApplication, api.TagTier, api.TagDeployment, api.TagSite}
 
 // tags are those of a workload.
@@ -38,10 +38,11 @@ func (m *Model) tags(p *api.Port) (tags []tagged) {
 				continue
 			}
 			if slices.Contains(single, tag.Spec.Type) {
-				if slices.Contains(have, tag.Spec.Type) {
+				of := tag.Meta.Parent.UUID + " " + tag.Spec.Type
+				if slices.Contains(have, of) {
 					continue
 				}
-				have = append(have, tag.Spec.Type)
+				have = append(have, of)
 			}
 			tags = append(tags, tagged{tag, l.kind})
 		}

@@ -82,6 +82,20 @@ firewall-policy f r for=team:exists project=qc
 policy-set s f global
 tag fake team=web project=qb
 tagged fake port b`, 80, api.ActionPass, ""},
+	"a tag of one's own hides nothing that another project says": {`firewall-rule r deny from=site:in:dmz%qc
+firewall-policy f r
+policy-set s f global tier=admin
+tag dmz site=dmz project=qc
+tag mine site=x project=qa
+tagged dmz host h1
+tagged mine port a`, 80, api.ActionDeny, "d:p:r "},
+	"of one project's tags the nearest counts": {`firewall-rule r deny from=site:in:dmz%qc
+firewall-policy f r
+policy-set s f global tier=admin
+tag dmz site=dmz project=qc
+tag near site=x project=qc
+tagged dmz host h1
+tagged near port a`, 80, api.ActionPass, ""},
 	"a machine has its own tags": {isolated + `firewall-rule r pass from=tag=web project=qb
 tag web team=web project=qb
 machine outer outer
