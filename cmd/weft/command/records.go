@@ -104,8 +104,9 @@ func (s *session) recordWriter(output string, columns []string, row func(api.Rec
 		for i, r := range all {
 			rows[i] = row(r)
 		}
-		if out == nil { // not before: what is there already says how wide columns are
-			out = s.printer.Stream(columns, rows).Header(columns)
+		if out == nil { // not before: what is there already says how wide columns are, and any record how wide times
+			typical := append(slices.Clone(rows), row(api.Record{}))
+			out = s.printer.Stream(columns, typical).Header(columns)
 		}
 		return out.Rows(rows)
 	}
