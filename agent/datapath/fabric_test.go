@@ -83,9 +83,10 @@ func told(t *testing.T, rows desired.Rows, mtu uint32) desired.Rows {
 	return all
 }
 
-func TestComputeFabric(t *testing.T) {
+// fabricHost is where the ports of fabricRows are plugged, and its routing.
+func fabricHost() (map[string]datapath.Attachment, datapath.Local) {
 	attached := map[string]datapath.Attachment{"a": {Ifindex: 11}, "b": {Ifindex: 12}, "c": {Ifindex: 13}, "d": {Ifindex: 14}}
-	local := datapath.Local{
+	return attached, datapath.Local{
 		Own: []netip.Addr{here4},
 		Ways: []datapath.Way{
 			{Prefix: netip.MustParsePrefix("0.0.0.0/0"), Device: 2, MTU: 1500},
@@ -93,15 +94,33 @@ func TestComputeFabric(t *testing.T) {
 			{Prefix: netip.MustParsePrefix("203.0.113.0/24")},
 		},
 	}
+}
+
+func uplink(device, mtu int) vrouter.NextHop {
+	return vrouter.NextHop{Kind: vrouter.NextHopFabric, Ifindex: device, MTU: mtu}
+}
+
+// What a host is told that its underlay carries bounds what it routes there, too.
+func TestComputeFabricWithinToldMTU(t *testing.T) {
+	attached, local := fabricHost()
+	less := datapath.Compute(told(t, fabricRows(), 1400), attached, datapath.Underlay{IPv4: here4, MTU: 1400}, local)
+	for prefix, want := range map[string]vrouter.NextHop{
+		"0.0.0.0/0": uplink(2, 1400), "203.0.113.0/24": uplink(0, 1400), "10.7.0.3/32": uplink(3, 1400), "192.0.2.1/32": uplink(0, 0),
+	} {
+		if r := less.Routes[vrouter.RouteKey{VRF: 7, Prefix: netip.MustParsePrefix(prefix)}]; r.NextHop != want {
+			t.Errorf("told that its underlay carries 1400, %s by %+v, want %+v", prefix, r.NextHop, want)
+		}
+	}
+}
+
+func TestComputeFabric(t *testing.T) {
+	attached, local := fabricHost()
 	rows := fabricRows()
 	far, other := desired.RouteKey{VRF: 7, Prefix: netip.MustParsePrefix("10.7.0.3/32")}, rows.Ports["b"]
 	r := rows.Routes[far]
 	r.Workload, other.Identity = 77, 78
 	rows.Routes[far], rows.Ports["b"] = r, other
 	got := datapath.Compute(rows, attached, datapath.Underlay{IPv4: here4, MTU: 1500}, local)
-	uplink := func(device, mtu int) vrouter.NextHop {
-		return vrouter.NextHop{Kind: vrouter.NextHopFabric, Ifindex: device, MTU: mtu}
-	}
 	port := func(ifindex int) vrouter.NextHop {
 		return vrouter.NextHop{Kind: vrouter.NextHopPort, Ifindex: ifindex}
 	}
@@ -141,14 +160,6 @@ func TestComputeFabric(t *testing.T) {
 			t.Errorf("%d %s: %+v\nwant %+v", w.vrf, w.prefix, r, w.want)
 		} else if _, there := got.NextHops[r.NextHop]; r != (datapath.Route{}) && !there {
 			t.Errorf("%d %s: its next hop is not wanted", w.vrf, w.prefix)
-		}
-	}
-	less := datapath.Compute(told(t, rows, 1400), attached, datapath.Underlay{IPv4: here4, MTU: 1400}, local)
-	for prefix, want := range map[string]vrouter.NextHop{
-		"0.0.0.0/0": uplink(2, 1400), "203.0.113.0/24": uplink(0, 1400), "10.7.0.3/32": uplink(3, 1400), "192.0.2.1/32": uplink(0, 0),
-	} {
-		if r := less.Routes[vrouter.RouteKey{VRF: 7, Prefix: netip.MustParsePrefix(prefix)}]; r.NextHop != want {
-			t.Errorf("told that its underlay carries 1400, %s by %+v, want %+v", prefix, r.NextHop, want)
 		}
 	}
 	for ifindex, mtu := range map[int]int{11: 1500, 12: 1500, 13: 1450, 14: 1450} {
