@@ -53,6 +53,7 @@ func TestSpine(t *testing.T) {
 			{"a trace says what becomes of a packet", testTrace},
 			{"a port that is set down passes nothing", testDisabled},
 			{"a qos-policy limits and marks", testLimits},
+			{"drops are followed packet by packet", testFollow},
 			{"spoofed packets are dropped and counted", testSpoofed},
 			{"frames of hosts outside a network are dropped and counted", testSources},
 			{"an agent's crash loses nothing", testAgentCrash},
