@@ -217,8 +217,16 @@ func (f *followedFlows) changes(records []api.Record, partly bool, now time.Time
 		changes = append(changes, r)
 	}
 	f.known, f.at, f.partly = current, at, partly
-	slices.SortStableFunc(changes, func(a, b api.Record) int { return a.Start.Compare(*b.Start) })
+	slices.SortStableFunc(changes, func(a, b api.Record) int { return began(a).Compare(began(b)) })
 	return changes
+}
+
+// began is when a conversation began; of one of which that is not known, before all others.
+func began(r api.Record) (at time.Time) {
+	if r.Start != nil {
+		at = *r.Start
+	}
+	return at
 }
 
 var flowColumns = []string{"HOST", "PROTOCOL", "FROM", "TO", "STATE", "AGE", "IDLE", "SENT", "ANSWERED", "RULE"}

@@ -47,6 +47,19 @@ func TestFlowsAreFollowed(t *testing.T) {
 	}
 }
 
+// TestFlowsWithoutStartAreFollowed: a conversation of which a host does not say when it
+// began is told with the others, before them.
+func TestFlowsWithoutStartAreFollowed(t *testing.T) {
+	now := time.Unix(1_000_000, 0)
+	records := []api.Record{{Host: "h1", Time: now, Start: &now, Source: api.Party{Port: 1}}, {Host: "h1", Time: now, Source: api.Party{Port: 2}}}
+	var followed followedFlows
+	for _, answer := range [][]api.Record{records, nil} {
+		if got := followed.changes(answer, false, now); len(got) != 2 || got[0].Source.Port != 2 {
+			t.Errorf("of %d conversations is told %+v", len(answer), got)
+		}
+	}
+}
+
 // TestFlowsAreFollowedInPart: a host that has more conversations than it tells ends
 // none by telling others, and begins none by telling it again.
 func TestFlowsAreFollowedInPart(t *testing.T) {
