@@ -30,7 +30,8 @@ func (g *gate) base() int64 {
 }
 
 // checkFirst asks whether assertions would hold after operations; if one would not,
-// that is shown, and nothing is to be done.
+// that is shown, and nothing is to be done. Nor is it if the answer does not say on what
+// it rests: the change would not be held against it.
 func (s *session) checkFirst(ctx context.Context, c *client.Client, operations []api.Operation, assertions []api.Assertion) (*gate, error) {
 	if len(assertions) == 0 {
 		return nil, nil
@@ -39,7 +40,13 @@ func (s *session) checkFirst(ctx context.Context, c *client.Client, operations [
 	if err != nil {
 		return nil, err
 	}
-	if answer.Holds() {
+	switch {
+	case answer.Holds() && answer.Base == 0:
+		return nil, failure{
+			what: "nothing was changed: the controller is older than this weft, and cannot refuse the change if others write after the check",
+			hint: "upgrade the controller; or check by itself, with weft check, and change without --check",
+		}
+	case answer.Holds():
 		return &gate{answer: answer}, nil
 	}
 	if err := s.sayChecked(answer, formatTable); !errors.Is(err, errNotWell) {

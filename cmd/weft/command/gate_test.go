@@ -67,3 +67,29 @@ func TestNobodyWritesBetweenCheckAndChange(t *testing.T) {
 		}
 	}
 }
+
+// TestOlderControllerGatesNothing: an answer that does not say on what it rests gates no
+// change, and so there is none.
+func TestOlderControllerGatesNothing(t *testing.T) {
+	f, config := startFake(t)
+	f.furnish(t)
+	f.check = api.Check{Revision: 42, Verdicts: []api.Checked{{Assertion: "never x to y", Holds: true, Pairs: 1}}}
+	promises := filepath.Join(t.TempDir(), "promises.yaml")
+	if err := os.WriteFile(promises, []byte("never: {from: a, to: b}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	change := func() (string, string, int) {
+		return run(t, config, bytes.NewBufferString(strictRule), "apply", "--check", promises, "-f", "-")
+	}
+	out, errOut, code := change()
+	if code != 1 || out != "" || !strings.Contains(errOut, "the controller is older") {
+		t.Errorf("exit %d: %s%s", code, out, errOut)
+	}
+	if _, _, code := run(t, config, nil, "get", "address-group", "offices"); code != 1 {
+		t.Error("offices is there")
+	}
+	f.check.Base = 42
+	if out, errOut, code := change(); code != 0 || !strings.Contains(out, "offices created") {
+		t.Errorf("by a controller that says it: exit %d: %s%s", code, out, errOut)
+	}
+}
