@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/google/uuid"
@@ -21,19 +22,19 @@ type Filter struct {
 
 // filterKey is what a record may be chosen by.
 type filterKey struct {
-	// refuse says in words what is wrong with a value, or nothing.
-	refuse func(value string) string
-	has    func(r *api.Record, value string) bool
+	// read gives a value as records have it; or in words what is wrong with it.
+	read func(value string) (kept, problem string)
+	has  func(r *api.Record, value string) bool
 }
 
 var filterKeys = map[string]filterKey{
-	"project": {qualified(2, false), ofEither(func(p *api.Party, v string) bool { return p.Project == v })},
-	"network": {qualified(3, false), ofEither(func(p *api.Party, v string) bool { return p.Network == v })},
-	"port":    {qualified(3, true), ofEither(func(p *api.Party, v string) bool { return p.Workload == v || p.ID == v })},
-	"tag":     {refuseTag, ofEither(func(p *api.Party, v string) bool { return slices.Contains(p.Tags, v) })},
-	"rule":    {qualified(2, true), hasRule},
+	"project": {named(2), ofEither(func(p *api.Party, v string) bool { return p.Project == v })},
+	"network": {named(3), ofEither(func(p *api.Party, v string) bool { return p.Network == v })},
+	"port":    {orUUID(named(3)), ofEither(func(p *api.Party, v string) bool { return p.Workload == v || p.ID == v })},
+	"tag":     {readTag, ofEither(func(p *api.Party, v string) bool { return slices.Contains(p.Tags, v) })},
+	"rule":    {orUUID(readRule), hasRule},
 	"verdict": {oneOf("passed", "dropped", "consumed", "answered"), func(r *api.Record, v string) bool { return r.Verdict == v }},
-	"protocol": {refuseProtocol, func(r *api.Record, v string) bool {
+	"protocol": {readProtocol, func(r *api.Record, v string) bool {
 		n, known := api.Protocol(v).Number()
 		return r.Protocol == v || known && r.Protocol == protocolWord(uint8(n))
 	}},
@@ -48,13 +49,14 @@ func ParseFilter(words []string) (f Filter, err error) {
 		if !is || !found {
 			return f, fmt.Errorf("%q is not KEY=VALUE with one of %s", word, known)
 		}
-		if problem := of.refuse(value); problem != "" {
+		kept, problem := of.read(value)
+		if problem != "" {
 			return f, fmt.Errorf("%s: %q %s", key, value, problem)
 		}
 		if f.values == nil {
 			f.values = map[string][]string{}
 		}
-		f.values[key] = append(f.values[key], value)
+		f.values[key] = append(f.values[key], kept)
 	}
 	return f, nil
 }
@@ -96,40 +98,67 @@ func hasRule(r *api.Record, v string) bool {
 	return false
 }
 
-// qualified refuses names that do not have so many parts: nothing would ever match.
-func qualified(parts int, byUUID bool) func(string) string {
+// notQualified is what is wrong with a name that no record has.
+const notQualified = "is not fully qualified, and no record would match: want "
+
+// named reads names of so many parts.
+func named(parts int) func(string) (string, string) {
 	example := strings.Join([]string{"domain", "project", "name"}[:parts], ":")
-	if byUUID {
-		example += ", or a UUID"
-	}
-	return func(value string) string {
-		_, err := uuid.Parse(value)
-		if strings.Count(value, ":") >= parts-1 && !strings.HasPrefix(value, ":") && !strings.HasSuffix(value, ":") || byUUID && err == nil {
-			return ""
+	return func(value string) (string, string) {
+		if found := strings.Split(value, ":"); len(found) != parts || slices.Contains(found, "") {
+			return "", notQualified + example
 		}
-		return "is not fully qualified, and no record would match: want " + example
+		return value, ""
 	}
 }
 
-func refuseTag(value string) string {
+// readRule reads names of rules, which lie at different depths, and have words around them.
+func readRule(value string) (string, string) {
+	if !strings.Contains(value, ":") || strings.HasPrefix(value, ":") || strings.HasSuffix(value, ":") {
+		return "", notQualified + "domain:project"
+	}
+	return value, ""
+}
+
+// orUUID reads what is a UUID, in whichever way it is written, too.
+func orUUID(read func(string) (string, string)) func(string) (string, string) {
+	return func(value string) (string, string) {
+		if id, err := uuid.Parse(value); err == nil {
+			return id.String(), ""
+		}
+		kept, problem := read(value)
+		if problem != "" {
+			problem += ", or a UUID"
+		}
+		return kept, problem
+	}
+}
+
+func readTag(value string) (string, string) {
 	if kind, of, found := strings.Cut(value, "="); !found || kind == "" || of == "" {
-		return "is no tag: want TYPE=VALUE, as tag=tier=web"
+		return "", "is no tag: want TYPE=VALUE, as tag=tier=web"
 	}
-	return ""
+	return value, ""
 }
 
-func refuseProtocol(value string) string {
-	if _, known := api.Protocol(value).Number(); known || value == "arp" || strings.HasPrefix(value, "ethertype-") {
-		return ""
+// readProtocol reads also the type of frames that are no IP, in four digits.
+func readProtocol(value string) (string, string) {
+	if _, known := api.Protocol(value).Number(); known || value == "arp" {
+		return value, ""
 	}
-	return "is no protocol: want a name in lower case or a number, or of frames arp or ethertype-88cc"
-}
-
-func oneOf(words ...string) func(string) string {
-	return func(value string) string {
-		if slices.Contains(words, value) {
-			return ""
+	if digits, is := strings.CutPrefix(value, "ethertype-"); is && len(digits) == 4 {
+		if n, err := strconv.ParseUint(digits, 16, 16); err == nil {
+			return protocolOf(Packet{Ethertype: uint16(n)}), ""
 		}
-		return "is none of " + strings.Join(words, ", ")
+	}
+	return "", "is no protocol: want a name in lower case or a number, or of frames arp or ethertype-88cc"
+}
+
+func oneOf(words ...string) func(string) (string, string) {
+	return func(value string) (string, string) {
+		if slices.Contains(words, value) {
+			return value, ""
+		}
+		return "", "is none of " + strings.Join(words, ", ")
 	}
 }

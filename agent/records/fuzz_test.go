@@ -4,9 +4,12 @@ package records
 
 import (
 	"net/netip"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/weft-network/weft/agent/frame"
+	"github.com/weft-network/weft/api"
 )
 
 // FuzzPacket: whatever a workload sends is read as far as it goes. What is read of its
@@ -53,6 +56,38 @@ func FuzzCollector(f *testing.F) {
 		c, ok := parseCollector(text)
 		if ok && (c.network != "udp" && c.network != "tcp" || c.network+"://"+c.address != text) {
 			t.Errorf("%q is %+v", text, c)
+		}
+	})
+}
+
+// FuzzFilter: what is taken as a choice of records is kept as records have it, so that
+// it reads as itself, and there is a record that it means.
+func FuzzFilter(f *testing.F) {
+	for _, s := range []string{
+		"project=d:p", "network=d:p:n", "port=d:p:n", "port=5F0C3A6E-3C1C-4B8A-9C43-1F0D2D3F4A5B", "rule=d:p:np, rule 2", "rule={9e107d9d-372b-4a1c-8f3d-2b6c5a4e1f00}",
+		"tag=tier=web", "verdict=passed", "protocol=tcp", "protocol=017", "protocol=ethertype-88CC", "protocol=ethertype-zz", "project=a:b:c", "network=a::c",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, word string) {
+		chosen, err := ParseFilter([]string{word})
+		if err != nil {
+			return
+		}
+		for key, values := range chosen.values {
+			v := values[0]
+			if again, err := ParseFilter([]string{key + "=" + v}); err != nil || !slices.Equal(again.values[key], values) {
+				t.Errorf("%q is kept as %q, which is read as %q, %v", word, v, again.values[key], err)
+			}
+			r := api.Record{Record: api.RecordFirst, Verdict: v, Source: api.Party{Workload: v, Network: v, Project: project(v + ":x"), Tags: []string{v}}, Rule: "network-policy " + v}
+			if n, known := api.Protocol(v).Number(); known {
+				r.Protocol = protocolWord(uint8(n))
+			} else if key == "protocol" {
+				r.Protocol = strings.ToLower(v)
+			}
+			if len(strings.Split(v, ":")) > 3 && key != "rule" && key != "tag" || !chosen.Matches(&r) {
+				t.Errorf("%q means no record that there could be", word)
+			}
 		}
 	})
 }
