@@ -4,8 +4,11 @@ package weft_test
 
 import (
 	"go/ast"
+	"go/parser"
+	"go/token"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -36,8 +39,8 @@ func TestParsersAreFuzzed(t *testing.T) {
 			switch {
 			case !is || s.generated():
 			case s.test() && strings.HasPrefix(f.Name.Name, "Fuzz"):
-				for _, name := range namesIn(f.Body) {
-					fuzzed[dir+"."+name] = true
+				for _, name := range s.namesIn(f.Body) {
+					fuzzed[name] = fuzzed[name] || strings.HasPrefix(name, dir+".")
 				}
 			case !s.test() && parserName.MatchString(f.Name.Name) && readsText(f.Type):
 				parsers[dir+"."+receiver(f)+f.Name.Name] = s.path
@@ -61,31 +64,54 @@ func TestParsersAreFuzzed(t *testing.T) {
 	}
 }
 
-// namesIn are the names that are used in a body; of another package's without it, as in
-// tests that stand beside their package.
-func namesIn(body *ast.BlockStmt) (names []string) {
+// namesIn are the functions that a body uses, each with the folder of its package and a
+// dot before it.
+func (s source) namesIn(body *ast.BlockStmt) (names []string) {
+	imported := map[string]*string{} // the path by the word for it
+	for _, i := range s.file.Imports {
+		from := strings.TrimPrefix(strings.Trim(i.Path.Value, `"`), module+"/")
+		word := path.Base(from)
+		if i.Name != nil {
+			word = i.Name.Name
+		}
+		imported[word] = &from
+	}
+	named := map[*ast.Ident]bool{} // with a word before them, or that word
 	ast.Inspect(body, func(n ast.Node) bool {
-		if id, is := n.(*ast.Ident); is {
-			names = append(names, id.Name)
+		switch n := n.(type) {
+		case *ast.SelectorExpr:
+			named[n.Sel] = true // what a value has by that name is no function of ours
+			if of, is := n.X.(*ast.Ident); is && imported[of.Name] != nil {
+				named[of] = true
+				names = append(names, *imported[of.Name]+"."+n.Sel.Name)
+			}
+		case *ast.Ident:
+			if !named[n] {
+				names = append(names, path.Dir(s.path)+"."+n.Name)
+			}
 		}
 		return true
 	})
 	return names
 }
 
-// readsText tells whether a function is given bytes or text.
+// readsText tells whether a function is given bytes or text, or several of them.
 func readsText(f *ast.FuncType) bool {
-	for _, p := range f.Params.List {
-		switch of := p.Type.(type) {
-		case *ast.Ident:
-			if of.Name == "string" {
-				return true
-			}
-		case *ast.ArrayType:
-			if element, is := of.Elt.(*ast.Ident); is && of.Len == nil && element.Name == "byte" {
-				return true
-			}
-		}
+	return slices.ContainsFunc(f.Params.List, func(p *ast.Field) bool { return isText(p.Type) })
+}
+
+func isText(of ast.Expr) bool {
+	switch of := of.(type) {
+	case *ast.Ident:
+		return of.Name == "string"
+	case *ast.Ellipsis:
+		return isText(of.Elt)
+	case *ast.ArrayType:
+		element, is := of.Elt.(*ast.Ident)
+		return of.Len == nil && (is && element.Name == "byte" || isText(of.Elt))
+	case *ast.SelectorExpr:
+		from, is := of.X.(*ast.Ident)
+		return is && (from.Name == "io" && of.Sel.Name == "Reader" || from.Name == "json" && of.Sel.Name == "RawMessage")
 	}
 	return false
 }
@@ -103,4 +129,45 @@ func receiver(f *ast.FuncDecl) string {
 		return id.Name + "."
 	}
 	return ""
+}
+
+// TestFuzzedAreFoundByTheirPackage: another package's function, and a value's, of the
+// same name stand for none of ours; and whatever has text in it is a parser's.
+func TestFuzzedAreFoundByTheirPackage(t *testing.T) {
+	text := `package records
+import ("other/frame"; own "` + module + `/agent/records")
+func FuzzX() { frame.Parse(b); own.ParseLine(s); Decode(v.Unmarshal(x.y.ParseTag)) }
+func ParseA(words []string)
+func ParseB(b ...[]byte)
+func ParseC(r io.Reader)
+func DecodeD(n []int, word [4]byte)
+func DecodeE(m json.RawMessage)`
+	fset := token.NewFileSet()
+	file, err := parser.ParseFile(fset, "agent/records/x_test.go", text, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := source{"agent/records/x_test.go", text, file, fset}
+	var fuzzed, parsers []string
+	for _, d := range file.Decls {
+		f, is := d.(*ast.FuncDecl)
+		switch {
+		case !is:
+		case f.Body != nil:
+			for _, name := range s.namesIn(f.Body) {
+				if folder, of, _ := strings.Cut(name, "."); folder == "agent/records" && parserName.MatchString(of) {
+					fuzzed = append(fuzzed, of)
+				}
+			}
+		case readsText(f.Type):
+			parsers = append(parsers, f.Name.Name)
+		}
+	}
+	slices.Sort(fuzzed)
+	if got := strings.Join(fuzzed, " "); got != "Decode ParseLine" {
+		t.Errorf("fuzzed are %s", got)
+	}
+	if got := strings.Join(parsers, " "); got != "ParseA ParseB ParseC DecodeE" {
+		t.Errorf("parsers are %s", got)
+	}
 }
