@@ -25,7 +25,7 @@ func BenchmarkRows(b *testing.B) {
 	d := policy.Derive(routing.Derive(world.New(strings.Join(lines, "\n"))))
 	all := d.Routing.Ports()
 	for b.Loop() {
-		rows, err := reach.New(d).Rows(all, all)
+		rows, err := reach.New(d).Rows(b.Context(), all, all)
 		if err != nil || len(rows) < 2 {
 			b.Fatal(rows, err)
 		}

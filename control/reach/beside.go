@@ -3,10 +3,9 @@
 package reach
 
 import (
-	"fmt"
+	"context"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/weft-network/weft/control/policy"
 	"github.com/weft-network/weft/control/routing"
@@ -34,15 +33,15 @@ type besideKey struct {
 
 // Beside are the further ways from one port to another: from what it may send from
 // beside its own addresses, which are its allowed address pairs and what lies behind
-// it, and to all else that routes lead to the other. Of addresses that rules and
-// routes do not tell apart there is one, so they are not all ways there are, but
-// nothing passes that does not pass by one of them.
-func (m *Model) Beside(from, to *routing.Port) ([]Way, error) {
+// it, and to all else that routes lead to the other; and of both the addresses that
+// they may take. Of addresses that rules and routes do not tell apart there is one, so
+// they are not all ways there are, but nothing passes that does not pass by one of them.
+func (m *Model) Beside(ctx context.Context, from, to *routing.Port) ([]Way, error) {
 	if down(from) || down(to) {
 		return nil, nil
 	}
 	led := m.table(from.Network.Ref.UUID).led[to.Ref.UUID]
-	if len(from.Pairs)+len(from.Sources)+len(led) == 0 {
+	if len(from.Pairs)+len(from.Sources)+len(led) == 0 && len(m.takeable(from))+len(m.takeable(to)) == 0 {
 		return nil, nil
 	}
 	egress, err := m.endOf(from.Ref.UUID, policy.Egress)
@@ -55,15 +54,23 @@ func (m *Model) Beside(from, to *routing.Port) ([]Way, error) {
 	}
 	var sources, targets []variant
 	for _, a := range addresses(from) {
-		sources = append(sources, m.variant(ingress, to.Network.Ref.UUID, a))
+		sources = append(sources, m.variant(ingress, m.peer(to.Network.Ref.UUID, a)))
 	}
 	for _, b := range addresses(to) {
 		if r := m.table(from.Network.Ref.UUID).find(b); r != nil && r.leadsTo(to) {
-			targets = append(targets, m.variant(egress, from.Network.Ref.UUID, b))
+			targets = append(targets, m.variant(egress, m.peer(from.Network.Ref.UUID, b)))
 		}
 	}
 	ownSources, ownTargets := len(sources), len(targets)
-	sources, targets = append(sources, m.sources(from, to, ingress)...), append(targets, m.targets(from, to, egress)...)
+	more, err := m.sources(ctx, from, to, ingress)
+	if err != nil {
+		return nil, err
+	}
+	sources = append(sources, more...)
+	if more, err = m.targets(ctx, from, to, egress); err != nil {
+		return nil, err
+	}
+	targets = append(targets, more...)
 	var ways []Way
 	for i, a := range sources {
 		for j, b := range targets {
@@ -78,171 +85,99 @@ func (m *Model) Beside(from, to *routing.Port) ([]Way, error) {
 // down tells whether nothing passes a port.
 func down(p *routing.Port) bool { return p.Disabled || p.Network.Disabled }
 
-// variant is an address as the rules at an end in a network see it.
-func (m *Model) variant(at *end, network string, a netip.Addr) variant {
-	peer := rules.Peer{Identity: m.seen(network, a), Address: a}
-	return variant{peer, m.ask(at, peer)}
+// peer is an address as the rules of a network's ports see it.
+func (m *Model) peer(network string, a netip.Addr) rules.Peer {
+	return rules.Peer{Identity: m.seen(network, a), Address: a}
 }
 
-// sources are what a port may send from beside its own addresses. What lies behind
-// it may as far as no route leads elsewhere more closely.
-func (m *Model) sources(from, to *routing.Port, ingress *end) []variant {
+// variant is what an end passes of another one.
+func (m *Model) variant(at *end, p rules.Peer) variant { return variant{p, m.ask(at, p)} }
+
+// sources are what a port may send from beside its own addresses. What lies behind it
+// may where no route is longer, nor another prefix that the host has of the port: the
+// longest decides alone.
+func (m *Model) sources(ctx context.Context, from, to *routing.Port, ingress *end) (all []variant, err error) {
 	key := besideKey{from.Ref.UUID, to.Network.Ref.UUID, ingress.key, policy.Ingress}
 	if known, is := m.beside[key]; is {
-		return known
+		return known, nil
 	}
 	own, other := m.table(from.Network.Ref.UUID), m.table(to.Network.Ref.UUID)
 	by := slices.Concat(ingress.ranges(), own.prefixes(), other.prefixes(), unsendable)
-	var all []variant
 	for _, p := range from.Pairs {
-		all = m.alike(all, ingress, to.Network.Ref.UUID, p.Range, by, sendable)
+		if all, err = m.alike(ctx, all, ingress, p.Range, by, func(a netip.Addr) (rules.Peer, bool) {
+			return m.peer(to.Network.Ref.UUID, a), sendable(a)
+		}); err != nil {
+			return nil, err
+		}
+		if all, err = m.takenBy(ctx, all, p.Range, ingress, to.Network.Ref.UUID); err != nil {
+			return nil, err
+		}
 	}
+	decisive := slices.Concat(m.probed(from), from.Sources)
+	by = append(by, decisive...)
 	for _, source := range from.Sources {
-		all = m.alike(all, ingress, to.Network.Ref.UUID, source, by, func(a netip.Addr) bool {
+		if all, err = m.alike(ctx, all, ingress, source, by, func(a netip.Addr) (rules.Peer, bool) {
 			r := own.find(a)
-			return sendable(a) && r != nil && r.Prefix == source && r.leadsTo(from)
-		})
+			refused := slices.ContainsFunc(decisive, func(p netip.Prefix) bool { return p.Bits() > source.Bits() && p.Contains(a) })
+			return m.peer(to.Network.Ref.UUID, a), sendable(a) && r != nil && r.Prefix == source && !refused
+		}); err != nil {
+			return nil, err
+		}
+	}
+	if all, err = m.taken(ctx, all, from, ingress, to.Network.Ref.UUID, false); err != nil {
+		return nil, err
 	}
 	m.beside[key] = all
-	return all
+	return all, nil
 }
 
 // targets are where routes of the sender's network lead to a port beside its own
-// addresses.
-func (m *Model) targets(from, to *routing.Port, egress *end) []variant {
+// addresses, or will once it has taken an address.
+func (m *Model) targets(ctx context.Context, from, to *routing.Port, egress *end) (all []variant, err error) {
 	key := besideKey{to.Ref.UUID, from.Network.Ref.UUID, egress.key, policy.Egress}
 	if known, is := m.beside[key]; is {
-		return known
+		return known, nil
 	}
 	t := m.table(from.Network.Ref.UUID)
 	by := append(egress.ranges(), t.prefixes()...)
-	var all []variant
 	for _, p := range t.led[to.Ref.UUID] {
-		all = m.alike(all, egress, from.Network.Ref.UUID, p, by, func(a netip.Addr) bool {
+		if all, err = m.alike(ctx, all, egress, p, by, func(a netip.Addr) (rules.Peer, bool) {
 			r := t.find(a)
-			return r != nil && r.Prefix == p
-		})
+			return m.peer(from.Network.Ref.UUID, a), r != nil && r.Prefix == p
+		}); err != nil {
+			return nil, err
+		}
+	}
+	if all, err = m.taken(ctx, all, to, egress, from.Network.Ref.UUID, true); err != nil {
+		return nil, err
 	}
 	m.beside[key] = all
-	return all
+	return all, nil
 }
 
 // alike adds those addresses of a range of which an end passes what it passes of no
-// other one there is, among those that are meant.
-func (m *Model) alike(all []variant, at *end, network string, r netip.Prefix, by []netip.Prefix, meant func(netip.Addr) bool) []variant {
-	for _, a := range kinds(r, by) {
-		if !meant(a) {
+// other one there is, among those that are meant, as whoever they are seen then.
+func (m *Model) alike(ctx context.Context, all []variant, at *end, r netip.Prefix, by []netip.Prefix, as func(netip.Addr) (p rules.Peer, meant bool)) ([]variant, error) {
+	pieces, err := piecesOf(r, by)
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range pieces {
+		if err := late(ctx); err != nil {
+			return nil, err
+		}
+		p, meant := as(a)
+		if !meant {
 			continue
 		}
-		v := m.variant(at, network, a)
+		v := m.variant(at, p)
 		if !slices.ContainsFunc(all, func(o variant) bool { return o.set == v.set || o.set.Family == v.set.Family && o.set.Equal(*v.set) }) {
 			all = append(all, v)
 		}
 	}
-	return all
+	return all, nil
 }
 
 func sendable(a netip.Addr) bool {
 	return !slices.ContainsFunc(unsendable, func(p netip.Prefix) bool { return p.Contains(a) })
-}
-
-// kinds gives an address of each part of a range that prefixes tell apart: of what
-// is in one of them, and in none that is inside this.
-func kinds(r netip.Prefix, by []netip.Prefix) (all []netip.Addr) {
-	inside := []netip.Prefix{r.Masked()}
-	for _, p := range by {
-		if p.Bits() > r.Bits() && r.Contains(p.Addr()) {
-			inside = append(inside, p.Masked())
-		}
-	}
-	slices.SortFunc(inside, func(p, q netip.Prefix) int {
-		if c := p.Addr().Compare(q.Addr()); c != 0 {
-			return c
-		}
-		return p.Bits() - q.Bits()
-	})
-	inside = slices.Compact(inside)
-	for i, p := range inside {
-		if a := bare(p, inside[i+1:]); a.IsValid() {
-			all = append(all, a)
-		}
-	}
-	return all
-}
-
-// bare gives the first address of a prefix that is in none of those that follow it
-// in their order, by address and length; none is invalid.
-func bare(p netip.Prefix, following []netip.Prefix) netip.Addr {
-	a := p.Addr()
-	for _, q := range following {
-		switch {
-		case q.Contains(a):
-			if a = last(q).Next(); !a.IsValid() || !p.Contains(a) {
-				return netip.Addr{}
-			}
-		case q.Addr().Compare(a) > 0:
-			return a
-		}
-	}
-	return a
-}
-
-// last is the last address of a prefix.
-func last(p netip.Prefix) netip.Addr {
-	b := p.Addr().AsSlice()
-	for i := range b {
-		switch left := p.Bits() - 8*i; {
-		case left <= 0:
-			b[i] = 0xff
-		case left < 8:
-			b[i] |= 0xff >> left
-		}
-	}
-	a, _ := netip.AddrFromSlice(b)
-	return a
-}
-
-// NotExact says in words for which of some ports an answer may miss what they can
-// say to each other.
-func NotExact(from, to []*routing.Port) (all []string) {
-	for _, of := range []struct {
-		why   string
-		meant func(*routing.Port) bool
-	}{
-		{"portSecurity is off, and any address that is nobody else's may be used", func(p *routing.Port) bool { return p.Unchecked }},
-		{"the network forwards l2, where frames go by their MAC, whatever routes say", func(p *routing.Port) bool { return p.Network.Frames() }},
-	} {
-		var names []string
-		more := 0
-		seen := map[*routing.Port]bool{}
-		for _, p := range slices.Concat(from, to) {
-			switch {
-			case seen[p] || !of.meant(p):
-			case len(names) == maxNamed:
-				more++
-			default:
-				names = append(names, p.Ref.String())
-			}
-			seen[p] = true
-		}
-		if len(names) > 0 {
-			all = append(all, listed(names, more)+": "+of.why)
-		}
-	}
-	return all
-}
-
-// maxNamed is how many ports an answer names of those about which it is not exact.
-const maxNamed = 5
-
-func listed(names []string, more int) string {
-	text := "ports "
-	if len(names) == 1 && more == 0 {
-		text = "port "
-	}
-	text += strings.Join(names, ", ")
-	if more > 0 {
-		text += fmt.Sprintf(" and %d more", more)
-	}
-	return text
 }

@@ -3,6 +3,7 @@
 package reach
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -15,7 +16,7 @@ import (
 )
 
 // Check says whether an assertion holds, and if not by which packet.
-func (m *Model) Check(seen api.Snapshot, a api.Assertion) (api.Checked, error) {
+func (m *Model) Check(ctx context.Context, seen api.Snapshot, a api.Assertion) (api.Checked, error) {
 	said, never := a.Never, true
 	if said == nil {
 		said, never = a.Allows, false
@@ -28,7 +29,7 @@ func (m *Model) Check(seen api.Snapshot, a api.Assertion) (api.Checked, error) {
 	if err != nil {
 		return out, api.Errorf(api.CodeInvalid, "check assertion %q: %v", out.Assertion, err)
 	}
-	done, err := m.checkOutside(seen, said, services, never, &out)
+	done, err := m.checkOutside(ctx, seen, said, services, never, &out)
 	if done || err != nil {
 		return out, err
 	}
@@ -41,9 +42,9 @@ func (m *Model) Check(seen api.Snapshot, a api.Assertion) (api.Checked, error) {
 		return out, err
 	}
 	out.NotExact = NotExact(from, to)
-	err = m.pairs(from, to, func(a, b *routing.Port) (bool, error) {
+	err = m.pairs(ctx, from, to, func(a, b *routing.Port) (bool, error) {
 		out.Pairs++
-		out.Counter, err = m.counter(seen, a, b, services, never)
+		out.Counter, err = m.counter(ctx, seen, a, b, services, never)
 		out.Holds = out.Counter == nil
 		return out.Holds, err
 	})
@@ -53,7 +54,7 @@ func (m *Model) Check(seen api.Snapshot, a api.Assertion) (api.Checked, error) {
 // counter finds a packet by which an assertion does not hold for two ports. That
 // something never passes is meant of whatever they may send from and be reached at,
 // that it is allowed of their own addresses.
-func (m *Model) counter(seen api.Snapshot, from, to *routing.Port, services []rules.Service, never bool) (*api.CounterExample, error) {
+func (m *Model) counter(ctx context.Context, seen api.Snapshot, from, to *routing.Port, services []rules.Service, never bool) (*api.CounterExample, error) {
 	ways, why, err := m.Between(from, to)
 	if err != nil {
 		return nil, err
@@ -62,7 +63,7 @@ func (m *Model) counter(seen api.Snapshot, from, to *routing.Port, services []ru
 		return &api.CounterExample{From: from.Ref, To: to.Ref, Packet: "any", Verdicts: []string{why}}, nil
 	}
 	if never {
-		more, err := m.Beside(from, to)
+		more, err := m.Beside(ctx, from, to)
 		if err != nil {
 			return nil, err
 		}
@@ -88,7 +89,7 @@ func (w *Way) wrong(services []rules.Service, never bool) (rules.Packet, bool) {
 }
 
 // checkOutside checks what is said about workloads and addresses, if it is.
-func (m *Model) checkOutside(seen api.Snapshot, said *api.Encounter, services []rules.Service, never bool, out *api.Checked) (done bool, err error) {
+func (m *Model) checkOutside(ctx context.Context, seen api.Snapshot, said *api.Encounter, services []rules.Service, never bool, out *api.Checked) (done bool, err error) {
 	workloads, r, direction, is, err := OutsideOf(said.From, said.To)
 	if !is || err != nil {
 		return is, err
@@ -97,10 +98,13 @@ func (m *Model) checkOutside(seen api.Snapshot, said *api.Encounter, services []
 	if err != nil {
 		return true, err
 	}
+	if err := m.bounded(len(ports), 1); err != nil {
+		return true, err
+	}
 	out.NotExact = NotExact(ports, nil)
 	for _, p := range ports {
 		out.Pairs++
-		if out.Counter, err = m.counterOutside(seen, p, direction, r, services, never); out.Counter != nil || err != nil {
+		if out.Counter, err = m.counterOutside(ctx, seen, p, direction, r, services, never); out.Counter != nil || err != nil {
 			break
 		}
 	}
@@ -109,8 +113,8 @@ func (m *Model) checkOutside(seen api.Snapshot, said *api.Encounter, services []
 }
 
 // counterOutside finds a packet by which an assertion does not hold for a port and
-// the addresses of a range.
-func (m *Model) counterOutside(seen api.Snapshot, p *routing.Port, direction policy.Direction, r netip.Prefix, services []rules.Service, never bool) (*api.CounterExample, error) {
+// the addresses of a range, of those from which anybody sends.
+func (m *Model) counterOutside(ctx context.Context, seen api.Snapshot, p *routing.Port, direction policy.Direction, r netip.Prefix, services []rules.Service, never bool) (*api.CounterExample, error) {
 	e, err := m.endOf(p.Ref.UUID, direction)
 	if err != nil {
 		return nil, err
@@ -119,7 +123,21 @@ func (m *Model) counterOutside(seen api.Snapshot, p *routing.Port, direction pol
 	if direction == policy.Ingress {
 		c.From, c.To, way = api.Ref{}, p.Ref, "from"
 	}
-	for _, a := range kinds(r, append(e.ranges(), m.table(p.Network.Ref.UUID).prefixes()...)) {
+	by := append(e.ranges(), m.table(p.Network.Ref.UUID).prefixes()...)
+	if direction == policy.Ingress {
+		by = append(by, unsendable...)
+	}
+	pieces, err := piecesOf(r, by)
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range pieces {
+		if err := late(ctx); err != nil {
+			return nil, err
+		}
+		if direction == policy.Ingress && !sendable(a) {
+			continue
+		}
 		if why := m.unasked(p, a, never && direction == policy.Ingress); why != "" {
 			if !never {
 				c.Packet, c.Verdicts = fmt.Sprintf("any %s %v", way, a), []string{why}
@@ -127,7 +145,7 @@ func (m *Model) counterOutside(seen api.Snapshot, p *routing.Port, direction pol
 			}
 			continue
 		}
-		remote := rules.Peer{Identity: m.seen(p.Network.Ref.UUID, a), Address: a}
+		remote := m.peer(p.Network.Ref.UUID, a)
 		w := Way{From: rules.Peer{Address: addressOf(p, a)}, To: remote, Allowed: m.ask(e, remote), egress: e}
 		if direction == policy.Ingress {
 			w = Way{From: remote, To: w.From, Allowed: w.Allowed, ingress: e}

@@ -3,6 +3,7 @@
 package reach
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -16,9 +17,6 @@ import (
 
 // addressWord begins an end of reach that is addresses.
 const addressWord = "cidr/"
-
-// maxPieces is into how many pieces a range is cut for one port.
-const maxPieces = 4096
 
 // Range reads an end that is addresses, as cidr/203.0.113.0/24; is tells whether
 // it is one at all.
@@ -59,11 +57,14 @@ func OutsideOf(from, to string) (workloads string, r netip.Prefix, direction pol
 // Outside says what each of some ports may say to the addresses of a range, or
 // hear from them: whoever has them to the routes of the port's network. Addresses
 // that rules and routes do not tell apart are one row.
-func (m *Model) Outside(ports []*routing.Port, direction policy.Direction, r netip.Prefix) ([]api.ReachRow, error) {
+func (m *Model) Outside(ctx context.Context, ports []*routing.Port, direction policy.Direction, r netip.Prefix) ([]api.ReachRow, error) {
+	if err := m.bounded(len(ports), 1); err != nil {
+		return nil, err
+	}
 	rows := []api.ReachRow{}
 	at := map[string]int{}
 	for _, p := range ports {
-		found, err := m.outside(p, direction, r)
+		found, err := m.outside(ctx, p, direction, r)
 		if err != nil {
 			return nil, err
 		}
@@ -80,22 +81,25 @@ func (m *Model) Outside(ports []*routing.Port, direction policy.Direction, r net
 	return rows, nil
 }
 
-func (m *Model) outside(p *routing.Port, direction policy.Direction, r netip.Prefix) ([]api.ReachRow, error) {
+func (m *Model) outside(ctx context.Context, p *routing.Port, direction policy.Direction, r netip.Prefix) ([]api.ReachRow, error) {
 	e, err := m.endOf(p.Ref.UUID, direction)
 	if err != nil {
 		return nil, err
 	}
 	t := m.table(p.Network.Ref.UUID)
-	pieces, err := cut(r, append(e.ranges(), t.prefixes()...))
+	prefixes, err := cut(r, append(e.ranges(), t.prefixes()...))
 	if err != nil {
 		return nil, err
 	}
 	var rows []api.ReachRow
 	at := map[string]int{}
-	for _, piece := range pieces {
+	for _, prefix := range prefixes {
+		if err := late(ctx); err != nil {
+			return nil, err
+		}
 		row := api.ReachRow{Allowed: []api.ReachFlow{}, From: []api.Ref{}, To: []api.Ref{}}
-		if row.Reason = m.unasked(p, piece.Addr(), false); row.Reason == "" {
-			row.Allowed = flowsInFamily(m.ask(e, rules.Peer{Identity: m.seen(p.Network.Ref.UUID, piece.Addr()), Address: piece.Addr()}))
+		if row.Reason = m.unasked(p, prefix.Addr(), false); row.Reason == "" {
+			row.Allowed = flowsInFamily(m.ask(e, m.peer(p.Network.Ref.UUID, prefix.Addr())))
 		}
 		key := fmt.Sprint(row.Allowed, row.Reason)
 		i, known := at[key]
@@ -110,9 +114,9 @@ func (m *Model) outside(p *routing.Port, direction policy.Direction, r netip.Pre
 			rows = append(rows, row)
 		}
 		if direction == policy.Egress {
-			rows[i].ToRanges = joined(rows[i].ToRanges, piece)
+			rows[i].ToRanges = joined(rows[i].ToRanges, prefix)
 		} else {
-			rows[i].FromRanges = joined(rows[i].FromRanges, piece)
+			rows[i].FromRanges = joined(rows[i].FromRanges, prefix)
 		}
 	}
 	return rows, nil
@@ -178,49 +182,4 @@ func (t *table) prefixes() (all []netip.Prefix) {
 		all = append(all, p)
 	}
 	return append(all, t.managed...)
-}
-
-// joined adds a piece to pieces in their order; two halves are their whole.
-func joined(pieces []netip.Prefix, p netip.Prefix) []netip.Prefix {
-	for n := len(pieces); n > 0; n = len(pieces) {
-		last := pieces[n-1]
-		if last.Bits() != p.Bits() || p.Bits() == 0 {
-			break
-		}
-		whole := netip.PrefixFrom(last.Addr(), p.Bits()-1).Masked()
-		if !whole.Contains(p.Addr()) {
-			break
-		}
-		p, pieces = whole, pieces[:n-1]
-	}
-	return append(pieces, p)
-}
-
-// cut cuts a range into pieces that no prefix divides.
-func cut(r netip.Prefix, by []netip.Prefix) (pieces []netip.Prefix, err error) {
-	inside := slices.DeleteFunc(by, func(p netip.Prefix) bool { return p.Bits() <= r.Bits() || !r.Contains(p.Addr()) })
-	if len(inside) == 0 {
-		return []netip.Prefix{r}, nil
-	}
-	low := netip.PrefixFrom(r.Addr(), r.Bits()+1)
-	high := netip.PrefixFrom(upper(r), r.Bits()+1)
-	for _, half := range []netip.Prefix{low, high} {
-		some, err := cut(half, slices.Clone(inside))
-		if err != nil {
-			return nil, err
-		}
-		pieces = append(pieces, some...)
-	}
-	if len(pieces) > maxPieces {
-		return nil, api.Errorf(api.CodeInvalid, "work out what %v may say: rules and routes cut it into more than %d pieces: name a smaller range", r, maxPieces)
-	}
-	return pieces, nil
-}
-
-// upper is the first address of the upper half of a prefix.
-func upper(r netip.Prefix) netip.Addr {
-	b := r.Addr().AsSlice()
-	b[r.Bits()/8] |= 0x80 >> (r.Bits() % 8)
-	a, _ := netip.AddrFromSlice(b)
-	return a
 }

@@ -27,11 +27,16 @@ type Model struct {
 	both    map[[2]*rules.Set]*rules.Set // what two ends allow together
 	decided map[decidedKey]rules.Decision
 	beside  map[besideKey][]variant
+	takes   map[string][]takeable // by port
+	// takersOf are all, once anybody asked.
+	takersOf []taker
+	// maxPairs is how many pairs of ports one question may be about.
+	maxPairs int
 }
 
 // New makes a model.
 func New(of *policy.Derived) *Model {
-	m := &Model{routing: of.Routing, policy: of, ends: map[string]*end{}, tables: map[string]*table{}, allowed: map[askedKey]*rules.Set{}, both: map[[2]*rules.Set]*rules.Set{}, decided: map[decidedKey]rules.Decision{}, beside: map[besideKey][]variant{}}
+	m := &Model{routing: of.Routing, policy: of, ends: map[string]*end{}, tables: map[string]*table{}, allowed: map[askedKey]*rules.Set{}, both: map[[2]*rules.Set]*rules.Set{}, decided: map[decidedKey]rules.Decision{}, beside: map[besideKey][]variant{}, takes: map[string][]takeable{}, maxPairs: MaxPairs}
 	for d := range m.ofPorts {
 		m.ofPorts[d] = map[string]*end{}
 	}
@@ -78,7 +83,7 @@ func (m *Model) Between(from, to *routing.Port) ([]Way, string, error) {
 				why = fmt.Sprintf("network %s has %v of port %s elsewhere", from.Network.Ref, b, to.Ref)
 				continue
 			}
-			w := Way{rules.Peer{Identity: m.seen(to.Network.Ref.UUID, a), Address: a}, rules.Peer{Identity: m.seen(from.Network.Ref.UUID, b), Address: b}, nil, egress, ingress}
+			w := Way{m.peer(to.Network.Ref.UUID, a), m.peer(from.Network.Ref.UUID, b), nil, egress, ingress}
 			w.Allowed = m.together(m.ask(egress, w.To), m.ask(ingress, w.From))
 			ways = append(ways, w)
 		}
@@ -248,6 +253,11 @@ func (m *Model) seen(network string, a netip.Addr) rules.Identity {
 	if r := t.find(a); r != nil && r.owner != 0 {
 		return rules.Identity(r.owner)
 	}
+	return t.nobodys(a)
+}
+
+// nobodys is who has an address to which no workload's route leads.
+func (t *table) nobodys(a netip.Addr) rules.Identity {
 	for _, p := range t.managed {
 		if p.Contains(a) {
 			return rules.Pending

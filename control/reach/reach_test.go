@@ -44,7 +44,7 @@ func TestReach(t *testing.T) {
 			if err != nil {
 				return err.Error() + "\n"
 			}
-			rows, err := m.Rows(from, to)
+			rows, err := m.Rows(t.Context(), from, to)
 			if err != nil {
 				return err.Error() + "\n"
 			}
@@ -61,7 +61,7 @@ func TestReach(t *testing.T) {
 		if words[1] == "allows" {
 			a = api.Assertion{Allows: e}
 		}
-		c, err := m.Check(w, a)
+		c, err := m.Check(t.Context(), w, a)
 		if err != nil {
 			return w.Names(err.Error()) + "\n"
 		}

@@ -3,6 +3,7 @@
 package reach
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,14 +17,17 @@ import (
 const MaxPairs = 1 << 20
 
 // pairs calls visit for each pair of different ports, until it says no more.
-func (m *Model) pairs(from, to []*routing.Port, visit func(a, b *routing.Port) (bool, error)) error {
-	if len(from)*len(to) > MaxPairs {
-		return api.Errorf(api.CodeInvalid, "work out what %d ports may say to %d others: at most %d pairs are looked at: name fewer, for instance one network or group at a time", len(from), len(to), MaxPairs)
+func (m *Model) pairs(ctx context.Context, from, to []*routing.Port, visit func(a, b *routing.Port) (bool, error)) error {
+	if err := m.bounded(len(from), len(to)); err != nil {
+		return err
 	}
 	for _, a := range from {
 		for _, b := range to {
 			if a == b {
 				continue
+			}
+			if err := late(ctx); err != nil {
+				return err
 			}
 			if more, err := visit(a, b); err != nil || !more {
 				return err
@@ -33,17 +37,33 @@ func (m *Model) pairs(from, to []*routing.Port, visit func(a, b *routing.Port) (
 	return nil
 }
 
+// bounded refuses what is about too many ports.
+func (m *Model) bounded(from, to int) error {
+	if from*to <= m.maxPairs {
+		return nil
+	}
+	return api.Errorf(api.CodeInvalid, "work out what %d ports may say to %d others: at most %d pairs are looked at: name fewer, for instance one network or group at a time", from, to, m.maxPairs)
+}
+
+// late ends what takes longer than whoever asked waits for.
+func late(ctx context.Context) error {
+	if ctx.Err() == nil {
+		return nil
+	}
+	return api.Errorf(api.CodeTimeout, "work out who may talk to whom: it takes too long: name fewer workloads, or a smaller range")
+}
+
 // Rows says what each of some ports may say to each of others: pairs with the
 // same outcome are put together.
-func (m *Model) Rows(from, to []*routing.Port) ([]api.ReachRow, error) {
+func (m *Model) Rows(ctx context.Context, from, to []*routing.Port) ([]api.ReachRow, error) {
 	found := outcomes{known: map[string]int{}, bySets: map[[2]*rules.Set]int{}}
 	columns := map[*routing.Port]map[int][]api.Ref{} // whom each reaches, by outcome
-	err := m.pairs(from, to, func(a, b *routing.Port) (bool, error) {
+	err := m.pairs(ctx, from, to, func(a, b *routing.Port) (bool, error) {
 		ways, why, err := m.Between(a, b)
 		if err != nil {
 			return false, err
 		}
-		more, err := m.Beside(a, b)
+		more, err := m.Beside(ctx, a, b)
 		if err != nil {
 			return false, err
 		}

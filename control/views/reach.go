@@ -19,7 +19,7 @@ func (v *Views) Reach(ctx context.Context, seen api.Snapshot, from, to string) (
 	}
 	answer := api.Reach{Revision: p.Version.Revision, Rows: []api.ReachRow{}}
 	m := reach.New(p.Policy)
-	if done, err := outside(m, seen, from, to, &answer); done || err != nil {
+	if done, err := outside(ctx, m, seen, from, to, &answer); done || err != nil {
 		return answer, err
 	}
 	senders, err := m.Find(seen, from)
@@ -31,12 +31,12 @@ func (v *Views) Reach(ctx context.Context, seen api.Snapshot, from, to string) (
 		return answer, err
 	}
 	answer.NotExact = reach.NotExact(senders, receivers)
-	answer.Rows, err = m.Rows(senders, receivers)
+	answer.Rows, err = m.Rows(ctx, senders, receivers)
 	return answer, ofOurs("work out what "+from+" may say to "+to, err)
 }
 
 // outside answers where one of the ends is addresses.
-func outside(m *reach.Model, seen api.Snapshot, from, to string, answer *api.Reach) (done bool, err error) {
+func outside(ctx context.Context, m *reach.Model, seen api.Snapshot, from, to string, answer *api.Reach) (done bool, err error) {
 	workloads, r, direction, is, err := reach.OutsideOf(from, to)
 	if !is || err != nil {
 		return is, err
@@ -44,7 +44,7 @@ func outside(m *reach.Model, seen api.Snapshot, from, to string, answer *api.Rea
 	ports, err := m.Find(seen, workloads)
 	if err == nil {
 		answer.NotExact = reach.NotExact(ports, nil)
-		answer.Rows, err = m.Outside(ports, direction, r)
+		answer.Rows, err = m.Outside(ctx, ports, direction, r)
 	}
 	return true, ofOurs("work out what "+from+" may say to "+to, err)
 }
@@ -64,7 +64,7 @@ func (v *Views) Check(ctx context.Context, seen api.Snapshot, assertions []api.A
 	}
 	m := reach.New(of)
 	for _, a := range assertions {
-		checked, err := m.Check(seen, a)
+		checked, err := m.Check(ctx, seen, a)
 		if err != nil {
 			return answer, ofOurs("check assertions", err)
 		}

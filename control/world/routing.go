@@ -74,6 +74,8 @@ func (w *World) applyRouting(f []string) {
 		}
 		p.Spec.AllowedPairs = append(slices.Clone(p.Spec.AllowedPairs), pair)
 		w.Put(p, api.KindPort, f[1])
+	case "slaac":
+		change(w, api.KindSubnet, f[1]+":"+f[2], func(s *api.Subnet) { s.Spec.AddressMode = api.ModeSLAAC })
 	case "speak":
 		w.speak(f)
 	case "withdraw":

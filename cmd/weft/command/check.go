@@ -26,7 +26,8 @@ A file is YAML or JSON: a list of assertions, or one a document:
   - allows: {from: network/web, to: db-1, protocol: tcp, ports: {from: 5432, to: 5433}}
 
 "never" says that nothing of it is allowed from any to any, whatever they may send
-from and be reached at: allowed address pairs and what lies behind them, too. "allows"
+from and be reached at: allowed address pairs, what lies behind them, and what they may
+take by speaking for it (of active-standby pairs, and in slaac subnets), too. "allows"
 says that all of it is from each to each, by each of their own addresses. from and to
 are as in "weft reach", one of the two may be addresses; protocol, port or ports,
 icmpType and family (4 or 6) may be left out: then it is all. An assertion is about

@@ -20,8 +20,9 @@ computed from what all controllers compiled for the hosts, not tried out.
 --from and --to name workloads by what they have in common: a port, network,
 security-group, tag, project, virtual-machine or host, as KIND/NAME. A name
 without a kind is a port's. Pairs with the same outcome are in one row; there may be
-1048576 pairs. A port's allowed address pairs, and what lies behind it by a
-route-table, are its addresses, too. Ports with portSecurity off, which may use any
+1048576 pairs. A port's allowed address pairs, what lies behind it by a route-table,
+and what it may take by speaking for it (of active-standby pairs, and free addresses of
+slaac subnets) are its addresses, too. Ports with portSecurity off, which may use any
 address, and those of networks that forward l2 are named: of these it is not exact.
 
 One of the two may be addresses, as cidr/203.0.113.0/24: whoever has them to the

@@ -146,7 +146,7 @@ func (r real) Reach(context.Context, api.Snapshot, string, string) (api.Reach, e
 	return r.fake.reach, nil
 }
 
-func (r real) Check(_ context.Context, seen api.Snapshot, assertions []api.Assertion, _ *api.Changes) (answer api.Check, err error) {
+func (r real) Check(ctx context.Context, seen api.Snapshot, assertions []api.Assertion, _ *api.Changes) (answer api.Check, err error) {
 	if r.asked != nil {
 		defer r.asked()
 	}
@@ -155,7 +155,7 @@ func (r real) Check(_ context.Context, seen api.Snapshot, assertions []api.Asser
 	}
 	m := reach.New(policy.Derive(routing.Derive(seen)))
 	for _, a := range assertions {
-		checked, err := m.Check(seen, a)
+		checked, err := m.Check(ctx, seen, a)
 		if err != nil {
 			return answer, err
 		}
