@@ -36,7 +36,7 @@ type CommitOptions struct {
 	// examples of what would be given.
 	DryRun bool
 	// UnchangedSince, if not 0, is a precondition: no other transaction wrote
-	// objects after this revision.
+	// objects after this revision, of those from which anything follows.
 	UnchangedSince int64
 }
 
@@ -223,12 +223,37 @@ func (p *plan) operations() ([]clientv3.Cmp, []clientv3.Op, int) {
 	if deletes {
 		put(keyDeleted, "")
 	}
-	put(keyWritten, "")
+	if p.heeded() {
+		put(keyWritten, "")
+	}
 	if p.unchangedSince != 0 {
 		compare[keyWritten] = notAfter(keyWritten, p.unchangedSince)
 	}
 	compare[keySchema] = notAfter(keySchema, p.base.revision)
 	return slices.Collect(maps.Values(compare)), ops, size
+}
+
+// heeded tells whether anything could follow from what the plan writes, for whoever
+// works something out of the objects: all but drafts that hold nothing, and
+// foreign-documents, of which nobody but their writers takes notice.
+func (p *plan) heeded() bool {
+	return slices.ContainsFunc(p.order, func(i id) bool {
+		d := p.deltas[i]
+		return d.now != d.old && (heeded(d.old) || heeded(d.now))
+	})
+}
+
+func heeded(r *record) bool {
+	if r == nil {
+		return false
+	}
+	switch o := r.object.(type) {
+	case *api.Draft:
+		return o.Spec.Hold != nil
+	case *api.ForeignDocument:
+		return false
+	}
+	return true
 }
 
 func (p *plan) heldBefore() map[string]string {

@@ -20,7 +20,7 @@
 //	write/<id>                              a committed (or fenced) write, under a lease
 //	meta/epoch                              rises when the store is restored from a backup
 //	meta/deleted                            put by every transaction that deletes an object: its revision is that of the last one
-//	meta/written                            put by every transaction: its revision is that of the last one
+//	meta/written                            put by every transaction, but of drafts and foreign-documents alone: its revision is that of the last one
 //	meta/default-networks                   the default networks have been made, and are not made again
 //	meta/schema                             the lowest schema whose controllers may take part
 //	meta/authority                          hash of the certificate authority all controllers have

@@ -19,7 +19,8 @@ type Snapshot struct {
 	// rested is the last revision that changed which addresses rest, or at which
 	// this controller read everything.
 	rested int64
-	// written is the last revision at which a transaction wrote objects.
+	// written is the last revision at which a transaction wrote objects from which
+	// anything follows.
 	written int64
 	epoch   uint64
 	floor   int    // the lowest schema whose controllers may take part

@@ -78,3 +78,44 @@ func TestUnchangedSinceOfManyAtOnce(t *testing.T) {
 		}
 	}
 }
+
+// What is staged, and what only an orchestrator understands, is no matter to who rests on
+// a revision: nothing follows from it. What holds a change does matter.
+func TestUnchangedSinceHeedsWhatFollows(t *testing.T) {
+	w := newWorld(t)
+	base := w.Latest().Revision()
+	since := func(name string) error {
+		_, err := w.Commit(t.Context(), admin, []api.Operation{{Op: api.OpCreate, Object: network(name, project)}}, CommitOptions{UnchangedSince: base, DryRun: true})
+		return err
+	}
+	draft := &api.Draft{Header: head(api.KindDraft, "d", project)}
+	document := &api.ForeignDocument{Header: head(api.KindForeignDocument, "f", project), Spec: api.ForeignDocumentSpec{Body: api.Document(`{"a":1}`)}}
+	document.Meta.Foreign = &api.Foreign{Kind: "k", ID: "i"}
+	for _, o := range []api.Object{draft, document} {
+		made := w.create(admin, o)
+		check(t, since("a"))
+		w.remove(admin, made)
+		check(t, since("a"))
+	}
+	if w.Latest().Revision() == base {
+		t.Error("nothing was written")
+	}
+	hold := w.create(admin, &api.Draft{Header: head(api.KindDraft, "h", project), Spec: api.DraftSpec{Hold: &api.Hold{Seconds: 5}}})
+	var e *api.Error
+	if err := since("a"); !errors.As(err, &e) || e.Code != api.CodePrecondition {
+		t.Errorf("after a hold was written: %v", err)
+	}
+	base = w.Latest().Revision()
+	w.remove(admin, hold)
+	if err := since("a"); !errors.As(err, &e) || e.Code != api.CodePrecondition {
+		t.Errorf("after a hold was ended: %v", err)
+	}
+	base = w.Latest().Revision()
+	both := []api.Operation{{Op: api.OpCreate, Object: network("b", project)}, {Op: api.OpCreate, Object: &api.Draft{Header: head(api.KindDraft, "e", project)}}}
+	if _, err := w.Commit(t.Context(), admin, both, CommitOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := since("a"); !errors.As(err, &e) || e.Code != api.CodePrecondition {
+		t.Errorf("after a network was written with a draft: %v", err)
+	}
+}

@@ -93,7 +93,7 @@ func (s *session) apply(ctx context.Context, files, checks []string, strict stri
 	if err != nil {
 		return err
 	}
-	return again(func() error { return s.applyDocuments(ctx, c, docs, assertions, strict, dryRun, output) })
+	return again(ctx, func() error { return s.applyDocuments(ctx, c, docs, assertions, strict, dryRun, output) })
 }
 
 // applyDocuments makes the objects as documents say, if assertions allow it.

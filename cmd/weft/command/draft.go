@@ -283,7 +283,7 @@ func newDraftCommit(s *session) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return again(func() error { return s.draftCommit(c.Context(), client, args[0], assertions, strict, dryRun) })
+			return again(c.Context(), func() error { return s.draftCommit(c.Context(), client, args[0], assertions, strict, dryRun) })
 		},
 	}
 	c.Flags().BoolVar(&dryRun, "dry-run", false, "check and say what would be done, but change nothing")

@@ -6,14 +6,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"time"
 
 	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/api/client"
 )
 
-// gateAttempts is how often a check and the change that it gates are done anew
-// because others wrote between the two.
-const gateAttempts = 8
+const (
+	// gateAttempts is how often a check and the change that it gates are done anew
+	// because others wrote between the two.
+	gateAttempts = 8
+	// gatePause is how long, about, to wait before the first time; it doubles each
+	// time. So those who gate changes at the same time do not stop each other for long.
+	gatePause = 20 * time.Millisecond
+)
 
 // gate is what assertions said of a change before it is made.
 type gate struct {
@@ -66,7 +73,8 @@ func (s *session) passed(g *gate) error {
 
 // again does something that a check gates, and does it anew, check and all, if it
 // was refused because others wrote after what was checked.
-func again(do func() error) error {
+func again(ctx context.Context, do func() error) error {
+	pause := gatePause
 	for attempt := 1; ; attempt++ {
 		err := do()
 		var e *api.Error
@@ -79,5 +87,11 @@ func again(do func() error) error {
 				hint: "try again; or check by itself, with weft check, and change without --check",
 			}
 		}
+		select {
+		case <-time.After(pause/2 + rand.N(pause)):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		pause *= 2
 	}
 }
