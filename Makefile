@@ -5,7 +5,7 @@
 # make test-long  the tests that break etcd, controllers and hosts at random, for longer
 # make test-fuzz  every Fuzz function one after another, FUZZTIME=20s each
 # make test-kernel the packet path and the agent on Debian 12's own kernel (6.1), in a QEMU guest
-# make test-kernel-loads  of it, that the packet path loads there
+# make test-kernel-loads  of it, that the packet path loads there, and packets through two hosts
 # make test-mutation which changes of the packet path's C no test notices: MUTANTS=200 SEED=1 of them, or all
 # make bench      figures, with their baselines in the same run
 # make generate   rebuilds the committed generated files (eBPF objects, stream, API description, CLI reference)
@@ -59,10 +59,11 @@ test-kernel: run-packages guest-packages
 	CGO_ENABLED=0 go test -c -o bin/guest/ ./vrouter ./cmd/weft-agent
 	go run ./lab/cmd/weft-guest -timeout 1h 'bin/guest/vrouter.test -cases 100' bin/guest/weft-agent.test
 
-# What is quick there, for CI: all programs are loaded, and a few frames traced.
+# What is quick there, for CI: all programs are loaded, a few frames traced, and packets of real
+# workloads go through two hosts with an agent each.
 test-kernel-loads: run-packages guest-packages
-	CGO_ENABLED=0 go test -c -o bin/guest/ ./vrouter
-	go run ./lab/cmd/weft-guest -run 'TestCapacity$$|TestTraceTellsTheWay$$' bin/guest/vrouter.test
+	CGO_ENABLED=0 go test -c -o bin/guest/ ./vrouter ./cmd/weft-agent
+	go run ./lab/cmd/weft-guest -run 'TestCapacity$$|TestTraceTellsTheWay$$|TestTwoHosts$$/IPv4' bin/guest/vrouter.test bin/guest/weft-agent.test
 
 # 0 mutants are all: 5 to 15 seconds of processor time for one that a glance kills, minutes for one that survives.
 # ONLY=spoof.h,route.h tries those files alone; 0 for SEED is a new one each time.

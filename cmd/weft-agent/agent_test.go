@@ -157,8 +157,10 @@ func TestTwoHosts(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m := twoHosts(t, tunnel)
 			before := [2][]string{links(t, m[0].ns), links(t, m[1].ns)}
-			for i := range m {
+			for i := range m { // both load their programs at the same time
 				m[i].start(tunnel[i])
+			}
+			for i := range m {
 				m[i].agent.waitReady(t)
 			}
 			together(m, tunnel, 100, 200)
