@@ -24,7 +24,7 @@ type faults struct {
 	mu       sync.Mutex
 	random   *rand.Rand
 	on       bool
-	calls    map[string]int // by name
+	calls    map[string]int // by name, while on
 	injected map[string]int
 }
 
@@ -38,7 +38,9 @@ func (f *faults) set(on bool) {
 func (f *faults) draw(name string) (before, after error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.calls[name]++
+	if f.on {
+		f.calls[name]++
+	}
 	if !f.on || f.random.Float64() >= reconcile.FaultProbability {
 		return nil, nil
 	}

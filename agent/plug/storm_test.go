@@ -113,14 +113,14 @@ func TestPlugStorm(t *testing.T) {
 	s.faults.set(false)
 	plugged := map[int]bool{}
 	for n := range *stormPorts {
-		plugged[n] = s.pick(2) == 0
+		plugged[n] = n == 0 || s.pick(2) == 0 // the first has what few have: a sub-port, a mapping
 	}
 	s.round(func(n int) bool { return plugged[n] })
 	s.sweep()
 	s.rest()
 	s.check(plugged)
 	for name, n := range s.faults.calls {
-		if n > 50 && s.faults.injected[name] == 0 {
+		if n > 300 && s.faults.injected[name] == 0 { // chance leaves out so many once in 10^13 runs
 			t.Errorf("%q was called %d times and never failed", name, n)
 		}
 	}
