@@ -100,6 +100,7 @@ func (r rowSet) networks(version int) {
 			v.Services = []*hoststream.FabricService{
 				{Name: "time", Address: []byte{169, 254, 1, byte(1 + version%3)}, Port: 123, Udp: true},
 				{Name: "files", Address: netip.MustParseAddr("fd00:f::1").AsSlice(), Port: 2049},
+				{Name: "no such", Address: []byte{169, 254, 1, 9}, Port: 1},
 			}
 		case bridgedVRF:
 			v.Forwarding, v.Flooding = api.ForwardingBoth, true
