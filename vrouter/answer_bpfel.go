@@ -74,6 +74,7 @@ const (
 	answerMapTunnelSources    = "tunnel_sources"
 	answerMapVerdicts         = "verdicts"
 	answerMapVnis             = "vnis"
+	answerProgAnswerClosed    = "answer_closed"
 	answerProgAnswerFabric    = "answer_fabric"
 	answerProgAnswerPort      = "answer_port"
 	answerProgAnswerTunnel    = "answer_tunnel"
@@ -122,6 +123,7 @@ type answerSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type answerProgramSpecs struct {
+	AnswerClosed *ebpf.ProgramSpec `ebpf:"answer_closed"`
 	AnswerFabric *ebpf.ProgramSpec `ebpf:"answer_fabric"`
 	AnswerPort   *ebpf.ProgramSpec `ebpf:"answer_port"`
 	AnswerTunnel *ebpf.ProgramSpec `ebpf:"answer_tunnel"`
@@ -352,6 +354,7 @@ type answerVariables struct {
 //
 // It can be passed to loadAnswerObjects or ebpf.CollectionSpec.LoadAndAssign.
 type answerPrograms struct {
+	AnswerClosed *ebpf.Program `ebpf:"answer_closed"`
 	AnswerFabric *ebpf.Program `ebpf:"answer_fabric"`
 	AnswerPort   *ebpf.Program `ebpf:"answer_port"`
 	AnswerTunnel *ebpf.Program `ebpf:"answer_tunnel"`
@@ -359,6 +362,7 @@ type answerPrograms struct {
 
 func (p *answerPrograms) Close() error {
 	return _AnswerClose(
+		p.AnswerClosed,
 		p.AnswerFabric,
 		p.AnswerPort,
 		p.AnswerTunnel,

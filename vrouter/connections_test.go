@@ -26,7 +26,7 @@ func newRehearsal(t testing.TB, d *Datapath) *Tracer {
 // forgetConnections empties the tables that packets fill.
 func forgetConnections(t testing.TB, d *Datapath) {
 	t.Helper()
-	for _, name := range append([]string{"fragments"}, connectionTables...) {
+	for _, name := range append([]string{"fragments", "affinities"}, connectionTables...) {
 		m := d.maps[name]
 		var keys [][]byte
 		var key, value []byte
@@ -100,7 +100,9 @@ func (g *generator) reply(before sent, went Outcome) (sent, bool) {
 // churn changes a table of the oracle and of the datapath in one place.
 func (g *generator) churn(t testing.TB, d *Datapath) {
 	t.Helper()
-	switch routes := sortedRoutes(g.o.Routes); g.IntN(24) {
+	switch routes := sortedRoutes(g.o.Routes); g.IntN(27) {
+	case 24, 25, 26:
+		g.churnBalance(t, d)
 	case 15, 16, 17, 18, 19, 20:
 		g.churnPolicy(t, d)
 	case 0, 1, 2: // somebody moves
@@ -222,6 +224,7 @@ func converseInWorlds(t *testing.T, d *Datapath, r *Tracer, worlds int, more fun
 		g.o.Connections, g.o.fragments, g.o.ways = map[ConnectionKey]Connection{}, map[fragmentKey]wirePorts{}, map[ConnectionKey]oracleWay{}
 		g.o.Learns = true
 		g.o.Places = map[Place]struct{}{}
+		g.o.Affinities = map[AffinityKey]Affinity{}
 		g.o.Logged = new([]loggedFrame)
 		install(t, d, g.o)
 		forgetConnections(t, d)
@@ -258,12 +261,16 @@ func converseInWorlds(t *testing.T, d *Datapath, r *Tracer, worlds int, more fun
 		compareLearned(t, d, g.o)
 		compareHits(t, d, g.o)
 		comparePlaces(t, d, g.o)
+		compareClients(t, d, g.o)
 	}
 	return seen, states
 }
 
 // nextOf is an answer that is due, a repetition, or something new.
 func (g *generator) nextOf(said, answers *[]sent) sent {
+	if g.chance(15) {
+		return g.toVirtual()
+	}
 	switch n := g.IntN(120); {
 	case n < 38 && len(*answers) > 0:
 		i := g.IntN(len(*answers))

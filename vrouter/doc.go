@@ -32,6 +32,9 @@ package vrouter
 //go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -no-global-types answer bpf/answer.c -- -O2 -g -Wall -Werror
 //go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -no-global-types traceAnswer bpf/answer.c -- -O2 -g -Wall -Werror -DWEFT_TRACE
 //go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -no-global-types rehearseAnswer bpf/answer.c -- -O2 -g -Wall -Werror -DWEFT_TRACE -DWEFT_REHEARSAL
+//go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -no-global-types mapping bpf/map.c -- -O2 -g -Wall -Werror
+//go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -no-global-types traceMapping bpf/map.c -- -O2 -g -Wall -Werror -DWEFT_TRACE
+//go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -no-global-types rehearseMapping bpf/map.c -- -O2 -g -Wall -Werror -DWEFT_TRACE -DWEFT_REHEARSAL
 //go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -no-global-types toUnderlay bpf/to_underlay.c -- -O2 -g -Wall -Werror
 //go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -no-global-types fromUnderlay bpf/from_underlay.c -- -O2 -g -Wall -Werror
 //go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -no-global-types traceToUnderlay bpf/to_underlay.c -- -O2 -g -Wall -Werror -DWEFT_TRACE

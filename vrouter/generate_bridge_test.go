@@ -18,7 +18,11 @@ const (
 )
 
 // bridging decides what the networks do with frames, and fills their tables.
-func (g *generator) bridging(now uint32) {
+func (g *generator) bridging() {
+	now, err := ticksNow()
+	if err != nil {
+		panic(err)
+	}
 	o := g.o
 	o.MACs, o.Floods, o.Receivers = map[MACKey]uint32{}, map[uint32]Flood{}, map[Receiver]uint32{}
 	o.Learned, o.MACCounts, o.LearnedRoom, o.Tick = map[MACKey]LearnedMAC{}, map[MACCount]uint32{}, learnedRoom, now

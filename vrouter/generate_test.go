@@ -20,6 +20,7 @@ type generator struct {
 	gateway map[uint32][]netip.Addr
 	nextID  uint32
 	lastID  uint32 // of the next hops that the tables have from the beginning
+	balancing
 }
 
 const (
@@ -44,8 +45,6 @@ func poolAddress(six bool, n int) netip.Addr {
 func inOrder[K comparable, V any](m map[K]V) []K {
 	return slices.SortedFunc(maps.Keys(m), func(a, b K) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
 }
-
-func host(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
 
 func portMAC(ifindex int) MAC { return MAC{2, 0, 0, 0, 0, byte(ifindex)} }
 
@@ -108,12 +107,9 @@ func newGenerator(r *rand.Rand) *generator {
 		g.groups(vrf)
 	}
 	g.placeBorders()
-	now, err := ticksNow()
-	if err != nil {
-		panic(err)
-	}
-	g.bridging(now)
+	g.bridging()
 	g.underlay()
+	g.balancers()
 	g.gaps()
 	g.policy()
 	g.lastID = g.nextID

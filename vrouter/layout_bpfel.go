@@ -543,6 +543,7 @@ const (
 	layoutPolicyActionACTION_NEXT    layoutPolicyAction = 4
 	layoutPolicyActionACTION_PENDING layoutPolicyAction = 5
 	layoutPolicyActionACTION_ABSENT  layoutPolicyAction = 6
+	layoutPolicyActionACTION_GONE    layoutPolicyAction = 7
 )
 
 type layoutPolicyDirection uint32
@@ -796,7 +797,15 @@ const (
 	layoutReasonREASON_EGRESS_LIMITED             layoutReason = 92
 	layoutReasonREASON_INGRESS_LIMITED            layoutReason = 93
 	layoutReasonREASON_PLACES_FULL                layoutReason = 94
-	layoutReasonREASON_COUNT                      layoutReason = 95
+	layoutReasonREASON_NO_LISTENER                layoutReason = 95
+	layoutReasonREASON_NO_MEMBER                  layoutReason = 96
+	layoutReasonREASON_LISTENER_FRAGMENT          layoutReason = 97
+	layoutReasonREASON_NO_MAPPING                 layoutReason = 98
+	layoutReasonREASON_MAPPING_FRAGMENT           layoutReason = 99
+	layoutReasonREASON_MAPPING_EXHAUSTED          layoutReason = 100
+	layoutReasonREASON_MAPPING_TAKEN              layoutReason = 101
+	layoutReasonREASON_HAIRPIN_SOURCE             layoutReason = 102
+	layoutReasonREASON_COUNT                      layoutReason = 103
 )
 
 type layoutReasonRow struct {
@@ -967,6 +976,8 @@ const (
 	layoutStageSTAGE_POLICY    layoutStage = 18
 	layoutStageSTAGE_ANSWER    layoutStage = 19
 	layoutStageSTAGE_LIMIT     layoutStage = 20
+	layoutStageSTAGE_BALANCE   layoutStage = 21
+	layoutStageSTAGE_MAP       layoutStage = 22
 )
 
 type layoutStageSlot uint32
@@ -977,8 +988,14 @@ const (
 	layoutStageSlotSTAGE_SLOT_ANSWER_PORT   layoutStageSlot = 4
 	layoutStageSlotSTAGE_SLOT_ANSWER_TUNNEL layoutStageSlot = 5
 	layoutStageSlotSTAGE_SLOT_ANSWER_FABRIC layoutStageSlot = 6
+	layoutStageSlotSTAGE_SLOT_BALANCE_PORT  layoutStageSlot = 10
+	layoutStageSlotSTAGE_SLOT_MAP_PORT      layoutStageSlot = 11
+	layoutStageSlotSTAGE_SLOT_MAP_TUNNEL    layoutStageSlot = 12
+	layoutStageSlotSTAGE_SLOT_ANSWER_CLOSED layoutStageSlot = 13
 	layoutStageSlotSTAGE_SLOT_LIMIT_OUT     layoutStageSlot = 14
 	layoutStageSlotSTAGE_SLOT_LIMIT_IN      layoutStageSlot = 15
+	layoutStageSlotSTAGE_SLOT_MAPPED_PORT   layoutStageSlot = 16
+	layoutStageSlotSTAGE_SLOT_MAPPED_TUNNEL layoutStageSlot = 17
 	layoutStageSlotSTAGE_SLOTS              layoutStageSlot = 32
 )
 

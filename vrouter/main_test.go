@@ -104,6 +104,7 @@ func install(t testing.TB, d *Datapath, o *Oracle) {
 	check(t, replace(d.Receivers, o.Receivers))
 	check(t, replace(d.learned, o.Learned))
 	check(t, replace(d.macCounts, o.MACCounts))
+	installBalance(t, d, o)
 	installPolicy(t, d, o)
 	installPlaces(t, d, o)
 	for used, by := range o.shares(d) {

@@ -55,6 +55,8 @@ func (o *Oracle) notePassage(from noted, next NextHop, route Route, p passage) {
 		o.noteEnd(key, ConnectionSent, 0, f)
 		if f.ethSource == o.Ports[ifindex].MAC && !from.frame {
 			o.ways[key] = oracleWay{route.NextHop, route.MAC}
+		} else if p.served != nil {
+			o.ways[key] = oracleWay{mac: p.member}
 		}
 	}
 	if _, here := o.Ports[next.Ifindex]; here && next.Kind == NextHopPort {

@@ -24,11 +24,13 @@ type policed struct {
 	self       bool
 	served     *PoolMember // whom the sender is asked about in place of the destination
 	vrfs       [2]uint32   // in which sender and receiver know each other; 0: the port's
+	mapping    uint64      // through which the receiver hears it, 0: none
+	itself     uint16      // the sender's own port, with mapping
 }
 
 // policedOn is a frame on its way to a next hop.
 func (o *Oracle) policedOn(sender int, next NextHop, on passage) policed {
-	p := policed{ifindex: sender, f: on.sent, ports: on.sentPorts, known: on.known, heard: on.heard, heardPorts: on.heardPorts, translated: true, self: on.self, served: on.served, vrfs: on.vrfs}
+	p := policed{ifindex: sender, f: on.sent, ports: on.sentPorts, known: on.known, heard: on.heard, heardPorts: on.heardPorts, translated: true, self: on.self, served: on.served, vrfs: on.vrfs, mapping: on.mapping, itself: on.itself}
 	if _, here := o.Ports[next.Ifindex]; here && next.Kind == NextHopPort {
 		p.to = next.Ifindex
 	}
@@ -219,7 +221,8 @@ func (o *Oracle) began(p policed, end int, hears bool) (key ConnectionKey, direc
 		return of, direction, first
 	}
 	c, noted := o.Connections[key]
-	if !p.known || !noted || c.Port != o.Ports[end].ID || p.f.saying().beginsAnew(c.State, !hears) {
+	another := hears && p.mapping != 0 && (c.Mapping != p.mapping || c.Itself != p.itself) // which is over
+	if !p.known || !noted || another || c.Port != o.Ports[end].ID || p.f.saying().beginsAnew(c.State, !hears) {
 		return key, direction, true
 	}
 	direction, first = directionOf(c)

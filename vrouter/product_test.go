@@ -185,6 +185,17 @@ func TestTraceChangesNothing(t *testing.T) {
 }
 
 // dump returns the tables as an oracle holds them.
+func dumpBalance(t testing.TB, d *Datapath, o *Oracle) {
+	t.Helper()
+	var err error
+	o.Listeners, err = d.Listeners.All()
+	check(t, err)
+	o.PoolMembers, err = d.PoolMembers.All()
+	check(t, err)
+	o.Mappings, err = d.Mappings.All()
+	check(t, err)
+}
+
 func dump(t testing.TB, d *Datapath) *Oracle {
 	t.Helper()
 	var o Oracle
@@ -217,6 +228,7 @@ func dump(t testing.TB, d *Datapath) *Oracle {
 	o.Groups, err = d.Groups.All()
 	check(t, err)
 	dumpBridge(t, d, &o)
+	dumpBalance(t, d, &o)
 	o.PortPolicies, err = d.PortPolicies.All()
 	check(t, err)
 	o.Managed, err = d.Managed.All()
@@ -254,6 +266,7 @@ func TestTablesReadBackWhatWasWritten(t *testing.T) {
 		install(t, d, g.o)
 		want := *g.o
 		want.Now, want.Tick, want.LearnedRoom, want.Occupied = 0, 0, 0, nil // not tables
+		want.Choices, want.Affinities = nil, nil                            // never read back
 		want.Rulesets = nil                                                 // compiled: TestPolicyTablesGiveBackWhatWasWritten
 		if got := dump(t, d); !reflect.DeepEqual(*got, want) {
 			t.Fatalf("got\n%v\nwant\n%v", *got, want)

@@ -76,6 +76,7 @@ const (
 	rehearseAnswerMapTunnelSources    = "tunnel_sources"
 	rehearseAnswerMapVerdicts         = "verdicts"
 	rehearseAnswerMapVnis             = "vnis"
+	rehearseAnswerProgAnswerClosed    = "answer_closed"
 	rehearseAnswerProgAnswerFabric    = "answer_fabric"
 	rehearseAnswerProgAnswerPort      = "answer_port"
 	rehearseAnswerProgAnswerTunnel    = "answer_tunnel"
@@ -124,6 +125,7 @@ type rehearseAnswerSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type rehearseAnswerProgramSpecs struct {
+	AnswerClosed *ebpf.ProgramSpec `ebpf:"answer_closed"`
 	AnswerFabric *ebpf.ProgramSpec `ebpf:"answer_fabric"`
 	AnswerPort   *ebpf.ProgramSpec `ebpf:"answer_port"`
 	AnswerTunnel *ebpf.ProgramSpec `ebpf:"answer_tunnel"`
@@ -360,6 +362,7 @@ type rehearseAnswerVariables struct {
 //
 // It can be passed to loadRehearseAnswerObjects or ebpf.CollectionSpec.LoadAndAssign.
 type rehearseAnswerPrograms struct {
+	AnswerClosed *ebpf.Program `ebpf:"answer_closed"`
 	AnswerFabric *ebpf.Program `ebpf:"answer_fabric"`
 	AnswerPort   *ebpf.Program `ebpf:"answer_port"`
 	AnswerTunnel *ebpf.Program `ebpf:"answer_tunnel"`
@@ -367,6 +370,7 @@ type rehearseAnswerPrograms struct {
 
 func (p *rehearseAnswerPrograms) Close() error {
 	return _RehearseAnswerClose(
+		p.AnswerClosed,
 		p.AnswerFabric,
 		p.AnswerPort,
 		p.AnswerTunnel,

@@ -25,7 +25,13 @@ var bridgeStages = map[layoutStageSlot]string{
 // answerStages are those of an object with the answer stage.
 var answerStages = map[layoutStageSlot]string{
 	layoutStageSlotSTAGE_SLOT_ANSWER_PORT: "answer_port", layoutStageSlotSTAGE_SLOT_ANSWER_TUNNEL: "answer_tunnel",
-	layoutStageSlotSTAGE_SLOT_ANSWER_FABRIC: "answer_fabric",
+	layoutStageSlotSTAGE_SLOT_ANSWER_FABRIC: "answer_fabric", layoutStageSlotSTAGE_SLOT_ANSWER_CLOSED: "answer_closed",
+}
+
+// mapStages are those of an object with the stages balance and map.
+var mapStages = map[layoutStageSlot]string{
+	layoutStageSlotSTAGE_SLOT_BALANCE_PORT: "balance_port", layoutStageSlotSTAGE_SLOT_MAP_PORT: "map_port",
+	layoutStageSlotSTAGE_SLOT_MAP_TUNNEL: "map_tunnel", layoutStageSlotSTAGE_SLOT_MAPPED_PORT: "mapped_port", layoutStageSlotSTAGE_SLOT_MAPPED_TUNNEL: "mapped_tunnel",
 }
 
 // limitStages are those of an object with the limit stage.
@@ -38,6 +44,10 @@ func (d *Datapath) loadStages() error {
 		return err
 	}
 	if err := loadStagesOf(loadBridge, bridgeStages, d.maps, d.stages); err != nil {
+		return err
+	}
+	// This one goes on with another stage by itself.
+	if err := loadStagesOf(loadMapping, mapStages, d.mapsAnd(map[string]*ebpf.Map{stageProgramsName: d.stageSlots}), d.stages); err != nil {
 		return err
 	}
 	return loadStagesOf(loadAnswer, answerStages, d.maps, d.stages)

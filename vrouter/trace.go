@@ -75,7 +75,7 @@ const frameRoom = 256
 //
 // Errors: [ErrKernelLacks] with what is missing.
 func (d *Datapath) NewTracer() (*Tracer, error) {
-	t, err := d.newTracer(tracing{loadTracePort, loadTraceTunnel, loadTraceHost, loadTraceFabric, loadTraceBridge, loadTraceAnswer})
+	t, err := d.newTracer(tracing{loadTracePort, loadTraceTunnel, loadTraceHost, loadTraceFabric, loadTraceBridge, loadTraceMapping, loadTraceAnswer})
 	if err != nil {
 		return nil, explain(err)
 	}
@@ -85,7 +85,7 @@ func (d *Datapath) NewTracer() (*Tracer, error) {
 
 // tracing reads the objects of one build of the programs that record.
 type tracing struct {
-	port, tunnel, host, fabric, bridge, answer func() (*ebpf.CollectionSpec, error)
+	port, tunnel, host, fabric, bridge, mapping, answer func() (*ebpf.CollectionSpec, error)
 }
 
 func (d *Datapath) newTracer(read tracing) (*Tracer, error) {
@@ -147,6 +147,9 @@ func (t *Tracer) loadOwn(read tracing, tables map[string]*ebpf.Map) error {
 
 func (t *Tracer) loadStages(read tracing, tables map[string]*ebpf.Map) error {
 	if err := loadStagesOf(read.bridge, bridgeStages, tables, t.stages); err != nil {
+		return err
+	}
+	if err := loadStagesOf(read.mapping, mapStages, tables, t.stages); err != nil {
 		return err
 	}
 	if err := loadStagesOf(read.answer, answerStages, tables, t.stages); err != nil {

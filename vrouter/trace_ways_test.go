@@ -60,6 +60,32 @@ func TestTraceFromAndToTheHost(t *testing.T) {
 	}
 }
 
+// What answers from a virtual address, to a client that nobody knows of a conversation
+// with, is asked about as from that address: which member answers is not known.
+func TestTraceOfAnswersFromVirtualAddresses(t *testing.T) {
+	d := tablesForTest(t, smallSizes)
+	o := tenants()
+	o.NextHops[20] = NextHop{Kind: NextHopBalancer, VNI: 1}
+	client := o.Ports[1]
+	client.Policed = true
+	o.Ports[1], o.PortPolicies = client, map[int]PortPolicy{1: {}} // all may pass
+	for _, six := range []bool{false, true} {
+		o.Routes[RouteKey{1, host(poolAddress(six, 50))}] = Route{NextHop: 20, MAC: GatewayMAC, Proxied: true}
+	}
+	install(t, d, o)
+	tracer, err := d.NewTracer()
+	check(t, err)
+	defer tracer.Close()
+	tracer.Answers = true
+	for _, six := range []bool{false, true} {
+		got, err := tracer.FollowFromTunnel(testTunnelDevice, &TunnelKey{VNI: 1001, Remote: netip.MustParseAddr("192.0.2.11")}, probe(poolAddress(six, 50), poolAddress(six, 2), portMAC(1), MAC{2, 9}))
+		check(t, err)
+		if got.Verdict != "delivered" || got.Redirect != 1 {
+			t.Errorf("an answer from a virtual address: %+v", got)
+		}
+	}
+}
+
 // What leaves by MPLS over UDP is traced through the label path, and its frame,
 // with the outer headers, on the host that it comes to.
 func TestTraceByMPLSOverUDP(t *testing.T) {

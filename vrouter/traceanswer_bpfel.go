@@ -76,6 +76,7 @@ const (
 	traceAnswerMapTunnelSources    = "tunnel_sources"
 	traceAnswerMapVerdicts         = "verdicts"
 	traceAnswerMapVnis             = "vnis"
+	traceAnswerProgAnswerClosed    = "answer_closed"
 	traceAnswerProgAnswerFabric    = "answer_fabric"
 	traceAnswerProgAnswerPort      = "answer_port"
 	traceAnswerProgAnswerTunnel    = "answer_tunnel"
@@ -124,6 +125,7 @@ type traceAnswerSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type traceAnswerProgramSpecs struct {
+	AnswerClosed *ebpf.ProgramSpec `ebpf:"answer_closed"`
 	AnswerFabric *ebpf.ProgramSpec `ebpf:"answer_fabric"`
 	AnswerPort   *ebpf.ProgramSpec `ebpf:"answer_port"`
 	AnswerTunnel *ebpf.ProgramSpec `ebpf:"answer_tunnel"`
@@ -360,6 +362,7 @@ type traceAnswerVariables struct {
 //
 // It can be passed to loadTraceAnswerObjects or ebpf.CollectionSpec.LoadAndAssign.
 type traceAnswerPrograms struct {
+	AnswerClosed *ebpf.Program `ebpf:"answer_closed"`
 	AnswerFabric *ebpf.Program `ebpf:"answer_fabric"`
 	AnswerPort   *ebpf.Program `ebpf:"answer_port"`
 	AnswerTunnel *ebpf.Program `ebpf:"answer_tunnel"`
@@ -367,6 +370,7 @@ type traceAnswerPrograms struct {
 
 func (p *traceAnswerPrograms) Close() error {
 	return _TraceAnswerClose(
+		p.AnswerClosed,
 		p.AnswerFabric,
 		p.AnswerPort,
 		p.AnswerTunnel,

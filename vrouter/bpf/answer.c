@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What hooks go on with by tail call for what policy rejects: it is counted
-// already, and its sender is told. See doc/packet-path.md, answer.
+// What hooks go on with by tail call for what policy rejects, and for ports of virtual
+// addresses where nobody serves: it is counted already, and its sender is told. See doc/packet-path.md, answer.
 #include "answer.h"
 
 // Reads the frame once more, as the hook did. It leaves the interface of the
@@ -22,7 +22,7 @@ int answer_port(struct __sk_buff *skb)
 	if (send_back(p) != TC_ACT_REDIRECT)
 		return TC_ACT_SHOT;
 	world_count_sent(p->from, p->skb->len);
-	return answered(TC_ACT_REDIRECT);
+	return answered(TC_ACT_REDIRECT, REASON_POLICY_REJECTED);
 }
 
 // Finds the tunnel by which the port that refused would answer.
@@ -78,7 +78,7 @@ int answer_tunnel(struct __sk_buff *skb)
 	if (!find_way_back(p) || !use_answer(refused) || build_answer(p, port))
 		return TC_ACT_SHOT;
 	become_answer(p);
-	return answered(stage_encap(p));
+	return answered(stage_encap(p), REASON_POLICY_REJECTED);
 }
 
 SEC("tc")
@@ -91,7 +91,27 @@ int answer_fabric(struct __sk_buff *skb)
 	if (world_redirect(skb, p->ifindex) != TC_ACT_REDIRECT)
 		return TC_ACT_SHOT;
 	world_count_fabric_sent(skb->len);
-	return answered(TC_ACT_REDIRECT);
+	return answered(TC_ACT_REDIRECT, REASON_POLICY_REJECTED);
+}
+
+// To a listener that nobody serves, or that is none. Stage balance leaves the reason
+// in the frame's control block, and the interface that it came from.
+SEC("tc")
+int answer_closed(struct __sk_buff *skb)
+{
+	struct packet packet = { .skb = skb, .ifindex = skb->cb[1] };
+	struct packet *p = &packet;
+	enum reason reason = skb->cb[0];
+	p->from = bpf_map_lookup_elem(&ports, &p->ifindex);
+	if (!p->from || !read_frame(p))
+		return TC_ACT_SHOT;
+	__u8 protocol = p->notes->protocol;
+	if (protocol != PROTOCOL_TCP && protocol != PROTOCOL_UDP && protocol != PROTOCOL_SCTP)
+		return TC_ACT_SHOT;
+	if (!use_answer(p->ifindex) || build_closed(p) || send_back(p) != TC_ACT_REDIRECT)
+		return TC_ACT_SHOT;
+	world_count_sent(p->from, p->skb->len);
+	return answered(TC_ACT_REDIRECT, reason);
 }
 
 // No helper used here asks for a GPL-compatible licence.

@@ -150,9 +150,19 @@ static __always_inline int build_answer(struct packet *p, const struct port_valu
 	return four ? build_error4(p, ERROR4_PROHIBITED, 0) : build_error6(p, ERROR6_PROHIBITED, 0);
 }
 
-static __always_inline int answered(int action)
+// Makes it the answer of a port of a virtual address where nobody serves.
+static __always_inline int build_closed(struct packet *p)
+{
+	bool four = p->family == FAMILY_4;
+	if (p->notes->protocol == PROTOCOL_TCP)
+		return four ? build_reset4(p) : build_reset6(p);
+	p->notes->router = p->destination;
+	return four ? build_error4(p, ERROR4_PORT_UNREACHABLE, 0) : build_error6(p, ERROR6_PORT_UNREACHABLE, 0);
+}
+
+static __always_inline int answered(int action, enum reason reason)
 {
 	if (action == TC_ACT_REDIRECT)
-		world_verdict(VERDICT_ANSWERED, REASON_POLICY_REJECTED);
+		world_verdict(VERDICT_ANSWERED, reason);
 	return action;
 }

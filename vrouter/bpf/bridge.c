@@ -4,6 +4,7 @@
 #include "bridge.h"
 #include "load.h"
 #include "reject.h"
+#include "vrf.h"
 
 // The reason that the frame would have ended for. The hook that called leaves
 // it, and from_port the interface, in the frame's control block; nothing else
@@ -59,20 +60,6 @@ static __noinline int stage_learn_tunnel(struct packet *p)
 	fresh->at.remote = key.remote;
 	enum reason reason = learn(p, fresh, LEARNED_FROM_TUNNEL);
 	return reason ? end_refused(p, reason) : NEXT;
-}
-
-// Apart, so that its stack is not that of the rest.
-static __noinline int stage_vrf(struct packet *p)
-{
-	struct tunnel_key key = {};
-
-	if (!world_tunnel_key(p->skb, &key))
-		return end(p, REASON_NO_TUNNEL_KEY);
-	struct vni_value *vni = bpf_map_lookup_elem(&vnis, &key.vni);
-	if (!vni)
-		return end(p, REASON_UNKNOWN_VNI);
-	p->vrf = vni->vrf;
-	return NEXT;
 }
 
 SEC("tc")

@@ -81,6 +81,7 @@ static __noinline int find_frame_ends(struct packet *p)
 static __always_inline int ask_frame(struct packet *p)
 {
 	int ends = find_frame_ends(p);
+	RUN(refuse_taken(p));
 	return ends ? ask_policy(p, ends & SENDER_ASKS, ends & RECEIVER_ASKS) : NEXT;
 }
 

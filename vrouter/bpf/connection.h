@@ -20,12 +20,26 @@ static __always_inline void set_connection_key(struct packet *p, __u32 ifindex, 
 		key->remote = p->destination;
 		key->local_port = p->notes->source_port;
 		key->remote_port = p->notes->destination_port;
+	} else if (TRANSLATES && p->notes->map.translates) {
+		const struct mapped *m = &p->notes->map;
+		key->local = m->destination;
+		key->remote = m->source;
+		key->local_port = m->destination_port;
+		key->remote_port = m->source_port;
 	} else {
 		key->local = p->destination;
 		key->remote = p->source;
 		key->local_port = p->notes->destination_port;
 		key->remote_port = p->notes->source_port;
 	}
+}
+
+// The VRF in which an end knows the other.
+static __always_inline __u32 vrf_of_end(const struct packet *p, const struct port_value *port, enum direction end)
+{
+	if (TRANSLATES && p->notes->map.vrf[end])
+		return p->notes->map.vrf[end];
+	return port->vrf;
 }
 
 static __always_inline __u32 generation_at(__u32 slot)
@@ -57,19 +71,40 @@ static __always_inline __u64 way_of(__u32 next_hop, __u32 generation)
 }
 
 // An entry of the interface's former port is as good as none.
-static __always_inline struct connection_value *connection_of(struct packet *p, const struct port_value *port, enum direction direction)
+static __always_inline struct connection_value *entry_of(struct notes *n, __u32 port, enum direction direction)
 {
-	const struct connection_key *key = &p->notes->keys[direction];
+	const struct connection_key *key = &n->keys[direction];
 	struct connection_value *c = bpf_map_lookup_elem(&connections, key);
-	p->notes->half_open[direction] = false;
-	if (c && c->port == port->port)
+	n->half_open[direction] = false;
+	if (c && c->port == port)
 		return c;
-	p->notes->half_open[direction] = true;
+	n->half_open[direction] = true;
 	c = bpf_map_lookup_elem(&half_open, key);
-	if (c && c->port == port->port)
+	if (c && c->port == port)
 		return c;
 	c = bpf_map_lookup_elem(&half_open_rest, key);
-	return c && c->port == port->port ? c : 0;
+	return c && c->port == port ? c : 0;
+}
+
+static __always_inline struct connection_value *connection_of(struct packet *p, const struct port_value *port, enum direction direction)
+{
+	return entry_of(p->notes, port->port, direction);
+}
+
+// Whether an entry is that of the mapped conversation that the frame belongs to.
+static __always_inline bool of_mapping(const struct mapped *m, const struct connection_value *c)
+{
+	return c->mapping == m->number && c->itself == m->itself;
+}
+
+// The receiver's entry. One of another conversation, which is over, makes room
+// for a mapped one.
+static __always_inline struct connection_value *receiver_of(struct packet *p)
+{
+	struct connection_value *c = connection_of(p, p->to, DIRECTION_IN);
+	if (TRANSLATES && p->notes->map.number && c && !of_mapping(&p->notes->map, c))
+		return 0;
+	return c;
 }
 
 // Finds the sender's end of the frame's connection, and its numbers: before the
@@ -92,7 +127,7 @@ static __always_inline bool connection_leads(struct packet *p)
 	if (!p->notes->tuple)
 		return false;
 	struct connection_value *c = find_sender(p);
-	if (!c || p->notes->other_mac)
+	if (!c || p->notes->other_mac || c->flags & ROUTE_UNLED)
 		return false;
 	__u64 way = *(volatile __u64 *)&c->way; // next hop and generation are of one moment
 	if ((__u32)way != p->notes->vrf_generation || c->port_generation != p->notes->port_generation)
@@ -136,6 +171,18 @@ static __always_inline void report_first(const struct packet *p, enum direction 
 		  n->asked[direction] ? n->questions[direction].rule : 0);
 }
 
+// Whether a member of a load-balancer was chosen, which the sender's entry keeps by its MAC.
+static __always_inline bool chosen(const struct notes *n)
+{
+	return TRANSLATES && n->map.chosen;
+}
+
+// The way that the sender's entry gets: none from a frame with another MAC.
+static __always_inline __u64 way_now(const struct notes *n)
+{
+	return chosen(n) && n->other_mac ? 0 : way_of(n->route.next_hop, n->vrf_generation);
+}
+
 static __always_inline void open_connection(struct packet *p, const struct port_value *port, enum direction direction)
 {
 	struct notes *n = p->notes;
@@ -148,12 +195,18 @@ static __always_inline void open_connection(struct packet *p, const struct port_
 		n->fresh.passed = n->numbers[direction];
 		n->fresh.rule = q->rule;
 	}
-	if (direction == DIRECTION_OUT && !n->other_mac) {
-		n->fresh.way = way_of(n->route.next_hop, n->vrf_generation);
+	if (direction == DIRECTION_OUT && (!n->other_mac || chosen(n))) {
+		n->fresh.way = way_now(n);
 		n->fresh.port_generation = n->port_generation;
 		n->fresh.mtu = short_mtu(&n->route);
 		n->fresh.flags = n->route.flags;
 		n->fresh.mac = n->route.mac;
+	}
+	if (TRANSLATES && direction == DIRECTION_IN && n->map.number) {
+		n->fresh.mapping = n->map.number;
+		n->fresh.itself = n->map.itself;
+		n->fresh.flags = ROUTE_UNLED;
+		world_make_room(p);
 	}
 	count_packet(p, &n->fresh, direction);
 	world_open_connection(p, direction);
@@ -173,6 +226,8 @@ static __always_inline void unlearn(struct packet *p, struct connection_value *c
 	}
 	if (direction == DIRECTION_IN || !shows(p, c->state))
 		world_expect(c, 0);
+	if (c->mapping && !(TRANSLATES && direction == DIRECTION_IN && p->notes->map.number))
+		world_unmap(c);
 	world_begin_anew(beginnings_slot(p->notes->keys[direction].ifindex)); // perhaps by a frame that the other end never saw
 	report_first(p, direction);
 }
@@ -189,8 +244,8 @@ static __always_inline bool note_packet(struct packet *p, struct connection_valu
 	count_packet(p, c, direction);
 	if (p->notes->asked[direction] && !p->notes->questions[direction].passed)
 		world_pass_connection(c, p->notes->numbers[direction], p->notes->questions[direction].rule);
-	if (direction == DIRECTION_OUT && !p->notes->led && !p->notes->other_mac)
-		world_lead_connection(p, c, way_of(p->notes->route.next_hop, p->notes->vrf_generation));
+	if (direction == DIRECTION_OUT && !p->notes->led && (!p->notes->other_mac || chosen(p->notes)))
+		world_lead_connection(p, c, way_now(p->notes));
 	if (!believed(c, p, direction))
 		return false;
 	__u8 before = c->state, state = state_after(before, p, direction);
@@ -219,7 +274,7 @@ static __always_inline bool note_packet(struct packet *p, struct connection_valu
 static __always_inline __u64 told_now(struct packet *p)
 {
 	__u32 ifindex = p->next->ifindex;
-	__u32 vrf = vrf_generation(p->to->vrf), port = port_generation(ifindex);
+	__u32 vrf = vrf_generation(vrf_of_end(p, p->to, DIRECTION_IN)), port = port_generation(ifindex);
 	p->notes->numbers[DIRECTION_IN] = (__u64)vrf << 32 | port;
 	return (__u64)port << 32 | (__u32)(p->notes->now + vrf + generation_at(beginnings_slot(ifindex)));
 }
@@ -244,7 +299,24 @@ static __always_inline void find_receiver_end(struct packet *p)
 	if (n->told)
 		return;
 	set_connection_key(p, p->next->ifindex, DIRECTION_IN);
-	p->receiver = connection_of(p, p->to, DIRECTION_IN);
+	p->receiver = receiver_of(p);
+}
+
+// Ends a frame that the receiver's end would take for one of a conversation through
+// a mapping, unless that is over and the frame begins it anew.
+static __noinline int end_taken(struct packet *p)
+{
+	const struct connection_value *c = p->receiver;
+	if (!c || !c->mapping || (closed(c->state) && begins_anew(c->state, p, DIRECTION_IN)))
+		return NEXT;
+	return end(p, REASON_MAPPING_TAKEN);
+}
+
+static __always_inline int refuse_taken(struct packet *p)
+{
+	if (!p->receiver || !(p->receiver->flags & ROUTE_UNLED) || (TRANSLATES && p->notes->map.number))
+		return NEXT;
+	return end_taken(p);
 }
 
 static __always_inline void find_receiver(struct packet *p)
@@ -267,7 +339,7 @@ static __always_inline void stage_connection(struct packet *p)
 	if (!p->to || p->notes->told)
 		return;
 	if (p->next->ifindex == p->ifindex) // both ends may be one
-		p->receiver = connection_of(p, p->to, DIRECTION_IN);
+		p->receiver = receiver_of(p);
 	// The way that the entry has must be this frame's.
 	if (note_packet(p, p->receiver, p->to, DIRECTION_IN) && p->connection && !p->notes->other_mac)
 		world_tell_connection(p->connection, p->notes->when);

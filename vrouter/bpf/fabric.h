@@ -72,8 +72,10 @@ static __always_inline int stage_enter(struct packet *p, bool asks)
 		world_count_fabric_received(p->skb->len);
 	if (asks)
 		RUN(stage_policy(p));
-	else
+	else {
 		find_receiver(p);
+		RUN(refuse_taken(p));
+	}
 	RUN(refuse_unfit(p));
 	if (!c || (p->from_fabric && set_hop_count(p, p->notes->ttl - 1)))
 		return end(p, REASON_REWRITE_FAILED);

@@ -6,6 +6,7 @@
 #include "parse.h"
 #include "policy.h"
 #include "port.h"
+#include "outward.h"
 #include "reject.h"
 #include "route.h"
 #include "vlan.h"
@@ -25,6 +26,8 @@ static __always_inline int run_stages(struct packet *p)
 		RUN(stage_request(p));
 		if (frames_only)
 			return end_or_bridge(p, REASON_UNKNOWN_MAC);
+		if (goes_out(p))
+			return MAP;
 		RUN(stage_route(p));
 	}
 	RUN(stage_policy(p));
@@ -49,12 +52,17 @@ int from_port(struct __sk_buff *skb)
 	if (!take_notes(p))
 		return TC_ACT_SHOT; // cannot be: an array has its element
 	int action = run_stages(p);
-	if (action != BRIDGE)
+	if (action > NEXT)
 		return end_run(p, action, STAGE_SLOT_ANSWER_PORT);
 	skb->cb[0] = p->notes->refusal;
 	skb->cb[1] = p->ifindex; // of a sub-port it is not the device's
-	bpf_tail_call(skb, &stage_programs, STAGE_SLOT_BRIDGE_PORT);
-	return end_refused(p, p->notes->refusal); // there is no such program yet
+	if (action == BALANCE)
+		bpf_tail_call(skb, &stage_programs, STAGE_SLOT_BALANCE_PORT);
+	else if (action == MAP)
+		bpf_tail_call(skb, &stage_programs, STAGE_SLOT_MAP_PORT);
+	else
+		bpf_tail_call(skb, &stage_programs, STAGE_SLOT_BRIDGE_PORT);
+	return end_refused(p, action == BRIDGE ? p->notes->refusal : REASON_UNRESOLVED_NEXT_HOP); // there is no such program yet
 }
 
 // No helper used here asks for a GPL-compatible licence.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Hook from_tunnel: frames other hosts send. See doc/packet-path.md.
 #include "deliver.h"
+#include "inward.h"
 #include "parse.h"
 #include "policy.h"
 #include "reject.h"
@@ -19,6 +20,8 @@ static __always_inline int run_stages(struct packet *p)
 	world_scatter(p);
 	RUN(stage_tunnel_carried(p));
 	find_fragment(p);
+	if (p->ethernet.destination.byte[0] == MEMBER_MAC && for_member(p))
+		return MAP;
 	RUN(stage_route(p));
 	RUN(stage_policy(p));
 	RUN(stage_forward(p));
@@ -35,11 +38,14 @@ int from_tunnel(struct __sk_buff *skb)
 	if (!take_notes(p))
 		return TC_ACT_SHOT; // cannot be: an array has its element
 	int action = run_stages(p);
-	if (action != BRIDGE)
+	if (action > NEXT)
 		return end_run(p, action, STAGE_SLOT_ANSWER_TUNNEL);
 	skb->cb[0] = p->notes->refusal;
-	bpf_tail_call(skb, &stage_programs, STAGE_SLOT_BRIDGE_TUNNEL);
-	return end_refused(p, p->notes->refusal); // there is no such program yet
+	if (action == MAP)
+		bpf_tail_call(skb, &stage_programs, STAGE_SLOT_MAP_TUNNEL);
+	else
+		bpf_tail_call(skb, &stage_programs, STAGE_SLOT_BRIDGE_TUNNEL);
+	return end_refused(p, action == BRIDGE ? p->notes->refusal : REASON_NO_MAPPING); // there is no such program yet
 }
 
 // No helper used here asks for a GPL-compatible licence.

@@ -19,8 +19,8 @@ static __always_inline __u32 mixed_address(__u32 h, const struct address *a, boo
 	return h;
 }
 
-// As doc/packet-path.md defines it, modulo the number of buckets.
-static __always_inline __u32 bucket_of(const struct packet *p, __u32 fields)
+// As doc/packet-path.md defines it.
+static __always_inline __u32 flow_hash(const struct packet *p, __u32 fields)
 {
 	const struct notes *n = p->notes;
 	if (!n->tuple)
@@ -35,7 +35,12 @@ static __always_inline __u32 bucket_of(const struct packet *p, __u32 fields)
 	h = mixed(h, fields & GROUP_PROTOCOL ? n->protocol : 0);
 	h = mixed(h, ports) * 0x85ebca6b;
 	h = (h ^ h >> 13) * 0xc2b2ae35;
-	return (h ^ h >> 16) % GROUP_BUCKETS;
+	return h ^ h >> 16;
+}
+
+static __always_inline __u32 bucket_of(const struct packet *p, __u32 fields)
+{
+	return flow_hash(p, fields) % GROUP_BUCKETS;
 }
 
 // What is looked for among a group's members, and its place. The search is a

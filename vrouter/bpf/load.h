@@ -10,7 +10,7 @@ static __always_inline int load(const struct packet *p, __u32 offset, void *to, 
 {
 	void *data = (void *)(long)p->skb->data;
 	void *data_end = (void *)(long)p->skb->data_end;
-	if (data + offset + size <= data_end) {
+	if (!TRANSLATES && data + offset + size <= data_end) { // there Linux 6.18 takes offence at having two ways
 		__builtin_memcpy(to, data + offset, size);
 		return 0;
 	}

@@ -48,6 +48,7 @@ static __always_inline enum resolution resolve(const struct packet *p, const str
 		return next->ifindex == p->ifindex ? RESOLUTION_OWN : RESOLUTION_NEIGHBOUR;
 	case NEXT_HOP_TUNNEL:
 	case NEXT_HOP_FABRIC:
+	case NEXT_HOP_BALANCER:
 		return RESOLUTION_NEIGHBOUR;
 	case NEXT_HOP_GROUP:
 		*mac = c->gateway;

@@ -6,10 +6,17 @@
 #include "tables_balance.h"
 #include "tables_half_open.h"
 
+// Whether this program translates, see map.c. Only there the ends of a frame differ.
+#ifndef TRANSLATES
+#define TRANSLATES 0
+#endif
+
 // A stage returns NEXT, or BRIDGE, or the tc action that ends the run.
 enum {
 	NEXT = -1,
 	BRIDGE = -2, // the bridge stage goes on, with the reason in notes
+	BALANCE = -3, // stage balance goes on
+	MAP = -4, // stage map goes on
 };
 
 // What the frame's network does with frames.
@@ -95,6 +102,53 @@ struct question {
 	struct asked about; // what the layer in hand is asked about
 	__u32 rule; // that decided
 	__u64 identity; // of the remote
+	struct mac member; // of the end's entry: who serves it, if the remote is a virtual address
+};
+
+// Who stands for a virtual address, and whether he is asked about.
+struct server {
+	bool known; // the remote is a virtual address
+	bool asked; // the layer in hand is asked about him
+	__be16 port;
+	__u32 next_hop; // of the route to the remote, 0 = none
+	struct address address;
+	__u64 identity;
+};
+
+// A frame on its way from one program of map.c to the next.
+struct handed {
+	bool there; // once: programs of two builds do not have the same notes
+	__u32 ifindex;
+	__u32 vrf;
+	struct address source;
+	struct address destination;
+	struct ethernet ethernet;
+};
+
+// Of a frame that is translated: what its receiver has.
+struct mapped {
+	__u64 number; // of the mapping that the receiver's entry has, 0 = none
+	__be16 itself; // with it: the sender's own port
+	bool translates;
+	bool self; // from a port to itself: policy is not asked
+	bool quotes; // it is an ICMP error, and what it quotes is translated, too
+	bool chosen; // the sender's member is that of the route in notes
+	bool remembers; // the listener does
+	bool asks[2]; // the ends are to be asked
+	enum family family; // of the frame
+	__u32 vrf[2]; // in which the ends know each other, by enum direction; 0 = the port's
+	__be16 source_port;
+	__be16 destination_port;
+	struct address source;
+	struct address destination;
+	struct connection_key quoted; // as subject, as the receiver has it
+	__be16 client_port; // for the search of a port
+	__be16 external_port;
+	struct address client;
+	struct address external;
+	struct pool_member_key member; // with the listener
+	struct affinity_key affinity;
+	struct handed handed;
 };
 
 // What is too large for the stack, and what the verifier had better forget: it
@@ -163,6 +217,9 @@ struct notes {
 	struct verdict_key verdict_key;
 	struct next_hop_value hop; // of a learned MAC
 	struct learned_mac_value learned; // one to be written
+	struct server server;
+	struct pool_member_key member_key;
+	struct mapped map; // zero where nothing is translated, which map.c sees to
 };
 
 // One for each CPU is enough: a frame is done with before the next one comes.

@@ -52,13 +52,17 @@ static __always_inline void recall(struct packet *p, enum direction end, const s
 	bool known = c && !begins_anew(c->state, p, end);
 	p->notes->recalled[end] = known ? RECALLED | c->state : 0;
 	p->notes->held[end] = known ? *(volatile __u64 *)&c->passed : 0;
+	if (c)
+		p->notes->questions[end].member = c->mac;
+	else
+		p->notes->questions[end].member = (struct mac){};
 }
 
 // Who asks, of a port.
 static __always_inline void introduce(struct packet *p, enum direction end, const struct port_value *port)
 {
 	struct question *q = &p->notes->questions[end];
-	q->vrf = port->vrf;
+	q->vrf = vrf_of_end(p, port, end);
 	q->stateless = port->flags & PORT_STATELESS;
 }
 
@@ -108,6 +112,8 @@ static __always_inline enum reason reason_of(int action)
 		return REASON_POLICY_REJECTED;
 	case ACTION_PENDING:
 		return REASON_IDENTITY_PENDING;
+	case ACTION_GONE:
+		return REASON_NO_MEMBER;
 	}
 	return REASON_POLICY_ABSENT;
 }
@@ -181,6 +187,7 @@ static __always_inline int refuse(struct packet *p, enum direction end, int acti
 // Writes into the notes what the ends remember and who they are.
 static __noinline void prepare_questions(struct packet *p, bool sends, bool hears)
 {
+	struct notes *n = p->notes;
 	__u32 receiver = p->next ? p->next->ifindex : 0; // who hears has one, which Linux 6.1 does not gather
 	if (hears)
 		set_connection_key(p, receiver, DIRECTION_IN);
@@ -190,9 +197,13 @@ static __noinline void prepare_questions(struct packet *p, bool sends, bool hear
 	if (find_subject(p)) {
 		if (sends)
 			recall(p, DIRECTION_OUT, subject_connection(p, p->from, p->ifindex, DIRECTION_OUT));
+		if (TRANSLATES && n->map.quotes)
+			n->subject = n->map.quoted;
 		if (hears)
 			recall(p, DIRECTION_IN, subject_connection(p, p->to, receiver, DIRECTION_IN));
 	}
+	if (TRANSLATES && n->map.chosen)
+		n->questions[DIRECTION_OUT].member = n->route.mac;
 	if (sends && p->from)
 		introduce(p, DIRECTION_OUT, p->from);
 	if (hears && p->to)
@@ -225,6 +236,7 @@ static __always_inline int stage_policy(struct packet *p)
 {
 	world_take(p);
 	find_receiver(p);
+	RUN(refuse_taken(p));
 	bool sender = to_ask(p, p->from, p->connection, DIRECTION_OUT);
 	bool receiver = !p->notes->told && to_ask(p, p->to, p->receiver, DIRECTION_IN);
 	if (!sender && !receiver)

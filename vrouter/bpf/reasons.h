@@ -41,6 +41,8 @@ enum stage {
 	STAGE_POLICY,
 	STAGE_ANSWER,
 	STAGE_LIMIT,
+	STAGE_BALANCE,
+	STAGE_MAP,
 };
 
 #define REASONS(X)                                                                                                     \
@@ -137,7 +139,15 @@ enum stage {
 	X(TARGET_LEFT_OUT, NEIGHBOUR, DROPPED, "asks for an address, and the tables of this host have no room for its route") \
 	X(EGRESS_LIMITED, LIMIT, DROPPED, "workload sends more than its qos-policy lets it")                               \
 	X(INGRESS_LIMITED, LIMIT, DROPPED, "workload gets more than its qos-policy lets it")                        \
-	X(PLACES_FULL, POLICY, DROPPED, "a port with a connectionLimit, and no room is left to count one more conversation")
+	X(PLACES_FULL, POLICY, DROPPED, "a port with a connectionLimit, and no room is left to count one more conversation") \
+	X(NO_LISTENER, BALANCE, DROPPED, "to a virtual address, and no listener has the protocol and port")                \
+	X(NO_MEMBER, BALANCE, DROPPED, "to a listener that has no member to serve it, or whose member is gone")            \
+	X(LISTENER_FRAGMENT, BALANCE, DROPPED, "to a virtual address, a fragment whose first one was not seen")            \
+	X(NO_MAPPING, MAP, DROPPED, "to or from a member of a load-balancer that is here no more, or not yet")             \
+	X(MAPPING_FRAGMENT, MAP, DROPPED, "to a member of a load-balancer, a fragment whose first one was not seen")       \
+	X(MAPPING_EXHAUSTED, MAP, DROPPED, "member talks to the client from its port already, through other listeners")    \
+	X(MAPPING_TAKEN, MAP, DROPPED, "receiver has the conversation's ports in one through a load-balancer")             \
+	X(HAIRPIN_SOURCE, MAP, DROPPED, "to itself through a load-balancer, and not from the address that serves")
 
 #define REASON_AS_ENUM(name, stage, verdict, text) REASON_##name,
 enum reason { REASON_NONE, REASONS(REASON_AS_ENUM) REASON_COUNT };

@@ -99,6 +99,13 @@ static __always_inline bool sent_by_mac(const struct packet *p)
 	return !(route->flags & ROUTE_PROXIED) && !mac_equal(&p->ethernet.destination, &route->mac) && mac_known(p);
 }
 
+// From a tunnel to a virtual address, for which map had its turn before.
+static __noinline __attribute__((unused)) int end_unmapped(struct packet *p)
+{
+	bool fragment = p->notes->later && !p->notes->tuple;
+	return fragment ? end(p, REASON_MAPPING_FRAGMENT) : end(p, REASON_NO_MAPPING);
+}
+
 // The long way to a route. Leaves a next hop of kind port, tunnel or fabric.
 static __always_inline int stage_route(struct packet *p)
 {
@@ -112,6 +119,8 @@ static __always_inline int stage_route(struct packet *p)
 	if (!p->from_tunnel && !right_destination_mac(p))
 		return refuse_stray(p, REASON_WRONG_DESTINATION_MAC);
 	p->next = next_hop_of(&p->notes->route);
+	if (p->next && p->next->kind == NEXT_HOP_BALANCER)
+		return p->from_tunnel ? end_unmapped(p) : BALANCE;
 	if (p->next && p->next->kind == NEXT_HOP_GROUP) {
 		RUN(stage_group(p));
 		p->next = next_hop_of(&p->notes->route);

@@ -51,7 +51,7 @@ static __always_inline struct remote_class_value *range_class(struct notes *n, _
 	struct remote_range6_key *key = &n->range_key;
 	key->prefix_length = four ? 64 : 160;
 	key->ruleset = ruleset;
-	key->address = of->remote;
+	key->address = n->server.asked ? n->server.address : of->remote;
 	return four ? bpf_map_lookup_elem(&remote_ranges4, key) : bpf_map_lookup_elem(&remote_ranges6, key);
 }
 
@@ -97,13 +97,14 @@ __noinline int find_classes(__u32 id, __u32 end, __u32 audit)
 	}
 	const struct connection_key *of = &n->keys[end];
 	struct policy_verdict *best = audit ? &n->audited : &n->found;
-	*best = q->identity == IDENTITY_NONE ? r->outside : r->identified;
+	__u64 identity = n->server.asked ? n->server.identity : q->identity;
+	*best = identity == IDENTITY_NONE ? r->outside : r->identified;
 	if (!audit)
 		n->audit = r->audit;
 	n->ruleset_flags = r->flags;
 	n->named = n->ranged = n->service = n->source = 0;
-	if (n->ruleset_flags & RULESET_IDENTITIES && q->identity != IDENTITY_NONE) {
-		n->class_key = (struct remote_class_key){ .identity = q->identity, .ruleset = id };
+	if (n->ruleset_flags & RULESET_IDENTITIES && identity != IDENTITY_NONE) {
+		n->class_key = (struct remote_class_key){ .identity = identity, .ruleset = id };
 		struct remote_class_value *v = bpf_map_lookup_elem(&remote_classes, &n->class_key);
 		if (v) {
 			n->named = v->class;
@@ -175,7 +176,7 @@ static __always_inline bool managed(struct notes *n, __u32 vrf, const struct con
 	return of->family == FAMILY_4 ? bpf_map_lookup_elem(&managed4, key) : bpf_map_lookup_elem(&managed6, key);
 }
 
-// Finds whose the remote address is, as the end knows it.
+// Finds whose the remote address is, as the end knows it, and whether it is virtual.
 __noinline int find_identity(__u32 end)
 {
 	struct notes *n = notes();
@@ -187,9 +188,45 @@ __noinline int find_identity(__u32 end)
 	const struct connection_key *of = &n->keys[end];
 	struct route_value *route = route_of_remote(n, q->vrf, of);
 	__u64 identity = route ? route->identity : IDENTITY_NONE;
+	n->server.next_hop = route ? route->next_hop : 0;
 	if (identity == IDENTITY_NONE && managed(n, q->vrf, of))
 		identity = IDENTITY_PENDING;
 	q->identity = identity;
+	return 0;
+}
+
+// Finds who serves the end, if the remote is a virtual address and the end began.
+// Returns 0, or -1 if nobody does any more. Apart from find_identity, as little stack is left.
+__noinline int find_server(__u32 end)
+{
+	struct notes *n = notes();
+	if (!n)
+		return -1;
+	end &= 1;
+	barrier_var(end);
+	const struct question *q = &n->questions[end];
+	const struct connection_key *of = &n->keys[end];
+	n->server.known = n->server.asked = false;
+	if (!n->server.next_hop || q->began.direction != DIRECTION_EGRESS)
+		return 0;
+	struct next_hop_value *next = bpf_map_lookup_elem(&next_hops, &n->server.next_hop);
+	if (!next || next->kind != NEXT_HOP_BALANCER)
+		return 0;
+	struct pool_member_key *key = &n->member_key;
+	__builtin_memset(key, 0, sizeof(*key));
+	key->listener.vrf = next->vni;
+	key->listener.family = of->family;
+	key->listener.protocol = of->protocol;
+	key->listener.port = of->remote_port;
+	key->listener.address = of->remote;
+	key->mac = q->member;
+	struct pool_member_value *m = bpf_map_lookup_elem(&pool_members, key);
+	if (!m)
+		return world_answers() && q->first ? 0 : -1; // a trace of an answer to nobody does not know who gives it
+	n->server.known = true;
+	n->server.port = m->internal_port;
+	n->server.address = m->internal;
+	n->server.identity = m->identity;
 	return 0;
 }
 
@@ -228,6 +265,28 @@ static __always_inline int ask_layer(struct notes *n, struct question *q, __u32 
 	return action == ACTION_NONE ? ACTION_ABSENT : action;
 }
 
+// Notes what a layer is asked about: the packet itself, or that with which the
+// conversation began; and of a virtual address about who serves. Returns the direction.
+__noinline int set_about(__u32 end, __u32 layer)
+{
+	struct notes *n = notes();
+	if (!n)
+		return 0;
+	end &= 1;
+	barrier_var(end);
+	struct question *q = &n->questions[end];
+	q->about = n->stateless && layer == LAYER_SECURITY_GROUP ? q->own : q->began;
+	n->server.asked = n->server.known && layer != LAYER_NETWORK_POLICY;
+	if (!n->server.asked)
+		return q->about.direction;
+	// The port of who serves stands for that of the virtual address.
+	if (q->about.direction == DIRECTION_EGRESS)
+		q->about.port = bpf_ntohs(n->server.port);
+	else
+		q->about.source_port = bpf_ntohs(n->server.port);
+	return q->about.direction;
+}
+
 enum { ASK_FORMER = 2 }; // the former rulesets of an end
 
 // Asks the layers of an end. Returns pass, or the action of the one that refuses.
@@ -256,13 +315,13 @@ __noinline int ask_end(__u32 end)
 	n->stateless = q->stateless && policy->flags & stateless;
 	if (find_identity(end))
 		return ACTION_ABSENT;
+	if (find_server(end))
+		return ACTION_GONE;
 #pragma unroll
 	for (__u32 layer = 0; layer < LAYER_COUNT; layer++) {
-		bool own = n->stateless && layer == LAYER_SECURITY_GROUP;
-		if (q->passed && !own)
+		if (q->passed && !(n->stateless && layer == LAYER_SECURITY_GROUP))
 			continue;
-		q->about = own ? q->own : q->began;
-		__u32 direction = q->about.direction & 1;
+		__u32 direction = set_about(end, layer) & 1;
 		barrier_var(direction);
 		__u32 id = direction ? sets[DIRECTION_INGRESS][layer] : sets[DIRECTION_EGRESS][layer];
 		if (!id)

@@ -10,7 +10,13 @@ enum stage_slot {
 	STAGE_SLOT_ANSWER_PORT = 4, // these three: what policy rejects, see answer.c
 	STAGE_SLOT_ANSWER_TUNNEL = 5,
 	STAGE_SLOT_ANSWER_FABRIC = 6,
+	STAGE_SLOT_BALANCE_PORT = 10, // these four: virtual addresses, see map.c
+	STAGE_SLOT_MAP_PORT = 11,
+	STAGE_SLOT_MAP_TUNNEL = 12,
+	STAGE_SLOT_ANSWER_CLOSED = 13, // and answer.c: a port of a virtual address where nobody serves
 	STAGE_SLOT_LIMIT_OUT = 14, // these two: what a port may send and get, see limit.c
 	STAGE_SLOT_LIMIT_IN = 15,
+	STAGE_SLOT_MAPPED_PORT = 16, // these two: what remains of 10 to 12, see map.c
+	STAGE_SLOT_MAPPED_TUNNEL = 17,
 	STAGE_SLOTS = 32,
 };

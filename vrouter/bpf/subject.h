@@ -113,20 +113,26 @@ static __always_inline bool find_subject(struct packet *p)
 	return icmp_error(p) && !read_subject(p->skb, p->family) && address_equal(&p->notes->subject.local, &p->destination);
 }
 
-// The end's entry of what the error is about, if there is one: then its key is
-// the end's.
-static __always_inline struct connection_value *subject_connection(struct packet *p, const struct port_value *port, __u32 ifindex, enum direction end)
+// Makes the end's key that of what the error is about.
+static __always_inline void set_subject_key(struct notes *n, enum direction end)
 {
-	struct connection_key *key = &p->notes->keys[end];
-	const struct connection_key *s = &p->notes->subject;
+	struct connection_key *key = &n->keys[end];
+	const struct connection_key *s = &n->subject;
 	bool hears = end == DIRECTION_IN;
-	if (!port || port->flags & PORT_STATELESS)
-		return 0;
 	key->protocol = s->protocol;
 	key->local = hears ? s->local : s->remote;
 	key->remote = hears ? s->remote : s->local;
 	key->local_port = hears ? s->local_port : s->remote_port;
 	key->remote_port = hears ? s->remote_port : s->local_port;
+}
+
+// The end's entry of what the error is about, if there is one: then its key is
+// the end's.
+static __always_inline struct connection_value *subject_connection(struct packet *p, const struct port_value *port, __u32 ifindex, enum direction end)
+{
+	if (!port || port->flags & PORT_STATELESS)
+		return 0;
+	set_subject_key(p->notes, end);
 	struct connection_value *c = connection_of(p, port, end);
 	if (!c)
 		set_connection_key(p, ifindex, end);

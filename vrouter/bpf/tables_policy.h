@@ -25,6 +25,7 @@ enum policy_action {
 	ACTION_NEXT, // left to the next tier
 	ACTION_PENDING, // dropped: it is not known yet who the other end is
 	ACTION_ABSENT, // dropped: what the port asks is not there. No rule says this
+	ACTION_GONE, // dropped: who served the conversation is not there any more. No rule says this
 };
 
 enum identity_reserved { IDENTITY_NONE, IDENTITY_PENDING };

@@ -57,7 +57,7 @@ static __noinline __attribute__((unused)) void world_answer(const struct notes *
 	if (place >= TRACE_ANSWERS)
 		return;
 	struct trace_answer *a = &r->answers[place];
-	a->identity = n->questions[end & 1].identity;
+	a->identity = n->server.asked ? n->server.identity : n->questions[end & 1].identity;
 	a->rule = n->found.rule;
 	a->audit_rule = n->audited.order && n->audited.order < n->found.order ? n->audited.rule : 0;
 	a->action = n->found.action;

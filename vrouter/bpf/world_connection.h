@@ -30,6 +30,18 @@ static __always_inline void world_begin_anew(__u32 slot)
 {
 }
 
+static __always_inline void world_unmap(struct connection_value *c)
+{
+}
+
+static __always_inline void world_make_room(struct packet *p)
+{
+}
+
+static __always_inline void world_remember_client(const struct affinity_key *key, const struct affinity_value *member)
+{
+}
+
 static __always_inline void world_pass_connection(struct connection_value *c, __u64 numbers, __u32 rule)
 {
 }
@@ -110,6 +122,18 @@ static __always_inline void world_expect(struct connection_value *c, __u16 expec
 	c->expects = expects;
 }
 
+// What begins anew is not of the mapping that the former conversation went through.
+static __always_inline void world_unmap(struct connection_value *c)
+{
+	c->mapping = 0;
+	c->itself = 0;
+}
+
+static __always_inline void world_remember_client(const struct affinity_key *key, const struct affinity_value *member)
+{
+	bpf_map_update_elem(&affinities, key, member, BPF_ANY);
+}
+
 static __always_inline void world_begin_anew(__u32 slot)
 {
 	__u32 *count = bpf_map_lookup_elem(&generations, &slot);
@@ -152,6 +176,18 @@ static __noinline __attribute__((unused)) void world_confirm_connection(struct p
 static __noinline __attribute__((unused)) void world_note_fragment(struct packet *p, const struct fragment_value *first)
 {
 	bpf_map_update_elem(&fragments, &p->notes->fragment_key, first, BPF_ANY); // an eviction loses the ports, not the packet
+}
+
+// Removes what the receiver's end knew of another conversation, which is over, under
+// the key of a mapped one. Others may remember that they told it.
+static __noinline __attribute__((unused)) void world_make_room(struct packet *p)
+{
+	struct notes *n = p->notes;
+	__u32 slot = 2 * GENERATION_SLOTS + n->keys[DIRECTION_IN].ifindex % GENERATION_SLOTS;
+	if (!bpf_map_delete_elem(&connections, &n->keys[DIRECTION_IN]) || bpf_map_lookup_elem(&half_open, &n->keys[DIRECTION_IN]) ||
+	    bpf_map_lookup_elem(&half_open_rest, &n->keys[DIRECTION_IN]))
+		world_begin_anew(slot);
+	leave_half_open(DIRECTION_IN);
 }
 
 #ifdef WEFT_REHEARSAL
