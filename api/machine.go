@@ -49,14 +49,20 @@ func (v *VirtualMachine) ValidateUpdate(old Object) Problems {
 
 func (v *VirtualMachine) StatusBody() any { return &v.Status }
 
-// The types of tags of which a workload has one each, the nearest. Of any
-// other type it has all that are bound to it or to what it is inside of.
+// Types of tags that other systems have, too.
 const (
 	TagApplication = "application"
 	TagTier        = "tier"
 	TagDeployment  = "deployment"
 	TagSite        = "site"
+	TagLabel       = "label"
 )
+
+// TagsAddUp tells whether a workload has all the tags of a type that are bound to
+// it and to what it is inside of: labels, and types with a slash, which are the
+// words of another system (label/app, category/floor). Of any other type it has
+// one of each project's, the nearest.
+func TagsAddUp(word string) bool { return word == TagLabel || strings.Contains(word, "/") }
 
 // Tag is a word of a type: tier=web.
 type Tag struct {
@@ -67,7 +73,7 @@ type Tag struct {
 
 // TagSpec is fixed at creation.
 type TagSpec struct {
-	Type  string `json:"type" doc:"application, tier, deployment, site, label, or any word of one's own; fixed. Of the first four a workload has one each of a project's tags, the nearest."`
+	Type  string `json:"type" doc:"application, tier, deployment, site, label, or any word of one's own; fixed. Of labels, and of types with a slash in it, a workload has all that it and what it is inside of have; of each other type one of a project's tags, the nearest."`
 	Value string `json:"value,omitempty" doc:"The word itself; fixed."`
 }
 
@@ -126,8 +132,7 @@ func (t *TagBinding) Refs() []FieldRef {
 func (t *TagBinding) Claims() []Claim {
 	target := string(t.Spec.TargetKind) + "/" + t.Spec.Target.UUID
 	claims := []Claim{{"tag-binding/" + target + "/" + t.Spec.Tag.UUID, "spec.tag", "tag " + t.Spec.Tag.String() + " on " + t.Spec.Target.String()}}
-	switch t.Spec.TagType {
-	case TagApplication, TagTier, TagDeployment, TagSite:
+	if t.Spec.TagType != "" && !TagsAddUp(t.Spec.TagType) {
 		claims = append(claims, Claim{"tag-type/" + target + "/" + t.Spec.TagType + "/" + t.Spec.TagProject, "spec.tag", "the " + t.Spec.TagType + " tag of " + t.Spec.Target.String()})
 	}
 	return claims

@@ -46,7 +46,7 @@ func balancedBy(change func(l *desired.Listener, members map[string]*desired.Mem
 	}
 	rows.Balancers = map[desired.BalancerKey]*desired.Balancer{theBalancer: b}
 	rows.Routes[desired.RouteKey{VRF: 7, Prefix: netip.PrefixFrom(virtual, 32)}] = desired.Route{Balancer: 7, Proxied: true}
-	return datapath.Compute(rows, attached, datapath.Underlay{IPv4: here4, MTU: 1500}, datapath.Local{})
+	return datapath.Compute(rows, attached, datapath.Underlay{IPv4: here4, MTU: 1500}, datapath.Local{Balances: true})
 }
 
 // Who gets new conversations, from this host.
@@ -213,7 +213,7 @@ func TestEarlierTablesNeverShow(t *testing.T) {
 		case 6:
 			underlay.MTU = 1500 + r.IntN(2)*100
 		}
-		got, want := datapath.ComputeAfter(earlier, rows, attached, underlay, datapath.Local{}), datapath.Compute(rows, attached, underlay, datapath.Local{})
+		got, want := datapath.ComputeAfter(earlier, rows, attached, underlay, datapath.Local{Balances: true}), datapath.Compute(rows, attached, underlay, datapath.Local{Balances: true})
 		if !reflect.DeepEqual(got, want) {
 			t.Fatalf("seed %d step %d: with what was known\n%+v\nwithout\n%+v", seed, step, got, want)
 		}
@@ -228,16 +228,16 @@ func BenchmarkBalanced(b *testing.B) {
 		rows, underlay := many(balancers), datapath.Underlay{IPv4: here4, MTU: 1500}
 		b.Run(fmt.Sprintf("%d-load-balancers/all", balancers), func(b *testing.B) {
 			for b.Loop() {
-				datapath.Compute(rows, nil, underlay, datapath.Local{})
+				datapath.Compute(rows, nil, underlay, datapath.Local{Balances: true})
 			}
 		})
-		earlier := datapath.Compute(rows, nil, underlay, datapath.Local{}).Balanced
+		earlier := datapath.Compute(rows, nil, underlay, datapath.Local{Balances: true}).Balanced
 		b.Run(fmt.Sprintf("%d-load-balancers/one", balancers), func(b *testing.B) {
 			n := uint32(1)
 			for b.Loop() {
 				n++
 				rows.Balancers[desired.BalancerKey{VRF: 7, ID: "lb-5"}] = balancerOf(5, n%100)
-				earlier = datapath.ComputeAfter(earlier, rows, nil, underlay, datapath.Local{}).Balanced
+				earlier = datapath.ComputeAfter(earlier, rows, nil, underlay, datapath.Local{Balances: true}).Balanced
 			}
 		})
 	}

@@ -59,6 +59,9 @@ type Local struct {
 	// Ways are the host's own routes, none of them ours, and Own its addresses.
 	Ways []Way
 	Own  []netip.Addr
+	// Balances says that the host serves the virtual addresses of load-balancers;
+	// else there is nobody behind them here.
+	Balances bool
 }
 
 // Fabric is what a host offers of a service of the fabric.
@@ -194,7 +197,9 @@ func ComputeAfter(earlier Balanced, rows desired.Rows, attached map[string]Attac
 		t.addRoute(key, r, rows, attached, underlay, local)
 	}
 	t.addUnderlay(rows, attached, local)
-	t.addBalanced(balancedOf(places{rows: rows, attached: attached, underlay: underlay}, earlier))
+	if local.Balances {
+		t.addBalanced(balancedOf(places{rows: rows, attached: attached, underlay: underlay}, earlier))
+	}
 	t.addBridging(places{rows: rows, attached: attached, underlay: underlay})
 	return t
 }

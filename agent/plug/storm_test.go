@@ -74,7 +74,7 @@ var (
 		IPv4: netip.MustParseAddr("192.0.2.1"), IPv6: netip.MustParseAddr("2001:db8::1"), MTU: 1500, Encapsulations: []string{api.EncapsulationVXLAN, api.EncapsulationMPLSUDP},
 	}
 	stormLocal = datapath.Local{
-		DNS: 5301, Metadata: 8001, Fabric: map[datapath.Fabric]uint16{{Name: "time", UDP: true}: 1231, {Name: "files"}: 2049},
+		Balances: true, DNS: 5301, Metadata: 8001, Fabric: map[datapath.Fabric]uint16{{Name: "time", UDP: true}: 1231, {Name: "files"}: 2049},
 		Ways: []datapath.Way{{Prefix: netip.MustParsePrefix("0.0.0.0/0")}, {Prefix: netip.MustParsePrefix("192.0.2.0/24"), Device: 1, MTU: 1500, OnLink: true}},
 		Own:  []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")},
 	}

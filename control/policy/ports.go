@@ -9,10 +9,6 @@ import (
 	"github.com/weft-network/weft/control/routing"
 )
 
-// nearest are the types of which the nearest of each project's tags counts: what one
-// project says of a workload hides nothing that another says.
-var nearest = []string{api.TagApplication, api.TagTier, api.TagDeployment, api.TagSite}
-
 // port says who a port is, without what is asked at it; nil for one that is
 // nowhere.
 func (u *update) port(uuid string) *Port {
@@ -44,7 +40,8 @@ func (u *update) groupsOf(p *api.Port, at *routing.Port) (groups []string) {
 }
 
 // tagsOf are the tags of a port that count: those bound to it and to what it is
-// inside of, from near to far.
+// inside of, from near to far. What one project says of a workload hides nothing
+// that another says.
 func (u *update) tagsOf(at *routing.Port) (tags []Tag) {
 	for _, on := range []struct {
 		kind api.Kind
@@ -54,8 +51,7 @@ func (u *update) tagsOf(at *routing.Port) (tags []Tag) {
 		{api.KindProject, at.Project}, {api.KindHost, at.Host.UUID},
 	} {
 		for _, t := range u.objects.tagsOn(on.kind, on.uuid) {
-			one := slices.Contains(nearest, t.Spec.Type)
-			if one && slices.ContainsFunc(tags, func(had Tag) bool { return had.Type == t.Spec.Type && had.Project == t.Meta.Parent.UUID }) {
+			if !api.TagsAddUp(t.Spec.Type) && slices.ContainsFunc(tags, func(had Tag) bool { return had.Type == t.Spec.Type && had.Project == t.Meta.Parent.UUID }) {
 				continue
 			}
 			tags = append(tags, Tag{UUID: t.Meta.UUID, Type: t.Spec.Type, Value: t.Spec.Value, Level: on.kind, Project: t.Meta.Parent.UUID})

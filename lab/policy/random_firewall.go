@@ -4,7 +4,7 @@ package policy
 
 import (
 	"fmt"
-	"slices"
+	"strings"
 
 	"github.com/weft-network/weft/api"
 )
@@ -18,12 +18,13 @@ const (
 
 // tagTypes and their values, in red:shop; anybody of red may have them.
 var tagValues = map[string][]string{
-	api.TagTier: {"web", "db"}, api.TagApplication: {"shop", "hr"}, api.TagSite: {"east", "west"}, api.TagDeployment: {"live", "trial"}, "label": {"a", "b", "c"}, "color": {"blue"},
+	api.TagTier: {"web", "db"}, api.TagApplication: {"shop", "hr"}, api.TagSite: {"east", "west"}, api.TagDeployment: {"live", "trial"}, "label": {"a", "b", "c"}, "color": {"blue", "green"},
+	"label/app": {"cart", "till"},
 }
 
-var tagTypes = []string{api.TagTier, api.TagApplication, api.TagSite, api.TagDeployment, "label", "color"}
+var tagTypes = []string{api.TagTier, api.TagApplication, api.TagSite, api.TagDeployment, "label", "color", "label/app"}
 
-func tagName(kind, value string) string { return kind + "-" + value }
+func tagName(kind, value string) string { return strings.ReplaceAll(kind, "/", "-") + "-" + value }
 
 func (e *Editor) tag() api.Ref {
 	kind := pick(e.Rand, append(tagTypes, api.TagTier)...)
@@ -121,12 +122,12 @@ func (e *Editor) binding(m *Model) *api.TagBinding {
 		return nil
 	}
 	key := tag.Spec.Type + " " + b.Spec.Target.Name
-	if !slices.Contains(single, tag.Spec.Type) {
+	if !single(tag.Spec.Type) {
 		key = tag.Meta.FQName + " " + b.Spec.Target.Name
 	}
 	for _, o := range all[*api.TagBinding](m, api.KindTagBinding) {
 		other, _ := get[*api.Tag](m, o.Spec.Tag)
-		same := other != nil && (other == tag || other.Spec.Type == tag.Spec.Type && slices.Contains(single, tag.Spec.Type))
+		same := other != nil && (other == tag || other.Spec.Type == tag.Spec.Type && single(tag.Spec.Type))
 		if same && o.Spec.Target.Name == b.Spec.Target.Name {
 			return nil
 		}
@@ -158,7 +159,7 @@ func (e *Editor) firewallRule(r *api.FirewallRule) {
 		r.Spec.Services = e.services()
 	}
 	if e.Rand.IntN(6) == 0 && !r.Spec.Source.ByAddress() && !r.Spec.Destination.ByAddress() {
-		r.Spec.MatchTags = []string{pick(e.Rand, api.TagTier, api.TagSite, api.TagDeployment, "label")}
+		r.Spec.MatchTags = []string{pick(e.Rand, api.TagTier, api.TagSite, api.TagDeployment, "label", "color", "label/app")}
 	}
 }
 
@@ -168,7 +169,7 @@ func (e *Editor) endpoint() (x api.Endpoint) {
 	case 0, 1:
 		x.Tags = []api.Ref{e.tag()}
 	case 2:
-		kind := pick(e.Rand, api.TagTier, "label")
+		kind := pick(e.Rand, api.TagTier, "label", "color", "label/app")
 		x.Expressions = []api.TagExpression{{Type: kind, Operator: pick(e.Rand, "in", "not-in"), Values: tagValues[kind][:1], Project: e.tagsOf()}}
 	case 3:
 		x.Expressions = []api.TagExpression{{Type: pick(e.Rand, api.TagSite, "color"), Operator: pick(e.Rand, "exists", "not-exists"), Level: pick(e.Rand, "", api.KindPort, api.KindVirtualMachine), Project: e.tagsOf()}}

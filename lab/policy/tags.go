@@ -5,6 +5,7 @@ package policy
 import (
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/weft-network/weft/api"
 )
@@ -15,8 +16,8 @@ type tagged struct {
 	level api.Kind
 }
 
-// single are the types of which the nearest of each project's tags counts.
-var single = []string{api.TagApplication, api.TagTier, api.TagDeployment, api.TagSite}
+// single tells of a type of tags that the nearest of each project's counts.
+func single(word string) bool { return word != "label" && !strings.Contains(word, "/") }
 
 // tags are those of a workload.
 func (m *Model) tags(p *api.Port) (tags []tagged) {
@@ -37,7 +38,7 @@ func (m *Model) tags(p *api.Port) (tags []tagged) {
 			if !is || l.uuid == "" || b.Spec.TargetKind != l.kind || b.Spec.Target.UUID != l.uuid {
 				continue
 			}
-			if slices.Contains(single, tag.Spec.Type) {
+			if single(tag.Spec.Type) {
 				of := tag.Meta.Parent.UUID + " " + tag.Spec.Type
 				if slices.Contains(have, of) {
 					continue

@@ -89,6 +89,27 @@ tag dmz site=dmz project=qc
 tag mine site=x project=qa
 tagged dmz host h1
 tagged mine port a`, 80, api.ActionDeny, "d:p:r "},
+	"so it is of a type of one's own": {`firewall-rule r deny from=floor:in:one%qc
+firewall-policy f r
+policy-set s f global tier=admin
+tag one floor=one project=qc
+tag two floor=two project=qc
+tagged one host h1
+tagged two port a`, 80, api.ActionPass, ""},
+	"labels add up": {`firewall-rule r deny from=label:in:one%qc
+firewall-policy f r
+policy-set s f global tier=admin
+tag one label=one project=qc
+tag two label=two project=qc
+tagged one host h1
+tagged two port a`, 80, api.ActionDeny, "d:p:r "},
+	"and so do the words of another system": {`firewall-rule r deny from=label/app:in:one%qc
+firewall-policy f r
+policy-set s f global tier=admin
+tag one label/app=one project=qc
+tag two label/app=two project=qc
+tagged one host h1
+tagged two port a`, 80, api.ActionDeny, "d:p:r "},
 	"of one project's tags the nearest counts": {`firewall-rule r deny from=site:in:dmz%qc
 firewall-policy f r
 policy-set s f global tier=admin
