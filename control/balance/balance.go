@@ -14,6 +14,7 @@ import (
 	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/api/hoststream"
 	"github.com/weft-network/weft/control/routing"
+	"github.com/weft-network/weft/control/shards"
 )
 
 // Derived is what follows from the objects of one snapshot. It never changes;
@@ -21,13 +22,13 @@ import (
 type Derived struct {
 	Routing *routing.Derived
 
-	balancers table[string, *Balancer] // by UUID, also those that serve nothing
-	seeking   table[string, *Balancer] // of those the ones with members that are told by address
-	groups    map[uint32]*Group        // by number
-	counts    table[place, int]        // members on a host that serve addresses of a network
-	servers   map[string][]api.Ref     // hosts with any, by network; by name
-	serves    map[string][]string      // the networks, by host; by UUID
-	placed    *mark                    // the computation that last made servers others
+	balancers shards.Map[string, *Balancer] // by UUID, also those that serve nothing
+	seeking   shards.Map[string, *Balancer] // of those the ones with members that are told by address
+	groups    map[uint32]*Group             // by number
+	counts    shards.Map[place, int]        // members on a host that serve addresses of a network
+	servers   map[string][]api.Ref          // hosts with any, by network; by name
+	serves    map[string][]string           // the networks, by host; by UUID
+	placed    *mark                         // the computation that last made servers others
 }
 
 // mark is one computation.
@@ -125,7 +126,7 @@ const (
 
 // Get returns a load-balancer, or nil.
 func (d *Derived) Get(uuid string) *Balancer {
-	b, _ := d.balancers.get(uuid)
+	b, _ := d.balancers.Get(uuid)
 	return b
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/api/hoststream"
 	"github.com/weft-network/weft/control/routing"
+	"github.com/weft-network/weft/control/shards"
 )
 
 // Derive computes everything that follows from the objects.
@@ -47,8 +48,8 @@ type update struct {
 	stale    map[string]bool // load-balancers to be computed, by UUID
 
 	write struct {
-		balancers, seeking writer[string, *Balancer]
-		counts             writer[place, int]
+		balancers, seeking shards.Writer[string, *Balancer]
+		counts             shards.Writer[place, int]
 	}
 	regroup map[uint32]map[string]*Balancer // what becomes of groups' load-balancers; nil: gone
 	turned  map[place]bool                  // places that may have come or gone
@@ -58,7 +59,7 @@ func newUpdate(earlier *Derived, d *routing.Derived, objects objects) *update {
 	now := *earlier
 	now.Routing = d
 	u := &update{Derived: &now, earlier: earlier, snapshot: d.Snapshot, objects: objects, stale: map[string]bool{}, regroup: map[uint32]map[string]*Balancer{}, turned: map[place]bool{}}
-	u.write.balancers.table, u.write.seeking.table, u.write.counts.table = &now.balancers, &now.seeking, &now.counts
+	u.write.balancers.Map, u.write.seeking.Map, u.write.counts.Map = &now.balancers, &now.seeking, &now.counts
 	return u
 }
 
@@ -119,7 +120,7 @@ func (u *update) moved(s routing.Indexed) {
 	if is.Same(was) {
 		return
 	}
-	for uuid, b := range u.seeking.all {
+	for uuid, b := range u.seeking.All {
 		for _, l := range b.looked {
 			if is.Network(l.uuid) != l.was {
 				u.stale[uuid] = true
@@ -189,14 +190,14 @@ func (m *Member) Equal(o *Member) bool {
 // replace puts a load-balancer in the place of what it was; nil: it is not there.
 func (u *update) replace(uuid string, old, now *Balancer) {
 	if now == nil {
-		u.write.balancers.remove(uuid)
+		u.write.balancers.Remove(uuid)
 	} else {
-		u.write.balancers.put(uuid, now)
+		u.write.balancers.Put(uuid, now)
 	}
 	if now == nil || len(now.looked) == 0 {
-		u.write.seeking.remove(uuid)
+		u.write.seeking.Remove(uuid)
 	} else {
-		u.write.seeking.put(uuid, now)
+		u.write.seeking.Put(uuid, now)
 	}
 	u.group(uuid, old, nil)
 	u.group(uuid, now, now)
@@ -222,11 +223,11 @@ func (u *update) count(b *Balancer, by int) {
 	}
 	for i := range b.Members {
 		at := place{b.Network.UUID, b.Members[i].Host.UUID}
-		n, _ := u.counts.get(at)
+		n, _ := u.counts.Get(at)
 		if n += by; n == 0 {
-			u.write.counts.remove(at)
+			u.write.counts.Remove(at)
 		} else {
-			u.write.counts.put(at, n)
+			u.write.counts.Put(at, n)
 		}
 		u.turned[at] = true
 	}
@@ -270,7 +271,7 @@ func (u *update) runGroups() {
 func (u *update) runPlaces() {
 	cloned := false
 	for at := range u.turned {
-		n, _ := u.counts.get(at)
+		n, _ := u.counts.Get(at)
 		i, had := slices.BinarySearch(u.serves[at.host], at.network)
 		if had == (n > 0) {
 			continue

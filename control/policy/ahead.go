@@ -51,7 +51,7 @@ func (u *update) finder() *finder {
 func (u *update) findAhead() (end func()) {
 	var projects []string
 	for _, id := range u.stale.order {
-		c, ok := u.classes.get(id)
+		c, ok := u.classes.Get(id)
 		if ok && c.ports != nil && (len(projects) == 0 || projects[len(projects)-1] != c.Project) {
 			projects = append(projects, c.Project)
 		}

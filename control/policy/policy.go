@@ -14,6 +14,7 @@ import (
 	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/api/hoststream"
 	"github.com/weft-network/weft/control/routing"
+	"github.com/weft-network/weft/control/shards"
 )
 
 // Layer is one of the layers that are asked at an end.
@@ -57,19 +58,19 @@ type Derived struct {
 	// Holds are the drafts that hold a change, by name; there is at most one.
 	Holds []*api.Draft
 
-	ports     shards[string, *Port]
-	classes   shards[uint64, *class]
-	selectors shards[string, held[*Selector]]
-	rulesets  shards[string, held[*Ruleset]]
-	hosts     shards[string, *Host]
-	members   shards[string, *Members]
-	shared    shards[string, []uint64] // identities of addresses that several ports share, by network
+	ports     shards.Map[string, *Port]
+	classes   shards.Map[uint64, *class]
+	selectors shards.Map[string, held[*Selector]]
+	rulesets  shards.Map[string, held[*Ruleset]]
+	hosts     shards.Map[string, *Host]
+	members   shards.Map[string, *Members]
+	shared    shards.Map[string, []uint64] // identities of addresses that several ports share, by network
 
-	workloads shards[atom, *list[*Workload]]
-	selecting shards[atom, *list[string]] // ids of selectors, by what their workloads have in common
-	namers    shards[atom, *list[uint64]] // classes whose rulesets follow from who has a name for a port
-	global    []*api.ApplicationPolicySet // for all projects
-	membersBy *turn                       // the computation that last made members others
+	workloads shards.Map[atom, *list[*Workload]]
+	selecting shards.Map[atom, *list[string]] // ids of selectors, by what their workloads have in common
+	namers    shards.Map[atom, *list[uint64]] // classes whose rulesets follow from who has a name for a port
+	global    []*api.ApplicationPolicySet     // for all projects
+	membersBy *turn                           // the computation that last made members others
 }
 
 // Port is a port with an active binding.
@@ -150,19 +151,19 @@ type class struct {
 
 // Port returns a port with an active binding by its UUID, or nil.
 func (d *Derived) Port(uuid string) *Port {
-	p, _ := d.ports.get(uuid)
+	p, _ := d.ports.Get(uuid)
 	return p
 }
 
 // Host returns what a host needs; nil if no port is there.
 func (d *Derived) Host(uuid string) *Host {
-	h, _ := d.hosts.get(uuid)
+	h, _ := d.hosts.Get(uuid)
 	return h
 }
 
 // Members returns what stands for the identities of a network's ports.
 func (d *Derived) Members(network string) *Members {
-	m, _ := d.members.get(network)
+	m, _ := d.members.Get(network)
 	return m
 }
 
@@ -174,7 +175,7 @@ func (d *Derived) SameMembers(e *Derived) bool {
 
 // Workload returns who has an identity, or nil.
 func (d *Derived) Workload(identity uint64) *Workload {
-	if c, ok := d.classes.get(identity); ok {
+	if c, ok := d.classes.Get(identity); ok {
 		return c.Workload
 	}
 	return nil
@@ -182,13 +183,13 @@ func (d *Derived) Workload(identity uint64) *Workload {
 
 // Ruleset returns a ruleset by its id, or nil.
 func (d *Derived) Ruleset(id string) *Ruleset {
-	r, _ := d.rulesets.get(id)
+	r, _ := d.rulesets.Get(id)
 	return r.is
 }
 
 // Selector returns a selector by its id, or nil.
 func (d *Derived) Selector(id string) *Selector {
-	s, _ := d.selectors.get(id)
+	s, _ := d.selectors.Get(id)
 	return s.is
 }
 
@@ -237,5 +238,5 @@ type Count struct{ Ports, Workloads, Rulesets, Selectors int }
 
 // Count counts what was derived.
 func (d *Derived) Count() Count {
-	return Count{d.ports.len(), d.classes.len(), d.rulesets.len(), d.selectors.len()}
+	return Count{d.ports.Len(), d.classes.Len(), d.rulesets.Len(), d.selectors.Len()}
 }

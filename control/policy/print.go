@@ -16,7 +16,7 @@ import (
 func (d *Derived) String() string {
 	var b strings.Builder
 	var ports []*Port
-	for _, p := range d.ports.all {
+	for _, p := range d.ports.All {
 		ports = append(ports, p)
 	}
 	slices.SortFunc(ports, func(x, y *Port) int { return strings.Compare(x.Ref.Name+x.Ref.UUID, y.Ref.Name+y.Ref.UUID) })
@@ -43,10 +43,10 @@ func (d *Derived) String() string {
 
 func (d *Derived) printRows(b *strings.Builder) {
 	var lines []string
-	for _, r := range d.rulesets.all {
+	for _, r := range d.rulesets.All {
 		lines = append(lines, PrintRuleset(r.is.Message()))
 	}
-	for id, s := range d.selectors.all {
+	for id, s := range d.selectors.All {
 		line := "selector " + id
 		for _, i := range s.is.Identities {
 			line += fmt.Sprintf("\t%016x", i)

@@ -111,14 +111,14 @@ func (u *update) intern(b *builder) *Ruleset {
 	u.hasher.buffer = append(u.hasher.buffer[:0], rest...)
 	u.hasher.word(b.of...)
 	id := idOf(u.hasher.buffer)
-	if had, ok := u.rulesets.get(id); ok {
+	if had, ok := u.rulesets.Get(id); ok {
 		return had.is
 	}
 	r := &Ruleset{ID: id, Body: row(rowRuleset, id, rest), Of: slices.Clone(b.of), Selectors: make([]string, 0, len(b.chosen))}
 	r.Hash = xxhash.Sum64(r.Body)
 	for _, c := range b.chosen {
 		r.Selectors = append(r.Selectors, c.id)
-		s, ok := u.selectors.get(c.id)
+		s, ok := u.selectors.Get(c.id)
 		if !ok {
 			s.is = newSelector(c.id, c.criterion, u.identities(c.criterion))
 			for _, a := range c.atoms() {
@@ -126,10 +126,10 @@ func (u *update) intern(b *builder) *Ruleset {
 			}
 		}
 		s.refs++
-		u.writeSelectors.put(c.id, s)
+		u.writeSelectors.Put(c.id, s)
 	}
 	slices.Sort(r.Selectors)
-	u.writeRulesets.put(id, held[*Ruleset]{is: r})
+	u.writeRulesets.Put(id, held[*Ruleset]{is: r})
 	u.released = append(u.released, r) // unless a port takes it
 	return r
 }
@@ -145,14 +145,14 @@ func (u *update) identities(c *criterion) (ids []uint64) {
 func (u *update) members(c *criterion, visit func(*Workload)) {
 	for _, a := range c.atoms() {
 		if a.kind == anyWorkload {
-			for _, class := range u.classes.all {
+			for _, class := range u.classes.All {
 				if c.matches(class.Workload) {
 					visit(class.Workload)
 				}
 			}
 			continue
 		}
-		workloads, _ := u.workloads.get(a)
+		workloads, _ := u.workloads.Get(a)
 		for _, w := range workloads.items() {
 			if c.matches(w) {
 				visit(w)
@@ -166,7 +166,7 @@ func (u *update) members(c *criterion, visit func(*Workload)) {
 func (u *update) runRulesets() {
 	defer u.findAhead()()
 	for _, id := range u.stale.order {
-		c, ok := u.classes.get(id)
+		c, ok := u.classes.Get(id)
 		if !ok || c.ports == nil {
 			continue
 		}
@@ -196,7 +196,7 @@ func (u *update) runRulesets() {
 
 // completeAlone puts a port whose class asks what it did.
 func (u *update) completeAlone(uuid string, w *Workload) {
-	c, _ := u.classes.get(w.Identity)
+	c, _ := u.classes.Get(w.Identity)
 	rulesets := c.rulesets
 	if c.byAddress {
 		own := u.compile(w, u.routed(uuid))
@@ -238,23 +238,23 @@ func (u *update) complete(uuid string, rulesets Rulesets, stateless bool) {
 		if old != nil && *old == *now {
 			return
 		}
-		u.writePorts.put(uuid, now)
+		u.writePorts.Put(uuid, now)
 		u.onHosts[now.Host] = true
 		for r := range rulesets.all {
-			held, _ := u.rulesets.get(r.ID)
+			held, _ := u.rulesets.Get(r.ID)
 			held.refs++
-			u.writeRulesets.put(r.ID, held)
+			u.writeRulesets.Put(r.ID, held)
 		}
 	} else {
-		u.writePorts.remove(uuid)
+		u.writePorts.Remove(uuid)
 	}
 	if old == nil {
 		return
 	}
 	for r := range old.Rulesets.all {
-		held, _ := u.rulesets.get(r.ID)
+		held, _ := u.rulesets.Get(r.ID)
 		held.refs--
-		u.writeRulesets.put(r.ID, held)
+		u.writeRulesets.Put(r.ID, held)
 		u.released = append(u.released, r)
 	}
 }
@@ -274,17 +274,17 @@ func (r *Rulesets) all(yield func(*Ruleset) bool) {
 // ruleset names.
 func (u *update) runReleased() {
 	for _, r := range u.released {
-		if held, ok := u.rulesets.get(r.ID); !ok || held.refs > 0 {
+		if held, ok := u.rulesets.Get(r.ID); !ok || held.refs > 0 {
 			continue
 		}
-		u.writeRulesets.remove(r.ID)
+		u.writeRulesets.Remove(r.ID)
 		for _, id := range r.Selectors {
-			s, _ := u.selectors.get(id)
+			s, _ := u.selectors.Get(id)
 			if s.refs--; s.refs > 0 {
-				u.writeSelectors.put(id, s)
+				u.writeSelectors.Put(id, s)
 				continue
 			}
-			u.writeSelectors.remove(id)
+			u.writeSelectors.Remove(id)
 			for _, a := range s.is.criterion.atoms() {
 				drop(&u.writeSelecting, u.turn, a, id)
 			}
@@ -296,7 +296,7 @@ func (u *update) runReleased() {
 // selector whose workloads are others.
 func (u *update) runHosts() {
 	if len(u.grew) > 0 {
-		for uuid, h := range u.hosts.all {
+		for uuid, h := range u.hosts.All {
 			if slices.ContainsFunc(h.Selectors, func(s *Selector) bool { return u.grew[s.ID] }) {
 				u.onHosts[uuid] = true
 			}
@@ -306,9 +306,9 @@ func (u *update) runHosts() {
 		now, old := u.hostOf(uuid), u.Host(uuid)
 		switch {
 		case now == nil && old != nil:
-			u.writeHosts.remove(uuid)
+			u.writeHosts.Remove(uuid)
 		case now != nil && (old == nil || !slices.Equal(old.Ports, now.Ports) || !slices.Equal(old.Reserved, now.Reserved) || !slices.Equal(old.Rulesets, now.Rulesets) || !slices.Equal(old.Selectors, now.Selectors)):
-			u.writeHosts.put(uuid, now)
+			u.writeHosts.Put(uuid, now)
 		}
 	}
 }

@@ -70,7 +70,7 @@ func (u *update) movedIn(old, now *routing.Network) {
 
 // staleAt notes that the rulesets of the classes which are something may be others.
 func (u *update) staleAt(a atom) {
-	workloads, _ := u.earlier.workloads.get(a)
+	workloads, _ := u.earlier.workloads.Get(a)
 	for _, w := range workloads.items() {
 		u.stale.add(w.Identity)
 	}
@@ -78,9 +78,9 @@ func (u *update) staleAt(a atom) {
 
 // portsAt notes that the ports which are something may be other workloads.
 func (u *update) portsAt(a atom) {
-	workloads, _ := u.earlier.workloads.get(a)
+	workloads, _ := u.earlier.workloads.Get(a)
 	for _, w := range workloads.items() {
-		if c, ok := u.earlier.classes.get(w.Identity); ok {
+		if c, ok := u.earlier.classes.Get(w.Identity); ok {
 			for _, port := range c.ports.items() {
 				u.ports.add(port)
 			}
@@ -196,7 +196,7 @@ func (u *update) touchSet(set *api.ApplicationPolicySet) {
 	case !set.Global():
 		u.staleAt(atom{kind: inProject, a: set.Meta.Parent.UUID})
 	default:
-		for id := range u.earlier.classes.all {
+		for id := range u.earlier.classes.All {
 			u.stale.add(id)
 		}
 	}

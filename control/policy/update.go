@@ -7,6 +7,7 @@ import (
 
 	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/control/routing"
+	"github.com/weft-network/weft/control/shards"
 )
 
 // Derive computes everything that follows from the objects.
@@ -62,16 +63,16 @@ type update struct {
 	hostRulesets  []*Ruleset
 	hostSelectors []string
 
-	writePorts     writer[string, *Port]
-	writeClasses   writer[uint64, *class]
-	writeSelectors writer[string, held[*Selector]]
-	writeRulesets  writer[string, held[*Ruleset]]
-	writeHosts     writer[string, *Host]
-	writeMembers   writer[string, *Members]
-	writeShared    writer[string, []uint64]
-	writeWorkloads writer[atom, *list[*Workload]]
-	writeSelecting writer[atom, *list[string]]
-	writeNamers    writer[atom, *list[uint64]]
+	writePorts     shards.Writer[string, *Port]
+	writeClasses   shards.Writer[uint64, *class]
+	writeSelectors shards.Writer[string, held[*Selector]]
+	writeRulesets  shards.Writer[string, held[*Ruleset]]
+	writeHosts     shards.Writer[string, *Host]
+	writeMembers   shards.Writer[string, *Members]
+	writeShared    shards.Writer[string, []uint64]
+	writeWorkloads shards.Writer[atom, *list[*Workload]]
+	writeSelecting shards.Writer[atom, *list[string]]
+	writeNamers    shards.Writer[atom, *list[uint64]]
 
 	ports    noted[string]   // that may be others
 	stale    noted[uint64]   // classes whose rulesets may be others
@@ -99,10 +100,10 @@ func newUpdate(earlier *Derived, d *routing.Derived, objects objects) *update {
 		became: map[string]*Port{}, grew: map[string]bool{}, onHosts: map[string]bool{},
 		groups: map[string][Directions]*Ruleset{}, networks: map[string][Directions]*Ruleset{},
 	}
-	u.writePorts.shards, u.writeClasses.shards, u.writeSelectors.shards = &now.ports, &now.classes, &now.selectors
-	u.writeRulesets.shards, u.writeHosts.shards, u.writeMembers.shards = &now.rulesets, &now.hosts, &now.members
-	u.writeShared.shards, u.writeWorkloads.shards, u.writeSelecting.shards = &now.shared, &now.workloads, &now.selecting
-	u.writeNamers.shards = &now.namers
+	u.writePorts.Map, u.writeClasses.Map, u.writeSelectors.Map = &now.ports, &now.classes, &now.selectors
+	u.writeRulesets.Map, u.writeHosts.Map, u.writeMembers.Map = &now.rulesets, &now.hosts, &now.members
+	u.writeShared.Map, u.writeWorkloads.Map, u.writeSelecting.Map = &now.shared, &now.workloads, &now.selecting
+	u.writeNamers.Map = &now.namers
 	return u
 }
 
@@ -151,15 +152,15 @@ func (u *update) runPorts() {
 
 func (u *update) memberChanged(network string) {
 	u.sharing[network] = true
-	if old, _ := u.earlier.members.get(network); u.Members(network) == old {
-		u.writeMembers.put(network, &Members{})
+	if old, _ := u.earlier.members.Get(network); u.Members(network) == old {
+		u.writeMembers.Put(network, &Members{})
 		u.membersBy = u.turn
 	}
 }
 
 // class returns the class of a workload, to be changed; a new one if there is none.
 func (u *update) class(w *Workload) *class {
-	c, ok := u.classes.get(w.Identity)
+	c, ok := u.classes.Get(w.Identity)
 	switch {
 	case !ok:
 		c = &class{Workload: w, turn: u.turn}
@@ -171,14 +172,14 @@ func (u *update) class(w *Workload) *class {
 	default:
 		return c
 	}
-	u.writeClasses.put(w.Identity, c)
+	u.writeClasses.Put(w.Identity, c)
 	return c
 }
 
 // runShared finds the addresses that several ports share, and who these are together.
 func (u *update) runShared() {
 	for network := range u.sharing {
-		before, _ := u.earlier.shared.get(network)
+		before, _ := u.earlier.shared.Get(network)
 		now := u.togetherIn(u.Routing.Network(network))
 		if len(before) == 0 && len(now) == 0 {
 			continue
@@ -187,7 +188,7 @@ func (u *update) runShared() {
 			u.class(w).shared++
 		}
 		for _, id := range before {
-			if c, ok := u.classes.get(id); ok {
+			if c, ok := u.classes.Get(id); ok {
 				c = u.class(c.Workload)
 				c.shared--
 				u.emptied[id] = true
@@ -197,8 +198,8 @@ func (u *update) runShared() {
 		for i, w := range now {
 			ids[i] = w.Identity
 		}
-		if u.writeShared.put(network, ids); len(ids) == 0 {
-			u.writeShared.remove(network)
+		if u.writeShared.Put(network, ids); len(ids) == 0 {
+			u.writeShared.Remove(network)
 		}
 	}
 }
@@ -245,7 +246,7 @@ func (u *update) together(r *routing.Route, equal []routing.Route) *Workload {
 	}
 	w := &Workload{Identity: Together(ids...)}
 	for _, id := range ids {
-		c, _ := u.classes.get(id)
+		c, _ := u.classes.Get(id)
 		w.Several = append(w.Several, c.Workload)
 	}
 	return w
@@ -268,11 +269,11 @@ func (u *update) workloadOf(port string) *Workload {
 // runEmptied takes away the classes that are nobody's now.
 func (u *update) runEmptied() {
 	for id := range u.emptied {
-		c, ok := u.classes.get(id)
+		c, ok := u.classes.Get(id)
 		if !ok || c.ports != nil || c.shared > 0 {
 			continue
 		}
-		u.writeClasses.remove(id)
+		u.writeClasses.Remove(id)
 		for _, name := range c.names {
 			drop(&u.writeNamers, u.turn, name, id)
 		}
@@ -289,14 +290,14 @@ func (u *update) runSelectors() {
 		seen := map[string]bool{}
 		for _, a := range append(atoms, atom{kind: anyWorkload}) {
 			if a.kind == withName {
-				namers, _ := u.namers.get(a)
+				namers, _ := u.namers.Get(a)
 				for _, id := range namers.items() {
 					u.stale.add(id)
 				}
 			}
-			selecting, _ := u.selecting.get(a)
+			selecting, _ := u.selecting.Get(a)
 			for _, id := range selecting.items() {
-				if s, _ := u.selectors.get(id); !seen[id] && s.is.criterion.matches(w) {
+				if s, _ := u.selectors.Get(id); !seen[id] && s.is.criterion.matches(w) {
 					if changes[id] == nil {
 						changes[id] = &change{}
 					}
@@ -321,12 +322,12 @@ func (u *update) runSelectors() {
 		}
 	}
 	for id, c := range changes {
-		s, _ := u.selectors.get(id)
+		s, _ := u.selectors.Get(id)
 		ids := slices.DeleteFunc(append(slices.Clone(s.is.Identities), c.came...), func(id uint64) bool { return slices.Contains(c.went, id) })
 		slices.Sort(ids)
 		now := newSelector(id, s.is.criterion, ids)
 		now.after(s.is)
-		u.writeSelectors.put(id, held[*Selector]{now, s.refs})
+		u.writeSelectors.Put(id, held[*Selector]{now, s.refs})
 		u.grew[id] = true
 	}
 }

@@ -2,65 +2,7 @@
 
 package policy
 
-import (
-	"hash/maphash"
-	"maps"
-)
-
-// shardCount is how many parts a table has: a change copies a 256th of it.
-const shardCount = 256
-
-var shardSeed = maphash.MakeSeed() // nothing depends on which part something is in
-
-func shardOf[K comparable](key K) int { return int(maphash.Comparable(shardSeed, key) % shardCount) }
-
-// shards is a map that never changes. Those made from one another share the
-// parts in which they are equal.
-type shards[K comparable, V any] [shardCount]map[K]V
-
-func (s *shards[K, V]) get(key K) (v V, ok bool) {
-	v, ok = s[shardOf(key)][key]
-	return v, ok
-}
-
-// all yields what is in it, in no order.
-func (s *shards[K, V]) all(yield func(K, V) bool) {
-	for _, part := range s {
-		for k, v := range part {
-			if !yield(k, v) {
-				return
-			}
-		}
-	}
-}
-
-func (s *shards[K, V]) len() (n int) {
-	for _, part := range s {
-		n += len(part)
-	}
-	return n
-}
-
-// writer changes a copy of shards that is this computation's own.
-type writer[K comparable, V any] struct {
-	*shards[K, V]
-	own [shardCount]bool
-}
-
-func (w *writer[K, V]) part(key K) map[K]V {
-	i := shardOf(key)
-	if !w.own[i] {
-		w.own[i] = true
-		if w.shards[i] = maps.Clone(w.shards[i]); w.shards[i] == nil {
-			w.shards[i] = map[K]V{}
-		}
-	}
-	return w.shards[i]
-}
-
-func (w *writer[K, V]) put(key K, v V) { w.part(key)[key] = v }
-
-func (w *writer[K, V]) remove(key K) { delete(w.part(key), key) }
+import "github.com/weft-network/weft/control/shards"
 
 // list is some things in no order, of the computation that made it, which may
 // change it; others copy it first.
@@ -114,22 +56,22 @@ func (l *list[T]) items() []T {
 }
 
 // add and drop keep lists in a table.
-func add[K, T comparable](w *writer[K, *list[T]], t *turn, key K, v T) {
-	l, _ := w.get(key)
+func add[K, T comparable](w *shards.Writer[K, *list[T]], t *turn, key K, v T) {
+	l, _ := w.Get(key)
 	if now := l.with(t, v); now != l {
-		w.put(key, now)
+		w.Put(key, now)
 	}
 }
 
-func drop[K, T comparable](w *writer[K, *list[T]], t *turn, key K, v T) {
-	l, ok := w.get(key)
+func drop[K, T comparable](w *shards.Writer[K, *list[T]], t *turn, key K, v T) {
+	l, ok := w.Get(key)
 	if !ok {
 		return
 	}
 	if now := l.without(t, v); now == nil {
-		w.remove(key)
+		w.Remove(key)
 	} else if now != l {
-		w.put(key, now)
+		w.Put(key, now)
 	}
 }
 
