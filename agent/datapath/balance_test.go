@@ -20,12 +20,18 @@ import (
 
 var (
 	virtual     = netip.MustParseAddr("10.96.0.10")
+	virtual6    = netip.MustParseAddr("fd00:96::10")
 	theBalancer = desired.BalancerKey{VRF: 7, ID: "lb"}
 )
 
 // balancedBy is what this host, with ports a and b, makes of a pool with a, b and
 // c, which is at h2.
 func balancedBy(change func(l *desired.Listener, members map[string]*desired.Member)) datapath.Tables {
+	return balancedIf(true, change)
+}
+
+// balancedIf is the same of a host that serves virtual addresses, or does not.
+func balancedIf(balances bool, change func(l *desired.Listener, members map[string]*desired.Member)) datapath.Tables {
 	rows := rowsOf(four)
 	attached := map[string]datapath.Attachment{"a": {Ifindex: 3}, "b": {Ifindex: 4}}
 	l := desired.Listener{Name: "d:p:http", Addresses: []netip.Addr{virtual}, Protocol: 6, Port: 80, Pool: "p", Locality: "any"}
@@ -45,8 +51,28 @@ func balancedBy(change func(l *desired.Listener, members map[string]*desired.Mem
 		b.Members[id] = *m
 	}
 	rows.Balancers = map[desired.BalancerKey]*desired.Balancer{theBalancer: b}
-	rows.Routes[desired.RouteKey{VRF: 7, Prefix: netip.PrefixFrom(virtual, 32)}] = desired.Route{Balancer: 7, Proxied: true}
-	return datapath.Compute(rows, attached, datapath.Underlay{IPv4: here4, MTU: 1500}, datapath.Local{Balances: true})
+	for _, a := range []netip.Addr{virtual, virtual6} {
+		rows.Routes[desired.RouteKey{VRF: 7, Prefix: netip.PrefixFrom(a, a.BitLen())}] = desired.Route{Balancer: 7, Proxied: true}
+	}
+	return datapath.Compute(rows, attached, datapath.Underlay{IPv4: here4, MTU: 1500}, datapath.Local{Balances: balances})
+}
+
+// A host that does not serve virtual addresses has nobody behind them: it neither
+// answers for them nor refuses what is for them, whatever its rows say.
+func TestHostThatDoesNotBalance(t *testing.T) {
+	for balances, want := range map[bool]vrouter.NextHop{true: {Kind: vrouter.NextHopBalancer, VNI: 7}, false: {Kind: vrouter.NextHopNone}} {
+		got := balancedIf(balances, func(*desired.Listener, map[string]*desired.Member) {})
+		for _, a := range []netip.Addr{virtual, virtual6} {
+			prefix := netip.PrefixFrom(a, a.BitLen())
+			why := got.Problems[desired.RouteRow(desired.RouteKey{VRF: 7, Prefix: prefix})]
+			if r := got.Routes[vrouter.RouteKey{VRF: 7, Prefix: prefix}]; r.NextHop != want || why != "" {
+				t.Errorf("balances %t: %v leads to %+v, want %+v; problem %q", balances, a, r.NextHop, want, why)
+			}
+		}
+		if has := len(got.Balanced.Of) > 0; has != balances {
+			t.Errorf("balances %t: tables of load-balancers %t", balances, has)
+		}
+	}
 }
 
 // Who gets new conversations, from this host.

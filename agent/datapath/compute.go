@@ -335,7 +335,7 @@ func (t *Tables) addRoute(key desired.RouteKey, r desired.Route, rows desired.Ro
 		t.lead(key.VRF, key.Prefix, fabricRoute(key, r, rows, local))
 		return
 	}
-	places := places{key, rows, attached, underlay}
+	places := places{key: key, rows: rows, attached: attached, underlay: underlay, balances: local.Balances}
 	var hop vrouter.NextHop
 	var problem string
 	if len(r.Equal) > 0 {
@@ -360,6 +360,7 @@ type places struct {
 	rows     desired.Rows
 	attached map[string]Attachment
 	underlay Underlay
+	balances bool
 }
 
 // nextHop says where a route leads. A place that is not known (yet) is a next
@@ -373,6 +374,9 @@ func nextHop(r desired.Route, p places) (hop vrouter.NextHop, problem string) {
 	case r.Discard:
 		return vrouter.NextHop{Kind: vrouter.NextHopDiscard}, ""
 	case r.Balancer != 0:
+		if !p.balances {
+			return none, "" // control says so, of the load-balancer
+		}
 		return vrouter.NextHop{Kind: vrouter.NextHopBalancer, VNI: r.Balancer}, ""
 	case r.Outside.Address.IsValid():
 		return p.underlay.toOutside(r.Outside)

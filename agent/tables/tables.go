@@ -219,8 +219,10 @@ func hop(n vrouter.NextHop, w words) string {
 			return "host"
 		}
 		return "fabric " + w.name(n.Ifindex)
+	case vrouter.NextHopBalancer:
+		return fmt.Sprintf("balancer of VRF %d", n.VNI)
 	}
-	return fmt.Sprintf("kind %d", n.Kind)
+	return n.Kind.String()
 }
 
 func (r Reader) routes(_ context.Context, w words) (api.Table, error) {

@@ -323,7 +323,8 @@ func (w traceWay) conclusion() string {
 		return "=> nothing is sent: " + last.Text
 	case last.Verdict == "answered":
 		how := "an ICMP error"
-		if last.Reason == "policy-rejected" && w.Hops[0].items[api.TraceProtocol] == "6" {
+		refused := slices.Contains([]string{"policy-rejected", "no-listener", "no-member"}, last.Reason)
+		if refused && w.Hops[0].items[api.TraceProtocol] == "6" {
 			how = "a TCP reset"
 		}
 		return "=> it ends on " + last.Host + " as " + last.Reason + ", and the sender is told by " + how + ": " + last.Text

@@ -24,7 +24,7 @@ var changes = map[string]string{
 	"spoofed-address":       "the address that it comes from is to be one of port {sender}: weft create address --network {network} --port {sender} --ip ADDRESS; or allowed to it: allowedAddressPairs in weft edit port {sender}",
 	"port-disabled":         "adminState of port {sender} and of its network is to be up: weft edit port {sender}, weft edit network {network}",
 	"receiver-disabled":     "adminState of port {receiver} and of its network is to be up: weft edit port {receiver}",
-	"unresolved-next-hop":   "port {receiver} is to be plugged on its host, and that host's tunnel address known: weft why port {receiver}",
+	"unresolved-next-hop":   "port {receiver} is to be plugged on its host, and that host's tunnel address known: weft why port {receiver}; of a virtual address, host {host} is to serve those: weft why load-balancer NAME",
 	"unknown-tunnel-source": "host {host} is to know that the sender's host has workloads of the network: weft why port {sender}",
 	"unknown-vni":           "host {host} is to have a workload of the receiver's network: weft why port {receiver}",
 	"discard-route":         "a route-table of network {network} discards it: weft routes {network}",
@@ -40,6 +40,12 @@ var changes = map[string]string{
 	"unknown-mac":           "a port of network {network} is to have the MAC, or its macLearning to have learned it: weft get macs --host {host}",
 	"unknown-protocol":      "network {network} is to carry frames: forwarding in weft edit network {network}",
 	"no-port-address":       "port {receiver} is to have an address of the family, in a subnet with a gateway: weft describe port {receiver}",
+	"no-listener":           "a load-balancer with the address is to have a listener of the protocol and port: weft load-balancer NAME says which it has; weft create listener",
+	"no-member":             "a member of the listener's pool is to serve: weft load-balancer NAME says who does, and why others do not",
+	"no-mapping":            "the member is to be of the load-balancer, and its host is to know it: weft load-balancer NAME",
+	"mapping-exhausted":     "the client is to use another port of its own, or the member to end conversations that it has with it: weft flows --port {receiver}",
+	"mapping-taken":         "it is to come from another port: what both ends say by these is a conversation through a load-balancer",
+	"hairpin-source":        "who calls a virtual address that it serves itself is to do it from the address that serves",
 	"policy-absent":         "what a port asks is not in the kernel of host {host} yet: weft port {sender}, weft port {receiver}",
 }
 

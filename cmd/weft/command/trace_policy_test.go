@@ -118,11 +118,20 @@ func TestChangeSaysWhatWouldHaveToChange(t *testing.T) {
 		{say("no-route", "10.0.2.9/32 is to be in VRF 7", db), []string{"weft capacity --host h1"}},
 		{say("receiver-disabled", "", db), []string{"weft edit port a:b:db-1"}},
 		{say("port-disabled", "", db), []string{"weft edit port a:b:web-1"}},
+		{say("no-listener", "", traceEnd{}), []string{"a listener of the protocol and port", "weft load-balancer"}},
 		{say("unknown-tunnel-source", "", db), []string{"host h2 is to know", "weft why port a:b:web-1"}},
 	} {
 		for _, want := range c.want {
 			if !strings.Contains(c.got, want) {
 				t.Errorf("%q, want %q in it", c.got, want)
+			}
+		}
+	}
+	for protocol, want := range map[string]string{"6": "a TCP reset", "17": "an ICMP error"} {
+		for _, reason := range []string{"policy-rejected", "no-listener", "no-member"} {
+			way := traceWay{Hops: []traceHop{{Host: "h1", Verdict: "answered", Reason: reason, items: map[string]string{api.TraceProtocol: protocol}}}}
+			if text := way.conclusion(); !strings.Contains(text, want) {
+				t.Errorf("%s of protocol %s: %q, want %q in it", reason, protocol, text, want)
 			}
 		}
 	}
