@@ -129,6 +129,8 @@ static __always_inline bool connection_leads(struct packet *p)
 	struct connection_value *c = find_sender(p);
 	if (!c || p->notes->other_mac || c->flags & ROUTE_UNLED)
 		return false;
+	if (c->flags & ROUTE_CHOSEN && begins_anew(c->state, p, DIRECTION_OUT)) // it may be somebody else's turn
+		return false;
 	__u64 way = *(volatile __u64 *)&c->way; // next hop and generation are of one moment
 	if ((__u32)way != p->notes->vrf_generation || c->port_generation != p->notes->port_generation)
 		return false;
