@@ -28,6 +28,39 @@ type Balanced struct {
 
 	hops map[vrouter.NextHop]int // how many load-balancers have each
 	seen *seen                   // what they were made of besides their rows
+	// between are members that have another identity for a while, see transition.
+	between map[vrouter.PoolMemberKey]placeMove
+}
+
+// told is a member as the kernel is to have it.
+func (b *Balanced) told(key vrouter.PoolMemberKey, m PoolMember) PoolMember {
+	if move, moves := b.between[key]; moves {
+		m.Identity = move.move.between
+	}
+	return m
+}
+
+// member returns one of a load-balancer, if it has it.
+func (b *Balanced) member(of desired.BalancerKey, key vrouter.PoolMemberKey) (m PoolMember, there bool) {
+	if t := b.Of[of]; t != nil {
+		m, there = t.Members[key]
+	}
+	return m, there
+}
+
+// places finds members of any load-balancer.
+func (b *Balanced) places() func(vrouter.PoolMemberKey) (of desired.BalancerKey, m PoolMember, there bool) {
+	owners := map[vrouter.ListenerKey]desired.BalancerKey{}
+	for key, of := range b.Of {
+		for at := range of.Listeners {
+			owners[at] = key
+		}
+	}
+	return func(key vrouter.PoolMemberKey) (of desired.BalancerKey, m PoolMember, there bool) {
+		of = owners[key.ListenerKey]
+		m, there = b.member(of, key)
+		return of, m, there
+	}
 }
 
 // BalancerTables are those of one load-balancer. It is another one whenever

@@ -23,10 +23,10 @@ type heldPolicy struct {
 	id     string
 	former map[int]former       // by interface
 	sets   map[uint32]*contents // what these name, with the rulesets of their audit rules
-	// routes say who a workload is by an identity in between, which former
-	// rules know as who it was, and the others as who it is.
-	routes map[vrouter.RouteKey]move
-	rules  map[uint32][]Numbered // that former rulesets are made of; after a start nobody knows
+	// moved are routes and places behind virtual addresses that say who a workload is by
+	// an identity in between, which former rules know as who it was, and the others as who it is.
+	moved moves
+	rules map[uint32][]Numbered // that former rulesets are made of; after a start nobody knows
 }
 
 // former is what a port asked.
@@ -58,7 +58,7 @@ func (p *Programmer) holds(t *Tables) bool {
 	return t.Hold.ID != "" && (t.Hold.ID != p.term.id || !p.term.over)
 }
 
-// followHold ends what is held if its hold is gone, and has routes say of
+// followHold ends what is held if its hold is gone, and has routes and members say of
 // workloads what they say while it goes on.
 func (p *Programmer) followHold(t *Tables) {
 	if p.held == nil {
@@ -69,24 +69,34 @@ func (p *Programmer) followHold(t *Tables) {
 		return
 	}
 	routes := maps.Clone(t.Routes)
-	for key, m := range p.held.routes {
+	for key, m := range p.held.moved.routes {
 		switch route, wanted := routes[key]; {
 		case !wanted:
-			delete(p.held.routes, key)
+			delete(p.held.moved.routes, key)
 		case route.Who == m.is:
 			route.Who = m.between
 			routes[key] = route
 		}
 	}
 	t.Routes = routes
+	t.Balanced.between = map[vrouter.PoolMemberKey]placeMove{}
+	for key, m := range p.held.moved.places {
+		switch member, wanted := t.Balanced.member(m.of, key); {
+		case !wanted:
+			delete(p.held.moved.places, key)
+		case member.Identity == m.is:
+			t.Balanced.between[key] = m
+		}
+	}
 }
 
 // hold takes what ports ask in the kernel as what they are to ask besides, and
 // has it know identities in between. After a start the kernel may have what an
 // earlier run took.
-func (p *Programmer) hold(id string, moved map[vrouter.RouteKey]move) {
+func (p *Programmer) hold(id string, moved moves) {
 	if p.held == nil {
-		p.held = &heldPolicy{id: id, former: map[int]former{}, sets: map[uint32]*contents{}, routes: map[vrouter.RouteKey]move{}, rules: p.Rules()}
+		none := moves{map[vrouter.RouteKey]move{}, map[vrouter.PoolMemberKey]placeMove{}}
+		p.held = &heldPolicy{id: id, former: map[int]former{}, sets: map[uint32]*contents{}, moved: none, rules: p.Rules()}
 		p.ports.EachHad(func(ifindex int, port vrouter.Port) {
 			policy, policed, there := p.formerPolicy(ifindex, port)
 			if !there || !policed {
@@ -101,7 +111,8 @@ func (p *Programmer) hold(id string, moved map[vrouter.RouteKey]move) {
 		})
 	}
 	p.held.learn(moved)
-	maps.Copy(p.held.routes, moved)
+	maps.Copy(p.held.moved.routes, moved.routes)
+	maps.Copy(p.held.moved.places, moved.places)
 }
 
 // addFormer has ports ask what they asked when the hold began besides.
@@ -168,10 +179,15 @@ func (p *Programmer) holdProblem() string {
 	return ""
 }
 
-// between tells whether routes say the identities in between.
+// between tells whether routes and members say the identities in between.
 func (p *Programmer) between() bool {
-	for key, m := range p.held.routes {
+	for key, m := range p.held.moved.routes {
 		if has, known := p.routes.Applied(key); !known || has.Who != m.between {
+			return false
+		}
+	}
+	for key, m := range p.held.moved.places {
+		if has, known := p.service.members.Applied(key); !known || has.Identity != m.between {
 			return false
 		}
 	}
@@ -180,11 +196,8 @@ func (p *Programmer) between() bool {
 
 // learn has former rulesets know identities in between as who the workloads were.
 // A ruleset never changes: those that know more are others.
-func (h *heldPolicy) learn(moved map[vrouter.RouteKey]move) {
-	moves := map[move]bool{}
-	for _, m := range moved {
-		moves[m] = true
-	}
+func (h *heldPolicy) learn(moved moves) {
+	moves := moved.all()
 	other := map[uint32]uint32{0: 0}
 	var of func(id uint32) uint32
 	of = func(id uint32) uint32 {

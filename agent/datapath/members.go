@@ -18,7 +18,7 @@ import (
 // members are whom selectors mean. Who somebody is (a route) and who is meant
 // (a ruleset) are two writes. So one who leaves a selector is meant until no route
 // says it any more: what a selector means of an identity never changes, only who
-// has the identity does.
+// has the identity does. Who a member behind a virtual address is, is said by its row.
 type members struct {
 	meant map[string][]rules.Identity // by selector, ascending
 	still map[string][]rules.Identity // of these, those that the rows do not name any more
@@ -46,7 +46,7 @@ func (m *members) follow(selectors map[string]desired.Selector, leaving func() m
 func (p *Programmer) followMembers(t *Tables) {
 	p.members.follow(t.Selectors, sync.OnceValue(func() map[rules.Identity]bool { return p.leaving(t) }))
 	if p.held != nil {
-		p.members.join(p.held.routes, func(m move) rules.Identity { return m.is })
+		p.members.join(p.held.moved, func(m move) rules.Identity { return m.is })
 	}
 }
 
@@ -70,7 +70,7 @@ func (m *members) name(name desired.Digest, set desired.Ruleset) desired.Digest 
 	return desired.Digest(digest.Sum(nil))
 }
 
-// leaving are the identities that routes in the kernel say and no wanted one
+// leaving are the identities that routes and members in the kernel say and no wanted one
 // does in their place; all that are said at all while what is wanted is not
 // all here.
 func (p *Programmer) leaving(t *Tables) map[rules.Identity]bool {
@@ -80,9 +80,20 @@ func (p *Programmer) leaving(t *Tables) map[rules.Identity]bool {
 			all[has.Who] = true
 		}
 	})
+	wanted := t.Balanced.places()
+	p.service.members.EachHad(func(key vrouter.PoolMemberKey, has PoolMember) {
+		if _, want, is := wanted(key); !is || t.Balanced.told(key, want).Identity != has.Identity {
+			all[has.Identity] = true
+		}
+	})
 	if t.Partial {
 		for _, r := range t.Routes {
 			all[r.Who] = true
+		}
+		for _, of := range t.Balanced.Of {
+			for _, m := range of.Members {
+				all[m.Identity] = true
+			}
 		}
 	}
 	return all
@@ -96,7 +107,7 @@ func (p *Programmer) releaseMembers() bool {
 	}
 	leaving := p.leaving(&p.tables)
 	if p.held != nil { // they stay, and as who they are is settled
-		for _, m := range p.held.routes {
+		for m := range p.held.moved.all() {
 			leaving[m.between] = true
 		}
 	}

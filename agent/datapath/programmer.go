@@ -240,7 +240,7 @@ func (p *Programmer) Want(t Tables) {
 		return
 	}
 	if p.holds(&t) {
-		p.hold(t.Hold.ID, nil)
+		p.hold(t.Hold.ID, moves{})
 	}
 	p.followMembers(&t)
 	p.want(t)

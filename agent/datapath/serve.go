@@ -114,18 +114,25 @@ func (s *service) serve(t Tables) {
 	}
 	for key, of := range now {
 		if was[key] != of {
-			s.add(of)
+			s.add(of, t.Balanced.told)
+		}
+	}
+	for _, moved := range []map[vrouter.PoolMemberKey]placeMove{s.balanced.between, t.Balanced.between} {
+		for key, m := range moved {
+			if row, wanted := t.Balanced.member(m.of, key); wanted {
+				s.members.Put(key, t.Balanced.told(key, row))
+			}
 		}
 	}
 	s.balanced = t.Balanced
 }
 
-func (s *service) add(of *BalancerTables) {
+func (s *service) add(of *BalancerTables, told func(vrouter.PoolMemberKey, PoolMember) PoolMember) {
 	for number, m := range of.Mappings {
 		s.mappings.Put(number, m)
 	}
 	for key, m := range of.Members {
-		s.members.Put(key, m)
+		s.members.Put(key, told(key, m))
 	}
 	for name, c := range of.Choices {
 		s.chosen[name]++

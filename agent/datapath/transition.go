@@ -9,6 +9,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
+	"github.com/weft-network/weft/agent/desired"
 	"github.com/weft-network/weft/vrouter"
 	"github.com/weft-network/weft/vrouter/rules"
 )
@@ -16,16 +17,41 @@ import (
 // transition leads from one policy to another where rules change, and who some
 // workloads are does as well: what the former rules say of who they were is
 // followed at once, at each port, by what the new rules say of who they are. So
-// for as long as it takes the routes of such workloads have an identity that is
-// nobody's: to the former rules it is who they were, to the new ones who they are.
+// for as long as it takes the routes to such workloads, and their places behind virtual
+// addresses, have an identity that is nobody's: to the former rules it is who they
+// were, to the new ones who they are.
 type transition struct {
 	goal  Tables
-	moved map[vrouter.RouteKey]move
+	moved moves
 	holds bool // it ends where the routes have the identities in between, see heldPolicy
 	next  func()
 }
 
 type move struct{ was, is, between rules.Identity }
+
+// moves are those of all that says who somebody is.
+type moves struct {
+	routes map[vrouter.RouteKey]move
+	places map[vrouter.PoolMemberKey]placeMove // behind virtual addresses
+}
+
+// placeMove is a member's.
+type placeMove struct {
+	move
+	of desired.BalancerKey
+}
+
+// all are the moves, each once.
+func (m *moves) all() map[move]bool {
+	all := map[move]bool{}
+	for _, one := range m.routes {
+		all[one] = true
+	}
+	for _, one := range m.places {
+		all[one.move] = true
+	}
+	return all
+}
 
 // newMove makes an identity for workloads that become others: one that no route
 // says, for what routes say has a meaning to the former rules.
@@ -44,17 +70,8 @@ func (p *Programmer) transitionTo(t *Tables) *transition {
 	if !holds && !p.rulesChange(t) {
 		return nil
 	}
-	moved, said := map[vrouter.RouteKey]move{}, map[rules.Identity]bool{}
-	p.routes.EachHad(func(_ vrouter.RouteKey, has Route) { said[has.Who] = true })
-	p.routes.EachHad(func(key vrouter.RouteKey, has Route) {
-		want, wanted := t.Routes[key]
-		_, follows := p.tables.Routes[key]
-		follows = follows || holds && !p.began
-		if wanted && follows && has.Who != want.Who && has.Who > rules.Pending && want.Who > rules.Pending {
-			moved[key] = newMove(has.Who, want.Who, said)
-		}
-	})
-	if len(moved) == 0 {
+	moved := p.movesTo(t, holds && !p.began)
+	if len(moved.routes)+len(moved.places) == 0 {
 		return nil
 	}
 	tr := &transition{goal: *t, moved: moved, holds: holds}
@@ -63,6 +80,31 @@ func (p *Programmer) transitionTo(t *Tables) *transition {
 		tr.next = func() { p.meetNewRules(tr) }
 	}
 	return tr
+}
+
+// movesTo are the workloads that are others in the tables than in the kernel, where
+// the kernel has of them what was wanted before, or anything that is not known to be else.
+func (p *Programmer) movesTo(t *Tables, anything bool) moves {
+	moved, said := moves{map[vrouter.RouteKey]move{}, map[vrouter.PoolMemberKey]placeMove{}}, map[rules.Identity]bool{}
+	p.routes.EachHad(func(_ vrouter.RouteKey, has Route) { said[has.Who] = true })
+	p.service.members.EachHad(func(_ vrouter.PoolMemberKey, has PoolMember) { said[has.Identity] = true })
+	others := func(was, is rules.Identity) bool { return was != is && was > rules.Pending && is > rules.Pending }
+	p.routes.EachHad(func(key vrouter.RouteKey, has Route) {
+		want, wanted := t.Routes[key]
+		_, follows := p.tables.Routes[key]
+		if wanted && (follows || anything) && others(has.Who, want.Who) {
+			moved.routes[key] = newMove(has.Who, want.Who, said)
+		}
+	})
+	was, is := p.tables.Balanced.places(), t.Balanced.places()
+	p.service.members.EachHad(func(key vrouter.PoolMemberKey, has PoolMember) {
+		of, want, wanted := is(key)
+		_, _, follows := was(key)
+		if wanted && (follows || anything) && others(has.Identity, want.Identity) {
+			moved.places[key] = placeMove{newMove(has.Identity, want.Identity, said), of}
+		}
+	})
+	return moved
 }
 
 // rulesChange tells whether a port that is in the kernel is to ask other rules.
@@ -106,9 +148,13 @@ func (p *Programmer) meetFormerRules(tr *transition) {
 	tr.next = func() { p.setApart(tr) }
 }
 
-// setApart gives the routes the identities in between.
+// setApart gives the routes, and the places behind virtual addresses, the identities in
+// between.
 func (p *Programmer) setApart(tr *transition) {
-	for key, m := range tr.moved {
+	apart := p.tables
+	apart.Balanced.between = tr.moved.places
+	p.service.serve(apart)
+	for key, m := range tr.moved.routes {
 		route := p.tables.Routes[key]
 		route.Who = m.between
 		p.routes.Put(key, route)
@@ -120,11 +166,12 @@ func (p *Programmer) setApart(tr *transition) {
 func (p *Programmer) meetNewRules(tr *transition) {
 	t := tr.goal
 	t.Routes = maps.Clone(t.Routes)
-	for key, m := range tr.moved {
+	for key, m := range tr.moved.routes {
 		route := t.Routes[key]
 		route.Who = m.between
 		t.Routes[key] = route
 	}
+	t.Balanced.between = tr.moved.places
 	if tr.holds {
 		p.hold(t.Hold.ID, tr.moved)
 	}
@@ -142,11 +189,8 @@ func (p *Programmer) meetNewRules(tr *transition) {
 }
 
 // join has the identities in between be meant where another identity of theirs is.
-func (m *members) join(moved map[vrouter.RouteKey]move, as func(move) rules.Identity) {
-	moves := map[move]bool{}
-	for _, one := range moved {
-		moves[one] = true
-	}
+func (m *members) join(moved moves, as func(move) rules.Identity) {
+	moves := moved.all()
 	for id, meant := range m.meant {
 		var more []rules.Identity
 		for one := range moves {

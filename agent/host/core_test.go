@@ -217,7 +217,7 @@ func boot(t *testing.T, m *datapath.MemoryKernel, want *desired.Table, plugs map
 	if err := p.Load(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	c := host.NewCore(want, underlay, datapath.Local{}, p)
+	c := host.NewCore(want, underlay, datapath.Local{Balances: true}, p)
 	for id, plug := range plugs {
 		c.SetPlug(id, plug)
 	}

@@ -4,7 +4,6 @@ package host_test
 
 import (
 	"maps"
-	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -29,7 +28,7 @@ func holding(rows map[string]*hoststream.Row) map[string]*hoststream.Row {
 
 // hearsBoth is what the kernel says now of a remote at the port, by all that it asks.
 func (p *policed) hearsBoth(i int) bool {
-	who := p.m.Routes.Rows[vrouter.RouteKey{VRF: 1, Prefix: netip.PrefixFrom(remote(i), 32)}].Identity
+	who := p.who(i)
 	asks := p.m.PortPolicies.Rows[4]
 	said := func(id uint32) bool {
 		verdict := p.m.Rulesets.Rows[id].Identified
@@ -60,9 +59,10 @@ func (p *policed) rounds() {
 func (p *policed) watched(rows map[string]*hoststream.Row, now func()) {
 	p.t.Helper()
 	routes, policies := p.m.Routes.Check, p.m.PortPolicies.Check
-	defer func() { p.m.Routes.Check, p.m.PortPolicies.Check = routes, policies }()
+	defer func() { p.m.Routes.Check, p.m.PortPolicies.Check, p.m.PoolMembers.Check = routes, policies, nil }()
 	p.m.Routes.Check = func(k vrouter.RouteKey, v vrouter.Route, deleted bool) { routes(k, v, deleted); now() }
 	p.m.PortPolicies.Check = func(ifindex int, v vrouter.PortPolicy, deleted bool) { policies(ifindex, v, deleted); now() }
+	p.m.PoolMembers.Check = func(vrouter.PoolMemberKey, vrouter.PoolMember, bool) { now() }
 	p.revision++
 	if err := p.c.Apply(delta(p.has, rows, p.revision, true)); err != nil {
 		p.t.Fatal(err)

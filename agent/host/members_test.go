@@ -38,7 +38,8 @@ var memberRules = [][]struct {
 	{{inOld, false}, {inNew, true}, {inBad, true}},
 }
 
-// memberRows is a port with rules for groups, and remotes in groups.
+// memberRows is a port with rules for groups, and remotes in groups. Every second one of
+// these has no route here and is behind a virtual address.
 func memberRows(set int, groups []int) map[string]*hoststream.Row {
 	name := fmt.Sprint("r", set)
 	rows := policedRows(name)
@@ -60,10 +61,42 @@ func memberRows(set int, groups []int) map[string]*hoststream.Row {
 		rows[desired.SelectorRow(groupNames[rule.in])] = &hoststream.Row{Body: &hoststream.Row_Selector{Selector: meant}}
 	}
 	for i, g := range groups {
+		if i%2 == 1 {
+			placeMember(rows, i, g)
+			continue
+		}
 		m := &hoststream.Route{Vrf: 1, PrefixAddress: remote(i).AsSlice(), PrefixLength: 32, Workload: firstMember + uint64(g), NextHop: &hoststream.Route_Gateway{Gateway: &hoststream.Gateway{}}}
 		rows[desired.RouteRow(desired.RouteKey{VRF: 1, Prefix: netip.PrefixFrom(remote(i), 32)})] = &hoststream.Row{Body: &hoststream.Row_Route{Route: m}}
 	}
 	return rows
+}
+
+// placeMember puts a remote behind the virtual address.
+func placeMember(rows map[string]*hoststream.Row, i, groups int) {
+	of := desired.BalancerKey{VRF: 1, ID: "lb"}
+	l := &hoststream.Listener{Vrf: of.VRF, LoadBalancer: of.ID, Listener: "l", Pool: "p", Addresses: [][]byte{{10, 96, 0, 1}}, Protocol: 17, Port: 53}
+	rows[desired.ListenerRow(of, l.Listener)] = &hoststream.Row{Body: &hoststream.Row_Listener{Listener: l}}
+	mac := placeOf(i).MAC
+	m := &hoststream.Member{
+		Vrf: of.VRF, LoadBalancer: of.ID, Member: fmt.Sprint("m", i), Pool: l.Pool, Port: portID(1), Addresses: [][]byte{remote(i).AsSlice()}, TargetPort: 53,
+		Mac: mac[:], State: "active", Weight: 1, Workload: firstMember + uint64(groups),
+	}
+	rows[desired.MemberRow(of, m.Member)] = &hoststream.Row{Body: &hoststream.Row_Member{Member: m}}
+}
+
+func placeOf(i int) vrouter.PoolMemberKey {
+	return vrouter.PoolMemberKey{
+		ListenerKey: vrouter.ListenerKey{VRF: 1, Address: netip.AddrFrom4([4]byte{10, 96, 0, 1}), Protocol: 17, Port: 53},
+		MAC:         vrouter.MAC{0x0a, byte(i)},
+	}
+}
+
+// who a remote is, as the kernel says now.
+func (p *policed) who(i int) rules.Identity {
+	if m, behind := p.m.PoolMembers.Rows[placeOf(i)]; behind {
+		return m.Identity
+	}
+	return p.m.Routes.Rows[vrouter.RouteKey{VRF: 1, Prefix: netip.PrefixFrom(remote(i), 32)}].Identity
 }
 
 func remote(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, 1, byte(i)}) }
@@ -79,7 +112,7 @@ func heard(set, groups int) bool {
 
 // hears is what the kernel says now of a remote at the port.
 func (p *policed) hears(i int) bool {
-	who := p.m.Routes.Rows[vrouter.RouteKey{VRF: 1, Prefix: netip.PrefixFrom(remote(i), 32)}].Identity
+	who := p.who(i)
 	var id uint32
 	for _, id = range p.m.PortPolicies.Rows[4].Rulesets[rules.Ingress] {
 		if id != 0 {
@@ -119,6 +152,7 @@ func TestMembersChangeWithoutAGap(t *testing.T) {
 		}
 		p.m.Routes.Check = func(k vrouter.RouteKey, v vrouter.Route, deleted bool) { routes(k, v, deleted); now() }
 		p.m.PortPolicies.Check = func(ifindex int, v vrouter.PortPolicy, deleted bool) { policies(ifindex, v, deleted); now() }
+		p.m.PoolMembers.Check = func(vrouter.PoolMemberKey, vrouter.PoolMember, bool) { now() }
 		p.revision++
 		d := delta(p.has, memberRows(set, groups), p.revision, true)
 		parts := []*hoststream.Delta{d}
@@ -147,7 +181,7 @@ func (p *policed) onlyThose(set int, groups []int) {
 				meant[firstMember+rules.Identity(g)] = true
 			}
 		}
-		if got := p.m.Routes.Rows[vrouter.RouteKey{VRF: 1, Prefix: netip.PrefixFrom(remote(i), 32)}].Identity; got != firstMember+rules.Identity(g) {
+		if got := p.who(i); got != firstMember+rules.Identity(g) {
 			p.t.Fatalf("remote %d of groups %b is %d", i, g, got)
 		}
 	}
@@ -164,7 +198,7 @@ func (p *policed) onlyThose(set int, groups []int) {
 // parted is a delta in several, in the order in which a controller sends rows.
 func parted(d *hoststream.Delta, chance func(int) int) (parts []*hoststream.Delta) {
 	var rest []*hoststream.EncodedRow
-	for _, class := range []string{"selector/", "ruleset/", "port/", "route/"} {
+	for _, class := range []string{"selector/", "ruleset/", "port/", "route/", "listener/", "member/"} {
 		for _, row := range d.Put {
 			if len(row.Key) > len(class) && row.Key[:len(class)] == class {
 				rest = append(rest, row)
