@@ -50,7 +50,7 @@ type LoadBalancer struct {
 type LoadBalancerSpec struct {
 	Addresses  []Ref      `json:"addresses,omitempty" doc:"The virtual addresses, free of any port: objects of one network, of both families if wanted. Each serves this load-balancer alone."`
 	Provider   string     `json:"provider,omitempty" enum:"native,haproxy" default:"native" doc:"native: the sender's own host chooses a member; haproxy: a pair of proxies that read HTTP. Fixed."`
-	QoSPolicy  Ref        `json:"qosPolicy,omitzero" doc:"Limits of what the virtual addresses take."`
+	QoSPolicy  Ref        `json:"qosPolicy,omitzero" effect:"none" doc:"Limits of what the virtual addresses take."`
 	AdminState AdminState `json:"adminState,omitempty" enum:"up,down" default:"up" doc:"down: nothing is answered."`
 }
 
@@ -89,7 +89,7 @@ type PoolSpec struct {
 	Algorithm  string     `json:"algorithm,omitempty" enum:"maglev,round-robin,least-connections,source-address" default:"maglev" doc:"How a member is chosen for a new connection."`
 	Affinity   *Affinity  `json:"affinity,omitempty" doc:"Keep a client at its member; not when absent."`
 	Locality   string     `json:"locality,omitempty" enum:"any,prefer-host,only-host,prefer-zone" default:"any" doc:"Members of the sender's host or zone only, or first."`
-	TLS        *PoolTLS   `json:"tls,omitempty" doc:"Speak TLS with the members."`
+	TLS        *PoolTLS   `json:"tls,omitempty" effect:"none" doc:"Speak TLS with the members."`
 	AdminState AdminState `json:"adminState,omitempty" enum:"up,down" default:"up" doc:"down: no member is chosen."`
 }
 
@@ -137,9 +137,9 @@ type MemberSpec struct {
 	IP             netip.Addr `json:"ip,omitzero" doc:"Address of the member, as seen from subnet's network or from the load-balancer's; with port: which of its addresses. Fixed."`
 	Subnet         Ref        `json:"subnet,omitzero" doc:"Subnet whose network the ip is seen from; fixed."`
 	TargetPort     int        `json:"targetPort" minimum:"1" maximum:"65535" doc:"Transport port of the member; fixed."`
-	Weight         *int       `json:"weight,omitempty" minimum:"0" maximum:"256" default:"1" effect:"none" doc:"Share of new connections; 0: none."`
-	State          string     `json:"state,omitempty" enum:"active,not-ready,draining" default:"active" effect:"none" doc:"active; not-ready: not chosen; draining: keeps its connections, and is chosen only when no member is active."`
-	Backup         bool       `json:"backup,omitempty" effect:"none" doc:"Chosen only when all others are down."`
+	Weight         *int       `json:"weight,omitempty" minimum:"0" maximum:"256" default:"1" doc:"Share of new connections; 0: none."`
+	State          string     `json:"state,omitempty" enum:"active,not-ready,draining" default:"active" doc:"active; not-ready: not chosen; draining: keeps its connections, and is chosen only when no member is active."`
+	Backup         bool       `json:"backup,omitempty" doc:"Chosen only when all others are down."`
 	Host           Ref        `json:"host,omitzero" effect:"none" doc:"Host of a member without port, for locality."`
 	Zone           string     `json:"zone,omitempty" effect:"none" doc:"Zone the member is in, for locality."`
 	ForZones       []string   `json:"forZones,omitempty" effect:"none" doc:"Zones whose clients should use the member; all when absent."`
@@ -201,11 +201,11 @@ type ListenerSpec struct {
 	Protocol        string            `json:"protocol" enum:"TCP,UDP,SCTP,HTTP,HTTPS,TERMINATED_HTTPS,PROMETHEUS" doc:"What is spoken with clients; HTTPS is passed on unread, TERMINATED_HTTPS is read. Fixed."`
 	Port            int               `json:"port" minimum:"1" maximum:"65535" doc:"Transport port; fixed. Unique with the transport protocol in the load-balancer."`
 	Pool            Ref               `json:"pool,omitzero" doc:"Pool of the same load-balancer that serves what no listener-rule sends elsewhere."`
-	ConnectionLimit int               `json:"connectionLimit,omitempty" minimum:"1" doc:"Most connections at a time; no limit when absent."`
+	ConnectionLimit int               `json:"connectionLimit,omitempty" minimum:"1" effect:"none" doc:"Most connections at a time; no limit when absent."`
 	Sources         []netip.Prefix    `json:"sources,omitempty" maxItems:"1000" doc:"Only clients of these ranges; all when absent."`
-	Timeouts        *ListenerTimeouts `json:"timeouts,omitempty" doc:"How long silence is borne; the provider's own when absent."`
-	InsertHeaders   map[string]string `json:"insertHeaders,omitempty" doc:"HTTP headers that are added to requests."`
-	TLS             *ListenerTLS      `json:"tls,omitempty" doc:"For TERMINATED_HTTPS."`
+	Timeouts        *ListenerTimeouts `json:"timeouts,omitempty" effect:"none" doc:"How long silence is borne; the provider's own when absent."`
+	InsertHeaders   map[string]string `json:"insertHeaders,omitempty" effect:"none" doc:"HTTP headers that are added to requests."`
+	TLS             *ListenerTLS      `json:"tls,omitempty" effect:"none" doc:"For TERMINATED_HTTPS."`
 	AdminState      AdminState        `json:"adminState,omitempty" enum:"up,down" default:"up" doc:"down: nothing is answered."`
 }
 

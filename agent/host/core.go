@@ -24,6 +24,8 @@ const (
 	featureHealth = "health" // members of pools are tried
 	featureStrict = "strict" // a former policy is enforced besides, while there is a hold
 	featureBFD    = "bfd"    // workloads are tried by it too
+
+	featureBalance = "balance" // there is somebody behind virtual addresses
 )
 
 // maxRowErrors bounds the errors of one Ack, so that a full table does not
@@ -276,6 +278,9 @@ func (c *Core) Report() *hoststream.Report {
 	r.Encapsulations = c.underlay.Encapsulations
 	r.UnderlayMtu = uint32(c.underlay.MTU)
 	r.Tables, r.Features = c.short, []string{featurePolicy, featureHealth, featureStrict, featureBFD}
+	if c.local.Balances {
+		r.Features = append(r.Features, featureBalance)
+	}
 	r.Checks = c.checks
 	ports := c.rows().Ports
 	for _, id := range slices.Sorted(maps.Keys(ports)) {

@@ -126,7 +126,7 @@ func (l *localServices) readMetadata(server, secretFile string) error {
 
 // facts are what the packet path must know.
 func (l *localServices) facts() datapath.Local {
-	f := datapath.Local{HostDevice: l.device, HostMAC: link.HostPathMAC, LabelDevice: l.labelNear, DNS: l.dns.Port(), Ways: l.routing.Ways, Own: l.routing.Own}
+	f := datapath.Local{Balances: true, HostDevice: l.device, HostMAC: link.HostPathMAC, LabelDevice: l.labelNear, DNS: l.dns.Port(), Ways: l.routing.Ways, Own: l.routing.Own}
 	if l.metadata != nil {
 		f.Metadata = l.metadata.Port()
 	}
