@@ -76,6 +76,7 @@ const (
 	answerMapVnis             = "vnis"
 	answerProgAnswerClosed    = "answer_closed"
 	answerProgAnswerFabric    = "answer_fabric"
+	answerProgAnswerMapped    = "answer_mapped"
 	answerProgAnswerPort      = "answer_port"
 	answerProgAnswerTunnel    = "answer_tunnel"
 	answerVarEventControl     = "event_control"
@@ -125,6 +126,7 @@ type answerSpecs struct {
 type answerProgramSpecs struct {
 	AnswerClosed *ebpf.ProgramSpec `ebpf:"answer_closed"`
 	AnswerFabric *ebpf.ProgramSpec `ebpf:"answer_fabric"`
+	AnswerMapped *ebpf.ProgramSpec `ebpf:"answer_mapped"`
 	AnswerPort   *ebpf.ProgramSpec `ebpf:"answer_port"`
 	AnswerTunnel *ebpf.ProgramSpec `ebpf:"answer_tunnel"`
 }
@@ -356,6 +358,7 @@ type answerVariables struct {
 type answerPrograms struct {
 	AnswerClosed *ebpf.Program `ebpf:"answer_closed"`
 	AnswerFabric *ebpf.Program `ebpf:"answer_fabric"`
+	AnswerMapped *ebpf.Program `ebpf:"answer_mapped"`
 	AnswerPort   *ebpf.Program `ebpf:"answer_port"`
 	AnswerTunnel *ebpf.Program `ebpf:"answer_tunnel"`
 }
@@ -364,6 +367,7 @@ func (p *answerPrograms) Close() error {
 	return _AnswerClose(
 		p.AnswerClosed,
 		p.AnswerFabric,
+		p.AnswerMapped,
 		p.AnswerPort,
 		p.AnswerTunnel,
 	)

@@ -266,8 +266,16 @@ func (g *generator) toMember() sent {
 	if g.chance(10) {
 		key.MAC = MAC{memberMAC, 0, 0, 0, 0, byte(g.IntN(9))}
 	}
-	s := g.aimed(key.Protocol, netip.AddrPortFrom(g.far(key.Address.Is6()), g.clientPort()), netip.AddrPortFrom(key.Address, key.Port))
+	client := g.far(key.Address.Is6())
+	if g.chance(4) {
+		client = hairpinRemote(client)
+	}
 	tunnel := &TunnelKey{VNI: 1000 + key.VRF, Remote: testSources[0]}
+	if g.chance(4) { // about what a member that calls itself would have answered
+		about := packet(MAC{}, MAC{}, key.Protocol, netip.AddrPortFrom(key.Address, key.Port), netip.AddrPortFrom(hairpinRemote(client), g.clientPort()), 0x10)
+		return sent{ifindex: testTunnelDevice, key: tunnel, frame: quoting(MAC{2, 8}, key.MAC, g.far(key.Address.Is6()), key.Address, about)}
+	}
+	s := g.aimed(key.Protocol, netip.AddrPortFrom(client, g.clientPort()), netip.AddrPortFrom(key.Address, key.Port))
 	return g.flags(sent{ifindex: testTunnelDevice, key: tunnel, frame: ethernetFrame(key.MAC, MAC{2, 8}, s.ethertype(), s.build())})
 }
 

@@ -996,6 +996,7 @@ const (
 	layoutStageSlotSTAGE_SLOT_LIMIT_IN      layoutStageSlot = 15
 	layoutStageSlotSTAGE_SLOT_MAPPED_PORT   layoutStageSlot = 16
 	layoutStageSlotSTAGE_SLOT_MAPPED_TUNNEL layoutStageSlot = 17
+	layoutStageSlotSTAGE_SLOT_ANSWER_MAPPED layoutStageSlot = 18
 	layoutStageSlotSTAGE_SLOTS              layoutStageSlot = 32
 )
 

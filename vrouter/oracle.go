@@ -326,7 +326,7 @@ func (o *Oracle) onward(r refusal, route Route, p passage) Outcome {
 		return dropped(f.frame, "mapping-taken")
 	}
 	if reason := o.refuses(o.policedOn(sender, next, p)); reason != "" {
-		return o.refusedByPolicy(ifindex, fromTunnel, next, f, reason)
+		return o.refusedOnward(ifindex, fromTunnel, next, p, reason)
 	}
 	isHop := (route.Routed || next.Kind == NextHopFabric) && !fromTunnel
 	from := o.errorsFrom(ifindex, fromTunnel, f)

@@ -12,7 +12,15 @@ func (o *Oracle) refusedByPolicy(ifindex int, fromTunnel bool, next NextHop, f p
 	if !fromTunnel {
 		return o.answerFrom(o.errorsFrom(ifindex, false, f), ifindex, ifindex, f, reason)
 	}
-	return o.answerThroughTunnel(next.Ifindex, f, reason)
+	return o.answerThroughTunnel(next.Ifindex, o.Ports[next.Ifindex].VRF, o.errorsFrom(next.Ifindex, false, f), f, reason)
+}
+
+// refusedOnward likewise; who sent it to a virtual address hears of nobody else.
+func (o *Oracle) refusedOnward(ifindex int, fromTunnel bool, next NextHop, p passage, reason string) Outcome {
+	if !fromTunnel || p.vrfs[1] == 0 {
+		return o.refusedByPolicy(ifindex, fromTunnel, next, p.sent, reason)
+	}
+	return o.answerThroughTunnel(next.Ifindex, p.vrfs[1], router{p.sent.destination, GatewayMAC}, p.sent, reason)
 }
 
 // answerFrom ends a frame that policy refuses and sends what its sender is told, if
@@ -25,13 +33,13 @@ func (o *Oracle) answerFrom(from router, ifindex, share int, f parsed, reason st
 	return Outcome{Verdict: "answered", Reason: reason, Redirect: ifindex, Frame: answer}
 }
 
-// answerThroughTunnel sends it as the port that refused would.
-func (o *Oracle) answerThroughTunnel(port int, f parsed, reason string) Outcome {
-	answer := answerTo(f, o.errorsFrom(port, false, f))
+// answerThroughTunnel sends it as somebody in a VRF would; the share is that of the port that refused.
+func (o *Oracle) answerThroughTunnel(port int, vrf uint32, from router, f parsed, reason string) Outcome {
+	answer := answerTo(f, from)
 	if reason != "policy-rejected" || answer == nil || o.Muted[port] {
 		return dropped(f.frame, reason)
 	}
-	route, _ := o.lookup(o.Ports[port].VRF, f.source)
+	route, _ := o.lookup(vrf, f.source)
 	next := o.NextHops[route.NextHop]
 	if next.Kind != NextHopTunnel {
 		return dropped(f.frame, reason)

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"net/netip"
 	"testing"
-
-	"github.com/weft-network/weft/vrouter/rules"
 )
 
 // The host of these tests: a client and a member as ports, each in a network of
@@ -350,6 +348,27 @@ func TestOracleHairpin(t *testing.T) {
 	})
 }
 
+// Who has the address that a member sees of itself is not taken for that member.
+func TestOracleRefusesHairpinsAddress(t *testing.T) {
+	eachFamily(t, func(b *balanced) {
+		virtual, member, remote := at(b.virtual, 80), at(b.workload, 8080), at(hairpinRemote(b.workload), 4000)
+		key := &TunnelKey{VNI: servicesVRF}
+		b.want(b.fromMember(6, at(b.workload, 4000), virtual, synFlag), "delivered", memberPort, "")
+		b.want(b.FromTunnel(9, key, packet(MAC{2, 9}, localMember, 6, remote, virtual, ackFlag)), "dropped hairpin-source", 0, "")
+		b.PortAddresses[PortAddress{clientPort, remote.Addr()}] = struct{}{}
+		b.want(b.FromPort(clientPort, packet(portMAC(clientPort), GatewayMAC, 6, remote, virtual, synFlag)), "dropped hairpin-source", 0, "")
+		about := packet(MAC{}, MAC{}, 6, virtual, remote, ackFlag) // never left the member's host
+		b.want(b.FromTunnel(9, key, quoting(MAC{2, 9}, localMember, b.other, b.virtual, about)), "dropped hairpin-source", 0, "")
+		// Past the mapping, whom the member hears is not itself.
+		direct := packet(MAC{2, 9}, portMAC(memberPort), 6, remote, member, synFlag)
+		b.Routes[RouteKey{servicesVRF, host(b.workload)}] = Route{NextHop: toMember, MAC: portMAC(memberPort)}
+		b.want(b.FromTunnel(9, key, direct), "dropped mapping-taken", 0, "")
+		clear(b.Connections)
+		b.want(b.FromTunnel(9, key, direct), "delivered", memberPort, fmt.Sprintf("%v > %v", remote, member))
+		b.want(b.fromMember(6, member, remote, synFlag|ackFlag), "dropped no-route", 0, "")
+	})
+}
+
 // What is quoted by an error is translated with it, both ways.
 func TestOracleTranslatesErrors(t *testing.T) {
 	eachFamily(t, func(b *balanced) {
@@ -406,57 +425,5 @@ func TestOracleTranslatesFragments(t *testing.T) {
 		b.want(b.FromTunnel(9, key, later), "dropped mapping-fragment", 0, "")
 		b.want(b.FromTunnel(9, key, first), "delivered", memberPort, "")
 		b.want(b.FromTunnel(9, key, later), "delivered", memberPort, "")
-	})
-}
-
-// The sender is asked about the member, but by network-policies about the virtual
-// address; the member about the client, who is known in the external network alone.
-func TestOraclePolicyOfVirtualAddresses(t *testing.T) {
-	const member, client, virtual = rules.Identity(1000), rules.Identity(2000), rules.Identity(3000)
-	eachFamily(t, func(b *balanced) {
-		for ifindex, port := range b.Ports {
-			port.Policed = true
-			b.Ports[ifindex] = port
-		}
-		for key, m := range b.PoolMembers {
-			m.Identity = member
-			b.PoolMembers[key] = m
-		}
-		set := func(vrf uint32, a netip.Addr, who rules.Identity) {
-			key := RouteKey{vrf, host(a)}
-			r := b.Routes[key]
-			r.Identity = who
-			b.Routes[key] = r
-		}
-		set(clientsVRF, b.virtual, virtual)
-		set(servicesVRF, b.workload, client)
-		only := func(who rules.Identity, port uint16) rules.Ruleset {
-			return rules.Ruleset{Outside: rules.Deny, Identified: rules.Deny, Rules: []rules.Rule{{
-				Number: 1, Action: rules.Pass, Remote: rules.Workloads, Identities: []rules.Identity{who},
-				Services: []rules.Service{{Protocol: 6, Ports: &rules.Range{First: port, Last: port}}},
-			}}}
-		}
-		b.Rulesets = map[uint32]rules.Ruleset{1: only(virtual, 80), 2: only(member, 8080), 3: only(client, 8080), 4: only(member, 80)}
-		ask := func(ifindex int, direction rules.Direction, layer rules.Layer, ruleset uint32) {
-			p := b.PortPolicies[ifindex]
-			p.Rulesets[direction][layer] = ruleset
-			b.PortPolicies[ifindex] = p
-		}
-		b.PortPolicies = map[int]PortPolicy{}
-		ask(clientPort, rules.Egress, rules.NetworkPolicy, 1)
-		ask(clientPort, rules.Egress, rules.SecurityGroup, 2)
-		ask(memberPort, rules.Ingress, rules.SecurityGroup, 3)
-		b.want(b.fromClient(6, 4000, at(b.virtual, 80), synFlag), "delivered", memberPort, "")
-		b.want(b.fromMember(6, at(b.workload, 8080), at(b.workload, 4000), synFlag|ackFlag), "delivered", clientPort, "")
-		ask(clientPort, rules.Egress, rules.SecurityGroup, 4)
-		b.want(b.fromClient(6, 4001, at(b.virtual, 80), synFlag), "dropped policy-denied", 0, "")
-		ask(clientPort, rules.Egress, rules.SecurityGroup, 2)
-		ask(memberPort, rules.Ingress, rules.SecurityGroup, 2)
-		b.want(b.fromClient(6, 4001, at(b.virtual, 80), synFlag), "dropped policy-denied", 0, "")
-		ask(memberPort, rules.Ingress, rules.SecurityGroup, 3)
-		for key := range b.PoolMembers { // who was served by them is not any more
-			delete(b.PoolMembers, key)
-		}
-		b.want(b.fromMember(6, at(b.workload, 8080), at(b.workload, 4000), ackFlag), "dropped no-member", 0, "")
 	})
 }

@@ -32,10 +32,11 @@ func (o *Oracle) inward(r refusal, p passage, key ListenerKey, number uint64) (p
 	}
 	p.vrfs[1] = m.VRF
 	remote, f := p.sent.source, p.sent
-	if p.self = r.key == nil && r.ifindex == m.Ifindex; p.self {
-		if f.source != m.Internal.Addr() {
-			return p, "hairpin-source"
-		}
+	p.self = r.key == nil && r.ifindex == m.Ifindex
+	switch {
+	case p.self && f.source != m.Internal.Addr(), !p.self && f.source == hairpinRemote(f.source):
+		return p, "hairpin-source"
+	case p.self:
 		remote = hairpinRemote(f.source)
 	}
 	p.mapping = number
@@ -105,6 +106,8 @@ func (o *Oracle) inwardError(p passage, m Mapping, s subject, remote netip.Addr)
 	client := s.remote.Addr()
 	if p.self {
 		client = remote
+	} else if client == hairpinRemote(client) {
+		return p, "hairpin-source"
 	}
 	all := conversationPorts(m.Protocol, s.remote.Addr(), m.External.Addr(), s.remote.Port(), m.External.Port())
 	port, ours := o.conversation(m, p.mapping, client, all, s.remote.Port())

@@ -78,6 +78,7 @@ const (
 	rehearseAnswerMapVnis             = "vnis"
 	rehearseAnswerProgAnswerClosed    = "answer_closed"
 	rehearseAnswerProgAnswerFabric    = "answer_fabric"
+	rehearseAnswerProgAnswerMapped    = "answer_mapped"
 	rehearseAnswerProgAnswerPort      = "answer_port"
 	rehearseAnswerProgAnswerTunnel    = "answer_tunnel"
 	rehearseAnswerVarEventControl     = "event_control"
@@ -127,6 +128,7 @@ type rehearseAnswerSpecs struct {
 type rehearseAnswerProgramSpecs struct {
 	AnswerClosed *ebpf.ProgramSpec `ebpf:"answer_closed"`
 	AnswerFabric *ebpf.ProgramSpec `ebpf:"answer_fabric"`
+	AnswerMapped *ebpf.ProgramSpec `ebpf:"answer_mapped"`
 	AnswerPort   *ebpf.ProgramSpec `ebpf:"answer_port"`
 	AnswerTunnel *ebpf.ProgramSpec `ebpf:"answer_tunnel"`
 }
@@ -364,6 +366,7 @@ type rehearseAnswerVariables struct {
 type rehearseAnswerPrograms struct {
 	AnswerClosed *ebpf.Program `ebpf:"answer_closed"`
 	AnswerFabric *ebpf.Program `ebpf:"answer_fabric"`
+	AnswerMapped *ebpf.Program `ebpf:"answer_mapped"`
 	AnswerPort   *ebpf.Program `ebpf:"answer_port"`
 	AnswerTunnel *ebpf.Program `ebpf:"answer_tunnel"`
 }
@@ -372,6 +375,7 @@ func (p *rehearseAnswerPrograms) Close() error {
 	return _RehearseAnswerClose(
 		p.AnswerClosed,
 		p.AnswerFabric,
+		p.AnswerMapped,
 		p.AnswerPort,
 		p.AnswerTunnel,
 	)

@@ -26,6 +26,7 @@ var bridgeStages = map[layoutStageSlot]string{
 var answerStages = map[layoutStageSlot]string{
 	layoutStageSlotSTAGE_SLOT_ANSWER_PORT: "answer_port", layoutStageSlotSTAGE_SLOT_ANSWER_TUNNEL: "answer_tunnel",
 	layoutStageSlotSTAGE_SLOT_ANSWER_FABRIC: "answer_fabric", layoutStageSlotSTAGE_SLOT_ANSWER_CLOSED: "answer_closed",
+	layoutStageSlotSTAGE_SLOT_ANSWER_MAPPED: "answer_mapped",
 }
 
 // mapStages are those of an object with the stages balance and map.

@@ -78,6 +78,7 @@ const (
 	traceAnswerMapVnis             = "vnis"
 	traceAnswerProgAnswerClosed    = "answer_closed"
 	traceAnswerProgAnswerFabric    = "answer_fabric"
+	traceAnswerProgAnswerMapped    = "answer_mapped"
 	traceAnswerProgAnswerPort      = "answer_port"
 	traceAnswerProgAnswerTunnel    = "answer_tunnel"
 	traceAnswerVarEventControl     = "event_control"
@@ -127,6 +128,7 @@ type traceAnswerSpecs struct {
 type traceAnswerProgramSpecs struct {
 	AnswerClosed *ebpf.ProgramSpec `ebpf:"answer_closed"`
 	AnswerFabric *ebpf.ProgramSpec `ebpf:"answer_fabric"`
+	AnswerMapped *ebpf.ProgramSpec `ebpf:"answer_mapped"`
 	AnswerPort   *ebpf.ProgramSpec `ebpf:"answer_port"`
 	AnswerTunnel *ebpf.ProgramSpec `ebpf:"answer_tunnel"`
 }
@@ -364,6 +366,7 @@ type traceAnswerVariables struct {
 type traceAnswerPrograms struct {
 	AnswerClosed *ebpf.Program `ebpf:"answer_closed"`
 	AnswerFabric *ebpf.Program `ebpf:"answer_fabric"`
+	AnswerMapped *ebpf.Program `ebpf:"answer_mapped"`
 	AnswerPort   *ebpf.Program `ebpf:"answer_port"`
 	AnswerTunnel *ebpf.Program `ebpf:"answer_tunnel"`
 }
@@ -372,6 +375,7 @@ func (p *traceAnswerPrograms) Close() error {
 	return _TraceAnswerClose(
 		p.AnswerClosed,
 		p.AnswerFabric,
+		p.AnswerMapped,
 		p.AnswerPort,
 		p.AnswerTunnel,
 	)

@@ -81,6 +81,23 @@ int answer_tunnel(struct __sk_buff *skb)
 	return answered(stage_encap(p), REASON_POLICY_REJECTED);
 }
 
+// What a member's end rejects: its client knows the virtual address alone, and is known
+// in that one's network. Stage map leaves its VRF in the frame's control block.
+SEC("tc")
+int answer_mapped(struct __sk_buff *skb)
+{
+	struct packet packet = { .skb = skb, .ifindex = skb->cb[1], .from_tunnel = true };
+	struct packet *p = &packet;
+	__u32 refused = skb->cb[0], vrf = skb->cb[2];
+	if (!read_frame(p))
+		return TC_ACT_SHOT;
+	p->vrf = vrf;
+	if (!find_way_back(p) || !use_answer(refused) || build_virtual(p, ERROR4_PROHIBITED, ERROR6_PROHIBITED))
+		return TC_ACT_SHOT;
+	become_answer(p);
+	return answered(stage_encap(p), REASON_POLICY_REJECTED);
+}
+
 SEC("tc")
 int answer_fabric(struct __sk_buff *skb)
 {
@@ -108,7 +125,7 @@ int answer_closed(struct __sk_buff *skb)
 	__u8 protocol = p->notes->protocol;
 	if (protocol != PROTOCOL_TCP && protocol != PROTOCOL_UDP && protocol != PROTOCOL_SCTP)
 		return TC_ACT_SHOT;
-	if (!use_answer(p->ifindex) || build_closed(p) || send_back(p) != TC_ACT_REDIRECT)
+	if (!use_answer(p->ifindex) || build_virtual(p, ERROR4_PORT_UNREACHABLE, ERROR6_PORT_UNREACHABLE) || send_back(p) != TC_ACT_REDIRECT)
 		return TC_ACT_SHOT;
 	world_count_sent(p->from, p->skb->len);
 	return answered(TC_ACT_REDIRECT, reason);

@@ -150,14 +150,14 @@ static __always_inline int build_answer(struct packet *p, const struct port_valu
 	return four ? build_error4(p, ERROR4_PROHIBITED, 0) : build_error6(p, ERROR6_PROHIBITED, 0);
 }
 
-// Makes it the answer of a port of a virtual address where nobody serves.
-static __always_inline int build_closed(struct packet *p)
+// Makes it the answer of a virtual address.
+static __always_inline int build_virtual(struct packet *p, enum error_kind kind4, enum error_kind kind6)
 {
 	bool four = p->family == FAMILY_4;
 	if (p->notes->protocol == PROTOCOL_TCP)
 		return four ? build_reset4(p) : build_reset6(p);
 	p->notes->router = p->destination;
-	return four ? build_error4(p, ERROR4_PORT_UNREACHABLE, 0) : build_error6(p, ERROR6_PORT_UNREACHABLE, 0);
+	return four ? build_error4(p, kind4, 0) : build_error6(p, kind6, 0);
 }
 
 static __always_inline int answered(int action, enum reason reason)

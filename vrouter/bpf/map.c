@@ -287,7 +287,9 @@ int mapped_tunnel(struct __sk_buff *skb)
 
 	if (!take_handed(p))
 		return TC_ACT_SHOT;
-	return end_run(p, go_on(p), STAGE_SLOT_ANSWER_TUNNEL);
+	int action = go_on(p);
+	skb->cb[2] = p->notes->map.vrf[DIRECTION_IN]; // where the client is known
+	return end_run(p, action, STAGE_SLOT_ANSWER_MAPPED);
 }
 
 // No helper used here asks for a GPL-compatible licence.

@@ -94,17 +94,17 @@ static __noinline int map_inward(struct packet *p)
 	struct port_value *port = bpf_map_lookup_elem(&ports, &ifindex);
 	if (port && port->flags & PORT_FRAMES)
 		return end(p, REASON_NO_MAPPING);
+	struct address hairpin = hairpin_remote(p->family);
 	m->self = p->from && p->ifindex == ifindex;
-	m->source = p->source;
-	if (m->self) {
-		if (!address_equal(&p->source, &to->internal))
-			return end(p, REASON_HAIRPIN_SOURCE);
-		m->source = hairpin_remote(p->family);
-	}
+	if (m->self != address_equal(&p->source, m->self ? &to->internal : &hairpin))
+		return end(p, REASON_HAIRPIN_SOURCE);
+	m->source = m->self ? hairpin : p->source;
 	bool error = !n->tuple && find_subject(p);
 	if (!error && !n->tuple)
 		return end(p, REASON_MAPPING_FRAGMENT);
 	m->client = error ? n->subject.remote : p->source;
+	if (error && !m->self && address_equal(&m->client, &hairpin))
+		return end(p, REASON_HAIRPIN_SOURCE);
 	m->client_port = error ? n->subject.remote_port : n->source_port;
 	m->external = to->external;
 	m->external_port = to->external_port;

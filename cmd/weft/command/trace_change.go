@@ -45,7 +45,7 @@ var changes = map[string]string{
 	"no-mapping":            "the member is to be of the load-balancer, and its host is to know it: weft load-balancer NAME",
 	"mapping-exhausted":     "the client is to use another port of its own, or the member to end conversations that it has with it: weft flows --port {receiver}",
 	"mapping-taken":         "it is to come from another port: what both ends say by these is a conversation through a load-balancer",
-	"hairpin-source":        "who calls a virtual address that it serves itself is to do it from the address that serves",
+	"hairpin-source":        "who calls a virtual address that it serves itself is to do it from the address that serves; nobody else may have 169.254.64.1 or fd77:6566:7400::1, which such a member sees of itself",
 	"policy-absent":         "what a port asks is not in the kernel of host {host} yet: weft port {sender}, weft port {receiver}",
 }
 
