@@ -15,7 +15,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 GO_BUILD := CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)'
 
 # Debian packages by what they are for; each target installs what it lacks.
-RUN_PACKAGES := iproute2 iputils-ping iputils-tracepath traceroute isc-dhcp-client udhcpc bind9-dnsutils keepalived
+RUN_PACKAGES := iproute2 iputils-ping iputils-tracepath traceroute isc-dhcp-client udhcpc bind9-dnsutils keepalived haproxy
 GENERATE_PACKAGES := clang-14 llvm-14 libbpf-dev protobuf-compiler
 TEST_PACKAGES := tcpdump tshark frr
 BENCH_PACKAGES := iperf3 ethtool nftables
