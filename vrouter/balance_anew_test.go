@@ -5,6 +5,8 @@ package vrouter
 import (
 	"net/netip"
 	"testing"
+
+	"github.com/weft-network/weft/vrouter/rules"
 )
 
 // A client whose conversation with a member elsewhere takes the shortcut, and that
@@ -44,5 +46,54 @@ func TestWhatBeginsAnewIsGivenAnotherMember(t *testing.T) {
 		expect(resetFlag, "192.0.2.2", "its end")
 		expect(synFlag, "192.0.2.4", "what begins anew")
 		expect(ackFlag, "192.0.2.4", "what follows")
+	})
+}
+
+// What a workload has passed on its way to another member says nothing about itself:
+// of what it sends to itself nobody is asked, and then nothing counts as passed.
+func TestHairpinForgetsWhatAnotherMemberPassed(t *testing.T) {
+	d := tablesForTest(t, conversationSizes())
+	r := newRehearsal(t, d)
+	eachFamily(t, func(b *balanced) {
+		port := b.Ports[memberPort]
+		port.Policed = true
+		b.Ports[memberPort] = port
+		b.Routes[RouteKey{backendsVRF, host(b.virtual)}] = Route{NextHop: toBalancer, Routed: true, Proxied: true}
+		everything := rules.Ruleset{Outside: rules.Pass, Identified: rules.Pass}
+		b.Rulesets = map[uint32]rules.Ruleset{compiled(everything).ID: everything}
+		var policy PortPolicy
+		policy.Rulesets[rules.Egress][rules.SecurityGroup] = compiled(everything).ID
+		b.PortPolicies = map[int]PortPolicy{memberPort: policy}
+		b.choose(otherMember)
+		install(t, d, b.Oracle)
+		forgetConnections(t, d)
+		send := func(flags byte, verdict string) (passed uint64) {
+			b.Helper()
+			frame := packet(portMAC(memberPort), GatewayMAC, 6, at(b.workload, 4000), at(b.virtual, 80), flags)
+			o, err := r.FromPort(memberPort, frame)
+			check(t, err)
+			if o.Verdict != verdict {
+				b.Fatalf("it is %s %s, want %s", o.Verdict, o.Reason, verdict)
+			}
+			key, err := connectionKeyToRaw(ConnectionKey{memberPort, 6, at(b.workload, 4000), at(b.virtual, 80)})
+			check(t, err)
+			var raw layoutConnectionValue
+			for _, name := range connectionTables {
+				if d.maps[name].Lookup(&key, &raw) == nil {
+					return raw.Passed
+				}
+			}
+			b.Fatal("the sender's end has no entry")
+			return 0
+		}
+		if send(synFlag, "tunnelled") == 0 {
+			t.Fatal("what policy has passed on its way to another member is not noted")
+		}
+		send(resetFlag, "tunnelled")
+		b.choose(localMember)
+		check(t, d.Choices.Put(1, b.Choices[1]))
+		if passed := send(synFlag, "delivered"); passed != 0 {
+			t.Errorf("what it sends to itself has passed %#x", passed)
+		}
 	})
 }

@@ -244,7 +244,9 @@ static __always_inline bool note_packet(struct packet *p, struct connection_valu
 		return false;
 	}
 	count_packet(p, c, direction);
-	if (p->notes->asked[direction] && !p->notes->questions[direction].passed)
+	if (TRANSLATES && p->notes->map.self)
+		world_pass_connection(c, 0, 0); // nobody is asked, and what was passed before was about another member
+	else if (p->notes->asked[direction] && !p->notes->questions[direction].passed)
 		world_pass_connection(c, p->notes->numbers[direction], p->notes->questions[direction].rule);
 	if (direction == DIRECTION_OUT && !p->notes->led && (!p->notes->other_mac || chosen(p->notes)))
 		world_lead_connection(p, c, way_now(p->notes));
