@@ -15,15 +15,16 @@ type passage struct {
 	// Of sent and of heard; not known of ICMP that is no echo.
 	sentPorts, heardPorts wirePorts
 	known                 bool
-	listener              ListenerKey // it was sent to; of a conversation that is remembered
-	served                *PoolMember // whom the sender is asked about; nil: the destination
-	member                MAC         // of served
-	remembers             bool        // the listener does
-	mapping               uint64      // that the receiver's entry has; 0: none
-	itself                uint16      // the sender's own port, with mapping
-	outward               bool        // it leaves through a mapping
-	self                  bool        // from a port to itself
-	vrfs                  [2]uint32   // in which sender and receiver know each other; 0: the port's
+	listener              ListenerKey    // it was sent to; of a conversation that is remembered
+	served                *PoolMember    // whom the sender is asked about; nil: the destination
+	member                MAC            // of served
+	remembers             bool           // the listener does
+	mapping               uint64         // that the receiver's entry has; 0: none
+	itself                uint16         // the sender's own port, with mapping
+	outward               bool           // it leaves through a mapping
+	self                  bool           // from a port to itself
+	vrfs                  [2]uint32      // in which sender and receiver know each other; 0: the port's
+	external              netip.AddrPort // of the mapping
 }
 
 // plain is a frame that nothing translates.

@@ -5,10 +5,27 @@ package vrouter
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/weft-network/weft/vrouter/rules"
 )
+
+// identify says whose an address is in a VRF.
+func (b *balanced) identify(vrf uint32, a netip.Addr, who rules.Identity) {
+	key := RouteKey{vrf, host(a)}
+	r := b.Routes[key]
+	r.Identity = who
+	b.Routes[key] = r
+}
+
+// passesOnly passes nobody but somebody to a port of TCP.
+func passesOnly(who rules.Identity, port uint16) rules.Ruleset {
+	return rules.Ruleset{Outside: rules.Deny, Identified: rules.Deny, Rules: []rules.Rule{{
+		Number: 1, Action: rules.Pass, Remote: rules.Workloads, Identities: []rules.Identity{who},
+		Services: []rules.Service{{Protocol: 6, Ports: &rules.Range{First: port, Last: port}}},
+	}}}
+}
 
 // The sender is asked about the member, but by network-policies about the virtual
 // address; the member about the client, who is known in the external network alone.
@@ -23,21 +40,9 @@ func TestOraclePolicyOfVirtualAddresses(t *testing.T) {
 			m.Identity = member
 			b.PoolMembers[key] = m
 		}
-		set := func(vrf uint32, a netip.Addr, who rules.Identity) {
-			key := RouteKey{vrf, host(a)}
-			r := b.Routes[key]
-			r.Identity = who
-			b.Routes[key] = r
-		}
-		set(clientsVRF, b.virtual, virtual)
-		set(servicesVRF, b.workload, client)
-		only := func(who rules.Identity, port uint16) rules.Ruleset {
-			return rules.Ruleset{Outside: rules.Deny, Identified: rules.Deny, Rules: []rules.Rule{{
-				Number: 1, Action: rules.Pass, Remote: rules.Workloads, Identities: []rules.Identity{who},
-				Services: []rules.Service{{Protocol: 6, Ports: &rules.Range{First: port, Last: port}}},
-			}}}
-		}
-		b.Rulesets = map[uint32]rules.Ruleset{1: only(virtual, 80), 2: only(member, 8080), 3: only(client, 8080), 4: only(member, 80)}
+		b.identify(clientsVRF, b.virtual, virtual)
+		b.identify(servicesVRF, b.workload, client)
+		b.Rulesets = map[uint32]rules.Ruleset{1: passesOnly(virtual, 80), 2: passesOnly(member, 8080), 3: passesOnly(client, 8080), 4: passesOnly(member, 80)}
 		ask := func(ifindex int, direction rules.Direction, layer rules.Layer, ruleset uint32) {
 			p := b.PortPolicies[ifindex]
 			p.Rulesets[direction][layer] = ruleset
@@ -59,6 +64,49 @@ func TestOraclePolicyOfVirtualAddresses(t *testing.T) {
 			delete(b.PoolMembers, key)
 		}
 		b.want(b.fromMember(6, at(b.workload, 8080), at(b.workload, 4000), ackFlag), "dropped no-member", 0, "")
+	})
+}
+
+// Network-policies of a member's network see the virtual address, which is of another
+// network; or where it is of that very network the client, and the listener's port.
+func TestOracleNetworkPolicyOfMembers(t *testing.T) {
+	const client, virtual = rules.Identity(2000), rules.Identity(3000)
+	eachFamily(t, func(b *balanced) {
+		b.identify(servicesVRF, b.virtual, virtual)
+		b.identify(servicesVRF, b.workload, client)
+		b.Rulesets = map[uint32]rules.Ruleset{1: passesOnly(virtual, 8080), 2: passesOnly(client, 8080), 3: passesOnly(client, 80), 4: passesOnly(virtual, 80), 5: {
+			Outside: rules.Deny, Identified: rules.Deny, Rules: []rules.Rule{{Number: 1, Action: rules.Pass, Remote: rules.Addresses, Ranges: []netip.Prefix{host(b.virtual)}}},
+		}}
+		from := uint16(4000)
+		passes := func(vrf uint32, want ...uint32) {
+			t.Helper()
+			member := b.Ports[memberPort]
+			member.VRF, member.Policed = vrf, true
+			b.Ports[memberPort] = member
+			for ruleset := range uint32(5) {
+				ruleset++
+				var p PortPolicy
+				p.Rulesets[rules.Ingress][rules.NetworkPolicy] = ruleset
+				p.Rulesets[rules.Ingress][rules.SecurityGroup] = 2 // which are asked about the client in any case
+				b.PortPolicies = map[int]PortPolicy{memberPort: {}}
+				from++
+				b.want(b.fromClient(6, from, at(b.virtual, 80), synFlag), "delivered", memberPort, "") // nothing is asked yet
+				answer := func() Outcome { return b.fromMember(6, at(b.workload, 8080), at(b.workload, from), synFlag|ackFlag) }
+				b.PortPolicies = map[int]PortPolicy{memberPort: p}
+				verdict, to := "dropped policy-denied", 0
+				if slices.Contains(want, ruleset) {
+					verdict, to = "delivered", clientPort
+				}
+				b.want(answer(), verdict, to, "")
+				from++
+				if to != 0 {
+					to = memberPort
+				}
+				b.want(b.fromClient(6, from, at(b.virtual, 80), synFlag), verdict, to, "")
+			}
+		}
+		passes(backendsVRF, 1, 5)
+		passes(servicesVRF, 3)
 	})
 }
 

@@ -30,7 +30,7 @@ func (o *Oracle) inward(r refusal, p passage, key ListenerKey, number uint64) (p
 	if !there || o.Ports[m.Ifindex].Frames {
 		return p, "no-mapping"
 	}
-	p.vrfs[1] = m.VRF
+	p.vrfs[1], p.external = m.VRF, m.External
 	remote, f := p.sent.source, p.sent
 	p.self = r.key == nil && r.ifindex == m.Ifindex
 	switch {
@@ -145,7 +145,7 @@ func (o *Oracle) outward(r refusal) (outcome Outcome, done bool) {
 	if p.self = client == hairpinRemote(client); p.self {
 		client = m.Internal.Addr()
 	}
-	p.outward, p.vrfs[0] = true, m.VRF
+	p.outward, p.vrfs[0], p.external = true, m.VRF, m.External
 	if isError && !p.known {
 		destination := f.destination
 		if p.self {

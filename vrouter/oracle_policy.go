@@ -22,15 +22,16 @@ type policed struct {
 	heardPorts wirePorts
 	translated bool
 	self       bool
-	served     *PoolMember // whom the sender is asked about in place of the destination
-	vrfs       [2]uint32   // in which sender and receiver know each other; 0: the port's
-	mapping    uint64      // through which the receiver hears it, 0: none
-	itself     uint16      // the sender's own port, with mapping
+	served     *PoolMember    // whom the sender is asked about in place of the destination
+	vrfs       [2]uint32      // in which sender and receiver know each other; 0: the port's
+	external   netip.AddrPort // of the mapping that one of them has
+	mapping    uint64         // through which the receiver hears it, 0: none
+	itself     uint16         // the sender's own port, with mapping
 }
 
 // policedOn is a frame on its way to a next hop.
 func (o *Oracle) policedOn(sender int, next NextHop, on passage) policed {
-	p := policed{ifindex: sender, f: on.sent, ports: on.sentPorts, known: on.known, heard: on.heard, heardPorts: on.heardPorts, translated: true, self: on.self, served: on.served, vrfs: on.vrfs, mapping: on.mapping, itself: on.itself}
+	p := policed{ifindex: sender, f: on.sent, ports: on.sentPorts, known: on.known, heard: on.heard, heardPorts: on.heardPorts, translated: true, self: on.self, served: on.served, vrfs: on.vrfs, external: on.external, mapping: on.mapping, itself: on.itself}
 	if _, here := o.Ports[next.Ifindex]; here && next.Kind == NextHopPort {
 		p.to = next.Ifindex
 	}
@@ -89,18 +90,22 @@ func (o *Oracle) ask(p policed, end int, hears bool) (reason string) {
 	if !there {
 		return "policy-absent"
 	}
-	vrf := p.vrfs[0]
+	external := p.vrfs[0]
 	if hears {
-		vrf = p.vrfs[1]
+		external = p.vrfs[1]
 	}
-	vrf = cmp.Or(vrf, port.VRF)
-	served, gone := o.servedFor(p, vrf, key, direction, hears)
+	vrf := cmp.Or(external, port.VRF)
+	var served *PoolMember
+	var gone bool
+	network := o.seenByNetwork(p, external, port.VRF)
+	if network == nil {
+		served, gone = o.servedFor(p, vrf, key, direction, hears)
+	}
 	if gone {
 		return "no-member"
 	}
-	identity := o.identityOf(vrf, key.Remote.Addr())
 	q := inquiry{
-		p: p, key: key, identity: identity, served: served, direction: direction, hears: hears, first: first, stateless: port.Stateless && policy.Stateless, rulesets: policy.Rulesets,
+		p: p, key: key, identity: o.identityOf(vrf, key.Remote.Addr()), served: served, network: network, direction: direction, hears: hears, first: first, stateless: port.Stateless && policy.Stateless, rulesets: policy.Rulesets,
 		log: loggedFrame{Ifindex: end, Port: port.ID, VRF: port.VRF, In: hears, Layer: -1},
 	}
 	reason = o.askLayers(&q)
@@ -122,6 +127,7 @@ type inquiry struct {
 	key       ConnectionKey
 	identity  rules.Identity
 	served    *PoolMember     // that the remote stands for, but to network-policies; nil: for itself
+	network   *throughMapping // as network-policies of who serves see it; nil: as the others
 	direction rules.Direction // in which the conversation began
 	hears     bool
 	first     bool
@@ -159,6 +165,9 @@ func (o *Oracle) askLayers(q *inquiry) string {
 			} else {
 				packet.Port = q.served.Internal.Port()
 			}
+		}
+		if q.network != nil && layer == rules.NetworkPolicy {
+			q.network.stands(&packet, direction)
 		}
 		verdict, audit := ruleset.Decide(packet)
 		if !q.former || verdict.Action.Drops() {

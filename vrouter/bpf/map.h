@@ -150,6 +150,8 @@ static __noinline int map_outward(struct packet *p)
 		client = of->internal;
 	m->translates = true;
 	m->vrf[DIRECTION_OUT] = of->vrf;
+	m->external = of->external;
+	m->external_port = of->external_port;
 	m->source = of->external;
 	m->destination = client;
 	if (n->tuple) {

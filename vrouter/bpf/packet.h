@@ -103,12 +103,14 @@ struct question {
 	__u32 rule; // that decided
 	__u64 identity; // of the remote
 	struct mac member; // of the end's entry: who serves it, if the remote is a virtual address
+	enum { UNMAPPED, MAPPED_WITHIN, MAPPED_INTO } mapped; // it serves a virtual address, of its own network, of another
 };
 
-// Who stands for a virtual address, and whether he is asked about.
+// Who stands for a virtual address, and whether he is asked about; at the end of who
+// serves one, that address.
 struct server {
 	bool known; // the remote is a virtual address
-	bool asked; // the layer in hand is asked about him
+	bool asked; // the layer in hand is asked about him, or it
 	__be16 port;
 	__u32 next_hop; // of the route to the remote, 0 = none
 	struct address address;
@@ -143,8 +145,8 @@ struct mapped {
 	struct address destination;
 	struct connection_key quoted; // as subject, as the receiver has it
 	__be16 client_port; // for the search of a port
-	__be16 external_port;
-	struct address client;
+	struct address client; // likewise
+	__be16 external_port; // of the mapping
 	struct address external;
 	struct pool_member_key member; // with the listener
 	struct affinity_key affinity;

@@ -64,6 +64,9 @@ static __always_inline void introduce(struct packet *p, enum direction end, cons
 	struct question *q = &p->notes->questions[end];
 	q->vrf = vrf_of_end(p, port, end);
 	q->stateless = port->flags & PORT_STATELESS;
+	q->mapped = UNMAPPED;
+	if (TRANSLATES && p->notes->map.vrf[end])
+		q->mapped = q->vrf == port->vrf ? MAPPED_WITHIN : MAPPED_INTO;
 }
 
 // As passed, of what is recalled. The entry of what an error quotes is not the packet's.

@@ -147,33 +147,40 @@ static __always_inline int look_up(__u32 id, __u32 end, __u32 audit)
 
 // The prefix that the remote address has in tries of VRFs. Their longer key
 // begins like the shorter one, and like that of ranges.
-static __always_inline struct remote_range6_key *prefix_key(struct notes *n, __u32 vrf, const struct connection_key *of)
+static __always_inline struct remote_range6_key *prefix_key(struct notes *n, __u32 vrf, __u8 family, const struct address *a)
 {
 	struct remote_range6_key *key = &n->range_key;
-	key->prefix_length = of->family == FAMILY_4 ? 64 : 160;
+	key->prefix_length = family == FAMILY_4 ? 64 : 160;
 	key->ruleset = vrf;
-	key->address = of->remote;
+	key->address = *a;
 	return key;
 }
 
 // As route_of, with its keys in the notes.
-static __always_inline struct route_value *route_of_remote(struct notes *n, __u32 vrf, const struct connection_key *of)
+static __always_inline struct route_value *route_of_remote(struct notes *n, __u32 vrf, __u8 family, const struct address *a)
 {
 	struct host_route_key *exact = &n->host_key;
 	exact->vrf = vrf;
-	exact->family = of->family;
-	exact->address = of->remote;
+	exact->family = family;
+	exact->address = *a;
 	struct route_value *route = bpf_map_lookup_elem(&host_routes, exact);
 	if (route)
 		return route;
-	struct remote_range6_key *key = prefix_key(n, vrf, of);
-	return of->family == FAMILY_4 ? bpf_map_lookup_elem(&routes4, key) : bpf_map_lookup_elem(&routes6, key);
+	struct remote_range6_key *key = prefix_key(n, vrf, family, a);
+	return family == FAMILY_4 ? bpf_map_lookup_elem(&routes4, key) : bpf_map_lookup_elem(&routes6, key);
 }
 
-static __always_inline bool managed(struct notes *n, __u32 vrf, const struct connection_key *of)
+static __always_inline bool managed(struct notes *n, __u32 vrf, __u8 family, const struct address *a)
 {
-	struct remote_range6_key *key = prefix_key(n, vrf, of);
-	return of->family == FAMILY_4 ? bpf_map_lookup_elem(&managed4, key) : bpf_map_lookup_elem(&managed6, key);
+	struct remote_range6_key *key = prefix_key(n, vrf, family, a);
+	return family == FAMILY_4 ? bpf_map_lookup_elem(&managed4, key) : bpf_map_lookup_elem(&managed6, key);
+}
+
+// Whose an address is, by its route in a VRF if it has one.
+static __always_inline __u64 identity_of(struct notes *n, const struct route_value *route, __u32 vrf, __u8 family, const struct address *a)
+{
+	__u64 identity = route ? route->identity : IDENTITY_NONE;
+	return identity == IDENTITY_NONE && managed(n, vrf, family, a) ? IDENTITY_PENDING : identity;
 }
 
 // Finds whose the remote address is, as the end knows it, and whether it is virtual.
@@ -186,12 +193,24 @@ __noinline int find_identity(__u32 end)
 	barrier_var(end);
 	struct question *q = &n->questions[end];
 	const struct connection_key *of = &n->keys[end];
-	struct route_value *route = route_of_remote(n, q->vrf, of);
-	__u64 identity = route ? route->identity : IDENTITY_NONE;
+	struct route_value *route = route_of_remote(n, q->vrf, of->family, &of->remote);
 	n->server.next_hop = route ? route->next_hop : 0;
-	if (identity == IDENTITY_NONE && managed(n, q->vrf, of))
-		identity = IDENTITY_PENDING;
-	q->identity = identity;
+	q->identity = identity_of(n, route, q->vrf, of->family, &of->remote);
+	return 0;
+}
+
+// Finds whose the virtual address is that the end serves, which is of another network.
+__noinline __attribute__((unused)) int find_external(__u32 end)
+{
+	struct notes *n = notes();
+	if (!n)
+		return -1;
+	end &= 1;
+	barrier_var(end);
+	__u32 vrf = n->questions[end].vrf;
+	__u8 family = n->keys[end].family;
+	n->server.address = n->map.external;
+	n->server.identity = identity_of(n, route_of_remote(n, vrf, family, &n->map.external), vrf, family, &n->map.external);
 	return 0;
 }
 
@@ -207,7 +226,7 @@ __noinline int find_server(__u32 end)
 	const struct question *q = &n->questions[end];
 	const struct connection_key *of = &n->keys[end];
 	n->server.known = n->server.asked = false;
-	if (!n->server.next_hop || q->began.direction != DIRECTION_EGRESS)
+	if ((TRANSLATES && q->mapped) || !n->server.next_hop || q->began.direction != DIRECTION_EGRESS)
 		return 0;
 	struct next_hop_value *next = bpf_map_lookup_elem(&next_hops, &n->server.next_hop);
 	if (!next || next->kind != NEXT_HOP_BALANCER)
@@ -265,6 +284,19 @@ static __always_inline int ask_layer(struct notes *n, struct question *q, __u32 
 	return action == ACTION_NONE ? ACTION_ABSENT : action;
 }
 
+// As network-policies of who serves a virtual address see the conversation: in another
+// network it is with that address; in its own the port is asked as that address would be.
+static __always_inline void set_about_network(struct notes *n, struct question *q, const struct connection_key *of)
+{
+	n->server.asked = q->mapped == MAPPED_INTO;
+	if (n->server.asked || of->protocol == PROTOCOL_ICMP || of->protocol == PROTOCOL_ICMPV6)
+		return;
+	if (q->about.direction == DIRECTION_EGRESS)
+		q->about.source_port = bpf_ntohs(n->map.external_port);
+	else
+		q->about.port = bpf_ntohs(n->map.external_port);
+}
+
 // Notes what a layer is asked about: the packet itself, or that with which the
 // conversation began; and of a virtual address about who serves. Returns the direction.
 __noinline int set_about(__u32 end, __u32 layer)
@@ -276,6 +308,10 @@ __noinline int set_about(__u32 end, __u32 layer)
 	barrier_var(end);
 	struct question *q = &n->questions[end];
 	q->about = n->stateless && layer == LAYER_SECURITY_GROUP ? q->own : q->began;
+	if (TRANSLATES && q->mapped && layer == LAYER_NETWORK_POLICY) {
+		set_about_network(n, q, &n->keys[end]);
+		return q->about.direction;
+	}
 	n->server.asked = n->server.known && layer != LAYER_NETWORK_POLICY;
 	if (!n->server.asked)
 		return q->about.direction;
@@ -317,6 +353,8 @@ __noinline int ask_end(__u32 end)
 		return ACTION_ABSENT;
 	if (find_server(end))
 		return ACTION_GONE;
+	if (TRANSLATES && q->mapped == MAPPED_INTO)
+		find_external(end);
 #pragma unroll
 	for (__u32 layer = 0; layer < LAYER_COUNT; layer++) {
 		if (q->passed && !(n->stateless && layer == LAYER_SECURITY_GROUP))
