@@ -78,9 +78,16 @@ type RouteKey struct {
 	Prefix netip.Prefix
 }
 
+// Mapped is whom a floating address stands for.
+type Mapped struct {
+	Port     string // UUID; empty: it is no floating address
+	Internal netip.Addr
+	Alias    bool // the workload has the floating address itself
+}
+
 // Route leads to a port of this host, to another host, to the gateway, or
 // nowhere on purpose, to a gateway outside, or to whoever serves a virtual address:
-// exactly one of Port, Host, Gateway, Discard, Outside and Balancer is set.
+// exactly one of Port, Host, Gateway, Discard, Outside, Balancer and Mapped is set.
 type Route struct {
 	Port    string // UUID
 	Host    string // UUID
@@ -92,6 +99,8 @@ type Route struct {
 	// Balancer is the VRF whose listeners say who serves the prefix, a virtual
 	// address; 0: it is none. It stands in place of the others.
 	Balancer uint32
+	// Mapped is the port of this host that has the prefix, a floating address.
+	Mapped Mapped
 	// Encapsulations, with Host, are the ways to travel, the best first, with
 	// spaces between them; empty: vxlan.
 	Encapsulations string
@@ -422,6 +431,12 @@ func route(m *hoststream.Route) (RouteKey, Route, error) {
 		}
 		r.Outside = Outside{address.Unmap(), n.Outside.Encapsulation, n.Outside.Label}
 		return key, r, nil
+	case *hoststream.Route_Mapped:
+		internal, ok := netip.AddrFromSlice(n.Mapped.Internal)
+		if !ok || n.Mapped.Port == "" || internal.Is4() != to.Addr().Is4() || !to.IsSingleIP() {
+			return key, r, fmt.Errorf("route %v of VRF %d: floating address of port %q for %d bytes", to, m.Vrf, n.Mapped.Port, len(n.Mapped.Internal))
+		}
+		r.Mapped = Mapped{n.Mapped.Port, internal, n.Mapped.Alias}
 	case *hoststream.Route_Balancer:
 		r.Balancer = n.Balancer.Vrf
 		if r.Balancer == 0 {

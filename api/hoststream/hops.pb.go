@@ -258,6 +258,68 @@ func (x *Outside) GetLabel() uint32 {
 	return 0
 }
 
+// Mapped is a floating address of a port on this host, by the route's VRF: all
+// other hosts have it as remote.
+type Mapped struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Port          string                 `protobuf:"bytes,1,opt,name=port,proto3" json:"port,omitempty"`         // UUID
+	Internal      []byte                 `protobuf:"bytes,2,opt,name=internal,proto3" json:"internal,omitempty"` // 4 or 16 bytes: the address that the port has in its own VRF
+	Alias         bool                   `protobuf:"varint,3,opt,name=alias,proto3" json:"alias,omitempty"`      // the workload has the floating address itself
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Mapped) Reset() {
+	*x = Mapped{}
+	mi := &file_hops_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Mapped) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Mapped) ProtoMessage() {}
+
+func (x *Mapped) ProtoReflect() protoreflect.Message {
+	mi := &file_hops_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Mapped.ProtoReflect.Descriptor instead.
+func (*Mapped) Descriptor() ([]byte, []int) {
+	return file_hops_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Mapped) GetPort() string {
+	if x != nil {
+		return x.Port
+	}
+	return ""
+}
+
+func (x *Mapped) GetInternal() []byte {
+	if x != nil {
+		return x.Internal
+	}
+	return nil
+}
+
+func (x *Mapped) GetAlias() bool {
+	if x != nil {
+		return x.Alias
+	}
+	return false
+}
+
 // Gateway is answered by the vRouter itself.
 type Gateway struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -267,7 +329,7 @@ type Gateway struct {
 
 func (x *Gateway) Reset() {
 	*x = Gateway{}
-	mi := &file_hops_proto_msgTypes[3]
+	mi := &file_hops_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -279,7 +341,7 @@ func (x *Gateway) String() string {
 func (*Gateway) ProtoMessage() {}
 
 func (x *Gateway) ProtoReflect() protoreflect.Message {
-	mi := &file_hops_proto_msgTypes[3]
+	mi := &file_hops_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -292,7 +354,7 @@ func (x *Gateway) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gateway.ProtoReflect.Descriptor instead.
 func (*Gateway) Descriptor() ([]byte, []int) {
-	return file_hops_proto_rawDescGZIP(), []int{3}
+	return file_hops_proto_rawDescGZIP(), []int{4}
 }
 
 // Discard drops on purpose.
@@ -304,7 +366,7 @@ type Discard struct {
 
 func (x *Discard) Reset() {
 	*x = Discard{}
-	mi := &file_hops_proto_msgTypes[4]
+	mi := &file_hops_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -316,7 +378,7 @@ func (x *Discard) String() string {
 func (*Discard) ProtoMessage() {}
 
 func (x *Discard) ProtoReflect() protoreflect.Message {
-	mi := &file_hops_proto_msgTypes[4]
+	mi := &file_hops_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -329,7 +391,7 @@ func (x *Discard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Discard.ProtoReflect.Descriptor instead.
 func (*Discard) Descriptor() ([]byte, []int) {
-	return file_hops_proto_rawDescGZIP(), []int{4}
+	return file_hops_proto_rawDescGZIP(), []int{5}
 }
 
 var File_hops_proto protoreflect.FileDescriptor
@@ -353,7 +415,11 @@ const file_hops_proto_rawDesc = "" +
 	"\aOutside\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\fR\aaddress\x12$\n" +
 	"\rencapsulation\x18\x02 \x01(\tR\rencapsulation\x12\x14\n" +
-	"\x05label\x18\x03 \x01(\rR\x05label\"\t\n" +
+	"\x05label\x18\x03 \x01(\rR\x05label\"N\n" +
+	"\x06Mapped\x12\x12\n" +
+	"\x04port\x18\x01 \x01(\tR\x04port\x12\x1a\n" +
+	"\binternal\x18\x02 \x01(\fR\binternal\x12\x14\n" +
+	"\x05alias\x18\x03 \x01(\bR\x05alias\"\t\n" +
 	"\aGateway\"\t\n" +
 	"\aDiscardB-Z+github.com/weft-network/weft/api/hoststreamb\x06proto3"
 
@@ -369,13 +435,14 @@ func file_hops_proto_rawDescGZIP() []byte {
 	return file_hops_proto_rawDescData
 }
 
-var file_hops_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_hops_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_hops_proto_goTypes = []any{
 	(*EqualHop)(nil), // 0: weft.hoststream.v1.EqualHop
 	(*Remote)(nil),   // 1: weft.hoststream.v1.Remote
 	(*Outside)(nil),  // 2: weft.hoststream.v1.Outside
-	(*Gateway)(nil),  // 3: weft.hoststream.v1.Gateway
-	(*Discard)(nil),  // 4: weft.hoststream.v1.Discard
+	(*Mapped)(nil),   // 3: weft.hoststream.v1.Mapped
+	(*Gateway)(nil),  // 4: weft.hoststream.v1.Gateway
+	(*Discard)(nil),  // 5: weft.hoststream.v1.Discard
 }
 var file_hops_proto_depIdxs = []int32{
 	1, // 0: weft.hoststream.v1.EqualHop.remote:type_name -> weft.hoststream.v1.Remote
@@ -401,7 +468,7 @@ func file_hops_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hops_proto_rawDesc), len(file_hops_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

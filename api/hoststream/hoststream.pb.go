@@ -2727,6 +2727,7 @@ type Route struct {
 	//	*Route_Discard
 	//	*Route_Outside
 	//	*Route_Balancer
+	//	*Route_Mapped
 	NextHop  isRoute_NextHop `protobuf_oneof:"next_hop"`
 	Mac      []byte          `protobuf:"bytes,7,opt,name=mac,proto3" json:"mac,omitempty"`                            // destination's Ethernet address, 6 bytes; empty for gateway and discard
 	Routed   bool            `protobuf:"varint,8,opt,name=routed,proto3" json:"routed,omitempty"`                     // a router's hop: leaked from another network, or beyond the network's subnets
@@ -2868,6 +2869,15 @@ func (x *Route) GetBalancer() *Balancer {
 	return nil
 }
 
+func (x *Route) GetMapped() *Mapped {
+	if x != nil {
+		if x, ok := x.NextHop.(*Route_Mapped); ok {
+			return x.Mapped
+		}
+	}
+	return nil
+}
+
 func (x *Route) GetMac() []byte {
 	if x != nil {
 		return x.Mac
@@ -2987,6 +2997,10 @@ type Route_Balancer struct {
 	Balancer *Balancer `protobuf:"bytes,220,opt,name=balancer,proto3,oneof"`
 }
 
+type Route_Mapped struct {
+	Mapped *Mapped `protobuf:"bytes,290,opt,name=mapped,proto3,oneof"`
+}
+
 func (*Route_Port) isRoute_NextHop() {}
 
 func (*Route_Remote) isRoute_NextHop() {}
@@ -2998,6 +3012,8 @@ func (*Route_Discard) isRoute_NextHop() {}
 func (*Route_Outside) isRoute_NextHop() {}
 
 func (*Route_Balancer) isRoute_NextHop() {}
+
+func (*Route_Mapped) isRoute_NextHop() {}
 
 // Report is what the host knows and the controller does not. It is sent whole
 // whenever it changes.
@@ -3655,7 +3671,7 @@ const file_hoststream_proto_rawDesc = "" +
 	"\vAllowedPair\x120\n" +
 	"\x05range\x18\x01 \x01(\v2\x1a.weft.hoststream.v1.PrefixR\x05range\x12\x10\n" +
 	"\x03mac\x18\x02 \x01(\fR\x03mac\x12\x18\n" +
-	"\astandby\x18( \x01(\bR\astandby\"\x8e\x06\n" +
+	"\astandby\x18( \x01(\bR\astandby\"\xc5\x06\n" +
 	"\x05Route\x12\x10\n" +
 	"\x03vrf\x18\x01 \x01(\rR\x03vrf\x12%\n" +
 	"\x0eprefix_address\x18\x02 \x01(\fR\rprefixAddress\x12#\n" +
@@ -3665,7 +3681,8 @@ const file_hoststream_proto_rawDesc = "" +
 	"\agateway\x18\x06 \x01(\v2\x1b.weft.hoststream.v1.GatewayH\x00R\agateway\x127\n" +
 	"\adiscard\x18\f \x01(\v2\x1b.weft.hoststream.v1.DiscardH\x00R\adiscard\x127\n" +
 	"\aoutside\x18P \x01(\v2\x1b.weft.hoststream.v1.OutsideH\x00R\aoutside\x12;\n" +
-	"\bbalancer\x18\xdc\x01 \x01(\v2\x1c.weft.hoststream.v1.BalancerH\x00R\bbalancer\x12\x10\n" +
+	"\bbalancer\x18\xdc\x01 \x01(\v2\x1c.weft.hoststream.v1.BalancerH\x00R\bbalancer\x125\n" +
+	"\x06mapped\x18\xa2\x02 \x01(\v2\x1a.weft.hoststream.v1.MappedH\x00R\x06mapped\x12\x10\n" +
 	"\x03mac\x18\a \x01(\fR\x03mac\x12\x16\n" +
 	"\x06routed\x18\b \x01(\bR\x06routed\x12\x16\n" +
 	"\x06origin\x18\t \x01(\tR\x06origin\x12\x1b\n" +
@@ -3800,11 +3817,12 @@ var file_hoststream_proto_goTypes = []any{
 	(*Discard)(nil),            // 54: weft.hoststream.v1.Discard
 	(*Outside)(nil),            // 55: weft.hoststream.v1.Outside
 	(*Balancer)(nil),           // 56: weft.hoststream.v1.Balancer
-	(*EqualHop)(nil),           // 57: weft.hoststream.v1.EqualHop
-	(*TableUse)(nil),           // 58: weft.hoststream.v1.TableUse
-	(*Announcement)(nil),       // 59: weft.hoststream.v1.Announcement
-	(*CheckReport)(nil),        // 60: weft.hoststream.v1.CheckReport
-	(*KnownReply)(nil),         // 61: weft.hoststream.v1.KnownReply
+	(*Mapped)(nil),             // 57: weft.hoststream.v1.Mapped
+	(*EqualHop)(nil),           // 58: weft.hoststream.v1.EqualHop
+	(*TableUse)(nil),           // 59: weft.hoststream.v1.TableUse
+	(*Announcement)(nil),       // 60: weft.hoststream.v1.Announcement
+	(*CheckReport)(nil),        // 61: weft.hoststream.v1.CheckReport
+	(*KnownReply)(nil),         // 62: weft.hoststream.v1.KnownReply
 }
 var file_hoststream_proto_depIdxs = []int32{
 	11, // 0: weft.hoststream.v1.KnownRequest.version:type_name -> weft.hoststream.v1.Version
@@ -3864,28 +3882,29 @@ var file_hoststream_proto_depIdxs = []int32{
 	54, // 54: weft.hoststream.v1.Route.discard:type_name -> weft.hoststream.v1.Discard
 	55, // 55: weft.hoststream.v1.Route.outside:type_name -> weft.hoststream.v1.Outside
 	56, // 56: weft.hoststream.v1.Route.balancer:type_name -> weft.hoststream.v1.Balancer
-	57, // 57: weft.hoststream.v1.Route.equal:type_name -> weft.hoststream.v1.EqualHop
-	35, // 58: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
-	34, // 59: weft.hoststream.v1.Report.taken:type_name -> weft.hoststream.v1.TakenAddress
-	58, // 60: weft.hoststream.v1.Report.tables:type_name -> weft.hoststream.v1.TableUse
-	59, // 61: weft.hoststream.v1.Report.announced:type_name -> weft.hoststream.v1.Announcement
-	60, // 62: weft.hoststream.v1.Report.checks:type_name -> weft.hoststream.v1.CheckReport
-	38, // 63: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
-	5,  // 64: weft.hoststream.v1.HostStream.Resume:input_type -> weft.hoststream.v1.HostMessage
-	5,  // 65: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
-	3,  // 66: weft.hoststream.v1.HostStream.Certify:input_type -> weft.hoststream.v1.CertifyRequest
-	1,  // 67: weft.hoststream.v1.HostStream.Connections:input_type -> weft.hoststream.v1.ConnectionsRequest
-	0,  // 68: weft.hoststream.v1.HostStream.Known:input_type -> weft.hoststream.v1.KnownRequest
-	6,  // 69: weft.hoststream.v1.HostStream.Resume:output_type -> weft.hoststream.v1.ControllerMessage
-	6,  // 70: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
-	4,  // 71: weft.hoststream.v1.HostStream.Certify:output_type -> weft.hoststream.v1.CertifyReply
-	2,  // 72: weft.hoststream.v1.HostStream.Connections:output_type -> weft.hoststream.v1.ConnectionsReply
-	61, // 73: weft.hoststream.v1.HostStream.Known:output_type -> weft.hoststream.v1.KnownReply
-	69, // [69:74] is the sub-list for method output_type
-	64, // [64:69] is the sub-list for method input_type
-	64, // [64:64] is the sub-list for extension type_name
-	64, // [64:64] is the sub-list for extension extendee
-	0,  // [0:64] is the sub-list for field type_name
+	57, // 57: weft.hoststream.v1.Route.mapped:type_name -> weft.hoststream.v1.Mapped
+	58, // 58: weft.hoststream.v1.Route.equal:type_name -> weft.hoststream.v1.EqualHop
+	35, // 59: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
+	34, // 60: weft.hoststream.v1.Report.taken:type_name -> weft.hoststream.v1.TakenAddress
+	59, // 61: weft.hoststream.v1.Report.tables:type_name -> weft.hoststream.v1.TableUse
+	60, // 62: weft.hoststream.v1.Report.announced:type_name -> weft.hoststream.v1.Announcement
+	61, // 63: weft.hoststream.v1.Report.checks:type_name -> weft.hoststream.v1.CheckReport
+	38, // 64: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
+	5,  // 65: weft.hoststream.v1.HostStream.Resume:input_type -> weft.hoststream.v1.HostMessage
+	5,  // 66: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
+	3,  // 67: weft.hoststream.v1.HostStream.Certify:input_type -> weft.hoststream.v1.CertifyRequest
+	1,  // 68: weft.hoststream.v1.HostStream.Connections:input_type -> weft.hoststream.v1.ConnectionsRequest
+	0,  // 69: weft.hoststream.v1.HostStream.Known:input_type -> weft.hoststream.v1.KnownRequest
+	6,  // 70: weft.hoststream.v1.HostStream.Resume:output_type -> weft.hoststream.v1.ControllerMessage
+	6,  // 71: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
+	4,  // 72: weft.hoststream.v1.HostStream.Certify:output_type -> weft.hoststream.v1.CertifyReply
+	2,  // 73: weft.hoststream.v1.HostStream.Connections:output_type -> weft.hoststream.v1.ConnectionsReply
+	62, // 74: weft.hoststream.v1.HostStream.Known:output_type -> weft.hoststream.v1.KnownReply
+	70, // [70:75] is the sub-list for method output_type
+	65, // [65:70] is the sub-list for method input_type
+	65, // [65:65] is the sub-list for extension type_name
+	65, // [65:65] is the sub-list for extension extendee
+	0,  // [0:65] is the sub-list for field type_name
 }
 
 func init() { file_hoststream_proto_init() }
@@ -3939,6 +3958,7 @@ func file_hoststream_proto_init() {
 		(*Route_Discard)(nil),
 		(*Route_Outside)(nil),
 		(*Route_Balancer)(nil),
+		(*Route_Mapped)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

@@ -76,6 +76,15 @@ func (p *Plan) placesOf(n *routing.Network) iter.Seq[string] {
 	}
 }
 
+// renumbered tells that one of some networks has come, gone, or has another VRF
+// than under an earlier plan.
+func (p *Plan) renumbered(earlier *Plan, networks []string) bool {
+	return slices.ContainsFunc(networks, func(uuid string) bool {
+		now, was := p.Derived.Network(uuid), earlier.Derived.Network(uuid)
+		return (now == nil) != (was == nil) || now != nil && now.VRF != was.VRF
+	})
+}
+
 // addBalancers makes the tables of load-balancers and returns those that are not
 // the earlier plan's.
 func (p *Plan) addBalancers(earlier *Plan) (changed []*Table) {

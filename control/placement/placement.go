@@ -109,7 +109,7 @@ func (p *Plan) addViews(earlier *Plan, changed []*routing.Network, renamed, bala
 		old := earlier.views[h.Ref.UUID]
 		asked, tries := p.Policy.Host(h.Ref.UUID), p.Health.Host(h.Ref.UUID)
 		switch {
-		case old == nil || old.endpoints != p.endpoints || !sameHost(old.Host, h) || (old.policy == nil) != (asked == nil) || !slices.Equal(old.serves, p.Balance.Serves(h.Ref.UUID)):
+		case old == nil || old.endpoints != p.endpoints || !sameHost(old.Host, h) || (old.policy == nil) != (asked == nil) || !slices.Equal(old.serves, p.Balance.Serves(h.Ref.UUID)) || p.renumbered(earlier, old.serves):
 			p.views[h.Ref.UUID] = p.view(h, old)
 		case old.policy != asked:
 			p.views[h.Ref.UUID] = old.asking(h, asked)
@@ -161,7 +161,7 @@ func (p *Plan) exchange(table *Table, hosts iter.Seq[string], fresh map[*View]bo
 // sameHost tells that a host has the same ports.
 func sameHost(a, b *routing.Host) bool {
 	return a == b || a.Ref == b.Ref && slices.EqualFunc(a.Ports, b.Ports, (*routing.Port).Equal) &&
-		slices.EqualFunc(a.Reserved, b.Reserved, (*routing.Reservation).Equal)
+		slices.EqualFunc(a.Reserved, b.Reserved, (*routing.Reservation).Equal) && slices.EqualFunc(a.Floating, b.Floating, (*routing.Floating).Equal)
 }
 
 // view selects what a host needs.
@@ -240,7 +240,7 @@ func (p *Plan) For(host string) []Row {
 
 // Networks returns the networks whose VRF a host needs: those of its own ports
 // and of addresses reserved for it, and those whose virtual addresses its ports
-// serve, by VRF.
+// serve or whose floating addresses they have, by VRF.
 func (p *Plan) Networks(host string) []*routing.Network {
 	h := p.Derived.Host(host)
 	if h == nil {
@@ -259,6 +259,9 @@ func (p *Plan) Networks(host string) []*routing.Network {
 	}
 	for _, r := range h.Reserved {
 		add(r.Network)
+	}
+	for _, f := range h.Floating {
+		add(f.Network)
 	}
 	for _, uuid := range p.Balance.Serves(host) {
 		if n := p.Derived.Network(uuid); n != nil {

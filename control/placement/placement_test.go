@@ -41,6 +41,7 @@ func editAny(w *world.World, r *rand.Rand, step int) {
 		w.Do("network n0 1\nport n0 p0\nbind p0 h1\nsecured p0 g0")
 		w.Do("address n0 10.0.0.1 p0\nbalancer lb0\npool lb0 po0\nmember po0 me0 80 port=p0\nmonitor po0 tcp")
 		w.Do("network n1 2\nport n1 p1\nbind p1 h2\naddress n1 10.0.0.2 p1\naddress n0 10.0.0.9\nbalancer lb0 address=n0:10.0.0.9\nlistener lb0 li0 TCP 80 pool=po0\nmember po0 me1 80 port=p1")
+		w.Do("address n1 10.0.0.20\nfloating f0 n1:10.0.0.20\nassociate a0 f0 port=p0")
 	}
 	if r.IntN(4) == 0 {
 		w.Do(world.RandomHealth(r))
@@ -50,6 +51,9 @@ func editAny(w *world.World, r *rand.Rand, step int) {
 	}
 	if r.IntN(4) == 0 {
 		w.Do(world.RandomBalance(r))
+	}
+	if r.IntN(4) == 0 {
+		w.Do(world.RandomFloating(r))
 	}
 	if r.IntN(3) > 0 {
 		w.Do(world.RandomEdit(r))
@@ -66,9 +70,9 @@ func TestReuseNeverShows(t *testing.T) {
 	w := world.New("host h1 192.0.2.1\nhost h2 192.0.2.2\nhost h3 192.0.2.3\nsecurity-group g0 default\nallow g0 r0 ingress IPv4 group=g0")
 	before := w.Snapshot()
 	plan := placement.New(1, routing.Derive(before), nil)
-	same, reserved, rulesets, checks, served := 0, 0, 0, 0, 0
+	same, reserved, rulesets, checks, served, mapped := 0, 0, 0, 0, 0, 0
 	// More steps until chance has made some of what is rare.
-	for step := 0; step < 400 || step < 8000 && (reserved == 0 || rulesets == 0 || checks == 0 || served == 0); step++ {
+	for step := 0; step < 400 || step < 8000 && (reserved == 0 || rulesets == 0 || checks == 0 || served == 0 || mapped == 0); step++ {
 		editAny(w, r, step)
 		snapshot := w.Snapshot()
 		earlier := plan
@@ -98,6 +102,7 @@ func TestReuseNeverShows(t *testing.T) {
 			rulesets += strings.Count(got, " ruleset ")
 			checks += strings.Count(got, "check/")
 			served += strings.Count(got, "member/")
+			mapped += strings.Count(got, "mapped to ")
 			for _, table := range tablesOf(plan, id) {
 				if sum := sumOf(slices.Concat(slices.Collect(table.Rows(placement.Sources, id)), slices.Collect(table.Rows(placement.Routes, id)))); sum != table.Sum(id) {
 					t.Errorf("seed %d step %d: rows of table %d of %s do not sum up to what it says", seed, step, table.VRF, h)
@@ -107,6 +112,9 @@ func TestReuseNeverShows(t *testing.T) {
 	}
 	if reserved == 0 {
 		t.Errorf("seed %d: nothing was ever reserved", seed)
+	}
+	if mapped == 0 {
+		t.Errorf("seed %d: no floating address ever led anywhere", seed)
 	}
 	if served == 0 {
 		t.Errorf("seed %d: nobody ever served a virtual address", seed)
@@ -270,6 +278,22 @@ attach p m`)
 
 // A port that was made again, with all that other hosts see of it as before, is
 // another one for its own host.
+// A floating address that stands for another address of the same port is another
+// row on the port's host alone.
+func TestFloatingAddressStandsForAnother(t *testing.T) {
+	w := world.New("host h1 192.0.2.1\nhost h2 192.0.2.2\nnetwork n 1\nport n p\nport n q\naddress n 10.0.0.1 p\naddress n 10.0.0.2 p\naddress n 10.0.0.9\nbind p h1\nbind q h2\nfloating f n:10.0.0.9\nassociate a f port=p address=n:10.0.0.1")
+	before := placement.New(1, routing.Derive(w.Snapshot()), nil)
+	w.Do("associate a f port=p address=n:10.0.0.2")
+	after := placement.New(1, routing.Derive(w.Snapshot()), before)
+	for host, want := range map[string]int{"h1": 1, "h2": 0} {
+		id := world.UUID(api.KindHost, host)
+		puts, deletes := placement.Difference(placement.Routes, before.View(id).Table(1), after.View(id).Table(1), id)
+		if len(puts) != want || len(deletes) != 0 {
+			t.Errorf("%s gets %d rows and loses %v, want %d rows", host, len(puts), deletes, want)
+		}
+	}
+}
+
 func TestPortMadeAgain(t *testing.T) {
 	w := world.New("host h1 192.0.2.1\nnetwork n 1\nport n a\naddress n 10.0.0.5 a\nbind a h1")
 	id := world.UUID(api.KindHost, "h1")

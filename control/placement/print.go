@@ -172,6 +172,12 @@ func describeRoute(r *hoststream.Route) string {
 		words = append(words, "gateway")
 	case *hoststream.Route_Discard:
 		words = append(words, "discard")
+	case *hoststream.Route_Mapped:
+		kind := "mapped to "
+		if hop.Mapped.Alias {
+			kind = "alias "
+		}
+		words = append(words, kind+ipText(hop.Mapped.Internal)+" of port "+hop.Mapped.Port)
 	case *hoststream.Route_Balancer:
 		words = append(words, fmt.Sprintf("balancer of VRF %d", hop.Balancer.Vrf))
 	}

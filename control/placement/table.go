@@ -143,7 +143,7 @@ func (t *Table) route(i int, host string) (Row, bool) {
 	switch {
 	case r.Gateway || !t.ends(i, host):
 		return t.routes[i], true
-	case r.Port.IsZero():
+	case r.Port.IsZero() && !r.Mapped.Is():
 		return t.routes[i], r.Discard
 	}
 	return routeRow(t.VRF, r, t.equals(i), t.owners[i], nil, host), true
@@ -242,7 +242,7 @@ func routesDifference(from, to *Table, host string) (puts []Row, deletes []strin
 			}
 			j++
 		default:
-			if from.routes[i].Hash != to.routes[j].Hash || from.paths[i].Port != to.paths[j].Port {
+			if from.routes[i].Hash != to.routes[j].Hash || from.paths[i].Port != to.paths[j].Port || from.paths[i].Mapped != to.paths[j].Mapped && to.ends(j, host) {
 				old, had := from.route(i, host)
 				if r, ok := to.route(j, host); ok {
 					puts = append(puts, r)

@@ -212,7 +212,7 @@ func (d *Derived) owner(r *routing.Route) uint64 {
 	if r.Via.IsValid() {
 		return 0
 	}
-	if r.Balancer {
+	if virtual(r) {
 		if p := d.Port(virtualKey(r.OriginNetwork.UUID, r.Origin.UUID)); p != nil {
 			return p.Workload.Identity
 		}

@@ -97,6 +97,10 @@ func (s *story) do(line string) {
 func (s *story) edit() {
 	switch s.r.IntN(6) {
 	case 0:
+		if s.r.IntN(2) == 0 {
+			s.do(world.RandomFloating(s.r))
+			return
+		}
 		s.do(world.RandomBalance(s.r))
 	case 1, 2:
 		s.do(world.RandomEdit(s.r))

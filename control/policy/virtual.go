@@ -12,48 +12,57 @@ import (
 
 // The virtual addresses of a load-balancer are, to network-policies, a workload of
 // their network in the load-balancer's project, without security-groups: what says
-// who may speak with the network says it of them. It stands among the ports under a key of its own, and on no host.
+// who may speak with the network says it of them. So is the address of a floating-ip. It stands among the ports under a key of its own, and on no host.
 const virtualPrefix = "virtual/"
 
-func virtualKey(network, balancer string) string {
-	return virtualPrefix + network + "/" + balancer
+func virtualKey(network, of string) string {
+	return virtualPrefix + network + "/" + of
 }
 
-// virtualOf is a load-balancer as a port of a network, or nil if it has no address there.
-func (u *update) virtualOf(network, balancer string) *routing.Port {
+// virtualOf is a load-balancer or floating-ip as a port of a network, or nil if it has no address there.
+func (u *update) virtualOf(network, of string) *routing.Port {
 	n := u.Routing.Network(network)
-	l, ok := u.snapshot.Get(api.KindLoadBalancer, balancer).(*api.LoadBalancer)
-	if n == nil || !ok {
+	var project string
+	var addresses []api.Ref
+	if l, ok := u.snapshot.Get(api.KindLoadBalancer, of).(*api.LoadBalancer); ok {
+		project, addresses = l.Meta.Parent.UUID, l.Spec.Addresses
+	} else if f, ok := u.snapshot.Get(api.KindFloatingIP, of).(*api.FloatingIP); ok {
+		project, addresses = f.Meta.Parent.UUID, []api.Ref{f.Spec.Address}
+	}
+	if n == nil {
 		return nil
 	}
-	for _, ref := range l.Spec.Addresses {
+	for _, ref := range addresses {
 		a, ok := u.snapshot.Get(api.KindAddress, ref.UUID).(*api.Address)
 		if !ok || a.Meta.Parent.UUID != network || !a.Spec.IP.IsValid() {
 			continue
 		}
 		ip := a.Spec.IP.Unmap()
 		i, found := slices.BinarySearchFunc(n.Own, netip.PrefixFrom(ip, ip.BitLen()), func(r routing.Route, p netip.Prefix) int { return r.Prefix.Compare(p) })
-		if found && n.Own[i].Balancer && n.Own[i].Origin.UUID == balancer {
-			return &routing.Port{Ref: api.Ref{Name: virtualKey(network, balancer)}, Network: n.Identity, Project: l.Meta.Parent.UUID, Unchecked: true}
+		if found && virtual(&n.Own[i]) && n.Own[i].Origin.UUID == of {
+			return &routing.Port{Ref: api.Ref{Name: virtualKey(network, of)}, Network: n.Identity, Project: project, Unchecked: true}
 		}
 	}
 	return nil
 }
 
-// virtuals are the load-balancers with addresses in a network, by route.
-func virtuals(n *routing.Network) (balancers []string) {
+// virtual tells whether a route leads to a virtual or floating address.
+func virtual(r *routing.Route) bool { return r.Balancer || r.Mapped.Is() }
+
+// virtuals are the load-balancers and floating-ips with addresses in a network, by route.
+func virtuals(n *routing.Network) (of []string) {
 	if n == nil {
 		return nil
 	}
 	for i := range n.Own {
-		if r := &n.Own[i]; r.Balancer {
-			balancers = append(balancers, r.Origin.UUID)
+		if r := &n.Own[i]; virtual(r) {
+			of = append(of, r.Origin.UUID)
 		}
 	}
-	return balancers
+	return of
 }
 
-// noteVirtual notes the load-balancers that came to a network or left it.
+// noteVirtual notes the load-balancers and floating-ips that came to a network or left it.
 func (u *update) noteVirtual(old, now *routing.Network) {
 	was, is := virtuals(old), virtuals(now)
 	if slices.Equal(was, is) {
@@ -88,5 +97,12 @@ func (u *update) touchVirtual(l *api.LoadBalancer) {
 		if a, ok := u.snapshot.Get(api.KindAddress, ref.UUID).(*api.Address); ok {
 			u.ports.add(virtualKey(a.Meta.Parent.UUID, l.Meta.UUID))
 		}
+	}
+}
+
+// touchFloating notes that a floating-ip may be another workload.
+func (u *update) touchFloating(f *api.FloatingIP) {
+	if a, ok := u.snapshot.Get(api.KindAddress, f.Spec.Address.UUID).(*api.Address); ok {
+		u.ports.add(virtualKey(a.Meta.Parent.UUID, f.Meta.UUID))
 	}
 }

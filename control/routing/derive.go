@@ -75,7 +75,8 @@ func identityOf(n *api.Network) Identity {
 
 // local derives what follows from a network's own objects alone: subnets,
 // ports, reserved addresses, own routes and the hosts with a binding.
-func local(id *Identity, objects objects, hosts map[string]*Host) *Network {
+func local(id *Identity, objects source) *Network {
+	hosts := objects.hosts
 	n := &Network{Identity: id, Services: objects.services(id.Ref.UUID), tablesOf: map[string][]api.Ref{}}
 	for _, sub := range objects.subnets(id.Ref.UUID) {
 		if sub.Spec.CIDR.IsValid() {
@@ -86,6 +87,7 @@ func local(id *Identity, objects objects, hosts map[string]*Host) *Network {
 	addresses := objects.addresses(id.Ref.UUID)
 	n.addReservations(addresses, hosts)
 	n.addVirtual(objects, addresses)
+	n.addFloating(objects, addresses)
 	n.addAddresses(addresses)
 	if !n.Frames() {
 		n.addShared()
@@ -93,7 +95,7 @@ func local(id *Identity, objects objects, hosts map[string]*Host) *Network {
 	}
 	for _, routes := range [][]Route{n.Own, n.OwnEqual} {
 		for i := range routes {
-			if !routes[i].Host.IsZero() {
+			if !routes[i].Host.IsZero() && !routes[i].Mapped.Is() { // these go by VXLAN
 				routes[i].Encapsulations = n.Encapsulations
 			}
 		}

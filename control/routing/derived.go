@@ -75,6 +75,8 @@ type Host struct {
 	Ports           []*Port  // by fully qualified name
 	// Reserved are the addresses it may give away by itself, by fully qualified name.
 	Reserved []*Reservation
+	// Floating are the floating addresses that lead to its ports, by association.
+	Floating []*Floating
 }
 
 // Identity is which network it is, and what of it holds for all its ports.
@@ -141,6 +143,7 @@ type Network struct {
 	ports     []*Port        // of the network, with an active binding, by fully qualified name
 	members   []api.Ref      // hosts with a binding, active or not, of a port in it; by fully qualified name
 	reserved  []*Reservation // addresses that hosts may give away, by name
+	floating  []*Floating    // associations of floating addresses, by name
 	conflicts []Conflict     // as far as Derived.Conflicts has room for them
 	lost      []Conflict     // between its own routes
 
@@ -154,8 +157,8 @@ func (n *Network) Ports() []*Port { return n.ports }
 // Reserved are the addresses that hosts may give away, by name. The slice is shared.
 func (n *Network) Reserved() []*Reservation { return n.reserved }
 
-// Places yields the hosts that have a port here, or an address to give away,
-// by UUID; some more than once.
+// Places yields the hosts that have a port here, or one with a floating address
+// of the network, or an address to give away, by UUID; some more than once.
 func (n *Network) Places(yield func(string) bool) {
 	for _, p := range n.ports {
 		if !yield(p.Host.UUID) {
@@ -164,6 +167,11 @@ func (n *Network) Places(yield func(string) bool) {
 	}
 	for _, r := range n.reserved {
 		if !yield(r.Host.UUID) {
+			return
+		}
+	}
+	for _, f := range n.floating {
+		if !f.Host.IsZero() && !yield(f.Host.UUID) {
 			return
 		}
 	}
@@ -209,6 +217,8 @@ type Route struct {
 	// Balancer marks a virtual address of the load-balancer that is the origin; it
 	// has no port. The listeners are those of OriginVRF.
 	Balancer bool
+	// Mapped says that it is a floating address; Port is zero then.
+	Mapped Mapped
 	// Encapsulations are those of the network that the port is in.
 	Encapsulations string
 	// Via is the next hop that a network's static route names, an address of Port.

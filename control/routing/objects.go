@@ -38,6 +38,12 @@ type objects interface {
 	limitedBy(q *api.QoSPolicy) []string
 	// balancersOf are the load-balancers that name an address.
 	balancersOf(address string) []*api.LoadBalancer
+	// floatingIPs are those that name an address, associations those of a
+	// floating-ip or of a port, addressesOn the addresses that a port has.
+	floatingIPs(address string) []*api.FloatingIP
+	associations(kind api.Kind, uuid string) []*api.FloatingIPAssociation
+	addressesOn(port string) []*api.Address
+	port(uuid string) *api.Port
 }
 
 // Indexed is a snapshot that finds objects by what they are below or refer to;
@@ -95,6 +101,20 @@ func (i indexes) balancersOf(address string) []*api.LoadBalancer {
 	return sorted[*api.LoadBalancer](i.s.Referrers(api.KindLoadBalancer, api.KindAddress, address))
 }
 
+func (i indexes) floatingIPs(address string) []*api.FloatingIP {
+	return sorted[*api.FloatingIP](i.s.Referrers(api.KindFloatingIP, api.KindAddress, address))
+}
+
+func (i indexes) associations(kind api.Kind, uuid string) []*api.FloatingIPAssociation {
+	return sorted[*api.FloatingIPAssociation](i.s.Referrers(api.KindFloatingIPAssociation, kind, uuid))
+}
+
+func (i indexes) addressesOn(port string) []*api.Address {
+	return sorted[*api.Address](i.s.Referrers(api.KindAddress, api.KindPort, port))
+}
+
+func (i indexes) port(uuid string) *api.Port { return portOf(i.s, uuid) }
+
 func (i indexes) usersOf(table string) []string {
 	var users []string
 	for _, o := range i.s.Referrers(api.KindNetwork, api.KindRouteTable, table) {
@@ -138,6 +158,11 @@ func tableOf(s api.Snapshot, uuid string) *api.RouteTable {
 	return table
 }
 
+func portOf(s api.Snapshot, uuid string) *api.Port {
+	port, _ := s.Get(api.KindPort, uuid).(*api.Port)
+	return port
+}
+
 func networkTables(s api.Snapshot, network string) []api.Ref {
 	if n, ok := s.Get(api.KindNetwork, network).(*api.Network); ok {
 		return n.Spec.RouteTables
@@ -163,11 +188,14 @@ type lists struct {
 	portsOf     map[string][]*api.Port
 	addressesOf map[string][]*api.Address
 	bindingsOf  map[string][]*api.Binding
-	on          map[string][]*api.Binding      // by host
-	reserved    map[string][]*api.Address      // by host
-	subPortsOf  map[string][]*api.SubPort      // by the port that is carried
-	qosOf       map[string][]*api.QoSPolicy    // by project
-	balancers   map[string][]*api.LoadBalancer // by address
+	on          map[string][]*api.Binding               // by host
+	reserved    map[string][]*api.Address               // by host
+	subPortsOf  map[string][]*api.SubPort               // by the port that is carried
+	qosOf       map[string][]*api.QoSPolicy             // by project
+	balancers   map[string][]*api.LoadBalancer          // by address
+	floating    map[string][]*api.FloatingIP            // by address
+	associated  map[string][]*api.FloatingIPAssociation // by floating-ip, and by port
+	addressOn   map[string][]*api.Address               // by port
 }
 
 func listed(s api.Snapshot) *lists {
@@ -175,6 +203,7 @@ func listed(s api.Snapshot) *lists {
 		subnetsOf: map[string][]*api.Subnet{}, portsOf: map[string][]*api.Port{},
 		addressesOf: map[string][]*api.Address{}, bindingsOf: map[string][]*api.Binding{}, on: map[string][]*api.Binding{}, reserved: map[string][]*api.Address{},
 		subPortsOf: map[string][]*api.SubPort{}, qosOf: map[string][]*api.QoSPolicy{}, balancers: map[string][]*api.LoadBalancer{},
+		floating: map[string][]*api.FloatingIP{}, associated: map[string][]*api.FloatingIPAssociation{}, addressOn: map[string][]*api.Address{},
 	}
 	for _, o := range api.ListOf[*api.Subnet](s, api.KindSubnet) {
 		l.subnetsOf[o.Meta.Parent.UUID] = append(l.subnetsOf[o.Meta.Parent.UUID], o)
@@ -184,6 +213,9 @@ func listed(s api.Snapshot) *lists {
 	}
 	for _, o := range api.ListOf[*api.Address](s, api.KindAddress) {
 		l.addressesOf[o.Meta.Parent.UUID] = append(l.addressesOf[o.Meta.Parent.UUID], o)
+		if !o.Spec.Port.IsZero() {
+			l.addressOn[o.Spec.Port.UUID] = append(l.addressOn[o.Spec.Port.UUID], o)
+		}
 		if r := o.Spec.Reservation; r != nil {
 			l.reserved[r.Host.UUID] = append(l.reserved[r.Host.UUID], o)
 		}
@@ -203,7 +235,28 @@ func listed(s api.Snapshot) *lists {
 			l.balancers[a.UUID] = append(l.balancers[a.UUID], o)
 		}
 	}
+	l.addFloating()
 	return l
+}
+
+func (l *lists) addFloating() {
+	for _, o := range api.ListOf[*api.FloatingIP](l.s, api.KindFloatingIP) {
+		l.floating[o.Spec.Address.UUID] = append(l.floating[o.Spec.Address.UUID], o)
+	}
+	for _, o := range api.ListOf[*api.FloatingIPAssociation](l.s, api.KindFloatingIPAssociation) {
+		l.associated[o.Spec.FloatingIP.UUID] = append(l.associated[o.Spec.FloatingIP.UUID], o)
+		if !o.Spec.Port.IsZero() {
+			l.associated[o.Spec.Port.UUID] = append(l.associated[o.Spec.Port.UUID], o)
+		}
+	}
+}
+
+func (l *lists) floatingIPs(address string) []*api.FloatingIP { return l.floating[address] }
+func (l *lists) addressesOn(port string) []*api.Address       { return l.addressOn[port] }
+func (l *lists) port(uuid string) *api.Port                   { return portOf(l.s, uuid) }
+
+func (l *lists) associations(_ api.Kind, uuid string) []*api.FloatingIPAssociation {
+	return l.associated[uuid]
 }
 
 func (l *lists) balancersOf(address string) []*api.LoadBalancer { return l.balancers[address] }

@@ -11,13 +11,15 @@ import (
 
 // NextHop says in words where a route leads: "port NAME on HOST", with
 // "via ADDRESS" before it where a static route names one, "reserved for HOST",
-// "load-balancer NAME", "gateway", "discard", or "outside ADDRESS by ENCAPSULATION label NUMBER".
+// "load-balancer NAME", "mapped to ADDRESS of port NAME on HOST", "gateway", "discard", or "outside ADDRESS by ENCAPSULATION label NUMBER".
 func (r *Route) NextHop() string {
 	switch {
 	case r.Gateway:
 		return "gateway"
 	case r.Discard:
 		return "discard"
+	case r.Mapped.Is():
+		return r.Mapped.String() + " on " + r.Host.String()
 	case r.Balancer:
 		return "load-balancer " + r.Origin.String()
 	case r.Outside.Address.IsValid():
@@ -29,6 +31,14 @@ func (r *Route) NextHop() string {
 		return "reserved for " + r.Host.String()
 	}
 	return "port " + r.Port.String() + " on " + r.Host.String()
+}
+
+// String says in words where a floating address leads.
+func (m *Mapped) String() string {
+	if m.Alias {
+		return "alias of port " + m.Port.String()
+	}
+	return fmt.Sprintf("mapped to %v of port %s", m.Internal, m.Port)
 }
 
 // String says in words what place a network has.

@@ -29,6 +29,7 @@ var reads = map[api.Kind]bool{
 	api.KindBinding: true, api.KindNetworkPolicy: true, api.KindNetworkPolicyAttachment: true,
 	api.KindRouteTarget: true, api.KindRouteTable: true, api.KindVirtualMachine: true,
 	api.KindTrunk: true, api.KindSubPort: true, api.KindQoSPolicy: true, api.KindLoadBalancer: true,
+	api.KindFloatingIP: true, api.KindFloatingIPAssociation: true,
 }
 
 // update is one computation.
@@ -44,6 +45,7 @@ type update struct {
 	joinsNew bool            // what imports follow from changed
 
 	reserves map[string]bool    // hosts whose reserved addresses changed
+	floats   map[string]bool    // hosts whose floating addresses changed
 	moved    map[string][]*Port // hosts whose ports changed, with those that came
 	leaks    map[string]bool    // networks whose routes are to be computed
 	admits   map[string]bool    // networks whose senders are to be computed
@@ -56,7 +58,7 @@ func newUpdate(earlier *Derived, s api.Snapshot, objects objects) *update {
 	d.Revision, d.Snapshot = s.Revision(), s
 	return &update{
 		Derived: &d, earlier: earlier, snapshot: s, objects: objects, dirty: map[string]bool{},
-		reserves: map[string]bool{}, moved: map[string][]*Port{}, leaks: map[string]bool{}, admits: map[string]bool{}, shards: map[int]bool{}, named: map[string][]*Port{},
+		reserves: map[string]bool{}, floats: map[string]bool{}, moved: map[string][]*Port{}, leaks: map[string]bool{}, admits: map[string]bool{}, shards: map[int]bool{}, named: map[string][]*Port{},
 	}
 }
 
@@ -89,8 +91,10 @@ func (u *update) touch(e api.Event) {
 			u.dirty[o.Meta.Parent.UUID] = true
 		case *api.Port:
 			u.dirty[o.Spec.Network.UUID] = true
+			u.touchAssociated(o.Meta.UUID)
 		case *api.Address:
 			u.dirty[o.Meta.Parent.UUID] = true
+			u.touchAssociated(o.Spec.Port.UUID)
 		case *api.Binding:
 			u.touchPort(o.Meta.Parent.UUID)
 			u.touchCarried(o.Meta.Parent.UUID)
@@ -102,6 +106,11 @@ func (u *update) touch(e api.Event) {
 			u.touchPort(o.Spec.Port.UUID)
 		case *api.LoadBalancer:
 			u.touchVirtual(o)
+		case *api.FloatingIP:
+			u.touchFloatingIP(o)
+		case *api.FloatingIPAssociation:
+			u.touchFloating(o)
+			u.touchAssociated(o.Spec.Port.UUID)
 		case *api.RouteTable:
 			for _, network := range u.objects.usersOf(o.Meta.UUID) {
 				u.dirty[network] = true
@@ -125,6 +134,7 @@ func (u *update) touch(e api.Event) {
 func (u *update) touchPort(uuid string) {
 	if p, ok := u.snapshot.Get(api.KindPort, uuid).(*api.Port); ok {
 		u.dirty[p.Spec.Network.UUID] = true
+		u.touchAssociated(uuid)
 	}
 }
 
@@ -156,6 +166,7 @@ func (u *update) run() *Derived {
 	u.runPlaces()
 	u.runProjects()
 	u.runReserved()
+	u.runFloating()
 	u.Conflicts = nil
 	for i, n := range u.Networks {
 		u.Networks[i] = u.networks[n.Ref.UUID]
@@ -183,7 +194,7 @@ func (u *update) runHosts() {
 	for _, h := range api.ListOf[*api.Host](u.snapshot, api.KindHost) {
 		host, old := hostOf(h), u.earlier.hosts[h.Meta.UUID]
 		if old != nil {
-			host.Ports, host.Reserved = old.Ports, old.Reserved
+			host.Ports, host.Reserved, host.Floating = old.Ports, old.Reserved, old.Floating
 			if old.Ref == host.Ref && host.sameUnderlay(old) {
 				host = old
 			}
@@ -202,6 +213,7 @@ func (u *update) runNetworks() {
 		if n == nil || *n.Identity != id {
 			u.gone(n)
 			n = &Network{Identity: &id}
+			u.touchBeyond(id.Ref.UUID)
 			u.dirty[id.Ref.UUID], u.joinsNew = true, true
 		}
 		u.Networks = append(u.Networks, n)
@@ -210,6 +222,7 @@ func (u *update) runNetworks() {
 	for uuid, n := range u.earlier.networks {
 		if u.networks[uuid] == nil {
 			u.gone(n)
+			u.touchBeyond(uuid)
 			u.dirty[uuid], u.joinsNew = true, true
 		}
 	}
@@ -238,7 +251,7 @@ func (u *update) runLocal() {
 			turns = append(turns, turn{old, &Network{}})
 			continue
 		}
-		now = local(now.Identity, u.objects, u.hosts)
+		now = local(now.Identity, source{u.objects, u.hosts, u.networks})
 		keepPorts(old, now)
 		turns = append(turns, turn{old, now})
 		u.replaceLocal(uuid, old, now)
@@ -247,6 +260,7 @@ func (u *update) runLocal() {
 	for _, t := range turns {
 		u.leave(t.old.ports, t.now.ports)
 		u.reserve(t.old, t.now)
+		u.float(t.old, t.now)
 	}
 	for _, t := range turns {
 		u.come(t.old.ports, t.now.ports)
@@ -282,7 +296,7 @@ func (u *update) replaceLocal(uuid string, old, now *Network) {
 	}
 	n := u.own(uuid)
 	n.Services = now.Services
-	n.Subnets, n.Own, n.ports, n.members, n.reserved = now.Subnets, now.Own, now.ports, now.members, now.reserved
+	n.Subnets, n.Own, n.ports, n.members, n.reserved, n.floating = now.Subnets, now.Own, now.ports, now.members, now.reserved, now.floating
 	n.OwnEqual, n.Unresolved, n.UnresolvedCount, n.lost = now.OwnEqual, now.Unresolved, now.UnresolvedCount, now.lost
 	if routes {
 		u.leaks[uuid] = true
@@ -353,6 +367,6 @@ func (u *update) runPlaces() {
 			}
 		}
 		slices.SortFunc(ports, comparePorts)
-		u.hosts[uuid] = &Host{Ref: h.Ref, TunnelAddresses: h.TunnelAddresses, UnderlayMTU: h.UnderlayMTU, Encapsulations: h.Encapsulations, Ports: ports, Reserved: h.Reserved}
+		u.hosts[uuid] = &Host{Ref: h.Ref, TunnelAddresses: h.TunnelAddresses, UnderlayMTU: h.UnderlayMTU, Encapsulations: h.Encapsulations, Ports: ports, Reserved: h.Reserved, Floating: h.Floating}
 	}
 }

@@ -27,6 +27,9 @@ func dump(d *routing.Derived) string {
 		for _, v := range h.Reserved {
 			fmt.Fprintf(&b, "  reserved %+v %+v %v releasing %t in %+v\n", v.Host, v.Address, v.MAC, v.Releasing, *v.Network)
 		}
+		for _, f := range h.Floating {
+			fmt.Fprintf(&b, "  floating %s\n", floating(f))
+		}
 		if d.Host(h.Ref.UUID) != h {
 			fmt.Fprintf(&b, "  is not the host of that UUID\n")
 		}
@@ -35,6 +38,9 @@ func dump(d *routing.Derived) string {
 		fmt.Fprintf(&b, "network %+v services %+v\n  imports %+v\n  senders %+v\n  %d conflicts\n", *n.Identity, n.Services, n.Imports, n.Senders, n.ConflictCount)
 		for _, s := range n.Subnets {
 			fmt.Fprintf(&b, "  subnet %s %s %s %+v\n", s.Ref, s.CIDR, s.Gateway, *s.Services)
+		}
+		for _, f := range n.Floating() {
+			fmt.Fprintf(&b, "  floating %s, found %t\n", floating(f), n.Association(f.Association) == f)
 		}
 		for _, r := range slices.Concat(n.Own, n.OwnEqual, n.Routes, n.Equal) {
 			fmt.Fprintf(&b, "  %+v\n", r)
@@ -65,6 +71,12 @@ func dump(d *routing.Derived) string {
 	return b.String()
 }
 
+// floating prints what becomes of an association, and what it was made of.
+func floating(f *routing.Floating) string {
+	return fmt.Sprintf("%s of %s %v in %+v leads to %v of %s alias %t at %s %s MTU %d because %q %q",
+		f.Association, f.FloatingIP, f.IP, *f.Network, f.Internal, f.Port, f.Alias, f.MAC, f.Host, f.MTU, f.Reason, f.Message)
+}
+
 // edit is one of every kind of change: those of a small world, and things that
 // go away below what refers to them.
 func edit(r *rand.Rand) string {
@@ -79,8 +91,11 @@ func edit(r *rand.Rand) string {
 	if i := r.IntN(4 * len(lines)); i < len(lines) {
 		return lines[i]
 	}
-	if r.IntN(8) == 0 {
+	switch r.IntN(8) {
+	case 0:
 		return world.RandomBalance(r)
+	case 1, 2:
+		return world.RandomFloating(r)
 	}
 	return world.RandomEdit(r)
 }

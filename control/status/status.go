@@ -78,6 +78,7 @@ func (c *collector) run() []Change {
 	c.held()
 	c.routeTables()
 	c.balanced()
+	c.floating()
 	c.trunks()
 	c.reserved()
 	if c.Usage {

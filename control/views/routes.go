@@ -67,14 +67,17 @@ func (l *listing) route(r *routing.Route) api.Route {
 		LocalPreference: r.Preference(), LastModified: l.updated(r.OriginKind, r.Origin.UUID),
 		OriginKind: r.OriginKind, Origin: r.Origin, OriginNetwork: r.OriginNetwork, LeakedByKind: r.LeakKind, LeakedBy: r.LeakedBy,
 	}
-	if p := l.Port(r.Port.UUID); p != nil {
-		v.LastModified = later(v.LastModified, l.updated(api.KindBinding, p.Binding.UUID))
-	}
 	if r.Leaked() {
 		v.State, v.LastModified = api.RouteSecondary, later(v.LastModified, l.leaked(r))
 	}
 	if h := l.Host(r.Host.UUID); h != nil && r.Host.UUID != l.host {
 		v.Tunnel = &api.RouteTunnel{Addresses: slices.Clone(h.TunnelAddresses), Encapsulation: l.encapsulations(r, h), Label: r.OriginVRF}
+	}
+	if r.Mapped.Is() {
+		v.Port = r.Mapped.Port
+	}
+	if p := l.Port(v.Port.UUID); p != nil {
+		v.LastModified = later(v.LastModified, l.updated(api.KindBinding, p.Binding.UUID))
 	}
 	if r.Balancer {
 		v.Members = l.members(r.Origin.UUID)

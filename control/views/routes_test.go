@@ -5,6 +5,7 @@ package views_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -193,6 +194,45 @@ attach p green`)
 }
 
 // A route to a virtual address says who serves it.
+// A floating address is listed with whom it leads to, and by what tunnel; as its
+// own host sees it without.
+func TestRoutesToFloatingAddresses(t *testing.T) {
+	w := world.New(`host h1 192.0.2.1
+network blue 10
+network public 20
+port blue a
+address blue 10.0.0.5 a
+address public 198.51.100.9
+address public 198.51.100.10
+bind a h1
+floating f public:198.51.100.9
+floating g public:198.51.100.10
+associate af f port=a
+associate ag g port=a alias`)
+	v := views.New(&fleet{plan: placement.New(1, routing.Derive(w), nil)})
+	for host, tunnel := range map[string]string{"": " [192.0.2.1] 20", world.UUID(api.KindHost, "h1"): ""} {
+		_, routes, err := v.Routes(t.Context(), world.UUID(api.KindNetwork, "public"), host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var said []string
+		for _, r := range routes {
+			line := fmt.Sprint(r.Prefix, " ", r.NextHop, ", ", r.Port, " ", r.Host, " from ", r.OriginKind, " ", r.Origin)
+			if r.Tunnel != nil {
+				line += fmt.Sprint(" ", r.Tunnel.Addresses, " ", r.Tunnel.Label)
+			}
+			said = append(said, line)
+		}
+		want := []string{
+			"198.51.100.9/32 mapped to 10.0.0.5 of port d:p:a on h1, d:p:a h1 from floating-ip d:p:f" + tunnel,
+			"198.51.100.10/32 alias of port d:p:a on h1, d:p:a h1 from floating-ip d:p:g" + tunnel,
+		}
+		if !slices.Equal(said, want) {
+			t.Errorf("routes say\n%s\nwant\n%s", strings.Join(said, "\n"), strings.Join(want, "\n"))
+		}
+	}
+}
+
 func TestRoutesToVirtualAddresses(t *testing.T) {
 	w := world.New(`host h1 192.0.2.1
 host h2 192.0.2.2

@@ -102,6 +102,10 @@ func (v *Views) Why(ctx context.Context, s api.Snapshot, o api.Object) ([]api.Wh
 		c.whyRouteTarget(o)
 	case *api.LoadBalancer:
 		c.whyBalancer(o)
+	case *api.FloatingIP:
+		c.whyFloatingIP(o)
+	case *api.FloatingIPAssociation:
+		c.whyAssociation(o)
 	default:
 		c.add(api.StageDerived, whereControl, string(o.Head().Kind), "nothing is derived from this kind of object", statusOK)
 		return c.rows, nil
