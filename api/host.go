@@ -34,6 +34,7 @@ type HostStatus struct {
 	AgentVersion string      `json:"agentVersion,omitempty" doc:"Version of weft-agent."`
 	Kernel       string      `json:"kernel,omitempty" doc:"Version of the kernel."`
 	Announced    *Underlay   `json:"announced,omitempty" doc:"What the agent says the host has. Addresses, MTU and encapsulations of the spec follow it, each by itself, unless it was set to something else by hand; set to what is said here, it follows again."`
+	Lacks        []string    `json:"lacks,omitempty" doc:"What the agent does not say that it can, of what control goes by when it chooses hosts: upgrade it. Of an agent that is away it is what it said last. balance: members of load-balancers on this host are not chosen."`
 	Ports        int         `json:"ports,omitempty" doc:"Ports attached on the host."`
 	Conditions   []Condition `json:"conditions,omitempty"`
 }

@@ -122,7 +122,12 @@ const (
 	TooMany       = "too-many-members"
 	SwitchedOff   = "down" // adminState
 	NobodyHasThat = "nobody-has-address"
+	OldAgent      = "agent-too-old" // of the member's host
 )
+
+// Feature is what agents say that serve virtual addresses. A member on the host of one
+// that does not say it counts as not-ready: nobody there takes what is sent to it.
+const Feature = "balance"
 
 // Get returns a load-balancer, or nil.
 func (d *Derived) Get(uuid string) *Balancer {

@@ -36,8 +36,13 @@ func (m *maker) member(o *api.Member, monitored bool) (found Member, serves bool
 	if found.Addresses = m.internal(o, port); len(found.Addresses) == 0 {
 		return found, false
 	}
+	old := m.u.lacks(port.Host.UUID)
+	if old { // of what is wrong the greater thing is told
+		m.Faults = slices.DeleteFunc(m.Faults, func(f Fault) bool { return f.Kind == api.KindMember && f.UUID == o.Meta.UUID })
+		m.fault(o, OldAgent, "the agent of host %s does not serve virtual addresses, so it is not chosen: upgrade weft-agent there", port.Host)
+	}
 	switch {
-	case port.Disabled, o.Spec.State == api.MemberNotReady, monitored && down(o):
+	case old, port.Disabled, o.Spec.State == api.MemberNotReady, monitored && down(o):
 		found.State = Down
 	case o.Spec.State == api.MemberDraining:
 		found.State = Draining
@@ -50,6 +55,13 @@ func down(o *api.Member) bool {
 	return slices.ContainsFunc(o.Status.Conditions, func(c api.Condition) bool {
 		return c.Type == Online && !c.Status && c.Reason == reasonFailed
 	})
+}
+
+// lacks tells whether the agent of a host does not serve virtual addresses. Of one that
+// has never said what it can nobody knows.
+func (u *update) lacks(host string) bool {
+	h, ok := u.snapshot.Get(api.KindHost, host).(*api.Host)
+	return ok && slices.Contains(h.Status.Lacks, Feature)
 }
 
 // portOf finds the port of a member, or says why there is none.

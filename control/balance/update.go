@@ -66,6 +66,9 @@ func newUpdate(earlier *Derived, d *routing.Derived, objects objects) *update {
 // touch notes the load-balancers that an event concerns.
 func (u *update) touch(s routing.Indexed, e api.Event) {
 	onlyStatus := e.Type == api.EventPut && e.Was != nil && e.Was.Head().Meta.Revision == e.Object.Head().Meta.Revision
+	if now, is := e.Object.(*api.Host); is && e.Was != nil && !slices.Equal(now.Status.Lacks, e.Was.(*api.Host).Status.Lacks) {
+		u.onHost(now.Meta.UUID)
+	}
 	if now, is := e.Object.(*api.Member); is && onlyStatus && down(now) != down(e.Was.(*api.Member)) {
 		onlyStatus = false
 	}
@@ -97,6 +100,15 @@ func (u *update) touch(s routing.Indexed, e api.Event) {
 			for _, m := range s.Referrers(api.KindMember, api.KindSubnet, o.Meta.UUID) {
 				u.ofPool(m.Head().Meta.Parent.UUID)
 			}
+		}
+	}
+}
+
+// onHost notes those with a member on a host. One that comes there is noted for that.
+func (u *update) onHost(uuid string) {
+	for id, b := range u.balancers.All {
+		if slices.ContainsFunc(b.Members, func(m Member) bool { return m.Host.UUID == uuid }) {
+			u.stale[id] = true
 		}
 	}
 }

@@ -103,7 +103,7 @@ func TestUpdateEqualsDerive(t *testing.T) {
 	counts := map[string]int{}
 	words := []string{"State:active", "State:draining", "State:down", "Backup:true", "Weight:0", "BySource:true", "prefer-host", "serves", "Partly:true", "Protocol:17",
 		balance.NotBuilt, balance.NoAddress, balance.AddressTaken, balance.NetworkUnfit, balance.NoPool, balance.PoolUnfit, balance.NoMember, balance.NoPlace,
-		balance.NoFamily, balance.NotTheirs, balance.NobodyHasThat, "Reason:" + balance.SwitchedOff}
+		balance.NoFamily, balance.OldAgent, balance.NotTheirs, balance.NobodyHasThat, "Reason:" + balance.SwitchedOff}
 	unseen := func() []string {
 		return slices.DeleteFunc(slices.Clone(words), func(word string) bool { return counts[word] > 0 })
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/api/hoststream"
 	"github.com/weft-network/weft/control/balance"
 )
 
@@ -20,8 +21,13 @@ const (
 	reasonUnused  = "unused"  // no listener that serves has it
 )
 
-// featureBalance is what agents say that serve virtual addresses.
-const featureBalance = "balance"
+// lacks is what an agent does not say that it can, of what control goes by.
+func lacks(r *hoststream.Report) []string {
+	if slices.Contains(r.Features, balance.Feature) {
+		return nil
+	}
+	return []string{balance.Feature}
+}
 
 // serving says of load-balancers and what is below them whether they serve.
 type serving struct {
@@ -57,7 +63,7 @@ func (c *collector) balanced() {
 // that are away nobody knows.
 func withoutBalance(in *Input) (hosts []api.Ref) {
 	for _, h := range in.Plan.Derived.Hosts {
-		if state := in.Hosts[h.Ref.UUID]; state.Connected && state.Report != nil && !slices.Contains(state.Report.Features, featureBalance) {
+		if state := in.Hosts[h.Ref.UUID]; state.Connected && state.Report != nil && !slices.Contains(state.Report.Features, balance.Feature) {
 			hosts = append(hosts, h.Ref)
 		}
 	}
@@ -76,28 +82,13 @@ func (s *serving) note(o api.Object, was *api.Reported, b *balance.Balancer, use
 		now.Status, now.Reason, now.Message = f.Partly && used, f.Reason, bounded(f.Message)
 	case !used:
 		now.Reason = reasonUnused
-	case len(s.old) > 0 && b != nil:
-		s.noteOld(o, b, &now)
-	}
-	s.want(o, &api.Reported{Conditions: s.setOf(s.conditions(o, was.Conditions), now)})
-}
-
-// noteOld says of a member that its host's agent cannot serve, and of a load-balancer
-// whose workloads cannot reach it.
-func (s *serving) noteOld(o api.Object, b *balance.Balancer, now *api.Condition) {
-	switch o := o.(type) {
-	case *api.Member:
-		on := b.Member(o.Meta.UUID).Host
-		if slices.ContainsFunc(s.old, func(h api.Ref) bool { return h.UUID == on.UUID }) {
-			now.Status, now.Reason = false, reasonOldAgent
-			now.Message = bounded("the agent of host " + on.Name + " does not serve virtual addresses: upgrade weft-agent there")
-		}
-	case *api.LoadBalancer:
+	case len(s.old) > 0 && b != nil && o.Head().Kind == api.KindLoadBalancer:
 		if clients := s.clients(b.Network.UUID); clients != "" {
 			now.Reason = reasonOldAgent // it serves others
 			now.Message = bounded("workloads of " + clients + " have no route to it, for the agent there does not know virtual addresses: upgrade weft-agent")
 		}
 	}
+	s.want(o, &api.Reported{Conditions: s.setOf(s.conditions(o, was.Conditions), now)})
 }
 
 // clients names the hosts with workloads of a network, or of one that imports it, whose

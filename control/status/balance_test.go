@@ -9,7 +9,10 @@ import (
 
 	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/api/hoststream"
+	"github.com/weft-network/weft/control/balance"
+	"github.com/weft-network/weft/control/health"
 	"github.com/weft-network/weft/control/placement"
+	"github.com/weft-network/weft/control/policy"
 	"github.com/weft-network/weft/control/routing"
 	"github.com/weft-network/weft/control/status"
 	"github.com/weft-network/weft/control/stream"
@@ -137,28 +140,49 @@ func TestServing(t *testing.T) {
 	}
 }
 
-// An agent that does not know virtual addresses is told of at the members on its host
-// and at the load-balancers that its workloads would ask; of a host that is away
-// nobody knows. So it is in a round that looks only at what changed.
+// Members on the host of an agent that does not know virtual addresses are not chosen, and
+// say why, as do the load-balancers that its workloads would ask. Of a host that
+// is away, what it said last holds. So it is in a round that looks only at what changed.
 func TestAgentsThatDoNotServe(t *testing.T) {
-	w := world.New("host h1 192.0.2.1\nhost h2 192.0.2.2\nnetwork n 10\nport n a\nport n b\naddress n 10.0.0.5 a\naddress n 10.0.0.6 b\naddress n 10.0.0.9\nbind a h1\nbind b h2\nbalancer l address=n:10.0.0.9\npool l p\nlistener l i TCP 80 pool=p\nmember p m 80 port=a")
-	plan := placement.New(1, routing.Derive(w.Snapshot()), nil)
+	w := world.New("host h1 192.0.2.1\nhost h2 192.0.2.2\nnetwork n 10\nport n a\nport n b\naddress n 10.0.0.5 a\naddress n 10.0.0.6 b\naddress n 10.0.0.9\nbind a h1\nbind b h2\nbalancer l address=n:10.0.0.9\npool l p\nlistener l i TCP 80 pool=p\nmember p m 80 port=a\nmember p other 80 port=b")
+	was := w.Snapshot()
+	plan := placement.New(1, routing.Derive(was), nil)
 	tracker := &status.Tracker{}
-	for step, want := range []struct {
-		features         []string
-		member, balancer string
-	}{
-		{[]string{"policy"}, "no agent-too-old the agent of host h1 does not serve virtual addresses", "yes agent-too-old workloads of host h1 have no route to it"},
-		{[]string{"policy", "balance"}, "yes serving", "yes serving"},
-		{nil, "no agent-too-old the agent of host h1", "yes agent-too-old workloads of host h1"},
-	} {
-		hosts := map[string]stream.HostState{world.UUID(api.KindHost, "h1"): {Connected: true, Report: &hoststream.Report{Features: want.features}}}
-		for _, c := range tracker.Changes(status.Input{Snapshot: w.Snapshot(), Plan: plan, Hosts: hosts, Now: time.Unix(1, int64(step))}) {
-			if r, is := c.Status.(*api.Reported); is {
-				o := api.Clone(w.Get(c.Kind, c.UUID))
+	round := func(now int64, hosts map[string]stream.HostState) {
+		for _, c := range tracker.Changes(status.Input{Snapshot: was, Plan: plan, Hosts: hosts, ClaimAll: true, Now: time.Unix(1, now)}) {
+			o := api.Clone(w.Get(c.Kind, c.UUID))
+			switch r := c.Status.(type) {
+			case *api.Reported:
 				*o.StatusBody().(*api.Reported) = *r
-				w.SetStatus(o)
+			case *api.HostStatus:
+				*o.StatusBody().(*api.HostStatus) = *r
 			}
+			w.SetStatus(o)
+		}
+		next := w.Snapshot()
+		events := world.Changes(was, next)
+		routes := routing.Update(plan.Derived, next, events)
+		plan = placement.With(1, policy.Update(plan.Policy, routes, events), health.Update(plan.Health, routes, events), balance.Update(plan.Balance, routes, events), plan)
+		was = next
+	}
+	old, away := "no agent-too-old the agent of host h1 does not serve virtual addresses", "yes serving"
+	for step, want := range []struct {
+		says            []string // the agent; nil: it is away
+		member, state   string
+		balancer, lacks string
+	}{
+		{nil, "yes serving", balance.Active, away, ""},
+		{[]string{"policy"}, old, balance.Down, "yes agent-too-old workloads of host h1 have no route to it", "balance"},
+		{nil, old, balance.Down, away, "balance"},
+		{[]string{"policy", "balance"}, "yes serving", balance.Active, "yes serving", ""},
+		{[]string{""}, old, balance.Down, "yes agent-too-old workloads of host h1", "balance"},
+	} {
+		hosts := map[string]stream.HostState{}
+		if want.says != nil {
+			hosts[world.UUID(api.KindHost, "h1")] = stream.HostState{Connected: true, Report: &hoststream.Report{Features: want.says}}
+		}
+		for i := range 3 { // what the host lacks, what follows of it, and nothing more
+			round(int64(step*3+i), hosts)
 		}
 		said := func(kind api.Kind, name string) string {
 			for _, c := range w.Get(kind, world.UUID(kind, name)).StatusBody().(*api.Reported).Conditions {
@@ -171,8 +195,17 @@ func TestAgentsThatDoNotServe(t *testing.T) {
 		if got := said(api.KindMember, "m"); !strings.HasPrefix(got, want.member) {
 			t.Errorf("step %d: the member says %q, want %q", step, got, want.member)
 		}
+		if got := said(api.KindMember, "other"); got != "yes serving " {
+			t.Errorf("step %d: the member on the other host says %q", step, got)
+		}
 		if got := said(api.KindLoadBalancer, "l"); !strings.HasPrefix(got, want.balancer) {
 			t.Errorf("step %d: the load-balancer says %q, want %q", step, got, want.balancer)
+		}
+		if got := plan.Balance.Get(world.UUID(api.KindLoadBalancer, "l")).Member(world.UUID(api.KindMember, "m")).State; got != want.state {
+			t.Errorf("step %d: the member is %s, want %s", step, got, want.state)
+		}
+		if got := strings.Join(w.Get(api.KindHost, world.UUID(api.KindHost, "h1")).(*api.Host).Status.Lacks, " "); got != want.lacks {
+			t.Errorf("step %d: the host lacks %q, want %q", step, got, want.lacks)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/api/hoststream"
+	"github.com/weft-network/weft/control/balance"
 	"github.com/weft-network/weft/control/health"
 	"github.com/weft-network/weft/control/routing"
 	"github.com/weft-network/weft/control/stream"
@@ -30,7 +31,7 @@ func (s *system) checkID(port, check string) string {
 // finds is what a host reports of health-checks of its ports, as they are now:
 // port, health-check, state and message in turn.
 func (s *system) finds(words ...string) func(h *stream.HostState) {
-	report := &hoststream.Report{Features: []string{"health"}}
+	report := &hoststream.Report{Features: []string{"health", balance.Feature}}
 	for i := 0; i < len(words); i += 4 {
 		id := s.checkID(words[i], words[i+1])
 		if id == "" {
@@ -126,6 +127,6 @@ check a c`)
 	s.want("another health-check in its place", "port a: waiting h1 , d false unknown host h1 has not tried it often enough yet")
 	s.host("h1", s.finds("a", "d", "down", "no answer within 2 s"))
 	s.want("that failing", "port a: waiting h1 , d false failed no answer within 2 s, withdrawn")
-	s.host("h1", func(h *stream.HostState) { h.Report = &hoststream.Report{} })
+	s.host("h1", func(h *stream.HostState) { h.Report = &hoststream.Report{Features: []string{balance.Feature}} })
 	s.want("an agent that does not try", "port a: waiting h1 , d false untried the agent of host h1 does not try ports: upgrade weft-agent there")
 }

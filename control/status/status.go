@@ -146,7 +146,7 @@ func (c *collector) hosts() {
 			now.Connected, now.AgentVersion, now.Kernel = true, state.AgentVersion, state.Kernel
 			now.Controller = controllerName(state.Controller)
 			if state.Report != nil {
-				now.Announced = announced(h, state.Report)
+				now.Announced, now.Lacks = announced(h, state.Report), lacks(state.Report)
 				now.Ports, now.Warm = countUp(state.Report), controllerName(state.Report.WarmController)
 				now.Conditions = strays(h.Status.Conditions, state.Report.Warnings, c.Now)
 				now.Conditions = capacity(now.Conditions, state.Report.Tables, c.Now)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/api/hoststream"
+	"github.com/weft-network/weft/control/balance"
 	"github.com/weft-network/weft/control/placement"
 	"github.com/weft-network/weft/control/routing"
 	"github.com/weft-network/weft/control/status"
@@ -131,7 +132,7 @@ func connect(h *stream.HostState) {
 
 func report(port, state, message string) func(h *stream.HostState) {
 	return func(h *stream.HostState) {
-		h.Report = &hoststream.Report{}
+		h.Report = &hoststream.Report{Features: []string{balance.Feature}}
 		if port != "" {
 			h.Report.Ports = []*hoststream.PortReport{{Port: world.UUID(api.KindPort, port), State: state, Message: message}}
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/api/hoststream"
+	"github.com/weft-network/weft/control/balance"
 	"github.com/weft-network/weft/control/placement"
 	"github.com/weft-network/weft/control/routing"
 	"github.com/weft-network/weft/control/status"
@@ -35,7 +36,7 @@ func TestStraysOfAHost(t *testing.T) {
 	h.Status.Connected = true
 	at := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
 	step := func(now time.Time, warnings ...string) (changed bool) {
-		state := stream.HostState{Connected: true, Report: &hoststream.Report{Warnings: warnings}}
+		state := stream.HostState{Connected: true, Report: &hoststream.Report{Features: []string{balance.Feature}, Warnings: warnings}}
 		for _, c := range status.Changes(status.Input{Snapshot: oneHost{host: h}, Plan: &placement.Plan{Derived: &routing.Derived{}}, Hosts: map[string]stream.HostState{"u": state}, Now: now}) {
 			if c.UUID == "u" {
 				h.Status, changed = *c.Status.(*api.HostStatus), true

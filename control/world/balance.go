@@ -18,6 +18,7 @@ import (
 //	listener l i TCP 80 [pool=o] [source=RANGE] [down]               (listener i of l)
 //	member o m 80 [port=PORT] [ip=IP] [subnet=NETWORK:RANGE] [at=IP] [at-port=N] [weight=N] [draining | not-ready] [backup] [down]
 //	monitor o TYPE [every=MS] [patience=MS] [rise=N] [fall=N] [codes=CODES] [down] (health-monitor of pool o)
+//	agent h old|new                                                  (whether it serves virtual addresses: only a status changes)
 //	tried m online|failed|untried                                    (what the monitor found: only a status changes)
 func (w *World) applyBalance(f []string) bool {
 	words := map[string]string{}
@@ -64,6 +65,14 @@ func (w *World) applyBalance(f []string) bool {
 		m.Spec.AdminState = state
 		m.Spec.Probe = probeOf(f[2], words)
 		w.Put(m, api.KindHealthMonitor, f[1])
+	case "agent":
+		if h, ok := w.Get(api.KindHost, UUID(api.KindHost, f[1])).(*api.Host); ok {
+			h = api.Clone(h)
+			if h.Status.Lacks = nil; f[2] == "old" {
+				h.Status.Lacks = []string{"balance"}
+			}
+			w.SetStatus(h)
+		}
 	case "tried":
 		if m, ok := w.Get(api.KindMember, UUID(api.KindMember, f[1])).(*api.Member); ok {
 			m = api.Clone(m)
@@ -156,6 +165,7 @@ func RandomBalance(r *rand.Rand) string {
 		"monitor " + pool + " tcp" + []string{"", "", " down"}[r.IntN(3)],
 		"tried " + member + " " + []string{"online", "untried"}[r.IntN(2)],
 		"tried " + member + " failed",
+		fmt.Sprintf("agent h%d %s", 1+r.IntN(3), []string{"old", "new", "new"}[r.IntN(3)]),
 		fmt.Sprintf("remove %s %s", api.KindHealthMonitor, pool),
 		fmt.Sprintf("remove %s %s", api.KindMember, member),
 		fmt.Sprintf("remove %s %s", api.KindListener, listener),
