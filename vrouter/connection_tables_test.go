@@ -238,6 +238,48 @@ func TestConnectionsMove(t *testing.T) {
 	}
 }
 
+// Of what is led to members of load-balancers that is cut which is said, in whatever table
+// it is, and nothing that is led to nobody or is of another protocol.
+func TestServedConnectionsAreCut(t *testing.T) {
+	d := tablesForTest(t, fewFlows())
+	install(t, d, tenants())
+	now, err := ticksNow()
+	check(t, err)
+	gone, other := MAC{memberMAC, 1}, MAC{memberMAC, 2}
+	stays := map[uint16]bool{}
+	for i, c := range []struct {
+		table    string
+		protocol uint8
+		mac      MAC
+		stays    bool
+	}{
+		{confirmedTable, 17, gone, false}, {halfOpenTable, 17, gone, false}, {restTable, 17, gone, false},
+		{confirmedTable, 17, other, true}, {confirmedTable, 6, gone, true}, {confirmedTable, 132, gone, true},
+		{confirmedTable, 17, MAC{2, 1}, true}, {halfOpenTable, 17, MAC{}, true},
+	} {
+		key := layoutConnectionKey{Ifindex: 1, Protocol: c.protocol, Family: 4, LocalPort: wirePort(uint16(i))}
+		stays[uint16(i)] = c.stays
+		check(t, d.maps[c.table].Put(&key, &layoutConnectionValue{Seen: now, Made: now, Mac: layoutMac{Byte: c.mac}}))
+	}
+	told := 0
+	removed, err := d.CutServed(17, func(k ConnectionKey, member MAC) bool { return member != other && k.Ifindex == 1 }, func(k ConnectionKey, _ Connection) {
+		if told++; stays[k.Local.Port()] {
+			t.Errorf("connection %d is told to have ended", k.Local.Port())
+		}
+	})
+	check(t, err)
+	left := map[uint16]bool{}
+	check(t, d.Connections(func(k ConnectionKey, _ Connection) { left[k.Local.Port()] = true }))
+	for i, want := range stays {
+		if left[i] != want {
+			t.Errorf("connection %d is there: %t, want %t", i, left[i], want)
+		}
+	}
+	if removed != 3 || told != 3 {
+		t.Errorf("%d connections are cut and %d told, want 3", removed, told)
+	}
+}
+
 // What connections know is the kernel's: it outlives the process that loaded the programs.
 func TestConnectionsOutliveTheProcess(t *testing.T) {
 	dir := mountBPFFS(t) + "/weft"

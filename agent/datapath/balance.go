@@ -70,7 +70,8 @@ type BalancerTables struct {
 	Choices   map[string]Choice // by the name that listeners have
 	Members   map[vrouter.PoolMemberKey]PoolMember
 	Mappings  map[uint64]vrouter.Mapping
-	Problems  map[string]string // by row, as in Tables
+	Down      map[vrouter.PoolMemberKey]struct{} // members by UDP that are down
+	Problems  map[string]string                  // by row, as in Tables
 
 	from *desired.Balancer
 	hops []vrouter.NextHop // each once
@@ -199,7 +200,7 @@ func (t *Tables) addBalanced(b Balanced) {
 
 // balancerOf computes the tables of one load-balancer.
 func balancerOf(key desired.BalancerKey, b *desired.Balancer, in places) *BalancerTables {
-	t := &BalancerTables{map[vrouter.ListenerKey]Listener{}, map[string]Choice{}, map[vrouter.PoolMemberKey]PoolMember{}, map[uint64]vrouter.Mapping{}, map[string]string{}, b, nil}
+	t := &BalancerTables{map[vrouter.ListenerKey]Listener{}, map[string]Choice{}, map[vrouter.PoolMemberKey]PoolMember{}, map[uint64]vrouter.Mapping{}, map[vrouter.PoolMemberKey]struct{}{}, map[string]string{}, b, nil}
 	pools := map[string][]poolMember{}
 	for id, m := range b.Members {
 		one := poolMember{Member: m, id: id}
@@ -270,7 +271,10 @@ func (t *BalancerTables) add(of desired.BalancerKey, id string, l desired.Listen
 				Ifindex: m.here, VRF: of.VRF, Protocol: l.Protocol, External: netip.AddrPortFrom(address, l.Port), Internal: row.Internal,
 			}
 		}
-		t.Members[vrouter.PoolMemberKey{ListenerKey: key, MAC: m.MAC}] = row
+		place := vrouter.PoolMemberKey{ListenerKey: key, MAC: m.MAC}
+		if t.Members[place] = row; l.Protocol == udp && m.State == desired.MemberDown {
+			t.Down[place] = struct{}{}
+		}
 	}
 	t.Listeners[key] = listener
 	return problem

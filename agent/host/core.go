@@ -264,6 +264,9 @@ func (c *Core) Ack() *hoststream.Ack {
 	return ack
 }
 
+// Down are the members of load-balancers whose conversations by UDP move on.
+func (c *Core) Down() datapath.Down { return c.programmer.Down() }
+
 // Problems returns, by key, the desired rows that are not in the kernel.
 func (c *Core) Problems() map[string]string {
 	return c.programmer.Problems(c.rows(), c.attached())

@@ -44,7 +44,7 @@ type agent struct {
 	identity join.Identity
 	underlay link.Underlay
 	given    []netip.Addr // tunnel addresses, by flag
-	expiring expire.Connections
+	expiring remembering
 	log      *slog.Logger
 }
 
@@ -151,6 +151,25 @@ func (r remembering) ExpireConnections() (int, error) {
 	return r.Datapath.ExpireConnections(r.recorder.Ended)
 }
 
+// CutServed implements expire.Served.
+func (r remembering) CutServed(protocol uint8, left func(vrouter.ConnectionKey, vrouter.MAC) bool) (int, error) {
+	return r.Datapath.CutServed(protocol, left, r.recorder.Ended)
+}
+
+// cut ends what members that are down have of UDP.
+func (a agent) cut(ctx context.Context, loop *host.Loop) error {
+	listener, err := loop.Listen(ctx)
+	if err != nil {
+		return nil // the loop has ended
+	}
+	defer loop.Leave(listener)
+	expire.Cut(ctx, a.expiring, listener.Changed, func(ctx context.Context) (down datapath.Down, err error) {
+		err = loop.Do(ctx, func(c *host.Core) { down = c.Down() })
+		return down, err
+	}, a.log)
+	return nil
+}
+
 // recorder records what the flags say, and what people ask for.
 func (a agent) recorder(loop *host.Loop) (*records.Recorder, error) {
 	options, err := a.flags.record.options(a.identity.Host.Name, a.dir.PolicyLog(), a.links.Names, a.log)
@@ -229,6 +248,7 @@ func (a agent) serve(ctx context.Context, tunnel int, blank bool, loop *host.Loo
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { client.Run(ctx); return nil })
 	group.Go(func() error { expire.Run(ctx, a.expiring, asked(loop), a.log); return nil })
+	group.Go(func() error { return a.cut(ctx, loop) })
 	group.Go(func() error { capacity.Run(ctx, a.path, loop, a.log); return nil })
 	group.Go(func() error { return local.run(ctx, loop) })
 	group.Go(func() error { local.keeper.Run(ctx, loop); return nil })
