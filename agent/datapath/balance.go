@@ -77,6 +77,31 @@ type BalancerTables struct {
 	hops []vrouter.NextHop // each once
 }
 
+// taken is who of a pool serves at addresses of a family, and whom these choose. Most
+// listeners of a load-balancer have the same.
+type taken struct {
+	pool, locality string
+	v4             bool
+	sctp           uint16 // the port that members must have; 0: any, for it is mapped
+}
+
+// serving is what is taken.
+type serving struct {
+	members []poolMember
+	choice  Choice
+	name    string // of the choice; empty: nobody can be chosen
+	problem string
+}
+
+// balancerMaker computes the tables of one load-balancer.
+type balancerMaker struct {
+	*BalancerTables
+	key   desired.BalancerKey
+	rows  desired.Rows
+	pools map[string][]poolMember // by UUID each
+	taken map[taken]*serving
+}
+
 // seen is all that next hops of members follow from.
 type seen struct {
 	endpoints map[string]desired.Endpoint
@@ -198,27 +223,33 @@ func (t *Tables) addBalanced(b Balanced) {
 	}
 }
 
-// balancerOf computes the tables of one load-balancer.
+// balancerOf computes the tables of one load-balancer. It costs what they have: a
+// row for each member at each address of each listener of its pool.
 func balancerOf(key desired.BalancerKey, b *desired.Balancer, in places) *BalancerTables {
-	t := &BalancerTables{map[vrouter.ListenerKey]Listener{}, map[string]Choice{}, map[vrouter.PoolMemberKey]PoolMember{}, map[uint64]vrouter.Mapping{}, map[vrouter.PoolMemberKey]struct{}{}, map[string]string{}, b, nil}
-	pools := map[string][]poolMember{}
-	for id, m := range b.Members {
-		one := poolMember{Member: m, id: id}
+	t := &BalancerTables{
+		Listeners: map[vrouter.ListenerKey]Listener{}, Choices: map[string]Choice{}, Members: map[vrouter.PoolMemberKey]PoolMember{}, Mappings: map[uint64]vrouter.Mapping{},
+		Down: map[vrouter.PoolMemberKey]struct{}{}, Problems: map[string]string{}, from: b,
+	}
+	m := balancerMaker{t, key, in.rows, map[string][]poolMember{}, map[taken]*serving{}}
+	hops := map[vrouter.NextHop]bool{}
+	for id, member := range b.Members {
+		one := poolMember{Member: member, id: id}
 		var problem string
-		if one.next, one.here, problem = memberHop(key.VRF, m, in); problem != "" {
+		if one.next, one.here, problem = memberHop(key.VRF, member, in); problem != "" {
 			t.Problems[desired.MemberRow(key, id)] = problem
 		}
-		if !slices.Contains(t.hops, one.next) {
+		if !hops[one.next] {
+			hops[one.next] = true
 			t.hops = append(t.hops, one.next)
 		}
-		pools[m.Pool] = append(pools[m.Pool], one)
+		m.pools[member.Pool] = append(m.pools[member.Pool], one)
 	}
-	for _, members := range pools {
+	for _, members := range m.pools {
 		slices.SortFunc(members, func(a, b poolMember) int { return strings.Compare(a.id, b.id) })
 	}
 	for id, l := range b.Listeners {
 		for _, address := range l.Addresses {
-			if problem := t.add(key, id, l, address, pools[l.Pool], in.rows); problem != "" {
+			if problem := m.add(id, l, address); problem != "" {
 				t.Problems[desired.ListenerRow(key, id)] = problem
 			}
 		}
@@ -237,38 +268,53 @@ func memberHop(vrf uint32, m desired.Member, in places) (next vrouter.NextHop, h
 	return next, 0, problem
 }
 
-// add adds a listener at one of its addresses, and its members there.
-func (t *BalancerTables) add(of desired.BalancerKey, id string, l desired.Listener, address netip.Addr, members []poolMember, rows desired.Rows) (problem string) {
-	key := vrouter.ListenerKey{VRF: of.VRF, Address: address, Protocol: l.Protocol, Port: l.Port}
-	served := members[:0:0]
+// serve finds who serves a listener at addresses of a family.
+func (t *balancerMaker) serve(l desired.Listener, v4 bool) *serving {
+	what := taken{pool: l.Pool, locality: l.Locality, v4: v4}
+	if l.Protocol == protocolSCTP {
+		what.sctp = l.Port
+	}
+	if s, known := t.taken[what]; known {
+		return s
+	}
+	s, macs := &serving{}, map[[6]byte]bool{}
+	members := t.pools[l.Pool]
 	for _, m := range members {
-		internal := m.internal(address)
 		switch {
-		case !internal.IsValid():
+		case !m.internal(v4).IsValid():
 			continue // it has no address of the family, which its status says
-		case l.Protocol == protocolSCTP && m.Target != l.Port:
-			problem = fmt.Sprintf("member %s: the port of SCTP cannot be mapped: give it target port %d", m.Name, l.Port)
+		case what.sctp != 0 && m.Target != what.sctp:
+			s.problem = fmt.Sprintf("member %s: the port of SCTP cannot be mapped: give it target port %d", m.Name, l.Port)
 			continue
-		case slices.ContainsFunc(served, func(o poolMember) bool { return o.MAC == m.MAC }):
-			problem = fmt.Sprintf("member %s has the MAC of another one: make it anew", m.Name)
+		case macs[m.MAC]:
+			s.problem = fmt.Sprintf("member %s has the MAC of another one: make it anew", m.Name)
 			continue
 		}
-		served = append(served, m)
+		macs[m.MAC] = true
+		s.members = append(s.members, m)
 	}
-	listener := Listener{BySource: l.BySource, Ticks: ticksOf(l.Seconds)}
-	chosen := choiceOf(l, served, len(members))
-	if slices.ContainsFunc(chosen.Members, func(m maglev.Member) bool { return m.Weight > 0 }) {
-		listener.Choice = chosen.name()
-		t.Choices[listener.Choice] = chosen
+	s.choice = choiceOf(l, s.members, len(members))
+	if slices.ContainsFunc(s.choice.Members, func(m maglev.Member) bool { return m.Weight > 0 }) {
+		s.name = s.choice.name()
+		t.Choices[s.name] = s.choice
 	}
-	for i, m := range served {
-		row := PoolMember{NextHop: m.next, MTU: destinationMTU(desired.Route{Host: m.Host, MTU: m.MTU}, rows)}
-		row.Internal, row.Identity, row.Chosen = netip.AddrPortFrom(m.internal(address), m.Target), m.Workload, chosen.Members[i].Weight > 0
+	t.taken[what] = s
+	return s
+}
+
+// add adds a listener at one of its addresses, and its members there.
+func (t *balancerMaker) add(id string, l desired.Listener, address netip.Addr) (problem string) {
+	key := vrouter.ListenerKey{VRF: t.key.VRF, Address: address, Protocol: l.Protocol, Port: l.Port}
+	s := t.serve(l, address.Is4())
+	t.Listeners[key] = Listener{Choice: s.name, BySource: l.BySource, Ticks: ticksOf(l.Seconds)}
+	for i, m := range s.members {
+		row := PoolMember{NextHop: m.next, MTU: destinationMTU(desired.Route{Host: m.Host, MTU: m.MTU}, t.rows)}
+		row.Internal, row.Identity, row.Chosen = netip.AddrPortFrom(m.internal(address.Is4()), m.Target), m.Workload, s.choice.Members[i].Weight > 0
 		if m.here != 0 {
 			row.MTU = 0 // that of its interface counts
 			row.Mapping = mappingNumber(id, m.id, address)
 			t.Mappings[row.Mapping] = vrouter.Mapping{
-				Ifindex: m.here, VRF: of.VRF, Protocol: l.Protocol, External: netip.AddrPortFrom(address, l.Port), Internal: row.Internal,
+				Ifindex: m.here, VRF: t.key.VRF, Protocol: l.Protocol, External: netip.AddrPortFrom(address, l.Port), Internal: row.Internal,
 			}
 		}
 		place := vrouter.PoolMemberKey{ListenerKey: key, MAC: m.MAC}
@@ -276,8 +322,7 @@ func (t *BalancerTables) add(of desired.BalancerKey, id string, l desired.Listen
 			t.Down[place] = struct{}{}
 		}
 	}
-	t.Listeners[key] = listener
-	return problem
+	return s.problem
 }
 
 const protocolSCTP = 132
@@ -289,9 +334,9 @@ func ticksOf(seconds uint32) uint32 {
 }
 
 // internal is the member's address of a family.
-func (m *poolMember) internal(of netip.Addr) netip.Addr {
+func (m *poolMember) internal(v4 bool) netip.Addr {
 	for _, a := range m.Addresses {
-		if a.Is4() == of.Is4() {
+		if a.Is4() == v4 {
 			return a
 		}
 	}

@@ -129,3 +129,27 @@ func TestWhatHasNoRowIsTold(t *testing.T) {
 		}
 	}
 }
+
+// A member that finds no room is told at its row, and a listener at its own.
+func TestMembersThatFindNoRoom(t *testing.T) {
+	for what, fill := range map[string]func(*datapath.MemoryKernel){
+		"member":   func(m *datapath.MemoryKernel) { m.PoolMembers.Size = 2 },
+		"listener": func(m *datapath.MemoryKernel) { m.Listeners.Size = -1 },
+	} {
+		m := datapath.NewMemoryKernel(nil)
+		if fill(m); m.Listeners.Size < 0 {
+			m.Listeners.Size, m.Listeners.Rows[vrouter.ListenerKey{VRF: 9}] = 1, vrouter.Listener{}
+		}
+		told := program(t, m, balancedBy(func(*desired.Listener, map[string]*desired.Member) {})).Problems(desired.Rows{}, nil)
+		want := map[string]string{"member": desired.MemberRow(theBalancer, "c"), "listener": desired.ListenerRow(theBalancer, "i")}[what]
+		full := 0
+		for _, why := range told {
+			if strings.Contains(why, vrouter.ErrFull.Error()) {
+				full++
+			}
+		}
+		if full != 1 || !strings.Contains(told[want], vrouter.ErrFull.Error()) {
+			t.Errorf("a %s that finds no room: told is %v, want %s", what, told, want)
+		}
+	}
+}

@@ -204,17 +204,48 @@ func (s *service) problems(note func(key, why string)) {
 	for key, of := range s.balanced.Of {
 		for id, l := range of.from.Listeners {
 			for _, address := range l.Addresses {
-				at := vrouter.ListenerKey{VRF: key.VRF, Address: address, Protocol: l.Protocol, Port: l.Port}
-				st, ok := s.listeners.Status(at)
+				st, ok := s.listeners.Status(vrouter.ListenerKey{VRF: key.VRF, Address: address, Protocol: l.Protocol, Port: l.Port})
 				note(desired.ListenerRow(key, id), explain(st, ok))
-				for id, m := range of.from.Members {
-					if st, ok = s.members.Status(vrouter.PoolMemberKey{ListenerKey: at, MAC: m.MAC}); ok && m.Pool == l.Pool {
-						note(desired.MemberRow(key, id), explain(st, ok))
-					}
-				}
 			}
 		}
 	}
+	places, names := s.balanced.places(), map[desired.BalancerKey]memberNames{}
+	s.members.EachWaiting(func(at vrouter.PoolMemberKey, st reconcile.Status) {
+		key, _, wanted := places(at)
+		if !wanted {
+			return
+		}
+		if _, known := names[key]; !known {
+			names[key] = namesOf(key, s.balanced.Of[key].from)
+		}
+		note(names[key].row(key, at), explain(st, true))
+	})
+}
+
+// memberNames finds the row of a member by what the kernel has of it.
+type memberNames struct {
+	pools map[vrouter.ListenerKey]string
+	ids   map[string]map[vrouter.MAC]string // by pool
+}
+
+func namesOf(key desired.BalancerKey, b *desired.Balancer) memberNames {
+	n := memberNames{map[vrouter.ListenerKey]string{}, map[string]map[vrouter.MAC]string{}}
+	for _, l := range b.Listeners {
+		for _, address := range l.Addresses {
+			n.pools[vrouter.ListenerKey{VRF: key.VRF, Address: address, Protocol: l.Protocol, Port: l.Port}] = l.Pool
+		}
+	}
+	for id, m := range b.Members {
+		if n.ids[m.Pool] == nil {
+			n.ids[m.Pool] = map[vrouter.MAC]string{}
+		}
+		n.ids[m.Pool][m.MAC] = id
+	}
+	return n
+}
+
+func (n memberNames) row(of desired.BalancerKey, at vrouter.PoolMemberKey) string {
+	return desired.MemberRow(of, n.ids[n.pools[at.ListenerKey]][at.MAC])
 }
 
 // mappings knows which interfaces they may lead to.

@@ -77,16 +77,25 @@ func MemberRow(of BalancerKey, member string) string {
 	return fmt.Sprintf("member/%d/%s/%s", of.VRF, of.ID, member)
 }
 
-// rebalance replaces a load-balancer by one that change makes of a copy.
+// rebalance replaces a load-balancer by one that change makes of a copy. Of many
+// changes in one delta the first makes the copy, which nobody has seen yet at the others.
 func (r *Rows) rebalance(of BalancerKey, change func(b *Balancer)) {
-	now := &Balancer{map[string]Listener{}, map[string]Member{}}
-	if was := r.Balancers[of]; was != nil {
-		maps.Copy(now.Listeners, was.Listeners)
-		maps.Copy(now.Members, was.Members)
+	now := r.fresh[of]
+	if now == nil {
+		now = &Balancer{map[string]Listener{}, map[string]Member{}}
+		if was := r.Balancers[of]; was != nil {
+			maps.Copy(now.Listeners, was.Listeners)
+			maps.Copy(now.Members, was.Members)
+		}
+		if r.fresh == nil {
+			r.fresh = map[BalancerKey]*Balancer{}
+		}
+		r.fresh[of] = now
 	}
 	change(now)
 	if r.Balancers[of] = now; len(now.Listeners)+len(now.Members) == 0 {
 		delete(r.Balancers, of)
+		delete(r.fresh, of)
 	}
 }
 

@@ -3,7 +3,9 @@
 package desired_test
 
 import (
+	"fmt"
 	"net/netip"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -71,5 +73,38 @@ func TestBalancedRows(t *testing.T) {
 	put("listener/5/lb/i", listener(func(*hoststream.Listener) {}))
 	if err := table.Apply(&hoststream.Delta{Version: &hoststream.Version{Epoch: 1}, Delete: []string{"listener/5/lb/i", "member/5/lb/m", "listener/6/lb/i"}}); err != nil || len(table.Balancers)+len(table.Bad) != 0 {
 		t.Errorf("after all was deleted: %v %v (%v)", table.Balancers, table.Bad, err)
+	}
+}
+
+// Many members in one delta cost what they are: not for each of them all others. What was
+// seen before a delta never changes.
+func TestManyMembersInOneDelta(t *testing.T) {
+	lb := desired.BalancerKey{VRF: 5, ID: "lb"}
+	cost := func(members int) uint64 {
+		table := desired.New()
+		apply := func(n int, state string) {
+			d := &hoststream.Delta{Version: &hoststream.Version{Epoch: 1}}
+			for i := range n {
+				id := fmt.Sprint("m", i)
+				m := &hoststream.Member{Vrf: 5, LoadBalancer: "lb", Member: id, Pool: "p", Addresses: [][]byte{{10, 0, byte(i >> 8), byte(i)}}, TargetPort: 80, Mac: []byte{10, 1, 2, 3, byte(i >> 8), byte(i)}, State: state}
+				d.Put = append(d.Put, row(t, desired.MemberRow(lb, id), &hoststream.Row{Body: &hoststream.Row_Member{Member: m}}))
+			}
+			if err := table.Apply(d); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		apply(members, "active")
+		runtime.ReadMemStats(&after)
+		was := table.Balancers[lb]
+		apply(1, "down")
+		if now := table.Balancers[lb]; len(was.Members) != members || was.Members["m0"].State != desired.MemberActive || now.Members["m0"].State != desired.MemberDown || len(now.Members) != members {
+			t.Errorf("of %d members %d were, the first %s; %d are, the first %s", members, len(was.Members), was.Members["m0"].State, len(now.Members), now.Members["m0"].State)
+		}
+		return after.TotalAlloc - before.TotalAlloc
+	}
+	if few, many := cost(250), cost(2000); many > 16*few {
+		t.Errorf("250 members take %d bytes, 2000 take %d", few, many)
 	}
 }

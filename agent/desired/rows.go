@@ -170,6 +170,8 @@ type Rows struct {
 	// the agent is to be upgraded, once.
 	Unknown map[string]struct{}
 
+	// fresh are the load-balancers that the delta in hand has changed already.
+	fresh map[BalancerKey]*Balancer
 	// own is the host that says it is this one.
 	own string
 	// named are the names that changed since somebody took note; nil while

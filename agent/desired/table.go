@@ -67,6 +67,7 @@ func (t *Table) Apply(d *hoststream.Delta) error {
 	if err != nil {
 		return err
 	}
+	defer func() { t.fresh = nil }() // from here on they are seen
 	for _, r := range slices.Concat(d.Put, changed) {
 		t.bodies[r.Key] = r.Body
 		t.put(r.Key, r.Body)

@@ -107,6 +107,13 @@ type Fault struct {
 	Partly  bool // it serves, but not all
 }
 
+// What one load-balancer may have of the tables of each host that reaches it. Listeners
+// beyond do not serve, the last ones by UUID first.
+const (
+	MaxListeners = 1 << 10 // at each of its addresses
+	MaxPlaces    = 1 << 14 // members of listeners, at each of its addresses
+)
+
 // The reasons of faults.
 const (
 	NotBuilt      = "not-built"           // Weft cannot do that yet
@@ -120,6 +127,7 @@ const (
 	NoFamily      = "no-address-of-family"
 	NotTheirs     = "not-the-port's-address"
 	TooMany       = "too-many-members"
+	TooLarge      = "too-large"
 	SwitchedOff   = "down" // adminState
 	NobodyHasThat = "nobody-has-address"
 	OldAgent      = "agent-too-old" // of the member's host

@@ -52,6 +52,7 @@ func (u *update) balancer(l *api.LoadBalancer) *Balancer {
 	for _, o := range u.objects.children(api.KindPool, l.Meta.UUID) {
 		m.pool(o.(*api.Pool))
 	}
+	m.bound()
 	if len(m.serves) > 0 && len(m.Listeners) == 0 && m.Fault(api.KindLoadBalancer, l.Meta.UUID) == nil {
 		m.partly(l, NoPool, "it has no listener that serves: all its ports are closed")
 	}
@@ -159,6 +160,36 @@ func (m *maker) listener(o *api.Listener) {
 		m.used[pool.Meta.UUID] = true
 	}
 	m.Listeners = append(m.Listeners, l)
+}
+
+// bound takes away the listeners that are beyond what a load-balancer may have, and members
+// that only these had.
+func (m *maker) bound() {
+	serve := map[string]int{} // members by pool
+	for i := range m.Members {
+		serve[m.Members[i].Pool]++
+	}
+	listeners, places := 0, 0
+	var within []Listener
+	for _, l := range m.Listeners {
+		more, needs := len(l.Addresses), len(l.Addresses)*serve[l.Pool]
+		if listeners+more <= MaxListeners && places+needs <= MaxPlaces {
+			listeners, places, within = listeners+more, places+needs, append(within, l)
+			continue
+		}
+		m.Faults = slices.DeleteFunc(m.Faults, func(f Fault) bool { return f.Kind == api.KindListener && f.UUID == l.Ref.UUID })
+		m.Faults = append(m.Faults, Fault{Kind: api.KindListener, UUID: l.Ref.UUID, Reason: TooLarge, Message: fmt.Sprintf(
+			"its load-balancer has more than it may, so the port is closed: at most %d listeners, and %d members of them, each counted at each address; make another load-balancer", MaxListeners, MaxPlaces)})
+	}
+	if len(within) == len(m.Listeners) {
+		return
+	}
+	if m.Fault(api.KindLoadBalancer, m.Ref.UUID) == nil {
+		m.partly(m.spec, TooLarge, "%d of its %d listeners do not serve: at most %d may, with %d members, each counted at each address; make another load-balancer",
+			len(m.Listeners)-len(within), len(m.Listeners), MaxListeners, MaxPlaces)
+	}
+	m.Listeners = within
+	m.Members = slices.DeleteFunc(m.Members, func(one Member) bool { return !m.Uses(one.Pool) })
 }
 
 // transport is what is spoken below the protocol of a pool; 0: it needs a proxy.

@@ -138,3 +138,50 @@ func TestUpdateEqualsDerive(t *testing.T) {
 		t.Errorf("seed %d: never seen: %q", seed, left)
 	}
 }
+
+// A load-balancer has at most so many listeners, and members of them; those beyond do
+// not serve and say why, and one that goes makes room for another.
+func TestHowMuchALoadBalancerMayHave(t *testing.T) {
+	for _, c := range []struct{ listeners, members, serve int }{
+		{balance.MaxListeners / 2, 4, balance.MaxListeners / 2}, // at two addresses
+		{balance.MaxListeners/2 + 6, 4, balance.MaxListeners / 2},
+		{balance.MaxListeners / 2, 20, balance.MaxPlaces / 40},
+	} {
+		w := world.New("host h1 192.0.2.1\nnetwork n 1\nsubnet n 10.0.0.0/24\nsubnet n 2001:db8::/64\naddress n 10.0.0.9\naddress n 2001:db8::9\nbalancer l address=n:10.0.0.9 address=n:2001:db8::9\npool l o")
+		for i := range c.members {
+			w.Do(fmt.Sprintf("port n p%d\naddress n 10.0.0.%d p%d\naddress n 2001:db8::1:%d p%d\nbind p%d h1\nmember o m%d 80 port=p%d", i, i+10, i, i, i, i, i, i))
+		}
+		for i := range c.listeners {
+			w.Do(fmt.Sprintf("listener l i%d TCP %d pool=o", i, 1000+i))
+		}
+		before := w.Snapshot()
+		d := balance.Derive(routing.Derive(before))
+		b := d.Get(world.UUID(api.KindLoadBalancer, "l"))
+		beyond := 0
+		for _, f := range b.Faults {
+			if f.Kind == api.KindListener && f.Reason == balance.TooLarge && !f.Partly {
+				beyond++
+			}
+		}
+		if len(b.Listeners) != c.serve || beyond != c.listeners-c.serve || len(b.Members) != c.members {
+			t.Errorf("of %d listeners and %d members %d and %d serve, and %d say that they do not; want %d", c.listeners, c.members, len(b.Listeners), len(b.Members), beyond, c.serve)
+		}
+		if f := b.Fault(api.KindLoadBalancer, b.Ref.UUID); (f != nil) != (beyond > 0) || f != nil && (f.Reason != balance.TooLarge || !f.Partly) {
+			t.Errorf("the load-balancer says %+v", f)
+		}
+		for i := range c.listeners {
+			if name := fmt.Sprintf("i%d", i); world.UUID(api.KindListener, name) == b.Listeners[0].Ref.UUID {
+				w.Do(fmt.Sprintf("remove %s %s", api.KindListener, name))
+			}
+		}
+		after := w.Snapshot()
+		events := world.Changes(before, after)
+		next := balance.Update(d, routing.Update(d.Routing, after, events), events)
+		if got, want := dump(next), dump(balance.Derive(routing.Derive(after))); got != want || len(events) != 1 {
+			t.Errorf("after %d events Update gives\n%s\nDerive gives\n%s", len(events), got, want)
+		}
+		if now := next.Get(b.Ref.UUID); len(now.Listeners) != min(c.serve, c.listeners-1) {
+			t.Errorf("once one is gone %d serve, want %d", len(now.Listeners), min(c.serve, c.listeners-1))
+		}
+	}
+}
