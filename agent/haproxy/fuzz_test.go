@@ -59,9 +59,9 @@ func words(t testing.TB, line string) (all []string) {
 }
 
 // keywords are all words that lines may begin with.
-var keywords = []string{"global", "defaults", "frontend", "backend", "peers", "stats", "server-state-file", "maxconn", "nbthread", "hard-stop-after", "ssl-default-bind-options",
-	"tune.ssl.default-dh-param", "localpeer", "mode", "load-server-state-from-file", "option", "retries", "timeout", "bind", "acl", "tcp-request", "http-request", "use_backend", "default_backend",
-	"balance", "hash-type", "cookie", "stick-table", "stick", "http-check", "server", "peer"}
+var keywords = []string{"global", "defaults", "frontend", "backend", "stats", "server-state-file", "maxconn", "nbthread", "hard-stop-after", "ssl-default-bind-options",
+	"tune.ssl.default-dh-param", "mode", "load-server-state-from-file", "option", "retries", "timeout", "bind", "acl", "tcp-request", "http-request", "use_backend", "default_backend",
+	"balance", "hash-type", "cookie", "http-check", "server"}
 
 // taken is a proxy that has words of a user wherever a user has any.
 func taken(text string, compare string, key []byte) *Proxy {

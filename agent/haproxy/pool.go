@@ -63,6 +63,9 @@ func (r *render) backendSection(u use) {
 		r.partly(u.pool.ID, Unfit, "algorithm %q is not known here: members are chosen in turn", u.pool.Algorithm)
 		algorithm = "roundrobin"
 	}
+	if a := u.pool.Affinity; a != nil && a.By == "source-address" {
+		algorithm = "source"
+	}
 	r.out.line("balance", algorithm)
 	if algorithm == "source" {
 		r.out.line("hash-type", "consistent")
@@ -83,31 +86,25 @@ func (r *render) backendSection(u use) {
 	}
 }
 
-// stickyAffinity tells whether clients of a pool are remembered in a table.
-func stickyAffinity(p *Pool) bool {
-	return p.Affinity != nil && (p.Affinity.By == "source-address" || p.Affinity.By == "app-cookie")
-}
-
-// affinity writes how a client keeps its member, and tells whether members have cookies.
+// affinity writes how a client keeps its member, and tells whether members have cookies. Nothing is
+// remembered here, which a reload or the other proxy of a pair would not know: cookies are with clients,
+// and an address is hashed.
 func (r *render) affinity(u use) (cookies bool) {
 	a := u.pool.Affinity
 	if a == nil {
 		return false
 	}
-	seconds := strconv.Itoa(cmp.Or(a.Seconds, 10800)) + "s"
 	switch {
-	case a.By == "source-address":
-		r.out.line("stick-table", "type", "ipv6", "size", "100k", "expire", seconds, "peers", "local")
-		r.out.line("stick", "on", "src")
+	case a.By == "source-address": // as the algorithm of that name
 	case u.mode != "http":
 		r.partly(u.pool.ID, Unfit, "affinity by %s is for HTTP, and a listener passes it on unread: clients are not remembered there", a.By)
 	case a.By == "http-cookie":
-		r.out.line("cookie", "weft", "insert", "indirect", "nocache", "httponly", "maxidle", seconds)
+		r.out.line("cookie", "weft", "insert", "indirect", "nocache", "httponly", "maxidle", strconv.Itoa(cmp.Or(a.Seconds, 10800))+"s")
 		return true
 	case a.By == "app-cookie" && token.MatchString(a.Cookie):
-		r.out.line("stick-table", "type", "string", "len", "64", "size", "100k", "expire", seconds, "peers", "local")
-		r.out.line("stick", "store-response", "res.cook("+a.Cookie+")")
-		r.out.line("stick", "match", "req.cook("+a.Cookie+")")
+		// The application's own cookie tells the member, before what the application says.
+		r.out.line("cookie", a.Cookie, "prefix", "nocache")
+		return true
 	default:
 		r.partly(u.pool.ID, Unfit, "affinity by %s with cookie %q is not known here: clients are not remembered", a.By, a.Cookie)
 	}
@@ -206,7 +203,7 @@ func (r *render) member(u use, m *Member, cookies, checked bool) {
 }
 
 // weight is a member's share. One that drains gets no new clients, and keeps those that a
-// cookie or table brings.
+// cookie brings.
 func weight(m *Member) int {
 	if m.State == "draining" {
 		return 0

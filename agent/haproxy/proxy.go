@@ -96,12 +96,21 @@ const (
 
 // Bounds of one load-balancer, so that none takes a host's memory.
 const (
-	maxConnections = 10_000
+	maxConnections = 10_000 // if a process may have two files for each, and some more
 	maxListeners   = 100
 	maxServers     = 5_000 // members, once for each listener that has them
 	maxRules       = 500   // of a listener
 	maxConditions  = 32    // of a rule: HAProxy takes 64 words in a line
 )
+
+// connections is how many at a time there are room for: two files for each, and besides those of
+// listeners, of members that are tried, and of the process itself.
+func (p Place) connections() int {
+	if p.Files == 0 {
+		return maxConnections
+	}
+	return max(min((p.Files-p.Files/4)/2, maxConnections), 1)
+}
 
 // Place is where a load-balancer's files are, and as whom its workers run.
 type Place struct {
@@ -109,4 +118,5 @@ type Place struct {
 	User  string // with the group of that name; empty: as who starts it
 	Jail  string // that workers change their root to; empty: none
 	Procs int    // threads; 0: one
+	Files int    // that a process may have open; 0: enough
 }

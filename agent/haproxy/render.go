@@ -57,7 +57,6 @@ type render struct {
 	refused map[string]string
 	pools   map[string]*Pool
 	servers int
-	sticky  bool
 	// Of the listener that is being written.
 	chosen, actions []chosen
 	unasked         string // a rule that rejects, and cannot be asked
@@ -87,21 +86,10 @@ func Render(p *Proxy, place Place, refused map[string]string) Rendered {
 	for _, u := range r.used {
 		r.backendSection(u)
 	}
-	if r.sticky {
-		r.out.section("", "peers", "local")
-		r.out.line("peer", peerName, "127.0.0.1:"+strconv.Itoa(peerPort))
-	}
 	r.Files[ConfigFile] = []byte(r.out.text.String())
 	r.owners = r.out.owners
 	return r.Rendered
 }
-
-// What a process is called among those that tell each other which client is whose: it tells the
-// one that comes after it in a reload, inside its namespace.
-const (
-	peerName = "self"
-	peerPort = 1
-)
 
 func (r *render) fault(id, reason, message string, args ...any) {
 	r.Faults = append(r.Faults, Fault{ID: id, Reason: reason, Message: fmt.Sprintf(message, args...)})
@@ -136,7 +124,7 @@ func (r *render) global() {
 		{"stats", "socket", r.path(statsSocket), "mode", "600", "level", "admin", "expose-fd", "listeners"},
 		{"stats", "timeout", "10s"},
 		{"server-state-file", r.path(statesFile)},
-		{"maxconn", strconv.Itoa(maxConnections)},
+		{"maxconn", strconv.Itoa(r.place.connections())},
 		{"nbthread", strconv.Itoa(max(r.place.Procs, 1))},
 		// Who is still served by a former process keeps it for so long.
 		{"hard-stop-after", "10m"},
@@ -152,10 +140,6 @@ func (r *render) global() {
 	if r.place.Jail != "" {
 		r.out.line("chroot", r.place.Jail)
 	}
-	if r.uses(stickyAffinity) {
-		r.sticky = true
-		r.out.line("localpeer", peerName)
-	}
 	r.out.section("", "defaults")
 	for _, words := range [][]string{
 		{"mode", "http"}, {"load-server-state-from-file", "global"}, {"option", "redispatch"}, {"retries", "3"},
@@ -164,10 +148,6 @@ func (r *render) global() {
 	} {
 		r.out.line(words...)
 	}
-}
-
-func (r *render) uses(what func(*Pool) bool) bool {
-	return slices.ContainsFunc(r.Pools, func(p Pool) bool { return what(&p) })
 }
 
 // modes are HAProxy's words for how much of a protocol is read.
@@ -234,7 +214,7 @@ func (r *render) listener(l *Listener, index int) {
 // limits writes who may come, how many, and how long silence is borne.
 func (r *render) limits(l *Listener) {
 	if l.ConnectionLimit > 0 {
-		r.out.line("maxconn", strconv.Itoa(min(l.ConnectionLimit, maxConnections)))
+		r.out.line("maxconn", strconv.Itoa(min(l.ConnectionLimit, r.place.connections())))
 	}
 	const perLine = 32
 	for some := range slices.Chunk(l.Sources, perLine) {

@@ -143,8 +143,8 @@ func TestRenderedConfigurations(t *testing.T) {
 // hashes gives files that are named by keys which differ from run to run a number.
 func hashes(text string, r Rendered) string {
 	for name := range r.Files {
-		if strings.HasSuffix(name, ".pem") {
-			text = strings.ReplaceAll(text, name, "certificates/HASH.pem")
+		if kind := filepath.Ext(name); kind == ".pem" || kind == ".list" {
+			text = strings.ReplaceAll(text, name, "certificates/HASH"+kind)
 		}
 	}
 	return text

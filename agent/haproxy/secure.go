@@ -33,7 +33,7 @@ func (r *render) certificate(name string) (path string, err error) {
 	if _, err := tls.X509KeyPair(text, text); err != nil {
 		return "", fmt.Errorf("certificate %q cannot be used: %s", name, strings.TrimPrefix(err.Error(), "tls: "))
 	}
-	return r.store(text), nil
+	return r.store(text, ".pem"), nil
 }
 
 // authority is the path of certificates that others are checked with.
@@ -45,12 +45,12 @@ func (r *render) authority(name string) (path string, err error) {
 	if !x509.NewCertPool().AppendCertsFromPEM(text) {
 		return "", fmt.Errorf("authority %q has no certificate in PEM", name)
 	}
-	return r.store(text), nil
+	return r.store(text, ".pem"), nil
 }
 
-func (r *render) store(text []byte) string {
+func (r *render) store(text []byte, kind string) string {
 	sum := sha256.Sum256(text)
-	name := certificates + "/" + hex.EncodeToString(sum[:16]) + ".pem"
+	name := certificates + "/" + hex.EncodeToString(sum[:16]) + kind
 	r.Files[name] = text
 	return r.path(name)
 }
@@ -89,9 +89,7 @@ func (r *render) secured(l *Listener) (words []string, ok bool) {
 	if problem != "" {
 		r.partly(l.ID, NoCertificate, "%s: clients that ask for it get another one", problem)
 	}
-	name := certificates + "/listener-" + l.ID + ".list"
-	r.Files[name] = []byte(list.String())
-	return append([]string{"ssl", "crt-list", r.path(name)}, more...), true
+	return append([]string{"ssl", "crt-list", r.store([]byte(list.String()), ".list")}, more...), true
 }
 
 // bindTLS is the words for what is spoken and who may speak.
