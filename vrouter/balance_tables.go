@@ -44,6 +44,15 @@ func (s BalanceSizes) of() map[string]uint32 {
 	}
 }
 
+// BalanceRooms are the sizes that the tables have.
+func (d *Datapath) BalanceRooms() BalanceSizes {
+	of := func(table string) uint32 { return d.maps[table].MaxEntries() }
+	return BalanceSizes{Listeners: of("listeners"), Choices: of("choices"), PoolMembers: of("pool_members"), Mappings: of("mappings"), Affinities: of("affinities")}
+}
+
+// ChoicePage is how many buckets an entry of choices has.
+const ChoicePage = choicePage
+
 // BalanceTables are those of virtual addresses.
 type BalanceTables struct {
 	Listeners   *Table[ListenerKey, Listener]

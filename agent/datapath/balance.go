@@ -75,6 +75,7 @@ type BalancerTables struct {
 
 	from *desired.Balancer
 	hops []vrouter.NextHop // each once
+	need room
 }
 
 // taken is who of a pool serves at addresses of a family, and whom these choose. Most
@@ -254,6 +255,7 @@ func balancerOf(key desired.BalancerKey, b *desired.Balancer, in places) *Balanc
 			}
 		}
 	}
+	t.need = t.needs()
 	return t
 }
 

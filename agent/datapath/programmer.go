@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -234,6 +235,11 @@ func (p *Programmer) Load(ctx context.Context) error {
 func (p *Programmer) Want(t Tables) {
 	p.given = t
 	defer func() { p.began = true }()
+	fits, leftOut := p.service.admit(t.Balanced)
+	if t.Balanced = fits; len(leftOut) > 0 {
+		t.Problems = maps.Clone(t.Problems)
+		maps.Copy(t.Problems, leftOut)
+	}
 	p.followHold(&t)
 	if p.transition = p.transitionTo(&t); p.transition != nil {
 		p.advance()

@@ -24,7 +24,8 @@ type service struct {
 	choices   *reconcile.Sync[string, *Choice]
 	listeners *reconcile.Sync[vrouter.ListenerKey, Listener]
 
-	maps     func(ifindex int) bool     // whether a mapping may lead to an interface
+	maps     func(ifindex int) bool // whether a mapping may lead to an interface
+	rooms    vrouter.BalanceSizes
 	balanced Balanced                   // that is wanted
 	chosen   map[string]int             // how many load-balancers have each choice
 	seers    map[uint32]map[uint32]bool // VRFs that have routes to virtual addresses, by the VRF of these
@@ -32,7 +33,7 @@ type service struct {
 
 func (p *Programmer) addService(k Kernel, hops *nextHops, refs map[vrouter.NextHop]int) {
 	s := &p.service
-	s.chosen = map[string]int{}
+	s.chosen, s.rooms = map[string]int{}, k.Rooms
 	members := &poolMembers{
 		table: k.PoolMembers, hopUses: newHopUses[vrouter.PoolMemberKey](hops, refs), mapped: newUses[vrouter.PoolMemberKey, uint64](),
 		renew: func(vrf uint32) error { return s.renew(k.RenewVRF, vrf) },
