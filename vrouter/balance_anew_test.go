@@ -97,3 +97,34 @@ func TestHairpinForgetsWhatAnotherMemberPassed(t *testing.T) {
 		}
 	})
 }
+
+// A conversation of a workload with itself takes no place, also where a reset that ended
+// it turns out to have been none.
+func TestHairpinTakesNoPlace(t *testing.T) {
+	d := tablesForTest(t, conversationSizes())
+	r := newRehearsal(t, d)
+	eachFamily(t, func(b *balanced) {
+		port := b.Ports[memberPort]
+		port.Policed = true
+		b.Ports[memberPort] = port
+		b.PortPolicies = map[int]PortPolicy{memberPort: {ConnectionLimit: 3}}
+		b.Places = map[Place]struct{}{}
+		install(t, d, b.Oracle)
+		forgetConnections(t, d)
+		for i, flags := range []byte{synFlag, resetFlag, ackFlag, ackFlag} {
+			frame := packet(portMAC(memberPort), GatewayMAC, 6, at(b.workload, 4000), at(b.virtual, 80), flags)
+			o, err := r.FromPort(memberPort, frame)
+			check(t, err)
+			if o.Verdict != "delivered" {
+				b.Fatalf("frame %d is %s %s", i, o.Verdict, o.Reason)
+			}
+			counted, err := d.Places()
+			check(t, err)
+			for owner, n := range counted {
+				if n != 0 {
+					b.Errorf("after frame %d, %+v has taken %d places", i, owner, n)
+				}
+			}
+		}
+	})
+}

@@ -163,6 +163,9 @@ func (o *Oracle) servedBy(vrf uint32, key ConnectionKey) (m PoolMember, virtual,
 		return m, false, false
 	}
 	listener := ListenerKey{next.VNI, key.Remote.Addr(), key.Protocol, key.Remote.Port()}
+	if c, noted := o.Connections[key]; !noted || c.Port != o.Ports[key.Ifindex].ID { // of a former port of the interface
+		return m, true, false
+	}
 	m, there = o.PoolMembers[PoolMemberKey{listener, o.ways[key].mac}]
 	return m, true, there
 }
