@@ -17,7 +17,7 @@ GO_BUILD := CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION
 # Debian packages by what they are for; each target installs what it lacks.
 RUN_PACKAGES := iproute2 iputils-ping iputils-tracepath traceroute isc-dhcp-client udhcpc bind9-dnsutils keepalived haproxy
 GENERATE_PACKAGES := clang-14 llvm-14 libbpf-dev protobuf-compiler
-TEST_PACKAGES := tcpdump tshark frr
+TEST_PACKAGES := tcpdump tshark frr wrk curl
 BENCH_PACKAGES := iperf3 ethtool nftables
 GUEST_PACKAGES := qemu-system-x86 busybox-static ipxe-qemu dash
 

@@ -15,7 +15,7 @@ import (
 var packageOf = map[string]string{
 	"sh": "", "bash": "", "go": "", "nsenter": "", "unshare": "", "ldd": "", "apt-get": "", "apt-cache": "", "../../scripts/debian-packages": "", "sleep": "", "weft-gateway": "", "weft": "",
 	"clang-14": "clang-14", "llvm-strip-14": "llvm-14", "ip": "iproute2", "ping": "iputils-ping", "tracepath": "iputils-tracepath", "traceroute": "traceroute",
-	"dig": "bind9-dnsutils", "udhcpc": "udhcpc", "busybox": "udhcpc", "dhclient": "isc-dhcp-client", "keepalived": "keepalived", "haproxy": "haproxy", "tcpdump": "tcpdump", "tshark": "tshark",
+	"dig": "bind9-dnsutils", "udhcpc": "udhcpc", "busybox": "udhcpc", "dhclient": "isc-dhcp-client", "keepalived": "keepalived", "haproxy": "haproxy", "tcpdump": "tcpdump", "tshark": "tshark", "wrk": "wrk", "curl": "curl",
 	"qemu-system-x86_64": "qemu-system-x86", "iperf3": "iperf3", "ethtool": "ethtool", "nft": "nftables",
 }
 

@@ -15,11 +15,13 @@ import (
 )
 
 // Online is the condition of a member that its pool's monitor sets. One that does
-// not hold for the reason that the member failed takes it out; that nobody tries it, or has
-// said anything yet, does not.
+// not hold for the reason that the member failed takes it out; that nobody knows, since
+// its host is away or has not tried it often enough, drains it, so that it is chosen
+// where all are so; that nobody can try it changes nothing.
 const (
-	Online       = "Online"
-	reasonFailed = "failed"
+	Online        = "Online"
+	reasonFailed  = "failed"
+	reasonUnknown = api.CheckUnknown
 )
 
 // protocols are what native listeners take, by number; HTTPS is not read.

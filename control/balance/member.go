@@ -44,16 +44,21 @@ func (m *maker) member(o *api.Member, monitored bool) (found Member, serves bool
 	switch {
 	case old, port.Disabled, o.Spec.State == api.MemberNotReady, monitored && down(o):
 		found.State = Down
-	case o.Spec.State == api.MemberDraining:
+	case o.Spec.State == api.MemberDraining, monitored && unheard(o):
 		found.State = Draining
 	}
 	return found, true
 }
 
 // down tells that the pool's monitor found a member down.
-func down(o *api.Member) bool {
+func down(o *api.Member) bool { return offline(o, reasonFailed) }
+
+// unheard tells that nobody knows how a member is, perhaps since its host is no more.
+func unheard(o *api.Member) bool { return offline(o, reasonUnknown) }
+
+func offline(o *api.Member, reason string) bool {
 	return slices.ContainsFunc(o.Status.Conditions, func(c api.Condition) bool {
-		return c.Type == Online && !c.Status && c.Reason == reasonFailed
+		return c.Type == Online && !c.Status && c.Reason == reason
 	})
 }
 

@@ -69,8 +69,9 @@ func (u *update) touch(s routing.Indexed, e api.Event) {
 	if now, is := e.Object.(*api.Host); is && e.Was != nil && !slices.Equal(now.Status.Lacks, e.Was.(*api.Host).Status.Lacks) {
 		u.onHost(now.Meta.UUID)
 	}
-	if now, is := e.Object.(*api.Member); is && onlyStatus && down(now) != down(e.Was.(*api.Member)) {
-		onlyStatus = false
+	if now, is := e.Object.(*api.Member); is && onlyStatus {
+		was := e.Was.(*api.Member)
+		onlyStatus = down(now) == down(was) && unheard(now) == unheard(was)
 	}
 	if onlyStatus {
 		return

@@ -35,8 +35,8 @@ const (
 	// handshakeTimeout bounds a connection that is not yet anybody's.
 	handshakeTimeout = 10 * time.Second
 	// keepaliveTime and keepaliveTimeout: a host that vanished is noticed
-	// within 15 s.
-	keepaliveTime    = 10 * time.Second
+	// within 9 s.
+	keepaliveTime    = 4 * time.Second
 	keepaliveTimeout = 5 * time.Second
 	// minPing is how often an agent may ping by itself.
 	minPing = 5 * time.Second

@@ -163,7 +163,7 @@ func RandomBalance(r *rand.Rand) string {
 		fmt.Sprintf("member %s %s 80 ip=%s", pool, member, ip),
 		fmt.Sprintf("member %s %s 80 ip=%s subnet=n%d:10.0.0.0/24", pool, member, ip, n),
 		"monitor " + pool + " tcp" + []string{"", "", " down"}[r.IntN(3)],
-		"tried " + member + " " + []string{"online", "untried"}[r.IntN(2)],
+		"tried " + member + " " + []string{"online", "untried", "unknown"}[r.IntN(3)],
 		"tried " + member + " failed",
 		fmt.Sprintf("agent h%d %s", 1+r.IntN(3), []string{"old", "new", "new"}[r.IntN(3)]),
 		fmt.Sprintf("remove %s %s", api.KindHealthMonitor, pool),

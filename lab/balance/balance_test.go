@@ -31,8 +31,16 @@ func TestBalance(t *testing.T) {
 			t.Run("refused", func(t *testing.T) { s.refused(t, f) })
 			t.Run("hairpin", func(t *testing.T) { s.hairpin(t, f) })
 			t.Run("tenants", func(t *testing.T) { s.tenants(t, f) })
+			t.Run("traced", func(t *testing.T) { s.traced(t, f) })
 		})
 	}
+	t.Run("weighed", s.weighed)
+	t.Run("stays", s.stays)
+	t.Run("drained", s.drained)
+	t.Run("monitored", s.monitored)
+	t.Run("agents restart", s.agentsRestart)
+	t.Run("host dies", s.hostDies)
+	t.Run("replaced", s.replaced)
 }
 
 // clients are those of the addresses' own network, and those of a network that is

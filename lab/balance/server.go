@@ -3,15 +3,18 @@
 package balance
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/weft-network/weft/lab/namespace"
@@ -28,13 +31,20 @@ type server struct {
 	http *http.Server
 	udp  *net.UDPConn
 	wait sync.WaitGroup
+
+	draining      atomic.Bool  // each answer is the last one of its conversation
+	conversations atomic.Int64 // of HTTP
 }
 
 // serve starts a server inside a namespace.
 func serve(ns, name string) (*server, error) {
-	s := &server{http: &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s := &server{}
+	s.http = &http.Server{ReadHeaderTimeout: time.Minute, ConnState: s.count, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.draining.Load() {
+			w.Header().Set("Connection", "close")
+		}
 		fmt.Fprintf(w, "%s %s", name, r.RemoteAddr) // a lost answer shows at the client
-	})}}
+	})}
 	var tcp net.Listener
 	err := namespace.Do(ns, func() (err error) {
 		if tcp, err = net.Listen("tcp", fmt.Sprintf("[::]:%d", httpPort)); err != nil {
@@ -62,6 +72,18 @@ func serve(ns, name string) (*server, error) {
 	})
 	return s, nil
 }
+
+func (s *server) count(_ net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		s.conversations.Add(1)
+	case http.StateClosed:
+		s.conversations.Add(-1)
+	}
+}
+
+// drain ends conversations as they ask.
+func (s *server) drain() { s.draining.Store(true) }
 
 func (s *server) close() {
 	_ = s.http.Close()
@@ -99,14 +121,25 @@ func dialer(ns string) func(ctx context.Context, network, address string) (net.C
 // browser is an HTTP client in a namespace; keep: with one conversation for all
 // its requests, as long as that lives.
 func browser(ns string, keep bool, patience time.Duration) *http.Client {
-	return &http.Client{Timeout: patience, Transport: &http.Transport{DialContext: dialer(ns), DisableKeepAlives: !keep, MaxConnsPerHost: 1}}
+	dial := dialer(ns)
+	return &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: !keep, DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, patience) // the transport's goes on after the request
+		defer cancel()
+		return dial(ctx, network, address)
+	}}}
 }
 
 // get asks by HTTP.
 func get(c *http.Client, at netip.AddrPort) (a answer, err error) {
-	r, err := c.Get("http://" + at.String() + "/")
+	var local string
+	trace := &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) { local = fmt.Sprintf("%v reused %t", i.Conn.LocalAddr(), i.Reused) }}
+	q, err := http.NewRequestWithContext(httptrace.WithClientTrace(context.Background(), trace), "GET", "http://"+at.String()+"/", nil)
 	if err != nil {
 		return a, err
+	}
+	r, err := c.Do(q)
+	if err != nil {
+		return a, fmt.Errorf("%w: connection from %s", err, cmp.Or(local, "none"))
 	}
 	defer r.Body.Close()
 	text, err := io.ReadAll(r.Body)

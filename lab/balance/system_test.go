@@ -28,6 +28,7 @@ const (
 type system struct {
 	lab     *topology.Lab
 	servers map[string]*server // by the workload's short name
+	after   func(func())       // has something done when all is over
 }
 
 func start(t *testing.T) *system {
@@ -60,7 +61,7 @@ func start(t *testing.T) *system {
 	if err := l.Up(up); err != nil {
 		t.Fatal(err)
 	}
-	s := &system{lab: l, servers: map[string]*server{}}
+	s := &system{lab: l, servers: map[string]*server{}, after: t.Cleanup}
 	s.populate(t, up)
 	return s
 }
@@ -111,7 +112,7 @@ func (s *system) serve(t *testing.T, w Workload) {
 		t.Fatal(err)
 	}
 	s.servers[w.Short()] = one
-	t.Cleanup(one.close)
+	s.after(one.close)
 }
 
 func (s *system) namespace(w Workload) string { return s.lab.Namespace(w.Short()) }

@@ -23,8 +23,9 @@ func newBalancer(s *session) *cobra.Command {
 		Long: `Show the virtual addresses of a load-balancer, and for each listener the members
 of its pool: where they run, and whether new connections go to them.
 
-STATE is active, backup, draining, not-ready, down (by its monitor or adminState), or
-unused with the reason in WHY. The exit code is 1 if anything of it does not serve
+STATE is active, backup, draining, not-ready, down (by its monitor or adminState),
+unknown (to its monitor: chosen where no other is better), or unused with the reason
+in WHY. The exit code is 1 if anything of it does not serve
 as it says.`,
 		Example:           "  weft load-balancer web\n  weft lb web -o json",
 		GroupID:           groupSee,
@@ -194,9 +195,16 @@ func (v balancerView) memberCells(m *api.Member) (cells []string, well bool) {
 // memberState says whether new connections go to a member, and what is wrong with it.
 func memberState(m *api.Member) (state, why string) {
 	why = notServing(m.Status.Conditions)
+	unknown := ""
 	for _, c := range m.Status.Conditions {
-		if c.Type == "Online" && !c.Status && c.Reason == "failed" {
+		if c.Type != "Online" || c.Status {
+			continue
+		}
+		switch c.Reason {
+		case "failed":
 			return "down", c.Message
+		case api.CheckUnknown:
+			unknown = c.Message
 		}
 	}
 	switch {
@@ -206,6 +214,8 @@ func memberState(m *api.Member) (state, why string) {
 		return "unused", why
 	case m.Spec.State == api.MemberDraining, m.Spec.State == api.MemberNotReady:
 		return m.Spec.State, ""
+	case unknown != "":
+		return api.CheckUnknown, unknown
 	case m.Spec.Backup:
 		return "backup", ""
 	}

@@ -188,6 +188,10 @@ type traceWay struct {
 	Hops    []traceHop `json:"hops"`
 	// Meant is the port that it was for, where another one got it.
 	Meant string `json:"meant,omitempty"`
+	// Translated: it arrives with a member's own address and port in place of the
+	// virtual ones. Its answer is translated back by what its conversation left at the
+	// member's host, and is not traced: there is no conversation.
+	Translated bool `json:"translated,omitempty"`
 	// Unknown says why the packet could not be followed further.
 	Unknown string `json:"unknown,omitempty"`
 	// Remedy says what would have to change, where policy ended the packet.
@@ -298,6 +302,9 @@ func (s *session) printTrace(v traceView) error {
 			return err
 		}
 		fmt.Fprintln(s.Out, w.conclusion())
+		if w.Arrived && w.Translated {
+			fmt.Fprintln(s.Out, "   a member of a load-balancer: it sees its own address and port in place of the virtual ones; the answer, which goes back as it came, is not traced")
+		}
 		if w.Remedy != "" {
 			fmt.Fprintln(s.Out, "   "+w.Remedy)
 		}

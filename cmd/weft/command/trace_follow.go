@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -20,7 +21,7 @@ import (
 func answerTo(q api.TraceQuestion, from, to traceEnd, forward traceWay, end traceHop) (back api.TraceQuestion, is bool) {
 	first := forward.Hops[0]
 	receiver := end.items[api.TraceReceiver]
-	if !forward.Arrived || receiver == "" && to.host == nil || first.items[api.TraceOneWay] != "" || q.ICMP != "" {
+	if !forward.Arrived || forward.Translated || receiver == "" && to.host == nil || first.items[api.TraceOneWay] != "" || q.ICMP != "" {
 		return q, false
 	}
 	back = q
@@ -120,6 +121,7 @@ func (w *traceWay) end(last traceHop, to traceEnd) {
 		if w.Arrived = to.port == nil || other == "" || other == to.port.Meta.UUID; !w.Arrived {
 			w.Meant = to.port.Meta.FQName
 		}
+		w.Translated = w.Arrived && slices.ContainsFunc(w.Hops[0].Steps, func(s traceStep) bool { return s.Item == api.TraceStage && s.Value == "balance: passed" })
 	case "answered": // by the vRouter, for whom it was; unless the answer is an error
 		w.Arrived = last.Reason == ""
 	}
