@@ -142,7 +142,7 @@ func (o *Oracle) noteEnd(key ConnectionKey, how, began ConnectionState, f parsed
 	if c.State&ConnectionProven != 0 {
 		c.HalfOpen = false
 	}
-	if c.State.Over() {
+	if c.State.Over() && says.changes() {
 		delete(o.Places, Place{key, port})
 	}
 	o.Connections[key] = c

@@ -59,6 +59,9 @@ func (s *saying) readChunks(rest []byte) {
 // opens tells of SYN alone.
 func (s saying) opens() bool { return s.syn && !s.ack && !s.fin && !s.rst }
 
+// changes tells whether a packet can change more of a state than who was heard.
+func (s saying) changes() bool { return s.syn || s.fin || s.rst }
+
 // beginsAnew tells of what opens a conversation on the ports of one that is over,
 // or that its sender has no more.
 func (s saying) beginsAnew(state ConnectionState, sends bool) bool {

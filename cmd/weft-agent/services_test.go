@@ -264,6 +264,11 @@ func (s served) selfConfigured() (missing error) {
 				missing = nil
 			}
 		}
+		for _, a := range addresses { // clients speak from the link-local one
+			if a.IP.IsLinkLocalUnicast() && a.Flags&syscall.IFA_F_TENTATIVE != 0 {
+				missing = fmt.Errorf("%v is still tentative", a.IP)
+			}
+		}
 		routes, err := netlink.RouteList(l, netlink.FAMILY_V6)
 		found := false
 		for _, r := range routes {

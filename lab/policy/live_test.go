@@ -5,7 +5,10 @@ package policy
 import (
 	"fmt"
 	"net"
+	"os"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -357,6 +360,7 @@ func (s *system) flooded(t *testing.T) {
 		flows, streams = append(flows, f), append(streams, x)
 	}
 	s.flowing(t, streams, 10_000)
+	overflowed := inputQueuesOverflowed(t)
 	asked := s.asked(t, find(t, "red-d1"), find(t, "red-d2"))
 	p := s.probing(find(t, "red-w1"), probe.Connected, slowPatience, both(victim, probe.ProtocolTCP, 443))
 	for i, from := range attacker.Addresses() {
@@ -375,13 +379,33 @@ func (s *system) flooded(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if count.LostOnTheWay() > 0 {
-			t.Errorf("datagrams during a flood: %+v", count)
+		// On few processors a flood may fill the kernel's own queues before anything of
+		// ours sees a packet, and that takes no heed of whose it is.
+		if kernel := inputQueuesOverflowed(t) - overflowed; count.LostOnTheWay() > kernel {
+			t.Errorf("datagrams during a flood: %+v; the kernel's input queues overflowed %d times", count, kernel)
 		}
 		if _, err := streams[i].Stop(); err != nil {
 			t.Errorf("a stream during a flood: %v", err)
 		}
 	}
+}
+
+// inputQueuesOverflowed is how many packets this machine's processors have not taken,
+// of all namespaces together: second column of softnet_stat.
+func inputQueuesOverflowed(t *testing.T) (sum uint64) {
+	t.Helper()
+	data, err := os.ReadFile("/proc/net/softnet_stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(data)) {
+		dropped, err := strconv.ParseUint(strings.Fields(line)[1], 16, 64)
+		if err != nil {
+			t.Fatalf("softnet_stat: %v", err)
+		}
+		sum += dropped
+	}
+	return sum
 }
 
 // asked has a workload that nobody may talk to ask another, on the host of a flood. What
