@@ -160,6 +160,13 @@ func (d *Driver) routed() ([]netlink.Link, error) {
 // routes by itself is lost. Not known: no route leads there.
 func (d *Driver) Path(remote netip.Addr, uplinks []int) (uplink int, source netip.Addr, alive, known bool) {
 	uplink, source, alive, known = d.ask(remote, nil)
+	if known && remote.Is6() && source.Is6() {
+		if index, hashed := hashedUplink(source, remote); hashed && index != uplink {
+			if l, err := d.nl.LinkByIndex(index); err == nil {
+				uplink, alive = index, live(l)
+			}
+		}
+	}
 	if known && alive {
 		return uplink, source, true, true
 	}
