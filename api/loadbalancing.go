@@ -86,7 +86,7 @@ type Pool struct {
 // PoolSpec says how a member is chosen.
 type PoolSpec struct {
 	Protocol   string     `json:"protocol" enum:"TCP,UDP,SCTP,HTTP,HTTPS,PROXY,PROXYV2" doc:"What is spoken with the members; fixed."`
-	Algorithm  string     `json:"algorithm,omitempty" enum:"maglev,round-robin,least-connections,source-address" default:"maglev" doc:"How a member is chosen for a new connection."`
+	Algorithm  string     `json:"algorithm,omitempty" enum:"maglev,round-robin,least-connections,source-address" default:"maglev" doc:"How a member is chosen for a new connection. With provider native round-robin and least-connections are served as maglev, which the pool says: by the hash of the connection, as even with many of them."`
 	Affinity   *Affinity  `json:"affinity,omitempty" doc:"Keep a client at its member; not when absent."`
 	Locality   string     `json:"locality,omitempty" enum:"any,prefer-host,only-host,prefer-zone" default:"any" doc:"Members of the sender's host or zone only, or first."`
 	TLS        *PoolTLS   `json:"tls,omitempty" effect:"none" doc:"Speak TLS with the members."`

@@ -131,6 +131,7 @@ const (
 	SwitchedOff   = "down" // adminState
 	NobodyHasThat = "nobody-has-address"
 	OldAgent      = "agent-too-old" // of the member's host
+	AnotherWay    = "served-as-maglev"
 )
 
 // Feature is what agents say that serve virtual addresses. A member on the host of one

@@ -217,6 +217,8 @@ func (m *maker) pool(o *api.Pool) {
 		return
 	case o.Spec.Affinity != nil && o.Spec.Affinity.By != "source-address":
 		m.partly(o, NotBuilt, "affinity by %s needs a provider that there is not yet: clients are not remembered", o.Spec.Affinity.By)
+	case o.Spec.Algorithm == "round-robin" || o.Spec.Algorithm == "least-connections":
+		m.partly(o, AnotherWay, "algorithm %s is for load-balancers of provider haproxy: here the hash of a connection chooses its member (maglev), which is as even with many connections and not with few", o.Spec.Algorithm)
 	case o.Spec.Locality == "prefer-zone":
 		m.partly(o, NotBuilt, "hosts have no zones yet: members of all zones are alike")
 	}
@@ -236,7 +238,8 @@ func (m *maker) pool(o *api.Pool) {
 			m.unmapped(spec)
 		}
 	}
-	if len(Choice(members)) == 0 && m.Fault(api.KindPool, o.Meta.UUID) == nil {
+	if len(Choice(members)) == 0 {
+		m.Faults = slices.DeleteFunc(m.Faults, func(f Fault) bool { return f.Kind == api.KindPool && f.UUID == o.Meta.UUID }) // this weighs more
 		m.fault(o, NoMember, "it has no member that can be chosen: connections are refused")
 	}
 	m.Members = append(m.Members, members...)

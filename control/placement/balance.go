@@ -29,6 +29,20 @@ func MemberKey(vrf uint32, balancer, member string) string {
 	return "member/" + strconv.FormatUint(uint64(vrf), 10) + "/" + balancer + "/" + member
 }
 
+// ServingKey returns whose row a key of ListenerKey or MemberKey is, the load-balancer and
+// the listener or member, by UUID; none for another key.
+func ServingKey(key string) []string {
+	kind, rest, _ := strings.Cut(key, "/")
+	if kind != "listener" && kind != "member" {
+		return nil
+	}
+	parts := strings.Split(rest, "/")
+	if len(parts) != 3 {
+		return nil
+	}
+	return parts[1:]
+}
+
 // MemberMAC is what frames to a member are sent to.
 func MemberMAC(member string) [6]byte {
 	sum := sha256.Sum256([]byte(member))

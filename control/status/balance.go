@@ -9,6 +9,7 @@ import (
 	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/api/hoststream"
 	"github.com/weft-network/weft/control/balance"
+	"github.com/weft-network/weft/control/placement"
 )
 
 // Serving is the condition that a load-balancer, a listener, a pool or a member
@@ -35,10 +36,15 @@ type serving struct {
 	old     []api.Ref         // hosts whose agents do not know virtual addresses
 	same    bool              // they are those of the round before
 	without map[string]string // of these who are clients of a network, by UUID, in words; empty: none
+	left    map[string]string // what hosts left out of their kernels, by UUID of load-balancer and of listener or member, in words
+	was     map[string]string // and in the round before
 }
 
 func (c *collector) balanced() {
-	s := serving{collector: c, old: withoutBalance(&c.Input), without: map[string]string{}}
+	s := serving{collector: c, old: withoutBalance(&c.Input), without: map[string]string{}, left: leftOut(&c.Input)}
+	if c.before != nil {
+		s.was = leftOut(c.before)
+	}
 	s.same = c.before != nil && slices.Equal(s.old, withoutBalance(c.before))
 	for _, l := range api.ListOf[*api.LoadBalancer](c.Snapshot, api.KindLoadBalancer) {
 		s.note(l, &l.Status, c.Plan.Balance.Get(l.Meta.UUID), true)
@@ -70,18 +76,60 @@ func withoutBalance(in *Input) (hosts []api.Ref) {
 	return hosts
 }
 
+// leftOut says of which load-balancers, listeners and members a host has no rows in its
+// kernel, by UUID: the first host by name, and how many more there are. What a host said
+// holds while it is away.
+func leftOut(in *Input) map[string]string {
+	type of struct {
+		host, text string
+		more       map[string]bool
+	}
+	found := map[string]*of{}
+	for _, host := range in.Hosts {
+		name := host.Host.Name
+		for key, text := range host.RowErrors {
+			for _, uuid := range placement.ServingKey(key) {
+				o := found[uuid]
+				if o == nil {
+					o = &of{more: map[string]bool{}}
+					found[uuid] = o
+				}
+				o.more[name] = true
+				if o.host == "" || name < o.host || name == o.host && text < o.text {
+					o.host, o.text = name, text
+				}
+			}
+		}
+	}
+	words := map[string]string{}
+	for uuid, o := range found {
+		words[uuid] = "not for workloads of host " + o.host
+		if n := len(o.more) - 1; n > 0 {
+			words[uuid] += fmt.Sprintf(" and of %d more", n)
+		}
+		words[uuid] += ": " + o.text
+	}
+	return words
+}
+
 // note notes the condition of one object; used: it is at work if nothing is wrong
 // with it.
 func (s *serving) note(o api.Object, was *api.Reported, b *balance.Balancer, used bool) {
-	if b != nil && s.same && s.before.Plan.Balance.Get(b.Ref.UUID) == b && (len(s.old) == 0 || s.before.Plan.Derived.Same(s.Plan.Derived)) && slices.ContainsFunc(was.Conditions, func(c api.Condition) bool { return c.Type == Serving }) {
+	uuid := o.Head().Meta.UUID
+	if b != nil && s.same && s.left[uuid] == s.was[uuid] && s.before.Plan.Balance.Get(b.Ref.UUID) == b && (len(s.old) == 0 || s.before.Plan.Derived.Same(s.Plan.Derived)) && slices.ContainsFunc(was.Conditions, func(c api.Condition) bool { return c.Type == Serving }) {
 		return // as in the round before
 	}
 	now := api.Condition{Type: Serving, Status: used, Reason: reasonServing}
-	switch f := b.Fault(o.Head().Kind, o.Head().Meta.UUID); {
+	switch f := b.Fault(o.Head().Kind, uuid); {
 	case f != nil:
 		now.Status, now.Reason, now.Message = f.Partly && used, f.Reason, bounded(f.Message)
+		if said := s.left[uuid]; said != "" && now.Status {
+			now.Message = bounded(f.Message + "; " + said)
+		}
 	case !used:
 		now.Reason = reasonUnused
+	case s.left[uuid] != "":
+		now.Reason, now.Message = reasonRowError, bounded(s.left[uuid]) // it serves others
 	case len(s.old) > 0 && b != nil && o.Head().Kind == api.KindLoadBalancer:
 		if clients := s.clients(b.Network.UUID); clients != "" {
 			now.Reason = reasonOldAgent // it serves others

@@ -52,6 +52,11 @@ member p elsewhere 80 ip=198.51.100.1
 pool good empty
 listener good e TCP 81 pool=empty
 pool good unused
+pool good turns algorithm=round-robin
+pool good busy algorithm=least-connections
+listener good l TCP 82 pool=turns
+listener good m TCP 83 pool=busy
+member turns turn 80 port=a
 listener good u UDP 53 pool=p
 listener good h HTTP 8080 pool=p
 balancer same address=n:10.0.0.9
@@ -128,6 +133,8 @@ func TestServing(t *testing.T) {
 		{api.KindPool, "p", "yes serving"},
 		{api.KindPool, "empty", "no no-member it has no member that can be chosen"},
 		{api.KindPool, "unused", "no unused"},
+		{api.KindPool, "turns", "yes served-as-maglev algorithm round-robin is for load-balancers of provider haproxy"},
+		{api.KindPool, "busy", "no no-member"},
 		{api.KindMember, "good-member", "yes serving"},
 		{api.KindMember, "six", "no no-address-of-family port d:p:six has no address of IPv4"},
 		{api.KindMember, "nowhere", "no no-host port d:p:nowhere is on no host"},
@@ -206,6 +213,49 @@ func TestAgentsThatDoNotServe(t *testing.T) {
 		}
 		if got := strings.Join(w.Get(api.KindHost, world.UUID(api.KindHost, "h1")).(*api.Host).Status.Lacks, " "); got != want.lacks {
 			t.Errorf("step %d: the host lacks %q, want %q", step, got, want.lacks)
+		}
+	}
+}
+
+// Who finds no room in a host's tables is not served there, and says where: in the round
+// in which it begins and in that in which it ends, though no object changed.
+func TestServingWhereThereIsRoom(t *testing.T) {
+	w := world.New("host h1 192.0.2.1\nhost h2 192.0.2.2\nnetwork n 10\nport n a\naddress n 10.0.0.5 a\naddress n 10.0.0.9\naddress n 10.0.0.10\nbind a h1\nbalancer l address=n:10.0.0.9\npool l p\nlistener l i TCP 80 pool=p\nmember p m 80 port=a\nbalancer other address=n:10.0.0.10\npool other q\nlistener other j TCP 80 pool=q\nmember q n 80 port=a")
+	plan := placement.New(1, routing.Derive(w), nil)
+	tracker := &status.Tracker{}
+	key := placement.ListenerKey(10, world.UUID(api.KindLoadBalancer, "l"), world.UUID(api.KindListener, "i"))
+	full := map[string]string{key: "listeners is full", placement.PortKey("x"): "no device"}
+	for step, want := range []struct {
+		errors map[string]map[string]string // by host
+		says   string
+	}{
+		{nil, "yes serving "},
+		{map[string]map[string]string{"h2": full}, "yes row-error not for workloads of host h2: listeners is full"},
+		{map[string]map[string]string{"h2": full, "h1": full}, "yes row-error not for workloads of host h1 and of 1 more: listeners is full"},
+		{map[string]map[string]string{"h2": full}, "yes row-error not for workloads of host h2: listeners is full"},
+		{nil, "yes serving "},
+	} {
+		hosts := map[string]stream.HostState{}
+		for _, name := range []string{"h1", "h2"} {
+			uuid := world.UUID(api.KindHost, name)
+			hosts[uuid] = stream.HostState{Host: api.Ref{UUID: uuid, Name: name}, Connected: true, Report: &hoststream.Report{Features: []string{"balance"}}, RowErrors: want.errors[name]}
+		}
+		for _, c := range tracker.Changes(status.Input{Snapshot: w, Plan: plan, Hosts: hosts, ClaimAll: true, Now: time.Unix(1, int64(step))}) {
+			if r, ok := c.Status.(*api.Reported); ok {
+				o := api.Clone(w.Get(c.Kind, c.UUID))
+				*o.StatusBody().(*api.Reported) = *r
+				w.SetStatus(o)
+			}
+		}
+		for kind, names := range map[api.Kind][2]string{api.KindLoadBalancer: {"l", "other"}, api.KindListener: {"i", "j"}} {
+			for i, name := range names {
+				expected := []string{want.says, "yes serving "}[i]
+				for _, c := range w.Get(kind, world.UUID(kind, name)).StatusBody().(*api.Reported).Conditions {
+					if got := map[bool]string{true: "yes ", false: "no "}[c.Status] + c.Reason + " " + c.Message; c.Type == status.Serving && got != expected {
+						t.Errorf("step %d: %s %s says %q, want %q", step, kind, name, got, expected)
+					}
+				}
+			}
 		}
 	}
 }
