@@ -132,6 +132,7 @@ const (
 	NobodyHasThat = "nobody-has-address"
 	OldAgent      = "agent-too-old" // of the member's host
 	AnotherWay    = "served-as-maglev"
+	Withdrawn     = "withdrawn" // by a health-check of its port
 )
 
 // Feature is what agents say that serve virtual addresses. A member on the host of one

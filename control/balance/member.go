@@ -41,8 +41,11 @@ func (m *maker) member(o *api.Member, monitored bool) (found Member, serves bool
 		m.Faults = slices.DeleteFunc(m.Faults, func(f Fault) bool { return f.Kind == api.KindMember && f.UUID == o.Meta.UUID })
 		m.fault(o, OldAgent, "the agent of host %s does not serve virtual addresses, so it is not chosen: upgrade weft-agent there", port.Host)
 	}
+	if port.Withdrawn && !old {
+		m.partly(o, Withdrawn, "a health-check of port %s has failed, so it is not chosen: weft describe port %s", port.Ref, port.Ref)
+	}
 	switch {
-	case old, port.Disabled, o.Spec.State == api.MemberNotReady, monitored && down(o):
+	case old, port.Disabled, port.Withdrawn, o.Spec.State == api.MemberNotReady, monitored && down(o):
 		found.State = Down
 	case o.Spec.State == api.MemberDraining, monitored && unheard(o):
 		found.State = Draining
