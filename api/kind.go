@@ -42,7 +42,7 @@ type Info struct {
 // creating in this order and deleting in the reverse one always works.
 var kinds = slices.Concat(
 	rootKinds, machineKinds, securityKinds, qosKinds, healthCheckKinds, routeKinds,
-	networkKinds, firewallKinds, loadBalancerKinds, floatingKinds, routerKinds, fabricKinds,
+	networkKinds, firewallKinds, loadBalancerKinds, floatingKinds, sourceNATKinds, routerKinds, fabricKinds,
 	trafficKinds, policyKinds, tagBindingKinds, draftKinds, documentKinds, shareKinds,
 )
 

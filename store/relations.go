@@ -41,6 +41,8 @@ func (p *plan) relations(r, old *record, fail failure) error {
 		return p.floatingIPAssociation(o, fail)
 	case *api.PortForwarding:
 		return p.portForwarding(o, fail)
+	case *api.SourceNAT:
+		return p.sourceNAT(o, fail)
 	case *api.LoadBalancer:
 		return p.loadBalancer(o, fail)
 	case *api.Listener:
@@ -99,7 +101,7 @@ func (p *plan) unused(i id, by []api.Kind, field string, fail failure) error {
 // addressUsers are the kinds that rely on whose an address is.
 var addressUsers = []api.Kind{
 	api.KindRouter, api.KindRouterInterface, api.KindFloatingIP, api.KindFloatingIPAssociation,
-	api.KindPortForwarding, api.KindLoadBalancer,
+	api.KindPortForwarding, api.KindLoadBalancer, api.KindSourceNAT,
 }
 
 // keepsPort refuses to give an address to another port while something relies
@@ -234,6 +236,21 @@ func (p *plan) loadBalancer(o *api.LoadBalancer, fail failure) error {
 			return fail.invalid("spec.addresses", "the addresses are of several networks")
 		}
 		network = a.Meta.Parent.UUID
+	}
+	return nil
+}
+
+// sourceNAT refuses addresses that are a port's, or of the network that is to go
+// out with them.
+func (p *plan) sourceNAT(o *api.SourceNAT, fail failure) error {
+	for _, ref := range o.Spec.Addresses {
+		a, err := p.free("spec.addresses", ref, fail)
+		if err != nil {
+			return err
+		}
+		if a.Meta.Parent.UUID == o.Spec.Network.UUID {
+			return fail.invalid("spec.addresses", "address %s is of network %s itself: name one of the network that workloads are to go out to", a.Meta.FQName, o.Spec.Network)
+		}
 	}
 	return nil
 }

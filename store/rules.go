@@ -222,9 +222,15 @@ func (p *plan) address(o *api.Address, fail failure) error {
 	return nil
 }
 
-// dropReservations deletes the addresses reserved for a host that goes: they
-// were Weft's to make, and nobody else can need them.
+// dropReservations deletes the addresses reserved for a host that goes, and its
+// port-blocks: they were Weft's to make, and nobody else can need them.
 func (p *plan) dropReservations(host id) {
+	p.base.eachReferrer(host, api.KindPortBlock, func(r *record) bool {
+		if p.record(r.id) != nil {
+			p.set(r.id, nil)
+		}
+		return true
+	})
 	p.base.eachReferrer(host, api.KindAddress, func(r *record) bool {
 		if now := p.record(r.id); now != nil && now.object.(*api.Address).ReservedFor().UUID == host.uuid() {
 			p.set(r.id, nil)

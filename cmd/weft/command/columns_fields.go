@@ -44,6 +44,8 @@ var fieldsOf = map[api.Kind][]string{
 	api.KindFloatingIP:            {"pool", "address"},
 	api.KindFloatingIPAssociation: {"floating-ip:floatingIP", "port", "load-balancer:loadBalancer", "address"},
 	api.KindPortForwarding:        {"floating-ip:meta.parent", "protocol", "external", "port", "internal"},
+	api.KindSourceNAT:             {"network", "addresses"},
+	api.KindPortBlock:             {"address:meta.parent", "host", "ports", "releasing"},
 	api.KindTrunk:                 {"port"},
 	api.KindSubPort:               {"trunk:meta.parent", "vlan", "port"},
 	api.KindSwitch:                {"role", "driver", "tunnel-address:tunnelAddress", "pair"},
