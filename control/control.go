@@ -343,7 +343,7 @@ func (s *Service) writeStatuses(ctx context.Context, to StatusWriter) {
 		if holder.round(ctx, in, states, now) {
 			moved.Reset(holdRetry) // its time may be over before anything changes
 		}
-		reserver.round(ctx, in.snapshot, states, now)
+		reserver.round(ctx, in, states, now)
 	}
 }
 

@@ -59,13 +59,15 @@ func (r *reserver) followHosts(ctx context.Context, snapshot api.Snapshot, hosts
 }
 
 // round does what is due.
-func (r *reserver) round(ctx context.Context, snapshot api.Snapshot, hosts map[string]stream.HostState, now time.Time) {
+func (r *reserver) round(ctx context.Context, newest *input, hosts map[string]stream.HostState, now time.Time) {
+	snapshot := newest.snapshot
 	commit := r.service.options.Commit
 	if commit == nil || snapshot.Revision() < r.seen {
 		return
 	}
 	r.followHosts(ctx, snapshot, hosts, now)
-	for _, c := range reserve.Changes(reserve.Input{Snapshot: snapshot, Epoch: r.service.options.Epoch, Hosts: hosts}, maxReservations) {
+	in := reserve.Input{Snapshot: snapshot, Routes: newest.plan.Derived, Epoch: r.service.options.Epoch, Hosts: hosts}
+	for _, c := range append(reserve.Changes(in, maxReservations), reserve.Blocks(in, maxReservations)...) {
 		if now.Sub(r.refused[c.Network.UUID]) < reserveRetry {
 			continue
 		}
@@ -76,7 +78,7 @@ func (r *reserver) round(ctx context.Context, snapshot api.Snapshot, hosts map[s
 			return
 		}
 		if err != nil {
-			r.service.options.Log.Warn("addresses are not reserved for hosts as the network says, will try again", "network", c.Network, "error", err, "retry", reserveRetry)
+			r.service.options.Log.Warn("addresses or ports are not reserved for hosts as the network says, will try again", "network", c.Network, "error", err, "retry", reserveRetry)
 			r.refused[c.Network.UUID] = now
 			continue
 		}

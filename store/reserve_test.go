@@ -15,7 +15,8 @@ func reserved(name string, net api.Ref, ip, host string) *api.Address {
 }
 
 // A reserved address goes to a port in one transaction, in which nobody else
-// can have it; and it goes with its host.
+// can have it; and it goes with its host, as the ports of shared addresses do that
+// are the host's.
 func TestReservedAddresses(t *testing.T) {
 	w := newWorld(t)
 	h := host("h1", "192.0.2.1")
@@ -40,7 +41,20 @@ func TestReservedAddresses(t *testing.T) {
 	both.Spec.Port = named(inProject + "p")
 	w.refused(api.CodeInvalid, "an address is a port's or reserved", admin, api.OpCreate, both)
 
+	shared := address("shared", netN, "10.0.0.200")
+	w.create(admin, shared)
+	block := func(name, ports string) *api.PortBlock {
+		return object(t, api.KindPortBlock, name, inProject+"n:shared", "host: h1, ports: "+ports).(*api.PortBlock)
+	}
+	w.create(admin, block("b", "{from: 1024, to: 2047}"))
+	w.refused(api.CodeConflict, "ports 1984-2047 of address", admin, api.OpCreate, block("c", "{from: 1984, to: 2111}"))
+	w.create(admin, block("c", "{from: 2048, to: 2111}"))
+	w.refused(api.CodeInvalid, "fixed", admin, api.OpUpdate, block("c", "{from: 2112, to: 2175}"))
+
 	w.remove(admin, h)
+	if blocks := w.latest().List(api.KindPortBlock); len(blocks) > 0 {
+		t.Errorf("ports are given to a host that is gone: %v", blocks)
+	}
 	if find("r2") != nil {
 		t.Error("an address is reserved for a host that is gone")
 	}

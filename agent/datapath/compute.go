@@ -375,6 +375,8 @@ func nextHop(r desired.Route, p places) (hop vrouter.NextHop, problem string) {
 		return vrouter.NextHop{Kind: vrouter.NextHopDiscard}, ""
 	case r.Mapped.Port != "":
 		return none, "" // nobody maps yet; control says so, of the association
+	case r.Shared.Inside != 0:
+		return none, "" // nobody translates yet; control says so, of the source-nat
 	case r.Balancer != 0:
 		if !p.balances {
 			return none, "" // control says so, of the load-balancer

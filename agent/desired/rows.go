@@ -87,7 +87,7 @@ type Mapped struct {
 
 // Route leads to a port of this host, to another host, to the gateway, or
 // nowhere on purpose, to a gateway outside, or to whoever serves a virtual address:
-// exactly one of Port, Host, Gateway, Discard, Outside, Balancer and Mapped is set.
+// exactly one of Port, Host, Gateway, Discard, Outside, Balancer, Mapped and Shared is set.
 type Route struct {
 	Port    string // UUID
 	Host    string // UUID
@@ -101,6 +101,7 @@ type Route struct {
 	Balancer uint32
 	// Mapped is the port of this host that has the prefix, a floating address.
 	Mapped Mapped
+	Shared Shared // who goes out with the prefix, a shared address
 	// Encapsulations, with Host, are the ways to travel, the best first, with
 	// spaces between them; empty: vxlan.
 	Encapsulations string
@@ -403,16 +404,6 @@ func port(m *hoststream.Port) (Port, error) {
 
 const maxVLAN = 4094
 
-// prefix reads a prefix without host bits.
-func prefix(raw []byte, length uint32) (netip.Prefix, bool) {
-	address, ok := netip.AddrFromSlice(raw)
-	if !ok || int(length) > address.BitLen() {
-		return netip.Prefix{}, false
-	}
-	p := netip.PrefixFrom(address, int(length))
-	return p, p == p.Masked()
-}
-
 func route(m *hoststream.Route) (RouteKey, Route, error) {
 	to, ok := prefix(m.PrefixAddress, m.PrefixLength)
 	if !ok {
@@ -420,6 +411,7 @@ func route(m *hoststream.Route) (RouteKey, Route, error) {
 	}
 	key := RouteKey{m.Vrf, to}
 	r := Route{Routed: m.Routed, Origin: m.Origin, Leaked: m.LeakedBy, Proxied: m.Proxied, Identity: m.Identity, Fields: m.EcmpFields, Announced: m.Announced, Workload: rules.Identity(m.Workload), Tags: m.Tags, PortName: m.PortName}
+	var err error
 	switch n := m.NextHop.(type) {
 	case *hoststream.Route_Port:
 		r.Port = n.Port
@@ -439,6 +431,9 @@ func route(m *hoststream.Route) (RouteKey, Route, error) {
 			return key, r, fmt.Errorf("route %v of VRF %d: floating address of port %q for %d bytes", to, m.Vrf, n.Mapped.Port, len(n.Mapped.Internal))
 		}
 		r.Mapped = Mapped{n.Mapped.Port, internal, n.Mapped.Alias}
+	case *hoststream.Route_Shared:
+		r.Shared, err = shared(to, n.Shared)
+		return key, r, err
 	case *hoststream.Route_Balancer:
 		r.Balancer = n.Balancer.Vrf
 		if r.Balancer == 0 {
@@ -454,7 +449,6 @@ func route(m *hoststream.Route) (RouteKey, Route, error) {
 	default:
 		return key, r, fmt.Errorf("route %v of VRF %d: next hop is of a kind this agent does not know: upgrade it", to, m.Vrf)
 	}
-	var err error
 	if r.MAC, err = mac(m.Mac); err == nil {
 		r.Equal, err = hops(m.Equal)
 	}

@@ -320,6 +320,137 @@ func (x *Mapped) GetAlias() bool {
 	return false
 }
 
+// Shared is an address with which workloads of another VRF go out. All hosts
+// have the same row; each range of ports is of one host.
+type Shared struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Inside        uint32                 `protobuf:"varint,1,opt,name=inside,proto3" json:"inside,omitempty"`     // VRF of those workloads
+	External      uint32                 `protobuf:"varint,2,opt,name=external,proto3" json:"external,omitempty"` // VRF that the address is of
+	Blocks        []*PortBlock           `protobuf:"bytes,3,rep,name=blocks,proto3" json:"blocks,omitempty"`      // by port; they do not overlap
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Shared) Reset() {
+	*x = Shared{}
+	mi := &file_hops_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Shared) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Shared) ProtoMessage() {}
+
+func (x *Shared) ProtoReflect() protoreflect.Message {
+	mi := &file_hops_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Shared.ProtoReflect.Descriptor instead.
+func (*Shared) Descriptor() ([]byte, []int) {
+	return file_hops_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Shared) GetInside() uint32 {
+	if x != nil {
+		return x.Inside
+	}
+	return 0
+}
+
+func (x *Shared) GetExternal() uint32 {
+	if x != nil {
+		return x.External
+	}
+	return 0
+}
+
+func (x *Shared) GetBlocks() []*PortBlock {
+	if x != nil {
+		return x.Blocks
+	}
+	return nil
+}
+
+// PortBlock is whole blocks of 64 ports.
+type PortBlock struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	First         uint32                 `protobuf:"varint,1,opt,name=first,proto3" json:"first,omitempty"` // a multiple of 64, 1024 or more
+	Last          uint32                 `protobuf:"varint,2,opt,name=last,proto3" json:"last,omitempty"`
+	Host          string                 `protobuf:"bytes,3,opt,name=host,proto3" json:"host,omitempty"`            // UUID: key of its TunnelEndpoint
+	Releasing     bool                   `protobuf:"varint,4,opt,name=releasing,proto3" json:"releasing,omitempty"` // the host begins nothing there, and still hears answers
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PortBlock) Reset() {
+	*x = PortBlock{}
+	mi := &file_hops_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PortBlock) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PortBlock) ProtoMessage() {}
+
+func (x *PortBlock) ProtoReflect() protoreflect.Message {
+	mi := &file_hops_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PortBlock.ProtoReflect.Descriptor instead.
+func (*PortBlock) Descriptor() ([]byte, []int) {
+	return file_hops_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *PortBlock) GetFirst() uint32 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+func (x *PortBlock) GetLast() uint32 {
+	if x != nil {
+		return x.Last
+	}
+	return 0
+}
+
+func (x *PortBlock) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *PortBlock) GetReleasing() bool {
+	if x != nil {
+		return x.Releasing
+	}
+	return false
+}
+
 // Gateway is answered by the vRouter itself.
 type Gateway struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -329,7 +460,7 @@ type Gateway struct {
 
 func (x *Gateway) Reset() {
 	*x = Gateway{}
-	mi := &file_hops_proto_msgTypes[4]
+	mi := &file_hops_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -341,7 +472,7 @@ func (x *Gateway) String() string {
 func (*Gateway) ProtoMessage() {}
 
 func (x *Gateway) ProtoReflect() protoreflect.Message {
-	mi := &file_hops_proto_msgTypes[4]
+	mi := &file_hops_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -354,7 +485,7 @@ func (x *Gateway) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gateway.ProtoReflect.Descriptor instead.
 func (*Gateway) Descriptor() ([]byte, []int) {
-	return file_hops_proto_rawDescGZIP(), []int{4}
+	return file_hops_proto_rawDescGZIP(), []int{6}
 }
 
 // Discard drops on purpose.
@@ -366,7 +497,7 @@ type Discard struct {
 
 func (x *Discard) Reset() {
 	*x = Discard{}
-	mi := &file_hops_proto_msgTypes[5]
+	mi := &file_hops_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -378,7 +509,7 @@ func (x *Discard) String() string {
 func (*Discard) ProtoMessage() {}
 
 func (x *Discard) ProtoReflect() protoreflect.Message {
-	mi := &file_hops_proto_msgTypes[5]
+	mi := &file_hops_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -391,7 +522,7 @@ func (x *Discard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Discard.ProtoReflect.Descriptor instead.
 func (*Discard) Descriptor() ([]byte, []int) {
-	return file_hops_proto_rawDescGZIP(), []int{5}
+	return file_hops_proto_rawDescGZIP(), []int{7}
 }
 
 var File_hops_proto protoreflect.FileDescriptor
@@ -419,7 +550,16 @@ const file_hops_proto_rawDesc = "" +
 	"\x06Mapped\x12\x12\n" +
 	"\x04port\x18\x01 \x01(\tR\x04port\x12\x1a\n" +
 	"\binternal\x18\x02 \x01(\fR\binternal\x12\x14\n" +
-	"\x05alias\x18\x03 \x01(\bR\x05alias\"\t\n" +
+	"\x05alias\x18\x03 \x01(\bR\x05alias\"s\n" +
+	"\x06Shared\x12\x16\n" +
+	"\x06inside\x18\x01 \x01(\rR\x06inside\x12\x1a\n" +
+	"\bexternal\x18\x02 \x01(\rR\bexternal\x125\n" +
+	"\x06blocks\x18\x03 \x03(\v2\x1d.weft.hoststream.v1.PortBlockR\x06blocks\"g\n" +
+	"\tPortBlock\x12\x14\n" +
+	"\x05first\x18\x01 \x01(\rR\x05first\x12\x12\n" +
+	"\x04last\x18\x02 \x01(\rR\x04last\x12\x12\n" +
+	"\x04host\x18\x03 \x01(\tR\x04host\x12\x1c\n" +
+	"\treleasing\x18\x04 \x01(\bR\treleasing\"\t\n" +
 	"\aGateway\"\t\n" +
 	"\aDiscardB-Z+github.com/weft-network/weft/api/hoststreamb\x06proto3"
 
@@ -435,22 +575,25 @@ func file_hops_proto_rawDescGZIP() []byte {
 	return file_hops_proto_rawDescData
 }
 
-var file_hops_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_hops_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_hops_proto_goTypes = []any{
-	(*EqualHop)(nil), // 0: weft.hoststream.v1.EqualHop
-	(*Remote)(nil),   // 1: weft.hoststream.v1.Remote
-	(*Outside)(nil),  // 2: weft.hoststream.v1.Outside
-	(*Mapped)(nil),   // 3: weft.hoststream.v1.Mapped
-	(*Gateway)(nil),  // 4: weft.hoststream.v1.Gateway
-	(*Discard)(nil),  // 5: weft.hoststream.v1.Discard
+	(*EqualHop)(nil),  // 0: weft.hoststream.v1.EqualHop
+	(*Remote)(nil),    // 1: weft.hoststream.v1.Remote
+	(*Outside)(nil),   // 2: weft.hoststream.v1.Outside
+	(*Mapped)(nil),    // 3: weft.hoststream.v1.Mapped
+	(*Shared)(nil),    // 4: weft.hoststream.v1.Shared
+	(*PortBlock)(nil), // 5: weft.hoststream.v1.PortBlock
+	(*Gateway)(nil),   // 6: weft.hoststream.v1.Gateway
+	(*Discard)(nil),   // 7: weft.hoststream.v1.Discard
 }
 var file_hops_proto_depIdxs = []int32{
 	1, // 0: weft.hoststream.v1.EqualHop.remote:type_name -> weft.hoststream.v1.Remote
-	1, // [1:1] is the sub-list for method output_type
-	1, // [1:1] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	5, // 1: weft.hoststream.v1.Shared.blocks:type_name -> weft.hoststream.v1.PortBlock
+	2, // [2:2] is the sub-list for method output_type
+	2, // [2:2] is the sub-list for method input_type
+	2, // [2:2] is the sub-list for extension type_name
+	2, // [2:2] is the sub-list for extension extendee
+	0, // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_hops_proto_init() }
@@ -468,7 +611,7 @@ func file_hops_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hops_proto_rawDesc), len(file_hops_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

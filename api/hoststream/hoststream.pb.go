@@ -2728,6 +2728,7 @@ type Route struct {
 	//	*Route_Outside
 	//	*Route_Balancer
 	//	*Route_Mapped
+	//	*Route_Shared
 	NextHop  isRoute_NextHop `protobuf_oneof:"next_hop"`
 	Mac      []byte          `protobuf:"bytes,7,opt,name=mac,proto3" json:"mac,omitempty"`                            // destination's Ethernet address, 6 bytes; empty for gateway and discard
 	Routed   bool            `protobuf:"varint,8,opt,name=routed,proto3" json:"routed,omitempty"`                     // a router's hop: leaked from another network, or beyond the network's subnets
@@ -2878,6 +2879,15 @@ func (x *Route) GetMapped() *Mapped {
 	return nil
 }
 
+func (x *Route) GetShared() *Shared {
+	if x != nil {
+		if x, ok := x.NextHop.(*Route_Shared); ok {
+			return x.Shared
+		}
+	}
+	return nil
+}
+
 func (x *Route) GetMac() []byte {
 	if x != nil {
 		return x.Mac
@@ -3001,6 +3011,10 @@ type Route_Mapped struct {
 	Mapped *Mapped `protobuf:"bytes,290,opt,name=mapped,proto3,oneof"`
 }
 
+type Route_Shared struct {
+	Shared *Shared `protobuf:"bytes,310,opt,name=shared,proto3,oneof"`
+}
+
 func (*Route_Port) isRoute_NextHop() {}
 
 func (*Route_Remote) isRoute_NextHop() {}
@@ -3014,6 +3028,8 @@ func (*Route_Outside) isRoute_NextHop() {}
 func (*Route_Balancer) isRoute_NextHop() {}
 
 func (*Route_Mapped) isRoute_NextHop() {}
+
+func (*Route_Shared) isRoute_NextHop() {}
 
 // Report is what the host knows and the controller does not. It is sent whole
 // whenever it changes.
@@ -3671,7 +3687,7 @@ const file_hoststream_proto_rawDesc = "" +
 	"\vAllowedPair\x120\n" +
 	"\x05range\x18\x01 \x01(\v2\x1a.weft.hoststream.v1.PrefixR\x05range\x12\x10\n" +
 	"\x03mac\x18\x02 \x01(\fR\x03mac\x12\x18\n" +
-	"\astandby\x18( \x01(\bR\astandby\"\xc5\x06\n" +
+	"\astandby\x18( \x01(\bR\astandby\"\xfc\x06\n" +
 	"\x05Route\x12\x10\n" +
 	"\x03vrf\x18\x01 \x01(\rR\x03vrf\x12%\n" +
 	"\x0eprefix_address\x18\x02 \x01(\fR\rprefixAddress\x12#\n" +
@@ -3682,7 +3698,8 @@ const file_hoststream_proto_rawDesc = "" +
 	"\adiscard\x18\f \x01(\v2\x1b.weft.hoststream.v1.DiscardH\x00R\adiscard\x127\n" +
 	"\aoutside\x18P \x01(\v2\x1b.weft.hoststream.v1.OutsideH\x00R\aoutside\x12;\n" +
 	"\bbalancer\x18\xdc\x01 \x01(\v2\x1c.weft.hoststream.v1.BalancerH\x00R\bbalancer\x125\n" +
-	"\x06mapped\x18\xa2\x02 \x01(\v2\x1a.weft.hoststream.v1.MappedH\x00R\x06mapped\x12\x10\n" +
+	"\x06mapped\x18\xa2\x02 \x01(\v2\x1a.weft.hoststream.v1.MappedH\x00R\x06mapped\x125\n" +
+	"\x06shared\x18\xb6\x02 \x01(\v2\x1a.weft.hoststream.v1.SharedH\x00R\x06shared\x12\x10\n" +
 	"\x03mac\x18\a \x01(\fR\x03mac\x12\x16\n" +
 	"\x06routed\x18\b \x01(\bR\x06routed\x12\x16\n" +
 	"\x06origin\x18\t \x01(\tR\x06origin\x12\x1b\n" +
@@ -3818,11 +3835,12 @@ var file_hoststream_proto_goTypes = []any{
 	(*Outside)(nil),            // 55: weft.hoststream.v1.Outside
 	(*Balancer)(nil),           // 56: weft.hoststream.v1.Balancer
 	(*Mapped)(nil),             // 57: weft.hoststream.v1.Mapped
-	(*EqualHop)(nil),           // 58: weft.hoststream.v1.EqualHop
-	(*TableUse)(nil),           // 59: weft.hoststream.v1.TableUse
-	(*Announcement)(nil),       // 60: weft.hoststream.v1.Announcement
-	(*CheckReport)(nil),        // 61: weft.hoststream.v1.CheckReport
-	(*KnownReply)(nil),         // 62: weft.hoststream.v1.KnownReply
+	(*Shared)(nil),             // 58: weft.hoststream.v1.Shared
+	(*EqualHop)(nil),           // 59: weft.hoststream.v1.EqualHop
+	(*TableUse)(nil),           // 60: weft.hoststream.v1.TableUse
+	(*Announcement)(nil),       // 61: weft.hoststream.v1.Announcement
+	(*CheckReport)(nil),        // 62: weft.hoststream.v1.CheckReport
+	(*KnownReply)(nil),         // 63: weft.hoststream.v1.KnownReply
 }
 var file_hoststream_proto_depIdxs = []int32{
 	11, // 0: weft.hoststream.v1.KnownRequest.version:type_name -> weft.hoststream.v1.Version
@@ -3883,28 +3901,29 @@ var file_hoststream_proto_depIdxs = []int32{
 	55, // 55: weft.hoststream.v1.Route.outside:type_name -> weft.hoststream.v1.Outside
 	56, // 56: weft.hoststream.v1.Route.balancer:type_name -> weft.hoststream.v1.Balancer
 	57, // 57: weft.hoststream.v1.Route.mapped:type_name -> weft.hoststream.v1.Mapped
-	58, // 58: weft.hoststream.v1.Route.equal:type_name -> weft.hoststream.v1.EqualHop
-	35, // 59: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
-	34, // 60: weft.hoststream.v1.Report.taken:type_name -> weft.hoststream.v1.TakenAddress
-	59, // 61: weft.hoststream.v1.Report.tables:type_name -> weft.hoststream.v1.TableUse
-	60, // 62: weft.hoststream.v1.Report.announced:type_name -> weft.hoststream.v1.Announcement
-	61, // 63: weft.hoststream.v1.Report.checks:type_name -> weft.hoststream.v1.CheckReport
-	38, // 64: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
-	5,  // 65: weft.hoststream.v1.HostStream.Resume:input_type -> weft.hoststream.v1.HostMessage
-	5,  // 66: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
-	3,  // 67: weft.hoststream.v1.HostStream.Certify:input_type -> weft.hoststream.v1.CertifyRequest
-	1,  // 68: weft.hoststream.v1.HostStream.Connections:input_type -> weft.hoststream.v1.ConnectionsRequest
-	0,  // 69: weft.hoststream.v1.HostStream.Known:input_type -> weft.hoststream.v1.KnownRequest
-	6,  // 70: weft.hoststream.v1.HostStream.Resume:output_type -> weft.hoststream.v1.ControllerMessage
-	6,  // 71: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
-	4,  // 72: weft.hoststream.v1.HostStream.Certify:output_type -> weft.hoststream.v1.CertifyReply
-	2,  // 73: weft.hoststream.v1.HostStream.Connections:output_type -> weft.hoststream.v1.ConnectionsReply
-	62, // 74: weft.hoststream.v1.HostStream.Known:output_type -> weft.hoststream.v1.KnownReply
-	70, // [70:75] is the sub-list for method output_type
-	65, // [65:70] is the sub-list for method input_type
-	65, // [65:65] is the sub-list for extension type_name
-	65, // [65:65] is the sub-list for extension extendee
-	0,  // [0:65] is the sub-list for field type_name
+	58, // 58: weft.hoststream.v1.Route.shared:type_name -> weft.hoststream.v1.Shared
+	59, // 59: weft.hoststream.v1.Route.equal:type_name -> weft.hoststream.v1.EqualHop
+	35, // 60: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
+	34, // 61: weft.hoststream.v1.Report.taken:type_name -> weft.hoststream.v1.TakenAddress
+	60, // 62: weft.hoststream.v1.Report.tables:type_name -> weft.hoststream.v1.TableUse
+	61, // 63: weft.hoststream.v1.Report.announced:type_name -> weft.hoststream.v1.Announcement
+	62, // 64: weft.hoststream.v1.Report.checks:type_name -> weft.hoststream.v1.CheckReport
+	38, // 65: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
+	5,  // 66: weft.hoststream.v1.HostStream.Resume:input_type -> weft.hoststream.v1.HostMessage
+	5,  // 67: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
+	3,  // 68: weft.hoststream.v1.HostStream.Certify:input_type -> weft.hoststream.v1.CertifyRequest
+	1,  // 69: weft.hoststream.v1.HostStream.Connections:input_type -> weft.hoststream.v1.ConnectionsRequest
+	0,  // 70: weft.hoststream.v1.HostStream.Known:input_type -> weft.hoststream.v1.KnownRequest
+	6,  // 71: weft.hoststream.v1.HostStream.Resume:output_type -> weft.hoststream.v1.ControllerMessage
+	6,  // 72: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
+	4,  // 73: weft.hoststream.v1.HostStream.Certify:output_type -> weft.hoststream.v1.CertifyReply
+	2,  // 74: weft.hoststream.v1.HostStream.Connections:output_type -> weft.hoststream.v1.ConnectionsReply
+	63, // 75: weft.hoststream.v1.HostStream.Known:output_type -> weft.hoststream.v1.KnownReply
+	71, // [71:76] is the sub-list for method output_type
+	66, // [66:71] is the sub-list for method input_type
+	66, // [66:66] is the sub-list for extension type_name
+	66, // [66:66] is the sub-list for extension extendee
+	0,  // [0:66] is the sub-list for field type_name
 }
 
 func init() { file_hoststream_proto_init() }
@@ -3959,6 +3978,7 @@ func file_hoststream_proto_init() {
 		(*Route_Outside)(nil),
 		(*Route_Balancer)(nil),
 		(*Route_Mapped)(nil),
+		(*Route_Shared)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

@@ -161,7 +161,8 @@ func (p *Plan) exchange(table *Table, hosts iter.Seq[string], fresh map[*View]bo
 // sameHost tells that a host has the same ports.
 func sameHost(a, b *routing.Host) bool {
 	return a == b || a.Ref == b.Ref && slices.EqualFunc(a.Ports, b.Ports, (*routing.Port).Equal) &&
-		slices.EqualFunc(a.Reserved, b.Reserved, (*routing.Reservation).Equal) && slices.EqualFunc(a.Floating, b.Floating, (*routing.Floating).Equal)
+		slices.EqualFunc(a.Reserved, b.Reserved, (*routing.Reservation).Equal) && slices.EqualFunc(a.Floating, b.Floating, (*routing.Floating).Equal) &&
+		slices.EqualFunc(a.Externals, b.Externals, func(a, b *routing.Identity) bool { return *a == *b })
 }
 
 // view selects what a host needs.
@@ -240,7 +241,7 @@ func (p *Plan) For(host string) []Row {
 
 // Networks returns the networks whose VRF a host needs: those of its own ports
 // and of addresses reserved for it, and those whose virtual addresses its ports
-// serve or whose floating addresses they have, by VRF.
+// serve or whose addresses they have or go out with, by VRF.
 func (p *Plan) Networks(host string) []*routing.Network {
 	h := p.Derived.Host(host)
 	if h == nil {
@@ -262,6 +263,9 @@ func (p *Plan) Networks(host string) []*routing.Network {
 	}
 	for _, f := range h.Floating {
 		add(f.Network)
+	}
+	for _, n := range h.Externals {
+		add(n)
 	}
 	for _, uuid := range p.Balance.Serves(host) {
 		if n := p.Derived.Network(uuid); n != nil {

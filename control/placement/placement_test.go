@@ -42,6 +42,7 @@ func editAny(w *world.World, r *rand.Rand, step int) {
 		w.Do("address n0 10.0.0.1 p0\nbalancer lb0\npool lb0 po0\nmember po0 me0 80 port=p0\nmonitor po0 tcp")
 		w.Do("network n1 2\nport n1 p1\nbind p1 h2\naddress n1 10.0.0.2 p1\naddress n0 10.0.0.9\nbalancer lb0 address=n0:10.0.0.9\nlistener lb0 li0 TCP 80 pool=po0\nmember po0 me1 80 port=p1")
 		w.Do("address n1 10.0.0.20\nfloating f0 n1:10.0.0.20\nassociate a0 f0 port=p0")
+		w.Do("address n1 10.0.0.30\nsnat s0 n0 n1:10.0.0.30\nblock n1:10.0.0.30 1024-2047 h1")
 	}
 	if r.IntN(4) == 0 {
 		w.Do(world.RandomHealth(r))
@@ -54,6 +55,9 @@ func editAny(w *world.World, r *rand.Rand, step int) {
 	}
 	if r.IntN(4) == 0 {
 		w.Do(world.RandomFloating(r))
+	}
+	if r.IntN(4) == 0 {
+		w.Do(world.RandomSourceNAT(r))
 	}
 	if r.IntN(3) > 0 {
 		w.Do(world.RandomEdit(r))
@@ -70,9 +74,9 @@ func TestReuseNeverShows(t *testing.T) {
 	w := world.New("host h1 192.0.2.1\nhost h2 192.0.2.2\nhost h3 192.0.2.3\nsecurity-group g0 default\nallow g0 r0 ingress IPv4 group=g0")
 	before := w.Snapshot()
 	plan := placement.New(1, routing.Derive(before), nil)
-	same, reserved, rulesets, checks, served, mapped := 0, 0, 0, 0, 0, 0
+	same, reserved, rulesets, checks, served, mapped, shared := 0, 0, 0, 0, 0, 0, 0
 	// More steps until chance has made some of what is rare.
-	for step := 0; step < 400 || step < 8000 && (reserved == 0 || rulesets == 0 || checks == 0 || served == 0 || mapped == 0); step++ {
+	for step := 0; step < 400 || step < 8000 && (reserved == 0 || rulesets == 0 || checks == 0 || served == 0 || mapped == 0 || shared < 100); step++ {
 		editAny(w, r, step)
 		snapshot := w.Snapshot()
 		earlier := plan
@@ -103,6 +107,7 @@ func TestReuseNeverShows(t *testing.T) {
 			checks += strings.Count(got, "check/")
 			served += strings.Count(got, "member/")
 			mapped += strings.Count(got, "mapped to ")
+			shared += strings.Count(got, "shared for VRF")
 			for _, table := range tablesOf(plan, id) {
 				if sum := sumOf(slices.Concat(slices.Collect(table.Rows(placement.Sources, id)), slices.Collect(table.Rows(placement.Routes, id)))); sum != table.Sum(id) {
 					t.Errorf("seed %d step %d: rows of table %d of %s do not sum up to what it says", seed, step, table.VRF, h)

@@ -178,6 +178,8 @@ func describeRoute(r *hoststream.Route) string {
 			kind = "alias "
 		}
 		words = append(words, kind+ipText(hop.Mapped.Internal)+" of port "+hop.Mapped.Port)
+	case *hoststream.Route_Shared:
+		words = append(words, describeShared(hop.Shared)...)
 	case *hoststream.Route_Balancer:
 		words = append(words, fmt.Sprintf("balancer of VRF %d", hop.Balancer.Vrf))
 	}
@@ -218,6 +220,18 @@ func describeRoute(r *hoststream.Route) string {
 		words = append(words, "routed")
 	}
 	return strings.Join(words, "\t")
+}
+
+func describeShared(s *hoststream.Shared) []string {
+	words := []string{fmt.Sprintf("shared for VRF %d in VRF %d", s.Inside, s.External)}
+	for _, b := range s.Blocks {
+		word := fmt.Sprintf("%d-%d on host %s", b.First, b.Last, b.Host)
+		if b.Releasing {
+			word += " releasing"
+		}
+		words = append(words, word)
+	}
+	return words
 }
 
 func ipText(raw []byte) string {

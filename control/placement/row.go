@@ -156,6 +156,8 @@ func routeRow(vrf uint32, r *routing.Route, equal []routing.Route, owner uint64,
 		route.NextHop = &hoststream.Route_Outside{Outside: &hoststream.Outside{
 			Address: r.Outside.Address.AsSlice(), Encapsulation: r.Outside.Encapsulation, Label: r.Outside.Label,
 		}}
+	case r.Shared.Is():
+		route.NextHop = &hoststream.Route_Shared{Shared: sharedOf(r)}
 	case r.Balancer:
 		route.NextHop = &hoststream.Route_Balancer{Balancer: &hoststream.Balancer{Vrf: r.OriginVRF}}
 	case r.Mapped.Is() && r.Host.UUID == host:
@@ -201,6 +203,14 @@ func routeRow(vrf uint32, r *routing.Route, equal []routing.Route, owner uint64,
 
 func remoteOf(r *routing.Route) *hoststream.Remote {
 	return &hoststream.Remote{Host: r.Host.UUID, Vni: r.OriginVRF, Encapsulations: strings.Fields(r.Encapsulations)}
+}
+
+func sharedOf(r *routing.Route) *hoststream.Shared {
+	shared := &hoststream.Shared{Inside: r.Shared.VRF, External: r.OriginVRF}
+	for b := range r.Shared.Hosts {
+		shared.Blocks = append(shared.Blocks, &hoststream.PortBlock{First: uint32(b.Ports.From), Last: uint32(b.Ports.Last()), Host: b.Host.UUID, Releasing: b.Releasing})
+	}
+	return shared
 }
 
 func prefixOf(p netip.Prefix) *hoststream.Prefix {

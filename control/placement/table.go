@@ -93,6 +93,9 @@ func newTable(p *Plan, n *routing.Network, members []*policy.Members, old *Table
 		for _, q := range t.equals(i) {
 			e.add(&t.peers, q.Host)
 		}
+		for b := range r.Shared.Hosts {
+			e.add(&t.peers, b.Host)
+		}
 		t.sum += t.routes[i].sum()
 	}
 	t.sum += t.vrf.sum()

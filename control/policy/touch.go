@@ -104,6 +104,8 @@ func (u *update) touch(e api.Event) {
 			u.touchVirtual(o)
 		case *api.FloatingIP:
 			u.touchFloating(o)
+		case *api.SourceNAT:
+			u.touchSourceNAT(o)
 		case *api.SecurityGroup:
 			u.staleAt(atom{kind: inGroup, a: o.Meta.UUID})
 			u.portsAt(atom{kind: inProject, a: o.Meta.Parent.UUID}) // it may be the default one

@@ -97,8 +97,12 @@ func (s *story) do(line string) {
 func (s *story) edit() {
 	switch s.r.IntN(6) {
 	case 0:
-		if s.r.IntN(2) == 0 {
+		switch s.r.IntN(3) {
+		case 0:
 			s.do(world.RandomFloating(s.r))
+			return
+		case 1:
+			s.do(world.RandomSourceNAT(s.r))
 			return
 		}
 		s.do(world.RandomBalance(s.r))

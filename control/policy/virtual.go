@@ -12,14 +12,14 @@ import (
 
 // The virtual addresses of a load-balancer are, to network-policies, a workload of
 // their network in the load-balancer's project, without security-groups: what says
-// who may speak with the network says it of them. So is the address of a floating-ip. It stands among the ports under a key of its own, and on no host.
+// who may speak with the network says it of them. So is the address of a floating-ip, and those of a source-nat. It stands among the ports under a key of its own, and on no host.
 const virtualPrefix = "virtual/"
 
 func virtualKey(network, of string) string {
 	return virtualPrefix + network + "/" + of
 }
 
-// virtualOf is a load-balancer or floating-ip as a port of a network, or nil if it has no address there.
+// virtualOf is a load-balancer, floating-ip or source-nat as a port of a network, or nil if it has no address there.
 func (u *update) virtualOf(network, of string) *routing.Port {
 	n := u.Routing.Network(network)
 	var project string
@@ -28,6 +28,8 @@ func (u *update) virtualOf(network, of string) *routing.Port {
 		project, addresses = l.Meta.Parent.UUID, l.Spec.Addresses
 	} else if f, ok := u.snapshot.Get(api.KindFloatingIP, of).(*api.FloatingIP); ok {
 		project, addresses = f.Meta.Parent.UUID, []api.Ref{f.Spec.Address}
+	} else if s, ok := u.snapshot.Get(api.KindSourceNAT, of).(*api.SourceNAT); ok {
+		project, addresses = s.Meta.Parent.UUID, s.Spec.Addresses
 	}
 	if n == nil {
 		return nil
@@ -46,10 +48,10 @@ func (u *update) virtualOf(network, of string) *routing.Port {
 	return nil
 }
 
-// virtual tells whether a route leads to a virtual or floating address.
-func virtual(r *routing.Route) bool { return r.Balancer || r.Mapped.Is() }
+// virtual tells whether a route leads to a virtual, floating or shared address.
+func virtual(r *routing.Route) bool { return r.Balancer || r.Mapped.Is() || r.Shared.Is() }
 
-// virtuals are the load-balancers and floating-ips with addresses in a network, by route.
+// virtuals are the load-balancers, floating-ips and source-nats with addresses in a network, by route.
 func virtuals(n *routing.Network) (of []string) {
 	if n == nil {
 		return nil
@@ -62,7 +64,7 @@ func virtuals(n *routing.Network) (of []string) {
 	return of
 }
 
-// noteVirtual notes the load-balancers and floating-ips that came to a network or left it.
+// noteVirtual notes the load-balancers, floating-ips and source-nats that came to a network or left it.
 func (u *update) noteVirtual(old, now *routing.Network) {
 	was, is := virtuals(old), virtuals(now)
 	if slices.Equal(was, is) {
@@ -96,6 +98,15 @@ func (u *update) touchVirtual(l *api.LoadBalancer) {
 	for _, ref := range l.Spec.Addresses {
 		if a, ok := u.snapshot.Get(api.KindAddress, ref.UUID).(*api.Address); ok {
 			u.ports.add(virtualKey(a.Meta.Parent.UUID, l.Meta.UUID))
+		}
+	}
+}
+
+// touchSourceNAT notes that a source-nat may be another workload.
+func (u *update) touchSourceNAT(s *api.SourceNAT) {
+	for _, ref := range s.Spec.Addresses {
+		if a, ok := u.snapshot.Get(api.KindAddress, ref.UUID).(*api.Address); ok {
+			u.ports.add(virtualKey(a.Meta.Parent.UUID, s.Meta.UUID))
 		}
 	}
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package reserve says which addresses are to be claimed for hosts beforehand,
-// and which of these are to be given up: a pure function of the objects and of
-// what hosts acknowledged and reported.
+// Package reserve says which addresses, and which ports of shared addresses, are
+// to be claimed for hosts, and which of these are to be given up: a pure function
+// of the objects and of what hosts acknowledged and reported.
 package reserve
 
 import (
@@ -15,12 +15,14 @@ import (
 
 	"github.com/weft-network/weft/api"
 	"github.com/weft-network/weft/control/placement"
+	"github.com/weft-network/weft/control/routing"
 	"github.com/weft-network/weft/control/stream"
 )
 
 // Input is what follows from.
 type Input struct {
 	Snapshot api.Snapshot
+	Routes   *routing.Derived // of the snapshot
 	Epoch    uint64
 	Hosts    map[string]stream.HostState // by UUID
 }

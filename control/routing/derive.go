@@ -88,6 +88,7 @@ func local(id *Identity, objects source) *Network {
 	n.addReservations(addresses, hosts)
 	n.addVirtual(objects, addresses)
 	n.addFloating(objects, addresses)
+	n.addSourceNATs(objects, addresses)
 	n.addAddresses(addresses)
 	if !n.Frames() {
 		n.addShared()

@@ -77,6 +77,8 @@ type Host struct {
 	Reserved []*Reservation
 	// Floating are the floating addresses that lead to its ports, by association.
 	Floating []*Floating
+	// Externals are the networks with whose addresses its workloads go out, by name.
+	Externals []*Identity
 }
 
 // Identity is which network it is, and what of it holds for all its ports.
@@ -144,6 +146,7 @@ type Network struct {
 	members   []api.Ref      // hosts with a binding, active or not, of a port in it; by fully qualified name
 	reserved  []*Reservation // addresses that hosts may give away, by name
 	floating  []*Floating    // associations of floating addresses, by name
+	nats      []*SourceNAT   // addresses with which other networks go out, by source-nat and address
 	conflicts []Conflict     // as far as Derived.Conflicts has room for them
 	lost      []Conflict     // between its own routes
 
@@ -158,7 +161,8 @@ func (n *Network) Ports() []*Port { return n.ports }
 func (n *Network) Reserved() []*Reservation { return n.reserved }
 
 // Places yields the hosts that have a port here, or one with a floating address
-// of the network, or an address to give away, by UUID; some more than once.
+// of the network or that goes out with an address of it, or an address to give
+// away, by UUID; some more than once.
 func (n *Network) Places(yield func(string) bool) {
 	for _, p := range n.ports {
 		if !yield(p.Host.UUID) {
@@ -173,6 +177,13 @@ func (n *Network) Places(yield func(string) bool) {
 	for _, f := range n.floating {
 		if !f.Host.IsZero() && !yield(f.Host.UUID) {
 			return
+		}
+	}
+	for _, s := range n.nats {
+		for _, host := range s.Hosts {
+			if !yield(host.UUID) {
+				return
+			}
 		}
 	}
 }
@@ -219,6 +230,9 @@ type Route struct {
 	Balancer bool
 	// Mapped says that it is a floating address; Port is zero then.
 	Mapped Mapped
+	// Shared says that it is an address with which workloads of another network go
+	// out; it has no port and no host.
+	Shared Shared
 	// Encapsulations are those of the network that the port is in.
 	Encapsulations string
 	// Via is the next hop that a network's static route names, an address of Port.

@@ -160,7 +160,7 @@ func (n *Network) lead(f *Floating, from source, association *api.FloatingIPAsso
 	} else if !f.stand(from, p, association.Spec.Address) {
 		return
 	}
-	host := n.placed(from, p)
+	host := n.placed(from, p, map[string]bool{})
 	if _, err := p.Spec.MAC.Bytes(); host == nil || err != nil {
 		f.fault(FloatingNowhere, "port %s is bound to no host, or has no MAC", port)
 		return
@@ -194,9 +194,9 @@ func (f *Floating) stand(from source, p *api.Port, named api.Ref) bool {
 	return f.Reason == ""
 }
 
-// placed finds the host of a port's active binding, and notes all with one.
-func (n *Network) placed(from source, p *api.Port) *Host {
-	hosts := map[string]bool{}
+// placed finds the host of a port's active binding, and notes all with one, in
+// hosts those that are not there yet.
+func (n *Network) placed(from source, p *api.Port, hosts map[string]bool) *Host {
 	active := n.place(from.bindings(p.Meta.UUID), from.hosts, hosts)
 	if c, carried := from.carrier(p.Meta.UUID); carried {
 		active, _ = n.carry(c, active, from.bindings(c.port.UUID), from.hosts, hosts)
@@ -247,11 +247,13 @@ func (u *update) touchFloatingIP(ip *api.FloatingIP) {
 	}
 }
 
-// touchBeyond notes the networks with floating addresses of a network's ports.
+// touchBeyond notes the networks with floating addresses of a network's ports, or
+// with whose addresses it goes out.
 func (u *update) touchBeyond(network string) {
 	for _, p := range u.objects.ports(network) {
 		u.touchAssociated(p.Meta.UUID)
 	}
+	u.touchOut(network)
 }
 
 // float notes the hosts that have other floating addresses of a network now.

@@ -44,6 +44,12 @@ type objects interface {
 	associations(kind api.Kind, uuid string) []*api.FloatingIPAssociation
 	addressesOn(port string) []*api.Address
 	port(uuid string) *api.Port
+	// sourceNATsOf are those that name an address, sourceNATsOn those of a network;
+	// portBlocks are those of an address, blocksOn those of a host.
+	sourceNATsOf(address string) []*api.SourceNAT
+	sourceNATsOn(network string) []*api.SourceNAT
+	portBlocks(address string) []*api.PortBlock
+	blocksOn(host string) []*api.PortBlock
 }
 
 // Indexed is a snapshot that finds objects by what they are below or refer to;
@@ -196,6 +202,8 @@ type lists struct {
 	floating    map[string][]*api.FloatingIP            // by address
 	associated  map[string][]*api.FloatingIPAssociation // by floating-ip, and by port
 	addressOn   map[string][]*api.Address               // by port
+	nats        map[string][]*api.SourceNAT             // by address, and by network
+	blocks      map[string][]*api.PortBlock             // by address, and by host
 }
 
 func listed(s api.Snapshot) *lists {
@@ -204,6 +212,7 @@ func listed(s api.Snapshot) *lists {
 		addressesOf: map[string][]*api.Address{}, bindingsOf: map[string][]*api.Binding{}, on: map[string][]*api.Binding{}, reserved: map[string][]*api.Address{},
 		subPortsOf: map[string][]*api.SubPort{}, qosOf: map[string][]*api.QoSPolicy{}, balancers: map[string][]*api.LoadBalancer{},
 		floating: map[string][]*api.FloatingIP{}, associated: map[string][]*api.FloatingIPAssociation{}, addressOn: map[string][]*api.Address{},
+		nats: map[string][]*api.SourceNAT{}, blocks: map[string][]*api.PortBlock{},
 	}
 	for _, o := range api.ListOf[*api.Subnet](s, api.KindSubnet) {
 		l.subnetsOf[o.Meta.Parent.UUID] = append(l.subnetsOf[o.Meta.Parent.UUID], o)
@@ -236,6 +245,7 @@ func listed(s api.Snapshot) *lists {
 		}
 	}
 	l.addFloating()
+	l.addSourceNATs()
 	return l
 }
 

@@ -11,7 +11,7 @@ import (
 
 // NextHop says in words where a route leads: "port NAME on HOST", with
 // "via ADDRESS" before it where a static route names one, "reserved for HOST",
-// "load-balancer NAME", "mapped to ADDRESS of port NAME on HOST", "gateway", "discard", or "outside ADDRESS by ENCAPSULATION label NUMBER".
+// "load-balancer NAME", "mapped to ADDRESS of port NAME on HOST", "shared by hosts for network NAME", "gateway", "discard", or "outside ADDRESS by ENCAPSULATION label NUMBER".
 func (r *Route) NextHop() string {
 	switch {
 	case r.Gateway:
@@ -20,6 +20,8 @@ func (r *Route) NextHop() string {
 		return "discard"
 	case r.Mapped.Is():
 		return r.Mapped.String() + " on " + r.Host.String()
+	case r.Shared.Is():
+		return r.Shared.String()
 	case r.Balancer:
 		return "load-balancer " + r.Origin.String()
 	case r.Outside.Address.IsValid():
@@ -40,6 +42,9 @@ func (m *Mapped) String() string {
 	}
 	return fmt.Sprintf("mapped to %v of port %s", m.Internal, m.Port)
 }
+
+// String says in words whose a shared address is.
+func (s *Shared) String() string { return "shared by hosts for network " + s.Network.String() }
 
 // String says in words what place a network has.
 func (u Underlay) String() string {

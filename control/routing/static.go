@@ -177,6 +177,8 @@ func (n *Network) resolve(x api.StaticRoute, port *Port) (r Route, why string) {
 		return r, fmt.Sprintf("no port of the network that is bound to a host has %v", hop)
 	case n.Own[i].Mapped.Is():
 		return r, fmt.Sprintf("%v is a floating address: name the address that port %s has itself", hop, n.Own[i].Mapped.Port)
+	case n.Own[i].Shared.Is():
+		return r, fmt.Sprintf("%v is an address that hosts share for source NAT", hop)
 	case n.Own[i].Balancer || n.Own[i].Discard:
 		return r, fmt.Sprintf("%v is a virtual address of %s", hop, n.Own[i].Origin)
 	case n.Own[i].Gateway:

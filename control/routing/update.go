@@ -29,7 +29,7 @@ var reads = map[api.Kind]bool{
 	api.KindBinding: true, api.KindNetworkPolicy: true, api.KindNetworkPolicyAttachment: true,
 	api.KindRouteTarget: true, api.KindRouteTable: true, api.KindVirtualMachine: true,
 	api.KindTrunk: true, api.KindSubPort: true, api.KindQoSPolicy: true, api.KindLoadBalancer: true,
-	api.KindFloatingIP: true, api.KindFloatingIPAssociation: true,
+	api.KindFloatingIP: true, api.KindFloatingIPAssociation: true, api.KindSourceNAT: true, api.KindPortBlock: true,
 }
 
 // update is one computation.
@@ -46,6 +46,7 @@ type update struct {
 
 	reserves map[string]bool    // hosts whose reserved addresses changed
 	floats   map[string]bool    // hosts whose floating addresses changed
+	outs     map[string]bool    // hosts that go out with other addresses
 	moved    map[string][]*Port // hosts whose ports changed, with those that came
 	leaks    map[string]bool    // networks whose routes are to be computed
 	admits   map[string]bool    // networks whose senders are to be computed
@@ -58,7 +59,7 @@ func newUpdate(earlier *Derived, s api.Snapshot, objects objects) *update {
 	d.Revision, d.Snapshot = s.Revision(), s
 	return &update{
 		Derived: &d, earlier: earlier, snapshot: s, objects: objects, dirty: map[string]bool{},
-		reserves: map[string]bool{}, floats: map[string]bool{}, moved: map[string][]*Port{}, leaks: map[string]bool{}, admits: map[string]bool{}, shards: map[int]bool{}, named: map[string][]*Port{},
+		reserves: map[string]bool{}, floats: map[string]bool{}, outs: map[string]bool{}, moved: map[string][]*Port{}, leaks: map[string]bool{}, admits: map[string]bool{}, shards: map[int]bool{}, named: map[string][]*Port{},
 	}
 }
 
@@ -83,6 +84,9 @@ func (u *update) touch(e api.Event) {
 				for _, a := range u.objects.reservedOn(o.Meta.UUID) {
 					u.dirty[a.Meta.Parent.UUID] = true
 				}
+				for _, b := range u.objects.blocksOn(o.Meta.UUID) {
+					u.touchAddress(b.Meta.Parent)
+				}
 			}
 		case *api.Network:
 			u.netsNew, u.joinsNew = true, true
@@ -91,6 +95,7 @@ func (u *update) touch(e api.Event) {
 			u.dirty[o.Meta.Parent.UUID] = true
 		case *api.Port:
 			u.dirty[o.Spec.Network.UUID] = true
+			u.touchOut(o.Spec.Network.UUID)
 			u.touchAssociated(o.Meta.UUID)
 		case *api.Address:
 			u.dirty[o.Meta.Parent.UUID] = true
@@ -111,6 +116,10 @@ func (u *update) touch(e api.Event) {
 		case *api.FloatingIPAssociation:
 			u.touchFloating(o)
 			u.touchAssociated(o.Spec.Port.UUID)
+		case *api.SourceNAT:
+			u.touchSourceNAT(o)
+		case *api.PortBlock:
+			u.touchAddress(o.Meta.Parent)
 		case *api.RouteTable:
 			for _, network := range u.objects.usersOf(o.Meta.UUID) {
 				u.dirty[network] = true
@@ -134,6 +143,7 @@ func (u *update) touch(e api.Event) {
 func (u *update) touchPort(uuid string) {
 	if p, ok := u.snapshot.Get(api.KindPort, uuid).(*api.Port); ok {
 		u.dirty[p.Spec.Network.UUID] = true
+		u.touchOut(p.Spec.Network.UUID)
 		u.touchAssociated(uuid)
 	}
 }
@@ -167,6 +177,7 @@ func (u *update) run() *Derived {
 	u.runProjects()
 	u.runReserved()
 	u.runFloating()
+	u.runSourceNAT()
 	u.Conflicts = nil
 	for i, n := range u.Networks {
 		u.Networks[i] = u.networks[n.Ref.UUID]
@@ -194,7 +205,7 @@ func (u *update) runHosts() {
 	for _, h := range api.ListOf[*api.Host](u.snapshot, api.KindHost) {
 		host, old := hostOf(h), u.earlier.hosts[h.Meta.UUID]
 		if old != nil {
-			host.Ports, host.Reserved, host.Floating = old.Ports, old.Reserved, old.Floating
+			host.Ports, host.Reserved, host.Floating, host.Externals = old.Ports, old.Reserved, old.Floating, old.Externals
 			if old.Ref == host.Ref && host.sameUnderlay(old) {
 				host = old
 			}
@@ -261,6 +272,7 @@ func (u *update) runLocal() {
 		u.leave(t.old.ports, t.now.ports)
 		u.reserve(t.old, t.now)
 		u.float(t.old, t.now)
+		u.share(t.old, t.now)
 	}
 	for _, t := range turns {
 		u.come(t.old.ports, t.now.ports)
@@ -296,7 +308,7 @@ func (u *update) replaceLocal(uuid string, old, now *Network) {
 	}
 	n := u.own(uuid)
 	n.Services = now.Services
-	n.Subnets, n.Own, n.ports, n.members, n.reserved, n.floating = now.Subnets, now.Own, now.ports, now.members, now.reserved, now.floating
+	n.Subnets, n.Own, n.ports, n.members, n.reserved, n.floating, n.nats = now.Subnets, now.Own, now.ports, now.members, now.reserved, now.floating, now.nats
 	n.OwnEqual, n.Unresolved, n.UnresolvedCount, n.lost = now.OwnEqual, now.Unresolved, now.UnresolvedCount, now.lost
 	if routes {
 		u.leaks[uuid] = true
@@ -367,6 +379,6 @@ func (u *update) runPlaces() {
 			}
 		}
 		slices.SortFunc(ports, comparePorts)
-		u.hosts[uuid] = &Host{Ref: h.Ref, TunnelAddresses: h.TunnelAddresses, UnderlayMTU: h.UnderlayMTU, Encapsulations: h.Encapsulations, Ports: ports, Reserved: h.Reserved, Floating: h.Floating}
+		u.hosts[uuid] = &Host{Ref: h.Ref, TunnelAddresses: h.TunnelAddresses, UnderlayMTU: h.UnderlayMTU, Encapsulations: h.Encapsulations, Ports: ports, Reserved: h.Reserved, Floating: h.Floating, Externals: h.Externals}
 	}
 }

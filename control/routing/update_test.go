@@ -30,6 +30,9 @@ func dump(d *routing.Derived) string {
 		for _, f := range h.Floating {
 			fmt.Fprintf(&b, "  floating %s\n", floating(f))
 		}
+		for _, id := range h.Externals {
+			fmt.Fprintf(&b, "  goes out to %+v\n", *id)
+		}
 		if d.Host(h.Ref.UUID) != h {
 			fmt.Fprintf(&b, "  is not the host of that UUID\n")
 		}
@@ -41,6 +44,11 @@ func dump(d *routing.Derived) string {
 		}
 		for _, f := range n.Floating() {
 			fmt.Fprintf(&b, "  floating %s, found %t\n", floating(f), n.Association(f.Association) == f)
+		}
+		for _, s := range n.SourceNATs() {
+			nat := *s
+			nat.Network = nil // a pointer
+			fmt.Fprintf(&b, "  goes out: %+v in %+v\n", nat, *s.Network)
 		}
 		for _, r := range slices.Concat(n.Own, n.OwnEqual, n.Routes, n.Equal) {
 			fmt.Fprintf(&b, "  %+v\n", r)
@@ -91,9 +99,11 @@ func edit(r *rand.Rand) string {
 	if i := r.IntN(4 * len(lines)); i < len(lines) {
 		return lines[i]
 	}
-	switch r.IntN(8) {
+	switch r.IntN(9) {
 	case 0:
 		return world.RandomBalance(r)
+	case 8:
+		return world.RandomSourceNAT(r)
 	case 1, 2:
 		return world.RandomFloating(r)
 	}

@@ -79,6 +79,7 @@ func (c *collector) run() []Change {
 	c.routeTables()
 	c.balanced()
 	c.floating()
+	c.sourceNATs()
 	c.trunks()
 	c.reserved()
 	if c.Usage {

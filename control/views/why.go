@@ -106,6 +106,8 @@ func (v *Views) Why(ctx context.Context, s api.Snapshot, o api.Object) ([]api.Wh
 		c.whyFloatingIP(o)
 	case *api.FloatingIPAssociation:
 		c.whyAssociation(o)
+	case *api.SourceNAT:
+		c.whySourceNAT(o)
 	default:
 		c.add(api.StageDerived, whereControl, string(o.Head().Kind), "nothing is derived from this kind of object", statusOK)
 		return c.rows, nil

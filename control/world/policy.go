@@ -206,7 +206,7 @@ func (w *World) applyFirewall(f []string) {
 		}
 		w.Put(s, api.KindApplicationPolicySet, f[1])
 	default:
-		if w.applyBalance(f) || w.applyHealth(f) || w.applyFloating(f) {
+		if w.applyBalance(f) || w.applyHealth(f) || w.applyFloating(f) || w.applySourceNAT(f) {
 			return
 		}
 		panic(fmt.Sprintf("world: %q is not a line", strings.Join(f, " ")))
