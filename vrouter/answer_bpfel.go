@@ -30,6 +30,7 @@ const (
 	answerMapEventCounts      = "event_counts"
 	answerMapEventTimes       = "event_times"
 	answerMapEvents           = "events"
+	answerMapFloats           = "floats"
 	answerMapFragments        = "fragments"
 	answerMapGenerations      = "generations"
 	answerMapGroups           = "groups"
@@ -149,6 +150,7 @@ type answerMapSpecs struct {
 	EventCounts      *ebpf.MapSpec `ebpf:"event_counts"`
 	EventTimes       *ebpf.MapSpec `ebpf:"event_times"`
 	Events           *ebpf.MapSpec `ebpf:"events"`
+	Floats           *ebpf.MapSpec `ebpf:"floats"`
 	Fragments        *ebpf.MapSpec `ebpf:"fragments"`
 	Generations      *ebpf.MapSpec `ebpf:"generations"`
 	Groups           *ebpf.MapSpec `ebpf:"groups"`
@@ -236,6 +238,7 @@ type answerMaps struct {
 	EventCounts      *ebpf.Map `ebpf:"event_counts"`
 	EventTimes       *ebpf.Map `ebpf:"event_times"`
 	Events           *ebpf.Map `ebpf:"events"`
+	Floats           *ebpf.Map `ebpf:"floats"`
 	Fragments        *ebpf.Map `ebpf:"fragments"`
 	Generations      *ebpf.Map `ebpf:"generations"`
 	Groups           *ebpf.Map `ebpf:"groups"`
@@ -298,6 +301,7 @@ func (m *answerMaps) Close() error {
 		m.EventCounts,
 		m.EventTimes,
 		m.Events,
+		m.Floats,
 		m.Fragments,
 		m.Generations,
 		m.Groups,

@@ -47,12 +47,28 @@ type PoolMember struct {
 	Mapping  uint64 // number; 0: its port is not on this host
 }
 
-// Mapping joins what a workload has with what the network sees.
+// Mapping joins what a workload has with what the network sees. That of a floating
+// address is of all protocols and ports, which are 0 then.
 type Mapping struct {
 	Ifindex            int // of the workload's port
 	VRF                uint32
 	Protocol           uint8
 	External, Internal netip.AddrPort
+}
+
+// FloatKey is an address of a port that has floating addresses.
+type FloatKey struct {
+	Ifindex  int
+	Internal netip.Addr
+}
+
+// MaxFloats is how many mappings one address of a port can have.
+const MaxFloats = int(layoutFloatBoundFLOATS)
+
+// Float is their numbers, by external VRF and external address; 0: no more.
+type Float struct {
+	Mappings [MaxFloats]uint64
+	Alias    uint64 // the one whose external address is the internal one, 0: none
 }
 
 // AffinityKey names a client of a listener.

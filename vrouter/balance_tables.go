@@ -18,6 +18,7 @@ type BalanceSizes struct {
 	PoolMembers uint32 // of listeners, at each of their addresses
 	Mappings    uint32 // of members that are ports of this host
 	Affinities  uint32 // clients that are remembered
+	Floats      uint32 // addresses of ports with floating addresses
 }
 
 // All but the last cost memory only when used.
@@ -27,13 +28,14 @@ var defaultBalanceSizes = BalanceSizes{
 	PoolMembers: 1 << 17,
 	Mappings:    1 << 15, // 250 pods that serve 65 listeners each, in both families
 	Affinities:  1 << 14, // 2 MB
+	Floats:      1 << 12, // 2,000 ports in both families
 }
 
 func (s BalanceSizes) withDefaults(or func(size, otherwise uint32) uint32) BalanceSizes {
 	return BalanceSizes{
 		Listeners: or(s.Listeners, defaultBalanceSizes.Listeners), Choices: or(s.Choices, defaultBalanceSizes.Choices),
 		PoolMembers: or(s.PoolMembers, defaultBalanceSizes.PoolMembers), Mappings: or(s.Mappings, defaultBalanceSizes.Mappings),
-		Affinities: or(s.Affinities, defaultBalanceSizes.Affinities),
+		Affinities: or(s.Affinities, defaultBalanceSizes.Affinities), Floats: or(s.Floats, defaultBalanceSizes.Floats),
 	}
 }
 
@@ -41,13 +43,14 @@ func (s BalanceSizes) of() map[string]uint32 {
 	return map[string]uint32{
 		"listeners": s.Listeners, "choices": s.Choices, "choice_members": s.PoolMembers,
 		"pool_members": s.PoolMembers, "mappings": s.Mappings, "affinities": s.Affinities,
+		"floats": s.Floats,
 	}
 }
 
 // BalanceRooms are the sizes that the tables have.
 func (d *Datapath) BalanceRooms() BalanceSizes {
 	of := func(table string) uint32 { return d.maps[table].MaxEntries() }
-	return BalanceSizes{Listeners: of("listeners"), Choices: of("choices"), PoolMembers: of("pool_members"), Mappings: of("mappings"), Affinities: of("affinities")}
+	return BalanceSizes{Listeners: of("listeners"), Choices: of("choices"), PoolMembers: of("pool_members"), Mappings: of("mappings"), Affinities: of("affinities"), Floats: of("floats")}
 }
 
 // ChoicePage is how many buckets an entry of choices has.
@@ -59,6 +62,7 @@ type BalanceTables struct {
 	Choices     *Choices
 	PoolMembers *Table[PoolMemberKey, PoolMember]
 	Mappings    *Table[uint64, Mapping] // by number
+	Floats      *Table[FloatKey, Float] // what the port sends through
 	affinities  *Table[AffinityKey, Affinity]
 }
 
@@ -127,6 +131,20 @@ var mappingCodec = codec[uint64, Mapping, uint64, layoutMappingValue]{
 			External: addrPortOf(raw.External, raw.Family, raw.ExternalPort), Internal: addrPortOf(raw.Internal, raw.Family, raw.InternalPort),
 		}
 	},
+}
+
+var floatCodec = codec[FloatKey, Float, layoutFloatKey, layoutFloatValue]{
+	key: func(k FloatKey) (layoutFloatKey, error) {
+		address, family, err := addressToRaw(k.Internal)
+		return layoutFloatKey{Ifindex: uint32(k.Ifindex), Family: family, Internal: address}, err
+	},
+	keyOf: func(raw layoutFloatKey) FloatKey {
+		return FloatKey{int(raw.Ifindex), addressOf(raw.Internal, raw.Family)}
+	},
+	value: func(f Float) (layoutFloatValue, error) {
+		return layoutFloatValue{Mappings: f.Mappings, Alias: f.Alias}, nil
+	},
+	valueOf: func(raw layoutFloatValue) Float { return Float{raw.Mappings, raw.Alias} },
 }
 
 var affinityCodec = codec[AffinityKey, Affinity, layoutAffinityKey, layoutAffinityValue]{
@@ -227,6 +245,7 @@ func (d *Datapath) makeBalanceTables() {
 	d.Choices = &Choices{d.maps["choices"], d.maps["choice_members"]}
 	d.PoolMembers = newTable("pool_members", d.maps["pool_members"], poolMemberCodec).settle(d.WaitForPackets)
 	d.Mappings = newTable("mappings", d.maps["mappings"], mappingCodec).settle(d.WaitForPackets)
+	d.Floats = newTable("floats", d.maps["floats"], floatCodec)
 	d.affinities = newTable("affinities", d.maps["affinities"], affinityCodec)
 }
 

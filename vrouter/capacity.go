@@ -43,7 +43,7 @@ var purposes = map[string]string{
 	"host_routes": "routes", "routes4": "routes", "routes6": "routes", "next_hops": "routes", "groups": "routes",
 	"macs": "layer-2", "learned_macs": "layer-2", "mac_counts": "layer-2", "floods": "layer-2", "receivers": "layer-2", "flood_times": "layer-2",
 	"limits": "ports", "limit_states": "ports",
-	"listeners": "load-balancing", "choices": "load-balancing", "choice_members": "load-balancing", "pool_members": "load-balancing", "mappings": "load-balancing", "affinities": "load-balancing",
+	"listeners": "load-balancing", "choices": "load-balancing", "choice_members": "load-balancing", "pool_members": "load-balancing", "mappings": "load-balancing", "affinities": "load-balancing", "floats": "load-balancing",
 	"vnis": "networks", "tunnel_sources": "networks",
 	"connections": "connections", halfOpenTable: "connections", restTable: "connections", "half_open_counts": "connections", "half_open_returned": "connections", "half_open_share": "connections", "fragments": "connections", "generations": "connections",
 	"services": "services", "host_flows": "services", "requests": "services", "request_times": "services", "service_times": "services",

@@ -88,6 +88,9 @@ func (g *generator) reply(before sent, went Outcome) (sent, bool) {
 	}
 	if went.Tunnel != nil {
 		back = sent{ifindex: testTunnelDevice, frame: out, key: &TunnelKey{VNI: 1000 + g.o.Ports[before.ifindex].VRF, Remote: testSources[0]}}
+		if _, there := g.o.VNIs[went.Tunnel.VNI]; there && g.chance(60) { // of the network that it went out to
+			back.key.VNI = went.Tunnel.VNI
+		}
 	}
 	mac := portMAC(back.ifindex)
 	if copy(out, GatewayMAC[:]); g.chance(40) || g.o.Ports[back.ifindex].Frames {
@@ -100,9 +103,11 @@ func (g *generator) reply(before sent, went Outcome) (sent, bool) {
 // churn changes a table of the oracle and of the datapath in one place.
 func (g *generator) churn(t testing.TB, d *Datapath) {
 	t.Helper()
-	switch routes := sortedRoutes(g.o.Routes); g.IntN(27) {
+	switch routes := sortedRoutes(g.o.Routes); g.IntN(29) {
 	case 24, 25, 26:
 		g.churnBalance(t, d)
+	case 27, 28:
+		g.churnFloating(t, d)
 	case 15, 16, 17, 18, 19, 20:
 		g.churnPolicy(t, d)
 	case 0, 1, 2: // somebody moves
@@ -268,8 +273,11 @@ func converseInWorlds(t *testing.T, d *Datapath, r *Tracer, worlds int, more fun
 
 // nextOf is an answer that is due, a repetition, or something new.
 func (g *generator) nextOf(said, answers *[]sent) sent {
-	if g.chance(15) {
+	if g.chance(13) {
 		return g.toVirtual()
+	}
+	if g.chance(12) {
+		return g.toFloating()
 	}
 	switch n := g.IntN(120); {
 	case n < 38 && len(*answers) > 0:

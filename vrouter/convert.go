@@ -67,7 +67,7 @@ var portCodec = codec[int, Port, uint32, layoutPortValue]{
 		for flag, set := range map[layoutPortFlag]bool{
 			layoutPortFlagPORT_REDIRECT_PEER: p.RedirectPeer, layoutPortFlagPORT_DHCP4: p.DHCP4,
 			layoutPortFlagPORT_DHCP6: p.DHCP6, layoutPortFlagPORT_ADVERTISE: p.Advertise, layoutPortFlagPORT_SUB: p.VLAN != 0,
-			layoutPortFlagPORT_DISABLED: p.Disabled, layoutPortFlagPORT_POLICED: p.Policed, layoutPortFlagPORT_STATELESS: p.Stateless,
+			layoutPortFlagPORT_DISABLED: p.Disabled, layoutPortFlagPORT_POLICED: p.Policed, layoutPortFlagPORT_STATELESS: p.Stateless, layoutPortFlagPORT_ALIASES: p.Aliases,
 			layoutPortFlagPORT_BRIDGE: p.Bridge, layoutPortFlagPORT_FRAMES: p.Frames,
 		} {
 			if set {
@@ -96,6 +96,7 @@ var portCodec = codec[int, Port, uint32, layoutPortValue]{
 			Advertise:    raw.Flags&layoutPortFlagPORT_ADVERTISE != 0,
 			Disabled:     raw.Flags&layoutPortFlagPORT_DISABLED != 0,
 			Policed:      raw.Flags&layoutPortFlagPORT_POLICED != 0,
+			Aliases:      raw.Flags&layoutPortFlagPORT_ALIASES != 0,
 			Stateless:    raw.Flags&layoutPortFlagPORT_STATELESS != 0,
 			Bridge:       raw.Flags&layoutPortFlagPORT_BRIDGE != 0,
 			Frames:       raw.Flags&layoutPortFlagPORT_FRAMES != 0,
@@ -221,6 +222,8 @@ var nextHopCodec = codec[uint32, NextHop, uint32, layoutNextHopValue]{
 			raw.Ifindex, raw.Mtu = uint32(n.Ifindex), uint32(n.MTU)
 		case NextHopBalancer:
 			raw.Vni = n.VNI
+		case NextHopMapped:
+			raw.Vni, raw.Mtu = uint32(n.Mapping), uint32(n.Mapping>>32)
 		case NextHopTunnel:
 			raw.Vni, raw.Mtu = n.VNI, uint32(n.MTU)
 			raw.Encapsulation = layoutEncapsulation(n.Encapsulation)
@@ -235,6 +238,9 @@ var nextHopCodec = codec[uint32, NextHop, uint32, layoutNextHopValue]{
 		return raw, err
 	},
 	valueOf: func(raw layoutNextHopValue) NextHop {
+		if kind := NextHopKind(raw.Kind); kind == NextHopMapped {
+			return NextHop{Kind: kind, Mapping: uint64(raw.Mtu)<<32 | uint64(raw.Vni)}
+		}
 		return NextHop{
 			Kind: NextHopKind(raw.Kind), Ifindex: int(raw.Ifindex), VNI: raw.Vni,
 			Remote: addressOf(raw.Remote, raw.Family), MTU: int(raw.Mtu),

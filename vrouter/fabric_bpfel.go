@@ -30,6 +30,7 @@ const (
 	fabricMapEventCounts      = "event_counts"
 	fabricMapEventTimes       = "event_times"
 	fabricMapEvents           = "events"
+	fabricMapFloats           = "floats"
 	fabricMapFloodTimes       = "flood_times"
 	fabricMapFloods           = "floods"
 	fabricMapFragments        = "fragments"
@@ -148,6 +149,7 @@ type fabricMapSpecs struct {
 	EventCounts      *ebpf.MapSpec `ebpf:"event_counts"`
 	EventTimes       *ebpf.MapSpec `ebpf:"event_times"`
 	Events           *ebpf.MapSpec `ebpf:"events"`
+	Floats           *ebpf.MapSpec `ebpf:"floats"`
 	FloodTimes       *ebpf.MapSpec `ebpf:"flood_times"`
 	Floods           *ebpf.MapSpec `ebpf:"floods"`
 	Fragments        *ebpf.MapSpec `ebpf:"fragments"`
@@ -242,6 +244,7 @@ type fabricMaps struct {
 	EventCounts      *ebpf.Map `ebpf:"event_counts"`
 	EventTimes       *ebpf.Map `ebpf:"event_times"`
 	Events           *ebpf.Map `ebpf:"events"`
+	Floats           *ebpf.Map `ebpf:"floats"`
 	FloodTimes       *ebpf.Map `ebpf:"flood_times"`
 	Floods           *ebpf.Map `ebpf:"floods"`
 	Fragments        *ebpf.Map `ebpf:"fragments"`
@@ -311,6 +314,7 @@ func (m *fabricMaps) Close() error {
 		m.EventCounts,
 		m.EventTimes,
 		m.Events,
+		m.Floats,
 		m.FloodTimes,
 		m.Floods,
 		m.Fragments,

@@ -30,6 +30,7 @@ const (
 	fromUnderlayMapEventCounts      = "event_counts"
 	fromUnderlayMapEventTimes       = "event_times"
 	fromUnderlayMapEvents           = "events"
+	fromUnderlayMapFloats           = "floats"
 	fromUnderlayMapFloodTimes       = "flood_times"
 	fromUnderlayMapFloods           = "floods"
 	fromUnderlayMapFragments        = "fragments"
@@ -148,6 +149,7 @@ type fromUnderlayMapSpecs struct {
 	EventCounts      *ebpf.MapSpec `ebpf:"event_counts"`
 	EventTimes       *ebpf.MapSpec `ebpf:"event_times"`
 	Events           *ebpf.MapSpec `ebpf:"events"`
+	Floats           *ebpf.MapSpec `ebpf:"floats"`
 	FloodTimes       *ebpf.MapSpec `ebpf:"flood_times"`
 	Floods           *ebpf.MapSpec `ebpf:"floods"`
 	Fragments        *ebpf.MapSpec `ebpf:"fragments"`
@@ -242,6 +244,7 @@ type fromUnderlayMaps struct {
 	EventCounts      *ebpf.Map `ebpf:"event_counts"`
 	EventTimes       *ebpf.Map `ebpf:"event_times"`
 	Events           *ebpf.Map `ebpf:"events"`
+	Floats           *ebpf.Map `ebpf:"floats"`
 	FloodTimes       *ebpf.Map `ebpf:"flood_times"`
 	Floods           *ebpf.Map `ebpf:"floods"`
 	Fragments        *ebpf.Map `ebpf:"fragments"`
@@ -311,6 +314,7 @@ func (m *fromUnderlayMaps) Close() error {
 		m.EventCounts,
 		m.EventTimes,
 		m.Events,
+		m.Floats,
 		m.FloodTimes,
 		m.Floods,
 		m.Fragments,

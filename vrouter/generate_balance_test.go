@@ -129,7 +129,7 @@ func (g *generator) poolMember(key PoolMemberKey) {
 	m.NextHop, m.Internal, m.Mapping = g.nextHop(NextHop{Kind: NextHopPort, Ifindex: at.ifindex}), netip.AddrPortFrom(at.address, port), g.number
 	g.o.PoolMembers[key] = m
 	if g.chance(97) {
-		g.o.Mappings[g.number] = Mapping{at.ifindex, key.VRF, key.Protocol, netip.AddrPortFrom(key.Address, key.Port), m.Internal}
+		g.o.Mappings[g.number] = Mapping{Ifindex: at.ifindex, VRF: key.VRF, Protocol: key.Protocol, External: netip.AddrPortFrom(key.Address, key.Port), Internal: m.Internal}
 	}
 }
 
@@ -348,6 +348,7 @@ func installBalance(t testing.TB, d *Datapath, o *Oracle) {
 	check(t, replace(d.Listeners, listeners))
 	check(t, replace(d.PoolMembers, o.PoolMembers))
 	check(t, replace(d.Mappings, o.Mappings))
+	check(t, replace(d.Floats, o.Floats))
 	check(t, replace(d.affinities, o.Affinities))
 }
 

@@ -21,6 +21,7 @@ type generator struct {
 	nextID  uint32
 	lastID  uint32 // of the next hops that the tables have from the beginning
 	balancing
+	floating
 }
 
 const (
@@ -110,6 +111,7 @@ func newGenerator(r *rand.Rand) *generator {
 	g.bridging()
 	g.underlay()
 	g.balancers()
+	g.floatingAddresses()
 	g.gaps()
 	g.policy()
 	g.lastID = g.nextID

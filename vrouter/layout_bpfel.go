@@ -250,6 +250,25 @@ const (
 	layoutFamilyFAMILY_6 layoutFamily = 6
 )
 
+type layoutFloatBound uint32
+
+const (
+	layoutFloatBoundFLOATS layoutFloatBound = 16
+)
+
+type layoutFloatKey struct {
+	_        structs.HostLayout
+	Ifindex  uint32
+	Family   layoutFamily
+	Internal layoutAddress
+}
+
+type layoutFloatValue struct {
+	_        structs.HostLayout
+	Mappings [16]uint64
+	Alias    uint64
+}
+
 type layoutFloodBound uint32
 
 const (
@@ -501,6 +520,7 @@ const (
 	layoutNextHopKindNEXT_HOP_GROUP    layoutNextHopKind = 5
 	layoutNextHopKindNEXT_HOP_FABRIC   layoutNextHopKind = 6
 	layoutNextHopKindNEXT_HOP_BALANCER layoutNextHopKind = 7
+	layoutNextHopKindNEXT_HOP_MAPPED   layoutNextHopKind = 8
 )
 
 type layoutNextHopValue struct {
@@ -628,6 +648,7 @@ const (
 	layoutPortFlagPORT_SUB           layoutPortFlag = 256
 	layoutPortFlagPORT_POLICED       layoutPortFlag = 4096
 	layoutPortFlagPORT_STATELESS     layoutPortFlag = 8192
+	layoutPortFlagPORT_ALIASES       layoutPortFlag = 16384
 )
 
 type layoutPortPolicy struct {
@@ -997,6 +1018,8 @@ const (
 	layoutStageSlotSTAGE_SLOT_MAPPED_PORT   layoutStageSlot = 16
 	layoutStageSlotSTAGE_SLOT_MAPPED_TUNNEL layoutStageSlot = 17
 	layoutStageSlotSTAGE_SLOT_ANSWER_MAPPED layoutStageSlot = 18
+	layoutStageSlotSTAGE_SLOT_FLOAT_PORT    layoutStageSlot = 24
+	layoutStageSlotSTAGE_SLOT_FLOAT_TUNNEL  layoutStageSlot = 25
 	layoutStageSlotSTAGE_SLOTS              layoutStageSlot = 32
 )
 
@@ -1081,6 +1104,7 @@ const (
 	layoutMapEventCounts         = "event_counts"
 	layoutMapEventTimes          = "event_times"
 	layoutMapEvents              = "events"
+	layoutMapFloats              = "floats"
 	layoutMapFloodTimes          = "flood_times"
 	layoutMapFloods              = "floods"
 	layoutMapFragments           = "fragments"
@@ -1201,6 +1225,7 @@ type layoutMapSpecs struct {
 	EventCounts      *ebpf.MapSpec `ebpf:"event_counts"`
 	EventTimes       *ebpf.MapSpec `ebpf:"event_times"`
 	Events           *ebpf.MapSpec `ebpf:"events"`
+	Floats           *ebpf.MapSpec `ebpf:"floats"`
 	FloodTimes       *ebpf.MapSpec `ebpf:"flood_times"`
 	Floods           *ebpf.MapSpec `ebpf:"floods"`
 	Fragments        *ebpf.MapSpec `ebpf:"fragments"`
@@ -1299,6 +1324,7 @@ type layoutMaps struct {
 	EventCounts      *ebpf.Map `ebpf:"event_counts"`
 	EventTimes       *ebpf.Map `ebpf:"event_times"`
 	Events           *ebpf.Map `ebpf:"events"`
+	Floats           *ebpf.Map `ebpf:"floats"`
 	FloodTimes       *ebpf.Map `ebpf:"flood_times"`
 	Floods           *ebpf.Map `ebpf:"floods"`
 	Fragments        *ebpf.Map `ebpf:"fragments"`
@@ -1367,6 +1393,7 @@ func (m *layoutMaps) Close() error {
 		m.EventCounts,
 		m.EventTimes,
 		m.Events,
+		m.Floats,
 		m.FloodTimes,
 		m.Floods,
 		m.Fragments,

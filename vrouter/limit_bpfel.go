@@ -29,6 +29,7 @@ const (
 	limitMapEventCounts      = "event_counts"
 	limitMapEventTimes       = "event_times"
 	limitMapEvents           = "events"
+	limitMapFloats           = "floats"
 	limitMapFragments        = "fragments"
 	limitMapGenerations      = "generations"
 	limitMapGroups           = "groups"
@@ -143,6 +144,7 @@ type limitMapSpecs struct {
 	EventCounts      *ebpf.MapSpec `ebpf:"event_counts"`
 	EventTimes       *ebpf.MapSpec `ebpf:"event_times"`
 	Events           *ebpf.MapSpec `ebpf:"events"`
+	Floats           *ebpf.MapSpec `ebpf:"floats"`
 	Fragments        *ebpf.MapSpec `ebpf:"fragments"`
 	Generations      *ebpf.MapSpec `ebpf:"generations"`
 	Groups           *ebpf.MapSpec `ebpf:"groups"`
@@ -231,6 +233,7 @@ type limitMaps struct {
 	EventCounts      *ebpf.Map `ebpf:"event_counts"`
 	EventTimes       *ebpf.Map `ebpf:"event_times"`
 	Events           *ebpf.Map `ebpf:"events"`
+	Floats           *ebpf.Map `ebpf:"floats"`
 	Fragments        *ebpf.Map `ebpf:"fragments"`
 	Generations      *ebpf.Map `ebpf:"generations"`
 	Groups           *ebpf.Map `ebpf:"groups"`
@@ -294,6 +297,7 @@ func (m *limitMaps) Close() error {
 		m.EventCounts,
 		m.EventTimes,
 		m.Events,
+		m.Floats,
 		m.Fragments,
 		m.Generations,
 		m.Groups,

@@ -30,6 +30,7 @@ const (
 	mappingMapEventCounts      = "event_counts"
 	mappingMapEventTimes       = "event_times"
 	mappingMapEvents           = "events"
+	mappingMapFloats           = "floats"
 	mappingMapFloodTimes       = "flood_times"
 	mappingMapFloods           = "floods"
 	mappingMapFragments        = "fragments"
@@ -82,6 +83,8 @@ const (
 	mappingMapVerdicts         = "verdicts"
 	mappingMapVnis             = "vnis"
 	mappingProgBalancePort     = "balance_port"
+	mappingProgFloatPort       = "float_port"
+	mappingProgFloatTunnel     = "float_tunnel"
 	mappingProgMapPort         = "map_port"
 	mappingProgMapTunnel       = "map_tunnel"
 	mappingProgMappedPort      = "mapped_port"
@@ -132,6 +135,8 @@ type mappingSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type mappingProgramSpecs struct {
 	BalancePort  *ebpf.ProgramSpec `ebpf:"balance_port"`
+	FloatPort    *ebpf.ProgramSpec `ebpf:"float_port"`
+	FloatTunnel  *ebpf.ProgramSpec `ebpf:"float_tunnel"`
 	MapPort      *ebpf.ProgramSpec `ebpf:"map_port"`
 	MapTunnel    *ebpf.ProgramSpec `ebpf:"map_tunnel"`
 	MappedPort   *ebpf.ProgramSpec `ebpf:"mapped_port"`
@@ -156,6 +161,7 @@ type mappingMapSpecs struct {
 	EventCounts      *ebpf.MapSpec `ebpf:"event_counts"`
 	EventTimes       *ebpf.MapSpec `ebpf:"event_times"`
 	Events           *ebpf.MapSpec `ebpf:"events"`
+	Floats           *ebpf.MapSpec `ebpf:"floats"`
 	FloodTimes       *ebpf.MapSpec `ebpf:"flood_times"`
 	Floods           *ebpf.MapSpec `ebpf:"floods"`
 	Fragments        *ebpf.MapSpec `ebpf:"fragments"`
@@ -250,6 +256,7 @@ type mappingMaps struct {
 	EventCounts      *ebpf.Map `ebpf:"event_counts"`
 	EventTimes       *ebpf.Map `ebpf:"event_times"`
 	Events           *ebpf.Map `ebpf:"events"`
+	Floats           *ebpf.Map `ebpf:"floats"`
 	FloodTimes       *ebpf.Map `ebpf:"flood_times"`
 	Floods           *ebpf.Map `ebpf:"floods"`
 	Fragments        *ebpf.Map `ebpf:"fragments"`
@@ -319,6 +326,7 @@ func (m *mappingMaps) Close() error {
 		m.EventCounts,
 		m.EventTimes,
 		m.Events,
+		m.Floats,
 		m.FloodTimes,
 		m.Floods,
 		m.Fragments,
@@ -385,6 +393,8 @@ type mappingVariables struct {
 // It can be passed to loadMappingObjects or ebpf.CollectionSpec.LoadAndAssign.
 type mappingPrograms struct {
 	BalancePort  *ebpf.Program `ebpf:"balance_port"`
+	FloatPort    *ebpf.Program `ebpf:"float_port"`
+	FloatTunnel  *ebpf.Program `ebpf:"float_tunnel"`
 	MapPort      *ebpf.Program `ebpf:"map_port"`
 	MapTunnel    *ebpf.Program `ebpf:"map_tunnel"`
 	MappedPort   *ebpf.Program `ebpf:"mapped_port"`
@@ -394,6 +404,8 @@ type mappingPrograms struct {
 func (p *mappingPrograms) Close() error {
 	return _MappingClose(
 		p.BalancePort,
+		p.FloatPort,
+		p.FloatTunnel,
 		p.MapPort,
 		p.MapTunnel,
 		p.MappedPort,

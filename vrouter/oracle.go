@@ -60,6 +60,7 @@ type Oracle struct {
 	PoolMembers map[PoolMemberKey]PoolMember
 	Mappings    map[uint64]Mapping
 	Affinities  map[AffinityKey]Affinity // nil: clients are not remembered
+	Floats      map[FloatKey]Float
 
 	MACs      map[MACKey]uint32
 	Floods    map[uint32]Flood
@@ -121,6 +122,9 @@ func (o *Oracle) checked(ifindex int, port Port, f parsed, refusal refusal) Outc
 		return o.bridgeable(refusal, dropped(f.frame, "unknown-mac"))
 	}
 	if outcome, done := o.outward(refusal); done {
+		return outcome
+	}
+	if outcome, done := o.outwardByAlias(refusal); done {
 		return outcome
 	}
 	return o.route(refusal)
@@ -270,6 +274,11 @@ func (o *Oracle) route(r refusal) Outcome {
 		return o.bridgeable(r, dropped(f.frame, "multicast"))
 	}
 	route, found := o.lookup(vrf, f.destination)
+	if !found || route.gap {
+		if outcome, done := o.outwardUnrouted(r); done {
+			return outcome
+		}
+	}
 	if !found {
 		return o.stray(r, "no-route")
 	}
@@ -289,6 +298,8 @@ func (o *Oracle) route(r refusal) Outcome {
 			return dropped(f.frame, "mapping-fragment")
 		}
 		return dropped(f.frame, "no-mapping")
+	case next.Kind == NextHopMapped:
+		return o.toFloat(r, route, next.Mapping)
 	}
 	if next.Kind != NextHopGroup && o.sentByMAC(r, route) {
 		return o.bridgeable(r, dropped(f.frame, "wrong-destination-mac"))
@@ -306,8 +317,8 @@ func (o *Oracle) route(r refusal) Outcome {
 func (o *Oracle) onward(r refusal, route Route, p passage) Outcome {
 	ifindex, fromTunnel, f := r.ifindex, r.key != nil, p.sent
 	next := o.NextHops[route.NextHop]
-	if p.self && p.outward {
-		next = NextHop{Kind: NextHopPort, Ifindex: ifindex}
+	if p.to != 0 {
+		next = NextHop{Kind: NextHopPort, Ifindex: p.to}
 	}
 	if outcome, ended := o.endsAt(next, ifindex, fromTunnel, f); ended {
 		return outcome

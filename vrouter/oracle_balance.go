@@ -15,16 +15,19 @@ type passage struct {
 	// Of sent and of heard; not known of ICMP that is no echo.
 	sentPorts, heardPorts wirePorts
 	known                 bool
-	listener              ListenerKey    // it was sent to; of a conversation that is remembered
-	served                *PoolMember    // whom the sender is asked about; nil: the destination
-	member                MAC            // of served
-	remembers             bool           // the listener does
-	mapping               uint64         // that the receiver's entry has; 0: none
-	itself                uint16         // the sender's own port, with mapping
-	outward               bool           // it leaves through a mapping
-	self                  bool           // from a port to itself
-	vrfs                  [2]uint32      // in which sender and receiver know each other; 0: the port's
-	external              netip.AddrPort // of the mapping
+	listener              ListenerKey       // it was sent to; of a conversation that is remembered
+	served                *PoolMember       // whom the sender is asked about; nil: the destination
+	member                MAC               // of served
+	remembers             bool              // the listener does
+	mapping               uint64            // that the receiver's entry has; 0: none
+	itself                uint16            // the sender's own port, with mapping
+	sends                 uint64            // that the sender's entry gets; 0: it stays as it is
+	outward               bool              // it leaves through a mapping
+	maps                  bool              // the two ends have it otherwise
+	to                    int               // the port of a mapping; 0: as the next hop says
+	self                  bool              // from a port to itself
+	vrfs                  [2]uint32         // in which sender and receiver know each other; 0: the port's
+	external              [2]netip.AddrPort // of the mappings of sender and receiver
 }
 
 // plain is a frame that nothing translates.
@@ -54,7 +57,7 @@ func (o *Oracle) balance(r refusal, route Route, vrf uint32) Outcome {
 	switch o.NextHops[route.NextHop].Kind {
 	case NextHopTunnel:
 	case NextHopPort:
-		if p, reason = o.inward(r, p, key, served.Mapping); reason != "" {
+		if p, reason = o.inward(r, p, served.Mapping); reason != "" {
 			return dropped(f.frame, reason)
 		}
 	default:
@@ -173,7 +176,7 @@ func (o *Oracle) servedBy(vrf uint32, key ConnectionKey) (m PoolMember, virtual,
 // conversationPorts are four ports that a conversation may have towards a workload.
 func conversationPorts(protocol byte, source, external netip.Addr, from, to uint16) []uint16 {
 	all := portCandidates(source, external, from, to)
-	if protocol == 132 {
+	if protocol != 6 && protocol != 17 {
 		return all[:1]
 	}
 	return all[:]

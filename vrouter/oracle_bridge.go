@@ -5,11 +5,12 @@ package vrouter
 // refusal is what a frame would end for, where it came from, and what its
 // network does.
 type refusal struct {
-	ifindex int
-	vrf     uint32
-	key     *TunnelKey // nil: from a port
-	bridge  bool
-	f       parsed
+	ifindex  int
+	vrf      uint32
+	key      *TunnelKey // nil: from a port
+	labelled bool       // it came by a label
+	bridge   bool
+	f        parsed
 }
 
 // refusalOf begins the refusals of a frame from a port.

@@ -53,6 +53,11 @@ func (o *Oracle) notePassage(from noted, next NextHop, route Route, p passage) {
 			o.Connections[key] = c
 		}
 		o.noteEnd(key, ConnectionSent, 0, f)
+		if p.sends != 0 {
+			c := o.Connections[key]
+			c.Mapping, c.Itself = p.sends, p.sentPorts.destination
+			o.Connections[key] = c
+		}
 		if f.ethSource == o.Ports[ifindex].MAC && !from.frame {
 			o.ways[key] = oracleWay{route.NextHop, route.MAC}
 		} else if p.served != nil {

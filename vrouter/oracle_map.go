@@ -16,7 +16,7 @@ func (o *Oracle) mappedFromTunnel(r refusal) (key ListenerKey, number uint64, ok
 
 // inwardFromTunnel brings such a frame to its workload.
 func (o *Oracle) inwardFromTunnel(r refusal, key ListenerKey, number uint64) Outcome {
-	p, reason := o.inward(r, o.plain(r), key, number)
+	p, reason := o.inward(r, o.plain(r), number)
 	if reason != "" {
 		return dropped(r.f.frame, reason)
 	}
@@ -24,36 +24,69 @@ func (o *Oracle) inwardFromTunnel(r refusal, key ListenerKey, number uint64) Out
 	return o.onward(r, Route{NextHop: member.NextHop}, p)
 }
 
-// inward translates a frame to what the workload behind a mapping is to see.
-func (o *Oracle) inward(r refusal, p passage, key ListenerKey, number uint64) (passage, string) {
+// inward translates a frame to what the workload behind a mapping is to see, also one
+// that has left through another mapping.
+func (o *Oracle) inward(r refusal, p passage, number uint64) (passage, string) {
 	m, there := o.Mappings[number]
 	if !there || o.Ports[m.Ifindex].Frames {
 		return p, "no-mapping"
 	}
-	p.vrfs[1], p.external = m.VRF, m.External
-	remote, f := p.sent.source, p.sent
-	p.self = r.key == nil && r.ifindex == m.Ifindex
+	f := p.heard
+	s, isError := f.subject()
+	isError = isError && !p.known
+	floats := m.Protocol == 0
+	own := r.key == nil && r.ifindex == m.Ifindex
+	hairpin := own && !floats
+	if floats {
+		m, p.to = m.of(f.protocol, p.heardPorts.destination), m.Ifindex
+		if isError {
+			m = m.of(s.protocol, s.local.Port())
+		}
+	}
+	p.maps, p.vrfs[1], p.external[1] = true, m.VRF, m.External
+	p.self = own
+	remote := f.source
 	switch {
-	case p.self && f.source != m.Internal.Addr(), !p.self && f.source == hairpinRemote(f.source):
+	case hairpin && f.source != m.Internal.Addr(), !hairpin && f.source == hairpinRemote(f.source):
 		return p, "hairpin-source"
-	case p.self:
+	case hairpin:
 		remote = hairpinRemote(f.source)
 	}
 	p.mapping = number
-	if s, is := f.subject(); is && !p.known {
-		return o.inwardError(p, m, s, remote)
+	if isError {
+		return o.inwardError(p, m, s, remote, hairpin)
 	}
 	if !p.known {
-		return p, "mapping-fragment"
+		return inwardUnnoted(p, m, floats)
 	}
-	port, reason := o.candidate(m, number, f, remote, p.sentPorts)
+	port, reason := o.candidate(m, number, f, remote, p.heardPorts)
 	if reason != "" {
 		return p, reason
 	}
-	p.itself = p.sentPorts.source
+	p.itself = p.heardPorts.source
 	p.heardPorts = wirePorts{port, m.Internal.Port()}
 	p.heard = f.become(f.translated(translation{remote, m.Internal.Addr(), port, m.Internal.Port()}))
 	return p, ""
+}
+
+// inwardUnnoted translates what belongs to no connection.
+func inwardUnnoted(p passage, m Mapping, floats bool) (passage, string) {
+	f := p.heard
+	switch {
+	case !floats, f.later:
+		return p, "mapping-fragment"
+	case f.icmp && f.isError():
+		return p, "no-mapping"
+	}
+	p.mapping = 0
+	p.heard = f.become(f.translated(translation{f.source, m.Internal.Addr(), 0, 0}))
+	return p, ""
+}
+
+// of is the mapping of a floating address for a protocol and a port of the workload.
+func (m Mapping) of(protocol byte, port uint16) Mapping {
+	m.Protocol, m.External, m.Internal = protocol, netip.AddrPortFrom(m.External.Addr(), port), netip.AddrPortFrom(m.Internal.Addr(), port)
+	return m
 }
 
 // become is the frame as it is after a translation.
@@ -102,9 +135,9 @@ func (m Mapping) key(remote netip.Addr, port uint16) ConnectionKey {
 }
 
 // inwardError translates an error about a packet that the workload sent.
-func (o *Oracle) inwardError(p passage, m Mapping, s subject, remote netip.Addr) (passage, string) {
+func (o *Oracle) inwardError(p passage, m Mapping, s subject, remote netip.Addr, hairpin bool) (passage, string) {
 	client := s.remote.Addr()
-	if p.self {
+	if hairpin {
 		client = remote
 	} else if client == hairpinRemote(client) {
 		return p, "hairpin-source"
@@ -114,17 +147,18 @@ func (o *Oracle) inwardError(p passage, m Mapping, s subject, remote netip.Addr)
 	if !ours {
 		return p, "no-mapping"
 	}
-	source := p.sent.source
-	if p.self {
+	source := p.heard.source
+	if hairpin {
 		source = remote
 	}
 	quoted := translation{m.Internal.Addr(), client, m.Internal.Port(), port}
-	p.heard = p.sent.become(p.sent.translatedError(source, m.Internal.Addr(), quoted))
+	p.heard = p.heard.become(p.heard.translatedError(source, m.Internal.Addr(), quoted))
 	p.mapping = 0 // an error is noted nowhere
 	return p, ""
 }
 
-// outward is what becomes of a frame that leaves through a mapping; others are not done.
+// outward is what becomes of a frame that leaves through the mapping of its
+// conversation; others are not done.
 func (o *Oracle) outward(r refusal) (outcome Outcome, done bool) {
 	f, p := r.f, o.plain(r)
 	key := senderKey(r.ifindex, f, p.sentPorts)
@@ -141,11 +175,14 @@ func (o *Oracle) outward(r refusal) (outcome Outcome, done bool) {
 	if !there {
 		return dropped(f.frame, "no-mapping"), true
 	}
+	if m.Protocol == 0 {
+		m = m.of(key.Protocol, key.Local.Port())
+	}
 	client := key.Remote.Addr()
 	if p.self = client == hairpinRemote(client); p.self {
-		client = m.Internal.Addr()
+		client, p.to = m.Internal.Addr(), r.ifindex
 	}
-	p.outward, p.vrfs[0], p.external = true, m.VRF, m.External
+	p.outward, p.maps, p.vrfs[0], p.external[0] = true, true, m.VRF, m.External
 	if isError && !p.known {
 		destination := f.destination
 		if p.self {
@@ -174,14 +211,20 @@ func (o *Oracle) leaves(r refusal, m Mapping, p passage) Outcome {
 	if route.gap {
 		return dropped(r.f.frame, "route-left-out")
 	}
-	if o.NextHops[route.NextHop].Kind == NextHopGroup {
-		var reason string
+	var reason string
+	switch next := o.NextHops[route.NextHop]; next.Kind {
+	case NextHopGroup:
 		if route, reason = o.throughGroup(r.ifindex, false, p, route); reason != "" {
 			return dropped(r.f.frame, reason)
 		}
+	case NextHopMapped:
+		if p, reason = o.inward(external, p, next.Mapping); reason != "" {
+			return dropped(r.f.frame, reason)
+		}
+		return o.onward(external, route, p)
 	}
 	switch o.NextHops[route.NextHop].Kind {
-	case NextHopGateway, NextHopBalancer, NextHopFabric:
+	case NextHopGateway, NextHopBalancer, NextHopFabric, NextHopMapped:
 		return dropped(r.f.frame, "unresolved-next-hop")
 	}
 	return o.onward(external, route, p)
@@ -207,7 +250,4 @@ func receiverKey(ifindex int, p passage) ConnectionKey {
 }
 
 // translated tells whether the two ends have the frame otherwise.
-func (p passage) translated() bool { return p.outward || p.mapping != 0 || p.isError() }
-
-// isError tells of an error that was translated inward, which has no entry.
-func (p passage) isError() bool { return p.heard.destination != p.sent.destination }
+func (p passage) translated() bool { return p.maps }

@@ -60,7 +60,7 @@ func (o *Oracle) claim(ifindex int, vrf uint32, f parsed, address netip.Addr) cl
 			return claim{own: true}
 		}
 		return claim{known: true, mac: route.MAC}
-	case NextHopTunnel, NextHopFabric, NextHopBalancer:
+	case NextHopTunnel, NextHopFabric, NextHopBalancer, NextHopMapped:
 		return claim{known: true, mac: route.MAC}
 	}
 	return claim{}

@@ -22,11 +22,11 @@ type policed struct {
 	heardPorts wirePorts
 	translated bool
 	self       bool
-	served     *PoolMember    // whom the sender is asked about in place of the destination
-	vrfs       [2]uint32      // in which sender and receiver know each other; 0: the port's
-	external   netip.AddrPort // of the mapping that one of them has
-	mapping    uint64         // through which the receiver hears it, 0: none
-	itself     uint16         // the sender's own port, with mapping
+	served     *PoolMember       // whom the sender is asked about in place of the destination
+	vrfs       [2]uint32         // in which sender and receiver know each other; 0: the port's
+	external   [2]netip.AddrPort // of the mappings that they have
+	mapping    uint64            // through which the receiver hears it, 0: none
+	itself     uint16            // the sender's own port, with mapping
 }
 
 // policedOn is a frame on its way to a next hop.
@@ -90,14 +90,14 @@ func (o *Oracle) ask(p policed, end int, hears bool) (reason string) {
 	if !there {
 		return "policy-absent"
 	}
-	external := p.vrfs[0]
+	external, of := p.vrfs[0], p.external[0]
 	if hears {
-		external = p.vrfs[1]
+		external, of = p.vrfs[1], p.external[1]
 	}
 	vrf := cmp.Or(external, port.VRF)
 	var served *PoolMember
 	var gone bool
-	network := o.seenByNetwork(p, external, port.VRF)
+	network := o.seenByNetwork(of, external, port.VRF)
 	if network == nil {
 		served, gone = o.servedFor(p, vrf, key, direction, hears)
 	}

@@ -17,11 +17,11 @@ type throughMapping struct {
 }
 
 // seenByNetwork is that of an end whose mapping is of an external VRF, 0: it has none.
-func (o *Oracle) seenByNetwork(p policed, external, vrf uint32) *throughMapping {
+func (o *Oracle) seenByNetwork(of netip.AddrPort, external, vrf uint32) *throughMapping {
 	if external == 0 {
 		return nil
 	}
-	return &throughMapping{p.external, external == vrf, o.identityOf(external, p.external.Addr())}
+	return &throughMapping{of, external == vrf, o.identityOf(external, of.Addr())}
 }
 
 // stands changes what is asked: within its own network the port is asked as the virtual

@@ -221,6 +221,8 @@ func (g *generator) single(answers *[]sent) sent {
 		return g.rejected()
 	case g.chance(12):
 		return g.toVirtual()
+	case g.chance(12):
+		return g.toFloating()
 	case g.chance(10):
 		return sent{ifindex: testHostDevice, frame: g.fromHost()}
 	case g.chance(8):

@@ -34,11 +34,11 @@ func (f parsed) translated(t translation) []byte {
 	out := patch(append([]byte(nil), f.frame...))
 	l4 := f.l4
 	var sums [][]byte
-	if at, summed := transportSum(out[l4:], f.protocol); summed && !f.later {
+	if at, summed := transportSum(f.payload, f.protocol, f.source.Is6()); summed && !f.later {
 		sums = append(sums, out[l4+at:][:2])
 	}
 	out.addresses(14, t.source, t.destination, sums)
-	if f.later {
+	if f.later || !portsChange(f.protocol) {
 		return out
 	}
 	out.port(l4, t.sourcePort, sums...)
@@ -50,15 +50,23 @@ func (f parsed) translated(t translation) []byte {
 }
 
 // transportSum finds the checksum of a header, if it has one that covers addresses.
-func transportSum(l4 []byte, protocol byte) (at int, summed bool) {
-	switch protocol {
-	case 6:
+func transportSum(l4 []byte, protocol byte, six bool) (at int, summed bool) {
+	switch {
+	case protocol == 6:
 		return 16, len(l4) >= 18
-	case 17:
+	case protocol == 17:
 		return 6, len(l4) >= 8 && (l4[6] != 0 || l4[7] != 0)
+	case protocol == 33, protocol == 136: // DCCP, UDP-Lite
+		return 6, len(l4) >= 8
+	case protocol == 58 && six:
+		return 2, len(l4) >= 4
 	}
 	return 0, false
 }
+
+// portsChange tells of protocols whose ports a translation may change. What stands for
+// ports of others it does not.
+func portsChange(protocol byte) bool { return protocol == 6 || protocol == 17 || protocol == 132 }
 
 // addresses changes those of the IP header at a place, and that header's checksum.
 func (p patch) addresses(ip int, source, destination netip.Addr, sums [][]byte) {
@@ -92,9 +100,15 @@ func (f parsed) translatedError(source, destination netip.Addr, quoted translati
 		sums = append(sums, inner[l4+6:][:2])
 	}
 	inner.addresses(ip, quoted.source, quoted.destination, sums)
-	inner.port(l4, quoted.sourcePort, sums...)
-	inner.port(l4+2, quoted.destinationPort, sums...)
-	end := l4 + 8
+	end := ip + 40 // of an IPv4 header the options may not be there whole
+	if f.source.Is4() {
+		end = ip + 20
+	}
+	if portsChange(protocol) {
+		inner.port(l4, quoted.sourcePort, sums...)
+		inner.port(l4+2, quoted.destinationPort, sums...)
+		end = l4 + 8
+	}
 	out.put(ip, inner[ip:end], icmp)
 	return out
 }

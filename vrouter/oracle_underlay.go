@@ -157,7 +157,7 @@ func (o *Oracle) FromUnderlay(ifindex int, frame []byte) Outcome {
 	if f.isND() {
 		return dropped(inner, "not-carried")
 	}
-	outcome := o.leave(o.route(refusal{ifindex: ifindex, vrf: vni.VRF, key: &TunnelKey{}, f: f}))
+	outcome := o.leave(o.route(refusal{ifindex: ifindex, vrf: vni.VRF, key: &TunnelKey{}, labelled: true, f: f}))
 	outcome.Peer = false
 	return outcome
 }

@@ -30,6 +30,7 @@ const (
 	rehearseAnswerMapEventCounts      = "event_counts"
 	rehearseAnswerMapEventTimes       = "event_times"
 	rehearseAnswerMapEvents           = "events"
+	rehearseAnswerMapFloats           = "floats"
 	rehearseAnswerMapFragments        = "fragments"
 	rehearseAnswerMapGenerations      = "generations"
 	rehearseAnswerMapGroups           = "groups"
@@ -151,6 +152,7 @@ type rehearseAnswerMapSpecs struct {
 	EventCounts      *ebpf.MapSpec `ebpf:"event_counts"`
 	EventTimes       *ebpf.MapSpec `ebpf:"event_times"`
 	Events           *ebpf.MapSpec `ebpf:"events"`
+	Floats           *ebpf.MapSpec `ebpf:"floats"`
 	Fragments        *ebpf.MapSpec `ebpf:"fragments"`
 	Generations      *ebpf.MapSpec `ebpf:"generations"`
 	Groups           *ebpf.MapSpec `ebpf:"groups"`
@@ -240,6 +242,7 @@ type rehearseAnswerMaps struct {
 	EventCounts      *ebpf.Map `ebpf:"event_counts"`
 	EventTimes       *ebpf.Map `ebpf:"event_times"`
 	Events           *ebpf.Map `ebpf:"events"`
+	Floats           *ebpf.Map `ebpf:"floats"`
 	Fragments        *ebpf.Map `ebpf:"fragments"`
 	Generations      *ebpf.Map `ebpf:"generations"`
 	Groups           *ebpf.Map `ebpf:"groups"`
@@ -304,6 +307,7 @@ func (m *rehearseAnswerMaps) Close() error {
 		m.EventCounts,
 		m.EventTimes,
 		m.Events,
+		m.Floats,
 		m.Fragments,
 		m.Generations,
 		m.Groups,

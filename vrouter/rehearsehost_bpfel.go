@@ -30,6 +30,7 @@ const (
 	rehearseHostMapEventCounts      = "event_counts"
 	rehearseHostMapEventTimes       = "event_times"
 	rehearseHostMapEvents           = "events"
+	rehearseHostMapFloats           = "floats"
 	rehearseHostMapFloodTimes       = "flood_times"
 	rehearseHostMapFloods           = "floods"
 	rehearseHostMapFragments        = "fragments"
@@ -150,6 +151,7 @@ type rehearseHostMapSpecs struct {
 	EventCounts      *ebpf.MapSpec `ebpf:"event_counts"`
 	EventTimes       *ebpf.MapSpec `ebpf:"event_times"`
 	Events           *ebpf.MapSpec `ebpf:"events"`
+	Floats           *ebpf.MapSpec `ebpf:"floats"`
 	FloodTimes       *ebpf.MapSpec `ebpf:"flood_times"`
 	Floods           *ebpf.MapSpec `ebpf:"floods"`
 	Fragments        *ebpf.MapSpec `ebpf:"fragments"`
@@ -246,6 +248,7 @@ type rehearseHostMaps struct {
 	EventCounts      *ebpf.Map `ebpf:"event_counts"`
 	EventTimes       *ebpf.Map `ebpf:"event_times"`
 	Events           *ebpf.Map `ebpf:"events"`
+	Floats           *ebpf.Map `ebpf:"floats"`
 	FloodTimes       *ebpf.Map `ebpf:"flood_times"`
 	Floods           *ebpf.Map `ebpf:"floods"`
 	Fragments        *ebpf.Map `ebpf:"fragments"`
@@ -317,6 +320,7 @@ func (m *rehearseHostMaps) Close() error {
 		m.EventCounts,
 		m.EventTimes,
 		m.Events,
+		m.Floats,
 		m.FloodTimes,
 		m.Floods,
 		m.Fragments,

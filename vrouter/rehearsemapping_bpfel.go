@@ -30,6 +30,7 @@ const (
 	rehearseMappingMapEventCounts      = "event_counts"
 	rehearseMappingMapEventTimes       = "event_times"
 	rehearseMappingMapEvents           = "events"
+	rehearseMappingMapFloats           = "floats"
 	rehearseMappingMapFloodTimes       = "flood_times"
 	rehearseMappingMapFloods           = "floods"
 	rehearseMappingMapFragments        = "fragments"
@@ -85,6 +86,8 @@ const (
 	rehearseMappingMapVerdicts         = "verdicts"
 	rehearseMappingMapVnis             = "vnis"
 	rehearseMappingProgBalancePort     = "balance_port"
+	rehearseMappingProgFloatPort       = "float_port"
+	rehearseMappingProgFloatTunnel     = "float_tunnel"
 	rehearseMappingProgMapPort         = "map_port"
 	rehearseMappingProgMapTunnel       = "map_tunnel"
 	rehearseMappingProgMappedPort      = "mapped_port"
@@ -135,6 +138,8 @@ type rehearseMappingSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type rehearseMappingProgramSpecs struct {
 	BalancePort  *ebpf.ProgramSpec `ebpf:"balance_port"`
+	FloatPort    *ebpf.ProgramSpec `ebpf:"float_port"`
+	FloatTunnel  *ebpf.ProgramSpec `ebpf:"float_tunnel"`
 	MapPort      *ebpf.ProgramSpec `ebpf:"map_port"`
 	MapTunnel    *ebpf.ProgramSpec `ebpf:"map_tunnel"`
 	MappedPort   *ebpf.ProgramSpec `ebpf:"mapped_port"`
@@ -159,6 +164,7 @@ type rehearseMappingMapSpecs struct {
 	EventCounts      *ebpf.MapSpec `ebpf:"event_counts"`
 	EventTimes       *ebpf.MapSpec `ebpf:"event_times"`
 	Events           *ebpf.MapSpec `ebpf:"events"`
+	Floats           *ebpf.MapSpec `ebpf:"floats"`
 	FloodTimes       *ebpf.MapSpec `ebpf:"flood_times"`
 	Floods           *ebpf.MapSpec `ebpf:"floods"`
 	Fragments        *ebpf.MapSpec `ebpf:"fragments"`
@@ -256,6 +262,7 @@ type rehearseMappingMaps struct {
 	EventCounts      *ebpf.Map `ebpf:"event_counts"`
 	EventTimes       *ebpf.Map `ebpf:"event_times"`
 	Events           *ebpf.Map `ebpf:"events"`
+	Floats           *ebpf.Map `ebpf:"floats"`
 	FloodTimes       *ebpf.Map `ebpf:"flood_times"`
 	Floods           *ebpf.Map `ebpf:"floods"`
 	Fragments        *ebpf.Map `ebpf:"fragments"`
@@ -328,6 +335,7 @@ func (m *rehearseMappingMaps) Close() error {
 		m.EventCounts,
 		m.EventTimes,
 		m.Events,
+		m.Floats,
 		m.FloodTimes,
 		m.Floods,
 		m.Fragments,
@@ -397,6 +405,8 @@ type rehearseMappingVariables struct {
 // It can be passed to loadRehearseMappingObjects or ebpf.CollectionSpec.LoadAndAssign.
 type rehearseMappingPrograms struct {
 	BalancePort  *ebpf.Program `ebpf:"balance_port"`
+	FloatPort    *ebpf.Program `ebpf:"float_port"`
+	FloatTunnel  *ebpf.Program `ebpf:"float_tunnel"`
 	MapPort      *ebpf.Program `ebpf:"map_port"`
 	MapTunnel    *ebpf.Program `ebpf:"map_tunnel"`
 	MappedPort   *ebpf.Program `ebpf:"mapped_port"`
@@ -406,6 +416,8 @@ type rehearseMappingPrograms struct {
 func (p *rehearseMappingPrograms) Close() error {
 	return _RehearseMappingClose(
 		p.BalancePort,
+		p.FloatPort,
+		p.FloatTunnel,
 		p.MapPort,
 		p.MapTunnel,
 		p.MappedPort,

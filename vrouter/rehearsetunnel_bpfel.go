@@ -30,6 +30,7 @@ const (
 	rehearseTunnelMapEventCounts      = "event_counts"
 	rehearseTunnelMapEventTimes       = "event_times"
 	rehearseTunnelMapEvents           = "events"
+	rehearseTunnelMapFloats           = "floats"
 	rehearseTunnelMapFloodTimes       = "flood_times"
 	rehearseTunnelMapFloods           = "floods"
 	rehearseTunnelMapFragments        = "fragments"
@@ -151,6 +152,7 @@ type rehearseTunnelMapSpecs struct {
 	EventCounts      *ebpf.MapSpec `ebpf:"event_counts"`
 	EventTimes       *ebpf.MapSpec `ebpf:"event_times"`
 	Events           *ebpf.MapSpec `ebpf:"events"`
+	Floats           *ebpf.MapSpec `ebpf:"floats"`
 	FloodTimes       *ebpf.MapSpec `ebpf:"flood_times"`
 	Floods           *ebpf.MapSpec `ebpf:"floods"`
 	Fragments        *ebpf.MapSpec `ebpf:"fragments"`
@@ -248,6 +250,7 @@ type rehearseTunnelMaps struct {
 	EventCounts      *ebpf.Map `ebpf:"event_counts"`
 	EventTimes       *ebpf.Map `ebpf:"event_times"`
 	Events           *ebpf.Map `ebpf:"events"`
+	Floats           *ebpf.Map `ebpf:"floats"`
 	FloodTimes       *ebpf.Map `ebpf:"flood_times"`
 	Floods           *ebpf.Map `ebpf:"floods"`
 	Fragments        *ebpf.Map `ebpf:"fragments"`
@@ -320,6 +323,7 @@ func (m *rehearseTunnelMaps) Close() error {
 		m.EventCounts,
 		m.EventTimes,
 		m.Events,
+		m.Floats,
 		m.FloodTimes,
 		m.Floods,
 		m.Fragments,

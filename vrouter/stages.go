@@ -33,6 +33,7 @@ var answerStages = map[layoutStageSlot]string{
 var mapStages = map[layoutStageSlot]string{
 	layoutStageSlotSTAGE_SLOT_BALANCE_PORT: "balance_port", layoutStageSlotSTAGE_SLOT_MAP_PORT: "map_port",
 	layoutStageSlotSTAGE_SLOT_MAP_TUNNEL: "map_tunnel", layoutStageSlotSTAGE_SLOT_MAPPED_PORT: "mapped_port", layoutStageSlotSTAGE_SLOT_MAPPED_TUNNEL: "mapped_tunnel",
+	layoutStageSlotSTAGE_SLOT_FLOAT_PORT: "float_port", layoutStageSlotSTAGE_SLOT_FLOAT_TUNNEL: "float_tunnel",
 }
 
 // limitStages are those of an object with the limit stage.

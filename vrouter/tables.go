@@ -61,6 +61,7 @@ type Port struct {
 	Policed bool
 	// Stateless: its security-groups are asked about every packet.
 	Stateless bool
+	Aliases   bool // it has floating addresses itself, see Floats
 }
 
 // SubPort is where the frames of a port that has no device of its own come and
@@ -167,9 +168,11 @@ const (
 	NextHopFabric  = NextHopKind(layoutNextHopKindNEXT_HOP_FABRIC)  // the underlay, without encapsulation
 	// NextHopBalancer is a virtual address: VNI is the VRF of its listeners.
 	NextHopBalancer = NextHopKind(layoutNextHopKindNEXT_HOP_BALANCER)
+	// NextHopMapped is a floating address of a port of this host.
+	NextHopMapped = NextHopKind(layoutNextHopKindNEXT_HOP_MAPPED)
 )
 
-// String returns the kind's word: none, port, tunnel, gateway, discard, group, fabric, balancer.
+// String returns the kind's word: none, port, tunnel, gateway, discard, group, fabric, balancer, mapped.
 func (k NextHopKind) String() string {
 	w, err := words()
 	if word, ok := w.nextHopKinds[uint32(k)]; ok && err == nil {
@@ -204,6 +207,7 @@ type NextHop struct {
 	VNI     uint32     // tunnel; by MPLS over UDP the label
 	Remote  netip.Addr // tunnel, the other host's underlay address
 	MTU     int        // tunnel and fabric, the largest packet that fits; 0 = not checked
+	Mapping uint64     // mapped, its number in Mappings
 	Group   string     // group, the name that its maker knows it by; it is not in the table
 	// Encapsulation and Local are of a tunnel. From an invalid Local VXLAN is
 	// sent as the kernel chooses, and MPLS over UDP not at all.

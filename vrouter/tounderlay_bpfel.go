@@ -30,6 +30,7 @@ const (
 	toUnderlayMapEventCounts      = "event_counts"
 	toUnderlayMapEventTimes       = "event_times"
 	toUnderlayMapEvents           = "events"
+	toUnderlayMapFloats           = "floats"
 	toUnderlayMapFragments        = "fragments"
 	toUnderlayMapGenerations      = "generations"
 	toUnderlayMapGroups           = "groups"
@@ -141,6 +142,7 @@ type toUnderlayMapSpecs struct {
 	EventCounts      *ebpf.MapSpec `ebpf:"event_counts"`
 	EventTimes       *ebpf.MapSpec `ebpf:"event_times"`
 	Events           *ebpf.MapSpec `ebpf:"events"`
+	Floats           *ebpf.MapSpec `ebpf:"floats"`
 	Fragments        *ebpf.MapSpec `ebpf:"fragments"`
 	Generations      *ebpf.MapSpec `ebpf:"generations"`
 	Groups           *ebpf.MapSpec `ebpf:"groups"`
@@ -228,6 +230,7 @@ type toUnderlayMaps struct {
 	EventCounts      *ebpf.Map `ebpf:"event_counts"`
 	EventTimes       *ebpf.Map `ebpf:"event_times"`
 	Events           *ebpf.Map `ebpf:"events"`
+	Floats           *ebpf.Map `ebpf:"floats"`
 	Fragments        *ebpf.Map `ebpf:"fragments"`
 	Generations      *ebpf.Map `ebpf:"generations"`
 	Groups           *ebpf.Map `ebpf:"groups"`
@@ -290,6 +293,7 @@ func (m *toUnderlayMaps) Close() error {
 		m.EventCounts,
 		m.EventTimes,
 		m.Events,
+		m.Floats,
 		m.Fragments,
 		m.Generations,
 		m.Groups,

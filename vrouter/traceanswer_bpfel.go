@@ -30,6 +30,7 @@ const (
 	traceAnswerMapEventCounts      = "event_counts"
 	traceAnswerMapEventTimes       = "event_times"
 	traceAnswerMapEvents           = "events"
+	traceAnswerMapFloats           = "floats"
 	traceAnswerMapFragments        = "fragments"
 	traceAnswerMapGenerations      = "generations"
 	traceAnswerMapGroups           = "groups"
@@ -151,6 +152,7 @@ type traceAnswerMapSpecs struct {
 	EventCounts      *ebpf.MapSpec `ebpf:"event_counts"`
 	EventTimes       *ebpf.MapSpec `ebpf:"event_times"`
 	Events           *ebpf.MapSpec `ebpf:"events"`
+	Floats           *ebpf.MapSpec `ebpf:"floats"`
 	Fragments        *ebpf.MapSpec `ebpf:"fragments"`
 	Generations      *ebpf.MapSpec `ebpf:"generations"`
 	Groups           *ebpf.MapSpec `ebpf:"groups"`
@@ -240,6 +242,7 @@ type traceAnswerMaps struct {
 	EventCounts      *ebpf.Map `ebpf:"event_counts"`
 	EventTimes       *ebpf.Map `ebpf:"event_times"`
 	Events           *ebpf.Map `ebpf:"events"`
+	Floats           *ebpf.Map `ebpf:"floats"`
 	Fragments        *ebpf.Map `ebpf:"fragments"`
 	Generations      *ebpf.Map `ebpf:"generations"`
 	Groups           *ebpf.Map `ebpf:"groups"`
@@ -304,6 +307,7 @@ func (m *traceAnswerMaps) Close() error {
 		m.EventCounts,
 		m.EventTimes,
 		m.Events,
+		m.Floats,
 		m.Fragments,
 		m.Generations,
 		m.Groups,

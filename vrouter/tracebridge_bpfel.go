@@ -29,6 +29,7 @@ const (
 	traceBridgeMapEventCounts      = "event_counts"
 	traceBridgeMapEventTimes       = "event_times"
 	traceBridgeMapEvents           = "events"
+	traceBridgeMapFloats           = "floats"
 	traceBridgeMapFloodTimes       = "flood_times"
 	traceBridgeMapFloods           = "floods"
 	traceBridgeMapFragments        = "fragments"
@@ -151,6 +152,7 @@ type traceBridgeMapSpecs struct {
 	EventCounts      *ebpf.MapSpec `ebpf:"event_counts"`
 	EventTimes       *ebpf.MapSpec `ebpf:"event_times"`
 	Events           *ebpf.MapSpec `ebpf:"events"`
+	Floats           *ebpf.MapSpec `ebpf:"floats"`
 	FloodTimes       *ebpf.MapSpec `ebpf:"flood_times"`
 	Floods           *ebpf.MapSpec `ebpf:"floods"`
 	Fragments        *ebpf.MapSpec `ebpf:"fragments"`
@@ -247,6 +249,7 @@ type traceBridgeMaps struct {
 	EventCounts      *ebpf.Map `ebpf:"event_counts"`
 	EventTimes       *ebpf.Map `ebpf:"event_times"`
 	Events           *ebpf.Map `ebpf:"events"`
+	Floats           *ebpf.Map `ebpf:"floats"`
 	FloodTimes       *ebpf.Map `ebpf:"flood_times"`
 	Floods           *ebpf.Map `ebpf:"floods"`
 	Fragments        *ebpf.Map `ebpf:"fragments"`
@@ -318,6 +321,7 @@ func (m *traceBridgeMaps) Close() error {
 		m.EventCounts,
 		m.EventTimes,
 		m.Events,
+		m.Floats,
 		m.FloodTimes,
 		m.Floods,
 		m.Fragments,

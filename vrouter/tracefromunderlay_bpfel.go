@@ -30,6 +30,7 @@ const (
 	traceFromUnderlayMapEventCounts      = "event_counts"
 	traceFromUnderlayMapEventTimes       = "event_times"
 	traceFromUnderlayMapEvents           = "events"
+	traceFromUnderlayMapFloats           = "floats"
 	traceFromUnderlayMapFloodTimes       = "flood_times"
 	traceFromUnderlayMapFloods           = "floods"
 	traceFromUnderlayMapFragments        = "fragments"
@@ -151,6 +152,7 @@ type traceFromUnderlayMapSpecs struct {
 	EventCounts      *ebpf.MapSpec `ebpf:"event_counts"`
 	EventTimes       *ebpf.MapSpec `ebpf:"event_times"`
 	Events           *ebpf.MapSpec `ebpf:"events"`
+	Floats           *ebpf.MapSpec `ebpf:"floats"`
 	FloodTimes       *ebpf.MapSpec `ebpf:"flood_times"`
 	Floods           *ebpf.MapSpec `ebpf:"floods"`
 	Fragments        *ebpf.MapSpec `ebpf:"fragments"`
@@ -248,6 +250,7 @@ type traceFromUnderlayMaps struct {
 	EventCounts      *ebpf.Map `ebpf:"event_counts"`
 	EventTimes       *ebpf.Map `ebpf:"event_times"`
 	Events           *ebpf.Map `ebpf:"events"`
+	Floats           *ebpf.Map `ebpf:"floats"`
 	FloodTimes       *ebpf.Map `ebpf:"flood_times"`
 	Floods           *ebpf.Map `ebpf:"floods"`
 	Fragments        *ebpf.Map `ebpf:"fragments"`
@@ -320,6 +323,7 @@ func (m *traceFromUnderlayMaps) Close() error {
 		m.EventCounts,
 		m.EventTimes,
 		m.Events,
+		m.Floats,
 		m.FloodTimes,
 		m.Floods,
 		m.Fragments,

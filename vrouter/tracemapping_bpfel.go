@@ -30,6 +30,7 @@ const (
 	traceMappingMapEventCounts      = "event_counts"
 	traceMappingMapEventTimes       = "event_times"
 	traceMappingMapEvents           = "events"
+	traceMappingMapFloats           = "floats"
 	traceMappingMapFloodTimes       = "flood_times"
 	traceMappingMapFloods           = "floods"
 	traceMappingMapFragments        = "fragments"
@@ -85,6 +86,8 @@ const (
 	traceMappingMapVerdicts         = "verdicts"
 	traceMappingMapVnis             = "vnis"
 	traceMappingProgBalancePort     = "balance_port"
+	traceMappingProgFloatPort       = "float_port"
+	traceMappingProgFloatTunnel     = "float_tunnel"
 	traceMappingProgMapPort         = "map_port"
 	traceMappingProgMapTunnel       = "map_tunnel"
 	traceMappingProgMappedPort      = "mapped_port"
@@ -135,6 +138,8 @@ type traceMappingSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type traceMappingProgramSpecs struct {
 	BalancePort  *ebpf.ProgramSpec `ebpf:"balance_port"`
+	FloatPort    *ebpf.ProgramSpec `ebpf:"float_port"`
+	FloatTunnel  *ebpf.ProgramSpec `ebpf:"float_tunnel"`
 	MapPort      *ebpf.ProgramSpec `ebpf:"map_port"`
 	MapTunnel    *ebpf.ProgramSpec `ebpf:"map_tunnel"`
 	MappedPort   *ebpf.ProgramSpec `ebpf:"mapped_port"`
@@ -159,6 +164,7 @@ type traceMappingMapSpecs struct {
 	EventCounts      *ebpf.MapSpec `ebpf:"event_counts"`
 	EventTimes       *ebpf.MapSpec `ebpf:"event_times"`
 	Events           *ebpf.MapSpec `ebpf:"events"`
+	Floats           *ebpf.MapSpec `ebpf:"floats"`
 	FloodTimes       *ebpf.MapSpec `ebpf:"flood_times"`
 	Floods           *ebpf.MapSpec `ebpf:"floods"`
 	Fragments        *ebpf.MapSpec `ebpf:"fragments"`
@@ -256,6 +262,7 @@ type traceMappingMaps struct {
 	EventCounts      *ebpf.Map `ebpf:"event_counts"`
 	EventTimes       *ebpf.Map `ebpf:"event_times"`
 	Events           *ebpf.Map `ebpf:"events"`
+	Floats           *ebpf.Map `ebpf:"floats"`
 	FloodTimes       *ebpf.Map `ebpf:"flood_times"`
 	Floods           *ebpf.Map `ebpf:"floods"`
 	Fragments        *ebpf.Map `ebpf:"fragments"`
@@ -328,6 +335,7 @@ func (m *traceMappingMaps) Close() error {
 		m.EventCounts,
 		m.EventTimes,
 		m.Events,
+		m.Floats,
 		m.FloodTimes,
 		m.Floods,
 		m.Fragments,
@@ -397,6 +405,8 @@ type traceMappingVariables struct {
 // It can be passed to loadTraceMappingObjects or ebpf.CollectionSpec.LoadAndAssign.
 type traceMappingPrograms struct {
 	BalancePort  *ebpf.Program `ebpf:"balance_port"`
+	FloatPort    *ebpf.Program `ebpf:"float_port"`
+	FloatTunnel  *ebpf.Program `ebpf:"float_tunnel"`
 	MapPort      *ebpf.Program `ebpf:"map_port"`
 	MapTunnel    *ebpf.Program `ebpf:"map_tunnel"`
 	MappedPort   *ebpf.Program `ebpf:"mapped_port"`
@@ -406,6 +416,8 @@ type traceMappingPrograms struct {
 func (p *traceMappingPrograms) Close() error {
 	return _TraceMappingClose(
 		p.BalancePort,
+		p.FloatPort,
+		p.FloatTunnel,
 		p.MapPort,
 		p.MapTunnel,
 		p.MappedPort,

@@ -113,6 +113,7 @@ const (
 	tracePortMapEventCounts      = "event_counts"
 	tracePortMapEventTimes       = "event_times"
 	tracePortMapEvents           = "events"
+	tracePortMapFloats           = "floats"
 	tracePortMapFloodTimes       = "flood_times"
 	tracePortMapFloods           = "floods"
 	tracePortMapFragments        = "fragments"
@@ -234,6 +235,7 @@ type tracePortMapSpecs struct {
 	EventCounts      *ebpf.MapSpec `ebpf:"event_counts"`
 	EventTimes       *ebpf.MapSpec `ebpf:"event_times"`
 	Events           *ebpf.MapSpec `ebpf:"events"`
+	Floats           *ebpf.MapSpec `ebpf:"floats"`
 	FloodTimes       *ebpf.MapSpec `ebpf:"flood_times"`
 	Floods           *ebpf.MapSpec `ebpf:"floods"`
 	Fragments        *ebpf.MapSpec `ebpf:"fragments"`
@@ -331,6 +333,7 @@ type tracePortMaps struct {
 	EventCounts      *ebpf.Map `ebpf:"event_counts"`
 	EventTimes       *ebpf.Map `ebpf:"event_times"`
 	Events           *ebpf.Map `ebpf:"events"`
+	Floats           *ebpf.Map `ebpf:"floats"`
 	FloodTimes       *ebpf.Map `ebpf:"flood_times"`
 	Floods           *ebpf.Map `ebpf:"floods"`
 	Fragments        *ebpf.Map `ebpf:"fragments"`
@@ -403,6 +406,7 @@ func (m *tracePortMaps) Close() error {
 		m.EventCounts,
 		m.EventTimes,
 		m.Events,
+		m.Floats,
 		m.FloodTimes,
 		m.Floods,
 		m.Fragments,

@@ -30,6 +30,7 @@ const (
 	traceToUnderlayMapEventCounts      = "event_counts"
 	traceToUnderlayMapEventTimes       = "event_times"
 	traceToUnderlayMapEvents           = "events"
+	traceToUnderlayMapFloats           = "floats"
 	traceToUnderlayMapFragments        = "fragments"
 	traceToUnderlayMapGenerations      = "generations"
 	traceToUnderlayMapGroups           = "groups"
@@ -143,6 +144,7 @@ type traceToUnderlayMapSpecs struct {
 	EventCounts      *ebpf.MapSpec `ebpf:"event_counts"`
 	EventTimes       *ebpf.MapSpec `ebpf:"event_times"`
 	Events           *ebpf.MapSpec `ebpf:"events"`
+	Floats           *ebpf.MapSpec `ebpf:"floats"`
 	Fragments        *ebpf.MapSpec `ebpf:"fragments"`
 	Generations      *ebpf.MapSpec `ebpf:"generations"`
 	Groups           *ebpf.MapSpec `ebpf:"groups"`
@@ -232,6 +234,7 @@ type traceToUnderlayMaps struct {
 	EventCounts      *ebpf.Map `ebpf:"event_counts"`
 	EventTimes       *ebpf.Map `ebpf:"event_times"`
 	Events           *ebpf.Map `ebpf:"events"`
+	Floats           *ebpf.Map `ebpf:"floats"`
 	Fragments        *ebpf.Map `ebpf:"fragments"`
 	Generations      *ebpf.Map `ebpf:"generations"`
 	Groups           *ebpf.Map `ebpf:"groups"`
@@ -296,6 +299,7 @@ func (m *traceToUnderlayMaps) Close() error {
 		m.EventCounts,
 		m.EventTimes,
 		m.Events,
+		m.Floats,
 		m.Fragments,
 		m.Generations,
 		m.Groups,

@@ -30,6 +30,7 @@ const (
 	tunnelMapEventCounts      = "event_counts"
 	tunnelMapEventTimes       = "event_times"
 	tunnelMapEvents           = "events"
+	tunnelMapFloats           = "floats"
 	tunnelMapFloodTimes       = "flood_times"
 	tunnelMapFloods           = "floods"
 	tunnelMapFragments        = "fragments"
@@ -148,6 +149,7 @@ type tunnelMapSpecs struct {
 	EventCounts      *ebpf.MapSpec `ebpf:"event_counts"`
 	EventTimes       *ebpf.MapSpec `ebpf:"event_times"`
 	Events           *ebpf.MapSpec `ebpf:"events"`
+	Floats           *ebpf.MapSpec `ebpf:"floats"`
 	FloodTimes       *ebpf.MapSpec `ebpf:"flood_times"`
 	Floods           *ebpf.MapSpec `ebpf:"floods"`
 	Fragments        *ebpf.MapSpec `ebpf:"fragments"`
@@ -242,6 +244,7 @@ type tunnelMaps struct {
 	EventCounts      *ebpf.Map `ebpf:"event_counts"`
 	EventTimes       *ebpf.Map `ebpf:"event_times"`
 	Events           *ebpf.Map `ebpf:"events"`
+	Floats           *ebpf.Map `ebpf:"floats"`
 	FloodTimes       *ebpf.Map `ebpf:"flood_times"`
 	Floods           *ebpf.Map `ebpf:"floods"`
 	Fragments        *ebpf.Map `ebpf:"fragments"`
@@ -311,6 +314,7 @@ func (m *tunnelMaps) Close() error {
 		m.EventCounts,
 		m.EventTimes,
 		m.Events,
+		m.Floats,
 		m.FloodTimes,
 		m.Floods,
 		m.Fragments,

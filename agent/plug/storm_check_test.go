@@ -208,6 +208,7 @@ var written = map[string]string{
 	"listeners": "Listeners", "choices": "Choices", "choice_members": "Choices", "pool_members": "PoolMembers", "mappings": "Mappings",
 	"service_classes": "ServiceClasses", "service_pages": "ServicePages", "verdicts": "Verdicts", "managed4": "Managed", "managed6": "Managed",
 
+	"floats": "-no agent has floating addresses yet",
 	"config": "-the underlay's follower, from no row", "tunnel_addresses": "-the underlay's follower, from no row",
 	"generations": "-a number that rises with every change", "counters": "-frames; a place belongs to a port",
 	"event_control": "-who looks at events",

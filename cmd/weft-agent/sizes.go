@@ -20,7 +20,7 @@ func sizeFields(s *vrouter.Sizes) map[string][]*uint32 {
 		"next-hops": {&s.NextHops}, "groups": {&s.Groups}, "vnis": {&s.VNIs}, "tunnel-sources": {&s.TunnelSources},
 		"macs": {&s.MACs}, "learned-macs": {&s.LearnedMACs}, "receivers": {&s.Receivers},
 		"connections": {&s.Connections}, "half-open": {&s.HalfOpen}, "fragments": {&s.Fragments},
-		"listeners": {&s.Listeners}, "choices": {&s.Choices}, "pool-members": {&s.PoolMembers}, "mappings": {&s.Mappings}, "affinities": {&s.Affinities},
+		"listeners": {&s.Listeners}, "choices": {&s.Choices}, "pool-members": {&s.PoolMembers}, "mappings": {&s.Mappings}, "affinities": {&s.Affinities}, "floats": {&s.Floats},
 		"rulesets": {&s.Rulesets}, "remote-classes": {&s.RemoteClasses}, "remote-ranges": {&s.RemoteRanges}, "service-classes": {&s.ServiceClasses},
 		"verdicts": {&s.Verdicts}, "managed": {&s.Managed}, "rule-hits": {&s.RuleHits},
 	}

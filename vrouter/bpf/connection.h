@@ -204,6 +204,11 @@ static __always_inline void open_connection(struct packet *p, const struct port_
 		n->fresh.flags = n->route.flags;
 		n->fresh.mac = n->route.mac;
 	}
+	if (TRANSLATES && direction == DIRECTION_OUT && n->map.sends) {
+		n->fresh.mapping = n->map.sends;
+		n->fresh.itself = n->destination_port;
+		n->fresh.flags |= ROUTE_UNLED;
+	}
 	if (TRANSLATES && direction == DIRECTION_IN && n->map.number) {
 		n->fresh.mapping = n->map.number;
 		n->fresh.itself = n->map.itself;
@@ -228,7 +233,7 @@ static __always_inline void unlearn(struct packet *p, struct connection_value *c
 	}
 	if (direction == DIRECTION_IN || !shows(p, c->state))
 		world_expect(c, 0);
-	if (c->mapping && !(TRANSLATES && direction == DIRECTION_IN && p->notes->map.number))
+	if (c->mapping && !(TRANSLATES && (direction == DIRECTION_IN ? p->notes->map.number : p->notes->map.sends)))
 		world_unmap(c);
 	world_begin_anew(beginnings_slot(p->notes->keys[direction].ifindex)); // perhaps by a frame that the other end never saw
 	report_first(p, direction);
@@ -250,6 +255,8 @@ static __always_inline bool note_packet(struct packet *p, struct connection_valu
 		world_pass_connection(c, p->notes->numbers[direction], p->notes->questions[direction].rule);
 	if (direction == DIRECTION_OUT && !p->notes->led && (!p->notes->other_mac || chosen(p->notes)))
 		world_lead_connection(p, c, way_now(p->notes));
+	if (TRANSLATES && direction == DIRECTION_OUT && p->notes->map.sends)
+		world_map(c, p->notes->map.sends, p->notes->destination_port);
 	if (!believed(c, p, direction))
 		return false;
 	__u8 before = c->state, state = state_after(before, p, direction);

@@ -28,6 +28,8 @@ static __always_inline int run_stages(struct packet *p)
 			return end_or_bridge(p, REASON_UNKNOWN_MAC);
 		if (goes_out(p))
 			return MAP;
+		if (goes_by_alias(p))
+			return FLOAT;
 		RUN(stage_route(p));
 	}
 	RUN(stage_policy(p));
@@ -60,6 +62,8 @@ int from_port(struct __sk_buff *skb)
 		bpf_tail_call(skb, &stage_programs, STAGE_SLOT_BALANCE_PORT);
 	else if (action == MAP)
 		bpf_tail_call(skb, &stage_programs, STAGE_SLOT_MAP_PORT);
+	else if (action == FLOAT)
+		bpf_tail_call(skb, &stage_programs, STAGE_SLOT_FLOAT_PORT);
 	else
 		bpf_tail_call(skb, &stage_programs, STAGE_SLOT_BRIDGE_PORT);
 	return end_refused(p, action == BRIDGE ? p->notes->refusal : REASON_UNRESOLVED_NEXT_HOP); // there is no such program yet

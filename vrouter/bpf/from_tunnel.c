@@ -43,6 +43,8 @@ int from_tunnel(struct __sk_buff *skb)
 	skb->cb[0] = p->notes->refusal;
 	if (action == MAP)
 		bpf_tail_call(skb, &stage_programs, STAGE_SLOT_MAP_TUNNEL);
+	else if (action == FLOAT)
+		bpf_tail_call(skb, &stage_programs, STAGE_SLOT_FLOAT_TUNNEL);
 	else
 		bpf_tail_call(skb, &stage_programs, STAGE_SLOT_BRIDGE_TUNNEL);
 	return end_refused(p, action == BRIDGE ? p->notes->refusal : REASON_NO_MAPPING); // there is no such program yet

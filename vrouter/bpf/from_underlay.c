@@ -134,7 +134,11 @@ static __always_inline int go_on(struct packet *p)
 	RUN(stage_parse(p));
 	RUN(stage_tunnel_carried(p));
 	find_fragment(p); // before the route, which may be a group
-	RUN(stage_route(p));
+	int action = stage_route(p);
+	if (action == FLOAT)
+		return end(p, REASON_NO_MAPPING); // here is no room for translation
+	if (action != NEXT)
+		return action;
 	RUN(stage_policy(p));
 	RUN(stage_forward(p));
 	stage_connection(p);

@@ -7,6 +7,7 @@
 #include "balance.h"
 #include "deliver.h"
 #include "encap.h"
+#include "leave.h"
 #include "map.h"
 #include "parse.h"
 #include "policy.h"
@@ -229,6 +230,17 @@ int balance_port(struct __sk_buff *skb)
 	return hand_on(p, STAGE_SLOT_MAPPED_PORT);
 }
 
+// Brings a frame to the workload behind the floating address that is its next hop.
+static __noinline int map_float(struct packet *p)
+{
+	struct notes *n = p->notes;
+	n->map.number = (__u64)p->next->mtu << 32 | p->next->vni;
+	n->route.flags |= ROUTE_UNLED;
+	RUN(map_inward(p));
+	n->hop = (struct next_hop_value){ .kind = NEXT_HOP_PORT, .ifindex = n->keys[DIRECTION_IN].ifindex };
+	return refuse_local(p);
+}
+
 SEC("tc")
 int map_port(struct __sk_buff *skb)
 {
@@ -239,7 +251,51 @@ int map_port(struct __sk_buff *skb)
 	world_meet(STAGE_MAP);
 	RUN(map_outward(p));
 	RUN(p->notes->map.self ? return_to_port(p) : route_outward(p));
+	if (p->next->kind == NEXT_HOP_MAPPED)
+		RUN(map_float(p));
 	return hand_on(p, STAGE_SLOT_MAPPED_PORT);
+}
+
+SEC("tc")
+int float_port(struct __sk_buff *skb)
+{
+	struct packet packet = { .skb = skb, .ifindex = skb->cb[1] };
+	struct packet *p = &packet;
+
+	RUN(take_from_port(p));
+	world_meet(STAGE_MAP);
+	RUN(find_float(p));
+	if (p->notes->map.sends) {
+		RUN(leave_through(p));
+		RUN(route_outward(p));
+	}
+	if (p->next->kind == NEXT_HOP_MAPPED)
+		RUN(map_float(p));
+	return hand_on(p, STAGE_SLOT_MAPPED_PORT);
+}
+
+SEC("tc")
+int float_tunnel(struct __sk_buff *skb)
+{
+	struct packet packet = { .skb = skb, .ifindex = world_ifindex(skb), .from_tunnel = true };
+	struct packet *p = &packet;
+
+	if (!take_notes(p))
+		return TC_ACT_SHOT;
+	__builtin_memset(&p->notes->map, 0, sizeof(p->notes->map));
+	RUN(stage_vrf(p));
+	RUN(read_frame(p));
+	world_meet(STAGE_MAP);
+	struct route_value *route = route_of(p->vrf, p->family, &p->destination);
+	p->next = 0;
+	if (route) {
+		p->notes->route = *route;
+		take_hop(p);
+	}
+	if (!p->next || p->next->kind != NEXT_HOP_MAPPED)
+		return end(p, REASON_UNRESOLVED_NEXT_HOP); // it went at this very moment
+	RUN(map_float(p));
+	return hand_on(p, STAGE_SLOT_MAPPED_TUNNEL);
 }
 
 SEC("tc")

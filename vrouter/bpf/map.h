@@ -29,8 +29,8 @@ static __always_inline __u32 hash_of_client(const struct mapped *m)
 		h = (h ^ bpf_ntohl(m->client.word[i])) * HASH_PRIME;
 #pragma unroll
 	for (int i = 0; i < 4; i++)
-		h = (h ^ bpf_ntohl(m->external.word[i])) * HASH_PRIME;
-	return (h ^ ((__u32)bpf_ntohs(m->client_port) << 16 | bpf_ntohs(m->external_port))) * HASH_PRIME;
+		h = (h ^ bpf_ntohl(m->external[DIRECTION_IN].word[i])) * HASH_PRIME;
+	return (h ^ ((__u32)bpf_ntohs(m->client_port) << 16 | bpf_ntohs(m->external_port[DIRECTION_IN]))) * HASH_PRIME;
 }
 
 // Finds the port that the client of a mapped conversation has towards the workload,
@@ -62,23 +62,73 @@ __noinline int find_candidate(__u32 port)
 			found = CANDIDATE_FREE;
 			free = key->remote_port;
 		}
-		if (key->protocol == PROTOCOL_SCTP)
+		if (key->protocol != PROTOCOL_TCP && key->protocol != PROTOCOL_UDP)
 			break;
 	}
 	key->remote_port = free;
 	return found;
 }
 
-// Of what a workload is to see of an error about what it sent.
-static __always_inline void quote_inward(struct notes *n, const struct mapping_value *to, const struct address *remote)
+// Lets the receiver's mapping begin with the frame as it was sent, unless it has left
+// through another one.
+static __always_inline void take_sent(struct packet *p)
 {
-	struct connection_key *q = &n->map.quoted;
-	n->map.quotes = true;
-	*q = n->subject;
-	q->local = to->internal;
-	q->local_port = to->internal_port;
-	q->remote = *remote;
-	q->remote_port = n->keys[DIRECTION_IN].remote_port;
+	struct notes *n = p->notes;
+	struct mapped *m = &n->map;
+	if (m->translates)
+		return;
+	m->source = p->source;
+	m->destination = p->destination;
+	m->source_port = n->source_port;
+	m->destination_port = n->destination_port;
+}
+
+// Whether the frame is an error about what the workload sent, which is in quoted then.
+static __always_inline bool quotes(struct packet *p)
+{
+	struct notes *n = p->notes;
+	if (n->tuple)
+		return false;
+	if (n->map.quotes)
+		return true;
+	if (!find_subject(p))
+		return false;
+	n->map.quoted = n->subject;
+	return true;
+}
+
+// Writes down the ends of the conversation as the mapping has them. Returns whether its
+// workload calls itself through it.
+static __always_inline void take_mapping(struct notes *n, const struct mapping_value *to, bool error)
+{
+	struct mapped *m = &n->map;
+	struct connection_key *key = &n->keys[DIRECTION_IN], *q = &m->quoted;
+	__be16 port = error ? q->local_port : m->destination_port; // of a floating address: any
+	bool floats = !to->protocol;
+	m->external[DIRECTION_IN] = to->external;
+	m->external_port[DIRECTION_IN] = floats ? port : to->external_port;
+	m->vrf[DIRECTION_IN] = to->vrf;
+	m->client = error ? q->remote : m->source;
+	m->client_port = error ? q->remote_port : m->source_port;
+	*key = (struct connection_key){ .ifindex = to->ifindex, .protocol = to->protocol, .family = q->family, .local_port = to->internal_port, .local = to->internal };
+	if (floats) {
+		key->protocol = error ? q->protocol : n->protocol;
+		key->local_port = port;
+	}
+}
+
+// What belongs to no connection is translated by its addresses, if to a floating one.
+static __always_inline int map_unnoted(struct packet *p, const struct mapping_value *to)
+{
+	struct mapped *m = &p->notes->map;
+	if (to->protocol || p->notes->later)
+		return end(p, REASON_MAPPING_FRAGMENT);
+	if (icmp_error(p))
+		return end(p, REASON_NO_MAPPING);
+	m->translates = true;
+	m->destination = to->internal;
+	m->number = 0; // it is noted nowhere
+	return NEXT;
 }
 
 // Finds what the workload behind a mapping is to see of the frame: its number is in
@@ -95,22 +145,22 @@ static __noinline int map_inward(struct packet *p)
 	if (port && port->flags & PORT_FRAMES)
 		return end(p, REASON_NO_MAPPING);
 	struct address hairpin = hairpin_remote(p->family);
+	take_sent(p);
 	m->self = p->from && p->ifindex == ifindex;
-	if (m->self != address_equal(&p->source, m->self ? &to->internal : &hairpin))
+	bool itself = m->self && to->protocol; // else it went outward first
+	if (itself != address_equal(&m->source, itself ? &to->internal : &hairpin))
 		return end(p, REASON_HAIRPIN_SOURCE);
-	m->source = m->self ? hairpin : p->source;
-	bool error = !n->tuple && find_subject(p);
+	bool error = quotes(p);
+	m->quoted.family = p->family;
+	take_mapping(n, to, error);
 	if (!error && !n->tuple)
-		return end(p, REASON_MAPPING_FRAGMENT);
-	m->client = error ? n->subject.remote : p->source;
-	if (error && !m->self && address_equal(&m->client, &hairpin))
+		return map_unnoted(p, to);
+	if (error && !itself && address_equal(&m->client, &hairpin))
 		return end(p, REASON_HAIRPIN_SOURCE);
-	m->client_port = error ? n->subject.remote_port : n->source_port;
-	m->external = to->external;
-	m->external_port = to->external_port;
 	struct connection_key *key = &n->keys[DIRECTION_IN];
-	*key = (struct connection_key){ .ifindex = ifindex, .protocol = to->protocol, .family = p->family, .local_port = to->internal_port, .local = to->internal };
-	key->remote = error && !m->self ? m->client : m->source;
+	if (itself)
+		m->source = hairpin;
+	key->remote = error && !itself ? m->client : m->source;
 	int found = find_candidate(port ? port->port : 0);
 	if (error && found != CANDIDATE_OURS)
 		return end(p, REASON_NO_MAPPING);
@@ -118,16 +168,15 @@ static __noinline int map_inward(struct packet *p)
 		return end(p, REASON_MAPPING_EXHAUSTED);
 	m->translates = true;
 	m->destination = to->internal;
-	m->vrf[DIRECTION_IN] = to->vrf;
-	if (error) {
-		struct address remote = key->remote;
-		quote_inward(n, to, &remote);
+	if (error) { // what the workload is to see of it
+		m->quotes = true;
+		m->quoted = *key;
 		m->number = 0; // it is noted nowhere
 		return NEXT;
 	}
+	m->itself = m->source_port;
 	m->source_port = key->remote_port;
-	m->destination_port = to->internal_port;
-	m->itself = n->source_port;
+	m->destination_port = key->local_port;
 	return NEXT;
 }
 
@@ -150,12 +199,12 @@ static __noinline int map_outward(struct packet *p)
 		client = of->internal;
 	m->translates = true;
 	m->vrf[DIRECTION_OUT] = of->vrf;
-	m->external = of->external;
-	m->external_port = of->external_port;
+	m->external[DIRECTION_OUT] = of->external;
+	m->external_port[DIRECTION_OUT] = of->protocol ? of->external_port : n->keys[DIRECTION_OUT].local_port; // of a floating address: any
 	m->source = of->external;
 	m->destination = client;
 	if (n->tuple) {
-		m->source_port = of->external_port;
+		m->source_port = m->external_port[DIRECTION_OUT];
 		m->destination_port = itself;
 		return NEXT;
 	}
@@ -165,7 +214,7 @@ static __noinline int map_outward(struct packet *p)
 	q->local = client;
 	q->local_port = itself;
 	q->remote = of->external;
-	q->remote_port = of->external_port;
+	q->remote_port = m->external_port[DIRECTION_OUT];
 	return NEXT;
 }
 
@@ -213,7 +262,8 @@ static __noinline int route_outward(struct packet *p)
 		return end(p, REASON_ROUTE_LEFT_OUT);
 	n->route = *route;
 	take_hop(p);
-	if (p->next && p->next->kind == NEXT_HOP_GROUP) {
+	bool direct = !p->next || p->next->kind != NEXT_HOP_GROUP;
+	if (!direct) {
 		p->connection = n->tuple ? connection_of(p, p->from, DIRECTION_OUT) : 0; // keeps its member
 		exchange_ends(p); // its hash is over the frame as it becomes
 		int action = stage_group(p);
@@ -230,6 +280,8 @@ static __noinline int route_outward(struct packet *p)
 	case NEXT_HOP_PORT:
 	case NEXT_HOP_TUNNEL:
 		return refuse_local(p);
+	case NEXT_HOP_MAPPED:
+		return direct ? NEXT : end(p, REASON_UNRESOLVED_NEXT_HOP);
 	case NEXT_HOP_DISCARD:
 		return end(p, REASON_DISCARD_ROUTE);
 	default:

@@ -49,6 +49,7 @@ static __always_inline enum resolution resolve(const struct packet *p, const str
 	case NEXT_HOP_TUNNEL:
 	case NEXT_HOP_FABRIC:
 	case NEXT_HOP_BALANCER:
+	case NEXT_HOP_MAPPED:
 		return RESOLUTION_NEIGHBOUR;
 	case NEXT_HOP_GROUP:
 		*mac = c->gateway;

@@ -17,6 +17,7 @@ enum {
 	BRIDGE = -2, // the bridge stage goes on, with the reason in notes
 	BALANCE = -3, // stage balance goes on
 	MAP = -4, // stage map goes on
+	FLOAT = -5, // likewise, by a floating address that the conversation need not have yet
 };
 
 // What the frame's network does with frames.
@@ -131,6 +132,7 @@ struct handed {
 struct mapped {
 	__u64 number; // of the mapping that the receiver's entry has, 0 = none
 	__be16 itself; // with it: the sender's own port
+	__u64 sends; // that which the sender's entry gets, 0 = it stays as it is
 	bool translates;
 	bool self; // from a port to itself: policy is not asked
 	bool quotes; // it is an ICMP error, and what it quotes is translated, too
@@ -146,8 +148,8 @@ struct mapped {
 	struct connection_key quoted; // as subject, as the receiver has it
 	__be16 client_port; // for the search of a port
 	struct address client; // likewise
-	__be16 external_port; // of the mapping
-	struct address external;
+	__be16 external_port[2]; // of the ends' mappings, by enum direction
+	struct address external[2];
 	struct pool_member_key member; // with the listener
 	struct affinity_key affinity;
 	struct handed handed;

@@ -4,6 +4,7 @@
 
 #include "echo.h"
 #include "error.h"
+#include "float.h"
 #include "group.h"
 #include "learn.h"
 #include "lookup.h"
@@ -113,7 +114,7 @@ static __always_inline int stage_route(struct packet *p)
 	RUN(refuse_groups(p));
 	struct route_value *route = route_of(p->vrf, p->family, &p->destination);
 	if (!route || route->flags & ROUTE_GAP)
-		return refuse_unrouted(p, route);
+		return may_float(p) ? FLOAT : refuse_unrouted(p, route);
 	p->notes->route = *route;
 	world_take(p);
 	if (!p->from_tunnel && !right_destination_mac(p))
@@ -121,6 +122,8 @@ static __always_inline int stage_route(struct packet *p)
 	p->next = next_hop_of(&p->notes->route);
 	if (p->next && p->next->kind == NEXT_HOP_BALANCER)
 		return p->from_tunnel ? end_unmapped(p) : BALANCE;
+	if (p->next && p->next->kind == NEXT_HOP_MAPPED)
+		return FLOAT;
 	if (p->next && p->next->kind == NEXT_HOP_GROUP) {
 		RUN(stage_group(p));
 		p->next = next_hop_of(&p->notes->route);

@@ -209,8 +209,8 @@ __noinline __attribute__((unused)) int find_external(__u32 end)
 	barrier_var(end);
 	__u32 vrf = n->questions[end].vrf;
 	__u8 family = n->keys[end].family;
-	n->server.address = n->map.external;
-	n->server.identity = identity_of(n, route_of_remote(n, vrf, family, &n->map.external), vrf, family, &n->map.external);
+	n->server.address = n->map.external[end];
+	n->server.identity = identity_of(n, route_of_remote(n, vrf, family, &n->map.external[end]), vrf, family, &n->map.external[end]);
 	return 0;
 }
 
@@ -286,15 +286,15 @@ static __always_inline int ask_layer(struct notes *n, struct question *q, __u32 
 
 // As network-policies of who serves a virtual address see the conversation: in another
 // network it is with that address; in its own the port is asked as that address would be.
-static __always_inline void set_about_network(struct notes *n, struct question *q, const struct connection_key *of)
+static __always_inline void set_about_network(struct notes *n, struct question *q, const struct connection_key *of, __u32 end)
 {
 	n->server.asked = q->mapped == MAPPED_INTO;
 	if (n->server.asked || of->protocol == PROTOCOL_ICMP || of->protocol == PROTOCOL_ICMPV6)
 		return;
 	if (q->about.direction == DIRECTION_EGRESS)
-		q->about.source_port = bpf_ntohs(n->map.external_port);
+		q->about.source_port = bpf_ntohs(n->map.external_port[end]);
 	else
-		q->about.port = bpf_ntohs(n->map.external_port);
+		q->about.port = bpf_ntohs(n->map.external_port[end]);
 }
 
 // Notes what a layer is asked about: the packet itself, or that with which the
@@ -309,7 +309,7 @@ __noinline int set_about(__u32 end, __u32 layer)
 	struct question *q = &n->questions[end];
 	q->about = n->stateless && layer == LAYER_SECURITY_GROUP ? q->own : q->began;
 	if (TRANSLATES && q->mapped && layer == LAYER_NETWORK_POLICY) {
-		set_about_network(n, q, &n->keys[end]);
+		set_about_network(n, q, &n->keys[end], end);
 		return q->about.direction;
 	}
 	n->server.asked = n->server.known && layer != LAYER_NETWORK_POLICY;

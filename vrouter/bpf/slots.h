@@ -19,5 +19,7 @@ enum stage_slot {
 	STAGE_SLOT_MAPPED_PORT = 16, // these two: what remains of 10 to 12, see map.c
 	STAGE_SLOT_MAPPED_TUNNEL = 17,
 	STAGE_SLOT_ANSWER_MAPPED = 18, // and answer.c: what policy rejects of it at a member's end
+	STAGE_SLOT_FLOAT_PORT = 24, // these two: floating addresses, see map.c
+	STAGE_SLOT_FLOAT_TUNNEL = 25,
 	STAGE_SLOTS = 32,
 };

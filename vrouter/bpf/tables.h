@@ -27,6 +27,7 @@ enum port_flag {
 	PORT_SUB = 256, // has no device of its own: see device and vlan
 	PORT_POLICED = 4096, // asks policy: see port_policies
 	PORT_STATELESS = 8192, // and its security-groups about each packet
+	PORT_ALIASES = 16384, // has floating addresses itself: see floats
 };
 
 struct port_value {
@@ -130,6 +131,7 @@ enum next_hop_kind {
 	NEXT_HOP_GROUP = 5, // see groups, under the same id
 	NEXT_HOP_FABRIC = 6, // the underlay, without encapsulation
 	NEXT_HOP_BALANCER = 7, // a virtual address, see listeners
+	NEXT_HOP_MAPPED = 8, // a floating address of a port of this host, see mappings
 };
 
 struct host_route_key {
@@ -147,8 +149,8 @@ enum encapsulation {
 struct next_hop_value {
 	enum next_hop_kind kind;
 	__u32 ifindex; // port; fabric: the uplink, 0 = the host's own routing; tunnel by mplsudp: the uplink
-	__u32 vni; // tunnel; of mplsudp, the label; balancer: VRF of the listeners
-	__u32 mtu; // tunnel and fabric, largest packet, 0 = not checked
+	__u32 vni; // tunnel; of mplsudp, the label; balancer: VRF of the listeners; mapped: lower half of the mapping's number
+	__u32 mtu; // tunnel and fabric, largest packet, 0 = not checked; mapped: the upper half
 	enum family family; // tunnel, of remote
 	struct address remote; // tunnel
 	enum encapsulation encapsulation; // tunnel

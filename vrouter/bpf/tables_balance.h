@@ -105,6 +105,20 @@ struct mapping_value {
 	struct address internal;
 };
 
+// The mappings of floating addresses, whose protocol and ports are 0, which stands for all.
+struct float_key {
+	__u32 ifindex;
+	enum family family;
+	struct address internal;
+};
+
+enum float_bound { FLOATS = 16 };
+
+struct float_value {
+	__u64 mappings[FLOATS]; // by external VRF and external address; 0 = no more
+	__u64 alias; // the one whose external address is the internal one, 0 = none
+};
+
 struct affinity_key {
 	__u32 vrf; // of the client
 	__u32 pad;
@@ -148,6 +162,11 @@ struct {
 	TABLE(BPF_MAP_TYPE_HASH, __u64, struct mapping_value);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 } mappings SEC(".maps");
+
+struct {
+	TABLE(BPF_MAP_TYPE_HASH, struct float_key, struct float_value);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+} floats SEC(".maps");
 
 // The one used least recently makes room.
 struct {

@@ -19,8 +19,19 @@ static __always_inline __u32 checksum_of(const struct packet *p)
 		return p->notes->l4 + TCP_CHECKSUM_OFFSET;
 	case PROTOCOL_UDP:
 		return p->notes->l4 + UDP_CHECKSUM_OFFSET;
+	case PROTOCOL_DCCP:
+	case PROTOCOL_UDP_LITE: // where UDP has it
+		return p->notes->l4 + UDP_SIZE <= p->notes->end ? p->notes->l4 + UDP_CHECKSUM_OFFSET : 0;
+	case PROTOCOL_ICMPV6:
+		return p->family == FAMILY_6 ? p->notes->l4 + ICMP_CHECKSUM_OFFSET : 0;
 	}
 	return 0;
+}
+
+// Whether a translation may change ports. What stands for those of others it does not.
+static __always_inline bool ports_change(__u8 protocol)
+{
+	return protocol == PROTOCOL_TCP || protocol == PROTOCOL_UDP || protocol == PROTOCOL_SCTP;
 }
 
 // A checksum of UDP that is 0 stays so.
@@ -103,18 +114,19 @@ static __noinline int translate_quoted4(struct packet *p)
 	const struct connection_key *q = &p->notes->map.quoted;
 	__u32 at = p->notes->l4 + ICMP_SIZE;
 	__u8 head;
-	__u16 l4[4];
+	__u16 l4[4] = {};
 	struct quoted4 was, now;
 	if (bpf_skb_load_bytes(p->skb, at, &head, sizeof(head)) || bpf_skb_load_bytes(p->skb, at + QUOTED_SOURCE4, &was, 8) ||
 	    bpf_skb_load_bytes(p->skb, at + QUOTED_CHECKSUM4, &was.checksum, sizeof(was.checksum)))
 		return -1;
 	__u32 ports = at + (head & 0x0f) * 4;
-	if (bpf_skb_load_bytes(p->skb, ports, l4, sizeof(l4)))
+	bool change = ports_change(q->protocol);
+	if (change && bpf_skb_load_bytes(p->skb, ports, l4, sizeof(l4)))
 		return -1;
 	was.ports[0] = l4[0];
 	was.ports[1] = l4[1];
 	was.udp = l4[3];
-	now = (struct quoted4){ .source = q->local.word[0], .destination = q->remote.word[0], .ports = { q->local_port, q->remote_port } };
+	now = (struct quoted4){ .source = q->local.word[0], .destination = q->remote.word[0], .ports = { change ? q->local_port : 0, change ? q->remote_port : 0 } };
 	__u32 addresses = bpf_csum_diff(&was.source, 8, &now.source, 8, 0);
 	__u32 both = bpf_csum_diff(&was.source, 12, &now.source, 12, 0);
 	bool udp = q->protocol == PROTOCOL_UDP && was.udp;
@@ -123,7 +135,7 @@ static __noinline int translate_quoted4(struct packet *p)
 	__u32 all = bpf_csum_diff(&was.source, sizeof(was), &now.source, sizeof(now), 0);
 	return bpf_skb_store_bytes(p->skb, at + QUOTED_SOURCE4, &now, 8, 0) ||
 	       bpf_skb_store_bytes(p->skb, at + QUOTED_CHECKSUM4, &now.checksum, sizeof(now.checksum), 0) ||
-	       set_quoted_ports(p, ports, now.ports, udp, &now.udp) ||
+	       (change && set_quoted_ports(p, ports, now.ports, udp, &now.udp)) ||
 	       bpf_l4_csum_replace(p->skb, p->notes->l4 + ICMP_CHECKSUM_OFFSET, 0, all, 0);
 }
 
@@ -131,20 +143,21 @@ static __noinline int translate_quoted6(struct packet *p)
 {
 	const struct connection_key *q = &p->notes->map.quoted;
 	__u32 at = p->notes->l4 + ICMP_SIZE, ports = at + IPV6_SIZE;
-	__u16 l4[4];
+	__u16 l4[4] = {};
 	struct quoted6 was = {}, now;
-	if (bpf_skb_load_bytes(p->skb, at + QUOTED_SOURCE6, &was, 2 * sizeof(struct address)) || bpf_skb_load_bytes(p->skb, ports, l4, sizeof(l4)))
+	bool change = ports_change(q->protocol);
+	if (bpf_skb_load_bytes(p->skb, at + QUOTED_SOURCE6, &was, 2 * sizeof(struct address)) || (change && bpf_skb_load_bytes(p->skb, ports, l4, sizeof(l4))))
 		return -1;
 	was.ports[0] = l4[0];
 	was.ports[1] = l4[1];
 	was.udp = l4[3];
-	now = (struct quoted6){ .source = q->local, .destination = q->remote, .ports = { q->local_port, q->remote_port } };
+	now = (struct quoted6){ .source = q->local, .destination = q->remote, .ports = { change ? q->local_port : 0, change ? q->remote_port : 0 } };
 	__u32 both = bpf_csum_diff(was.source.word, 36, now.source.word, 36, 0);
 	bool udp = q->protocol == PROTOCOL_UDP && was.udp;
 	now.udp = udp ? adjusted(was.udp, both) : was.udp;
 	__u32 all = bpf_csum_diff(was.source.word, sizeof(was), now.source.word, sizeof(now), 0);
 	return bpf_skb_store_bytes(p->skb, at + QUOTED_SOURCE6, &now, 2 * sizeof(struct address), 0) ||
-	       set_quoted_ports(p, ports, now.ports, udp, &now.udp) ||
+	       (change && set_quoted_ports(p, ports, now.ports, udp, &now.udp)) ||
 	       bpf_l4_csum_replace(p->skb, p->notes->l4 + ICMP_CHECKSUM_OFFSET, 0, all, 0);
 }
 
@@ -159,5 +172,5 @@ static __noinline int translate_frame(struct packet *p)
 	__u32 checksum = checksum_of(p);
 	if (p->family == FAMILY_4 ? set_addresses4(p, checksum) : set_addresses6(p, checksum))
 		return -1;
-	return p->notes->map.quotes || p->notes->later ? 0 : set_ports(p, checksum);
+	return p->notes->map.quotes || p->notes->later || !ports_change(p->notes->protocol) ? 0 : set_ports(p, checksum);
 }

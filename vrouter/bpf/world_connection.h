@@ -34,6 +34,10 @@ static __always_inline void world_unmap(struct connection_value *c)
 {
 }
 
+static __always_inline void world_map(struct connection_value *c, __u64 number, __be16 itself)
+{
+}
+
 static __always_inline void world_make_room(struct packet *p)
 {
 }
@@ -127,6 +131,14 @@ static __always_inline void world_unmap(struct connection_value *c)
 {
 	c->mapping = 0;
 	c->itself = 0;
+}
+
+// The conversation leaves through a mapping from now on.
+static __always_inline void world_map(struct connection_value *c, __u64 number, __be16 itself)
+{
+	c->itself = itself;
+	c->mapping = number;
+	c->flags |= ROUTE_UNLED; // also if the frame was from another MAC, and led nowhere
 }
 
 static __always_inline void world_remember_client(const struct affinity_key *key, const struct affinity_value *member)
