@@ -58,7 +58,7 @@ func newCreate(s *session) *cobra.Command {
 	c.AddCommand(
 		newCreateDomain(s), newCreateProject(s), newCreateOrchestrator(s), newCreateHost(s),
 		newCreateIPAM(s), newCreateSubnetPool(s), newCreateNetwork(s), newCreateSubnet(s), newCreatePort(s), newCreateAddress(s), newCreateBinding(s),
-		newCreatePolicy(s), newCreateAttachment(s), newCreateShare(s), newCreateBalancer(s), newCreateMember(s),
+		newCreatePolicy(s), newCreateAttachment(s), newCreateShare(s), newCreateBalancer(s), newCreateMember(s), newCreateSourceNAT(s),
 	)
 	s.addByFields(c)
 	return c

@@ -54,7 +54,7 @@ func (s *session) buildBalancer(ctx context.Context, f balancerFlags, name strin
 	if err := needed("network", f.network, "services"); err != nil {
 		return nil, err
 	}
-	addresses, err := s.virtualAddresses(ctx, l, f)
+	addresses, err := s.freeAddresses(ctx, l, f.network, f.ips)
 	if err != nil {
 		return nil, err
 	}
@@ -74,13 +74,13 @@ func (s *session) buildBalancer(ctx context.Context, f balancerFlags, name strin
 	return creates(objects...), nil
 }
 
-// virtualAddresses makes an address per --ip, or per subnet of the network.
-func (s *session) virtualAddresses(ctx context.Context, l *api.LoadBalancer, f balancerFlags) (all []*api.Address, err error) {
-	ips, err := parseAddresses("ip", f.ips)
+// freeAddresses makes an address for an object per --ip, or per subnet of the network in of.
+func (s *session) freeAddresses(ctx context.Context, l api.Object, of string, words []string) (all []*api.Address, err error) {
+	ips, err := parseAddresses("ip", words)
 	if err != nil {
 		return nil, err
 	}
-	ref, err := s.ref(api.KindNetwork, f.network)
+	ref, err := s.ref(api.KindNetwork, of)
 	if err != nil {
 		return nil, err
 	}

@@ -109,7 +109,7 @@ func newRoot(s *session) *cobra.Command {
 	)
 	root.AddCommand(
 		newFlows(s),
-		newGet(s), newDescribe(s), newWhy(s), newPort(s), newDrops(s), newCapture(s), newPolicy(s), newTrace(s), newReach(s), newCheck(s), newCapacity(s), newRoutes(s), newBalancer(s), newTree(s), newHosts(s), newEvents(s), newAudit(s), newStore(s),
+		newGet(s), newDescribe(s), newWhy(s), newPort(s), newDrops(s), newCapture(s), newPolicy(s), newTrace(s), newReach(s), newCheck(s), newCapacity(s), newRoutes(s), newBalancer(s), newNAT(s), newTree(s), newHosts(s), newEvents(s), newAudit(s), newStore(s),
 		newCreate(s), newApply(s), newDiff(s), newEdit(s), newDelete(s), newDraft(s), newAttach(s), newDetach(s),
 		newConfig(s), newLogin(s), newOrchestrator(s), newToken(s), newCertificate(s), newAuthority(s), newBackup(s), newRestore(s), newWhoAmI(s), newVersion(s), newReference(s),
 	)
