@@ -24,9 +24,10 @@ GUEST_PACKAGES := qemu-system-x86 busybox-static ipxe-qemu dash
 .PHONY: build demo demo-down test test-long test-fuzz test-kernel test-kernel-loads test-mutation bench bench-try generate generate-check run-packages generate-packages guest-packages test-packages bench-packages clean
 
 build:
-	@echo "build: weft, weft-controller, weft-agent and the lab"
+	@echo "build: weft, weft-controller, weft-agent, weft-cni and the lab"
 	@mkdir -p bin
 	@$(GO_BUILD) -o bin/ ./cmd/... ./lab/cmd/...
+	@CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.build=$(VERSION)' -o bin/ ./cmd/weft-cni
 
 demo: run-packages build
 	@bin/weft-demo up --down-command 'make demo-down'

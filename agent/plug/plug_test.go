@@ -69,6 +69,16 @@ func (l *links) Follow(port string, _ link.Place, was, now link.Settings) error 
 	return l.fail
 }
 
+func (l *links) Inspect(port string, place link.Place, _ link.Settings) (i link.Inspection, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	i.Ifindex = l.ports[port].Ifindex
+	if l.places[port] != place {
+		i.Problems = append(i.Problems, "it is elsewhere")
+	}
+	return i, nil
+}
+
 func (l *links) Usable(link.Place) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -26,6 +26,7 @@ type Links interface {
 	Follow(port string, place link.Place, was, now link.Settings) error
 	Owned() (map[string]string, error)
 	RemoveOwned(name string) error
+	Inspect(port string, place link.Place, s link.Settings) (link.Inspection, error)
 }
 
 // Hooks is where the packet path is attached.
@@ -54,6 +55,8 @@ type Plugger struct {
 	found map[string]int // interface index
 	sizes map[string]int // MTU of interfaces that others make
 	busy  map[string]chan struct{}
+	// flights are what runtimes have asked for and is not done.
+	flights map[flightKey]*flight
 }
 
 // New returns a Plugger. keep are interfaces whose hook is not a port's.
@@ -61,6 +64,7 @@ func New(loop *host.Loop, links Links, hooks Hooks, records Records, keep []int,
 	p := &Plugger{
 		loop: loop, links: links, hooks: hooks, records: records, log: log, headlessAfter: HeadlessAfter, keep: map[int]bool{},
 		plugs: map[string]*Record{}, found: map[string]int{}, sizes: map[string]int{}, busy: map[string]chan struct{}{},
+		flights: map[flightKey]*flight{},
 	}
 	for _, i := range keep {
 		p.keep[i] = true
@@ -180,7 +184,7 @@ func (p *Plugger) plug(ctx context.Context, r Request) (Answer, error) {
 	}
 	defer release()
 	settings := settingsOf(row, mtu)
-	f, err := p.connect(ctx, row, r.Place, settings)
+	f, err := p.connect(ctx, row, r, settings)
 	if err != nil {
 		return Answer{}, failed("plug", r.Port, err)
 	}
@@ -192,7 +196,11 @@ func (p *Plugger) plug(ctx context.Context, r Request) (Answer, error) {
 }
 
 // connect makes the interface and tells the host of it.
-func (p *Plugger) connect(ctx context.Context, row desired.Port, place link.Place, s link.Settings) (link.Found, error) {
+func (p *Plugger) connect(ctx context.Context, row desired.Port, r Request, s link.Settings) (link.Found, error) {
+	place := r.Place
+	if err := context.Cause(ctx); err != nil { // nobody waits for it any more
+		return link.Found{}, err
+	}
 	if other := p.holder(row.ID, place.Interface); other != "" {
 		return link.Found{}, inUse(row.Name, place.Interface, other)
 	}
@@ -207,7 +215,7 @@ func (p *Plugger) connect(ctx context.Context, row desired.Port, place link.Plac
 			return link.Found{}, err
 		}
 	}
-	rec := Record{Port: row.ID, Name: row.Name, Place: place}
+	rec := Record{Port: row.ID, Name: row.Name, Place: place, Attachment: r.holder}
 	if place.Netns != "" {
 		rec.Given = &s
 	}
@@ -316,13 +324,18 @@ func (p *Plugger) Unplug(ctx context.Context, ref string) error {
 }
 
 func (p *Plugger) unplug(ctx context.Context, ref, port string) error {
+	return p.unplugIf(ctx, ref, port, func(Record) bool { return true })
+}
+
+// unplugIf unplugs a port if its record, as it is when nobody else works on it, is so.
+func (p *Plugger) unplugIf(ctx context.Context, ref, port string, is func(Record) bool) error {
 	release, err := p.claim(ctx, port)
 	if err != nil {
 		return failed("unplug", ref, err)
 	}
 	defer release()
 	rec, _, plugged := p.record(port)
-	if !plugged {
+	if !plugged || !is(rec) {
 		return nil
 	}
 	if err := p.disconnect(ctx, rec); err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/weft-network/weft/agent/desired"
 	"github.com/weft-network/weft/agent/link"
 	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/api/attachment"
 )
 
 // Record is what outlives the agent of one plug. It is written before the
@@ -26,6 +27,8 @@ type Record struct {
 	// Given is what the interface got that was made for the workload; nil if it
 	// was not made here, or by an agent that did not say.
 	Given *link.Settings `json:"given,omitempty"`
+	// Attachment is by what a container runtime calls it; nil if none asked.
+	Attachment *attachment.Key `json:"attachment,omitempty"`
 	// GoneSince is when the interface was first missed; zero while it is there.
 	GoneSince time.Time `json:"goneSince,omitzero"`
 

@@ -14,11 +14,14 @@ import (
 	"time"
 
 	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/api/attachment"
 )
 
 const (
 	// maxBody bounds a request; the longest parts are names and paths.
 	maxBody = 64 << 10
+	// maxCollection bounds the list of all interfaces of a host: 20,000 and more.
+	maxCollection = 4 << 20
 	// stopTimeout is how long requests in flight may take when the agent stops.
 	stopTimeout = 2 * time.Second
 )
@@ -81,6 +84,7 @@ func (p *Plugger) handler() http.Handler {
 		}
 		reply(w, struct{}{}, p.Unplug(r.Context(), q.Port))
 	})
+	p.handleAttachments(mux)
 	mux.HandleFunc("GET /v1/ports", func(w http.ResponseWriter, r *http.Request) {
 		list, err := p.List(r.Context())
 		reply(w, list, err)
@@ -88,8 +92,46 @@ func (p *Plugger) handler() http.Handler {
 	return mux
 }
 
+// handleAttachments answers a container runtime's plugin.
+func (p *Plugger) handleAttachments(mux *http.ServeMux) {
+	mux.HandleFunc("POST /v1/attach", func(w http.ResponseWriter, r *http.Request) {
+		var q attachment.Request
+		if read(w, r, &q) {
+			a, err := p.Attach(r.Context(), q)
+			reply(w, a, err)
+		}
+	})
+	mux.HandleFunc("POST /v1/detach", func(w http.ResponseWriter, r *http.Request) {
+		var k attachment.Key
+		if read(w, r, &k) {
+			reply(w, struct{}{}, p.Detach(r.Context(), k))
+		}
+	})
+	mux.HandleFunc("POST /v1/check", func(w http.ResponseWriter, r *http.Request) {
+		var k attachment.Key
+		if read(w, r, &k) {
+			reply(w, struct{}{}, p.Check(r.Context(), k))
+		}
+	})
+	mux.HandleFunc("POST /v1/collect", func(w http.ResponseWriter, r *http.Request) {
+		var q attachment.Collection
+		if readUpTo(w, r, &q, maxCollection) {
+			done, err := p.Collect(r.Context(), q)
+			reply(w, done, err)
+		}
+	})
+	mux.HandleFunc("GET /v1/ready", func(w http.ResponseWriter, r *http.Request) {
+		ready, err := p.Ready(r.Context())
+		reply(w, ready, err)
+	})
+}
+
 func read(w http.ResponseWriter, r *http.Request, into any) bool {
-	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
+	return readUpTo(w, r, into, maxBody)
+}
+
+func readUpTo(w http.ResponseWriter, r *http.Request, into any, most int64) bool {
+	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, most))
 	d.DisallowUnknownFields()
 	if err := d.Decode(into); err != nil {
 		reply(w, nil, api.Errorf(api.CodeInvalid, "read request: %v", err))

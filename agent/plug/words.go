@@ -11,10 +11,11 @@ import (
 	"github.com/weft-network/weft/agent/desired"
 	"github.com/weft-network/weft/agent/link"
 	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/api/attachment"
 )
 
 // SocketName is the name of the socket in the run directory.
-const SocketName = "agent.sock"
+const SocketName = attachment.SocketName
 
 // Request asks to plug (or, with Port alone, to unplug) a port.
 type Request struct {
@@ -29,6 +30,8 @@ type Request struct {
 	// WaitSeconds bounds the wait, once traffic flows, for the other hosts that the
 	// workload may talk to to know of it, from 0, which is none, to MaxTimeout.
 	WaitSeconds int `json:"waitSeconds,omitempty"`
+
+	holder *attachment.Key // of a container runtime
 }
 
 // Bounds of the wait of one request.
@@ -55,6 +58,8 @@ type Answer struct {
 	VRF       uint32   `json:"vrf"`
 	// Spread is which other hosts know of the workload, where it was waited for.
 	Spread *Spread `json:"spread,omitempty"`
+
+	given link.Settings
 }
 
 // Spread is how far the word of a workload has spread. A plug is a success whatever
