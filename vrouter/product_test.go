@@ -192,6 +192,8 @@ func dumpBalance(t testing.TB, d *Datapath, o *Oracle) {
 	check(t, err)
 	o.PoolMembers, err = d.PoolMembers.All()
 	check(t, err)
+	o.Floats, err = d.Floats.All()
+	check(t, err)
 	o.Mappings, err = d.Mappings.All()
 	check(t, err)
 }
