@@ -139,7 +139,7 @@ func (f *PortFeatures) check(p *Problems) {
 // NetworkFeatures is what a network may have beside its identity.
 type NetworkFeatures struct {
 	AdminState    AdminState       `json:"adminState,omitempty" enum:"up,down" default:"up" doc:"down: nothing passes the ports of the network."`
-	External      bool             `json:"external,omitempty" effect:"none" doc:"Whether routers may have their gateway here."`
+	External      bool             `json:"external,omitempty" doc:"Whether the gateways of its subnets are routers outside of Weft, at its segment: hosts that have the physical network connect it, and its default routes lead there. See Connected in its status."`
 	PortSecurity  string           `json:"portSecurity,omitempty" enum:"on,off" default:"on" doc:"What ports have that say nothing."`
 	DNSDomain     string           `json:"dnsDomain,omitempty" doc:"Domain of the names of ports."`
 	Services      []NetworkService `json:"services,omitempty" maxItems:"64" doc:"Services of the fabric that workloads of the network reach through their own host."`
@@ -147,7 +147,8 @@ type NetworkFeatures struct {
 	ExportTargets []Ref            `json:"exportTargets,omitempty" maxItems:"64" doc:"route-targets that the network's own routes carry; what was leaked in does not."`
 	RouteTables   []Ref            `json:"routeTables,omitempty" maxItems:"16" doc:"Static routes of the network."`
 	QoSPolicy     Ref              `json:"qosPolicy,omitzero" doc:"Limits and marks of each port here that names no policy; the project's default policy when absent."`
-	Segments      []Segment        `json:"segments,omitempty" effect:"none" doc:"Places of the physical network that carry this one without tunnel."`
+	Segments      []Segment        `json:"segments,omitempty" doc:"Where an external network is in the physical network: one of type vlan. Only Weft's administrators write them."`
+	Gateways      []Ref            `json:"gateways,omitempty" maxItems:"64" doc:"Hosts that connect an external network to its segment; all that have the physical network when absent."`
 	Forwarding    string           `json:"forwarding,omitempty" enum:"l2-l3,l2,l3" default:"l2-l3" doc:"l2-l3: packets, and inside also frames of any protocol by their Ethernet address; l2: frames only, without gateway and routes, and so without DNS, metadata and services of the fabric, DHCP and router advertisements remain; l3: packets only."`
 	ReverseCheck  string           `json:"reversePathCheck,omitempty" enum:"on,off" default:"on" effect:"none" doc:"on: packets whose source is not routed to where they come from are dropped."`
 	Flooding      bool             `json:"flooding,omitempty" doc:"Whether broadcast, multicast and frames to unknown Ethernet addresses go to all ports of the network, at most 256 of them and of other hosts together. Not with forwarding l3."`
@@ -160,7 +161,7 @@ type NetworkFeatures struct {
 type Segment struct {
 	ID              string `json:"id,omitempty" doc:"Identity of the segment in its orchestrator."`
 	Type            string `json:"type" enum:"vlan,flat" doc:"vlan: tagged; flat: untagged."`
-	PhysicalNetwork string `json:"physicalNetwork" doc:"Name of the physical network, as hosts know their uplinks by."`
+	PhysicalNetwork string `json:"physicalNetwork" doc:"Name of the physical network, as in physicalNetworks of hosts."`
 	VLAN            int    `json:"vlan,omitempty" minimum:"1" maximum:"4094" doc:"For vlan: the tag. Unique in the physical network."`
 }
 
@@ -168,6 +169,7 @@ func (f *NetworkFeatures) refs() []FieldRef {
 	refs := []FieldRef{{"spec.qosPolicy", KindQoSPolicy, &f.QoSPolicy, VerbAttach}}
 	refs = append(refs, refList("spec.importTargets", KindRouteTarget, f.ImportTargets, VerbRoute)...)
 	refs = append(refs, refList("spec.exportTargets", KindRouteTarget, f.ExportTargets, VerbRoute)...)
+	refs = append(refs, refList("spec.gateways", KindHost, f.Gateways, "")...)
 	return append(refs, refList("spec.routeTables", KindRouteTable, f.RouteTables, VerbAttach)...)
 }
 
@@ -191,6 +193,7 @@ func (f *NetworkFeatures) check(p *Problems) {
 	distinct(p, "spec.importTargets", f.ImportTargets)
 	distinct(p, "spec.exportTargets", f.ExportTargets)
 	distinct(p, "spec.routeTables", f.RouteTables)
+	distinct(p, "spec.gateways", f.Gateways)
 	for i, s := range f.Segments {
 		if (s.Type == "vlan") != (s.VLAN != 0) {
 			p.Addf(entry("spec.segments", i)+".vlan", "is for type vlan, and required there")

@@ -21,6 +21,14 @@ type HostSpec struct {
 	UnderlayMTU int `json:"underlayMTU,omitempty" doc:"Largest IP packet of the underlay, bytes. It bounds what other hosts send here, and what the host itself sends and tells its workloads; what its interfaces carry does too."`
 	// Encapsulations are the ways in which the host sends and receives.
 	Encapsulations []string `json:"encapsulations,omitempty" enum:"vxlan,mplsudp,mplsgre,none" doc:"Ways to travel that the host can do; vxlan when absent. No agent does mplsgre."`
+	// PhysicalNetworks are what external networks are connected to here.
+	PhysicalNetworks []PhysicalNetwork `json:"physicalNetworks,omitempty" maxItems:"16" doc:"Physical networks that the host has, for the segments of external networks."`
+}
+
+// PhysicalNetwork is a network of cables, and where a host has it.
+type PhysicalNetwork struct {
+	Name      string `json:"name" doc:"As segments of networks name it."`
+	Interface string `json:"interface" maxLength:"15" doc:"The host's interface there."`
 }
 
 // MaxTunnelAddresses bounds the tunnel addresses of one family.
@@ -75,6 +83,13 @@ func (h *Host) Validate() Problems {
 		p.Addf("spec.tunnelAddresses", "one address is required, at most %d of each family", MaxTunnelAddresses)
 	}
 	p = append(p, checkFields(h.Spec)...)
+	names := map[string]bool{}
+	for i, n := range h.Spec.PhysicalNetworks {
+		if names[n.Name] {
+			p.Addf(entry("spec.physicalNetworks", i)+".name", "%s is there twice", n.Name)
+		}
+		names[n.Name] = true
+	}
 	if m := h.Spec.UnderlayMTU; m != 0 && (m < 1280 || m > 65535) {
 		p.Addf("spec.underlayMTU", "%d is not between 1280 and 65535", m)
 	}

@@ -272,6 +272,27 @@ func TestTenantsBringNothingIntoTheUnderlay(t *testing.T) {
 	w.create(blue, subnet("more", "192.0.2.0/24", api.Ref{Name: "blue-own:p:f"}))
 }
 
+// A segment is a way into the physical network: only Weft's administrators give
+// their networks one.
+func TestOnlyAdministratorsWriteSegments(t *testing.T) {
+	w := newWorld(t)
+	w.orchestrators()
+	at := func(parent api.Ref, vlan int) *api.Network {
+		n := network("n", parent)
+		n.Spec.External = true
+		if vlan != 0 {
+			n.Spec.Segments = []api.Segment{{Type: "vlan", PhysicalNetwork: "lab", VLAN: vlan}}
+		}
+		return n
+	}
+	const why = "only Weft's administrators"
+	w.refused(api.CodeForbidden, why, blue, api.OpCreate, at(projectOf(blue), 100))
+	w.create(blue, at(projectOf(blue), 0))
+	w.refused(api.CodeForbidden, why, blue, api.OpUpdate, at(projectOf(blue), 100))
+	w.create(admin, at(project, 100))
+	w.update(admin, at(project, 101))
+}
+
 // A label of a gateway outside leads into whatever network the gateway means by
 // it, and its address may send into the network that names the route: only Weft's
 // administrators say so, and others use what they share.

@@ -74,6 +74,9 @@ func (p *plan) rules(r, old *record, fail failure) error {
 	}
 	switch o := r.object.(type) {
 	case *api.Network:
+		if err := p.segments(o, old, fail); err != nil {
+			return err
+		}
 		return p.network(o, fail)
 	case *api.Subnet:
 		if err := p.fromPool(o, old, fail); err != nil {
@@ -126,6 +129,18 @@ func (p *plan) underlayRoutes(o *api.RouteTable, fail failure) error {
 // administered are the kinds that only Weft's administrators write.
 func administered(kind api.Kind) bool {
 	return kind == api.KindOrchestrator || kind == api.KindHost || kind == api.KindSwitch
+}
+
+// segments leaves places of the physical network to those who answer for it.
+func (p *plan) segments(o *api.Network, old *record, fail failure) error {
+	var had []api.Segment
+	if old != nil {
+		had = old.object.(*api.Network).Spec.Segments
+	}
+	if administrator(p.by) || slices.Equal(o.Spec.Segments, had) {
+		return nil
+	}
+	return fail.forbidden("spec.segments", "only Weft's administrators write segments: they lead into the physical network")
 }
 
 func (p *plan) network(o *api.Network, fail failure) error {

@@ -377,6 +377,8 @@ func nextHop(r desired.Route, p places) (hop vrouter.NextHop, problem string) {
 		return none, "" // nobody maps yet; control says so, of the association
 	case r.Shared.Inside != 0:
 		return none, "" // nobody translates yet; control says so, of the source-nat
+	case r.External.Gateway.IsValid():
+		return none, "" // nobody connects yet; control says so, of the network
 	case r.Balancer != 0:
 		if !p.balances {
 			return none, "" // control says so, of the load-balancer

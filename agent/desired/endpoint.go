@@ -37,6 +37,12 @@ func (r *Rows) removeEndpoint(host string) {
 
 func endpoint(m *hoststream.TunnelEndpoint) (Endpoint, error) {
 	e := Endpoint{Host: m.Host, Name: m.HostName, MTU: int(m.UnderlayMtu), Encapsulations: m.Encapsulations, Own: m.Own}
+	for _, n := range m.PhysicalNetworks {
+		if e.Physical == nil {
+			e.Physical = map[string]string{}
+		}
+		e.Physical[n.Name] = n.Interface
+	}
 	for _, raw := range m.Addresses {
 		a, ok := netip.AddrFromSlice(raw)
 		if !ok {

@@ -28,6 +28,8 @@ type Endpoint struct {
 	// Encapsulations are what it can do; none: vxlan.
 	Encapsulations []string
 	Own            bool // it is this host
+	// Physical are the interfaces of the physical networks that this host has.
+	Physical map[string]string
 }
 
 // Port is a port whose active binding is this host.
@@ -86,8 +88,8 @@ type Mapped struct {
 }
 
 // Route leads to a port of this host, to another host, to the gateway, or
-// nowhere on purpose, to a gateway outside, or to whoever serves a virtual address:
-// exactly one of Port, Host, Gateway, Discard, Outside, Balancer, Mapped and Shared is set.
+// nowhere on purpose, to a gateway or router outside, or to whoever serves a virtual address:
+// exactly one of Port, Host, Gateway, Discard, Outside, External, Balancer, Mapped and Shared is set.
 type Route struct {
 	Port    string // UUID
 	Host    string // UUID
@@ -96,6 +98,8 @@ type Route struct {
 	Gateway bool
 	Discard bool
 	Outside Outside
+	// External is the router outside that it leads to, and by whom.
+	External External
 	// Balancer is the VRF whose listeners say who serves the prefix, a virtual
 	// address; 0: it is none. It stands in place of the others.
 	Balancer uint32
@@ -122,29 +126,6 @@ type Route struct {
 	// Of a workload elsewhere: its tags, and the name of its port.
 	Tags     []string
 	PortName string
-}
-
-// Hop is one of several next hops: exactly one of Port and Host is set.
-type Hop struct {
-	Port, Host string // UUID
-	VNI        uint32
-	MTU        int
-	MAC        [6]byte
-	Identity   string // what flows are spread by
-	// Encapsulations are as a route's.
-	Encapsulations string
-}
-
-// Outside is a gateway that is no host, at the other end of a tunnel.
-type Outside struct {
-	Address       netip.Addr // invalid: there is none
-	Encapsulation string
-	Label         uint32
-}
-
-// Hops are all next hops of a route that leads to ports.
-func (r *Route) Hops() []Hop {
-	return append([]Hop{{Port: r.Port, Host: r.Host, VNI: r.VNI, MTU: r.MTU, MAC: r.MAC, Identity: r.Identity, Encapsulations: r.Encapsulations}}, r.Equal...)
 }
 
 // Rows are the desired tables.
@@ -425,6 +406,10 @@ func route(m *hoststream.Route) (RouteKey, Route, error) {
 		}
 		r.Outside = Outside{address.Unmap(), n.Outside.Encapsulation, n.Outside.Label}
 		return key, r, nil
+	case *hoststream.Route_External:
+		var err error
+		r.External, err = external(n.External)
+		return key, r, err
 	case *hoststream.Route_Mapped:
 		internal, ok := netip.AddrFromSlice(n.Mapped.Internal)
 		if !ok || n.Mapped.Port == "" || internal.Is4() != to.Addr().Is4() || !to.IsSingleIP() {
@@ -470,24 +455,4 @@ func (r Rows) Disabled(p Port) string {
 		return "adminState of network " + v.Name + " is down"
 	}
 	return ""
-}
-
-// hops leaves out those of kinds that this agent does not know: the others serve.
-func hops(equal []*hoststream.EqualHop) (all []Hop, err error) {
-	for _, e := range equal {
-		h := Hop{MTU: int(e.Mtu), Identity: e.Identity}
-		switch n := e.NextHop.(type) {
-		case *hoststream.EqualHop_Port:
-			h.Port = n.Port
-		case *hoststream.EqualHop_Remote:
-			h.Host, h.VNI, h.Encapsulations = n.Remote.Host, n.Remote.Vni, strings.Join(n.Remote.Encapsulations, " ")
-		default:
-			continue
-		}
-		if h.MAC, err = mac(e.Mac); err != nil {
-			return nil, err
-		}
-		all = append(all, h)
-	}
-	return all, nil
 }

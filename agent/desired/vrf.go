@@ -27,6 +27,8 @@ type VRF struct {
 	Flooding   bool
 	// Managed are the subnets of the networks whose workloads it knows.
 	Managed []netip.Prefix
+	// Segment is where it is in the physical network, if it is external.
+	Segment Segment
 }
 
 // VRFRow is the key of a VRF's row.
@@ -37,9 +39,13 @@ func (r *Rows) insertVRF(key string, v *hoststream.Vrf) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("subnets of VRF %d: %w", v.Vrf, err)
 	}
+	at, err := segment(v.Segment)
+	if err != nil {
+		return "", fmt.Errorf("segment of VRF %d: %w", v.Vrf, err)
+	}
 	k := VRFRow(v.Vrf)
 	if k == key {
-		r.VRFs[v.Vrf] = VRF{ID: v.Vrf, VNI: v.Vni, Network: v.Network, Name: v.NetworkName, SourcesListed: v.SourcesListed, Fabric: v.Fabric, HostVisible: v.HostVisible, Services: fabricServices(v.Services), Disabled: v.Disabled, Labelled: v.Labelled, Forwarding: v.Forwarding, Flooding: v.Flooding, Managed: managed}
+		r.VRFs[v.Vrf] = VRF{ID: v.Vrf, VNI: v.Vni, Network: v.Network, Name: v.NetworkName, SourcesListed: v.SourcesListed, Fabric: v.Fabric, HostVisible: v.HostVisible, Services: fabricServices(v.Services), Disabled: v.Disabled, Labelled: v.Labelled, Forwarding: v.Forwarding, Flooding: v.Flooding, Managed: managed, Segment: at}
 	}
 	return k, nil
 }

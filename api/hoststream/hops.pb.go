@@ -451,6 +451,198 @@ func (x *PortBlock) GetReleasing() bool {
 	return false
 }
 
+// External leads to a router outside, at a network's segment, through whichever of
+// its hosts is able.
+type External struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Vni            uint32                 `protobuf:"varint,1,opt,name=vni,proto3" json:"vni,omitempty"`                      // of the network
+	Hosts          []string               `protobuf:"bytes,2,rep,name=hosts,proto3" json:"hosts,omitempty"`                   // UUIDs: that connect it
+	Encapsulations []string               `protobuf:"bytes,3,rep,name=encapsulations,proto3" json:"encapsulations,omitempty"` // as Remote's
+	Gateway        []byte                 `protobuf:"bytes,4,opt,name=gateway,proto3" json:"gateway,omitempty"`               // 4 or 16 bytes: of the router
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *External) Reset() {
+	*x = External{}
+	mi := &file_hops_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *External) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*External) ProtoMessage() {}
+
+func (x *External) ProtoReflect() protoreflect.Message {
+	mi := &file_hops_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use External.ProtoReflect.Descriptor instead.
+func (*External) Descriptor() ([]byte, []int) {
+	return file_hops_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *External) GetVni() uint32 {
+	if x != nil {
+		return x.Vni
+	}
+	return 0
+}
+
+func (x *External) GetHosts() []string {
+	if x != nil {
+		return x.Hosts
+	}
+	return nil
+}
+
+func (x *External) GetEncapsulations() []string {
+	if x != nil {
+		return x.Encapsulations
+	}
+	return nil
+}
+
+func (x *External) GetGateway() []byte {
+	if x != nil {
+		return x.Gateway
+	}
+	return nil
+}
+
+// Segment is where an external network is in the physical network.
+type Segment struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	PhysicalNetwork string                 `protobuf:"bytes,1,opt,name=physical_network,json=physicalNetwork,proto3" json:"physical_network,omitempty"` // as TunnelEndpoint.physical_networks
+	Vlan            uint32                 `protobuf:"varint,2,opt,name=vlan,proto3" json:"vlan,omitempty"`
+	Gateways        [][]byte               `protobuf:"bytes,3,rep,name=gateways,proto3" json:"gateways,omitempty"` // 4 or 16 bytes each: the routers there, one of a family at most
+	Hosts           []string               `protobuf:"bytes,4,rep,name=hosts,proto3" json:"hosts,omitempty"`       // UUIDs: that connect it
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *Segment) Reset() {
+	*x = Segment{}
+	mi := &file_hops_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Segment) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Segment) ProtoMessage() {}
+
+func (x *Segment) ProtoReflect() protoreflect.Message {
+	mi := &file_hops_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Segment.ProtoReflect.Descriptor instead.
+func (*Segment) Descriptor() ([]byte, []int) {
+	return file_hops_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Segment) GetPhysicalNetwork() string {
+	if x != nil {
+		return x.PhysicalNetwork
+	}
+	return ""
+}
+
+func (x *Segment) GetVlan() uint32 {
+	if x != nil {
+		return x.Vlan
+	}
+	return 0
+}
+
+func (x *Segment) GetGateways() [][]byte {
+	if x != nil {
+		return x.Gateways
+	}
+	return nil
+}
+
+func (x *Segment) GetHosts() []string {
+	if x != nil {
+		return x.Hosts
+	}
+	return nil
+}
+
+// PhysicalNetwork is one that the host has.
+type PhysicalNetwork struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Interface     string                 `protobuf:"bytes,2,opt,name=interface,proto3" json:"interface,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PhysicalNetwork) Reset() {
+	*x = PhysicalNetwork{}
+	mi := &file_hops_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PhysicalNetwork) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PhysicalNetwork) ProtoMessage() {}
+
+func (x *PhysicalNetwork) ProtoReflect() protoreflect.Message {
+	mi := &file_hops_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PhysicalNetwork.ProtoReflect.Descriptor instead.
+func (*PhysicalNetwork) Descriptor() ([]byte, []int) {
+	return file_hops_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *PhysicalNetwork) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *PhysicalNetwork) GetInterface() string {
+	if x != nil {
+		return x.Interface
+	}
+	return ""
+}
+
 // Gateway is answered by the vRouter itself.
 type Gateway struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -460,7 +652,7 @@ type Gateway struct {
 
 func (x *Gateway) Reset() {
 	*x = Gateway{}
-	mi := &file_hops_proto_msgTypes[6]
+	mi := &file_hops_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -472,7 +664,7 @@ func (x *Gateway) String() string {
 func (*Gateway) ProtoMessage() {}
 
 func (x *Gateway) ProtoReflect() protoreflect.Message {
-	mi := &file_hops_proto_msgTypes[6]
+	mi := &file_hops_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -485,7 +677,7 @@ func (x *Gateway) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gateway.ProtoReflect.Descriptor instead.
 func (*Gateway) Descriptor() ([]byte, []int) {
-	return file_hops_proto_rawDescGZIP(), []int{6}
+	return file_hops_proto_rawDescGZIP(), []int{9}
 }
 
 // Discard drops on purpose.
@@ -497,7 +689,7 @@ type Discard struct {
 
 func (x *Discard) Reset() {
 	*x = Discard{}
-	mi := &file_hops_proto_msgTypes[7]
+	mi := &file_hops_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -509,7 +701,7 @@ func (x *Discard) String() string {
 func (*Discard) ProtoMessage() {}
 
 func (x *Discard) ProtoReflect() protoreflect.Message {
-	mi := &file_hops_proto_msgTypes[7]
+	mi := &file_hops_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -522,7 +714,7 @@ func (x *Discard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Discard.ProtoReflect.Descriptor instead.
 func (*Discard) Descriptor() ([]byte, []int) {
-	return file_hops_proto_rawDescGZIP(), []int{7}
+	return file_hops_proto_rawDescGZIP(), []int{10}
 }
 
 var File_hops_proto protoreflect.FileDescriptor
@@ -559,7 +751,20 @@ const file_hops_proto_rawDesc = "" +
 	"\x05first\x18\x01 \x01(\rR\x05first\x12\x12\n" +
 	"\x04last\x18\x02 \x01(\rR\x04last\x12\x12\n" +
 	"\x04host\x18\x03 \x01(\tR\x04host\x12\x1c\n" +
-	"\treleasing\x18\x04 \x01(\bR\treleasing\"\t\n" +
+	"\treleasing\x18\x04 \x01(\bR\treleasing\"t\n" +
+	"\bExternal\x12\x10\n" +
+	"\x03vni\x18\x01 \x01(\rR\x03vni\x12\x14\n" +
+	"\x05hosts\x18\x02 \x03(\tR\x05hosts\x12&\n" +
+	"\x0eencapsulations\x18\x03 \x03(\tR\x0eencapsulations\x12\x18\n" +
+	"\agateway\x18\x04 \x01(\fR\agateway\"z\n" +
+	"\aSegment\x12)\n" +
+	"\x10physical_network\x18\x01 \x01(\tR\x0fphysicalNetwork\x12\x12\n" +
+	"\x04vlan\x18\x02 \x01(\rR\x04vlan\x12\x1a\n" +
+	"\bgateways\x18\x03 \x03(\fR\bgateways\x12\x14\n" +
+	"\x05hosts\x18\x04 \x03(\tR\x05hosts\"C\n" +
+	"\x0fPhysicalNetwork\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n" +
+	"\tinterface\x18\x02 \x01(\tR\tinterface\"\t\n" +
 	"\aGateway\"\t\n" +
 	"\aDiscardB-Z+github.com/weft-network/weft/api/hoststreamb\x06proto3"
 
@@ -575,16 +780,19 @@ func file_hops_proto_rawDescGZIP() []byte {
 	return file_hops_proto_rawDescData
 }
 
-var file_hops_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_hops_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_hops_proto_goTypes = []any{
-	(*EqualHop)(nil),  // 0: weft.hoststream.v1.EqualHop
-	(*Remote)(nil),    // 1: weft.hoststream.v1.Remote
-	(*Outside)(nil),   // 2: weft.hoststream.v1.Outside
-	(*Mapped)(nil),    // 3: weft.hoststream.v1.Mapped
-	(*Shared)(nil),    // 4: weft.hoststream.v1.Shared
-	(*PortBlock)(nil), // 5: weft.hoststream.v1.PortBlock
-	(*Gateway)(nil),   // 6: weft.hoststream.v1.Gateway
-	(*Discard)(nil),   // 7: weft.hoststream.v1.Discard
+	(*EqualHop)(nil),        // 0: weft.hoststream.v1.EqualHop
+	(*Remote)(nil),          // 1: weft.hoststream.v1.Remote
+	(*Outside)(nil),         // 2: weft.hoststream.v1.Outside
+	(*Mapped)(nil),          // 3: weft.hoststream.v1.Mapped
+	(*Shared)(nil),          // 4: weft.hoststream.v1.Shared
+	(*PortBlock)(nil),       // 5: weft.hoststream.v1.PortBlock
+	(*External)(nil),        // 6: weft.hoststream.v1.External
+	(*Segment)(nil),         // 7: weft.hoststream.v1.Segment
+	(*PhysicalNetwork)(nil), // 8: weft.hoststream.v1.PhysicalNetwork
+	(*Gateway)(nil),         // 9: weft.hoststream.v1.Gateway
+	(*Discard)(nil),         // 10: weft.hoststream.v1.Discard
 }
 var file_hops_proto_depIdxs = []int32{
 	1, // 0: weft.hoststream.v1.EqualHop.remote:type_name -> weft.hoststream.v1.Remote
@@ -611,7 +819,7 @@ func file_hops_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hops_proto_rawDesc), len(file_hops_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

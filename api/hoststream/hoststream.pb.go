@@ -1964,6 +1964,7 @@ type Vrf struct {
 	// Subnets of the VRF's networks, its own and those it imports routes of: whose
 	// address no route tells there might be meant by rules that name workloads.
 	Managed       []*Prefix `protobuf:"bytes,110,rep,name=managed,proto3" json:"managed,omitempty"`
+	Segment       *Segment  `protobuf:"bytes,330,opt,name=segment,proto3" json:"segment,omitempty"` // of an external network
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2085,6 +2086,13 @@ func (x *Vrf) GetLabelled() bool {
 func (x *Vrf) GetManaged() []*Prefix {
 	if x != nil {
 		return x.Managed
+	}
+	return nil
+}
+
+func (x *Vrf) GetSegment() *Segment {
+	if x != nil {
+		return x.Segment
 	}
 	return nil
 }
@@ -2232,15 +2240,16 @@ func (x *FabricService) GetUdp() bool {
 // TunnelEndpoint is a host that some route leads to, or that may send here; or the
 // host itself, if its object says what its underlay carries.
 type TunnelEndpoint struct {
-	state          protoimpl.MessageState `protogen:"open.v1"`
-	Host           string                 `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"` // UUID
-	HostName       string                 `protobuf:"bytes,2,opt,name=host_name,json=hostName,proto3" json:"host_name,omitempty"`
-	Addresses      [][]byte               `protobuf:"bytes,3,rep,name=addresses,proto3" json:"addresses,omitempty"`                           // 4 or 16 bytes each
-	UnderlayMtu    uint32                 `protobuf:"varint,100,opt,name=underlay_mtu,json=underlayMtu,proto3" json:"underlay_mtu,omitempty"` // largest IP packet its underlay carries, bytes; 0: not known
-	Encapsulations []string               `protobuf:"bytes,80,rep,name=encapsulations,proto3" json:"encapsulations,omitempty"`                // what it can do; none: vxlan
-	Own            bool                   `protobuf:"varint,270,opt,name=own,proto3" json:"own,omitempty"`                                    // the host itself, which keeps to underlay_mtu; an older agent does not
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	Host             string                 `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"` // UUID
+	HostName         string                 `protobuf:"bytes,2,opt,name=host_name,json=hostName,proto3" json:"host_name,omitempty"`
+	Addresses        [][]byte               `protobuf:"bytes,3,rep,name=addresses,proto3" json:"addresses,omitempty"`                                         // 4 or 16 bytes each
+	UnderlayMtu      uint32                 `protobuf:"varint,100,opt,name=underlay_mtu,json=underlayMtu,proto3" json:"underlay_mtu,omitempty"`               // largest IP packet its underlay carries, bytes; 0: not known
+	Encapsulations   []string               `protobuf:"bytes,80,rep,name=encapsulations,proto3" json:"encapsulations,omitempty"`                              // what it can do; none: vxlan
+	Own              bool                   `protobuf:"varint,270,opt,name=own,proto3" json:"own,omitempty"`                                                  // the host itself, which keeps to underlay_mtu; an older agent does not
+	PhysicalNetworks []*PhysicalNetwork     `protobuf:"bytes,330,rep,name=physical_networks,json=physicalNetworks,proto3" json:"physical_networks,omitempty"` // with own: those that the host has
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *TunnelEndpoint) Reset() {
@@ -2313,6 +2322,13 @@ func (x *TunnelEndpoint) GetOwn() bool {
 		return x.Own
 	}
 	return false
+}
+
+func (x *TunnelEndpoint) GetPhysicalNetworks() []*PhysicalNetwork {
+	if x != nil {
+		return x.PhysicalNetworks
+	}
+	return nil
 }
 
 // TunnelSource says that a host may send into a VNI, from any of its tunnel
@@ -2729,6 +2745,7 @@ type Route struct {
 	//	*Route_Balancer
 	//	*Route_Mapped
 	//	*Route_Shared
+	//	*Route_External
 	NextHop  isRoute_NextHop `protobuf_oneof:"next_hop"`
 	Mac      []byte          `protobuf:"bytes,7,opt,name=mac,proto3" json:"mac,omitempty"`                            // destination's Ethernet address, 6 bytes; empty for gateway and discard
 	Routed   bool            `protobuf:"varint,8,opt,name=routed,proto3" json:"routed,omitempty"`                     // a router's hop: leaked from another network, or beyond the network's subnets
@@ -2888,6 +2905,15 @@ func (x *Route) GetShared() *Shared {
 	return nil
 }
 
+func (x *Route) GetExternal() *External {
+	if x != nil {
+		if x, ok := x.NextHop.(*Route_External); ok {
+			return x.External
+		}
+	}
+	return nil
+}
+
 func (x *Route) GetMac() []byte {
 	if x != nil {
 		return x.Mac
@@ -3015,6 +3041,10 @@ type Route_Shared struct {
 	Shared *Shared `protobuf:"bytes,310,opt,name=shared,proto3,oneof"`
 }
 
+type Route_External struct {
+	External *External `protobuf:"bytes,330,opt,name=external,proto3,oneof"`
+}
+
 func (*Route_Port) isRoute_NextHop() {}
 
 func (*Route_Remote) isRoute_NextHop() {}
@@ -3030,6 +3060,8 @@ func (*Route_Balancer) isRoute_NextHop() {}
 func (*Route_Mapped) isRoute_NextHop() {}
 
 func (*Route_Shared) isRoute_NextHop() {}
+
+func (*Route_External) isRoute_NextHop() {}
 
 // Report is what the host knows and the controller does not. It is sent whole
 // whenever it changes.
@@ -3616,7 +3648,7 @@ const file_hoststream_proto_rawDesc = "" +
 	"\treleasing\x18\a \x01(\bR\treleasing\x12\x18\n" +
 	"\anetwork\x18\b \x01(\tR\anetwork\x12\x1a\n" +
 	"\bidentity\x18n \x01(\x06R\bidentity\x12;\n" +
-	"\brulesets\x18o \x03(\v2\x1f.weft.hoststream.v1.PortRulesetR\brulesets\"\xb1\x03\n" +
+	"\brulesets\x18o \x03(\v2\x1f.weft.hoststream.v1.PortRulesetR\brulesets\"\xe9\x03\n" +
 	"\x03Vrf\x12\x10\n" +
 	"\x03vrf\x18\x01 \x01(\rR\x03vrf\x12\x10\n" +
 	"\x03vni\x18\x02 \x01(\rR\x03vni\x12\x18\n" +
@@ -3632,7 +3664,8 @@ const file_hoststream_proto_rawDesc = "" +
 	"\fhost_visible\x18G \x01(\bR\vhostVisible\x12\x1a\n" +
 	"\bdisabled\x18d \x01(\bR\bdisabled\x12\x1a\n" +
 	"\blabelled\x18P \x01(\bR\blabelled\x124\n" +
-	"\amanaged\x18n \x03(\v2\x1a.weft.hoststream.v1.PrefixR\amanaged\"Q\n" +
+	"\amanaged\x18n \x03(\v2\x1a.weft.hoststream.v1.PrefixR\amanaged\x126\n" +
+	"\asegment\x18\xca\x02 \x01(\v2\x1b.weft.hoststream.v1.SegmentR\asegment\"Q\n" +
 	"\x03Mac\x12\x10\n" +
 	"\x03vrf\x18\x01 \x01(\rR\x03vrf\x12\x10\n" +
 	"\x03mac\x18\x02 \x01(\fR\x03mac\x12\x12\n" +
@@ -3642,14 +3675,15 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\fR\aaddress\x12\x12\n" +
 	"\x04port\x18\x03 \x01(\rR\x04port\x12\x10\n" +
-	"\x03udp\x18Z \x01(\bR\x03udp\"\xbd\x01\n" +
+	"\x03udp\x18Z \x01(\bR\x03udp\"\x90\x02\n" +
 	"\x0eTunnelEndpoint\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x1b\n" +
 	"\thost_name\x18\x02 \x01(\tR\bhostName\x12\x1c\n" +
 	"\taddresses\x18\x03 \x03(\fR\taddresses\x12!\n" +
 	"\funderlay_mtu\x18d \x01(\rR\vunderlayMtu\x12&\n" +
 	"\x0eencapsulations\x18P \x03(\tR\x0eencapsulations\x12\x11\n" +
-	"\x03own\x18\x8e\x02 \x01(\bR\x03own\"4\n" +
+	"\x03own\x18\x8e\x02 \x01(\bR\x03own\x12Q\n" +
+	"\x11physical_networks\x18\xca\x02 \x03(\v2#.weft.hoststream.v1.PhysicalNetworkR\x10physicalNetworks\"4\n" +
 	"\fTunnelSource\x12\x10\n" +
 	"\x03vni\x18\x01 \x01(\rR\x03vni\x12\x12\n" +
 	"\x04host\x18\x02 \x01(\tR\x04host\"\xaf\b\n" +
@@ -3687,7 +3721,7 @@ const file_hoststream_proto_rawDesc = "" +
 	"\vAllowedPair\x120\n" +
 	"\x05range\x18\x01 \x01(\v2\x1a.weft.hoststream.v1.PrefixR\x05range\x12\x10\n" +
 	"\x03mac\x18\x02 \x01(\fR\x03mac\x12\x18\n" +
-	"\astandby\x18( \x01(\bR\astandby\"\xfc\x06\n" +
+	"\astandby\x18( \x01(\bR\astandby\"\xb9\a\n" +
 	"\x05Route\x12\x10\n" +
 	"\x03vrf\x18\x01 \x01(\rR\x03vrf\x12%\n" +
 	"\x0eprefix_address\x18\x02 \x01(\fR\rprefixAddress\x12#\n" +
@@ -3699,7 +3733,8 @@ const file_hoststream_proto_rawDesc = "" +
 	"\aoutside\x18P \x01(\v2\x1b.weft.hoststream.v1.OutsideH\x00R\aoutside\x12;\n" +
 	"\bbalancer\x18\xdc\x01 \x01(\v2\x1c.weft.hoststream.v1.BalancerH\x00R\bbalancer\x125\n" +
 	"\x06mapped\x18\xa2\x02 \x01(\v2\x1a.weft.hoststream.v1.MappedH\x00R\x06mapped\x125\n" +
-	"\x06shared\x18\xb6\x02 \x01(\v2\x1a.weft.hoststream.v1.SharedH\x00R\x06shared\x12\x10\n" +
+	"\x06shared\x18\xb6\x02 \x01(\v2\x1a.weft.hoststream.v1.SharedH\x00R\x06shared\x12;\n" +
+	"\bexternal\x18\xca\x02 \x01(\v2\x1c.weft.hoststream.v1.ExternalH\x00R\bexternal\x12\x10\n" +
 	"\x03mac\x18\a \x01(\fR\x03mac\x12\x16\n" +
 	"\x06routed\x18\b \x01(\bR\x06routed\x12\x16\n" +
 	"\x06origin\x18\t \x01(\tR\x06origin\x12\x1b\n" +
@@ -3826,21 +3861,24 @@ var file_hoststream_proto_goTypes = []any{
 	(*PortAddress)(nil),        // 46: weft.hoststream.v1.PortAddress
 	(*PortRuleset)(nil),        // 47: weft.hoststream.v1.PortRuleset
 	(*Prefix)(nil),             // 48: weft.hoststream.v1.Prefix
-	(*DhcpOption)(nil),         // 49: weft.hoststream.v1.DhcpOption
-	(*ConditionalOption)(nil),  // 50: weft.hoststream.v1.ConditionalOption
-	(*Limit)(nil),              // 51: weft.hoststream.v1.Limit
-	(*Remote)(nil),             // 52: weft.hoststream.v1.Remote
-	(*Gateway)(nil),            // 53: weft.hoststream.v1.Gateway
-	(*Discard)(nil),            // 54: weft.hoststream.v1.Discard
-	(*Outside)(nil),            // 55: weft.hoststream.v1.Outside
-	(*Balancer)(nil),           // 56: weft.hoststream.v1.Balancer
-	(*Mapped)(nil),             // 57: weft.hoststream.v1.Mapped
-	(*Shared)(nil),             // 58: weft.hoststream.v1.Shared
-	(*EqualHop)(nil),           // 59: weft.hoststream.v1.EqualHop
-	(*TableUse)(nil),           // 60: weft.hoststream.v1.TableUse
-	(*Announcement)(nil),       // 61: weft.hoststream.v1.Announcement
-	(*CheckReport)(nil),        // 62: weft.hoststream.v1.CheckReport
-	(*KnownReply)(nil),         // 63: weft.hoststream.v1.KnownReply
+	(*Segment)(nil),            // 49: weft.hoststream.v1.Segment
+	(*PhysicalNetwork)(nil),    // 50: weft.hoststream.v1.PhysicalNetwork
+	(*DhcpOption)(nil),         // 51: weft.hoststream.v1.DhcpOption
+	(*ConditionalOption)(nil),  // 52: weft.hoststream.v1.ConditionalOption
+	(*Limit)(nil),              // 53: weft.hoststream.v1.Limit
+	(*Remote)(nil),             // 54: weft.hoststream.v1.Remote
+	(*Gateway)(nil),            // 55: weft.hoststream.v1.Gateway
+	(*Discard)(nil),            // 56: weft.hoststream.v1.Discard
+	(*Outside)(nil),            // 57: weft.hoststream.v1.Outside
+	(*Balancer)(nil),           // 58: weft.hoststream.v1.Balancer
+	(*Mapped)(nil),             // 59: weft.hoststream.v1.Mapped
+	(*Shared)(nil),             // 60: weft.hoststream.v1.Shared
+	(*External)(nil),           // 61: weft.hoststream.v1.External
+	(*EqualHop)(nil),           // 62: weft.hoststream.v1.EqualHop
+	(*TableUse)(nil),           // 63: weft.hoststream.v1.TableUse
+	(*Announcement)(nil),       // 64: weft.hoststream.v1.Announcement
+	(*CheckReport)(nil),        // 65: weft.hoststream.v1.CheckReport
+	(*KnownReply)(nil),         // 66: weft.hoststream.v1.KnownReply
 }
 var file_hoststream_proto_depIdxs = []int32{
 	11, // 0: weft.hoststream.v1.KnownRequest.version:type_name -> weft.hoststream.v1.Version
@@ -3886,44 +3924,47 @@ var file_hoststream_proto_depIdxs = []int32{
 	47, // 40: weft.hoststream.v1.Reservation.rulesets:type_name -> weft.hoststream.v1.PortRuleset
 	27, // 41: weft.hoststream.v1.Vrf.services:type_name -> weft.hoststream.v1.FabricService
 	48, // 42: weft.hoststream.v1.Vrf.managed:type_name -> weft.hoststream.v1.Prefix
-	46, // 43: weft.hoststream.v1.Port.addresses:type_name -> weft.hoststream.v1.PortAddress
-	48, // 44: weft.hoststream.v1.Port.sources:type_name -> weft.hoststream.v1.Prefix
-	49, // 45: weft.hoststream.v1.Port.options:type_name -> weft.hoststream.v1.DhcpOption
-	31, // 46: weft.hoststream.v1.Port.pairs:type_name -> weft.hoststream.v1.AllowedPair
-	50, // 47: weft.hoststream.v1.Port.conditional_options:type_name -> weft.hoststream.v1.ConditionalOption
-	47, // 48: weft.hoststream.v1.Port.rulesets:type_name -> weft.hoststream.v1.PortRuleset
-	51, // 49: weft.hoststream.v1.Port.egress_limit:type_name -> weft.hoststream.v1.Limit
-	51, // 50: weft.hoststream.v1.Port.ingress_limit:type_name -> weft.hoststream.v1.Limit
-	48, // 51: weft.hoststream.v1.AllowedPair.range:type_name -> weft.hoststream.v1.Prefix
-	52, // 52: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
-	53, // 53: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
-	54, // 54: weft.hoststream.v1.Route.discard:type_name -> weft.hoststream.v1.Discard
-	55, // 55: weft.hoststream.v1.Route.outside:type_name -> weft.hoststream.v1.Outside
-	56, // 56: weft.hoststream.v1.Route.balancer:type_name -> weft.hoststream.v1.Balancer
-	57, // 57: weft.hoststream.v1.Route.mapped:type_name -> weft.hoststream.v1.Mapped
-	58, // 58: weft.hoststream.v1.Route.shared:type_name -> weft.hoststream.v1.Shared
-	59, // 59: weft.hoststream.v1.Route.equal:type_name -> weft.hoststream.v1.EqualHop
-	35, // 60: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
-	34, // 61: weft.hoststream.v1.Report.taken:type_name -> weft.hoststream.v1.TakenAddress
-	60, // 62: weft.hoststream.v1.Report.tables:type_name -> weft.hoststream.v1.TableUse
-	61, // 63: weft.hoststream.v1.Report.announced:type_name -> weft.hoststream.v1.Announcement
-	62, // 64: weft.hoststream.v1.Report.checks:type_name -> weft.hoststream.v1.CheckReport
-	38, // 65: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
-	5,  // 66: weft.hoststream.v1.HostStream.Resume:input_type -> weft.hoststream.v1.HostMessage
-	5,  // 67: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
-	3,  // 68: weft.hoststream.v1.HostStream.Certify:input_type -> weft.hoststream.v1.CertifyRequest
-	1,  // 69: weft.hoststream.v1.HostStream.Connections:input_type -> weft.hoststream.v1.ConnectionsRequest
-	0,  // 70: weft.hoststream.v1.HostStream.Known:input_type -> weft.hoststream.v1.KnownRequest
-	6,  // 71: weft.hoststream.v1.HostStream.Resume:output_type -> weft.hoststream.v1.ControllerMessage
-	6,  // 72: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
-	4,  // 73: weft.hoststream.v1.HostStream.Certify:output_type -> weft.hoststream.v1.CertifyReply
-	2,  // 74: weft.hoststream.v1.HostStream.Connections:output_type -> weft.hoststream.v1.ConnectionsReply
-	63, // 75: weft.hoststream.v1.HostStream.Known:output_type -> weft.hoststream.v1.KnownReply
-	71, // [71:76] is the sub-list for method output_type
-	66, // [66:71] is the sub-list for method input_type
-	66, // [66:66] is the sub-list for extension type_name
-	66, // [66:66] is the sub-list for extension extendee
-	0,  // [0:66] is the sub-list for field type_name
+	49, // 43: weft.hoststream.v1.Vrf.segment:type_name -> weft.hoststream.v1.Segment
+	50, // 44: weft.hoststream.v1.TunnelEndpoint.physical_networks:type_name -> weft.hoststream.v1.PhysicalNetwork
+	46, // 45: weft.hoststream.v1.Port.addresses:type_name -> weft.hoststream.v1.PortAddress
+	48, // 46: weft.hoststream.v1.Port.sources:type_name -> weft.hoststream.v1.Prefix
+	51, // 47: weft.hoststream.v1.Port.options:type_name -> weft.hoststream.v1.DhcpOption
+	31, // 48: weft.hoststream.v1.Port.pairs:type_name -> weft.hoststream.v1.AllowedPair
+	52, // 49: weft.hoststream.v1.Port.conditional_options:type_name -> weft.hoststream.v1.ConditionalOption
+	47, // 50: weft.hoststream.v1.Port.rulesets:type_name -> weft.hoststream.v1.PortRuleset
+	53, // 51: weft.hoststream.v1.Port.egress_limit:type_name -> weft.hoststream.v1.Limit
+	53, // 52: weft.hoststream.v1.Port.ingress_limit:type_name -> weft.hoststream.v1.Limit
+	48, // 53: weft.hoststream.v1.AllowedPair.range:type_name -> weft.hoststream.v1.Prefix
+	54, // 54: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
+	55, // 55: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
+	56, // 56: weft.hoststream.v1.Route.discard:type_name -> weft.hoststream.v1.Discard
+	57, // 57: weft.hoststream.v1.Route.outside:type_name -> weft.hoststream.v1.Outside
+	58, // 58: weft.hoststream.v1.Route.balancer:type_name -> weft.hoststream.v1.Balancer
+	59, // 59: weft.hoststream.v1.Route.mapped:type_name -> weft.hoststream.v1.Mapped
+	60, // 60: weft.hoststream.v1.Route.shared:type_name -> weft.hoststream.v1.Shared
+	61, // 61: weft.hoststream.v1.Route.external:type_name -> weft.hoststream.v1.External
+	62, // 62: weft.hoststream.v1.Route.equal:type_name -> weft.hoststream.v1.EqualHop
+	35, // 63: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
+	34, // 64: weft.hoststream.v1.Report.taken:type_name -> weft.hoststream.v1.TakenAddress
+	63, // 65: weft.hoststream.v1.Report.tables:type_name -> weft.hoststream.v1.TableUse
+	64, // 66: weft.hoststream.v1.Report.announced:type_name -> weft.hoststream.v1.Announcement
+	65, // 67: weft.hoststream.v1.Report.checks:type_name -> weft.hoststream.v1.CheckReport
+	38, // 68: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
+	5,  // 69: weft.hoststream.v1.HostStream.Resume:input_type -> weft.hoststream.v1.HostMessage
+	5,  // 70: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
+	3,  // 71: weft.hoststream.v1.HostStream.Certify:input_type -> weft.hoststream.v1.CertifyRequest
+	1,  // 72: weft.hoststream.v1.HostStream.Connections:input_type -> weft.hoststream.v1.ConnectionsRequest
+	0,  // 73: weft.hoststream.v1.HostStream.Known:input_type -> weft.hoststream.v1.KnownRequest
+	6,  // 74: weft.hoststream.v1.HostStream.Resume:output_type -> weft.hoststream.v1.ControllerMessage
+	6,  // 75: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
+	4,  // 76: weft.hoststream.v1.HostStream.Certify:output_type -> weft.hoststream.v1.CertifyReply
+	2,  // 77: weft.hoststream.v1.HostStream.Connections:output_type -> weft.hoststream.v1.ConnectionsReply
+	66, // 78: weft.hoststream.v1.HostStream.Known:output_type -> weft.hoststream.v1.KnownReply
+	74, // [74:79] is the sub-list for method output_type
+	69, // [69:74] is the sub-list for method input_type
+	69, // [69:69] is the sub-list for extension type_name
+	69, // [69:69] is the sub-list for extension extendee
+	0,  // [0:69] is the sub-list for field type_name
 }
 
 func init() { file_hoststream_proto_init() }
@@ -3979,6 +4020,7 @@ func file_hoststream_proto_init() {
 		(*Route_Balancer)(nil),
 		(*Route_Mapped)(nil),
 		(*Route_Shared)(nil),
+		(*Route_External)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

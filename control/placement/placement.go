@@ -162,7 +162,8 @@ func (p *Plan) exchange(table *Table, hosts iter.Seq[string], fresh map[*View]bo
 func sameHost(a, b *routing.Host) bool {
 	return a == b || a.Ref == b.Ref && slices.EqualFunc(a.Ports, b.Ports, (*routing.Port).Equal) &&
 		slices.EqualFunc(a.Reserved, b.Reserved, (*routing.Reservation).Equal) && slices.EqualFunc(a.Floating, b.Floating, (*routing.Floating).Equal) &&
-		slices.EqualFunc(a.Externals, b.Externals, func(a, b *routing.Identity) bool { return *a == *b })
+		slices.EqualFunc(a.Externals, b.Externals, func(a, b *routing.Identity) bool { return *a == *b }) &&
+		slices.Equal(a.Physical, b.Physical) && slices.EqualFunc(a.Connects, b.Connects, func(n, m *routing.Identity) bool { return *n == *m })
 }
 
 // view selects what a host needs.
@@ -241,7 +242,7 @@ func (p *Plan) For(host string) []Row {
 
 // Networks returns the networks whose VRF a host needs: those of its own ports
 // and of addresses reserved for it, and those whose virtual addresses its ports
-// serve or whose addresses they have or go out with, by VRF.
+// serve or whose addresses they have or go out with, and those that it connects, by VRF.
 func (p *Plan) Networks(host string) []*routing.Network {
 	h := p.Derived.Host(host)
 	if h == nil {
@@ -265,6 +266,9 @@ func (p *Plan) Networks(host string) []*routing.Network {
 		add(f.Network)
 	}
 	for _, n := range h.Externals {
+		add(n)
+	}
+	for _, n := range h.Connects {
 		add(n)
 	}
 	for _, uuid := range p.Balance.Serves(host) {

@@ -110,6 +110,9 @@ func describeVRF(v *hoststream.Vrf) string {
 		words += "\tdisabled"
 	}
 	words += describeBridging(v)
+	if s := v.Segment; s != nil {
+		words += fmt.Sprintf("\tVLAN %d of %s at hosts %s", s.Vlan, s.PhysicalNetwork, strings.Join(s.Hosts, ", "))
+	}
 	for _, m := range v.Managed {
 		words += fmt.Sprintf("\tmanages %s/%d", ipText(m.Address), m.Length)
 	}
@@ -168,6 +171,8 @@ func describeRoute(r *hoststream.Route) string {
 		}
 	case *hoststream.Route_Outside:
 		words = append(words, fmt.Sprintf("outside %s by %s label %d", ipText(hop.Outside.Address), hop.Outside.Encapsulation, hop.Outside.Label))
+	case *hoststream.Route_External:
+		words = append(words, fmt.Sprintf("router %s outside of vni %d at hosts %s", ipText(hop.External.Gateway), hop.External.Vni, strings.Join(hop.External.Hosts, ", ")))
 	case *hoststream.Route_Gateway:
 		words = append(words, "gateway")
 	case *hoststream.Route_Discard:

@@ -76,7 +76,21 @@ func vrfRow(n *routing.Network, managed []netip.Prefix) Row {
 	for _, m := range managed {
 		vrf.Managed = append(vrf.Managed, prefixOf(m))
 	}
+	if n.Segment.Physical != "" {
+		vrf.Segment = segmentOf(n)
+	}
 	return encode(VRFKey(n.VRF), &hoststream.Row{Body: &hoststream.Row_Vrf{Vrf: vrf}})
+}
+
+func segmentOf(n *routing.Network) *hoststream.Segment {
+	segment := &hoststream.Segment{PhysicalNetwork: n.Segment.Physical, Vlan: uint32(n.Segment.VLAN)}
+	for _, router := range n.Routers() {
+		segment.Gateways = append(segment.Gateways, router.AsSlice())
+	}
+	for _, h := range n.Connected() {
+		segment.Hosts = append(segment.Hosts, h.UUID)
+	}
+	return segment
 }
 
 func endpointRow(h *routing.Host) Row { return encodeEndpoint(endpointOf(h)) }
@@ -85,6 +99,9 @@ func endpointRow(h *routing.Host) Row { return encodeEndpoint(endpointOf(h)) }
 func ownRow(h *routing.Host) Row {
 	endpoint := endpointOf(h)
 	endpoint.Own = true
+	for _, n := range h.Physical {
+		endpoint.PhysicalNetworks = append(endpoint.PhysicalNetworks, &hoststream.PhysicalNetwork{Name: n.Name, Interface: n.Interface})
+	}
 	return encodeEndpoint(endpoint)
 }
 
@@ -158,6 +175,10 @@ func routeRow(vrf uint32, r *routing.Route, equal []routing.Route, owner uint64,
 		}}
 	case r.Shared.Is():
 		route.NextHop = &hoststream.Route_Shared{Shared: sharedOf(r)}
+	case r.External.Is():
+		route.NextHop = &hoststream.Route_External{External: &hoststream.External{
+			Vni: r.OriginVRF, Hosts: r.External.Hosts(), Encapsulations: strings.Fields(r.Encapsulations), Gateway: r.External.Gateway.AsSlice(),
+		}}
 	case r.Balancer:
 		route.NextHop = &hoststream.Route_Balancer{Balancer: &hoststream.Balancer{Vrf: r.OriginVRF}}
 	case r.Mapped.Is() && r.Host.UUID == host:

@@ -90,6 +90,9 @@ func newTable(p *Plan, n *routing.Network, members []*policy.Members, old *Table
 		if !r.Gateway {
 			e.add(&t.peers, r.Host)
 		}
+		for _, host := range r.External.Hosts() {
+			e.add(&t.peers, api.Ref{UUID: host})
+		}
 		for _, q := range t.equals(i) {
 			e.add(&t.peers, q.Host)
 		}

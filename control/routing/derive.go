@@ -37,7 +37,7 @@ func nothing() *Derived {
 }
 
 func hostOf(h *api.Host) *Host {
-	host := &Host{Ref: api.RefTo(h), UnderlayMTU: h.Spec.UnderlayMTU, Encapsulations: h.Spec.Encapsulations}
+	host := &Host{Ref: api.RefTo(h), UnderlayMTU: h.Spec.UnderlayMTU, Encapsulations: h.Spec.Encapsulations, Physical: h.Spec.PhysicalNetworks}
 	for _, a := range h.Spec.TunnelAddresses {
 		if a.IsValid() {
 			host.TunnelAddresses = append(host.TunnelAddresses, a.Unmap())
@@ -70,6 +70,7 @@ func identityOf(n *api.Network) Identity {
 	return Identity{
 		Ref: api.RefTo(n), VRF: n.Spec.VNI, MTU: n.Spec.MTU, Domain: domainOf(n), Disabled: n.Spec.AdminState == api.AdminDown, ECMPFields: strings.Join(n.Spec.ECMPFields, " "), Encapsulations: encapsulationsOf(n),
 		Forwarding: forwarding, Flooding: n.Spec.Flooding && forwarding != api.ForwardingPackets, Unchecked: n.Spec.PortSecurity == api.PortSecurityOff,
+		Segment: segmentOf(n),
 	}
 }
 
@@ -83,6 +84,7 @@ func local(id *Identity, objects source) *Network {
 			n.addSubnet(sub)
 		}
 	}
+	n.addExternal(hosts)
 	n.addPorts(objects, hosts)
 	addresses := objects.addresses(id.Ref.UUID)
 	n.addReservations(addresses, hosts)
@@ -146,7 +148,7 @@ func (n *Network) addPorts(objects objects, hosts map[string]*Host) {
 			n.tablesOf[p.Meta.UUID] = p.Spec.RouteTables
 		}
 	}
-	slices.SortFunc(n.members, compareRefs)
+	n.orderMembers()
 }
 
 // learning is how many MACs are learned behind a port, and whether nothing is

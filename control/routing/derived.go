@@ -79,6 +79,10 @@ type Host struct {
 	Floating []*Floating
 	// Externals are the networks with whose addresses its workloads go out, by name.
 	Externals []*Identity
+	// Physical are the physical networks that it has, Connects the external
+	// networks that it connects, by fully qualified name.
+	Physical []api.PhysicalNetwork
+	Connects []*Identity
 }
 
 // Identity is which network it is, and what of it holds for all its ports.
@@ -104,6 +108,8 @@ type Identity struct {
 	// spaces between them; empty: vxlan. Those that its VNI cannot be used with
 	// are left out.
 	Encapsulations string
+	// Segment is where an external network is in the physical network.
+	Segment Segment
 }
 
 // Frames says that the network has neither gateway nor routes.
@@ -147,6 +153,7 @@ type Network struct {
 	reserved  []*Reservation // addresses that hosts may give away, by name
 	floating  []*Floating    // associations of floating addresses, by name
 	nats      []*SourceNAT   // addresses with which other networks go out, by source-nat and address
+	connected []api.Ref      // hosts that connect an external network, by name
 	conflicts []Conflict     // as far as Derived.Conflicts has room for them
 	lost      []Conflict     // between its own routes
 
@@ -184,6 +191,11 @@ func (n *Network) Places(yield func(string) bool) {
 			if !yield(host.UUID) {
 				return
 			}
+		}
+	}
+	for _, h := range n.connected {
+		if !yield(h.UUID) {
+			return
 		}
 	}
 }
@@ -233,6 +245,8 @@ type Route struct {
 	// Shared says that it is an address with which workloads of another network go
 	// out; it has no port and no host.
 	Shared Shared
+	// External says that it leads to a router outside.
+	External External
 	// Encapsulations are those of the network that the port is in.
 	Encapsulations string
 	// Via is the next hop that a network's static route names, an address of Port.

@@ -101,6 +101,11 @@ func (n *Network) addFloating(from source, addresses []*api.Address) {
 		return
 	}
 	slices.SortFunc(n.floating, compareFloating)
+	n.orderMembers()
+}
+
+// orderMembers sorts the hosts that came from several places, and names each once.
+func (n *Network) orderMembers() {
 	slices.SortFunc(n.members, compareRefs)
 	n.members = slices.CompactFunc(n.members, func(a, b api.Ref) bool { return a.UUID == b.UUID })
 }

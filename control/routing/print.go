@@ -11,11 +11,13 @@ import (
 
 // NextHop says in words where a route leads: "port NAME on HOST", with
 // "via ADDRESS" before it where a static route names one, "reserved for HOST",
-// "load-balancer NAME", "mapped to ADDRESS of port NAME on HOST", "shared by hosts for network NAME", "gateway", "discard", or "outside ADDRESS by ENCAPSULATION label NUMBER".
+// "load-balancer NAME", "mapped to ADDRESS of port NAME on HOST", "shared by hosts for network NAME", "gateway", "router ADDRESS outside of NETWORK", "discard", or "outside ADDRESS by ENCAPSULATION label NUMBER".
 func (r *Route) NextHop() string {
 	switch {
 	case r.Gateway:
 		return "gateway"
+	case r.External.Is():
+		return "router " + r.External.Gateway.String() + " outside of " + r.OriginNetwork.String()
 	case r.Discard:
 		return "discard"
 	case r.Mapped.Is():
@@ -78,6 +80,19 @@ func (d *Derived) String() string {
 		printRoutes(w, "equal", n, n.Equal)
 	}
 	w.Flush()
+	for _, n := range d.Networks {
+		for _, h := range n.connected {
+			fmt.Fprintf(&b, "connected %s to VLAN %d of %s by %s\n", n.Ref, n.Segment.VLAN, n.Segment.Physical, h)
+		}
+		if n.Segment.Refused != "" {
+			fmt.Fprintf(&b, "not connected %s: %s\n", n.Ref, n.Segment.Refused)
+		}
+	}
+	for _, h := range d.Hosts {
+		for _, n := range h.Connects {
+			fmt.Fprintf(&b, "%s connects %s\n", h.Ref, n.Ref)
+		}
+	}
 	for _, n := range d.Networks {
 		if n.Underlay != (Underlay{}) {
 			fmt.Fprintf(&b, "underlay %s %s\n", n.Ref, n.Underlay)

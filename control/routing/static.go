@@ -179,6 +179,8 @@ func (n *Network) resolve(x api.StaticRoute, port *Port) (r Route, why string) {
 		return r, fmt.Sprintf("%v is a floating address: name the address that port %s has itself", hop, n.Own[i].Mapped.Port)
 	case n.Own[i].Shared.Is():
 		return r, fmt.Sprintf("%v is an address that hosts share for source NAT", hop)
+	case n.Own[i].External.Is():
+		return Route{External: n.Own[i].External, Via: hop}, ""
 	case n.Own[i].Balancer || n.Own[i].Discard:
 		return r, fmt.Sprintf("%v is a virtual address of %s", hop, n.Own[i].Origin)
 	case n.Own[i].Gateway:
@@ -226,11 +228,12 @@ func (n *Network) outside(t *api.StaticTunnel) (r Route, why string) {
 
 // place is where a route leads.
 type place struct {
-	port    api.Ref
-	outside Outside
+	port     api.Ref
+	outside  Outside
+	external External
 }
 
-func (r *Route) place() place { return place{r.Port, r.Outside} }
+func (r *Route) place() place { return place{r.Port, r.Outside, r.External} }
 
 // addSources says which prefixes lie behind each port: what a static route
 // sends there may come from there.

@@ -162,6 +162,7 @@ func (u *update) run() *Derived {
 	if u.netsNew {
 		u.runNetworks()
 	}
+	u.touchConnecting()
 	u.runLocal()
 	u.runUnderlay()
 	if u.joinsNew {
@@ -178,6 +179,7 @@ func (u *update) run() *Derived {
 	u.runReserved()
 	u.runFloating()
 	u.runSourceNAT()
+	u.runConnected()
 	u.Conflicts = nil
 	for i, n := range u.Networks {
 		u.Networks[i] = u.networks[n.Ref.UUID]
@@ -205,8 +207,8 @@ func (u *update) runHosts() {
 	for _, h := range api.ListOf[*api.Host](u.snapshot, api.KindHost) {
 		host, old := hostOf(h), u.earlier.hosts[h.Meta.UUID]
 		if old != nil {
-			host.Ports, host.Reserved, host.Floating, host.Externals = old.Ports, old.Reserved, old.Floating, old.Externals
-			if old.Ref == host.Ref && host.sameUnderlay(old) {
+			host.Ports, host.Reserved, host.Floating, host.Externals, host.Connects = old.Ports, old.Reserved, old.Floating, old.Externals, old.Connects
+			if old.Ref == host.Ref && host.sameUnderlay(old) && slices.Equal(host.Physical, old.Physical) {
 				host = old
 			}
 		}
@@ -308,7 +310,7 @@ func (u *update) replaceLocal(uuid string, old, now *Network) {
 	}
 	n := u.own(uuid)
 	n.Services = now.Services
-	n.Subnets, n.Own, n.ports, n.members, n.reserved, n.floating, n.nats = now.Subnets, now.Own, now.ports, now.members, now.reserved, now.floating, now.nats
+	n.Subnets, n.Own, n.ports, n.members, n.reserved, n.floating, n.nats, n.connected = now.Subnets, now.Own, now.ports, now.members, now.reserved, now.floating, now.nats, now.connected
 	n.OwnEqual, n.Unresolved, n.UnresolvedCount, n.lost = now.OwnEqual, now.Unresolved, now.UnresolvedCount, now.lost
 	if routes {
 		u.leaks[uuid] = true
@@ -379,6 +381,8 @@ func (u *update) runPlaces() {
 			}
 		}
 		slices.SortFunc(ports, comparePorts)
-		u.hosts[uuid] = &Host{Ref: h.Ref, TunnelAddresses: h.TunnelAddresses, UnderlayMTU: h.UnderlayMTU, Encapsulations: h.Encapsulations, Ports: ports, Reserved: h.Reserved, Floating: h.Floating, Externals: h.Externals}
+		own := *h
+		own.Ports = ports
+		u.hosts[uuid] = &own
 	}
 }

@@ -73,6 +73,15 @@ func dump(d *routing.Derived) string {
 			fmt.Fprintf(&b, "  %s is %s.%s, found %t\n", p.Ref, p.HostName, p.Domain, d.Port(p.Ref.UUID) == p)
 		}
 	}
+	for _, n := range d.Networks {
+		fmt.Fprintf(&b, "%s connected by %v to %v\n", n.Ref, n.Connected(), n.Routers())
+	}
+	for _, h := range d.Hosts {
+		fmt.Fprintf(&b, "%s has %v\n", h.Ref, h.Physical)
+		for _, n := range h.Connects {
+			fmt.Fprintf(&b, "  connects %+v\n", *n)
+		}
+	}
 	for _, c := range d.Conflicts {
 		fmt.Fprintf(&b, "%+v\n", c)
 	}
@@ -106,6 +115,8 @@ func edit(r *rand.Rand) string {
 		return world.RandomSourceNAT(r)
 	case 1, 2:
 		return world.RandomFloating(r)
+	case 3:
+		return world.RandomExternal(r)
 	}
 	return world.RandomEdit(r)
 }

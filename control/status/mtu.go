@@ -67,6 +67,7 @@ func (c *collector) networks() {
 		}
 		c.place(n, &now)
 		c.encapsulate(o, n, &now)
+		c.connect(o, n, &now)
 		c.want(o, &now)
 	}
 }

@@ -16,6 +16,8 @@ import (
 //	floating f NETWORK:IP [project=q]             (floating-ip f with an address object)
 //	associate a f port=PORT [address=NETWORK:IP] [alias]
 //	associate a f balancer=l                      (floating-ip-association a of f)
+//	physical h1 [lab=eth1 …]                      (host h1 has physical network lab at eth1)
+//	external public [lab/100 …] [h1 …]            (network public is external, at VLAN 100 of lab, connected by h1)
 func (w *World) applyFloating(f []string) bool {
 	switch f[0] {
 	case "floating":
@@ -41,6 +43,33 @@ func (w *World) applyFloating(f []string) bool {
 			}
 		}
 		w.Put(a, api.KindFloatingIPAssociation, f[1])
+	case "physical":
+		was, ok := w.Get(api.KindHost, UUID(api.KindHost, f[1])).(*api.Host)
+		if !ok {
+			return true
+		}
+		h := api.Clone(was)
+		h.Spec.PhysicalNetworks = nil
+		for _, word := range f[2:] {
+			name, device, _ := strings.Cut(word, "=")
+			h.Spec.PhysicalNetworks = append(h.Spec.PhysicalNetworks, api.PhysicalNetwork{Name: name, Interface: device})
+		}
+		w.Put(h, api.KindHost, f[1])
+	case "external":
+		was, ok := w.Get(api.KindNetwork, UUID(api.KindNetwork, f[1])).(*api.Network)
+		if !ok {
+			return true
+		}
+		n := api.Clone(was)
+		n.Spec.External, n.Spec.Segments, n.Spec.Gateways = true, nil, nil
+		for _, word := range f[2:] {
+			if physical, vlan, is := strings.Cut(word, "/"); is {
+				n.Spec.Segments = append(n.Spec.Segments, api.Segment{Type: "vlan", PhysicalNetwork: physical, VLAN: int(number(vlan))})
+			} else {
+				n.Spec.Gateways = append(n.Spec.Gateways, Ref(api.KindHost, word))
+			}
+		}
+		w.Put(n, api.KindNetwork, f[1])
 	default:
 		return false
 	}
@@ -69,4 +98,19 @@ func RandomFloating(r *rand.Rand) string {
 		fmt.Sprintf("remove %s n%d:10.0.0.2%s", api.KindAddress, n, ip[1:]),
 	})
 	return lines[r.IntN(len(lines))]
+}
+
+// RandomExternal returns a line that changes what connects the networks that
+// RandomFloating changes to the outside.
+func RandomExternal(r *rand.Rand) string {
+	host := fmt.Sprintf("h%d", 1+r.IntN(3))
+	switch r.IntN(4) {
+	case 0:
+		return "physical " + host
+	case 1:
+		return "physical " + host + " lab=eth1"
+	case 2:
+		return fmt.Sprintf("external n%d lab/%d", 1+r.IntN(3), 100+r.IntN(2))
+	}
+	return fmt.Sprintf("external n%d lab/100 %s", 1+r.IntN(3), host)
 }
