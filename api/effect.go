@@ -19,7 +19,7 @@ var effective = map[Kind]bool{
 	KindVirtualMachine: true, KindNetworkPolicy: true, KindNetworkPolicyAttachment: true, KindIPAM: true, KindSubnetPool: true,
 	KindRouteTarget: true, KindRouteTable: true, KindAddressScope: true, KindTrunk: true, KindSubPort: true,
 	KindSecurityGroup: true, KindSecurityGroupRule: true, KindAddressGroup: true, KindServiceGroup: true, KindTag: true, KindTagBinding: true, KindQoSPolicy: true,
-	KindLoadBalancer: true, KindPool: true, KindListener: true, KindMember: true, KindHealthMonitor: true, KindHealthCheck: true,
+	KindLoadBalancer: true, KindPool: true, KindListener: true, KindListenerRule: true, KindMember: true, KindHealthMonitor: true, KindHealthCheck: true,
 	KindSourceNAT: true, KindPortBlock: true,
 	KindFirewallRule: true, KindFirewallPolicy: true, KindApplicationPolicySet: true,
 	// A document is there to be stored, a draft until it is committed.

@@ -5,9 +5,13 @@ package api
 import (
 	"cmp"
 	"fmt"
+	"maps"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // ListenerRule sends some requests of a listener elsewhere.
@@ -52,13 +56,70 @@ func (l *ListenerRule) Validate() Problems {
 	if redirect := l.Spec.URL != "" || l.Spec.Prefix != ""; (l.Spec.Action == "redirect") != redirect {
 		p.Addf("spec.url", "url or prefix is for action redirect, and required there")
 	}
+	if c := l.Spec.RedirectCode; c != 0 && !slices.Contains(redirectCodes, c) {
+		p.Addf("spec.redirectCode", "%d is no status of a redirection: use 301, 302, 303, 307 or 308", c)
+	}
+	if to := l.Spec.URL + l.Spec.Prefix; hasControl(to) || strings.Contains(to, " ") {
+		p.Addf("spec.url", "%q has spaces or control characters", to)
+	}
 	atMostOne(&p, "spec.url", "url and prefix", l.Spec.URL != "", l.Spec.Prefix != "")
 	for i, r := range l.Spec.Requests {
 		if keyed := r.What == "header" || r.What == "cookie" || r.What == "client-name"; keyed != (r.Key != "") {
 			p.Addf(entry("spec.requests", i)+".key", "is for header, cookie and client-name, and required there")
+		} else if keyed {
+			checkHTTPName(&p, entry("spec.requests", i)+".key", r.Key)
+		}
+		if r.Value == "" || hasControl(r.Value) {
+			p.Addf(entry("spec.requests", i)+".value", "%q is empty or has control characters", r.Value)
+		}
+		if r.Compare == "path-prefix" && r.What != "path" {
+			p.Addf(entry("spec.requests", i)+".compare", "path-prefix is for path")
 		}
 	}
 	return p
+}
+
+// redirectCodes are the statuses of redirections.
+var redirectCodes = []int{301, 302, 303, 307, 308}
+
+// httpName is a name of a header or cookie.
+var httpName = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,128}$`)
+
+func checkHTTPName(p *Problems, field, name string) {
+	if !httpName.MatchString(name) {
+		p.Addf(field, "%q is no name here: up to 128 letters, digits and _.-", name)
+	}
+}
+
+// hasControl tells whether a text has control characters.
+func hasControl(text string) bool { return strings.ContainsFunc(text, unicode.IsControl) }
+
+var (
+	headerWord = regexp.MustCompile(`\{[a-z-]+\}`)
+	// headerWords are what values of inserted headers may name.
+	headerWords = []string{
+		"client-address", "client-port", "listener-address", "listener-port", "protocol", "host", "server-name", "client-certificate",
+		"client-verify", "client-name", "client-common-name", "client-issuer", "client-fingerprint", "client-not-before", "client-not-after",
+	}
+)
+
+// checkHeaders checks the headers that are inserted, by name.
+func checkHeaders(p *Problems, headers map[string]string) {
+	for _, name := range slices.Sorted(maps.Keys(headers)) {
+		field, value := "spec.insertHeaders."+name, headers[name]
+		checkHTTPName(p, field, name)
+		if strings.EqualFold(name, "content-length") || strings.EqualFold(name, "transfer-encoding") {
+			p.Addf(field, "says how long a request is, and cannot be inserted")
+		}
+		if value == "" || hasControl(value) {
+			p.Addf(field, "%q is empty or has control characters", value)
+		}
+		for _, word := range headerWord.FindAllString(value, -1) {
+			if !slices.Contains(headerWords, word[1:len(word)-1]) {
+				p.Addf(field, "%s stands for nothing: use one of {%s}", word, strings.Join(headerWords, "}, {"))
+			}
+		}
+	}
 }
 
 func (l *ListenerRule) StatusBody() any { return &l.Status }

@@ -89,7 +89,7 @@ type PoolSpec struct {
 	Algorithm  string     `json:"algorithm,omitempty" enum:"maglev,round-robin,least-connections,source-address" default:"maglev" doc:"How a member is chosen for a new connection. With provider native round-robin and least-connections are served as maglev, which the pool says: by the hash of the connection, as even with many of them."`
 	Affinity   *Affinity  `json:"affinity,omitempty" doc:"Keep a client at its member; not when absent."`
 	Locality   string     `json:"locality,omitempty" enum:"any,prefer-host,only-host,prefer-zone" default:"any" doc:"Members of the sender's host or zone only, or first."`
-	TLS        *PoolTLS   `json:"tls,omitempty" effect:"none" doc:"Speak TLS with the members."`
+	TLS        *PoolTLS   `json:"tls,omitempty" doc:"Speak TLS with the members. Provider haproxy alone."`
 	AdminState AdminState `json:"adminState,omitempty" enum:"up,down" default:"up" doc:"down: no member is chosen."`
 }
 
@@ -102,8 +102,8 @@ type Affinity struct {
 
 // PoolTLS is how members are spoken with over TLS.
 type PoolTLS struct {
-	Authority   string `json:"authority,omitempty" doc:"Reference to the certificates that members' are checked with."`
-	Certificate string `json:"certificate,omitempty" doc:"Reference to the certificate shown to members."`
+	Authority   string `json:"authority,omitempty" doc:"Name of the certificates that members' are checked with, as those of a listener's tls."`
+	Certificate string `json:"certificate,omitempty" doc:"Name of the certificate shown to members."`
 	Name        string `json:"name,omitempty" doc:"Name that members' certificates must have."`
 }
 
@@ -111,6 +111,8 @@ func (o *Pool) Validate() Problems {
 	p := checkFields(o.Spec)
 	if a := o.Spec.Affinity; a != nil && (a.By == "app-cookie") != (a.Cookie != "") {
 		p.Addf("spec.affinity.cookie", "is for app-cookie, and required there")
+	} else if a != nil && a.Cookie != "" {
+		checkHTTPName(&p, "spec.affinity.cookie", a.Cookie)
 	}
 	return p
 }
@@ -201,11 +203,11 @@ type ListenerSpec struct {
 	Protocol        string            `json:"protocol" enum:"TCP,UDP,SCTP,HTTP,HTTPS,TERMINATED_HTTPS,PROMETHEUS" doc:"What is spoken with clients; HTTPS is passed on unread, TERMINATED_HTTPS is read. Fixed."`
 	Port            int               `json:"port" minimum:"1" maximum:"65535" doc:"Transport port; fixed. Unique with the transport protocol in the load-balancer."`
 	Pool            Ref               `json:"pool,omitzero" doc:"Pool of the same load-balancer that serves what no listener-rule sends elsewhere."`
-	ConnectionLimit int               `json:"connectionLimit,omitempty" minimum:"1" effect:"none" doc:"Most connections at a time; no limit when absent."`
+	ConnectionLimit int               `json:"connectionLimit,omitempty" minimum:"1" doc:"Most connections at a time at each proxy; 10,000 for all listeners when absent. Provider haproxy alone."`
 	Sources         []netip.Prefix    `json:"sources,omitempty" maxItems:"1000" doc:"Only clients of these ranges; all when absent."`
-	Timeouts        *ListenerTimeouts `json:"timeouts,omitempty" effect:"none" doc:"How long silence is borne; the provider's own when absent."`
-	InsertHeaders   map[string]string `json:"insertHeaders,omitempty" effect:"none" doc:"HTTP headers that are added to requests."`
-	TLS             *ListenerTLS      `json:"tls,omitempty" effect:"none" doc:"For TERMINATED_HTTPS."`
+	Timeouts        *ListenerTimeouts `json:"timeouts,omitempty" doc:"How long silence is borne; the provider's own when absent. Provider haproxy alone."`
+	InsertHeaders   map[string]string `json:"insertHeaders,omitempty" doc:"HTTP headers that requests get, in place of what the client sent, by name. In a value {client-address}, {client-port}, {listener-address}, {listener-port}, {protocol}, {host}, {server-name}, {client-certificate}, {client-verify}, {client-name}, {client-common-name}, {client-issuer}, {client-fingerprint}, {client-not-before} and {client-not-after} stand for what they say. Provider haproxy alone."`
+	TLS             *ListenerTLS      `json:"tls,omitempty" doc:"For TERMINATED_HTTPS."`
 	AdminState      AdminState        `json:"adminState,omitempty" enum:"up,down" default:"up" doc:"down: nothing is answered."`
 }
 
@@ -220,11 +222,11 @@ type ListenerTimeouts struct {
 // ListenerTLS is how clients are spoken with over TLS. Certificates are named,
 // never stored here.
 type ListenerTLS struct {
-	Certificates []string `json:"certificates,omitempty" doc:"References to certificates with their keys; the first is shown to clients that name no host."`
+	Certificates []string `json:"certificates,omitempty" doc:"Names of certificates with their keys; the first is shown to clients that name no host. A name without colon is the file DOMAIN/PROJECT/NAME.pem (chain and key) of the load-balancer's project in the hosts' directory of certificates; k8s: and barbican: are of orchestrators, and not resolved yet."`
 	Versions     []string `json:"versions,omitempty" enum:"TLSv1.2,TLSv1.3" doc:"Versions that are spoken; all when absent."`
 	Ciphers      string   `json:"ciphers,omitempty" maxLength:"2048" doc:"Cipher suites in OpenSSL's words."`
 	ALPN         []string `json:"alpn,omitempty" doc:"Protocols that are offered."`
-	ClientCA     string   `json:"clientCA,omitempty" doc:"Reference to the certificates that clients' are checked with."`
+	ClientCA     string   `json:"clientCA,omitempty" doc:"Name of the certificates that clients' are checked with."`
 	ClientAuth   string   `json:"clientAuth,omitempty" enum:"none,optional,mandatory" default:"none" doc:"Whether clients show a certificate."`
 }
 
@@ -247,6 +249,7 @@ func (l *Listener) Validate() Problems {
 	if (l.Spec.Protocol == "TERMINATED_HTTPS") != (l.Spec.TLS != nil && len(l.Spec.TLS.Certificates) > 0) {
 		p.Addf("spec.tls.certificates", "are for TERMINATED_HTTPS, and required there")
 	}
+	checkHeaders(&p, l.Spec.InsertHeaders)
 	return p
 }
 

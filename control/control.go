@@ -295,7 +295,7 @@ func (s *Service) writeStatuses(ctx context.Context, to StatusWriter) {
 	defer usage.Stop()
 	moved := time.NewTimer(0)
 	moved.Stop() // until a host is on its way, or reservations are
-	moving, reserver, holder := movers{}, reserver{service: s, refused: map[string]time.Time{}}, holder{service: s, tried: map[string]time.Time{}}
+	moving, keeps := movers{}, newKeepers(s)
 	claimAll, count := false, false
 	rest := statusPause
 	var took time.Duration   // by the last round, which in a large world is long
@@ -325,7 +325,7 @@ func (s *Service) writeStatuses(ctx context.Context, to StatusWriter) {
 		}
 		now := time.Now()
 		states := s.hostStates()
-		moved.Reset(cmp.Or(moving.hold(states, now), reserveRetry))
+		again := cmp.Or(moving.hold(states, now), reserveRetry)
 		changes := tracker.Changes(status.Input{
 			Snapshot: in.snapshot, Plan: in.plan, Hosts: states, ClaimAll: claimAll, Usage: count, Now: now,
 		})
@@ -340,10 +340,7 @@ func (s *Service) writeStatuses(ctx context.Context, to StatusWriter) {
 			counted = nil
 			tracker.Forget()
 		}
-		if holder.round(ctx, in, states, now) {
-			moved.Reset(holdRetry) // its time may be over before anything changes
-		}
-		reserver.round(ctx, in, states, now)
+		moved.Reset(min(again, keeps.round(ctx, in, states, now)))
 	}
 }
 

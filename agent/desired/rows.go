@@ -145,6 +145,7 @@ type Rows struct {
 	Checks       map[string]Check // by id
 	Holds        map[string]Hold  // by the hold's UUID
 	Balancers    map[BalancerKey]*Balancer
+	Proxies      map[string]*Proxy // by load-balancer
 	// Bad are the keys of rows this build cannot read, with the reason.
 	Bad map[string]string
 	// Unknown are the keys of rows of kinds that this build does not know, of a
@@ -177,6 +178,7 @@ func newRows() Rows {
 		Checks:       map[string]Check{},
 		Holds:        map[string]Hold{},
 		Balancers:    map[BalancerKey]*Balancer{},
+		Proxies:      map[string]*Proxy{},
 		Bad:          map[string]string{},
 		Unknown:      map[string]struct{}{},
 	}
@@ -246,6 +248,8 @@ func (r *Rows) insert(key string, row *hoststream.Row) (string, error) {
 		return r.insertCheck(key, b.Check)
 	case *hoststream.Row_Hold:
 		return r.insertHold(key, b.Hold)
+	case *hoststream.Row_Proxy:
+		return r.insertProxy(key, b.Proxy)
 	case *hoststream.Row_Port:
 		p, err := port(b.Port)
 		if err != nil {
@@ -284,7 +288,7 @@ func (r *Rows) insert(key string, row *hoststream.Row) (string, error) {
 func (r *Rows) remove(key string) {
 	delete(r.Bad, key)
 	delete(r.Unknown, key)
-	if r.removeReservation(key) || r.removeCheck(key) {
+	if r.removeReservation(key) || r.removeCheck(key) || r.removeProxy(key) {
 		return
 	}
 	kind, rest, found := strings.Cut(key, "/")
@@ -441,18 +445,4 @@ func route(m *hoststream.Route) (RouteKey, Route, error) {
 		return key, r, fmt.Errorf("route %v of VRF %d: %w", to, m.Vrf, err)
 	}
 	return key, r, nil
-}
-
-// Disabled says why nothing is to pass a port: its adminState, or its
-// network's, is down. Empty if it may.
-func (r Rows) Disabled(p Port) string {
-	switch v := r.VRFs[p.VRF]; {
-	case p.Disabled:
-		return "adminState of the port is down"
-	case r.Ports[p.Trunk].Disabled:
-		return "adminState of the port that carries it is down"
-	case v.Disabled:
-		return "adminState of network " + v.Name + " is down"
-	}
-	return ""
 }

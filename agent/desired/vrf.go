@@ -49,3 +49,17 @@ func (r *Rows) insertVRF(key string, v *hoststream.Vrf) (string, error) {
 	}
 	return k, nil
 }
+
+// Disabled says why nothing is to pass a port: its adminState, or its
+// network's, is down. Empty if it may.
+func (r Rows) Disabled(p Port) string {
+	switch v := r.VRFs[p.VRF]; {
+	case p.Disabled:
+		return "adminState of the port is down"
+	case r.Ports[p.Trunk].Disabled:
+		return "adminState of the port that carries it is down"
+	case v.Disabled:
+		return "adminState of network " + v.Name + " is down"
+	}
+	return ""
+}

@@ -5,6 +5,7 @@
 package erase
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"github.com/weft-network/weft/agent/hostroute"
 	"github.com/weft-network/weft/agent/link"
 	"github.com/weft-network/weft/agent/plug"
+	"github.com/weft-network/weft/agent/proxy"
 	"github.com/weft-network/weft/agent/state"
 	"github.com/weft-network/weft/vrouter"
 )
@@ -35,9 +37,9 @@ func Host(d Directories) error {
 			return fmt.Errorf("uninstall: %w", err)
 		}
 	}
-	var bad error
+	bad := proxy.Erase(context.Background(), filepath.Join(d.Run, proxy.Directory)) // while there is what they stand on
 	if kept {
-		bad = release(dir)
+		bad = errors.Join(bad, release(dir))
 	}
 	bad = errors.Join(bad, hostroute.Remove())
 	bad = errors.Join(bad, links())

@@ -48,7 +48,6 @@ const (
 	checkTime  = 20 * time.Second
 	answerTime = 5 * time.Second
 	startTime  = 15 * time.Second
-	stopTime   = 5 * time.Second
 	again      = 20 * time.Millisecond // between two looks
 )
 

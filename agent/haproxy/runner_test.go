@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/weft-network/weft/agent/process"
 	"github.com/weft-network/weft/api"
 )
 
@@ -138,11 +139,11 @@ func TestKilledProxyComesBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, pid := range all[p.ID] {
-			if err := w.runner.signal(p.ID, pid, unix.SIGKILL); err != nil {
+			if err := process.Mark(w.runner.mark).Signal(p.ID, pid, unix.SIGKILL); err != nil {
 				t.Fatal(err)
 			}
 		}
-		w.until("it has ended", func() bool { return !anyLeft(all[p.ID]) })
+		w.until("it has ended", func() bool { return !process.AnyLeft(all[p.ID]) })
 		if revived, err := w.runner.Revive(t.Context()); err != nil || !slices.Equal(revived, []string{p.ID}) {
 			t.Fatalf("revived %v: %v", revived, err)
 		}

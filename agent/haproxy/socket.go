@@ -67,8 +67,8 @@ func answersSoon(ctx context.Context, at Place) bool {
 	return false
 }
 
-// process is what a master says of itself.
-type process struct {
+// master is what a master says of itself.
+type master struct {
 	reloads, failed, workers int
 	worker                   string // process id of the newest
 }
@@ -76,7 +76,7 @@ type process struct {
 var masterLine = regexp.MustCompile(`^\d+\s+master\s+(\d+)(?: \[failed: (\d+)\])?`)
 
 // procs asks the master for its processes.
-func procs(ctx context.Context, at Place) (p process, err error) {
+func procs(ctx context.Context, at Place) (p master, err error) {
 	out, err := ask(ctx, at, masterSocket, "show proc")
 	if err != nil {
 		return p, err

@@ -20,6 +20,7 @@ import (
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
+	"github.com/weft-network/weft/agent/process"
 	"github.com/weft-network/weft/api"
 )
 
@@ -56,7 +57,7 @@ func newHall(t *testing.T) *hall {
 			t.Error(err)
 		}
 	})
-	err := inside(w.namespace, func() error {
+	err := process.Inside(w.namespace, func() error {
 		lo, err := netlink.LinkByName("lo")
 		if err != nil {
 			return err
@@ -119,7 +120,7 @@ func (w *hall) update(p Proxy) {
 func (w *hall) serve(at, name string) (stop func()) {
 	w.t.Helper()
 	var l net.Listener
-	err := inside(w.namespace, func() (err error) {
+	err := process.Inside(w.namespace, func() (err error) {
 		l, err = net.Listen("tcp", at)
 		return err
 	})
@@ -168,7 +169,7 @@ func (w *hall) dial(from string) func(context.Context, string, string) (net.Conn
 		d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(from)}
 	}
 	return func(ctx context.Context, network, address string) (c net.Conn, err error) {
-		err = inside(w.namespace, func() (err error) {
+		err = process.Inside(w.namespace, func() (err error) {
 			c, err = d.DialContext(ctx, network, address)
 			return err
 		})

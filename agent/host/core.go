@@ -67,6 +67,8 @@ type Core struct {
 	captured  map[string]bool // ports whose frames somebody looks at
 	warnings  []string
 	checks    []*hoststream.CheckReport
+	proxies   []*hoststream.ProxyReport
+	features  []string               // that this host has and others may not have
 	short     []*hoststream.TableUse // tables with little room left, by name
 	usage     []vrouter.Usage        // of the tables, as last counted
 }
@@ -284,7 +286,8 @@ func (c *Core) Report() *hoststream.Report {
 	if c.local.Balances {
 		r.Features = append(r.Features, featureBalance)
 	}
-	r.Checks = c.checks
+	r.Checks, r.Proxies = c.checks, c.proxies
+	r.Features = append(r.Features, c.features...)
 	ports := c.rows().Ports
 	for _, id := range slices.Sorted(maps.Keys(ports)) {
 		state, message := c.PortState(id)
@@ -424,6 +427,13 @@ func (c *Core) SetWays(ways []datapath.Way, own []netip.Addr) {
 // SetChecks says what became of the members that are tried, by UUID; the caller
 // must not change it any more.
 func (c *Core) SetChecks(all []*hoststream.CheckReport) { c.checks = all }
+
+// SetProxies says how the proxies of this host are; the caller must not change it
+// any more.
+func (c *Core) SetProxies(all []*hoststream.ProxyReport) { c.proxies = all }
+
+// AddFeature has the host say that it does something that not every one can.
+func (c *Core) AddFeature(name string) { c.features = append(c.features, name) }
 
 // SetWarnings says what is wrong with the host's own routing.
 func (c *Core) SetWarnings(all []string) { c.warnings = all }

@@ -1473,6 +1473,7 @@ func (x *RowError) GetError() string {
 //	subnet/<vrf>/<subnet uuid>   name/<project uuid>/<port uuid>   mac/<vrf>/<mac>
 //	ruleset/<id>   selector/<id>   check/<member uuid>   hold/<draft uuid>
 //	listener/<vrf>/<load-balancer uuid>/<listener uuid>   member/<vrf>/<load-balancer uuid>/<member uuid>
+//	proxy/<load-balancer uuid>
 type Row struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Body:
@@ -1492,6 +1493,7 @@ type Row struct {
 	//	*Row_Check
 	//	*Row_Listener
 	//	*Row_Member
+	//	*Row_Proxy
 	Body          isRow_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1669,6 +1671,15 @@ func (x *Row) GetMember() *Member {
 	return nil
 }
 
+func (x *Row) GetProxy() *Proxy {
+	if x != nil {
+		if x, ok := x.Body.(*Row_Proxy); ok {
+			return x.Proxy
+		}
+	}
+	return nil
+}
+
 type isRow_Body interface {
 	isRow_Body()
 }
@@ -1733,6 +1744,10 @@ type Row_Member struct {
 	Member *Member `protobuf:"bytes,221,opt,name=member,proto3,oneof"`
 }
 
+type Row_Proxy struct {
+	Proxy *Proxy `protobuf:"bytes,310,opt,name=proxy,proto3,oneof"`
+}
+
 func (*Row_Vrf) isRow_Body() {}
 
 func (*Row_TunnelEndpoint) isRow_Body() {}
@@ -1762,6 +1777,8 @@ func (*Row_Check) isRow_Body() {}
 func (*Row_Listener) isRow_Body() {}
 
 func (*Row_Member) isRow_Body() {}
+
+func (*Row_Proxy) isRow_Body() {}
 
 // Hold says that a change is to hold at all hosts at once: while the row is there,
 // what ports asked when it came is asked beside what they are to ask. It comes
@@ -3082,11 +3099,12 @@ type Report struct {
 	// What workloads said lately. That something is missing says nothing: an agent
 	// forgets when it starts.
 	Announced []*Announcement `protobuf:"bytes,40,rep,name=announced,proto3" json:"announced,omitempty"`
-	// What the agent does besides what the first ones did: policy, health, strict.
+	// What the agent does besides what the first ones did: policy, health, strict, bfd, balance, proxy.
 	Features []string `protobuf:"bytes,110,rep,name=features,proto3" json:"features,omitempty"`
 	// What became of the checks of which enough tries were made since the agent
 	// started. One that is missing says nothing.
 	Checks        []*CheckReport `protobuf:"bytes,200,rep,name=checks,proto3" json:"checks,omitempty"`
+	Proxies       []*ProxyReport `protobuf:"bytes,310,rep,name=proxies,proto3" json:"proxies,omitempty"` // those of the host, once they were tried
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3194,6 +3212,13 @@ func (x *Report) GetFeatures() []string {
 func (x *Report) GetChecks() []*CheckReport {
 	if x != nil {
 		return x.Checks
+	}
+	return nil
+}
+
+func (x *Report) GetProxies() []*ProxyReport {
+	if x != nil {
+		return x.Proxies
 	}
 	return nil
 }
@@ -3525,7 +3550,7 @@ var File_hoststream_proto protoreflect.FileDescriptor
 const file_hoststream_proto_rawDesc = "" +
 	"\n" +
 	"\x10hoststream.proto\x12\x12weft.hoststream.v1\x1a\rbalance.proto\x1a\fhealth.proto\x1a\n" +
-	"hops.proto\x1a\vknown.proto\x1a\fpolicy.proto\x1a\vports.proto\x1a\x0eservices.proto\"[\n" +
+	"hops.proto\x1a\vknown.proto\x1a\fpolicy.proto\x1a\vports.proto\x1a\vproxy.proto\x1a\x0eservices.proto\"[\n" +
 	"\fKnownRequest\x12\x13\n" +
 	"\x04port\x18\xf0\x01 \x01(\tR\x04port\x126\n" +
 	"\aversion\x18\xf1\x01 \x01(\v2\x1b.weft.hoststream.v1.VersionR\aversion\")\n" +
@@ -3617,7 +3642,7 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x04kept\x18\xbe\x01 \x01(\x04R\x04kept\"2\n" +
 	"\bRowError\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05error\x18\x02 \x01(\tR\x05error\"\xdb\x06\n" +
+	"\x05error\x18\x02 \x01(\tR\x05error\"\x8f\a\n" +
 	"\x03Row\x12+\n" +
 	"\x03vrf\x18\x01 \x01(\v2\x17.weft.hoststream.v1.VrfH\x00R\x03vrf\x12M\n" +
 	"\x0ftunnel_endpoint\x18\x02 \x01(\v2\".weft.hoststream.v1.TunnelEndpointH\x00R\x0etunnelEndpoint\x12.\n" +
@@ -3633,7 +3658,8 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x04hold\x18\xa0\x01 \x01(\v2\x18.weft.hoststream.v1.HoldH\x00R\x04hold\x122\n" +
 	"\x05check\x18\xc8\x01 \x01(\v2\x19.weft.hoststream.v1.CheckH\x00R\x05check\x12;\n" +
 	"\blistener\x18\xdc\x01 \x01(\v2\x1c.weft.hoststream.v1.ListenerH\x00R\blistener\x125\n" +
-	"\x06member\x18\xdd\x01 \x01(\v2\x1a.weft.hoststream.v1.MemberH\x00R\x06memberB\x06\n" +
+	"\x06member\x18\xdd\x01 \x01(\v2\x1a.weft.hoststream.v1.MemberH\x00R\x06member\x122\n" +
+	"\x05proxy\x18\xb6\x02 \x01(\v2\x19.weft.hoststream.v1.ProxyH\x00R\x05proxyB\x06\n" +
 	"\x04body\"6\n" +
 	"\x04Hold\x12\x13\n" +
 	"\x04hold\x18\xa0\x01 \x01(\tR\x04hold\x12\x19\n" +
@@ -3751,7 +3777,7 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x04tags\x18\xaa\x01 \x03(\tR\x04tags\x12\x1c\n" +
 	"\tport_name\x18\xab\x01 \x01(\tR\bportNameB\n" +
 	"\n" +
-	"\bnext_hop\"\xfd\x03\n" +
+	"\bnext_hop\"\xb9\x04\n" +
 	"\x06Report\x124\n" +
 	"\x05ports\x18\x01 \x03(\v2\x1e.weft.hoststream.v1.PortReportR\x05ports\x12\x1a\n" +
 	"\bwarnings\x18\x02 \x03(\tR\bwarnings\x12'\n" +
@@ -3764,7 +3790,8 @@ const file_hoststream_proto_rawDesc = "" +
 	"\x0eencapsulations\x18P \x03(\tR\x0eencapsulations\x12>\n" +
 	"\tannounced\x18( \x03(\v2 .weft.hoststream.v1.AnnouncementR\tannounced\x12\x1a\n" +
 	"\bfeatures\x18n \x03(\tR\bfeatures\x128\n" +
-	"\x06checks\x18\xc8\x01 \x03(\v2\x1f.weft.hoststream.v1.CheckReportR\x06checks\"b\n" +
+	"\x06checks\x18\xc8\x01 \x03(\v2\x1f.weft.hoststream.v1.CheckReportR\x06checks\x12:\n" +
+	"\aproxies\x18\xb6\x02 \x03(\v2\x1f.weft.hoststream.v1.ProxyReportR\aproxies\"b\n" +
 	"\fTakenAddress\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x12\n" +
 	"\x04port\x18\x02 \x01(\tR\x04port\x12\x12\n" +
@@ -3858,27 +3885,29 @@ var file_hoststream_proto_goTypes = []any{
 	(*Check)(nil),              // 43: weft.hoststream.v1.Check
 	(*Listener)(nil),           // 44: weft.hoststream.v1.Listener
 	(*Member)(nil),             // 45: weft.hoststream.v1.Member
-	(*PortAddress)(nil),        // 46: weft.hoststream.v1.PortAddress
-	(*PortRuleset)(nil),        // 47: weft.hoststream.v1.PortRuleset
-	(*Prefix)(nil),             // 48: weft.hoststream.v1.Prefix
-	(*Segment)(nil),            // 49: weft.hoststream.v1.Segment
-	(*PhysicalNetwork)(nil),    // 50: weft.hoststream.v1.PhysicalNetwork
-	(*DhcpOption)(nil),         // 51: weft.hoststream.v1.DhcpOption
-	(*ConditionalOption)(nil),  // 52: weft.hoststream.v1.ConditionalOption
-	(*Limit)(nil),              // 53: weft.hoststream.v1.Limit
-	(*Remote)(nil),             // 54: weft.hoststream.v1.Remote
-	(*Gateway)(nil),            // 55: weft.hoststream.v1.Gateway
-	(*Discard)(nil),            // 56: weft.hoststream.v1.Discard
-	(*Outside)(nil),            // 57: weft.hoststream.v1.Outside
-	(*Balancer)(nil),           // 58: weft.hoststream.v1.Balancer
-	(*Mapped)(nil),             // 59: weft.hoststream.v1.Mapped
-	(*Shared)(nil),             // 60: weft.hoststream.v1.Shared
-	(*External)(nil),           // 61: weft.hoststream.v1.External
-	(*EqualHop)(nil),           // 62: weft.hoststream.v1.EqualHop
-	(*TableUse)(nil),           // 63: weft.hoststream.v1.TableUse
-	(*Announcement)(nil),       // 64: weft.hoststream.v1.Announcement
-	(*CheckReport)(nil),        // 65: weft.hoststream.v1.CheckReport
-	(*KnownReply)(nil),         // 66: weft.hoststream.v1.KnownReply
+	(*Proxy)(nil),              // 46: weft.hoststream.v1.Proxy
+	(*PortAddress)(nil),        // 47: weft.hoststream.v1.PortAddress
+	(*PortRuleset)(nil),        // 48: weft.hoststream.v1.PortRuleset
+	(*Prefix)(nil),             // 49: weft.hoststream.v1.Prefix
+	(*Segment)(nil),            // 50: weft.hoststream.v1.Segment
+	(*PhysicalNetwork)(nil),    // 51: weft.hoststream.v1.PhysicalNetwork
+	(*DhcpOption)(nil),         // 52: weft.hoststream.v1.DhcpOption
+	(*ConditionalOption)(nil),  // 53: weft.hoststream.v1.ConditionalOption
+	(*Limit)(nil),              // 54: weft.hoststream.v1.Limit
+	(*Remote)(nil),             // 55: weft.hoststream.v1.Remote
+	(*Gateway)(nil),            // 56: weft.hoststream.v1.Gateway
+	(*Discard)(nil),            // 57: weft.hoststream.v1.Discard
+	(*Outside)(nil),            // 58: weft.hoststream.v1.Outside
+	(*Balancer)(nil),           // 59: weft.hoststream.v1.Balancer
+	(*Mapped)(nil),             // 60: weft.hoststream.v1.Mapped
+	(*Shared)(nil),             // 61: weft.hoststream.v1.Shared
+	(*External)(nil),           // 62: weft.hoststream.v1.External
+	(*EqualHop)(nil),           // 63: weft.hoststream.v1.EqualHop
+	(*TableUse)(nil),           // 64: weft.hoststream.v1.TableUse
+	(*Announcement)(nil),       // 65: weft.hoststream.v1.Announcement
+	(*CheckReport)(nil),        // 66: weft.hoststream.v1.CheckReport
+	(*ProxyReport)(nil),        // 67: weft.hoststream.v1.ProxyReport
+	(*KnownReply)(nil),         // 68: weft.hoststream.v1.KnownReply
 }
 var file_hoststream_proto_depIdxs = []int32{
 	11, // 0: weft.hoststream.v1.KnownRequest.version:type_name -> weft.hoststream.v1.Version
@@ -3920,51 +3949,53 @@ var file_hoststream_proto_depIdxs = []int32{
 	43, // 36: weft.hoststream.v1.Row.check:type_name -> weft.hoststream.v1.Check
 	44, // 37: weft.hoststream.v1.Row.listener:type_name -> weft.hoststream.v1.Listener
 	45, // 38: weft.hoststream.v1.Row.member:type_name -> weft.hoststream.v1.Member
-	46, // 39: weft.hoststream.v1.Reservation.ip:type_name -> weft.hoststream.v1.PortAddress
-	47, // 40: weft.hoststream.v1.Reservation.rulesets:type_name -> weft.hoststream.v1.PortRuleset
-	27, // 41: weft.hoststream.v1.Vrf.services:type_name -> weft.hoststream.v1.FabricService
-	48, // 42: weft.hoststream.v1.Vrf.managed:type_name -> weft.hoststream.v1.Prefix
-	49, // 43: weft.hoststream.v1.Vrf.segment:type_name -> weft.hoststream.v1.Segment
-	50, // 44: weft.hoststream.v1.TunnelEndpoint.physical_networks:type_name -> weft.hoststream.v1.PhysicalNetwork
-	46, // 45: weft.hoststream.v1.Port.addresses:type_name -> weft.hoststream.v1.PortAddress
-	48, // 46: weft.hoststream.v1.Port.sources:type_name -> weft.hoststream.v1.Prefix
-	51, // 47: weft.hoststream.v1.Port.options:type_name -> weft.hoststream.v1.DhcpOption
-	31, // 48: weft.hoststream.v1.Port.pairs:type_name -> weft.hoststream.v1.AllowedPair
-	52, // 49: weft.hoststream.v1.Port.conditional_options:type_name -> weft.hoststream.v1.ConditionalOption
-	47, // 50: weft.hoststream.v1.Port.rulesets:type_name -> weft.hoststream.v1.PortRuleset
-	53, // 51: weft.hoststream.v1.Port.egress_limit:type_name -> weft.hoststream.v1.Limit
-	53, // 52: weft.hoststream.v1.Port.ingress_limit:type_name -> weft.hoststream.v1.Limit
-	48, // 53: weft.hoststream.v1.AllowedPair.range:type_name -> weft.hoststream.v1.Prefix
-	54, // 54: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
-	55, // 55: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
-	56, // 56: weft.hoststream.v1.Route.discard:type_name -> weft.hoststream.v1.Discard
-	57, // 57: weft.hoststream.v1.Route.outside:type_name -> weft.hoststream.v1.Outside
-	58, // 58: weft.hoststream.v1.Route.balancer:type_name -> weft.hoststream.v1.Balancer
-	59, // 59: weft.hoststream.v1.Route.mapped:type_name -> weft.hoststream.v1.Mapped
-	60, // 60: weft.hoststream.v1.Route.shared:type_name -> weft.hoststream.v1.Shared
-	61, // 61: weft.hoststream.v1.Route.external:type_name -> weft.hoststream.v1.External
-	62, // 62: weft.hoststream.v1.Route.equal:type_name -> weft.hoststream.v1.EqualHop
-	35, // 63: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
-	34, // 64: weft.hoststream.v1.Report.taken:type_name -> weft.hoststream.v1.TakenAddress
-	63, // 65: weft.hoststream.v1.Report.tables:type_name -> weft.hoststream.v1.TableUse
-	64, // 66: weft.hoststream.v1.Report.announced:type_name -> weft.hoststream.v1.Announcement
-	65, // 67: weft.hoststream.v1.Report.checks:type_name -> weft.hoststream.v1.CheckReport
-	38, // 68: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
-	5,  // 69: weft.hoststream.v1.HostStream.Resume:input_type -> weft.hoststream.v1.HostMessage
-	5,  // 70: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
-	3,  // 71: weft.hoststream.v1.HostStream.Certify:input_type -> weft.hoststream.v1.CertifyRequest
-	1,  // 72: weft.hoststream.v1.HostStream.Connections:input_type -> weft.hoststream.v1.ConnectionsRequest
-	0,  // 73: weft.hoststream.v1.HostStream.Known:input_type -> weft.hoststream.v1.KnownRequest
-	6,  // 74: weft.hoststream.v1.HostStream.Resume:output_type -> weft.hoststream.v1.ControllerMessage
-	6,  // 75: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
-	4,  // 76: weft.hoststream.v1.HostStream.Certify:output_type -> weft.hoststream.v1.CertifyReply
-	2,  // 77: weft.hoststream.v1.HostStream.Connections:output_type -> weft.hoststream.v1.ConnectionsReply
-	66, // 78: weft.hoststream.v1.HostStream.Known:output_type -> weft.hoststream.v1.KnownReply
-	74, // [74:79] is the sub-list for method output_type
-	69, // [69:74] is the sub-list for method input_type
-	69, // [69:69] is the sub-list for extension type_name
-	69, // [69:69] is the sub-list for extension extendee
-	0,  // [0:69] is the sub-list for field type_name
+	46, // 39: weft.hoststream.v1.Row.proxy:type_name -> weft.hoststream.v1.Proxy
+	47, // 40: weft.hoststream.v1.Reservation.ip:type_name -> weft.hoststream.v1.PortAddress
+	48, // 41: weft.hoststream.v1.Reservation.rulesets:type_name -> weft.hoststream.v1.PortRuleset
+	27, // 42: weft.hoststream.v1.Vrf.services:type_name -> weft.hoststream.v1.FabricService
+	49, // 43: weft.hoststream.v1.Vrf.managed:type_name -> weft.hoststream.v1.Prefix
+	50, // 44: weft.hoststream.v1.Vrf.segment:type_name -> weft.hoststream.v1.Segment
+	51, // 45: weft.hoststream.v1.TunnelEndpoint.physical_networks:type_name -> weft.hoststream.v1.PhysicalNetwork
+	47, // 46: weft.hoststream.v1.Port.addresses:type_name -> weft.hoststream.v1.PortAddress
+	49, // 47: weft.hoststream.v1.Port.sources:type_name -> weft.hoststream.v1.Prefix
+	52, // 48: weft.hoststream.v1.Port.options:type_name -> weft.hoststream.v1.DhcpOption
+	31, // 49: weft.hoststream.v1.Port.pairs:type_name -> weft.hoststream.v1.AllowedPair
+	53, // 50: weft.hoststream.v1.Port.conditional_options:type_name -> weft.hoststream.v1.ConditionalOption
+	48, // 51: weft.hoststream.v1.Port.rulesets:type_name -> weft.hoststream.v1.PortRuleset
+	54, // 52: weft.hoststream.v1.Port.egress_limit:type_name -> weft.hoststream.v1.Limit
+	54, // 53: weft.hoststream.v1.Port.ingress_limit:type_name -> weft.hoststream.v1.Limit
+	49, // 54: weft.hoststream.v1.AllowedPair.range:type_name -> weft.hoststream.v1.Prefix
+	55, // 55: weft.hoststream.v1.Route.remote:type_name -> weft.hoststream.v1.Remote
+	56, // 56: weft.hoststream.v1.Route.gateway:type_name -> weft.hoststream.v1.Gateway
+	57, // 57: weft.hoststream.v1.Route.discard:type_name -> weft.hoststream.v1.Discard
+	58, // 58: weft.hoststream.v1.Route.outside:type_name -> weft.hoststream.v1.Outside
+	59, // 59: weft.hoststream.v1.Route.balancer:type_name -> weft.hoststream.v1.Balancer
+	60, // 60: weft.hoststream.v1.Route.mapped:type_name -> weft.hoststream.v1.Mapped
+	61, // 61: weft.hoststream.v1.Route.shared:type_name -> weft.hoststream.v1.Shared
+	62, // 62: weft.hoststream.v1.Route.external:type_name -> weft.hoststream.v1.External
+	63, // 63: weft.hoststream.v1.Route.equal:type_name -> weft.hoststream.v1.EqualHop
+	35, // 64: weft.hoststream.v1.Report.ports:type_name -> weft.hoststream.v1.PortReport
+	34, // 65: weft.hoststream.v1.Report.taken:type_name -> weft.hoststream.v1.TakenAddress
+	64, // 66: weft.hoststream.v1.Report.tables:type_name -> weft.hoststream.v1.TableUse
+	65, // 67: weft.hoststream.v1.Report.announced:type_name -> weft.hoststream.v1.Announcement
+	66, // 68: weft.hoststream.v1.Report.checks:type_name -> weft.hoststream.v1.CheckReport
+	67, // 69: weft.hoststream.v1.Report.proxies:type_name -> weft.hoststream.v1.ProxyReport
+	38, // 70: weft.hoststream.v1.TableReply.rows:type_name -> weft.hoststream.v1.TableRow
+	5,  // 71: weft.hoststream.v1.HostStream.Resume:input_type -> weft.hoststream.v1.HostMessage
+	5,  // 72: weft.hoststream.v1.HostStream.Sync:input_type -> weft.hoststream.v1.HostMessage
+	3,  // 73: weft.hoststream.v1.HostStream.Certify:input_type -> weft.hoststream.v1.CertifyRequest
+	1,  // 74: weft.hoststream.v1.HostStream.Connections:input_type -> weft.hoststream.v1.ConnectionsRequest
+	0,  // 75: weft.hoststream.v1.HostStream.Known:input_type -> weft.hoststream.v1.KnownRequest
+	6,  // 76: weft.hoststream.v1.HostStream.Resume:output_type -> weft.hoststream.v1.ControllerMessage
+	6,  // 77: weft.hoststream.v1.HostStream.Sync:output_type -> weft.hoststream.v1.ControllerMessage
+	4,  // 78: weft.hoststream.v1.HostStream.Certify:output_type -> weft.hoststream.v1.CertifyReply
+	2,  // 79: weft.hoststream.v1.HostStream.Connections:output_type -> weft.hoststream.v1.ConnectionsReply
+	68, // 80: weft.hoststream.v1.HostStream.Known:output_type -> weft.hoststream.v1.KnownReply
+	76, // [76:81] is the sub-list for method output_type
+	71, // [71:76] is the sub-list for method input_type
+	71, // [71:71] is the sub-list for extension type_name
+	71, // [71:71] is the sub-list for extension extendee
+	0,  // [0:71] is the sub-list for field type_name
 }
 
 func init() { file_hoststream_proto_init() }
@@ -3978,6 +4009,7 @@ func file_hoststream_proto_init() {
 	file_known_proto_init()
 	file_policy_proto_init()
 	file_ports_proto_init()
+	file_proxy_proto_init()
 	file_services_proto_init()
 	file_hoststream_proto_msgTypes[5].OneofWrappers = []any{
 		(*HostMessage_Hello)(nil),
@@ -4010,6 +4042,7 @@ func file_hoststream_proto_init() {
 		(*Row_Check)(nil),
 		(*Row_Listener)(nil),
 		(*Row_Member)(nil),
+		(*Row_Proxy)(nil),
 	}
 	file_hoststream_proto_msgTypes[32].OneofWrappers = []any{
 		(*Route_Port)(nil),

@@ -43,6 +43,7 @@ type flags struct {
 	tableSizes                         map[string]int64
 	timeouts                           map[string]string
 	portMetrics                        int
+	proxies, certificates              string
 	record                             recordFlags
 }
 
@@ -92,6 +93,8 @@ func runCommand() *cobra.Command {
 	s.DurationVar(&f.tendEvery, "certificate-check", 10*time.Minute, "how often to ask, at random moments about so far apart, whether the host's certificate is to be renewed")
 	s.StringToInt64Var(&f.tableSizes, "table-size", nil, "TABLE=ENTRIES of the packet path, see weft get capacity --host; repeatable. Another size is another layout: the tables are filled anew beside the old ones, and connections are taken over")
 	s.StringToStringVar(&f.timeouts, "connection-timeout", nil, "STATE=TIME, or PROTOCOL=TIME of established ones, after which a connection without packets is forgotten: opening, closing, closed, reset, sctp-opening, sctp-closing, tcp, udp, sctp, icmp or other; repeatable")
+	s.StringVar(&f.proxies, "proxies", proxiesAuto, "whether the host may have proxies of load-balancers (provider haproxy): auto (where HAProxy 2.6 or newer and keepalived are found) or none")
+	s.StringVar(&f.certificates, "certificates", "/etc/weft/certificates", "directory of certificates that load-balancers name, as DOMAIN/PROJECT/NAME.pem with chain and key")
 	f.record.add(s)
 	f.log.Flags(s)
 	return c
@@ -109,6 +112,9 @@ func run(ctx context.Context, f flags) error {
 	}
 	if f.hostRoutes != hostRoutesAuto && f.hostRoutes != hostRoutesNone {
 		return fmt.Errorf("read --host-routes: %q is neither %s nor %s", f.hostRoutes, hostRoutesAuto, hostRoutesNone)
+	}
+	if f.proxies != proxiesAuto && f.proxies != proxiesNone {
+		return fmt.Errorf("read --proxies: %q is neither %s nor %s", f.proxies, proxiesAuto, proxiesNone)
 	}
 	given, err := addresses(f.tunnelAddresses)
 	if err != nil {

@@ -114,7 +114,7 @@ func (a agent) work(ctx context.Context) error {
 	defer stop()
 
 	group, ctx := errgroup.WithContext(ctx)
-	for _, run := range []func(context.Context){loop.Run, recorder.Run, migrator.Run, keeper.Run, captured.Run} {
+	for _, run := range append(a.proxies(core, loop, plugger), loop.Run, recorder.Run, migrator.Run, keeper.Run, captured.Run) {
 		group.Go(func() error { run(ctx); return nil })
 	}
 	group.Go(func() error {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package balance derives, from all objects and what routing made of them, who
-// serves the virtual addresses of native load-balancers: a pure function. What it
+// serves the virtual addresses of native load-balancers, and what pairs of proxies
+// are told: a pure function. What it
 // computes from an earlier outcome and the events since is what it computes from
 // nothing.
 package balance
@@ -23,6 +24,8 @@ type Derived struct {
 	Routing *routing.Derived
 
 	balancers shards.Map[string, *Balancer] // by UUID, also those that serve nothing
+	proxied   shards.Map[string, *Balancer] // of those the ones that proxies serve
+	proxies   map[string]*Proxies           // by host
 	seeking   shards.Map[string, *Balancer] // of those the ones with members that are told by address
 	groups    map[uint32]*Group             // by number
 	counts    shards.Map[place, int]        // members on a host that serve addresses of a network
@@ -52,6 +55,7 @@ type Balancer struct {
 	VRF       uint32  // of the network
 	Listeners []Listener
 	Members   []Member
+	Proxy     *Proxy // of those that proxies serve; they have no Network, Listeners or Members
 	// Faults say what does not work, and of which object. By kind and UUID, at most one of each.
 	Faults []Fault
 

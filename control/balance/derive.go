@@ -40,11 +40,16 @@ type maker struct {
 func (u *update) balancer(l *api.LoadBalancer) *Balancer {
 	m := &maker{Balancer: &Balancer{Ref: api.RefTo(l)}, u: u, spec: l, used: map[string]bool{}}
 	switch {
-	case l.Spec.Provider == api.ProviderHAProxy:
-		m.fault(l, NotBuilt, "load-balancers of provider haproxy are kept, and do not work yet: use provider native")
+	case l.Spec.Provider == api.ProviderHAProxy && l.Spec.AdminState == api.AdminDown:
+		m.fault(l, SwitchedOff, "adminState is down: nobody has its addresses")
+		m.Proxy = &Proxy{}
 		return m.Balancer
 	case l.Spec.AdminState == api.AdminDown:
 		m.fault(l, SwitchedOff, "adminState is down: packets for its addresses are dropped")
+		return m.Balancer
+	case l.Spec.Provider == api.ProviderHAProxy:
+		m.proxied()
+		m.settle()
 		return m.Balancer
 	}
 	m.addresses()
@@ -58,10 +63,15 @@ func (u *update) balancer(l *api.LoadBalancer) *Balancer {
 	if len(m.serves) > 0 && len(m.Listeners) == 0 && m.Fault(api.KindLoadBalancer, l.Meta.UUID) == nil {
 		m.partly(l, NoPool, "it has no listener that serves: all its ports are closed")
 	}
+	m.settle()
+	return m.Balancer
+}
+
+// settle brings lists into their order.
+func (m *maker) settle() {
 	slices.SortFunc(m.looked, func(a, b looked) int { return strings.Compare(a.uuid, b.uuid) })
 	m.looked = slices.Compact(m.looked)
 	slices.SortStableFunc(m.Faults, func(a, b Fault) int { return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.UUID, b.UUID)) })
-	return m.Balancer
 }
 
 func (m *maker) fault(o api.Object, reason, message string, args ...any) {

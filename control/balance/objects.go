@@ -60,7 +60,7 @@ type lists struct {
 
 func listed(s api.Snapshot) *lists {
 	l := &lists{map[api.Kind]map[string][]api.Object{}, map[string][]*api.LoadBalancer{}}
-	for _, kind := range []api.Kind{api.KindListener, api.KindPool, api.KindMember, api.KindHealthMonitor} {
+	for _, kind := range []api.Kind{api.KindListener, api.KindListenerRule, api.KindPool, api.KindMember, api.KindHealthMonitor} {
 		l.below[kind] = map[string][]api.Object{}
 		for _, o := range s.List(kind) {
 			parent := o.Head().Meta.Parent.UUID

@@ -48,8 +48,8 @@ type update struct {
 	stale    map[string]bool // load-balancers to be computed, by UUID
 
 	write struct {
-		balancers, seeking shards.Writer[string, *Balancer]
-		counts             shards.Writer[place, int]
+		balancers, seeking, proxied shards.Writer[string, *Balancer]
+		counts                      shards.Writer[place, int]
 	}
 	regroup map[uint32]map[string]*Balancer // what becomes of groups' load-balancers; nil: gone
 	turned  map[place]bool                  // places that may have come or gone
@@ -59,7 +59,7 @@ func newUpdate(earlier *Derived, d *routing.Derived, objects objects) *update {
 	now := *earlier
 	now.Routing = d
 	u := &update{Derived: &now, earlier: earlier, snapshot: d.Snapshot, objects: objects, stale: map[string]bool{}, regroup: map[uint32]map[string]*Balancer{}, turned: map[place]bool{}}
-	u.write.balancers.Map, u.write.seeking.Map, u.write.counts.Map = &now.balancers, &now.seeking, &now.counts
+	u.write.balancers.Map, u.write.seeking.Map, u.write.proxied.Map, u.write.counts.Map = &now.balancers, &now.seeking, &now.proxied, &now.counts
 	return u
 }
 
@@ -86,6 +86,10 @@ func (u *update) touch(s routing.Indexed, e api.Event) {
 			}
 		case *api.Listener:
 			u.stale[o.Meta.Parent.UUID] = true
+		case *api.ListenerRule:
+			if l, ok := u.snapshot.Get(api.KindListener, o.Meta.Parent.UUID).(*api.Listener); ok {
+				u.stale[l.Meta.Parent.UUID] = true
+			}
 		case *api.Pool:
 			u.stale[o.Meta.Parent.UUID] = true
 			for _, l := range s.Referrers(api.KindListener, api.KindPool, o.Meta.UUID) {
@@ -158,6 +162,7 @@ func (u *update) moved(s routing.Indexed) {
 				for _, m := range s.Referrers(api.KindMember, api.KindPort, p.Ref.UUID) {
 					u.ofPool(m.Head().Meta.Parent.UUID)
 				}
+				u.ofProxy(turn[1].Snapshot, p.Ref.UUID)
 			}
 		}
 	}
@@ -165,6 +170,8 @@ func (u *update) moved(s routing.Indexed) {
 
 // run computes the load-balancers that were noted, and what follows.
 func (u *update) run() *Derived {
+	var proxied []*Balancer
+	proxies := map[string]bool{} // hosts
 	for uuid := range u.stale {
 		old := u.Get(uuid)
 		var now *Balancer
@@ -175,7 +182,18 @@ func (u *update) run() *Derived {
 			continue
 		}
 		u.replace(uuid, old, now)
+		for _, b := range []*Balancer{old, now} {
+			if b != nil && b.Proxy != nil {
+				for _, at := range b.Proxy.Places {
+					proxies[at.Host.UUID] = true
+				}
+			}
+		}
+		if now != nil && now.Proxy != nil {
+			proxied = append(proxied, now)
+		}
 	}
+	u.runProxies(proxied, proxies)
 	u.runGroups()
 	u.runPlaces()
 	return u.Derived
@@ -183,7 +201,7 @@ func (u *update) run() *Derived {
 
 // equal tells that two read the same, and were made of the same.
 func (b *Balancer) equal(c *Balancer) bool {
-	return b.Ref == c.Ref && b.Network == c.Network && b.VRF == c.VRF && slices.Equal(b.Faults, c.Faults) && slices.Equal(b.looked, c.looked) &&
+	return b.Ref == c.Ref && b.Network == c.Network && b.VRF == c.VRF && slices.Equal(b.Faults, c.Faults) && slices.Equal(b.looked, c.looked) && b.Proxy.equal(c.Proxy) &&
 		slices.EqualFunc(b.Listeners, c.Listeners, func(l, m Listener) bool { return l.Equal(&m) }) &&
 		slices.EqualFunc(b.Members, c.Members, func(l, m Member) bool { return l.Equal(&m) })
 }
@@ -206,6 +224,11 @@ func (u *update) replace(uuid string, old, now *Balancer) {
 		u.write.balancers.Remove(uuid)
 	} else {
 		u.write.balancers.Put(uuid, now)
+	}
+	if now == nil || now.Proxy == nil {
+		u.write.proxied.Remove(uuid)
+	} else {
+		u.write.proxied.Put(uuid, now)
 	}
 	if now == nil || len(now.looked) == 0 {
 		u.write.seeking.Remove(uuid)

@@ -117,6 +117,9 @@ func (p *Plan) addViews(earlier *Plan, changed []*routing.Network, renamed, bala
 		if v := p.views[h.Ref.UUID]; v.health != tries {
 			p.views[h.Ref.UUID] = v.trying(tries)
 		}
+		if v, has := p.views[h.Ref.UUID], p.Balance.ProxiesOf(h.Ref.UUID); v.proxies != has {
+			p.views[h.Ref.UUID] = v.having(has)
+		}
 	}
 	fresh := map[*View]bool{} // made here, and not yet anybody's
 	for _, n := range changed {
@@ -190,7 +193,7 @@ func (p *Plan) view(h *routing.Host, old *View) *View {
 	v.rules = policyRows(v.policy, old)
 	v.reserved = reservationRows(h, v.policy)
 	if old != nil {
-		v.health, v.checks = old.health, old.checks
+		v.health, v.checks, v.proxies, v.proxied = old.health, old.checks, old.proxies, old.proxied
 	}
 	v.serves = p.Balance.Serves(h.Ref.UUID)
 	networks := p.Networks(h.Ref.UUID)
@@ -233,7 +236,7 @@ func (p *Plan) For(host string) []Row {
 	}
 	// VRFs after all senders, subnets and names after all VRFs: this only reads better.
 	slices.SortStableFunc(rows, func(a, b Row) int { return cmp.Compare(classOf(a.Key), classOf(b.Key)) })
-	rows = slices.Concat(rows, v.rules, v.ports, v.checks, v.reserved)
+	rows = slices.Concat(rows, v.rules, v.ports, v.checks, v.proxied, v.reserved)
 	for _, t := range v.tables {
 		rows = slices.AppendSeq(rows, t.Rows(Routes, host))
 	}

@@ -62,6 +62,8 @@ func Describe(body []byte) string {
 		return fmt.Sprintf("host %s\tport %s", row.Mac.Host, row.Mac.Port)
 	case *hoststream.Row_Subnet:
 		return describeSubnet(row.Subnet)
+	case *hoststream.Row_Proxy:
+		return describeProxy(row.Proxy)
 	case *hoststream.Row_Listener:
 		return describeListener(row.Listener)
 	case *hoststream.Row_Member:

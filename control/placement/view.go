@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/weft-network/weft/api"
+	"github.com/weft-network/weft/control/balance"
 	"github.com/weft-network/weft/control/health"
 	"github.com/weft-network/weft/control/policy"
 	"github.com/weft-network/weft/control/routing"
@@ -27,6 +28,8 @@ type View struct {
 	rules     []Row    // selectors, then rulesets
 	health    *health.Host
 	checks    []Row
+	proxies   *balance.Proxies
+	proxied   []Row // one for each of proxies
 	holds     []Row // shared by all hosts
 	endpoints *endpoints
 	peers     hostSet // hosts that routes lead to or that may send here
@@ -105,7 +108,7 @@ func (v *View) common(other *routing.Host) (common []string, less bool) {
 }
 
 // Own yields the rows that are of no network: holds, endpoints, what is asked at
-// ports, ports, how their workloads are tried, then what is reserved.
+// ports, ports, how their workloads are tried, what proxies serve, then what is reserved.
 func (v *View) Own(yield func(Row) bool) {
 	for _, r := range v.holds {
 		if !yield(r) {
@@ -117,7 +120,7 @@ func (v *View) Own(yield func(Row) bool) {
 			return
 		}
 	}
-	for _, rows := range [][]Row{v.rules, v.ports, v.checks, v.reserved} {
+	for _, rows := range [][]Row{v.rules, v.ports, v.checks, v.proxied, v.reserved} {
 		for _, r := range rows {
 			if !yield(r) {
 				return
@@ -137,7 +140,7 @@ func (v *View) OwnSum() uint64 {
 
 // SameOwn tells that ports and endpoints are the same as in another view.
 func (v *View) SameOwn(w *View) bool {
-	return v.Host == w.Host && v.policy == w.policy && v.health == w.health && v.endpoints == w.endpoints && slices.Equal(v.peers, w.peers) && sameRows(v.holds, w.holds)
+	return v.Host == w.Host && v.policy == w.policy && v.health == w.health && v.proxies == w.proxies && v.endpoints == w.endpoints && slices.Equal(v.peers, w.peers) && sameRows(v.holds, w.holds)
 }
 
 // sameRows tells that rows are the very same.

@@ -38,6 +38,7 @@ type serving struct {
 	without map[string]string // of these who are clients of a network, by UUID, in words; empty: none
 	left    map[string]string // what hosts left out of their kernels, by UUID of load-balancer and of listener or member, in words
 	was     map[string]string // and in the round before
+	pair    *pairs            // nil: nobody has asked
 }
 
 func (c *collector) balanced() {
@@ -49,9 +50,16 @@ func (c *collector) balanced() {
 	for _, l := range api.ListOf[*api.LoadBalancer](c.Snapshot, api.KindLoadBalancer) {
 		s.note(l, &l.Status, c.Plan.Balance.Get(l.Meta.UUID), true)
 	}
+	listened := map[string]*balance.Balancer{} // by listener
 	for _, l := range api.ListOf[*api.Listener](c.Snapshot, api.KindListener) {
 		b := c.Plan.Balance.Get(l.Meta.Parent.UUID)
 		s.note(l, &l.Status, b, b.Listens(l.Meta.UUID))
+		listened[l.Meta.UUID] = b
+	}
+	for _, r := range api.ListOf[*api.ListenerRule](c.Snapshot, api.KindListenerRule) {
+		if b := listened[r.Meta.Parent.UUID]; b != nil && b.Proxy != nil { // others ask none
+			s.note(r, &r.Status, b, true)
+		}
 	}
 	balancer := map[string]*balance.Balancer{} // by pool
 	for _, p := range api.ListOf[*api.Pool](c.Snapshot, api.KindPool) {
@@ -116,6 +124,10 @@ func leftOut(in *Input) map[string]string {
 // with it.
 func (s *serving) note(o api.Object, was *api.Reported, b *balance.Balancer, used bool) {
 	uuid := o.Head().Meta.UUID
+	if b != nil && b.Proxy != nil {
+		s.proxied(o, was, b)
+		return
+	}
 	if b != nil && s.same && s.left[uuid] == s.was[uuid] && s.before.Plan.Balance.Get(b.Ref.UUID) == b && (len(s.old) == 0 || s.before.Plan.Derived.Same(s.Plan.Derived)) && slices.ContainsFunc(was.Conditions, func(c api.Condition) bool { return c.Type == Serving }) {
 		return // as in the round before
 	}

@@ -120,7 +120,7 @@ func TestServing(t *testing.T) {
 		{api.KindLoadBalancer, "good", "yes serving"},
 		{api.KindLoadBalancer, "same", "no address-taken address 10.0.0.9 is load-balancer d:p:good's"},
 		{api.KindLoadBalancer, "held", "no address-taken address d:p:n:10.0.0.5 (10.0.0.5) is a port's"},
-		{api.KindLoadBalancer, "proxy", "no not-built load-balancers of provider haproxy are kept, and do not work yet"},
+		{api.KindLoadBalancer, "proxy", "no no-host no host has a proxy for it"},
 		{api.KindLoadBalancer, "in-frames", "no network-not-routed network d:p:frames of address 10.0.0.9 forwards frames only"},
 		{api.KindLoadBalancer, "in-fabric", "no network-not-routed network d:p:fabric of address 10.0.0.9 is without encapsulation"},
 		{api.KindLoadBalancer, "two", "yes network-not-routed network d:p:frames"},

@@ -3,6 +3,7 @@
 package topology
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -12,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/weft-network/weft/agent/proxy"
 	"github.com/weft-network/weft/lab/namespace"
 )
 
@@ -41,6 +43,7 @@ func (l *Lab) down() error {
 	for _, p := range processes {
 		errs = append(errs, l.stop(p))
 	}
+	errs = append(errs, l.eraseProxies())
 	names, err := namespace.List(prefix(l.Run))
 	errs = append(errs, err)
 	for _, name := range names {
@@ -58,6 +61,18 @@ func (l *Lab) down() error {
 	}
 	errs = append(errs, l.removeDir())
 	return errors.Join(errs...)
+}
+
+// eraseProxies ends the proxies of load-balancers, which outlive the agents.
+func (l *Lab) eraseProxies() error {
+	roots, err := filepath.Glob(filepath.Join(l.Dir, "*", "run", proxy.Directory))
+	if err != nil {
+		return fmt.Errorf("list proxies of run %s: %w", l.Run, err)
+	}
+	for _, root := range roots {
+		err = errors.Join(err, proxy.Erase(context.Background(), root))
+	}
+	return err
 }
 
 func lastWord(process string) string {

@@ -20,12 +20,17 @@ type balancerFlags struct {
 	listeners, members []string
 	locality           string
 	affinity           int
+	provider           string
+	certificates       []string
 }
 
 const createBalancerLong = `With the load-balancer come its virtual addresses, one from each subnet of the
 network (or those of --ip), and for each --listener a listener and a pool of the same name,
 e.g. tcp-80, with every --member in it. A LISTENER is PROTOCOL/PORT, or
-PROTOCOL/PORT:TARGET where members listen on another port.`
+PROTOCOL/PORT:TARGET where members listen on another port. The protocols tcp, udp and sctp
+are for provider native; http, https and tcp for provider haproxy, a pair of proxies on two
+hosts: of https TLS ends there, with the certificates of --certificate, and members speak
+http. A certificate is a file DOMAIN/PROJECT/NAME.pem below the agents' --certificates.`
 
 func newCreateBalancer(s *session) *cobra.Command {
 	var f balancerFlags
@@ -33,13 +38,16 @@ func newCreateBalancer(s *session) *cobra.Command {
 		kind: api.KindLoadBalancer, args: "NAME --network NETWORK [--ip IP]... [--listener LISTENER]... [--member PORT]...", short: "Make a load-balancer with its addresses, listeners, pools and members",
 		long: createBalancerLong,
 		example: `  weft create load-balancer web --network services --listener tcp/80:8080 --member web-1 --member web-2
-  weft create load-balancer dns --network services --ip 10.96.0.53 --listener udp/53 --listener tcp/53 --member dns-1`,
+  weft create load-balancer dns --network services --ip 10.96.0.53 --listener udp/53 --listener tcp/53 --member dns-1
+  weft create load-balancer shop --network services --provider haproxy --listener http/80:8080 --listener https/443:8080 --certificate shop --member web-1`,
 		build: func(ctx context.Context, name string) ([]api.Operation, error) { return s.buildBalancer(ctx, f, name) },
 	})
 	c.Flags().StringVar(&f.network, "network", "", "`NETWORK` of the virtual addresses")
 	c.Flags().StringSliceVar(&f.ips, "ip", nil, "virtual `ADDRESS`, in place of one from each subnet; may be repeated")
 	c.Flags().StringSliceVar(&f.listeners, "listener", nil, "`LISTENER` as tcp/80 or tcp/80:8080; may be repeated")
 	c.Flags().StringSliceVar(&f.members, "member", nil, "`PORT` of a workload that serves; may be repeated")
+	c.Flags().StringVar(&f.provider, "provider", "", "`WORD` native (when absent) or haproxy")
+	c.Flags().StringSliceVar(&f.certificates, "certificate", nil, "`NAME` of a certificate for listeners of https, the first for clients that name no host; may be repeated")
 	c.Flags().StringVar(&f.locality, "locality", "", "`WORD` any, prefer-host or only-host: which members a client's host chooses")
 	c.Flags().IntVar(&f.affinity, "affinity", 0, "`SECONDS` that a silent client keeps its member; not when absent")
 	return c
@@ -54,6 +62,7 @@ func (s *session) buildBalancer(ctx context.Context, f balancerFlags, name strin
 	if err := needed("network", f.network, "services"); err != nil {
 		return nil, err
 	}
+	l.Spec.Provider = f.provider
 	addresses, err := s.freeAddresses(ctx, l, f.network, f.ips)
 	if err != nil {
 		return nil, err
@@ -113,9 +122,20 @@ func (s *session) freeAddresses(ctx context.Context, l api.Object, of string, wo
 	return all, nil
 }
 
+// spoken are the protocols of a listener and its pool by how --listener calls them.
+type spoken struct {
+	listener, pool string
+	proxied        bool // needs provider haproxy
+}
+
+var listenerWords = map[string]spoken{
+	"tcp": {"TCP", "TCP", false}, "udp": {"UDP", "UDP", false}, "sctp": {"SCTP", "SCTP", false},
+	"http": {"HTTP", "HTTP", true}, "https": {"TERMINATED_HTTPS", "HTTP", true},
+}
+
 // listenerOf makes a listener with its pool and members from PROTOCOL/PORT[:TARGET].
 func (s *session) listenerOf(l *api.LoadBalancer, words string, f balancerFlags) ([]api.Object, error) {
-	bad := usagef("--listener %q: want PROTOCOL/PORT or PROTOCOL/PORT:TARGET, e.g. tcp/80:8080, with tcp, udp or sctp", words)
+	bad := usagef("--listener %q: want PROTOCOL/PORT or PROTOCOL/PORT:TARGET, e.g. tcp/80:8080, with tcp, udp or sctp, or with --provider haproxy tcp, http or https", words)
 	protocol, ports, ok := strings.Cut(words, "/")
 	listened, aimed, mapped := strings.Cut(ports, ":")
 	port, err := strconv.Atoi(listened)
@@ -128,21 +148,26 @@ func (s *session) listenerOf(l *api.LoadBalancer, words string, f balancerFlags)
 			return nil, bad
 		}
 	}
-	switch protocol {
-	case "tcp", "udp", "sctp":
-	default:
+	spoken, known := listenerWords[protocol]
+	if !known || (f.provider == api.ProviderHAProxy) != spoken.proxied && protocol != "tcp" {
 		return nil, bad
+	}
+	if protocol == "https" && len(f.certificates) == 0 {
+		return nil, usagef("--listener %q: give the name of a certificate, e.g. --certificate shop", words)
 	}
 	name, of := protocol+"-"+listened, api.Ref{Name: fullName(l)}
 	pool := api.New(api.KindPool).(*api.Pool)
 	pool.Meta.Name, pool.Meta.Parent = name, of
-	pool.Spec.Protocol, pool.Spec.Locality = strings.ToUpper(protocol), f.locality
+	pool.Spec.Protocol, pool.Spec.Locality = spoken.pool, f.locality
 	if f.affinity != 0 {
 		pool.Spec.Affinity = &api.Affinity{By: "source-address", Seconds: f.affinity}
 	}
 	listener := api.New(api.KindListener).(*api.Listener)
 	listener.Meta.Name, listener.Meta.Parent = name, of
-	listener.Spec.Protocol, listener.Spec.Port, listener.Spec.Pool = pool.Spec.Protocol, port, api.Ref{Name: fullName(pool)}
+	listener.Spec.Protocol, listener.Spec.Port, listener.Spec.Pool = spoken.listener, port, api.Ref{Name: fullName(pool)}
+	if protocol == "https" {
+		listener.Spec.TLS = &api.ListenerTLS{Certificates: f.certificates}
+	}
 	objects := []api.Object{pool, listener}
 	for _, word := range f.members {
 		at, err := s.ref(api.KindPort, word)
