@@ -21,6 +21,7 @@ var effective = map[Kind]bool{
 	KindSecurityGroup: true, KindSecurityGroupRule: true, KindAddressGroup: true, KindServiceGroup: true, KindTag: true, KindTagBinding: true, KindQoSPolicy: true,
 	KindLoadBalancer: true, KindPool: true, KindListener: true, KindListenerRule: true, KindMember: true, KindHealthMonitor: true, KindHealthCheck: true,
 	KindSourceNAT: true, KindPortBlock: true,
+	KindFloatingIPPool: true, KindFloatingIP: true, KindFloatingIPAssociation: true,
 	KindFirewallRule: true, KindFirewallPolicy: true, KindApplicationPolicySet: true,
 	// A document is there to be stored, a draft until it is committed.
 	KindForeignDocument: true, KindDraft: true,

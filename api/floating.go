@@ -71,9 +71,9 @@ type FloatingIP struct {
 type FloatingIPSpec struct {
 	Pool      Ref    `json:"pool" doc:"The pool; fixed."`
 	Address   Ref    `json:"address" doc:"The address, of the pool's network and free of any port; fixed. It serves this floating-ip alone."`
-	QoSPolicy Ref    `json:"qosPolicy,omitzero" doc:"Limits of what passes the address."`
-	DNSName   string `json:"dnsName,omitempty" doc:"Name under which the address is published."`
-	DNSDomain string `json:"dnsDomain,omitempty" doc:"Domain of the name; the network's when absent."`
+	QoSPolicy Ref    `json:"qosPolicy,omitzero" effect:"none" doc:"Limits of what passes the address."`
+	DNSName   string `json:"dnsName,omitempty" effect:"none" doc:"Name under which the address is published."`
+	DNSDomain string `json:"dnsDomain,omitempty" effect:"none" doc:"Domain of the name; the network's when absent."`
 }
 
 func (f *FloatingIP) Refs() []FieldRef {
@@ -114,7 +114,7 @@ type FloatingIPAssociationSpec struct {
 	FloatingIP   Ref    `json:"floatingIP" doc:"The floating-ip; fixed. It has one association at most, and none while it has port-forwardings."`
 	Port         Ref    `json:"port,omitzero" doc:"The port that gets it; fixed. Either this or loadBalancer."`
 	Address      Ref    `json:"address,omitzero" doc:"Address of the port that it stands for; the port's only one of the family when absent. Fixed."`
-	LoadBalancer Ref    `json:"loadBalancer,omitzero" doc:"The load-balancer that gets it; fixed."`
+	LoadBalancer Ref    `json:"loadBalancer,omitzero" effect:"none" doc:"The load-balancer that gets it; fixed."`
 	Mode         string `json:"mode,omitempty" enum:"nat,alias" default:"nat" doc:"nat: the workload keeps its own address; alias: the workload has the floating address itself. Fixed."`
 }
 

@@ -144,6 +144,7 @@ type Tables struct {
 	Floods        map[uint32]Flood // by VRF; a network that does not flood has none
 	Asked
 	Balanced Balanced // virtual addresses
+	Floating Floating // floating addresses
 	// Problems are desired rows that cannot be turned into table rows.
 	Problems map[string]string
 }
@@ -192,6 +193,7 @@ func ComputeAfter(earlier Balanced, rows desired.Rows, attached map[string]Attac
 			}
 		}
 	}
+	t.addFloating(floatingOf(rows, attached))
 	t.nameAliases()
 	for key, r := range rows.Routes {
 		t.addRoute(key, r, rows, attached, underlay, local)
@@ -374,7 +376,11 @@ func nextHop(r desired.Route, p places) (hop vrouter.NextHop, problem string) {
 	case r.Discard:
 		return vrouter.NextHop{Kind: vrouter.NextHopDiscard}, ""
 	case r.Mapped.Port != "":
-		return none, "" // nobody maps yet; control says so, of the association
+		_, plugged := p.attached[r.Mapped.Port]
+		if _, bound := p.rows.Ports[r.Mapped.Port]; !bound || !plugged {
+			return none, "" // as of a port
+		}
+		return vrouter.NextHop{Kind: vrouter.NextHopMapped, Mapping: floatingNumber(p.key.Prefix.Addr(), r.Mapped)}, ""
 	case r.Shared.Inside != 0:
 		return none, "" // nobody translates yet; control says so, of the source-nat
 	case r.External.Gateway.IsValid():

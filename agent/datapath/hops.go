@@ -33,6 +33,8 @@ func canonical(n vrouter.NextHop) vrouter.NextHop {
 		c.Ifindex, c.MTU = n.Ifindex, n.MTU
 	case vrouter.NextHopBalancer:
 		c.VNI = n.VNI
+	case vrouter.NextHopMapped:
+		c.Mapping = n.Mapping
 	case vrouter.NextHopTunnel:
 		c.VNI, c.Remote, c.MTU, c.Encapsulation, c.Local = n.VNI, n.Remote, n.MTU, n.Encapsulation, n.Local
 		if n.Encapsulation == vrouter.EncapsulationMPLSUDP {

@@ -62,6 +62,7 @@ type BalanceTables struct {
 	Choices     Table[uint32, vrouter.Choice]
 	PoolMembers Table[vrouter.PoolMemberKey, vrouter.PoolMember]
 	Mappings    Table[uint64, vrouter.Mapping]
+	Floats      Table[vrouter.FloatKey, vrouter.Float]
 	// RenewVRF makes the connections of a VRF look anew where they go.
 	RenewVRF func(vrf uint32) error
 	Rooms    vrouter.BalanceSizes // how large the tables are, of which tenants have shares; 0: not bounded
@@ -87,7 +88,7 @@ func KernelOf(d *vrouter.Datapath) Kernel {
 		Floods:        d.Floods,
 		Receivers:     d.Receivers,
 		PolicyTables:  PolicyTables{d.PortPolicies, d.Rulesets, d.RemoteClasses, d.RemoteRanges, d.ServiceClasses, d.ServicePages, d.Verdicts, d.Managed},
-		BalanceTables: BalanceTables{d.Listeners, d.Choices, d.PoolMembers, d.Mappings, d.RenewVRF, d.BalanceRooms()},
+		BalanceTables: BalanceTables{d.Listeners, d.Choices, d.PoolMembers, d.Mappings, d.Floats, d.RenewVRF, d.BalanceRooms()},
 		Forget:        d.Forget, WaitForPackets: d.WaitForPackets,
 	}
 }
@@ -187,6 +188,7 @@ type MemoryBalance struct {
 	Choices     *Memory[uint32, vrouter.Choice]
 	PoolMembers *Memory[vrouter.PoolMemberKey, vrouter.PoolMember]
 	Mappings    *Memory[uint64, vrouter.Mapping]
+	Floats      *Memory[vrouter.FloatKey, vrouter.Float]
 	Renewed     map[uint32]int // VRFs, how often
 	Rooms       vrouter.BalanceSizes
 }
@@ -194,7 +196,7 @@ type MemoryBalance struct {
 func newMemoryBalance(f *rand.Rand) MemoryBalance {
 	return MemoryBalance{
 		newMemory[vrouter.ListenerKey, vrouter.Listener](f), newMemory[uint32, vrouter.Choice](f),
-		newMemory[vrouter.PoolMemberKey, vrouter.PoolMember](f), newMemory[uint64, vrouter.Mapping](f), map[uint32]int{}, vrouter.BalanceSizes{},
+		newMemory[vrouter.PoolMemberKey, vrouter.PoolMember](f), newMemory[uint64, vrouter.Mapping](f), newMemory[vrouter.FloatKey, vrouter.Float](f), map[uint32]int{}, vrouter.BalanceSizes{},
 	}
 }
 
@@ -244,7 +246,7 @@ func NewMemoryKernel(faults *rand.Rand) *MemoryKernel {
 func (m *MemoryKernel) Kernel() Kernel {
 	return Kernel{m.TunnelSources, m.VNIs, m.PortAddresses, m.PortPrefixes, m.Ports, m.SubPorts, m.Limits, m.NextHops, m.Groups, m.Routes, m.Gaps, m.Services, m.Aliases, m.MACs, m.Floods, m.Receivers,
 		PolicyTables{m.PortPolicies, m.Rulesets, m.RemoteClasses, m.RemoteRanges, m.ServiceClasses, m.ServicePages, m.Verdicts, m.Managed},
-		BalanceTables{m.Listeners, m.Choices, m.PoolMembers, m.Mappings, m.MemoryBalance.renew, m.Rooms},
+		BalanceTables{m.Listeners, m.Choices, m.PoolMembers, m.Mappings, m.Floats, m.MemoryBalance.renew, m.Rooms},
 		func(int) error { return nil }, m.wait}
 }
 

@@ -68,6 +68,7 @@ func (p *Programmer) Problems(rows desired.Rows, attached map[string]Attachment)
 		}
 	}
 	p.ownProblems(rows, attached, note)
+	p.service.floatingProblems(note) // before the routes, which wait for mappings
 	for key := range rows.MACs {
 		st, ok := p.macs.Status(vrouter.MACKey{VRF: key.VRF, MAC: key.MAC})
 		note(desired.MACRow(key), explain(st, ok))

@@ -104,6 +104,7 @@ func NewProgrammer(k Kernel) *Programmer {
 	})
 	p.bridge(k, hopTarget, refs)
 	p.addService(k, hopTarget, refs)
+	p.addFloats(k)
 	return p
 }
 
@@ -117,6 +118,9 @@ func (p *Programmer) addRouting(k Kernel, hopTarget *nextHops, routeTarget *rout
 				if err := when(!wanted || st.State != reconcile.Done, "next hop %+v is not programmed yet", m.NextHop); err != nil {
 					return err
 				}
+			}
+			if hop.Kind == vrouter.NextHopMapped {
+				return p.service.mappingReady(hop.Mapping)
 			}
 			return nil
 		},
@@ -199,7 +203,7 @@ func compareServices(a, b vrouter.Service) int {
 
 func compareHops(a, b vrouter.NextHop) int {
 	return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Ifindex, b.Ifindex), cmp.Compare(a.VNI, b.VNI), a.Remote.Compare(b.Remote), cmp.Compare(a.MTU, b.MTU),
-		cmp.Compare(a.Encapsulation, b.Encapsulation), a.Local.Compare(b.Local), cmp.Compare(a.Group, b.Group))
+		cmp.Compare(a.Encapsulation, b.Encapsulation), a.Local.Compare(b.Local), cmp.Compare(a.Group, b.Group), cmp.Compare(a.Mapping, b.Mapping))
 }
 
 // CompareRoutes orders routes by VRF, family, address and length.
@@ -325,6 +329,7 @@ func (p *Programmer) Round(ctx context.Context, now time.Time) (more bool) {
 // pass goes over all tables once: first what frames will need, bottom up, then
 // what they no longer use, top down.
 func (p *Programmer) pass(ctx context.Context, now time.Time) (done int) {
+	done += p.service.sendUpdates(ctx, now)
 	done += p.sources.Updates(ctx, now)
 	done += p.vnis.Updates(ctx, now)
 	done += p.addresses.Updates(ctx, now)

@@ -23,6 +23,7 @@ type service struct {
 	members   *reconcile.Sync[vrouter.PoolMemberKey, PoolMember]
 	choices   *reconcile.Sync[string, *Choice]
 	listeners *reconcile.Sync[vrouter.ListenerKey, Listener]
+	floating  floating
 
 	maps     func(ifindex int) bool // whether a mapping may lead to an interface
 	rooms    vrouter.BalanceSizes
@@ -39,11 +40,12 @@ func (p *Programmer) addService(k Kernel, hops *nextHops, refs map[vrouter.NextH
 		renew: func(vrf uint32) error { return s.renew(k.RenewVRF, vrf) },
 	}
 	mappings := &mappings{plain[uint64, vrouter.Mapping]{k.Mappings}, newUses[uint64, int]()}
-	s.maps = func(ifindex int) bool { return mappings.refs[ifindex] > 0 }
+	s.maps = func(ifindex int) bool { return mappings.refs[ifindex] > 0 || s.floating.refs.at.refs[ifindex] > 0 }
 	s.mappings = reconcile.New(mappings, reconcile.Options[uint64, vrouter.Mapping]{
 		Name: "mapping", Compare: cmp.Compare[uint64], Equal: same[vrouter.Mapping],
 		Free: func(number uint64) error {
-			return when(members.mapped.refs[number] > 0, "mapping %d still has a member", number)
+			led := p.hops.MayHave(vrouter.NextHop{Kind: vrouter.NextHopMapped, Mapping: number})
+			return when(led || members.mapped.refs[number]+s.floating.refs.mapped.refs[number] > 0, "mapping %d still has a member, a route or somebody who sends through it", number)
 		},
 	})
 	s.members = reconcile.New(members, reconcile.Options[vrouter.PoolMemberKey, PoolMember]{
@@ -52,8 +54,7 @@ func (p *Programmer) addService(k Kernel, hops *nextHops, refs map[vrouter.NextH
 			if err := p.hopReady(m.NextHop); err != nil || m.Mapping == 0 {
 				return err
 			}
-			st, wanted := s.mappings.Status(m.Mapping)
-			return when(!wanted || st.State != reconcile.Done, "mapping %d is not programmed yet", m.Mapping)
+			return s.mappingReady(m.Mapping)
 		},
 	})
 	members.there = func(key vrouter.PoolMemberKey) (m PoolMember, known, may bool) {
@@ -126,6 +127,7 @@ func (s *service) serve(t Tables) {
 		}
 	}
 	s.balanced = t.Balanced
+	s.floating.want(t.Floating, s.mappings)
 }
 
 func (s *service) add(of *BalancerTables, told func(vrouter.PoolMemberKey, PoolMember) PoolMember) {
@@ -174,7 +176,7 @@ func (s *service) remove(of, now *BalancerTables) {
 
 // load reads what an earlier run left; next hops must have been read.
 func (s *service) load(ctx context.Context) error {
-	return errors.Join(s.mappings.Load(ctx), s.members.Load(ctx), s.choices.Load(ctx), s.listeners.Load(ctx))
+	return errors.Join(s.mappings.Load(ctx), s.members.Load(ctx), s.choices.Load(ctx), s.listeners.Load(ctx), s.floating.floats.Load(ctx))
 }
 
 func (s *service) sweep() {
@@ -182,22 +184,28 @@ func (s *service) sweep() {
 	s.members.Sweep()
 	s.choices.Sweep()
 	s.listeners.Sweep()
+	s.floating.floats.Sweep()
+}
+
+// sendUpdates come before ports, so that nothing is sent from an alias without its mapping.
+func (s *service) sendUpdates(ctx context.Context, now time.Time) int {
+	return s.mappings.Updates(ctx, now) + s.floating.floats.Updates(ctx, now)
 }
 
 func (s *service) updates(ctx context.Context, now time.Time) int {
-	return s.mappings.Updates(ctx, now) + s.members.Updates(ctx, now) + s.choices.Updates(ctx, now) + s.listeners.Updates(ctx, now)
+	return s.members.Updates(ctx, now) + s.choices.Updates(ctx, now) + s.listeners.Updates(ctx, now)
 }
 
 func (s *service) deletes(ctx context.Context, now time.Time) int {
-	return s.listeners.Deletes(ctx, now) + s.choices.Deletes(ctx, now) + s.members.Deletes(ctx, now) + s.mappings.Deletes(ctx, now)
+	return s.listeners.Deletes(ctx, now) + s.choices.Deletes(ctx, now) + s.members.Deletes(ctx, now) + s.floating.floats.Deletes(ctx, now) + s.mappings.Deletes(ctx, now)
 }
 
 func (s *service) settled() bool {
-	return s.mappings.Settled() && s.members.Settled() && s.choices.Settled() && s.listeners.Settled()
+	return s.mappings.Settled() && s.members.Settled() && s.choices.Settled() && s.listeners.Settled() && s.floating.floats.Settled()
 }
 
 func (s *service) attempts() []func() (time.Time, bool) {
-	return []func() (time.Time, bool){s.mappings.NextAttempt, s.members.NextAttempt, s.choices.NextAttempt, s.listeners.NextAttempt}
+	return []func() (time.Time, bool){s.mappings.NextAttempt, s.members.NextAttempt, s.choices.NextAttempt, s.listeners.NextAttempt, s.floating.floats.NextAttempt}
 }
 
 // problems notes, by row, what of the load-balancers is not in the kernel and why.

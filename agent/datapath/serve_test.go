@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -42,6 +43,28 @@ func ordered(t *testing.T, k *datapath.MemoryKernel) {
 		for key, m := range k.PoolMembers.Rows {
 			if deleted && m.Mapping == number {
 				t.Errorf("mapping %d goes before member %v", number, key)
+			}
+		}
+		for key, f := range k.Floats.Rows {
+			if deleted && (f.Alias == number || slices.Contains(f.Mappings[:], number)) {
+				t.Errorf("mapping %d goes while %v is sent through it", number, key)
+			}
+		}
+		for id, hop := range k.NextHops.Rows {
+			if deleted && hop.Mapping == number {
+				t.Errorf("mapping %d goes before next hop %d", number, id)
+			}
+		}
+	}
+	k.NextHops.Check = func(id uint32, hop vrouter.NextHop, deleted bool) {
+		if _, there := k.Mappings.Rows[hop.Mapping]; !deleted && hop.Kind == vrouter.NextHopMapped && !there {
+			t.Errorf("next hop %d comes before mapping %d", id, hop.Mapping)
+		}
+	}
+	k.Floats.Check = func(key vrouter.FloatKey, f vrouter.Float, deleted bool) {
+		for _, number := range append(f.Mappings[:], f.Alias) {
+			if _, there := k.Mappings.Rows[number]; !deleted && number != 0 && !there {
+				t.Errorf("%v is sent through mapping %d before that is there", key, number)
 			}
 		}
 	}

@@ -80,13 +80,6 @@ type RouteKey struct {
 	Prefix netip.Prefix
 }
 
-// Mapped is whom a floating address stands for.
-type Mapped struct {
-	Port     string // UUID; empty: it is no floating address
-	Internal netip.Addr
-	Alias    bool // the workload has the floating address itself
-}
-
 // Route leads to a port of this host, to another host, to the gateway, or
 // nowhere on purpose, to a gateway or router outside, or to whoever serves a virtual address:
 // exactly one of Port, Host, Gateway, Discard, Outside, External, Balancer, Mapped and Shared is set.
@@ -415,11 +408,10 @@ func route(m *hoststream.Route) (RouteKey, Route, error) {
 		r.External, err = external(n.External)
 		return key, r, err
 	case *hoststream.Route_Mapped:
-		internal, ok := netip.AddrFromSlice(n.Mapped.Internal)
-		if !ok || n.Mapped.Port == "" || internal.Is4() != to.Addr().Is4() || !to.IsSingleIP() {
-			return key, r, fmt.Errorf("route %v of VRF %d: floating address of port %q for %d bytes", to, m.Vrf, n.Mapped.Port, len(n.Mapped.Internal))
+		var err error
+		if r.Mapped, err = mappedOf(n.Mapped, to, m.Vrf); err != nil {
+			return key, r, err
 		}
-		r.Mapped = Mapped{n.Mapped.Port, internal, n.Mapped.Alias}
 	case *hoststream.Route_Shared:
 		r.Shared, err = shared(to, n.Shared)
 		return key, r, err

@@ -25,7 +25,8 @@ const (
 	featureStrict = "strict" // a former policy is enforced besides, while there is a hold
 	featureBFD    = "bfd"    // workloads are tried by it too
 
-	featureBalance = "balance" // there is somebody behind virtual addresses
+	featureBalance = "balance"  // there is somebody behind virtual addresses
+	featureFloats  = "floating" // floating addresses are mapped
 )
 
 // maxRowErrors bounds the errors of one Ack, so that a full table does not
@@ -284,7 +285,7 @@ func (c *Core) Report() *hoststream.Report {
 	r.UnderlayMtu = uint32(c.underlay.MTU)
 	r.Tables, r.Features = c.short, []string{featurePolicy, featureHealth, featureStrict, featureBFD}
 	if c.local.Balances {
-		r.Features = append(r.Features, featureBalance)
+		r.Features = append(r.Features, featureBalance, featureFloats)
 	}
 	r.Checks, r.Proxies = c.checks, c.proxies
 	r.Features = append(r.Features, c.features...)

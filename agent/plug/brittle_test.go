@@ -228,6 +228,7 @@ func brittleBalance(k datapath.BalanceTables, f *faults) datapath.BalanceTables 
 		Choices:     brittleTable[uint32, vrouter.Choice]{k.Choices, "choices", f},
 		PoolMembers: brittleTable[vrouter.PoolMemberKey, vrouter.PoolMember]{k.PoolMembers, "pool members", f},
 		Mappings:    brittleTable[uint64, vrouter.Mapping]{k.Mappings, "mappings", f},
+		Floats:      brittleTable[vrouter.FloatKey, vrouter.Float]{k.Floats, "floats", f},
 		RenewVRF:    func(vrf uint32) error { return f.try("renew VRF", func() error { return k.RenewVRF(vrf) }) },
 	}
 }

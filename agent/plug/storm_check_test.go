@@ -205,10 +205,9 @@ var written = map[string]string{
 	"limits": "Limits", "next_hops": "NextHops", "groups": "Groups", "host_routes": "Routes", "routes4": "Routes", "routes6": "Routes",
 	"services": "Services", "aliases": "Aliases", "macs": "MACs", "floods": "Floods", "receivers": "Receivers", "vnis": "VNIs", "tunnel_sources": "TunnelSources",
 	"port_policies": "PortPolicies", "rulesets": "Rulesets", "remote_classes": "RemoteClasses", "remote_ranges4": "RemoteRanges", "remote_ranges6": "RemoteRanges",
-	"listeners": "Listeners", "choices": "Choices", "choice_members": "Choices", "pool_members": "PoolMembers", "mappings": "Mappings",
+	"listeners": "Listeners", "choices": "Choices", "choice_members": "Choices", "pool_members": "PoolMembers", "mappings": "Mappings", "floats": "Floats",
 	"service_classes": "ServiceClasses", "service_pages": "ServicePages", "verdicts": "Verdicts", "managed4": "Managed", "managed6": "Managed",
 
-	"floats": "-no agent has floating addresses yet",
 	"config": "-the underlay's follower, from no row", "tunnel_addresses": "-the underlay's follower, from no row",
 	"generations": "-a number that rises with every change", "counters": "-frames; a place belongs to a port",
 	"event_control": "-who looks at events",

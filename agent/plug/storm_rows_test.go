@@ -77,6 +77,7 @@ func stormRows(version int) rowSet {
 	r.elsewhere(version)
 	r.groups(version)
 	r.balancer(version)
+	r.floating(version)
 	if version%4 == 1 || version%4 == 2 {
 		h := &hoststream.Hold{Hold: hostID(99), Seconds: 300}
 		r[desired.HoldRow(h.Hold)] = &hoststream.Row{Body: &hoststream.Row_Hold{Hold: h}}
@@ -297,6 +298,28 @@ func (r rowSet) groups(version int) {
 func stormIdentity(n, version int) uint64 { return uint64(100 + (n+version/2)%10) }
 
 func rulesetID(k, version int) string { return fmt.Sprintf("r%d-%d", k, version%3) }
+
+// floating adds floating addresses of ports here: some go, and some go to another port.
+func (r rowSet) floating(version int) {
+	for k := range 12 {
+		n := k * stormNetworks // its port
+		if k%3 == version%3 {
+			n += stormNetworks
+		}
+		for i, a := range stormAddresses(n) {
+			ip := [][]byte{{11, 10, 0, byte(k)}, netip.MustParseAddr(fmt.Sprintf("fd00::f:%x", k)).AsSlice()}[i]
+			m := &hoststream.Mapped{Port: portID(n), Internal: a.Addr().AsSlice(), Vrf: visibleVRF}
+			if k%4 == 1 {
+				m.Internal, m.Alias = ip, true
+			}
+			for _, vrf := range []uint32{visibleVRF, plainVRF}[:1+k%2] { // some are leaked
+				if (k+version)%5 > 0 {
+					r.route(&hoststream.Route{Vrf: vrf, PrefixAddress: ip, PrefixLength: uint32(8 * len(ip)), Mac: stormMAC(n), Proxied: true, NextHop: &hoststream.Route_Mapped{Mapped: m}})
+				}
+			}
+		}
+	}
+}
 
 // policy adds rulesets that ask in every way there is. A ruleset never changes:
 // another one has another name; whom selectors mean does.

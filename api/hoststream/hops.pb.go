@@ -258,13 +258,14 @@ func (x *Outside) GetLabel() uint32 {
 	return 0
 }
 
-// Mapped is a floating address of a port on this host, by the route's VRF: all
-// other hosts have it as remote.
+// Mapped is a floating address of a port on this host: all other hosts have it as
+// remote.
 type Mapped struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Port          string                 `protobuf:"bytes,1,opt,name=port,proto3" json:"port,omitempty"`         // UUID
 	Internal      []byte                 `protobuf:"bytes,2,opt,name=internal,proto3" json:"internal,omitempty"` // 4 or 16 bytes: the address that the port has in its own VRF
 	Alias         bool                   `protobuf:"varint,3,opt,name=alias,proto3" json:"alias,omitempty"`      // the workload has the floating address itself
+	Vrf           uint32                 `protobuf:"varint,4,opt,name=vrf,proto3" json:"vrf,omitempty"`          // of the floating address's network; 0: the route's
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -318,6 +319,13 @@ func (x *Mapped) GetAlias() bool {
 		return x.Alias
 	}
 	return false
+}
+
+func (x *Mapped) GetVrf() uint32 {
+	if x != nil {
+		return x.Vrf
+	}
+	return 0
 }
 
 // Shared is an address with which workloads of another VRF go out. All hosts
@@ -738,11 +746,12 @@ const file_hops_proto_rawDesc = "" +
 	"\aOutside\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\fR\aaddress\x12$\n" +
 	"\rencapsulation\x18\x02 \x01(\tR\rencapsulation\x12\x14\n" +
-	"\x05label\x18\x03 \x01(\rR\x05label\"N\n" +
+	"\x05label\x18\x03 \x01(\rR\x05label\"`\n" +
 	"\x06Mapped\x12\x12\n" +
 	"\x04port\x18\x01 \x01(\tR\x04port\x12\x1a\n" +
 	"\binternal\x18\x02 \x01(\fR\binternal\x12\x14\n" +
-	"\x05alias\x18\x03 \x01(\bR\x05alias\"s\n" +
+	"\x05alias\x18\x03 \x01(\bR\x05alias\x12\x10\n" +
+	"\x03vrf\x18\x04 \x01(\rR\x03vrf\"s\n" +
 	"\x06Shared\x12\x16\n" +
 	"\x06inside\x18\x01 \x01(\rR\x06inside\x12\x1a\n" +
 	"\bexternal\x18\x02 \x01(\rR\bexternal\x125\n" +

@@ -185,6 +185,9 @@ func describeRoute(r *hoststream.Route) string {
 			kind = "alias "
 		}
 		words = append(words, kind+ipText(hop.Mapped.Internal)+" of port "+hop.Mapped.Port)
+		if hop.Mapped.Vrf != r.Vrf {
+			words = append(words, fmt.Sprintf("of VRF %d", hop.Mapped.Vrf))
+		}
 	case *hoststream.Route_Shared:
 		words = append(words, describeShared(hop.Shared)...)
 	case *hoststream.Route_Balancer:

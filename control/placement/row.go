@@ -182,7 +182,7 @@ func routeRow(vrf uint32, r *routing.Route, equal []routing.Route, owner uint64,
 	case r.Balancer:
 		route.NextHop = &hoststream.Route_Balancer{Balancer: &hoststream.Balancer{Vrf: r.OriginVRF}}
 	case r.Mapped.Is() && r.Host.UUID == host:
-		route.NextHop = &hoststream.Route_Mapped{Mapped: &hoststream.Mapped{Port: r.Mapped.Port.UUID, Internal: r.Mapped.Internal.AsSlice(), Alias: r.Mapped.Alias}}
+		route.NextHop = &hoststream.Route_Mapped{Mapped: &hoststream.Mapped{Port: r.Mapped.Port.UUID, Internal: r.Mapped.Internal.AsSlice(), Alias: r.Mapped.Alias, Vrf: r.OriginVRF}}
 		route.Mac = macBytes(r.MAC)
 	case r.Discard:
 		route.NextHop = &hoststream.Route_Discard{Discard: &hoststream.Discard{}}

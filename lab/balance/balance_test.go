@@ -17,6 +17,7 @@ import (
 // clients and members on three hosts.
 func TestBalance(t *testing.T) {
 	s := start(t)
+	s.balance(t)
 	eventually(t, func() error { // it serves as it says
 		out, err := s.lab.Weft(t.Context(), "load-balancer", "-p", "red:shop", "web")
 		if err != nil || strings.Count(out, "active") != 9 {

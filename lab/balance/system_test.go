@@ -66,7 +66,7 @@ func start(t *testing.T) *system {
 	return s
 }
 
-// populate plugs all workloads, makes members serve, and has load-balancers made.
+// populate plugs all workloads and makes members serve.
 func (s *system) populate(t *testing.T, ctx context.Context) {
 	t.Helper()
 	s.apply(t, WorldYAML())
@@ -84,13 +84,18 @@ func (s *system) populate(t *testing.T, ctx context.Context) {
 		if failed[i] != nil {
 			t.Fatal(failed[i])
 		}
-		if w.Network == "members" {
+		if w.Network != "services" {
 			s.serve(t, w)
 		}
 	}
 	if err := s.lab.WaitPortsUp(ctx); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// balance has load-balancers made.
+func (s *system) balance(t *testing.T) {
+	t.Helper()
 	for tenant, members := range map[string][]string{"red": {"m1", "m2", "m3"}, "blue": {"m1", "m2"}} {
 		argv := []string{"create", "load-balancer", "web", "-p", tenant + ":shop", "--network", "services",
 			"--listener", "tcp/80:8080", "--listener", "tcp/8000:8080", "--listener", "udp/53:5353"}

@@ -17,7 +17,7 @@ const Hosts = 3
 // Workload is a namespace plugged into a port.
 type Workload struct {
 	Tenant, Name string
-	Network      string // services or members
+	Network      string // services or members, or those of TestFloating
 	Host         int
 	Number       int // last part of its addresses
 }
@@ -28,6 +28,8 @@ type Workload struct {
 var Workloads = []Workload{
 	{"red", "c1", "services", 1, 11}, {"red", "c2", "services", 2, 12}, {"red", "c3", "services", 3, 13},
 	{"red", "m1", "members", 1, 21}, {"red", "m2", "members", 2, 22}, {"red", "m3", "members", 3, 23},
+	{"red", "o1", "outside", 1, 31}, {"red", "o2", "outside", 2, 32}, {"red", "n1", "near", 3, 41},
+	{"red", "p1", "private", 1, 51}, {"red", "p2", "private", 2, 52}, {"red", "p3", "private", 2, 53}, {"red", "p4", "private", 1, 54},
 	{"blue", "c1", "services", 2, 11}, {"blue", "m1", "members", 3, 21}, {"blue", "m2", "members", 1, 22},
 }
 
@@ -55,9 +57,11 @@ type Family struct {
 var Families = []Family{
 	{"IPv4", netip.MustParseAddr("10.96.0.80"), netip.MustParseAddr("169.254.64.1"), map[string]netip.Prefix{
 		"services": netip.MustParsePrefix("10.96.0.0/24"), "members": netip.MustParsePrefix("10.32.0.0/24"),
+		"outside": netip.MustParsePrefix("198.51.100.0/24"), "near": netip.MustParsePrefix("10.40.0.0/24"), "private": netip.MustParsePrefix("10.32.0.0/24"),
 	}, "icmp"},
 	{"IPv6", netip.MustParseAddr("fd00:96::80"), netip.MustParseAddr("fd77:6566:7400::1"), map[string]netip.Prefix{
 		"services": netip.MustParsePrefix("fd00:96::/64"), "members": netip.MustParsePrefix("fd00:32::/64"),
+		"outside": netip.MustParsePrefix("2001:db8:f::/64"), "near": netip.MustParsePrefix("fd00:40::/64"), "private": netip.MustParsePrefix("fd00:32::/64"),
 	}, "icmpv6"},
 }
 
