@@ -62,3 +62,22 @@ func TestReservedAddresses(t *testing.T) {
 		t.Error("a port's address went with the host it was reserved for once")
 	}
 }
+
+// Ports of an orchestrator's address are given in its name, as control does it, to
+// hosts that are the administrators'.
+func TestPortBlocksOfAnOrchestrator(t *testing.T) {
+	w := newWorld(t)
+	w.orchestrators()
+	const B = "blue-own:p"
+	h := host("h1", "192.0.2.1")
+	w.create(admin, h)
+	w.create(blue, object(t, api.KindNetwork, "n", B, ""), object(t, api.KindNetwork, "e", B, ""), subnet("s", "198.51.100.0/24", named(B+":e")),
+		address("out", named(B+":e"), "198.51.100.9"), object(t, api.KindSourceNAT, "o", B, "network: '"+B+":n', addresses: ['"+B+":e:out']"))
+	b := object(t, api.KindPortBlock, "1024-2047", B+":e:out", "host: h1, ports: {from: 1024, to: 2047}")
+	w.create(api.Identity{Name: "control", Orchestrator: "blue", Role: api.RoleAdmin}, b)
+	w.refused(api.CodeConflict, "refer to it", blue, api.OpDelete, address("out", named(B+":e"), "198.51.100.9"))
+	w.remove(admin, h)
+	if blocks := w.latest().List(api.KindPortBlock); len(blocks) > 0 {
+		t.Errorf("ports are given to a host that is gone: %v", blocks)
+	}
+}
