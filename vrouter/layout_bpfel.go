@@ -521,6 +521,7 @@ const (
 	layoutNextHopKindNEXT_HOP_FABRIC   layoutNextHopKind = 6
 	layoutNextHopKindNEXT_HOP_BALANCER layoutNextHopKind = 7
 	layoutNextHopKindNEXT_HOP_MAPPED   layoutNextHopKind = 8
+	layoutNextHopKindNEXT_HOP_SHARED   layoutNextHopKind = 9
 )
 
 type layoutNextHopValue struct {

@@ -62,6 +62,12 @@ type Oracle struct {
 	Affinities  map[AffinityKey]Affinity // nil: clients are not remembered
 	Floats      map[FloatKey]Float
 
+	// Who goes out with shared addresses.
+	SharedAddresses map[uint64]SharedAddress
+	PortBlocks      map[PortBlock]uint32 // next hop; 0: this host has it
+	Shares          map[ShareKey][]uint64
+	Translations    map[TranslationKey]Translation
+
 	MACs      map[MACKey]uint32
 	Floods    map[uint32]Flood
 	Receivers map[Receiver]uint32
@@ -300,6 +306,8 @@ func (o *Oracle) route(r refusal) Outcome {
 		return dropped(f.frame, "no-mapping")
 	case next.Kind == NextHopMapped:
 		return o.toFloat(r, route, next.Mapping)
+	case next.Kind == NextHopShared:
+		return o.toShared(r, route, o.plain(r), next.Mapping)
 	}
 	if next.Kind != NextHopGroup && o.sentByMAC(r, route) {
 		return o.bridgeable(r, dropped(f.frame, "wrong-destination-mac"))

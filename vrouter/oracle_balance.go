@@ -22,6 +22,7 @@ type passage struct {
 	mapping               uint64            // that the receiver's entry has; 0: none
 	itself                uint16            // the sender's own port, with mapping
 	sends                 uint64            // that the sender's entry gets; 0: it stays as it is
+	sendsAs               uint16            // what it has as itself, with sends
 	outward               bool              // it leaves through a mapping
 	maps                  bool              // the two ends have it otherwise
 	to                    int               // the port of a mapping; 0: as the next hop says

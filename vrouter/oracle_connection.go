@@ -55,7 +55,7 @@ func (o *Oracle) notePassage(from noted, next NextHop, route Route, p passage) {
 		o.noteEnd(key, ConnectionSent, 0, f)
 		if p.sends != 0 {
 			c := o.Connections[key]
-			c.Mapping, c.Itself = p.sends, p.sentPorts.destination
+			c.Mapping, c.Itself = p.sends, p.sendsAs
 			o.Connections[key] = c
 		}
 		if f.ethSource == o.Ports[ifindex].MAC && !from.frame {

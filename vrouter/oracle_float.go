@@ -58,7 +58,7 @@ func (o *Oracle) outwardUnrouted(r refusal) (outcome Outcome, done bool) {
 		}
 	}
 	if longest < 0 {
-		return outcome, false
+		return o.outwardByShare(r)
 	}
 	return o.outwardBy(r, best), true
 }
@@ -71,7 +71,7 @@ func (o *Oracle) outwardBy(r refusal, number uint64) Outcome {
 	}
 	p := o.plain(r)
 	if p.known {
-		p.sends = number
+		p.sends, p.sendsAs = number, p.sentPorts.destination
 	}
 	p.outward, p.maps, p.vrfs[0], p.external[0] = true, true, m.VRF, netip.AddrPortFrom(m.External.Addr(), p.sentPorts.source)
 	p.heard = r.f.become(r.f.translated(translation{m.External.Addr(), r.f.destination, p.sentPorts.source, p.sentPorts.destination}))

@@ -171,6 +171,9 @@ func (o *Oracle) outward(r refusal) (outcome Outcome, done bool) {
 	if !noted || c.Port != o.Ports[r.ifindex].ID || c.Mapping == 0 || !isError && (!p.known || f.saying().beginsAnew(c.State, true)) {
 		return outcome, false
 	}
+	if _, shared := o.SharedAddresses[c.Mapping]; shared {
+		return o.outwardShared(r, key, c), true
+	}
 	m, there := o.Mappings[c.Mapping]
 	if !there {
 		return dropped(f.frame, "no-mapping"), true
@@ -222,6 +225,8 @@ func (o *Oracle) leaves(r refusal, m Mapping, p passage) Outcome {
 			return dropped(r.f.frame, reason)
 		}
 		return o.onward(external, route, p)
+	case NextHopShared:
+		return o.toShared(external, route, p, next.Mapping)
 	}
 	switch o.NextHops[route.NextHop].Kind {
 	case NextHopGateway, NextHopBalancer, NextHopFabric, NextHopMapped:

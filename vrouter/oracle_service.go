@@ -61,15 +61,7 @@ func (o *Oracle) service(ifindex int, f parsed) (outcome Outcome, done bool) {
 // portCandidates are the ports from which the host may see a conversation.
 func portCandidates(source, destination netip.Addr, from, to uint16) (all [4]uint16) {
 	const prime = 2654435761
-	var h uint32
-	for _, a := range []netip.Addr{source, destination} {
-		var words [16]byte
-		copy(words[:], a.AsSlice())
-		for i := 0; i < 16; i += 4 {
-			h = (h ^ binary.BigEndian.Uint32(words[i:])) * prime
-		}
-	}
-	h = (h ^ (uint32(from)<<16 | uint32(to))) * prime
+	h := addressHash(source, destination, from, to)
 	all[0] = from
 	for i := uint32(1); i < 4; i++ {
 		h = (h ^ i) * prime

@@ -170,9 +170,11 @@ const (
 	NextHopBalancer = NextHopKind(layoutNextHopKindNEXT_HOP_BALANCER)
 	// NextHopMapped is a floating address of a port of this host.
 	NextHopMapped = NextHopKind(layoutNextHopKindNEXT_HOP_MAPPED)
+	// NextHopShared is a shared address, see SharedAddress. Programs know none yet.
+	NextHopShared = NextHopKind(layoutNextHopKindNEXT_HOP_SHARED)
 )
 
-// String returns the kind's word: none, port, tunnel, gateway, discard, group, fabric, balancer, mapped.
+// String returns the kind's word: none, port, tunnel, gateway, discard, group, fabric, balancer, mapped, shared.
 func (k NextHopKind) String() string {
 	w, err := words()
 	if word, ok := w.nextHopKinds[uint32(k)]; ok && err == nil {

@@ -132,6 +132,7 @@ enum next_hop_kind {
 	NEXT_HOP_FABRIC = 6, // the underlay, without encapsulation
 	NEXT_HOP_BALANCER = 7, // a virtual address, see listeners
 	NEXT_HOP_MAPPED = 8, // a floating address of a port of this host, see mappings
+	NEXT_HOP_SHARED = 9, // a shared address; no program knows it yet
 };
 
 struct host_route_key {
