@@ -83,7 +83,14 @@ func TestOracleSharesAddresses(t *testing.T) {
 		w.wants(w.from(0, 210, 80, 220, 1088), "dropped tunnel-to-tunnel0", 210, 80, 220, 1088)
 		w.wants(w.from(0, 210, 80, 220, 5000), "dropped no-port-block0", 210, 80, 220, 5000)
 		w.wants(w.from(3, 2, 4000, 210, 80), "dropped no-route0", 2, 4000, 210, 80) // a tenant with the same address has none
-		w.Connections = map[ConnectionKey]Connection{}                              // forgotten
+		key := ConnectionKey{1, 17, netip.AddrPortFrom(w.address(2), 4000), netip.AddrPortFrom(w.address(210), 80)}
+		for _, other := range []Connection{{Mapping: 50, Itself: uint16(a) + 1}, {Mapping: 51, Itself: uint16(a)}} { // it has moved on
+			was := w.Connections[key]
+			w.Connections[key] = other
+			w.wants(w.from(0, 210, 80, 220, a), "dropped no-mapping0", 210, 80, 220, a)
+			w.Connections[key] = was
+		}
+		w.Connections = map[ConnectionKey]Connection{} // forgotten
 		w.wants(w.from(0, 210, 80, 220, a), "dropped no-mapping0", 210, 80, 220, a)
 		if again := w.goes(1, 2, 4000, 80); again != a {
 			t.Errorf("a conversation that was forgotten leaves from %d, was %d", again, a)
