@@ -54,6 +54,13 @@ var (
 	limitOutHook = hook{name: "limitout", stub: "stub_limit_out"}
 	limitInHook  = hook{name: "limitin", stub: "stub_limit_in"}
 
+	mirrorOutHook = hook{name: "mirrorout", stub: "stub_mirror_out"}
+	mirrorInHook  = hook{name: "mirrorin", stub: "stub_mirror_in"}
+
+	// Of the two ends of the mirror path.
+	mirrorWrapHook = hook{name: "mirrorwrap", stub: "stub_mirror_wrap"}
+	mirrorSendHook = hook{name: "mirrorsend", stub: "stub_mirror_send"}
+
 	toUnderlayHook   = hook{name: "label", stub: "stub_to_underlay"}
 	fromUnderlayHook = hook{name: "underlay", stub: "stub_from_underlay"}
 )
@@ -85,6 +92,15 @@ func (d *Datapath) AttachLabel(ifindex int) error { return d.attach(toUnderlayHo
 // an interface receives; all else stays the host's.
 func (d *Datapath) AttachUnderlay(ifindex int) error { return d.attach(fromUnderlayHook, ifindex) }
 
+// AttachMirrorPath puts the programs on both ends of the path through which copies
+// leave: a pair of interfaces of which the near end cuts segments and fills in checksums.
+func (d *Datapath) AttachMirrorPath(near, far int) error {
+	if err := d.attach(mirrorWrapHook, far); err != nil {
+		return err
+	}
+	return d.attach(mirrorSendHook, near)
+}
+
 func (d *Datapath) attach(h hook, ifindex int) error {
 	if d.attachment == AttachClsact {
 		return d.attachFilter(h, ifindex)
@@ -107,9 +123,12 @@ func (d *Datapath) attachLink(h hook, ifindex int) error {
 	if err := d.clear(h, ifindex); err != nil {
 		return err
 	}
-	at := ebpf.AttachTCXIngress
-	if h == limitInHook {
+	at, anchor := ebpf.AttachTCXIngress, link.Head()
+	switch h {
+	case limitInHook:
 		at = ebpf.AttachTCXEgress
+	case mirrorInHook:
+		at, anchor = ebpf.AttachTCXEgress, link.Tail() // what the workload gets
 	}
 	var l link.Link
 	err := d.expedite.during(func() (err error) {
@@ -117,7 +136,7 @@ func (d *Datapath) attachLink(h hook, ifindex int) error {
 			Interface: ifindex,
 			Program:   d.stubs.Programs[h.stub],
 			Attach:    at,
-			Anchor:    link.Head(),
+			Anchor:    anchor,
 		})
 		return err
 	})
@@ -134,10 +153,13 @@ func (d *Datapath) attachLink(h hook, ifindex int) error {
 	return nil
 }
 
+// besidePorts share the interface of a port with its own hook.
+var besidePorts = []hook{limitOutHook, limitInHook, mirrorOutHook, mirrorInHook}
+
 // clear takes off an interface what must not be beside a hook. The one for MPLS
-// over UDP, and those of limits, share their interface, and are neither in the way nor have one.
+// over UDP, and those beside ports, share their interface, and are neither in the way nor have one.
 func (d *Datapath) clear(h hook, ifindex int) error {
-	if h == fromUnderlayHook || h == limitOutHook || h == limitInHook {
+	if h == fromUnderlayHook || slices.Contains(besidePorts, h) {
 		return d.detach(h, ifindex)
 	}
 	return d.Detach(ifindex)
@@ -148,7 +170,7 @@ func (d *Datapath) clear(h hook, ifindex int) error {
 // first if that matters. MPLS over UDP stays: see [Datapath.DetachUnderlay]. Absence is success. Like attaching it must be called
 // in the network namespace of the interface.
 func (d *Datapath) Detach(ifindex int) error {
-	for _, h := range []hook{limitOutHook, limitInHook, portHook, tunnelHook, hostHook, fabricHook, toUnderlayHook} {
+	for _, h := range append([]hook{portHook, tunnelHook, hostHook, fabricHook, toUnderlayHook, mirrorWrapHook, mirrorSendHook}, besidePorts...) {
 		if err := d.detach(h, ifindex); err != nil {
 			return err
 		}

@@ -43,6 +43,7 @@ var purposes = map[string]string{
 	"host_routes": "routes", "routes4": "routes", "routes6": "routes", "next_hops": "routes", "groups": "routes",
 	"macs": "layer-2", "learned_macs": "layer-2", "mac_counts": "layer-2", "floods": "layer-2", "receivers": "layer-2", "flood_times": "layer-2",
 	"limits": "ports", "limit_states": "ports",
+	"mirrors": "mirrors", "mirror_counts": "mirrors", "mirror_targets": "mirrors", "mirror_target_counts": "mirrors",
 	"listeners": "load-balancing", "choices": "load-balancing", "choice_members": "load-balancing", "pool_members": "load-balancing", "mappings": "load-balancing", "affinities": "load-balancing", "floats": "load-balancing",
 	"vnis": "networks", "tunnel_sources": "networks",
 	"connections": "connections", halfOpenTable: "connections", restTable: "connections", "half_open_counts": "connections", "half_open_returned": "connections", "half_open_share": "connections", "fragments": "connections", "generations": "connections",
@@ -54,7 +55,7 @@ var purposes = map[string]string{
 }
 
 // Feature is what a table is for: ports, routes, networks, connections,
-// services, layer-2, load-balancing, policy, counters, records, or other.
+// services, layer-2, load-balancing, mirrors, policy, counters, records, or other.
 func Feature(table string) string {
 	return cmp.Or(purposes[table], "other")
 }

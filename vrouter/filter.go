@@ -21,9 +21,10 @@ const (
 	filterSuffix = "+filter" // bpffs takes no dots
 	clsactSuffix = "+clsact"
 	// filterHandle tells ours from others of the same priority; it spells weft.
-	// That of a limit beside a port's hook is one more.
-	filterHandle   = 0x77656674
-	filterPriority = 1 // the first that tc can give
+	// That of a limit beside a port's hook is one more, that of a mirror two.
+	filterHandle     = 0x77656674
+	lastFilterHandle = filterHandle + 2
+	filterPriority   = 1 // the first that tc can give
 )
 
 // priority lets two hooks share an interface.
@@ -34,17 +35,20 @@ func (h hook) priority() uint16 {
 	return filterPriority
 }
 
-// handle lets a limit share an interface with the port's own hook. Of filters
+// handle lets a limit or a mirror share an interface with the port's own hook. Of filters
 // with one priority the last one comes first, so it is before the packet path's.
 func (h hook) handle() uint32 {
-	if h == limitOutHook {
+	switch h {
+	case limitOutHook:
 		return filterHandle + 1
+	case mirrorOutHook, mirrorInHook:
+		return lastFilterHandle
 	}
 	return filterHandle
 }
 
 func (h hook) parent() uint32 {
-	if h == limitInHook {
+	if h == limitInHook || h == mirrorInHook {
 		return netlink.HANDLE_MIN_EGRESS
 	}
 	return netlink.HANDLE_MIN_INGRESS
@@ -139,7 +143,7 @@ func ourFilters(ifindex int, id ebpf.ProgramID) (ours []netlink.Filter, others i
 			return nil, 0, err
 		}
 		for _, f := range filters {
-			if b, ok := f.(*netlink.BpfFilter); ok && b.Id == int(id) && (b.Handle == filterHandle || b.Handle == filterHandle+1) {
+			if b, ok := f.(*netlink.BpfFilter); ok && b.Id == int(id) && b.Handle >= filterHandle && b.Handle <= lastFilterHandle {
 				ours = append(ours, f)
 			} else {
 				others++

@@ -46,6 +46,8 @@ type Datapath struct {
 	TunnelAddresses *Table[netip.Addr, struct{}]
 	config          *Table[uint32, Config]
 	Limits          LimitTable               // by interface
+	Mirrors         MirrorTable              // by interface
+	MirrorTargets   MirrorTargetTable        // by number
 	Services        *Table[Service, uint16]  // port of the listener on this host
 	Aliases         *Table[uint32, int]      // interface, by number
 	MACs            *Table[MACKey, uint32]   // next hops of the MACs of ports

@@ -19,7 +19,7 @@ var objects = map[string]*[]byte{
 	"fabric_bpfel.o": &_FabricBytes, "tracefabric_bpfel.o": &_TraceFabricBytes,
 	"rehearsehost_bpfel.o": &_RehearseHostBytes, "rehearsefabric_bpfel.o": &_RehearseFabricBytes,
 	"bridge_bpfel.o": &_BridgeBytes, "tracebridge_bpfel.o": &_TraceBridgeBytes, "rehearsebridge_bpfel.o": &_RehearseBridgeBytes,
-	"capture_bpfel.o": &_CaptureBytes, "limit_bpfel.o": &_LimitBytes,
+	"capture_bpfel.o": &_CaptureBytes, "limit_bpfel.o": &_LimitBytes, "mirror_bpfel.o": &_MirrorBytes,
 	"mapping_bpfel.o": &_MappingBytes, "tracemapping_bpfel.o": &_TraceMappingBytes, "rehearsemapping_bpfel.o": &_RehearseMappingBytes,
 	"answer_bpfel.o": &_AnswerBytes, "traceanswer_bpfel.o": &_TraceAnswerBytes, "rehearseanswer_bpfel.o": &_RehearseAnswerBytes,
 	"rehearseport_bpfel.o": &_RehearsePortBytes, "rehearsetunnel_bpfel.o": &_RehearseTunnelBytes,

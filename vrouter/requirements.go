@@ -65,7 +65,7 @@ func missingFeatures(haveMap func(ebpf.MapType) error, haveHelper func(ebpf.Prog
 // loaders read all objects with programs that the product loads. The rehearsing ones are
 // not among them: a product that named them would carry them.
 var loaders = []func() (*ebpf.CollectionSpec, error){
-	loadStub, loadPort, loadTunnel, loadHost, loadFabric, loadBridge, loadMapping, loadAnswer, loadLimit, loadToUnderlay, loadFromUnderlay, loadCapture,
+	loadStub, loadPort, loadTunnel, loadHost, loadFabric, loadBridge, loadMapping, loadAnswer, loadLimit, loadMirror, loadToUnderlay, loadFromUnderlay, loadCapture,
 	loadTracePort, loadTraceTunnel, loadTraceHost, loadTraceFabric, loadTraceBridge, loadTraceMapping, loadTraceAnswer, loadTraceToUnderlay, loadTraceFromUnderlay,
 }
 

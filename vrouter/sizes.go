@@ -66,6 +66,8 @@ const (
 	// eventBytes is room for 4,600 frames that are told of: a tenth of a second
 	// at 50,000 a second, more than the agent's limit. A power of two.
 	eventBytes = 1 << 20
+	// mirrorTargets is how many analyzers a host may know.
+	mirrorTargets = 1024
 )
 
 func (s Sizes) withDefaults() Sizes {
@@ -133,20 +135,24 @@ func (s Sizes) of() map[string]uint32 {
 		"place_counts":     2 * s.Ports, // ports that go and ports that come may be there together
 		"places_returned":  2 * s.Ports,
 		"half_open_counts": 2 * s.Ports, "half_open_returned": 2 * s.Ports,
-		"services":      s.VNIs * servicesPerVRF,
-		"host_flows":    s.Ports * flowsPerPort,
-		"aliases":       s.Ports,
-		"request_times": s.Ports,
-		"requests":      requestBytes,
-		eventControl:    1,
-		"events":        eventBytes,
-		"event_times":   uint32(layoutEventKindEVENT_KINDS),
-		"event_counts":  uint32(layoutEventKindEVENT_KINDS),
-		"limits":        4 * s.Ports, // of both directions; ports that go and ports that come may be there together
-		"limit_states":  4 * s.Ports,
-		"drops":         (s.Ports+ownDevices+underlayDevices)*reasonsPerInterface + uint32(layoutReasonREASON_COUNT),
-		"log_times":     2*s.Ports + ownDevices, // as counters
-		"counters":      2*s.Ports + ownDevices, // ports that go and ports that come may be there together
+		"services":             s.VNIs * servicesPerVRF,
+		"host_flows":           s.Ports * flowsPerPort,
+		"aliases":              s.Ports,
+		"request_times":        s.Ports,
+		"requests":             requestBytes,
+		eventControl:           1,
+		"events":               eventBytes,
+		"event_times":          uint32(layoutEventKindEVENT_KINDS),
+		"event_counts":         uint32(layoutEventKindEVENT_KINDS),
+		"limits":               4 * s.Ports, // of both directions; ports that go and ports that come may be there together
+		"limit_states":         4 * s.Ports,
+		"mirrors":              4 * s.Ports, // of both directions; half of the ports with two each way, or all with one and room for those that come
+		"mirror_counts":        4 * s.Ports,
+		"mirror_targets":       mirrorTargets,
+		"mirror_target_counts": mirrorTargets,
+		"drops":                (s.Ports+ownDevices+underlayDevices)*reasonsPerInterface + uint32(layoutReasonREASON_COUNT),
+		"log_times":            2*s.Ports + ownDevices, // as counters
+		"counters":             2*s.Ports + ownDevices, // ports that go and ports that come may be there together
 	}
 	maps.Copy(all, s.PolicySizes.of(s.Ports))
 	maps.Copy(all, s.BalanceSizes.of())

@@ -41,7 +41,16 @@ var limitStages = map[layoutStageSlot]string{
 	layoutStageSlotSTAGE_SLOT_LIMIT_OUT: "limit_out", layoutStageSlotSTAGE_SLOT_LIMIT_IN: "limit_in",
 }
 
+// mirrorStages are those of an object with the mirror stage.
+var mirrorStages = map[layoutStageSlot]string{
+	layoutStageSlotSTAGE_SLOT_MIRROR_OUT: "mirror_out", layoutStageSlotSTAGE_SLOT_MIRROR_IN: "mirror_in",
+	layoutStageSlotSTAGE_SLOT_MIRROR_WRAP: "mirror_wrap", layoutStageSlotSTAGE_SLOT_MIRROR_SEND: "mirror_send",
+}
+
 func (d *Datapath) loadStages() error {
+	if err := loadStagesOf(loadMirror, mirrorStages, d.maps, d.stages); err != nil {
+		return err
+	}
 	if err := loadStagesOf(loadLimit, limitStages, d.maps, d.stages); err != nil {
 		return err
 	}

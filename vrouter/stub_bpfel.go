@@ -42,6 +42,10 @@ const (
 	stubProgStubHost         = "stub_host"
 	stubProgStubLimitIn      = "stub_limit_in"
 	stubProgStubLimitOut     = "stub_limit_out"
+	stubProgStubMirrorIn     = "stub_mirror_in"
+	stubProgStubMirrorOut    = "stub_mirror_out"
+	stubProgStubMirrorSend   = "stub_mirror_send"
+	stubProgStubMirrorWrap   = "stub_mirror_wrap"
 	stubProgStubPort         = "stub_port"
 	stubProgStubToUnderlay   = "stub_to_underlay"
 	stubProgStubTunnel       = "stub_tunnel"
@@ -94,6 +98,10 @@ type stubProgramSpecs struct {
 	StubHost         *ebpf.ProgramSpec `ebpf:"stub_host"`
 	StubLimitIn      *ebpf.ProgramSpec `ebpf:"stub_limit_in"`
 	StubLimitOut     *ebpf.ProgramSpec `ebpf:"stub_limit_out"`
+	StubMirrorIn     *ebpf.ProgramSpec `ebpf:"stub_mirror_in"`
+	StubMirrorOut    *ebpf.ProgramSpec `ebpf:"stub_mirror_out"`
+	StubMirrorSend   *ebpf.ProgramSpec `ebpf:"stub_mirror_send"`
+	StubMirrorWrap   *ebpf.ProgramSpec `ebpf:"stub_mirror_wrap"`
 	StubPort         *ebpf.ProgramSpec `ebpf:"stub_port"`
 	StubToUnderlay   *ebpf.ProgramSpec `ebpf:"stub_to_underlay"`
 	StubTunnel       *ebpf.ProgramSpec `ebpf:"stub_tunnel"`
@@ -168,6 +176,10 @@ type stubPrograms struct {
 	StubHost         *ebpf.Program `ebpf:"stub_host"`
 	StubLimitIn      *ebpf.Program `ebpf:"stub_limit_in"`
 	StubLimitOut     *ebpf.Program `ebpf:"stub_limit_out"`
+	StubMirrorIn     *ebpf.Program `ebpf:"stub_mirror_in"`
+	StubMirrorOut    *ebpf.Program `ebpf:"stub_mirror_out"`
+	StubMirrorSend   *ebpf.Program `ebpf:"stub_mirror_send"`
+	StubMirrorWrap   *ebpf.Program `ebpf:"stub_mirror_wrap"`
 	StubPort         *ebpf.Program `ebpf:"stub_port"`
 	StubToUnderlay   *ebpf.Program `ebpf:"stub_to_underlay"`
 	StubTunnel       *ebpf.Program `ebpf:"stub_tunnel"`
@@ -180,6 +192,10 @@ func (p *stubPrograms) Close() error {
 		p.StubHost,
 		p.StubLimitIn,
 		p.StubLimitOut,
+		p.StubMirrorIn,
+		p.StubMirrorOut,
+		p.StubMirrorSend,
+		p.StubMirrorWrap,
 		p.StubPort,
 		p.StubToUnderlay,
 		p.StubTunnel,

@@ -365,6 +365,7 @@ func (d *Datapath) makeTables() error {
 	d.requestTimes = newTable("request_times", d.maps["request_times"], errorTimeCodec)
 	d.serviceTimes = newTable("service_times", d.maps["service_times"], errorTimeCodec)
 	d.Limits = LimitTable{d}
+	d.Mirrors, d.MirrorTargets = MirrorTable{d}, MirrorTargetTable{d}
 	d.makeBridgeTables()
 	d.makeBalanceTables()
 	d.makePolicyTables()

@@ -208,6 +208,9 @@ var written = map[string]string{
 	"listeners": "Listeners", "choices": "Choices", "choice_members": "Choices", "pool_members": "PoolMembers", "mappings": "Mappings", "floats": "Floats",
 	"service_classes": "ServiceClasses", "service_pages": "ServicePages", "verdicts": "Verdicts", "managed4": "Managed", "managed6": "Managed",
 
+	"floats":  "-no agent has floating addresses yet",
+	"mirrors": unfilled, "mirror_counts": unfilled, "mirror_targets": unfilled, "mirror_target_counts": unfilled,
+
 	"config": "-the underlay's follower, from no row", "tunnel_addresses": "-the underlay's follower, from no row",
 	"generations": "-a number that rises with every change", "counters": "-frames; a place belongs to a port",
 	"event_control": "-who looks at events",
@@ -221,6 +224,7 @@ var written = map[string]string{
 const (
 	frames      = "-frames"
 	byInterface = "-frames, under the interface of a port"
+	unfilled    = "-nobody yet: no row is of mirrors"
 )
 
 // columns are the fields of the agent's tables that have rows, by name.

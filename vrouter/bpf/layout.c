@@ -8,6 +8,7 @@
 #include "tables_frames.h"
 #include "tables_half_open.h"
 #include "tables_limits.h"
+#include "tables_mirrors.h"
 
 enum { REASON_TEXT_SIZE = 96 };
 
@@ -40,7 +41,9 @@ const struct {
 	enum listener_flag listener;
 	enum choice_bound choice;
 	enum float_bound floats;
-} bounds SEC(".rodata.bounds") = { TICK_SHIFT, FRAGMENT_TICKS, GENERATION_SLOTS, 0, TUNNEL_SLOT, GROUP_MEMBERS, 0, MOVES, FLOOD_RECEIVERS, STAGE_SLOTS, LAYER_COUNT, DIRECTION_COUNT, ACTION_ABSENT, POLICY_VERDICT_LOG, SERVICE_PAGE_OTHERS, ALL_MACS, LIMIT_TIME, MEMBER_MAC, LISTENER_BY_SOURCE, CHOICE_PAGE, FLOATS };
+	enum mirror_bound mirror;
+	enum mirror_match_flag mirror_match;
+} bounds SEC(".rodata.bounds") = { TICK_SHIFT, FRAGMENT_TICKS, GENERATION_SLOTS, 0, TUNNEL_SLOT, GROUP_MEMBERS, 0, MOVES, FLOOD_RECEIVERS, STAGE_SLOTS, LAYER_COUNT, DIRECTION_COUNT, ACTION_ABSENT, POLICY_VERDICT_LOG, SERVICE_PAGE_OTHERS, ALL_MACS, LIMIT_TIME, MEMBER_MAC, LISTENER_BY_SOURCE, CHOICE_PAGE, FLOATS, MIRRORS, 0 };
 
 const struct {
 	enum event_flag flag;

@@ -21,5 +21,9 @@ enum stage_slot {
 	STAGE_SLOT_ANSWER_MAPPED = 18, // and answer.c: what policy rejects of it at a member's end
 	STAGE_SLOT_FLOAT_PORT = 24, // these two: floating addresses, see map.c
 	STAGE_SLOT_FLOAT_TUNNEL = 25,
+	STAGE_SLOT_MIRROR_OUT = 20, // these four: copies for analyzers, see mirror.c
+	STAGE_SLOT_MIRROR_IN = 21,
+	STAGE_SLOT_MIRROR_WRAP = 22,
+	STAGE_SLOT_MIRROR_SEND = 23,
 	STAGE_SLOTS = 32,
 };

@@ -85,6 +85,35 @@ int stub_limit_in(struct __sk_buff *skb)
 	return TC_ACT_UNSPEC;
 }
 
+// So do these, of mirrors; but what is in the mirror path is a copy, and belongs to nobody else.
+SEC("tc")
+int stub_mirror_out(struct __sk_buff *skb)
+{
+	bpf_tail_call(skb, &stage_programs, STAGE_SLOT_MIRROR_OUT);
+	return TC_ACT_UNSPEC;
+}
+
+SEC("tc")
+int stub_mirror_in(struct __sk_buff *skb)
+{
+	bpf_tail_call(skb, &stage_programs, STAGE_SLOT_MIRROR_IN);
+	return TC_ACT_UNSPEC;
+}
+
+SEC("tc")
+int stub_mirror_wrap(struct __sk_buff *skb)
+{
+	bpf_tail_call(skb, &stage_programs, STAGE_SLOT_MIRROR_WRAP);
+	return TC_ACT_SHOT;
+}
+
+SEC("tc")
+int stub_mirror_send(struct __sk_buff *skb)
+{
+	bpf_tail_call(skb, &stage_programs, STAGE_SLOT_MIRROR_SEND);
+	return TC_ACT_SHOT;
+}
+
 SEC("tc")
 int stub_port(struct __sk_buff *skb)
 {

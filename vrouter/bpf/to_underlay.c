@@ -3,6 +3,7 @@
 // doc/packet-path.md.
 #include "label.h"
 #include "lookup.h"
+#include "sum.h"
 
 // The pad aligns the addresses and is not sent.
 struct outer4 {
@@ -20,58 +21,6 @@ struct outer6 {
 };
 
 enum { OUTER4_SIZE = sizeof(struct outer4) - sizeof(__u16), OUTER6_SIZE = sizeof(struct outer6) - sizeof(__u16) };
-
-enum { CHUNK_SIZE = 512, CHUNKS = 128 };
-
-// What is summed, a part of it at a time.
-struct chunk {
-	__u8 byte[CHUNK_SIZE];
-};
-
-struct {
-	TABLE(BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct chunk);
-} chunk_scratch SEC(".maps");
-
-struct summing {
-	struct __sk_buff *skb;
-	__u32 offset;
-	__s64 sum;
-};
-
-// 1 ends the loop; a negative sum is a failure.
-static long sum_chunk(__u32 index, struct summing *s)
-{
-	__u32 zero = 0;
-	struct chunk *c = bpf_map_lookup_elem(&chunk_scratch, &zero);
-	__u64 left = s->skb->len - s->offset;
-	if (!c || s->offset >= s->skb->len)
-		return 1;
-	if (left >= CHUNK_SIZE) {
-		if (bpf_skb_load_bytes(s->skb, s->offset, c, CHUNK_SIZE)) {
-			s->sum = -1;
-			return 1;
-		}
-	} else {
-		__builtin_memset(c, 0, sizeof(*c));
-		barrier_var(left);
-		left = ((left - 1) & (CHUNK_SIZE - 1)) + 1; // the same, from 1 on: what Linux 6.1 does not gather from a comparison
-		if (bpf_skb_load_bytes(s->skb, s->offset, c, left)) {
-			s->sum = -1;
-			return 1;
-		}
-	}
-	s->sum = bpf_csum_diff(0, 0, (__be32 *)c, CHUNK_SIZE, s->sum);
-	s->offset += CHUNK_SIZE;
-	return s->sum < 0;
-}
-
-// The Internet checksum of everything from offset on, added to sum.
-static __always_inline __s64 sum_from(struct packet *p, __u32 offset, __s64 sum)
-{
-	struct summing s = { .skb = p->skb, .offset = offset, .sum = sum };
-	bpf_loop(CHUNKS, sum_chunk, &s, 0);
-	return s.sum;
-}
 
 static __always_inline void set_labelled(struct labelled *l, const struct next_hop_value *n, __be16 port, __u32 size)
 {
@@ -134,7 +83,7 @@ static __noinline int wrap6(struct packet *p, const struct next_hop_value *n, __
 		__be32 length, protocol;
 		struct labelled labelled;
 	} head = { n->local, n->remote, bpf_htonl(sizeof(struct labelled) + size), bpf_htonl(PROTOCOL_UDP), o.labelled };
-	__s64 sum = sum_from(p, ETHERNET_SIZE, bpf_csum_diff(0, 0, (__be32 *)&head, sizeof(head), 0));
+	__s64 sum = sum_from(p->skb, ETHERNET_SIZE, bpf_csum_diff(0, 0, (__be32 *)&head, sizeof(head), 0));
 	if (sum < 0)
 		return -1;
 	o.labelled.udp.checksum = fold(sum);
