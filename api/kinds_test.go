@@ -125,6 +125,8 @@ func TestWhatOneObjectOfServicesAndFabricCanBreak(t *testing.T) {
 		{KindQuota, `{"of":"port","limit":10}`, ok},
 		{KindQuota, `{"of":"thing","limit":-1}`, "spec.limit spec.of"},
 		{KindMirror, `{"ports":["a:b:c"],"to":{"address":"192.0.2.1"}}`, ok},
+		{KindMirror, `{"ports":["a:b:c"],"to":{"address":"192.0.2.1","encapsulation":"erspan","id":1023}}`, ok},
+		{KindMirror, `{"ports":["a:b:c"],"to":{"address":"192.0.2.1","encapsulation":"erspan","id":1024}}`, "spec.to.id"},
 		{KindMirror, `{"ports":["a:b:c"],"directions":["up"],"to":{"address":"192.0.2.1","port":"a:b:c"}}`, "spec.directions[0] spec.to spec.ports[0]"},
 		{KindServiceChain, `{"left":"a:b:c","right":"a:b:d","services":[{"name":"fw","mode":"transparent"}]}`, ok},
 		{KindServiceChain, `{"left":"a:b:c","services":[{"name":"fw","mode":"x"},{"name":"fw","mode":"in-network"}]}`, "spec.right spec.services[0].mode spec.services[1].name"},

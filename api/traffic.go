@@ -152,6 +152,9 @@ type MirrorTarget struct {
 	TransportPort int        `json:"transportPort,omitempty" minimum:"1" maximum:"65535" default:"4789" doc:"UDP port of vxlan."`
 }
 
+// maxERSPANSession is the largest session id that the header of ERSPAN type II has room for.
+const maxERSPANSession = 1023
+
 func (m *Mirror) Refs() []FieldRef {
 	refs := append(refList("spec.ports", KindPort, m.Spec.Ports, VerbEdit), refList("spec.rules", KindFirewallRule, m.Spec.Rules, VerbEdit)...)
 	return append(refs,
@@ -167,6 +170,9 @@ func (m *Mirror) Validate() Problems {
 		m.Spec.Filter[i].check(&p, entry("spec.filter", i))
 	}
 	exactlyOne(&p, "spec.to", "port and address", !m.Spec.To.Port.IsZero(), m.Spec.To.Address.IsValid())
+	if m.Spec.To.Encapsulation == "erspan" && m.Spec.To.ID > maxERSPANSession {
+		p.Addf("spec.to.id", "%d is too large: an ERSPAN session is %d at most", m.Spec.To.ID, maxERSPANSession)
+	}
 	for i, port := range m.Spec.Ports {
 		if port == m.Spec.To.Port {
 			p.Addf(entry("spec.ports", i), "the analyzer's own port would be copied to itself")
