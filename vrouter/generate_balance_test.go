@@ -177,6 +177,8 @@ func (g *generator) toVirtual() sent {
 		return g.toMember()
 	case 9:
 		return g.cut(g.toMember())
+	case 10:
+		return g.toOwn()
 	}
 	ifindex := 1 + g.IntN(testPorts)
 	vrf := g.o.Ports[ifindex].VRF

@@ -55,6 +55,9 @@ func (g *generator) enterable(a netip.Addr) {
 // fromFabric is what an uplink receives, most often for a workload.
 func (g *generator) fromFabric() []byte {
 	ifindex, six := 1+g.IntN(testPorts), g.chance(50)
+	if g.chance(30) {
+		return g.toReachable(six, MAC{2, 9, 9, 9, 9, 9}, MAC{2, 8, 8, 8, 8, 8})
+	}
 	if g.chance(10) {
 		_, frame := g.frame(ifindex)
 		return frame

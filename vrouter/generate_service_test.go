@@ -163,6 +163,9 @@ func (g *generator) toHost(ifindex int, six bool) []byte {
 // fromHost is a packet of the host's own TCP/IP, most often to an alias.
 func (g *generator) fromHost() []byte {
 	six := g.chance(50)
+	if g.chance(25) {
+		return g.toReachable(six, MAC{2, 1, 1, 1, 1, 1}, testHostMAC)
+	}
 	number := uint32(MinAlias + 1 + g.IntN(testPorts))
 	if g.chance(10) {
 		number = pick(g, uint32(1), 1000, 1001, 5000)

@@ -112,6 +112,7 @@ func newGenerator(r *rand.Rand) *generator {
 	g.underlay()
 	g.balancers()
 	g.floatingAddresses()
+	g.reachable()
 	g.gaps()
 	g.policy()
 	g.lastID = g.nextID

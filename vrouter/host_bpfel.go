@@ -76,6 +76,7 @@ const (
 	hostMapServicePages     = "service_pages"
 	hostMapServiceTimes     = "service_times"
 	hostMapServices         = "services"
+	hostMapStagePrograms    = "stage_programs"
 	hostMapSubPorts         = "sub_ports"
 	hostMapTunnelAddresses  = "tunnel_addresses"
 	hostMapTunnelSources    = "tunnel_sources"
@@ -194,6 +195,7 @@ type hostMapSpecs struct {
 	ServicePages     *ebpf.MapSpec `ebpf:"service_pages"`
 	ServiceTimes     *ebpf.MapSpec `ebpf:"service_times"`
 	Services         *ebpf.MapSpec `ebpf:"services"`
+	StagePrograms    *ebpf.MapSpec `ebpf:"stage_programs"`
 	SubPorts         *ebpf.MapSpec `ebpf:"sub_ports"`
 	TunnelAddresses  *ebpf.MapSpec `ebpf:"tunnel_addresses"`
 	TunnelSources    *ebpf.MapSpec `ebpf:"tunnel_sources"`
@@ -288,6 +290,7 @@ type hostMaps struct {
 	ServicePages     *ebpf.Map `ebpf:"service_pages"`
 	ServiceTimes     *ebpf.Map `ebpf:"service_times"`
 	Services         *ebpf.Map `ebpf:"services"`
+	StagePrograms    *ebpf.Map `ebpf:"stage_programs"`
 	SubPorts         *ebpf.Map `ebpf:"sub_ports"`
 	TunnelAddresses  *ebpf.Map `ebpf:"tunnel_addresses"`
 	TunnelSources    *ebpf.Map `ebpf:"tunnel_sources"`
@@ -357,6 +360,7 @@ func (m *hostMaps) Close() error {
 		m.ServicePages,
 		m.ServiceTimes,
 		m.Services,
+		m.StagePrograms,
 		m.SubPorts,
 		m.TunnelAddresses,
 		m.TunnelSources,

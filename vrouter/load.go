@@ -272,13 +272,14 @@ func (d *Datapath) loadOwnHooks() error {
 	if err != nil {
 		return fmt.Errorf("read object of from_host: %w", err)
 	}
-	if d.hostHook, err = loadProgram(spec, "from_host", d.maps); err != nil {
+	tables := d.mapsAnd(map[string]*ebpf.Map{stageProgramsName: d.stageSlots})
+	if d.hostHook, err = loadProgram(spec, "from_host", tables); err != nil {
 		return err
 	}
 	if spec, err = loadFabric(); err != nil {
 		return fmt.Errorf("read object of from_fabric: %w", err)
 	}
-	d.fabricHook, err = loadProgram(spec, "from_fabric", d.mapsAnd(map[string]*ebpf.Map{stageProgramsName: d.stageSlots}))
+	d.fabricHook, err = loadProgram(spec, "from_fabric", tables)
 	return err
 }
 

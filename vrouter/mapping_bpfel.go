@@ -82,11 +82,15 @@ const (
 	mappingMapTunnelSources    = "tunnel_sources"
 	mappingMapVerdicts         = "verdicts"
 	mappingMapVnis             = "vnis"
+	mappingProgBalanceFabric   = "balance_fabric"
+	mappingProgBalanceHost     = "balance_host"
 	mappingProgBalancePort     = "balance_port"
 	mappingProgFloatPort       = "float_port"
 	mappingProgFloatTunnel     = "float_tunnel"
 	mappingProgMapPort         = "map_port"
 	mappingProgMapTunnel       = "map_tunnel"
+	mappingProgMappedFabric    = "mapped_fabric"
+	mappingProgMappedHost      = "mapped_host"
 	mappingProgMappedPort      = "mapped_port"
 	mappingProgMappedTunnel    = "mapped_tunnel"
 	mappingVarEventControl     = "event_control"
@@ -134,13 +138,17 @@ type mappingSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type mappingProgramSpecs struct {
-	BalancePort  *ebpf.ProgramSpec `ebpf:"balance_port"`
-	FloatPort    *ebpf.ProgramSpec `ebpf:"float_port"`
-	FloatTunnel  *ebpf.ProgramSpec `ebpf:"float_tunnel"`
-	MapPort      *ebpf.ProgramSpec `ebpf:"map_port"`
-	MapTunnel    *ebpf.ProgramSpec `ebpf:"map_tunnel"`
-	MappedPort   *ebpf.ProgramSpec `ebpf:"mapped_port"`
-	MappedTunnel *ebpf.ProgramSpec `ebpf:"mapped_tunnel"`
+	BalanceFabric *ebpf.ProgramSpec `ebpf:"balance_fabric"`
+	BalanceHost   *ebpf.ProgramSpec `ebpf:"balance_host"`
+	BalancePort   *ebpf.ProgramSpec `ebpf:"balance_port"`
+	FloatPort     *ebpf.ProgramSpec `ebpf:"float_port"`
+	FloatTunnel   *ebpf.ProgramSpec `ebpf:"float_tunnel"`
+	MapPort       *ebpf.ProgramSpec `ebpf:"map_port"`
+	MapTunnel     *ebpf.ProgramSpec `ebpf:"map_tunnel"`
+	MappedFabric  *ebpf.ProgramSpec `ebpf:"mapped_fabric"`
+	MappedHost    *ebpf.ProgramSpec `ebpf:"mapped_host"`
+	MappedPort    *ebpf.ProgramSpec `ebpf:"mapped_port"`
+	MappedTunnel  *ebpf.ProgramSpec `ebpf:"mapped_tunnel"`
 }
 
 // mappingMapSpecs contains maps before they are loaded into the kernel.
@@ -392,22 +400,30 @@ type mappingVariables struct {
 //
 // It can be passed to loadMappingObjects or ebpf.CollectionSpec.LoadAndAssign.
 type mappingPrograms struct {
-	BalancePort  *ebpf.Program `ebpf:"balance_port"`
-	FloatPort    *ebpf.Program `ebpf:"float_port"`
-	FloatTunnel  *ebpf.Program `ebpf:"float_tunnel"`
-	MapPort      *ebpf.Program `ebpf:"map_port"`
-	MapTunnel    *ebpf.Program `ebpf:"map_tunnel"`
-	MappedPort   *ebpf.Program `ebpf:"mapped_port"`
-	MappedTunnel *ebpf.Program `ebpf:"mapped_tunnel"`
+	BalanceFabric *ebpf.Program `ebpf:"balance_fabric"`
+	BalanceHost   *ebpf.Program `ebpf:"balance_host"`
+	BalancePort   *ebpf.Program `ebpf:"balance_port"`
+	FloatPort     *ebpf.Program `ebpf:"float_port"`
+	FloatTunnel   *ebpf.Program `ebpf:"float_tunnel"`
+	MapPort       *ebpf.Program `ebpf:"map_port"`
+	MapTunnel     *ebpf.Program `ebpf:"map_tunnel"`
+	MappedFabric  *ebpf.Program `ebpf:"mapped_fabric"`
+	MappedHost    *ebpf.Program `ebpf:"mapped_host"`
+	MappedPort    *ebpf.Program `ebpf:"mapped_port"`
+	MappedTunnel  *ebpf.Program `ebpf:"mapped_tunnel"`
 }
 
 func (p *mappingPrograms) Close() error {
 	return _MappingClose(
+		p.BalanceFabric,
+		p.BalanceHost,
 		p.BalancePort,
 		p.FloatPort,
 		p.FloatTunnel,
 		p.MapPort,
 		p.MapTunnel,
+		p.MappedFabric,
+		p.MappedHost,
 		p.MappedPort,
 		p.MappedTunnel,
 	)

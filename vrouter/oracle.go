@@ -328,13 +328,18 @@ func (o *Oracle) onward(r refusal, route Route, p passage) Outcome {
 	if p.to != 0 {
 		next = NextHop{Kind: NextHopPort, Ifindex: p.to}
 	}
-	if outcome, ended := o.endsAt(next, ifindex, fromTunnel, f); ended {
+	hosted := fromTunnel && o.answersHost(r.vrf, next, f)
+	if outcome, ended := o.endsAt(next, ifindex, fromTunnel && !hosted, f); ended {
 		return outcome
 	}
 	if f.source.Is6() && (f.source.IsLinkLocalUnicast() || f.destination.IsLinkLocalUnicast() || f.source.IsUnspecified()) {
 		return dropped(f.frame, "link-local")
 	}
-	if next.Kind == NextHopFabric && !o.leadsBack(ifindex, f.source) {
+	back := o.leadsBack(ifindex, f.source)
+	if p.outward {
+		back = o.reachesBack(p.vrfs[0], p.external[0].Addr())
+	}
+	if next.Kind == NextHopFabric && !back && !hosted {
 		return dropped(f.frame, "fabric-foreign-source")
 	}
 	sender := ifindex

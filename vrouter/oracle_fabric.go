@@ -66,12 +66,22 @@ var neverSources = []netip.Prefix{
 	netip.MustParsePrefix("::/127"), netip.MustParsePrefix("fe80::/10"), netip.MustParsePrefix("ff00::/8"),
 }
 
+// answersInto tells whether a network would answer a source into the underlay.
+func (o *Oracle) answersInto(vrf uint32, source netip.Addr) bool {
+	back, found := o.lookup(vrf, source)
+	never := slices.ContainsFunc(neverSources, func(p netip.Prefix) bool { return p.Contains(source) })
+	return !never && found && o.NextHops[back.NextHop].Kind == NextHopFabric
+}
+
 // arrive brings a packet from the underlay, or from this host itself, to a workload.
 func (o *Oracle) arrive(ifindex int, fromUplink bool, route Route, f parsed) Outcome {
 	if route.gap {
 		return dropped(f.frame, "route-left-out")
 	}
 	next := o.NextHops[route.NextHop]
+	if next.Kind == NextHopBalancer {
+		return o.reach(refusal{ifindex: ifindex, vrf: next.VNI, f: f}, fromUplink, route)
+	}
 	if next.Kind != NextHopPort {
 		return dropped(f.frame, "unresolved-next-hop")
 	}
@@ -79,9 +89,7 @@ func (o *Oracle) arrive(ifindex int, fromUplink bool, route Route, f parsed) Out
 	if !known {
 		return dropped(f.frame, "port-gone")
 	}
-	back, found := o.lookup(port.VRF, f.source)
-	never := slices.ContainsFunc(neverSources, func(p netip.Prefix) bool { return p.Contains(f.source) })
-	if never || !found || o.NextHops[back.NextHop].Kind != NextHopFabric {
+	if !o.answersInto(port.VRF, f.source) {
 		return dropped(f.frame, "fabric-spoofed")
 	}
 	var from router

@@ -229,7 +229,7 @@ func (o *Oracle) leaves(r refusal, m Mapping, p passage) Outcome {
 		return o.toShared(external, route, p, next.Mapping)
 	}
 	switch o.NextHops[route.NextHop].Kind {
-	case NextHopGateway, NextHopBalancer, NextHopFabric, NextHopMapped:
+	case NextHopGateway, NextHopBalancer, NextHopMapped:
 		return dropped(r.f.frame, "unresolved-next-hop")
 	}
 	return o.onward(external, route, p)

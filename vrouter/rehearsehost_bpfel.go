@@ -76,6 +76,7 @@ const (
 	rehearseHostMapServicePages     = "service_pages"
 	rehearseHostMapServiceTimes     = "service_times"
 	rehearseHostMapServices         = "services"
+	rehearseHostMapStagePrograms    = "stage_programs"
 	rehearseHostMapSubPorts         = "sub_ports"
 	rehearseHostMapTraceCopies      = "trace_copies"
 	rehearseHostMapTraceIn          = "trace_in"
@@ -197,6 +198,7 @@ type rehearseHostMapSpecs struct {
 	ServicePages     *ebpf.MapSpec `ebpf:"service_pages"`
 	ServiceTimes     *ebpf.MapSpec `ebpf:"service_times"`
 	Services         *ebpf.MapSpec `ebpf:"services"`
+	StagePrograms    *ebpf.MapSpec `ebpf:"stage_programs"`
 	SubPorts         *ebpf.MapSpec `ebpf:"sub_ports"`
 	TraceCopies      *ebpf.MapSpec `ebpf:"trace_copies"`
 	TraceIn          *ebpf.MapSpec `ebpf:"trace_in"`
@@ -294,6 +296,7 @@ type rehearseHostMaps struct {
 	ServicePages     *ebpf.Map `ebpf:"service_pages"`
 	ServiceTimes     *ebpf.Map `ebpf:"service_times"`
 	Services         *ebpf.Map `ebpf:"services"`
+	StagePrograms    *ebpf.Map `ebpf:"stage_programs"`
 	SubPorts         *ebpf.Map `ebpf:"sub_ports"`
 	TraceCopies      *ebpf.Map `ebpf:"trace_copies"`
 	TraceIn          *ebpf.Map `ebpf:"trace_in"`
@@ -366,6 +369,7 @@ func (m *rehearseHostMaps) Close() error {
 		m.ServicePages,
 		m.ServiceTimes,
 		m.Services,
+		m.StagePrograms,
 		m.SubPorts,
 		m.TraceCopies,
 		m.TraceIn,

@@ -85,11 +85,15 @@ const (
 	rehearseMappingMapTunnelSources    = "tunnel_sources"
 	rehearseMappingMapVerdicts         = "verdicts"
 	rehearseMappingMapVnis             = "vnis"
+	rehearseMappingProgBalanceFabric   = "balance_fabric"
+	rehearseMappingProgBalanceHost     = "balance_host"
 	rehearseMappingProgBalancePort     = "balance_port"
 	rehearseMappingProgFloatPort       = "float_port"
 	rehearseMappingProgFloatTunnel     = "float_tunnel"
 	rehearseMappingProgMapPort         = "map_port"
 	rehearseMappingProgMapTunnel       = "map_tunnel"
+	rehearseMappingProgMappedFabric    = "mapped_fabric"
+	rehearseMappingProgMappedHost      = "mapped_host"
 	rehearseMappingProgMappedPort      = "mapped_port"
 	rehearseMappingProgMappedTunnel    = "mapped_tunnel"
 	rehearseMappingVarEventControl     = "event_control"
@@ -137,13 +141,17 @@ type rehearseMappingSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type rehearseMappingProgramSpecs struct {
-	BalancePort  *ebpf.ProgramSpec `ebpf:"balance_port"`
-	FloatPort    *ebpf.ProgramSpec `ebpf:"float_port"`
-	FloatTunnel  *ebpf.ProgramSpec `ebpf:"float_tunnel"`
-	MapPort      *ebpf.ProgramSpec `ebpf:"map_port"`
-	MapTunnel    *ebpf.ProgramSpec `ebpf:"map_tunnel"`
-	MappedPort   *ebpf.ProgramSpec `ebpf:"mapped_port"`
-	MappedTunnel *ebpf.ProgramSpec `ebpf:"mapped_tunnel"`
+	BalanceFabric *ebpf.ProgramSpec `ebpf:"balance_fabric"`
+	BalanceHost   *ebpf.ProgramSpec `ebpf:"balance_host"`
+	BalancePort   *ebpf.ProgramSpec `ebpf:"balance_port"`
+	FloatPort     *ebpf.ProgramSpec `ebpf:"float_port"`
+	FloatTunnel   *ebpf.ProgramSpec `ebpf:"float_tunnel"`
+	MapPort       *ebpf.ProgramSpec `ebpf:"map_port"`
+	MapTunnel     *ebpf.ProgramSpec `ebpf:"map_tunnel"`
+	MappedFabric  *ebpf.ProgramSpec `ebpf:"mapped_fabric"`
+	MappedHost    *ebpf.ProgramSpec `ebpf:"mapped_host"`
+	MappedPort    *ebpf.ProgramSpec `ebpf:"mapped_port"`
+	MappedTunnel  *ebpf.ProgramSpec `ebpf:"mapped_tunnel"`
 }
 
 // rehearseMappingMapSpecs contains maps before they are loaded into the kernel.
@@ -404,22 +412,30 @@ type rehearseMappingVariables struct {
 //
 // It can be passed to loadRehearseMappingObjects or ebpf.CollectionSpec.LoadAndAssign.
 type rehearseMappingPrograms struct {
-	BalancePort  *ebpf.Program `ebpf:"balance_port"`
-	FloatPort    *ebpf.Program `ebpf:"float_port"`
-	FloatTunnel  *ebpf.Program `ebpf:"float_tunnel"`
-	MapPort      *ebpf.Program `ebpf:"map_port"`
-	MapTunnel    *ebpf.Program `ebpf:"map_tunnel"`
-	MappedPort   *ebpf.Program `ebpf:"mapped_port"`
-	MappedTunnel *ebpf.Program `ebpf:"mapped_tunnel"`
+	BalanceFabric *ebpf.Program `ebpf:"balance_fabric"`
+	BalanceHost   *ebpf.Program `ebpf:"balance_host"`
+	BalancePort   *ebpf.Program `ebpf:"balance_port"`
+	FloatPort     *ebpf.Program `ebpf:"float_port"`
+	FloatTunnel   *ebpf.Program `ebpf:"float_tunnel"`
+	MapPort       *ebpf.Program `ebpf:"map_port"`
+	MapTunnel     *ebpf.Program `ebpf:"map_tunnel"`
+	MappedFabric  *ebpf.Program `ebpf:"mapped_fabric"`
+	MappedHost    *ebpf.Program `ebpf:"mapped_host"`
+	MappedPort    *ebpf.Program `ebpf:"mapped_port"`
+	MappedTunnel  *ebpf.Program `ebpf:"mapped_tunnel"`
 }
 
 func (p *rehearseMappingPrograms) Close() error {
 	return _RehearseMappingClose(
+		p.BalanceFabric,
+		p.BalanceHost,
 		p.BalancePort,
 		p.FloatPort,
 		p.FloatTunnel,
 		p.MapPort,
 		p.MapTunnel,
+		p.MappedFabric,
+		p.MappedHost,
 		p.MappedPort,
 		p.MappedTunnel,
 	)

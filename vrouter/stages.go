@@ -32,6 +32,8 @@ var answerStages = map[layoutStageSlot]string{
 // mapStages are those of an object with the stages balance and map.
 var mapStages = map[layoutStageSlot]string{
 	layoutStageSlotSTAGE_SLOT_BALANCE_PORT: "balance_port", layoutStageSlotSTAGE_SLOT_MAP_PORT: "map_port",
+	layoutStageSlotSTAGE_SLOT_BALANCE_HOST: "balance_host", layoutStageSlotSTAGE_SLOT_BALANCE_FABRIC: "balance_fabric",
+	layoutStageSlotSTAGE_SLOT_MAPPED_HOST: "mapped_host", layoutStageSlotSTAGE_SLOT_MAPPED_FABRIC: "mapped_fabric",
 	layoutStageSlotSTAGE_SLOT_MAP_TUNNEL: "map_tunnel", layoutStageSlotSTAGE_SLOT_MAPPED_PORT: "mapped_port", layoutStageSlotSTAGE_SLOT_MAPPED_TUNNEL: "mapped_tunnel",
 	layoutStageSlotSTAGE_SLOT_FLOAT_PORT: "float_port", layoutStageSlotSTAGE_SLOT_FLOAT_TUNNEL: "float_tunnel",
 }

@@ -76,6 +76,7 @@ const (
 	traceHostMapServicePages     = "service_pages"
 	traceHostMapServiceTimes     = "service_times"
 	traceHostMapServices         = "services"
+	traceHostMapStagePrograms    = "stage_programs"
 	traceHostMapSubPorts         = "sub_ports"
 	traceHostMapTraceCopies      = "trace_copies"
 	traceHostMapTraceIn          = "trace_in"
@@ -197,6 +198,7 @@ type traceHostMapSpecs struct {
 	ServicePages     *ebpf.MapSpec `ebpf:"service_pages"`
 	ServiceTimes     *ebpf.MapSpec `ebpf:"service_times"`
 	Services         *ebpf.MapSpec `ebpf:"services"`
+	StagePrograms    *ebpf.MapSpec `ebpf:"stage_programs"`
 	SubPorts         *ebpf.MapSpec `ebpf:"sub_ports"`
 	TraceCopies      *ebpf.MapSpec `ebpf:"trace_copies"`
 	TraceIn          *ebpf.MapSpec `ebpf:"trace_in"`
@@ -294,6 +296,7 @@ type traceHostMaps struct {
 	ServicePages     *ebpf.Map `ebpf:"service_pages"`
 	ServiceTimes     *ebpf.Map `ebpf:"service_times"`
 	Services         *ebpf.Map `ebpf:"services"`
+	StagePrograms    *ebpf.Map `ebpf:"stage_programs"`
 	SubPorts         *ebpf.Map `ebpf:"sub_ports"`
 	TraceCopies      *ebpf.Map `ebpf:"trace_copies"`
 	TraceIn          *ebpf.Map `ebpf:"trace_in"`
@@ -366,6 +369,7 @@ func (m *traceHostMaps) Close() error {
 		m.ServicePages,
 		m.ServiceTimes,
 		m.Services,
+		m.StagePrograms,
 		m.SubPorts,
 		m.TraceCopies,
 		m.TraceIn,

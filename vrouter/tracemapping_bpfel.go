@@ -85,11 +85,15 @@ const (
 	traceMappingMapTunnelSources    = "tunnel_sources"
 	traceMappingMapVerdicts         = "verdicts"
 	traceMappingMapVnis             = "vnis"
+	traceMappingProgBalanceFabric   = "balance_fabric"
+	traceMappingProgBalanceHost     = "balance_host"
 	traceMappingProgBalancePort     = "balance_port"
 	traceMappingProgFloatPort       = "float_port"
 	traceMappingProgFloatTunnel     = "float_tunnel"
 	traceMappingProgMapPort         = "map_port"
 	traceMappingProgMapTunnel       = "map_tunnel"
+	traceMappingProgMappedFabric    = "mapped_fabric"
+	traceMappingProgMappedHost      = "mapped_host"
 	traceMappingProgMappedPort      = "mapped_port"
 	traceMappingProgMappedTunnel    = "mapped_tunnel"
 	traceMappingVarEventControl     = "event_control"
@@ -137,13 +141,17 @@ type traceMappingSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type traceMappingProgramSpecs struct {
-	BalancePort  *ebpf.ProgramSpec `ebpf:"balance_port"`
-	FloatPort    *ebpf.ProgramSpec `ebpf:"float_port"`
-	FloatTunnel  *ebpf.ProgramSpec `ebpf:"float_tunnel"`
-	MapPort      *ebpf.ProgramSpec `ebpf:"map_port"`
-	MapTunnel    *ebpf.ProgramSpec `ebpf:"map_tunnel"`
-	MappedPort   *ebpf.ProgramSpec `ebpf:"mapped_port"`
-	MappedTunnel *ebpf.ProgramSpec `ebpf:"mapped_tunnel"`
+	BalanceFabric *ebpf.ProgramSpec `ebpf:"balance_fabric"`
+	BalanceHost   *ebpf.ProgramSpec `ebpf:"balance_host"`
+	BalancePort   *ebpf.ProgramSpec `ebpf:"balance_port"`
+	FloatPort     *ebpf.ProgramSpec `ebpf:"float_port"`
+	FloatTunnel   *ebpf.ProgramSpec `ebpf:"float_tunnel"`
+	MapPort       *ebpf.ProgramSpec `ebpf:"map_port"`
+	MapTunnel     *ebpf.ProgramSpec `ebpf:"map_tunnel"`
+	MappedFabric  *ebpf.ProgramSpec `ebpf:"mapped_fabric"`
+	MappedHost    *ebpf.ProgramSpec `ebpf:"mapped_host"`
+	MappedPort    *ebpf.ProgramSpec `ebpf:"mapped_port"`
+	MappedTunnel  *ebpf.ProgramSpec `ebpf:"mapped_tunnel"`
 }
 
 // traceMappingMapSpecs contains maps before they are loaded into the kernel.
@@ -404,22 +412,30 @@ type traceMappingVariables struct {
 //
 // It can be passed to loadTraceMappingObjects or ebpf.CollectionSpec.LoadAndAssign.
 type traceMappingPrograms struct {
-	BalancePort  *ebpf.Program `ebpf:"balance_port"`
-	FloatPort    *ebpf.Program `ebpf:"float_port"`
-	FloatTunnel  *ebpf.Program `ebpf:"float_tunnel"`
-	MapPort      *ebpf.Program `ebpf:"map_port"`
-	MapTunnel    *ebpf.Program `ebpf:"map_tunnel"`
-	MappedPort   *ebpf.Program `ebpf:"mapped_port"`
-	MappedTunnel *ebpf.Program `ebpf:"mapped_tunnel"`
+	BalanceFabric *ebpf.Program `ebpf:"balance_fabric"`
+	BalanceHost   *ebpf.Program `ebpf:"balance_host"`
+	BalancePort   *ebpf.Program `ebpf:"balance_port"`
+	FloatPort     *ebpf.Program `ebpf:"float_port"`
+	FloatTunnel   *ebpf.Program `ebpf:"float_tunnel"`
+	MapPort       *ebpf.Program `ebpf:"map_port"`
+	MapTunnel     *ebpf.Program `ebpf:"map_tunnel"`
+	MappedFabric  *ebpf.Program `ebpf:"mapped_fabric"`
+	MappedHost    *ebpf.Program `ebpf:"mapped_host"`
+	MappedPort    *ebpf.Program `ebpf:"mapped_port"`
+	MappedTunnel  *ebpf.Program `ebpf:"mapped_tunnel"`
 }
 
 func (p *traceMappingPrograms) Close() error {
 	return _TraceMappingClose(
+		p.BalanceFabric,
+		p.BalanceHost,
 		p.BalancePort,
 		p.FloatPort,
 		p.FloatTunnel,
 		p.MapPort,
 		p.MapTunnel,
+		p.MappedFabric,
+		p.MappedHost,
 		p.MappedPort,
 		p.MappedTunnel,
 	)

@@ -48,6 +48,8 @@ static __noinline int find_entry(struct packet *p)
 	if (p->notes->route.flags & ROUTE_GAP)
 		return end(p, REASON_ROUTE_LEFT_OUT);
 	p->next = next_hop_of(&p->notes->route);
+	if (p->next && p->next->kind == NEXT_HOP_BALANCER)
+		return BALANCE;
 	if (!p->next || p->next->kind != NEXT_HOP_PORT)
 		return end(p, REASON_UNRESOLVED_NEXT_HOP);
 	__u32 ifindex = p->next->ifindex;

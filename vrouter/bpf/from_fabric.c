@@ -50,7 +50,11 @@ int from_fabric(struct __sk_buff *skb)
 		world_verdict(VERDICT_PASSED, REASON_NONE);
 		return TC_ACT_UNSPEC;
 	}
-	return end_run(p, run_stages(p), STAGE_SLOT_ANSWER_FABRIC);
+	int action = run_stages(p);
+	if (action != BALANCE)
+		return end_run(p, action, STAGE_SLOT_ANSWER_FABRIC);
+	bpf_tail_call(skb, &stage_programs, STAGE_SLOT_BALANCE_FABRIC);
+	return end_refused(p, REASON_UNRESOLVED_NEXT_HOP); // there is no such program yet
 }
 
 // No helper used here asks for a GPL-compatible licence.

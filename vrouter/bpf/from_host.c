@@ -4,6 +4,7 @@
 #include "deliver.h"
 #include "fabric.h"
 #include "service.h"
+#include "stages.h"
 
 // Leaves the interface of the port that an alias means.
 static __always_inline int stage_alias(struct packet *p, __u32 *ifindex)
@@ -27,8 +28,13 @@ static __always_inline int stage_visible(struct packet *p)
 	if (!route)
 		return end(p, REASON_UNKNOWN_ALIAS);
 	p->notes->route = *route;
-	RUN(stage_enter(p, false)); // what this host says
-	return stage_deliver(p);
+	int action = stage_enter(p, false); // what this host says
+	if (action == NEXT)
+		return stage_deliver(p);
+	if (action != BALANCE)
+		return action;
+	bpf_tail_call(p->skb, &stage_programs, STAGE_SLOT_BALANCE_HOST);
+	return end(p, REASON_UNRESOLVED_NEXT_HOP); // there is no such program yet
 }
 
 // What the workload is to see: for a service, what it asked; for what the host

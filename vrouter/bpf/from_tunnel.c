@@ -26,6 +26,8 @@ static __always_inline int run_stages(struct packet *p)
 	RUN(stage_policy(p));
 	RUN(stage_forward(p));
 	stage_connection(p);
+	if (p->next->kind == NEXT_HOP_FABRIC)
+		return send_to_host(p);
 	return stage_deliver(p);
 }
 

@@ -142,6 +142,8 @@ static __always_inline int go_on(struct packet *p)
 	RUN(stage_policy(p));
 	RUN(stage_forward(p));
 	stage_connection(p);
+	if (p->next->kind == NEXT_HOP_FABRIC)
+		return send_to_host(p);
 	return deliver_by(p, false);
 }
 

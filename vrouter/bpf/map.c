@@ -7,10 +7,12 @@
 #include "balance.h"
 #include "deliver.h"
 #include "encap.h"
+#include "fabric.h"
 #include "leave.h"
 #include "map.h"
 #include "parse.h"
 #include "policy.h"
+#include "reach.h"
 #include "reject.h"
 #include "translate.h"
 #include "vrf.h"
@@ -62,7 +64,7 @@ static __noinline int rewrite_mapped(struct packet *p)
 	struct mac to = p->notes->route.mac, from = p->ethernet.source;
 	if (!c || (hop(p) && set_hop_count(p, p->notes->ttl - 1)))
 		return end(p, REASON_REWRITE_FAILED);
-	if (hop(p) || m->translates)
+	if (hop(p) || m->translates || p->from_host)
 		from = c->gateway;
 	if (p->next->kind == NEXT_HOP_PORT)
 		to = p->to ? p->to->mac : (struct mac){};
@@ -97,6 +99,8 @@ static __noinline int ask_ends(struct packet *p)
 {
 	world_take(p);
 	find_receiver(p);
+	if (p->from_host)
+		return NEXT; // what this host says
 	take_entries(p);
 	int action = ask_taken(p);
 	p->connection = p->receiver = 0;
@@ -168,6 +172,8 @@ static __always_inline int go_on(struct packet *p)
 	note_ends(p);
 	if (p->next->kind == NEXT_HOP_PORT)
 		return stage_deliver(p);
+	if (p->next->kind == NEXT_HOP_FABRIC)
+		return stage_leave(p);
 	become_sent(p);
 	return stage_encap(p);
 }
@@ -319,6 +325,70 @@ int map_tunnel(struct __sk_buff *skb)
 	take_hop(p);
 	RUN(check_member_hop(p));
 	return hand_on(p, STAGE_SLOT_MAPPED_TUNNEL);
+}
+
+// What balance_port does of a frame that came from the underlay or from this host
+// itself: the network is that of the virtual address, and nothing here remembers it.
+static __always_inline int balance_entered(struct packet *p)
+{
+	if (!take_notes(p))
+		return TC_ACT_SHOT;
+	__builtin_memset(&p->notes->map, 0, sizeof(p->notes->map));
+	RUN(read_frame(p));
+	world_meet(STAGE_BALANCE);
+	p->vrf = UNDERLAY_VRF;
+	RUN(find_balancer(p));
+	p->vrf = p->next->vni;
+	find_fragment(p);
+	if (!from_underlay(p))
+		return end(p, REASON_FABRIC_SPOOFED);
+	enum reason reason = choose_reached(p);
+	if (reason)
+		return end_refused(p, reason);
+	return check_chosen(p);
+}
+
+SEC("tc")
+int balance_host(struct __sk_buff *skb)
+{
+	struct packet packet = { .skb = skb, .ifindex = world_ifindex(skb), .from_tunnel = true, .from_host = true };
+	struct packet *p = &packet;
+
+	RUN(balance_entered(p));
+	return hand_on(p, STAGE_SLOT_MAPPED_HOST);
+}
+
+SEC("tc")
+int balance_fabric(struct __sk_buff *skb)
+{
+	struct packet packet = { .skb = skb, .ifindex = world_ifindex(skb), .from_fabric = true };
+	struct packet *p = &packet;
+
+	RUN(balance_entered(p));
+	world_count_fabric_received(skb->len);
+	return hand_on(p, STAGE_SLOT_MAPPED_FABRIC);
+}
+
+SEC("tc")
+int mapped_host(struct __sk_buff *skb)
+{
+	struct packet packet = { .skb = skb, .from_tunnel = true, .from_host = true };
+	struct packet *p = &packet;
+
+	if (!take_handed(p))
+		return TC_ACT_SHOT;
+	return go_on(p);
+}
+
+SEC("tc")
+int mapped_fabric(struct __sk_buff *skb)
+{
+	struct packet packet = { .skb = skb, .from_fabric = true };
+	struct packet *p = &packet;
+
+	if (!take_handed(p))
+		return TC_ACT_SHOT;
+	return end_run(p, go_on(p), STAGE_SLOT_ANSWER_FABRIC);
 }
 
 SEC("tc")

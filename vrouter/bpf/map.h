@@ -247,6 +247,15 @@ static __always_inline void take_hop(struct packet *p)
 	p->next = &n->hop;
 }
 
+// Whether the underlay has the external address in the network of the mapping.
+static __noinline bool leads_to_balancer(struct packet *p)
+{
+	const struct mapped *m = &p->notes->map;
+	struct route_value *back = route_of(UNDERLAY_VRF, p->family, &m->external[DIRECTION_OUT]);
+	struct next_hop_value *next = back ? next_hop_of(back) : 0;
+	return next && next->kind == NEXT_HOP_BALANCER && next->vni == m->vrf[DIRECTION_OUT];
+}
+
 // The route of a frame that leaves through a mapping, in the external VRF.
 static __noinline int route_outward(struct packet *p)
 {
@@ -282,6 +291,9 @@ static __noinline int route_outward(struct packet *p)
 		return refuse_local(p);
 	case NEXT_HOP_MAPPED:
 		return direct ? NEXT : end(p, REASON_UNRESOLVED_NEXT_HOP);
+	case NEXT_HOP_FABRIC:
+		RUN(refuse_local(p));
+		return leads_to_balancer(p) ? NEXT : end_refused(p, REASON_FABRIC_FOREIGN_SOURCE);
 	case NEXT_HOP_DISCARD:
 		return end(p, REASON_DISCARD_ROUTE);
 	default:

@@ -107,6 +107,17 @@ static __noinline __attribute__((unused)) int end_unmapped(struct packet *p)
 	return fragment ? end(p, REASON_MAPPING_FRAGMENT) : end(p, REASON_NO_MAPPING);
 }
 
+// From a tunnel: whether it is what a member of a virtual address answers this host itself.
+static __noinline __attribute__((unused)) bool answers_host(struct packet *p)
+{
+	struct config_value *c = configuration();
+	struct route_value *back = route_of(UNDERLAY_VRF, p->family, &p->source);
+	struct next_hop_value *next = back ? next_hop_of(back) : 0;
+	if (!c || p->next->ifindex || !next || next->kind != NEXT_HOP_BALANCER || next->vni != p->vrf)
+		return false;
+	return p->family == FAMILY_4 ? address_equal(&p->destination, &c->local4) : address_equal(&p->destination, &c->local6);
+}
+
 // The long way to a route. Leaves a next hop of kind port, tunnel or fabric.
 static __always_inline int stage_route(struct packet *p)
 {
@@ -140,7 +151,7 @@ static __always_inline int stage_route(struct packet *p)
 			return end(p, REASON_TUNNEL_TO_TUNNEL);
 		break;
 	case NEXT_HOP_FABRIC:
-		if (p->from_tunnel)
+		if (p->from_tunnel && !answers_host(p))
 			return end(p, REASON_TUNNEL_TO_FABRIC);
 		break;
 	case NEXT_HOP_GATEWAY:
@@ -154,7 +165,7 @@ static __always_inline int stage_route(struct packet *p)
 		return end(p, REASON_UNRESOLVED_NEXT_HOP);
 	}
 	RUN(refuse_local(p));
-	if (p->next->kind == NEXT_HOP_FABRIC && !leads_back(p))
+	if (!p->from_tunnel && p->next->kind == NEXT_HOP_FABRIC && !leads_back(p))
 		return end(p, REASON_FABRIC_FOREIGN_SOURCE);
 	return NEXT;
 }
