@@ -200,6 +200,7 @@ func ComputeAfter(earlier Balanced, rows desired.Rows, attached map[string]Attac
 	}
 	t.addUnderlay(rows, attached, local)
 	if local.Balances {
+		t.addReached(places{rows: rows, attached: attached, underlay: underlay})
 		t.addBalanced(balancedOf(places{rows: rows, attached: attached, underlay: underlay}, earlier))
 	}
 	t.addBridging(places{rows: rows, attached: attached, underlay: underlay})

@@ -168,3 +168,42 @@ func TestComputeFabric(t *testing.T) {
 		}
 	}
 }
+
+// Virtual addresses of networks that the host sees lead to who serves them, also for the
+// host, and for uplinks where the network is in the underlay; where it is not, members
+// here have a way back to the other hosts.
+func TestComputeReached(t *testing.T) {
+	attached, local := fabricHost()
+	rows := fabricRows()
+	for vrf, address := range map[uint32]string{7: "10.7.0.80/32", 9: "10.9.0.80/32", 10: "10.10.0.80/32"} {
+		rows.Routes[desired.RouteKey{VRF: vrf, Prefix: netip.MustParsePrefix(address)}] = desired.Route{Balancer: vrf, Proxied: true}
+	}
+	rows.Routes[desired.RouteKey{VRF: 9, Prefix: netip.MustParsePrefix("10.10.0.80/32")}] = desired.Route{Balancer: 10, Leaked: "policy"}
+	local.Balances = true
+	gateway := vrouter.MAC(vrouter.GatewayMAC)
+	balancer := func(vrf uint32) vrouter.NextHop { return vrouter.NextHop{Kind: vrouter.NextHopBalancer, VNI: vrf} }
+	got := datapath.Compute(rows, attached, datapath.Underlay{IPv4: here4, MTU: 1500}, local)
+	for _, w := range []struct {
+		vrf    uint32
+		prefix string
+		want   datapath.Route
+	}{
+		{vrouter.UnderlayVRF, "10.7.0.80/32", datapath.Route{NextHop: balancer(7), MAC: gateway, Fabric: true}},
+		{vrouter.UnderlayVRF, "10.9.0.80/32", datapath.Route{NextHop: balancer(9), MAC: gateway}},
+		{vrouter.UnderlayVRF, "10.10.0.80/32", datapath.Route{}},
+		{9, "192.0.2.2/32", datapath.Route{NextHop: vrouter.NextHop{Kind: vrouter.NextHopTunnel, VNI: 9, Remote: four, MTU: 1450, Local: here4}, MAC: gateway, Routed: true}},
+		{7, "192.0.2.2/32", datapath.Route{}},
+		{10, "192.0.2.2/32", datapath.Route{}},
+	} {
+		key := vrouter.RouteKey{VRF: w.vrf, Prefix: netip.MustParsePrefix(w.prefix)}
+		if r := got.Routes[key]; r != w.want {
+			t.Errorf("%d %s: %+v\nwant %+v", w.vrf, w.prefix, r, w.want)
+		} else if _, there := got.NextHops[r.NextHop]; r != (datapath.Route{}) && !there {
+			t.Errorf("%d %s: its next hop is not wanted", w.vrf, w.prefix)
+		}
+	}
+	local.Balances = false
+	if r, there := datapath.Compute(rows, attached, datapath.Underlay{IPv4: here4, MTU: 1500}, local).Routes[vrouter.RouteKey{VRF: vrouter.UnderlayVRF, Prefix: netip.MustParsePrefix("10.7.0.80/32")}]; there {
+		t.Errorf("a host that serves nobody has %+v", r)
+	}
+}

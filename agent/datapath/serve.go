@@ -100,7 +100,7 @@ func (s *service) serve(t Tables) {
 	s.seers = map[uint32]map[uint32]bool{}
 	if len(t.Balanced.Of) > 0 {
 		for key, r := range t.Routes {
-			if r.NextHop.Kind == vrouter.NextHopBalancer && r.NextHop.VNI != key.VRF {
+			if r.NextHop.Kind == vrouter.NextHopBalancer && r.NextHop.VNI != key.VRF && key.VRF != vrouter.UnderlayVRF {
 				if s.seers[r.NextHop.VNI] == nil {
 					s.seers[r.NextHop.VNI] = map[uint32]bool{}
 				}

@@ -45,6 +45,13 @@ func Wanted(rows desired.Rows, attached map[string]datapath.Attachment, u datapa
 		}
 		wanted[Key{e.Prefix, LocalMetric}] = Route{Device: near, Source: source, MTU: datapath.PortMTU(e.Port, e.At, rows, u)}
 	}
+	for key := range datapath.Virtuals(rows) {
+		source := u.IPv4
+		if key.Prefix.Addr().Is6() {
+			source = u.IPv6
+		}
+		wanted[Key{key.Prefix, LocalMetric}] = Route{Device: near, Source: source, MTU: u.WorkloadMTU()}
+	}
 	if !remote {
 		return wanted
 	}

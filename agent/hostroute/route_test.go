@@ -27,6 +27,7 @@ func TestWanted(t *testing.T) {
 			key(7, "fd07::2/128"): {Port: "a"}, key(9, "10.9.0.2/32"): {Port: "c"}, key(10, "10.10.0.2/32"): {Port: "d"},
 			key(7, "10.7.0.3/32"): {Host: "near", VNI: 7}, key(7, "10.7.0.4/32"): {Host: "far", VNI: 7}, key(7, "fd07::3/128"): {Host: "near", VNI: 7},
 			key(7, "10.10.0.3/32"): {Host: "near", VNI: 10, Routed: true, Leaked: "policy"}, key(9, "10.9.0.3/32"): {Host: "near", VNI: 9},
+			key(9, "10.9.0.80/32"): {Balancer: 9}, key(9, "10.10.0.80/32"): {Balancer: 10, Leaked: "policy"}, key(10, "10.10.0.80/32"): {Balancer: 10},
 		},
 	}
 	attached := map[string]datapath.Attachment{"a": {Ifindex: 11}, "c": {Ifindex: 13}, "d": {Ifindex: 14}} // e is not plugged
@@ -38,6 +39,7 @@ func TestWanted(t *testing.T) {
 		{netip.MustParsePrefix("fd07::2/128"), LocalMetric}: {Device: 99, MTU: 1500},
 		{netip.MustParsePrefix("10.9.0.2/32"), LocalMetric}: {Device: 99, Source: u.IPv4, MTU: 1400},
 	}
+	here[Key{netip.MustParsePrefix("10.9.0.80/32"), LocalMetric}] = Route{Device: 99, Source: u.IPv4, MTU: u.WorkloadMTU()} // a virtual address
 	all := maps.Clone(here)
 	all[Key{netip.MustParsePrefix("10.7.0.3/32"), RemoteMetric}] = Route{Device: 2, Via: near}
 	if got := Wanted(rows, attached, u, ways, 99, true); !maps.Equal(got, all) {

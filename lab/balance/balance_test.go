@@ -28,6 +28,7 @@ func TestBalance(t *testing.T) {
 	for _, f := range Families {
 		t.Run(f.Name, func(t *testing.T) {
 			t.Run("served", func(t *testing.T) { s.served(t, f) })
+			t.Run("from the host", func(t *testing.T) { s.fromHost(t, f) })
 			t.Run("pinged", func(t *testing.T) { s.pinged(t, f) })
 			t.Run("refused", func(t *testing.T) { s.refused(t, f) })
 			t.Run("hairpin", func(t *testing.T) { s.hairpin(t, f) })

@@ -42,7 +42,7 @@ func start(t *testing.T) *system {
 		t.Fatalf("build the programs: %v\n%s", err, out)
 	}
 	id := fmt.Sprintf("b%d", os.Getpid())
-	l, err := topology.New(topology.Options{Run: id, Dir: topology.RunDir("", id), Bin: bin, Hosts: Hosts})
+	l, err := topology.New(topology.Options{Run: id, Dir: topology.RunDir("", id), Bin: bin, Hosts: Hosts, Tunnel: topology.Both})
 	if err != nil {
 		t.Fatal(err)
 	}

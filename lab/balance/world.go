@@ -102,6 +102,9 @@ meta: {name: shop, parent: {{.}}}
 {{range $name, $v4 := $.V4}}---
 kind: network
 meta: {name: {{$name}}, parent: "{{$tenant}}:shop"}
+{{- if and (eq $tenant "red") (eq $name "services")}}
+spec: {hostVisible: true}
+{{- end}}
 ---
 kind: subnet
 meta: {name: v4, parent: "{{$tenant}}:shop:{{$name}}"}
