@@ -15,10 +15,14 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/weft-network/weft/lab/namespace"
+	"github.com/weft-network/weft/lab/topology"
 )
 
 // A load-balancer of provider haproxy serves, from the command line to the answers to real clients
@@ -38,6 +42,66 @@ func TestProxy(t *testing.T) {
 	s.weft(t, argv...)
 	s.says(t, "load-balancer", "web", "Serving=true")
 	t.Run("served", s.served)
+	t.Run("said", s.said)
+	t.Run("host dies", s.hostDies)
+}
+
+// said: a certificate that is none is named in the status of its listener, which serves with the
+// other one, until it is there again.
+func (s *system) said(t *testing.T) {
+	s.write(t, "other", []byte("none"))
+	s.says(t, "listener", "web:https-443", "Serving=true no-certificate", "\"other\"")
+	s.certify(t, "other", "other.example")
+	s.says(t, "listener", "web:https-443", "Serving=true serving")
+}
+
+// hostDies: the addresses answer again when the host that has them is gone.
+func (s *system) hostDies(t *testing.T) {
+	s.says(t, "load-balancer", "web", "Serving=true serving")
+	host := 0
+	for n := 1; n <= Hosts; n++ {
+		rooms, err := filepath.Glob(filepath.Join(s.lab.Dir, topology.HostName(n), "run", "proxies", "rooms", "*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, room := range rooms {
+			out, err := exec.Command("nsenter", "--net="+room, "ip", "-o", "address").CombinedOutput()
+			if err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			if strings.Contains(string(out), Virtual[0].String()+"/") {
+				host = n
+			}
+		}
+	}
+	if host == 0 {
+		t.Fatal("no host has the addresses")
+	}
+	client := fmt.Sprintf("c%d", host%Hosts+1)
+	name := topology.HostName(host)
+	if err := s.lab.Kill(name); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := namespace.Run(s.lab.Namespace("underlay"), "ip", "link", "set", name, "down"); err != nil {
+		t.Fatal(err, out)
+	}
+	for _, a := range Virtual {
+		took := eventually(t, func() error {
+			_, err := s.run(client, "curl", "-sS", "--noproxy", "*", "-m", "0.3", at("http", a, "/"))
+			return err
+		})
+		t.Logf("%v answers %s again %v after that was looked for", a, client, took)
+		if took > 20*time.Second {
+			t.Errorf("%v answers after %v only", a, took)
+		}
+	}
+	if out, err := namespace.Run(s.lab.Namespace("underlay"), "ip", "link", "set", name, "up"); err != nil {
+		t.Fatal(err, out)
+	}
+	if err := s.lab.StartAgent(t.Context(), host); err != nil {
+		t.Fatal(err)
+	}
+	s.says(t, "load-balancer", "web", "Serving=true serving")
 }
 
 // certify writes a certificate with its key for a name where hosts look for it.
