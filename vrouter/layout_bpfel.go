@@ -509,6 +509,83 @@ const (
 	layoutMemberMacMEMBER_MAC layoutMemberMac = 10
 )
 
+type layoutMirrorBound uint32
+
+const (
+	layoutMirrorBoundMIRRORS        layoutMirrorBound = 4
+	layoutMirrorBoundMIRROR_MATCHES layoutMirrorBound = 8
+)
+
+type layoutMirrorCount struct {
+	_          structs.HostLayout
+	Packets    uint64
+	Bytes      uint64
+	PassedOver uint64
+	Cut        uint64
+	Lost       uint64
+}
+
+type layoutMirrorEncapsulation uint32
+
+const (
+	layoutMirrorEncapsulationMIRROR_VXLAN  layoutMirrorEncapsulation = 0
+	layoutMirrorEncapsulationMIRROR_GRE    layoutMirrorEncapsulation = 1
+	layoutMirrorEncapsulationMIRROR_ERSPAN layoutMirrorEncapsulation = 2
+)
+
+type layoutMirrorKey struct {
+	_         structs.HostLayout
+	Ifindex   uint32
+	Direction uint32
+	Number    uint32
+}
+
+type layoutMirrorMatch struct {
+	_               structs.HostLayout
+	Flags           layoutMirrorMatchFlag
+	Protocol        uint8
+	IcmpType        uint8
+	IcmpCode        uint8
+	Pad             uint8
+	FirstPort       uint16
+	LastPort        uint16
+	FirstSourcePort uint16
+	LastSourcePort  uint16
+}
+
+type layoutMirrorMatchFlag uint32
+
+const (
+	layoutMirrorMatchFlagMIRROR_PROTOCOL     layoutMirrorMatchFlag = 1
+	layoutMirrorMatchFlagMIRROR_PORTS        layoutMirrorMatchFlag = 2
+	layoutMirrorMatchFlagMIRROR_SOURCE_PORTS layoutMirrorMatchFlag = 4
+	layoutMirrorMatchFlagMIRROR_ICMP_TYPE    layoutMirrorMatchFlag = 8
+	layoutMirrorMatchFlagMIRROR_ICMP_CODE    layoutMirrorMatchFlag = 16
+)
+
+type layoutMirrorTargetValue struct {
+	_             structs.HostLayout
+	Path          uint32
+	Ifindex       uint32
+	Encapsulation layoutMirrorEncapsulation
+	Id            uint32
+	Most          uint32
+	Family        layoutFamily
+	Port          uint16
+	_             [2]byte
+	Local         layoutAddress
+	Remote        layoutAddress
+}
+
+type layoutMirrorValue struct {
+	_       structs.HostLayout
+	Target  uint32
+	OneOf   uint32
+	Matches uint32
+	Device  uint32
+	Match   [8]layoutMirrorMatch
+}
+
 type layoutNextHopKind uint32
 
 const (
@@ -1005,23 +1082,31 @@ const (
 type layoutStageSlot uint32
 
 const (
-	layoutStageSlotSTAGE_SLOT_BRIDGE_PORT   layoutStageSlot = 2
-	layoutStageSlotSTAGE_SLOT_BRIDGE_TUNNEL layoutStageSlot = 3
-	layoutStageSlotSTAGE_SLOT_ANSWER_PORT   layoutStageSlot = 4
-	layoutStageSlotSTAGE_SLOT_ANSWER_TUNNEL layoutStageSlot = 5
-	layoutStageSlotSTAGE_SLOT_ANSWER_FABRIC layoutStageSlot = 6
-	layoutStageSlotSTAGE_SLOT_BALANCE_PORT  layoutStageSlot = 10
-	layoutStageSlotSTAGE_SLOT_MAP_PORT      layoutStageSlot = 11
-	layoutStageSlotSTAGE_SLOT_MAP_TUNNEL    layoutStageSlot = 12
-	layoutStageSlotSTAGE_SLOT_ANSWER_CLOSED layoutStageSlot = 13
-	layoutStageSlotSTAGE_SLOT_LIMIT_OUT     layoutStageSlot = 14
-	layoutStageSlotSTAGE_SLOT_LIMIT_IN      layoutStageSlot = 15
-	layoutStageSlotSTAGE_SLOT_MAPPED_PORT   layoutStageSlot = 16
-	layoutStageSlotSTAGE_SLOT_MAPPED_TUNNEL layoutStageSlot = 17
-	layoutStageSlotSTAGE_SLOT_ANSWER_MAPPED layoutStageSlot = 18
-	layoutStageSlotSTAGE_SLOT_FLOAT_PORT    layoutStageSlot = 24
-	layoutStageSlotSTAGE_SLOT_FLOAT_TUNNEL  layoutStageSlot = 25
-	layoutStageSlotSTAGE_SLOTS              layoutStageSlot = 32
+	layoutStageSlotSTAGE_SLOT_BRIDGE_PORT    layoutStageSlot = 2
+	layoutStageSlotSTAGE_SLOT_BRIDGE_TUNNEL  layoutStageSlot = 3
+	layoutStageSlotSTAGE_SLOT_ANSWER_PORT    layoutStageSlot = 4
+	layoutStageSlotSTAGE_SLOT_ANSWER_TUNNEL  layoutStageSlot = 5
+	layoutStageSlotSTAGE_SLOT_ANSWER_FABRIC  layoutStageSlot = 6
+	layoutStageSlotSTAGE_SLOT_BALANCE_HOST   layoutStageSlot = 7
+	layoutStageSlotSTAGE_SLOT_BALANCE_FABRIC layoutStageSlot = 8
+	layoutStageSlotSTAGE_SLOT_MAPPED_HOST    layoutStageSlot = 9
+	layoutStageSlotSTAGE_SLOT_BALANCE_PORT   layoutStageSlot = 10
+	layoutStageSlotSTAGE_SLOT_MAP_PORT       layoutStageSlot = 11
+	layoutStageSlotSTAGE_SLOT_MAP_TUNNEL     layoutStageSlot = 12
+	layoutStageSlotSTAGE_SLOT_ANSWER_CLOSED  layoutStageSlot = 13
+	layoutStageSlotSTAGE_SLOT_LIMIT_OUT      layoutStageSlot = 14
+	layoutStageSlotSTAGE_SLOT_LIMIT_IN       layoutStageSlot = 15
+	layoutStageSlotSTAGE_SLOT_MAPPED_PORT    layoutStageSlot = 16
+	layoutStageSlotSTAGE_SLOT_MAPPED_TUNNEL  layoutStageSlot = 17
+	layoutStageSlotSTAGE_SLOT_ANSWER_MAPPED  layoutStageSlot = 18
+	layoutStageSlotSTAGE_SLOT_MAPPED_FABRIC  layoutStageSlot = 19
+	layoutStageSlotSTAGE_SLOT_FLOAT_PORT     layoutStageSlot = 24
+	layoutStageSlotSTAGE_SLOT_FLOAT_TUNNEL   layoutStageSlot = 25
+	layoutStageSlotSTAGE_SLOT_MIRROR_OUT     layoutStageSlot = 20
+	layoutStageSlotSTAGE_SLOT_MIRROR_IN      layoutStageSlot = 21
+	layoutStageSlotSTAGE_SLOT_MIRROR_WRAP    layoutStageSlot = 22
+	layoutStageSlotSTAGE_SLOT_MIRROR_SEND    layoutStageSlot = 23
+	layoutStageSlotSTAGE_SLOTS               layoutStageSlot = 32
 )
 
 type layoutSubPortKey struct {
@@ -1128,6 +1213,10 @@ const (
 	layoutMapManaged4            = "managed4"
 	layoutMapManaged6            = "managed6"
 	layoutMapMappings            = "mappings"
+	layoutMapMirrorCounts        = "mirror_counts"
+	layoutMapMirrorTargetCounts  = "mirror_target_counts"
+	layoutMapMirrorTargets       = "mirror_targets"
+	layoutMapMirrors             = "mirrors"
 	layoutMapNextHops            = "next_hops"
 	layoutMapPlaceCounts         = "place_counts"
 	layoutMapPlaces              = "places"
@@ -1213,71 +1302,75 @@ type layoutProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type layoutMapSpecs struct {
-	Affinities       *ebpf.MapSpec `ebpf:"affinities"`
-	Aliases          *ebpf.MapSpec `ebpf:"aliases"`
-	AnswerTimes      *ebpf.MapSpec `ebpf:"answer_times"`
-	ChoiceMembers    *ebpf.MapSpec `ebpf:"choice_members"`
-	Choices          *ebpf.MapSpec `ebpf:"choices"`
-	Config           *ebpf.MapSpec `ebpf:"config"`
-	Connections      *ebpf.MapSpec `ebpf:"connections"`
-	Counters         *ebpf.MapSpec `ebpf:"counters"`
-	Drops            *ebpf.MapSpec `ebpf:"drops"`
-	ErrorTimes       *ebpf.MapSpec `ebpf:"error_times"`
-	EventCounts      *ebpf.MapSpec `ebpf:"event_counts"`
-	EventTimes       *ebpf.MapSpec `ebpf:"event_times"`
-	Events           *ebpf.MapSpec `ebpf:"events"`
-	Floats           *ebpf.MapSpec `ebpf:"floats"`
-	FloodTimes       *ebpf.MapSpec `ebpf:"flood_times"`
-	Floods           *ebpf.MapSpec `ebpf:"floods"`
-	Fragments        *ebpf.MapSpec `ebpf:"fragments"`
-	Generations      *ebpf.MapSpec `ebpf:"generations"`
-	Groups           *ebpf.MapSpec `ebpf:"groups"`
-	HalfOpen         *ebpf.MapSpec `ebpf:"half_open"`
-	HalfOpenCounts   *ebpf.MapSpec `ebpf:"half_open_counts"`
-	HalfOpenRest     *ebpf.MapSpec `ebpf:"half_open_rest"`
-	HalfOpenReturned *ebpf.MapSpec `ebpf:"half_open_returned"`
-	HalfOpenShare    *ebpf.MapSpec `ebpf:"half_open_share"`
-	HostFlows        *ebpf.MapSpec `ebpf:"host_flows"`
-	HostRoutes       *ebpf.MapSpec `ebpf:"host_routes"`
-	LearnedMacs      *ebpf.MapSpec `ebpf:"learned_macs"`
-	LimitStates      *ebpf.MapSpec `ebpf:"limit_states"`
-	Limits           *ebpf.MapSpec `ebpf:"limits"`
-	Listeners        *ebpf.MapSpec `ebpf:"listeners"`
-	LogTimes         *ebpf.MapSpec `ebpf:"log_times"`
-	MacCounts        *ebpf.MapSpec `ebpf:"mac_counts"`
-	Macs             *ebpf.MapSpec `ebpf:"macs"`
-	Managed4         *ebpf.MapSpec `ebpf:"managed4"`
-	Managed6         *ebpf.MapSpec `ebpf:"managed6"`
-	Mappings         *ebpf.MapSpec `ebpf:"mappings"`
-	NextHops         *ebpf.MapSpec `ebpf:"next_hops"`
-	PlaceCounts      *ebpf.MapSpec `ebpf:"place_counts"`
-	Places           *ebpf.MapSpec `ebpf:"places"`
-	PlacesReturned   *ebpf.MapSpec `ebpf:"places_returned"`
-	PoolMembers      *ebpf.MapSpec `ebpf:"pool_members"`
-	PortAddresses    *ebpf.MapSpec `ebpf:"port_addresses"`
-	PortPolicies     *ebpf.MapSpec `ebpf:"port_policies"`
-	PortPrefixes4    *ebpf.MapSpec `ebpf:"port_prefixes4"`
-	PortPrefixes6    *ebpf.MapSpec `ebpf:"port_prefixes6"`
-	Ports            *ebpf.MapSpec `ebpf:"ports"`
-	Receivers        *ebpf.MapSpec `ebpf:"receivers"`
-	RemoteClasses    *ebpf.MapSpec `ebpf:"remote_classes"`
-	RemoteRanges4    *ebpf.MapSpec `ebpf:"remote_ranges4"`
-	RemoteRanges6    *ebpf.MapSpec `ebpf:"remote_ranges6"`
-	RequestTimes     *ebpf.MapSpec `ebpf:"request_times"`
-	Requests         *ebpf.MapSpec `ebpf:"requests"`
-	Routes4          *ebpf.MapSpec `ebpf:"routes4"`
-	Routes6          *ebpf.MapSpec `ebpf:"routes6"`
-	RuleHits         *ebpf.MapSpec `ebpf:"rule_hits"`
-	Rulesets         *ebpf.MapSpec `ebpf:"rulesets"`
-	ServiceClasses   *ebpf.MapSpec `ebpf:"service_classes"`
-	ServicePages     *ebpf.MapSpec `ebpf:"service_pages"`
-	ServiceTimes     *ebpf.MapSpec `ebpf:"service_times"`
-	Services         *ebpf.MapSpec `ebpf:"services"`
-	SubPorts         *ebpf.MapSpec `ebpf:"sub_ports"`
-	TunnelAddresses  *ebpf.MapSpec `ebpf:"tunnel_addresses"`
-	TunnelSources    *ebpf.MapSpec `ebpf:"tunnel_sources"`
-	Verdicts         *ebpf.MapSpec `ebpf:"verdicts"`
-	Vnis             *ebpf.MapSpec `ebpf:"vnis"`
+	Affinities         *ebpf.MapSpec `ebpf:"affinities"`
+	Aliases            *ebpf.MapSpec `ebpf:"aliases"`
+	AnswerTimes        *ebpf.MapSpec `ebpf:"answer_times"`
+	ChoiceMembers      *ebpf.MapSpec `ebpf:"choice_members"`
+	Choices            *ebpf.MapSpec `ebpf:"choices"`
+	Config             *ebpf.MapSpec `ebpf:"config"`
+	Connections        *ebpf.MapSpec `ebpf:"connections"`
+	Counters           *ebpf.MapSpec `ebpf:"counters"`
+	Drops              *ebpf.MapSpec `ebpf:"drops"`
+	ErrorTimes         *ebpf.MapSpec `ebpf:"error_times"`
+	EventCounts        *ebpf.MapSpec `ebpf:"event_counts"`
+	EventTimes         *ebpf.MapSpec `ebpf:"event_times"`
+	Events             *ebpf.MapSpec `ebpf:"events"`
+	Floats             *ebpf.MapSpec `ebpf:"floats"`
+	FloodTimes         *ebpf.MapSpec `ebpf:"flood_times"`
+	Floods             *ebpf.MapSpec `ebpf:"floods"`
+	Fragments          *ebpf.MapSpec `ebpf:"fragments"`
+	Generations        *ebpf.MapSpec `ebpf:"generations"`
+	Groups             *ebpf.MapSpec `ebpf:"groups"`
+	HalfOpen           *ebpf.MapSpec `ebpf:"half_open"`
+	HalfOpenCounts     *ebpf.MapSpec `ebpf:"half_open_counts"`
+	HalfOpenRest       *ebpf.MapSpec `ebpf:"half_open_rest"`
+	HalfOpenReturned   *ebpf.MapSpec `ebpf:"half_open_returned"`
+	HalfOpenShare      *ebpf.MapSpec `ebpf:"half_open_share"`
+	HostFlows          *ebpf.MapSpec `ebpf:"host_flows"`
+	HostRoutes         *ebpf.MapSpec `ebpf:"host_routes"`
+	LearnedMacs        *ebpf.MapSpec `ebpf:"learned_macs"`
+	LimitStates        *ebpf.MapSpec `ebpf:"limit_states"`
+	Limits             *ebpf.MapSpec `ebpf:"limits"`
+	Listeners          *ebpf.MapSpec `ebpf:"listeners"`
+	LogTimes           *ebpf.MapSpec `ebpf:"log_times"`
+	MacCounts          *ebpf.MapSpec `ebpf:"mac_counts"`
+	Macs               *ebpf.MapSpec `ebpf:"macs"`
+	Managed4           *ebpf.MapSpec `ebpf:"managed4"`
+	Managed6           *ebpf.MapSpec `ebpf:"managed6"`
+	Mappings           *ebpf.MapSpec `ebpf:"mappings"`
+	MirrorCounts       *ebpf.MapSpec `ebpf:"mirror_counts"`
+	MirrorTargetCounts *ebpf.MapSpec `ebpf:"mirror_target_counts"`
+	MirrorTargets      *ebpf.MapSpec `ebpf:"mirror_targets"`
+	Mirrors            *ebpf.MapSpec `ebpf:"mirrors"`
+	NextHops           *ebpf.MapSpec `ebpf:"next_hops"`
+	PlaceCounts        *ebpf.MapSpec `ebpf:"place_counts"`
+	Places             *ebpf.MapSpec `ebpf:"places"`
+	PlacesReturned     *ebpf.MapSpec `ebpf:"places_returned"`
+	PoolMembers        *ebpf.MapSpec `ebpf:"pool_members"`
+	PortAddresses      *ebpf.MapSpec `ebpf:"port_addresses"`
+	PortPolicies       *ebpf.MapSpec `ebpf:"port_policies"`
+	PortPrefixes4      *ebpf.MapSpec `ebpf:"port_prefixes4"`
+	PortPrefixes6      *ebpf.MapSpec `ebpf:"port_prefixes6"`
+	Ports              *ebpf.MapSpec `ebpf:"ports"`
+	Receivers          *ebpf.MapSpec `ebpf:"receivers"`
+	RemoteClasses      *ebpf.MapSpec `ebpf:"remote_classes"`
+	RemoteRanges4      *ebpf.MapSpec `ebpf:"remote_ranges4"`
+	RemoteRanges6      *ebpf.MapSpec `ebpf:"remote_ranges6"`
+	RequestTimes       *ebpf.MapSpec `ebpf:"request_times"`
+	Requests           *ebpf.MapSpec `ebpf:"requests"`
+	Routes4            *ebpf.MapSpec `ebpf:"routes4"`
+	Routes6            *ebpf.MapSpec `ebpf:"routes6"`
+	RuleHits           *ebpf.MapSpec `ebpf:"rule_hits"`
+	Rulesets           *ebpf.MapSpec `ebpf:"rulesets"`
+	ServiceClasses     *ebpf.MapSpec `ebpf:"service_classes"`
+	ServicePages       *ebpf.MapSpec `ebpf:"service_pages"`
+	ServiceTimes       *ebpf.MapSpec `ebpf:"service_times"`
+	Services           *ebpf.MapSpec `ebpf:"services"`
+	SubPorts           *ebpf.MapSpec `ebpf:"sub_ports"`
+	TunnelAddresses    *ebpf.MapSpec `ebpf:"tunnel_addresses"`
+	TunnelSources      *ebpf.MapSpec `ebpf:"tunnel_sources"`
+	Verdicts           *ebpf.MapSpec `ebpf:"verdicts"`
+	Vnis               *ebpf.MapSpec `ebpf:"vnis"`
 }
 
 // layoutVariableSpecs contains global variables before they are loaded into the kernel.
@@ -1312,71 +1405,75 @@ func (o *layoutObjects) Close() error {
 //
 // It can be passed to loadLayoutObjects or ebpf.CollectionSpec.LoadAndAssign.
 type layoutMaps struct {
-	Affinities       *ebpf.Map `ebpf:"affinities"`
-	Aliases          *ebpf.Map `ebpf:"aliases"`
-	AnswerTimes      *ebpf.Map `ebpf:"answer_times"`
-	ChoiceMembers    *ebpf.Map `ebpf:"choice_members"`
-	Choices          *ebpf.Map `ebpf:"choices"`
-	Config           *ebpf.Map `ebpf:"config"`
-	Connections      *ebpf.Map `ebpf:"connections"`
-	Counters         *ebpf.Map `ebpf:"counters"`
-	Drops            *ebpf.Map `ebpf:"drops"`
-	ErrorTimes       *ebpf.Map `ebpf:"error_times"`
-	EventCounts      *ebpf.Map `ebpf:"event_counts"`
-	EventTimes       *ebpf.Map `ebpf:"event_times"`
-	Events           *ebpf.Map `ebpf:"events"`
-	Floats           *ebpf.Map `ebpf:"floats"`
-	FloodTimes       *ebpf.Map `ebpf:"flood_times"`
-	Floods           *ebpf.Map `ebpf:"floods"`
-	Fragments        *ebpf.Map `ebpf:"fragments"`
-	Generations      *ebpf.Map `ebpf:"generations"`
-	Groups           *ebpf.Map `ebpf:"groups"`
-	HalfOpen         *ebpf.Map `ebpf:"half_open"`
-	HalfOpenCounts   *ebpf.Map `ebpf:"half_open_counts"`
-	HalfOpenRest     *ebpf.Map `ebpf:"half_open_rest"`
-	HalfOpenReturned *ebpf.Map `ebpf:"half_open_returned"`
-	HalfOpenShare    *ebpf.Map `ebpf:"half_open_share"`
-	HostFlows        *ebpf.Map `ebpf:"host_flows"`
-	HostRoutes       *ebpf.Map `ebpf:"host_routes"`
-	LearnedMacs      *ebpf.Map `ebpf:"learned_macs"`
-	LimitStates      *ebpf.Map `ebpf:"limit_states"`
-	Limits           *ebpf.Map `ebpf:"limits"`
-	Listeners        *ebpf.Map `ebpf:"listeners"`
-	LogTimes         *ebpf.Map `ebpf:"log_times"`
-	MacCounts        *ebpf.Map `ebpf:"mac_counts"`
-	Macs             *ebpf.Map `ebpf:"macs"`
-	Managed4         *ebpf.Map `ebpf:"managed4"`
-	Managed6         *ebpf.Map `ebpf:"managed6"`
-	Mappings         *ebpf.Map `ebpf:"mappings"`
-	NextHops         *ebpf.Map `ebpf:"next_hops"`
-	PlaceCounts      *ebpf.Map `ebpf:"place_counts"`
-	Places           *ebpf.Map `ebpf:"places"`
-	PlacesReturned   *ebpf.Map `ebpf:"places_returned"`
-	PoolMembers      *ebpf.Map `ebpf:"pool_members"`
-	PortAddresses    *ebpf.Map `ebpf:"port_addresses"`
-	PortPolicies     *ebpf.Map `ebpf:"port_policies"`
-	PortPrefixes4    *ebpf.Map `ebpf:"port_prefixes4"`
-	PortPrefixes6    *ebpf.Map `ebpf:"port_prefixes6"`
-	Ports            *ebpf.Map `ebpf:"ports"`
-	Receivers        *ebpf.Map `ebpf:"receivers"`
-	RemoteClasses    *ebpf.Map `ebpf:"remote_classes"`
-	RemoteRanges4    *ebpf.Map `ebpf:"remote_ranges4"`
-	RemoteRanges6    *ebpf.Map `ebpf:"remote_ranges6"`
-	RequestTimes     *ebpf.Map `ebpf:"request_times"`
-	Requests         *ebpf.Map `ebpf:"requests"`
-	Routes4          *ebpf.Map `ebpf:"routes4"`
-	Routes6          *ebpf.Map `ebpf:"routes6"`
-	RuleHits         *ebpf.Map `ebpf:"rule_hits"`
-	Rulesets         *ebpf.Map `ebpf:"rulesets"`
-	ServiceClasses   *ebpf.Map `ebpf:"service_classes"`
-	ServicePages     *ebpf.Map `ebpf:"service_pages"`
-	ServiceTimes     *ebpf.Map `ebpf:"service_times"`
-	Services         *ebpf.Map `ebpf:"services"`
-	SubPorts         *ebpf.Map `ebpf:"sub_ports"`
-	TunnelAddresses  *ebpf.Map `ebpf:"tunnel_addresses"`
-	TunnelSources    *ebpf.Map `ebpf:"tunnel_sources"`
-	Verdicts         *ebpf.Map `ebpf:"verdicts"`
-	Vnis             *ebpf.Map `ebpf:"vnis"`
+	Affinities         *ebpf.Map `ebpf:"affinities"`
+	Aliases            *ebpf.Map `ebpf:"aliases"`
+	AnswerTimes        *ebpf.Map `ebpf:"answer_times"`
+	ChoiceMembers      *ebpf.Map `ebpf:"choice_members"`
+	Choices            *ebpf.Map `ebpf:"choices"`
+	Config             *ebpf.Map `ebpf:"config"`
+	Connections        *ebpf.Map `ebpf:"connections"`
+	Counters           *ebpf.Map `ebpf:"counters"`
+	Drops              *ebpf.Map `ebpf:"drops"`
+	ErrorTimes         *ebpf.Map `ebpf:"error_times"`
+	EventCounts        *ebpf.Map `ebpf:"event_counts"`
+	EventTimes         *ebpf.Map `ebpf:"event_times"`
+	Events             *ebpf.Map `ebpf:"events"`
+	Floats             *ebpf.Map `ebpf:"floats"`
+	FloodTimes         *ebpf.Map `ebpf:"flood_times"`
+	Floods             *ebpf.Map `ebpf:"floods"`
+	Fragments          *ebpf.Map `ebpf:"fragments"`
+	Generations        *ebpf.Map `ebpf:"generations"`
+	Groups             *ebpf.Map `ebpf:"groups"`
+	HalfOpen           *ebpf.Map `ebpf:"half_open"`
+	HalfOpenCounts     *ebpf.Map `ebpf:"half_open_counts"`
+	HalfOpenRest       *ebpf.Map `ebpf:"half_open_rest"`
+	HalfOpenReturned   *ebpf.Map `ebpf:"half_open_returned"`
+	HalfOpenShare      *ebpf.Map `ebpf:"half_open_share"`
+	HostFlows          *ebpf.Map `ebpf:"host_flows"`
+	HostRoutes         *ebpf.Map `ebpf:"host_routes"`
+	LearnedMacs        *ebpf.Map `ebpf:"learned_macs"`
+	LimitStates        *ebpf.Map `ebpf:"limit_states"`
+	Limits             *ebpf.Map `ebpf:"limits"`
+	Listeners          *ebpf.Map `ebpf:"listeners"`
+	LogTimes           *ebpf.Map `ebpf:"log_times"`
+	MacCounts          *ebpf.Map `ebpf:"mac_counts"`
+	Macs               *ebpf.Map `ebpf:"macs"`
+	Managed4           *ebpf.Map `ebpf:"managed4"`
+	Managed6           *ebpf.Map `ebpf:"managed6"`
+	Mappings           *ebpf.Map `ebpf:"mappings"`
+	MirrorCounts       *ebpf.Map `ebpf:"mirror_counts"`
+	MirrorTargetCounts *ebpf.Map `ebpf:"mirror_target_counts"`
+	MirrorTargets      *ebpf.Map `ebpf:"mirror_targets"`
+	Mirrors            *ebpf.Map `ebpf:"mirrors"`
+	NextHops           *ebpf.Map `ebpf:"next_hops"`
+	PlaceCounts        *ebpf.Map `ebpf:"place_counts"`
+	Places             *ebpf.Map `ebpf:"places"`
+	PlacesReturned     *ebpf.Map `ebpf:"places_returned"`
+	PoolMembers        *ebpf.Map `ebpf:"pool_members"`
+	PortAddresses      *ebpf.Map `ebpf:"port_addresses"`
+	PortPolicies       *ebpf.Map `ebpf:"port_policies"`
+	PortPrefixes4      *ebpf.Map `ebpf:"port_prefixes4"`
+	PortPrefixes6      *ebpf.Map `ebpf:"port_prefixes6"`
+	Ports              *ebpf.Map `ebpf:"ports"`
+	Receivers          *ebpf.Map `ebpf:"receivers"`
+	RemoteClasses      *ebpf.Map `ebpf:"remote_classes"`
+	RemoteRanges4      *ebpf.Map `ebpf:"remote_ranges4"`
+	RemoteRanges6      *ebpf.Map `ebpf:"remote_ranges6"`
+	RequestTimes       *ebpf.Map `ebpf:"request_times"`
+	Requests           *ebpf.Map `ebpf:"requests"`
+	Routes4            *ebpf.Map `ebpf:"routes4"`
+	Routes6            *ebpf.Map `ebpf:"routes6"`
+	RuleHits           *ebpf.Map `ebpf:"rule_hits"`
+	Rulesets           *ebpf.Map `ebpf:"rulesets"`
+	ServiceClasses     *ebpf.Map `ebpf:"service_classes"`
+	ServicePages       *ebpf.Map `ebpf:"service_pages"`
+	ServiceTimes       *ebpf.Map `ebpf:"service_times"`
+	Services           *ebpf.Map `ebpf:"services"`
+	SubPorts           *ebpf.Map `ebpf:"sub_ports"`
+	TunnelAddresses    *ebpf.Map `ebpf:"tunnel_addresses"`
+	TunnelSources      *ebpf.Map `ebpf:"tunnel_sources"`
+	Verdicts           *ebpf.Map `ebpf:"verdicts"`
+	Vnis               *ebpf.Map `ebpf:"vnis"`
 }
 
 func (m *layoutMaps) Close() error {
@@ -1417,6 +1514,10 @@ func (m *layoutMaps) Close() error {
 		m.Managed4,
 		m.Managed6,
 		m.Mappings,
+		m.MirrorCounts,
+		m.MirrorTargetCounts,
+		m.MirrorTargets,
+		m.Mirrors,
 		m.NextHops,
 		m.PlaceCounts,
 		m.Places,

@@ -79,14 +79,14 @@ func (p *Plugger) Attach(ctx context.Context, r attachment.Request) (attachment.
 		return attachment.Answer{}, failed("attach", r.Port, err)
 	}
 	defer landed()
-	a, err := p.plug(ctx, Request{
+	a, given, err := p.plug(ctx, Request{
 		Port: r.Port, Network: r.Network, Place: link.Place{Netns: r.Netns, Ifname: r.Ifname}, TimeoutSeconds: r.TimeoutSeconds, holder: &r.Key,
 	})
 	if err != nil {
 		return attachment.Answer{}, err
 	}
 	answer := attachment.Answer{Port: a.Port, Name: a.Name, Interface: a.Interface, MAC: a.MAC, MTU: a.MTU}
-	for _, g := range a.given.Addresses {
+	for _, g := range given.Addresses {
 		answer.Addresses = append(answer.Addresses, attachment.Address{Prefix: g.Prefix, Gateway: g.Gateway})
 	}
 	return answer, nil

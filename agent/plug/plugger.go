@@ -149,50 +149,50 @@ const findSlack = 2 * time.Second
 // that is asked for, other hosts know of it. It waits for the port to be bound to
 // this host. Doing it again is success.
 func (p *Plugger) Plug(ctx context.Context, r Request) (Answer, error) {
-	a, err := p.plug(ctx, r)
+	a, _, err := p.plug(ctx, r)
 	if err == nil && r.WaitSeconds > 0 {
 		a.Spread = p.spread(ctx, a, time.Duration(r.WaitSeconds)*time.Second)
 	}
 	return a, err
 }
 
-// plug waits for nobody but this host.
-func (p *Plugger) plug(ctx context.Context, r Request) (Answer, error) {
+// plug waits for nobody but this host. It also says what the interface was given.
+func (p *Plugger) plug(ctx context.Context, r Request) (Answer, link.Settings, error) {
 	if err := r.normalize(); err != nil {
-		return Answer{}, err
+		return Answer{}, link.Settings{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.timeout()+findSlack)
 	defer cancel()
 	row, err := p.find(ctx, r)
 	var refused *api.Error
 	if errors.As(err, &refused) {
-		return Answer{}, err
+		return Answer{}, link.Settings{}, err
 	}
 	if err != nil {
-		return Answer{}, failed("plug", r.Port, err)
+		return Answer{}, link.Settings{}, failed("plug", r.Port, err)
 	}
 	if row.Trunk != "" {
-		return Answer{}, isCarried(r.Port, row)
+		return Answer{}, link.Settings{}, isCarried(r.Port, row)
 	}
 	var mtu int
 	if err := p.loop.Do(ctx, func(c *host.Core) { mtu = datapath.NetworkMTU(row, c.Rows(), c.Underlay()) }); err != nil {
-		return Answer{}, failed("plug", r.Port, err)
+		return Answer{}, link.Settings{}, failed("plug", r.Port, err)
 	}
 	release, err := p.claim(ctx, row.ID)
 	if err != nil {
-		return Answer{}, failed("plug", r.Port, err)
+		return Answer{}, link.Settings{}, failed("plug", r.Port, err)
 	}
 	defer release()
 	settings := settingsOf(row, mtu)
 	f, err := p.connect(ctx, row, r, settings)
 	if err != nil {
-		return Answer{}, failed("plug", r.Port, err)
+		return Answer{}, link.Settings{}, failed("plug", r.Port, err)
 	}
 	if err := p.programmed(ctx, row.ID); err != nil {
-		return Answer{}, err
+		return Answer{}, link.Settings{}, err
 	}
 	p.log.Info("plugged", "port", row.Name, "interface", f.Name)
-	return answer(row, r.Place, f, settings), nil
+	return answer(row, r.Place, f, settings), settings, nil
 }
 
 // connect makes the interface and tells the host of it.

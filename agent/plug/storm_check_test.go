@@ -208,7 +208,6 @@ var written = map[string]string{
 	"listeners": "Listeners", "choices": "Choices", "choice_members": "Choices", "pool_members": "PoolMembers", "mappings": "Mappings", "floats": "Floats",
 	"service_classes": "ServiceClasses", "service_pages": "ServicePages", "verdicts": "Verdicts", "managed4": "Managed", "managed6": "Managed",
 
-	"floats":  "-no agent has floating addresses yet",
 	"mirrors": unfilled, "mirror_counts": unfilled, "mirror_targets": unfilled, "mirror_target_counts": unfilled,
 
 	"config": "-the underlay's follower, from no row", "tunnel_addresses": "-the underlay's follower, from no row",

@@ -294,7 +294,7 @@ func texts(row desired.Port) []string {
 func answer(row desired.Port, place link.Place, f link.Found, s link.Settings) Answer {
 	a := Answer{
 		Port: row.ID, Name: row.Name, Interface: f.Name, Ifname: place.Ifname,
-		MAC: net.HardwareAddr(row.MAC[:]).String(), Addresses: texts(row), MTU: s.MTU, VRF: row.VRF, given: s,
+		MAC: net.HardwareAddr(row.MAC[:]).String(), Addresses: texts(row), MTU: s.MTU, VRF: row.VRF,
 	}
 	for _, x := range row.Addresses {
 		if g := x.Gateway; g.IsValid() && !slices.Contains(a.Gateways, g.String()) {

@@ -58,8 +58,6 @@ type Answer struct {
 	VRF       uint32   `json:"vrf"`
 	// Spread is which other hosts know of the workload, where it was waited for.
 	Spread *Spread `json:"spread,omitempty"`
-
-	given link.Settings
 }
 
 // Spread is how far the word of a workload has spread. A plug is a success whatever

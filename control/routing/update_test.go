@@ -73,19 +73,24 @@ func dump(d *routing.Derived) string {
 			fmt.Fprintf(&b, "  %s is %s.%s, found %t\n", p.Ref, p.HostName, p.Domain, d.Port(p.Ref.UUID) == p)
 		}
 	}
-	for _, n := range d.Networks {
-		fmt.Fprintf(&b, "%s connected by %v to %v\n", n.Ref, n.Connected(), n.Routers())
-	}
-	for _, h := range d.Hosts {
-		fmt.Fprintf(&b, "%s has %v\n", h.Ref, h.Physical)
-		for _, n := range h.Connects {
-			fmt.Fprintf(&b, "  connects %+v\n", *n)
-		}
-	}
+	dumpConnected(&b, d)
 	for _, c := range d.Conflicts {
 		fmt.Fprintf(&b, "%+v\n", c)
 	}
 	return b.String()
+}
+
+// dumpConnected prints who connects external networks.
+func dumpConnected(b *strings.Builder, d *routing.Derived) {
+	for _, n := range d.Networks {
+		fmt.Fprintf(b, "%s connected by %v to %v\n", n.Ref, n.Connected(), n.Routers())
+	}
+	for _, h := range d.Hosts {
+		fmt.Fprintf(b, "%s has %v\n", h.Ref, h.Physical)
+		for _, n := range h.Connects {
+			fmt.Fprintf(b, "  connects %+v\n", *n)
+		}
+	}
 }
 
 // floating prints what becomes of an association, and what it was made of.
