@@ -360,6 +360,8 @@ func (r rowSet) balancer(version int) {
 	for _, a := range virtual {
 		r.route(&hoststream.Route{Vrf: plainVRF, PrefixAddress: a, PrefixLength: uint32(8 * len(a)), NextHop: &hoststream.Route_Balancer{Balancer: &hoststream.Balancer{Vrf: plainVRF}}})
 	}
+	proxy := &hoststream.Proxy{LoadBalancer: hostID(7300), LoadBalancerName: "d:p:proxied", Port: portID(0), Addresses: virtual, Priority: uint32(100 + version)}
+	r[desired.ProxyRow(proxy.LoadBalancer)] = &hoststream.Row{Body: &hoststream.Row_Proxy{Proxy: proxy}}
 	for k, protocol := range []uint32{6, 17, 132} {
 		l := &hoststream.Listener{
 			Vrf: of.VRF, LoadBalancer: of.ID, Listener: hostID(7100 + k), ListenerName: "d:p:lb:l", Addresses: virtual, Protocol: protocol, Port: 5000, Pool: hostID(7200 + k%2),

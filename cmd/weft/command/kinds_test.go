@@ -31,8 +31,8 @@ func TestEveryKindFromTheCommandLine(t *testing.T) {
 			t.Errorf("no %s was created:\n%s", info.Kind, out)
 		}
 	}
-	if !strings.Contains(errOut, "listener: stored; spec.") {
-		t.Errorf("nothing said of fields that a listener has and nothing follows from:\n%s", errOut)
+	if !strings.Contains(errOut, "\nmember: stored; spec.") {
+		t.Errorf("nothing said of fields that a member has and nothing follows from:\n%s", errOut)
 	}
 	if _, errOut, code := run(t, config, bytes.NewBufferString(""), "create", "-f", exampleFiles); code != 1 || !strings.Contains(errOut, "held by") {
 		t.Errorf("create -f once more: exit %d: %s", code, errOut)
