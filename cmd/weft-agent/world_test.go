@@ -26,10 +26,13 @@ import (
 	"github.com/vishvananda/netns"
 )
 
-// patience bounds every wait of these tests. Nothing here takes a twentieth of
-// it, but on the emulated kernel of make test-kernel loading the programs alone
-// takes many seconds.
-const patience = time.Minute
+// patience bounds every wait of these tests but that for an agent to be ready. Nothing
+// here takes a twentieth of it, and loading bounds that: on the emulated kernel of make
+// test-kernel two agents that load their programs at the same time take about a minute.
+const (
+	patience = time.Minute
+	loading  = 4 * time.Minute
+)
 
 // inside runs f on a thread of its own in a network namespace; the thread ends
 // with it.
@@ -318,7 +321,7 @@ func (p *process) waitReady(t *testing.T) {
 	case <-p.ready:
 	case <-p.ended:
 		t.Fatal("the agent ended before it was ready")
-	case <-time.After(patience):
+	case <-time.After(loading):
 		t.Fatal("the agent is not ready in time")
 	}
 }
