@@ -189,7 +189,7 @@ type traceWay struct {
 	// Meant is the port that it was for, where another one got it.
 	Meant string `json:"meant,omitempty"`
 	// Translated: it arrives with a member's own address and port in place of the
-	// virtual ones. Its answer is translated back by what its conversation left at the
+	// virtual ones, or with other addresses for a floating one. Its answer is translated back by what its conversation left at the
 	// member's host, and is not traced: there is no conversation.
 	Translated bool `json:"translated,omitempty"`
 	// Unknown says why the packet could not be followed further.
@@ -302,7 +302,10 @@ func (s *session) printTrace(v traceView) error {
 			return err
 		}
 		fmt.Fprintln(s.Out, w.conclusion())
-		if w.Arrived && w.Translated {
+		switch {
+		case w.Translated && !w.passed("balance"):
+			fmt.Fprintln(s.Out, "   addresses are translated on the way, for one of the ends has a floating address: it sees its own in place of that; the answer, which goes back as it came, is not traced")
+		case w.Translated:
 			fmt.Fprintln(s.Out, "   a member of a load-balancer: it sees its own address and port in place of the virtual ones; the answer, which goes back as it came, is not traced")
 		}
 		if w.Remedy != "" {

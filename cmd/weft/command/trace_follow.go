@@ -121,10 +121,17 @@ func (w *traceWay) end(last traceHop, to traceEnd) {
 		if w.Arrived = to.port == nil || other == "" || other == to.port.Meta.UUID; !w.Arrived {
 			w.Meant = to.port.Meta.FQName
 		}
-		w.Translated = w.Arrived && slices.ContainsFunc(w.Hops[0].Steps, func(s traceStep) bool { return s.Item == api.TraceStage && s.Value == "balance: passed" })
+		w.Translated = w.Arrived && (w.passed("balance") || w.passed("map"))
 	case "answered": // by the vRouter, for whom it was; unless the answer is an error
 		w.Arrived = last.Reason == ""
 	}
+}
+
+// passed tells whether a frame went through a stage, at any of the hosts.
+func (w *traceWay) passed(stage string) bool {
+	return slices.ContainsFunc(w.Hops, func(h traceHop) bool {
+		return slices.ContainsFunc(h.Steps, func(s traceStep) bool { return s.Item == api.TraceStage && s.Value == stage+": passed" })
+	})
 }
 
 // tunnelled is the question to the host that a tunnel leads to, but for the frame.

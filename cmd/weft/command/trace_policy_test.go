@@ -139,3 +139,15 @@ func TestChangeSaysWhatWouldHaveToChange(t *testing.T) {
 		t.Errorf("of a refusal of the kernel: %q", text)
 	}
 }
+
+// A packet that is translated on its way is said to be, whichever host does it: its answer
+// cannot be traced from its end.
+func TestTraceSaysWhatIsTranslated(t *testing.T) {
+	for stage, want := range map[string]bool{"balance": true, "map": true, "route": false} {
+		way := traceWay{Hops: []traceHop{{Host: "h1", Verdict: "tunnelled"}, {Host: "h2", Verdict: "delivered", Steps: []traceStep{{Item: api.TraceStage, Value: stage + ": passed"}}}}}
+		way.end(way.Hops[1], traceEnd{})
+		if way.Translated != want {
+			t.Errorf("through stage %s: translated %t, want %t", stage, way.Translated, want)
+		}
+	}
+}
