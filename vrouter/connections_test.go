@@ -276,16 +276,16 @@ func (g *generator) nextOf(said, answers *[]sent) sent {
 	if g.chance(13) {
 		return g.toVirtual()
 	}
-	if g.chance(12) {
+	if g.chance(8) {
 		return g.toFloating()
 	}
 	switch n := g.IntN(120); {
-	case n < 38 && len(*answers) > 0:
+	case n < 46 && len(*answers) > 0:
 		i := g.IntN(len(*answers))
 		s := (*answers)[i]
 		*answers = slices.Delete(*answers, i, i+1)
 		return s
-	case n < 58 && len(*said) > 0:
+	case n < 62 && len(*said) > 0:
 		return g.flags((*said)[len(*said)-1-g.IntN(min(len(*said), 200))])
 	case n < 78:
 		return g.rare()
