@@ -50,6 +50,8 @@ const (
 	atOnce = 4
 	// workTime bounds the work on one of them.
 	workTime = 2 * time.Minute
+	// askTime bounds the question for HAProxy's version.
+	askTime = 10 * time.Second
 )
 
 // Plugger gives a proxy its port.
@@ -119,7 +121,9 @@ const oldestMajor, oldestMinor = 2, 6
 var version = regexp.MustCompile(`version (\d+)\.(\d+)`)
 
 func newEnough() error {
-	out, err := exec.Command("haproxy", "-v").Output()
+	ctx, cancel := context.WithTimeout(context.Background(), askTime)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, "haproxy", "-v").Output()
 	if err != nil {
 		return fmt.Errorf("ask haproxy for its version: %w: install Debian's package haproxy", err)
 	}
@@ -232,9 +236,9 @@ func (k *Keeper) keep(ctx context.Context, p *desired.Proxy) {
 	if e.failed != "" && e.row == p && now.Before(e.again) {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, workTime)
+	bounded, cancel := context.WithTimeout(ctx, workTime)
 	defer cancel()
-	err := k.serve(ctx, e, p, now)
+	err := k.serve(bounded, e, p, now)
 	if err == nil {
 		e.active, err = hasAny(k.room(p.Balancer), p.Addresses)
 	}

@@ -4,6 +4,7 @@ package proxy
 
 import (
 	"fmt"
+	"hash/fnv"
 	"net/netip"
 	"path/filepath"
 	"strings"
@@ -20,16 +21,18 @@ const interfaceName = "eth0"
 // addresses are never half here and half there. That neither takes the addresses from the other
 // without need (nopreempt) spares clients a break when a host comes back.
 func vrrpConfig(p *desired.Proxy, alive string) string {
+	meet := func(family bool) bool {
+		return ofFamily(p.Own, family).IsValid() && (len(p.Peer) == 0 || ofFamily(p.Peer, family).IsValid())
+	}
 	first := p.Addresses[0].Is4()
-	own, peer := ofFamily(p.Own, first), ofFamily(p.Peer, first)
-	if !own.IsValid() || !peer.IsValid() && len(p.Peer) > 0 { // they meet in the other one
-		own, peer = ofFamily(p.Own, !first), ofFamily(p.Peer, !first)
+	if !meet(first) && meet(!first) && ofFamily(p.Addresses, !first).IsValid() { // keepalived wants an address of the family that it speaks
 		first = !first
 	}
+	own, peer := ofFamily(p.Own, first), ofFamily(p.Peer, first)
 	var b strings.Builder
-	fmt.Fprintf(&b, "global_defs {\n  router_id weft\n  vrrp_version 3\n  script_user root\n}\n")
+	fmt.Fprintf(&b, "global_defs {\n  router_id weft\n  vrrp_version 3\n  script_user root\n  enable_script_security\n}\n")
 	fmt.Fprintf(&b, "vrrp_script alive {\n  script \"/bin/sh %s\"\n  interval 1\n  timeout 1\n  fall 1\n  rise 1\n}\n", alive)
-	fmt.Fprintf(&b, "vrrp_instance pair {\n  state BACKUP\n  nopreempt\n  interface %s\n  virtual_router_id 1\n  priority %d\n  advert_int 0.3\n", interfaceName, p.Priority)
+	fmt.Fprintf(&b, "vrrp_instance pair {\n  state BACKUP\n  nopreempt\n  interface %s\n  virtual_router_id %d\n  priority %d\n  advert_int 0.3\n", interfaceName, routerID(p.Balancer), p.Priority)
 	if own.IsValid() && peer.IsValid() {
 		fmt.Fprintf(&b, "  unicast_src_ip %v\n  unicast_peer {\n    %v\n  }\n", own, peer)
 	}
@@ -47,15 +50,18 @@ func vrrpConfig(p *desired.Proxy, alive string) string {
 			fmt.Fprintf(&b, "  %s {\n%s  }\n", name, strings.Join(lines, ""))
 		}
 	}
-	switch {
-	case ofFamily(p.Addresses, first).IsValid():
-		section("virtual_ipaddress", first)
-		section("virtual_ipaddress_excluded", !first)
-	default:
-		section("virtual_ipaddress_excluded", !first)
-	}
+	section("virtual_ipaddress", first)
+	section("virtual_ipaddress_excluded", !first)
 	b.WriteString("}\n")
 	return b.String()
+}
+
+// routerID is the number by which the two of a pair know each other, from 1 to 255. One whose peer
+// is gone speaks to all of its network, and there another pair's may not be taken for the peer.
+func routerID(balancer string) uint32 {
+	h := fnv.New32a()
+	h.Write([]byte(balancer))
+	return 1 + h.Sum32()%255
 }
 
 // ofFamily is the first address of IPv4, or of IPv6.
